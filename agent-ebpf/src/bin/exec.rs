@@ -1,0 +1,156 @@
+//! Kernel side of `exec`. Columns and options: `tracers/src/exec.rs`.
+#![no_std]
+#![no_main]
+use agent_ebpf::{
+    Loss, Record, TASK_TGID, append_path, argument, book, current, current_task, file_path,
+    is_compat, kernel_fields, selected, syscall_number,
+};
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
+    macros::{fexit, raw_tracepoint},
+    programs::{FExitContext, RawTracePointContext},
+};
+use tracers::{Args, Outcome, Path, Tail, Time, exec::Exec};
+
+#[unsafe(no_mangle)]
+static FAILED_ONLY: Global<u8> = Global::new(0);
+
+kernel_fields! {
+    TASK_PARENT = task_struct.real_parent: *const u8;
+    TASK_MM = task_struct.mm: *const u8;
+    MM_ARG_START = mm_struct.arg_start: u64;
+    MM_ARG_END = mm_struct.arg_end: u64;
+    BPRM_FILE = linux_binprm.file: *const u8;
+}
+
+/// Most arguments of a program that failed to start.
+const ARGS: usize = 64;
+/// Most bytes of one of them.
+const ARG_BYTES: usize = 1024;
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
+    if selected() && FAILED_ONLY.load() == 0 {
+        book(started(ctx.arg(2)));
+    }
+    0
+}
+
+/// The program is in place: its arguments lie in its own memory, where nobody has run yet.
+#[inline(always)]
+fn started(bprm: *const u8) -> Result<bool, Loss> {
+    let mut record = Record::<Exec>::new()?;
+    let filename = append_path(&mut record, file_path(BPRM_FILE.read(bprm)?))?;
+    let mm = TASK_MM.read(current())?;
+    let (start, end) = (MM_ARG_START.read(mm)?, MM_ARG_END.read(mm)?);
+    let args = record.user_bytes(start as *const u8, end.saturating_sub(start) as usize)?;
+    send(record, filename, args, 0)
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    let (regs, result): (*const u8, i64) = (ctx.arg(0), ctx.arg(1));
+    if result >= 0 {
+        return 0;
+    }
+    let Ok(number) = syscall_number(regs) else {
+        return 0;
+    };
+    let compat = is_compat();
+    // arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h.
+    #[cfg(not(bpf_target_arch = "aarch64"))]
+    let at = match (compat, number) {
+        (false, 59) | (true, 11) => false,
+        (false, 322) | (true, 358) => true,
+        // The x32 table: arch/x86/entry/syscalls/syscall_64.tbl.
+        _ => return 0,
+    };
+    #[cfg(bpf_target_arch = "aarch64")]
+    let at = match (compat, number) {
+        (false, 221) | (true, 11) => false,
+        (false, 281) | (true, 387) => true,
+        _ => return 0,
+    };
+    failed(regs, compat, at, result);
+    0
+}
+
+macro_rules! at_return {
+    ($($program:ident, $function:literal, compat: $compat:literal, at: $at:literal;)*) => { $(
+        #[fexit(function = $function)]
+        pub fn $program(ctx: FExitContext) -> i32 {
+            failed(ctx.arg(0), $compat, $at, ctx.arg::<i64>(1));
+            0
+        }
+    )* };
+}
+at_return! {
+    execve, "__x64_sys_execve", compat: false, at: false;
+    execveat, "__x64_sys_execveat", compat: false, at: true;
+    compat_execve, "__ia32_compat_sys_execve", compat: true, at: false;
+    compat_execveat, "__ia32_compat_sys_execveat", compat: true, at: true;
+}
+
+#[inline(always)]
+fn failed(regs: *const u8, compat: bool, at: bool, result: i64) {
+    if result < 0 && selected() {
+        book(not_started(regs, compat, at, result));
+    }
+}
+
+/// The call returns an error: name and arguments are where the caller left them.
+#[inline(always)]
+fn not_started(regs: *const u8, compat: bool, at: bool, result: i64) -> Result<bool, Loss> {
+    let (name, argv) = match at {
+        false => (argument::<0>(regs, compat)?, argument::<1>(regs, compat)?),
+        true => (argument::<1>(regs, compat)?, argument::<2>(regs, compat)?),
+    };
+    let mut record = Record::<Exec>::new()?;
+    // Memory that cannot be read (EFAULT) is a failure like another.
+    let filename = record.user_text(name as *const u8).unwrap_or(Tail::EMPTY);
+    let start = record.used();
+    let mut flags = Tail::CUT;
+    for i in 0..ARGS {
+        match item(argv, i, compat) {
+            Ok(pointer) if !pointer.is_null() => {
+                // An item that fills its room is cut.
+                if record.user_item::<ARG_BYTES>(pointer).is_err() {
+                    break;
+                }
+            }
+            _ => {
+                flags = 0;
+                break;
+            }
+        }
+    }
+    let args = record.since(start, flags);
+    send(record, filename, args, result)
+}
+
+/// Entry `i` of an argv.
+#[inline(always)]
+fn item(argv: u64, i: usize, compat: bool) -> Result<*const u8, i32> {
+    // SAFETY: a bad address is an error.
+    unsafe {
+        Ok(match compat {
+            true => bpf_probe_read_user((argv as *const u32).wrapping_add(i))? as u64 as *const u8,
+            false => bpf_probe_read_user((argv as *const u64).wrapping_add(i))? as *const u8,
+        })
+    }
+}
+
+#[inline(always)]
+fn send(record: Record<Exec>, filename: Tail, args: Tail, result: i64) -> Result<bool, Loss> {
+    record.send(&Exec {
+        // SAFETY: the helper only returns a number.
+        time: Time(unsafe { bpf_ktime_get_boot_ns() }),
+        task: current_task(),
+        ppid: TASK_TGID.read(TASK_PARENT.read(current())?)?,
+        _pad: 0,
+        result: Outcome(result),
+        filename: Path(filename),
+        args: Args(args),
+    })
+}

@@ -1,0 +1,88 @@
+//! Kernel side of `page_fault`. Columns and options: `tracers/src/page_fault.rs`.
+#![no_std]
+#![no_main]
+use agent_ebpf::{Loss, book, current_tgid, kernel_stack, row, rows, selected, user_stack};
+use aya_ebpf::{
+    Global,
+    helpers::bpf_get_current_comm,
+    macros::{map, raw_tracepoint},
+    maps::PerCpuArray,
+    programs::RawTracePointContext,
+};
+use tracers::{
+    Access, KernelStack, Text16,
+    page_fault::{PageFaultKey, PageFaultValue},
+};
+
+#[unsafe(no_mangle)]
+static WRITE_ONLY: Global<u8> = Global::new(0);
+#[unsafe(no_mangle)]
+static USER_ONLY: Global<u8> = Global::new(0);
+
+rows!(PageFaultKey => PageFaultValue, 16384);
+
+/// 1 while a program of ours is at work on this CPU. Unwinding a user stack reads user memory, which may fault itself:
+/// that fault is ours and not the target's.
+#[map]
+static BUSY: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+// Bits of the exception's error code: arch/x86/include/asm/trap_pf.h.
+const PRESENT: u64 = 1;
+const WRITE: u64 = 2;
+const USER: u64 = 4;
+const INSTRUCTION: u64 = 16;
+
+/// `(unsigned long address, struct pt_regs *regs, unsigned long error_code)`.
+#[raw_tracepoint(tracepoint = "page_fault_user")]
+pub fn page_fault_user(ctx: RawTracePointContext) -> i32 {
+    on_fault(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "page_fault_kernel")]
+pub fn page_fault_kernel(ctx: RawTracePointContext) -> i32 {
+    if USER_ONLY.load() == 0 {
+        on_fault(&ctx);
+    }
+    0
+}
+
+#[inline(always)]
+fn on_fault(ctx: &RawTracePointContext) {
+    let Some(busy) = BUSY.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own entry, and no program of ours is preempted by another here: faults run with preemption disabled
+    // as far as the tracepoint goes.
+    if unsafe { *busy } == 1 || !selected() {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { *busy = 1 };
+    book(fault(ctx, ctx.arg(2)));
+    // SAFETY: as above.
+    unsafe { *busy = 0 };
+}
+
+#[inline(always)]
+fn fault(ctx: &RawTracePointContext, error_code: u64) -> Result<bool, Loss> {
+    if WRITE_ONLY.load() == 1 && error_code & WRITE == 0 {
+        return Ok(false);
+    }
+    let pid = current_tgid();
+    let bit = |mask: u64, bit: u32| u32::from(error_code & mask != 0) << bit;
+    let access = bit(WRITE, 0) | bit(INSTRUCTION, 1) | bit(USER, 2) | bit(PRESENT, 3);
+    let key = PageFaultKey {
+        pid,
+        access: Access(access),
+        comm: Text16(bpf_get_current_comm().unwrap_or_default()),
+        user_stack: user_stack(ctx, pid),
+        // The kernel's stack of a fault from user mode is only the exception's own entry.
+        kernel_stack: match error_code & USER {
+            0 => kernel_stack(ctx, 0),
+            _ => KernelStack(0),
+        },
+    };
+    row(&ROWS, &ZEROS, &key)?.faults += 1;
+    Ok(true)
+}

@@ -1,0 +1,142 @@
+//! Kernel side of `syscall_count`. Columns and options: `tracers/src/syscall_count.rs`.
+#![no_std]
+#![no_main]
+use agent_ebpf::{
+    Loss, add_duration, add_error, book, current, current_tgid, row, rows, selected, syscall,
+};
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_current_comm, generated::bpf_ktime_get_boot_ns},
+    macros::{map, raw_tracepoint},
+    maps::{Array, HashMap},
+    programs::RawTracePointContext,
+};
+use tracers::{
+    Syscall, Text16,
+    syscall_count::{SyscallCountKey, SyscallCountValue},
+};
+
+#[unsafe(no_mangle)]
+static PER_PROCESS: Global<u8> = Global::new(0);
+#[unsafe(no_mangle)]
+static FAILED_ONLY: Global<u8> = Global::new(0);
+#[unsafe(no_mangle)]
+static MIN_LATENCY_NS: Global<u64> = Global::new(0);
+
+rows!(SyscallCountKey => SyscallCountValue, 4096);
+
+/// A call that has begun.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Begun {
+    task: u64,
+    since: u64,
+    syscall: Syscall,
+    _pad: u32,
+}
+
+const SLOTS: u64 = 1 << 14;
+/// Calls that have begun, by a hash of their task: an array costs a tenth of a hash map.
+#[map]
+static BEGUN: Array<Begun> = Array::with_max_entries(SLOTS as u32, 0);
+/// Those whose slot is another task's. A call that finds it full is lost and counted.
+#[map]
+static CROWDED: HashMap<u64, Begun> = HashMap::with_max_entries(4096, 0);
+
+#[inline(always)]
+fn slot(task: u64) -> Option<*mut Begun> {
+    BEGUN.get_ptr_mut((task.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as u32)
+}
+
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
+    if selected() {
+        book(begin(ctx.arg::<u64>(1) as u32));
+    }
+    0
+}
+
+#[inline(always)]
+fn begin(number: u32) -> Result<bool, Loss> {
+    let task = current() as u64;
+    let begun = Begun {
+        task,
+        // SAFETY: the helper only returns a number.
+        since: unsafe { bpf_ktime_get_boot_ns() },
+        syscall: syscall(number),
+        _pad: 0,
+    };
+    let slot = slot(task).ok_or(Loss::MapFull)?;
+    // SAFETY: a slot of the array. Two tasks of one slot may race: then the one that is overwritten is missed below and counted there.
+    let owner = unsafe { (*slot).task };
+    if owner == 0 || owner == task {
+        // SAFETY: as above.
+        unsafe { *slot = begun };
+    } else {
+        CROWDED.insert(&task, &begun, 0).map_err(|_| Loss::MapFull)?;
+    }
+    Ok(false)
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    book(end(current() as u64, ctx.arg(1)));
+    0
+}
+
+/// A thread that dies in a call never returns from it: exit, exit_group, and whatever a signal killed it in.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
+    book(end(current() as u64, 0));
+    0
+}
+
+#[inline(always)]
+fn take(task: u64) -> Option<Begun> {
+    let slot = slot(task)?;
+    // SAFETY: a slot of the array.
+    let begun = unsafe { *slot };
+    if begun.task == task {
+        // SAFETY: as above.
+        unsafe { (*slot).task = 0 };
+        return Some(begun);
+    }
+    // SAFETY: copied at once.
+    let begun = unsafe { CROWDED.get(&task) }.copied()?;
+    let _ = CROWDED.remove(&task);
+    Some(begun)
+}
+
+#[inline(always)]
+fn end(task: u64, result: i64) -> Result<bool, Loss> {
+    let Some(begun) = take(task) else {
+        return Ok(false);
+    };
+    // SAFETY: the helper only returns a number.
+    let ns = unsafe { bpf_ktime_get_boot_ns() } - begun.since;
+    // Numbers from -4095 on are errors: include/linux/err.h.
+    let failed = (-4095..0).contains(&result);
+    if ns < MIN_LATENCY_NS.load() || (FAILED_ONLY.load() == 1 && !failed) {
+        return Ok(false);
+    }
+    let (pid, comm) = match PER_PROCESS.load() {
+        1 => (current_tgid(), bpf_get_current_comm().unwrap_or_default()),
+        _ => (0, [0; 16]),
+    };
+    let key = SyscallCountKey {
+        syscall: begun.syscall,
+        pid,
+        comm: Text16(comm),
+    };
+    let row = row(&ROWS, &ZEROS, &key)?;
+    row.count += 1;
+    row.total_ns += ns;
+    if ns > row.max_ns {
+        row.max_ns = ns;
+    }
+    add_duration(&mut row.latency, ns);
+    if failed {
+        add_error(&mut row.errors, -result as u64);
+    }
+    Ok(true)
+}

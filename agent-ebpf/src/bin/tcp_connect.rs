@@ -1,0 +1,78 @@
+//! Kernel side of `tcp_connect`. Columns and options: `tracers/src/tcp_connect.rs`.
+#![no_std]
+#![no_main]
+use agent_ebpf::{IPPROTO_TCP, Loss, book, current_task, emit, selected, sock_fields, tcp};
+use aya_ebpf::{
+    Global,
+    helpers::generated::bpf_ktime_get_boot_ns,
+    macros::{map, raw_tracepoint},
+    maps::HashMap,
+    programs::RawTracePointContext,
+};
+use tracers::{Bool, Outcome, Task, Time, tcp_connect::TcpConnect};
+
+#[unsafe(no_mangle)]
+static PORT: Global<u16> = Global::new(0);
+#[unsafe(no_mangle)]
+static FAILED_ONLY: Global<u8> = Global::new(0);
+
+sock_fields!();
+
+/// Sockets that wait for an answer: since when, and for whom. The outcome arrives in softirq context, where the
+/// current task is somebody else. Full means that the attempt is lost and counted; a socket always leaves SYN_SENT.
+#[map]
+static PENDING: HashMap<u64, (u64, Task)> = HashMap::with_max_entries(16384, 0);
+
+/// Why an attempt failed whose socket has no error: its owner closed it. include/uapi/asm-generic/errno.h.
+const ECANCELED: i64 = 125;
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    if new == tcp::SYN_SENT || old == tcp::SYN_SENT {
+        book(on_change(ctx.arg(0), new));
+    }
+    0
+}
+
+#[inline(always)]
+fn on_change(sk: *const u8, new: i32) -> Result<bool, Loss> {
+    let key = sk as u64;
+    // SAFETY: the helper only returns a number.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    if new == tcp::SYN_SENT {
+        if selected() && SK_PROTOCOL.read(sk)? == IPPROTO_TCP {
+            PENDING.insert(&key, &(now, current_task()), 0).map_err(|_| Loss::MapFull)?;
+        }
+        return Ok(false);
+    }
+    // SAFETY: copied at once.
+    let Some((since, task)) = unsafe { PENDING.get(&key) }.copied() else {
+        return Ok(false);
+    };
+    let _ = PENDING.remove(&key);
+    let established = new == tcp::ESTABLISHED;
+    let (sport, dport) = ports(sk)?;
+    let other_port = PORT.load() != 0 && PORT.load() != dport;
+    if other_port || (FAILED_ONLY.load() == 1 && established) {
+        return Ok(false);
+    }
+    let result = match (established, i64::from(SK_ERR.read(sk)?)) {
+        (true, _) => 0,
+        (false, 0) => -ECANCELED,
+        (false, error) => -error,
+    };
+    let (saddr, daddr) = addresses(sk)?;
+    emit(&TcpConnect {
+        time: Time(now),
+        latency_ns: now - since,
+        task,
+        saddr,
+        daddr,
+        result: Outcome(result),
+        sport,
+        dport,
+        established: Bool(established.into()),
+        _pad: [0; 3],
+    })
+}

@@ -1,0 +1,142 @@
+//! Kernel side of `tcp_life`. Columns and options: `tracers/src/tcp_life.rs`.
+#![no_std]
+#![no_main]
+use agent_ebpf::{
+    IPPROTO_TCP, Loss, book, current_task, emit, kernel_fields, selected, sock_fields, tcp,
+};
+use aya_ebpf::{
+    Global,
+    helpers::generated::bpf_ktime_get_boot_ns,
+    macros::{map, raw_tracepoint},
+    maps::{HashMap, LruHashMap},
+    programs::RawTracePointContext,
+};
+use tracers::{Bool, Task, Time, tcp_life::TcpLife};
+
+#[unsafe(no_mangle)]
+static PORT: Global<u16> = Global::new(0);
+#[unsafe(no_mangle)]
+static MIN_DURATION_NS: Global<u64> = Global::new(0);
+
+sock_fields!();
+kernel_fields! {
+    TP_BYTES_ACKED = tcp_sock.bytes_acked: u64;
+    TP_BYTES_RECEIVED = tcp_sock.bytes_received: u64;
+    TP_TOTAL_RETRANS = tcp_sock.total_retrans: u32;
+}
+
+/// Connections of selected processes. Full means that the connection is lost and counted; a socket always closes.
+#[map]
+static OWNERS: HashMap<u64, Owner> = HashMap::with_max_entries(32768, 0);
+/// Since when an accepted connection is established, whoever's it is: its process is known only later.
+#[map]
+static ACCEPTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(32768, 0);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Owner {
+    /// 0 where the beginning was not seen.
+    since: u64,
+    connected: u64,
+    task: Task,
+}
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+    book(on_change(ctx.arg(0), ctx.arg(1), ctx.arg(2)));
+    0
+}
+
+/// A process reads: what it reads from is its own.
+#[raw_tracepoint(tracepoint = "tcp_rcv_space_adjust")]
+pub fn tcp_rcv_space_adjust(ctx: RawTracePointContext) -> i32 {
+    if selected() {
+        let sk: *const u8 = ctx.arg(0);
+        // A multipath subflow is read by the kernel for its parent; it is not the process's own socket.
+        if let Err(loss) = own(sk) {
+            book(Err(loss));
+        }
+    }
+    0
+}
+
+/// Makes the current task the owner of a socket that has none.
+#[inline(always)]
+fn own(sk: *const u8) -> Result<(), Loss> {
+    let key = sk as u64;
+    // SAFETY: only looked at.
+    if unsafe { OWNERS.get(&key) }.is_some() {
+        return Ok(());
+    }
+    // SAFETY: copied at once.
+    let since = unsafe { ACCEPTED.get(&key) }.copied();
+    let owner = Owner {
+        since: since.unwrap_or(0),
+        connected: 0,
+        task: current_task(),
+    };
+    OWNERS.insert(&key, &owner, 0).map_err(|_| Loss::MapFull)
+}
+
+#[inline(always)]
+fn on_change(sk: *const u8, old: i32, new: i32) -> Result<bool, Loss> {
+    let key = sk as u64;
+    // SAFETY: the helper only returns a number.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    match new {
+        tcp::SYN_SENT if selected() => {
+            if SK_PROTOCOL.read(sk)? == IPPROTO_TCP {
+                let owner = Owner { since: now, connected: 1, task: current_task() };
+                OWNERS.insert(&key, &owner, 0).map_err(|_| Loss::MapFull)?;
+            }
+        }
+        tcp::ESTABLISHED if old != tcp::SYN_SENT => {
+            // SAFETY: only looked at. An eviction map takes every entry; what it evicts has duration 0.
+            let _ = ACCEPTED.insert(&key, &now, 0);
+        }
+        // Only close(2) and shutdown(2) lead here, in the process that calls them: net/ipv4/tcp.c, tcp_close_state.
+        tcp::FIN_WAIT1 | tcp::LAST_ACK if selected() => own(sk)?,
+        tcp::CLOSE => return closed(sk, old, now),
+        _ => {}
+    }
+    Ok(false)
+}
+
+#[inline(always)]
+fn closed(sk: *const u8, old: i32, now: u64) -> Result<bool, Loss> {
+    let key = sk as u64;
+    let _ = ACCEPTED.remove(&key);
+    // SAFETY: copied at once.
+    let Some(owner) = unsafe { OWNERS.get(&key) }.copied() else {
+        return Ok(false);
+    };
+    let _ = OWNERS.remove(&key);
+    // An attempt that failed was no connection.
+    if old == tcp::SYN_SENT || SK_PROTOCOL.read(sk)? != IPPROTO_TCP {
+        return Ok(false);
+    }
+    let duration_ns = match owner.since {
+        0 => 0,
+        since => now - since,
+    };
+    let (sport, dport) = ports(sk)?;
+    let other_port = PORT.load() != 0 && PORT.load() != dport && PORT.load() != sport;
+    if other_port || duration_ns < MIN_DURATION_NS.load() {
+        return Ok(false);
+    }
+    let (saddr, daddr) = addresses(sk)?;
+    emit(&TcpLife {
+        time: Time(now),
+        duration_ns,
+        task: owner.task,
+        saddr,
+        daddr,
+        rx_bytes: TP_BYTES_RECEIVED.read(sk)?,
+        tx_bytes: TP_BYTES_ACKED.read(sk)?,
+        retransmits: TP_TOTAL_RETRANS.read(sk)?,
+        sport,
+        dport,
+        connected: Bool(owner.connected as u8),
+        _pad: [0; 7],
+    })
+}

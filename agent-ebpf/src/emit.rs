@@ -1,0 +1,226 @@
+//! The way out: records into the ring, with a tail of variable length where a tracer has texts.
+
+use crate::{Loss, masked};
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_probe_read_kernel_buf, bpf_probe_read_user_buf,
+        generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str, bpf_ringbuf_output},
+    },
+    macros::map,
+    maps::{PerCpuArray, RingBuf},
+};
+use core::marker::PhantomData;
+use tracers::{Event, Tail};
+use zerocopy_free::as_bytes;
+
+mod zerocopy_free {
+    /// The bytes of a row. `#[event]` has proved that the type has no padding, so every byte is initialised.
+    pub(super) fn as_bytes<T: tracers::Event>(row: &T) -> &[u8] {
+        // SAFETY: the pointer and length are those of `row`, and all its bytes are initialised.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(row).cast(), size_of::<T>()) }
+    }
+}
+
+/// Records to user space. The loader sets the size; full means lost and counted.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
+
+/// How many bytes may wait in the ring before the reader is woken. It looks by itself every few ms:
+/// a wake-up per record costs 11 µs, more than everything else here together.
+#[unsafe(no_mangle)]
+pub static WAKE_BYTES: Global<u64> = Global::new(1 << 16);
+
+/// Bytes that crossing the watermark may overshoot it by; beyond, the reader is awake already.
+const WAKE_WINDOW: u64 = 1 << 15;
+
+#[inline(always)]
+fn wake_flags() -> u64 {
+    let waiting = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
+    let mark = WAKE_BYTES.load();
+    match waiting >= mark && waiting - mark < WAKE_WINDOW {
+        true => BPF_RB_FORCE_WAKEUP as u64,
+        false => BPF_RB_NO_WAKEUP as u64,
+    }
+}
+
+/// Sends one row that has no tail.
+#[inline(always)]
+pub fn emit<T: Event>(row: &T) -> Result<bool, Loss> {
+    match EVENTS.output(as_bytes(row), wake_flags()) {
+        Ok(()) => Ok(true),
+        Err(_) => Err(Loss::RingFull),
+    }
+}
+
+/// Bytes before the tail that are kept free for the row itself.
+const HEAD: usize = 512;
+/// Most bytes of all tails of a record.
+pub const TAIL_MAX: usize = 8192;
+/// Most bytes of one text: PATH_MAX.
+pub const TEXT_MAX: usize = 4096;
+
+/// Where a record with a tail is put together: too large for the stack.
+#[repr(C, align(8))]
+pub struct Scratch([u8; HEAD + TAIL_MAX * 2]);
+
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// A record with a tail, being put together.
+pub struct Record<T> {
+    base: *mut u8,
+    used: usize,
+    row: PhantomData<T>,
+}
+
+impl<T: Event> Record<T> {
+    /// Starts one.
+    #[inline(always)]
+    pub fn new() -> Result<Self, Loss> {
+        const { assert!(size_of::<T>() <= HEAD) };
+        let base = SCRATCH.get_ptr_mut(0).ok_or(Loss::MapFull)?.cast();
+        Ok(Self {
+            base,
+            used: 0,
+            row: PhantomData,
+        })
+    }
+
+    /// Where the next byte of the tail goes: at most `TAIL_MAX` past its start.
+    #[inline(always)]
+    fn end(&self) -> *mut u8 {
+        // SAFETY: the masked offset lies in the scratch, which has room for `TAIL_MAX` more behind it.
+        unsafe { self.base.add(HEAD + masked::<{ TAIL_MAX - 1 }>(self.used)) }
+    }
+
+    /// Bytes of the tail so far.
+    #[inline(always)]
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Makes the bytes since `start` a text.
+    #[inline(always)]
+    pub fn since(&self, start: usize, flags: u32) -> Tail {
+        Tail {
+            start: start as u16,
+            len: (self.used - start) as u16,
+            flags,
+        }
+    }
+
+    /// Appends a string that ends with a zero byte, without that byte unless `keep_zero`; at most `TEXT_MAX` bytes of it.
+    #[inline(always)]
+    fn text(&mut self, read: impl FnOnce(*mut u8) -> i64, keep_zero: bool) -> Result<Tail, Loss> {
+        let start = self.used;
+        if start >= TAIL_MAX {
+            return Ok(self.since(start, Tail::CUT));
+        }
+        let n = read(self.end());
+        if n < 0 {
+            return Err(Loss::Unreadable);
+        }
+        let n = n as usize;
+        self.used += match keep_zero {
+            true => n,
+            false => n.saturating_sub(1),
+        };
+        let cut = n == TEXT_MAX;
+        Ok(self.since(start, if cut { Tail::CUT } else { 0 }))
+    }
+
+    /// Appends the string at `from` in the current process's memory.
+    #[inline(always)]
+    pub fn user_text(&mut self, from: *const u8) -> Result<Tail, Loss> {
+        self.text(
+            // SAFETY: `end` has `TEXT_MAX` bytes behind it; a bad source is an error.
+            |to| unsafe { bpf_probe_read_user_str(to.cast(), TEXT_MAX as u32, from.cast()) as i64 },
+            false,
+        )
+    }
+
+    /// Appends the string at `from` in kernel memory.
+    #[inline(always)]
+    pub fn kernel_text(&mut self, from: *const u8) -> Result<Tail, Loss> {
+        self.text(
+            // SAFETY: as above.
+            |to| unsafe { bpf_probe_read_kernel_str(to.cast(), TEXT_MAX as u32, from.cast()) as i64 },
+            false,
+        )
+    }
+
+    /// Appends one of several strings of the current process's memory, each kept with its zero byte, at most `max` bytes of it.
+    #[inline(always)]
+    pub fn user_item<const MAX: usize>(&mut self, from: *const u8) -> Result<usize, Loss> {
+        let start = self.used;
+        // SAFETY: `end` has at least `MAX` bytes behind it; a bad source is an error.
+        self.text(
+            |to| unsafe { bpf_probe_read_user_str(to.cast(), MAX as u32, from.cast()) as i64 },
+            true,
+        )?;
+        Ok(self.used - start)
+    }
+
+    /// Appends a directory entry's name with its zero byte: at most 256 bytes.
+    #[inline(always)]
+    pub fn kernel_name(&mut self, from: *const u8) -> Result<(), Loss> {
+        self.text(
+            // SAFETY: `end` has 256 bytes behind it; a bad source is an error.
+            |to| unsafe { bpf_probe_read_kernel_str(to.cast(), 256, from.cast()) as i64 },
+            true,
+        )?;
+        Ok(())
+    }
+
+    /// Appends `len` bytes of the current process's memory, at most 4,095.
+    #[inline(always)]
+    pub fn user_bytes(&mut self, from: *const u8, len: usize) -> Result<Tail, Loss> {
+        let start = self.used;
+        let cut = len > TEXT_MAX - 1;
+        let len = if cut { TEXT_MAX - 1 } else { len };
+        if start >= TAIL_MAX {
+            return Ok(self.since(start, Tail::CUT));
+        }
+        let len = masked::<{ TEXT_MAX - 1 }>(len);
+        // SAFETY: `end` has `TEXT_MAX` bytes behind it.
+        let to = unsafe { core::slice::from_raw_parts_mut(self.end(), len) };
+        // SAFETY: a bad source is an error.
+        unsafe { bpf_probe_read_user_buf(from, to)? };
+        self.used += len;
+        Ok(self.since(start, if cut { Tail::CUT } else { 0 }))
+    }
+
+    /// Sends the row with its tail, and no byte more than it uses.
+    #[inline(always)]
+    pub fn send(self, row: &T) -> Result<bool, Loss> {
+        let head = HEAD - size_of::<T>();
+        // SAFETY: the row's bytes lie directly before the tail, both in the scratch.
+        let sent = unsafe {
+            let to = self.base.add(head);
+            core::ptr::copy_nonoverlapping(as_bytes(row).as_ptr(), to, size_of::<T>());
+            let len = size_of::<T>() + masked::<{ TAIL_MAX * 2 - 1 }>(self.used);
+            bpf_ringbuf_output(
+                core::ptr::from_ref(&EVENTS).cast_mut().cast(),
+                to.cast(),
+                len as u64,
+                wake_flags(),
+            )
+        };
+        match sent {
+            0 => Ok(true),
+            _ => Err(Loss::RingFull),
+        }
+    }
+}
+
+/// Reads kernel memory into `to`.
+///
+/// # Errors
+/// Where it cannot be read.
+#[inline(always)]
+pub fn read_kernel(from: *const u8, to: &mut [u8]) -> Result<(), i32> {
+    // SAFETY: a bad source is an error.
+    unsafe { bpf_probe_read_kernel_buf(from, to) }
+}

@@ -1,0 +1,105 @@
+//! Fields of kernel structs by name. rustc emits no CO-RE relocations (rust-lang/rust#160616), so the loader
+//! reads the running kernel's BTF and writes each offset into the global of that name.
+//!
+//! The name of such a global must be a C identifier: the object's own BTF carries it, and the kernel refuses
+//! that BTF otherwise.
+
+use aya_ebpf::{Global, helpers::bpf_probe_read_kernel};
+use core::marker::PhantomData;
+
+/// The byte offset of a field of type `T` in a kernel struct.
+#[repr(transparent)]
+pub struct Field<T> {
+    offset: Global<u32>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Field<T> {
+    /// What the loader leaves where this kernel has no such field and it is optional.
+    const ABSENT: u32 = u32::MAX;
+
+    /// A field whose offset the loader fills in.
+    #[allow(clippy::new_without_default, reason = "only kernel_fields! makes these")]
+    pub const fn new() -> Self {
+        Self {
+            offset: Global::new(Self::ABSENT),
+            value: PhantomData,
+        }
+    }
+
+    /// Whether this kernel has the field; only an optional one can be absent.
+    #[inline(always)]
+    pub fn exists(&self) -> bool {
+        self.offset.load() != Self::ABSENT
+    }
+
+    /// Where the field lies in the struct at `base`.
+    #[inline(always)]
+    pub fn of(&self, base: *const u8) -> *const T {
+        base.wrapping_add(self.offset.load() as usize).cast()
+    }
+
+    /// The struct that has this field at `field`.
+    #[inline(always)]
+    pub fn container(&self, field: *const u8) -> *const u8 {
+        field.wrapping_sub(self.offset.load() as usize)
+    }
+
+    /// Reads the field of the kernel struct at `base`.
+    ///
+    /// # Errors
+    /// Where that memory cannot be read: a stale pointer is an error, never a fault.
+    #[inline(always)]
+    pub fn read(&self, base: *const u8) -> Result<T, i32> {
+        // SAFETY: the helper checks the address; every bit pattern is a value of the types used here.
+        unsafe { bpf_probe_read_kernel(self.of(base)) }
+    }
+}
+
+/// A constant of a kernel enum that differs between configurations.
+#[repr(transparent)]
+pub struct EnumValue(Global<u32>);
+
+impl EnumValue {
+    /// A constant that the loader fills in.
+    #[allow(clippy::new_without_default, reason = "only kernel_enums! makes these")]
+    pub const fn new() -> Self {
+        Self(Global::new(0))
+    }
+
+    /// Its value in this kernel.
+    #[inline(always)]
+    pub fn load(&self) -> u32 {
+        self.0.load()
+    }
+}
+
+/// Declares fields: `NAME = struct.field: type;`, a field in a field `struct.field.field`,
+/// and with `optional` before it one that some kernels lack.
+#[macro_export]
+macro_rules! kernel_fields {
+    () => {};
+    (optional $name:ident = $struct:ident . $first:ident $(. $more:ident)* : $ty:ty; $($rest:tt)*) => {
+        $crate::kernel_fields!(@one "KOPT_", $name = $struct . $first $(. $more)* : $ty);
+        $crate::kernel_fields!($($rest)*);
+    };
+    ($name:ident = $struct:ident . $first:ident $(. $more:ident)* : $ty:ty; $($rest:tt)*) => {
+        $crate::kernel_fields!(@one "KOFF_", $name = $struct . $first $(. $more)* : $ty);
+        $crate::kernel_fields!($($rest)*);
+    };
+    (@one $prefix:literal, $name:ident = $struct:ident . $first:ident $(. $more:ident)* : $ty:ty) => {
+        #[doc = concat!("`", stringify!($first), $(".", stringify!($more),)* "` of `struct ", stringify!($struct), "`.")]
+        #[unsafe(export_name = concat!($prefix, stringify!($struct), "_DOT_", stringify!($first) $(, "_DOT_", stringify!($more))*))]
+        pub static $name: $crate::Field<$ty> = $crate::Field::new();
+    };
+}
+
+/// Declares enum constants: `NAME = CONSTANT;`. Their names are unique in the kernel, whichever enum they are of.
+#[macro_export]
+macro_rules! kernel_enums {
+    ($($name:ident = $constant:ident;)*) => { $(
+        #[doc = concat!("`", stringify!($constant), "`.")]
+        #[unsafe(export_name = concat!("KENUM_", stringify!($constant)))]
+        pub static $name: $crate::EnumValue = $crate::EnumValue::new();
+    )* };
+}

@@ -1,0 +1,80 @@
+//! What every kernel program shares: whom to trace, the way out, the books, kernel fields by name.
+//!
+//! Everything that needs `unsafe` and can be said once is said here, so that a tracer's own file has little of it.
+//! Nothing in this folder knows a policy, and no event is lost uncounted.
+#![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+mod account;
+mod emit;
+mod field;
+mod path;
+mod regs;
+mod rows;
+mod select;
+mod sock;
+mod stack;
+mod task;
+
+pub use account::*;
+pub use emit::*;
+pub use field::*;
+pub use path::*;
+pub use regs::*;
+pub use rows::*;
+pub use select::*;
+pub use sock::*;
+pub use stack::*;
+pub use task::*;
+
+/// Keeps `value` below a power of two in a way that the verifier sees: LLVM drops a mask that it thinks needless,
+/// and then the verifier, which forgets ranges over spills, refuses the access.
+#[inline(always)]
+pub fn masked<const MASK: usize>(value: usize) -> usize {
+    const { assert!((MASK + 1).is_power_of_two()) };
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // SAFETY: one `and` of a register with a constant.
+        unsafe {
+            core::arch::asm!("{v} &= {mask}", v = inout(reg) value, mask = const MASK);
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        value & MASK
+    }
+}
+
+/// Keeps `value` at `MAX` or below in a way that the verifier sees; for sizes that are no power of two.
+#[inline(always)]
+pub fn clamped<const MAX: usize>(value: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // SAFETY: one compare and one move of a register.
+        unsafe {
+            core::arch::asm!(
+                "if {v} < {max} goto +1", "{v} = {max}",
+                v = inout(reg) value, max = const MAX,
+            );
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        if value > MAX { MAX } else { value }
+    }
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel gives most helpers only to programs under a licence compatible with its own.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

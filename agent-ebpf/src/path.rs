@@ -1,0 +1,80 @@
+//! Paths as the kernel has them: from a directory entry up to the process's root, across mounts.
+
+use crate::{Loss, Record, current, kernel_fields};
+use tracers::{Event, Tail};
+
+kernel_fields! {
+    TASK_FILES = task_struct.files: *const u8;
+    FILES_FDT = files_struct.fdt: *const u8;
+    FDT_FD = fdtable.fd: *const u8;
+    FDT_MAX = fdtable.max_fds: u32;
+    FILE_PATH = file.f_path: u8;
+    PATH_MNT = path.mnt: *const u8;
+    PATH_DENTRY = path.dentry: *const u8;
+    TASK_FS = task_struct.fs: *const u8;
+    FS_ROOT = fs_struct.root: u8;
+    MOUNT_MNT = mount.mnt: u8;
+    MOUNT_PARENT = mount.mnt_parent: *const u8;
+    MOUNT_POINT = mount.mnt_mountpoint: *const u8;
+    MNT_ROOT = vfsmount.mnt_root: *const u8;
+    DENTRY_PARENT = dentry.d_parent: *const u8;
+    DENTRY_NAME = dentry.d_name.name: *const u8;
+}
+
+/// Most components and mounts of a path; deeper ones are cut at the root's end.
+const STEPS: usize = 40;
+
+/// The open file behind a descriptor of the current process.
+#[inline(always)]
+pub fn file_of(fd: u64) -> Result<*const u8, i32> {
+    let fdt = FILES_FDT.read(TASK_FILES.read(current())?)?;
+    if fd >= u64::from(FDT_MAX.read(fdt)?) {
+        return Err(-9);
+    }
+    let slot = FDT_FD.read(fdt)?.wrapping_add(fd as usize * 8);
+    // SAFETY: the helper checks the address.
+    let file: *const u8 = unsafe { aya_ebpf::helpers::bpf_probe_read_kernel(slot.cast()) }?;
+    if file.is_null() { Err(-9) } else { Ok(file) }
+}
+
+/// The path of an open file (`struct file`).
+#[inline(always)]
+pub fn file_path(file: *const u8) -> *const u8 {
+    FILE_PATH.of(file)
+}
+
+/// Appends the path at `path` (a kernel `struct path`), component by component from the leaf.
+///
+/// # Errors
+/// Where the kernel's structures cannot be read.
+#[inline(always)]
+pub fn append_path<T: Event>(record: &mut Record<T>, path: *const u8) -> Result<Tail, Loss> {
+    let start = record.used();
+    let root = FS_ROOT.of(TASK_FS.read(current())?);
+    let (root_mnt, root_dentry) = (PATH_MNT.read(root)?, PATH_DENTRY.read(root)?);
+    let mut mnt = PATH_MNT.read(path)?;
+    let mut dentry = PATH_DENTRY.read(path)?;
+    for _ in 0..STEPS {
+        if dentry == root_dentry && mnt == root_mnt {
+            return Ok(record.since(start, Tail::PARTS));
+        }
+        if dentry == MNT_ROOT.read(mnt)? {
+            let mount = MOUNT_MNT.container(mnt);
+            let parent = MOUNT_PARENT.read(mount)?;
+            if parent == mount {
+                return Ok(record.since(start, Tail::PARTS));
+            }
+            dentry = MOUNT_POINT.read(mount)?;
+            mnt = MOUNT_MNT.of(parent);
+            continue;
+        }
+        let parent = DENTRY_PARENT.read(dentry)?;
+        record.kernel_name(DENTRY_NAME.read(dentry)?)?;
+        if parent == dentry {
+            // A file of no directory: a pipe, a memfd.
+            return Ok(record.since(start, Tail::PARTS));
+        }
+        dentry = parent;
+    }
+    Ok(record.since(start, Tail::PARTS | Tail::CUT))
+}

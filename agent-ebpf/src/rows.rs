@@ -1,0 +1,64 @@
+//! Rows that add up in a per-CPU map: the way out of aggregating tracers.
+
+use crate::Loss;
+use aya_ebpf::maps::{Array, PerCpuHashMap};
+use tracers::{Errors, Log2Ns};
+
+/// Declares `ROWS`, which the loader reads at an interval, and what a new row starts as.
+/// A key that finds it full is lost and counted.
+#[macro_export]
+macro_rules! rows {
+    ($key:ty => $value:ty, $max:expr) => {
+        #[aya_ebpf::macros::map]
+        static ROWS: aya_ebpf::maps::PerCpuHashMap<$key, $value> =
+            aya_ebpf::maps::PerCpuHashMap::with_max_entries($max, 0);
+        /// One row of zeros: too large for the stack.
+        #[aya_ebpf::macros::map]
+        static ZEROS: aya_ebpf::maps::Array<$value> = aya_ebpf::maps::Array::with_max_entries(1, 0);
+    };
+}
+
+/// This CPU's part of the row of `key`.
+///
+/// # Errors
+/// Where the map is full.
+#[inline(always)]
+pub fn row<'a, K, V>(
+    rows: &'a PerCpuHashMap<K, V>,
+    zeros: &Array<V>,
+    key: &K,
+) -> Result<&'a mut V, Loss> {
+    if rows.get_ptr_mut(key).is_none() {
+        // Another CPU may be first: then the insertion fails and the second look finds the row.
+        let zeros = zeros.get(0).ok_or(Loss::MapFull)?;
+        let _ = rows.insert(key, zeros, 1);
+    }
+    let value = rows.get_ptr_mut(key).ok_or(Loss::MapFull)?;
+    // SAFETY: this CPU's own value.
+    Ok(unsafe { &mut *value })
+}
+
+/// Counts a duration.
+#[inline(always)]
+pub fn add_duration(histogram: &mut Log2Ns, ns: u64) {
+    let bucket = crate::clamped::<{ Log2Ns::LAST }>(Log2Ns::bucket(ns));
+    // SAFETY: the bucket is in the array.
+    unsafe { *histogram.0.as_mut_ptr().add(bucket) += 1 };
+}
+
+/// Counts an error by its number.
+#[inline(always)]
+pub fn add_error(errors: &mut Errors, errno: u64) {
+    let (last, named) = match errors.0.split_last_mut() {
+        Some(split) => split,
+        None => return,
+    };
+    for slot in named {
+        if slot.errno == errno || slot.count == 0 {
+            slot.errno = errno;
+            slot.count += 1;
+            return;
+        }
+    }
+    last.count += 1;
+}

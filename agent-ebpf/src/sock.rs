@@ -1,0 +1,55 @@
+//! Sockets: their ends and their states. Fields that only TCP tracers read: they bring them in with `sock_fields!`.
+
+/// Declares the fields of `struct sock` that tracers of TCP read, and `ends`, beside the programs that use them:
+/// a kernel without one of them has the other tracers all the same.
+#[macro_export]
+macro_rules! sock_fields {
+    () => {
+        $crate::kernel_fields! {
+            SK_PROTOCOL = sock.sk_protocol: u16;
+            SK_ERR = sock.sk_err: i32;
+            SKC_FAMILY = sock_common.skc_family: u16;
+            SKC_DPORT = sock_common.skc_dport: u16;
+            SKC_NUM = sock_common.skc_num: u16;
+            SKC_DADDR = sock_common.skc_daddr: [u8; 4];
+            SKC_SADDR = sock_common.skc_rcv_saddr: [u8; 4];
+            SKC_DADDR6 = sock_common.skc_v6_daddr: [u8; 16];
+            SKC_SADDR6 = sock_common.skc_v6_rcv_saddr: [u8; 16];
+        }
+
+        /// Local and remote address of a socket.
+        #[inline(always)]
+        fn addresses(sk: *const u8) -> Result<(tracers::Ip, tracers::Ip), i32> {
+            // AF_INET, include/linux/socket.h.
+            Ok(match SKC_FAMILY.read(sk)? {
+                2 => ($crate::mapped(SKC_SADDR.read(sk)?), $crate::mapped(SKC_DADDR.read(sk)?)),
+                _ => (tracers::Ip(SKC_SADDR6.read(sk)?), tracers::Ip(SKC_DADDR6.read(sk)?)),
+            })
+        }
+
+        /// Local and remote port of a socket.
+        #[inline(always)]
+        fn ports(sk: *const u8) -> Result<(u16, u16), i32> {
+            Ok((SKC_NUM.read(sk)?, u16::from_be(SKC_DPORT.read(sk)?)))
+        }
+    };
+}
+
+/// An IPv4 address as rows have it.
+#[inline(always)]
+pub const fn mapped(a: [u8; 4]) -> tracers::Ip {
+    tracers::Ip([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]])
+}
+
+/// `IPPROTO_TCP`, include/uapi/linux/in.h. The field is 16 bits wide since MPTCP (262) came.
+pub const IPPROTO_TCP: u16 = 6;
+
+/// States of a TCP socket: include/net/tcp_states.h.
+pub mod tcp {
+    #![allow(missing_docs, reason = "the kernel's own names")]
+    pub const ESTABLISHED: i32 = 1;
+    pub const SYN_SENT: i32 = 2;
+    pub const FIN_WAIT1: i32 = 4;
+    pub const CLOSE: i32 = 7;
+    pub const LAST_ACK: i32 = 9;
+}

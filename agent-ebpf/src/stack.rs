@@ -1,0 +1,136 @@
+//! Stacks, kept once each and named by a hash of their addresses.
+//!
+//! Unlike the kernel's own stack map, two stacks do not evict or refuse each other here until the map is full,
+//! and user frames come with the build id of their file, so that they can be resolved when the process is gone.
+
+use crate::{count, masked};
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK, bpf_stack_build_id},
+    helpers::generated::bpf_get_stack,
+    macros::map,
+    maps::{HashMap, PerCpuArray},
+};
+use tracers::{KernelStack, UserStack};
+
+/// Most frames of a stack: the kernel's own limit (kernel.perf_event_max_stack).
+pub const FRAMES: usize = 127;
+
+/// A kernel stack: addresses, innermost first.
+#[repr(C)]
+pub struct KernelFrames {
+    /// How many.
+    pub len: u64,
+    /// Their addresses.
+    pub addresses: [u64; FRAMES],
+}
+
+/// A user stack: frames by build id and file offset, or by address where the kernel could not tell.
+#[repr(C)]
+pub struct UserFrames {
+    /// How many.
+    pub len: u64,
+    /// The frames.
+    pub frames: [bpf_stack_build_id; FRAMES],
+}
+
+/// Kernel stacks by hash. When it is full a new stack is left out of its row, counted.
+#[map]
+static KERNEL_STACKS: HashMap<u64, KernelFrames> = HashMap::with_max_entries(4096, 0);
+/// User stacks by hash. When it is full a new stack is left out of its row, counted.
+#[map]
+static USER_STACKS: HashMap<u64, UserFrames> = HashMap::with_max_entries(4096, 0);
+
+#[map]
+static KERNEL_SCRATCH: PerCpuArray<KernelFrames> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static USER_SCRATCH: PerCpuArray<UserFrames> = PerCpuArray::with_max_entries(1, 0);
+
+/// Reads addresses into the scratch and hashes them; `None` where there is no stack.
+#[inline(always)]
+fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, *mut KernelFrames)> {
+    let scratch = KERNEL_SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the scratch is this CPU's own and as large as said.
+    let bytes = unsafe {
+        bpf_get_stack(
+            ctx.as_ptr(),
+            core::ptr::addr_of_mut!((*scratch).addresses).cast(),
+            (FRAMES * 8) as u32,
+            flags,
+        )
+    };
+    if bytes <= 0 {
+        return None;
+    }
+    let len = bytes as usize / 8;
+    let mut hash = seed;
+    for i in 0..FRAMES {
+        if i >= len {
+            break;
+        }
+        // SAFETY: the masked index is at most 127, which lies in the struct: `len` comes before the addresses.
+        let address = unsafe { *scratch.cast::<u64>().add(1 + masked::<127>(i)) };
+        hash = (hash ^ address).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 29;
+    }
+    // SAFETY: as above.
+    unsafe { (*scratch).len = len as u64 };
+    // 0 means none.
+    Some((hash | 1, scratch))
+}
+
+/// The kernel stack of the current task, without its first `skip` frames.
+#[inline(always)]
+pub fn kernel_stack<C: EbpfContext>(ctx: &C, skip: u64) -> KernelStack {
+    let Some((hash, scratch)) = read(ctx, skip, 0) else {
+        return KernelStack(0);
+    };
+    if KERNEL_STACKS.get_ptr(&hash).is_some() {
+        return KernelStack(hash);
+    }
+    // SAFETY: the scratch is whole.
+    match KERNEL_STACKS.insert(&hash, unsafe { &*scratch }, 0) {
+        Ok(()) => KernelStack(hash),
+        Err(_) => {
+            count(|c| c.stacks_missing += 1);
+            KernelStack(0)
+        }
+    }
+}
+
+/// The user stack of the current task. Equal addresses of two processes are two stacks: `process` tells them apart.
+#[inline(always)]
+pub fn user_stack<C: EbpfContext>(ctx: &C, process: u32) -> UserStack {
+    let Some((hash, _)) = read(ctx, u64::from(BPF_F_USER_STACK), u64::from(process)) else {
+        return UserStack(0);
+    };
+    if USER_STACKS.get_ptr(&hash).is_some() {
+        return UserStack(hash);
+    }
+    // A new stack: once more, now with build ids, which is dearer.
+    let Some(scratch) = USER_SCRATCH.get_ptr_mut(0) else {
+        return UserStack(0);
+    };
+    // SAFETY: the scratch is this CPU's own and as large as said.
+    let bytes = unsafe {
+        bpf_get_stack(
+            ctx.as_ptr(),
+            core::ptr::addr_of_mut!((*scratch).frames).cast(),
+            (FRAMES * size_of::<bpf_stack_build_id>()) as u32,
+            u64::from(BPF_F_USER_STACK | BPF_F_USER_BUILD_ID),
+        )
+    };
+    if bytes <= 0 {
+        return UserStack(0);
+    }
+    // SAFETY: as above.
+    unsafe { (*scratch).len = bytes as u64 / size_of::<bpf_stack_build_id>() as u64 };
+    // SAFETY: the scratch is whole.
+    match USER_STACKS.insert(&hash, unsafe { &*scratch }, 0) {
+        Ok(()) => UserStack(hash),
+        Err(_) => {
+            count(|c| c.stacks_missing += 1);
+            UserStack(0)
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Tasks: who did it.
+
+use crate::{kernel_fields, read_kernel};
+use aya_ebpf::helpers::{
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+    generated::{bpf_get_current_cgroup_id, bpf_get_current_task},
+};
+use tracers::Task;
+
+kernel_fields! {
+    TASK_TGID = task_struct.tgid: u32;
+    TASK_GROUP_LEADER = task_struct.group_leader: *const u8;
+    TASK_THREAD_PID = task_struct.thread_pid: *const u8;
+    PID_LEVEL = pid.level: u32;
+    PID_NUMBERS = pid.numbers: u8;
+    UPID_NR = upid.nr: u32;
+    UPID_NS = upid.ns: u64;
+}
+
+/// The kernel's `struct task_struct` of the current task.
+#[inline(always)]
+pub fn current() -> *const u8 {
+    // SAFETY: the helper only returns a pointer.
+    unsafe { bpf_get_current_task() as *const u8 }
+}
+
+/// The current process, as the host numbers it.
+#[inline(always)]
+pub fn current_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// The current task as rows show it.
+#[inline(always)]
+pub fn current_task() -> Task {
+    let (pid_tgid, uid_gid) = (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid());
+    let pid = (pid_tgid >> 32) as u32;
+    Task {
+        // SAFETY: the helper only returns a number.
+        cgroup: unsafe { bpf_get_current_cgroup_id() },
+        pid,
+        tid: pid_tgid as u32,
+        ns_pid: ns_pid(current()).unwrap_or(pid),
+        uid: uid_gid as u32,
+        gid: (uid_gid >> 32) as u32,
+        _pad: 0,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+    }
+}
+
+/// The process of `task` as its own, innermost pid namespace numbers it.
+#[inline(always)]
+pub fn ns_pid(task: *const u8) -> Result<u32, i32> {
+    let leader = TASK_GROUP_LEADER.read(task)?;
+    let pid = TASK_THREAD_PID.read(leader)?;
+    let level = PID_LEVEL.read(pid)? as usize;
+    // `numbers` is an array of `struct upid { int nr; struct pid_namespace *ns; }`: the pointer is its last member.
+    let upid_bytes = UPID_NS.of(core::ptr::null()) as usize + size_of::<u64>();
+    let upid = PID_NUMBERS.of(pid).wrapping_add(level * upid_bytes);
+    UPID_NR.read(upid)
+}
+
+/// A task's name.
+#[inline(always)]
+pub fn comm(field: *const u8) -> Result<[u8; 16], i32> {
+    let mut comm = [0; 16];
+    read_kernel(field, &mut comm)?;
+    Ok(comm)
+}

@@ -1,0 +1,120 @@
+//! What became of every event: `produced = delivered + beyond_limit + Σ lost`, exactly.
+
+use std::{process::ExitStatus, time::Duration};
+
+/// The state of a trace's books, at any time and at its end.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Events that the selection and the options let through, counted in the kernel.
+    pub produced: u64,
+    /// Events that were handed to the reader: rows of a ring, counts of a table.
+    pub delivered: u64,
+    /// Events beyond `max_events`, which nobody asked for.
+    pub beyond_limit: u64,
+    /// Events that were lost, by stage.
+    pub lost: Lost,
+    /// Rows whose stack is missing because the map of stacks was full. The rows themselves are delivered.
+    pub stacks_missing: u64,
+    /// Runs of a program that the kernel skipped because one was running on that CPU already. What they would have shown is unknown.
+    pub missed_runs: u64,
+    /// Since the programs were attached.
+    pub elapsed: Duration,
+    /// What it cost.
+    pub cost: Cost,
+    /// Why it ended; `None` while it runs.
+    pub ended: Option<Ended>,
+}
+
+/// Events that were lost, by stage. Each only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// The ring was full.
+    pub ring_full: u64,
+    /// A map that carries state or rows was full.
+    pub map_full: u64,
+    /// Kernel or user memory that the event needs could not be read.
+    pub unreadable: u64,
+    /// A record did not decode: a bug.
+    pub malformed: u64,
+}
+
+impl Lost {
+    /// Every stage with its name and its remedy.
+    pub fn stages(&self) -> [(&'static str, u64, &'static str); 4] {
+        let Self {
+            ring_full,
+            map_full,
+            unreadable,
+            malformed,
+        } = *self;
+        [
+            (
+                "ring_full",
+                ring_full,
+                "a larger ring (`--ring 8MiB`) or a narrower selection keeps up",
+            ),
+            ("map_full", map_full, "a narrower selection fits"),
+            (
+                "unreadable",
+                unreadable,
+                "the memory was gone or paged out when the event happened",
+            ),
+            ("malformed", malformed, "this is a bug: please report it"),
+        ]
+    }
+
+    /// All stages together.
+    pub fn total(&self) -> u64 {
+        self.stages().iter().map(|(_, count, _)| count).sum()
+    }
+}
+
+/// What a trace cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// Time that its programs ran and how often, over all CPUs. `None` where the kernel keeps no such
+    /// statistics for us: that takes CAP_SYS_ADMIN or `kernel.bpf_stats_enabled=1`.
+    pub bpf: Option<BpfCost>,
+    /// CPU time of the thread that reads.
+    pub reader: Duration,
+    /// Maps, rings and programs in the kernel.
+    pub kernel_bytes: u64,
+}
+
+/// Run time of the programs. Statistics cost time themselves, so they are kept for a part of the time and scaled up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BpfCost {
+    /// Time in the programs.
+    pub time: Duration,
+    /// Runs of the programs.
+    pub runs: u64,
+    /// The part of the trace during which statistics were kept, 0 to 1.
+    pub measured: f64,
+}
+
+/// Why a trace ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its duration was over.
+    Duration,
+    /// It had delivered as many events as were asked for.
+    MaxEvents,
+    /// The command that it started ended.
+    Command(ExitStatus),
+    /// Every process that it selected is gone.
+    TargetGone,
+    /// It was asked to.
+    Stopped,
+}
+
+impl Account {
+    /// Whether nothing was lost.
+    pub fn complete(&self) -> bool {
+        self.lost.total() == 0
+    }
+
+    /// Whether the books balance; false is a bug.
+    pub fn balanced(&self) -> bool {
+        self.produced == self.delivered + self.beyond_limit + self.lost.total()
+    }
+}

@@ -1,0 +1,207 @@
+//! The bpf() calls that aya does not offer in the form needed here: maps whose types are known only at run time,
+//! statistics of programs, and trial loads. The only module of this crate with unsafe code.
+#![allow(unsafe_code, reason = "bpf(2) takes a union of structs with pointers")]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+// Commands: include/uapi/linux/bpf.h.
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
+const MAP_UPDATE_ELEM: libc::c_long = 2;
+const MAP_GET_NEXT_KEY: libc::c_long = 4;
+const PROG_LOAD: libc::c_long = 5;
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const ENABLE_STATS: libc::c_long = 32;
+
+/// Kinds of program that [`try_load`] tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trial {
+    RawTracepoint,
+    /// With the type id of the function.
+    FEntry(u32),
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapAttr {
+    fd: u32,
+    _pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// The attributes of BPF_PROG_LOAD up to attach_btf_id.
+#[repr(C)]
+#[derive(Default)]
+struct ProgAttr {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+    prog_btf_fd: u32,
+    func_info_rec_size: u32,
+    func_info: u64,
+    func_info_cnt: u32,
+    line_info_rec_size: u32,
+    line_info: u64,
+    line_info_cnt: u32,
+    attach_btf_id: u32,
+    attach_prog_fd: u32,
+    _pad: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct InfoAttr {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// Statistics of a program.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ProgramStats {
+    pub(crate) run_time_ns: u64,
+    pub(crate) runs: u64,
+    pub(crate) missed: u64,
+    pub(crate) instructions: u32,
+}
+
+fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` is a live struct that begins as the kernel's union does for this command, and its size is given.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+        )
+    };
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(done)
+    }
+}
+
+/// Reads one value of a map; false where the key is not there.
+/// `value` must have the map's value size, for a per-CPU map that rounded up to 8 times the possible CPUs: the kernel writes that much.
+pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    let mut attr = MapAttr {
+        fd: map.as_raw_fd() as u32,
+        key: key.as_ptr() as u64,
+        value: value.as_mut_ptr() as u64,
+        ..MapAttr::default()
+    };
+    match bpf(MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets one value of a map.
+pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    let mut attr = MapAttr {
+        fd: map.as_raw_fd() as u32,
+        key: key.as_ptr() as u64,
+        value: value.as_ptr() as u64,
+        ..MapAttr::default()
+    };
+    bpf(MAP_UPDATE_ELEM, &mut attr).map(|_| ())
+}
+
+/// Replaces `key` by the one after it, or by the first where `after` is none; false at the end.
+pub(crate) fn next_key(
+    map: BorrowedFd<'_>,
+    after: Option<&[u8]>,
+    next: &mut [u8],
+) -> io::Result<bool> {
+    let mut attr = MapAttr {
+        fd: map.as_raw_fd() as u32,
+        key: after.map_or(0, |key| key.as_ptr() as u64),
+        value: next.as_mut_ptr() as u64,
+        ..MapAttr::default()
+    };
+    match bpf(MAP_GET_NEXT_KEY, &mut attr) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Loads a program that does nothing, to see whether it may be; it is gone at once.
+pub(crate) fn try_load(trial: Trial) -> io::Result<()> {
+    // r0 = 0; exit
+    let insns: [u64; 2] = [0xb7, 0x95];
+    let license = c"GPL";
+    // BPF_PROG_TYPE_RAW_TRACEPOINT; BPF_PROG_TYPE_TRACING with BPF_TRACE_FENTRY.
+    let (prog_type, expected_attach_type, attach_btf_id) = match trial {
+        Trial::RawTracepoint => (17, 0, 0),
+        Trial::FEntry(function) => (26, 24, function),
+    };
+    let mut attr = ProgAttr {
+        prog_type,
+        insn_cnt: 2,
+        insns: insns.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        expected_attach_type,
+        attach_btf_id,
+        ..ProgAttr::default()
+    };
+    let fd = bpf(PROG_LOAD, &mut attr)?;
+    // SAFETY: the call returned a new descriptor that nobody else has.
+    drop(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+    Ok(())
+}
+
+/// What the kernel counted of a program.
+pub(crate) fn program_stats(program: BorrowedFd<'_>) -> io::Result<ProgramStats> {
+    // struct bpf_prog_info up to verified_insns, as bytes: its tail differs between kernels.
+    let mut info = [0u8; 256];
+    let mut attr = InfoAttr {
+        fd: program.as_raw_fd() as u32,
+        len: info.len() as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
+    let u64_at = |at: usize| {
+        info.get(at..at + 8)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u64::from_ne_bytes)
+    };
+    // Offsets of run_time_ns, run_cnt, recursion_misses (5.12) and verified_insns (5.16).
+    Ok(ProgramStats {
+        run_time_ns: u64_at(192),
+        runs: u64_at(200),
+        missed: u64_at(208),
+        instructions: u64_at(216) as u32,
+    })
+}
+
+/// Keeps run time statistics of all programs for as long as the descriptor lives. Needs CAP_SYS_ADMIN.
+pub(crate) fn enable_stats() -> io::Result<OwnedFd> {
+    // BPF_STATS_RUN_TIME is 0.
+    let mut attr = 0u32;
+    let fd = bpf(ENABLE_STATS, &mut attr)?;
+    // SAFETY: the call returned a new descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Waits until every program that ran when this was called has returned: programs run inside RCU read sections,
+/// and MEMBARRIER_CMD_GLOBAL is synchronize_rcu (kernel/sched/membarrier.c).
+pub(crate) fn wait_for_running_programs() {
+    // SAFETY: takes numbers only. Where it is refused (nohz_full) programs have still ended microseconds after their detaching.
+    unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
+}

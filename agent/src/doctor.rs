@@ -1,0 +1,216 @@
+//! What of this host tracing depends on, checked one by one.
+
+use crate::{
+    Capability, Kernel,
+    bpf::{self, Trial},
+    select::cgroup2_root,
+};
+use std::fs;
+
+/// One thing that was checked.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// What.
+    pub name: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub detail: String,
+    /// What to do, where something can be done.
+    pub remedy: Option<String>,
+}
+
+/// How a thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All there.
+    Ok,
+    /// Something works less well without it.
+    Limited,
+    /// Nothing works without it.
+    Missing,
+}
+
+impl Kernel {
+    /// Checks this host.
+    pub fn checks(&self) -> Vec<Check> {
+        let mut checks = vec![
+            self.kernel_check(),
+            self.capability_check(),
+            self.fentry_check(),
+            perf_event_check(),
+            cgroup_check(),
+            symbols_check(),
+            statistics_check(),
+        ];
+        if self.version() < (5, 11) {
+            checks.push(locked_memory_check());
+        }
+        checks
+    }
+
+    fn kernel_check(&self) -> Check {
+        let old = self.version() < (5, 10);
+        Check {
+            name: "kernel",
+            verdict: if old { Verdict::Missing } else { Verdict::Ok },
+            detail: format!("{} with type information", self.release()),
+            remedy: old.then(|| "5.10 is the oldest kernel that works".to_owned()),
+        }
+    }
+
+    fn capability_check(&self) -> Check {
+        match self.refusal() {
+            None => Check {
+                name: "capabilities",
+                verdict: Verdict::Ok,
+                detail: match Capability::SysAdmin.have() {
+                    true => "CAP_SYS_ADMIN, which is more than is needed".to_owned(),
+                    false => "CAP_BPF and CAP_PERFMON".to_owned(),
+                },
+                remedy: None,
+            },
+            Some(error) => Check {
+                name: "capabilities",
+                verdict: Verdict::Missing,
+                detail: error
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+                remedy: Some(
+                    "sudo setcap cap_bpf,cap_perfmon+ep $(command -v tracejob)".to_owned(),
+                ),
+            },
+        }
+    }
+
+    fn fentry_check(&self) -> Check {
+        let tried = match self.btf.function("vfs_open") {
+            Some(id) => bpf::try_load(Trial::FEntry(id)).map_err(|error| error.to_string()),
+            None => Err("the kernel has no function vfs_open".to_owned()),
+        };
+        match tried {
+            Ok(()) => Check {
+                name: "fentry",
+                verdict: Verdict::Ok,
+                detail: "kernel functions can be hooked without perf_event_open".to_owned(),
+                remedy: None,
+            },
+            Err(error) => Check {
+                name: "fentry",
+                verdict: Verdict::Limited,
+                detail: format!(
+                    "not here ({error}): tracers fall back to tracepoints, which cost more"
+                ),
+                remedy: None,
+            },
+        }
+    }
+}
+
+fn perf_event_check() -> Check {
+    let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    let level = level.trim();
+    let closed = level.parse::<i32>().is_ok_and(|n| n >= 3) && !Capability::SysAdmin.have();
+    Check {
+        name: "perf_event_open",
+        verdict: if closed {
+            Verdict::Limited
+        } else {
+            Verdict::Ok
+        },
+        detail: match closed {
+            true => format!(
+                "closed (kernel.perf_event_paranoid is {level}): tracers that have no other hook do not work"
+            ),
+            false => format!("open (kernel.perf_event_paranoid is {level})"),
+        },
+        remedy: closed.then(|| "sysctl kernel.perf_event_paranoid=2".to_owned()),
+    }
+}
+
+fn cgroup_check() -> Check {
+    match cgroup2_root() {
+        Ok(root) => Check {
+            name: "cgroups",
+            verdict: Verdict::Ok,
+            detail: format!("version 2 at {}", root.display()),
+            remedy: None,
+        },
+        Err(_) => Check {
+            name: "cgroups",
+            verdict: Verdict::Limited,
+            detail: "version 2 is not mounted: --cgroup and --container do not work".to_owned(),
+            remedy: Some("mount -t cgroup2 none /sys/fs/cgroup/unified".to_owned()),
+        },
+    }
+}
+
+fn symbols_check() -> Check {
+    // Without the right to see them, all addresses read as zero.
+    let hidden = fs::read_to_string("/proc/kallsyms")
+        .ok()
+        .and_then(|symbols| {
+            symbols
+                .lines()
+                .next()
+                .map(|line| line.starts_with("0000000000000000"))
+        })
+        .unwrap_or(true);
+    Check {
+        name: "kernel symbols",
+        verdict: if hidden {
+            Verdict::Limited
+        } else {
+            Verdict::Ok
+        },
+        detail: match hidden {
+            true => "hidden: kernel stacks show addresses".to_owned(),
+            false => "readable".to_owned(),
+        },
+        remedy: hidden.then(|| {
+            "give the program CAP_SYSLOG, and `sysctl kernel.kptr_restrict=1` or less".to_owned()
+        }),
+    }
+}
+
+fn statistics_check() -> Check {
+    let allowed = bpf::enable_stats().is_ok();
+    let on =
+        fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|v| v.trim() == "1");
+    Check {
+        name: "run time statistics",
+        verdict: if allowed || on {
+            Verdict::Ok
+        } else {
+            Verdict::Limited
+        },
+        detail: match allowed || on {
+            true => "the cost of a trace is measured".to_owned(),
+            false => "not allowed: the account says nothing of the programs' run time".to_owned(),
+        },
+        remedy: (!allowed && !on).then(|| "sysctl kernel.bpf_stats_enabled=1".to_owned()),
+    }
+}
+
+fn locked_memory_check() -> Check {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    // What the largest tracer takes.
+    let short = limit.is_some_and(|bytes| bytes < 64 << 20);
+    Check {
+        name: "locked memory",
+        verdict: if short && !Capability::SysResource.have() {
+            Verdict::Missing
+        } else {
+            Verdict::Ok
+        },
+        detail: match limit {
+            Some(bytes) => format!("limited to {bytes} bytes, and this kernel counts maps by it"),
+            None => "not limited".to_owned(),
+        },
+        remedy: short
+            .then(|| "ulimit -l unlimited, or LimitMEMLOCK=infinity in a systemd unit".to_owned()),
+    }
+}

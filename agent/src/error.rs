@@ -1,0 +1,154 @@
+//! What can go wrong, each with a stable reason and a message that says what to do.
+
+use crate::Capability;
+use std::{ffi::OsString, io, path::PathBuf};
+
+/// Why a trace could not start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The process may not trace.
+    #[error("tracing needs {wanted}, and this process has {have}; run it with sudo, or give it to the program:\n       sudo setcap cap_bpf,cap_perfmon+ep $(command -v tracejob)", wanted = Capability::list(missing), have = if *.some { "not all of that" } else { "nothing of that" })]
+    MissingCapability {
+        /// What is missing.
+        missing: Vec<Capability>,
+        /// Whether some of what is needed is there.
+        some: bool,
+    },
+    /// This kernel lacks something.
+    #[error("{tracer} does not work here: {reason}")]
+    Unsupported {
+        /// The tracer.
+        tracer: &'static str,
+        /// What is missing and the remedy.
+        reason: String,
+    },
+    /// No target was named.
+    #[error(
+        "nothing selected: name a process (--pid), a container (--container), a cgroup (--cgroup), a command (-- CMD), or --host for everything"
+    )]
+    NothingSelected,
+    /// The process is not there.
+    #[error("process {0} does not exist")]
+    NoProcess(u32),
+    /// Process numbers cannot be compared with the kernel's.
+    #[error(
+        "--pid needs the host's pid namespace, and this process is in another; run it in the host's (hostPID: true), or select by --container or --cgroup"
+    )]
+    PidNamespace,
+    /// The cgroup is not there.
+    #[error("no cgroup at {}: {source}", path.display())]
+    NoCgroup {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No cgroup v2 is mounted.
+    #[error(
+        "no cgroup v2 is mounted, so nothing can be selected by cgroup or container; select by --pid"
+    )]
+    NoCgroup2,
+    /// The container id is not one.
+    #[error("\"{}\" is not a container id: it takes at least 4 letters, digits, '_', '.', '+' or '-'", .0.escape_debug())]
+    BadContainerId(String),
+    /// No container has that id.
+    #[error("no container here has an id that begins with {0}")]
+    NoContainer(String),
+    /// Several containers have it.
+    #[error("{count} containers here have an id that begins with {id}: give more of it")]
+    AmbiguousContainer {
+        /// What was asked for.
+        id: String,
+        /// How many.
+        count: usize,
+    },
+    /// Too many targets for the map in the kernel.
+    #[error("more than {0} processes or cgroups are selected at once; select their common cgroup")]
+    TooManyTargets(u32),
+    /// The command cannot be run.
+    #[error("cannot run {command:?}: {source}")]
+    Command {
+        /// What was to run.
+        command: OsString,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel's type information cannot be read.
+    #[error(
+        "the kernel's type information (/sys/kernel/btf/vmlinux) cannot be used: {0}; a kernel built with CONFIG_DEBUG_INFO_BTF has it"
+    )]
+    Btf(String),
+    /// The kernel refused to load an object.
+    #[error("the kernel refused {tracer}: {reason}")]
+    Load {
+        /// The tracer.
+        tracer: &'static str,
+        /// What the kernel said, the verifier's log cut to its end.
+        reason: String,
+    },
+    /// Maps could not be made for want of locked memory.
+    #[error(
+        "the kernel refused to make maps for {tracer}: locked memory is limited to {limit} bytes, and kernels before 5.11 count maps by it; raise it (`ulimit -l unlimited`) for whoever starts this"
+    )]
+    LockedMemory {
+        /// The tracer.
+        tracer: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// The kernel refused to attach.
+    #[error("{hook} cannot be attached: {reason}")]
+    Attach {
+        /// Hook kind and target.
+        hook: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// Reading a map or a ring failed.
+    #[error("reading {what} failed: {source}")]
+    Read {
+        /// The map.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// The word for an error that programs go by: the same in gRPC, in a condition and in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// [`Error::MissingCapability`]
+    MissingCapability,
+    /// [`Error::Unsupported`]
+    Unsupported,
+    /// A target that is wrong or not there.
+    TargetNotFound,
+    /// A request that can never work.
+    InvalidRequest,
+    /// The kernel refused for want of something.
+    ResourceExhausted,
+    /// Anything else that the kernel refused.
+    KernelRefused,
+}
+
+impl Error {
+    /// Its stable reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::MissingCapability { .. } => Reason::MissingCapability,
+            Self::Unsupported { .. } | Self::Btf(_) => Reason::Unsupported,
+            Self::NothingSelected | Self::BadContainerId(_) | Self::PidNamespace => {
+                Reason::InvalidRequest
+            }
+            Self::NoProcess(_)
+            | Self::NoCgroup { .. }
+            | Self::NoCgroup2
+            | Self::NoContainer(_)
+            | Self::AmbiguousContainer { .. }
+            | Self::Command { .. } => Reason::TargetNotFound,
+            Self::TooManyTargets(_) | Self::LockedMemory { .. } => Reason::ResourceExhausted,
+            Self::Load { .. } | Self::Attach { .. } | Self::Read { .. } => Reason::KernelRefused,
+        }
+    }
+}

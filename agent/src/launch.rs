@@ -1,0 +1,159 @@
+//! Starts the command that is to be traced so that nothing of it is missed and nothing else is seen:
+//! a launcher of this same program waits, without being traced, until everything is attached, then becomes the command.
+
+use crate::Error;
+use rustix::{
+    fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    io::{FdFlags, fcntl_setfd},
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read, Write},
+    os::unix::process::CommandExt,
+    process::{Child, Command, ExitStatus},
+};
+
+/// The launcher's own first argument.
+const ROLE: &str = "--tracejob-launch";
+
+/// A command that waits for its start, or runs.
+pub(crate) struct Launched {
+    child: Child,
+    pidfd: OwnedFd,
+    program: OsString,
+    go: Option<File>,
+    failure: File,
+}
+
+impl Launched {
+    /// Starts the launcher.
+    pub(crate) fn new(argv: &[OsString]) -> Result<Self, Error> {
+        let program = argv.first().cloned().unwrap_or_default();
+        let failed = |source: io::Error| Error::Command {
+            command: program.clone(),
+            source,
+        };
+        if program.is_empty() {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "no command was given",
+            )));
+        }
+        let (go_read, go_write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+        let (failure_read, failure_write) =
+            pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+        // The launcher alone is to inherit its two ends.
+        fcntl_setfd(&go_read, FdFlags::empty()).map_err(|e| failed(e.into()))?;
+        fcntl_setfd(&failure_write, FdFlags::empty()).map_err(|e| failed(e.into()))?;
+        let child = Command::new("/proc/self/exe")
+            .arg(ROLE)
+            .arg(go_read.as_raw_fd().to_string())
+            .arg(failure_write.as_raw_fd().to_string())
+            .args(argv)
+            .spawn()
+            .map_err(failed)?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pidfd = pid
+            .ok_or_else(|| io::Error::other("it has no number"))
+            .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?))
+            .map_err(failed)?;
+        Ok(Self {
+            child,
+            pidfd,
+            program,
+            go: Some(go_write.into()),
+            failure: failure_read.into(),
+        })
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Readable when it has ended.
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Lets it become the command; returns when it has, or could not.
+    pub(crate) fn go(&mut self) -> Result<(), Error> {
+        let failed = |source| Error::Command {
+            command: self.program.clone(),
+            source,
+        };
+        if let Some(mut go) = self.go.take() {
+            go.write_all(b"!").map_err(failed)?;
+        }
+        // Closed without a word by the exec itself.
+        let mut errno = Vec::new();
+        self.failure.read_to_end(&mut errno).map_err(failed)?;
+        match errno.try_into().map(i32::from_ne_bytes) {
+            Ok(errno) => Err(failed(io::Error::from_raw_os_error(errno))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Its status where it has ended.
+    pub(crate) fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        // It may just have ended.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
+    }
+}
+
+impl Drop for Launched {
+    /// A launcher that was never let go ends by itself when the pipe closes; it is waited for so that no zombie stays.
+    fn drop(&mut self) {
+        if self.go.take().is_some() {
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The launcher's own life; returns only where this process is none.
+pub(crate) fn launch_if_asked() {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_none_or(|role| role != ROLE) {
+        return;
+    }
+    let code = launch(args).map_or_else(|error| error.raw_os_error().unwrap_or(1), |()| 0);
+    std::process::exit(if code == 0 { 0 } else { 127 });
+}
+
+fn launch(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
+    let mut file = || {
+        let number = args.next().and_then(|arg| arg.to_str()?.parse().ok());
+        number
+            .and_then(inherited)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+    };
+    let (mut go, mut failure) = (file()?, file()?);
+    if go.read(&mut [0])? == 0 {
+        // The trace could not start.
+        return Ok(());
+    }
+    let program = args.next().unwrap_or_default();
+    let error = Command::new(program).args(args).exec();
+    failure.write_all(&error.raw_os_error().unwrap_or(libc::EINVAL).to_ne_bytes())?;
+    Err(error)
+}
+
+/// A descriptor that this process was started with, closed again when the command takes its place.
+#[allow(unsafe_code, reason = "a descriptor is known only by its number here")]
+fn inherited(number: i32) -> Option<File> {
+    if number <= 2 {
+        return None;
+    }
+    // SAFETY: `Launched::new` made this descriptor for this process, and nothing else here uses it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl_setfd(&fd, FdFlags::CLOEXEC).ok()?;
+    Some(fd.into())
+}

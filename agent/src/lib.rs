@@ -1,0 +1,36 @@
+//! Loads, attaches, reads, batches and accounts for the tracers of one node.
+//!
+//! A [`Trace`] is a running tracer: dropping it detaches everything, and nothing is pinned.
+//! This is the only crate that knows aya. It knows no tracer by name, no terminal and no network.
+
+mod account;
+mod bpf;
+mod btf;
+mod capability;
+mod cost;
+mod doctor;
+mod error;
+mod kernel;
+mod launch;
+mod load;
+mod objects;
+mod read;
+mod request;
+mod run;
+mod select;
+mod stacks;
+
+pub use account::{Account, Cost, Ended, Lost};
+pub use capability::Capability;
+pub use doctor::{Check, Verdict};
+pub use error::{Error, Reason};
+pub use kernel::{Kernel, Support};
+pub use objects::object;
+pub use request::{Limits, Request, Target};
+pub use run::{Clock, Stopper, Trace, Update};
+
+/// To be called first in `main` of every program that traces: where this process was started to be a part of a trace
+/// (the launcher of its command), it is that part and never returns.
+pub fn worker_if_asked() {
+    launch::launch_if_asked();
+}

@@ -1,0 +1,221 @@
+//! Reads a loaded tracer's rows and books: the ring as events come, a map whenever asked.
+
+use crate::{
+    Account, Error, Lost, bpf,
+    load::{Loaded, locked_bytes},
+};
+use aya::maps::{MapData, RingBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+use tracers::{Batch, Column, Data, Erased, Role, Source, Table, Value};
+
+/// A batch closes at this many rows.
+const BATCH_ROWS: usize = 1024;
+
+/// The counters of `agent-ebpf/src/account.rs`, summed over CPUs.
+const COUNTERS: usize = 5;
+
+/// Reads one tracer.
+pub(crate) struct Reader {
+    pub(crate) loaded: Loaded,
+    tracer: &'static dyn Erased,
+    columns: Vec<Column>,
+    count_column: Option<usize>,
+    ring: Option<RingBuf<MapData>>,
+    /// Records that came out of the ring, whether or not they decoded.
+    malformed: u64,
+    pub(crate) delivered: u64,
+    pub(crate) beyond_limit: u64,
+    max_events: u64,
+    cpus: usize,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        mut loaded: Loaded,
+        tracer: &'static dyn Erased,
+        max_events: Option<u64>,
+    ) -> Result<Self, Error> {
+        let ring = match tracer.source() {
+            Source::Ring => Some(RingBuf::try_from(loaded.take_map("EVENTS")?).map_err(
+                |error| Error::Load {
+                    tracer: tracer.name(),
+                    reason: format!("its ring cannot be mapped: {error}"),
+                },
+            )?),
+            Source::Map => None,
+        };
+        let columns = tracer.columns();
+        Ok(Self {
+            loaded,
+            tracer,
+            count_column: columns.iter().position(|column| column.role == Role::Count),
+            columns,
+            ring,
+            malformed: 0,
+            delivered: 0,
+            beyond_limit: 0,
+            max_events: max_events.unwrap_or(u64::MAX),
+            cpus: possible_cpus(),
+        })
+    }
+
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// How its rows leave the kernel.
+    pub(crate) fn source(&self) -> Source {
+        self.tracer.source()
+    }
+
+    /// Bytes of the ring, which is mapped here.
+    pub(crate) fn ring_bytes(&self) -> u64 {
+        self.ring_fd().map_or(0, locked_bytes)
+    }
+
+    /// Readable when the ring has passed its watermark.
+    pub(crate) fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.ring.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether as many events as were asked for have been delivered.
+    pub(crate) fn at_limit(&self) -> bool {
+        self.delivered >= self.max_events
+    }
+
+    /// Takes everything out of the ring, a batch at a time.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(Batch)) {
+        let Some(ring) = &mut self.ring else {
+            return;
+        };
+        let mut batch = Batch::new(&self.columns);
+        while let Some(record) = ring.next() {
+            if self.delivered >= self.max_events {
+                self.beyond_limit += 1;
+                continue;
+            }
+            match self.tracer.decode(&record, &mut batch) {
+                Ok(()) => self.delivered += 1,
+                Err(error) => {
+                    self.malformed += 1;
+                    tracing::error!(tracer = self.tracer.name(), %error, "a record did not decode");
+                }
+            }
+            drop(record);
+            if batch.rows() >= BATCH_ROWS {
+                each(std::mem::replace(&mut batch, Batch::new(&self.columns)));
+            }
+        }
+        if batch.rows() > 0 {
+            each(batch);
+        }
+    }
+
+    /// The map's rows so far, merged over CPUs.
+    pub(crate) fn table(&mut self) -> Result<Batch, Error> {
+        let failed = |source| Error::Read {
+            what: "the map of rows",
+            source,
+        };
+        let map = self.loaded.map("ROWS")?;
+        let (key_bytes, row_bytes) = (self.tracer.key_bytes(), self.tracer.row_bytes());
+        let value_bytes = row_bytes - key_bytes;
+        // The kernel rounds each CPU's value up to 8 bytes; the schema has none that needs it.
+        let stride = value_bytes.next_multiple_of(8);
+        let mut values = vec![0; stride * self.cpus];
+        let mut record = vec![0; row_bytes];
+        let mut table = Table::new(&self.columns);
+        let mut key: Option<Vec<u8>> = None;
+        let mut next = vec![0; key_bytes];
+        while bpf::next_key(map, key.as_deref(), &mut next).map_err(failed)? {
+            if bpf::lookup(map, &next, &mut values).map_err(failed)? {
+                record[..key_bytes].copy_from_slice(&next);
+                let mut batch = Batch::new(&self.columns);
+                for value in values.chunks_exact(stride) {
+                    // A CPU that never saw this key has no minimum and no last value to tell.
+                    if value.iter().all(|&b| b == 0) {
+                        continue;
+                    }
+                    record[key_bytes..].copy_from_slice(&value[..value_bytes]);
+                    if let Err(error) = self.tracer.decode(&record, &mut batch) {
+                        tracing::error!(tracer = self.tracer.name(), %error, "a row did not decode");
+                    }
+                }
+                table.add(&batch);
+            }
+            key = Some(next.clone());
+        }
+        let rows = table.batch();
+        self.delivered = self
+            .count_column
+            .map_or(0, |column| total(&rows.columns[column]));
+        Ok(rows)
+    }
+
+    /// The books so far. They balance when nothing runs any more and everything has been read.
+    pub(crate) fn account(&self) -> Result<Account, Error> {
+        let mut values = vec![0; COUNTERS * 8 * self.cpus];
+        bpf::lookup(
+            self.loaded.map("COUNTERS")?,
+            &0u32.to_ne_bytes(),
+            &mut values,
+        )
+        .map_err(|source| Error::Read {
+            what: "the counters",
+            source,
+        })?;
+        let mut sums = [0u64; COUNTERS];
+        for cpu in values.chunks_exact(COUNTERS * 8) {
+            for (sum, word) in sums.iter_mut().zip(cpu.chunks_exact(8)) {
+                *sum += word.try_into().map_or(0, u64::from_ne_bytes);
+            }
+        }
+        let [produced, ring_full, map_full, unreadable, stacks_missing] = sums;
+        Ok(Account {
+            produced,
+            delivered: self.delivered,
+            beyond_limit: self.beyond_limit,
+            lost: Lost {
+                ring_full,
+                map_full,
+                unreadable,
+                malformed: self.malformed,
+            },
+            stacks_missing,
+            ..Account::default()
+        })
+    }
+}
+
+fn total(column: &Data) -> u64 {
+    (0..column.rows())
+        .map(|row| match column.value(row) {
+            Value::Unsigned(n) => n,
+            _ => 0,
+        })
+        .sum()
+}
+
+/// How many values a per-CPU map has per key: the CPUs that could ever be there, as in `0-3`.
+fn possible_cpus() -> usize {
+    let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    parse_cpus(&list).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+fn parse_cpus(list: &str) -> Option<usize> {
+    let last = list.trim().rsplit([',', '-']).next()?;
+    Some(last.parse::<usize>().ok()? + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn possible_cpus_are_counted_to_the_last() {
+        assert_eq!(parse_cpus("0-3\n"), Some(4));
+        assert_eq!(parse_cpus("0"), Some(1));
+        assert_eq!(parse_cpus("0-1,4-7"), Some(8));
+        assert_eq!(parse_cpus(""), None);
+    }
+}

@@ -1,0 +1,414 @@
+//! A running trace: one reader thread that owns everything, and a bounded queue to whoever wants the rows.
+
+use crate::{
+    Account, Cost, Ended, Error, Kernel, Limits, Request, bpf, cost::CostMeter, launch::Launched,
+    load::Loaded, read::Reader, select::Selection, stacks::Stacks,
+};
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    fd::{AsFd, OwnedFd},
+    time::{ClockId, clock_gettime},
+};
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tracers::{Batch, Column, Hook, Source};
+
+/// How often the reader looks into the ring when nothing wakes it: the longest that a row waits.
+const TICK: Duration = Duration::from_millis(10);
+/// How often it looks whether the selected processes are all gone.
+const CHECK_TARGETS: Duration = Duration::from_millis(100);
+/// How long a trace goes on after its command has ended: sockets that it closed by ending take a round trip more.
+const AFTER_COMMAND: Duration = Duration::from_millis(50);
+/// Updates that wait for a slow taker: at 1,024 rows each some 16 MiB. Beyond it the ring fills, and that is counted.
+const QUEUE: usize = 64;
+
+/// A running tracer. Dropping it ends it and detaches everything.
+pub struct Trace {
+    columns: Vec<Column>,
+    hooks: &'static [Hook],
+    clock: Clock,
+    updates: Option<Receiver<Result<Update, Error>>>,
+    stopper: Stopper,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// Events, each once.
+    Rows(Batch),
+    /// The whole table so far, which replaces the one before.
+    Table(Batch),
+    /// The books so far.
+    Progress(Account),
+    /// The books at the end; nothing follows.
+    Done(Account),
+}
+
+/// Ends a trace from any thread.
+#[derive(Clone)]
+pub struct Stopper(Arc<OwnedFd>);
+
+impl Stopper {
+    /// Asks the trace to end: the remaining rows and the final account follow.
+    pub fn stop(&self) {
+        // An eventfd can only be full, and then it has been written to.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+/// Turns the kernel's time into the wall clock's.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Wall clock minus CLOCK_BOOTTIME, ns.
+    offset: i64,
+}
+
+impl Clock {
+    fn now() -> Self {
+        let ns = |clock| {
+            let time = clock_gettime(clock);
+            time.tv_sec * 1_000_000_000 + time.tv_nsec
+        };
+        Self {
+            offset: ns(ClockId::Realtime) - ns(ClockId::Boottime),
+        }
+    }
+
+    /// Nanoseconds since 1970 of a CLOCK_BOOTTIME time.
+    pub fn unix_ns(&self, boottime_ns: u64) -> i64 {
+        self.offset.saturating_add_unsigned(boottime_ns)
+    }
+}
+
+impl Trace {
+    /// Loads, attaches, selects and starts reading; a command is started last.
+    ///
+    /// # Errors
+    /// Where the request cannot be carried out here; nothing is left behind then.
+    pub fn start(request: Request, kernel: &Kernel) -> Result<Self, Error> {
+        let Request {
+            spec,
+            targets,
+            limits,
+        } = request;
+        let selection = Selection::resolve(&targets)?;
+        let mut loaded = Loaded::load(&spec, &selection, &limits, kernel)?;
+        let mut command = selection
+            .command
+            .as_deref()
+            .map(Launched::new)
+            .transpose()?;
+        let clock = Clock::now();
+        let hooks = loaded.hooks;
+        let cost = CostMeter::start();
+        loaded.attach(&selection, command.as_ref().map(Launched::pid))?;
+        let started = Instant::now();
+        let mut stacks = Stacks::new(&spec.tracer().columns());
+        if let Some(argv) = &selection.command {
+            stacks.know_command(argv);
+        }
+        let reader = Reader::new(loaded, spec.tracer(), limits.max_events)?;
+        let columns = reader.columns().to_vec();
+        let stop = Arc::new(
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| {
+                Error::Read {
+                    what: "an eventfd",
+                    source: error.into(),
+                }
+            })?,
+        );
+        if let Some(command) = &mut command {
+            command.go()?;
+        }
+        let (sender, updates) = sync_channel(QUEUE);
+        let worker = Worker {
+            reader,
+            stacks,
+            limits,
+            by_process_only: selection.by_process()
+                && !selection.host
+                && selection.cgroups.is_empty(),
+            command,
+            cost,
+            started,
+            stop: Arc::clone(&stop),
+            sender,
+        };
+        let reader = std::thread::Builder::new()
+            .name("tracejob-reader".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|source| Error::Read {
+                what: "a new thread",
+                source,
+            })?;
+        Ok(Self {
+            columns,
+            hooks,
+            clock,
+            updates: Some(updates),
+            stopper: Stopper(stop),
+            reader: Some(reader),
+        })
+    }
+
+    /// The columns of its rows.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Where it is attached.
+    pub fn hooks(&self) -> &'static [Hook] {
+        self.hooks
+    }
+
+    /// For the times in its rows.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Something that ends it from any thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// The next thing that happened; `None` when `timeout` is over first, and always after [`Update::Done`].
+    ///
+    /// # Errors
+    /// Where reading failed: the trace is over then.
+    pub fn next(&mut self, timeout: Duration) -> Result<Option<Update>, Error> {
+        let Some(updates) = &self.updates else {
+            return Ok(None);
+        };
+        match updates.recv_timeout(timeout) {
+            Ok(update) => {
+                if matches!(update, Ok(Update::Done(_)) | Err(_)) {
+                    self.updates = None;
+                }
+                update.map(Some)
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.updates = None;
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        // A reader that waits for room in the queue sees that nobody takes any more.
+        self.updates = None;
+        if let Some(reader) = self.reader.take() {
+            // A panic in it is a bug that has been printed; there is nothing left to detach then.
+            let _ = reader.join();
+        }
+    }
+}
+
+/// The reader thread's own.
+struct Worker {
+    reader: Reader,
+    stacks: Stacks,
+    limits: Limits,
+    /// The trace ends when the processes are gone.
+    by_process_only: bool,
+    command: Option<Launched>,
+    cost: CostMeter,
+    started: Instant,
+    stop: Arc<OwnedFd>,
+    sender: SyncSender<Result<Update, Error>>,
+}
+
+/// Nobody takes updates any more.
+struct Gone;
+
+impl Worker {
+    fn run(mut self) {
+        let sender = self.sender.clone();
+        if let Err(error) = self.read_to_the_end() {
+            // Nobody there to be told is fine.
+            let _ = sender.send(Err(error));
+        }
+    }
+
+    fn read_to_the_end(&mut self) -> Result<(), Error> {
+        let mut next_interval = self.started + self.limits.interval;
+        let mut next_check = self.started + CHECK_TARGETS;
+        let ended = loop {
+            self.wait();
+            if self.drain().is_err() {
+                return Ok(());
+            }
+            self.cost.tick();
+            let now = Instant::now();
+            if now >= next_check {
+                next_check = now + CHECK_TARGETS;
+                self.stacks.observe(&self.reader);
+            }
+            if let Some(ended) = self.ended(now)? {
+                break ended;
+            }
+            if now >= next_interval {
+                next_interval = now + self.limits.interval;
+                if self.tell_interval()?.is_err() {
+                    return Ok(());
+                }
+            }
+        };
+        self.finish(ended)
+    }
+
+    /// Until the watermark, the command's end, a stop, or the tick.
+    fn wait(&self) {
+        let command = self.command.as_ref().map(Launched::pidfd);
+        let mut fds: Vec<PollFd<'_>> = [Some(self.stop.as_fd()), command, self.reader.ring_fd()]
+            .into_iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: TICK.as_nanos() as i64,
+        };
+        // Interrupted by a signal is as good as woken.
+        let _ = poll(&mut fds, Some(&timeout));
+    }
+
+    fn drain(&mut self) -> Result<(), Gone> {
+        let mut gone = false;
+        let sender = &self.sender;
+        self.reader
+            .drain(|batch| gone |= sender.send(Ok(Update::Rows(batch))).is_err());
+        if gone { Err(Gone) } else { Ok(()) }
+    }
+
+    fn tell_interval(&mut self) -> Result<Result<(), Gone>, Error> {
+        if self.reader.source() == Source::Map {
+            let table = self.table()?;
+            if self.sender.send(Ok(Update::Table(table))).is_err() {
+                return Ok(Err(Gone));
+            }
+        }
+        let account = self.account()?;
+        Ok(self
+            .sender
+            .send(Ok(Update::Progress(account)))
+            .map_err(|_| Gone))
+    }
+
+    fn table(&mut self) -> Result<Batch, Error> {
+        let table = self.reader.table()?;
+        self.stacks.resolve(table, &self.reader)
+    }
+
+    fn ended(&mut self, now: Instant) -> Result<Option<Ended>, Error> {
+        if self.stopped() {
+            return Ok(Some(Ended::Stopped));
+        }
+        if let Some(status) = self.command.as_mut().and_then(Launched::status) {
+            std::thread::sleep(AFTER_COMMAND);
+            return Ok(Some(Ended::Command(status)));
+        }
+        if self
+            .limits
+            .duration
+            .is_some_and(|duration| now - self.started >= duration)
+        {
+            return Ok(Some(Ended::Duration));
+        }
+        if self.reader.at_limit() {
+            return Ok(Some(Ended::MaxEvents));
+        }
+        if self.by_process_only && self.command.is_none() {
+            let map = self.reader.loaded.map("PROCESSES")?;
+            let any = bpf::next_key(map, None, &mut [0; 4]).map_err(|source| Error::Read {
+                what: "the map of selected processes",
+                source,
+            })?;
+            if !any {
+                return Ok(Some(Ended::TargetGone));
+            }
+        }
+        Ok(None)
+    }
+
+    fn stopped(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.stop, PollFlags::IN)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
+    fn account(&self) -> Result<Account, Error> {
+        let mut account = self.reader.account()?;
+        let (bpf, missed) = self.cost.read(&self.reader.loaded.programs());
+        account.missed_runs = missed;
+        account.elapsed = self.started.elapsed();
+        account.cost = Cost {
+            bpf,
+            reader: thread_time(),
+            kernel_bytes: self.reader.loaded.kernel_bytes() + self.reader.ring_bytes(),
+        };
+        Ok(account)
+    }
+
+    /// Detaches, reads what is left, and closes the books.
+    fn finish(&mut self, ended: Ended) -> Result<(), Error> {
+        // Read before the programs are gone, and with them their statistics.
+        let before = self.account()?;
+        if let Some(command) = self
+            .command
+            .as_ref()
+            .filter(|_| !matches!(ended, Ended::Command(_)))
+        {
+            command.terminate();
+        }
+        self.reader.loaded.detach();
+        let elapsed = self.started.elapsed();
+        if self.drain().is_err() {
+            return Ok(());
+        }
+        if self.reader.source() == Source::Map {
+            let table = self.table()?;
+            if self.sender.send(Ok(Update::Table(table))).is_err() {
+                return Ok(());
+            }
+        }
+        let account = Account {
+            elapsed,
+            cost: Cost {
+                reader: thread_time(),
+                ..before.cost
+            },
+            missed_runs: before.missed_runs,
+            ended: Some(ended),
+            ..self.reader.account()?
+        };
+        if !account.balanced() {
+            tracing::error!(?account, "the books do not balance: a bug");
+        }
+        // Nobody there to be told is fine.
+        let _ = self.sender.send(Ok(Update::Done(account)));
+        Ok(())
+    }
+}
+
+/// CPU time of this thread.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        time.tv_nsec.unsigned_abs() as u32,
+    )
+}

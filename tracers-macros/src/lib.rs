@@ -1,0 +1,43 @@
+//! `#[event]` and `#[params]`: a documented struct becomes a tracer's schema or its options.
+//!
+//! Both fold every derive into one attribute, so that no tracer can forget one.
+//! What a struct may not do (an undocumented column, padding, a role without a key) is a compile error here.
+#![forbid(unsafe_code)]
+
+use proc_macro::TokenStream;
+use syn::{DeriveInput, Error, parse_macro_input};
+
+mod event;
+mod fields;
+mod params;
+
+/// Makes a struct the rows of a tracer: one column per field, named and documented by it.
+///
+/// Field attributes: `#[key]`, `#[count]`, `#[sum]`, `#[max]`, `#[min]`, `#[last]`, `#[histogram]` give the column's role;
+/// `#[wide]` leaves it out of the ordinary table.
+/// With a `#[key]` the tracer aggregates in a map: the keys come first, and `NameKey` and `NameValue` are its map's key and value.
+#[proc_macro_attribute]
+pub fn event(args: TokenStream, input: TokenStream) -> TokenStream {
+    expand(args, input, event::expand)
+}
+
+/// Makes a struct the options of a tracer: each field sets the kernel global of the same name in upper case.
+#[proc_macro_attribute]
+pub fn params(args: TokenStream, input: TokenStream) -> TokenStream {
+    expand(args, input, params::expand)
+}
+
+fn expand(
+    args: TokenStream,
+    input: TokenStream,
+    with: fn(DeriveInput) -> syn::Result<proc_macro2::TokenStream>,
+) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    if !args.is_empty() {
+        let args = proc_macro2::TokenStream::from(args);
+        return Error::new_spanned(args, "this attribute takes no arguments")
+            .into_compile_error()
+            .into();
+    }
+    with(input).unwrap_or_else(Error::into_compile_error).into()
+}

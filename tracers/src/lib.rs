@@ -1,0 +1,102 @@
+//! The catalogue: every tracer's options, columns and hooks, for both sides of the kernel.
+//!
+//! The kernel programs use it without `user`; everyone else with it.
+//! Nothing here does I/O or knows how a program is loaded.
+#![no_std]
+#![forbid(unsafe_code)]
+#[cfg(feature = "user")]
+extern crate std;
+
+mod cell;
+mod hook;
+mod option;
+#[cfg(feature = "user")]
+mod user;
+
+pub use cell::*;
+pub use hook::*;
+pub use option::*;
+#[cfg(feature = "user")]
+pub use user::*;
+#[doc(hidden)]
+pub use zerocopy;
+
+/// What a tracer's file needs.
+mod prelude {
+    pub(crate) use crate::{cell::*, hook::*};
+    pub(crate) use tracers_macros::{event, params};
+}
+
+/// The rows of one tracer, as the kernel writes them; `#[event]` implements it.
+pub trait Event:
+    zerocopy::FromBytes + zerocopy::Immutable + zerocopy::KnownLayout + Send + Sync + 'static
+{
+    /// What the rows are: the struct's own doc comment.
+    const ABOUT: &'static str;
+    /// How rows leave the kernel.
+    const SOURCE: Source;
+    /// Bytes of a map row that are its key; 0 for a ring.
+    const KEY_BYTES: usize;
+    /// Appends this struct's columns in field order.
+    #[cfg(feature = "user")]
+    fn columns(out: &mut std::vec::Vec<Column>);
+    /// Appends one row's cells in the same order.
+    #[cfg(feature = "user")]
+    fn push(&self, out: &mut Cursor<'_>);
+}
+
+/// How rows leave the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// One record per event in the ring buffer `EVENTS`.
+    Ring,
+    /// One entry per key in the per-CPU hash map `ROWS`, read at an interval.
+    Map,
+}
+
+/// What one tracer is. Its name is that of its module.
+pub trait Tracer: Event {
+    /// What it takes.
+    type Params: Params;
+    /// The part of the system that it looks at.
+    const FAMILY: Family;
+    /// Sets of hooks, best first; each set alone is enough.
+    const HOOKS: &'static [&'static [Hook]];
+    /// What it costs, in a few words.
+    const COST: &'static str;
+    /// What comes after `tracejob run NAME`, one string per example.
+    const EXAMPLES: &'static [&'static str];
+}
+
+/// The part of the system that a tracer looks at; it groups `tracejob list`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// System calls, and what programs do through them.
+    Syscalls,
+    /// Sockets and packets.
+    Network,
+    /// Faults, allocation, reclaim.
+    Memory,
+}
+
+/// Registers tracers: one line per tracer is the only edit outside its own files.
+macro_rules! catalogue {
+    ($($module:ident :: $event:ident),* $(,)?) => {
+        $(#[allow(missing_docs, reason = "a tracer's file is documented by its struct and its options")] pub mod $module;)*
+        /// Every tracer, by name.
+        #[cfg(feature = "user")]
+        pub static ALL: &[&dyn Erased] = &[
+            $(&Handle::<$module::$event>::new(stringify!($module))),*
+        ];
+    };
+}
+
+catalogue! {
+    exec::Exec,
+    oom_kill::OomKill,
+    open::Open,
+    page_fault::PageFault,
+    syscall_count::SyscallCount,
+    tcp_connect::TcpConnect,
+    tcp_life::TcpLife,
+}

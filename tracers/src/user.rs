@@ -1,0 +1,15 @@
+//! The user-space half: schema, decoding, merging, and a job's tracer with its options.
+
+mod batch;
+mod column;
+mod erased;
+mod flags;
+mod spec;
+mod table;
+
+pub use batch::{Batch, Cursor, Data, Frame, Value};
+pub use column::{Column, Kind, Role, Unit};
+pub use erased::{Erased, Handle, Malformed, find, nearest};
+pub use flags::{access_flags, open_flags};
+pub use spec::{Spec, SpecError};
+pub use table::Table;

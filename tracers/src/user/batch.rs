@@ -1,0 +1,325 @@
+//! Rows in columns: what decoding fills and renderers read. No allocation per row once the columns have grown.
+
+use crate::{Column, Kind, Tail};
+use std::{string::String, vec::Vec};
+
+/// Some rows of one tracer.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// One per column of the tracer, all of the same number of rows.
+    pub columns: Vec<Data>,
+    /// The frames that [`Data::Frames`] refers to by index.
+    pub frames: Vec<Frame>,
+    rows: usize,
+}
+
+/// The values of one column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// Numbers from 0, and everything that is stored as one.
+    Unsigned(Vec<u64>),
+    /// Numbers.
+    Signed(Vec<i64>),
+    /// Byte strings, one after the other.
+    Bytes {
+        /// Where each row's bytes end.
+        ends: Vec<u32>,
+        /// All rows' bytes.
+        data: Vec<u8>,
+        /// The rows, in order, whose bytes the kernel cut.
+        cut: Vec<u32>,
+    },
+    /// Lists of numbers: a histogram's buckets, or errno and count in turn.
+    List {
+        /// Where each row's list ends.
+        ends: Vec<u32>,
+        /// All rows' numbers.
+        values: Vec<u64>,
+    },
+    /// Stacks, innermost frame first.
+    Frames {
+        /// Where each row's stack ends.
+        ends: Vec<u32>,
+        /// Indexes into [`Batch::frames`].
+        ids: Vec<u32>,
+    },
+}
+
+/// One value of one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// A number from 0.
+    Unsigned(u64),
+    /// A number.
+    Signed(i64),
+    /// Bytes, and whether the kernel cut them.
+    Bytes(&'a [u8], bool),
+    /// Numbers.
+    List(&'a [u64]),
+    /// Indexes into [`Batch::frames`].
+    Frames(&'a [u32]),
+}
+
+/// One frame of a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// The function, or module and offset where it has no name.
+    pub name: String,
+    /// The file it lies in, as the process sees it, or `[kernel]`.
+    pub module: String,
+    /// Bytes from the start of the function, or of the module's file where the function is unknown.
+    pub offset: u64,
+    /// Source file; empty where unknown.
+    pub file: String,
+    /// Line in the source file; 0 where unknown.
+    pub line: u32,
+}
+
+impl Data {
+    /// An empty column of the given kind.
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Unsigned
+            | Kind::Bool
+            | Kind::Time
+            | Kind::Syscall
+            | Kind::Octal
+            | Kind::Flags(_) => Self::Unsigned(Vec::new()),
+            Kind::Signed | Kind::Outcome => Self::Signed(Vec::new()),
+            Kind::Text | Kind::Path | Kind::Args | Kind::Ip => Self::Bytes {
+                ends: Vec::new(),
+                data: Vec::new(),
+                cut: Vec::new(),
+            },
+            Kind::Log2 { .. } | Kind::Errors => Self::List {
+                ends: Vec::new(),
+                values: Vec::new(),
+            },
+            // Until it is symbolised, a stack is a list of addresses.
+            Kind::UserStack | Kind::KernelStack => Self::Unsigned(Vec::new()),
+        }
+    }
+
+    /// Rows in this column.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Unsigned(values) => values.len(),
+            Self::Signed(values) => values.len(),
+            Self::Bytes { ends, .. } | Self::List { ends, .. } | Self::Frames { ends, .. } => {
+                ends.len()
+            }
+        }
+    }
+
+    /// The value of one row, which must be there.
+    pub fn value(&self, row: usize) -> Value<'_> {
+        let span = |ends: &[u32]| {
+            let start = row.checked_sub(1).map_or(0, |before| ends[before]);
+            start as usize..ends[row] as usize
+        };
+        match self {
+            Self::Unsigned(values) => Value::Unsigned(values[row]),
+            Self::Signed(values) => Value::Signed(values[row]),
+            Self::Bytes { ends, data, cut } => {
+                let was_cut = cut.binary_search(&(row as u32)).is_ok();
+                Value::Bytes(&data[span(ends)], was_cut)
+            }
+            Self::List { ends, values } => Value::List(&values[span(ends)]),
+            Self::Frames { ends, ids } => Value::Frames(&ids[span(ends)]),
+        }
+    }
+
+    /// Appends a value; false where it is not of this column's sort.
+    pub fn push(&mut self, value: Value<'_>) -> bool {
+        match (self, value) {
+            (Self::Unsigned(values), Value::Unsigned(v)) => values.push(v),
+            (Self::Signed(values), Value::Signed(v)) => values.push(v),
+            (Self::Bytes { ends, data, cut }, Value::Bytes(v, was_cut)) => {
+                if was_cut {
+                    cut.push(ends.len() as u32);
+                }
+                data.extend_from_slice(v);
+                ends.push(data.len() as u32);
+            }
+            (Self::List { ends, values }, Value::List(v)) => {
+                values.extend_from_slice(v);
+                ends.push(values.len() as u32);
+            }
+            (Self::Frames { ends, ids }, Value::Frames(v)) => {
+                ids.extend_from_slice(v);
+                ends.push(ids.len() as u32);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Keeps the first `rows` rows.
+    pub fn truncate(&mut self, rows: usize) {
+        let end = |ends: &mut Vec<u32>| {
+            ends.truncate(rows);
+            ends.last().map_or(0, |&end| end as usize)
+        };
+        match self {
+            Self::Unsigned(values) => values.truncate(rows),
+            Self::Signed(values) => values.truncate(rows),
+            Self::Bytes { ends, data, cut } => {
+                data.truncate(end(ends));
+                cut.retain(|&row| (row as usize) < rows);
+            }
+            Self::List { ends, values } => values.truncate(end(ends)),
+            Self::Frames { ends, ids } => ids.truncate(end(ends)),
+        }
+    }
+}
+
+impl Batch {
+    /// No rows yet.
+    pub fn new(columns: &[Column]) -> Self {
+        Self {
+            columns: columns.iter().map(|column| Data::of(column.kind)).collect(),
+            frames: Vec::new(),
+            rows: 0,
+        }
+    }
+
+    /// From whole columns.
+    ///
+    /// # Panics
+    /// Where the columns differ in length: a bug of the caller.
+    pub fn from_columns(columns: Vec<Data>, frames: Vec<Frame>) -> Self {
+        let rows = columns.first().map_or(0, Data::rows);
+        assert!(columns.iter().all(|column| column.rows() == rows));
+        Self {
+            columns,
+            frames,
+            rows,
+        }
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// One value; both indexes must be in range.
+    pub fn value(&self, column: usize, row: usize) -> Value<'_> {
+        self.columns[column].value(row)
+    }
+
+    /// Takes all rows away, keeping the columns' memory.
+    pub fn clear(&mut self) {
+        for column in &mut self.columns {
+            column.truncate(0);
+        }
+        self.frames.clear();
+        self.rows = 0;
+    }
+
+    /// Appends one row by `write`; a row that turns out malformed leaves no trace, and the answer is false.
+    pub(crate) fn append(&mut self, tail: &[u8], write: impl FnOnce(&mut Cursor<'_>)) -> bool {
+        let mut cursor = Cursor {
+            columns: self.columns.iter_mut(),
+            tail,
+            malformed: false,
+        };
+        write(&mut cursor);
+        let malformed = cursor.malformed;
+        if malformed {
+            let rows = self.rows;
+            for column in &mut self.columns {
+                column.truncate(rows);
+            }
+        } else {
+            self.rows += 1;
+        }
+        !malformed
+    }
+}
+
+/// Appends one row, cell by cell in the order of the columns.
+pub struct Cursor<'a> {
+    columns: std::slice::IterMut<'a, Data>,
+    tail: &'a [u8],
+    malformed: bool,
+}
+
+impl Cursor<'_> {
+    pub(crate) fn unsigned(&mut self, value: u64) {
+        match self.columns.next() {
+            Some(Data::Unsigned(values)) => values.push(value),
+            _ => self.malformed = true,
+        }
+    }
+
+    pub(crate) fn signed(&mut self, value: i64) {
+        match self.columns.next() {
+            Some(Data::Signed(values)) => values.push(value),
+            _ => self.malformed = true,
+        }
+    }
+
+    pub(crate) fn bytes(&mut self, value: &[u8]) {
+        self.push(Value::Bytes(value, false));
+    }
+
+    pub(crate) fn stack(&mut self, hash: u64) {
+        self.unsigned(hash);
+    }
+
+    pub(crate) fn list(&mut self, list: &[u64]) {
+        self.push(Value::List(list));
+    }
+
+    pub(crate) fn pairs(&mut self, pairs: impl Iterator<Item = (u64, u64)>) {
+        match self.columns.next() {
+            Some(Data::List { ends, values }) => {
+                values.extend(pairs.flat_map(|(a, b)| [a, b]));
+                ends.push(values.len() as u32);
+            }
+            _ => self.malformed = true,
+        }
+    }
+
+    /// Bytes of the record's tail; a span that lies outside makes the row malformed.
+    pub(crate) fn tail(&mut self, at: Tail) {
+        let Tail { start, len, flags } = at;
+        let span = usize::from(start)..usize::from(start) + usize::from(len);
+        let Some(bytes) = self.tail.get(span) else {
+            self.malformed = true;
+            return;
+        };
+        let was_cut = flags & Tail::CUT != 0;
+        if flags & Tail::PARTS == 0 {
+            return self.push(Value::Bytes(bytes, was_cut));
+        }
+        match self.columns.next() {
+            Some(Data::Bytes { ends, data, cut }) => {
+                if was_cut {
+                    cut.push(ends.len() as u32);
+                    data.extend_from_slice(b"...");
+                }
+                push_path(bytes, data);
+                ends.push(data.len() as u32);
+            }
+            _ => self.malformed = true,
+        }
+    }
+
+    fn push(&mut self, value: Value<'_>) {
+        let fits = self.columns.next().is_some_and(|column| column.push(value));
+        self.malformed |= !fits;
+    }
+}
+
+/// Turns components from the leaf, each ended by a zero byte, into a path from the root.
+fn push_path(parts: &[u8], out: &mut Vec<u8>) {
+    let parts = parts.strip_suffix(&[0]).unwrap_or(parts);
+    if parts.is_empty() {
+        return out.push(b'/');
+    }
+    for part in parts.rsplit(|&b| b == 0) {
+        out.push(b'/');
+        out.extend_from_slice(part);
+    }
+}

@@ -1,0 +1,341 @@
+//! Rows with equal keys become one: over CPUs, over intervals, over nodes. Only the columns' roles say how.
+
+use crate::{Batch, Column, Data, Frame, Kind, Role, Value};
+use std::{collections::HashMap, vec::Vec};
+
+/// Rows told apart by their keys.
+#[derive(Debug)]
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+    index: HashMap<Vec<u8>, usize>,
+    frames: Vec<Frame>,
+    frame_index: HashMap<Frame, u32>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Cell {
+    Unsigned(u64),
+    Signed(i64),
+    Bytes(Vec<u8>, bool),
+    List(Vec<u64>),
+    Frames(Vec<u32>),
+}
+
+impl Table {
+    /// An empty table of these columns.
+    pub fn new(columns: &[Column]) -> Self {
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+            index: HashMap::new(),
+            frames: Vec::new(),
+            frame_index: HashMap::new(),
+        }
+    }
+
+    /// Merges the rows of a batch, which must have this table's columns.
+    pub fn add(&mut self, batch: &Batch) {
+        let frames: Vec<u32> = batch.frames.iter().map(|f| self.intern(f)).collect();
+        let mut key = Vec::new();
+        for row in 0..batch.rows() {
+            let cells: Vec<Cell> = (0..self.columns.len())
+                .map(|column| owned(batch.value(column, row), &frames))
+                .collect();
+            key.clear();
+            for (column, cell) in self.columns.iter().zip(&cells) {
+                if column.role == Role::Key {
+                    encode(cell, &mut key);
+                }
+            }
+            match self.index.get(&key) {
+                Some(&at) => {
+                    for ((column, into), from) in
+                        self.columns.iter().zip(&mut self.rows[at]).zip(cells)
+                    {
+                        merge(column, into, from);
+                    }
+                }
+                None => {
+                    self.index.insert(key.clone(), self.rows.len());
+                    self.rows.push(cells);
+                }
+            }
+        }
+    }
+
+    /// The merged rows, largest count first, ties by key.
+    pub fn batch(&self) -> Batch {
+        let count = self.columns.iter().position(|c| c.role == Role::Count);
+        let mut order: Vec<(u64, &Vec<u8>, usize)> = self
+            .index
+            .iter()
+            .map(|(key, &at)| {
+                let weight = match count.map(|count| &self.rows[at][count]) {
+                    Some(Cell::Unsigned(n)) => *n,
+                    _ => 0,
+                };
+                (weight, key, at)
+            })
+            .collect();
+        order.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+        let columns = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(index, column)| {
+                let mut data = self.empty(index, column.kind);
+                for &(_, _, at) in &order {
+                    let pushed = data.push(borrowed(&self.rows[at][index]));
+                    debug_assert!(pushed, "a column holds one sort of value");
+                }
+                data
+            })
+            .collect();
+        Batch::from_columns(columns, self.frames.clone())
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// A stack's column is numbers before it is symbolised and frames after.
+    fn empty(&self, index: usize, kind: Kind) -> Data {
+        match self.rows.first().map(|row| &row[index]) {
+            Some(Cell::Frames(_)) => Data::Frames {
+                ends: Vec::new(),
+                ids: Vec::new(),
+            },
+            _ => Data::of(kind),
+        }
+    }
+
+    fn intern(&mut self, frame: &Frame) -> u32 {
+        if let Some(&id) = self.frame_index.get(frame) {
+            return id;
+        }
+        let id = self.frames.len() as u32;
+        self.frames.push(frame.clone());
+        self.frame_index.insert(frame.clone(), id);
+        id
+    }
+}
+
+fn owned(value: Value<'_>, frames: &[u32]) -> Cell {
+    match value {
+        Value::Unsigned(n) => Cell::Unsigned(n),
+        Value::Signed(n) => Cell::Signed(n),
+        Value::Bytes(bytes, cut) => Cell::Bytes(bytes.to_vec(), cut),
+        Value::List(list) => Cell::List(list.to_vec()),
+        Value::Frames(ids) => Cell::Frames(ids.iter().map(|&id| frames[id as usize]).collect()),
+    }
+}
+
+fn borrowed(cell: &Cell) -> Value<'_> {
+    match cell {
+        Cell::Unsigned(n) => Value::Unsigned(*n),
+        Cell::Signed(n) => Value::Signed(*n),
+        Cell::Bytes(bytes, cut) => Value::Bytes(bytes, *cut),
+        Cell::List(list) => Value::List(list),
+        Cell::Frames(ids) => Value::Frames(ids),
+    }
+}
+
+/// Self-delimiting, so that no two keys run into each other.
+fn encode(cell: &Cell, out: &mut Vec<u8>) {
+    let mut sized = |len: usize, bytes: &mut dyn Iterator<Item = u8>| {
+        out.extend_from_slice(&(len as u32).to_be_bytes());
+        out.extend(bytes);
+    };
+    match cell {
+        Cell::Unsigned(n) => out.extend_from_slice(&n.to_be_bytes()),
+        Cell::Signed(n) => out.extend_from_slice(&n.to_be_bytes()),
+        Cell::Bytes(bytes, _) => sized(bytes.len(), &mut bytes.iter().copied()),
+        Cell::List(list) => sized(list.len(), &mut list.iter().flat_map(|n| n.to_be_bytes())),
+        Cell::Frames(ids) => sized(ids.len(), &mut ids.iter().flat_map(|n| n.to_be_bytes())),
+    }
+}
+
+fn merge(column: &Column, into: &mut Cell, from: Cell) {
+    match (column.role, into, from) {
+        (Role::Key, ..) => {}
+        (Role::Count | Role::Sum, Cell::Unsigned(a), Cell::Unsigned(b)) => *a = a.wrapping_add(b),
+        (Role::Count | Role::Sum, Cell::Signed(a), Cell::Signed(b)) => *a = a.wrapping_add(b),
+        (Role::Max, Cell::Unsigned(a), Cell::Unsigned(b)) => *a = b.max(*a),
+        (Role::Max, Cell::Signed(a), Cell::Signed(b)) => *a = b.max(*a),
+        (Role::Min, Cell::Unsigned(a), Cell::Unsigned(b)) => *a = b.min(*a),
+        (Role::Min, Cell::Signed(a), Cell::Signed(b)) => *a = b.min(*a),
+        (Role::Histogram, Cell::List(a), Cell::List(b)) => match column.kind {
+            Kind::Errors => add_pairs(a, &b),
+            _ => add_buckets(a, &b),
+        },
+        // Role::Last, Role::None: the newest stays.
+        (_, into, from) => *into = from,
+    }
+}
+
+fn add_buckets(into: &mut Vec<u64>, from: &[u64]) {
+    if into.len() < from.len() {
+        into.resize(from.len(), 0);
+    }
+    for (a, b) in into.iter_mut().zip(from) {
+        *a = a.wrapping_add(*b);
+    }
+}
+
+/// Pairs of a name and a count: counts of equal names add up, the largest first.
+fn add_pairs(into: &mut Vec<u64>, from: &[u64]) {
+    for pair in from.chunks_exact(2) {
+        match into.chunks_exact_mut(2).find(|have| have[0] == pair[0]) {
+            Some(have) => have[1] = have[1].wrapping_add(pair[1]),
+            None => into.extend_from_slice(pair),
+        }
+    }
+    let mut pairs: Vec<[u64; 2]> = into.chunks_exact(2).map(|p| [p[0], p[1]]).collect();
+    pairs.sort_by_key(|pair| (core::cmp::Reverse(pair[1]), pair[0]));
+    *into = pairs.concat();
+}
+
+impl core::fmt::Display for Frame {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Unit;
+    use std::{string::String, vec};
+
+    fn columns() -> Vec<Column> {
+        let column = |name, kind, role| Column {
+            name,
+            about: "",
+            kind,
+            role,
+            wide: false,
+        };
+        vec![
+            column("name", Kind::Text, Role::Key),
+            column("count", Kind::Unsigned, Role::Count),
+            column("total_ns", Kind::Unsigned, Role::Sum),
+            column("max_ns", Kind::Unsigned, Role::Max),
+            column("min", Kind::Signed, Role::Min),
+            column("last", Kind::Unsigned, Role::Last),
+            column(
+                "latency",
+                Kind::Log2 {
+                    unit: Unit::Nanoseconds,
+                },
+                Role::Histogram,
+            ),
+            column("errors", Kind::Errors, Role::Histogram),
+            column("stack", Kind::UserStack, Role::Key),
+        ]
+    }
+
+    fn batch(
+        name: &str,
+        numbers: [u64; 4],
+        min: i64,
+        buckets: &[u64],
+        errors: &[u64],
+        stack: &[&str],
+    ) -> Batch {
+        let mut data: Vec<Data> = columns().iter().map(|c| Data::of(c.kind)).collect();
+        data[8] = Data::Frames {
+            ends: vec![],
+            ids: vec![],
+        };
+        let frames = stack
+            .iter()
+            .map(|name| Frame {
+                name: String::from(*name),
+                ..Frame::default()
+            })
+            .collect();
+        let ids: Vec<u32> = (0..stack.len() as u32).collect();
+        let [count, total, max, last] = numbers.map(Value::Unsigned);
+        let row = [
+            Value::Bytes(name.as_bytes(), false),
+            count,
+            total,
+            max,
+            Value::Signed(min),
+            last,
+            Value::List(buckets),
+            Value::List(errors),
+            Value::Frames(&ids),
+        ];
+        for (data, value) in data.iter_mut().zip(row) {
+            assert!(data.push(value));
+        }
+        Batch::from_columns(data, frames)
+    }
+
+    #[test]
+    fn rows_with_equal_keys_merge_by_role() {
+        let mut table = Table::new(&columns());
+        table.add(&batch("a", [1, 10, 7, 1], -3, &[0, 1], &[2, 5], &["main"]));
+        table.add(&batch(
+            "a",
+            [2, 20, 5, 2],
+            -9,
+            &[1, 1, 1],
+            &[11, 1, 2, 4],
+            &["main"],
+        ));
+        table.add(&batch("b", [9, 1, 1, 1], 0, &[], &[], &["main"]));
+        let merged = table.batch();
+        assert_eq!(merged.rows(), 2, "a and b");
+        assert_eq!(
+            merged.value(0, 0),
+            Value::Bytes(b"b", false),
+            "the larger count comes first"
+        );
+        let row: Vec<Value<'_>> = (1..9).map(|column| merged.value(column, 1)).collect();
+        assert_eq!(row[0], Value::Unsigned(3));
+        assert_eq!(row[1], Value::Unsigned(30));
+        assert_eq!(row[2], Value::Unsigned(7));
+        assert_eq!(row[3], Value::Signed(-9));
+        assert_eq!(row[4], Value::Unsigned(2));
+        assert_eq!(row[5], Value::List(&[1, 2, 1]));
+        assert_eq!(row[6], Value::List(&[2, 9, 11, 1]));
+    }
+
+    #[test]
+    fn equal_stacks_of_two_batches_are_one_key_whatever_their_frames_are_numbered() {
+        let mut table = Table::new(&columns());
+        table.add(&batch("a", [1, 0, 0, 0], 0, &[], &[], &["leaf", "main"]));
+        let mut other = batch("a", [1, 0, 0, 0], 0, &[], &[], &["leaf", "main"]);
+        other.frames.swap(0, 1);
+        other.columns[8] = Data::Frames {
+            ends: vec![2],
+            ids: vec![1, 0],
+        };
+        table.add(&other);
+        assert_eq!(table.rows(), 1);
+        table.add(&batch("a", [1, 0, 0, 0], 0, &[], &[], &["main", "leaf"]));
+        assert_eq!(table.rows(), 2);
+    }
+
+    #[test]
+    fn merging_in_any_order_gives_the_same_rows() {
+        let parts = [
+            batch("x", [1, 5, 9, 1], 4, &[3], &[2, 1], &["f"]),
+            batch("y", [2, 5, 1, 1], 4, &[0, 2], &[], &["g"]),
+            batch("x", [4, 1, 2, 1], 1, &[0, 0, 1], &[2, 2], &["f"]),
+        ];
+        let merged = |order: [usize; 3]| {
+            let mut table = Table::new(&columns());
+            for part in order {
+                table.add(&parts[part]);
+            }
+            let batch = table.batch();
+            (0..8).map(|c| batch.columns[c].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(merged([0, 1, 2]), merged([2, 1, 0]));
+    }
+}
