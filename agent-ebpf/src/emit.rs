@@ -146,7 +146,9 @@ impl<T: Event> Record<T> {
     pub fn kernel_text(&mut self, from: *const u8) -> Result<Tail, Loss> {
         self.text(
             // SAFETY: as above.
-            |to| unsafe { bpf_probe_read_kernel_str(to.cast(), TEXT_MAX as u32, from.cast()) as i64 },
+            |to| unsafe {
+                bpf_probe_read_kernel_str(to.cast(), TEXT_MAX as u32, from.cast()) as i64
+            },
             false,
         )
     }

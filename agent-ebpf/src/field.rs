@@ -19,7 +19,10 @@ impl<T> Field<T> {
     const ABSENT: u32 = u32::MAX;
 
     /// A field whose offset the loader fills in.
-    #[allow(clippy::new_without_default, reason = "only kernel_fields! makes these")]
+    #[allow(
+        clippy::new_without_default,
+        reason = "only kernel_fields! makes these"
+    )]
     pub const fn new() -> Self {
         Self {
             offset: Global::new(Self::ABSENT),

@@ -125,9 +125,7 @@ pub fn select_fork(ctx: RawTracePointContext) -> i32 {
     let (parent, child): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     if let (Ok(parent), Ok(child)) = (TASK_TGID.read(parent), TASK_TGID.read(child)) {
         // A new thread has its process's number.
-        if parent != child
-            && process_selected(parent)
-            && PROCESSES.insert(&child, &NOW, 0).is_err()
+        if parent != child && process_selected(parent) && PROCESSES.insert(&child, &NOW, 0).is_err()
         {
             crate::count(|c| {
                 c.produced += 1;
@@ -155,7 +153,10 @@ pub fn select_exec(_ctx: RawTracePointContext) -> i32 {
 pub fn select_exit(ctx: RawTracePointContext) -> i32 {
     let task: *const u8 = ctx.arg(0);
     // `live` counts the threads that have not begun to exit.
-    if let Ok(0) = TASK_SIGNAL.read(task).and_then(|signal| SIGNAL_LIVE.read(signal)) {
+    if let Ok(0) = TASK_SIGNAL
+        .read(task)
+        .and_then(|signal| SIGNAL_LIVE.read(signal))
+    {
         let _ = PROCESSES.remove(&current_tgid());
     }
     0

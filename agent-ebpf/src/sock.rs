@@ -22,8 +22,14 @@ macro_rules! sock_fields {
         fn addresses(sk: *const u8) -> Result<(tracers::Ip, tracers::Ip), i32> {
             // AF_INET, include/linux/socket.h.
             Ok(match SKC_FAMILY.read(sk)? {
-                2 => ($crate::mapped(SKC_SADDR.read(sk)?), $crate::mapped(SKC_DADDR.read(sk)?)),
-                _ => (tracers::Ip(SKC_SADDR6.read(sk)?), tracers::Ip(SKC_DADDR6.read(sk)?)),
+                2 => (
+                    $crate::mapped(SKC_SADDR.read(sk)?),
+                    $crate::mapped(SKC_DADDR.read(sk)?),
+                ),
+                _ => (
+                    tracers::Ip(SKC_SADDR6.read(sk)?),
+                    tracers::Ip(SKC_DADDR6.read(sk)?),
+                ),
             })
         }
 
@@ -38,7 +44,9 @@ macro_rules! sock_fields {
 /// An IPv4 address as rows have it.
 #[inline(always)]
 pub const fn mapped(a: [u8; 4]) -> tracers::Ip {
-    tracers::Ip([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]])
+    tracers::Ip([
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3],
+    ])
 }
 
 /// `IPPROTO_TCP`, include/uapi/linux/in.h. The field is 16 bits wide since MPTCP (262) came.

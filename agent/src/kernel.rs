@@ -6,15 +6,13 @@ use crate::{
     btf::Btf,
     objects::object,
 };
-use std::{cell::OnceCell, io};
+use std::io;
 use tracers::{Erased, Hook, HookKind};
 
 /// The running kernel.
 pub struct Kernel {
     release: String,
     pub(crate) btf: Btf,
-    /// Whether fentry programs load at all: the answer of the first function that was tried.
-    fentry: OnceCell<Result<(), String>>,
     /// What the kernel says to the simplest tracing program.
     tracing: Result<(), io::Error>,
 }
@@ -48,7 +46,6 @@ impl Kernel {
                 .to_string_lossy()
                 .into_owned(),
             btf: Btf::of_kernel()?,
-            fentry: OnceCell::new(),
             tracing: bpf::try_load(Trial::RawTracepoint),
         })
     }
@@ -125,7 +122,14 @@ impl Kernel {
                     "this kernel has no function {} to hook",
                     hook.target
                 )),
-                Some(id) => self.fentry.get_or_init(|| try_fentry(id)).clone().err(),
+                // Not every function that is there can be hooked, so each is tried.
+                Some(id) => bpf::try_load(Trial::of(hook.kind, id)).err().map(|error| {
+                    format!(
+                        "this kernel does not let {} {} be hooked ({error})",
+                        hook.kind.word(),
+                        hook.target
+                    )
+                }),
             },
             HookKind::KProbe | HookKind::KRetProbe => {
                 let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid")
@@ -150,14 +154,6 @@ impl Kernel {
                 _ => None,
             })
     }
-}
-
-fn try_fentry(function: u32) -> Result<(), String> {
-    bpf::try_load(Trial::FEntry(function)).map_err(|error| {
-        format!(
-            "this kernel has no fentry (built without CONFIG_FUNCTION_TRACER or KPROBES: {error})"
-        )
-    })
 }
 
 /// A global that asks for a fact about the kernel's types, by its name: see `agent-ebpf/src/field.rs`.

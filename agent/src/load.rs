@@ -54,53 +54,20 @@ impl Loaded {
             reason: "it has no object: a bug of the build".to_owned(),
         })?;
         allow_locked_memory(kernel);
-        let mut globals = spec
-            .globals()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect::<Vec<_>>();
-        globals.push(("SELECT".to_owned(), selection.by().to_ne_bytes().to_vec()));
-        globals.push((
-            "CGROUP_DEPTHS".to_owned(),
-            selection.depths().to_ne_bytes().to_vec(),
-        ));
-        globals.push(("SELF".to_owned(), std::process::id().to_ne_bytes().to_vec()));
-        for wanted in wanted(elf) {
-            // An optional field that is absent keeps the value that says so.
-            if let Some(value) = wanted.find(&kernel.btf) {
-                globals.push((wanted.symbol, value.to_ne_bytes().to_vec()));
-            }
-        }
-        let ring_bytes = limits.ring_bytes.max(page_bytes()).next_power_of_two();
-        let wake_bytes = u64::from(ring_bytes / 4).to_ne_bytes().to_vec();
-        let optional = [
-            ("WAKE_BYTES", wake_bytes),
-            ("PAGE_BYTES", u64::from(page_bytes()).to_ne_bytes().to_vec()),
-        ];
+        let ring_bytes = limits
+            .ring_bytes
+            .max(page_bytes())
+            .checked_next_power_of_two()
+            .unwrap_or(1 << 31);
+        let globals = globals(spec, selection, kernel, elf, ring_bytes);
         let mut loader = EbpfLoader::new();
-        loader.verifier_log_level(VerifierLogLevel::DISABLE);
-        for (name, value) in &globals {
-            loader.override_global(name, GlobalData::from(value.as_slice()), true);
+        // Asked for only after a refusal: aya loads without a log first.
+        loader.verifier_log_level(VerifierLogLevel::DEBUG);
+        for (name, value, must_exist) in &globals {
+            loader.override_global(name, GlobalData::from(value.as_slice()), *must_exist);
         }
-        for (name, value) in &optional {
-            loader.override_global(name, GlobalData::from(value.as_slice()), false);
-        }
-        // A map that every object has and this tracer does not use is made as small as can be.
-        let columns = tracer.columns();
-        let has = |wanted: fn(&Kind) -> bool| columns.iter().any(|column| wanted(&column.kind));
-        let ring = tracer.source() == Source::Ring;
-        loader.map_max_entries("EVENTS", if ring { ring_bytes } else { page_bytes() });
-        if !has(|kind| matches!(kind, Kind::UserStack)) {
-            loader.map_max_entries("USER_STACKS", 1);
-        }
-        if !has(|kind| matches!(kind, Kind::KernelStack)) {
-            loader.map_max_entries("KERNEL_STACKS", 1);
-        }
-        if selection.cgroups.is_empty() {
-            loader.map_max_entries("CGROUPS", 1);
-        }
-        if !selection.by_process() {
-            loader.map_max_entries("PROCESSES", 1);
+        for (name, entries) in map_sizes(tracer, selection, ring_bytes) {
+            loader.map_max_entries(name, entries);
         }
         let ebpf = loader
             .load(elf)
@@ -110,33 +77,63 @@ impl Loaded {
             hooks,
             tracer,
         };
-        let mut programs = hooks.to_vec();
+        loaded.load_selection(selection, kernel)?;
+        loaded.load_first_set(kernel)?;
+        Ok(loaded)
+    }
+
+    /// The programs and maps by which the kernel side selects.
+    fn load_selection(&mut self, selection: &Selection, kernel: &Kernel) -> Result<(), Error> {
         if selection.by_process() {
-            programs.extend([SELECT_FORK, SELECT_EXIT]);
+            self.load_program(&SELECT_FORK, None, kernel)?;
+            self.load_program(&SELECT_EXIT, None, kernel)?;
         }
         if selection.command.is_some() {
-            programs.push(SELECT_EXEC);
-        }
-        let types = match programs
-            .iter()
-            .any(|hook| matches!(hook.kind, HookKind::FEntry | HookKind::FExit))
-        {
-            true => Some(Btf::from_sys_fs().map_err(|error| Error::Btf(chain(&error)))?),
-            false => None,
-        };
-        for hook in &programs {
-            loaded.load_program(hook, types.as_ref(), kernel)?;
+            self.load_program(&SELECT_EXEC, None, kernel)?;
         }
         for (id, _) in &selection.cgroups {
             let value = NOW.to_ne_bytes();
-            bpf::update(loaded.map("CGROUPS")?, &id.to_ne_bytes(), &value).map_err(|source| {
+            bpf::update(self.map("CGROUPS")?, &id.to_ne_bytes(), &value).map_err(|source| {
                 Error::Read {
                     what: "the map of selected cgroups",
                     source,
                 }
             })?;
         }
-        Ok(loaded)
+        Ok(())
+    }
+
+    /// A set that looked possible may still be refused by this kernel's verifier: then the next one is tried.
+    fn load_first_set(&mut self, kernel: &Kernel) -> Result<(), Error> {
+        let first = self.hooks;
+        let sets = self.tracer.hooks().iter().copied();
+        let mut refused = None;
+        for set in sets.skip_while(|set| !std::ptr::eq(*set, first)) {
+            match self.load_set(set, kernel) {
+                Ok(()) => {
+                    self.hooks = set;
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::warn!(tracer = self.tracer.name(), %error, "a set of hooks was refused");
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        Err(refused.unwrap_or(Error::Unsupported {
+            tracer: self.tracer.name(),
+            reason: "no set of hooks is left to try".to_owned(),
+        }))
+    }
+
+    fn load_set(&mut self, set: &[Hook], kernel: &Kernel) -> Result<(), Error> {
+        let by_type = |hook: &Hook| matches!(hook.kind, HookKind::FEntry | HookKind::FExit);
+        let types = match set.iter().any(by_type) {
+            true => Some(Btf::from_sys_fs().map_err(|error| Error::Btf(chain(&error)))?),
+            false => None,
+        };
+        set.iter()
+            .try_for_each(|hook| self.load_program(hook, types.as_ref(), kernel))
     }
 
     /// Attaches everything; from here on events are produced.
@@ -287,6 +284,72 @@ impl Loaded {
         }
         bpf::wait_for_running_programs();
     }
+}
+
+/// Every kernel global with its value, and whether the object must have it.
+fn globals(
+    spec: &Spec,
+    selection: &Selection,
+    kernel: &Kernel,
+    elf: &[u8],
+    ring_bytes: u32,
+) -> Vec<(String, Vec<u8>, bool)> {
+    let word = |name: &str, value: u32| (name.to_owned(), value.to_ne_bytes().to_vec(), true);
+    let long = |name: &str, value: u32| {
+        let value = u64::from(value).to_ne_bytes().to_vec();
+        (name.to_owned(), value, false)
+    };
+    let mut globals: Vec<_> = spec
+        .globals()
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value, true))
+        .collect();
+    globals.extend([
+        word("SELECT", selection.by()),
+        word("CGROUP_DEPTHS", selection.depths()),
+        word("SELF", std::process::id()),
+        long("WAKE_BYTES", ring_bytes / 4),
+        long("PAGE_BYTES", page_bytes()),
+    ]);
+    // An optional field that is absent keeps the value that says so.
+    globals.extend(
+        wanted(elf)
+            .into_iter()
+            .filter_map(|wanted| Some((wanted.find(&kernel.btf)?, wanted)))
+            .map(|(value, wanted)| word(&wanted.symbol, value)),
+    );
+    globals
+}
+
+/// Sizes of maps that every object has: those that this trace does not use are made as small as can be.
+fn map_sizes(
+    tracer: &dyn Erased,
+    selection: &Selection,
+    ring_bytes: u32,
+) -> Vec<(&'static str, u32)> {
+    let columns = tracer.columns();
+    let has = |wanted: fn(&Kind) -> bool| columns.iter().any(|column| wanted(&column.kind));
+    let ring = match tracer.source() {
+        Source::Ring => ring_bytes,
+        Source::Map => page_bytes(),
+    };
+    let mut sizes = vec![("EVENTS", ring)];
+    let unused = [
+        ("USER_STACKS", !has(|kind| matches!(kind, Kind::UserStack))),
+        (
+            "KERNEL_STACKS",
+            !has(|kind| matches!(kind, Kind::KernelStack)),
+        ),
+        ("CGROUPS", selection.cgroups.is_empty()),
+        ("PROCESSES", !selection.by_process()),
+    ];
+    sizes.extend(
+        unused
+            .iter()
+            .filter(|(_, unused)| *unused)
+            .map(|(name, _)| (*name, 1)),
+    );
+    sizes
 }
 
 fn map_data(map: &Map) -> Option<&MapData> {

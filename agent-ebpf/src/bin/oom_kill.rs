@@ -113,7 +113,9 @@ fn pages(mm: *const u8, which: u32) -> Result<u64, i32> {
     } else {
         // `counters` is the last member of `struct percpu_counter`.
         let each = PERCPU_LAST.of(core::ptr::null()) as usize + 8;
-        PERCPU_COUNT.of(base.wrapping_add(which as usize * each)).cast()
+        PERCPU_COUNT
+            .of(base.wrapping_add(which as usize * each))
+            .cast()
     };
     // SAFETY: the helper checks the address.
     let count: i64 = unsafe { bpf_probe_read_kernel(at.cast()) }?;

@@ -111,7 +111,8 @@ fn from_function(ctx: &FExitContext) -> Result<bool, Loss> {
         flags: HOW_FLAGS.read(how)?,
         mode: HOW_MODE.read(how)?,
     };
-    end(&asked, ctx.arg::<i64>(3))
+    // An int since 7.0: the upper half of the register is then not the result's.
+    end(&asked, i64::from(ctx.arg::<i32>(3)))
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
@@ -135,9 +136,17 @@ fn from_registers(regs: *const u8, call: Call, compat: bool, result: i64) -> Res
     let second = argument::<1>(regs, compat)?;
     let third = argument::<2>(regs, compat)?;
     let asked = match call {
-        Call::Open => Asked { name: first as *const u8, flags: second, mode: third },
+        Call::Open => Asked {
+            name: first as *const u8,
+            flags: second,
+            mode: third,
+        },
         // creat(2): O_CREAT|O_WRONLY|O_TRUNC.
-        Call::Creat => Asked { name: first as *const u8, flags: 0o1101, mode: second },
+        Call::Creat => Asked {
+            name: first as *const u8,
+            flags: 0o1101,
+            mode: second,
+        },
         Call::Openat => Asked {
             name: second as *const u8,
             flags: third,
@@ -146,8 +155,13 @@ fn from_registers(regs: *const u8, call: Call, compat: bool, result: i64) -> Res
         Call::Openat2 => {
             let how = third as *const u64;
             // SAFETY: a bad address is an error; `struct open_how` begins with flags and mode, include/uapi/linux/openat2.h.
-            let [flags, mode] = unsafe { bpf_probe_read_user::<[u64; 2]>(how.cast()) }.unwrap_or([0; 2]);
-            Asked { name: second as *const u8, flags, mode }
+            let [flags, mode] =
+                unsafe { bpf_probe_read_user::<[u64; 2]>(how.cast()) }.unwrap_or([0; 2]);
+            Asked {
+                name: second as *const u8,
+                flags,
+                mode,
+            }
         }
     };
     end(&asked, result)
@@ -197,4 +211,3 @@ fn path(record: &mut Record<Open>, asked: &Asked, result: i64) -> Result<(Tail, 
     // Memory that cannot be read (EFAULT) is an event all the same.
     Ok((record.user_text(asked.name).unwrap_or(Tail::EMPTY), false))
 }
-

@@ -73,7 +73,9 @@ fn begin(number: u32) -> Result<bool, Loss> {
         // SAFETY: as above.
         unsafe { *slot = begun };
     } else {
-        CROWDED.insert(&task, &begun, 0).map_err(|_| Loss::MapFull)?;
+        CROWDED
+            .insert(&task, &begun, 0)
+            .map_err(|_| Loss::MapFull)?;
     }
     Ok(false)
 }

@@ -42,7 +42,9 @@ fn on_change(sk: *const u8, new: i32) -> Result<bool, Loss> {
     let now = unsafe { bpf_ktime_get_boot_ns() };
     if new == tcp::SYN_SENT {
         if selected() && SK_PROTOCOL.read(sk)? == IPPROTO_TCP {
-            PENDING.insert(&key, &(now, current_task()), 0).map_err(|_| Loss::MapFull)?;
+            PENDING
+                .insert(&key, &(now, current_task()), 0)
+                .map_err(|_| Loss::MapFull)?;
         }
         return Ok(false);
     }

@@ -86,7 +86,11 @@ fn on_change(sk: *const u8, old: i32, new: i32) -> Result<bool, Loss> {
     match new {
         tcp::SYN_SENT if selected() => {
             if SK_PROTOCOL.read(sk)? == IPPROTO_TCP {
-                let owner = Owner { since: now, connected: 1, task: current_task() };
+                let owner = Owner {
+                    since: now,
+                    connected: 1,
+                    task: current_task(),
+                };
                 OWNERS.insert(&key, &owner, 0).map_err(|_| Loss::MapFull)?;
             }
         }
