@@ -74,7 +74,8 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// The kernel gives most helpers only to programs under a licence compatible with its own.
+/// The kernel gives most helpers only to programs under its own licence, by a list of words of which "Apache" is none
+/// (include/linux/license.h): this folder is under either, and the kernel takes it under the GPL.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+static LICENSE: [u8; 4] = *b"GPL\0";

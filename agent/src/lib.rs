@@ -20,7 +20,7 @@ mod run;
 mod select;
 mod stacks;
 
-pub use account::{Account, Cost, Ended, Lost};
+pub use account::{Account, BpfCost, Cost, Ended, Lost};
 pub use capability::Capability;
 pub use doctor::{Check, Verdict};
 pub use error::{Error, Reason};

@@ -1,1 +1,7 @@
-//! Stub.
+//! Wire formats, generated without protoc: `cargo run -p proto --example gen` writes `src/gen`, which is committed.
+#![forbid(unsafe_code)]
+
+/// pprof's profile.
+#[rustfmt::skip]
+#[path = "gen/pprof.rs"]
+pub mod pprof;

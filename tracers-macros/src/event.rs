@@ -74,10 +74,10 @@ pub(crate) fn expand(mut input: DeriveInput) -> syn::Result<TokenStream> {
             const ABOUT: &'static str = #about;
             const SOURCE: crate::Source = #source;
             #parts
-            #[cfg(feature = "user")]
-            fn columns(out: &mut std::vec::Vec<crate::Column>) { #(#columns)* }
-            #[cfg(feature = "user")]
-            fn push(&self, out: &mut crate::Cursor<'_>) { #(#cells)* }
+            crate::user_only! {
+                fn columns(out: &mut std::vec::Vec<crate::Column>) { #(#columns)* }
+                fn push(&self, out: &mut crate::Cursor<'_>) { #(#cells)* }
+            }
         }
     })
 }

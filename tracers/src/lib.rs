@@ -21,6 +21,21 @@ pub use user::*;
 #[doc(hidden)]
 pub use zerocopy;
 
+/// What `#[event]` makes for user space alone.
+#[cfg(feature = "user")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! user_only {
+    ($($item:tt)*) => { $($item)* };
+}
+/// What `#[event]` makes for user space alone.
+#[cfg(not(feature = "user"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! user_only {
+    ($($item:tt)*) => {};
+}
+
 /// What a tracer's file needs.
 mod prelude {
     pub(crate) use crate::{cell::*, hook::*};

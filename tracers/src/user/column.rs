@@ -17,7 +17,8 @@ pub struct Column {
 
 impl Column {
     /// A column of a kind that its field's type has yet to say.
-    pub(crate) const fn of(
+    #[doc(hidden)]
+    pub const fn of(
         name: &'static str,
         about: &'static str,
         role: Role,

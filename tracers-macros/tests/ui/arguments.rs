@@ -1,0 +1,12 @@
+#![allow(unused_imports, reason = "the attribute names them")]
+use tracers::{Bool, Cell, Column, Cursor, Event, Role, Source, user_only, zerocopy};
+use tracers_macros::event;
+
+/// Rows.
+#[event(fast)]
+pub struct Rows {
+    /// Calls.
+    pub calls: u64,
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+#![allow(unused_imports, reason = "the attribute names them")]
+use tracers::{Opt, OptionValue, Params};
+use tracers_macros::params;
+
+/// Options.
+#[params]
+pub struct Options {
+    /// A name.
+    pub name: &'static str,
+}
+
+fn main() {}

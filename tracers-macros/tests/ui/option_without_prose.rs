@@ -1,0 +1,11 @@
+#![allow(unused_imports, reason = "the attribute names them")]
+use tracers::{Opt, OptionValue, Params};
+use tracers_macros::params;
+
+/// Options.
+#[params]
+pub struct Options {
+    pub port: u16,
+}
+
+fn main() {}
