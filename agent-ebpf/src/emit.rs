@@ -153,16 +153,16 @@ impl<T: Event> Record<T> {
         )
     }
 
-    /// Appends one of several strings of the current process's memory, each kept with its zero byte, at most `max` bytes of it.
+    /// Appends one of several strings of the current process's memory, each kept with its zero byte, at most `MAX` bytes of it.
+    /// The answer is false where something had to be left out.
     #[inline(always)]
-    pub fn user_item<const MAX: usize>(&mut self, from: *const u8) -> Result<usize, Loss> {
-        let start = self.used;
-        // SAFETY: `end` has at least `MAX` bytes behind it; a bad source is an error.
-        self.text(
+    pub fn user_item<const MAX: usize>(&mut self, from: *const u8) -> Result<bool, Loss> {
+        let item = self.text(
+            // SAFETY: `end` has at least `MAX` bytes behind it; a bad source is an error.
             |to| unsafe { bpf_probe_read_user_str(to.cast(), MAX as u32, from.cast()) as i64 },
             true,
         )?;
-        Ok(self.used - start)
+        Ok(item.flags & Tail::CUT == 0 && usize::from(item.len) < MAX)
     }
 
     /// Appends a directory entry's name with its zero byte: at most 256 bytes.

@@ -28,15 +28,20 @@ pub fn row<'a, K, V>(
     zeros: &Array<V>,
     key: &K,
 ) -> Result<&'a mut V, Loss> {
-    if rows.get_ptr_mut(key).is_none() {
-        // Another CPU may be first: then the insertion fails and the second look finds the row.
-        let zeros = zeros.get(0).ok_or(Loss::MapFull)?;
-        let _ = rows.insert(key, zeros, 1);
-    }
-    let value = rows.get_ptr_mut(key).ok_or(Loss::MapFull)?;
+    let value = match rows.get_ptr_mut(key) {
+        Some(value) => value,
+        None => {
+            // Another CPU may be first: then the insertion fails and the second look finds the row.
+            let _ = rows.insert(key, zeros.get(0).ok_or(Loss::MapFull)?, NO_EXIST);
+            rows.get_ptr_mut(key).ok_or(Loss::MapFull)?
+        }
+    };
     // SAFETY: this CPU's own value.
     Ok(unsafe { &mut *value })
 }
+
+/// BPF_NOEXIST, include/uapi/linux/bpf.h: only where the key is not there yet.
+const NO_EXIST: u64 = 1;
 
 /// Counts a duration.
 #[inline(always)]

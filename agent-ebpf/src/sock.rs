@@ -10,7 +10,8 @@ macro_rules! sock_fields {
             SK_ERR = sock.sk_err: i32;
             SKC_FAMILY = sock_common.skc_family: u16;
             SKC_DPORT = sock_common.skc_dport: u16;
-            SKC_NUM = sock_common.skc_num: u16;
+            // Not skc_num, which a socket has lost by the time its close is told: net/ipv4/tcp.c, tcp_set_state.
+            INET_SPORT = inet_sock.inet_sport: u16;
             SKC_DADDR = sock_common.skc_daddr: [u8; 4];
             SKC_SADDR = sock_common.skc_rcv_saddr: [u8; 4];
             SKC_DADDR6 = sock_common.skc_v6_daddr: [u8; 16];
@@ -36,7 +37,8 @@ macro_rules! sock_fields {
         /// Local and remote port of a socket.
         #[inline(always)]
         fn ports(sk: *const u8) -> Result<(u16, u16), i32> {
-            Ok((SKC_NUM.read(sk)?, u16::from_be(SKC_DPORT.read(sk)?)))
+            let sport = u16::from_be(INET_SPORT.read(sk)?);
+            Ok((sport, u16::from_be(SKC_DPORT.read(sk)?)))
         }
     };
 }

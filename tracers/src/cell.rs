@@ -70,6 +70,12 @@ impl Tail {
     pub const CUT: u32 = 1;
     /// A path by its directory entries: component by component from the leaf to the root, each ended by a zero byte.
     pub const PARTS: u32 = 2;
+    /// Nothing, where there was something that could not be read.
+    pub const LOST: Self = Self {
+        start: 0,
+        len: 0,
+        flags: Self::CUT,
+    };
     /// Nothing.
     pub const EMPTY: Self = Self {
         start: 0,

@@ -44,7 +44,9 @@ fn started(bprm: *const u8) -> Result<bool, Loss> {
     let filename = append_path(&mut record, file_path(BPRM_FILE.read(bprm)?))?;
     let mm = TASK_MM.read(current())?;
     let (start, end) = (MM_ARG_START.read(mm)?, MM_ARG_END.read(mm)?);
-    let args = record.user_bytes(start as *const u8, end.saturating_sub(start) as usize)?;
+    let args = record
+        .user_bytes(start as *const u8, end.saturating_sub(start) as usize)
+        .unwrap_or(Tail::LOST);
     send(record, filename, args, 0)
 }
 
@@ -110,17 +112,18 @@ fn not_started(regs: *const u8, compat: bool, at: bool, result: i64) -> Result<b
     // Memory that cannot be read (EFAULT) is a failure like another.
     let filename = record.user_text(name as *const u8).unwrap_or(Tail::EMPTY);
     let start = record.used();
+    // More than fit, unless the list's end is seen.
     let mut flags = Tail::CUT;
+    let mut cut = 0;
     for i in 0..ARGS {
         match item(argv, i, compat) {
-            Ok(pointer) if !pointer.is_null() => {
-                // An item that fills its room is cut.
-                if record.user_item::<ARG_BYTES>(pointer).is_err() {
-                    break;
-                }
-            }
+            Ok(pointer) if !pointer.is_null() => match record.user_item::<ARG_BYTES>(pointer) {
+                Ok(true) => {}
+                Ok(false) => cut = Tail::CUT,
+                Err(_) => break,
+            },
             _ => {
-                flags = 0;
+                flags = cut;
                 break;
             }
         }

@@ -78,7 +78,11 @@ pub fn openat2_enter(_ctx: FEntryContext) -> i32 {
 
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
-    if call(ctx.arg::<u64>(1) as u32, is_compat()).is_some() {
+    let number = ctx.arg::<u64>(1) as u32;
+    // Which table it is of costs a read of kernel memory: first the cheap question.
+    if (call(number, false).is_some() || call(number, true).is_some())
+        && call(number, is_compat()).is_some()
+    {
         begin();
     }
     0
@@ -121,6 +125,9 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let Ok(number) = agent_ebpf::syscall_number(regs) else {
         return 0;
     };
+    if call(number, false).is_none() && call(number, true).is_none() {
+        return 0;
+    }
     let compat = is_compat();
     if let Some(call) = call(number, compat)
         && selected()
@@ -204,8 +211,10 @@ fn end(asked: &Asked, result: i64) -> Result<bool, Loss> {
 fn path(record: &mut Record<Open>, asked: &Asked, result: i64) -> Result<(Tail, bool), Loss> {
     if result >= 0 {
         // Another thread may have closed the descriptor already: then the caller's text has to do.
-        if let Ok(file) = file_of(result as u64) {
-            return Ok((append_path(record, file_path(file))?, true));
+        if let Ok(file) = file_of(result as u64)
+            && let Ok(path) = append_path(record, file_path(file))
+        {
+            return Ok((path, true));
         }
     }
     // Memory that cannot be read (EFAULT) is an event all the same.

@@ -2,7 +2,8 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add_duration, add_error, book, current, current_tgid, row, rows, selected, syscall,
+    Loss, add_atomic, add_duration, add_error, book, current, current_tgid, row, rows, selected,
+    syscall,
 };
 use aya_ebpf::{
     Global,
@@ -29,23 +30,39 @@ rows!(SyscallCountKey => SyscallCountValue, 4096);
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Begun {
-    task: u64,
     since: u64,
     syscall: Syscall,
     _pad: u32,
 }
 
-const SLOTS: u64 = 1 << 14;
+/// Room for one call, for all tasks of one hash.
+#[repr(C)]
+struct Slot {
+    /// How many tasks of this hash are in a call now.
+    claims: u64,
+    /// Whose call is in `begun`; 0 is nobody's.
+    task: u64,
+    begun: Begun,
+}
+
 /// Calls that have begun, by a hash of their task: an array costs a tenth of a hash map.
 #[map]
-static BEGUN: Array<Begun> = Array::with_max_entries(SLOTS as u32, 0);
-/// Those whose slot is another task's. A call that finds it full is lost and counted.
+static SLOTS: Array<Slot> = Array::with_max_entries(1 << SLOT_BITS, 0);
+const SLOT_BITS: u32 = 14;
+/// Those whose slot was another task's. A call that finds it full is lost and counted.
 #[map]
 static CROWDED: HashMap<u64, Begun> = HashMap::with_max_entries(4096, 0);
 
 #[inline(always)]
-fn slot(task: u64) -> Option<*mut Begun> {
-    BEGUN.get_ptr_mut((task.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as u32)
+fn slot(task: u64) -> Option<*mut Slot> {
+    SLOTS.get_ptr_mut((task.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS)) as u32)
+}
+
+/// Changes the number of tasks that claim a slot.
+#[inline(always)]
+fn claim(slot: *mut Slot, change: i64) {
+    // SAFETY: an aligned u64 of the array, which lives as long as the program.
+    unsafe { add_atomic(&raw mut (*slot).claims, change) }
 }
 
 #[raw_tracepoint(tracepoint = "sys_enter")]
@@ -60,22 +77,30 @@ pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
 fn begin(number: u32) -> Result<bool, Loss> {
     let task = current() as u64;
     let begun = Begun {
-        task,
         // SAFETY: the helper only returns a number.
         since: unsafe { bpf_ktime_get_boot_ns() },
         syscall: syscall(number),
         _pad: 0,
     };
     let slot = slot(task).ok_or(Loss::MapFull)?;
-    // SAFETY: a slot of the array. Two tasks of one slot may race: then the one that is overwritten is missed below and counted there.
-    let owner = unsafe { (*slot).task };
-    if owner == 0 || owner == task {
-        // SAFETY: as above.
-        unsafe { *slot = begun };
-    } else {
-        CROWDED
-            .insert(&task, &begun, 0)
-            .map_err(|_| Loss::MapFull)?;
+    // SAFETY: a slot of the array.
+    let mine = unsafe { (*slot).task } == task;
+    if !mine {
+        claim(slot, 1);
+    }
+    // Whoever sees its own claim alone has the slot: two that come at once both see two, and both go elsewhere.
+    // SAFETY: as above.
+    if mine || unsafe { core::ptr::read_volatile(&raw const (*slot).claims) } == 1 {
+        // SAFETY: as above; nobody else writes to it now.
+        unsafe {
+            (*slot).begun = begun;
+            (*slot).task = task;
+        }
+        return Ok(false);
+    }
+    if CROWDED.insert(&task, &begun, 0).is_err() {
+        claim(slot, -1);
+        return Err(Loss::MapFull);
     }
     Ok(false)
 }
@@ -97,15 +122,20 @@ pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
 fn take(task: u64) -> Option<Begun> {
     let slot = slot(task)?;
     // SAFETY: a slot of the array.
-    let begun = unsafe { *slot };
-    if begun.task == task {
-        // SAFETY: as above.
-        unsafe { (*slot).task = 0 };
-        return Some(begun);
-    }
-    // SAFETY: copied at once.
-    let begun = unsafe { CROWDED.get(&task) }.copied()?;
-    let _ = CROWDED.remove(&task);
+    let begun = if unsafe { (*slot).task } == task {
+        // SAFETY: as above; it is this task's, and stays so until it is given back here.
+        unsafe {
+            let begun = (*slot).begun;
+            (*slot).task = 0;
+            begun
+        }
+    } else {
+        // SAFETY: copied at once.
+        let begun = unsafe { CROWDED.get(&task) }.copied()?;
+        let _ = CROWDED.remove(&task);
+        begun
+    };
+    claim(slot, -1);
     Some(begun)
 }
 

@@ -18,12 +18,7 @@ pub struct Column {
 impl Column {
     /// A column of a kind that its field's type has yet to say.
     #[doc(hidden)]
-    pub const fn of(
-        name: &'static str,
-        about: &'static str,
-        role: Role,
-        wide: bool,
-    ) -> Self {
+    pub const fn of(name: &'static str, about: &'static str, role: Role, wide: bool) -> Self {
         Self {
             name,
             about,
