@@ -165,15 +165,15 @@ impl<T: Event> Record<T> {
         Ok(item.flags & Tail::CUT == 0 && usize::from(item.len) < MAX)
     }
 
-    /// Appends a directory entry's name with its zero byte: at most 256 bytes.
+    /// Appends a directory entry's name with its zero byte: at most 256 bytes. The answer is false where there was no room.
     #[inline(always)]
-    pub fn kernel_name(&mut self, from: *const u8) -> Result<(), Loss> {
-        self.text(
+    pub fn kernel_name(&mut self, from: *const u8) -> Result<bool, Loss> {
+        let name = self.text(
             // SAFETY: `end` has 256 bytes behind it; a bad source is an error.
             |to| unsafe { bpf_probe_read_kernel_str(to.cast(), 256, from.cast()) as i64 },
             true,
         )?;
-        Ok(())
+        Ok(name.flags & Tail::CUT == 0)
     }
 
     /// Appends `len` bytes of the current process's memory, at most 4,095.

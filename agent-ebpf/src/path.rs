@@ -21,7 +21,7 @@ kernel_fields! {
     DENTRY_NAME = dentry.d_name.name: *const u8;
 }
 
-/// Most components and mounts of a path; deeper ones are cut at the root's end.
+/// Most components and mounts of a path; deeper ones, and those that no longer fit, are cut at the root's end.
 const STEPS: usize = 40;
 
 /// The open file behind a descriptor of the current process.
@@ -69,7 +69,9 @@ pub fn append_path<T: Event>(record: &mut Record<T>, path: *const u8) -> Result<
             continue;
         }
         let parent = DENTRY_PARENT.read(dentry)?;
-        record.kernel_name(DENTRY_NAME.read(dentry)?)?;
+        if !record.kernel_name(DENTRY_NAME.read(dentry)?)? {
+            break;
+        }
         if parent == dentry {
             // A file of no directory: a pipe, a memfd.
             return Ok(record.since(start, Tail::PARTS));

@@ -3,7 +3,7 @@
 //! Unlike the kernel's own stack map, two stacks do not evict or refuse each other here until the map is full,
 //! and user frames come with the build id of their file, so that they can be resolved when the process is gone.
 
-use crate::{count, masked};
+use crate::{count, current, kernel_fields, masked};
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK, bpf_stack_build_id},
@@ -39,7 +39,7 @@ pub struct UserFrames {
 static KERNEL_STACKS: HashMap<u64, KernelFrames> = HashMap::with_max_entries(4096, 0);
 /// User stacks by hash. When it is full a new stack is left out of its row, counted.
 #[map]
-static USER_STACKS: HashMap<u64, UserFrames> = HashMap::with_max_entries(4096, 0);
+static USER_STACKS: HashMap<u64, UserFrames> = HashMap::with_max_entries(8192, 0);
 
 #[map]
 static KERNEL_SCRATCH: PerCpuArray<KernelFrames> = PerCpuArray::with_max_entries(1, 0);
@@ -98,10 +98,18 @@ pub fn kernel_stack<C: EbpfContext>(ctx: &C, skip: u64) -> KernelStack {
     }
 }
 
-/// The user stack of the current task. Equal addresses of two processes are two stacks: `process` tells them apart.
+kernel_fields! {
+    TASK_MM = task_struct.mm: *const u8;
+    MM_EXE_FILE = mm_struct.exe_file: u64;
+}
+
+/// The user stack of the current task. Equal addresses in two programs are two stacks; a process and its forked children,
+/// which have the same open program file and the same mappings, share theirs.
 #[inline(always)]
-pub fn user_stack<C: EbpfContext>(ctx: &C, process: u32) -> UserStack {
-    let Some((hash, _)) = read(ctx, u64::from(BPF_F_USER_STACK), u64::from(process)) else {
+pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
+    let program = TASK_MM.read(current()).and_then(|mm| MM_EXE_FILE.read(mm));
+    let seed = program.unwrap_or(0);
+    let Some((hash, _)) = read(ctx, u64::from(BPF_F_USER_STACK), seed) else {
         return UserStack(0);
     };
     if USER_STACKS.get_ptr(&hash).is_some() {

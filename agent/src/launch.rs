@@ -60,13 +60,18 @@ impl Launched {
             .ok_or_else(|| io::Error::other("it has no number"))
             .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?))
             .map_err(failed)?;
-        Ok(Self {
+        // Its own ends, so that only the launcher holds them and their closing is seen.
+        drop((go_read, failure_write));
+        let mut launched = Self {
             child,
             pidfd,
-            program,
+            program: program.clone(),
             go: Some(go_write.into()),
             failure: failure_read.into(),
-        })
+        };
+        // Until it is itself: its own exec must not be taken for the command's.
+        launched.failure.read_exact(&mut [0]).map_err(failed)?;
+        Ok(launched)
     }
 
     /// Its process.
@@ -136,6 +141,7 @@ fn launch(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
             .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
     };
     let (mut go, mut failure) = (file()?, file()?);
+    failure.write_all(b"?")?;
     if go.read(&mut [0])? == 0 {
         // The trace could not start.
         return Ok(());

@@ -30,7 +30,8 @@ pub use request::{Limits, Request, Target};
 pub use run::{Clock, Stopper, Trace, Update};
 
 /// To be called first in `main` of every program that traces: where this process was started to be a part of a trace
-/// (the launcher of its command), it is that part and never returns.
+/// (the launcher of its command, the reader of its targets' symbols), it is that part and never returns.
 pub fn worker_if_asked() {
     launch::launch_if_asked();
+    symbols::worker_if_asked();
 }

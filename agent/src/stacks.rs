@@ -1,18 +1,46 @@
-//! Stacks of a table: hashes become frames with names.
+//! Stacks of a table: the hashes that the kernel side knows them by become frames with names.
 
 use crate::{Error, bpf, read::Reader};
-use std::{collections::HashMap, ffi::OsString};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use symbols::{FrameId, Symbolizer, UserAddr};
 use tracers::{Batch, Column, Data, Frame, Kind, Value};
 
 /// Most frames of a stack: `FRAMES` of `agent-ebpf/src/stack.rs`.
 const FRAMES: usize = 127;
-/// Bytes of `struct bpf_stack_build_id`.
+/// Bytes of `struct bpf_stack_build_id`: a word of status, the id, the offset or address.
 const USER_FRAME: usize = 32;
+/// Its status where the kernel found the file's build id: include/uapi/linux/bpf.h.
+const BUILD_ID_VALID: u32 = 1;
+
+/// How deep in a kernel stack our own program's frames can lie.
+const OWN_FRAMES: usize = 6;
+
+/// A process is looked at when it is first seen, and again after this and ever longer pauses: it maps most of its libraries early.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The longest of these pauses.
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// Most processes that are followed at once; others are named by build id alone.
+const FOLLOWED: usize = 4096;
 
 /// Resolves the stacks of one trace.
 pub(crate) struct Stacks {
     /// Which columns are stacks.
     columns: Vec<(usize, Kind)>,
+    /// Which column says whose user stack it is.
+    process: Option<usize>,
+    symbolizer: Symbolizer,
+    followed: HashMap<u32, Followed>,
+}
+
+struct Followed {
+    next: Instant,
+    pause: Duration,
 }
 
 impl Stacks {
@@ -23,72 +51,247 @@ impl Stacks {
             .filter(|(_, column)| column.kind.is_stack());
         Self {
             columns: stacks.map(|(index, column)| (index, column.kind)).collect(),
+            process: columns.iter().position(|column| column.name == "pid"),
+            symbolizer: Symbolizer::new(),
+            followed: HashMap::new(),
         }
     }
 
-    /// A program that is about to run.
-    pub(crate) fn know_command(&mut self, _argv: &[OsString]) {}
+    /// A program that is about to run: its names are known even if it is gone before it was looked at.
+    pub(crate) fn know_command(&mut self, argv: &[OsString]) {
+        if let Some(program) = argv.first().filter(|_| !self.columns.is_empty()) {
+            for path in found_in_path(program) {
+                self.symbolizer.know_file(&path);
+            }
+        }
+    }
 
-    /// Looks at the processes while they are there.
-    pub(crate) fn observe(&mut self, _reader: &Reader) {}
+    /// Looks at the selected processes while they are there.
+    pub(crate) fn observe(&mut self, reader: &Reader) {
+        if self.columns.is_empty() {
+            return;
+        }
+        let mut pids = Vec::new();
+        if let Ok(map) = reader.loaded.map("PROCESSES") {
+            let mut key: Option<[u8; 4]> = None;
+            let mut next = [0; 4];
+            while pids.len() < FOLLOWED
+                && matches!(
+                    bpf::next_key(map, key.as_ref().map(<[u8; 4]>::as_slice), &mut next),
+                    Ok(true)
+                )
+            {
+                pids.push(u32::from_ne_bytes(next));
+                key = Some(next);
+            }
+        }
+        self.follow(&pids);
+    }
+
+    fn follow(&mut self, pids: &[u32]) {
+        let now = Instant::now();
+        for &pid in pids {
+            if self.followed.len() >= FOLLOWED {
+                self.followed.clear();
+            }
+            let followed = self.followed.entry(pid).or_insert(Followed {
+                next: now,
+                pause: FIRST_PAUSE,
+            });
+            if now >= followed.next {
+                // It may just have ended; then what was seen before has to do.
+                let _ = self.symbolizer.observe(pid);
+                followed.next = now + followed.pause;
+                followed.pause = (followed.pause * 2).min(LAST_PAUSE);
+            }
+        }
+    }
 
     /// Replaces hashes by frames.
     pub(crate) fn resolve(&mut self, mut batch: Batch, reader: &Reader) -> Result<Batch, Error> {
-        let mut frames: Vec<Frame> = Vec::new();
-        let mut index: HashMap<Frame, u32> = HashMap::new();
-        for &(column, kind) in &self.columns {
+        let processes = self.processes(&batch);
+        let mut pids: Vec<u32> = processes.clone();
+        pids.sort_unstable();
+        pids.dedup();
+        if !self.columns.is_empty() {
+            self.follow(&pids);
+        }
+        let mut dictionary = Dictionary::default();
+        for (column, kind) in self.columns.clone() {
+            let hashes = hashes(&batch, column);
+            let named = match kind {
+                Kind::KernelStack => self.name_kernel(&hashes, reader)?,
+                _ => self.name_user(&hashes, &processes, reader)?,
+            };
             let mut data = Data::Frames {
                 ends: Vec::new(),
                 ids: Vec::new(),
             };
-            for row in 0..batch.rows() {
-                let Value::Unsigned(hash) = batch.value(column, row) else {
-                    continue;
-                };
-                let ids: Vec<u32> = addresses(reader, kind, hash)?
-                    .into_iter()
-                    .map(|frame| {
-                        *index.entry(frame.clone()).or_insert_with(|| {
-                            frames.push(frame);
-                            frames.len() as u32 - 1
-                        })
-                    })
+            for frames in named {
+                let ids: Vec<u32> = frames
+                    .iter()
+                    .map(|id| dictionary.local(*id, &self.symbolizer))
                     .collect();
-                data.push(Value::Frames(&ids));
+                let pushed = data.push(Value::Frames(&ids));
+                debug_assert!(pushed, "frames go into a column of frames");
             }
             batch.columns[column] = data;
         }
-        batch.frames = frames;
+        batch.frames = dictionary.frames;
         Ok(batch)
+    }
+
+    fn name_kernel(&mut self, hashes: &[u64], reader: &Reader) -> Result<Vec<Vec<FrameId>>, Error> {
+        let mut known: HashMap<u64, Vec<FrameId>> = HashMap::new();
+        let mut named = Vec::with_capacity(hashes.len());
+        for &hash in hashes {
+            if let Some(frames) = known.get(&hash) {
+                named.push(frames.clone());
+                continue;
+            }
+            let mut frames = self.symbolizer.kernel(&kernel_addresses(reader, hash)?);
+            self.cut_own(&mut frames);
+            known.insert(hash, frames.clone());
+            named.push(frames);
+        }
+        Ok(named)
+    }
+
+    /// Takes the innermost frames away that are the program that took the stack, and what called it.
+    fn cut_own(&self, frames: &mut Vec<FrameId>) {
+        // kernel/trace/bpf_trace.c: bpf_trace_run1 to bpf_trace_run12, called by the tracepoint's __bpf_trace_NAME.
+        let own = |id: &FrameId| {
+            let name = &self.symbolizer.frames().get(*id).name;
+            name.starts_with("bpf_trace_run") || name.starts_with("__bpf_trace_")
+        };
+        if let Some(last) = frames.iter().take(OWN_FRAMES).rposition(own) {
+            frames.drain(..=last);
+        }
+    }
+
+    /// All stacks of a process at once: a file is read once for all of them.
+    fn name_user(
+        &mut self,
+        hashes: &[u64],
+        processes: &[u32],
+        reader: &Reader,
+    ) -> Result<Vec<Vec<FrameId>>, Error> {
+        let mut by_process: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (row, &pid) in processes.iter().enumerate() {
+            by_process.entry(pid).or_default().push(row);
+        }
+        let mut named = vec![Vec::new(); hashes.len()];
+        for (pid, rows) in by_process {
+            let stacks = rows
+                .iter()
+                .map(|&row| user_addresses(reader, hashes[row]))
+                .collect::<Result<Vec<_>, Error>>()?;
+            let all: Vec<&[UserAddr]> = stacks.iter().map(Vec::as_slice).collect();
+            self.symbolizer.prepare(pid, &all);
+            for (row, stack) in rows.iter().zip(&stacks) {
+                named[*row] = self.symbolizer.user(pid, stack);
+            }
+        }
+        Ok(named)
+    }
+
+    /// The process of each row.
+    fn processes(&self, batch: &Batch) -> Vec<u32> {
+        (0..batch.rows())
+            .map(
+                |row| match self.process.map(|column| batch.value(column, row)) {
+                    Some(Value::Unsigned(pid)) => u32::try_from(pid).unwrap_or(0),
+                    _ => 0,
+                },
+            )
+            .collect()
     }
 }
 
-fn addresses(reader: &Reader, kind: Kind, hash: u64) -> Result<Vec<Frame>, Error> {
-    let (map, bytes) = match kind {
-        Kind::KernelStack => ("KERNEL_STACKS", 8),
-        _ => ("USER_STACKS", USER_FRAME),
-    };
-    let mut value = vec![0; 8 + FRAMES * bytes];
-    let failed = |source| Error::Read {
-        what: "the map of stacks",
-        source,
-    };
-    if hash == 0
-        || !bpf::lookup(reader.loaded.map(map)?, &hash.to_ne_bytes(), &mut value).map_err(failed)?
-    {
+/// The frames of one batch, each once.
+#[derive(Default)]
+struct Dictionary {
+    frames: Vec<Frame>,
+    index: HashMap<FrameId, u32>,
+}
+
+impl Dictionary {
+    fn local(&mut self, id: FrameId, symbolizer: &Symbolizer) -> u32 {
+        *self.index.entry(id).or_insert_with(|| {
+            let frame = symbolizer.frames().get(id);
+            self.frames.push(Frame {
+                name: frame.name.to_string(),
+                module: frame.module.to_string(),
+                offset: frame.offset,
+                file: frame.file.as_deref().unwrap_or_default().to_owned(),
+                line: frame.line.unwrap_or(0),
+            });
+            self.frames.len() as u32 - 1
+        })
+    }
+}
+
+fn hashes(batch: &Batch, column: usize) -> Vec<u64> {
+    (0..batch.rows())
+        .map(|row| match batch.value(column, row) {
+            Value::Unsigned(hash) => hash,
+            _ => 0,
+        })
+        .collect()
+}
+
+/// The value of a stack's map, or nothing where the kernel side kept none.
+fn stack(reader: &Reader, map: &str, hash: u64, frame_bytes: usize) -> Result<Vec<u8>, Error> {
+    let mut value = vec![0; 8 + FRAMES * frame_bytes];
+    let found = hash != 0
+        && bpf::lookup(reader.loaded.map(map)?, &hash.to_ne_bytes(), &mut value).map_err(
+            |source| Error::Read {
+                what: "the map of stacks",
+                source,
+            },
+        )?;
+    if !found {
         return Ok(Vec::new());
     }
-    let word = |at: usize| {
-        value
-            .get(at..at + 8)
-            .and_then(|b| b.try_into().ok())
-            .map_or(0, u64::from_ne_bytes)
-    };
-    let len = (word(0) as usize).min(FRAMES);
-    Ok((0..len)
-        .map(|i| Frame {
-            name: format!("{:#x}", word(8 + i * bytes + bytes - 8)),
-            ..Frame::default()
-        })
-        .collect())
+    let frames = (word(&value, 0) as usize).min(FRAMES);
+    value.truncate(8 + frames * frame_bytes);
+    value.drain(..8);
+    Ok(value)
+}
+
+fn kernel_addresses(reader: &Reader, hash: u64) -> Result<Vec<u64>, Error> {
+    let value = stack(reader, "KERNEL_STACKS", hash, 8)?;
+    Ok(value.chunks_exact(8).map(|frame| word(frame, 0)).collect())
+}
+
+fn user_addresses(reader: &Reader, hash: u64) -> Result<Vec<UserAddr>, Error> {
+    let value = stack(reader, "USER_STACKS", hash, USER_FRAME)?;
+    let frames = value.chunks_exact(USER_FRAME).map_while(|frame| {
+        let place = word(frame, 24);
+        match (word(frame, 0) as u32, frame[4..24].try_into()) {
+            // An address below the first mapping is given that mapping's file, and an offset below zero: unwinding by frame
+            // pointers went astray in code that keeps none, and so does all that follows.
+            (BUILD_ID_VALID, Ok(_)) if place > i64::MAX as u64 => None,
+            (BUILD_ID_VALID, Ok(id)) => Some(UserAddr::BuildId { id, offset: place }),
+            _ => Some(UserAddr::Ip(place)),
+        }
+    });
+    Ok(frames.collect())
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    bytes
+        .get(at..at + 8)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u64::from_ne_bytes)
+}
+
+/// Where a command's program may lie: execvp(3).
+fn found_in_path(program: &OsStr) -> Vec<PathBuf> {
+    if program.as_bytes().contains(&b'/') {
+        return vec![PathBuf::from(program)];
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates = std::env::split_paths(&path).map(|dir| dir.join(Path::new(program)));
+    candidates.filter(|path| path.is_file()).take(1).collect()
 }

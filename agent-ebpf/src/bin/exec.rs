@@ -2,8 +2,8 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, Record, TASK_TGID, append_path, argument, book, current, current_task, file_path,
-    is_compat, kernel_fields, selected, syscall_number,
+    Loss, Record, TASK_MM, TASK_TGID, append_path, argument, book, current, current_task,
+    file_path, is_compat, kernel_fields, selected, syscall_number,
 };
 use aya_ebpf::{
     Global,
@@ -18,7 +18,6 @@ static FAILED_ONLY: Global<u8> = Global::new(0);
 
 kernel_fields! {
     TASK_PARENT = task_struct.real_parent: *const u8;
-    TASK_MM = task_struct.mm: *const u8;
     MM_ARG_START = mm_struct.arg_start: u64;
     MM_ARG_END = mm_struct.arg_end: u64;
     BPRM_FILE = linux_binprm.file: *const u8;
@@ -115,8 +114,10 @@ fn not_started(regs: *const u8, compat: bool, at: bool, result: i64) -> Result<b
     // More than fit, unless the list's end is seen.
     let mut flags = Tail::CUT;
     let mut cut = 0;
-    for i in 0..ARGS {
+    for i in 0..=ARGS {
         match item(argv, i, compat) {
+            // One more than are read: the list goes on.
+            Ok(pointer) if !pointer.is_null() && i == ARGS => break,
             Ok(pointer) if !pointer.is_null() => match record.user_item::<ARG_BYTES>(pointer) {
                 Ok(true) => {}
                 Ok(false) => cut = Tail::CUT,

@@ -2,8 +2,8 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, TASK_CGROUPS, TASK_SIGNAL, TASK_TGID, book, comm, current_task, emit, kernel_enums,
-    kernel_fields, selected, task_selected,
+    Loss, TASK_CGROUPS, TASK_MM, TASK_SIGNAL, TASK_TGID, book, comm, current_task, emit,
+    kernel_enums, kernel_fields, selected, task_selected,
 };
 use aya_ebpf::{
     Global,
@@ -22,7 +22,6 @@ kernel_fields! {
     TASK_CRED = task_struct.real_cred: *const u8;
     CRED_EUID = cred.euid: u32;
     SIGNAL_ADJ = signal_struct.oom_score_adj: i16;
-    TASK_MM = task_struct.mm: *const u8;
     MM_TOTAL_VM = mm_struct.total_vm: u64;
     MM_PGTABLES = mm_struct.pgtables_bytes: i64;
     MM_RSS = mm_struct.rss_stat: u8;

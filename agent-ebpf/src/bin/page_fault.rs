@@ -76,7 +76,7 @@ fn fault(ctx: &RawTracePointContext, error_code: u64) -> Result<bool, Loss> {
         pid,
         access: Access(access),
         comm: Text16(bpf_get_current_comm().unwrap_or_default()),
-        user_stack: user_stack(ctx, pid),
+        user_stack: user_stack(ctx),
         // The kernel's stack of a fault from user mode is only the exception's own entry.
         kernel_stack: match error_code & USER {
             0 => kernel_stack(ctx, 0),

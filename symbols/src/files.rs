@@ -1,0 +1,210 @@
+//! The table of files that targets run: what they are called, where they are held, how well they can be read.
+//!
+//! Opens nothing.
+
+use super::{
+    open::{Held, Identity, Root},
+    wire::{Detail, Key},
+};
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
+
+/// Files that are held at once. A held file keeps its file system from being taken away for good, so they are few and not for long.
+const HELD_MAX: usize = 256;
+/// Files that are known at once: with 5,000 pods of 20 files each on a node, the table is begun anew now and then.
+pub(super) const FILES_MAX: usize = 16_384;
+
+/// The number of a file in [`Files`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct FileId(u32);
+
+/// A root and an owner of files in it: who can be blamed for a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Origin {
+    /// Device and inode of the root.
+    pub(super) root: (u64, u64),
+    /// Whether that is our own.
+    pub(super) ours: bool,
+    /// The user.
+    pub(super) owner: u32,
+}
+
+/// A program file or library.
+#[derive(Debug)]
+pub(super) struct ProgramFile {
+    /// As the target names it, or `[vdso]`.
+    pub(super) path: Arc<str>,
+    /// Held as long as it may be needed.
+    held: Option<OwnedFd>,
+    /// The file with its debug information, held as well.
+    held_debug: Option<OwnedFd>,
+    pub(super) build_id: Option<[u8; 20]>,
+    /// How much is tried.
+    pub(super) detail: Detail,
+    /// A worker ended while it read this file.
+    pub(super) ended_a_worker: bool,
+    /// Which worker has it: the count of those that were started.
+    pub(super) loaded_by: u64,
+    /// Who put it where: files of one origin that fail count together.
+    pub(super) origin: Origin,
+    /// Never let go: it is in memory.
+    pinned: bool,
+    used: u64,
+}
+
+/// The table of files.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    files: Vec<ProgramFile>,
+    by_identity: HashMap<Identity, FileId>,
+    by_build_id: HashMap<[u8; 20], FileId>,
+    clock: u64,
+    /// Numbers that were given before the table was begun anew: a key is never used twice.
+    before: u64,
+}
+
+impl Files {
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Forgets all files. Their numbers mean nothing any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self {
+            before: self.before + self.files.len() as u64,
+            ..Self::default()
+        };
+    }
+
+    /// Takes a file that was held, and says whether it is new.
+    pub(super) fn add(&mut self, path: &str, held: Held, root: Root) -> (FileId, bool) {
+        let known = self.by_identity.get(&held.identity).copied();
+        let id = known.unwrap_or_else(|| {
+            let id = FileId(self.files.len() as u32);
+            self.by_identity.insert(held.identity, id);
+            self.files.push(ProgramFile {
+                path: path.into(),
+                held: None,
+                held_debug: None,
+                build_id: None,
+                detail: Detail::Lines,
+                ended_a_worker: false,
+                loaded_by: 0,
+                origin: Origin {
+                    root: root.identity,
+                    ours: root.ours,
+                    owner: held.owner,
+                },
+                pinned: false,
+                used: 0,
+            });
+            id
+        });
+        self.get_mut(id).held = Some(held.fd);
+        self.touch(id);
+        self.let_go_of_old();
+        (id, known.is_none())
+    }
+
+    /// Takes a file that is in memory only, and stays.
+    pub(super) fn add_memory(&mut self, name: &str, file: OwnedFd) -> FileId {
+        let id = FileId(self.files.len() as u32);
+        self.files.push(ProgramFile {
+            path: name.into(),
+            held: Some(file),
+            held_debug: None,
+            build_id: None,
+            detail: Detail::Names,
+            ended_a_worker: false,
+                loaded_by: 0,
+            origin: Origin {
+                root: (0, 0),
+                ours: true,
+                owner: 0,
+            },
+            pinned: true,
+            used: 0,
+        });
+        id
+    }
+
+    pub(super) fn add_debug(&mut self, id: FileId, held: Held) {
+        self.get_mut(id).held_debug = Some(held.fd);
+        self.let_go_of_old();
+    }
+
+    pub(super) fn get(&self, id: FileId) -> &ProgramFile {
+        &self.files[id.0 as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, id: FileId) -> &mut ProgramFile {
+        &mut self.files[id.0 as usize]
+    }
+
+    /// Under which key the worker has it.
+    pub(super) fn key(&self, id: FileId) -> Key {
+        self.before + u64::from(id.0)
+    }
+
+    /// Notes that it is used now.
+    pub(super) fn touch(&mut self, id: FileId) {
+        self.clock += 1;
+        self.get_mut(id).used = self.clock;
+    }
+
+    /// Notes its build id.
+    pub(super) fn index(&mut self, id: FileId, build_id: [u8; 20]) {
+        self.get_mut(id).build_id = Some(build_id);
+        let index = self.by_build_id.entry(build_id).or_insert(id);
+        // A build id is what the file says of itself. A container's file does not take the place of one of ours.
+        if self.files[id.0 as usize].origin.ours && !self.files[index.0 as usize].origin.ours {
+            *index = id;
+        }
+    }
+
+    pub(super) fn by_build_id(&self, build_id: &[u8; 20]) -> Option<FileId> {
+        self.by_build_id.get(build_id).copied()
+    }
+
+    /// Lets go of every file. Those that the worker has read are not missed.
+    pub(super) fn let_go(&mut self) {
+        for file in self.files.iter_mut().filter(|file| !file.pinned) {
+            file.held = None;
+            file.held_debug = None;
+        }
+    }
+
+    fn let_go_of_old(&mut self) {
+        let count: usize = self.files.iter().map(ProgramFile::count_held).sum();
+        if count <= HELD_MAX {
+            return;
+        }
+        // A quarter at once, so that this is not done for every new file.
+        let mut held: Vec<&mut ProgramFile> = self.files.iter_mut().filter(|file| file.count_held() > 0).collect();
+        held.sort_unstable_by_key(|file| file.used);
+        for file in held.into_iter().take(HELD_MAX / 4) {
+            file.held = None;
+            file.held_debug = None;
+        }
+    }
+}
+
+impl ProgramFile {
+    pub(super) fn held(&self) -> Option<BorrowedFd<'_>> {
+        self.held.as_ref().map(AsFd::as_fd)
+    }
+
+    pub(super) fn held_debug(&self) -> Option<BorrowedFd<'_>> {
+        self.held_debug.as_ref().map(AsFd::as_fd)
+    }
+
+    fn count_held(&self) -> usize {
+        if self.pinned {
+            return 0;
+        }
+        usize::from(self.held.is_some()) + usize::from(self.held_debug.is_some())
+    }
+}

@@ -1,0 +1,166 @@
+//! The table of frames: each distinct one once, by number.
+//!
+//! Knows nothing of where frames come from.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+/// How many distinct frames are kept, each about 150 bytes with its share of names: 40 MB at most.
+/// A frame beyond them is [`FrameId::TOO_MANY`].
+pub(super) const FRAMES_MAX: usize = 1 << 18;
+
+/// The number of a frame in [`Frames`]. It stays valid as long as its symbolizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FrameId(u32);
+
+impl FrameId {
+    /// The frame of every address after the table was full.
+    pub const TOO_MANY: Self = Self(0);
+    /// The frame of an address of which nothing is known, not even what it lies in.
+    pub const UNKNOWN: Self = Self(1);
+
+    /// Its place in a dense table, from 0.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One place in a program, as a reader wants to see it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// The function, demangled. Without a symbol, the module's last part and the offset in its file (`libc.so.6+0x2a1c`), or `[unknown]`.
+    pub name: Arc<str>,
+    /// The file as the target names it, a kernel module's name, `[kernel]`, `[vdso]`, or `[unknown]`.
+    pub module: Arc<str>,
+    /// Bytes from the start of the function. Without a symbol: from the start of the file, or the address if there is no file.
+    pub offset: u64,
+    /// The source file, where debug information tells.
+    pub file: Option<Arc<str>>,
+    /// The line in it, from 1.
+    pub line: Option<u32>,
+    /// Whether the compiler put this function into the one of the following frame.
+    pub inlined: bool,
+}
+
+/// The table of frames, read by [`FrameId`].
+#[derive(Debug)]
+pub struct Frames {
+    frames: Vec<Arc<Frame>>,
+    ids: HashMap<Arc<Frame>, FrameId>,
+    words: HashSet<Arc<str>>,
+    refused: u64,
+}
+
+impl Frames {
+    pub(super) fn new() -> Self {
+        let mut frames = Self {
+            frames: Vec::new(),
+            ids: HashMap::new(),
+            words: HashSet::new(),
+            refused: 0,
+        };
+        for name in ["[too many frames]", "[unknown]"] {
+            let (name, module) = (frames.word(name), frames.word("[unknown]"));
+            frames.intern(Frame {
+                name,
+                module,
+                offset: 0,
+                file: None,
+                line: None,
+                inlined: false,
+            });
+        }
+        frames
+    }
+
+    /// The frame of that number.
+    pub fn get(&self, id: FrameId) -> &Frame {
+        &self.frames[id.index()]
+    }
+
+    /// Every frame, in the order of their numbers.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Frame> {
+        self.frames.iter().map(Arc::as_ref)
+    }
+
+    /// How many times a frame did not fit.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// That text, shared with all who said it before.
+    pub(super) fn word(&mut self, text: &str) -> Arc<str> {
+        if let Some(word) = self.words.get(text) {
+            return word.clone();
+        }
+        let word: Arc<str> = text.into();
+        // Bounded with the frames that they belong to: a few for each.
+        if self.words.len() < 4 * FRAMES_MAX {
+            self.words.insert(word.clone());
+        }
+        word
+    }
+
+    pub(super) fn intern(&mut self, frame: Frame) -> FrameId {
+        if let Some(id) = self.ids.get(&frame) {
+            return *id;
+        }
+        if self.frames.len() >= FRAMES_MAX {
+            self.refused += 1;
+            return FrameId::TOO_MANY;
+        }
+        let id = FrameId(self.frames.len() as u32);
+        let frame = Arc::new(frame);
+        self.frames.push(frame.clone());
+        self.ids.insert(frame, id);
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(frames: &mut Frames, name: &str, offset: u64) -> FrameId {
+        let (name, module) = (frames.word(name), frames.word("/bin/x"));
+        let frame = Frame {
+            name,
+            module,
+            offset,
+            file: None,
+            line: None,
+            inlined: false,
+        };
+        frames.intern(frame)
+    }
+
+    #[test]
+    fn an_equal_frame_has_an_equal_number() {
+        let mut frames = Frames::new();
+        let first = frame(&mut frames, "main", 4);
+        assert_eq!(first, frame(&mut frames, "main", 4));
+        assert_ne!(first, frame(&mut frames, "main", 5));
+        assert_eq!(&*frames.get(first).name, "main");
+    }
+
+    #[test]
+    fn the_first_frames_are_the_two_that_tell_nothing() {
+        let frames = Frames::new();
+        assert_eq!(&*frames.get(FrameId::TOO_MANY).name, "[too many frames]");
+        assert_eq!(&*frames.get(FrameId::UNKNOWN).name, "[unknown]");
+        assert_eq!(frames.iter().len(), 2);
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_counts() {
+        let mut frames = Frames::new();
+        for offset in 0..FRAMES_MAX as u64 {
+            frame(&mut frames, "f", offset);
+        }
+        assert_eq!(frame(&mut frames, "g", 0), FrameId::TOO_MANY);
+        assert_eq!(frames.refused(), 3);
+        assert_eq!(frame(&mut frames, "f", 1).index(), 3);
+    }
+}

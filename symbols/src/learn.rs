@@ -1,0 +1,196 @@
+//! Learns what files say of themselves: their build ids, the libraries they name, and where their debug information is.
+
+use super::{
+    Symbolizer,
+    files::FileId,
+    name::OPEN_LIMIT,
+    open::{Held, OpenError, Root, hold_directory, hold_in, open_held},
+    wire::{Inspected, Reply, Request},
+};
+use std::{
+    collections::{HashSet, VecDeque},
+    ffi::{OsStr, OsString},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long the worker may take to inspect a file: it reads some pages of it.
+const INSPECT_LIMIT: Duration = Duration::from_secs(2);
+/// Files that one program makes known: itself, its loader, its libraries and theirs.
+const FILES_PER_PROGRAM_MAX: usize = 64;
+/// How long making a program known may take. What is not known by then stays unknown.
+const KNOW_LIMIT: Duration = Duration::from_secs(2);
+/// Where loaders look when nothing else is said: glibc's and musl's defaults, Debian's directories by architecture among them.
+/// What /etc/ld.so.cache says is not read: the target writes it.
+const LIBRARY_DIRS: &[&str] = &[
+    "/lib64",
+    "/usr/lib64",
+    "/lib",
+    "/usr/lib",
+    #[cfg(target_arch = "x86_64")]
+    "/lib/x86_64-linux-gnu",
+    #[cfg(target_arch = "aarch64")]
+    "/lib/aarch64-linux-gnu",
+    #[cfg(target_arch = "x86_64")]
+    "/usr/lib/x86_64-linux-gnu",
+    #[cfg(target_arch = "aarch64")]
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+];
+
+impl Symbolizer {
+    /// Makes a program file known that is about to run or has run, with its libraries, as we see the path ourselves.
+    ///
+    /// So addresses with build ids get names even of processes that ended before anybody could look at them.
+    pub fn know_file(&mut self, path: &Path) {
+        let root = self.patience.run(OPEN_LIMIT, || hold_directory("/".as_ref()));
+        if let Ok(Ok(root)) = root {
+            self.know(root, path.as_os_str());
+        }
+    }
+
+    /// Makes a program file known, as a process that is still there sees the path.
+    pub fn know_file_of(&mut self, pid: u32, path: &Path) {
+        let root = self.proc.join(pid.to_string()).join("root");
+        let root = self.patience.run(OPEN_LIMIT, move || hold_directory(&root));
+        if let Ok(Ok(root)) = root {
+            self.know(root, path.as_os_str());
+        }
+    }
+
+    fn know(&mut self, root: OwnedFd, path: &OsStr) {
+        self.used = Instant::now();
+        if self.files.len() + FILES_PER_PROGRAM_MAX > super::files::FILES_MAX {
+            self.forget();
+        }
+        let deadline = Instant::now() + KNOW_LIMIT;
+        let root = Arc::new(root);
+        let Some(which) = Root::of(&*root) else { return };
+        let mut asked: HashSet<OsString> = HashSet::new();
+        let mut queue: VecDeque<Vec<OsString>> = [vec![path.to_owned()]].into();
+        while let Some(candidates) = queue.pop_front() {
+            let first = candidates.first().cloned().unwrap_or_default();
+            if asked.len() >= FILES_PER_PROGRAM_MAX || Instant::now() >= deadline {
+                return;
+            }
+            if !asked.insert(first) {
+                continue;
+            }
+            let below = root.clone();
+            let found = self.patience.run(OPEN_LIMIT, move || hold_first(&below, candidates));
+            let Ok(Some((path, held))) = found else { continue };
+            let (id, is_new) = self.files.add(&path.to_string_lossy(), held, which);
+            // Known files were learned with their libraries before, or their process has mapped these.
+            let Some(inspected) = (is_new || queue.is_empty()).then(|| self.inspect(id)).flatten() else {
+                continue;
+            };
+            self.take_inspected(id, &inspected, &root);
+            queue.extend(inspected.interpreter.iter().map(|path| vec![OsString::from_vec(path.clone())]));
+            queue.extend(inspected.needed.iter().map(|name| library_paths(name, &inspected, &path)));
+        }
+    }
+
+    /// Learns of files that are new, all below one root.
+    pub(super) fn learn(&mut self, files: Vec<FileId>, root: OwnedFd) {
+        let root = Arc::new(root);
+        for id in files {
+            if let Some(inspected) = self.inspect(id) {
+                self.take_inspected(id, &inspected, &root);
+            }
+        }
+    }
+
+    fn inspect(&mut self, id: FileId) -> Option<Inspected> {
+        let held = self.files.get(id).held()?.try_clone_to_owned().ok()?;
+        let opened = self.patience.run(OPEN_LIMIT, move || open_held(held.as_fd()));
+        let file = opened.ok()?.ok()?;
+        let reply = self.link.ask(&Request::Inspect, &[file.as_fd()], INSPECT_LIMIT);
+        self.patience.discard(file);
+        match reply {
+            Ok(Reply::Inspected(inspected)) => Some(inspected),
+            Ok(_) => None,
+            Err(_) => {
+                self.blame_for(id);
+                None
+            }
+        }
+    }
+
+    fn take_inspected(&mut self, id: FileId, inspected: &Inspected, root: &Arc<OwnedFd>) {
+        let Some(build_id) = inspected.build_id else { return };
+        self.files.index(id, build_id);
+        if inspected.has_debug {
+            return;
+        }
+        // Distributions put debug information there, by build id. Links to other places are not followed.
+        let below = root.clone();
+        let held = self.patience.run(OPEN_LIMIT, move || {
+            let hex: String = build_id.iter().map(|byte| format!("{byte:02x}")).collect();
+            let path = format!("usr/lib/debug/.build-id/{}/{}.debug", &hex[..2], &hex[2..]);
+            hold_in(below.as_fd(), path.as_ref())
+        });
+        if let Ok(Ok(held)) = held {
+            self.files.add_debug(id, held);
+        }
+    }
+}
+
+fn hold_first(root: &OwnedFd, paths: Vec<OsString>) -> Option<(OsString, Held)> {
+    let hold = |path: OsString| -> Result<_, OpenError> { Ok((path.clone(), hold_in(root.as_fd(), &path)?)) };
+    paths.into_iter().find_map(|path| hold(path).ok())
+}
+
+/// Where a loader looks for a library: where the program says, and in the usual places.
+fn library_paths(name: &[u8], inspected: &Inspected, program: &OsStr) -> Vec<OsString> {
+    if name.contains(&b'/') {
+        return vec![OsString::from_vec(name.to_vec())];
+    }
+    let origin = Path::new(program).parent().unwrap_or(Path::new("/"));
+    let said = inspected.run_path.as_deref().unwrap_or_default();
+    let said = said
+        .split(|byte| *byte == b':')
+        .filter_map(|dir| {
+            let rest = dir.strip_prefix(b"$ORIGIN").or(dir.strip_prefix(b"${ORIGIN}"));
+            match rest {
+                Some(rest) => Some([origin.as_os_str().as_bytes(), rest].concat()),
+                None => dir.starts_with(b"/").then(|| dir.to_vec()),
+            }
+        })
+        .take(8);
+    let usual = LIBRARY_DIRS.iter().map(|dir| dir.as_bytes().to_vec());
+    said.chain(usual)
+        .map(|dir| OsString::from_vec([&dir, &b"/"[..], name].concat()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(name: &[u8], run_path: Option<&[u8]>) -> Vec<OsString> {
+        let inspected = Inspected {
+            run_path: run_path.map(<[u8]>::to_vec),
+            ..Inspected::default()
+        };
+        library_paths(name, &inspected, "/opt/x/bin/x".as_ref())
+    }
+
+    #[test]
+    fn a_library_is_looked_for_where_the_program_says_first() {
+        let found = paths(b"liba.so", Some(b"$ORIGIN/../lib:relative:/opt/lib"));
+        assert_eq!(found[0], "/opt/x/bin/../lib/liba.so");
+        assert_eq!(found[1], "/opt/lib/liba.so");
+        assert_eq!(found[2], "/lib64/liba.so");
+    }
+
+    #[test]
+    fn a_library_with_a_path_is_that_path() {
+        assert_eq!(paths(b"/opt/liba.so", None), ["/opt/liba.so"]);
+    }
+}

@@ -1,0 +1,247 @@
+//! Names the addresses of user and kernel stacks: function, module, file and line.
+//!
+//! Targets are hostile. Their files are opened only inside their own root and only if regular ([`open`]), with a limit of time
+//! ([`patience`]), and read only by a confined process without any right, the worker ([`worker`]), which may fail at any file
+//! without harm to more than the frames of that file: these come out as `module+0xoffset`.
+//!
+//! This module knows no tracer, no stack map and no trace: addresses in, frames out.
+
+#![forbid(unsafe_code)]
+
+mod frames;
+mod maps;
+mod open;
+mod observe;
+mod processes;
+mod files;
+mod name;
+mod learn;
+mod kernel;
+mod link;
+mod patience;
+mod vdso;
+mod wire;
+mod worker;
+
+pub use frames::{Frame, FrameId, Frames};
+pub use kernel::KernelUnnamed;
+pub use observe::ObserveError;
+pub use worker::worker_if_asked;
+
+use files::{FileId, Files, Origin};
+use kernel::Kernel;
+use link::Link;
+use maps::MappedFile;
+use patience::Patience;
+use processes::Processes;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use wire::Key;
+
+/// How long opening the files of a process may take.
+const OBSERVE_LIMIT: Duration = Duration::from_secs(1);
+/// Addresses whose frames are kept: 64 Ki of some 40 bytes. All are forgotten when they are that many.
+const RESOLVED_MAX: usize = 64 << 10;
+/// A process with addresses that lie in nothing known is observed again, but not more often than this.
+const OBSERVE_AGAIN: Duration = Duration::from_millis(100);
+/// After so long without a question, [`Symbolizer::rest`] lets go of files.
+const LET_GO_AFTER: Duration = Duration::from_secs(60);
+
+/// An address of a user stack, as `bpf_get_stack` gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UserAddr {
+    /// An address of the process.
+    Ip(u64),
+    /// A place in the file with that build id.
+    BuildId {
+        /// The id, shorter ones filled up with zeros.
+        id: [u8; 20],
+        /// Bytes from the start of the file.
+        offset: u64,
+    },
+}
+
+/// What was done, and what was given up, since the start. Each only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Workers that were started.
+    pub workers: u64,
+    /// Workers that died or were killed while they read a file.
+    pub failures: u64,
+    /// Files whose debug information was too much: they have names, but no lines.
+    pub without_lines: u64,
+    /// Files that were too much or cannot be read: they have `module+0xoffset`.
+    pub without_names: u64,
+    /// Frames that did not fit into the table.
+    pub frames_refused: u64,
+}
+
+/// Names addresses. One thread has it.
+///
+/// It starts nothing until its first use: then a worker process and up to two threads, all of which end with it.
+#[derive(Debug)]
+pub struct Symbolizer {
+    proc: PathBuf,
+    frames: Frames,
+    files: Files,
+    processes: Processes,
+    /// The frames of a place, by what it lies in.
+    resolved: HashMap<(Key, u64), Box<[FrameId]>>,
+    /// Failures by who is to blame.
+    blame: HashMap<Origin, u32>,
+    vdso: Option<Option<FileId>>,
+    kernel: Kernel,
+    link: Link,
+    patience: Patience,
+    counts: Counts,
+    used: Instant,
+}
+
+impl Default for Symbolizer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Symbolizer {
+    /// A symbolizer whose worker is this program, which must call [`worker_if_asked`] first.
+    pub fn new() -> Self {
+        Self::with_worker("/proc/self/exe")
+    }
+
+    /// A symbolizer whose worker is that program, which must call [`worker_if_asked`] first.
+    pub fn with_worker(program: impl Into<PathBuf>) -> Self {
+        Self {
+            proc: "/proc".into(),
+            frames: Frames::new(),
+            files: Files::default(),
+            processes: Processes::default(),
+            resolved: HashMap::new(),
+            blame: HashMap::new(),
+            vdso: None,
+            kernel: Kernel::default(),
+            link: Link::new(program.into()),
+            patience: Patience::default(),
+            counts: Counts::default(),
+            used: Instant::now(),
+        }
+    }
+
+    /// Looks for processes below that directory instead of /proc: where another pid namespace's is mounted.
+    pub fn with_proc(mut self, proc: impl Into<PathBuf>) -> Self {
+        self.proc = proc.into();
+        self
+    }
+
+    /// The frames, by the numbers that stacks have.
+    pub fn frames(&self) -> &Frames {
+        &self.frames
+    }
+
+    /// What was done, and what was given up.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            workers: self.link.started(),
+            frames_refused: self.frames.refused(),
+            ..self.counts
+        }
+    }
+
+    /// Why kernel addresses have no names, once [`Symbolizer::kernel`] has found that they have none.
+    pub fn kernel_unnamed(&self) -> Option<KernelUnnamed> {
+        self.kernel.unnamed()
+    }
+
+    /// The process id of the worker, while one runs.
+    pub fn worker(&self) -> Option<u32> {
+        self.link.pid()
+    }
+
+    /// Takes a process's mappings and holds its files while they are there.
+    ///
+    /// To be called as soon as a process is seen, and again after it has run another program or mapped more. Stacks taken before
+    /// that should be named before. Takes 0.1 ms for a small process; at most seconds, for a hostile one.
+    pub fn observe(&mut self, pid: u32) -> Result<(), ObserveError> {
+        self.used = Instant::now();
+        let known = self.known_files(pid);
+        let proc = self.proc.clone();
+        let seen = self
+            .patience
+            .run(OBSERVE_LIMIT, move || observe::observe(&proc, pid, &known));
+        let mut seen = seen.unwrap_or(Err(ObserveError::TookTooLong { pid }))?;
+        if self.files.len() + seen.files.len() > files::FILES_MAX {
+            self.forget();
+        }
+        let mut held = HashMap::new();
+        let mut new = Vec::new();
+        if let Some((_, root)) = &seen.root {
+            for (mapped, file) in seen.files.drain(..) {
+                let (id, is_new) = self.files.add(&mapped.path.to_string_lossy(), file, *root);
+                held.insert(mapped, id);
+                new.extend(is_new.then_some(id));
+            }
+        }
+        let root = seen.root.take();
+        self.processes.update(pid, &mut seen, held);
+        if let Some((root, _)) = root {
+            self.learn(new, root);
+        }
+        Ok(())
+    }
+
+    /// The files of a process that need not be opened again.
+    fn known_files(&self, pid: u32) -> HashSet<MappedFile> {
+        let files = self.processes.get(pid).into_iter().flat_map(|process| &process.files);
+        files
+            .filter(|(_, id)| self.is_within_reach(**id))
+            .map(|(mapped, _)| mapped.clone())
+            .collect()
+    }
+
+    fn is_within_reach(&self, id: FileId) -> bool {
+        let file = self.files.get(id);
+        file.held().is_some() || (file.loaded_by == self.link.started() && file.loaded_by > 0)
+    }
+
+    /// Names a user stack: innermost frame first, each with the functions that are inlined there before it.
+    ///
+    /// The first address is taken as it is; all others are where calls return to, and are named by the call.
+    /// Naming many stacks at once, [`Symbolizer::prepare`] before it saves time.
+    pub fn user(&mut self, pid: u32, stack: &[UserAddr]) -> Vec<FrameId> {
+        let spots = self.spots(pid, stack);
+        self.name_spots(pid, &spots);
+        let mut frames = Vec::with_capacity(stack.len());
+        for spot in &spots {
+            self.push_frames(spot, &mut frames);
+        }
+        frames
+    }
+
+    /// Names all addresses of several stacks of a process at once, so that [`Symbolizer::user`] finds their names.
+    pub fn prepare(&mut self, pid: u32, stacks: &[&[UserAddr]]) {
+        let spots: Vec<_> = stacks.iter().flat_map(|stack| self.spots(pid, stack)).collect();
+        self.name_spots(pid, &spots);
+    }
+
+    /// Lets go of what was not used for a while: ends the worker, and later closes files.
+    ///
+    /// To be called now and then by who has nothing to name. The next question starts a worker again.
+    pub fn rest(&mut self, idle: Duration) {
+        self.link.rest(idle);
+        if self.used.elapsed() >= LET_GO_AFTER.max(idle) {
+            self.files.let_go();
+            self.processes.let_go();
+        }
+    }
+
+    /// Forgets processes and files, because there are too many. Frames stay.
+    fn forget(&mut self) {
+        self.files.clear();
+        self.processes.clear();
+        self.resolved.clear();
+        self.vdso = None;
+    }
+}

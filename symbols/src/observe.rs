@@ -1,0 +1,158 @@
+//! Takes what /proc shows of a process while it is there: its mappings, and its files, held.
+//!
+//! Every call here may hang on a hostile target: they run under [`super::patience`].
+
+use super::{
+    maps::{self, Backing, MappedFile, Mapping},
+    open::{Held, OpenError, Root, hold_directory, hold_in, hold_link},
+};
+use rustix::fs::{Mode, OFlags, openat};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+/// The part of /proc/PID/maps that is read: 65,530 mappings of 100 bytes, and as much again.
+const MAPS_BYTES_MAX: u64 = 16 << 20;
+/// The part of stat and status that is read; they are below 4 KiB.
+const STATUS_BYTES_MAX: u64 = 64 << 10;
+/// Distinct files of one process that are held.
+const FILES_MAX: usize = 1024;
+
+/// Why a process cannot be observed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObserveError {
+    /// It is not there, or has ended.
+    #[error("process {pid} is gone")]
+    Gone {
+        /// The process.
+        pid: u32,
+    },
+    /// We may not see it. Reading another user's process needs CAP_SYS_PTRACE.
+    #[error("reading {what} of process {pid} needs CAP_SYS_PTRACE")]
+    Denied {
+        /// The process.
+        pid: u32,
+        /// The file below /proc/PID.
+        what: &'static str,
+    },
+    /// The kernel failed at it.
+    #[error("reading {what} of process {pid} failed")]
+    Read {
+        /// The process.
+        pid: u32,
+        /// The file below /proc/PID.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Its file systems do not answer, or those of processes before it do not.
+    #[error("process {pid} has files that cannot be opened in time")]
+    TookTooLong {
+        /// The process.
+        pid: u32,
+    },
+}
+
+/// A process as it was seen.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) start_time: u64,
+    /// Its root; none if we may not enter it, which needs CAP_SYS_PTRACE.
+    pub(super) root: Option<(OwnedFd, Root)>,
+    pub(super) mappings: Vec<Mapping>,
+    /// Its mapped files that were asked for, and could be held.
+    pub(super) files: Vec<(MappedFile, Held)>,
+    pub(super) perf_map: Option<Held>,
+}
+
+/// Observes the process; its files in `known` are not opened again.
+pub(super) fn observe(proc: &Path, pid: u32, known: &HashSet<MappedFile>) -> Result<Seen, ObserveError> {
+    // Everything below is read through this one: if the process ends and its number is given to another one, these reads fail.
+    let process = hold_directory(&proc.join(pid.to_string())).map_err(|_| ObserveError::Gone { pid })?;
+    let read = |what, most| read_all(process.as_fd(), what, most).map_err(|error| explain(pid, what, error));
+    let start_time = maps::start_time(&read("stat", STATUS_BYTES_MAX)?).ok_or(ObserveError::Gone { pid })?;
+    let mappings = maps::mappings(&read("maps", MAPS_BYTES_MAX)?);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(&process, "root", flags, Mode::empty()).ok();
+    let root = root.and_then(|directory| Root::of(&directory).map(|root| (directory, root)));
+    let mut seen = Seen {
+        start_time,
+        root,
+        mappings,
+        files: Vec::new(),
+        perf_map: None,
+    };
+    if let Some((root, _)) = &seen.root {
+        seen.files = hold_files(process.as_fd(), root.as_fd(), &seen.mappings, known);
+        let status = maps::status(&read("status", STATUS_BYTES_MAX)?);
+        seen.perf_map = status.and_then(|status| {
+            let path = format!("tmp/perf-{}.map", status.own_pid.unwrap_or(pid));
+            let held = hold_in(root.as_fd(), path.as_ref()).ok()?;
+            // Anybody may put a file into /tmp.
+            (held.owner == status.uid).then_some(held)
+        });
+    }
+    Ok(seen)
+}
+
+fn explain(pid: u32, what: &'static str, source: io::Error) -> ObserveError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => ObserveError::Denied { pid, what },
+        io::ErrorKind::NotFound => ObserveError::Gone { pid },
+        _ if source.raw_os_error() == Some(libc::ESRCH) => ObserveError::Gone { pid },
+        _ => ObserveError::Read { pid, what, source },
+    }
+}
+
+fn read_all(process: BorrowedFd<'_>, name: &str, most: u64) -> io::Result<Vec<u8>> {
+    let file = openat(process, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = Vec::new();
+    File::from(file).take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn hold_files(
+    process: BorrowedFd<'_>,
+    root: BorrowedFd<'_>,
+    mappings: &[Mapping],
+    known: &HashSet<MappedFile>,
+) -> Vec<(MappedFile, Held)> {
+    let mut files = HashMap::new();
+    for mapping in mappings {
+        let Backing::File(file) = &mapping.backing else {
+            continue;
+        };
+        if known.contains(file) || files.contains_key(file) || files.len() >= FILES_MAX {
+            continue;
+        }
+        if let Ok(held) = hold_mapped(process, root, mapping, file) {
+            files.insert(file.clone(), held);
+        }
+    }
+    files.into_iter().collect()
+}
+
+/// By its name, and if another file has the name now, through the mapping itself.
+fn hold_mapped(
+    process: BorrowedFd<'_>,
+    root: BorrowedFd<'_>,
+    mapping: &Mapping,
+    file: &MappedFile,
+) -> Result<Held, OpenError> {
+    let same = |held: Held| {
+        let same = held.is(file.device, file.inode);
+        same.then_some(held).ok_or(OpenError::Replaced)
+    };
+    if !file.deleted
+        && let Ok(held) = hold_in(root, &file.path).and_then(same)
+    {
+        return Ok(held);
+    }
+    // Needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN (proc_pid_map_files(5)), which an agent does not have and a laptop's root has.
+    hold_link(process, &format!("map_files/{:x}-{:x}", mapping.start, mapping.end)).and_then(same)
+}

@@ -1,0 +1,226 @@
+//! Takes from the worker all that it does not need, before it reads anything.
+//!
+//! Some kernels and containers lack one of these means. What lacks is left out: the others hold, and so does the parent's clock.
+//! What must not fail is only what guards the machine from a worker that uses too much.
+
+use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+use rustix::{
+    process::{Resource, Rlimit, Signal, setrlimit},
+    thread::{
+        CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+        set_capabilities, set_no_new_privs,
+    },
+    time::{ClockId, clock_gettime},
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+use std::{collections::BTreeMap, fs, io};
+
+/// Everything mapped: images of programs twice over, since building one writes it and reading it maps it, and the heap.
+/// Debug information of 384 MiB (image.rs) fits.
+const ADDRESS_BYTES_MAX: u64 = 1 << 30;
+/// The heap: what is unpacked, and what blazesym makes of debug information.
+const HEAP_BYTES_MAX: u64 = 512 << 20;
+/// Descriptors: one for each loaded file, and few more.
+const DESCRIPTORS_MAX: u64 = 512;
+/// Descriptors that we were born with and cannot close without `unsafe`, so that they are made useless one by one. Usually none.
+const STRANGE_DESCRIPTORS_MAX: usize = 16;
+
+/// Why the worker does not start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConfineError {
+    #[error("limiting {resource:?} failed: {source}")]
+    Limit { resource: Resource, source: io::Error },
+    #[error("capabilities cannot be given up: {0}")]
+    Capabilities(io::Error),
+    #[error("listing open descriptors failed: {0}")]
+    Descriptors(io::Error),
+    #[error("{0} descriptors were open at the start")]
+    TooManyDescriptors(usize),
+    #[error("the filter of system calls cannot be made: {0}")]
+    Filter(#[from] seccompiler::BackendError),
+}
+
+/// Confines this process, for good.
+pub(super) fn confine() -> Result<(), ConfineError> {
+    // The parent's end is seen as the end of the socket, too.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    // If memory runs out, this is what can be missed best.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    limit_resources()?;
+    let strange = strange_descriptors()?;
+    give_up_capabilities()?;
+    let _ = set_no_new_privs(true);
+    let _ = close_file_systems();
+    let filter = filter(&strange)?;
+    // A kernel without seccomp.
+    let _ = seccompiler::apply_filter(&filter);
+    Ok(())
+}
+
+/// Ends this process, by SIGXCPU, when it has used so many seconds of CPU time more, up to one second later.
+/// This meets what computes without end; the parent's clock meets what waits.
+pub(super) fn allow_cpu(seconds: u64) {
+    let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec as u64;
+    let limit = Rlimit {
+        current: Some(used + seconds + 1),
+        maximum: None,
+    };
+    // If it fails, the parent's clock is left.
+    let _ = setrlimit(Resource::Cpu, limit);
+}
+
+fn limit_resources() -> Result<(), ConfineError> {
+    let limits = [
+        (Resource::Core, 0),
+        (Resource::As, ADDRESS_BYTES_MAX),
+        (Resource::Data, HEAP_BYTES_MAX),
+        (Resource::Nofile, DESCRIPTORS_MAX),
+        (Resource::Nproc, 0),
+    ];
+    for (resource, most) in limits {
+        // A lower limit that is there already stays: only those with capabilities may raise one.
+        let old = rustix::process::getrlimit(resource);
+        let most = [old.current, old.maximum].into_iter().flatten().fold(most, u64::min);
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        setrlimit(resource, limit).map_err(|error| ConfineError::Limit {
+            resource,
+            source: error.into(),
+        })?;
+    }
+    Ok(())
+}
+
+/// Whatever is open but the standard three. std opens everything to be closed when another program starts, so these come from
+/// whoever started our parent, a shell for example.
+fn strange_descriptors() -> Result<Vec<u64>, ConfineError> {
+    let listed = fs::read_dir("/proc/self/fd").map_err(ConfineError::Descriptors)?;
+    let open: Vec<u64> = listed
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > 2)
+        .collect();
+    // The list itself was open while it was read, and is closed by now.
+    let strange: Vec<u64> = open
+        .into_iter()
+        .filter(|number| fs::read_link(format!("/proc/self/fd/{number}")).is_ok())
+        .collect();
+    if strange.len() > STRANGE_DESCRIPTORS_MAX {
+        return Err(ConfineError::TooManyDescriptors(strange.len()));
+    }
+    Ok(strange)
+}
+
+fn give_up_capabilities() -> Result<(), ConfineError> {
+    // Without CAP_SETPCAP the bounding set stays, which matters to nobody who cannot start programs.
+    for bit in 0..64 {
+        let _ = remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit));
+    }
+    let _ = clear_ambient_capability_set();
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, none).map_err(|error| ConfineError::Capabilities(error.into()))
+}
+
+/// No file of any file system can be opened from here on, with whatever rights. Memory files are in none, so that blazesym can open ours.
+/// Landlock is in kernels from 5.13 on, where it is not switched off.
+fn close_file_systems() -> Result<(), landlock::RulesetError> {
+    let abi = ABI::V6;
+    Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))?
+        .handle_access(AccessNet::from_all(abi))?
+        .scope(Scope::from_all(abi))?
+        .create()?
+        .restrict_self()?;
+    Ok(())
+}
+
+/// Lets through what reading files, answering and allocating take; everything else fails with EPERM.
+fn filter(strange: &[u64]) -> Result<BpfProgram, ConfineError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for call in CALLS_WITHOUT_DESCRIPTOR {
+        rules.insert(call, Vec::new());
+    }
+    for call in CALLS_WITH_DESCRIPTOR {
+        let mut conditions = Vec::new();
+        for number in strange {
+            conditions.push(argument(0, SeccompCmpOp::Ne, *number)?);
+        }
+        // No condition is a rule without rules.
+        let rule = (!conditions.is_empty()).then(|| SeccompRule::new(conditions)).transpose()?;
+        rules.insert(call, rule.into_iter().collect());
+    }
+    // Only to read. Writing, creating and truncating all need one of these.
+    let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
+    let read_only = argument(2, SeccompCmpOp::MaskedEq(writing as u64), 0)?;
+    rules.insert(libc::SYS_openat, vec![SeccompRule::new(vec![read_only])?]);
+    // No memory becomes code.
+    let mut plain = vec![argument(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)?];
+    rules.insert(libc::SYS_mprotect, vec![SeccompRule::new(plain.clone())?]);
+    for number in strange {
+        plain.push(argument(4, SeccompCmpOp::Ne, *number)?);
+    }
+    rules.insert(libc::SYS_mmap, vec![SeccompRule::new(plain)?]);
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Errno(libc::EPERM as u32),
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into()?,
+    )?;
+    Ok(filter.try_into()?)
+}
+
+fn argument(index: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, is, value)
+}
+
+const CALLS_WITHOUT_DESCRIPTOR: [i64; 20] = [
+    libc::SYS_brk,
+    libc::SYS_clock_gettime,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_madvise,
+    libc::SYS_memfd_create,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    // To set our own limit of CPU time. Those of others need a capability or their own user, and change nothing of ours.
+    libc::SYS_prlimit64,
+    libc::SYS_ppoll,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    // abort() ends the process by it.
+    libc::SYS_tgkill,
+    libc::SYS_sched_yield,
+];
+
+const CALLS_WITH_DESCRIPTOR: [i64; 15] = [
+    libc::SYS_close,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_ftruncate,
+    libc::SYS_lseek,
+    libc::SYS_newfstatat,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_read,
+    libc::SYS_readlinkat,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    libc::SYS_statx,
+    libc::SYS_write,
+];
