@@ -1,1 +1,28 @@
-//! Stub.
+//! The harness: starts `tracejob` and workloads, waits for what must happen, and checks rows against the truth.
+//!
+//! Where things are and which capabilities `tracejob` gets is said by the environment:
+//! TRACEJOB_BIN (its path), TRACEJOB_TEST_CAPS (`bpf,perfmon`: with these alone), TRACEJOB_TEST_VM (this machine is a test kernel's
+//! own, so that everything on it may be traced).
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "tests fail by panics"
+)]
+
+mod account;
+mod cgroup;
+mod output;
+mod row;
+mod support;
+mod trace;
+mod wait;
+mod workload;
+
+pub use account::{Account, Lost};
+pub use cgroup::Cgroup;
+pub use row::{Wanted, bytes, check, expect, sum};
+pub use support::{in_vm, runs_here};
+pub use trace::{Outcome, Trace, Tracing};
+pub use wait::{deadline, until};
+pub use workload::{Report, Workload, cgroup_of, executable, folder, program};

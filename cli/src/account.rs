@@ -1,0 +1,185 @@
+//! The account of a trace in words: what was produced, delivered and lost, and what it cost.
+
+use crate::render::{count, plural, size, span};
+use agent::{Account, Cost, Ended};
+use std::os::unix::process::ExitStatusExt;
+
+/// What a trace did, in a line or a few; `rows` is how many rows were shown.
+pub(crate) fn account_text(account: &Account, rows: u64) -> String {
+    let Account {
+        produced,
+        delivered,
+        beyond_limit,
+        lost,
+        stacks_missing,
+        missed_runs,
+        elapsed,
+        cost,
+        ended,
+    } = account;
+    let verdict = if account.complete() {
+        "complete"
+    } else {
+        "PARTIAL"
+    };
+    let mut out = format!(
+        "{}, {verdict}: {} produced, {} delivered",
+        plural(rows, "row"),
+        count(*produced),
+        count(*delivered),
+    );
+    if *beyond_limit > 0 {
+        out.push_str(&format!(", {} beyond the limit", count(*beyond_limit)));
+    }
+    out.push_str(&format!(", {} lost", count(lost.total())));
+    let some: Vec<_> = lost
+        .stages()
+        .into_iter()
+        .filter(|(_, count, _)| *count > 0)
+        .collect();
+    if !some.is_empty() {
+        let stages: Vec<String> = some
+            .iter()
+            .map(|(stage, n, _)| format!("{} {}", count(*n), stage.replace('_', " ")))
+            .collect();
+        out.push_str(&format!(" ({})", stages.join(", ")));
+    }
+    out.push_str(&format!(
+        " in {}. {}\n",
+        span(*elapsed),
+        cost_text(cost, elapsed.as_secs_f64())
+    ));
+    for (stage, _, remedy) in some {
+        out.push_str(&format!(
+            "{}: {remedy}.\n",
+            capital(&stage.replace('_', " "))
+        ));
+    }
+    if *stacks_missing > 0 {
+        out.push_str(&format!(
+            "{} without a stack: the map of stacks was full.\n",
+            plural(*stacks_missing, "row")
+        ));
+    }
+    if *missed_runs > 0 {
+        let runs = plural(*missed_runs, "run");
+        out.push_str(&format!(
+            "{runs} of a program skipped by the kernel, one being under way on that CPU already; what they would have shown is unknown.\n"
+        ));
+    }
+    if !account.balanced() {
+        out.push_str("The books do not balance: this is a bug, please report it.\n");
+    }
+    match ended {
+        Some(Ended::TargetGone) => out.push_str("Every process that was selected is gone.\n"),
+        Some(Ended::Command(status)) => match (status.code(), status.signal()) {
+            (Some(0), _) => {}
+            (Some(code), _) => out.push_str(&format!("The command exited with status {code}.\n")),
+            (None, signal) => out.push_str(&format!(
+                "The command was killed by signal {}.\n",
+                signal.unwrap_or(0)
+            )),
+        },
+        Some(Ended::Duration | Ended::MaxEvents | Ended::Stopped) | None => {}
+    }
+    out
+}
+
+fn cost_text(cost: &Cost, elapsed: f64) -> String {
+    let Cost {
+        bpf,
+        reader,
+        kernel_bytes,
+    } = cost;
+    let share = |seconds: f64| {
+        let percent = 100.0 * seconds / elapsed.max(f64::MIN_POSITIVE);
+        match percent {
+            p if p >= 9.95 => format!("{p:.0} %"),
+            p if p >= 0.995 => format!("{p:.1} %"),
+            p if p >= 0.005 => format!("{p:.2} %"),
+            _ => "less than 0.01 %".to_owned(),
+        }
+    };
+    let memory = size(*kernel_bytes);
+    match bpf {
+        Some(bpf) => format!(
+            "Cost {} of one CPU, {memory}.",
+            share((bpf.time + *reader).as_secs_f64())
+        ),
+        None => format!(
+            "Cost {} of one CPU to read, {memory}; what the programs took is not known here.",
+            share(reader.as_secs_f64())
+        ),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent::{BpfCost, Lost};
+    use std::{os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
+
+    fn account() -> Account {
+        Account {
+            produced: 2,
+            delivered: 2,
+            elapsed: Duration::from_secs(30),
+            cost: Cost {
+                bpf: Some(BpfCost {
+                    time: Duration::from_millis(4),
+                    runs: 20,
+                    measured: 0.1,
+                }),
+                reader: Duration::from_millis(2),
+                kernel_bytes: 1_258_291,
+            },
+            ended: Some(Ended::Duration),
+            ..Account::default()
+        }
+    }
+
+    #[test]
+    fn a_complete_trace_is_one_line() {
+        insta::assert_snapshot!(account_text(&account(), 2), @"2 rows, complete: 2 produced, 2 delivered, 0 lost in 30.0 s. Cost 0.02 % of one CPU, 1.2 MiB.");
+    }
+
+    #[test]
+    fn what_was_lost_is_said_with_its_stage_and_its_remedy() {
+        let mut account = account();
+        account.produced = 1_300_100;
+        account.delivered = 1_204_511;
+        account.beyond_limit = 90;
+        account.lost = Lost {
+            ring_full: 95_489,
+            unreadable: 10,
+            ..Lost::default()
+        };
+        account.stacks_missing = 1;
+        account.missed_runs = 3;
+        account.cost.bpf = None;
+        account.ended = Some(Ended::Command(ExitStatus::from_raw(2 << 8)));
+        insta::assert_snapshot!(account_text(&account, 1_204_511), @r"
+        1,204,511 rows, PARTIAL: 1,300,100 produced, 1,204,511 delivered, 90 beyond the limit, 95,499 lost (95,489 ring full, 10 unreadable) in 30.0 s. Cost less than 0.01 % of one CPU to read, 1.2 MiB; what the programs took is not known here.
+        Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
+        Unreadable: the memory was gone or paged out when the event happened.
+        1 row without a stack: the map of stacks was full.
+        3 runs of a program skipped by the kernel, one being under way on that CPU already; what they would have shown is unknown.
+        The command exited with status 2.
+        ");
+    }
+
+    #[test]
+    fn books_that_do_not_balance_are_a_bug_that_is_not_hidden() {
+        let mut account = account();
+        account.produced = 3;
+        assert!(account_text(&account, 2).contains("The books do not balance"));
+    }
+}

@@ -1,0 +1,296 @@
+//! `describe`: all that the catalogue says of a tracer.
+
+use crate::{
+    list::{family_word, support},
+    output::palette,
+    render::Palette,
+    screen::size,
+    text::{beside, wrap},
+    usage::Usage,
+};
+use agent::{Kernel, Support};
+use anyhow::Result;
+use serde_json::json;
+use std::io::{self, IsTerminal, Write};
+use tracers::{Column, Erased, Hook, Opt, OptKind, Source, Spec};
+
+/// Prose wider than this is hard to read, whatever the terminal.
+const WIDEST: usize = 100;
+
+/// Prints it.
+pub(crate) fn describe(name: &str, json: bool) -> Result<()> {
+    let tracer = Spec::new(name)
+        .map_err(|error| Usage(error.to_string()))?
+        .tracer();
+    let support = support(&Kernel::read(), tracer);
+    let text = match json {
+        true => format!("{:#}\n", data(tracer, Some(&support))),
+        false => {
+            let columns = if io::stdout().is_terminal() {
+                size().columns.min(WIDEST)
+            } else {
+                WIDEST
+            };
+            page(tracer, Some(&support), columns, palette(&io::stdout()))
+        }
+    };
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+/// The same as data.
+fn data(tracer: &'static dyn Erased, support: Option<&Support>) -> serde_json::Value {
+    let options: Vec<_> = tracer
+        .options()
+        .iter()
+        .map(|option| {
+            json!({
+                "name": option.name, "key": option.key, "flag": flag(option), "about": option.about,
+                "type": match option.kind { OptKind::Flag => "boolean", OptKind::Number { .. } => "integer" },
+                "max": option.kind.max(),
+            })
+        })
+        .collect();
+    let columns: Vec<_> = tracer
+        .columns()
+        .iter()
+        .map(|column| {
+            json!({
+                "name": column.name, "kind": column.kind.word(), "unit": column.unit().word(),
+                "role": column.role.word(), "wide": column.wide, "about": column.about,
+            })
+        })
+        .collect();
+    let mut out = json!({
+        "name": tracer.name(), "family": family_word(tracer.family()), "about": tracer.about(),
+        "source": source_word(tracer.source()), "options": options, "columns": columns,
+        "hooks": tracer.hooks().iter().map(|set| hooks(set)).collect::<Vec<_>>(),
+        "cost": tracer.cost(), "examples": tracer.examples(),
+    });
+    match support {
+        Some(Support::Yes { hooks: here }) => out["here"] = hooks(here).into(),
+        Some(Support::No { reason, .. }) => out["reason"] = reason.as_str().into(),
+        None => {}
+    }
+    out
+}
+
+fn page(
+    tracer: &'static dyn Erased,
+    support: Option<&Support>,
+    columns: usize,
+    palette: Palette,
+) -> String {
+    let mut out = String::new();
+    let mut paragraphs = tracer.about().lines();
+    let first = format!(
+        "{}: {}",
+        tracer.name(),
+        paragraphs.next().unwrap_or_default()
+    );
+    lines(&wrap(&first, columns), &mut out);
+    for paragraph in paragraphs {
+        lines(&wrap(paragraph, columns), &mut out);
+    }
+    let head = |out: &mut String, text: &str| {
+        out.push('\n');
+        palette.paint(Palette::BOLD, out, |out| out.push_str(text));
+        out.push('\n');
+    };
+    head(&mut out, "OPTIONS");
+    let flags: Vec<String> = tracer
+        .options()
+        .iter()
+        .map(|option| format!("  {}", flag_with_value(option)))
+        .collect();
+    let width = flags.iter().map(String::len).max().unwrap_or(0);
+    for (flag, option) in flags.into_iter().zip(tracer.options()) {
+        let about = wrap(option.about, columns.saturating_sub(width + 2).max(20));
+        beside(&[vec![flag], about], &[width], &mut out);
+    }
+    if tracer.options().is_empty() {
+        out.push_str("  none of its own\n");
+    }
+    out.push_str(
+        "  Selection, bounds and output are those of every tracer: `tracejob run --help`.\n",
+    );
+    head(&mut out, "COLUMNS");
+    let all = tracer.columns();
+    let name = 2 + all
+        .iter()
+        .map(|column| column.name.len())
+        .max()
+        .unwrap_or(0);
+    let kind = all
+        .iter()
+        .map(|column| kind_words(column).len())
+        .max()
+        .unwrap_or(0);
+    for column in &all {
+        let about = match column.wide {
+            true => format!("{} (-o wide)", column.about),
+            false => column.about.to_owned(),
+        };
+        let about = wrap(&about, columns.saturating_sub(name + kind + 4).max(20));
+        let cells = [
+            vec![format!("  {}", column.name)],
+            vec![kind_words(column)],
+            about,
+        ];
+        beside(&cells, &[name, kind], &mut out);
+    }
+    out.push('\n');
+    let mut fact = |name: &str, text: &str| {
+        let start = out.len();
+        beside(
+            &[
+                vec![name.to_owned()],
+                wrap(text, columns.saturating_sub(7).max(20)),
+            ],
+            &[5],
+            &mut out,
+        );
+        if palette.on {
+            out.replace_range(
+                start..start + name.len(),
+                &format!("{}{name}\x1b[0m", Palette::BOLD),
+            );
+        }
+    };
+    for (at, set) in tracer.hooks().iter().enumerate() {
+        let here =
+            matches!(support, Some(Support::Yes { hooks: here }) if std::ptr::eq(*here, *set));
+        let mark = if here { " (here)" } else { "" };
+        fact(
+            if at == 0 { "HOOKS" } else { "   or" },
+            &format!("{}{mark}", hooks(set).join(", ")),
+        );
+    }
+    fact("COST", tracer.cost());
+    fact("NEEDS", needs(tracer));
+    if let Some(Support::No { reason, remedy }) = support {
+        let remedy = remedy
+            .as_ref()
+            .map_or(String::new(), |remedy| format!("; {remedy}"));
+        fact("HERE", &format!("no: {reason}{remedy}"));
+    }
+    head(&mut out, "EXAMPLES");
+    for example in tracer.examples() {
+        out.push_str(&format!("  tracejob run {} {example}\n", tracer.name()));
+    }
+    out
+}
+
+fn lines(lines: &[String], out: &mut String) {
+    for line in lines {
+        out.push_str(line);
+        out.push('\n');
+    }
+}
+
+/// What a process needs to be allowed for it, by its best hooks and its columns.
+pub(crate) fn needs(tracer: &dyn Erased) -> &'static str {
+    let all_perf = tracer
+        .hooks()
+        .iter()
+        .all(|set| set.iter().any(|hook| hook.kind.needs_perf_event_open()));
+    let stacks = tracer.columns().iter().any(|column| column.kind.is_stack());
+    match (all_perf, stacks) {
+        (true, _) => {
+            "CAP_BPF, CAP_PERFMON; CAP_SYS_ADMIN too while kernel.perf_event_paranoid is 3 or more"
+        }
+        (false, true) => {
+            "CAP_BPF, CAP_PERFMON; CAP_SYS_PTRACE for names of functions in programs of others, CAP_SYSLOG for those of the kernel"
+        }
+        (false, false) => "CAP_BPF, CAP_PERFMON",
+    }
+}
+
+/// `number, ns`, `histogram of ns`.
+pub(crate) fn kind_words(column: &Column) -> String {
+    match (column.kind.word(), column.unit().word()) {
+        (kind, "") => kind.to_owned(),
+        ("histogram", unit) => format!("histogram of {unit}"),
+        ("number", unit) => unit.to_owned(),
+        (kind, unit) => format!("{kind} of {unit}"),
+    }
+}
+
+/// `raw_tp sys_enter`, one for each.
+pub(crate) fn hooks(set: &[Hook]) -> Vec<String> {
+    set.iter()
+        .map(|hook| format!("{} {}", hook.kind.word(), hook.target))
+        .collect()
+}
+
+/// The flag of an option.
+pub(crate) fn flag(option: &Opt) -> String {
+    format!("--{}", option.name.replace('_', "-"))
+}
+
+/// The flag with what it takes.
+pub(crate) fn flag_with_value(option: &Opt) -> String {
+    let value = match (option.kind, option.name.rsplit_once('_')) {
+        (OptKind::Flag, _) => return flag(option),
+        (_, Some((_, "ns"))) => "TIME",
+        (_, Some((_, "bytes"))) => "SIZE",
+        _ => "N",
+    };
+    format!("{} {value}", flag(option))
+}
+
+/// One word for how rows come.
+pub(crate) fn source_word(source: Source) -> &'static str {
+    match source {
+        Source::Ring => "events",
+        Source::Map => "table",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_says_every_option_and_column_and_fits() {
+        for tracer in tracers::ALL {
+            let support = Support::Yes {
+                hooks: tracer.hooks()[0],
+            };
+            for columns in [80, 100] {
+                let page = page(*tracer, Some(&support), columns, Palette::default());
+                for column in tracer.columns() {
+                    assert!(page.contains(column.name), "{page}");
+                }
+                for option in tracer.options() {
+                    assert!(page.contains(&flag(option)), "{page}");
+                }
+                assert!(page.contains("(here)"), "{page}");
+                let words = |line: &str| line.trim_start().contains(' ');
+                let long: Vec<&str> = page
+                    .lines()
+                    .filter(|line| {
+                        line.chars().count() > columns
+                            && words(line)
+                            && !line.contains("tracejob run")
+                    })
+                    .collect();
+                assert!(long.is_empty(), "{long:#?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_is_there_as_data() {
+        for tracer in tracers::ALL {
+            let data = data(*tracer, None);
+            assert_eq!(
+                data["columns"].as_array().map(Vec::len),
+                Some(tracer.columns().len())
+            );
+            assert_eq!(
+                data["options"].as_array().map(Vec::len),
+                Some(tracer.options().len())
+            );
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Rows made visible: as a table, JSON, CSV, or a picture of stacks. Only the columns' kinds and roles decide how.
+
+mod cell;
+mod csv;
+mod escape;
+#[cfg(test)]
+mod fixture;
+mod grid;
+mod human;
+mod json;
+mod layout;
+mod names;
+mod pprof;
+mod spark;
+mod stacks;
+mod table;
+mod wall;
+
+pub(crate) use self::csv::Csv;
+pub(crate) use escape::escaped;
+pub(crate) use grid::Palette;
+pub(crate) use human::{count, plural, size, span};
+pub(crate) use json::{Json, account_json};
+pub(crate) use pprof::Pprof;
+pub(crate) use stacks::{Flamegraph, Folded, has_stacks};
+pub(crate) use table::{StatusLine, Table};
+pub(crate) use wall::Wall;
+
+use agent::Account;
+use std::{io, time::Duration};
+use tracers::Batch;
+
+/// What a person who waits is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// The tracer.
+    pub(crate) tracer: &'static str,
+    /// Since the trace began.
+    pub(crate) elapsed: Duration,
+    /// Until it ends by itself.
+    pub(crate) left: Option<Duration>,
+    /// Rows so far.
+    pub(crate) rows: u64,
+    /// Events lost so far.
+    pub(crate) lost: u64,
+}
+
+/// Where rows go.
+pub(crate) trait Output {
+    /// Events, as they come.
+    fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()>;
+    /// The state of a map so far, which takes the place of the one before.
+    fn table(&mut self, batch: &Batch, wall: Wall, elapsed: Duration) -> io::Result<()>;
+    /// Time has passed.
+    fn status(&mut self, _status: &Status) -> io::Result<()> {
+        Ok(())
+    }
+    /// The end; `table` is a map's last state. What remains is a sentence for a person, where there is something to say.
+    fn end(
+        &mut self,
+        table: Option<&Batch>,
+        wall: Wall,
+        account: &Account,
+    ) -> io::Result<Option<String>>;
+}

@@ -1,0 +1,369 @@
+//! One JSON object per row. The forms are documented in docs/output.md and do not change.
+//!
+//! Written by hand into one buffer: at half a million rows a second there is no time for a tree of values.
+
+use super::{
+    Output, Wall,
+    cell::ip,
+    escape::{arguments, is_printable},
+    names::{errno, error_of, syscall},
+};
+use crate::sink::Sink;
+use agent::{Account, BpfCost, Cost, Ended};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::json;
+use std::{
+    io::{self, Write},
+    os::unix::process::ExitStatusExt,
+    time::Duration,
+};
+use tracers::{Batch, Column, Frame, Kind, Value};
+
+/// Bytes after which the buffer is written.
+const CHUNK: usize = 64 << 10;
+
+/// JSON lines.
+#[derive(Debug)]
+pub(crate) struct Json {
+    to: Sink,
+    columns: Vec<Named>,
+    /// Whether each interval's state of a map is written, marked by its time, and not only the last.
+    intervals: bool,
+    out: Vec<u8>,
+    frames: Vec<Vec<u8>>,
+}
+
+/// A column with its name as it stands in an object.
+#[derive(Debug)]
+struct Named {
+    column: Column,
+    key: Vec<u8>,
+}
+
+impl Json {
+    /// Rows of these columns.
+    pub(crate) fn new(columns: &[Column], intervals: bool, to: Sink) -> Self {
+        let named = |column: &Column| Named {
+            column: *column,
+            key: format!("\"{}\":", column.name).into_bytes(),
+        };
+        Self {
+            to,
+            columns: columns.iter().map(named).collect(),
+            intervals,
+            out: Vec::with_capacity(2 * CHUNK),
+            frames: Vec::new(),
+        }
+    }
+
+    fn write(&mut self, batch: &Batch, wall: Wall, elapsed: Option<Duration>) -> io::Result<()> {
+        if self
+            .columns
+            .iter()
+            .any(|named| named.column.kind.is_stack())
+        {
+            self.frames = batch.frames.iter().map(frame).collect();
+        }
+        for row in 0..batch.rows() {
+            self.out.push(b'{');
+            if let Some(elapsed) = elapsed {
+                self.out.extend_from_slice(b"\"elapsed_ns\":");
+                integer(elapsed.as_nanos() as u64, &mut self.out);
+                self.out.push(b',');
+            }
+            for (at, named) in self.columns.iter().enumerate() {
+                if at > 0 {
+                    self.out.push(b',');
+                }
+                self.out.extend_from_slice(&named.key);
+                value(
+                    &named.column,
+                    batch.value(at, row),
+                    wall,
+                    &self.frames,
+                    &mut self.out,
+                );
+            }
+            self.out.extend_from_slice(b"}\n");
+            if self.out.len() >= CHUNK {
+                self.flush()?;
+            }
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let written = self.to.write_all(&self.out);
+        self.out.clear();
+        written
+    }
+}
+
+impl Output for Json {
+    fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()> {
+        self.write(batch, wall, None)
+    }
+
+    fn table(&mut self, batch: &Batch, wall: Wall, elapsed: Duration) -> io::Result<()> {
+        match self.intervals {
+            true => self.write(batch, wall, Some(elapsed)),
+            false => Ok(()),
+        }
+    }
+
+    fn end(
+        &mut self,
+        table: Option<&Batch>,
+        wall: Wall,
+        _: &Account,
+    ) -> io::Result<Option<String>> {
+        if let Some(table) = table.filter(|_| !self.intervals) {
+            self.write(table, wall, None)?;
+        }
+        let written = self
+            .to
+            .path()
+            .map(|path| format!("{} written", path.display()));
+        self.to.finish()?;
+        Ok(written)
+    }
+}
+
+/// Appends one value, and after it whatever else is to be said of it under a name of its own.
+fn value(column: &Column, value: Value<'_>, wall: Wall, frames: &[Vec<u8>], out: &mut Vec<u8>) {
+    match (column.kind, value) {
+        (Kind::Bool, Value::Unsigned(n)) => {
+            out.extend_from_slice(if n == 0 { b"false" } else { b"true" });
+        }
+        (Kind::Time, Value::Unsigned(n)) => integer(wall.unix_ns(n), out),
+        (Kind::Syscall, Value::Unsigned(n)) => plain(&syscall(n), out),
+        (Kind::Octal, Value::Unsigned(n)) => plain(&format!("{n:04o}"), out),
+        (Kind::Flags(names), Value::Unsigned(n)) => string(&names(n), out),
+        // A stack that nobody has symbolised.
+        (Kind::UserStack | Kind::KernelStack, Value::Unsigned(0)) => out.extend_from_slice(b"[]"),
+        (Kind::UserStack | Kind::KernelStack, Value::Unsigned(n)) => plain(&format!("{n:#x}"), out),
+        (_, Value::Unsigned(n)) => integer(n, out),
+        (kind, Value::Signed(n)) => {
+            out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+            if let (Kind::Outcome, Some(error)) = (kind, error_of(n)) {
+                extra(column, "error", out);
+                plain(&errno(error), out);
+            }
+        }
+        (Kind::Ip, Value::Bytes(bytes, _)) => match ip(bytes) {
+            // Writing to a vector cannot fail.
+            Some(address) => drop(write!(out, "\"{address}\"")),
+            None => text(bytes, out),
+        },
+        (kind, Value::Bytes(bytes, cut)) => {
+            match kind {
+                Kind::Args => list(arguments(bytes), out, text),
+                _ => text(bytes, out),
+            }
+            if cut {
+                extra(column, "cut", out);
+                out.extend_from_slice(b"true");
+            }
+        }
+        (Kind::Errors, Value::List(pairs)) => {
+            out.push(b'{');
+            for (index, pair) in pairs.chunks_exact(2).enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                match pair[0] {
+                    0 => plain("other", out),
+                    error => plain(&errno(error), out),
+                }
+                out.push(b':');
+                integer(pair[1], out);
+            }
+            out.push(b'}');
+        }
+        (Kind::Log2 { .. }, Value::List(buckets)) => {
+            list(lower_bounds(buckets), out, |(from, count), out| {
+                out.push(b'[');
+                integer(from, out);
+                out.push(b',');
+                integer(count, out);
+                out.push(b']');
+            })
+        }
+        (_, Value::List(numbers)) => list(numbers.iter(), out, |n, out| integer(*n, out)),
+        (_, Value::Frames(ids)) => list(ids.iter(), out, |id, out| {
+            out.extend_from_slice(frames.get(*id as usize).map_or(b"null", Vec::as_slice));
+        }),
+    }
+}
+
+/// The buckets that have something in them: the smallest value that belongs there, and how many did.
+pub(super) fn lower_bounds(buckets: &[u64]) -> impl Iterator<Item = (u64, u64)> {
+    let some = buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+    some.map(|(n, count)| {
+        (
+            if n == 0 {
+                0
+            } else {
+                1u64.checked_shl(n as u32).unwrap_or(u64::MAX)
+            },
+            *count,
+        )
+    })
+}
+
+fn frame(frame: &Frame) -> Vec<u8> {
+    let Frame {
+        name,
+        module,
+        offset,
+        file,
+        line,
+    } = frame;
+    let mut out = Vec::new();
+    out.extend_from_slice(b"{\"name\":");
+    string(name, &mut out);
+    out.extend_from_slice(b",\"module\":");
+    string(module, &mut out);
+    out.extend_from_slice(b",\"offset\":");
+    integer(*offset, &mut out);
+    if !file.is_empty() {
+        out.extend_from_slice(b",\"file\":");
+        string(file, &mut out);
+        out.extend_from_slice(b",\"line\":");
+        integer((*line).into(), &mut out);
+    }
+    out.push(b'}');
+    out
+}
+
+fn extra(column: &Column, what: &str, out: &mut Vec<u8>) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, ",\"{}_{what}\":", column.name);
+}
+
+fn list<T>(
+    items: impl Iterator<Item = T>,
+    out: &mut Vec<u8>,
+    mut item: impl FnMut(T, &mut Vec<u8>),
+) {
+    out.push(b'[');
+    for (index, one) in items.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        item(one, out);
+    }
+    out.push(b']');
+}
+
+fn integer(n: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+}
+
+/// A name of ours, which needs no escape.
+fn plain(name: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'"');
+}
+
+/// Bytes without loss: a string where they are one, else base64.
+fn text(bytes: &[u8], out: &mut Vec<u8>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => string(text, out),
+        Err(_) => {
+            out.extend_from_slice(b"{\"base64\":\"");
+            out.extend_from_slice(BASE64_STANDARD.encode(bytes).as_bytes());
+            out.extend_from_slice(b"\"}");
+        }
+    }
+}
+
+/// A string. What a terminal would act on is escaped, which changes nothing for whoever parses it.
+fn string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let harmless = |b: &u8| (b' '..=b'~').contains(b) && *b != b'"' && *b != b'\\';
+    if text.as_bytes().iter().all(harmless) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        for c in text.chars() {
+            match c {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '\n' => out.extend_from_slice(b"\\n"),
+                '\t' => out.extend_from_slice(b"\\t"),
+                c if is_printable(c) => {
+                    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes())
+                }
+                c => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        // Writing to a vector cannot fail.
+                        let _ = write!(out, "\\u{unit:04x}");
+                    }
+                }
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+/// The account as one object.
+pub(crate) fn account_json(account: &Account) -> serde_json::Value {
+    let Account {
+        produced,
+        delivered,
+        beyond_limit,
+        lost,
+        stacks_missing,
+        missed_runs,
+        elapsed,
+        cost,
+        ended,
+    } = account;
+    let Cost {
+        bpf,
+        reader,
+        kernel_bytes,
+    } = cost;
+    let stages: serde_json::Map<_, _> = lost
+        .stages()
+        .into_iter()
+        .map(|(stage, count, _)| (stage.to_owned(), count.into()))
+        .collect();
+    let mut costs = json!({ "reader_ns": ns(*reader), "kernel_bytes": kernel_bytes });
+    if let Some(BpfCost {
+        time,
+        runs,
+        measured,
+    }) = bpf
+    {
+        costs["bpf_ns"] = ns(*time).into();
+        costs["bpf_runs"] = (*runs).into();
+        costs["bpf_measured"] = (*measured).into();
+    }
+    let mut account = json!({
+        "produced": produced, "delivered": delivered, "beyond_limit": beyond_limit, "lost": stages,
+        "complete": account.complete(), "stacks_missing": stacks_missing, "missed_runs": missed_runs,
+        "elapsed_ns": ns(*elapsed), "cost": costs,
+    });
+    let word = match ended {
+        None => return json!({ "account": account }),
+        Some(Ended::Duration) => "duration",
+        Some(Ended::MaxEvents) => "max_events",
+        Some(Ended::TargetGone) => "target_gone",
+        Some(Ended::Stopped) => "stopped",
+        Some(Ended::Command(status)) => {
+            account["command"] = match status.signal() {
+                Some(signal) => json!({ "signal": signal }),
+                None => json!({ "exit_status": status.code() }),
+            };
+            "command"
+        }
+    };
+    account["ended"] = word.into();
+    json!({ "account": account })
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,262 @@
+//! Which columns a table has: those of the tracer, and what follows from their roles (rate, average, percentile).
+
+use super::{
+    cell::{Tone, cell},
+    human,
+    spark::{Axis, percentile, percentile_heading},
+    wall::Wall,
+};
+use tracers::{Batch, Column, Kind, Role, Unit, Value};
+
+/// What of a text is cut where room is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Nothing: a number that is cut is another number.
+    Never,
+    /// Its end.
+    Right,
+    /// Its beginning: the end of a path says most.
+    Left,
+}
+
+/// One column of a table.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// What stands above it.
+    pub(crate) text: String,
+    /// Where its cells come from.
+    source: Cells,
+    /// Whether cells are flush right.
+    pub(crate) right: bool,
+    /// What is cut.
+    pub(crate) cut: Cut,
+    /// Columns that its cells usually take, so that a stream of rows starts out aligned.
+    pub(crate) usual: usize,
+    /// Whether it goes first where room is short.
+    pub(crate) dispensable: bool,
+}
+
+/// Where a table's cells come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cells {
+    /// A tracer's own column.
+    Of(usize),
+    /// What this counter grew by, per second.
+    Rate,
+    /// The one divided by the other.
+    Average { sum: usize, count: usize },
+    /// What 99 of 100 do not exceed, and by no means the maximum.
+    Percentile {
+        histogram: usize,
+        max: Option<usize>,
+    },
+    /// A line of bars.
+    Spark { histogram: usize, axis: Axis },
+}
+
+/// What the cells of a batch are made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    /// The tracer's columns.
+    pub(crate) columns: &'a [Column],
+    /// The rows.
+    pub(crate) batch: &'a Batch,
+    /// Per row, what its count grew by per second; empty for a stream.
+    pub(crate) rates: &'a [f64],
+    /// For times.
+    pub(crate) wall: Wall,
+}
+
+/// The columns of a table. `wide` shows everything.
+pub(crate) fn layout(view: View<'_>, wide: bool) -> Vec<Head> {
+    let columns = view.columns;
+    let find = |wanted: Role| columns.iter().position(|c| c.role == wanted);
+    let alone = |f: fn(&Column) -> bool| columns.iter().filter(|c| f(c)).count() == 1;
+    let (count, max) = (find(Role::Count), find(Role::Max));
+    let histogram = columns
+        .iter()
+        .position(|c| matches!(c.kind, Kind::Log2 { .. }));
+    let mut heads = Vec::new();
+    // When something happened comes first, whatever the room: it is how rows are found in a log.
+    let times = columns.iter().enumerate().filter(|(_, c)| is_moment(c));
+    heads.extend(times.map(|(at, column)| Head::of(at, column)));
+    let mut percentile_due = histogram.filter(|_| count.is_some());
+    for (at, column) in columns.iter().enumerate() {
+        let percentile_of = |h: usize, max| {
+            let text =
+                percentile_heading(&columns[h], alone(|c| matches!(c.kind, Kind::Log2 { .. })));
+            Head::derived(text, Cells::Percentile { histogram: h, max })
+        };
+        match (column.kind, column.role) {
+            _ if is_moment(column) => {}
+            _ if column.wide && !wide && !tells_apart(view.batch, at, column) => {}
+            (_, Role::Count) => {
+                heads.push(Head::derived(format!("{}/S", heading(column)), Cells::Rate));
+                heads.push(Head::of(at, column));
+            }
+            (_, Role::Sum) if is_time_sum(column) && count.is_some() => {
+                let text = match alone(is_time_sum) {
+                    true => "AVG".to_owned(),
+                    false => format!("AVG_{}", heading(column)),
+                };
+                if wide {
+                    heads.push(Head::of(at, column));
+                }
+                heads.extend(
+                    count.map(|count| Head::derived(text, Cells::Average { sum: at, count })),
+                );
+            }
+            (Kind::Log2 { unit }, _) => {
+                heads.extend(
+                    percentile_due
+                        .take_if(|due| *due == at)
+                        .map(|h| percentile_of(h, max)),
+                );
+                let name = heading(column);
+                let axis = Axis::of(view.batch, at, unit, name.len());
+                let mut head = Head::of(at, column);
+                head.text = axis.heading(&name, unit);
+                head.usual = axis.width();
+                head.source = Cells::Spark {
+                    histogram: at,
+                    axis,
+                };
+                heads.push(head);
+            }
+            _ => {
+                if column.role == Role::Max {
+                    heads.extend(percentile_due.take().map(|h| percentile_of(h, max)));
+                }
+                heads.push(Head::of(at, column));
+            }
+        }
+    }
+    heads
+}
+
+impl Head {
+    fn of(at: usize, column: &Column) -> Self {
+        let number = !matches!(column.unit(), Unit::None)
+            || matches!(column.role, Role::Count | Role::Sum | Role::Max | Role::Min);
+        let list = matches!(column.kind, Kind::Errors | Kind::Log2 { .. });
+        let cut = match column.kind {
+            Kind::Path => Cut::Left,
+            Kind::Text | Kind::Args | Kind::Flags(_) | Kind::Errors => Cut::Right,
+            kind if kind.is_stack() => Cut::Right,
+            _ => Cut::Never,
+        };
+        Self {
+            text: heading(column),
+            source: Cells::Of(at),
+            right: number && !list,
+            cut,
+            usual: usual(column),
+            dispensable: is_moment(column),
+        }
+    }
+
+    fn derived(text: String, source: Cells) -> Self {
+        Self {
+            text,
+            source,
+            right: true,
+            cut: Cut::Never,
+            usual: 6,
+            dispensable: false,
+        }
+    }
+
+    /// Appends the cell of one row.
+    pub(crate) fn cell(&self, view: View<'_>, row: usize, out: &mut String) -> Tone {
+        let View {
+            columns,
+            batch,
+            rates,
+            wall,
+        } = view;
+        let number = |column: usize| match batch.value(column, row) {
+            Value::Unsigned(n) => n,
+            _ => 0,
+        };
+        match self.source {
+            Cells::Of(at) => return cell(&columns[at], batch, batch.value(at, row), wall, out),
+            Cells::Rate => human::rate(rates.get(row).copied().unwrap_or(0.0), out),
+            Cells::Average { sum, count } => {
+                let average = number(sum).checked_div(number(count)).unwrap_or(0);
+                human::quantity(average, columns[sum].unit(), out);
+            }
+            Cells::Percentile { histogram, max } => {
+                if let Value::List(buckets) = batch.value(histogram, row) {
+                    let bound = percentile(buckets, 99).unwrap_or(0);
+                    let bound = max.map_or(bound, |max| bound.min(number(max)));
+                    human::quantity(bound, columns[histogram].unit(), out);
+                }
+            }
+            Cells::Spark { histogram, axis } => {
+                if let Value::List(buckets) = batch.value(histogram, row) {
+                    axis.line(buckets, out);
+                }
+            }
+        }
+        Tone::Plain
+    }
+}
+
+/// Whether it says when an event happened.
+fn is_moment(column: &Column) -> bool {
+    matches!(column.kind, Kind::Time) && column.role == Role::None
+}
+
+fn is_time_sum(column: &Column) -> bool {
+    column.role == Role::Sum && column.unit() == Unit::Nanoseconds
+}
+
+/// A key that is usually left out is shown where rows differ by it.
+fn tells_apart(batch: &Batch, at: usize, column: &Column) -> bool {
+    column.role == Role::Key
+        && (0..batch.rows()).any(|row| match batch.value(at, row) {
+            Value::Unsigned(n) => n != 0,
+            Value::Signed(n) => n != 0,
+            Value::Bytes(bytes, _) => !bytes.is_empty(),
+            Value::List(list) => !list.is_empty(),
+            Value::Frames(ids) => !ids.is_empty(),
+        })
+}
+
+/// The name without its unit, which every cell carries.
+fn heading(column: &Column) -> String {
+    let name = match column.unit() {
+        Unit::Nanoseconds | Unit::Bytes => {
+            column
+                .name
+                .rsplit_once('_')
+                .map_or(column.name, |(name, unit)| {
+                    if matches!(unit, "ns" | "bytes") {
+                        name
+                    } else {
+                        column.name
+                    }
+                })
+        }
+        _ => column.name,
+    };
+    name.to_uppercase()
+}
+
+fn usual(column: &Column) -> usize {
+    match (column.kind, column.unit()) {
+        (Kind::Bool, _) => 3,
+        (Kind::Time, _) => 12,
+        (_, Unit::Nanoseconds | Unit::Bytes) => 7,
+        (Kind::Unsigned | Kind::Signed, _) => 5,
+        (Kind::Text | Kind::Ip, _) => 15,
+        (Kind::Path | Kind::Args, _) => 20,
+        (Kind::Syscall, _) => 14,
+        (Kind::Outcome, _) => 7,
+        (Kind::Octal, _) => 4,
+        (Kind::Flags(_), _) => 18,
+        (Kind::Errors, _) => 10,
+        (Kind::UserStack | Kind::KernelStack, _) => 20,
+        (Kind::Log2 { .. }, _) => 10,
+    }
+}

@@ -1,0 +1,60 @@
+//! Numbers of the kernel by name: system calls and errors.
+
+use std::borrow::Cow;
+use syscalls::{Errno, Sysno, x86};
+use tracers::Syscall;
+
+/// A system call by name. One of the 32-bit table is marked: the same name may take other arguments there.
+pub(crate) fn syscall(number: u64) -> Cow<'static, str> {
+    let compat = number & u64::from(Syscall::COMPAT) != 0;
+    let index = (number & !u64::from(Syscall::COMPAT)) as usize;
+    match compat {
+        false => match Sysno::new(index) {
+            Some(known) => known.name().into(),
+            None => format!("syscall_{index}").into(),
+        },
+        true => match x86::Sysno::new(index) {
+            Some(known) => format!("ia32:{}", known.name()).into(),
+            None => format!("ia32:syscall_{index}").into(),
+        },
+    }
+}
+
+/// An error by name.
+pub(crate) fn errno(number: u64) -> Cow<'static, str> {
+    let known = i32::try_from(number)
+        .ok()
+        .and_then(|number| Errno::new(number).name());
+    match known {
+        Some(name) => name.into(),
+        None => format!("errno_{number}").into(),
+    }
+}
+
+/// The error that a result stands for: results from -4095 to -1 do, include/linux/err.h (MAX_ERRNO).
+pub(crate) fn error_of(result: i64) -> Option<u64> {
+    (-4095..0).contains(&result).then(|| result.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_calls_and_errors_have_their_names_and_unknown_ones_their_numbers() {
+        assert_eq!(syscall(Sysno::openat as u64), "openat");
+        assert_eq!(syscall(100_000), "syscall_100000");
+        assert_eq!(syscall(5 | 1 << 31), "ia32:open");
+        assert_eq!(syscall(99_999 | 1 << 31), "ia32:syscall_99999");
+        assert_eq!(errno(2), "ENOENT");
+        assert_eq!(
+            errno(512),
+            "ERESTARTSYS",
+            "seen at the exit of a system call that a signal broke"
+        );
+        assert_eq!(errno(4000), "errno_4000");
+        assert_eq!(error_of(-13), Some(13));
+        assert_eq!(error_of(-5000), None);
+        assert_eq!(error_of(0), None);
+    }
+}

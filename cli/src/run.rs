@@ -1,0 +1,256 @@
+//! A trace from its request to its account.
+
+use crate::{
+    account::account_text,
+    args::{Run, What},
+    job,
+    output::{self, Scene},
+    render::{Output, Status, Wall, account_json, escaped},
+    signals::Signals,
+    usage::Usage,
+};
+use agent::{Account, Kernel, Limits, Request, Target, Trace, Update};
+use anyhow::{Context as _, Result, anyhow};
+use rustix::stdio;
+use std::{
+    io::{self, ErrorKind, Write},
+    os::unix::ffi::OsStrExt,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+use tracers::{Batch, Spec};
+
+/// How often a person is told how much time is left.
+const TICK: Duration = Duration::from_millis(100);
+/// Exit status of a trace that lost something.
+const PARTIAL: u8 = 3;
+
+/// Runs a trace.
+pub(crate) fn run(run: Run) -> Result<ExitCode> {
+    let Run {
+        what,
+        mut targets,
+        duration,
+        max_events,
+        ring,
+        interval,
+        outputs: wanted,
+    } = run;
+    let defaults = Limits::default();
+    let (spec, limits) = match what {
+        What::Spec(spec) => (spec, (duration, max_events, ring)),
+        What::File(file) => {
+            let job = job::read(&file)?;
+            if targets.is_empty() && job.selects_pods {
+                let file = file.display();
+                let message = format!(
+                    "{file} selects pods, which needs a cluster; on one host add --pid, --container, --cgroup, -- CMD or --host"
+                );
+                return Err(Usage(message).into());
+            }
+            (
+                job.spec,
+                (
+                    duration.or(job.duration),
+                    max_events.or(job.max_events),
+                    ring.or(job.ring_bytes),
+                ),
+            )
+        }
+    };
+    if targets.is_empty() {
+        return Err(agent::Error::NothingSelected.into());
+    }
+    // The command is started last, when everything else is in place.
+    targets.sort_by_key(|target| matches!(target, Target::Command(_)));
+    let (duration, max_events, ring) = limits;
+    let limits = Limits {
+        duration,
+        max_events,
+        ring_bytes: ring.unwrap_or(defaults.ring_bytes),
+        interval: interval.unwrap_or(defaults.interval),
+    };
+    let title = title(&targets);
+    let command = targets
+        .iter()
+        .any(|target| matches!(target, Target::Command(_)));
+    let columns = spec.tracer().columns();
+    let scene = Scene {
+        tracer: spec.tracer().name(),
+        columns: &columns,
+        source: spec.tracer().source(),
+        command,
+        intervals: interval.is_some(),
+        title,
+    };
+    let outputs = output::open(&wanted, &scene)?;
+    if command && output::to_pipe(&wanted) {
+        // What the command prints must not end up between the rows that a program reads.
+        rustix::stdio::dup2_stdout(stdio::stderr())
+            .context("giving the command standard error to print to")?;
+    }
+    let json = output::is_json(&wanted);
+    let signals = Signals::watch()?;
+    let kernel = Kernel::read()?;
+    let run = Running::start(spec, targets, limits, outputs, &kernel, &signals)?;
+    run.to_the_end(json)
+}
+
+/// Whom a trace is of, in a few words.
+fn title(targets: &[Target]) -> String {
+    let words = targets.iter().map(|target| match target {
+        Target::Process(pid) => format!("process {pid}"),
+        Target::Cgroup(path) => format!("cgroup {}", escaped(path.as_os_str().as_bytes())),
+        Target::Container(id) => format!("container {}", escaped(id.as_bytes())),
+        Target::Command(words) => {
+            let words: Vec<String> = words.iter().map(|word| escaped(word.as_bytes())).collect();
+            words.join(" ")
+        }
+        Target::Host => "host".to_owned(),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// A trace under way, and where its rows go.
+struct Running {
+    trace: Trace,
+    outputs: Vec<Box<dyn Output>>,
+    tracer: &'static str,
+    limit: Option<Duration>,
+    started: Instant,
+    rows: u64,
+    lost: u64,
+    table: Option<Batch>,
+    failed: Option<anyhow::Error>,
+    /// Nobody reads any more: not an error, but the end.
+    unread: bool,
+}
+
+impl Running {
+    fn start(
+        spec: Spec,
+        targets: Vec<Target>,
+        limits: Limits,
+        outputs: Vec<Box<dyn Output>>,
+        kernel: &Kernel,
+        signals: &Signals,
+    ) -> Result<Self> {
+        let tracer = spec.tracer().name();
+        let limit = limits.duration;
+        let trace = Trace::start(
+            Request {
+                spec,
+                targets,
+                limits,
+            },
+            kernel,
+        )?;
+        let stopper = trace.stopper();
+        signals.first(move || stopper.stop());
+        Ok(Self {
+            trace,
+            outputs,
+            tracer,
+            limit,
+            started: Instant::now(),
+            rows: 0,
+            lost: 0,
+            table: None,
+            failed: None,
+            unread: false,
+        })
+    }
+
+    fn to_the_end(mut self, json: bool) -> Result<ExitCode> {
+        let account = loop {
+            match self.trace.next(TICK)? {
+                Some(Update::Rows(batch)) => {
+                    self.rows += batch.rows() as u64;
+                    let wall = self.wall();
+                    self.output(|output| output.rows(&batch, wall));
+                }
+                Some(Update::Table(batch)) => {
+                    self.rows = batch.rows() as u64;
+                    let (wall, elapsed) = (self.wall(), self.started.elapsed());
+                    self.output(|output| output.table(&batch, wall, elapsed));
+                    self.table = Some(batch);
+                }
+                Some(Update::Progress(account)) => self.lost = account.lost.total(),
+                Some(Update::Done(account)) => break account,
+                None => {}
+            }
+            self.tell();
+        };
+        self.end(&account, json)
+    }
+
+    fn wall(&self) -> Wall {
+        Wall::now(u64::try_from(self.trace.clock().unix_ns(0)).unwrap_or(0))
+    }
+
+    /// Tells whoever waits how it goes.
+    fn tell(&mut self) {
+        let elapsed = self.started.elapsed();
+        let status = Status {
+            tracer: self.tracer,
+            elapsed,
+            left: self.limit.map(|limit| limit.saturating_sub(elapsed)),
+            rows: self.rows,
+            lost: self.lost,
+        };
+        self.output(|output| output.status(&status));
+    }
+
+    /// Gives every output the same. One that fails ends the trace, and the others still get all of it.
+    fn output(&mut self, mut give: impl FnMut(&mut dyn Output) -> io::Result<()>) {
+        let mut at = 0;
+        while let Some(output) = self.outputs.get_mut(at) {
+            match give(output.as_mut()) {
+                Ok(()) => at += 1,
+                Err(error) => {
+                    drop(self.outputs.remove(at));
+                    self.trace.stopper().stop();
+                    self.note(error);
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, error: io::Error) {
+        match error.kind() {
+            ErrorKind::BrokenPipe => self.unread = true,
+            _ => {
+                self.failed
+                    .get_or_insert_with(|| anyhow!(error).context("cannot write rows"));
+            }
+        }
+    }
+
+    fn end(mut self, account: &Account, json: bool) -> Result<ExitCode> {
+        let (table, wall) = (self.table.take(), self.wall());
+        let mut said = Vec::new();
+        for mut output in std::mem::take(&mut self.outputs) {
+            match output.end(table.as_ref(), wall, account) {
+                Ok(sentence) => said.extend(sentence),
+                Err(error) => self.note(error),
+            }
+        }
+        let text = match json {
+            true => format!("{}\n", account_json(account)),
+            false => {
+                let said = said
+                    .iter()
+                    .map(|sentence| format!("{sentence}\n"))
+                    .collect::<String>();
+                said + &account_text(account, self.rows)
+            }
+        };
+        // Where standard error is gone as well, nobody is left to be told.
+        let _ = io::stderr().write_all(text.as_bytes());
+        match self.failed {
+            Some(error) => Err(error),
+            None if account.complete() && account.balanced() => Ok(ExitCode::SUCCESS),
+            None => Ok(ExitCode::from(PARTIAL)),
+        }
+    }
+}

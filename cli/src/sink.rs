@@ -1,0 +1,192 @@
+//! Where bytes go: our standard output, or a file that appears whole or not at all.
+
+use anyhow::{Context as _, Result, bail};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::fcntl_dupfd_cloexec,
+    stdio,
+};
+use std::{
+    cell::RefCell,
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// Files that are being written, by their temporary names.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Where an output's bytes go.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    file: File,
+    /// The temporary name and the final one. A cell, since a CSV writer lends us out and does not give us back.
+    pending: RefCell<Option<(PathBuf, PathBuf)>>,
+}
+
+impl Sink {
+    /// Our standard output, by a descriptor of its own: the original may become somebody else's.
+    pub(crate) fn stdout() -> Result<Self> {
+        let fd = fcntl_dupfd_cloexec(stdio::stdout(), 3).context("using standard output")?;
+        Ok(Self {
+            file: File::from(fd),
+            pending: RefCell::default(),
+        })
+    }
+
+    /// A file that takes its name when it is finished. What cannot be written is refused now.
+    ///
+    /// Only its owner may read it: a trace shows what others do. No symbolic link is followed, since whoever
+    /// can write to the directory could lead us elsewhere (requirement C24).
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_dir() => {
+                bail!("cannot write {shown}: it is a directory; name a file in it")
+            }
+            Ok(metadata) if metadata.is_symlink() => {
+                bail!("cannot write {shown}: it is a symbolic link; name the file itself")
+            }
+            // A device or a pipe must stay what it is.
+            Ok(metadata) if !metadata.is_file() => {
+                let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+                let fd = rustix::fs::open(path, flags, Mode::empty())
+                    .with_context(|| format!("cannot write {shown}"))?;
+                return Ok(Self {
+                    file: File::from(fd),
+                    pending: RefCell::default(),
+                });
+            }
+            _ => {}
+        }
+        let Some(name) = path.file_name() else {
+            bail!("cannot write {shown}: it names no file");
+        };
+        let mut temporary = OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}.part", std::process::id()));
+        let temporary = path.with_file_name(temporary);
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR)
+            .with_context(|| format!("cannot write {shown}"))?;
+        unfinished(|paths| paths.push(temporary.clone()));
+        Ok(Self {
+            file: File::from(fd),
+            pending: RefCell::new(Some((temporary, path.to_owned()))),
+        })
+    }
+
+    /// Gives the file its name.
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        let Some((temporary, path)) = self.pending.take() else {
+            return Ok(());
+        };
+        let renamed = fs::rename(&temporary, path);
+        if renamed.is_err() {
+            // The error that matters is the other.
+            let _ = fs::remove_file(&temporary);
+        }
+        unfinished(|paths| paths.retain(|path| *path != temporary));
+        renamed
+    }
+
+    /// The final name of a file; `None` for standard output and devices.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        self.pending.borrow().as_ref().map(|(_, path)| path.clone())
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let Some((temporary, _)) = self.pending.take() {
+            // It is ours and incomplete; if it cannot be removed there is nothing else to do.
+            let _ = fs::remove_file(&temporary);
+            unfinished(|paths| paths.retain(|path| *path != temporary));
+        }
+    }
+}
+
+/// Removes what is unfinished, for an exit that drops nothing.
+pub(crate) fn abandon() {
+    unfinished(|paths| {
+        for path in paths.drain(..) {
+            // Nothing else could be done.
+            let _ = fs::remove_file(path);
+        }
+    });
+}
+
+fn unfinished(change: impl FnOnce(&mut Vec<PathBuf>)) {
+    change(&mut UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    fn folder(name: &str) -> PathBuf {
+        let path =
+            std::env::temp_dir().join(format!("tracejob-sink-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_appears_whole_and_is_its_owners_alone() {
+        let folder = folder("whole");
+        let path = folder.join("rows.json");
+        let mut sink = Sink::create(&path).unwrap();
+        sink.write_all(b"{}\n").unwrap();
+        assert!(!path.exists(), "unfinished");
+        sink.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"{}\n");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::read_dir(&folder).unwrap().count(),
+            1,
+            "nothing else is left"
+        );
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_unfinished_file_leaves_the_old_one_and_no_trace() {
+        let folder = folder("old");
+        let path = folder.join("rows.json");
+        fs::write(&path, "old").unwrap();
+        let mut sink = Sink::create(&path).unwrap();
+        sink.write_all(b"new").unwrap();
+        drop(sink);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_at_once_and_links_are_not_followed() {
+        let folder = folder("refused");
+        let error = |path: &Path| format!("{:#}", Sink::create(path).unwrap_err());
+        assert!(error(&folder).contains("it is a directory"));
+        symlink(folder.join("elsewhere"), folder.join("link")).unwrap();
+        assert!(error(&folder.join("link")).contains("it is a symbolic link"));
+        assert!(error(&folder.join("no/such/folder")).contains("No such file"));
+        let null = Sink::create(Path::new("/dev/null")).unwrap();
+        assert!(null.path().is_none(), "a device stays a device");
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

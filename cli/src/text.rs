@@ -1,0 +1,73 @@
+//! Prose in columns, for the screens that say what there is.
+
+/// Breaks text into lines of at most `width` characters; a longer word has a line of its own.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Appends columns of prose beside each other; each but the last is as wide as `widths` says.
+pub(crate) fn beside(cells: &[Vec<String>], widths: &[usize], out: &mut String) {
+    let lines = cells.iter().map(Vec::len).max().unwrap_or(0);
+    for line in 0..lines {
+        let mut due = 0;
+        for (at, cell) in cells.iter().enumerate() {
+            let text = cell.get(line).map_or("", String::as_str);
+            if !text.is_empty() {
+                out.extend(std::iter::repeat_n(' ', due));
+                out.push_str(text);
+                due = 0;
+            }
+            if let Some(width) = widths.get(at) {
+                due += width.saturating_sub(text.chars().count()) + 2;
+            }
+        }
+        out.push('\n');
+    }
+}
+
+/// The first sentence of a tracer's or an option's prose, up to its colon, without its stop.
+pub(crate) fn first(about: &str) -> &str {
+    let line = about.lines().next().unwrap_or_default();
+    let line = line.split(": ").next().unwrap_or(line);
+    line.trim_end_matches('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prose_is_broken_between_words_and_aligned() {
+        let mut out = String::new();
+        let cells = [
+            wrap("one", 5),
+            wrap("two words and more", 9),
+            wrap("and a tail", 6),
+        ];
+        beside(&cells, &[5, 9], &mut out);
+        assert_eq!(out, "one    two words  and a\n       and more   tail\n");
+        assert_eq!(
+            wrap("incomprehensibilities is long", 4),
+            ["incomprehensibilities", "is", "long"]
+        );
+    }
+
+    #[test]
+    fn the_first_sentence_stands_for_all() {
+        assert_eq!(
+            first("Closed connections: who and how long.\nMore."),
+            "Closed connections"
+        );
+        assert_eq!(first("Only failures."), "Only failures");
+    }
+}

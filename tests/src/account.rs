@@ -1,0 +1,91 @@
+//! The account that closes every run, as `-o json` prints it.
+
+use serde_json::Value;
+
+/// What became of every event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Events that selection and options let through.
+    pub produced: u64,
+    /// Events in rows.
+    pub delivered: u64,
+    /// Events after the limit.
+    pub beyond_limit: u64,
+    /// Events that were lost.
+    pub lost: Lost,
+    /// Whether nothing was lost.
+    pub complete: bool,
+    /// From attaching to detaching, ns.
+    pub elapsed_ns: u64,
+    /// Why it ended.
+    pub ended: String,
+    /// All of it as it was printed.
+    pub raw: Value,
+}
+
+/// Lost events by stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The ring was full.
+    pub ring_full: u64,
+    /// A map was full.
+    pub map_full: u64,
+    /// Memory could not be read.
+    pub unreadable: u64,
+    /// A record did not decode.
+    pub malformed: u64,
+}
+
+impl Lost {
+    /// All stages.
+    pub fn total(&self) -> u64 {
+        let Self {
+            ring_full,
+            map_full,
+            unreadable,
+            malformed,
+        } = self;
+        ring_full + map_full + unreadable + malformed
+    }
+}
+
+impl Account {
+    pub(crate) fn read(raw: &Value) -> Self {
+        let number = |value: &Value, key: &str| {
+            value[key]
+                .as_u64()
+                .unwrap_or_else(|| panic!("the account has no number {key}: {raw}"))
+        };
+        let stage = |key| number(&raw["lost"], key);
+        Self {
+            produced: number(raw, "produced"),
+            delivered: number(raw, "delivered"),
+            beyond_limit: number(raw, "beyond_limit"),
+            lost: Lost {
+                ring_full: stage("ring_full"),
+                map_full: stage("map_full"),
+                unreadable: stage("unreadable"),
+                malformed: stage("malformed"),
+            },
+            complete: raw["complete"]
+                .as_bool()
+                .expect("it says whether it is complete"),
+            elapsed_ns: number(raw, "elapsed_ns"),
+            ended: raw["ended"].as_str().unwrap_or_default().to_owned(),
+            raw: raw.clone(),
+        }
+    }
+
+    /// What must hold in every account; `rows` is how many events the rows have.
+    pub(crate) fn must_balance(&self, rows: u64) {
+        let sum = self.delivered + self.beyond_limit + self.lost.total();
+        assert_eq!(
+            self.produced, sum,
+            "produced and accounted for: {}",
+            self.raw
+        );
+        assert_eq!(self.delivered, rows, "delivered and printed: {}", self.raw);
+        assert_eq!(self.complete, self.lost.total() == 0, "{}", self.raw);
+        assert_eq!(self.lost.malformed, 0, "{}", self.raw);
+    }
+}

@@ -1,0 +1,24 @@
+//! What of BPF there is in the kernel, by id: what `bpftool prog`, `map` and `link` list.
+
+use crate::raw;
+use serde_json::json;
+
+/// One JSON object on stdout: the ids of all programs, maps and links.
+pub(crate) fn print_ids() {
+    // BPF_PROG_GET_NEXT_ID, BPF_MAP_GET_NEXT_ID, BPF_LINK_GET_NEXT_ID: include/uapi/linux/bpf.h.
+    println!(
+        "{}",
+        json!({ "prog": ids(11), "map": ids(12), "link": ids(31) })
+    );
+}
+
+fn ids(command: usize) -> Vec<u64> {
+    let mut ids = Vec::new();
+    loop {
+        match raw::next_bpf_id(command, ids.last().copied().unwrap_or(0) as u32) {
+            Ok(id) => ids.push(id),
+            Err(libc::ENOENT) => return ids,
+            Err(errno) => panic!("listing what is in the kernel: {errno}"),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Files opened in every way.
+
+use crate::{number, raw, report};
+use serde_json::json;
+use std::{
+    ffi::{CString, OsStr, OsString},
+    time::{Duration, Instant},
+};
+
+/// `CALL PATH FLAGS MODE`, so often; what was opened is closed again.
+pub(crate) fn open(times: u64, args: &[OsString]) {
+    let how = args[0].to_str().unwrap();
+    let path = raw::c_string(&args[1]);
+    let (flags, mode) = (number(&args[2]), number(&args[3]));
+    for n in 0..times {
+        let outcome = raw::open(how, &path, flags, mode);
+        if let Ok(fd) = outcome {
+            raw::close(fd as i32).unwrap();
+        }
+        if n == 0 {
+            report::note(json!({ "result": raw::shown(outcome) }));
+        }
+    }
+}
+
+/// Goes down so many new directories whose names have so many bytes, and opens a new file there by its name alone.
+pub(crate) fn open_deep(levels: u64, bytes: u64) {
+    let name = CString::new("d".repeat(bytes as usize)).unwrap();
+    for _ in 0..levels {
+        rustix::fs::mkdir(&name, 0o700.into()).unwrap();
+        rustix::process::chdir(&name).unwrap();
+    }
+    let flags = (libc::O_CREAT | libc::O_RDWR) as u64;
+    let fd = raw::open("openat", c"leaf", flags, 0o600).unwrap();
+    raw::close(fd as i32).unwrap();
+    rustix::fs::unlink(c"leaf").unwrap();
+    for _ in 0..levels {
+        rustix::process::chdir(c"..").unwrap();
+        rustix::fs::rmdir(&name).unwrap();
+    }
+}
+
+/// Opens a pipe for reading whose writer comes only after so many ms.
+pub(crate) fn open_fifo(path: &OsStr, ms: u64) {
+    let path = raw::c_string(path);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(ms));
+            raw::open("openat", &path, libc::O_WRONLY as u64, 0).unwrap();
+        });
+        raw::open("openat", &path, libc::O_RDONLY as u64, 0).unwrap();
+    });
+}
+
+/// Opens with a path at an address that is not there.
+pub(crate) fn open_bad_pointer() {
+    assert_eq!(raw::open_nowhere("openat"), Err(libc::EFAULT));
+}
+
+/// Opens one file and closes it again, as fast as so many threads can for so many seconds.
+pub(crate) fn storm(seconds: u64, threads: u64, path: &OsStr) {
+    let path = raw::c_string(path);
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let rounds = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut own = 0;
+                while Instant::now() < deadline {
+                    for _ in 0..100 {
+                        let fd = raw::open("openat", &path, 0, 0).unwrap();
+                        raw::close(fd as i32).unwrap();
+                    }
+                    own += 100;
+                }
+                rounds.fetch_add(own, std::sync::atomic::Ordering::Relaxed);
+            });
+        }
+    });
+    report::note(json!({ "rounds": rounds.into_inner() }));
+}

@@ -1,0 +1,113 @@
+//! `workload`: what the tests trace. Deterministic, and it says itself what it did; it knows nothing of tracing.
+//!
+//! `workload STEP [ARG…] [, STEP [ARG…]]…` does one step after the other and then writes one line of JSON on stderr:
+//! `{"workload":{"pid":…,"notes":[…]}}`, a note per thing that is worth checking. Any surprise is a panic.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a workload that cannot do what it should is a test that fails"
+)]
+
+mod bpf;
+mod capabilities;
+mod exec;
+mod files;
+mod memory;
+mod network;
+mod process;
+mod raw;
+mod report;
+mod syscalls;
+
+use std::ffi::{OsStr, OsString};
+
+fn main() {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match args.first().and_then(|first| first.to_str()) {
+        Some("with-caps") => capabilities::exec_with(&args[1..]),
+        Some("bpf-ids") => bpf::print_ids(),
+        _ => {
+            report::begin();
+            steps(&args);
+            report::end();
+        }
+    }
+}
+
+/// Does steps that are told apart by `,`.
+fn steps(args: &[OsString]) {
+    for one in args.split(|arg| arg == ",") {
+        step(one);
+    }
+}
+
+/// Does one step.
+fn step(args: &[OsString]) {
+    let (name, args) = args.split_first().expect("a step has a name");
+    match name.to_str().unwrap() {
+        // Who and where this process is.
+        "gate" => process::gate(),
+        "until-eof" => process::until_eof(),
+        "comm" => process::comm(&args[0]),
+        "ids" => process::ids(number(&args[0]), number(&args[1])),
+        "chdir" => std::env::set_current_dir(&args[0]).unwrap(),
+        "chroot" => process::chroot(&args[0]),
+        "bind" => process::bind(&args[0], &args[1]),
+        "newnet" => raw::unshare(libc::CLONE_NEWNET),
+        // Who does the rest of the step.
+        "fork" => process::fork(args),
+        "newpid" => process::new_pid_namespace(args),
+        "threads" => process::threads(number(&args[0]), &args[1..]),
+        "killed-in" => process::killed_in(&args[0], &args[1..]),
+        "exit" => process::exit(number(&args[0])),
+        "kill" => process::kill_self(number(&args[0])),
+        // System calls.
+        "ignore" => raw::exit_now(0),
+        "getppid" => syscalls::getppid(number(&args[0])),
+        "getppid32" => syscalls::getppid32(number(&args[0])),
+        "close-bad" => syscalls::close_bad(number(&args[0])),
+        "open-errors" => syscalls::open_errors(),
+        "nanosleep" => syscalls::nanosleep(number(&args[0]), number(&args[1])),
+        "read-forever" => syscalls::read_forever(),
+        "pause-forever" => syscalls::pause_forever(),
+        "storm" => syscalls::storm(number(&args[0]), number(&args[1])),
+        // Files.
+        "open" => files::open(1, args),
+        "open-times" => files::open(number(&args[0]), &args[1..]),
+        "open-deep" => files::open_deep(number(&args[0]), number(&args[1])),
+        "open-fifo" => files::open_fifo(&args[0], number(&args[1])),
+        "open-bad-pointer" => files::open_bad_pointer(),
+        "open-storm" => files::storm(number(&args[0]), number(&args[1]), &args[2]),
+        // Programs.
+        "exec" => exec::become_program(args),
+        "exec-in-thread" => exec::become_program_in_thread(args),
+        "spawn" => exec::spawn("execve", args),
+        "spawn-at" => exec::spawn("execveat", args),
+        "spawn-times" => exec::spawn_times(number(&args[0]), &args[1..]),
+        "spawn-with" => exec::spawn_with(number(&args[0]), number(&args[1]), &args[2]),
+        "exec-fails" => exec::fails(1, args),
+        "exec-fails-times" => exec::fails(number(&args[0]), &args[1..]),
+        "exec-fails-with" => exec::fails_with(number(&args[0]), number(&args[1]), &args[2]),
+        // Connections.
+        "connect" => network::connect(args),
+        "connect-times" => network::connect_times(number(&args[0]), &args[1]),
+        "give-up" => network::give_up(&args[0]),
+        "time-out" => network::time_out(&args[0]),
+        "serve" => network::serve(args),
+        "serve-by-child" => network::serve_by_child(args),
+        // Memory.
+        "touch" => memory::touch(number(&args[0]), &args[1]),
+        "read-into" => memory::read_into(number(&args[0])),
+        "eat" => memory::eat(),
+        "victims" => memory::victims(number(&args[0])),
+        "hold" => memory::hold(number(&args[0])),
+        other => panic!("no step is called {other:?}"),
+    }
+}
+
+/// A number among a step's arguments.
+fn number(arg: &OsStr) -> u64 {
+    arg.to_str()
+        .unwrap()
+        .parse()
+        .unwrap_or_else(|_| panic!("{arg:?} is no number"))
+}

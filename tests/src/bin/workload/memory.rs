@@ -1,0 +1,70 @@
+//! Memory touched for the first time, page by page, and more of it than there is.
+
+use crate::{raw, report};
+use serde_json::json;
+use std::{ffi::OsStr, hint::black_box};
+
+/// Bytes of a page of every machine that the tests run on.
+const PAGE: usize = 4096;
+
+/// Touches so many fresh pages once each: `read` or `write`.
+pub(crate) fn touch(count: u64, how: &OsStr) {
+    let pages = raw::pages(count as usize);
+    match how.to_str().unwrap() {
+        "read" => read_pages(pages),
+        "write" => write_pages(pages),
+        other => panic!("pages cannot be touched by {other:?}"),
+    }
+}
+
+#[inline(never)]
+fn write_pages(pages: &mut [u8]) {
+    for page in pages.chunks_exact_mut(PAGE) {
+        black_box(page)[0] = 1;
+    }
+}
+
+#[inline(never)]
+fn read_pages(pages: &[u8]) {
+    for page in pages.chunks_exact(PAGE) {
+        black_box(black_box(page)[0]);
+    }
+}
+
+/// Has the kernel write into so many fresh pages: each is a fault in the kernel.
+pub(crate) fn read_into(count: u64) {
+    let zero = std::fs::File::open("/dev/zero").unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&zero);
+    let pages = raw::pages(count as usize);
+    assert_eq!(raw::read_into(fd, pages), Ok(count * PAGE as u64));
+}
+
+/// Takes memory until it is killed for it.
+pub(crate) fn eat() {
+    report::end();
+    loop {
+        write_pages(raw::pages(256));
+    }
+}
+
+/// Takes so many bytes and says so.
+pub(crate) fn hold(bytes: u64) {
+    write_pages(raw::pages(bytes as usize / PAGE));
+    report::say(json!({ "holding": bytes }));
+}
+
+/// So many children, one after the other, eat until they are killed; this process is not to be.
+pub(crate) fn victims(count: u64) {
+    for _ in 0..count {
+        match raw::fork() {
+            None => {
+                // Rather this one than its parent: proc(5).
+                std::fs::write("/proc/self/oom_score_adj", "1000").unwrap();
+                loop {
+                    write_pages(raw::pages(256));
+                }
+            }
+            Some(pid) => assert_eq!(raw::wait(pid), libc::SIGKILL),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! TCP connections, with every byte of them known.
+
+use crate::{number, raw, report};
+use serde_json::json;
+use std::{
+    ffi::{OsStr, OsString},
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
+};
+
+fn address(arg: &OsStr) -> SocketAddr {
+    arg.to_str().unwrap().parse().unwrap()
+}
+
+/// `ADDRESS SEND RECEIVE`: connects, sends, says that it is done, and reads to the end.
+pub(crate) fn connect(args: &[OsString]) {
+    let to = address(&args[0]);
+    match TcpStream::connect(to) {
+        Err(error) => {
+            report::note(json!({ "result": -error.raw_os_error().unwrap() }));
+        }
+        Ok(mut stream) => {
+            let from = stream.local_addr().unwrap();
+            let (send, receive) = (number(&args[1]), number(&args[2]));
+            write_bytes(&mut stream, send);
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_to_end(&mut stream), receive);
+            report::note(json!({ "result": 0, "sport": from.port() }));
+        }
+    }
+}
+
+fn write_bytes(stream: &mut TcpStream, mut count: u64) {
+    let chunk = [7; 65536];
+    while count > 0 {
+        let now = count.min(chunk.len() as u64);
+        stream.write_all(&chunk[..now as usize]).unwrap();
+        count -= now;
+    }
+}
+
+fn read_to_end(stream: &mut TcpStream) -> u64 {
+    let mut buffer = vec![0; 65536];
+    let mut count = 0;
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return count,
+            Ok(n) => count += n as u64,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Connects to where nobody listens, or somebody does, so often; closes at once.
+pub(crate) fn connect_times(times: u64, to: &OsStr) {
+    let to = address(to);
+    for _ in 0..times {
+        drop(TcpStream::connect(to));
+    }
+}
+
+/// A socket whose connect(2) has begun and not ended.
+fn begun(to: SocketAddr) -> OwnedFd {
+    let (family, kind) = (
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+    );
+    let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, kind, flags, None).unwrap();
+    let refused = rustix::net::connect(&socket, &to).unwrap_err();
+    assert_eq!(refused, rustix::io::Errno::INPROGRESS);
+    socket
+}
+
+fn local_port(socket: &OwnedFd) -> u16 {
+    let address: SocketAddr = rustix::net::getsockname(socket)
+        .unwrap()
+        .try_into()
+        .unwrap();
+    address.port()
+}
+
+/// Connects to where nobody answers, and closes without an answer.
+pub(crate) fn give_up(to: &OsStr) {
+    let socket = begun(address(to));
+    report::note(json!({ "sport": local_port(&socket) }));
+}
+
+/// Connects to where nobody answers, until the kernel gives up after one repetition.
+pub(crate) fn time_out(to: &OsStr) {
+    let (family, kind) = (
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+    );
+    let socket = rustix::net::socket(family, kind, None).unwrap();
+    raw::set_syn_retries(&socket, 1);
+    let refused = rustix::net::connect(&socket, &address(to)).unwrap_err();
+    report::note(json!({ "result": -refused.raw_os_error() }));
+}
+
+fn listen(args: &[OsString]) -> TcpListener {
+    let listener = TcpListener::bind(address(&args[0])).unwrap();
+    report::say(json!({ "listening": listener.local_addr().unwrap().port() }));
+    listener
+}
+
+fn answer(mut stream: TcpStream, args: &[OsString]) {
+    let (send, receive) = (number(&args[1]), number(&args[2]));
+    assert_eq!(read_to_end(&mut stream), receive);
+    write_bytes(&mut stream, send);
+}
+
+/// `ADDRESS SEND RECEIVE TIMES`: accepts so many connections one after the other, reads each to its end, and answers.
+pub(crate) fn serve(args: &[OsString]) {
+    let listener = listen(args);
+    for _ in 0..number(&args[3]) {
+        answer(listener.accept().unwrap().0, args);
+    }
+}
+
+/// The same, once, where a child reads and answers what the parent accepted.
+pub(crate) fn serve_by_child(args: &[OsString]) {
+    let listener = listen(args);
+    let stream = listener.accept().unwrap().0;
+    match raw::fork() {
+        None => {
+            answer(stream, args);
+            raw::exit_now(0);
+        }
+        Some(pid) => {
+            drop(stream);
+            report::note(json!({ "child": pid }));
+            assert_eq!(raw::wait(pid), 0);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Processes and threads: who does a step, and as whom.
+
+use crate::{raw, report, step, steps};
+use serde_json::json;
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Says that this process is ready, and waits for a byte on stdin.
+pub(crate) fn gate() {
+    report::say(json!({ "ready": std::process::id() }));
+    assert_eq!(raw::read_byte(0), Ok(1), "nobody opened the gate");
+    report::begin();
+}
+
+/// Waits until stdin is closed.
+pub(crate) fn until_eof() {
+    while raw::read_byte(0) != Ok(0) {}
+}
+
+/// Names this thread.
+pub(crate) fn comm(name: &OsStr) {
+    raw::set_comm(name);
+}
+
+/// Becomes another user.
+pub(crate) fn ids(uid: u64, gid: u64) {
+    raw::set_ids(uid as u32, gid as u32);
+}
+
+/// Takes a directory for its root.
+pub(crate) fn chroot(path: &OsStr) {
+    std::os::unix::fs::chroot(path).unwrap();
+    std::env::set_current_dir("/").unwrap();
+}
+
+/// Shows `from` at `to` too, in a mount namespace of its own.
+pub(crate) fn bind(from: &OsStr, to: &OsStr) {
+    raw::unshare(libc::CLONE_NEWNS);
+    raw::make_mounts_private();
+    raw::bind_mount(&raw::c_string(from), &raw::c_string(to));
+}
+
+/// A child does steps and reports; waits for it.
+pub(crate) fn fork(args: &[OsString]) {
+    match raw::fork() {
+        None => child(args),
+        Some(pid) => {
+            report::note(json!({ "child": pid }));
+            assert_eq!(raw::wait(pid), 0);
+        }
+    }
+}
+
+fn child(args: &[OsString]) -> ! {
+    report::begin();
+    // What follows in a child's own steps is told apart by `;`.
+    let own: Vec<OsString> = args
+        .iter()
+        .map(|arg| if arg == ";" { ",".into() } else { arg.clone() })
+        .collect();
+    steps(&own);
+    report::end();
+    raw::exit_now(0);
+}
+
+/// The first process of a new pid namespace does a step and reports; waits for it.
+pub(crate) fn new_pid_namespace(args: &[OsString]) {
+    raw::unshare(libc::CLONE_NEWPID);
+    fork(args);
+}
+
+/// Each of so many threads does the step.
+pub(crate) fn threads(count: u64, args: &[OsString]) {
+    std::thread::scope(|scope| {
+        for _ in 0..count {
+            scope.spawn(|| {
+                report::note(json!({ "tid": rustix::thread::gettid().as_raw_nonzero().get() }));
+                step(args);
+            });
+        }
+    });
+}
+
+/// A child that is killed while it sleeps in the system call of that number; `202/34` is its first thread in 202 and all others in 34.
+pub(crate) fn killed_in(numbers: &OsStr, args: &[OsString]) {
+    let pid = match raw::fork() {
+        None => child(args),
+        Some(pid) => pid,
+    };
+    report::note(json!({ "child": pid }));
+    let numbers = numbers.to_str().unwrap();
+    let (first, others) = numbers.split_once('/').unwrap_or((numbers, numbers));
+    until(|| {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        tasks.map(|task| task.unwrap()).all(|task| {
+            let is_first = task.file_name().to_str() == Some(&pid.to_string());
+            sleeps_in(&task.path(), if is_first { first } else { others })
+        })
+    });
+    raw::kill(pid, libc::SIGKILL);
+    assert_eq!(raw::wait(pid), libc::SIGKILL);
+}
+
+/// Whether a task sleeps in a system call.
+fn sleeps_in(task: &Path, number: &str) -> bool {
+    let state = fs::read_to_string(task.join("stat")).unwrap_or_default();
+    let sleeps = state.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'));
+    // Kernels without CONFIG_HAVE_ARCH_TRACEHOOK have no such file; sleeping is what counts then.
+    let call = fs::read_to_string(task.join("syscall")).unwrap_or_default();
+    sleeps && (call.is_empty() || call.split(' ').next() == Some(number))
+}
+
+fn until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it never slept there");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Ends with this status, reporting first.
+pub(crate) fn exit(code: u64) {
+    report::end();
+    raw::exit_now(code as i32);
+}
+
+/// Sends itself a signal, reporting first.
+pub(crate) fn kill_self(signal: u64) {
+    report::end();
+    raw::kill(std::process::id() as i32, signal as i32);
+    until(|| false);
+}

@@ -1,0 +1,109 @@
+//! System calls in known numbers.
+
+use crate::{raw, report};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// getppid(2), so often.
+pub(crate) fn getppid(times: u64) {
+    for _ in 0..times {
+        raw::getppid().unwrap();
+    }
+}
+
+/// getppid(2) through the 32-bit table, so often.
+pub(crate) fn getppid32(times: u64) {
+    for _ in 0..times {
+        raw::getppid32().unwrap();
+    }
+}
+
+/// close(2) of what is not open, so often: EBADF.
+pub(crate) fn close_bad(times: u64) {
+    for _ in 0..times {
+        assert_eq!(raw::close(-1), Err(libc::EBADF));
+    }
+}
+
+/// openat(2) with nine different errors: the n-th of them n times.
+pub(crate) fn open_errors() {
+    let long = "x".repeat(300);
+    let whole = "/x".repeat(2500);
+    let wanted = [
+        ("/no/such/file", 0, libc::ENOENT),
+        ("/dev/null/x", 0, libc::ENOTDIR),
+        ("/", libc::O_WRONLY, libc::EISDIR),
+        ("/dev/null", libc::O_CREAT | libc::O_EXCL, libc::EEXIST),
+        (whole.as_str(), 0, libc::ENAMETOOLONG),
+        (long.as_str(), 0, libc::ENAMETOOLONG),
+        ("/proc/self/exe", libc::O_NOFOLLOW, libc::ELOOP),
+        ("/proc/self/exe", libc::O_WRONLY, libc::ETXTBSY),
+        ("/proc/version", libc::O_TMPFILE, libc::EINVAL),
+        ("/proc", libc::O_TMPFILE | libc::O_RDWR, libc::EOPNOTSUPP),
+    ];
+    let mut counts = BTreeMap::new();
+    for (n, (path, flags, errno)) in wanted.iter().enumerate() {
+        let path = std::ffi::CString::new(*path).unwrap();
+        for _ in 0..=n {
+            let outcome = raw::open("openat", &path, *flags as u64, 0);
+            assert_eq!(outcome, Err(*errno), "{path:?}");
+            *counts.entry(errno.to_string()).or_insert(0) += 1;
+        }
+    }
+    report::note(json!({ "errors": counts }));
+}
+
+/// Sleeps so many ms, so often.
+pub(crate) fn nanosleep(ms: u64, times: u64) {
+    let request = libc::timespec {
+        tv_sec: (ms / 1000) as i64,
+        tv_nsec: (ms % 1000 * 1_000_000) as i64,
+    };
+    for _ in 0..times {
+        raw::nanosleep(&request);
+    }
+}
+
+/// read(2) of a pipe into which nobody writes.
+pub(crate) fn read_forever() {
+    let (read, _write) = rustix::pipe::pipe().unwrap();
+    let _ = raw::read_byte(std::os::fd::AsRawFd::as_raw_fd(&read));
+    panic!("it returned");
+}
+
+/// pause(2).
+pub(crate) fn pause_forever() {
+    loop {
+        raw::pause();
+    }
+}
+
+/// getppid, read and futex in turn, as fast as so many threads can for so many seconds.
+pub(crate) fn storm(seconds: u64, threads: u64) {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let rounds = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let zero = std::fs::File::open("/dev/zero").unwrap();
+                let zero = std::os::fd::AsRawFd::as_raw_fd(&zero);
+                let word = 0;
+                let mut own = 0;
+                while Instant::now() < deadline {
+                    for _ in 0..1000 {
+                        raw::getppid().unwrap();
+                        raw::read_byte(zero).unwrap();
+                        raw::futex_wake(&word).unwrap();
+                    }
+                    own += 1000;
+                }
+                rounds.fetch_add(own, Ordering::Relaxed);
+            });
+        }
+    });
+    report::note(json!({ "rounds": rounds.into_inner() }));
+}

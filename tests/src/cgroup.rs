@@ -1,0 +1,120 @@
+//! Cgroups for one test each.
+
+use crate::until;
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// A cgroup directory with what the test made below it; processes in it are killed and it is removed when it is dropped.
+pub struct Cgroup {
+    path: PathBuf,
+}
+
+/// Where cgroup v2 is mounted.
+pub(crate) fn root() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    line.expect("cgroup v2 is mounted")
+        .split(' ')
+        .nth(4)
+        .unwrap()
+        .into()
+}
+
+fn new(root: &Path, name: &str) -> Cgroup {
+    let path = root.join(name);
+    fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Cgroup { path }
+}
+
+fn unique() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let n = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("tracejob-test-{}-{n}", std::process::id())
+}
+
+impl Cgroup {
+    /// A new one.
+    pub fn new() -> Self {
+        new(&root(), &unique())
+    }
+
+    /// A new one of a name.
+    pub fn named(name: &str) -> Self {
+        new(&root(), name)
+    }
+
+    /// A new one that the memory controller limits to so many bytes, without swap; of whichever version has that controller.
+    pub fn with_memory(bytes: u64) -> Self {
+        let first_version = Path::new("/sys/fs/cgroup/memory");
+        if first_version.join("memory.limit_in_bytes").exists() {
+            let group = new(first_version, &unique());
+            group.write("memory.limit_in_bytes", &bytes.to_string());
+            return group;
+        }
+        let group = Self::new();
+        group.write("memory.max", &bytes.to_string());
+        // There is no such file where the kernel has no swap.
+        let _ = fs::write(group.path.join("memory.swap.max"), "0");
+        group
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let path = self.path.join(file);
+        fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u64 {
+        fs::metadata(&self.path).unwrap().ino()
+    }
+
+    /// A cgroup in it, removed with it if it is dropped first.
+    pub fn below(&self, name: &str) -> Self {
+        new(&self.path, name)
+    }
+
+    /// Whether a process can be in both at once: one is of cgroup v1 and one of v2.
+    pub fn is_of_another_hierarchy(&self, other: &Self) -> bool {
+        self.path.starts_with(root()) != other.path.starts_with(root())
+    }
+
+    /// Moves a process into it.
+    pub fn add(&self, pid: u32) {
+        self.write("cgroup.procs", &pid.to_string());
+    }
+}
+
+impl Default for Cgroup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let procs = self.path.join("cgroup.procs");
+        for pid in fs::read_to_string(procs)
+            .unwrap_or_default()
+            .split_whitespace()
+        {
+            if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        if std::thread::panicking() {
+            let _ = fs::remove_dir(&self.path);
+            return;
+        }
+        // Busy until the last process is gone for good.
+        until("the cgroup to be empty", || fs::remove_dir(&self.path).ok());
+    }
+}

@@ -1,0 +1,133 @@
+//! What a program prints, taken in by threads so that it never waits for us.
+
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::ChildStderr,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+/// JSON values that several programs wrote to one stream, and any other lines.
+#[derive(Clone, Default)]
+pub(crate) struct Messages(Arc<Mutex<Said>>);
+
+#[derive(Default)]
+struct Said {
+    rest: String,
+    values: Vec<Value>,
+    text: String,
+    closed: bool,
+}
+
+impl Messages {
+    /// Reads to the end of the stream.
+    pub(crate) fn of(mut stream: ChildStderr) -> (Self, JoinHandle<()>) {
+        let messages = Self::default();
+        let own = messages.clone();
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(n @ 1..) = stream.read(&mut buffer) {
+                own.with(|said| said.take(&String::from_utf8_lossy(&buffer[..n])));
+            }
+            own.with(|said| said.closed = true);
+        });
+        (messages, reader)
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Said) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The values of all messages `{key: value}` so far.
+    pub(crate) fn all(&self, key: &str) -> Vec<Value> {
+        self.with(|said| {
+            said.values
+                .iter()
+                .filter_map(|value| value.get(key))
+                .cloned()
+                .collect()
+        })
+    }
+
+    /// The first message `{key: value}`; `Err` with everything else that was said if the stream ended without it.
+    pub(crate) fn first(&self, key: &str) -> Option<Result<Value, String>> {
+        self.with(
+            |said| match said.values.iter().find_map(|value| value.get(key)) {
+                Some(value) => Some(Ok(value.clone())),
+                None if said.closed => Some(Err(said.everything())),
+                None => None,
+            },
+        )
+    }
+
+    /// Everything that was said.
+    pub(crate) fn everything(&self) -> String {
+        self.with(|said| said.everything())
+    }
+}
+
+impl Said {
+    /// Two programs may write into one line: values are told apart by JSON itself.
+    fn take(&mut self, more: &str) {
+        self.rest.push_str(more);
+        loop {
+            let text = self.rest.trim_start();
+            if !text.starts_with('{') {
+                let Some((line, rest)) = text.split_once('\n') else {
+                    self.rest = text.to_owned();
+                    return;
+                };
+                self.text.push_str(line);
+                self.text.push('\n');
+                self.rest = rest.to_owned();
+                continue;
+            }
+            let mut values = serde_json::Deserializer::from_str(text).into_iter();
+            match values.next() {
+                Some(Ok(value)) => {
+                    let rest = text[values.byte_offset()..].to_owned();
+                    self.values.push(value);
+                    self.rest = rest;
+                }
+                _ => {
+                    self.rest = text.to_owned();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn everything(&self) -> String {
+        let values: Vec<String> = self.values.iter().map(Value::to_string).collect();
+        format!("{}{}\n{}", self.text, values.join("\n"), self.rest)
+    }
+}
+
+/// Rows, or only how many.
+#[derive(Default)]
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<Value>,
+    pub(crate) count: u64,
+}
+
+impl Rows {
+    pub(crate) fn read(stream: impl Read + Send + 'static, keep: bool) -> JoinHandle<Self> {
+        std::thread::spawn(move || {
+            let mut rows = Self::default();
+            let mut stream = BufReader::with_capacity(1 << 20, stream);
+            let mut line = Vec::new();
+            while matches!(stream.read_until(b'\n', &mut line), Ok(1..)) {
+                rows.count += 1;
+                if keep {
+                    let row = serde_json::from_slice(&line).unwrap_or_else(|error| {
+                        panic!("{error}: {:?}", String::from_utf8_lossy(&line))
+                    });
+                    rows.rows.push(row);
+                }
+                line.clear();
+            }
+            rows
+        })
+    }
+}

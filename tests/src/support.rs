@@ -1,0 +1,47 @@
+//! What this machine allows.
+
+use crate::trace;
+use serde_json::Value;
+use std::sync::OnceLock;
+
+/// Whether this machine is a test kernel's own: then everything on it may be traced.
+pub fn in_vm() -> bool {
+    std::env::var_os("TRACEJOB_TEST_VM").is_some()
+}
+
+fn list() -> &'static [Value] {
+    static LIST: OnceLock<Vec<Value>> = OnceLock::new();
+    LIST.get_or_init(|| {
+        let output = trace::tracejob(&["list", "-o", "json"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    })
+}
+
+/// Whether a tracer runs on this kernel with these capabilities. If not, the test is skipped aloud, with the tracer's own reason.
+/// `test` is the type name of a function in the test.
+pub fn runs_here(tracer: &str, test: &str) -> bool {
+    let listed = list().iter().find(|one| one["tracer"] == tracer);
+    let listed = listed.unwrap_or_else(|| panic!("`tracejob list` knows no {tracer}"));
+    if listed["supported"] == true {
+        return true;
+    }
+    let test = test.trim_end_matches("::here");
+    let test = test.split_once("::").map_or(test, |(_, name)| name);
+    println!("SKIPPED {test}: {}", listed["reason"].as_str().unwrap());
+    false
+}
+
+/// Returns from the test where the tracer does not run on this kernel, which it says.
+#[macro_export]
+macro_rules! needs {
+    ($tracer:literal) => {{
+        fn here() {}
+        if !$crate::runs_here($tracer, std::any::type_name_of_val(&here)) {
+            return;
+        }
+    }};
+}

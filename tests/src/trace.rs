@@ -1,0 +1,326 @@
+//! A run of `tracejob run … -o json`, and what came of it.
+
+use crate::{
+    Account, Workload, deadline,
+    output::{Messages, Rows},
+    until,
+    workload::{Report, program},
+};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread::JoinHandle,
+    time::Instant,
+};
+
+/// A run to be started.
+pub struct Trace {
+    args: Vec<OsString>,
+    command: Vec<OsString>,
+    keep_rows: bool,
+}
+
+/// A run under way; killed if it is dropped.
+pub struct Tracing {
+    child: Child,
+    messages: Messages,
+    reader: Option<JoinHandle<()>>,
+    rows: Option<JoinHandle<Rows>>,
+    keep_rows: bool,
+}
+
+/// A run that ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its rows; none where they were only counted.
+    pub rows: Vec<Value>,
+    /// Its account; `None` where it could not start.
+    account: Option<Account>,
+    /// Its exit status; `None` where a signal killed it.
+    pub status: Option<i32>,
+    /// What the workload that it started says about itself, and about its children.
+    pub reports: Vec<Report>,
+    /// Everything on stderr.
+    pub said: String,
+}
+
+/// The program under test with the capabilities that it is to be tested with.
+pub(crate) fn tracejob(args: &[impl AsRef<OsStr>]) -> Command {
+    let path = tracejob_path();
+    let mut command = match std::env::var_os("TRACEJOB_TEST_CAPS") {
+        Some(capabilities) if !capabilities.is_empty() => {
+            let mut command = Command::new(program("workload"));
+            command.arg("with-caps").arg(capabilities).arg(path);
+            command
+        }
+        _ => Command::new(path),
+    };
+    command.args(args);
+    command
+}
+
+fn tracejob_path() -> PathBuf {
+    std::env::var_os("TRACEJOB_BIN").map_or_else(|| program("tracejob"), PathBuf::from)
+}
+
+impl Trace {
+    /// `tracejob run TRACER`.
+    pub fn of(tracer: &str) -> Self {
+        Self {
+            args: ["run", tracer, "-o", "json"].map(OsString::from).to_vec(),
+            command: Vec::new(),
+            keep_rows: true,
+        }
+    }
+
+    /// Further arguments.
+    #[must_use]
+    pub fn with(mut self, args: &[impl AsRef<OsStr>]) -> Self {
+        self.args
+            .extend(args.iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// `--pid` of a workload.
+    #[must_use]
+    pub fn of_process(self, workload: &Workload) -> Self {
+        self.with(&["--pid", &workload.pid().to_string()])
+    }
+
+    /// Rows are only counted: for storms.
+    #[must_use]
+    pub fn counting(mut self) -> Self {
+        self.keep_rows = false;
+        self
+    }
+
+    /// `-- workload STEPS`.
+    #[must_use]
+    pub fn workload(self, steps: &[impl AsRef<OsStr>]) -> Self {
+        let program = program("workload").into_os_string();
+        let steps = steps.iter().map(|step| step.as_ref().to_owned());
+        self.command([program].into_iter().chain(steps).collect())
+    }
+
+    /// `-- COMMAND`.
+    #[must_use]
+    pub fn command(mut self, command: Vec<OsString>) -> Self {
+        self.command = command;
+        self
+    }
+
+    /// Starts it, and returns when everything is attached.
+    pub fn start(self) -> Tracing {
+        let tracing = self.spawn();
+        let started = until("the trace to start", || tracing.messages.first("started"));
+        started.unwrap_or_else(|said| panic!("the trace did not start: {said}"));
+        tracing
+    }
+
+    /// Starts it and waits for its end.
+    pub fn run(self) -> Outcome {
+        self.spawn().finish()
+    }
+
+    /// Starts it, come of it what may.
+    pub fn spawn(self) -> Tracing {
+        let Self {
+            mut args,
+            command,
+            keep_rows,
+        } = self;
+        if !command.is_empty() {
+            args.push("--".into());
+            args.extend(command);
+        }
+        let mut child = tracejob(&args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{}: {error}; `cargo build -p cli` builds it, or name it in TRACEJOB_BIN",
+                    tracejob_path().display()
+                )
+            });
+        let rows = Rows::read(child.stdout.take().unwrap(), keep_rows);
+        let (messages, reader) = Messages::of(child.stderr.take().unwrap());
+        Tracing {
+            child,
+            messages,
+            reader: Some(reader),
+            rows: Some(rows),
+            keep_rows,
+        }
+    }
+}
+
+impl Tracing {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid() as i32).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Does something while it does not run: its ring fills up.
+    pub fn while_nobody_reads<T>(&self, action: impl FnOnce() -> T) -> T {
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.pid());
+        until("the trace to stand still", || {
+            let text = std::fs::read_to_string(&stat).unwrap();
+            text.rsplit(") ")
+                .next()
+                .filter(|rest| rest.starts_with('T'))
+                .map(|_| ())
+        });
+        let done = action();
+        self.signal(Signal::CONT);
+        done
+    }
+
+    /// Asks it to end, as Ctrl-C does, and waits for its end.
+    pub fn stop(self) -> Outcome {
+        self.signal(Signal::INT);
+        self.finish()
+    }
+
+    /// Kills it and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end, and checks what holds for every run.
+    pub fn finish(mut self) -> Outcome {
+        let end = Instant::now() + 3 * deadline();
+        let status = until("the trace to end", || {
+            assert!(Instant::now() < end);
+            self.child.try_wait().unwrap()
+        });
+        let rows = self.rows.take().unwrap().join().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        let account = self.messages.all("account").last().map(Account::read);
+        if let Some(account) = &account {
+            account.must_balance(match self.keep_rows {
+                true => events(&rows.rows),
+                false if is_table(&rows) => account.delivered,
+                false => rows.count,
+            });
+            let wanted = if account.complete { 0 } else { 3 };
+            assert_eq!(
+                status.code(),
+                Some(wanted),
+                "{}",
+                self.messages.everything()
+            );
+        }
+        Outcome {
+            rows: rows.rows,
+            account,
+            status: status.code(),
+            reports: self
+                .messages
+                .all("workload")
+                .iter()
+                .map(Report::read)
+                .collect(),
+            said: self.messages.everything(),
+        }
+    }
+}
+
+/// Columns that say for how many events a row stands.
+const COUNTS: [&str; 2] = ["count", "faults"];
+
+fn count_column(row: &Value) -> Option<u64> {
+    COUNTS.iter().find_map(|column| row.get(column)?.as_u64())
+}
+
+/// For how many events these rows stand.
+fn events(rows: &[Value]) -> u64 {
+    rows.iter().map(|row| count_column(row).unwrap_or(1)).sum()
+}
+
+/// Whether rows that were not kept cannot be counted as events.
+fn is_table(rows: &Rows) -> bool {
+    rows.rows
+        .first()
+        .is_some_and(|row| count_column(row).is_some())
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Outcome {
+    /// The account of a run that could start.
+    pub fn account(&self) -> &Account {
+        self.account
+            .as_ref()
+            .unwrap_or_else(|| panic!("there is no account: {}", self.said))
+    }
+
+    /// The account of a run that must have lost nothing.
+    pub fn complete(&self) -> &Account {
+        let account = self.account();
+        assert!(account.complete, "{}", account.raw);
+        account
+    }
+
+    /// Whether it could start.
+    pub fn started(&self) -> bool {
+        self.account.is_some()
+    }
+
+    /// The report of the workload that it started: the only one, or the one that ended last.
+    pub fn report(&self) -> &Report {
+        self.reports
+            .last()
+            .unwrap_or_else(|| panic!("the workload reported nothing: {}", self.said))
+    }
+
+    /// The rows where a column has this value.
+    pub fn rows_where(&self, column: &str, value: impl Into<Value>) -> Vec<&Value> {
+        let value = value.into();
+        self.rows
+            .iter()
+            .filter(|row| row[column] == value)
+            .collect()
+    }
+
+    /// The only row where a column has this value.
+    pub fn row_where(&self, column: &str, value: impl Into<Value>) -> &Value {
+        let value = value.into();
+        match self.rows_where(column, value.clone()).as_slice() {
+            [row] => row,
+            rows => {
+                panic!(
+                    "{} rows with {column} = {value}, of {}",
+                    rows.len(),
+                    Value::from(self.rows.clone())
+                )
+            }
+        }
+    }
+
+    /// The only row.
+    pub fn row(&self) -> &Value {
+        match self.rows.as_slice() {
+            [row] => row,
+            rows => panic!("{} rows: {}", rows.len(), Value::from(rows.to_vec())),
+        }
+    }
+}

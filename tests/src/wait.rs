@@ -1,0 +1,20 @@
+//! Waiting for conditions. Nothing here sleeps for a time that somebody guessed to be enough.
+
+use std::time::{Duration, Instant};
+
+/// The longest that anything may take: under emulation on a busy machine too.
+pub const fn deadline() -> Duration {
+    Duration::from_secs(120)
+}
+
+/// Waits until `found` finds something; panics with `what` at the deadline.
+pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + deadline();
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited for {what} in vain");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

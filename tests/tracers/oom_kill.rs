@@ -1,0 +1,187 @@
+//! `oom_kill` against cgroups whose memory runs out, and victims that are known before.
+
+use crate::{Who, during};
+use serde_json::json;
+use std::fs;
+use tests::{Cgroup, Outcome, Report, Trace, Wanted, Workload, check, needs};
+
+const LIMIT: u64 = 32 << 20;
+
+/// The OOM killer's liking for a process: proc(5). Lowering it would take CAP_SYS_RESOURCE.
+fn set_oom_score_adj(workload: &Workload, value: i32) {
+    fs::write(format!("/proc/{}/oom_score_adj", workload.pid()), value.to_string()).unwrap();
+}
+
+/// A process that eats what its cgroup has until it is killed for it.
+fn eater(group: &Cgroup) -> Workload {
+    let workload = Workload::behind_gate_after(&["ids", "4321", "1234", ",", "comm", "an eater"], &["eat"]);
+    group.add(workload.pid());
+    workload
+}
+
+fn eats_until_it_is_killed(workload: &mut Workload) {
+    workload.go();
+    let status = workload.wait();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL));
+}
+
+/// The wall clock from before a workload began to now.
+fn since(report: &Report) -> Report {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Report {
+        realtime_ns: (report.realtime_ns.0, now.as_nanos() as u64),
+        ..report.clone()
+    }
+}
+
+#[test]
+fn a_process_that_eats_its_cgroups_memory_is_one_row_with_what_it_held() {
+    needs!("oom_kill");
+    let group = Cgroup::with_memory(LIMIT);
+    let mut workload = eater(&group);
+    set_oom_score_adj(&workload, 321);
+    let trace = Trace::of("oom_kill").of_process(&workload).start();
+    eats_until_it_is_killed(&mut workload);
+    let report = since(&workload.reports()[0]);
+    let outcome = trace.finish();
+    outcome.complete();
+    let who = Who {
+        uid: 4321,
+        gid: 1234,
+        comm: "an eater",
+        ..Who::workload(&workload)
+    };
+    let mut wanted = who.columns();
+    let row = outcome.row();
+    wanted.retain(|(column, _)| *column != "cgroup");
+    wanted.extend([
+        ("time", during(&report)),
+        ("cgroup", row["cgroup"].clone().into()),
+        ("victim_pid", workload.pid().into()),
+        ("victim_uid", 4321.into()),
+        ("victim_comm", "an eater".into()),
+        // Its pages and the kernel's own for it share the limit; counters are per CPU and lag a little.
+        ("anon_rss_bytes", Wanted::Within(LIMIT * 3 / 4, LIMIT)),
+        ("file_rss_bytes", Wanted::Within(0, 16 << 20)),
+        ("shmem_rss_bytes", Wanted::Within(0, 1 << 20)),
+        ("swap_bytes", 0.into()),
+        ("total_vm_bytes", Wanted::Within(LIMIT, LIMIT + (1 << 30))),
+        ("page_table_bytes", Wanted::Within(LIMIT / 4096 * 8, 4 << 20)),
+        ("victim_memory_cgroup", group.id().into()),
+        ("victim_oom_score_adj", 321.into()),
+    ]);
+    check(row, &wanted);
+}
+
+/// A large process that has done nothing lately is killed because a small one wants more: victim and trigger.
+fn killed_for_another(select: impl Fn(&Workload, &Workload) -> Trace) -> (Outcome, u32, u32) {
+    let group = Cgroup::with_memory(LIMIT);
+    let mut victim = Workload::behind_gate(&["comm", "a victim", ",", "hold", &(LIMIT / 2).to_string(), ",", "until-eof"]);
+    let mut trigger = Workload::behind_gate(&["comm", "a trigger", ",", "eat"]);
+    group.add(victim.pid());
+    group.add(trigger.pid());
+    set_oom_score_adj(&victim, 1000);
+    set_oom_score_adj(&trigger, 7);
+    victim.go();
+    victim.said("holding");
+    let trace = select(&victim, &trigger).start();
+    trigger.go();
+    // The victim goes first, and the trigger has no other to take from.
+    victim.wait();
+    trigger.wait();
+    (trace.finish(), victim.pid(), trigger.pid())
+}
+
+#[test]
+fn a_victim_is_told_apart_from_whose_allocation_it_was_killed_for() {
+    needs!("oom_kill");
+    let (outcome, victim, trigger) =
+        killed_for_another(|victim, trigger| Trace::of("oom_kill").of_process(victim).of_process(trigger));
+    outcome.complete();
+    assert_eq!(outcome.rows.len(), 2);
+    let row = outcome.row_where("victim_pid", victim);
+    assert_eq!((&row["victim_comm"], &row["comm"]), (&json!("a victim"), &json!("a trigger")));
+    assert_eq!((&row["pid"], &row["victim_oom_score_adj"]), (&json!(trigger), &json!(1000)));
+    assert!(row["anon_rss_bytes"].as_u64().unwrap() >= LIMIT / 2 - (2 << 20), "{row}");
+    let own = outcome.row_where("victim_pid", trigger);
+    assert_eq!((&own["pid"], &own["victim_oom_score_adj"]), (&json!(trigger), &json!(7)));
+}
+
+#[test]
+fn a_kill_is_selected_by_its_victim_alone() {
+    needs!("oom_kill");
+    let (outcome, victim, trigger) = killed_for_another(|victim, _| Trace::of("oom_kill").of_process(victim));
+    outcome.complete();
+    assert_eq!(outcome.row()["victim_pid"], json!(victim));
+    assert_eq!(outcome.row()["pid"], json!(trigger));
+}
+
+#[test]
+fn a_kill_is_selected_by_its_trigger_alone() {
+    needs!("oom_kill");
+    let (outcome, victim, trigger) = killed_for_another(|_, trigger| Trace::of("oom_kill").of_process(trigger));
+    outcome.complete();
+    assert_eq!(outcome.row_where("victim_pid", victim)["pid"], json!(trigger));
+}
+
+#[test]
+fn a_kill_among_others_is_not_seen() {
+    needs!("oom_kill");
+    let (one, two) = (Cgroup::with_memory(LIMIT), Cgroup::with_memory(LIMIT));
+    let (mut selected, mut beside) = (eater(&one), eater(&two));
+    let trace = Trace::of("oom_kill").of_process(&selected).start();
+    eats_until_it_is_killed(&mut beside);
+    eats_until_it_is_killed(&mut selected);
+    let outcome = trace.finish();
+    assert_eq!(outcome.complete().produced, 1);
+    assert_eq!(outcome.row()["victim_pid"], json!(selected.pid()));
+}
+
+#[test]
+fn a_kill_is_selected_by_a_cgroup_above_its_victim() {
+    needs!("oom_kill");
+    // The cgroup that is selected and the one whose memory runs out may be of two hierarchies.
+    let (outer, memory) = (Cgroup::new(), Cgroup::with_memory(LIMIT));
+    let inner = outer.below("inner");
+    let beside = Cgroup::with_memory(LIMIT);
+    let mut other = eater(&beside);
+    let mut workload = eater(&memory);
+    let in_inner = memory.is_of_another_hierarchy(&inner);
+    if in_inner {
+        inner.add(workload.pid());
+    }
+    let selected = if in_inner { &outer } else { &memory };
+    let trace = Trace::of("oom_kill").with(&["--cgroup".as_ref(), selected.path().as_os_str()]).start();
+    eats_until_it_is_killed(&mut other);
+    eats_until_it_is_killed(&mut workload);
+    let outcome = trace.stop();
+    assert_eq!(outcome.complete().produced, 1);
+    assert_eq!(outcome.row()["victim_pid"], json!(workload.pid()));
+}
+
+#[test]
+fn a_process_that_is_killed_otherwise_is_not_seen() {
+    needs!("oom_kill");
+    let mut workload = Workload::behind_gate(&["kill", "9"]);
+    let trace = Trace::of("oom_kill").of_process(&workload).start();
+    workload.go();
+    workload.wait();
+    assert_eq!(trace.finish().complete().produced, 0);
+}
+
+#[test]
+fn a_storm_is_counted_to_the_last_victim() {
+    needs!("oom_kill");
+    const VICTIMS: u64 = 40;
+    let group = Cgroup::with_memory(8 << 20);
+    let mut workload = Workload::behind_gate(&["victims", &VICTIMS.to_string()]);
+    group.add(workload.pid());
+    let trace = Trace::of("oom_kill").with(&["--ring", "4KiB"]).of_process(&workload).start();
+    trace.while_nobody_reads(|| workload.finish());
+    let outcome = trace.finish();
+    let account = outcome.account();
+    assert_eq!(account.produced, VICTIMS);
+    assert_eq!(account.delivered + account.lost.ring_full, VICTIMS);
+    assert!(account.lost.ring_full > 0 && account.delivered > 0, "{}", account.raw);
+    assert_eq!(outcome.status, Some(3));
+}

@@ -1,0 +1,345 @@
+//! `tcp_life` against connections of which every byte is known.
+
+use crate::{Columns, Who, during};
+use serde_json::{Value, json};
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    thread::JoinHandle,
+};
+use tests::{Cgroup, Outcome, Report, Trace, Wanted, Workload, check, needs, sum};
+
+/// Whole reads and whole writes of one end of a connection; what it sent and what it got.
+fn exchange(mut stream: TcpStream, send: usize) -> usize {
+    stream.write_all(&vec![5; send]).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap()
+}
+
+/// A server that is not traced: it reads every connection to its end, and sends.
+fn server(address: &str, send: usize, connections: usize) -> (JoinHandle<usize>, u16) {
+    let listener = TcpListener::bind(address).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = move || {
+        let streams = (0..connections).map(|_| listener.accept().unwrap().0);
+        streams.map(|stream| exchange(stream, send)).sum()
+    };
+    (std::thread::spawn(serve), port)
+}
+
+/// A workload as a user of its own and of a name of its own.
+fn workload(steps: &[&str]) -> (Workload, Who) {
+    let workload = Workload::behind_gate_after(&["ids", "4321", "1234", ",", "comm", "a peer"], steps);
+    let who = Who {
+        uid: 4321,
+        gid: 1234,
+        comm: "a peer",
+        ..Who::workload(&workload)
+    };
+    (workload, who)
+}
+
+struct Ends<'a> {
+    address: &'a str,
+    sport: u64,
+    dport: u64,
+    rx: u64,
+    tx: u64,
+    connected: bool,
+}
+
+fn columns(who: &Who, report: &Report, ends: &Ends<'_>) -> Columns {
+    let (began, ended) = report.boottime_ns;
+    let mut wanted = who.columns();
+    wanted.extend([
+        ("time", during(report)),
+        ("duration_ns", Wanted::Within(1, ended - began)),
+        ("saddr", ends.address.into()),
+        ("daddr", ends.address.into()),
+        ("sport", ends.sport.into()),
+        ("dport", ends.dport.into()),
+        ("rx_bytes", ends.rx.into()),
+        ("tx_bytes", ends.tx.into()),
+        // On loopback a busy machine may repeat a segment.
+        ("retransmits", Wanted::Within(0, 100)),
+        ("connected", ends.connected.into()),
+    ]);
+    wanted
+}
+
+fn client(address: &str, shown: &str, send: usize, receive: usize) {
+    let (server, port) = server("[::]:0", receive, 1);
+    let (mut workload, who) = workload(&["connect", &format!("{address}:{port}"), &send.to_string(), &receive.to_string()]);
+    let trace = Trace::of("tcp_life").of_process(&workload).start();
+    let report = workload.finish();
+    assert_eq!(server.join().unwrap(), send);
+    let outcome = trace.finish();
+    outcome.complete();
+    let ends = Ends {
+        address: shown,
+        sport: report.number("sport"),
+        dport: port.into(),
+        rx: receive as u64,
+        tx: send as u64,
+        connected: true,
+    };
+    check(outcome.row(), &columns(&who, &report, &ends));
+}
+
+#[test]
+fn a_connection_is_one_row_with_every_byte_each_way() {
+    needs!("tcp_life");
+    client("127.0.0.1", "127.0.0.1", 123_456, 7_890);
+}
+
+#[test]
+fn an_ipv6_connection_is_one_row_with_every_byte_each_way() {
+    needs!("tcp_life");
+    client("[::1]", "::1", 10, 1_000_000);
+}
+
+#[test]
+fn an_ipv4_connection_of_an_ipv6_socket_is_shown_as_ipv4() {
+    needs!("tcp_life");
+    client("[::ffff:127.0.0.1]", "127.0.0.1", 1, 2);
+}
+
+#[test]
+fn a_connection_without_a_byte_is_a_row_with_none() {
+    needs!("tcp_life");
+    client("127.0.0.1", "127.0.0.1", 0, 0);
+}
+
+fn served(address: &str, shown: &str, send: usize, receive: usize) {
+    let (mut workload, who) = workload(&["serve", &format!("{address}:0"), &send.to_string(), &receive.to_string(), "1"]);
+    let trace = Trace::of("tcp_life").of_process(&workload).start();
+    workload.go();
+    let port = workload.said("listening").as_u64().unwrap();
+    let stream = TcpStream::connect(format!("{address}:{port}")).unwrap();
+    let peer = stream.local_addr().unwrap().port();
+    assert_eq!(exchange(stream, receive), send);
+    assert!(workload.wait().success());
+    let report = workload.reports().pop().unwrap();
+    let outcome = trace.finish();
+    outcome.complete();
+    let ends = Ends {
+        address: shown,
+        sport: port,
+        dport: peer.into(),
+        rx: receive as u64,
+        tx: send as u64,
+        connected: false,
+    };
+    check(outcome.row(), &columns(&who, &report, &ends));
+}
+
+#[test]
+fn an_accepted_connection_is_one_row_of_the_process_that_serves_it() {
+    needs!("tcp_life");
+    served("127.0.0.1", "127.0.0.1", 54_321, 98_765);
+}
+
+#[test]
+fn an_accepted_ipv6_connection_is_one_row_of_the_process_that_serves_it() {
+    needs!("tcp_life");
+    served("[::1]", "::1", 3, 200_000);
+}
+
+#[test]
+fn a_connection_belongs_to_the_child_that_reads_what_its_parent_accepted() {
+    needs!("tcp_life");
+    let mut workload = Workload::behind_gate(&["serve-by-child", "127.0.0.1:0", "10", "20"]);
+    let trace = Trace::of("tcp_life").of_process(&workload).start();
+    workload.go();
+    let port = workload.said("listening").as_u64().unwrap();
+    let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    assert_eq!(exchange(stream, 20), 10);
+    assert!(workload.wait().success());
+    let child = workload.reports().pop().unwrap().note("child");
+    let outcome = trace.finish();
+    outcome.complete();
+    let row = outcome.row();
+    assert_eq!(row["pid"], child);
+    assert_eq!((&row["rx_bytes"], &row["tx_bytes"]), (&json!(20), &json!(10)));
+}
+
+/// Both ends of a connection in traced processes.
+fn both_ends() -> (Outcome, u32, u32) {
+    let mut serving = Workload::behind_gate(&["serve", "127.0.0.1:0", "1000", "500", "1"]);
+    serving.go();
+    let port = serving.said("listening").as_u64().unwrap();
+    let mut connecting = Workload::behind_gate(&["connect", &format!("127.0.0.1:{port}"), "500", "1000"]);
+    let trace = Trace::of("tcp_life").of_process(&serving).of_process(&connecting).start();
+    connecting.finish();
+    assert!(serving.wait().success());
+    (trace.finish(), serving.pid(), connecting.pid())
+}
+
+#[test]
+fn both_ends_of_a_connection_are_a_row_each() {
+    needs!("tcp_life");
+    let (outcome, serving, connecting) = both_ends();
+    outcome.complete();
+    assert_eq!(outcome.rows.len(), 2);
+    let (server, client) = (outcome.row_where("pid", serving), outcome.row_where("pid", connecting));
+    assert_eq!((&server["connected"], &client["connected"]), (&json!(false), &json!(true)));
+    assert_eq!((&server["sport"], &server["dport"]), (&client["dport"], &client["sport"]));
+    assert_eq!((&server["rx_bytes"], &server["tx_bytes"]), (&json!(500), &json!(1000)));
+    assert_eq!((&client["rx_bytes"], &client["tx_bytes"]), (&json!(1000), &json!(500)));
+}
+
+#[test]
+fn an_attempt_that_fails_is_no_connection() {
+    needs!("tcp_life");
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let mut workload = Workload::behind_gate(&["connect-times", "3", &format!("127.0.0.1:{port}")]);
+    let trace = Trace::of("tcp_life").of_process(&workload).start();
+    workload.finish();
+    assert_eq!(trace.finish().complete().produced, 0);
+}
+
+#[test]
+fn a_connection_that_was_open_before_is_reported_with_all_its_bytes_and_no_duration() {
+    needs!("tcp_life");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let target = format!("127.0.0.1:{port}");
+    // The other end answers only when tracing has begun.
+    let mut workload = Workload::start_at_once(&["connect", &target, "700", "900"]);
+    let mut stream = listener.accept().unwrap().0;
+    stream.read_exact(&mut [0; 700]).unwrap();
+    let trace = Trace::of("tcp_life").of_process(&workload).start();
+    assert_eq!(exchange(stream, 900), 0);
+    assert!(workload.wait().success());
+    let outcome = trace.finish();
+    outcome.complete();
+    let row = outcome.row();
+    assert_eq!(row["pid"], json!(workload.pid()));
+    assert_eq!((&row["rx_bytes"], &row["tx_bytes"]), (&json!(900), &json!(700)));
+    assert_eq!(row["duration_ns"], json!(0));
+}
+
+#[test]
+fn only_the_asked_port_and_only_long_lives_are_shown() {
+    needs!("tcp_life");
+    let shown = |options: &dyn Fn(u16, u16) -> Vec<String>| {
+        let (quick, quick_port) = server("127.0.0.1:0", 1, 2);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let slow_port = listener.local_addr().unwrap().port();
+        // This one answers late.
+        let slow = std::thread::spawn(move || {
+            let stream = listener.accept().unwrap().0;
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            exchange(stream, 1)
+        });
+        let (quick_at, slow_at) = (format!("127.0.0.1:{quick_port}"), format!("127.0.0.1:{slow_port}"));
+        let steps =
+            ["connect", &quick_at, "1", "1", ",", "connect", &quick_at, "1", "1", ",", "connect", &slow_at, "1", "1"];
+        let outcome = Trace::of("tcp_life").with(&options(quick_port, slow_port)).workload(&steps).run();
+        quick.join().unwrap();
+        slow.join().unwrap();
+        outcome.complete();
+        (outcome.rows_where("dport", quick_port).len(), outcome.rows_where("dport", slow_port).len())
+    };
+    assert_eq!(shown(&|_, _| vec![]), (2, 1));
+    assert_eq!(shown(&|quick, _| vec!["--port".into(), quick.to_string()]), (2, 0));
+    assert_eq!(shown(&|_, slow| vec!["--port".into(), slow.to_string()]), (0, 1));
+    assert_eq!(shown(&|_, _| vec!["--min-duration".into(), "250ms".into()]), (0, 1));
+}
+
+#[test]
+fn another_process_is_not_seen() {
+    needs!("tcp_life");
+    let (serving, port) = server("127.0.0.1:0", 10, 2);
+    let at = format!("127.0.0.1:{port}");
+    let mut beside = Workload::behind_gate(&["connect", &at, "1", "10"]);
+    let mut selected = Workload::behind_gate(&["connect", &at, "1", "10"]);
+    let trace = Trace::of("tcp_life").of_process(&selected).start();
+    beside.finish();
+    selected.finish();
+    serving.join().unwrap();
+    let outcome = trace.finish();
+    assert_eq!(outcome.complete().produced, 1);
+    assert_eq!(outcome.row()["pid"], json!(selected.pid()));
+}
+
+#[test]
+fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
+    needs!("tcp_life");
+    let (outer, beside) = (Cgroup::new(), Cgroup::new());
+    let inner = outer.below("inner");
+    let (serving, port) = server("127.0.0.1:0", 10, 3);
+    let at = format!("127.0.0.1:{port}");
+    let mut workloads = [&outer, &inner, &beside].map(|group| {
+        let workload = Workload::behind_gate(&["connect", &at, "1", "10"]);
+        group.add(workload.pid());
+        workload
+    });
+    let trace = Trace::of("tcp_life").with(&["--cgroup".as_ref(), outer.path().as_os_str()]).start();
+    for workload in &mut workloads {
+        workload.finish();
+    }
+    serving.join().unwrap();
+    let outcome = trace.stop();
+    outcome.complete();
+    assert_eq!(outcome.rows.len(), 2, "{:#?}", outcome.rows);
+    assert_eq!(outcome.row_where("cgroup", outer.id())["pid"], json!(workloads[0].pid()));
+    assert_eq!(outcome.row_where("cgroup", inner.id())["pid"], json!(workloads[1].pid()));
+}
+
+#[test]
+fn many_connections_are_a_row_each_and_add_up() {
+    needs!("tcp_life");
+    const CONNECTIONS: usize = 200;
+    let (serving, port) = server("127.0.0.1:0", 1000, CONNECTIONS);
+    let at = format!("127.0.0.1:{port}");
+    let mut steps = Vec::new();
+    for n in 0..CONNECTIONS {
+        if n > 0 {
+            steps.push(",");
+        }
+        steps.extend(["connect", &at, "300", "1000"]);
+    }
+    let mut workload = Workload::behind_gate(&steps);
+    let trace = Trace::of("tcp_life").of_process(&workload).start();
+    let report = workload.finish();
+    assert_eq!(serving.join().unwrap(), CONNECTIONS * 300);
+    let outcome = trace.finish();
+    outcome.complete();
+    let rows: Vec<&Value> = outcome.rows.iter().collect();
+    assert_eq!(rows.len(), CONNECTIONS);
+    assert_eq!(sum(&rows, "tx_bytes"), CONNECTIONS as u64 * 300);
+    assert_eq!(sum(&rows, "rx_bytes"), CONNECTIONS as u64 * 1000);
+    let mut ports: Vec<Value> = rows.iter().map(|row| row["sport"].clone()).collect();
+    let mut truth = report.all("sport");
+    ports.sort_by_key(Value::as_u64);
+    truth.sort_by_key(Value::as_u64);
+    assert_eq!(ports, truth);
+}
+
+#[test]
+fn a_storm_is_counted_to_the_last_connection() {
+    needs!("tcp_life");
+    const CONNECTIONS: usize = 400;
+    let (serving, port) = server("127.0.0.1:0", 0, CONNECTIONS);
+    let at = format!("127.0.0.1:{port}");
+    let mut steps = vec!["connect", &at, "0", "0"];
+    for _ in 1..CONNECTIONS {
+        steps.extend([",", "connect", &at, "0", "0"]);
+    }
+    let mut workload = Workload::behind_gate(&steps);
+    let trace = Trace::of("tcp_life").with(&["--ring", "4KiB"]).of_process(&workload).start();
+    trace.while_nobody_reads(|| {
+        workload.finish();
+        serving.join().unwrap();
+    });
+    let outcome = trace.finish();
+    let account = outcome.account();
+    assert_eq!(account.produced, CONNECTIONS as u64);
+    assert_eq!(account.delivered + account.lost.ring_full, account.produced);
+    assert!(account.lost.ring_full > 0 && account.delivered > 0, "{}", account.raw);
+    assert_eq!(outcome.status, Some(3));
+}

@@ -1,0 +1,88 @@
+//! All automation of this repository, run as `cargo xtask`.
+//!
+//! It builds with the Rust that a machine already has, and fetches the pinned one for everything else.
+#![forbid(unsafe_code)]
+
+mod check;
+mod codegen;
+mod debian;
+mod demo;
+mod new_tracer;
+mod process;
+mod screen;
+mod setup;
+mod stage;
+mod test;
+mod tidy;
+mod toolchain;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Builds, checks and tests TraceJob.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Fetches what building and testing need; does nothing when it is there.
+    Setup,
+    /// Shows what TraceJob shows, on programs that it starts itself.
+    Demo,
+    /// Something to trace; the demo starts it.
+    #[command(hide = true)]
+    Workload {
+        /// What it does.
+        #[arg(value_enum)]
+        what: demo::Workload,
+    },
+    /// Runs everything that CI runs: the checks, the tests on this kernel and on four others.
+    Test(test::Args),
+    /// Checks a change without running a kernel program: format, lints, dependencies, tidy, generated files, unit tests.
+    Check,
+    /// Checks the rules that no compiler checks.
+    Tidy,
+    /// Writes every generated file, or checks that they are what would be written.
+    Codegen(codegen::Args),
+    /// Writes the three files of a tracer and its line in the catalogue.
+    NewTracer(new_tracer::Args),
+    /// Runs the tests on Debian's kernels 5.10, 6.1, 6.12 and 7, each in QEMU.
+    Vm(vm::Args),
+}
+
+fn main() -> ExitCode {
+    let result = run(Args::parse().task);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup => setup::all(),
+        Task::Demo => demo::run(),
+        Task::Workload { what } => what.run(),
+        Task::Test(args) => test::run(&args),
+        Task::Check => check::run(),
+        Task::Tidy => tidy::run(),
+        Task::Codegen(args) => codegen::run(&args),
+        Task::NewTracer(args) => new_tracer::run(&args),
+        Task::Vm(args) => vm::run(&args).map(drop),
+    }
+}

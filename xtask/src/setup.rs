@@ -1,0 +1,185 @@
+//! `setup`: what building and testing need, fetched once, pinned, and said aloud.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    debian::{self, Archive, Mirrors, Suite},
+    process,
+    screen::{Step, say},
+    toolchain::{self, BPF_LINKER, CARGO_DENY},
+    workspace,
+};
+
+/// Older ones corrupt the guest: under 7.2 its flags are wrong after cmpxchg16b, and its kernel double-faults within minutes.
+const OLDEST_QEMU: u32 = 10;
+
+/// Everything, for `cargo xtask setup`.
+pub(crate) fn all() -> Result<()> {
+    println!(
+        "setup: everything stays in rustup and under target/; no package is installed, apt's sources are not touched\n"
+    );
+    build()?;
+    CARGO_DENY.ensure()?;
+    tests()?;
+    vm()
+}
+
+/// What building takes.
+pub(crate) fn build() -> Result<()> {
+    if workspace::find_program("cc").is_none() {
+        bail!(
+            "no C linker (cc) is here, and every Rust program is linked with it: install gcc (`apt-get install gcc libc6-dev`)"
+        );
+    }
+    toolchain::ensure_rust()?;
+    BPF_LINKER.ensure()
+}
+
+/// What the tests start: bpftool tells what a killed tracer left in the kernel.
+pub(crate) fn tests() -> Result<PathBuf> {
+    debian_program(
+        "bpftool",
+        "bpftool",
+        "it shows what is loaded in the kernel",
+    )
+}
+
+/// What test kernels run in.
+pub(crate) fn vm() -> Result<()> {
+    qemu()?;
+    busybox().map(drop)
+}
+
+/// A static busybox: the whole user space of a test kernel but our own programs.
+pub(crate) fn busybox() -> Result<PathBuf> {
+    debian_program(
+        "busybox",
+        "busybox-static",
+        "the user space of the test kernels",
+    )
+}
+
+/// The path of a QEMU that is new enough.
+pub(crate) fn qemu() -> Result<PathBuf> {
+    let program = "qemu-system-x86_64";
+    let ours = workspace::tools_bin().join(program);
+    let found = [Some(ours.clone()), workspace::find_program(program)]
+        .into_iter()
+        .flatten()
+        .find_map(|path| Some((qemu_version(&path)?, path)));
+    if let Some((version, path)) = found {
+        if version.0 >= OLDEST_QEMU {
+            say(&format!("qemu {}", version.1), "here");
+            return Ok(path);
+        }
+        say(
+            "qemu",
+            &format!(
+                "{} is too old: before {OLDEST_QEMU} it corrupts guests; fetching a newer one beside it",
+                version.1
+            ),
+        );
+    }
+    debian_program(program, "qemu-system-x86", "it runs the test kernels")?;
+    match qemu_version(&ours) {
+        Some((major, _)) if major >= OLDEST_QEMU => Ok(ours),
+        Some((_, version)) => bail!(
+            "QEMU {OLDEST_QEMU} or newer is needed and this machine's mirror has {version}: install a newer one and put it on PATH"
+        ),
+        None => bail!(
+            "{0} does not start; `{0} --version` says why",
+            ours.display()
+        ),
+    }
+}
+
+fn qemu_version(path: &Path) -> Option<(u32, String)> {
+    parse_qemu_version(&process::output(Command::new(path).arg("--version")).ok()?)
+}
+
+fn parse_qemu_version(text: &str) -> Option<(u32, String)> {
+    let version = text.split_once("version ")?.1.split_whitespace().next()?;
+    Some((version.split('.').next()?.parse().ok()?, version.to_owned()))
+}
+
+/// The program itself, out of a package of this machine's release; a script in `target/tools/bin` runs it with its own libraries.
+fn debian_program(program: &str, package: &str, why: &str) -> Result<PathBuf> {
+    // What is on PATH may be another build of it: busybox must be the static one, which only we know ours to be.
+    if let Some(path) = unpacked(program, package) {
+        say(package, "here");
+        return Ok(path);
+    }
+    debian::require_apt(package)?;
+    let step = Step::start(package, &format!("fetching: {why}"));
+    let codename = Mirrors::of_this_machine()?.codename;
+    let backports = format!("{codename}-backports");
+    let suites = [
+        codename.clone(),
+        format!("{codename}-updates"),
+        format!("{codename}-security"),
+        backports.clone(),
+    ];
+    let archive = Archive::open(&step, &codename, &suites.map(|suite| Suite::named(&suite)))?;
+    let folder = workspace::tools().join(package);
+    // Newer where there is a newer one, and the release's own where it has no backports.
+    archive
+        .unpack_with_dependencies(&step, package, Some(&backports), &folder)
+        .or_else(|_| archive.unpack_with_dependencies(&step, package, None, &folder))?;
+    let Some(path) = unpacked(program, package) else {
+        bail!("Debian's package {package} holds no program {program}")
+    };
+    write_script(program, &folder, &path)?;
+    step.done("fetched");
+    Ok(path)
+}
+
+fn unpacked(program: &str, package: &str) -> Option<PathBuf> {
+    let folder = workspace::tools().join(package);
+    ["usr/bin", "usr/sbin", "bin", "sbin"]
+        .iter()
+        .map(|dir| folder.join(dir).join(program))
+        .find(|path| path.is_file())
+}
+
+fn write_script(program: &str, folder: &Path, found: &Path) -> Result<()> {
+    let bin = workspace::tools_bin();
+    fs::create_dir_all(&bin).with_context(|| format!("creating {}", bin.display()))?;
+    let root = folder.display();
+    // QEMU has its firmware's folders compiled in.
+    let data = if program.starts_with("qemu-") {
+        format!(" -L {root}/usr/share/qemu -L {root}/usr/share/seabios")
+    } else {
+        String::new()
+    };
+    let libraries = format!(
+        "{root}/usr/lib/x86_64-linux-gnu:{root}/lib/x86_64-linux-gnu:{root}/usr/lib/aarch64-linux-gnu:{root}/lib/aarch64-linux-gnu"
+    );
+    let text = format!(
+        "#!/bin/sh\n# Generated by cargo xtask setup: a Debian package that is unpacked, not installed.\n\
+         LD_LIBRARY_PATH={libraries} exec {}{data} \"$@\"\n",
+        found.display()
+    );
+    let script = bin.join(program);
+    fs::write(&script, text).with_context(|| format!("writing {}", script.display()))?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("making {} executable", script.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qemus_version_is_read() {
+        let text = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright";
+        assert_eq!(parse_qemu_version(text), Some((10, "10.0.2".to_owned())));
+        assert_eq!(parse_qemu_version("nothing"), None);
+    }
+}

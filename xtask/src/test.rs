@@ -1,0 +1,79 @@
+//! `test`: everything, as CI runs it: the checks, the tests on this kernel, and on the four test kernels.
+
+use anyhow::{Result, bail};
+
+use crate::{
+    check, process,
+    screen::Step,
+    setup,
+    stage::{self, Stage},
+    toolchain::{self, CARGO_DENY},
+    vm, workspace,
+};
+
+/// What `test` is asked.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct Args {
+    /// Only on this kernel: leaves out the test kernels.
+    #[arg(long)]
+    no_vm: bool,
+}
+
+/// Runs everything; an error if any of it failed.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::build()?;
+    CARGO_DENY.ensure()?;
+    setup::tests()?;
+    if !args.no_vm {
+        setup::vm()?;
+    }
+    let mut stages = check::stages();
+    stages.push(Stage::new("build tracejob", build));
+    for suite in &vm::SUITES {
+        stages.push(Stage::new(suite.native, move || on_this_kernel(suite)));
+    }
+    if !args.no_vm {
+        stages.push(Stage::new("test kernels", || vm::run(&vm::Args::default())));
+    }
+    stage::run_all("test", stages)
+}
+
+fn build() -> Result<String> {
+    let step = Step::start("build tracejob", "the program that the tests start");
+    process::quietly(
+        &step,
+        "build-tracejob",
+        toolchain::cargo().args(["build", "--locked", "--package", "cli", "--bin", "tracejob"]),
+    )?;
+    step.done("built");
+    Ok("ok".to_owned())
+}
+
+fn on_this_kernel(suite: &vm::Suite) -> Result<String> {
+    if process::output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
+        bail!(
+            "the tests load kernel programs, which takes root: run it with sudo, or `cargo xtask check` for all that does not"
+        );
+    }
+    let mut command = toolchain::cargo();
+    command.args([
+        "test",
+        "--locked",
+        "--package",
+        "tests",
+        "--no-fail-fast",
+        "--",
+        "--show-output",
+    ]);
+    command
+        .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
+        .env_remove("TRACEJOB_TEST_CAPS");
+    if !suite.capabilities.is_empty() {
+        command.env("TRACEJOB_TEST_CAPS", suite.capabilities);
+    }
+    check::rust_tests(
+        suite.native,
+        "the tracers on this machine's kernel",
+        &mut command,
+    )
+}

@@ -1,0 +1,176 @@
+//! `tidy`: the rules of CONTRIBUTING.md that no compiler checks.
+//!
+//! Each rule is a function over the files as text, so that its test is a small tree in memory.
+
+mod layout;
+mod names;
+mod source;
+
+use std::{fs, process::Command};
+
+use anyhow::{Context, Result, bail};
+
+pub(crate) use layout::camel;
+
+use crate::{process, screen::say, workspace};
+
+/// A file of the repository.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceFile {
+    /// From the root, with `/`.
+    pub(crate) path: String,
+    /// Its text; a file that is none is left out.
+    pub(crate) text: String,
+}
+
+/// Something that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Finding {
+    /// The file.
+    pub(crate) path: String,
+    /// The line, from 1; 0 is the file as a whole.
+    pub(crate) line: usize,
+    /// What is wrong, and what to do.
+    pub(crate) what: String,
+}
+
+impl Finding {
+    fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            line,
+            what: what.into(),
+        }
+    }
+}
+
+/// A rule: what it demands, why, and who breaks it.
+struct Rule {
+    demands: &'static str,
+    because: &'static str,
+    check: fn(&[SourceFile]) -> Vec<Finding>,
+}
+
+/// All rules; each one's findings are printed under it.
+const RULES: [Rule; 8] = [
+    Rule {
+        demands: "a tracer is named only in its own files",
+        because: "behaviour follows from column kinds and sources; a name elsewhere is a special case that the next tracer lacks",
+        check: names::tracers_outside_their_files,
+    },
+    Rule {
+        demands: "the catalogue is sorted, and each entry has its program, its tests and its page",
+        because: "grep is the index: one stem everywhere",
+        check: layout::catalogue_is_whole,
+    },
+    Rule {
+        demands: "files are foo.rs and foo/bar.rs, and are named by an idea",
+        because: "mod.rs says nothing in an editor's tab; util, common, helper, manager and types say it of anything",
+        check: layout::file_names,
+    },
+    Rule {
+        demands: "unsafe code is only where it is expected",
+        because: "elsewhere nobody would look for it",
+        check: source::unsafe_places,
+    },
+    Rule {
+        demands: "every unsafe block says in a SAFETY comment why it is sound",
+        because: "the next reader has to judge it, and cannot ask",
+        check: source::unsafe_reasons,
+    },
+    Rule {
+        demands: "nothing is left undone: no #[ignore], todo!, unimplemented!, dbg!",
+        because: "a test that does not run and a stub look like the real thing",
+        check: source::leftovers,
+    },
+    Rule {
+        demands: "no package registry or mirror is named",
+        because: "machines are told theirs by their own configuration, and many can reach no other",
+        check: source::registries,
+    },
+    Rule {
+        demands: "every tracked Rust file opens with its job",
+        because: "a newcomer reads the first line to know whether to read the second",
+        check: source::openings,
+    },
+];
+
+/// From how many lines on a file is mentioned: it should be split by idea.
+const LONG_FILE: usize = 600;
+
+/// Checks the repository.
+pub(crate) fn run() -> Result<()> {
+    let files = files()?;
+    let mut broken = 0;
+    for rule in &RULES {
+        let mut findings = (rule.check)(&files);
+        findings.sort();
+        findings.dedup();
+        if findings.is_empty() {
+            continue;
+        }
+        broken += 1;
+        println!("{}, because {}:", rule.demands, rule.because);
+        for Finding { path, line, what } in &findings {
+            let place = if *line == 0 {
+                path.clone()
+            } else {
+                format!("{path}:{line}")
+            };
+            println!("  {place}: {what}");
+        }
+    }
+    for SourceFile { path, text } in files.iter().filter(|file| file.path.ends_with(".rs")) {
+        let lines = text.lines().count();
+        if lines > LONG_FILE {
+            say(
+                "note",
+                &format!("{path} has {lines} lines; above {LONG_FILE} it is split by idea"),
+            );
+        }
+    }
+    if broken > 0 {
+        bail!("{broken} of tidy's {} rules are broken", RULES.len());
+    }
+    say(
+        "tidy",
+        &format!("{} rules hold for {} files", RULES.len(), files.len()),
+    );
+    Ok(())
+}
+
+/// What git tracks or would track.
+fn files() -> Result<Vec<SourceFile>> {
+    let root = workspace::root();
+    let mut command = Command::new("git");
+    command.current_dir(&root).args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+    ]);
+    let list = process::output(&mut command).context("listing the repository's files")?;
+    let mut files = Vec::new();
+    for path in list.split('\0').filter(|path| !path.is_empty()) {
+        // One that is deleted but still in the index is gone, and one that is no text has no rules.
+        if let Ok(text) = fs::read_to_string(root.join(path)) {
+            files.push(SourceFile {
+                path: path.to_owned(),
+                text,
+            });
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+fn tree(files: &[(&str, &str)]) -> Vec<SourceFile> {
+    files
+        .iter()
+        .map(|(path, text)| SourceFile {
+            path: (*path).to_owned(),
+            text: (*text).to_owned(),
+        })
+        .collect()
+}

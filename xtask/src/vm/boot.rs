@@ -1,0 +1,339 @@
+//! One test kernel under QEMU: started, watched until its deadline, ended.
+
+use std::{
+    env, fs,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+use super::{
+    kernels::Kernel,
+    verdict::{self, Verdict},
+};
+use crate::{process, workspace};
+
+/// Asks for KVM where it works; here /dev/kvm exists and ordinary guests hang on it for ever, so nobody gets it unasked.
+pub(crate) const KVM_VARIABLE: &str = "TRACEJOB_VM_KVM";
+/// How long a probe boot under KVM may take; it takes 2 s where KVM works.
+const PROBE_DEADLINE: Duration = Duration::from_secs(15);
+/// When a guest that has not reached init is given up; it takes 2 s, and 25 s on a machine with three times the work it can do.
+const BOOT_DEADLINE: Duration = Duration::from_secs(90);
+/// How often a guest that stands still before init is booted.
+/// Seen once in 20 boots of 7.3.4 under QEMU 10.0.2's TCG on 2026-11-22, and not in 200 after that: nothing on its console.
+const BOOTS: u32 = 3;
+/// How long a guest that has printed its end may take to power off.
+const POWEROFF: Duration = Duration::from_secs(10);
+/// How often a guest's output is looked at.
+const POLL: Duration = Duration::from_millis(250);
+
+/// What runs a guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accelerator {
+    /// QEMU itself: about three times slower than native, and works everywhere.
+    Tcg,
+    /// The processor.
+    Kvm,
+}
+
+/// What a boot needs besides its kernel.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// QEMU's program.
+    pub(crate) qemu: PathBuf,
+    /// What runs the instructions.
+    pub(crate) accelerator: Accelerator,
+    /// The guest's user space.
+    pub(crate) initramfs: PathBuf,
+    /// When a guest is given up.
+    pub(crate) deadline: Duration,
+}
+
+/// How a guest's life ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By its own power-off, after the end marker.
+    Finished,
+    /// Before the end marker: the last lines of its console.
+    Died(String),
+    /// By us, before init said a word, each time that it was booted.
+    NeverBooted,
+    /// By us, at the deadline: the last lines of its output and its console.
+    Deadline(String),
+}
+
+/// What came of a guest.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// What its tests said.
+    pub(crate) verdict: Verdict,
+    /// How it ended.
+    pub(crate) end: End,
+    /// From start to end.
+    pub(crate) took: Duration,
+    /// Lines of the kernel's own log that tell of a bug in it, or of ours in it.
+    pub(crate) complaints: Vec<String>,
+    /// How often it had to be booted.
+    pub(crate) boots: u32,
+}
+
+/// A guest under way, as the screen shows it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// When it was started.
+    pub(crate) since: Option<Instant>,
+    /// What it has said so far.
+    pub(crate) verdict: Verdict,
+    /// How long it lasted, once it has ended.
+    pub(crate) took: Option<Duration>,
+}
+
+/// Where a guest's output goes: the tests' and, under `console`, the kernel's.
+pub(crate) fn log(kernel: &str, kind: &str) -> PathBuf {
+    workspace::target()
+        .join("vm")
+        .join(format!("{kernel}{kind}.log"))
+}
+
+/// KVM if it is asked for and a probe boot shows that it works.
+pub(crate) fn accelerator(qemu: &Path, kernel: &Kernel, initramfs: &Path) -> Result<Accelerator> {
+    if env::var_os(KVM_VARIABLE).is_none() || !Path::new("/dev/kvm").exists() {
+        return Ok(Accelerator::Tcg);
+    }
+    let machine = Machine {
+        qemu: qemu.to_owned(),
+        accelerator: Accelerator::Kvm,
+        initramfs: initramfs.to_owned(),
+        deadline: PROBE_DEADLINE,
+    };
+    let outcome = run(&machine, kernel, "probe", &Mutex::default())?;
+    Ok(if outcome.end == End::Finished {
+        Accelerator::Kvm
+    } else {
+        Accelerator::Tcg
+    })
+}
+
+/// Boots a kernel and stays until it ends; `log_name` names its logs and, when it is `probe`, no test runs.
+///
+/// A guest that does not even reach init is booted again: nothing of ours has run in it by then.
+pub(crate) fn run(
+    machine: &Machine,
+    kernel: &Kernel,
+    log_name: &str,
+    progress: &Mutex<Progress>,
+) -> Result<Outcome> {
+    let mut outcome = attempt(machine, kernel, log_name, progress)?;
+    for boots in 2..=BOOTS {
+        if outcome.end != End::NeverBooted {
+            break;
+        }
+        outcome = attempt(machine, kernel, log_name, progress)?;
+        outcome.boots = boots;
+    }
+    progress.lock().unwrap_or_else(PoisonError::into_inner).took = Some(outcome.took);
+    Ok(outcome)
+}
+
+fn attempt(
+    machine: &Machine,
+    kernel: &Kernel,
+    log_name: &str,
+    progress: &Mutex<Progress>,
+) -> Result<Outcome> {
+    let (output, console, errors) = (
+        log(log_name, ""),
+        log(log_name, ".console"),
+        log(log_name, ".qemu"),
+    );
+    let mut files = Vec::new();
+    for file in [&output, &console, &errors] {
+        // The ones of the run before must not be read as this one's.
+        files.push(File::create(file).with_context(|| format!("creating {}", file.display()))?);
+    }
+    let mut command = qemu(machine, kernel, log_name, &output, &console);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    if let Some(errors) = files.pop() {
+        command.stderr(errors);
+    }
+    let started = Instant::now();
+    let child = command
+        .spawn()
+        .with_context(|| format!("starting {}", process::shown(&command)))?;
+    progress
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .since = Some(started);
+    let stopped = watch(Guest(child), started, machine.deadline, &output, progress)?;
+    let verdict = verdict::read(&text(&output));
+    let end = match (verdict.finished, stopped) {
+        (Some(_), _) => End::Finished,
+        (None, Stopped::AtBoot) => End::NeverBooted,
+        (None, Stopped::AtDeadline) => End::Deadline(last_words(&[&output, &console])),
+        (None, Stopped::ByItself) => End::Died(last_words(&[&errors, &output, &console])),
+    };
+    Ok(Outcome {
+        verdict,
+        end,
+        took: started.elapsed(),
+        complaints: complaints(&text(&console)),
+        boots: 1,
+    })
+}
+
+/// What made a guest stop.
+enum Stopped {
+    ByItself,
+    AtBoot,
+    AtDeadline,
+}
+
+/// Looks at a guest until it ends or has to be ended.
+fn watch(
+    mut guest: Guest,
+    started: Instant,
+    deadline: Duration,
+    output: &Path,
+    progress: &Mutex<Progress>,
+) -> Result<Stopped> {
+    let mut finished_at: Option<Instant> = None;
+    loop {
+        thread::sleep(POLL);
+        let text = text(output);
+        let verdict = verdict::read(&text);
+        let finished = verdict.finished.is_some();
+        progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .verdict = verdict;
+        if guest.0.try_wait().context("waiting for QEMU")?.is_some() {
+            return Ok(Stopped::ByItself);
+        }
+        if finished && finished_at.get_or_insert_with(Instant::now).elapsed() > POWEROFF {
+            return Ok(Stopped::ByItself);
+        }
+        if started.elapsed() > deadline {
+            return Ok(Stopped::AtDeadline);
+        }
+        if text.is_empty() && started.elapsed() > BOOT_DEADLINE {
+            return Ok(Stopped::AtBoot);
+        }
+    }
+}
+
+/// A QEMU that we started; it ends with this value.
+struct Guest(Child);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn qemu(
+    machine: &Machine,
+    kernel: &Kernel,
+    log_name: &str,
+    output: &Path,
+    console: &Path,
+) -> Command {
+    // A guest must not outlive us, however we end; setpriv(1) asks the kernel for that, and then becomes QEMU.
+    let mut command = match workspace::find_program("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL"]).arg(&machine.qemu);
+            command
+        }
+        None => Command::new(&machine.qemu),
+    };
+    match machine.accelerator {
+        Accelerator::Tcg => command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
+        Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
+    };
+    let probe = if log_name == "probe" {
+        " tracejob.probe"
+    } else {
+        ""
+    };
+    let append = format!(
+        "console=ttyS0 quiet panic=-1 oops=panic mitigations=off tracejob.kernel={}{probe}",
+        kernel.series
+    );
+    command.args([
+        "-smp",
+        "2",
+        "-m",
+        "1024",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-append",
+        &append,
+    ]);
+    command
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(&machine.initramfs);
+    for file in [console, output] {
+        command
+            .arg("-serial")
+            .arg(format!("file:{}", file.display()));
+    }
+    command
+}
+
+fn text(file: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
+}
+
+fn last_words(files: &[&Path]) -> String {
+    let mut words = String::new();
+    for file in files {
+        let text = text(file);
+        if !text.trim().is_empty() {
+            words += &format!(
+                "  the end of {}:\n{}\n",
+                workspace::short(file),
+                process::last_lines(text.trim_end(), 20)
+            );
+        }
+    }
+    words
+}
+
+fn complaints(console: &str) -> Vec<String> {
+    let tells = [
+        "WARNING: ",
+        "BUG: ",
+        "Oops",
+        "Kernel panic",
+        "general protection fault",
+        "rcu_sched self-detected stall",
+    ];
+    let lines = console
+        .lines()
+        .map(str::trim)
+        .filter(|line| tells.iter().any(|tell| line.contains(tell)));
+    lines.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernels_complaints_are_found_in_its_console() {
+        let console = "[    0.1] quiet\n[   12.0] BUG: kernel NULL pointer dereference, address: 0\n[   13.0] Kernel panic - not syncing: Fatal exception\r\n";
+        assert_eq!(complaints(console).len(), 2);
+        assert!(complaints("[ 1.0] Memory cgroup out of memory: Killed process 5 (sh)").is_empty());
+    }
+}

@@ -1,0 +1,50 @@
+#!/bin/busybox sh
+# Init of a test kernel: mounts what programs expect, runs the tests, powers off.
+# Kernel messages are on the first serial line, the tests' output is on the second, so that neither cuts the other's lines.
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root TMPDIR=/tmp TERM=dumb
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev 2>/dev/null
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf
+exec </dev/null >/dev/ttyS1 2>&1
+stty -F /dev/ttyS1 -opost 2>/dev/null
+hostname tracejob
+ip link set lo up
+# IPv6's loopback address is usable only once it is no longer tentative.
+echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad 2>/dev/null
+for controller in cpu memory pids; do echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null; done
+# Before 5.11 maps are charged to this limit, and only whoever starts a tracer can raise it.
+case "$(uname -r)" in 5.10.*) ulimit -l unlimited ;; esac
+
+export RUST_BACKTRACE=1 TRACEJOB_BIN=/bin/tracejob
+for word in $(cat /proc/cmdline); do
+    case "$word" in tracejob.kernel=*) export TRACEJOB_TEST_VM="${word#*=}" ;; esac
+done
+echo "kernel $(uname -r), perf_event_paranoid $(cat /proc/sys/kernel/perf_event_paranoid), memlock $(ulimit -l)"
+mkdir -p @FOLDER@
+cd @FOLDER@ || exit
+
+status=0
+# run SUITE CAPABILITIES TEST
+run() {
+    echo "@BEGIN@ $1 $3"
+    if [ -n "$2" ]; then export TRACEJOB_TEST_CAPS="$2"; else unset TRACEJOB_TEST_CAPS; fi
+    ended=0
+    "/tests/$3" --test-threads=1 --show-output @ARGS@ || ended=$?
+    [ "$ended" = 0 ] || status=1
+    echo "@END@ $1 $3 $ended"
+}
+if ! grep -q tracejob.probe /proc/cmdline; then
+:
+@RUNS@
+fi
+echo "@FINISHED@ $status"
+sync
+poweroff -f
