@@ -3,7 +3,7 @@
 //! Unlike the kernel's own stack map, two stacks do not evict or refuse each other here until the map is full,
 //! and user frames come with the build id of their file, so that they can be resolved when the process is gone.
 
-use crate::{count, current, kernel_fields, masked};
+use crate::{clamped, count, current, kernel_fields, masked};
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK, bpf_stack_build_id},
@@ -29,7 +29,9 @@ pub struct KernelFrames {
 #[repr(C)]
 pub struct UserFrames {
     /// How many.
-    pub len: u64,
+    pub len: u32,
+    /// How often they were read; [`WHOLE`] once every frame has its build id.
+    pub reads: u32,
     /// The frames.
     pub frames: [bpf_stack_build_id; FRAMES],
 }
@@ -103,6 +105,30 @@ kernel_fields! {
     MM_EXE_FILE = mm_struct.exe_file: u64;
 }
 
+/// The kernel gives a build id only where it gets hold of the process's mappings at once, which another thread may hinder.
+/// A frame outside any file never has one, so after so many reads a stack stays as it is.
+const READS: u32 = 8;
+/// What `reads` is once there is nothing left to read.
+const WHOLE: u32 = u32::MAX;
+
+#[inline(always)]
+fn is_whole(stack: *const UserFrames, len: u32) -> bool {
+    for i in 0..FRAMES {
+        if i >= len as usize {
+            break;
+        }
+        // SAFETY: the clamped index lies in the array.
+        let frame = unsafe { &raw const (*stack).frames }.cast::<bpf_stack_build_id>();
+        // SAFETY: as above.
+        let status = unsafe { (*frame.add(clamped::<{ FRAMES - 1 }>(i))).status };
+        // BPF_STACK_BUILD_ID_VALID, include/uapi/linux/bpf.h.
+        if status != 1 {
+            return false;
+        }
+    }
+    true
+}
+
 /// The user stack of the current task. Equal addresses in two programs are two stacks; a process and its forked children,
 /// which have the same open program file and the same mappings, share theirs.
 #[inline(always)]
@@ -112,10 +138,15 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
     let Some((hash, _)) = read(ctx, u64::from(BPF_F_USER_STACK), seed) else {
         return UserStack(0);
     };
-    if USER_STACKS.get_ptr(&hash).is_some() {
+    let reads = match USER_STACKS.get_ptr(&hash) {
+        // SAFETY: a map value.
+        Some(known) => unsafe { (*known).reads },
+        None => 0,
+    };
+    if reads >= READS {
         return UserStack(hash);
     }
-    // A new stack: once more, now with build ids, which is dearer.
+    // New, or not whole yet: once more, now with build ids, which is dearer.
     let Some(scratch) = USER_SCRATCH.get_ptr_mut(0) else {
         return UserStack(0);
     };
@@ -131,8 +162,16 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
     if bytes <= 0 {
         return UserStack(0);
     }
+    let len = bytes as u32 / size_of::<bpf_stack_build_id>() as u32;
     // SAFETY: as above.
-    unsafe { (*scratch).len = bytes as u64 / size_of::<bpf_stack_build_id>() as u64 };
+    unsafe {
+        (*scratch).len = len;
+        (*scratch).reads = if is_whole(scratch, len) {
+            WHOLE
+        } else {
+            reads + 1
+        };
+    }
     // SAFETY: the scratch is whole.
     match USER_STACKS.insert(&hash, unsafe { &*scratch }, 0) {
         Ok(()) => UserStack(hash),

@@ -23,8 +23,8 @@ use tracers::{Batch, Column, Hook, Source};
 const TICK: Duration = Duration::from_millis(10);
 /// How often it looks whether the selected processes are all gone.
 const CHECK_TARGETS: Duration = Duration::from_millis(100);
-/// How long a trace goes on after its command has ended: sockets that it closed by ending take a round trip more.
-const AFTER_COMMAND: Duration = Duration::from_millis(50);
+/// How long a trace goes on after its last process has ended: sockets that it closed by ending take a round trip more.
+const AFTER_TARGETS: Duration = Duration::from_millis(50);
 /// Updates that wait for a slow taker: at 1,024 rows each some 16 MiB. Beyond it the ring fills, and that is counted.
 const QUEUE: usize = 64;
 
@@ -243,6 +243,8 @@ impl Worker {
     fn read_to_the_end(&mut self) -> Result<(), Error> {
         let mut next_interval = self.started + self.limits.interval;
         let mut next_check = self.started + CHECK_TARGETS;
+        // Why it ends, and when, once that is known.
+        let mut ending: Option<(Ended, Instant)> = None;
         let ended = loop {
             self.wait();
             if self.drain().is_err() {
@@ -254,7 +256,10 @@ impl Worker {
                 next_check = now + CHECK_TARGETS;
                 self.stacks.observe(&self.reader);
             }
-            if let Some(ended) = self.ended(now)? {
+            if ending.is_none() {
+                ending = self.ended(now)?;
+            }
+            if let Some((ended, _)) = ending.take_if(|(_, at)| now >= *at || self.stopped()) {
                 break ended;
             }
             if now >= next_interval {
@@ -310,23 +315,23 @@ impl Worker {
         self.stacks.resolve(table, &self.reader)
     }
 
-    fn ended(&mut self, now: Instant) -> Result<Option<Ended>, Error> {
+    /// Why the trace ends, and when.
+    fn ended(&mut self, now: Instant) -> Result<Option<(Ended, Instant)>, Error> {
         if self.stopped() {
-            return Ok(Some(Ended::Stopped));
+            return Ok(Some((Ended::Stopped, now)));
         }
         if let Some(status) = self.command.as_mut().and_then(Launched::status) {
-            std::thread::sleep(AFTER_COMMAND);
-            return Ok(Some(Ended::Command(status)));
+            return Ok(Some((Ended::Command(status), now + AFTER_TARGETS)));
         }
         if self
             .limits
             .duration
             .is_some_and(|duration| now - self.started >= duration)
         {
-            return Ok(Some(Ended::Duration));
+            return Ok(Some((Ended::Duration, now)));
         }
         if self.reader.at_limit() {
-            return Ok(Some(Ended::MaxEvents));
+            return Ok(Some((Ended::MaxEvents, now)));
         }
         if self.by_process_only && self.command.is_none() {
             let map = self.reader.loaded.map("PROCESSES")?;
@@ -335,7 +340,7 @@ impl Worker {
                 source,
             })?;
             if !any {
-                return Ok(Some(Ended::TargetGone));
+                return Ok(Some((Ended::TargetGone, now + AFTER_TARGETS)));
             }
         }
         Ok(None)

@@ -253,7 +253,8 @@ fn stack(reader: &Reader, map: &str, hash: u64, frame_bytes: usize) -> Result<Ve
     if !found {
         return Ok(Vec::new());
     }
-    let frames = (word(&value, 0) as usize).min(FRAMES);
+    // The upper half of the first word is the kernel side's own.
+    let frames = (word(&value, 0) as u32 as usize).min(FRAMES);
     value.truncate(8 + frames * frame_bytes);
     value.drain(..8);
     Ok(value)

@@ -1,2 +1,2 @@
 //! Soon.
-fn main(){}
+fn main() {}

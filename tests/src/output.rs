@@ -104,30 +104,52 @@ impl Said {
     }
 }
 
-/// Rows, or only how many.
-#[derive(Default)]
-pub(crate) struct Rows {
+/// Rows as they come, or only how many.
+#[derive(Clone, Default)]
+pub(crate) struct Rows(Arc<Mutex<Taken>>);
+
+/// What has come of them.
+#[derive(Clone, Default)]
+pub(crate) struct Taken {
     pub(crate) rows: Vec<Value>,
     pub(crate) count: u64,
 }
 
 impl Rows {
-    pub(crate) fn read(stream: impl Read + Send + 'static, keep: bool) -> JoinHandle<Self> {
-        std::thread::spawn(move || {
-            let mut rows = Self::default();
+    /// Reads to the end of the stream.
+    pub(crate) fn of(stream: impl Read + Send + 'static, keep: bool) -> (Self, JoinHandle<()>) {
+        let rows = Self::default();
+        let own = rows.clone();
+        let reader = std::thread::spawn(move || {
             let mut stream = BufReader::with_capacity(1 << 20, stream);
             let mut line = Vec::new();
             while matches!(stream.read_until(b'\n', &mut line), Ok(1..)) {
-                rows.count += 1;
-                if keep {
-                    let row = serde_json::from_slice(&line).unwrap_or_else(|error| {
+                let row = keep.then(|| {
+                    serde_json::from_slice(&line).unwrap_or_else(|error| {
                         panic!("{error}: {:?}", String::from_utf8_lossy(&line))
-                    });
-                    rows.rows.push(row);
-                }
+                    })
+                });
+                own.with(|taken| {
+                    taken.count += 1;
+                    taken.rows.extend(row);
+                });
                 line.clear();
             }
-            rows
-        })
+        });
+        (rows, reader)
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Taken) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.with(|taken| taken.count)
+    }
+
+    /// All of them.
+    pub(crate) fn take(&self) -> Taken {
+        self.with(std::mem::take)
     }
 }

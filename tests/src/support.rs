@@ -15,16 +15,15 @@ fn list() -> &'static [Value] {
         let output = trace::tracejob(&["list", "-o", "json"]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{text}");
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        let list: Value = serde_json::from_str(&text).unwrap();
+        list["tracers"].as_array().unwrap().clone()
     })
 }
 
 /// Whether a tracer runs on this kernel with these capabilities. If not, the test is skipped aloud, with the tracer's own reason.
 /// `test` is the type name of a function in the test.
 pub fn runs_here(tracer: &str, test: &str) -> bool {
-    let listed = list().iter().find(|one| one["tracer"] == tracer);
+    let listed = list().iter().find(|one| one["name"] == tracer);
     let listed = listed.unwrap_or_else(|| panic!("`tracejob list` knows no {tracer}"));
     if listed["supported"] == true {
         return true;

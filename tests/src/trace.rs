@@ -27,8 +27,8 @@ pub struct Trace {
 pub struct Tracing {
     child: Child,
     messages: Messages,
-    reader: Option<JoinHandle<()>>,
-    rows: Option<JoinHandle<Rows>>,
+    rows: Rows,
+    readers: Vec<JoinHandle<()>>,
     keep_rows: bool,
 }
 
@@ -115,7 +115,7 @@ impl Trace {
     /// Starts it, and returns when everything is attached.
     pub fn start(self) -> Tracing {
         let tracing = self.spawn();
-        let started = until("the trace to start", || tracing.messages.first("started"));
+        let started = until("the trace to start", || tracing.started());
         started.unwrap_or_else(|said| panic!("the trace did not start: {said}"));
         tracing
     }
@@ -147,13 +147,13 @@ impl Trace {
                     tracejob_path().display()
                 )
             });
-        let rows = Rows::read(child.stdout.take().unwrap(), keep_rows);
+        let (rows, row_reader) = Rows::of(child.stdout.take().unwrap(), keep_rows);
         let (messages, reader) = Messages::of(child.stderr.take().unwrap());
         Tracing {
             child,
             messages,
-            reader: Some(reader),
-            rows: Some(rows),
+            rows,
+            readers: vec![reader, row_reader],
             keep_rows,
         }
     }
@@ -165,10 +165,30 @@ impl Tracing {
         self.child.id()
     }
 
+    /// Whether it has begun, or what it said instead.
+    fn started(&self) -> Option<Result<(), String>> {
+        if let Some(started) = self.messages.first("started") {
+            return Some(started.map(|_| ()));
+        }
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
+        let names = tasks.map(|task| {
+            std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
+        });
+        names
+            .into_iter()
+            .any(|name| name.trim() == "tracejob-reader")
+            .then_some(Ok(()))
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid() as i32).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits until it has printed so many rows.
+    pub fn wait_for_rows(&self, count: u64) {
+        until("rows", || (self.rows.count() >= count).then_some(()));
     }
 
     /// Does something while it does not run: its ring fills up.
@@ -206,13 +226,14 @@ impl Tracing {
             assert!(Instant::now() < end);
             self.child.try_wait().unwrap()
         });
-        let rows = self.rows.take().unwrap().join().unwrap();
-        self.reader.take().unwrap().join().unwrap();
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        let rows = self.rows.take();
         let account = self.messages.all("account").last().map(Account::read);
         if let Some(account) = &account {
             account.must_balance(match self.keep_rows {
                 true => events(&rows.rows),
-                false if is_table(&rows) => account.delivered,
                 false => rows.count,
             });
             let wanted = if account.complete { 0 } else { 3 };
@@ -248,13 +269,6 @@ fn count_column(row: &Value) -> Option<u64> {
 /// For how many events these rows stand.
 fn events(rows: &[Value]) -> u64 {
     rows.iter().map(|row| count_column(row).unwrap_or(1)).sum()
-}
-
-/// Whether rows that were not kept cannot be counted as events.
-fn is_table(rows: &Rows) -> bool {
-    rows.rows
-        .first()
-        .is_some_and(|row| count_column(row).is_some())
 }
 
 impl Drop for Tracing {

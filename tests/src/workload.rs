@@ -60,11 +60,6 @@ impl Workload {
         Self::start(&mut command).ready()
     }
 
-    /// Starts one that does its steps at once.
-    pub fn start_at_once(steps: &[&str]) -> Self {
-        Self::start(Command::new(program("workload")).args(steps))
-    }
-
     /// Starts one whose steps have a gate among them, in a child for instance, and waits until it is there.
     pub fn child_behind_gate(steps: &[impl AsRef<OsStr>]) -> Self {
         Self::start(Command::new(program("workload")).args(steps)).ready()
@@ -129,6 +124,12 @@ impl Workload {
     /// Opens the gate, waits for its end, which must be a good one, and takes its report.
     pub fn finish(&mut self) -> Report {
         self.go();
+        self.end()
+    }
+
+    /// Closes its stdin, waits for its end, which must be a good one, and takes its report.
+    pub fn end(&mut self) -> Report {
+        self.close();
         let status = self.wait();
         assert!(status.success(), "{status}: {}", self.messages.everything());
         self.reports().pop().expect("a workload reports")

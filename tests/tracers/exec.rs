@@ -8,7 +8,9 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::PathBuf,
 };
-use tests::{Cgroup, Outcome, Report, Trace, Workload, bytes, check, executable, folder, needs, program};
+use tests::{
+    Cgroup, Outcome, Report, Trace, Workload, bytes, check, executable, folder, needs, program,
+};
 
 /// Steps of a workload.
 fn steps(words: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
@@ -72,7 +74,8 @@ fn a_program_that_starts_is_one_row_with_its_file_its_arguments_and_its_parent()
     let programs = Programs::new();
     let path = programs.nothing("true");
     let before = ["ids", "4321", "1234"];
-    let (outcome, report, workload) = traced_after(&before, &[&"spawn", &path, &"zero", &"getppid", &"1"]);
+    let (outcome, report, workload) =
+        traced_after(&before, &[&"spawn", &path, &"zero", &"getppid", &"1"]);
     let child = report.number("child") as u32;
     let who = Who {
         uid: 4321,
@@ -80,7 +83,13 @@ fn a_program_that_starts_is_one_row_with_its_file_its_arguments_and_its_parent()
         comm: "true",
         ..Who::process(child)
     };
-    let mut wanted = columns(&who, &report, workload.pid(), path.as_os_str().as_bytes(), &[b"zero", b"getppid", b"1"]);
+    let mut wanted = columns(
+        &who,
+        &report,
+        workload.pid(),
+        path.as_os_str().as_bytes(),
+        &[b"zero", b"getppid", b"1"],
+    );
     wanted.extend(result(0, None));
     check(outcome.row(), &wanted);
 }
@@ -99,15 +108,23 @@ fn execveat_is_a_row_like_execve() {
 
 /// A call that fails with this error; the caller's words are what it has.
 fn failure(call: &str, path: &OsStr, before: &[&str], uid: u32, errno: i32, error: &str) {
-    let (outcome, report, workload) = traced_after(before, &[&"exec-fails", &call, &path, &"zero", &"", &"two words"]);
+    let (outcome, report, workload) = traced_after(
+        before,
+        &[&"exec-fails", &call, &path, &"zero", &"", &"two words"],
+    );
     assert_eq!(report.note("result"), json!(-errno));
     let who = Who {
         uid,
         gid: uid,
         ..Who::workload(&workload)
     };
-    let mut wanted =
-        columns(&who, &report, std::process::id(), path.as_bytes(), &[b"zero", b"", b"two words"]);
+    let mut wanted = columns(
+        &who,
+        &report,
+        std::process::id(),
+        path.as_bytes(),
+        &[b"zero", b"", b"two words"],
+    );
     wanted.extend(result((-errno).into(), Some(error)));
     check(outcome.row(), &wanted);
 }
@@ -115,16 +132,44 @@ fn failure(call: &str, path: &OsStr, before: &[&str], uid: u32, errno: i32, erro
 #[test]
 fn a_program_that_is_not_there_is_one_row_with_enoent() {
     needs!("exec");
-    failure("execve", "/no/such/program".as_ref(), &[], 0, libc::ENOENT, "ENOENT");
-    failure("execveat", "/no/such/program".as_ref(), &[], 0, libc::ENOENT, "ENOENT");
+    failure(
+        "execve",
+        "/no/such/program".as_ref(),
+        &[],
+        0,
+        libc::ENOENT,
+        "ENOENT",
+    );
+    failure(
+        "execveat",
+        "/no/such/program".as_ref(),
+        &[],
+        0,
+        libc::ENOENT,
+        "ENOENT",
+    );
 }
 
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_failure_through_the_32_bit_table_is_a_row_with_its_arguments() {
     needs!("exec");
-    failure("execve32", "/no/such/program".as_ref(), &[], 0, libc::ENOENT, "ENOENT");
-    failure("execveat32", "/no/such/program".as_ref(), &[], 0, libc::ENOENT, "ENOENT");
+    failure(
+        "execve32",
+        "/no/such/program".as_ref(),
+        &[],
+        0,
+        libc::ENOENT,
+        "ENOENT",
+    );
+    failure(
+        "execveat32",
+        "/no/such/program".as_ref(),
+        &[],
+        0,
+        libc::ENOENT,
+        "ENOENT",
+    );
 }
 
 #[test]
@@ -133,7 +178,14 @@ fn a_program_that_may_not_be_executed_is_one_row_with_eacces() {
     let programs = Programs::new();
     let path = programs.nothing("forbidden");
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    failure("execve", path.as_os_str(), &["ids", "4321", "4321"], 4321, libc::EACCES, "EACCES");
+    failure(
+        "execve",
+        path.as_os_str(),
+        &["ids", "4321", "4321"],
+        4321,
+        libc::EACCES,
+        "EACCES",
+    );
 }
 
 #[test]
@@ -155,7 +207,17 @@ fn a_script_is_one_row_with_its_interpreter_and_its_own_name() {
     executable(&script, &format!("#!{} getppid\n", interpreter.display()));
     let link = programs.0.join("1");
     fs::rename(&script, &link).unwrap();
-    let mut workload = Workload::behind_gate(&steps(&[&"chdir", &programs.0, &",", &"spawn", &"1", &"lost", &",", &"getppid", &"1"]));
+    let mut workload = Workload::behind_gate(&steps(&[
+        &"chdir",
+        &programs.0,
+        &",",
+        &"spawn",
+        &"1",
+        &"lost",
+        &",",
+        &"getppid",
+        &"1",
+    ]));
     let trace = Trace::of("exec").of_process(&workload).start();
     workload.finish();
     let outcome = trace.finish();
@@ -177,7 +239,12 @@ fn arguments_that_are_not_utf8_are_kept_to_the_byte() {
     assert_eq!(row["filename"], bytes(path.as_os_str().as_bytes()));
     assert_eq!(row["args"], json!([bytes(odd.as_bytes()), "getppid", "1"]));
     assert_eq!(row["comm"], bytes(b"caf\xe9"));
-    let (outcome, _, _) = traced(&[&"exec-fails", &"execve", &OsStr::from_bytes(b"/\xff/none"), &odd]);
+    let (outcome, _, _) = traced(&[
+        &"exec-fails",
+        &"execve",
+        &OsStr::from_bytes(b"/\xff/none"),
+        &odd,
+    ]);
     assert_eq!(outcome.row()["filename"], bytes(b"/\xff/none"));
     assert_eq!(outcome.row()["args"], json!([bytes(odd.as_bytes())]));
 }
@@ -190,7 +257,11 @@ fn many(count: usize, length: usize) -> Vec<String> {
 /// Arguments in a row: whole, or the beginning of what was passed.
 fn shown(outcome: &Outcome) -> (Vec<String>, bool) {
     let row = outcome.row();
-    let args = row["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap().to_owned());
+    let args = row["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|arg| arg.as_str().unwrap().to_owned());
     (args.collect(), row["args_cut"] == true)
 }
 
@@ -246,7 +317,12 @@ fn a_failure_with_more_arguments_than_are_read_is_cut_and_says_so() {
 fn a_failure_with_as_many_arguments_as_are_read_is_whole() {
     needs!("exec");
     for count in [1, 63, 64] {
-        let (outcome, _, _) = traced(&[&"exec-fails-with", &count.to_string(), &"12", &"/no/such/program"]);
+        let (outcome, _, _) = traced(&[
+            &"exec-fails-with",
+            &count.to_string(),
+            &"12",
+            &"/no/such/program",
+        ]);
         assert_eq!(shown(&outcome), (many(count, 12), false), "{count}");
     }
 }
@@ -256,7 +332,11 @@ fn a_failure_with_an_argument_longer_than_is_read_is_cut_and_says_so() {
     needs!("exec");
     let (outcome, _, _) = traced(&[&"exec-fails-with", &"2", &"3000", &"/no/such/program"]);
     let (args, cut) = shown(&outcome);
-    assert!(cut, "{:?}", args.iter().map(String::len).collect::<Vec<_>>());
+    assert!(
+        cut,
+        "{:?}",
+        args.iter().map(String::len).collect::<Vec<_>>()
+    );
     assert!(many(2, 3000)[0].starts_with(&args[0]));
 }
 
@@ -285,7 +365,10 @@ fn a_thread_that_is_not_the_first_becomes_its_process() {
     let path = programs.nothing("thread");
     let (outcome, _, workload) = traced(&[&"exec-in-thread", &path, &"zero", &"getppid", &"1"]);
     let row = outcome.row();
-    assert_eq!((&row["pid"], &row["tid"]), (&json!(workload.pid()), &json!(workload.pid())));
+    assert_eq!(
+        (&row["pid"], &row["tid"]),
+        (&json!(workload.pid()), &json!(workload.pid()))
+    );
     assert_eq!(row["filename"], json!(path));
     assert_eq!(row["comm"], json!("thread"));
 }
@@ -295,7 +378,8 @@ fn a_process_that_executes_again_and_again_is_a_row_each_time() {
     needs!("exec");
     let programs = Programs::new();
     let (one, two) = (programs.nothing("one"), programs.nothing("two"));
-    let (outcome, _, workload) = traced(&[&"exec", &one, &"a", &"exec", &two, &"b", &"getppid", &"1"]);
+    let (outcome, _, workload) =
+        traced(&[&"exec", &one, &"a", &"exec", &two, &"b", &"getppid", &"1"]);
     let names: Vec<&Value> = outcome.rows.iter().map(|row| &row["filename"]).collect();
     assert_eq!(names, [&json!(one), &json!(two)]);
     assert_eq!(outcome.rows_where("pid", workload.pid()).len(), 2);
@@ -306,12 +390,17 @@ fn the_command_itself_is_the_first_row() {
     needs!("exec");
     let programs = Programs::new();
     let path = programs.nothing("true");
-    let outcome = Trace::of("exec").workload(&steps(&[&"spawn", &path, &"zero", &"getppid", &"1"])).run();
+    let outcome = Trace::of("exec")
+        .workload(&steps(&[&"spawn", &path, &"zero", &"getppid", &"1"]))
+        .run();
     outcome.complete();
     let [command, child] = outcome.rows.as_slice() else {
         panic!("{:?}", outcome.rows);
     };
-    assert_eq!(command["filename"], json!(program("workload").canonicalize().unwrap()));
+    assert_eq!(
+        command["filename"],
+        json!(program("workload").canonicalize().unwrap())
+    );
     assert_eq!(command["args"].as_array().unwrap().len(), 6);
     assert_eq!(child["ppid"], command["pid"]);
     assert_eq!(child["filename"], json!(path));
@@ -323,9 +412,22 @@ fn only_failures_are_shown_where_that_is_asked() {
     let programs = Programs::new();
     let path = programs.nothing("true");
     let words = steps(&[
-        &"spawn", &path, &"zero", &"getppid", &"1", &",", &"exec-fails-times", &"3", &"execve", &"/no/such/program", &"zero",
+        &"spawn",
+        &path,
+        &"zero",
+        &"getppid",
+        &"1",
+        &",",
+        &"exec-fails-times",
+        &"3",
+        &"execve",
+        &"/no/such/program",
+        &"zero",
     ]);
-    let outcome = Trace::of("exec").with(&["--failed-only"]).workload(&words).run();
+    let outcome = Trace::of("exec")
+        .with(&["--failed-only"])
+        .workload(&words)
+        .run();
     assert_eq!(outcome.complete().produced, 3);
     assert_eq!(outcome.rows_where("result_error", "ENOENT").len(), 3);
 }
@@ -333,9 +435,21 @@ fn only_failures_are_shown_where_that_is_asked() {
 #[test]
 fn another_process_is_not_seen() {
     needs!("exec");
-    let words = ["exec-fails-times", "20", "execve", "/no/such/program", "zero"];
+    let words = [
+        "exec-fails-times",
+        "20",
+        "execve",
+        "/no/such/program",
+        "zero",
+    ];
     let mut beside = Workload::behind_gate(&words);
-    let mut selected = Workload::behind_gate(&["exec-fails-times", "2", "execve", "/no/such/program", "zero"]);
+    let mut selected = Workload::behind_gate(&[
+        "exec-fails-times",
+        "2",
+        "execve",
+        "/no/such/program",
+        "zero",
+    ]);
     let trace = Trace::of("exec").of_process(&selected).start();
     beside.finish();
     selected.finish();
@@ -354,20 +468,34 @@ fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
         group.add(workload.pid());
         workload
     });
-    let trace = Trace::of("exec").with(&["--cgroup".as_ref(), outer.path().as_os_str()]).start();
+    let trace = Trace::of("exec")
+        .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
+        .start();
     for workload in &mut workloads {
         workload.finish();
     }
     let outcome = trace.stop();
     assert_eq!(outcome.complete().produced, 2);
-    assert_eq!(outcome.row_where("cgroup", outer.id())["pid"], json!(workloads[0].pid()));
-    assert_eq!(outcome.row_where("cgroup", inner.id())["pid"], json!(workloads[1].pid()));
+    assert_eq!(
+        outcome.row_where("cgroup", outer.id())["pid"],
+        json!(workloads[0].pid())
+    );
+    assert_eq!(
+        outcome.row_where("cgroup", inner.id())["pid"],
+        json!(workloads[1].pid())
+    );
 }
 
 #[test]
 fn a_process_in_a_pid_namespace_has_both_its_numbers() {
     needs!("exec");
-    let (outcome, report, workload) = traced(&[&"newpid", &"exec-fails", &"execve", &"/no/such/program", &"zero"]);
+    let (outcome, report, workload) = traced(&[
+        &"newpid",
+        &"exec-fails",
+        &"execve",
+        &"/no/such/program",
+        &"zero",
+    ]);
     let row = outcome.row();
     assert_eq!(row["pid"], report.note("child"));
     assert_eq!(row["ns_pid"], json!(1));
@@ -379,21 +507,35 @@ fn a_program_in_another_root_is_shown_as_it_is_seen_there() {
     needs!("exec");
     let programs = Programs::new();
     let before = ["chroot", programs.0.to_str().unwrap()];
-    let (outcome, _, _) = traced_after(&before, &[&"exec-fails", &"execve", &"/not/there", &"zero"]);
+    let (outcome, _, _) =
+        traced_after(&before, &[&"exec-fails", &"execve", &"/not/there", &"zero"]);
     assert_eq!(outcome.row()["filename"], json!("/not/there"));
 }
 
 #[test]
 fn a_storm_is_counted_to_the_last_program() {
     needs!("exec");
-    let words = ["exec-fails-times", "2000", "execve", "/no/such/program", "zero"];
+    let words = [
+        "exec-fails-times",
+        "2000",
+        "execve",
+        "/no/such/program",
+        "zero",
+    ];
     let mut workload = Workload::behind_gate(&words);
-    let trace = Trace::of("exec").with(&["--ring", "4KiB"]).of_process(&workload).start();
+    let trace = Trace::of("exec")
+        .with(&["--ring", "4KiB"])
+        .of_process(&workload)
+        .start();
     trace.while_nobody_reads(|| workload.finish());
     let outcome = trace.finish();
     let account = outcome.account();
     assert_eq!(account.produced, 2000);
     assert_eq!(account.delivered + account.lost.ring_full, 2000);
-    assert!(account.lost.ring_full > 0 && account.delivered > 0, "{}", account.raw);
+    assert!(
+        account.lost.ring_full > 0 && account.delivered > 0,
+        "{}",
+        account.raw
+    );
     assert_eq!(outcome.status, Some(3));
 }

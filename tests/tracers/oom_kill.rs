@@ -9,12 +9,17 @@ const LIMIT: u64 = 32 << 20;
 
 /// The OOM killer's liking for a process: proc(5). Lowering it would take CAP_SYS_RESOURCE.
 fn set_oom_score_adj(workload: &Workload, value: i32) {
-    fs::write(format!("/proc/{}/oom_score_adj", workload.pid()), value.to_string()).unwrap();
+    fs::write(
+        format!("/proc/{}/oom_score_adj", workload.pid()),
+        value.to_string(),
+    )
+    .unwrap();
 }
 
 /// A process that eats what its cgroup has until it is killed for it.
 fn eater(group: &Cgroup) -> Workload {
-    let workload = Workload::behind_gate_after(&["ids", "4321", "1234", ",", "comm", "an eater"], &["eat"]);
+    let workload =
+        Workload::behind_gate_after(&["ids", "4321", "1234", ",", "comm", "an eater"], &["eat"]);
     group.add(workload.pid());
     workload
 }
@@ -22,12 +27,17 @@ fn eater(group: &Cgroup) -> Workload {
 fn eats_until_it_is_killed(workload: &mut Workload) {
     workload.go();
     let status = workload.wait();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL));
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(libc::SIGKILL)
+    );
 }
 
 /// The wall clock from before a workload began to now.
 fn since(report: &Report) -> Report {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     Report {
         realtime_ns: (report.realtime_ns.0, now.as_nanos() as u64),
         ..report.clone()
@@ -66,7 +76,10 @@ fn a_process_that_eats_its_cgroups_memory_is_one_row_with_what_it_held() {
         ("shmem_rss_bytes", Wanted::Within(0, 1 << 20)),
         ("swap_bytes", 0.into()),
         ("total_vm_bytes", Wanted::Within(LIMIT, LIMIT + (1 << 30))),
-        ("page_table_bytes", Wanted::Within(LIMIT / 4096 * 8, 4 << 20)),
+        (
+            "page_table_bytes",
+            Wanted::Within(LIMIT / 4096 * 8, 4 << 20),
+        ),
         ("victim_memory_cgroup", group.id().into()),
         ("victim_oom_score_adj", 321.into()),
     ]);
@@ -76,7 +89,15 @@ fn a_process_that_eats_its_cgroups_memory_is_one_row_with_what_it_held() {
 /// A large process that has done nothing lately is killed because a small one wants more: victim and trigger.
 fn killed_for_another(select: impl Fn(&Workload, &Workload) -> Trace) -> (Outcome, u32, u32) {
     let group = Cgroup::with_memory(LIMIT);
-    let mut victim = Workload::behind_gate(&["comm", "a victim", ",", "hold", &(LIMIT / 2).to_string(), ",", "until-eof"]);
+    let mut victim = Workload::behind_gate(&[
+        "comm",
+        "a victim",
+        ",",
+        "hold",
+        &(LIMIT / 2).to_string(),
+        ",",
+        "until-eof",
+    ]);
     let mut trigger = Workload::behind_gate(&["comm", "a trigger", ",", "eat"]);
     group.add(victim.pid());
     group.add(trigger.pid());
@@ -95,22 +116,36 @@ fn killed_for_another(select: impl Fn(&Workload, &Workload) -> Trace) -> (Outcom
 #[test]
 fn a_victim_is_told_apart_from_whose_allocation_it_was_killed_for() {
     needs!("oom_kill");
-    let (outcome, victim, trigger) =
-        killed_for_another(|victim, trigger| Trace::of("oom_kill").of_process(victim).of_process(trigger));
+    let (outcome, victim, trigger) = killed_for_another(|victim, trigger| {
+        Trace::of("oom_kill").of_process(victim).of_process(trigger)
+    });
     outcome.complete();
     assert_eq!(outcome.rows.len(), 2);
     let row = outcome.row_where("victim_pid", victim);
-    assert_eq!((&row["victim_comm"], &row["comm"]), (&json!("a victim"), &json!("a trigger")));
-    assert_eq!((&row["pid"], &row["victim_oom_score_adj"]), (&json!(trigger), &json!(1000)));
-    assert!(row["anon_rss_bytes"].as_u64().unwrap() >= LIMIT / 2 - (2 << 20), "{row}");
+    assert_eq!(
+        (&row["victim_comm"], &row["comm"]),
+        (&json!("a victim"), &json!("a trigger"))
+    );
+    assert_eq!(
+        (&row["pid"], &row["victim_oom_score_adj"]),
+        (&json!(trigger), &json!(1000))
+    );
+    assert!(
+        row["anon_rss_bytes"].as_u64().unwrap() >= LIMIT / 2 - (2 << 20),
+        "{row}"
+    );
     let own = outcome.row_where("victim_pid", trigger);
-    assert_eq!((&own["pid"], &own["victim_oom_score_adj"]), (&json!(trigger), &json!(7)));
+    assert_eq!(
+        (&own["pid"], &own["victim_oom_score_adj"]),
+        (&json!(trigger), &json!(7))
+    );
 }
 
 #[test]
 fn a_kill_is_selected_by_its_victim_alone() {
     needs!("oom_kill");
-    let (outcome, victim, trigger) = killed_for_another(|victim, _| Trace::of("oom_kill").of_process(victim));
+    let (outcome, victim, trigger) =
+        killed_for_another(|victim, _| Trace::of("oom_kill").of_process(victim));
     outcome.complete();
     assert_eq!(outcome.row()["victim_pid"], json!(victim));
     assert_eq!(outcome.row()["pid"], json!(trigger));
@@ -119,9 +154,13 @@ fn a_kill_is_selected_by_its_victim_alone() {
 #[test]
 fn a_kill_is_selected_by_its_trigger_alone() {
     needs!("oom_kill");
-    let (outcome, victim, trigger) = killed_for_another(|_, trigger| Trace::of("oom_kill").of_process(trigger));
+    let (outcome, victim, trigger) =
+        killed_for_another(|_, trigger| Trace::of("oom_kill").of_process(trigger));
     outcome.complete();
-    assert_eq!(outcome.row_where("victim_pid", victim)["pid"], json!(trigger));
+    assert_eq!(
+        outcome.row_where("victim_pid", victim)["pid"],
+        json!(trigger)
+    );
 }
 
 #[test]
@@ -151,7 +190,9 @@ fn a_kill_is_selected_by_a_cgroup_above_its_victim() {
         inner.add(workload.pid());
     }
     let selected = if in_inner { &outer } else { &memory };
-    let trace = Trace::of("oom_kill").with(&["--cgroup".as_ref(), selected.path().as_os_str()]).start();
+    let trace = Trace::of("oom_kill")
+        .with(&["--cgroup".as_ref(), selected.path().as_os_str()])
+        .start();
     eats_until_it_is_killed(&mut other);
     eats_until_it_is_killed(&mut workload);
     let outcome = trace.stop();
@@ -176,12 +217,19 @@ fn a_storm_is_counted_to_the_last_victim() {
     let group = Cgroup::with_memory(8 << 20);
     let mut workload = Workload::behind_gate(&["victims", &VICTIMS.to_string()]);
     group.add(workload.pid());
-    let trace = Trace::of("oom_kill").with(&["--ring", "4KiB"]).of_process(&workload).start();
+    let trace = Trace::of("oom_kill")
+        .with(&["--ring", "4KiB"])
+        .of_process(&workload)
+        .start();
     trace.while_nobody_reads(|| workload.finish());
     let outcome = trace.finish();
     let account = outcome.account();
     assert_eq!(account.produced, VICTIMS);
     assert_eq!(account.delivered + account.lost.ring_full, VICTIMS);
-    assert!(account.lost.ring_full > 0 && account.delivered > 0, "{}", account.raw);
+    assert!(
+        account.lost.ring_full > 0 && account.delivered > 0,
+        "{}",
+        account.raw
+    );
     assert_eq!(outcome.status, Some(3));
 }

@@ -56,7 +56,14 @@ fn traced_after(before: &[&str], words: &[&dyn AsRef<OsStr>]) -> (Outcome, Repor
 }
 
 /// What every row has; a cut path has one column more.
-fn columns(who: &Who, report: &Report, path: &[u8], flags: &str, mode: &str, resolved: bool) -> Columns {
+fn columns(
+    who: &Who,
+    report: &Report,
+    path: &[u8],
+    flags: &str,
+    mode: &str,
+    resolved: bool,
+) -> Columns {
     let mut wanted = who.columns();
     let (began, ended) = report.boottime_ns;
     wanted.extend([
@@ -80,9 +87,14 @@ fn one_call(call: &str, passed: (u64, u64), shown: (&str, &str)) {
     let path = folder.file("a file");
     let (flags, mode) = (passed.0.to_string(), passed.1.to_string());
     let before = ["ids", "4321", "1234", ",", "comm", "an opener"];
-    fs::set_permissions(&folder.0, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    fs::set_permissions(
+        &folder.0,
+        std::os::unix::fs::PermissionsExt::from_mode(0o777),
+    )
+    .unwrap();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-    let (outcome, report, workload) = traced_after(&before, &[&"open", &call, &path, &flags, &mode]);
+    let (outcome, report, workload) =
+        traced_after(&before, &[&"open", &call, &path, &flags, &mode]);
     let who = Who {
         uid: 4321,
         gid: 1234,
@@ -111,7 +123,11 @@ fn open_is_one_row_with_path_flags_mode_and_descriptor() {
 #[test]
 fn openat2_is_one_row_with_path_flags_mode_and_descriptor() {
     needs!("open");
-    one_call("openat2", (0o2000101, 0o600), ("O_WRONLY|O_CREAT|O_CLOEXEC", "0600"));
+    one_call(
+        "openat2",
+        (0o2000101, 0o600),
+        ("O_WRONLY|O_CREAT|O_CLOEXEC", "0600"),
+    );
 }
 
 #[test]
@@ -131,10 +147,22 @@ fn calls_through_the_32_bit_table_are_rows_like_any_other() {
 }
 
 fn one_failure(call: &str, path: &[u8], flags: u64, shown: &str, errno: i32, error: &str) {
-    let (outcome, report, workload) =
-        traced(&[&"open", &call, &OsStr::from_bytes(path), &flags.to_string(), &"0"]);
+    let (outcome, report, workload) = traced(&[
+        &"open",
+        &call,
+        &OsStr::from_bytes(path),
+        &flags.to_string(),
+        &"0",
+    ]);
     assert_eq!(report.note("result"), json!(-errno));
-    let mut wanted = columns(&Who::workload(&workload), &report, path, shown, "0000", false);
+    let mut wanted = columns(
+        &Who::workload(&workload),
+        &report,
+        path,
+        shown,
+        "0000",
+        false,
+    );
     wanted.extend(result((-errno).into(), Some(error)));
     check(outcome.row(), &wanted);
 }
@@ -142,25 +170,74 @@ fn one_failure(call: &str, path: &[u8], flags: u64, shown: &str, errno: i32, err
 #[test]
 fn a_file_that_is_not_there_is_one_row_with_enoent_and_the_callers_text() {
     needs!("open");
-    one_failure("openat", b"/no/such/../file", 0, "O_RDONLY", libc::ENOENT, "ENOENT");
-    one_failure("open", b"no such file", 0, "O_RDONLY", libc::ENOENT, "ENOENT");
-    one_failure("openat2", b"/no/such/file", 1, "O_WRONLY", libc::ENOENT, "ENOENT");
+    one_failure(
+        "openat",
+        b"/no/such/../file",
+        0,
+        "O_RDONLY",
+        libc::ENOENT,
+        "ENOENT",
+    );
+    one_failure(
+        "open",
+        b"no such file",
+        0,
+        "O_RDONLY",
+        libc::ENOENT,
+        "ENOENT",
+    );
+    one_failure(
+        "openat2",
+        b"/no/such/file",
+        1,
+        "O_WRONLY",
+        libc::ENOENT,
+        "ENOENT",
+    );
 }
 
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_failure_through_the_32_bit_table_is_a_row_with_its_text() {
     needs!("open");
-    one_failure("openat32", b"/no/such/file/32", 0, "O_RDONLY", libc::ENOENT, "ENOENT");
-    one_failure("openat232", b"/no/such/file/32", 0, "O_RDONLY", libc::ENOENT, "ENOENT");
+    one_failure(
+        "openat32",
+        b"/no/such/file/32",
+        0,
+        "O_RDONLY",
+        libc::ENOENT,
+        "ENOENT",
+    );
+    one_failure(
+        "openat232",
+        b"/no/such/file/32",
+        0,
+        "O_RDONLY",
+        libc::ENOENT,
+        "ENOENT",
+    );
 }
 
 #[test]
 fn failures_have_their_own_errors() {
     needs!("open");
-    one_failure("openat", b"/dev/null/x", 0, "O_RDONLY", libc::ENOTDIR, "ENOTDIR");
+    one_failure(
+        "openat",
+        b"/dev/null/x",
+        0,
+        "O_RDONLY",
+        libc::ENOTDIR,
+        "ENOTDIR",
+    );
     one_failure("openat", b"/", 1, "O_WRONLY", libc::EISDIR, "EISDIR");
-    one_failure("openat", b"/dev/null", 0o300, "O_RDONLY|O_CREAT|O_EXCL", libc::EEXIST, "EEXIST");
+    one_failure(
+        "openat",
+        b"/dev/null",
+        0o300,
+        "O_RDONLY|O_CREAT|O_EXCL",
+        libc::EEXIST,
+        "EEXIST",
+    );
     one_failure("openat", b"", 0, "O_RDONLY", libc::ENOENT, "ENOENT");
 }
 
@@ -170,9 +247,15 @@ fn a_file_that_may_not_be_read_is_one_row_with_eacces() {
     let folder = Folder::new();
     let path = folder.file("secret");
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let (outcome, _, _) = traced_after(&["ids", "4321", "4321"], &[&"open", &"openat", &path, &"0", &"0"]);
+    let (outcome, _, _) = traced_after(
+        &["ids", "4321", "4321"],
+        &[&"open", &"openat", &path, &"0", &"0"],
+    );
     let row = outcome.row();
-    assert_eq!((&row["result_error"], &row["uid"]), (&json!("EACCES"), &json!(4321)));
+    assert_eq!(
+        (&row["result_error"], &row["uid"]),
+        (&json!("EACCES"), &json!(4321))
+    );
     assert_eq!(row["path"], bytes(os(&path)));
 }
 
@@ -205,7 +288,14 @@ fn names_that_are_not_utf8_are_kept_to_the_byte() {
     let (outcome, _, _) = traced(&[&"open", &"openat", &path, &"0", &"0"]);
     assert_eq!(outcome.row()["path"], bytes(os(&path)));
     assert!(outcome.row()["path"]["base64"].is_string());
-    one_failure("openat", b"/\xff\xfe/not/there", 0, "O_RDONLY", libc::ENOENT, "ENOENT");
+    one_failure(
+        "openat",
+        b"/\xff\xfe/not/there",
+        0,
+        "O_RDONLY",
+        libc::ENOENT,
+        "ENOENT",
+    );
 }
 
 #[test]
@@ -214,7 +304,16 @@ fn a_relative_path_is_shown_as_the_kernel_resolved_it() {
     let folder = Folder::new();
     let path = folder.file("here");
     fs::create_dir(folder.path("sub")).unwrap();
-    let (outcome, _, _) = traced(&[&"chdir", &folder.path("sub"), &",", &"open", &"openat", &"../sub/.././here", &"0", &"0"]);
+    let (outcome, _, _) = traced(&[
+        &"chdir",
+        &folder.path("sub"),
+        &",",
+        &"open",
+        &"openat",
+        &"../sub/.././here",
+        &"0",
+        &"0",
+    ]);
     assert_eq!(outcome.row()["path"], bytes(os(&path)));
     assert_eq!(outcome.row()["resolved"], json!(true));
 }
@@ -233,7 +332,9 @@ fn a_symbolic_link_is_shown_as_what_it_leads_to() {
 #[test]
 fn the_root_and_a_files_own_mount_are_shown_as_they_are() {
     needs!("open");
-    let (outcome, _, _) = traced(&[&"open", &"openat", &"/", &"0", &"0", &",", &"open", &"openat", &"/proc", &"0", &"0"]);
+    let (outcome, _, _) = traced(&[
+        &"open", &"openat", &"/", &"0", &"0", &",", &"open", &"openat", &"/proc", &"0", &"0",
+    ]);
     let paths: Vec<&Value> = outcome.rows.iter().map(|row| &row["path"]).collect();
     assert_eq!(paths, [&json!("/"), &json!("/proc")]);
 }
@@ -285,8 +386,16 @@ fn deep(levels: usize, name_bytes: usize) -> (String, bool, String) {
         &name_bytes.to_string(),
     ]);
     let row = outcome.row();
-    let whole = format!("{}{}/leaf", folder.0.display(), format!("/{}", "d".repeat(name_bytes)).repeat(levels));
-    (row["path"].as_str().unwrap().to_owned(), row["path_cut"] == true, whole)
+    let whole = format!(
+        "{}{}/leaf",
+        folder.0.display(),
+        format!("/{}", "d".repeat(name_bytes)).repeat(levels)
+    );
+    (
+        row["path"].as_str().unwrap().to_owned(),
+        row["path_cut"] == true,
+        whole,
+    )
 }
 
 #[test]
@@ -303,7 +412,9 @@ fn a_path_with_more_components_than_are_followed_is_cut_at_the_root_and_says_so(
     needs!("open");
     let (path, cut, whole) = deep(60, 3);
     assert!(cut, "{path}");
-    let end = path.strip_prefix("...").expect("it is marked where it is cut");
+    let end = path
+        .strip_prefix("...")
+        .expect("it is marked where it is cut");
     assert!(whole.ends_with(end), "{path}");
     assert!(end.matches('/').count() >= 30, "{path}");
 }
@@ -313,7 +424,9 @@ fn a_path_with_more_bytes_than_fit_is_cut_at_the_root_and_says_so() {
     needs!("open");
     let (path, cut, whole) = deep(36, 250);
     assert!(cut, "{} bytes without a mark", path.len());
-    let end = path.strip_prefix("...").expect("it is marked where it is cut");
+    let end = path
+        .strip_prefix("...")
+        .expect("it is marked where it is cut");
     assert!(whole.ends_with(end), "{path}");
 }
 
@@ -322,11 +435,25 @@ fn a_call_that_waits_has_its_whole_latency() {
     needs!("open");
     let folder = Folder::new();
     let fifo = folder.path("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
     let (outcome, report, workload) = traced(&[&"open-fifo", &fifo, &"100"]);
     let (began, ended) = report.boottime_ns;
     let waiting = outcome.row_where("flags", "O_RDONLY");
-    let mut wanted = columns(&Who::workload(&workload), &report, os(&fifo), "O_RDONLY", "0000", true);
+    let mut wanted = columns(
+        &Who::workload(&workload),
+        &report,
+        os(&fifo),
+        "O_RDONLY",
+        "0000",
+        true,
+    );
     wanted.retain(|(column, _)| *column != "latency_ns");
     wanted.push(("latency_ns", Wanted::Within(99_000_000, ended - began)));
     wanted.extend(result(waiting["result"].as_i64().unwrap(), None));
@@ -342,9 +469,29 @@ fn only_slow_calls_are_shown_where_that_is_asked() {
     needs!("open");
     let folder = Folder::new();
     let (fifo, file) = (folder.path("fifo"), folder.file("file"));
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    let words = steps(&[&"open-fifo", &fifo, &"300", &",", &"open", &"openat", &file, &"0", &"0"]);
-    let outcome = Trace::of("open").with(&["--min-latency", "200ms"]).workload(&words).run();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let words = steps(&[
+        &"open-fifo",
+        &fifo,
+        &"300",
+        &",",
+        &"open",
+        &"openat",
+        &file,
+        &"0",
+        &"0",
+    ]);
+    let outcome = Trace::of("open")
+        .with(&["--min-latency", "200ms"])
+        .workload(&words)
+        .run();
     assert_eq!(outcome.complete().produced, 1);
     assert_eq!(outcome.row()["path"], bytes(os(&fifo)));
 }
@@ -356,7 +503,13 @@ fn only_failures_and_only_writers_are_shown_where_that_is_asked() {
     let file = folder.file("file");
     let missing = folder.path("missing");
     let mut words = Vec::new();
-    for (path, flags) in [(&file, "0"), (&file, "1"), (&file, "2"), (&missing, "0"), (&missing, "1")] {
+    for (path, flags) in [
+        (&file, "0"),
+        (&file, "1"),
+        (&file, "2"),
+        (&missing, "0"),
+        (&missing, "1"),
+    ] {
         words.extend(steps(&[&"open", &"openat", path, &flags, &"0", &","]));
     }
     words.pop();
@@ -380,12 +533,17 @@ fn the_command_is_seen_from_its_first_call_on() {
     needs!("open");
     let folder = Folder::new();
     let file = folder.file("file");
-    let outcome = Trace::of("open").workload(&steps(&[&"open", &"openat", &file, &"0", &"0"])).run();
+    let outcome = Trace::of("open")
+        .workload(&steps(&[&"open", &"openat", &file, &"0", &"0"]))
+        .run();
     outcome.complete();
     let row = outcome.row_where("path", bytes(os(&file)));
     assert_eq!(row["pid"], json!(outcome.report().pid));
     // Nothing of what starts the command is in it.
-    assert_eq!(outcome.rows_where("pid", outcome.report().pid).len(), outcome.rows.len());
+    assert_eq!(
+        outcome.rows_where("pid", outcome.report().pid).len(),
+        outcome.rows.len()
+    );
 }
 
 #[test]
@@ -393,8 +551,16 @@ fn another_process_is_not_seen() {
     needs!("open");
     let folder = Folder::new();
     let (mine, other) = (folder.file("mine"), folder.file("other"));
-    let mut beside = Workload::behind_gate(&steps(&[&"open-times", &"50", &"openat", &other, &"0", &"0"]));
-    let mut selected = Workload::behind_gate(&steps(&[&"open-times", &"2", &"openat", &mine, &"0", &"0"]));
+    let mut beside = Workload::behind_gate(&steps(&[
+        &"open-times",
+        &"50",
+        &"openat",
+        &other,
+        &"0",
+        &"0",
+    ]));
+    let mut selected =
+        Workload::behind_gate(&steps(&[&"open-times", &"2", &"openat", &mine, &"0", &"0"]));
     let trace = Trace::of("open").of_process(&selected).start();
     beside.finish();
     selected.finish();
@@ -410,7 +576,8 @@ fn a_process_is_traced_with_the_children_it_has_and_those_that_are_yet_to_come()
     let (before, after) = (folder.file("before"), folder.file("after"));
     // The first child waits at the gate of its own; grandchildren come when everything runs.
     let words = steps(&[
-        &"fork", &"gate", &";", &"open", &"openat", &before, &"0", &"0", &";", &"fork", &"open", &"openat", &after, &"0", &"0",
+        &"fork", &"gate", &";", &"open", &"openat", &before, &"0", &"0", &";", &"fork", &"open",
+        &"openat", &after, &"0", &"0",
     ]);
     let mut workload = Workload::child_behind_gate(&words);
     let trace = Trace::of("open").of_process(&workload).start();
@@ -431,10 +598,24 @@ fn a_fork_in_the_middle_loses_and_doubles_nothing() {
     let mut words = Vec::new();
     for _ in 0..50 {
         words.extend(steps(&[&"open", &"openat", &file, &"0", &"0", &","]));
-        words.extend(steps(&[&"fork", &"open-times", &"3", &"openat", &file, &"0", &"0", &","]));
+        words.extend(steps(&[
+            &"fork",
+            &"open-times",
+            &"3",
+            &"openat",
+            &file,
+            &"0",
+            &"0",
+            &",",
+        ]));
     }
     words.pop();
-    let (outcome, report, workload) = traced(&words.iter().map(|word| word as &dyn AsRef<OsStr>).collect::<Vec<_>>());
+    let (outcome, report, workload) = traced(
+        &words
+            .iter()
+            .map(|word| word as &dyn AsRef<OsStr>)
+            .collect::<Vec<_>>(),
+    );
     assert_eq!(outcome.account().produced, 50 + 150);
     assert_eq!(outcome.rows_where("pid", workload.pid()).len(), 50);
     for child in report.all("child") {
@@ -447,7 +628,16 @@ fn threads_have_their_own_numbers_and_their_process_in_common() {
     needs!("open");
     let folder = Folder::new();
     let file = folder.file("file");
-    let (outcome, report, workload) = traced(&[&"threads", &"4", &"open-times", &"25", &"openat", &file, &"0", &"0"]);
+    let (outcome, report, workload) = traced(&[
+        &"threads",
+        &"4",
+        &"open-times",
+        &"25",
+        &"openat",
+        &file,
+        &"0",
+        &"0",
+    ]);
     assert_eq!(outcome.account().produced, 100);
     assert_eq!(outcome.rows_where("pid", workload.pid()).len(), 100);
     for tid in report.all("tid") {
@@ -471,10 +661,29 @@ fn a_process_that_is_killed_in_the_call_is_a_row_with_erestartsys() {
     needs!("open");
     let folder = Folder::new();
     let fifo = folder.path("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
     // 257 is openat: arch/x86/entry/syscalls/syscall_64.tbl; 56 that of include/uapi/asm-generic/unistd.h.
-    let number = if cfg!(target_arch = "x86_64") { "257" } else { "56" };
-    let mut workload = Workload::behind_gate(&steps(&[&"killed-in", &number, &"open", &"openat", &fifo, &"0", &"0"]));
+    let number = if cfg!(target_arch = "x86_64") {
+        "257"
+    } else {
+        "56"
+    };
+    let mut workload = Workload::behind_gate(&steps(&[
+        &"killed-in",
+        &number,
+        &"open",
+        &"openat",
+        &fifo,
+        &"0",
+        &"0",
+    ]));
     let trace = Trace::of("open").of_process(&workload).start();
     let report = workload.finish();
     let outcome = trace.finish();
@@ -505,8 +714,14 @@ fn a_container_is_traced_by_the_beginning_of_its_id_with_everything_below_it() {
     }
     let outcome = trace.stop();
     assert_eq!(outcome.complete().produced, 2);
-    assert_eq!(outcome.row_where("cgroup", container.id())["pid"], json!(workloads[0].pid()));
-    assert_eq!(outcome.row_where("cgroup", inner.id())["pid"], json!(workloads[1].pid()));
+    assert_eq!(
+        outcome.row_where("cgroup", container.id())["pid"],
+        json!(workloads[0].pid())
+    );
+    assert_eq!(
+        outcome.row_where("cgroup", inner.id())["pid"],
+        json!(workloads[1].pid())
+    );
 }
 
 #[test]
@@ -517,7 +732,8 @@ fn the_host_is_everything_but_the_tracer_itself() {
     }
     let folder = Folder::new();
     let (one, two) = (folder.file("one"), folder.file("two"));
-    let mut workloads = [&one, &two].map(|file| Workload::behind_gate(&steps(&[&"open", &"openat", file, &"0", &"0"])));
+    let mut workloads = [&one, &two]
+        .map(|file| Workload::behind_gate(&steps(&[&"open", &"openat", file, &"0", &"0"])));
     let trace = Trace::of("open").with(&["--host"]).start();
     let tracer = trace.pid();
     for workload in &mut workloads {
@@ -526,7 +742,10 @@ fn the_host_is_everything_but_the_tracer_itself() {
     let outcome = trace.stop();
     outcome.complete();
     for (file, workload) in [&one, &two].into_iter().zip(&workloads) {
-        assert_eq!(outcome.row_where("path", bytes(os(file)))["pid"], json!(workload.pid()));
+        assert_eq!(
+            outcome.row_where("path", bytes(os(file)))["pid"],
+            json!(workload.pid())
+        );
     }
     assert_eq!(outcome.rows_where("pid", tracer).len(), 0);
 }
@@ -536,13 +755,27 @@ fn a_storm_is_counted_to_the_last_call() {
     needs!("open");
     let folder = Folder::new();
     let file = folder.file("file");
-    let mut workload = Workload::behind_gate(&steps(&[&"open-times", &"5000", &"openat", &file, &"0", &"0"]));
-    let trace = Trace::of("open").with(&["--ring", "4KiB"]).of_process(&workload).start();
+    let mut workload = Workload::behind_gate(&steps(&[
+        &"open-times",
+        &"5000",
+        &"openat",
+        &file,
+        &"0",
+        &"0",
+    ]));
+    let trace = Trace::of("open")
+        .with(&["--ring", "4KiB"])
+        .of_process(&workload)
+        .start();
     trace.while_nobody_reads(|| workload.finish());
     let outcome = trace.finish();
     let account = outcome.account();
     assert_eq!(account.produced, 5000);
     assert_eq!(account.delivered + account.lost.ring_full, 5000);
-    assert!(account.lost.ring_full > 0 && account.delivered > 0, "{}", account.raw);
+    assert!(
+        account.lost.ring_full > 0 && account.delivered > 0,
+        "{}",
+        account.raw
+    );
     assert_eq!(outcome.status, Some(3));
 }

@@ -7,7 +7,10 @@ use tests::{Cgroup, Outcome, Report, Trace, Wanted, Workload, check, needs, sum}
 /// A workload traced from its gate to its end.
 fn traced(options: &[&str], steps: &[&str]) -> (Outcome, Report, Workload) {
     let mut workload = Workload::behind_gate(steps);
-    let trace = Trace::of("syscall_count").with(options).of_process(&workload).start();
+    let trace = Trace::of("syscall_count")
+        .with(options)
+        .of_process(&workload)
+        .start();
     let report = workload.finish();
     let outcome = trace.finish();
     outcome.complete();
@@ -19,17 +22,39 @@ fn consistent(outcome: &Outcome) {
     for row in &outcome.rows {
         let count = row["count"].as_u64().unwrap();
         let buckets: Vec<(u64, u64)> = serde_json::from_value(row["latency"].clone()).unwrap();
-        assert_eq!(buckets.iter().map(|(_, n)| n).sum::<u64>(), count, "histogram and count: {row}");
+        assert_eq!(
+            buckets.iter().map(|(_, n)| n).sum::<u64>(),
+            count,
+            "histogram and count: {row}"
+        );
         let errors: BTreeMap<String, u64> = serde_json::from_value(row["errors"].clone()).unwrap();
-        assert!(errors.values().sum::<u64>() <= count, "errors and count: {row}");
-        let (total, max) = (row["total_ns"].as_u64().unwrap(), row["max_ns"].as_u64().unwrap());
+        assert!(
+            errors.values().sum::<u64>() <= count,
+            "errors and count: {row}"
+        );
+        let (total, max) = (
+            row["total_ns"].as_u64().unwrap(),
+            row["max_ns"].as_u64().unwrap(),
+        );
         let last = buckets.last().unwrap().0;
-        assert!((last..=last * 2).contains(&max.max(last)), "longest and histogram: {row}");
-        assert!(max <= total && total <= max * count, "longest and all: {row}");
+        assert!(
+            (last..=last * 2).contains(&max.max(last)),
+            "longest and histogram: {row}"
+        );
+        assert!(
+            max <= total && total <= max * count,
+            "longest and all: {row}"
+        );
         let least: u64 = buckets.iter().map(|(from, n)| from * n).sum();
-        assert!(total >= least && total <= 2 * least + count, "time and histogram: {row}");
+        assert!(
+            total >= least && total <= 2 * least + count,
+            "time and histogram: {row}"
+        );
     }
-    assert_eq!(sum(&outcome.rows.iter().collect::<Vec<_>>(), "count"), outcome.account().produced);
+    assert_eq!(
+        sum(&outcome.rows.iter().collect::<Vec<_>>(), "count"),
+        outcome.account().produced
+    );
 }
 
 #[test]
@@ -58,7 +83,10 @@ fn errors_are_counted_by_name() {
     let (outcome, _, _) = traced(&[], &["close-bad", "77", ",", "getppid", "5"]);
     consistent(&outcome);
     let row = outcome.row_where("syscall", "close");
-    assert_eq!((&row["count"], &row["errors"]), (&json!(77), &json!({ "EBADF": 77 })));
+    assert_eq!(
+        (&row["count"], &row["errors"]),
+        (&json!(77), &json!({ "EBADF": 77 }))
+    );
     assert_eq!(outcome.row_where("syscall", "getppid")["errors"], json!({}));
 }
 
@@ -72,7 +100,11 @@ fn more_kinds_of_errors_than_fit_are_counted_together() {
     let shown: BTreeMap<String, u64> = serde_json::from_value(row["errors"].clone()).unwrap();
     assert_eq!(row["count"], json!(truth.values().sum::<u64>()));
     assert_eq!(shown.values().sum::<u64>(), truth.values().sum::<u64>());
-    let named: u64 = shown.iter().filter(|(name, _)| *name != "other").map(|(_, n)| n).sum();
+    let named: u64 = shown
+        .iter()
+        .filter(|(name, _)| *name != "other")
+        .map(|(_, n)| n)
+        .sum();
     assert_eq!(shown["other"], truth.values().sum::<u64>() - named);
     assert_eq!(shown["ENOENT"], 1);
     assert_eq!(shown["ENOTDIR"], 2);
@@ -87,18 +119,34 @@ fn a_call_that_sleeps_has_its_time_in_total_in_max_and_in_the_histogram() {
     let (began, ended) = report.boottime_ns;
     let row = outcome.row_where("syscall", "nanosleep");
     assert_eq!(row["count"], json!(5));
-    let (total, max) = (row["total_ns"].as_u64().unwrap(), row["max_ns"].as_u64().unwrap());
+    let (total, max) = (
+        row["total_ns"].as_u64().unwrap(),
+        row["max_ns"].as_u64().unwrap(),
+    );
     assert!((100_000_000..=ended - began).contains(&total), "{total}");
     assert!(max >= 20_000_000);
     // 20 ms lie in the bucket from 2^24 ns, and later where the machine is busy.
     let buckets: Vec<(u64, u64)> = serde_json::from_value(row["latency"].clone()).unwrap();
-    assert!(buckets.iter().all(|(from, _)| *from >= 1 << 24), "{buckets:?}");
+    assert!(
+        buckets.iter().all(|(from, _)| *from >= 1 << 24),
+        "{buckets:?}"
+    );
 }
 
 #[test]
 fn only_slow_calls_and_only_failures_are_counted_where_that_is_asked() {
     needs!("syscall_count");
-    let steps = ["nanosleep", "50", "3", ",", "getppid", "100", ",", "close-bad", "7"];
+    let steps = [
+        "nanosleep",
+        "50",
+        "3",
+        ",",
+        "getppid",
+        "100",
+        ",",
+        "close-bad",
+        "7",
+    ];
     let (outcome, _, _) = traced(&["--min-latency", "40ms"], &steps);
     consistent(&outcome);
     assert_eq!(outcome.row_where("syscall", "nanosleep")["count"], json!(3));
@@ -113,21 +161,32 @@ fn only_slow_calls_and_only_failures_are_counted_where_that_is_asked() {
 #[test]
 fn there_is_a_row_per_process_where_that_is_asked() {
     needs!("syscall_count");
-    let steps = ["comm", "parent", ",", "getppid", "10", ",", "fork", "comm", "child", ";", "getppid", "20"];
+    let steps = [
+        "comm", "parent", ",", "getppid", "10", ",", "fork", "comm", "child", ";", "getppid", "20",
+    ];
     let (outcome, report, workload) = traced(&["--per-process"], &steps);
     consistent(&outcome);
     let rows = outcome.rows_where("syscall", "getppid");
     let of = |pid: Value| rows.iter().find(|row| row["pid"] == pid).unwrap();
     let (parent, child) = (of(json!(workload.pid())), of(report.note("child")));
     assert_eq!(rows.len(), 2);
-    assert_eq!((&parent["count"], &parent["comm"]), (&json!(10), &json!("parent")));
-    assert_eq!((&child["count"], &child["comm"]), (&json!(20), &json!("child")));
+    assert_eq!(
+        (&parent["count"], &parent["comm"]),
+        (&json!(10), &json!("parent"))
+    );
+    assert_eq!(
+        (&child["count"], &child["comm"]),
+        (&json!(20), &json!("child"))
+    );
 }
 
 #[test]
 fn the_calls_that_never_return_are_counted() {
     needs!("syscall_count");
-    let (outcome, _, _) = traced(&["--per-process"], &["threads", "3", "getppid", "2", ",", "fork", "getppid", "1"]);
+    let (outcome, _, _) = traced(
+        &["--per-process"],
+        &["threads", "3", "getppid", "2", ",", "fork", "getppid", "1"],
+    );
     consistent(&outcome);
     // The process and its child.
     let ends = outcome.rows_where("syscall", "exit_group");
@@ -135,7 +194,10 @@ fn the_calls_that_never_return_are_counted() {
     assert_eq!(sum(&ends, "count"), 2);
     // The three threads.
     assert_eq!(sum(&outcome.rows_where("syscall", "exit"), "count"), 3);
-    assert_eq!(sum(&outcome.rows_where("syscall", "getppid"), "count"), 3 * 2 + 1);
+    assert_eq!(
+        sum(&outcome.rows_where("syscall", "getppid"), "count"),
+        3 * 2 + 1
+    );
 }
 
 #[test]
@@ -145,7 +207,10 @@ fn a_call_in_which_a_process_is_killed_is_counted_once() {
     consistent(&outcome);
     let child = report.note("child");
     let reads = outcome.rows_where("syscall", "read");
-    let killed: Vec<_> = reads.into_iter().filter(|row| row["pid"] == child).collect();
+    let killed: Vec<_> = reads
+        .into_iter()
+        .filter(|row| row["pid"] == child)
+        .collect();
     assert_eq!(sum(&killed, "count"), 1);
     assert_eq!(killed[0]["errors"], json!({ "ERESTARTSYS": 1 }));
 }
@@ -158,7 +223,10 @@ fn a_process_that_is_killed_with_many_threads_in_calls_counts_each() {
     consistent(&outcome);
     let child = report.note("child");
     let pauses = outcome.rows_where("syscall", "pause");
-    let killed: Vec<_> = pauses.into_iter().filter(|row| row["pid"] == child).collect();
+    let killed: Vec<_> = pauses
+        .into_iter()
+        .filter(|row| row["pid"] == child)
+        .collect();
     assert_eq!(sum(&killed, "count"), 5);
 }
 
@@ -168,7 +236,10 @@ fn calls_through_the_32_bit_table_are_rows_of_their_own_and_say_so() {
     needs!("syscall_count");
     let (outcome, _, _) = traced(&[], &["getppid32", "30", ",", "getppid", "10"]);
     consistent(&outcome);
-    assert_eq!(outcome.row_where("syscall", "ia32:getppid")["count"], json!(30));
+    assert_eq!(
+        outcome.row_where("syscall", "ia32:getppid")["count"],
+        json!(30)
+    );
     assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(10));
     // Number 64 of the other table.
     assert_eq!(outcome.rows_where("syscall", "semget").len(), 0);
@@ -183,7 +254,10 @@ fn threads_and_children_are_counted_with_their_process() {
     }
     let (outcome, _, _) = traced(&[], &steps);
     consistent(&outcome);
-    assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(8 * 500 + 20 * 100));
+    assert_eq!(
+        outcome.row_where("syscall", "getppid")["count"],
+        json!(8 * 500 + 20 * 100)
+    );
 }
 
 #[test]
@@ -203,9 +277,13 @@ fn another_process_is_not_counted() {
 #[test]
 fn several_processes_are_counted_where_several_are_named() {
     needs!("syscall_count");
-    let mut workloads = [1, 2, 3].map(|n| Workload::behind_gate(&["getppid".to_owned(), (n * 10).to_string()]));
+    let mut workloads =
+        [1, 2, 3].map(|n| Workload::behind_gate(&["getppid".to_owned(), (n * 10).to_string()]));
     let [one, two, _] = &workloads;
-    let trace = Trace::of("syscall_count").of_process(one).of_process(two).start();
+    let trace = Trace::of("syscall_count")
+        .of_process(one)
+        .of_process(two)
+        .start();
     for workload in &mut workloads {
         workload.finish();
     }
@@ -217,11 +295,16 @@ fn several_processes_are_counted_where_several_are_named() {
 #[test]
 fn the_command_is_counted_from_its_first_call_on_and_nothing_before() {
     needs!("syscall_count");
-    let outcome = Trace::of("syscall_count").workload(&["getppid", "321"]).run();
+    let outcome = Trace::of("syscall_count")
+        .workload(&["getppid", "321"])
+        .run();
     outcome.complete();
     consistent(&outcome);
     assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(321));
-    assert_eq!(outcome.row_where("syscall", "exit_group")["count"], json!(1));
+    assert_eq!(
+        outcome.row_where("syscall", "exit_group")["count"],
+        json!(1)
+    );
     // What starts the command waits in a read and then executes it: its execve is where tracing begins.
     assert!(sum(&outcome.rows_where("syscall", "execve"), "count") <= 1);
 }
@@ -236,7 +319,9 @@ fn a_cgroup_is_counted_with_everything_below_it_and_nothing_beside_it() {
         group.add(workload.pid());
         workload
     });
-    let trace = Trace::of("syscall_count").with(&["--cgroup".as_ref(), outer.path().as_os_str()]).start();
+    let trace = Trace::of("syscall_count")
+        .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
+        .start();
     for workload in &mut workloads {
         workload.finish();
     }

@@ -7,7 +7,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     thread::JoinHandle,
 };
-use tests::{Cgroup, Outcome, Report, Trace, Wanted, Workload, check, needs, sum};
+use tests::{Cgroup, Outcome, Report, Trace, Tracing, Wanted, Workload, check, needs, sum};
 
 /// Whole reads and whole writes of one end of a connection; what it sent and what it got.
 fn exchange(mut stream: TcpStream, send: usize) -> usize {
@@ -27,9 +27,26 @@ fn server(address: &str, send: usize, connections: usize) -> (JoinHandle<usize>,
     (std::thread::spawn(serve), port)
 }
 
+/// A workload that stays when its steps are done: the last packet of a connection may come late, and without a process to trace
+/// the trace would be over.
+fn staying(before: &[&str], steps: &[&str]) -> Workload {
+    Workload::behind_gate_after(before, &[steps, &[",", "until-eof"]].concat())
+}
+
+/// Waits for so many rows, and for the end of what is traced.
+fn rows(trace: Tracing, count: u64, workloads: &mut [&mut Workload]) -> (Outcome, Report) {
+    trace.wait_for_rows(count);
+    let report = workloads
+        .iter_mut()
+        .map(|workload| workload.end())
+        .last()
+        .unwrap();
+    (trace.finish(), report)
+}
+
 /// A workload as a user of its own and of a name of its own.
 fn workload(steps: &[&str]) -> (Workload, Who) {
-    let workload = Workload::behind_gate_after(&["ids", "4321", "1234", ",", "comm", "a peer"], steps);
+    let workload = staying(&["ids", "4321", "1234", ",", "comm", "a peer"], steps);
     let who = Who {
         uid: 4321,
         gid: 1234,
@@ -69,11 +86,16 @@ fn columns(who: &Who, report: &Report, ends: &Ends<'_>) -> Columns {
 
 fn client(address: &str, shown: &str, send: usize, receive: usize) {
     let (server, port) = server("[::]:0", receive, 1);
-    let (mut workload, who) = workload(&["connect", &format!("{address}:{port}"), &send.to_string(), &receive.to_string()]);
+    let (mut workload, who) = workload(&[
+        "connect",
+        &format!("{address}:{port}"),
+        &send.to_string(),
+        &receive.to_string(),
+    ]);
     let trace = Trace::of("tcp_life").of_process(&workload).start();
-    let report = workload.finish();
+    workload.go();
     assert_eq!(server.join().unwrap(), send);
-    let outcome = trace.finish();
+    let (outcome, report) = rows(trace, 1, &mut [&mut workload]);
     outcome.complete();
     let ends = Ends {
         address: shown,
@@ -111,16 +133,20 @@ fn a_connection_without_a_byte_is_a_row_with_none() {
 }
 
 fn served(address: &str, shown: &str, send: usize, receive: usize) {
-    let (mut workload, who) = workload(&["serve", &format!("{address}:0"), &send.to_string(), &receive.to_string(), "1"]);
+    let (mut workload, who) = workload(&[
+        "serve",
+        &format!("{address}:0"),
+        &send.to_string(),
+        &receive.to_string(),
+        "1",
+    ]);
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     let port = workload.said("listening").as_u64().unwrap();
     let stream = TcpStream::connect(format!("{address}:{port}")).unwrap();
     let peer = stream.local_addr().unwrap().port();
     assert_eq!(exchange(stream, receive), send);
-    assert!(workload.wait().success());
-    let report = workload.reports().pop().unwrap();
-    let outcome = trace.finish();
+    let (outcome, report) = rows(trace, 1, &mut [&mut workload]);
     outcome.complete();
     let ends = Ends {
         address: shown,
@@ -148,31 +174,38 @@ fn an_accepted_ipv6_connection_is_one_row_of_the_process_that_serves_it() {
 #[test]
 fn a_connection_belongs_to_the_child_that_reads_what_its_parent_accepted() {
     needs!("tcp_life");
-    let mut workload = Workload::behind_gate(&["serve-by-child", "127.0.0.1:0", "10", "20"]);
+    let mut workload = staying(&[], &["serve-by-child", "127.0.0.1:0", "10", "20"]);
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     let port = workload.said("listening").as_u64().unwrap();
     let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
     assert_eq!(exchange(stream, 20), 10);
-    assert!(workload.wait().success());
-    let child = workload.reports().pop().unwrap().note("child");
-    let outcome = trace.finish();
+    let (outcome, report) = rows(trace, 1, &mut [&mut workload]);
     outcome.complete();
     let row = outcome.row();
-    assert_eq!(row["pid"], child);
-    assert_eq!((&row["rx_bytes"], &row["tx_bytes"]), (&json!(20), &json!(10)));
+    assert_eq!(row["pid"], report.note("child"));
+    assert_eq!(
+        (&row["rx_bytes"], &row["tx_bytes"]),
+        (&json!(20), &json!(10))
+    );
 }
 
 /// Both ends of a connection in traced processes.
 fn both_ends() -> (Outcome, u32, u32) {
-    let mut serving = Workload::behind_gate(&["serve", "127.0.0.1:0", "1000", "500", "1"]);
+    let mut serving = staying(&[], &["serve", "127.0.0.1:0", "1000", "500", "1"]);
     serving.go();
     let port = serving.said("listening").as_u64().unwrap();
-    let mut connecting = Workload::behind_gate(&["connect", &format!("127.0.0.1:{port}"), "500", "1000"]);
-    let trace = Trace::of("tcp_life").of_process(&serving).of_process(&connecting).start();
-    connecting.finish();
-    assert!(serving.wait().success());
-    (trace.finish(), serving.pid(), connecting.pid())
+    let mut connecting = staying(
+        &[],
+        &["connect", &format!("127.0.0.1:{port}"), "500", "1000"],
+    );
+    let trace = Trace::of("tcp_life")
+        .of_process(&serving)
+        .of_process(&connecting)
+        .start();
+    connecting.go();
+    let (outcome, _) = rows(trace, 2, &mut [&mut serving, &mut connecting]);
+    (outcome, serving.pid(), connecting.pid())
 }
 
 #[test]
@@ -181,11 +214,26 @@ fn both_ends_of_a_connection_are_a_row_each() {
     let (outcome, serving, connecting) = both_ends();
     outcome.complete();
     assert_eq!(outcome.rows.len(), 2);
-    let (server, client) = (outcome.row_where("pid", serving), outcome.row_where("pid", connecting));
-    assert_eq!((&server["connected"], &client["connected"]), (&json!(false), &json!(true)));
-    assert_eq!((&server["sport"], &server["dport"]), (&client["dport"], &client["sport"]));
-    assert_eq!((&server["rx_bytes"], &server["tx_bytes"]), (&json!(500), &json!(1000)));
-    assert_eq!((&client["rx_bytes"], &client["tx_bytes"]), (&json!(1000), &json!(500)));
+    let (server, client) = (
+        outcome.row_where("pid", serving),
+        outcome.row_where("pid", connecting),
+    );
+    assert_eq!(
+        (&server["connected"], &client["connected"]),
+        (&json!(false), &json!(true))
+    );
+    assert_eq!(
+        (&server["sport"], &server["dport"]),
+        (&client["dport"], &client["sport"])
+    );
+    assert_eq!(
+        (&server["rx_bytes"], &server["tx_bytes"]),
+        (&json!(500), &json!(1000))
+    );
+    assert_eq!(
+        (&client["rx_bytes"], &client["tx_bytes"]),
+        (&json!(1000), &json!(500))
+    );
 }
 
 #[test]
@@ -207,18 +255,26 @@ fn a_connection_that_was_open_before_is_reported_with_all_its_bytes_and_no_durat
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let target = format!("127.0.0.1:{port}");
-    // The other end answers only when tracing has begun.
-    let mut workload = Workload::start_at_once(&["connect", &target, "700", "900"]);
-    let mut stream = listener.accept().unwrap().0;
-    stream.read_exact(&mut [0; 700]).unwrap();
+    let mut workload = Workload::child_behind_gate(&[
+        "connect-before-gate",
+        &target,
+        "700",
+        "900",
+        ",",
+        "until-eof",
+    ]);
+    let stream = listener.accept().unwrap().0;
     let trace = Trace::of("tcp_life").of_process(&workload).start();
-    assert_eq!(exchange(stream, 900), 0);
-    assert!(workload.wait().success());
-    let outcome = trace.finish();
+    workload.go();
+    assert_eq!(exchange(stream, 900), 700);
+    let (outcome, _) = rows(trace, 1, &mut [&mut workload]);
     outcome.complete();
     let row = outcome.row();
     assert_eq!(row["pid"], json!(workload.pid()));
-    assert_eq!((&row["rx_bytes"], &row["tx_bytes"]), (&json!(900), &json!(700)));
+    assert_eq!(
+        (&row["rx_bytes"], &row["tx_bytes"]),
+        (&json!(900), &json!(700))
+    );
     assert_eq!(row["duration_ns"], json!(0));
 }
 
@@ -235,19 +291,39 @@ fn only_the_asked_port_and_only_long_lives_are_shown() {
             std::thread::sleep(std::time::Duration::from_millis(300));
             exchange(stream, 1)
         });
-        let (quick_at, slow_at) = (format!("127.0.0.1:{quick_port}"), format!("127.0.0.1:{slow_port}"));
-        let steps =
-            ["connect", &quick_at, "1", "1", ",", "connect", &quick_at, "1", "1", ",", "connect", &slow_at, "1", "1"];
-        let outcome = Trace::of("tcp_life").with(&options(quick_port, slow_port)).workload(&steps).run();
+        let (quick_at, slow_at) = (
+            format!("127.0.0.1:{quick_port}"),
+            format!("127.0.0.1:{slow_port}"),
+        );
+        let steps = [
+            "connect", &quick_at, "1", "1", ",", "connect", &quick_at, "1", "1", ",", "connect",
+            &slow_at, "1", "1",
+        ];
+        let outcome = Trace::of("tcp_life")
+            .with(&options(quick_port, slow_port))
+            .workload(&steps)
+            .run();
         quick.join().unwrap();
         slow.join().unwrap();
         outcome.complete();
-        (outcome.rows_where("dport", quick_port).len(), outcome.rows_where("dport", slow_port).len())
+        (
+            outcome.rows_where("dport", quick_port).len(),
+            outcome.rows_where("dport", slow_port).len(),
+        )
     };
     assert_eq!(shown(&|_, _| vec![]), (2, 1));
-    assert_eq!(shown(&|quick, _| vec!["--port".into(), quick.to_string()]), (2, 0));
-    assert_eq!(shown(&|_, slow| vec!["--port".into(), slow.to_string()]), (0, 1));
-    assert_eq!(shown(&|_, _| vec!["--min-duration".into(), "250ms".into()]), (0, 1));
+    assert_eq!(
+        shown(&|quick, _| vec!["--port".into(), quick.to_string()]),
+        (2, 0)
+    );
+    assert_eq!(
+        shown(&|_, slow| vec!["--port".into(), slow.to_string()]),
+        (0, 1)
+    );
+    assert_eq!(
+        shown(&|_, _| vec!["--min-duration".into(), "250ms".into()]),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -256,12 +332,12 @@ fn another_process_is_not_seen() {
     let (serving, port) = server("127.0.0.1:0", 10, 2);
     let at = format!("127.0.0.1:{port}");
     let mut beside = Workload::behind_gate(&["connect", &at, "1", "10"]);
-    let mut selected = Workload::behind_gate(&["connect", &at, "1", "10"]);
+    let mut selected = staying(&[], &["connect", &at, "1", "10"]);
     let trace = Trace::of("tcp_life").of_process(&selected).start();
     beside.finish();
-    selected.finish();
+    selected.go();
     serving.join().unwrap();
-    let outcome = trace.finish();
+    let (outcome, _) = rows(trace, 1, &mut [&mut selected]);
     assert_eq!(outcome.complete().produced, 1);
     assert_eq!(outcome.row()["pid"], json!(selected.pid()));
 }
@@ -278,16 +354,24 @@ fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
         group.add(workload.pid());
         workload
     });
-    let trace = Trace::of("tcp_life").with(&["--cgroup".as_ref(), outer.path().as_os_str()]).start();
+    let trace = Trace::of("tcp_life")
+        .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
+        .start();
     for workload in &mut workloads {
         workload.finish();
     }
     serving.join().unwrap();
+    trace.wait_for_rows(2);
     let outcome = trace.stop();
-    outcome.complete();
-    assert_eq!(outcome.rows.len(), 2, "{:#?}", outcome.rows);
-    assert_eq!(outcome.row_where("cgroup", outer.id())["pid"], json!(workloads[0].pid()));
-    assert_eq!(outcome.row_where("cgroup", inner.id())["pid"], json!(workloads[1].pid()));
+    assert_eq!(outcome.complete().produced, 2);
+    assert_eq!(
+        outcome.row_where("cgroup", outer.id())["pid"],
+        json!(workloads[0].pid())
+    );
+    assert_eq!(
+        outcome.row_where("cgroup", inner.id())["pid"],
+        json!(workloads[1].pid())
+    );
 }
 
 #[test]
@@ -303,17 +387,17 @@ fn many_connections_are_a_row_each_and_add_up() {
         }
         steps.extend(["connect", &at, "300", "1000"]);
     }
-    let mut workload = Workload::behind_gate(&steps);
+    let mut workload = staying(&[], &steps);
     let trace = Trace::of("tcp_life").of_process(&workload).start();
-    let report = workload.finish();
+    workload.go();
     assert_eq!(serving.join().unwrap(), CONNECTIONS * 300);
-    let outcome = trace.finish();
+    let (outcome, report) = rows(trace, CONNECTIONS as u64, &mut [&mut workload]);
     outcome.complete();
-    let rows: Vec<&Value> = outcome.rows.iter().collect();
-    assert_eq!(rows.len(), CONNECTIONS);
-    assert_eq!(sum(&rows, "tx_bytes"), CONNECTIONS as u64 * 300);
-    assert_eq!(sum(&rows, "rx_bytes"), CONNECTIONS as u64 * 1000);
-    let mut ports: Vec<Value> = rows.iter().map(|row| row["sport"].clone()).collect();
+    let all: Vec<&Value> = outcome.rows.iter().collect();
+    assert_eq!(all.len(), CONNECTIONS);
+    assert_eq!(sum(&all, "tx_bytes"), CONNECTIONS as u64 * 300);
+    assert_eq!(sum(&all, "rx_bytes"), CONNECTIONS as u64 * 1000);
+    let mut ports: Vec<Value> = all.iter().map(|row| row["sport"].clone()).collect();
     let mut truth = report.all("sport");
     ports.sort_by_key(Value::as_u64);
     truth.sort_by_key(Value::as_u64);
@@ -331,7 +415,10 @@ fn a_storm_is_counted_to_the_last_connection() {
         steps.extend([",", "connect", &at, "0", "0"]);
     }
     let mut workload = Workload::behind_gate(&steps);
-    let trace = Trace::of("tcp_life").with(&["--ring", "4KiB"]).of_process(&workload).start();
+    let trace = Trace::of("tcp_life")
+        .with(&["--ring", "4KiB"])
+        .of_process(&workload)
+        .start();
     trace.while_nobody_reads(|| {
         workload.finish();
         serving.join().unwrap();
@@ -340,6 +427,10 @@ fn a_storm_is_counted_to_the_last_connection() {
     let account = outcome.account();
     assert_eq!(account.produced, CONNECTIONS as u64);
     assert_eq!(account.delivered + account.lost.ring_full, account.produced);
-    assert!(account.lost.ring_full > 0 && account.delivered > 0, "{}", account.raw);
+    assert!(
+        account.lost.ring_full > 0 && account.delivered > 0,
+        "{}",
+        account.raw
+    );
     assert_eq!(outcome.status, Some(3));
 }

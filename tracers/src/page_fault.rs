@@ -4,6 +4,7 @@ use crate::{Family, Tracer, prelude::*};
 /// Page faults by process and stack: where memory is touched for the first time.
 ///
 /// A fault from user mode has a user stack; one in the kernel on behalf of a process (copying to its memory) has both.
+/// Reading a stack may fault itself: these faults are the trace's own, and the account tells of them as runs that the kernel skipped.
 #[event]
 pub struct PageFault {
     /// The process, as the host numbers it.

@@ -21,14 +21,16 @@ pub(crate) struct Args {
     check: bool,
 }
 
-/// A program that writes files into a folder as they should lie in the repository.
+/// A program that writes files into a folder that it is given.
 struct Generator {
     name: &'static str,
     /// What it writes, for the one who waits.
     writes: &'static str,
     /// What cargo is asked; the folder follows.
     program: &'static [&'static str],
-    /// Folders that hold nothing but what it writes: a file too many is stale.
+    /// The folder of the repository that is as the one that it writes.
+    folder: &'static str,
+    /// Folders in it that hold nothing but what it writes: a file too many is stale.
     owns: &'static [&'static str],
 }
 
@@ -46,7 +48,8 @@ const GENERATORS: [Generator; 2] = [
             "--",
             "codegen",
         ],
-        owns: &["docs/tracers"],
+        folder: "docs",
+        owns: &["tracers", "completions"],
     },
     Generator {
         name: "proto",
@@ -60,11 +63,12 @@ const GENERATORS: [Generator; 2] = [
             "gen",
             "--",
         ],
-        owns: &["proto/src/gen"],
+        folder: "proto/src/gen",
+        owns: &[""],
     },
 ];
 
-/// Generated files by their path from the root.
+/// Files by their path from a generator's folder.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// A file that is not what would be written.
@@ -83,49 +87,65 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Like `run`, where setup has been done.
 pub(crate) fn generate(check: bool) -> Result<()> {
-    let root = workspace::root();
     let mut stale_files = Vec::new();
     for generator in &GENERATORS {
-        let step = Step::start(
-            &format!("codegen {}", generator.name),
-            &format!("generating: {}", generator.writes),
+        let stale = generator.run(check)?;
+        stale_files.extend(stale.iter().map(|stale| told(stale, generator.folder)));
+    }
+    if check && !stale_files.is_empty() {
+        bail!(
+            "generated files are not what their sources say; run `cargo xtask codegen` and commit:\n  {}",
+            stale_files.join("\n  ")
         );
-        let folder = workspace::target().join("codegen").join(generator.name);
-        empty(&folder)?;
+    }
+    Ok(())
+}
+
+impl Generator {
+    fn run(&self, check: bool) -> Result<Vec<Stale>> {
+        let Self {
+            name,
+            writes,
+            program,
+            folder,
+            owns,
+        } = self;
+        let name = format!("codegen {name}");
+        let step = Step::start(&name, &format!("generating: {writes}"));
+        let fresh = workspace::target().join("codegen").join(self.name);
+        empty(&fresh)?;
         let mut command: Command = toolchain::cargo();
         process::quietly(
             &step,
-            &format!("codegen-{}", generator.name),
-            command.args(generator.program).arg(&folder),
+            &name.replace(' ', "-"),
+            command.args(*program).arg(&fresh),
         )?;
-        let generated = read(&folder)?;
+        let generated = read(&fresh)?;
         if generated.is_empty() {
             bail!(
-                "the generator {} wrote nothing into {}",
-                generator.name,
-                folder.display()
+                "{} wrote nothing into {}",
+                process::shown(&command),
+                fresh.display()
             );
         }
+        let home = workspace::root().join(folder);
         let mut committed = Files::new();
         for path in generated.keys() {
-            if let Ok(bytes) = fs::read(root.join(path)) {
+            if let Ok(bytes) = fs::read(home.join(path)) {
                 committed.insert(path.clone(), bytes);
             }
         }
-        for owned in generator
-            .owns
-            .iter()
-            .filter(|owned| root.join(owned).is_dir())
-        {
+        for owned in owns.iter().filter(|owned| home.join(owned).is_dir()) {
+            let files = read(&home.join(owned))?;
             committed.extend(
-                read(&root.join(owned))?
+                files
                     .into_iter()
                     .map(|(path, bytes)| (Path::new(owned).join(path), bytes)),
             );
         }
         let stale = compare(&generated, &committed);
         if !check {
-            write(&root, &stale, &generated)?;
+            write(&home, &stale, &generated)?;
         }
         let verb = if check { "stale" } else { "written" };
         step.done(&format!(
@@ -133,24 +153,20 @@ pub(crate) fn generate(check: bool) -> Result<()> {
             generated.len(),
             stale.len()
         ));
-        stale_files.extend(stale);
+        Ok(stale)
     }
-    if check && !stale_files.is_empty() {
-        let lines: Vec<String> = stale_files.iter().map(told).collect();
-        bail!(
-            "generated files are not what their sources say; run `cargo xtask codegen` and commit:\n  {}",
-            lines.join("\n  ")
-        );
-    }
-    Ok(())
 }
 
-fn told(stale: &Stale) -> String {
-    match stale {
-        Stale::Missing(path) => format!("{} is missing", path.display()),
-        Stale::Different(path) => format!("{} is stale", path.display()),
-        Stale::TooMany(path) => format!("{} is written by nobody any more", path.display()),
-    }
+fn told(stale: &Stale, folder: &str) -> String {
+    let what = match stale {
+        Stale::Missing(_) => "is missing",
+        Stale::Different(_) => "is stale",
+        Stale::TooMany(_) => "is written by nobody any more",
+    };
+    format!(
+        "{} {what}",
+        Path::new(folder).join(path_of(stale)).display()
+    )
 }
 
 fn compare(generated: &Files, committed: &Files) -> Vec<Stale> {
@@ -172,11 +188,11 @@ fn compare(generated: &Files, committed: &Files) -> Vec<Stale> {
     stale
 }
 
-fn write(root: &Path, stale: &[Stale], generated: &Files) -> Result<()> {
+fn write(home: &Path, stale: &[Stale], generated: &Files) -> Result<()> {
     for file in stale {
         match file {
             Stale::Missing(path) | Stale::Different(path) => {
-                let to = root.join(path);
+                let to = home.join(path);
                 if let Some(folder) = to.parent() {
                     fs::create_dir_all(folder)
                         .with_context(|| format!("creating {}", folder.display()))?;
@@ -184,10 +200,9 @@ fn write(root: &Path, stale: &[Stale], generated: &Files) -> Result<()> {
                 fs::write(&to, &generated[path])
                     .with_context(|| format!("writing {}", to.display()))?;
             }
-            Stale::TooMany(path) => fs::remove_file(root.join(path))
+            Stale::TooMany(path) => fs::remove_file(home.join(path))
                 .with_context(|| format!("removing {}", path.display()))?,
         }
-        println!("  {}", path_of(file).display());
     }
     Ok(())
 }

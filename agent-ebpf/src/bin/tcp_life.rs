@@ -2,7 +2,8 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    IPPROTO_TCP, Loss, book, current_task, emit, kernel_fields, selected, sock_fields, tcp,
+    IPPROTO_TCP, Loss, book, current_task, emit, kernel_enums, kernel_fields, selected,
+    sock_fields, tcp,
 };
 use aya_ebpf::{
     Global,
@@ -22,7 +23,14 @@ sock_fields!();
 kernel_fields! {
     TP_BYTES_ACKED = tcp_sock.bytes_acked: u64;
     TP_BYTES_RECEIVED = tcp_sock.bytes_received: u64;
+    TP_BYTES_SENT = tcp_sock.bytes_sent: u64;
+    TP_BYTES_RETRANS = tcp_sock.bytes_retrans: u64;
     TP_TOTAL_RETRANS = tcp_sock.total_retrans: u32;
+    SKC_STATE = sock_common.skc_state: u8;
+    SKC_FLAGS = sock_common.skc_flags: u64;
+}
+kernel_enums! {
+    SOCK_DONE = SOCK_DONE;
 }
 
 /// Connections of selected processes. Full means that the connection is lost and counted; a socket always closes.
@@ -52,12 +60,34 @@ pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
 pub fn tcp_rcv_space_adjust(ctx: RawTracePointContext) -> i32 {
     if selected() {
         let sk: *const u8 = ctx.arg(0);
-        // A multipath subflow is read by the kernel for its parent; it is not the process's own socket.
-        if let Err(loss) = own(sk) {
+        if let Err(loss) = read_from(sk) {
             book(Err(loss));
         }
     }
     0
+}
+
+#[inline(always)]
+fn read_from(sk: *const u8) -> Result<(), Loss> {
+    // What was queued can be read after the close, which has been told then and is not told again.
+    if i32::from(SKC_STATE.read(sk)?) == tcp::CLOSE {
+        return Ok(());
+    }
+    own(sk)
+}
+
+/// Bytes of data that came in, and that went out and were acknowledged. The kernel's own counts are of sequence numbers,
+/// which SYN and FIN take one of each: tcp_rcv_nxt_update and tcp_snd_una_update, net/ipv4/tcp_input.c.
+#[inline(always)]
+fn data_bytes(sk: *const u8, connected: u64) -> Result<(u64, u64), i32> {
+    // Set by the peer's FIN alone: tcp_fin.
+    let fin = SKC_FLAGS.read(sk)? >> SOCK_DONE.load() & 1;
+    let received = TP_BYTES_RECEIVED.read(sk)?.saturating_sub(fin);
+    let acked = TP_BYTES_ACKED.read(sk)?.saturating_sub(connected);
+    let sent = TP_BYTES_SENT
+        .read(sk)?
+        .saturating_sub(TP_BYTES_RETRANS.read(sk)?);
+    Ok((received, if sent < acked { sent } else { acked }))
 }
 
 /// Makes the current task the owner of a socket that has none.
@@ -95,8 +125,13 @@ fn on_change(sk: *const u8, old: i32, new: i32) -> Result<bool, Loss> {
             }
         }
         tcp::ESTABLISHED if old != tcp::SYN_SENT => {
-            // SAFETY: only looked at. An eviction map takes every entry; what it evicts has duration 0.
+            // The address may have been another socket's, whose close was not seen.
+            let _ = OWNERS.remove(&key);
+            // An eviction map takes every entry; what it evicts has duration 0.
             let _ = ACCEPTED.insert(&key, &now, 0);
+        }
+        tcp::SYN_SENT => {
+            let _ = OWNERS.remove(&key);
         }
         // Only close(2) and shutdown(2) lead here, in the process that calls them: net/ipv4/tcp.c, tcp_close_state.
         tcp::FIN_WAIT1 | tcp::LAST_ACK if selected() => own(sk)?,
@@ -129,14 +164,15 @@ fn closed(sk: *const u8, old: i32, now: u64) -> Result<bool, Loss> {
         return Ok(false);
     }
     let (saddr, daddr) = addresses(sk)?;
+    let (rx_bytes, tx_bytes) = data_bytes(sk, owner.connected)?;
     emit(&TcpLife {
         time: Time(now),
         duration_ns,
         task: owner.task,
         saddr,
         daddr,
-        rx_bytes: TP_BYTES_RECEIVED.read(sk)?,
-        tx_bytes: TP_BYTES_ACKED.read(sk)?,
+        rx_bytes,
+        tx_bytes,
         retransmits: TP_TOTAL_RETRANS.read(sk)?,
         sport,
         dport,

@@ -213,70 +213,65 @@ fn total(widths: &[usize]) -> usize {
     widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
 }
 
-/// Less room than the cells would like: first the widest texts give way, then headings, then whole columns.
+/// Less room than the cells would like: the widest texts give way, then headings; where that is not enough, whole
+/// columns are left out, and the others get back what room that gives.
 fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> Vec<Option<usize>> {
     let least: Vec<usize> = heads
         .iter()
         .enumerate()
-        .map(|(at, head)| {
-            let heading = width(&head.text).min(LEAST);
-            match head.cut {
-                Cut::Never => cells.widest(at).max(heading),
-                _ => natural[at].min(LEAST).max(heading),
-            }
+        .map(|(at, head)| match head.cut {
+            Cut::Never => cells.widest(at).max(width(&head.text).min(LEAST)),
+            Cut::Left | Cut::Right => natural[at].min(LEAST),
         })
         .collect();
-    let mut widths: Vec<Option<usize>> = natural.into_iter().map(Some).collect();
+    let mut there = vec![true; heads.len()];
     loop {
-        let mut used = 0;
-        for width in widths.iter().flatten() {
-            used += width + if used > 0 { GAP } else { 0 };
-        }
-        let Some(excess) = used.checked_sub(limit).filter(|excess| *excess > 0) else {
-            return widths;
+        let of = |widths: &[usize]| -> Vec<usize> {
+            widths.iter().zip(&there).filter(|(_, there)| **there).map(|(width, _)| *width).collect()
         };
+        if total(&of(&least)) <= limit {
+            break;
+        }
+        match expendable(heads, &there) {
+            Some(at) => there[at] = false,
+            None => break,
+        }
+    }
+    let mut widths: Vec<Option<usize>> =
+        natural.into_iter().zip(&there).map(|(width, there)| there.then_some(width)).collect();
+    // Down to the next widest each time, so that all give way alike.
+    loop {
+        let used = total(&widths.iter().flatten().copied().collect::<Vec<_>>());
+        let excess = used.saturating_sub(limit);
         let above = |at: usize| widths[at].map_or(0, |width| width.saturating_sub(least[at]));
         let widest = (0..heads.len())
             .filter(|&at| above(at) > 0)
             .max_by_key(|&at| (heads[at].cut != Cut::Never, widths[at]));
-        match widest {
-            // Down to the next widest, so that all give way alike.
-            Some(at) => {
-                let have = widths[at].unwrap_or(0);
-                let next = (0..heads.len())
-                    .filter(|&other| other != at && heads[other].cut == heads[at].cut)
-                    .filter_map(|other| widths[other].filter(|width| *width < have))
-                    .max();
-                let step = next
-                    .map_or(excess, |next| (have - next).min(excess))
-                    .clamp(1, above(at));
-                widths[at] = Some(have - step);
-            }
-            None => match expendable(heads, &widths) {
-                Some(at) => widths[at] = None,
-                None => return widths,
-            },
-        }
+        let Some(at) = widest.filter(|_| excess > 0) else {
+            return widths;
+        };
+        let have = widths[at].unwrap_or(0);
+        let next = (0..heads.len())
+            .filter(|&other| (heads[other].cut == Cut::Never) == (heads[at].cut == Cut::Never))
+            .filter_map(|other| widths[other].filter(|width| *width < have))
+            .max();
+        let step = next.map_or(excess, |next| have - next).min(excess).clamp(1, above(at));
+        widths[at] = Some(have - step);
     }
 }
 
 /// The column to leave out next. The first and the last text stay longest.
-fn expendable(heads: &[Head], widths: &[Option<usize>]) -> Option<usize> {
-    let there = || (0..heads.len()).filter(|&at| widths[at].is_some());
-    if there().count() <= 1 {
+fn expendable(heads: &[Head], there: &[bool]) -> Option<usize> {
+    let left = || (0..heads.len()).filter(|&at| there[at]);
+    if left().count() <= 1 {
         return None;
     }
-    let last_text = there().rfind(|&at| heads[at].cut != Cut::Never);
-    there()
+    let last_text = left().filter(|&at| heads[at].cut != Cut::Never).last();
+    left()
         .find(|&at| heads[at].dispensable)
-        .or_else(|| {
-            there()
-                .skip(1)
-                .filter(|&at| heads[at].cut == Cut::Never)
-                .last()
-        })
-        .or_else(|| there().skip(1).filter(|&at| Some(at) != last_text).last())
-        .or_else(|| there().next_back())
+        .or_else(|| left().skip(1).filter(|&at| heads[at].cut == Cut::Never).last())
+        .or_else(|| left().skip(1).filter(|&at| Some(at) != last_text).last())
+        .or_else(|| left().last())
 }
 
 fn blanks(count: usize, out: &mut String) {

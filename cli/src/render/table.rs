@@ -312,8 +312,8 @@ fn status_line(status: &Status, hidden: usize, columns: usize, palette: Palette)
         ));
     }
     let lost_said = format!("  {} lost", human::count(*lost));
-    // One column stays free: a cursor behind the last one would sit on the next line.
-    let room = columns.saturating_sub(1);
+    // Three columns stay free: the cursor must not sit on the next line, not even after a terminal has shown `^C`.
+    let room = columns.saturating_sub(3);
     let taken = width(&said) + width(&lost_said);
     let mut line = Line::default();
     if taken > room {

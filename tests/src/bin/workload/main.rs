@@ -89,6 +89,7 @@ fn step(args: &[OsString]) {
         "exec-fails-with" => exec::fails_with(number(&args[0]), number(&args[1]), &args[2]),
         // Connections.
         "connect" => network::connect(args),
+        "connect-before-gate" => network::connect_before_gate(args),
         "connect-times" => network::connect_times(number(&args[0]), &args[1]),
         "give-up" => network::give_up(&args[0]),
         "time-out" => network::time_out(&args[0]),

@@ -1,6 +1,6 @@
 //! TCP connections, with every byte of them known.
 
-use crate::{number, raw, report};
+use crate::{number, process, raw, report};
 use serde_json::json;
 use std::{
     ffi::{OsStr, OsString},
@@ -20,15 +20,24 @@ pub(crate) fn connect(args: &[OsString]) {
         Err(error) => {
             report::note(json!({ "result": -error.raw_os_error().unwrap() }));
         }
-        Ok(mut stream) => {
-            let from = stream.local_addr().unwrap();
-            let (send, receive) = (number(&args[1]), number(&args[2]));
-            write_bytes(&mut stream, send);
-            stream.shutdown(Shutdown::Write).unwrap();
-            assert_eq!(read_to_end(&mut stream), receive);
-            report::note(json!({ "result": 0, "sport": from.port() }));
-        }
+        Ok(stream) => exchange(stream, args),
     }
+}
+
+/// The same, with a gate after the handshake.
+pub(crate) fn connect_before_gate(args: &[OsString]) {
+    let stream = TcpStream::connect(address(&args[0])).unwrap();
+    process::gate();
+    exchange(stream, args);
+}
+
+fn exchange(mut stream: TcpStream, args: &[OsString]) {
+    let from = stream.local_addr().unwrap();
+    let (send, receive) = (number(&args[1]), number(&args[2]));
+    write_bytes(&mut stream, send);
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut stream), receive);
+    report::note(json!({ "result": 0, "sport": from.port() }));
 }
 
 fn write_bytes(stream: &mut TcpStream, mut count: u64) {

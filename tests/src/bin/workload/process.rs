@@ -108,7 +108,10 @@ pub(crate) fn killed_in(numbers: &OsStr, args: &[OsString]) {
 /// Whether a task sleeps in a system call.
 fn sleeps_in(task: &Path, number: &str) -> bool {
     let state = fs::read_to_string(task.join("stat")).unwrap_or_default();
-    let sleeps = state.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'));
+    let sleeps = state
+        .rsplit(") ")
+        .next()
+        .is_some_and(|rest| rest.starts_with('S'));
     // Kernels without CONFIG_HAVE_ARCH_TRACEHOOK have no such file; sleeping is what counts then.
     let call = fs::read_to_string(task.join("syscall")).unwrap_or_default();
     sleeps && (call.is_empty() || call.split(' ').next() == Some(number))
