@@ -561,7 +561,7 @@ mod tests {
             let elf = object(tracer.name()).unwrap();
             let file = ::object::File::parse(elf).unwrap();
             for section in file.sections().filter(|s| s.kind() == SectionKind::Text) {
-                for insn in section.data().unwrap().chunks_exact(8) {
+                for insn in section.data().unwrap().as_chunks::<8>().0 {
                     // BPF_JMP | BPF_CALL with src_reg 0 calls a helper.
                     if insn[0] == 0x85 && insn[1] >> 4 == 0 {
                         let helper = u32::from_le_bytes(insn[4..8].try_into().unwrap());

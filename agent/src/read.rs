@@ -165,9 +165,9 @@ impl Reader {
             source,
         })?;
         let mut sums = [0u64; COUNTERS];
-        for cpu in values.chunks_exact(COUNTERS * 8) {
-            for (sum, word) in sums.iter_mut().zip(cpu.chunks_exact(8)) {
-                *sum += word.try_into().map_or(0, u64::from_ne_bytes);
+        for cpu in values.as_chunks::<{ COUNTERS * 8 }>().0 {
+            for (sum, word) in sums.iter_mut().zip(cpu.as_chunks::<8>().0) {
+                *sum += u64::from_ne_bytes(*word);
             }
         }
         let [produced, ring_full, map_full, unreadable, stacks_missing] = sums;

@@ -262,12 +262,17 @@ fn stack(reader: &Reader, map: &str, hash: u64, frame_bytes: usize) -> Result<Ve
 
 fn kernel_addresses(reader: &Reader, hash: u64) -> Result<Vec<u64>, Error> {
     let value = stack(reader, "KERNEL_STACKS", hash, 8)?;
-    Ok(value.chunks_exact(8).map(|frame| word(frame, 0)).collect())
+    Ok(value
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|frame| u64::from_ne_bytes(*frame))
+        .collect())
 }
 
 fn user_addresses(reader: &Reader, hash: u64) -> Result<Vec<UserAddr>, Error> {
     let value = stack(reader, "USER_STACKS", hash, USER_FRAME)?;
-    let frames = value.chunks_exact(USER_FRAME).map_while(|frame| {
+    let frames = value.as_chunks::<USER_FRAME>().0.iter().map_while(|frame| {
         let place = word(frame, 24);
         match (word(frame, 0) as u32, frame[4..24].try_into()) {
             // An address below the first mapping is given that mapping's file, and an offset below zero: unwinding by frame

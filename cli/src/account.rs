@@ -167,7 +167,7 @@ mod tests {
         account.cost.bpf = None;
         account.ended = Some(Ended::Command(ExitStatus::from_raw(2 << 8)));
         insta::assert_snapshot!(account_text(&account, 1_204_511), @r"
-        1,204,511 rows, PARTIAL: 1,300,100 produced, 1,204,511 delivered, 90 beyond the limit, 95,499 lost (95,489 ring full, 10 unreadable) in 30.0 s. Cost less than 0.01 % of one CPU to read, 1.2 MiB; what the programs took is not known here.
+        1,204,511 rows, PARTIAL: 1,300,100 produced, 1,204,511 delivered, 90 beyond the limit, 95,499 lost (95,489 ring full, 10 unreadable) in 30.0 s. Cost 0.01 % of one CPU to read, 1.2 MiB; what the programs took is not known here.
         Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
         Unreadable: the memory was gone or paged out when the event happened.
         1 row without a stack: the map of stacks was full.

@@ -32,8 +32,14 @@ pub(crate) struct Job {
     pub(crate) ring_bytes: Option<u32>,
 }
 
+/// Which kind of object a document is.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Head {
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a TraceJob")]
 struct Object {
     api_version: String,
     kind: String,
@@ -54,7 +60,7 @@ struct Metadata {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a TraceJob's spec")]
 struct JobSpec {
     tracer: Spec,
     #[serde(default)]
@@ -72,7 +78,7 @@ struct JobSpec {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a selector such as `matchLabels: {app: checkout}`")]
 #[expect(dead_code, reason = "checked here, used by a cluster")]
 struct Selector {
     #[serde(default)]
@@ -100,7 +106,7 @@ enum Operator {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "limits such as `maxEvents: 100`")]
 struct Limits {
     #[serde(default)]
     max_events: Option<u64>,
@@ -139,23 +145,41 @@ pub(crate) fn read(path: &Path) -> Result<Job> {
 
 /// Reads a TraceJob; `file` is its name in messages.
 pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
-    let documents = serde_yaml::Deserializer::from_str(text);
-    let mut objects = Vec::new();
-    for document in documents {
-        // The kind is told first: of another object nothing else makes sense.
-        objects.push(
-            Object::deserialize(document).map_err(|error| anyhow!(explain(&error, text, file)))?,
-        );
-        if objects.len() > 1 {
-            bail!(
-                "{file} has more than one document; one trace at a time: put each TraceJob into a file of its own"
-            );
+    let mut jobs: Vec<String> = Vec::new();
+    let documents = documents(text);
+    for document in &documents {
+        let head = Head::deserialize(serde_yaml::Deserializer::from_str(document));
+        // The only document is one, whatever it says.
+        if documents.len() == 1 || head.is_ok_and(|head| head.kind.is_some_and(|kind| kind == KIND)) {
+            jobs.push(document.clone());
         }
     }
-    let Some(object) = objects.pop() else {
-        bail!("{file} has no TraceJob in it");
-    };
-    job(object, text, file)
+    match jobs.as_slice() {
+        [] => bail!("{file} has no TraceJob in it"),
+        [text] => {
+            let object = Object::deserialize(serde_yaml::Deserializer::from_str(text));
+            job(object.map_err(|error| anyhow!(explain(&error, text, file)))?, text, file)
+        }
+        more => bail!("{file} has {} TraceJobs; one trace at a time: give each a file of its own", more.len()),
+    }
+}
+
+/// The documents that say something, each behind as many empty lines as were before it: its places are those in the file.
+fn documents(text: &str) -> Vec<String> {
+    let mut documents = vec![String::new()];
+    for (number, line) in text.lines().enumerate() {
+        let separates = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+        if separates {
+            documents.push("\n".repeat(number));
+        }
+        if let Some(document) = documents.last_mut() {
+            document.push_str(if separates { &line[3..] } else { line });
+            document.push('\n');
+        }
+    }
+    let says = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#') && !line.starts_with('%');
+    documents.retain(|document| document.lines().any(says));
+    documents
 }
 
 fn job(object: Object, text: &str, file: &str) -> Result<Job> {
@@ -223,15 +247,13 @@ fn job(object: Object, text: &str, file: &str) -> Result<Job> {
 /// Where a key stands first in the text.
 fn place(text: &str, key: &str) -> Option<(usize, usize)> {
     text.lines().enumerate().find_map(|(line, content)| {
-        let start = content.find(|c: char| c != ' ' && c != '-')?;
-        let after = content[start..]
-            .trim_start_matches(['"', '\''])
-            .strip_prefix(key)?;
-        after
-            .trim_start_matches(['"', '\''])
-            .trim_start()
-            .starts_with(':')
-            .then_some((line + 1, start + 1))
+        let found = content.match_indices(key).find(|(at, _)| {
+            let before = content[..*at].trim_end_matches(['"', '\'']);
+            let after = content[at + key.len()..].trim_start_matches(['"', '\'']);
+            let begins = before.is_empty() || before.ends_with([' ', '{', ',']);
+            begins && !before.contains('#') && after.trim_start().starts_with(':')
+        });
+        found.map(|(at, _)| (line + 1, content[..at].chars().count() + 1))
     })
 }
 
@@ -295,10 +317,12 @@ fn reword(path: &str, message: &str) -> String {
         .then(|| unknown_name(message))
         .flatten()
     else {
-        return match path {
+        let said = match path {
             "" | "." => message.to_owned(),
             path => format!("{path}: {message}"),
         };
+        // Rust's words are not the reader's.
+        return said.replace("expected u64", "expected a whole number").replace("expected u32", "expected a whole number");
     };
     let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
     let place = if matches!(path, "" | ".") {
@@ -317,5 +341,107 @@ fn path_to(path: &str, name: &str) -> String {
     match path.rsplit('.').next() == Some(name) {
         true => path.to_owned(),
         false => format!("{path}.{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, time::Instant};
+
+    /// A job of the first tracer that has an option.
+    fn job(tracer: &str, more: &str) -> String {
+        format!("apiVersion: tracejob.dev/v1alpha1\nkind: TraceJob\nmetadata:\n  name: x\nspec:\n  tracer:\n    {tracer}\n{more}")
+    }
+
+    fn error(text: &str) -> String {
+        format!("{:#}", parse(text, "job.yaml").unwrap_err())
+    }
+
+    #[test]
+    fn every_example_is_a_job_and_every_family_has_one() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let mut families = Vec::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let job = read(&path).unwrap_or_else(|error| panic!("{error:#}"));
+            families.push(job.spec.tracer().family());
+        }
+        let missing: Vec<_> = tracers::ALL.iter().filter(|tracer| !families.contains(&tracer.family())).collect();
+        assert!(missing.is_empty(), "a family without an example: {:?}", missing.first().map(|t| t.family()));
+    }
+
+    #[test]
+    fn bounds_and_selection_are_read() {
+        let text = job(
+            "tcpConnect: {port: 443, failedOnly: true}",
+            "  selector: {matchLabels: {app: checkout}}\n  activeDeadlineSeconds: 60\n  limits:\n    maxEvents: 10\n    ringBytes: 65536\n",
+        );
+        let job = parse(&text, "job.yaml").unwrap();
+        assert_eq!(job.spec.options().map(|(_, value)| value).collect::<Vec<_>>(), [443, 1]);
+        assert!(job.selects_pods);
+        assert_eq!((job.duration, job.max_events, job.ring_bytes), (Some(Duration::from_secs(60)), Some(10), Some(65536)));
+    }
+
+    #[test]
+    fn mistakes_say_where_they_are_and_what_would_be_right() {
+        let mistakes = [
+            job("tcpConnect: {prot: 443}", ""),
+            job("tcpConnect:\n      port: 443\n      failedOny: true", ""),
+            job("tcpConnect: {port: 65536}", ""),
+            job("tcpConnect: {port: x}", ""),
+            job("tcpConect: {}", ""),
+            job("{}", ""),
+            job("open: {}\n    exec: {}", ""),
+            job("open: {}", "  limit: {}\n"),
+            job("open: {}", "  limits:\n    maxEvent: 3\n"),
+            job("open: {}", "  nonsense: 3\n"),
+            job("open: {}", "  activeDeadlineSeconds: 0\n"),
+            job("open: {}", "  activeDeadlineSeconds: -1\n"),
+            job("open: {}", "  limits: {ringBytes: 1}\n"),
+            job("open: {}", "").replace("TraceJob", "Pod"),
+            job("open: {}", "").replace("v1alpha1", "v9"),
+            job("open: {}", "").replace("kind: TraceJob\n", ""),
+            format!("{}---\n{}", job("open: {}", ""), job("open: {}", "")),
+            format!("kind: ConfigMap\n---\n{}", job("open: {fast: 1}", "")),
+            "kind: ConfigMap\n---\nkind: Pod\n".to_owned(),
+            job("open: {}", "  limits: 3\n"),
+            "- a\n- b\n".to_owned(),
+            "a: [1, 2\n".to_owned(),
+            "a: *nothing\n".to_owned(),
+            "@\n".to_owned(),
+            String::new(),
+            "# nothing\n".to_owned(),
+        ];
+        let said: Vec<String> = mistakes.iter().map(|text| error(text)).collect();
+        insta::assert_snapshot!(said.join("\n"));
+    }
+
+    #[test]
+    fn a_bomb_and_a_tower_end_at_once() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..30 {
+            let before = vec![format!("*a{}", level - 1); 9].join(", ");
+            bomb.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+        }
+        let tower = "[".repeat(100_000);
+        let loops = "a: &a [*a]\nb: *a\n".to_owned();
+        let status = job("open: {}", &format!("status:\n  {}", bomb.replace('\n', "\n  ")));
+        for text in [bomb, tower, loops, status] {
+            let started = Instant::now();
+            let said = parse(&text, "job.yaml").err().map(|error| format!("{error:#}"));
+            assert!(started.elapsed() < Duration::from_secs(5), "{said:?}");
+            assert!(said.is_none_or(|said| said.len() < 300));
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_or_has_no_end_is_refused() {
+        let said = format!("{:#}", read(Path::new("/dev/zero")).unwrap_err());
+        assert!(said.contains("more than 1 MiB"), "{said}");
+        let said = format!("{:#}", read(Path::new("/nonexistent")).unwrap_err());
+        assert!(said.starts_with("cannot read /nonexistent"), "{said}");
+        let said = format!("{:#}", read(&std::env::current_exe().unwrap()).unwrap_err());
+        assert!(said.contains("more than 1 MiB"), "{said}");
     }
 }

@@ -10,7 +10,7 @@ use std::{
     cell::RefCell,
     ffi::OsString,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -77,6 +77,11 @@ impl Sink {
             file: File::from(fd),
             pending: RefCell::new(Some((temporary, path.to_owned()))),
         })
+    }
+
+    /// Whether a person looks at it.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.file.is_terminal()
     }
 
     /// Gives the file its name.

@@ -18,3 +18,9 @@ pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// The result of a thread, at the deadline at the latest.
+pub fn join<T>(thread: std::thread::JoinHandle<T>) -> T {
+    until("a thread to end", || thread.is_finished().then_some(()));
+    thread.join().unwrap()
+}

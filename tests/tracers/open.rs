@@ -489,7 +489,7 @@ fn only_slow_calls_are_shown_where_that_is_asked() {
         &"0",
     ]);
     let outcome = Trace::of("open")
-        .with(&["--min-latency", "200ms"])
+        .with(&["--min-latency-ns", "200ms"])
         .workload(&words)
         .run();
     assert_eq!(outcome.complete().produced, 1);

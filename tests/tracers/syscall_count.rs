@@ -147,7 +147,7 @@ fn only_slow_calls_and_only_failures_are_counted_where_that_is_asked() {
         "close-bad",
         "7",
     ];
-    let (outcome, _, _) = traced(&["--min-latency", "40ms"], &steps);
+    let (outcome, _, _) = traced(&["--min-latency-ns", "40ms"], &steps);
     consistent(&outcome);
     assert_eq!(outcome.row_where("syscall", "nanosleep")["count"], json!(3));
     assert_eq!(outcome.rows_where("syscall", "getppid").len(), 0);

@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::fd::OwnedFd,
 };
-use tests::{Cgroup, Outcome, Report, Trace, Workload, check, needs};
+use tests::{Cgroup, Outcome, Report, Trace, Workload, check, join, needs};
 
 /// Somebody who listens: the kernel accepts for them.
 fn listener(address: &str) -> (TcpListener, u16) {
@@ -84,7 +84,7 @@ fn established(address: &str, shown: &str) {
     let target = format!("{address}:{port}");
     let server = std::thread::spawn(move || drop(_listener.accept().unwrap()));
     let (outcome, report, who) = traced(&["connect", &target, "0", "0"]);
-    server.join().unwrap();
+    join(server);
     outcome.complete();
     let mut wanted = columns(&who, &report, shown, port, report.number("sport") as u16);
     wanted.extend(result(0, None));
@@ -111,7 +111,7 @@ fn an_ipv4_connection_of_an_ipv6_socket_is_shown_as_ipv4() {
     let target = format!("[::ffff:127.0.0.1]:{port}");
     let server = std::thread::spawn(move || drop(listener.accept().unwrap()));
     let (outcome, report, who) = traced(&["connect", &target, "0", "0"]);
-    server.join().unwrap();
+    join(server);
     outcome.complete();
     let mut wanted = columns(
         &who,

@@ -7,7 +7,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     thread::JoinHandle,
 };
-use tests::{Cgroup, Outcome, Report, Trace, Tracing, Wanted, Workload, check, needs, sum};
+use tests::{Cgroup, Outcome, Report, Trace, Tracing, Wanted, Workload, check, join, needs, sum};
 
 /// Whole reads and whole writes of one end of a connection; what it sent and what it got.
 fn exchange(mut stream: TcpStream, send: usize) -> usize {
@@ -94,7 +94,7 @@ fn client(address: &str, shown: &str, send: usize, receive: usize) {
     ]);
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
-    assert_eq!(server.join().unwrap(), send);
+    assert_eq!(join(server), send);
     let (outcome, report) = rows(trace, 1, &mut [&mut workload]);
     outcome.complete();
     let ends = Ends {
@@ -303,9 +303,9 @@ fn only_the_asked_port_and_only_long_lives_are_shown() {
             .with(&options(quick_port, slow_port))
             .workload(&steps)
             .run();
-        quick.join().unwrap();
-        slow.join().unwrap();
         outcome.complete();
+        join(quick);
+        join(slow);
         (
             outcome.rows_where("dport", quick_port).len(),
             outcome.rows_where("dport", slow_port).len(),
@@ -321,7 +321,7 @@ fn only_the_asked_port_and_only_long_lives_are_shown() {
         (0, 1)
     );
     assert_eq!(
-        shown(&|_, _| vec!["--min-duration".into(), "250ms".into()]),
+        shown(&|_, _| vec!["--min-duration-ns".into(), "250ms".into()]),
         (0, 1)
     );
 }
@@ -336,7 +336,7 @@ fn another_process_is_not_seen() {
     let trace = Trace::of("tcp_life").of_process(&selected).start();
     beside.finish();
     selected.go();
-    serving.join().unwrap();
+    join(serving);
     let (outcome, _) = rows(trace, 1, &mut [&mut selected]);
     assert_eq!(outcome.complete().produced, 1);
     assert_eq!(outcome.row()["pid"], json!(selected.pid()));
@@ -360,7 +360,7 @@ fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
     for workload in &mut workloads {
         workload.finish();
     }
-    serving.join().unwrap();
+    join(serving);
     trace.wait_for_rows(2);
     let outcome = trace.stop();
     assert_eq!(outcome.complete().produced, 2);
@@ -390,7 +390,7 @@ fn many_connections_are_a_row_each_and_add_up() {
     let mut workload = staying(&[], &steps);
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
-    assert_eq!(serving.join().unwrap(), CONNECTIONS * 300);
+    assert_eq!(join(serving), CONNECTIONS * 300);
     let (outcome, report) = rows(trace, CONNECTIONS as u64, &mut [&mut workload]);
     outcome.complete();
     let all: Vec<&Value> = outcome.rows.iter().collect();
@@ -421,7 +421,7 @@ fn a_storm_is_counted_to_the_last_connection() {
         .start();
     trace.while_nobody_reads(|| {
         workload.finish();
-        serving.join().unwrap();
+        join(serving);
     });
     let outcome = trace.finish();
     let account = outcome.account();

@@ -2,13 +2,9 @@
 //!
 //! It is a script of commands as a person would type them; nothing of the tracers is known here but their names.
 
-mod workload;
-
-use std::{env, fs, process::Command, time::Instant};
+use std::{fs, process::Command, time::Instant};
 
 use anyhow::{Context, Result, bail};
-
-pub(crate) use workload::Workload;
 
 use crate::{
     process,
@@ -22,7 +18,8 @@ struct Act {
     about: &'static str,
     /// After `tracejob run`.
     args: &'static [&'static str],
-    workload: Workload,
+    /// What the program that is traced does, for it and for the audience.
+    workload: (&'static str, &'static str),
 }
 
 /// Where the flame graph goes, from the root.
@@ -33,21 +30,30 @@ const ACTS: [Act; 3] = [
         question: "Which system calls does a program make, and how long do they take?",
         about: "Counted in the kernel, per call: rows leave it once a second, not once a call.",
         args: &["syscall_count"],
-        workload: Workload::Calls,
+        workload: (
+            "calls",
+            "3 s of reading, writing, and opening files of which some do not exist",
+        ),
     },
     Act {
         question: "Whom does it talk to, and do the connections succeed?",
         about: "One row per attempt, IPv4 and IPv6, when it is decided.",
         args: &["tcp_connect"],
-        workload: Workload::Connect,
+        workload: (
+            "connect",
+            "connects to itself over IPv4 and IPv6, and to closed ports",
+        ),
     },
     Act {
         question: "Where in the code does memory become real?",
         about: "Page faults by stack; any tracer with stacks and a sum can be drawn as a flame graph.",
         args: &["page_fault", "-o", "flamegraph=target/demo/page_fault.svg"],
-        workload: Workload::Faults,
+        workload: ("faults", "3 s of touching new memory in three functions"),
     },
 ];
+
+/// The program that is traced.
+const WORKLOAD: &str = "target/demo/workload";
 
 /// Sets up, builds, and plays all acts.
 pub(crate) fn run() -> Result<()> {
@@ -60,56 +66,21 @@ pub(crate) fn run() -> Result<()> {
     setup::build()?;
     build()?;
     let ready = Instant::now();
-    let tracejob = workspace::target().join("release/tracejob");
-    let graph = workspace::root().join(FLAME_GRAPH);
-    if let Some(folder) = graph.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    }
-    let ourselves = env::current_exe().context("finding this program, which the demo traces")?;
-    for (
-        index,
-        Act {
-            question,
-            about,
-            args,
-            workload,
-        },
-    ) in ACTS.iter().enumerate()
-    {
+    for (index, act) in ACTS.iter().enumerate() {
         println!(
-            "\n{} of {}  {question}\n        {about}",
+            "\n{} of {}  {}\n        {}",
             index + 1,
-            ACTS.len()
+            ACTS.len(),
+            act.question,
+            act.about
         );
-        let mut command = Command::new(&tracejob);
-        command
-            .current_dir(workspace::root())
-            .arg("run")
-            .args(*args)
-            .arg("--")
-            .arg(&ourselves)
-            .args(["workload", workload.name()]);
-        println!(
-            "$ tracejob run {} -- {}\n",
-            args.join(" "),
-            workload.tells()
-        );
-        // Else the allocator keeps what the workload frees, and nothing faults twice.
-        command.env("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=65536");
-        // Three: complete but for events that were lost, and counted; the account above says so.
-        let status = command
-            .status()
-            .with_context(|| format!("starting {}", process::shown(&command)))?;
-        if !matches!(status.code(), Some(0 | 3)) {
-            bail!("{} failed ({status})", process::shown(&command));
-        }
+        play(act)?;
     }
-    let size = fs::metadata(&graph)
+    let size = fs::metadata(workspace::root().join(FLAME_GRAPH))
         .with_context(|| format!("looking for the flame graph {FLAME_GRAPH}"))?
         .len();
     println!(
-        "\nThe flame graph is {} ({} KiB): open it in a browser; it zooms and searches.",
-        graph.display(),
+        "\nThe flame graph is {FLAME_GRAPH} ({} KiB): open it in a browser; it zooms and searches.",
         size / 1024
     );
     println!(
@@ -117,6 +88,30 @@ pub(crate) fn run() -> Result<()> {
         duration(started.elapsed()),
         duration(ready.elapsed())
     );
+    Ok(())
+}
+
+fn play(act: &Act) -> Result<()> {
+    let (mode, about) = act.workload;
+    let mut command = Command::new(workspace::target().join("release/tracejob"));
+    command
+        .current_dir(workspace::root())
+        .arg("run")
+        .args(act.args)
+        .args(["--", WORKLOAD, mode]);
+    println!(
+        "$ tracejob run {} -- {WORKLOAD} {mode}    # {about}\n",
+        act.args.join(" ")
+    );
+    // Else the allocator keeps what the workload frees, and nothing faults twice.
+    command.env("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=65536");
+    let status = command
+        .status()
+        .with_context(|| format!("starting {}", process::shown(&command)))?;
+    // Three: complete but for events that were lost and counted, which its last line says.
+    if !matches!(status.code(), Some(0 | 3)) {
+        bail!("{} failed ({status})", process::shown(&command));
+    }
     Ok(())
 }
 
@@ -138,6 +133,31 @@ fn build() -> Result<()> {
             "tracejob",
         ]),
     )?;
+    step.done("built");
+    let step = Step::start(
+        "build the workload",
+        "a program to trace, with frame pointers for its stacks",
+    );
+    let workload = workspace::root().join(WORKLOAD);
+    if let Some(folder) = workload.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    let mut rustc = Command::new("rustc");
+    toolchain::pin(&mut rustc);
+    rustc.args([
+        "--edition",
+        "2024",
+        "-C",
+        "opt-level=1",
+        "-C",
+        "debuginfo=2",
+        "-C",
+        "force-frame-pointers=yes",
+        "xtask/workload/main.rs",
+        "-o",
+        WORKLOAD,
+    ]);
+    process::quietly(&step, "build-workload", &mut rustc)?;
     step.done("built");
     Ok(())
 }

@@ -41,13 +41,6 @@ enum Task {
     Setup,
     /// Shows what TraceJob shows, on programs that it starts itself.
     Demo,
-    /// Something to trace; the demo starts it.
-    #[command(hide = true)]
-    Workload {
-        /// What it does.
-        #[arg(value_enum)]
-        what: demo::Workload,
-    },
     /// Runs everything that CI runs: the checks, the tests on this kernel and on four others.
     Test(test::Args),
     /// Checks a change without running a kernel program: format, lints, dependencies, tidy, generated files, unit tests.
@@ -77,7 +70,6 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup => setup::all(),
         Task::Demo => demo::run(),
-        Task::Workload { what } => what.run(),
         Task::Test(args) => test::run(&args),
         Task::Check => check::run(),
         Task::Tidy => tidy::run(),

@@ -3,7 +3,7 @@
 use super::{
     Output, Wall,
     cell::ip,
-    escape::{arguments, quote},
+    escape::{arguments, escaped, quote},
     json::lower_bounds,
     names::{errno, error_of, syscall},
 };
@@ -22,6 +22,8 @@ pub(crate) struct Csv {
     columns: Vec<Column>,
     /// Whether each interval's state of a map is written, marked by its time, and not only the last.
     intervals: bool,
+    /// Whether texts are escaped: a terminal would act on what they say.
+    escaped: bool,
     headed: bool,
     field: Vec<u8>,
 }
@@ -29,6 +31,7 @@ pub(crate) struct Csv {
 impl Csv {
     /// Rows of these columns.
     pub(crate) fn new(columns: &[Column], intervals: bool, to: Sink) -> Self {
+        let escaped = to.is_terminal();
         let to = csv::WriterBuilder::new()
             .buffer_capacity(64 << 10)
             .from_writer(to);
@@ -36,6 +39,7 @@ impl Csv {
             to,
             columns: columns.to_vec(),
             intervals,
+            escaped,
             headed: false,
             field: Vec::new(),
         }
@@ -72,6 +76,9 @@ impl Csv {
                 let value = batch.value(at, row);
                 self.field.clear();
                 field(column, batch, value, wall, &mut self.field);
+                if self.escaped {
+                    self.field = escaped(&self.field).into_bytes();
+                }
                 self.to.write_field(&self.field).map_err(io)?;
                 match (more(column), value) {
                     (Some("error"), Value::Signed(n)) => {
@@ -213,5 +220,44 @@ fn io(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
         other => io::Error::other(format!("{other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::*, *};
+
+    #[test]
+    fn texts_are_there_byte_for_byte_and_numbers_raw() {
+        let bytes = written(|sink| {
+            let mut csv = Csv::new(&event_columns(), false, sink);
+            csv.rows(&events(), WALL).unwrap();
+            csv.end(None, WALL, &account()).unwrap();
+        });
+        let mut reader = csv::Reader::from_reader(bytes.as_slice());
+        let head: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+        insta::assert_snapshot!(head.join(","), @"time,latency_ns,pid,tid,comm,daddr,rx_bytes,result,result_error,call,mode,score,flags,ok,args,args_cut,path,path_cut");
+        let rows: Vec<csv::ByteRecord> = reader.byte_records().map(Result::unwrap).collect();
+        let field = |row: usize, name: &str| &rows[row][head.iter().position(|head| head == name).unwrap()];
+        assert_eq!(field(1, "comm"), b"evil\x1b[31m\n");
+        assert_eq!(field(2, "comm"), b"ba\xffd");
+        assert_eq!(field(1, "result_error"), b"ENOENT");
+        assert_eq!(field(0, "result_error"), b"");
+        assert_eq!(field(1, "args"), br"sh -c 'it'\''s'");
+        assert_eq!(field(1, "path_cut"), b"true");
+        assert_eq!(field(0, "time"), b"1700049600113000000");
+    }
+
+    #[test]
+    fn counts_and_stacks_have_one_field_each() {
+        let shown = |columns: &[Column], batch: &Batch| {
+            let bytes = written(|sink| {
+                Csv::new(columns, false, sink).end(Some(batch), WALL, &account()).unwrap();
+            });
+            String::from_utf8(bytes).unwrap()
+        };
+        insta::assert_snapshot!("counts", shown(&count_columns(), &counts(true, 1)));
+        let text = shown(&stack_columns(), &stacks());
+        assert!(text.starts_with("pid,comm,user_stack,kernel_stack,faults\n4242,prog,main;memset,,960\n"), "{text}");
     }
 }

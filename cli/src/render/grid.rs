@@ -10,6 +10,8 @@ use super::{
 const GAP: usize = 2;
 /// A column of text is not cut below this, nor a heading.
 const LEAST: usize = 8;
+/// The last column of text, often a path, says most, and is not cut below this.
+const LEAST_LAST: usize = 24;
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -216,11 +218,13 @@ fn total(widths: &[usize]) -> usize {
 /// Less room than the cells would like: the widest texts give way, then headings; where that is not enough, whole
 /// columns are left out, and the others get back what room that gives.
 fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> Vec<Option<usize>> {
+    let last = heads.iter().rposition(|head| head.cut != Cut::Never);
     let least: Vec<usize> = heads
         .iter()
         .enumerate()
         .map(|(at, head)| match head.cut {
             Cut::Never => cells.widest(at).max(width(&head.text).min(LEAST)),
+            _ if last == Some(at) => natural[at].min(LEAST_LAST).min(limit),
             Cut::Left | Cut::Right => natural[at].min(LEAST),
         })
         .collect();

@@ -253,8 +253,9 @@ fn draw(
     options.subtitle = Some(subtitle.to_owned());
     options.count_name = noun.to_owned();
     options.name_type = "Function".to_owned();
-    // Kernel frames, marked `_[k]`, have a colour of their own; so have those of C++ and Rust.
-    options.colors = Palette::Multi(MultiPalette::Java);
+    // Of inferno's palettes this one colours the kernel's frames (`_[k]`) and those of C++ and Rust (`::`), and leaves
+    // all other names alone; that for Java makes every capital letter green.
+    options.colors = Palette::Multi(MultiPalette::Perl);
     options.bgcolors = Some(BackgroundColor::Flat((0xff, 0xff, 0xff).into()));
     options.font_size = 12;
     // The same stacks give the same picture.
@@ -280,4 +281,47 @@ fn finish(to: &mut Sink, fold: &Fold) -> io::Result<Option<String>> {
         .map(|path| format!("{}: {}", path.display(), fold.summary(&noun(&fold.columns))));
     to.finish()?;
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::*, *};
+
+    fn svg(table: Option<&Batch>) -> String {
+        let bytes = written(|sink| {
+            let mut graph = Flamegraph::new(&stack_columns(), "faults of <prog> & co".to_owned(), sink);
+            graph.end(table, WALL, &account()).unwrap();
+        });
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_goes_from_the_root_to_the_kernel_and_no_name_breaks_it() {
+        let bytes = written(|sink| {
+            let said = Folded::new(&stack_columns(), sink).end(Some(&stacks()), WALL, &account()).unwrap();
+            assert!(said.unwrap().ends_with(": 1,204 faults in 4 stacks"));
+        });
+        insta::assert_snapshot!(String::from_utf8(bytes).unwrap(), @r"
+        gone;[no stack] 1
+        prog:x;main;evil\x1b<b>&\n 3
+        prog;main;Vec<T>::push<a:b>;copy_to_user_[k] 240
+        prog;main;memset 960
+        ");
+    }
+
+    #[test]
+    fn a_flame_graph_is_one_file_that_can_be_zoomed_and_searched() {
+        let svg = svg(Some(&stacks()));
+        assert!(svg.contains("<script") && svg.contains("unzoom") && svg.contains("search"));
+        assert!(svg.contains("1,204 faults in 4 stacks") && svg.contains("memset (960 faults, 79.73%)"));
+        assert!(svg.contains("faults of &lt;prog&gt; &amp; co"), "the title is escaped");
+        assert!(!svg.contains("evil\u{1b}") && svg.contains("evil\\x1b&lt;b&gt;&amp;\\n"), "names are escaped twice");
+        assert!(!svg.contains("src=\"http") && !svg.contains("href=\"http"), "nothing is fetched");
+    }
+
+    #[test]
+    fn a_flame_graph_of_nothing_says_so() {
+        let svg = svg(None);
+        assert!(svg.contains("nothing was counted") && svg.contains("&lt;prog> &amp; co"), "{svg}");
+    }
 }

@@ -461,3 +461,142 @@ fn key(columns: &[Column], batch: &Batch, row: usize) -> u64 {
     }
     hash.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{escape::is_printable, fixture::*},
+        *,
+    };
+
+    fn plain(columns: &[Column], wide: bool, write: impl FnOnce(&mut Table)) -> String {
+        let bytes = written(|sink| {
+            let mut table = Table::plain(columns, wide, sink);
+            write(&mut table);
+        });
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// The lines of a table on a terminal of so many columns.
+    fn fitted(columns: &[Column], batch: &Batch, wide: bool, room: usize) -> Vec<String> {
+        let view = View { columns, batch, rates: &[], wall: WALL };
+        let heads = layout(view, wide);
+        let mut cells = Cells::default();
+        cells.fill(&heads, view);
+        let widths = Widths::fit(&heads, &cells, &Widths::default(), Some(room), true);
+        let mut head = String::new();
+        widths.heading(&heads, Palette::default(), &mut head);
+        let rows = (0..cells.rows()).map(|row| {
+            let mut line = String::new();
+            widths.row(&heads, &cells, row, Palette::default(), &mut line);
+            line
+        });
+        std::iter::once(head).chain(rows).collect()
+    }
+
+    #[test]
+    fn events_are_aligned_escaped_and_one_line_each() {
+        let text = plain(&event_columns(), false, |table| {
+            table.rows(&events(), WALL).unwrap();
+            table.end(None, WALL, &account()).unwrap();
+        });
+        insta::assert_snapshot!(text);
+        assert!(text.chars().all(|c| c == '\n' || is_printable(c)));
+    }
+
+    #[test]
+    fn everything_is_there_when_asked_for() {
+        let text = plain(&count_columns(), true, |table| {
+            table.end(Some(&counts(false, 1)), WALL, &account()).unwrap();
+        });
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn counts_have_rates_averages_percentiles_and_bars() {
+        let text = plain(&count_columns(), false, |table| {
+            table.table(&counts(false, 1), WALL, Duration::from_secs(1)).unwrap();
+            table.end(Some(&counts(false, 1)), WALL, &account()).unwrap();
+        });
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_key_that_is_usually_left_out_is_shown_where_it_tells_rows_apart() {
+        let text = plain(&count_columns(), false, |table| {
+            table.end(Some(&counts(true, 1)), WALL, &account()).unwrap();
+        });
+        assert!(text.starts_with("CALL        PID   COMM "), "{text}");
+    }
+
+    #[test]
+    fn stacks_are_read_from_the_inside() {
+        let text = plain(&stack_columns(), false, |table| {
+            table.end(Some(&stacks()), WALL, &account()).unwrap();
+        });
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_stream_without_rows_still_has_its_header() {
+        let text = plain(&event_columns(), false, |table| {
+            table.end(None, WALL, &account()).unwrap();
+        });
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.starts_with("TIME  LATENCY  PID"), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_longer_than_the_terminal_is_wide_and_columns_stand_under_their_headings() {
+        let (events, counts, stacks) = (events(), counts(true, 1), stacks());
+        let all: [(&[Column], &Batch); 3] =
+            [(&event_columns(), &events), (&count_columns(), &counts), (&stack_columns(), &stacks)];
+        for (columns, batch) in all {
+            for wide in [false, true] {
+                for room in 1..260 {
+                    let lines = fitted(columns, batch, wide, room);
+                    for line in &lines {
+                        assert!(width(line) <= room.max(20), "{room}: {line}");
+                        assert!(line.chars().all(is_printable), "{line:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn in_a_narrow_terminal_the_path_and_who_stay() {
+        insta::assert_snapshot!(fitted(&event_columns(), &events(), false, 80).join("\n"));
+    }
+
+    #[test]
+    fn a_rate_is_what_came_since_the_last_time() {
+        let mut rates = Rates::default();
+        let columns = count_columns();
+        let first = rates.since_last(&columns, &counts(false, 1), Duration::from_secs(1));
+        assert_eq!(first[0], 412_070.0);
+        let second = rates.since_last(&columns, &counts(false, 3), Duration::from_secs(3));
+        assert_eq!(second, [412_070.0, 91_204.0, 0.0]);
+    }
+
+    #[test]
+    fn the_status_fits_whatever_there_is_to_say() {
+        let status = Status {
+            tracer: "some_tracer",
+            elapsed: Duration::from_secs(75),
+            left: Some(Duration::from_millis(11_200)),
+            rows: 1_204_511,
+            lost: 17,
+        };
+        let line = |columns, hidden, on| status_line(&status, hidden, columns, Palette { on });
+        assert_eq!(line(60, 0, false).text, "          some_tracer  12 s left  1,204,511 rows  17 lost");
+        assert!(line(80, 2, false).text.ends_with("1,204,511 rows  2 columns hidden  17 lost"));
+        for columns in 1..100 {
+            for on in [false, true] {
+                let line = line(columns, 0, on);
+                assert!(line.width <= columns.saturating_sub(3));
+                assert_eq!(painted(&line.text).width, line.width);
+            }
+        }
+    }
+}

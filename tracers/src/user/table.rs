@@ -186,14 +186,19 @@ fn add_buckets(into: &mut Vec<u64>, from: &[u64]) {
 
 /// Pairs of a name and a count: counts of equal names add up, the largest first.
 fn add_pairs(into: &mut Vec<u64>, from: &[u64]) {
-    for pair in from.chunks_exact(2) {
-        match into.chunks_exact_mut(2).find(|have| have[0] == pair[0]) {
-            Some(have) => have[1] = have[1].wrapping_add(pair[1]),
-            None => into.extend_from_slice(pair),
+    for [name, count] in from.as_chunks::<2>().0 {
+        match into
+            .as_chunks_mut::<2>()
+            .0
+            .iter_mut()
+            .find(|have| have[0] == *name)
+        {
+            Some(have) => have[1] = have[1].wrapping_add(*count),
+            None => into.extend_from_slice(&[*name, *count]),
         }
     }
-    let mut pairs: Vec<[u64; 2]> = into.chunks_exact(2).map(|p| [p[0], p[1]]).collect();
-    pairs.sort_by_key(|pair| (core::cmp::Reverse(pair[1]), pair[0]));
+    let mut pairs = into.as_chunks::<2>().0.to_vec();
+    pairs.sort_by_key(|[name, count]| (core::cmp::Reverse(*count), *name));
     *into = pairs.concat();
 }
 

@@ -1,0 +1,133 @@
+//! What the program says of command lines that can never work, and of those that only ask. Nothing here traces.
+
+use std::{
+    os::unix::process::ExitStatusExt,
+    process::{Command, Output, Stdio},
+};
+
+fn tracejob(line: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tracejob"))
+        .args(line.split_whitespace())
+        .env_remove("RUST_BACKTRACE")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_mistake_names_the_thing_and_the_remedy_and_the_status_is_2() {
+    let lines = [
+        "lst",
+        "tcp_life",
+        "list --foo",
+        "list -o yaml",
+        "describe",
+        "describe opn",
+        "run",
+        "run tcp_conect --host",
+        "run nosuch --host",
+        "run tcpConnect --host",
+        "run exec",
+        "run --pid 3 exec",
+        "run open foo",
+        "run open --pid 0",
+        "run open --pid",
+        "run open --duration 10 --host",
+        "run open --duration 1s --duration 2s --host",
+        "run open --interval 1ms --host",
+        "run open --ring 1 --host",
+        "run open --max-events 0 --host",
+        "run open --min-latency-ns 10parsecs --host",
+        "run tcp_connect --prot 443 --host",
+        "run tcp_connect --port 65536 --host",
+        "run oom_kill --foo --host",
+        "run open -o xml --host",
+        "run open -o flamegraph --host",
+        "run open -o folded --host",
+        "run open -o json -o csv --host",
+        "run open -o json=/tmp/x -o csv=/tmp/x --host",
+        "completions tcsh",
+    ];
+    let mut said = String::new();
+    for line in lines {
+        let Output { status, stdout, stderr } = tracejob(line);
+        assert_eq!(status.code(), Some(2), "{line}");
+        assert!(stdout.is_empty(), "{line}");
+        let stderr = text(stderr);
+        assert!(stderr.starts_with("error: "), "{line}: {stderr}");
+        said.push_str(&format!("$ tracejob {line}\n{stderr}\n"));
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn what_a_machine_refuses_has_status_1() {
+    for (line, wanted) in [
+        ("run -f /nonexistent.yaml --host", "error: cannot read /nonexistent.yaml: No such file"),
+        ("run open --host -o json=/nonexistent/rows", "error: cannot write /nonexistent/rows: No such file"),
+        ("run open --host -o json=/tmp", "error: cannot write /tmp: it is a directory"),
+    ] {
+        let Output { status, stderr, .. } = tracejob(line);
+        assert_eq!(status.code(), Some(1), "{line}");
+        let stderr = text(stderr);
+        assert!(stderr.starts_with(wanted), "{line}: {stderr}");
+    }
+}
+
+#[test]
+fn a_job_that_selects_pods_says_what_one_host_needs() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/checkout.yaml");
+    let Output { status, stderr, .. } = tracejob(&format!("run -f {file}"));
+    assert_eq!(status.code(), Some(2));
+    let stderr = text(stderr);
+    assert!(
+        stderr.ends_with("checkout.yaml selects pods, which needs a cluster; on one host add --pid, --container, --cgroup, -- CMD or --host\n"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn help_has_examples_and_goes_to_whoever_asked() {
+    let tracers: Vec<String> = tracers::ALL.iter().map(|tracer| format!("run {} --help", tracer.name())).collect();
+    let fixed = ["--help", "list --help", "describe --help", "doctor --help", "run --help", "version --help", "completions --help"];
+    for line in fixed.into_iter().chain(tracers.iter().map(String::as_str)) {
+        let Output { status, stdout, stderr } = tracejob(line);
+        assert_eq!(status.code(), Some(0), "{line}");
+        assert!(stderr.is_empty(), "{line}");
+        let stdout = text(stdout);
+        assert!(stdout.contains("Examples:\n  ") && stdout.contains("Usage: tracejob"), "{line}: {stdout}");
+        assert!(stdout.lines().all(|line| line.chars().count() <= 100), "{line}: {stdout}");
+        assert!(!stdout.contains('\x1b'), "{line}");
+    }
+    assert_eq!(tracejob("").status.code(), Some(2), "nothing asked for");
+    assert!(text(tracejob("--version").stdout).starts_with("tracejob "));
+    insta::assert_snapshot!(text(tracejob("--help").stdout));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tracejob"))
+        .args(["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    assert_eq!((status.code(), status.signal()), (Some(0), None));
+    assert!(stderr.is_empty(), "{}", text(stderr));
+}
+
+#[test]
+fn completions_know_every_tracer() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = text(tracejob(&format!("completions {shell}")).stdout);
+        for tracer in tracers::ALL {
+            assert!(script.contains(tracer.name()), "{shell}: {}", tracer.name());
+        }
+    }
+}
