@@ -1,6 +1,6 @@
 //! Whom to trace: asked before anything else, so that what is not selected costs one look into a map.
 
-use crate::{TASK_TGID, current_tgid, kernel_fields};
+use crate::{TASK_TGID, current, current_tgid, kernel_fields};
 use aya_ebpf::{
     Global,
     helpers::generated::bpf_get_current_ancestor_cgroup_id,
@@ -22,6 +22,10 @@ pub const BY_HOST: u32 = 4;
 /// The tracing process itself, which `BY_HOST` leaves out: its own output would be traced again.
 #[unsafe(no_mangle)]
 pub static SELF: Global<u32> = Global::new(0);
+
+/// 1 where tracing programs may call bpf_get_current_ancestor_cgroup_id: 5.10's may not.
+#[unsafe(no_mangle)]
+pub static ANCESTOR_HELPER: Global<u32> = Global::new(0);
 
 /// Bit n: a selected cgroup lies at depth n below the root.
 #[unsafe(no_mangle)]
@@ -63,23 +67,53 @@ pub fn selected() -> bool {
     if by & BY_PROCESS != 0 && process_selected(current_tgid()) {
         return true;
     }
-    if by & BY_CGROUP != 0 {
-        let depths = CGROUP_DEPTHS.load();
-        for depth in 0..DEPTHS {
-            if depths >> depth == 0 {
-                break;
-            }
-            if depths >> depth & 1 == 1 {
-                // SAFETY: the helper only returns a number, 0 where the task lies less deep.
-                let id = unsafe { bpf_get_current_ancestor_cgroup_id(depth as i32) };
-                // SAFETY: the value is not read.
-                if unsafe { CGROUPS.get(&id) }.is_some() {
-                    return true;
-                }
+    if by & BY_CGROUP == 0 {
+        return false;
+    }
+    match ANCESTOR_HELPER.load() {
+        1 => current_in_cgroups(),
+        _ => in_cgroups(current()).unwrap_or(false),
+    }
+}
+
+/// Whether the current task lies in a selected cgroup, by the depths at which there are any.
+#[inline(always)]
+fn current_in_cgroups() -> bool {
+    let depths = CGROUP_DEPTHS.load();
+    for depth in 0..DEPTHS {
+        if depths >> depth == 0 {
+            break;
+        }
+        if depths >> depth & 1 == 1 {
+            // SAFETY: the helper only returns a number, 0 where the task lies less deep.
+            let id = unsafe { bpf_get_current_ancestor_cgroup_id(depth as i32) };
+            // SAFETY: the value is not read.
+            if unsafe { CGROUPS.get(&id) }.is_some() {
+                return true;
             }
         }
     }
     false
+}
+
+/// Whether a task lies in a selected cgroup, by going up from its own.
+#[inline(always)]
+fn in_cgroups(task: *const u8) -> Result<bool, i32> {
+    let mut cgroup = CSS_SET_DFL.read(TASK_CGROUPS.read(task)?)?;
+    for _ in 0..DEPTHS {
+        let id = KERNFS_ID.read(CGROUP_KN.read(cgroup)?)?;
+        // SAFETY: the value is not read.
+        if unsafe { CGROUPS.get(&id) }.is_some() {
+            return Ok(true);
+        }
+        let parent = CGROUP_PARENT.read(cgroup)?;
+        if parent.is_null() {
+            break;
+        }
+        // The parent is given by its `self` member.
+        cgroup = CGROUP_SELF.container(parent);
+    }
+    Ok(false)
 }
 
 #[inline(always)]
@@ -102,21 +136,7 @@ pub fn task_selected(task: *const u8) -> Result<bool, i32> {
     if by & BY_CGROUP == 0 {
         return Ok(false);
     }
-    let mut cgroup = CSS_SET_DFL.read(TASK_CGROUPS.read(task)?)?;
-    for _ in 0..DEPTHS {
-        let id = KERNFS_ID.read(CGROUP_KN.read(cgroup)?)?;
-        // SAFETY: the value is not read.
-        if unsafe { CGROUPS.get(&id) }.is_some() {
-            return Ok(true);
-        }
-        let parent = CGROUP_PARENT.read(cgroup)?;
-        if parent.is_null() {
-            break;
-        }
-        // The parent is given by its `self` member.
-        cgroup = CGROUP_SELF.container(parent);
-    }
-    Ok(false)
+    in_cgroups(task)
 }
 
 /// A child of a selected process is selected before its first instruction.

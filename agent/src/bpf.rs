@@ -24,6 +24,8 @@ pub(crate) enum Trial {
     FEntry(u32),
     /// The same.
     FExit(u32),
+    /// A call of bpf_get_current_ancestor_cgroup_id.
+    AncestorHelper,
 }
 
 impl Trial {
@@ -156,12 +158,16 @@ pub(crate) fn next_key(
 /// Loads a program that only looks at its first argument, to see whether it may be; it is gone at once.
 /// The look matters: 5.10 refuses it for functions whose argument's type its BTF only declares.
 pub(crate) fn try_load(trial: Trial) -> io::Result<()> {
-    // r0 = *(u64 *)(r1 + 0); r0 = 0; exit
-    let insns: [u64; 3] = [0x1079, 0xb7, 0x95];
+    let insns: &[u64] = match trial {
+        // r1 = 0; call 123; r0 = 0; exit
+        Trial::AncestorHelper => &[0x1b7, 123 << 32 | 0x85, 0xb7, 0x95],
+        // r0 = *(u64 *)(r1 + 0); r0 = 0; exit
+        _ => &[0x1079, 0xb7, 0x95],
+    };
     let license = c"GPL";
     // BPF_PROG_TYPE_RAW_TRACEPOINT; BPF_PROG_TYPE_TRACING with BPF_TRACE_FENTRY or BPF_TRACE_FEXIT.
     let (prog_type, expected_attach_type, attach_btf_id) = match trial {
-        Trial::RawTracepoint => (17, 0, 0),
+        Trial::RawTracepoint | Trial::AncestorHelper => (17, 0, 0),
         Trial::FEntry(function) => (26, 24, function),
         Trial::FExit(function) => (26, 25, function),
     };

@@ -64,6 +64,11 @@ impl Kernel {
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
+    /// Whether tracing programs may ask for a cgroup's ancestors by a helper.
+    pub(crate) fn has_ancestor_helper(&self) -> bool {
+        bpf::try_load(Trial::AncestorHelper).is_ok()
+    }
+
     /// Why no program at all can be loaded.
     pub(crate) fn refusal(&self) -> Option<Error> {
         self.tracing.as_ref().err()?;

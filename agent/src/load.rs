@@ -307,6 +307,7 @@ fn globals(
     globals.extend([
         word("SELECT", selection.by()),
         word("CGROUP_DEPTHS", selection.depths()),
+        word("ANCESTOR_HELPER", u32::from(kernel.has_ancestor_helper())),
         word("SELF", std::process::id()),
         long("WAKE_BYTES", ring_bytes / 4),
         long("PAGE_BYTES", page_bytes()),

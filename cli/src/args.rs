@@ -478,7 +478,12 @@ fn common(command: Command) -> Command {
     let output = Arg::new("output").short('o').long("output").value_name("FORMAT[=FILE]").action(ArgAction::Append)
         .value_parser(ValueParser::from(OutputArg::parse)).help_heading("Output")
         .help("table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]");
-    let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help_heading("Output").help("Prints this");
+    let help = Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(ArgAction::Help)
+        .help_heading("Output")
+        .help("Prints this");
     command
         .disable_help_flag(true)
         .args(selection.map(|arg| arg.help_heading("Selection (each adds; one is needed)")))

@@ -39,7 +39,11 @@ struct Head {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a TraceJob")]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a TraceJob"
+)]
 struct Object {
     api_version: String,
     kind: String,
@@ -60,7 +64,11 @@ struct Metadata {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a TraceJob's spec")]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a TraceJob's spec"
+)]
 struct JobSpec {
     tracer: Spec,
     #[serde(default)]
@@ -78,7 +86,11 @@ struct JobSpec {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a selector such as `matchLabels: {app: checkout}`")]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a selector such as `matchLabels: {app: checkout}`"
+)]
 #[expect(dead_code, reason = "checked here, used by a cluster")]
 struct Selector {
     #[serde(default)]
@@ -106,7 +118,11 @@ enum Operator {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "limits such as `maxEvents: 100`")]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "limits such as `maxEvents: 100`"
+)]
 struct Limits {
     #[serde(default)]
     max_events: Option<u64>,
@@ -150,7 +166,8 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
     for document in &documents {
         let head = Head::deserialize(serde_yaml::Deserializer::from_str(document));
         // The only document is one, whatever it says.
-        if documents.len() == 1 || head.is_ok_and(|head| head.kind.is_some_and(|kind| kind == KIND)) {
+        if documents.len() == 1 || head.is_ok_and(|head| head.kind.is_some_and(|kind| kind == KIND))
+        {
             jobs.push(document.clone());
         }
     }
@@ -158,9 +175,16 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
         [] => bail!("{file} has no TraceJob in it"),
         [text] => {
             let object = Object::deserialize(serde_yaml::Deserializer::from_str(text));
-            job(object.map_err(|error| anyhow!(explain(&error, text, file)))?, text, file)
+            job(
+                object.map_err(|error| anyhow!(explain(&error, text, file)))?,
+                text,
+                file,
+            )
         }
-        more => bail!("{file} has {} TraceJobs; one trace at a time: give each a file of its own", more.len()),
+        more => bail!(
+            "{file} has {} TraceJobs; one trace at a time: give each a file of its own",
+            more.len()
+        ),
     }
 }
 
@@ -168,7 +192,9 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
 fn documents(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for (number, line) in text.lines().enumerate() {
-        let separates = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+        let separates = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
         if separates {
             documents.push("\n".repeat(number));
         }
@@ -177,7 +203,9 @@ fn documents(text: &str) -> Vec<String> {
             document.push('\n');
         }
     }
-    let says = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#') && !line.starts_with('%');
+    let says = |line: &str| {
+        !line.trim().is_empty() && !line.trim_start().starts_with('#') && !line.starts_with('%')
+    };
     documents.retain(|document| document.lines().any(says));
     documents
 }
@@ -322,7 +350,9 @@ fn reword(path: &str, message: &str) -> String {
             path => format!("{path}: {message}"),
         };
         // Rust's words are not the reader's.
-        return said.replace("expected u64", "expected a whole number").replace("expected u32", "expected a whole number");
+        return said
+            .replace("expected u64", "expected a whole number")
+            .replace("expected u32", "expected a whole number");
     };
     let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
     let place = if matches!(path, "" | ".") {
@@ -351,7 +381,9 @@ mod tests {
 
     /// A job of the first tracer that has an option.
     fn job(tracer: &str, more: &str) -> String {
-        format!("apiVersion: tracejob.dev/v1alpha1\nkind: TraceJob\nmetadata:\n  name: x\nspec:\n  tracer:\n    {tracer}\n{more}")
+        format!(
+            "apiVersion: tracejob.dev/v1alpha1\nkind: TraceJob\nmetadata:\n  name: x\nspec:\n  tracer:\n    {tracer}\n{more}"
+        )
     }
 
     fn error(text: &str) -> String {
@@ -367,8 +399,15 @@ mod tests {
             let job = read(&path).unwrap_or_else(|error| panic!("{error:#}"));
             families.push(job.spec.tracer().family());
         }
-        let missing: Vec<_> = tracers::ALL.iter().filter(|tracer| !families.contains(&tracer.family())).collect();
-        assert!(missing.is_empty(), "a family without an example: {:?}", missing.first().map(|t| t.family()));
+        let missing: Vec<_> = tracers::ALL
+            .iter()
+            .filter(|tracer| !families.contains(&tracer.family()))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "a family without an example: {:?}",
+            missing.first().map(|t| t.family())
+        );
     }
 
     #[test]
@@ -378,9 +417,18 @@ mod tests {
             "  selector: {matchLabels: {app: checkout}}\n  activeDeadlineSeconds: 60\n  limits:\n    maxEvents: 10\n    ringBytes: 65536\n",
         );
         let job = parse(&text, "job.yaml").unwrap();
-        assert_eq!(job.spec.options().map(|(_, value)| value).collect::<Vec<_>>(), [443, 1]);
+        assert_eq!(
+            job.spec
+                .options()
+                .map(|(_, value)| value)
+                .collect::<Vec<_>>(),
+            [443, 1]
+        );
         assert!(job.selects_pods);
-        assert_eq!((job.duration, job.max_events, job.ring_bytes), (Some(Duration::from_secs(60)), Some(10), Some(65536)));
+        assert_eq!(
+            (job.duration, job.max_events, job.ring_bytes),
+            (Some(Duration::from_secs(60)), Some(10), Some(65536))
+        );
     }
 
     #[test]
@@ -426,10 +474,15 @@ mod tests {
         }
         let tower = "[".repeat(100_000);
         let loops = "a: &a [*a]\nb: *a\n".to_owned();
-        let status = job("open: {}", &format!("status:\n  {}", bomb.replace('\n', "\n  ")));
+        let status = job(
+            "open: {}",
+            &format!("status:\n  {}", bomb.replace('\n', "\n  ")),
+        );
         for text in [bomb, tower, loops, status] {
             let started = Instant::now();
-            let said = parse(&text, "job.yaml").err().map(|error| format!("{error:#}"));
+            let said = parse(&text, "job.yaml")
+                .err()
+                .map(|error| format!("{error:#}"));
             assert!(started.elapsed() < Duration::from_secs(5), "{said:?}");
             assert!(said.is_none_or(|said| said.len() < 300));
         }

@@ -122,8 +122,7 @@ struct Running {
     lost: u64,
     table: Option<Batch>,
     failed: Option<anyhow::Error>,
-    /// Nobody reads any more: not an error, but the end.
-    unread: bool,
+    told: Instant,
 }
 
 impl Running {
@@ -157,7 +156,7 @@ impl Running {
             lost: 0,
             table: None,
             failed: None,
-            unread: false,
+            told: Instant::now(),
         })
     }
 
@@ -188,8 +187,12 @@ impl Running {
         Wall::now(u64::try_from(self.trace.clock().unix_ns(0)).unwrap_or(0))
     }
 
-    /// Tells whoever waits how it goes.
+    /// Tells whoever waits how it goes, as often as eyes can follow.
     fn tell(&mut self) {
+        if self.told.elapsed() < TICK {
+            return;
+        }
+        self.told = Instant::now();
         let elapsed = self.started.elapsed();
         let status = Status {
             tracer: self.tracer,
@@ -218,7 +221,8 @@ impl Running {
 
     fn note(&mut self, error: io::Error) {
         match error.kind() {
-            ErrorKind::BrokenPipe => self.unread = true,
+            // Nobody reads any more: not an error, but the end.
+            ErrorKind::BrokenPipe => {}
             _ => {
                 self.failed
                     .get_or_insert_with(|| anyhow!(error).context("cannot write rows"));

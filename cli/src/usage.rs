@@ -93,7 +93,11 @@ pub(crate) fn explain(error: Error, line: &[OsString]) -> anyhow::Error {
 /// `--duration <TIME>` as it is typed.
 fn flag(shown: Option<&str>) -> &str {
     let shown = shown.unwrap_or("an argument");
-    shown.split([' ', '=']).next().unwrap_or(shown).trim_matches(['<', '>'])
+    shown
+        .split([' ', '='])
+        .next()
+        .unwrap_or(shown)
+        .trim_matches(['<', '>'])
 }
 
 /// The tracer that is to run.

@@ -54,7 +54,11 @@ fn a_mistake_names_the_thing_and_the_remedy_and_the_status_is_2() {
     ];
     let mut said = String::new();
     for line in lines {
-        let Output { status, stdout, stderr } = tracejob(line);
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = tracejob(line);
         assert_eq!(status.code(), Some(2), "{line}");
         assert!(stdout.is_empty(), "{line}");
         let stderr = text(stderr);
@@ -67,9 +71,18 @@ fn a_mistake_names_the_thing_and_the_remedy_and_the_status_is_2() {
 #[test]
 fn what_a_machine_refuses_has_status_1() {
     for (line, wanted) in [
-        ("run -f /nonexistent.yaml --host", "error: cannot read /nonexistent.yaml: No such file"),
-        ("run open --host -o json=/nonexistent/rows", "error: cannot write /nonexistent/rows: No such file"),
-        ("run open --host -o json=/tmp", "error: cannot write /tmp: it is a directory"),
+        (
+            "run -f /nonexistent.yaml --host",
+            "error: cannot read /nonexistent.yaml: No such file",
+        ),
+        (
+            "run open --host -o json=/nonexistent/rows",
+            "error: cannot write /nonexistent/rows: No such file",
+        ),
+        (
+            "run open --host -o json=/tmp",
+            "error: cannot write /tmp: it is a directory",
+        ),
     ] {
         let Output { status, stderr, .. } = tracejob(line);
         assert_eq!(status.code(), Some(1), "{line}");
@@ -92,15 +105,36 @@ fn a_job_that_selects_pods_says_what_one_host_needs() {
 
 #[test]
 fn help_has_examples_and_goes_to_whoever_asked() {
-    let tracers: Vec<String> = tracers::ALL.iter().map(|tracer| format!("run {} --help", tracer.name())).collect();
-    let fixed = ["--help", "list --help", "describe --help", "doctor --help", "run --help", "version --help", "completions --help"];
+    let tracers: Vec<String> = tracers::ALL
+        .iter()
+        .map(|tracer| format!("run {} --help", tracer.name()))
+        .collect();
+    let fixed = [
+        "--help",
+        "list --help",
+        "describe --help",
+        "doctor --help",
+        "run --help",
+        "version --help",
+        "completions --help",
+    ];
     for line in fixed.into_iter().chain(tracers.iter().map(String::as_str)) {
-        let Output { status, stdout, stderr } = tracejob(line);
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = tracejob(line);
         assert_eq!(status.code(), Some(0), "{line}");
         assert!(stderr.is_empty(), "{line}");
         let stdout = text(stdout);
-        assert!(stdout.contains("Examples:\n  ") && stdout.contains("Usage: tracejob"), "{line}: {stdout}");
-        assert!(stdout.lines().all(|line| line.chars().count() <= 100), "{line}: {stdout}");
+        assert!(
+            stdout.contains("Examples:\n  ") && stdout.contains("Usage: tracejob"),
+            "{line}: {stdout}"
+        );
+        assert!(
+            stdout.lines().all(|line| line.chars().count() <= 100),
+            "{line}: {stdout}"
+        );
         assert!(!stdout.contains('\x1b'), "{line}");
     }
     assert_eq!(tracejob("").status.code(), Some(2), "nothing asked for");

@@ -1,2 +1,8 @@
-//! Soon.
-fn main() {}
+//! What holds for any run, whatever it traces: its bounds, its end, its books under a storm, and that nothing stays behind.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
+
+mod bounds;
+mod killed;
+mod refused;
+mod storm;

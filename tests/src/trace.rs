@@ -32,6 +32,18 @@ pub struct Tracing {
     keep_rows: bool,
 }
 
+/// Hears what a command says.
+pub struct Listener(Messages);
+
+impl Listener {
+    /// Waits until it has said `{"said":"word"}`.
+    pub fn wait_for(&self, word: &str) {
+        until(word, || {
+            self.0.all("said").contains(&word.into()).then_some(())
+        });
+    }
+}
+
 /// A run that ended.
 #[derive(Debug)]
 pub struct Outcome {
@@ -184,6 +196,11 @@ impl Tracing {
     pub fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid() as i32).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// What the command says, also when the tracer is gone.
+    pub fn listen(&self) -> Listener {
+        Listener(self.messages.clone())
     }
 
     /// Waits until it has printed so many rows.

@@ -112,9 +112,34 @@ impl Workload {
         said.unwrap_or_else(|everything| panic!("it ended before it said {key:?}: {everything}"))
     }
 
-    /// Waits for its end.
+    /// How many messages `{key: …}` it has said so far.
+    pub fn messages_of(&self, key: &str) -> u64 {
+        self.messages.all(key).len() as u64
+    }
+
+    /// Waits until it says `{"said":"word"}`.
+    pub fn wait_for(&self, word: &str) {
+        until(word, || {
+            self.messages
+                .all("said")
+                .contains(&word.into())
+                .then_some(())
+        });
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end, while a child of its may still be there and speak.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        until("the workload to end", || self.child.try_wait().unwrap())
+    }
+
+    /// Waits for its end and its children's.
     pub fn wait(&mut self) -> ExitStatus {
-        let status = until("the workload to end", || self.child.try_wait().unwrap());
+        let status = self.wait_for_exit();
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }

@@ -15,11 +15,11 @@ pub struct Open {
     pub latency_ns: u64,
     /// The task that called.
     pub task: Task,
-    /// Flags as passed.
+    /// Flags as passed, but for O_LARGEFILE, which the kernel sets by itself.
     pub flags: OpenFlags,
     /// The file descriptor, or the error.
     pub result: Outcome,
-    /// Permission bits for a file that would be created.
+    /// Permission bits for a file that would be created; 0 where none would.
     #[wide]
     pub mode: Mode,
     /// Whether `path` is the kernel's; if not, it is the caller's text.

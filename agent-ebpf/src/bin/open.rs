@@ -31,6 +31,14 @@ kernel_fields! {
 #[map]
 static SINCE: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16384, 0);
 
+/// The kernel sets it itself for every 64-bit call before `do_sys_openat2`: arch's include/uapi/asm/fcntl.h.
+#[cfg(not(bpf_target_arch = "aarch64"))]
+const O_LARGEFILE: u64 = 0o100_000;
+#[cfg(bpf_target_arch = "aarch64")]
+const O_LARGEFILE: u64 = 0o400_000;
+/// O_CREAT and __O_TMPFILE: without either the mode means nothing, and the kernel forgets it.
+const CREATES: u64 = 0o20_000_100;
+
 /// What was asked for.
 struct Asked {
     name: *const u8,
@@ -197,9 +205,12 @@ fn end(asked: &Asked, result: i64) -> Result<bool, Loss> {
         time: Time(now),
         latency_ns,
         task: current_task(),
-        flags: OpenFlags(asked.flags & 0xffff_ffff),
+        flags: OpenFlags(asked.flags & 0xffff_ffff & !O_LARGEFILE),
         result: Outcome(result),
-        mode: Mode(asked.mode as u32 & 0o7777),
+        mode: match asked.flags & CREATES {
+            0 => Mode(0),
+            _ => Mode(asked.mode as u32 & 0o7777),
+        },
         resolved: Bool(resolved.into()),
         _pad: [0; 3],
         path: Path(path),

@@ -235,10 +235,16 @@ mod tests {
             csv.end(None, WALL, &account()).unwrap();
         });
         let mut reader = csv::Reader::from_reader(bytes.as_slice());
-        let head: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+        let head: Vec<String> = reader
+            .headers()
+            .unwrap()
+            .iter()
+            .map(str::to_owned)
+            .collect();
         insta::assert_snapshot!(head.join(","), @"time,latency_ns,pid,tid,comm,daddr,rx_bytes,result,result_error,call,mode,score,flags,ok,args,args_cut,path,path_cut");
         let rows: Vec<csv::ByteRecord> = reader.byte_records().map(Result::unwrap).collect();
-        let field = |row: usize, name: &str| &rows[row][head.iter().position(|head| head == name).unwrap()];
+        let field =
+            |row: usize, name: &str| &rows[row][head.iter().position(|head| head == name).unwrap()];
         assert_eq!(field(1, "comm"), b"evil\x1b[31m\n");
         assert_eq!(field(2, "comm"), b"ba\xffd");
         assert_eq!(field(1, "result_error"), b"ENOENT");
@@ -252,12 +258,19 @@ mod tests {
     fn counts_and_stacks_have_one_field_each() {
         let shown = |columns: &[Column], batch: &Batch| {
             let bytes = written(|sink| {
-                Csv::new(columns, false, sink).end(Some(batch), WALL, &account()).unwrap();
+                Csv::new(columns, false, sink)
+                    .end(Some(batch), WALL, &account())
+                    .unwrap();
             });
             String::from_utf8(bytes).unwrap()
         };
         insta::assert_snapshot!("counts", shown(&count_columns(), &counts(true, 1)));
         let text = shown(&stack_columns(), &stacks());
-        assert!(text.starts_with("pid,comm,user_stack,kernel_stack,faults\n4242,prog,main;memset,,960\n"), "{text}");
+        assert!(
+            text.starts_with(
+                "pid,comm,user_stack,kernel_stack,faults\n4242,prog,main;memset,,960\n"
+            ),
+            "{text}"
+        );
     }
 }

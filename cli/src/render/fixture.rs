@@ -11,10 +11,19 @@ use std::{
 use tracers::{Batch, Column, Data, Frame, Kind, Role, Unit, Value};
 
 /// Noon on some day, UTC.
-pub(super) const WALL: Wall = Wall { boot_unix_ns: 1_700_049_600_000_000_000, offset_s: 0 };
+pub(super) const WALL: Wall = Wall {
+    boot_unix_ns: 1_700_049_600_000_000_000,
+    offset_s: 0,
+};
 
 fn column(name: &'static str, kind: Kind, role: Role, wide: bool) -> Column {
-    Column { name, about: "What it is.", kind, role, wide }
+    Column {
+        name,
+        about: "What it is.",
+        kind,
+        role,
+        wide,
+    }
 }
 
 fn flags(bits: u64) -> String {
@@ -25,7 +34,10 @@ fn filled(columns: &[Column], rows: &[Vec<Value<'_>>], frames: Vec<Frame>) -> Ba
     let mut data: Vec<Data> = columns
         .iter()
         .map(|column| match column.kind.is_stack() {
-            true => Data::Frames { ends: vec![], ids: vec![] },
+            true => Data::Frames {
+                ends: vec![],
+                ids: vec![],
+            },
             false => Data::of(column.kind),
         })
         .collect();
@@ -62,22 +74,63 @@ pub(super) fn event_columns() -> Vec<Column> {
 /// Some events.
 pub(super) fn events() -> Batch {
     let v4 = |a, b, c, d| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d];
-    let (near, far) = (v4(10, 244, 0, 7), [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x17]);
+    let (near, far) = (
+        v4(10, 244, 0, 7),
+        [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x17],
+    );
     let u = Value::Unsigned;
     let b = |text: &'static [u8]| Value::Bytes(text, false);
     let rows = vec![
         vec![
-            u(113_000_000), u(312_000), u(4242), u(4243), b(b"checkout"), Value::Bytes(&near, false), u(1_258_291),
-            Value::Signed(3), u(257), u(0o644), Value::Signed(-17), u(0), u(1), b(b"ls\0-l\0/etc/my file\0"), b(b"/etc/ld.so.cache"),
+            u(113_000_000),
+            u(312_000),
+            u(4242),
+            u(4243),
+            b(b"checkout"),
+            Value::Bytes(&near, false),
+            u(1_258_291),
+            Value::Signed(3),
+            u(257),
+            u(0o644),
+            Value::Signed(-17),
+            u(0),
+            u(1),
+            b(b"ls\0-l\0/etc/my file\0"),
+            b(b"/etc/ld.so.cache"),
         ],
         vec![
-            u(870_500_000), u(1_040_000_000), u(7), u(7), b(b"evil\x1b[31m\n"), Value::Bytes(&far, false), u(0),
-            Value::Signed(-2), u(5 | 1 << 31), u(0), Value::Signed(1000), u(0x80), u(0), Value::Bytes(b"sh\0-c\0it's\0", true),
+            u(870_500_000),
+            u(1_040_000_000),
+            u(7),
+            u(7),
+            b(b"evil\x1b[31m\n"),
+            Value::Bytes(&far, false),
+            u(0),
+            Value::Signed(-2),
+            u(5 | 1 << 31),
+            u(0),
+            Value::Signed(1000),
+            u(0x80),
+            u(0),
+            Value::Bytes(b"sh\0-c\0it's\0", true),
             Value::Bytes("/home/\u{202e}user/\u{200b}日本語".as_bytes(), true),
         ],
         vec![
-            u(3_600_000_000_000), u(870), u(4_194_304), u(1), b(b"ba\xffd"), Value::Bytes(&near, false), u(512),
-            Value::Signed(-512), u(9999), u(0o7777), Value::Signed(0), u(0), u(1), b(b""), Value::Bytes(b".../deep/in/some\xffwhere", true),
+            u(3_600_000_000_000),
+            u(870),
+            u(4_194_304),
+            u(1),
+            b(b"ba\xffd"),
+            Value::Bytes(&near, false),
+            u(512),
+            Value::Signed(-512),
+            u(9999),
+            u(0o7777),
+            Value::Signed(0),
+            u(0),
+            u(1),
+            b(b""),
+            Value::Bytes(b".../deep/in/some\xffwhere", true),
         ],
     ];
     filled(&event_columns(), &rows, vec![])
@@ -93,7 +146,14 @@ pub(super) fn count_columns() -> Vec<Column> {
         column("errors", Kind::Errors, Role::Histogram, false),
         column("total_ns", Kind::Unsigned, Role::Sum, false),
         column("max_ns", Kind::Unsigned, Role::Max, false),
-        column("latency", Kind::Log2 { unit: Unit::Nanoseconds }, Role::Histogram, false),
+        column(
+            "latency",
+            Kind::Log2 {
+                unit: Unit::Nanoseconds,
+            },
+            Role::Histogram,
+            false,
+        ),
     ]
 }
 
@@ -104,14 +164,45 @@ pub(super) fn counts(processes: bool, scale: u64) -> Batch {
         let zeros = std::iter::repeat_n(0, from);
         zeros.chain(counts.iter().map(|n| n * scale)).collect()
     };
-    let (fast, slow, one) = (buckets(9, &[40, 300, 80, 2]), buckets(14, &[1, 0, 5, 30, 9, 1]), buckets(12, &[1]));
+    let (fast, slow, one) = (
+        buckets(9, &[40, 300, 80, 2]),
+        buckets(14, &[1, 0, 5, 30, 9, 1]),
+        buckets(12, &[1]),
+    );
     let many = [11, 1022, 4, 3, 0, 1];
     let pid = if processes { 4242 } else { 0 };
     let comm: &[u8] = if processes { b"checkout" } else { b"" };
     let rows = vec![
-        vec![u(202), u(pid), Value::Bytes(comm, false), u(412_070 * scale), Value::List(&many), u(865_347_000 * scale), u(1_900_000), Value::List(&fast)],
-        vec![u(232), u(pid), Value::Bytes(comm, false), u(91_204 * scale), Value::List(&[]), u(8_846_788_000 * scale), u(12_000_000), Value::List(&slow)],
-        vec![u(257), u(pid), Value::Bytes(comm, false), u(1), Value::List(&[2, 1]), u(8_400), u(8_400), Value::List(&one)],
+        vec![
+            u(202),
+            u(pid),
+            Value::Bytes(comm, false),
+            u(412_070 * scale),
+            Value::List(&many),
+            u(865_347_000 * scale),
+            u(1_900_000),
+            Value::List(&fast),
+        ],
+        vec![
+            u(232),
+            u(pid),
+            Value::Bytes(comm, false),
+            u(91_204 * scale),
+            Value::List(&[]),
+            u(8_846_788_000 * scale),
+            u(12_000_000),
+            Value::List(&slow),
+        ],
+        vec![
+            u(257),
+            u(pid),
+            Value::Bytes(comm, false),
+            u(1),
+            Value::List(&[2, 1]),
+            u(8_400),
+            u(8_400),
+            Value::List(&one),
+        ],
     ];
     filled(&count_columns(), &rows, vec![])
 }
@@ -144,7 +235,13 @@ pub(super) fn stacks() -> Batch {
         frame("evil\x1b<b>&\n", "/tmp/\u{202e}x", 1, "", 0),
     ];
     let row = |comm: &'static [u8], user: &'static [u32], kernel: &'static [u32], n| {
-        vec![Value::Unsigned(4242), Value::Bytes(comm, false), Value::Frames(user), Value::Frames(kernel), Value::Unsigned(n)]
+        vec![
+            Value::Unsigned(4242),
+            Value::Bytes(comm, false),
+            Value::Frames(user),
+            Value::Frames(kernel),
+            Value::Unsigned(n),
+        ]
     };
     let rows = vec![
         row(b"prog", &[0, 2], &[], 960),

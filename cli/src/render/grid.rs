@@ -231,7 +231,12 @@ fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> 
     let mut there = vec![true; heads.len()];
     loop {
         let of = |widths: &[usize]| -> Vec<usize> {
-            widths.iter().zip(&there).filter(|(_, there)| **there).map(|(width, _)| *width).collect()
+            widths
+                .iter()
+                .zip(&there)
+                .filter(|(_, there)| **there)
+                .map(|(width, _)| *width)
+                .collect()
         };
         if total(&of(&least)) <= limit {
             break;
@@ -241,8 +246,11 @@ fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> 
             None => break,
         }
     }
-    let mut widths: Vec<Option<usize>> =
-        natural.into_iter().zip(&there).map(|(width, there)| there.then_some(width)).collect();
+    let mut widths: Vec<Option<usize>> = natural
+        .into_iter()
+        .zip(&there)
+        .map(|(width, there)| there.then_some(width))
+        .collect();
     // Down to the next widest each time, so that all give way alike.
     loop {
         let used = total(&widths.iter().flatten().copied().collect::<Vec<_>>());
@@ -259,7 +267,10 @@ fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> 
             .filter(|&other| (heads[other].cut == Cut::Never) == (heads[at].cut == Cut::Never))
             .filter_map(|other| widths[other].filter(|width| *width < have))
             .max();
-        let step = next.map_or(excess, |next| have - next).min(excess).clamp(1, above(at));
+        let step = next
+            .map_or(excess, |next| have - next)
+            .min(excess)
+            .clamp(1, above(at));
         widths[at] = Some(have - step);
     }
 }
@@ -273,7 +284,12 @@ fn expendable(heads: &[Head], there: &[bool]) -> Option<usize> {
     let last_text = left().filter(|&at| heads[at].cut != Cut::Never).last();
     left()
         .find(|&at| heads[at].dispensable)
-        .or_else(|| left().skip(1).filter(|&at| heads[at].cut == Cut::Never).last())
+        .or_else(|| {
+            left()
+                .skip(1)
+                .filter(|&at| heads[at].cut == Cut::Never)
+                .last()
+        })
         .or_else(|| left().skip(1).filter(|&at| Some(at) != last_text).last())
         .or_else(|| left().last())
 }

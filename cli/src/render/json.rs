@@ -388,8 +388,14 @@ mod tests {
             json.end(None, WALL, &account()).unwrap();
         });
         insta::assert_snapshot!(text);
-        assert!(text.chars().all(|c| c == '\n' || is_printable(c)), "a terminal shows it as it is");
-        let rows: Vec<Tree> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(
+            text.chars().all(|c| c == '\n' || is_printable(c)),
+            "a terminal shows it as it is"
+        );
+        let rows: Vec<Tree> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(rows[1]["comm"], "evil\u{1b}[31m\n");
         assert_eq!(rows[1]["path"], "/home/\u{202e}user/\u{200b}日本語");
         let bad = rows[2]["comm"]["base64"].as_str().unwrap();
@@ -399,7 +405,8 @@ mod tests {
     #[test]
     fn a_map_gives_its_last_state_with_stacks_and_histograms() {
         let text = lines(&count_columns(), |json| {
-            json.table(&counts(false, 1), WALL, Duration::from_secs(1)).unwrap();
+            json.table(&counts(false, 1), WALL, Duration::from_secs(1))
+                .unwrap();
             json.end(Some(&counts(false, 2)), WALL, &account()).unwrap();
         });
         insta::assert_snapshot!("counts", text);
@@ -413,21 +420,37 @@ mod tests {
     fn intervals_that_are_asked_for_are_marked_by_their_time() {
         let bytes = written(|sink| {
             let mut json = Json::new(&count_columns(), true, sink);
-            json.table(&counts(false, 1), WALL, Duration::from_secs(1)).unwrap();
-            json.table(&counts(false, 2), WALL, Duration::from_secs(2)).unwrap();
+            json.table(&counts(false, 1), WALL, Duration::from_secs(1))
+                .unwrap();
+            json.table(&counts(false, 2), WALL, Duration::from_secs(2))
+                .unwrap();
             json.end(Some(&counts(false, 2)), WALL, &account()).unwrap();
         });
         let text = String::from_utf8(bytes).unwrap();
-        let times: Vec<Tree> =
-            text.lines().map(|line| serde_json::from_str::<Tree>(line).unwrap()["elapsed_ns"].clone()).collect();
-        assert_eq!(times, [1_000_000_000u64, 1_000_000_000, 1_000_000_000, 2_000_000_000, 2_000_000_000, 2_000_000_000]);
+        let times: Vec<Tree> = text
+            .lines()
+            .map(|line| serde_json::from_str::<Tree>(line).unwrap()["elapsed_ns"].clone())
+            .collect();
+        assert_eq!(
+            times,
+            [
+                1_000_000_000u64,
+                1_000_000_000,
+                1_000_000_000,
+                2_000_000_000,
+                2_000_000_000,
+                2_000_000_000
+            ]
+        );
     }
 
     #[test]
     fn any_string_survives_and_any_bytes_do() {
         for seed in 0..4_000u32 {
             let string_: String = (0..seed % 9)
-                .filter_map(|at| char::from_u32(seed.wrapping_mul(0x9e37_79b9).rotate_left(at * 5) % 0x11_0000))
+                .filter_map(|at| {
+                    char::from_u32(seed.wrapping_mul(0x9e37_79b9).rotate_left(at * 5) % 0x11_0000)
+                })
                 .collect();
             let mut out = Vec::new();
             string(&string_, &mut out);
@@ -439,7 +462,11 @@ mod tests {
     fn the_account_is_one_object() {
         let mut account = account();
         account.lost.ring_full = 4;
-        account.cost.bpf = Some(BpfCost { time: Duration::from_nanos(5), runs: 6, measured: 0.5 });
+        account.cost.bpf = Some(BpfCost {
+            time: Duration::from_nanos(5),
+            runs: 6,
+            measured: 0.5,
+        });
         insta::assert_snapshot!(account_json(&account).to_string());
     }
 
@@ -449,12 +476,21 @@ mod tests {
         let (batch, columns) = (events(), event_columns());
         let mut big = Batch::new(&columns);
         let repeated = big.columns.iter_mut().enumerate();
-        repeated.for_each(|(at, data)| (0..1024).for_each(|_| assert!(data.push(batch.value(at, 0)))));
+        repeated
+            .for_each(|(at, data)| (0..1024).for_each(|_| assert!(data.push(batch.value(at, 0)))));
         let big = Batch::from_columns(big.columns, vec![]);
-        let mut json = Json::new(&columns, false, Sink::create(std::path::Path::new("/dev/null")).unwrap());
+        let mut json = Json::new(
+            &columns,
+            false,
+            Sink::create(std::path::Path::new("/dev/null")).unwrap(),
+        );
         let started = std::time::Instant::now();
         (0..1000).for_each(|_| json.rows(&big, WALL).unwrap());
         let seconds = started.elapsed().as_secs_f64();
-        println!("{:.0} rows/s of {} columns", 1000.0 * 1024.0 / seconds, columns.len());
+        println!(
+            "{:.0} rows/s of {} columns",
+            1000.0 * 1024.0 / seconds,
+            columns.len()
+        );
     }
 }

@@ -301,11 +301,21 @@ mod tests {
             assert!(said.unwrap().ends_with(": 4 samples"));
         });
         let mut raw = Vec::new();
-        GzDecoder::new(bytes.as_slice()).read_to_end(&mut raw).unwrap();
+        GzDecoder::new(bytes.as_slice())
+            .read_to_end(&mut raw)
+            .unwrap();
         let profile = Profile::decode(raw.as_slice()).unwrap();
         let text = |at: i64| profile.string_table[at as usize].as_str();
-        assert_eq!(text(0), "", "the first string is empty by the format's rule");
-        let types: Vec<_> = profile.sample_type.iter().map(|t| (text(t.r#type), text(t.unit))).collect();
+        assert_eq!(
+            text(0),
+            "",
+            "the first string is empty by the format's rule"
+        );
+        let types: Vec<_> = profile
+            .sample_type
+            .iter()
+            .map(|t| (text(t.r#type), text(t.unit)))
+            .collect();
         assert_eq!(types, [("faults", "count")]);
         let sample = &profile.sample[1];
         assert_eq!(sample.value, [240]);
@@ -315,13 +325,31 @@ mod tests {
             .map(|id| &profile.location[*id as usize - 1])
             .map(|location| text(profile.function[location.line[0].function_id as usize - 1].name))
             .collect();
-        assert_eq!(names, ["copy_to_user", "Vec<T>::push<a;b>", "main"], "innermost first");
-        let labels: Vec<_> = sample.label.iter().map(|l| (text(l.key), text(l.str), l.num)).collect();
+        assert_eq!(
+            names,
+            ["copy_to_user", "Vec<T>::push<a;b>", "main"],
+            "innermost first"
+        );
+        let labels: Vec<_> = sample
+            .label
+            .iter()
+            .map(|l| (text(l.key), text(l.str), l.num))
+            .collect();
         assert_eq!(labels, [("pid", "", 4242), ("comm", "prog", 0)]);
-        let main = profile.location.iter().find(|l| l.line[0].line == 42).unwrap();
-        assert_eq!(text(profile.mapping[main.mapping_id as usize - 1].filename), "/usr/bin/prog");
+        let main = profile
+            .location
+            .iter()
+            .find(|l| l.line[0].line == 42)
+            .unwrap();
+        assert_eq!(
+            text(profile.mapping[main.mapping_id as usize - 1].filename),
+            "/usr/bin/prog"
+        );
         let ids = |n: usize| (1..=n as u64).collect::<Vec<_>>();
-        assert_eq!(profile.location.iter().map(|l| l.id).collect::<Vec<_>>(), ids(profile.location.len()));
+        assert_eq!(
+            profile.location.iter().map(|l| l.id).collect::<Vec<_>>(),
+            ids(profile.location.len())
+        );
         assert_eq!(profile.duration_nanos, 10_000_000_000);
     }
 }

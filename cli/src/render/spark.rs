@@ -56,8 +56,13 @@ impl Axis {
         let start = first.min(at - heading - 1);
         // Room for the labels of all ticks that are passed.
         let passed = ticks(unit).into_iter().filter(|(tick, _)| *tick < end);
-        let ends = passed.chain([(at, label)]).map(|(at, label)| at + label.chars().count());
-        Self { start, end: ends.fold(end, usize::max) }
+        let ends = passed
+            .chain([(at, label)])
+            .map(|(at, label)| at + label.chars().count());
+        Self {
+            start,
+            end: ends.fold(end, usize::max),
+        }
     }
 
     /// Columns that it takes.

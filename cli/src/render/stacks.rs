@@ -289,7 +289,8 @@ mod tests {
 
     fn svg(table: Option<&Batch>) -> String {
         let bytes = written(|sink| {
-            let mut graph = Flamegraph::new(&stack_columns(), "faults of <prog> & co".to_owned(), sink);
+            let mut graph =
+                Flamegraph::new(&stack_columns(), "faults of <prog> & co".to_owned(), sink);
             graph.end(table, WALL, &account()).unwrap();
         });
         String::from_utf8(bytes).unwrap()
@@ -298,7 +299,9 @@ mod tests {
     #[test]
     fn a_line_goes_from_the_root_to_the_kernel_and_no_name_breaks_it() {
         let bytes = written(|sink| {
-            let said = Folded::new(&stack_columns(), sink).end(Some(&stacks()), WALL, &account()).unwrap();
+            let said = Folded::new(&stack_columns(), sink)
+                .end(Some(&stacks()), WALL, &account())
+                .unwrap();
             assert!(said.unwrap().ends_with(": 1,204 faults in 4 stacks"));
         });
         insta::assert_snapshot!(String::from_utf8(bytes).unwrap(), @r"
@@ -313,15 +316,29 @@ mod tests {
     fn a_flame_graph_is_one_file_that_can_be_zoomed_and_searched() {
         let svg = svg(Some(&stacks()));
         assert!(svg.contains("<script") && svg.contains("unzoom") && svg.contains("search"));
-        assert!(svg.contains("1,204 faults in 4 stacks") && svg.contains("memset (960 faults, 79.73%)"));
-        assert!(svg.contains("faults of &lt;prog&gt; &amp; co"), "the title is escaped");
-        assert!(!svg.contains("evil\u{1b}") && svg.contains("evil\\x1b&lt;b&gt;&amp;\\n"), "names are escaped twice");
-        assert!(!svg.contains("src=\"http") && !svg.contains("href=\"http"), "nothing is fetched");
+        assert!(
+            svg.contains("1,204 faults in 4 stacks") && svg.contains("memset (960 faults, 79.73%)")
+        );
+        assert!(
+            svg.contains("faults of &lt;prog&gt; &amp; co"),
+            "the title is escaped"
+        );
+        assert!(
+            !svg.contains("evil\u{1b}") && svg.contains("evil\\x1b&lt;b&gt;&amp;\\n"),
+            "names are escaped twice"
+        );
+        assert!(
+            !svg.contains("src=\"http") && !svg.contains("href=\"http"),
+            "nothing is fetched"
+        );
     }
 
     #[test]
     fn a_flame_graph_of_nothing_says_so() {
         let svg = svg(None);
-        assert!(svg.contains("nothing was counted") && svg.contains("&lt;prog> &amp; co"), "{svg}");
+        assert!(
+            svg.contains("nothing was counted") && svg.contains("&lt;prog> &amp; co"),
+            "{svg}"
+        );
     }
 }

@@ -479,7 +479,12 @@ mod tests {
 
     /// The lines of a table on a terminal of so many columns.
     fn fitted(columns: &[Column], batch: &Batch, wide: bool, room: usize) -> Vec<String> {
-        let view = View { columns, batch, rates: &[], wall: WALL };
+        let view = View {
+            columns,
+            batch,
+            rates: &[],
+            wall: WALL,
+        };
         let heads = layout(view, wide);
         let mut cells = Cells::default();
         cells.fill(&heads, view);
@@ -507,7 +512,9 @@ mod tests {
     #[test]
     fn everything_is_there_when_asked_for() {
         let text = plain(&count_columns(), true, |table| {
-            table.end(Some(&counts(false, 1)), WALL, &account()).unwrap();
+            table
+                .end(Some(&counts(false, 1)), WALL, &account())
+                .unwrap();
         });
         insta::assert_snapshot!(text);
     }
@@ -515,8 +522,12 @@ mod tests {
     #[test]
     fn counts_have_rates_averages_percentiles_and_bars() {
         let text = plain(&count_columns(), false, |table| {
-            table.table(&counts(false, 1), WALL, Duration::from_secs(1)).unwrap();
-            table.end(Some(&counts(false, 1)), WALL, &account()).unwrap();
+            table
+                .table(&counts(false, 1), WALL, Duration::from_secs(1))
+                .unwrap();
+            table
+                .end(Some(&counts(false, 1)), WALL, &account())
+                .unwrap();
         });
         insta::assert_snapshot!(text);
     }
@@ -549,8 +560,11 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_the_terminal_is_wide_and_columns_stand_under_their_headings() {
         let (events, counts, stacks) = (events(), counts(true, 1), stacks());
-        let all: [(&[Column], &Batch); 3] =
-            [(&event_columns(), &events), (&count_columns(), &counts), (&stack_columns(), &stacks)];
+        let all: [(&[Column], &Batch); 3] = [
+            (&event_columns(), &events),
+            (&count_columns(), &counts),
+            (&stack_columns(), &stacks),
+        ];
         for (columns, batch) in all {
             for wide in [false, true] {
                 for room in 1..260 {
@@ -589,8 +603,15 @@ mod tests {
             lost: 17,
         };
         let line = |columns, hidden, on| status_line(&status, hidden, columns, Palette { on });
-        assert_eq!(line(60, 0, false).text, "          some_tracer  12 s left  1,204,511 rows  17 lost");
-        assert!(line(80, 2, false).text.ends_with("1,204,511 rows  2 columns hidden  17 lost"));
+        assert_eq!(
+            line(60, 0, false).text,
+            "          some_tracer  12 s left  1,204,511 rows  17 lost"
+        );
+        assert!(
+            line(80, 2, false)
+                .text
+                .ends_with("1,204,511 rows  2 columns hidden  17 lost")
+        );
         for columns in 1..100 {
             for on in [false, true] {
                 let line = line(columns, 0, on);

@@ -23,7 +23,7 @@ for controller in cpu memory pids; do echo "+$controller" >/sys/fs/cgroup/cgroup
 # Before 5.11 maps are charged to this limit, and only whoever starts a tracer can raise it.
 case "$(uname -r)" in 5.10.*) ulimit -l unlimited ;; esac
 
-export RUST_BACKTRACE=1 TRACEJOB_BIN=/bin/tracejob
+export TRACEJOB_BIN=/bin/tracejob
 for word in $(cat /proc/cmdline); do
     case "$word" in tracejob.kernel=*) export TRACEJOB_TEST_VM="${word#*=}" ;; esac
 done
@@ -37,7 +37,7 @@ run() {
     echo "@BEGIN@ $1 $3"
     if [ -n "$2" ]; then export TRACEJOB_TEST_CAPS="$2"; else unset TRACEJOB_TEST_CAPS; fi
     ended=0
-    "/tests/$3" --test-threads=1 --show-output @ARGS@ || ended=$?
+    "/tests/$3" --test-threads=1 --nocapture @ARGS@ || ended=$?
     [ "$ended" = 0 ] || status=1
     echo "@END@ $1 $3 $ended"
 }

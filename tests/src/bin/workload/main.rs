@@ -47,6 +47,9 @@ fn step(args: &[OsString]) {
         // Who and where this process is.
         "gate" => process::gate(),
         "until-eof" => process::until_eof(),
+        "say" => report::say(serde_json::json!({ "said": args[0].to_str() })),
+        "sleep-and-say" => process::sleep_and_say(number(&args[0]), &args[1]),
+        "say-tid-until-eof" => process::say_tid_until_eof(),
         "comm" => process::comm(&args[0]),
         "ids" => process::ids(number(&args[0]), number(&args[1])),
         "chdir" => std::env::set_current_dir(&args[0]).unwrap(),
@@ -55,6 +58,9 @@ fn step(args: &[OsString]) {
         "newnet" => raw::unshare(libc::CLONE_NEWNET),
         // Who does the rest of the step.
         "fork" => process::fork(args),
+        "abandon" => process::abandon(args),
+        "zombie" => process::zombie(),
+        "fork-storm" => process::fork_storm(number(&args[0])),
         "newpid" => process::new_pid_namespace(args),
         "threads" => process::threads(number(&args[0]), &args[1..]),
         "killed-in" => process::killed_in(&args[0], &args[1..]),

@@ -67,6 +67,55 @@ fn child(args: &[OsString]) -> ! {
     raw::exit_now(0);
 }
 
+/// A child does steps and reports, and this process ends without it.
+pub(crate) fn abandon(args: &[OsString]) {
+    if raw::fork().is_none() {
+        child(args);
+    }
+}
+
+/// A child that ends at once and that nobody waits for.
+pub(crate) fn zombie() {
+    match raw::fork() {
+        None => raw::exit_now(0),
+        Some(pid) => {
+            until(|| {
+                let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+                stat.rsplit(") ")
+                    .next()
+                    .is_some_and(|rest| rest.starts_with('Z'))
+            });
+            report::say(json!({ "zombie": pid }));
+        }
+    }
+}
+
+/// Children one after the other, each of which calls getppid(2) once; says so for each.
+pub(crate) fn fork_storm(count: u64) {
+    for n in 0..count {
+        match raw::fork() {
+            None => {
+                raw::getppid().unwrap();
+                raw::exit_now(0);
+            }
+            Some(pid) => assert_eq!(raw::wait(pid), 0),
+        }
+        report::say(json!({ "forked": n }));
+    }
+}
+
+/// Says something after so many ms.
+pub(crate) fn sleep_and_say(ms: u64, word: &OsStr) {
+    std::thread::sleep(Duration::from_millis(ms));
+    report::say(json!({ "said": word.to_str() }));
+}
+
+/// Says which thread this is, and stays.
+pub(crate) fn say_tid_until_eof() {
+    report::say(json!({ "tid": rustix::thread::gettid().as_raw_nonzero().get() }));
+    until_eof();
+}
+
 /// The first process of a new pid namespace does a step and reports; waits for it.
 pub(crate) fn new_pid_namespace(args: &[OsString]) {
     raw::unshare(libc::CLONE_NEWPID);

@@ -1,0 +1,245 @@
+//! How a run ends: by its duration, its limit, its target, its command, or because it is asked to.
+
+use serde_json::json;
+use tests::{Trace, Workload, needs, until};
+
+const MS: u64 = 1_000_000;
+
+/// A process that only waits.
+fn waiting() -> Workload {
+    Workload::behind_gate(&["getppid", "7"])
+}
+
+#[test]
+fn a_duration_is_kept() {
+    needs!("syscall_count");
+    let workload = waiting();
+    let elapsed = |ms: u64| {
+        let trace = Trace::of("syscall_count").with(&["--duration", &format!("{ms}ms")]);
+        let outcome = trace.of_process(&workload).run();
+        let account = outcome.complete();
+        assert_eq!(account.ended, "duration");
+        account.elapsed_ns
+    };
+    for ms in [500, 2000] {
+        // Never early; a machine that does everything else besides may be late now and then.
+        let runs = [(); 3].map(|()| elapsed(ms));
+        assert!(runs.iter().all(|ns| *ns >= ms * MS), "{runs:?}");
+        assert!(runs.iter().any(|ns| *ns <= ms * MS * 12 / 10), "{runs:?}");
+    }
+}
+
+#[test]
+fn a_command_is_asked_to_end_when_its_time_is_over() {
+    needs!("open");
+    let outcome = Trace::of("open")
+        .with(&["--duration", "300ms"])
+        .workload(&["pause-forever"])
+        .run();
+    let account = outcome.complete();
+    assert_eq!(account.ended, "duration");
+    assert!(account.elapsed_ns < 30_000 * MS);
+}
+
+#[test]
+fn a_limit_of_events_is_kept_to_the_event_and_what_is_beyond_is_counted() {
+    needs!("open");
+    let mut workload =
+        Workload::behind_gate(&["open-times", "500", "openat", "/dev/null", "0", "0"]);
+    let trace = Trace::of("open")
+        .with(&["--max-events", "123"])
+        .of_process(&workload)
+        .start();
+    // All of them are in the ring before the reader sees the first.
+    trace.while_nobody_reads(|| workload.finish());
+    let outcome = trace.finish();
+    let account = outcome.complete();
+    assert_eq!((account.delivered, outcome.rows.len()), (123, 123));
+    assert_eq!((account.produced, account.beyond_limit), (500, 377));
+    assert_eq!(account.ended, "max_events");
+}
+
+#[test]
+fn a_limit_that_is_not_reached_changes_nothing() {
+    needs!("open");
+    let mut workload =
+        Workload::behind_gate(&["open-times", "50", "openat", "/dev/null", "0", "0"]);
+    let trace = Trace::of("open")
+        .with(&["--max-events", "51"])
+        .of_process(&workload)
+        .start();
+    workload.finish();
+    let outcome = trace.finish();
+    assert_eq!(outcome.complete().delivered, 50);
+    assert_eq!(outcome.account().ended, "target_gone");
+}
+
+#[test]
+fn a_run_ends_when_its_target_is_gone() {
+    needs!("open");
+    let mut workload = waiting();
+    let trace = Trace::of("open").of_process(&workload).start();
+    workload.finish();
+    assert_eq!(trace.finish().complete().ended, "target_gone");
+}
+
+#[test]
+fn a_run_ends_when_its_target_is_killed() {
+    needs!("open");
+    let mut workload = waiting();
+    let trace = Trace::of("open").of_process(&workload).start();
+    workload.kill();
+    assert_eq!(trace.finish().complete().ended, "target_gone");
+}
+
+#[test]
+fn a_run_goes_on_while_a_child_of_its_target_lives() {
+    needs!("open");
+    // The parent ends at once, its child waits for the end of its stdin.
+    let steps = [
+        "abandon",
+        "until-eof",
+        ";",
+        "open",
+        "openat",
+        "/dev/null",
+        "0",
+        "0",
+        ";",
+        "say",
+        "done",
+    ];
+    let mut workload = Workload::behind_gate(&steps);
+    let trace = Trace::of("open").of_process(&workload).start();
+    workload.go();
+    workload.wait_for_exit();
+    // What the child does now is traced still.
+    workload.close();
+    workload.wait_for("done");
+    let outcome = trace.finish();
+    assert_eq!(outcome.complete().ended, "target_gone");
+    assert_eq!(outcome.row()["path"], json!("/dev/null"));
+    assert_ne!(outcome.row()["pid"], json!(workload.pid()));
+}
+
+#[test]
+fn a_run_ends_with_its_command_and_says_its_status() {
+    needs!("open");
+    for status in [0, 7] {
+        let outcome = Trace::of("open")
+            .workload(&["exit", &status.to_string()])
+            .run();
+        let account = outcome.complete();
+        assert_eq!(account.ended, "command");
+        assert_eq!(account.raw["command"], json!({ "exit_status": status }));
+    }
+}
+
+#[test]
+fn a_command_that_is_killed_by_a_signal_says_so() {
+    needs!("open");
+    let outcome = Trace::of("open").workload(&["kill", "9"]).run();
+    assert_eq!(outcome.complete().ended, "command");
+    assert_eq!(outcome.account().raw["command"], json!({ "signal": 9 }));
+}
+
+#[test]
+fn a_run_that_is_asked_to_end_gives_all_it_has() {
+    needs!("open");
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let mut workload = Workload::behind_gate(&[
+            "open-times",
+            "300",
+            "openat",
+            "/dev/null",
+            "0",
+            "0",
+            ",",
+            "say",
+            "done",
+            ",",
+            "until-eof",
+        ]);
+        let trace = Trace::of("open").of_process(&workload).start();
+        workload.go();
+        workload.wait_for("done");
+        trace.signal(signal);
+        let outcome = trace.finish();
+        assert_eq!(outcome.complete().delivered, 300);
+        assert_eq!(outcome.account().ended, "stopped");
+        workload.end();
+    }
+}
+
+#[test]
+fn a_command_goes_on_being_traced_by_its_children_until_it_ends_itself() {
+    needs!("open");
+    let steps = [
+        "fork",
+        "open-times",
+        "10",
+        "openat",
+        "/dev/null",
+        "0",
+        "0",
+        ",",
+        "open-times",
+        "5",
+        "openat",
+        "/dev/null",
+        "0",
+        "0",
+    ];
+    let outcome = Trace::of("open").workload(&steps).run();
+    outcome.complete();
+    assert_eq!(outcome.rows_where("path", "/dev/null").len(), 15);
+}
+
+#[test]
+fn several_ways_to_select_add_up() {
+    needs!("open");
+    let group = tests::Cgroup::new();
+    let steps = ["open", "openat", "/dev/null", "0", "0"];
+    let mut workloads = [(); 3].map(|()| Workload::behind_gate(&steps));
+    group.add(workloads[0].pid());
+    let trace = Trace::of("open")
+        .with(&["--cgroup".as_ref(), group.path().as_os_str()])
+        .of_process(&workloads[1])
+        .start();
+    for workload in &mut workloads {
+        workload.finish();
+    }
+    trace.wait_for_rows(2);
+    let outcome = trace.stop();
+    assert_eq!(outcome.complete().produced, 2);
+    for workload in &workloads[..2] {
+        outcome.row_where("pid", workload.pid());
+    }
+}
+
+#[test]
+fn a_process_that_is_there_when_tracing_begins_and_forks_all_the_time_loses_no_child() {
+    needs!("syscall_count");
+    // It forks before, while and after tracing begins; each child that is born later is counted.
+    let mut workload = Workload::behind_gate(&["fork-storm", "400"]);
+    workload.go();
+    until("its first children", || {
+        (workload.messages_of("forked") > 0).then_some(())
+    });
+    let trace = Trace::of("syscall_count")
+        .of_process(&workload)
+        .with(&["--per-process"])
+        .start();
+    let known = workload.messages_of("forked");
+    assert!(workload.wait().success());
+    let outcome = trace.finish();
+    outcome.complete();
+    let children: Vec<_> = outcome.rows_where("syscall", "getppid");
+    assert!(children.iter().all(|row| row["count"] == 1));
+    assert!(
+        children.len() as u64 >= 400 - known - 1,
+        "{} of {}",
+        children.len(),
+        400 - known
+    );
+}

@@ -1,0 +1,128 @@
+//! A tracer that is killed leaves nothing in the kernel, and what it traced goes on.
+
+use serde_json::Value;
+use std::{collections::BTreeSet, process::Command};
+use tests::{Trace, Tracing, Workload, needs, program, until};
+
+/// What of BPF there is in the kernel: `prog 12`, `map 7`, `link 3`. The lists that `bpftool` shows, by the same calls.
+fn in_kernel() -> BTreeSet<String> {
+    let output = Command::new(program("workload"))
+        .arg("bpf-ids")
+        .output()
+        .unwrap();
+    let lists: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lists = lists.as_object().unwrap();
+    let ids = |kind: &str, ids: &Value| {
+        let ids = ids.as_array().unwrap().clone();
+        ids.into_iter()
+            .map(move |id| format!("{kind} {id}"))
+            .collect::<Vec<_>>()
+    };
+    lists
+        .iter()
+        .flat_map(|(kind, list)| ids(kind, list))
+        .collect()
+}
+
+/// What of it a process has open, by the same names: /proc/PID/fdinfo.
+fn held_by(pid: u32) -> BTreeSet<String> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let mut held = BTreeSet::new();
+    for file in files {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap_or_default();
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.map(|value| value.trim().to_owned())
+        };
+        // A link says its program's id too.
+        if let Some(id) = field("link_id:") {
+            held.insert(format!("link {id}"));
+        } else if let Some(id) = field("map_id:") {
+            held.insert(format!("map {id}"));
+        }
+        if let Some(id) = field("prog_id:") {
+            held.insert(format!("prog {id}"));
+        }
+    }
+    held
+}
+
+fn kinds(held: &BTreeSet<String>) -> BTreeSet<&str> {
+    held.iter()
+        .map(|one| one.split(' ').next().unwrap())
+        .collect()
+}
+
+/// Kills a run in the middle of a storm, and waits until nothing of it is left.
+fn leaves_nothing(trace: Tracing) {
+    let held = held_by(trace.pid());
+    assert!(
+        kinds(&held).is_superset(&BTreeSet::from(["map", "prog"])),
+        "{held:?}"
+    );
+    let there = in_kernel();
+    assert!(held.is_subset(&there), "{held:?} {there:?}");
+    trace.kill();
+    until("the kernel to forget it", || {
+        in_kernel().is_disjoint(&held).then_some(())
+    });
+}
+
+#[test]
+fn a_killed_tracer_of_a_ring_leaves_no_program_no_map_and_no_link() {
+    needs!("open");
+    let mut workload = Workload::behind_gate(&["open-storm", "4", "1", "/dev/null"]);
+    let trace = Trace::of("open").counting().of_process(&workload).start();
+    workload.go();
+    trace.wait_for_rows(1000);
+    leaves_nothing(trace);
+    // It has done all it was to do, and reports.
+    assert!(workload.wait().success());
+    assert!(workload.reports()[0].number("rounds") > 0);
+}
+
+#[test]
+fn a_killed_tracer_of_a_map_leaves_no_program_no_map_and_no_link() {
+    needs!("syscall_count");
+    let mut workload = Workload::behind_gate(&["storm", "3", "1"]);
+    let trace = Trace::of("syscall_count").of_process(&workload).start();
+    workload.go();
+    leaves_nothing(trace);
+    assert!(workload.wait().success());
+    assert!(workload.reports()[0].number("rounds") > 0);
+}
+
+#[test]
+fn a_killed_tracer_of_stacks_leaves_no_program_no_map_and_no_link() {
+    needs!("page_fault");
+    let mut workload = Workload::behind_gate(&["touch", "2000", "write", ",", "until-eof"]);
+    let trace = Trace::of("page_fault").of_process(&workload).start();
+    workload.go();
+    leaves_nothing(trace);
+    workload.end();
+}
+
+#[test]
+fn a_command_goes_on_when_its_tracer_is_killed() {
+    needs!("open");
+    let trace = Trace::of("open")
+        .workload(&["say", "running", ",", "sleep-and-say", "1000", "done"])
+        .start();
+    let said = trace.listen();
+    said.wait_for("running");
+    trace.kill();
+    said.wait_for("done");
+}
+
+#[test]
+fn a_tracer_that_ends_by_itself_leaves_nothing_either() {
+    needs!("open");
+    let mut workload = Workload::behind_gate(&["getppid", "1"]);
+    let trace = Trace::of("open").of_process(&workload).start();
+    let held = held_by(trace.pid());
+    workload.finish();
+    trace.finish().complete();
+    until("the kernel to forget it", || {
+        in_kernel().is_disjoint(&held).then_some(())
+    });
+}

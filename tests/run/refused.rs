@@ -1,0 +1,162 @@
+//! What cannot be traced is refused with what is wrong, and nothing is left running.
+
+use tests::{Trace, Workload, needs, program};
+
+/// A run that must not start: its status and what it says.
+fn refused(trace: Trace, status: i32, words: &[&str]) {
+    let outcome = trace.run();
+    assert!(!outcome.started(), "{}", outcome.said);
+    assert_eq!(outcome.status, Some(status), "{}", outcome.said);
+    for word in words {
+        assert!(
+            outcome.said.contains(word),
+            "no {word:?} in {}",
+            outcome.said
+        );
+    }
+    assert!(outcome.rows.is_empty());
+}
+
+#[test]
+fn a_process_that_does_not_exist_is_named() {
+    needs!("open");
+    // One that did exist.
+    let mut workload = Workload::behind_gate(&["getppid", "1"]);
+    let pid = workload.pid().to_string();
+    workload.kill();
+    refused(
+        Trace::of("open").with(&["--pid", &pid]),
+        1,
+        &["process", &pid, "does not exist"],
+    );
+}
+
+#[test]
+fn a_thread_is_no_process() {
+    needs!("open");
+    let mut workload = Workload::behind_gate(&["threads", "1", "say-tid-until-eof"]);
+    workload.go();
+    let tid = workload.said("tid").to_string();
+    refused(Trace::of("open").with(&["--pid", &tid]), 1, &[&tid]);
+    workload.end();
+}
+
+#[test]
+fn a_process_that_has_ended_and_is_not_waited_for_is_not_traced_for_ever() {
+    needs!("open");
+    // Its child is a zombie until it ends itself.
+    let mut workload = Workload::behind_gate(&["zombie", ",", "until-eof"]);
+    workload.go();
+    let zombie = workload.said("zombie").to_string();
+    let outcome = Trace::of("open")
+        .with(&["--pid", &zombie, "--duration", "20s"])
+        .run();
+    if outcome.started() {
+        assert_eq!(outcome.account().ended, "target_gone");
+    } else {
+        assert_eq!(outcome.status, Some(1));
+    }
+    workload.end();
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_named_with_the_reason() {
+    needs!("open");
+    let command = vec!["/no/such/command".into()];
+    refused(
+        Trace::of("open").command(command),
+        1,
+        &["/no/such/command", "No such file"],
+    );
+}
+
+#[test]
+fn a_command_that_may_not_be_executed_is_named_with_the_reason() {
+    needs!("open");
+    refused(
+        Trace::of("open").command(vec!["/dev/null".into()]),
+        1,
+        &["/dev/null", "denied"],
+    );
+}
+
+#[test]
+fn nothing_selected_is_not_everything() {
+    needs!("open");
+    refused(
+        Trace::of("open"),
+        2,
+        &["--pid", "--container", "--cgroup", "--host"],
+    );
+}
+
+#[test]
+fn a_cgroup_that_does_not_exist_is_named() {
+    needs!("open");
+    refused(
+        Trace::of("open").with(&["--cgroup", "no/such/group"]),
+        1,
+        &["no/such/group"],
+    );
+}
+
+#[test]
+fn a_folder_that_is_no_cgroup_is_refused() {
+    needs!("open");
+    refused(
+        Trace::of("open").with(&["--cgroup", "/tmp"]),
+        1,
+        &["/tmp", "cgroup"],
+    );
+}
+
+#[test]
+fn a_container_that_does_not_exist_is_named() {
+    needs!("open");
+    let id = "0123456789abcdef".repeat(4);
+    refused(Trace::of("open").with(&["--container", &id]), 1, &[&id]);
+}
+
+#[test]
+fn a_tracer_that_does_not_exist_is_named_with_the_nearest() {
+    needs!("open");
+    refused(
+        Trace::of("tcp_conect").workload(&["getppid", "1"]),
+        2,
+        &["tcp_conect", "tcp_connect"],
+    );
+}
+
+#[test]
+fn a_target_beyond_the_kernels_numbers_is_refused() {
+    needs!("open");
+    for pid in ["0", "4294967295", "99999999999", "-1", "x"] {
+        let outcome = Trace::of("open").with(&[&format!("--pid={pid}")]).run();
+        assert!(!outcome.started(), "{pid}: {}", outcome.said);
+        assert!(
+            matches!(outcome.status, Some(1 | 2)),
+            "{pid}: {:?}",
+            outcome.status
+        );
+    }
+}
+
+#[test]
+fn without_capabilities_it_says_which_are_missing() {
+    if std::env::var_os("TRACEJOB_TEST_CAPS").is_some() {
+        return; // Something else is dropped there already.
+    }
+    let tracejob = std::env::var_os("TRACEJOB_BIN").unwrap_or_else(|| program("tracejob").into());
+    let output = std::process::Command::new(program("workload"))
+        .args(["with-caps", "perfmon"])
+        .arg(tracejob)
+        .args(["run", "open", "--", "true"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("CAP_BPF") && said.contains("setcap"),
+        "{said}"
+    );
+}

@@ -1,0 +1,96 @@
+//! Half a minute of as many system calls as the target can make: every one is accounted for, and the tracer does not grow.
+
+use serde_json::json;
+use std::{
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
+use tests::{Trace, Tracing, Workload, needs};
+
+const SECONDS: u64 = 30;
+/// When everything that is allocated once has been.
+const WARM_UP: Duration = Duration::from_secs(6);
+/// What a tracer may grow by afterwards, KiB.
+const GROWTH: i64 = 2048;
+
+/// All CPUs but one, which is for the tracer.
+fn threads() -> u64 {
+    (available_parallelism().map_or(1, usize::from) as u64 - 1).max(1)
+}
+
+/// Memory of a process in RAM, KiB.
+fn resident(pid: u32) -> Option<i64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
+/// Samples the tracer's memory until the workload has ended; what it was after the warm-up and at the last.
+fn watched(trace: &Tracing, workload: &mut Workload) -> (i64, i64) {
+    let began = Instant::now();
+    let mut samples = Vec::new();
+    workload.go();
+    while !workload.has_ended() {
+        if let Some(kib) = resident(trace.pid()).filter(|_| began.elapsed() > WARM_UP) {
+            samples.push(kib);
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert!(samples.len() > 10, "{samples:?}");
+    println!("resident, KiB: {samples:?}");
+    // The median of the first five, so that one early sample does not decide.
+    let mut first = samples[..5].to_vec();
+    first.sort_unstable();
+    (first[2], *samples.last().unwrap())
+}
+
+#[test]
+fn a_storm_of_system_calls_is_counted_to_the_last_call_in_constant_memory() {
+    needs!("syscall_count");
+    let mut workload =
+        Workload::behind_gate(&["storm", &SECONDS.to_string(), &threads().to_string()]);
+    let trace = Trace::of("syscall_count").of_process(&workload).start();
+    let (first, last) = watched(&trace, &mut workload);
+    let outcome = trace.finish();
+    outcome.complete();
+    let rounds = workload.reports()[0].number("rounds");
+    println!("{} calls a second", rounds * 3 / SECONDS);
+    assert_eq!(
+        outcome.row_where("syscall", "getppid")["count"],
+        json!(rounds)
+    );
+    // Besides, the workload reads at its gate and the library wakes and waits.
+    for (syscall, besides) in [("read", 10), ("futex", 2 + 4 * threads())] {
+        let count = outcome.row_where("syscall", syscall)["count"]
+            .as_u64()
+            .unwrap();
+        assert!(
+            (rounds..=rounds + besides).contains(&count),
+            "{syscall}: {count}, and should be {rounds}"
+        );
+    }
+    assert!(last - first <= GROWTH, "grew from {first} to {last} KiB");
+}
+
+#[test]
+fn a_storm_of_files_is_accounted_for_to_the_last_one_in_constant_memory() {
+    needs!("open");
+    let steps = [
+        "open-storm",
+        &SECONDS.to_string(),
+        &threads().to_string(),
+        "/dev/null",
+    ];
+    let mut workload = Workload::behind_gate(&steps);
+    let trace = Trace::of("open").counting().of_process(&workload).start();
+    let (first, last) = watched(&trace, &mut workload);
+    let outcome = trace.finish();
+    let account = outcome.account();
+    let rounds = workload.reports()[0].number("rounds");
+    println!("{} files a second, {}", rounds / SECONDS, account.raw);
+    assert_eq!(account.produced, rounds);
+    assert_eq!(account.delivered + account.lost.ring_full, rounds);
+    assert!(last - first <= GROWTH, "grew from {first} to {last} KiB");
+}
