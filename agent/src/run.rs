@@ -21,8 +21,6 @@ use tracers::{Batch, Column, Hook, Source};
 
 /// How often the reader looks into the ring when nothing wakes it: the longest that a row waits.
 const TICK: Duration = Duration::from_millis(10);
-/// How often it looks whether the selected processes are all gone.
-const CHECK_TARGETS: Duration = Duration::from_millis(100);
 /// How long a trace goes on after its last process has ended: sockets that it closed by ending take a round trip more.
 const AFTER_TARGETS: Duration = Duration::from_millis(50);
 /// Updates that wait for a slow taker: at 1,024 rows each some 16 MiB. Beyond it the ring fills, and that is counted.
@@ -242,7 +240,6 @@ impl Worker {
 
     fn read_to_the_end(&mut self) -> Result<(), Error> {
         let mut next_interval = self.started + self.limits.interval;
-        let mut next_check = self.started + CHECK_TARGETS;
         // Why it ends, and when, once that is known.
         let mut ending: Option<(Ended, Instant)> = None;
         let ended = loop {
@@ -252,10 +249,7 @@ impl Worker {
             }
             self.cost.tick();
             let now = Instant::now();
-            if now >= next_check {
-                next_check = now + CHECK_TARGETS;
-                self.stacks.observe(&self.reader);
-            }
+            self.stacks.observe(&self.reader);
             if ending.is_none() {
                 ending = self.ended(now)?;
             }

@@ -25,6 +25,8 @@ const OWN_FRAMES: usize = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest of these pauses.
 const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// After so long without a question the process that reads symbols is let go.
+const REST: Duration = Duration::from_secs(10);
 /// Most processes that are followed at once; others are named by build id alone.
 const FOLLOWED: usize = 4096;
 
@@ -86,6 +88,7 @@ impl Stacks {
             }
         }
         self.follow(&pids);
+        self.symbolizer.rest(REST);
     }
 
     fn follow(&mut self, pids: &[u32]) {

@@ -1,8 +1,9 @@
-//! The account of a trace in words: what was produced, delivered and lost, and what it cost.
+//! The account of a trace, in words and as data: what was produced, delivered and lost, and what it cost.
 
 use crate::render::{count, plural, size, span};
-use agent::{Account, Cost, Ended};
-use std::os::unix::process::ExitStatusExt;
+use agent::{Account, BpfCost, Cost, Ended};
+use serde_json::json;
+use std::{os::unix::process::ExitStatusExt, time::Duration};
 
 /// What a trace did, in a line or a few; `rows` is how many rows were shown.
 pub(crate) fn account_text(account: &Account, rows: u64) -> String {
@@ -121,6 +122,67 @@ fn capital(text: &str) -> String {
         .unwrap_or_default()
 }
 
+/// The account as one object.
+pub(crate) fn account_json(account: &Account) -> serde_json::Value {
+    let Account {
+        produced,
+        delivered,
+        beyond_limit,
+        lost,
+        stacks_missing,
+        missed_runs,
+        elapsed,
+        cost,
+        ended,
+    } = account;
+    let Cost {
+        bpf,
+        reader,
+        kernel_bytes,
+    } = cost;
+    let stages: serde_json::Map<_, _> = lost
+        .stages()
+        .into_iter()
+        .map(|(stage, count, _)| (stage.to_owned(), count.into()))
+        .collect();
+    let mut costs = json!({ "reader_ns": ns(*reader), "kernel_bytes": kernel_bytes });
+    if let Some(BpfCost {
+        time,
+        runs,
+        measured,
+    }) = bpf
+    {
+        costs["bpf_ns"] = ns(*time).into();
+        costs["bpf_runs"] = (*runs).into();
+        costs["bpf_measured"] = (*measured).into();
+    }
+    let mut account = json!({
+        "produced": produced, "delivered": delivered, "beyond_limit": beyond_limit, "lost": stages,
+        "complete": account.complete(), "stacks_missing": stacks_missing, "missed_runs": missed_runs,
+        "elapsed_ns": ns(*elapsed), "cost": costs,
+    });
+    let word = match ended {
+        None => return json!({ "account": account }),
+        Some(Ended::Duration) => "duration",
+        Some(Ended::MaxEvents) => "max_events",
+        Some(Ended::TargetGone) => "target_gone",
+        Some(Ended::Stopped) => "stopped",
+        Some(Ended::Command(status)) => {
+            account["command"] = match status.signal() {
+                Some(signal) => json!({ "signal": signal }),
+                None => json!({ "exit_status": status.code() }),
+            };
+            "command"
+        }
+    };
+    account["ended"] = word.into();
+    json!({ "account": account })
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +243,17 @@ mod tests {
         let mut account = account();
         account.produced = 3;
         assert!(account_text(&account, 2).contains("The books do not balance"));
+    }
+
+    #[test]
+    fn the_account_is_one_object() {
+        let mut account = account();
+        account.lost.ring_full = 4;
+        account.cost.bpf = Some(BpfCost {
+            time: Duration::from_nanos(5),
+            runs: 6,
+            measured: 0.5,
+        });
+        insta::assert_snapshot!(account_json(&account).to_string());
     }
 }

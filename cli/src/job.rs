@@ -1,6 +1,9 @@
 //! A TraceJob from a file: the object that a cluster takes, read strictly.
 
+mod explain;
+
 use anyhow::{Context as _, Result, anyhow, bail};
+use explain::{explain, place};
 use serde::{Deserialize, de::IgnoredAny};
 use std::{
     collections::BTreeMap,
@@ -9,7 +12,7 @@ use std::{
     path::Path,
     time::Duration,
 };
-use tracers::{Spec, nearest};
+use tracers::Spec;
 
 /// What a cluster's API server would take.
 const API_VERSION: &str = "tracejob.dev/v1alpha1";
@@ -270,108 +273,6 @@ fn job(object: Object, text: &str, file: &str) -> Result<Job> {
         max_events: positive(max_events, "maxEvents")?,
         ring_bytes,
     })
-}
-
-/// Where a key stands first in the text.
-fn place(text: &str, key: &str) -> Option<(usize, usize)> {
-    text.lines().enumerate().find_map(|(line, content)| {
-        let found = content.match_indices(key).find(|(at, _)| {
-            let before = content[..*at].trim_end_matches(['"', '\'']);
-            let after = content[at + key.len()..].trim_start_matches(['"', '\'']);
-            let begins = before.is_empty() || before.ends_with([' ', '{', ',']);
-            begins && !before.contains('#') && after.trim_start().starts_with(':')
-        });
-        found.map(|(at, _)| (line + 1, content[..at].chars().count() + 1))
-    })
-}
-
-/// `job.yaml:6:7: spec.tracer.tcpConnect has no option "prot"; …`
-fn explain(error: &serde_yaml::Error, text: &str, file: &str) -> String {
-    let said = error.to_string();
-    let said = said.split(" at line ").next().unwrap_or(&said);
-    let (path, message) = match said.split_once(": ") {
-        Some((path, message)) if is_path(path) => (path, message),
-        _ => ("", said),
-    };
-    let unknown = unknown_name(message);
-    let at = error.location().map(|at| {
-        // An unknown name is told by where its object begins.
-        let from = (at.line(), at.column());
-        unknown
-            .and_then(|name| below(text, from.0, name))
-            .unwrap_or(from)
-    });
-    let at = at.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
-    format!("{file}{at}: {}", reword(path, message))
-}
-
-fn is_path(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .chars()
-            .all(|c| c.is_alphanumeric() || "._-[]?\\".contains(c))
-}
-
-/// The name that is not known, where that is what a message says.
-fn unknown_name(message: &str) -> Option<&str> {
-    if let Some(rest) = message.strip_prefix("unknown field `") {
-        return rest.split_once('`').map(|(name, _)| name);
-    }
-    let rest = message
-        .split_once(" has no option \"")
-        .or_else(|| message.split_once("no tracer is called \""))?
-        .1;
-    rest.split_once('"').map(|(name, _)| name)
-}
-
-/// Where a key stands at or below a line.
-fn below(text: &str, line: usize, key: &str) -> Option<(usize, usize)> {
-    let start: usize = text
-        .split_inclusive('\n')
-        .take(line - 1)
-        .map(str::len)
-        .sum();
-    let (found, column) = place(text.get(start..)?, key)?;
-    Some((found + line - 1, column))
-}
-
-/// Says where in the object it is, and names the nearest where a name is wrong.
-fn reword(path: &str, message: &str) -> String {
-    if let Some((tracer, rest)) = message.split_once(" has no option ") {
-        return format!("{} has no option {rest}", path_to(path, tracer));
-    }
-    let Some(name) = message
-        .starts_with("unknown field `")
-        .then(|| unknown_name(message))
-        .flatten()
-    else {
-        let said = match path {
-            "" | "." => message.to_owned(),
-            path => format!("{path}: {message}"),
-        };
-        // Rust's words are not the reader's.
-        return said
-            .replace("expected u64", "expected a whole number")
-            .replace("expected u32", "expected a whole number");
-    };
-    let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
-    let place = if matches!(path, "" | ".") {
-        "a TraceJob"
-    } else {
-        path
-    };
-    let meant = match nearest(name, known.iter().copied()) {
-        Some(near) => format!("did you mean {near}?"),
-        None => format!("it has: {}", known.join(", ")),
-    };
-    format!("{place} has no field \"{}\"; {meant}", name.escape_debug())
-}
-
-fn path_to(path: &str, name: &str) -> String {
-    match path.rsplit('.').next() == Some(name) {
-        true => path.to_owned(),
-        false => format!("{path}.{name}"),
-    }
 }
 
 #[cfg(test)]

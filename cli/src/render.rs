@@ -11,8 +11,10 @@ mod json;
 mod layout;
 mod names;
 mod pprof;
+mod rates;
 mod spark;
 mod stacks;
+mod status;
 mod table;
 mod wall;
 
@@ -20,10 +22,11 @@ pub(crate) use self::csv::Csv;
 pub(crate) use escape::escaped;
 pub(crate) use grid::Palette;
 pub(crate) use human::{count, plural, size, span};
-pub(crate) use json::{Json, account_json};
+pub(crate) use json::Json;
 pub(crate) use pprof::Pprof;
 pub(crate) use stacks::{Flamegraph, Folded, has_stacks};
-pub(crate) use table::{StatusLine, Table};
+pub(crate) use status::StatusLine;
+pub(crate) use table::Table;
 pub(crate) use wall::Wall;
 
 use agent::Account;

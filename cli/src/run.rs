@@ -1,11 +1,11 @@
 //! A trace from its request to its account.
 
 use crate::{
-    account::account_text,
+    account::{account_json, account_text},
     args::{Run, What},
     job,
     output::{self, Scene},
-    render::{Output, Status, Wall, account_json, escaped},
+    render::{Output, Status, Wall, escaped},
     signals::Signals,
     usage::Usage,
 };

@@ -10,6 +10,7 @@ use std::{
     collections::HashMap,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 /// Files that are held at once. A held file keeps its file system from being taken away for good, so they are few and not for long.
@@ -44,6 +45,11 @@ pub(super) struct ProgramFile {
     pub(super) build_id: Option<[u8; 20]>,
     /// How much is tried.
     pub(super) detail: Detail,
+    /// What was found when its libraries were followed: they, and theirs.
+    pub(super) libraries: Option<Box<[FileId]>>,
+    /// The time that the worker spent on it, and the addresses that came of it.
+    pub(super) spent: Duration,
+    pub(super) answered: u32,
     /// A worker ended while it read this file.
     pub(super) ended_a_worker: bool,
     /// Which worker has it: the count of those that were started.
@@ -53,6 +59,7 @@ pub(super) struct ProgramFile {
     /// Never let go: it is in memory.
     pinned: bool,
     used: u64,
+    used_at: Instant,
 }
 
 /// The table of files.
@@ -91,6 +98,9 @@ impl Files {
                 held_debug: None,
                 build_id: None,
                 detail: Detail::Lines,
+                libraries: None,
+                spent: Duration::ZERO,
+                answered: 0,
                 ended_a_worker: false,
                 loaded_by: 0,
                 origin: Origin {
@@ -100,6 +110,7 @@ impl Files {
                 },
                 pinned: false,
                 used: 0,
+                used_at: Instant::now(),
             });
             id
         });
@@ -118,8 +129,11 @@ impl Files {
             held_debug: None,
             build_id: None,
             detail: Detail::Names,
+            libraries: None,
+            spent: Duration::ZERO,
+            answered: 0,
             ended_a_worker: false,
-                loaded_by: 0,
+            loaded_by: 0,
             origin: Origin {
                 root: (0, 0),
                 ours: true,
@@ -127,6 +141,7 @@ impl Files {
             },
             pinned: true,
             used: 0,
+            used_at: Instant::now(),
         });
         id
     }
@@ -152,7 +167,10 @@ impl Files {
     /// Notes that it is used now.
     pub(super) fn touch(&mut self, id: FileId) {
         self.clock += 1;
-        self.get_mut(id).used = self.clock;
+        let clock = self.clock;
+        let file = self.get_mut(id);
+        file.used = clock;
+        file.used_at = Instant::now();
     }
 
     /// Notes its build id.
@@ -169,9 +187,11 @@ impl Files {
         self.by_build_id.get(build_id).copied()
     }
 
-    /// Lets go of every file. Those that the worker has read are not missed.
-    pub(super) fn let_go(&mut self) {
-        for file in self.files.iter_mut().filter(|file| !file.pinned) {
+    /// Lets go of files that were not used for so long. Those that the worker has read are not missed, and those of running processes
+    /// can be held again.
+    pub(super) fn let_go(&mut self, unused: Duration) {
+        let old = |file: &&mut ProgramFile| !file.pinned && file.used_at.elapsed() >= unused;
+        for file in self.files.iter_mut().filter(old) {
             file.held = None;
             file.held_debug = None;
         }
@@ -183,7 +203,11 @@ impl Files {
             return;
         }
         // A quarter at once, so that this is not done for every new file.
-        let mut held: Vec<&mut ProgramFile> = self.files.iter_mut().filter(|file| file.count_held() > 0).collect();
+        let mut held: Vec<&mut ProgramFile> = self
+            .files
+            .iter_mut()
+            .filter(|file| file.count_held() > 0)
+            .collect();
         held.sort_unstable_by_key(|file| file.used);
         for file in held.into_iter().take(HELD_MAX / 4) {
             file.held = None;

@@ -10,6 +10,9 @@ use std::{
 /// How many distinct frames are kept, each about 150 bytes with its share of names: 40 MB at most.
 /// A frame beyond them is [`FrameId::TOO_MANY`].
 pub(super) const FRAMES_MAX: usize = 1 << 18;
+/// From so many on, a function is one frame, whatever the place in it: a target decides where its stacks seem to point, and
+/// thousands of places in its libraries are not to take the names of all others.
+const FINE_FRAMES_MAX: usize = FRAMES_MAX / 2;
 
 /// The number of a frame in [`Frames`]. It stays valid as long as its symbolizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +37,8 @@ pub struct Frame {
     pub name: Arc<str>,
     /// The file as the target names it, a kernel module's name, `[kernel]`, `[vdso]`, or `[unknown]`.
     pub module: Arc<str>,
-    /// Bytes from the start of the function. Without a symbol: from the start of the file, or the address if there is no file.
+    /// Bytes from the start of the function; for a caller, of the last byte of its call. Without a symbol: from the start of the file.
+    /// Zero in inlined functions, and in all that are new once the table is half full.
     pub offset: u64,
     /// The source file, where debug information tells.
     pub file: Option<Arc<str>>,
@@ -85,6 +89,11 @@ impl Frames {
         self.frames.iter().map(Arc::as_ref)
     }
 
+    /// Whether places in functions are not told apart any more.
+    pub(super) fn are_coarse(&self) -> bool {
+        self.frames.len() >= FINE_FRAMES_MAX
+    }
+
     /// How many times a frame did not fit.
     pub fn refused(&self) -> u64 {
         self.refused
@@ -103,9 +112,16 @@ impl Frames {
         word
     }
 
-    pub(super) fn intern(&mut self, frame: Frame) -> FrameId {
+    pub(super) fn intern(&mut self, mut frame: Frame) -> FrameId {
         if let Some(id) = self.ids.get(&frame) {
             return *id;
+        }
+        if self.are_coarse() {
+            frame.offset = 0;
+            frame.line = None;
+            if let Some(id) = self.ids.get(&frame) {
+                return *id;
+            }
         }
         if self.frames.len() >= FRAMES_MAX {
             self.refused += 1;
@@ -154,13 +170,28 @@ mod tests {
     }
 
     #[test]
+    fn a_half_full_table_has_room_for_functions_but_not_for_places() {
+        let mut frames = Frames::new();
+        for offset in 1..=2 * FRAMES_MAX as u64 {
+            frame(&mut frames, "f", offset);
+        }
+        assert_eq!(frames.iter().len(), FINE_FRAMES_MAX + 1);
+        let g = frame(&mut frames, "g", 5);
+        assert_eq!((&*frames.get(g).name, frames.get(g).offset), ("g", 0));
+        assert_eq!(g, frame(&mut frames, "g", 6));
+        let known = frame(&mut frames, "f", 7);
+        assert_eq!(frames.get(known).offset, 7);
+        assert_eq!(frames.refused(), 0);
+    }
+
+    #[test]
     fn a_full_table_refuses_and_counts() {
         let mut frames = Frames::new();
-        for offset in 0..FRAMES_MAX as u64 {
-            frame(&mut frames, "f", offset);
+        for number in 0..FRAMES_MAX {
+            frame(&mut frames, &number.to_string(), 0);
         }
         assert_eq!(frame(&mut frames, "g", 0), FrameId::TOO_MANY);
         assert_eq!(frames.refused(), 3);
-        assert_eq!(frame(&mut frames, "f", 1).index(), 3);
+        assert_eq!(frame(&mut frames, "1", 0).index(), 3);
     }
 }

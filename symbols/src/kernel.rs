@@ -52,7 +52,6 @@ impl Symbolizer {
     ///
     /// Without names, frames are `[kernel]+0xaddress`, and [`Symbolizer::kernel_unnamed`] says why.
     pub fn kernel(&mut self, stack: &[u64]) -> Vec<FrameId> {
-        self.used = Instant::now();
         // As for user stacks: callers are at their calls.
         let addresses: Vec<u64> = stack
             .iter()
@@ -71,13 +70,22 @@ impl Symbolizer {
     }
 
     fn unnamed_in_kernel(&mut self, address: u64) -> FrameId {
-        let name = self.frames.word(&format!("[kernel]+{address:#x}"));
+        let name = match self.frames.are_coarse() {
+            true => self.frames.word("[unknown]"),
+            false => self.frames.word(&format!("[kernel]+{address:#x}")),
+        };
         self.plain_frame(name, "[kernel]", address)
     }
 
     fn name_in_kernel(&mut self, addresses: &[u64]) {
         let new = |address: &&u64| !self.resolved.contains_key(&(KEY, **address));
-        let mut missing: Vec<u64> = addresses.iter().filter(new).copied().collect::<HashSet<_>>().into_iter().collect();
+        let mut missing: Vec<u64> = addresses
+            .iter()
+            .filter(new)
+            .copied()
+            .collect::<HashSet<_>>()
+            .into_iter()
+            .collect();
         if missing.is_empty() || self.kernel.unnamed.is_some() {
             return;
         }
@@ -101,7 +109,10 @@ impl Symbolizer {
 
     fn ask_of_kernel(&mut self, addresses: &[u64]) -> Option<Vec<Vec<Found>>> {
         for _ in 0..TRIES_MAX {
-            let fresh = self.kernel.loaded.is_some_and(|loaded| loaded.elapsed() < READ_AGAIN);
+            let fresh = self
+                .kernel
+                .loaded
+                .is_some_and(|loaded| loaded.elapsed() < READ_AGAIN);
             let loaded = fresh && self.kernel.loaded_by == self.link.started();
             let request = Request::Resolve {
                 key: KEY,
@@ -112,8 +123,10 @@ impl Symbolizer {
                 false => self.load_kernel(),
             };
             match reply {
-                Some(Reply::Resolved(found)) if found.len() == addresses.len() => return Some(found),
-                Some(Reply::Loaded) => {
+                Some(Reply::Resolved(found)) if found.len() == addresses.len() => {
+                    return Some(found);
+                }
+                Some(Reply::Loaded { .. }) => {
                     self.kernel.loaded_by = self.link.started();
                     self.kernel.loaded = Some(Instant::now());
                 }

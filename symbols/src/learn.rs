@@ -3,8 +3,10 @@
 use super::{
     Symbolizer,
     files::FileId,
-    name::OPEN_LIMIT,
+    link::AskError,
+    name::{ASK_LIMIT, OPEN_LIMIT},
     open::{Held, OpenError, Root, hold_directory, hold_in, open_held},
+    patience::OutOfPatience,
     wire::{Inspected, Reply, Request},
 };
 use std::{
@@ -19,8 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the worker may take to inspect a file: it reads some pages of it.
-const INSPECT_LIMIT: Duration = Duration::from_secs(2);
 /// Files that one program makes known: itself, its loader, its libraries and theirs.
 const FILES_PER_PROGRAM_MAX: usize = 64;
 /// How long making a program known may take. What is not known by then stays unknown.
@@ -49,7 +49,9 @@ impl Symbolizer {
     ///
     /// So addresses with build ids get names even of processes that ended before anybody could look at them.
     pub fn know_file(&mut self, path: &Path) {
-        let root = self.patience.run(OPEN_LIMIT, || hold_directory("/".as_ref()));
+        let root = self
+            .patience
+            .run(OPEN_LIMIT, || hold_directory("/".as_ref()));
         if let Ok(Ok(root)) = root {
             self.know(root, path.as_os_str());
         }
@@ -57,6 +59,9 @@ impl Symbolizer {
 
     /// Makes a program file known, as a process that is still there sees the path.
     pub fn know_file_of(&mut self, pid: u32, path: &Path) {
+        if self.hangs(pid) {
+            return;
+        }
         let root = self.proc.join(pid.to_string()).join("root");
         let root = self.patience.run(OPEN_LIMIT, move || hold_directory(&root));
         if let Ok(Ok(root)) = root {
@@ -65,35 +70,81 @@ impl Symbolizer {
     }
 
     fn know(&mut self, root: OwnedFd, path: &OsStr) {
-        self.used = Instant::now();
+        self.let_go();
         if self.files.len() + FILES_PER_PROGRAM_MAX > super::files::FILES_MAX {
             self.forget();
         }
-        let deadline = Instant::now() + KNOW_LIMIT;
+        let Some(which) = Root::of(&root) else { return };
         let root = Arc::new(root);
-        let Some(which) = Root::of(&*root) else { return };
+        let Some((program, path)) = self.hold_first(&root, which, vec![path.to_owned()]) else {
+            return;
+        };
+        let libraries = self.files.get(program).libraries.as_deref();
+        if libraries.is_some_and(|libraries| libraries.iter().all(|id| self.is_within_reach(*id))) {
+            return;
+        }
+        let libraries = self.follow(program, path, &root, which);
+        self.files.get_mut(program).libraries = Some(libraries);
+    }
+
+    /// Learns of a program and of all that it names, and they name.
+    fn follow(
+        &mut self,
+        program: FileId,
+        path: OsString,
+        root: &Arc<OwnedFd>,
+        which: Root,
+    ) -> Box<[FileId]> {
+        let deadline = Instant::now() + KNOW_LIMIT;
+        let mut found = vec![program];
         let mut asked: HashSet<OsString> = HashSet::new();
-        let mut queue: VecDeque<Vec<OsString>> = [vec![path.to_owned()]].into();
-        while let Some(candidates) = queue.pop_front() {
-            let first = candidates.first().cloned().unwrap_or_default();
-            if asked.len() >= FILES_PER_PROGRAM_MAX || Instant::now() >= deadline {
-                return;
-            }
-            if !asked.insert(first) {
-                continue;
-            }
-            let below = root.clone();
-            let found = self.patience.run(OPEN_LIMIT, move || hold_first(&below, candidates));
-            let Ok(Some((path, held))) = found else { continue };
-            let (id, is_new) = self.files.add(&path.to_string_lossy(), held, which);
-            // Known files were learned with their libraries before, or their process has mapped these.
-            let Some(inspected) = (is_new || queue.is_empty()).then(|| self.inspect(id)).flatten() else {
+        let mut queue: VecDeque<(FileId, OsString)> = [(program, path)].into();
+        while let Some((id, path)) = queue.pop_front() {
+            let Some(inspected) = self.inspect(id) else {
                 continue;
             };
-            self.take_inspected(id, &inspected, &root);
-            queue.extend(inspected.interpreter.iter().map(|path| vec![OsString::from_vec(path.clone())]));
-            queue.extend(inspected.needed.iter().map(|name| library_paths(name, &inspected, &path)));
+            self.take_inspected(id, &inspected, root);
+            let interpreter = inspected
+                .interpreter
+                .iter()
+                .map(|path| vec![OsString::from_vec(path.clone())]);
+            let needed = inspected
+                .needed
+                .iter()
+                .map(|name| library_paths(name, &inspected, &path));
+            for candidates in interpreter.chain(needed) {
+                let name = candidates.last().cloned().unwrap_or_default();
+                if found.len() >= FILES_PER_PROGRAM_MAX || Instant::now() >= deadline {
+                    return found.into();
+                }
+                if !asked.insert(name) {
+                    continue;
+                }
+                if let Some((id, path)) = self.hold_first(root, which, candidates)
+                    && !found.contains(&id)
+                {
+                    found.push(id);
+                    queue.push_back((id, path));
+                }
+            }
         }
+        found.into()
+    }
+
+    /// Holds the first of these that is there.
+    fn hold_first(
+        &mut self,
+        root: &Arc<OwnedFd>,
+        which: Root,
+        paths: Vec<OsString>,
+    ) -> Option<(FileId, OsString)> {
+        let root = root.clone();
+        let held = self
+            .patience
+            .run(OPEN_LIMIT, move || hold_first(&root, paths));
+        let (path, held) = held.ok()??;
+        let (id, _) = self.files.add(&path.to_string_lossy(), held, which);
+        Some((id, path))
     }
 
     /// Learns of files that are new, all below one root.
@@ -108,14 +159,25 @@ impl Symbolizer {
 
     fn inspect(&mut self, id: FileId) -> Option<Inspected> {
         let held = self.files.get(id).held()?.try_clone_to_owned().ok()?;
-        let opened = self.patience.run(OPEN_LIMIT, move || open_held(held.as_fd()));
+        let opened = self
+            .patience
+            .run(OPEN_LIMIT, move || open_held(held.as_fd()));
+        if matches!(opened, Err(OutOfPatience::TookTooLong)) {
+            self.blame_for(id);
+            self.give_up(id);
+        }
         let file = opened.ok()?.ok()?;
-        let reply = self.link.ask(&Request::Inspect, &[file.as_fd()], INSPECT_LIMIT);
+        let reply = self.link.ask(&Request::Inspect, &[file.as_fd()], ASK_LIMIT);
         self.patience.discard(file);
         match reply {
             Ok(Reply::Inspected(inspected)) => Some(inspected),
-            Ok(_) => None,
-            Err(_) => {
+            Ok(_) | Err(AskError::Start { .. } | AskError::NotStarted) => None,
+            Err(AskError::TimedOut { .. }) => {
+                self.blame_for(id);
+                self.give_up(id);
+                None
+            }
+            Err(AskError::Ended) => {
                 self.blame_for(id);
                 None
             }
@@ -123,7 +185,9 @@ impl Symbolizer {
     }
 
     fn take_inspected(&mut self, id: FileId, inspected: &Inspected, root: &Arc<OwnedFd>) {
-        let Some(build_id) = inspected.build_id else { return };
+        let Some(build_id) = inspected.build_id else {
+            return;
+        };
         self.files.index(id, build_id);
         if inspected.has_debug {
             return;
@@ -142,7 +206,9 @@ impl Symbolizer {
 }
 
 fn hold_first(root: &OwnedFd, paths: Vec<OsString>) -> Option<(OsString, Held)> {
-    let hold = |path: OsString| -> Result<_, OpenError> { Ok((path.clone(), hold_in(root.as_fd(), &path)?)) };
+    let hold = |path: OsString| -> Result<_, OpenError> {
+        Ok((path.clone(), hold_in(root.as_fd(), &path)?))
+    };
     paths.into_iter().find_map(|path| hold(path).ok())
 }
 
@@ -156,7 +222,9 @@ fn library_paths(name: &[u8], inspected: &Inspected, program: &OsStr) -> Vec<OsS
     let said = said
         .split(|byte| *byte == b':')
         .filter_map(|dir| {
-            let rest = dir.strip_prefix(b"$ORIGIN").or(dir.strip_prefix(b"${ORIGIN}"));
+            let rest = dir
+                .strip_prefix(b"$ORIGIN")
+                .or(dir.strip_prefix(b"${ORIGIN}"));
             match rest {
                 Some(rest) => Some([origin.as_os_str().as_bytes(), rest].concat()),
                 None => dir.starts_with(b"/").then(|| dir.to_vec()),

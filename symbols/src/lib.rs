@@ -1,24 +1,26 @@
 //! Names the addresses of user and kernel stacks: function, module, file and line.
 //!
-//! Targets are hostile. Their files are opened only inside their own root and only if regular ([`open`]), with a limit of time
-//! ([`patience`]), and read only by a confined process without any right, the worker ([`worker`]), which may fail at any file
+//! Targets are hostile. Their files are opened only inside their own root and only if regular (`open`), with a limit of time
+//! (`patience`), and read only by a confined process without any right, the worker (`worker`), which may fail at any file
 //! without harm to more than the frames of that file: these come out as `module+0xoffset`.
 //!
 //! This module knows no tracer, no stack map and no trace: addresses in, frames out.
 
 #![forbid(unsafe_code)]
 
-mod frames;
-mod maps;
-mod open;
-mod observe;
-mod processes;
 mod files;
-mod name;
-mod learn;
+mod frames;
+mod jit;
 mod kernel;
+mod learn;
 mod link;
+mod maps;
+mod name;
+mod observe;
+mod open;
 mod patience;
+mod processes;
+mod spots;
 mod vdso;
 mod wire;
 mod worker;
@@ -32,23 +34,31 @@ use files::{FileId, Files, Origin};
 use kernel::Kernel;
 use link::Link;
 use maps::MappedFile;
-use patience::Patience;
+use patience::{OutOfPatience, Patience};
 use processes::Processes;
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     time::{Duration, Instant},
 };
-use wire::Key;
+use wire::{Detail, Key};
 
 /// How long opening the files of a process may take.
 const OBSERVE_LIMIT: Duration = Duration::from_secs(1);
 /// Addresses whose frames are kept: 64 Ki of some 40 bytes. All are forgotten when they are that many.
 const RESOLVED_MAX: usize = 64 << 10;
-/// A process with addresses that lie in nothing known is observed again, but not more often than this.
+/// A process with addresses that lie in nothing known is observed again after this, and if that does not help, after twice this, …
 const OBSERVE_AGAIN: Duration = Duration::from_millis(100);
-/// After so long without a question, [`Symbolizer::rest`] lets go of files.
+/// … and so on up to this.
+const OBSERVE_AGAIN_MAX: Duration = Duration::from_secs(60);
+/// After so long without use, files are let go: a held file keeps its file system, a container's, from being taken away for good.
 const LET_GO_AFTER: Duration = Duration::from_secs(60);
+/// How often that is looked after.
+const LET_GO_EVERY: Duration = Duration::from_secs(10);
+/// Where file systems did not answer, nothing is opened for so long.
+const HANGING_AGAIN: Duration = Duration::from_secs(600);
+/// Origins that are blamed at once. All are forgiven when they are that many.
+const BLAME_MAX: usize = 4096;
 
 /// An address of a user stack, as `bpf_get_stack` gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,12 +102,14 @@ pub struct Symbolizer {
     resolved: HashMap<(Key, u64), Box<[FrameId]>>,
     /// Failures by who is to blame.
     blame: HashMap<Origin, u32>,
+    /// Mount namespaces with file systems that did not answer, and when.
+    hanging: HashMap<PathBuf, Instant>,
     vdso: Option<Option<FileId>>,
     kernel: Kernel,
     link: Link,
     patience: Patience,
     counts: Counts,
-    used: Instant,
+    let_go: Instant,
 }
 
 impl Default for Symbolizer {
@@ -121,12 +133,13 @@ impl Symbolizer {
             processes: Processes::default(),
             resolved: HashMap::new(),
             blame: HashMap::new(),
+            hanging: HashMap::new(),
             vdso: None,
             kernel: Kernel::default(),
             link: Link::new(program.into()),
             patience: Patience::default(),
             counts: Counts::default(),
-            used: Instant::now(),
+            let_go: Instant::now(),
         }
     }
 
@@ -165,13 +178,24 @@ impl Symbolizer {
     /// To be called as soon as a process is seen, and again after it has run another program or mapped more. Stacks taken before
     /// that should be named before. Takes 0.1 ms for a small process; at most seconds, for a hostile one.
     pub fn observe(&mut self, pid: u32) -> Result<(), ObserveError> {
-        self.used = Instant::now();
+        self.let_go();
+        if self.hangs(pid) {
+            return Err(ObserveError::TookTooLong { pid });
+        }
         let known = self.known_files(pid);
         let proc = self.proc.clone();
         let seen = self
             .patience
             .run(OBSERVE_LIMIT, move || observe::observe(&proc, pid, &known));
-        let mut seen = seen.unwrap_or(Err(ObserveError::TookTooLong { pid }))?;
+        let mut seen = match seen {
+            Ok(seen) => seen?,
+            Err(out) => {
+                if out == OutOfPatience::TookTooLong {
+                    self.note_hanging(pid);
+                }
+                return Err(ObserveError::TookTooLong { pid });
+            }
+        };
         if self.files.len() + seen.files.len() > files::FILES_MAX {
             self.forget();
         }
@@ -192,9 +216,37 @@ impl Symbolizer {
         Ok(())
     }
 
+    /// Whether a process sees file systems that did not answer. Each try may cost a thread.
+    fn hangs(&self, pid: u32) -> bool {
+        !self.hanging.is_empty() && {
+            let since = self
+                .mounts(pid)
+                .and_then(|mounts| self.hanging.get(&mounts));
+            since.is_some_and(|since| since.elapsed() < HANGING_AGAIN)
+        }
+    }
+
+    fn note_hanging(&mut self, pid: u32) {
+        if self.hanging.len() >= BLAME_MAX {
+            self.hanging.clear();
+        }
+        if let Some(mounts) = self.mounts(pid) {
+            self.hanging.insert(mounts, Instant::now());
+        }
+    }
+
+    /// The mount namespace of a process. /proc answers for it, and no other file system.
+    fn mounts(&self, pid: u32) -> Option<PathBuf> {
+        std::fs::read_link(self.proc.join(pid.to_string()).join("ns/mnt")).ok()
+    }
+
     /// The files of a process that need not be opened again.
     fn known_files(&self, pid: u32) -> HashSet<MappedFile> {
-        let files = self.processes.get(pid).into_iter().flat_map(|process| &process.files);
+        let files = self
+            .processes
+            .get(pid)
+            .into_iter()
+            .flat_map(|process| &process.files);
         files
             .filter(|(_, id)| self.is_within_reach(**id))
             .map(|(mapped, _)| mapped.clone())
@@ -203,7 +255,8 @@ impl Symbolizer {
 
     fn is_within_reach(&self, id: FileId) -> bool {
         let file = self.files.get(id);
-        file.held().is_some() || (file.loaded_by == self.link.started() && file.loaded_by > 0)
+        let loaded = file.loaded_by == self.link.started() && file.loaded_by > 0;
+        loaded || file.held().is_some() || file.detail == Detail::Nothing
     }
 
     /// Names a user stack: innermost frame first, each with the functions that are inlined there before it.
@@ -211,7 +264,7 @@ impl Symbolizer {
     /// The first address is taken as it is; all others are where calls return to, and are named by the call.
     /// Naming many stacks at once, [`Symbolizer::prepare`] before it saves time.
     pub fn user(&mut self, pid: u32, stack: &[UserAddr]) -> Vec<FrameId> {
-        let spots = self.spots(pid, stack);
+        let spots = self.spots(pid, &[stack]);
         self.name_spots(pid, &spots);
         let mut frames = Vec::with_capacity(stack.len());
         for spot in &spots {
@@ -222,18 +275,23 @@ impl Symbolizer {
 
     /// Names all addresses of several stacks of a process at once, so that [`Symbolizer::user`] finds their names.
     pub fn prepare(&mut self, pid: u32, stacks: &[&[UserAddr]]) {
-        let spots: Vec<_> = stacks.iter().flat_map(|stack| self.spots(pid, stack)).collect();
+        let spots = self.spots(pid, stacks);
         self.name_spots(pid, &spots);
     }
 
-    /// Lets go of what was not used for a while: ends the worker, and later closes files.
+    /// Ends the worker if it had nothing to do for so long, and lets go of files that were not used for a minute.
     ///
     /// To be called now and then by who has nothing to name. The next question starts a worker again.
     pub fn rest(&mut self, idle: Duration) {
         self.link.rest(idle);
-        if self.used.elapsed() >= LET_GO_AFTER.max(idle) {
-            self.files.let_go();
-            self.processes.let_go();
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
+        if self.let_go.elapsed() >= LET_GO_EVERY {
+            self.let_go = Instant::now();
+            self.files.let_go(LET_GO_AFTER);
+            self.processes.let_go(LET_GO_AFTER);
         }
     }
 

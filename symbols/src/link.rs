@@ -10,8 +10,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{
-        AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv,
-        sendmsg, socketpair,
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        SocketFlags, SocketType, recv, sendmsg, socketpair,
     },
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
@@ -39,6 +39,8 @@ const FAILED_STARTS_MAX: u32 = 3;
 pub(super) enum AskError {
     #[error("the worker {} cannot be started", program.display())]
     Start { program: PathBuf, source: io::Error },
+    #[error("the worker could not be started before")]
+    NotStarted,
     #[error("the worker took longer than {limit:?}")]
     TimedOut { limit: Duration },
     #[error("the worker ended")]
@@ -85,7 +87,12 @@ impl Link {
     /// Asks and waits for the answer. A worker that does not answer in time is killed.
     ///
     /// A worker that ended between two questions, by its own idle time or by somebody's hand, is no failure: the next one is asked.
-    pub(super) fn ask(&mut self, request: &Request, files: &[BorrowedFd<'_>], limit: Duration) -> Result<Reply, AskError> {
+    pub(super) fn ask(
+        &mut self,
+        request: &Request,
+        files: &[BorrowedFd<'_>],
+        limit: Duration,
+    ) -> Result<Reply, AskError> {
         if self.running.as_ref().is_some_and(Running::has_ended) {
             self.end();
         }
@@ -110,7 +117,11 @@ impl Link {
 
     /// Ends the worker if it was not asked for so long.
     pub(super) fn rest(&mut self, idle: Duration) {
-        if self.running.as_ref().is_some_and(|running| running.last_used.elapsed() >= idle) {
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.last_used.elapsed() >= idle)
+        {
             self.end();
         }
     }
@@ -126,7 +137,7 @@ impl Link {
     fn running(&mut self) -> Result<&mut Running, AskError> {
         if self.running.is_none() {
             if self.failed_starts >= FAILED_STARTS_MAX {
-                return Err(AskError::Ended);
+                return Err(AskError::NotStarted);
             }
             let running = start(self.program.clone()).map_err(|source| {
                 self.failed_starts += 1;
@@ -139,7 +150,7 @@ impl Link {
             self.started += 1;
             self.running = Some(running);
         }
-        self.running.as_mut().ok_or(AskError::Ended)
+        self.running.as_mut().ok_or(AskError::NotStarted)
     }
 }
 
@@ -154,7 +165,12 @@ impl Drop for Link {
 /// So it is reaped at once, however it ends; and the signal at the death of the parent, which the kernel sends at the death of the
 /// *thread* that started it (PR_SET_PDEATHSIG(2const)), comes when the whole process dies and not before.
 fn start(program: PathBuf) -> io::Result<Running> {
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     let (sender, started) = mpsc::sync_channel(1);
     let mut command = Command::new(program);
     command
@@ -166,27 +182,33 @@ fn start(program: PathBuf) -> io::Result<Running> {
         .stderr(Stdio::null())
         // Control-C is for us: there may be stacks left to name.
         .process_group(0);
-    thread::Builder::new().name("symbol-worker".into()).spawn(move || {
-        let child = command.spawn();
-        // Our copy of its end of the socket, so that we see when it closes the other one.
-        drop(command);
-        let mut child = match child {
-            Ok(child) => child,
-            Err(error) => {
-                let _ = sender.send(Err(error));
-                return;
-            }
-        };
-        // Nobody else waits for it, so the number is still its own.
-        let process = Pid::from_raw(child.id() as i32)
-            .ok_or(Errno::SRCH)
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
-        let process = process.inspect_err(|_| {
-            let _ = child.kill();
-        });
-        let _ = sender.send(process.map(|process| (process, child.id())).map_err(io::Error::from));
-        let _ = child.wait();
-    })?;
+    thread::Builder::new()
+        .name("symbol-worker".into())
+        .spawn(move || {
+            let child = command.spawn();
+            // Our copy of its end of the socket, so that we see when it closes the other one.
+            drop(command);
+            let mut child = match child {
+                Ok(child) => child,
+                Err(error) => {
+                    let _ = sender.send(Err(error));
+                    return;
+                }
+            };
+            // Nobody else waits for it, so the number is still its own.
+            let process = Pid::from_raw(child.id() as i32)
+                .ok_or(Errno::SRCH)
+                .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+            let process = process.inspect_err(|_| {
+                let _ = child.kill();
+            });
+            let _ = sender.send(
+                process
+                    .map(|process| (process, child.id()))
+                    .map_err(io::Error::from),
+            );
+            let _ = child.wait();
+        })?;
     let (process, pid) = started
         .recv_timeout(START_LIMIT)
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -201,12 +223,20 @@ fn start(program: PathBuf) -> io::Result<Running> {
 impl Running {
     /// Between questions nothing comes from it but its end.
     fn has_ended(&self) -> bool {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let ready = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&now));
         ready != Ok(0)
     }
 
-    fn exchange(&self, request: &Request, files: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<Reply> {
+    fn exchange(
+        &self,
+        request: &Request,
+        files: &[BorrowedFd<'_>],
+        deadline: Instant,
+    ) -> io::Result<Reply> {
         self.send(&request.encode(), files, deadline)?;
         let mut length = [0; 4];
         self.receive(&mut length, deadline)?;

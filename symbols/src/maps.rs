@@ -62,7 +62,11 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
         start,
         end,
         offset,
-        backing: backing(device, inode, path),
+        backing: match backing(device, inode, path) {
+            // That of a 32-bit process is another one than ours.
+            Backing::Vdso if end <= u64::from(u32::MAX) => Backing::Anonymous,
+            backing => backing,
+        },
     })
 }
 
@@ -184,8 +188,8 @@ mod tests {
     fn only_executable_mappings_are_taken_with_their_file() {
         let text = b"55d0-55d8 r--p 00000000 fd:01 42 /bin/x y\n\
             55d8-55e0 r-xp 00000008 fd:01 42                         /bin/x y\n\
-            7f00-7f10 r-xp 00000000 00:00 0                          [vdso]\n\
-            7f10-7f20 rwxp 00000000 00:00 0 \n\
+            7f0000000000-7f0000001000 r-xp 00000000 00:00 0                          [vdso]\n\
+            7f0000002000-7f0000003000 rwxp 00000000 00:00 0 \n\
             ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n";
         let mappings = mappings(text);
         assert_eq!(mappings.len(), 4);
@@ -206,6 +210,12 @@ mod tests {
         assert_eq!(mappings[1].backing, Backing::Vdso);
         assert_eq!(mappings[2].backing, Backing::Anonymous);
         assert_eq!(mappings[3].backing, Backing::Anonymous);
+    }
+
+    #[test]
+    fn the_vdso_of_a_32_bit_process_is_not_taken_for_ours() {
+        let text = b"f7f00000-f7f10000 r-xp 00000000 00:00 0                          [vdso]\n";
+        assert_eq!(mappings(text)[0].backing, Backing::Anonymous);
     }
 
     #[test]

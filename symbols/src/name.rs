@@ -1,12 +1,13 @@
-//! Finds out where addresses lie, and asks the worker for names of those that have none yet.
+//! Asks the worker for names of places that have none yet, and makes frames of them.
 
 use super::{
-    OBSERVE_AGAIN, RESOLVED_MAX, Symbolizer, UserAddr,
+    BLAME_MAX, RESOLVED_MAX, Symbolizer,
     files::FileId,
     frames::{Frame, FrameId},
     link::AskError,
-    open::{bytes_now, open_held},
-    processes::What,
+    open::open_held,
+    patience::OutOfPatience,
+    spots::Spot,
     wire::{Detail, Found, Key, Reply, Request, Source},
 };
 use std::{
@@ -19,109 +20,22 @@ use std::{
 
 /// How long opening a held file may take.
 pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(1);
-/// How long one question about a file may take, with debug information and without. Together, and with the opening, a file is
-/// given up after 6 seconds at most; whoever hides behind it has [`FAILURES_MAX`] tries.
-const LINES_LIMIT: Duration = Duration::from_secs(3);
-const NAMES_LIMIT: Duration = Duration::from_secs(2);
+/// How long one question about a file may take. What computes ends before, by the worker's own limit of CPU time, unless the machine
+/// has no time for it; so this meets what waits: a file system that does not answer.
+pub(super) const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// Addresses per question.
-const ADDRESSES_MAX: usize = 1024;
+pub(super) const ADDRESSES_MAX: usize = 1024;
 /// Files of one origin that may make the worker fail. After that, no file of that origin is read any more.
 const FAILURES_MAX: u32 = 12;
 /// Questions for one answer, whatever happens: each try is a loading and a resolving, and there is one with lines, one more if its
 /// worker was lost, and one with names; and room for a worker that had to forget the file.
-const TRIES_MAX: usize = 8;
-/// A perf map that does not have an address is read again if it has grown, but not more often than this.
-const PERF_MAP_AGAIN: Duration = Duration::from_secs(1);
-
-/// Where an address lies.
-#[derive(Clone, Debug)]
-pub(super) enum Spot {
-    File { id: FileId, offset: u64 },
-    Jit { key: Key, address: u64 },
-    Lost { path: Arc<str>, offset: u64 },
-    BuildId { id: [u8; 20], offset: u64 },
-    Anonymous { address: u64 },
-    Nowhere { address: u64 },
-}
+pub(super) const TRIES_MAX: usize = 8;
+/// The worker's time for all questions about one file, and for each address that it names more. A file that takes longer is
+/// too much: with fewer details first, then altogether.
+const SPENT_MAX: Duration = Duration::from_secs(10);
+const SPENT_PER_ADDRESS_MAX: Duration = Duration::from_millis(1);
 
 impl Symbolizer {
-    /// Where each address of the stack lies. Observes the process if need be.
-    pub(super) fn spots(&mut self, pid: u32, stack: &[UserAddr]) -> Vec<Spot> {
-        self.used = Instant::now();
-        let has_ips = stack.iter().any(|addr| matches!(addr, UserAddr::Ip(_)));
-        if has_ips && self.processes.get(pid).is_none() {
-            // If it fails, the frames say so.
-            let _ = self.observe(pid);
-        }
-        let spots = self.spots_as_known(pid, stack);
-        let lost = |spot: &Spot| match spot {
-            Spot::Nowhere { .. } => true,
-            Spot::File { id, .. } => !self.is_within_reach(*id),
-            _ => false,
-        };
-        let old = self
-            .processes
-            .get(pid)
-            .is_some_and(|process| process.observed.elapsed() >= OBSERVE_AGAIN);
-        if old && spots.iter().any(lost) && self.observe(pid).is_ok() {
-            return self.spots_as_known(pid, stack);
-        }
-        spots
-    }
-
-    fn spots_as_known(&mut self, pid: u32, stack: &[UserAddr]) -> Vec<Spot> {
-        let addresses = stack.iter().enumerate();
-        addresses
-            .map(|(index, addr)| {
-                // A caller is at its call, which ends one byte before where it goes on. What follows may be another function.
-                let back = u64::from(index > 0);
-                match *addr {
-                    UserAddr::Ip(address) => self.spot_of_ip(pid, address.saturating_sub(back)),
-                    UserAddr::BuildId { id, offset } => self.spot_of_build_id(pid, id, offset.saturating_sub(back)),
-                }
-            })
-            .collect()
-    }
-
-    fn spot_of_ip(&mut self, pid: u32, address: u64) -> Spot {
-        let Some(process) = self.processes.get(pid) else {
-            return Spot::Nowhere { address };
-        };
-        let Some((what, offset)) = process.at(address) else {
-            return Spot::Nowhere { address };
-        };
-        match what {
-            What::File(id) => Spot::File { id: *id, offset },
-            What::Lost(path) => Spot::Lost {
-                path: path.clone(),
-                offset,
-            },
-            What::Anonymous => match &process.perf_map {
-                Some(map) => Spot::Jit { key: map.key, address },
-                None => Spot::Anonymous { address },
-            },
-            What::Vdso => match self.vdso() {
-                Some(id) => Spot::File { id, offset },
-                None => Spot::Lost {
-                    path: "[vdso]".into(),
-                    offset,
-                },
-            },
-        }
-    }
-
-    /// The process's own file comes first: a build id is only what a file says of itself.
-    fn spot_of_build_id(&self, pid: u32, id: [u8; 20], offset: u64) -> Spot {
-        let own = self.processes.get(pid).and_then(|process| {
-            let mut files = process.files.values();
-            files.find(|file| self.files.get(**file).build_id == Some(id)).copied()
-        });
-        match own.or_else(|| self.files.by_build_id(&id)) {
-            Some(id) => Spot::File { id, offset },
-            None => Spot::BuildId { id, offset },
-        }
-    }
-
     /// Asks for names of all spots that have none.
     pub(super) fn name_spots(&mut self, pid: u32, spots: &[Spot]) {
         let mut in_files: HashMap<FileId, HashSet<u64>> = HashMap::new();
@@ -141,7 +55,8 @@ impl Symbolizer {
             };
             missing += usize::from(new);
         }
-        if missing > 0 && self.resolved.len() + missing > RESOLVED_MAX {
+        if missing > 0 && !self.resolved.is_empty() && self.resolved.len() + missing > RESOLVED_MAX
+        {
             self.resolved.clear();
             // What the other spots have is lost with it: all are asked for.
             return self.name_spots(pid, spots);
@@ -172,8 +87,8 @@ impl Symbolizer {
                 let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
                 self.unnamed(&format!("[build id {id}]"), *offset)
             }
-            Spot::Jit { address, .. } | Spot::Anonymous { address } => self.unknown("[anonymous]", *address),
-            Spot::Nowhere { address } => self.unknown("[unknown]", *address),
+            Spot::Jit { .. } | Spot::Anonymous => self.unknown("[anonymous]"),
+            Spot::Nowhere => FrameId::UNKNOWN,
         };
         frames.push(frame);
     }
@@ -185,14 +100,17 @@ impl Symbolizer {
 
     /// `libc.so.6+0x1234`.
     fn unnamed(&mut self, module: &str, offset: u64) -> FrameId {
+        if self.frames.are_coarse() {
+            return self.unknown(module);
+        }
         let last = module.rsplit('/').next().unwrap_or(module);
         let name = self.frames.word(&format!("{last}+{offset:#x}"));
         self.plain_frame(name, module, offset)
     }
 
-    fn unknown(&mut self, module: &str, address: u64) -> FrameId {
+    fn unknown(&mut self, module: &str) -> FrameId {
         let name = self.frames.word("[unknown]");
-        self.plain_frame(name, module, address)
+        self.plain_frame(name, module, 0)
     }
 
     pub(super) fn plain_frame(&mut self, name: Arc<str>, module: &str, offset: u64) -> FrameId {
@@ -239,19 +157,40 @@ impl Symbolizer {
                 addresses: offsets.to_vec(),
             };
             let loaded = self.files.get(id).loaded_by;
-            let reply = match loaded > 0 && loaded == self.link.started() {
-                true => self.link.ask(&request, &[], limit(detail)),
+            let asked = Instant::now();
+            let is_loaded = loaded > 0 && loaded == self.link.started();
+            let reply = match is_loaded {
+                true => self.link.ask(&request, &[], ASK_LIMIT),
                 false => self.load(id, detail)?,
             };
+            let file = self.files.get_mut(id);
+            file.spent += asked.elapsed();
             match reply {
-                Ok(Reply::Resolved(found)) if found.len() == offsets.len() => return Some(found),
-                Ok(Reply::Loaded) => self.files.get_mut(id).loaded_by = self.link.started(),
-                Ok(Reply::NotLoaded) => self.files.get_mut(id).loaded_by = 0,
+                Ok(Reply::Resolved(found)) if found.len() == offsets.len() => {
+                    file.answered = file.answered.saturating_add(offsets.len() as u32);
+                    if file.spent > SPENT_MAX + SPENT_PER_ADDRESS_MAX * file.answered {
+                        file.spent = Duration::ZERO;
+                        self.step_down(id);
+                    }
+                    return Some(found);
+                }
+                Ok(Reply::Loaded { lines }) => {
+                    file.loaded_by = self.link.started();
+                    if !lines {
+                        // If this fails, trying it without lines is trying the same.
+                        file.detail = Detail::Names;
+                    }
+                }
+                Ok(Reply::NotLoaded) => file.loaded_by = 0,
                 Ok(_) => self.step_down(id),
-                Err(AskError::Start { .. }) => return None,
+                Err(AskError::Start { .. } | AskError::NotStarted) => return None,
                 Err(AskError::TimedOut { .. }) => {
                     self.blame_for(id);
-                    self.step_down(id);
+                    match is_loaded {
+                        true => self.step_down(id),
+                        // Only loading reads the file, and with less of it, it would wait as long.
+                        false => self.give_up(id),
+                    }
                 }
                 Err(AskError::Ended) => {
                     self.blame_for(id);
@@ -265,40 +204,61 @@ impl Symbolizer {
             }
         }
         // It makes worker after worker forget it.
-        self.files.get_mut(id).detail = Detail::Nothing;
-        self.counts.without_names += 1;
+        self.give_up(id);
         Some(nothing())
     }
 
     /// Sends the file to the worker. `None`: it cannot be opened now.
     fn load(&mut self, id: FileId, detail: Detail) -> Option<Result<Reply, AskError>> {
         let file = self.files.get(id);
-        if !file.origin.ours && self.blame.get(&file.origin).is_some_and(|count| *count >= FAILURES_MAX) {
-            self.files.get_mut(id).detail = Detail::Nothing;
-            self.counts.without_names += 1;
+        // What root has on this machine is blamed for nothing.
+        let trusted = file.origin.ours && file.origin.owner == 0;
+        if !trusted
+            && self
+                .blame
+                .get(&file.origin)
+                .is_some_and(|count| *count >= FAILURES_MAX)
+        {
+            self.give_up(id);
             return Some(Ok(Reply::NotLoaded));
         }
         let held = [file.held()?.try_clone_to_owned().ok()?];
         let debug = file.held_debug().filter(|_| detail == Detail::Lines);
         let debug = debug.and_then(|fd| fd.try_clone_to_owned().ok());
         let opened = self.patience.run(OPEN_LIMIT, move || {
-            let files: Result<Vec<File>, _> = held.iter().chain(&debug).map(|fd| open_held(fd.as_fd())).collect();
+            let files = held.iter().chain(&debug);
             files
+                .map(|fd| open_held(fd.as_fd()).ok())
+                .collect::<Option<Vec<File>>>()
         });
-        let files = opened.ok()?.ok()?;
+        if matches!(opened, Err(OutOfPatience::TookTooLong)) {
+            // Its file system does not answer, and opening it once more would wait once more.
+            self.blame_for(id);
+            self.give_up(id);
+            return Some(Ok(Reply::NotLoaded));
+        }
+        let files = opened.ok()??;
         let request = Request::Load {
             key: self.files.key(id),
             source: Source::Program { detail },
         };
         let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
-        let reply = self.link.ask(&request, &fds, limit(detail));
+        let reply = self.link.ask(&request, &fds, ASK_LIMIT);
         self.patience.discard(files);
         Some(reply)
     }
 
     pub(super) fn blame_for(&mut self, id: FileId) {
         self.counts.failures += 1;
+        if self.blame.len() >= BLAME_MAX {
+            self.blame.clear();
+        }
         *self.blame.entry(self.files.get(id).origin).or_default() += 1;
+    }
+
+    pub(super) fn give_up(&mut self, id: FileId) {
+        self.files.get_mut(id).detail = Detail::Nothing;
+        self.counts.without_names += 1;
     }
 
     /// Tries less of it from now on.
@@ -340,98 +300,6 @@ impl Symbolizer {
                 self.frames.intern(frame)
             })
             .collect()
-    }
-
-    fn name_in_perf_map(&mut self, pid: u32, addresses: &[u64]) {
-        for addresses in addresses.chunks(ADDRESSES_MAX) {
-            let Some((key, found)) = self.ask_of_perf_map(pid, addresses) else {
-                return;
-            };
-            for (address, found) in addresses.iter().zip(found) {
-                // What has no name may get one, when the map has grown.
-                if !found.is_empty() {
-                    let frames = self.take(found, "[jit]");
-                    self.resolved.insert((key, *address), frames);
-                }
-            }
-        }
-    }
-
-    fn ask_of_perf_map(&mut self, pid: u32, addresses: &[u64]) -> Option<(Key, Vec<Vec<Found>>)> {
-        for _ in 0..TRIES_MAX {
-            let map = self.processes.get(pid)?.perf_map.as_ref().filter(|map| !map.bad)?;
-            let key = map.key;
-            let request = Request::Resolve {
-                key,
-                addresses: addresses.to_vec(),
-            };
-            let reply = match map.read_bytes {
-                Some(_) => self.link.ask(&request, &[], NAMES_LIMIT),
-                None => self.load_perf_map(pid)?,
-            };
-            let grown = match &reply {
-                Ok(Reply::Resolved(found)) if found.len() == addresses.len() => {
-                    found.iter().any(Vec::is_empty) && self.has_grown(pid)
-                }
-                _ => false,
-            };
-            let map = self.processes.get_mut(pid)?.perf_map.as_mut()?;
-            match reply {
-                Ok(Reply::Resolved(found)) if found.len() == addresses.len() && !grown => return Some((key, found)),
-                Ok(Reply::Resolved(_) | Reply::NotLoaded) => map.read_bytes = None,
-                Ok(Reply::Loaded) => {}
-                _ => {
-                    map.bad = true;
-                    self.counts.failures += 1;
-                    return None;
-                }
-            }
-        }
-        None
-    }
-
-    fn load_perf_map(&mut self, pid: u32) -> Option<Result<Reply, AskError>> {
-        let map = self.processes.get_mut(pid)?.perf_map.as_mut()?;
-        let (key, held) = (map.key, map.fd.clone());
-        let opened = self.patience.run(OPEN_LIMIT, move || {
-            let file = open_held(held.as_fd()).ok()?;
-            Some((bytes_now(&held)?, file))
-        });
-        let (bytes, file) = opened.ok()??;
-        let request = Request::Load {
-            key,
-            source: Source::PerfMap,
-        };
-        let reply = self.link.ask(&request, &[file.as_fd()], NAMES_LIMIT);
-        self.patience.discard(file);
-        let map = self.processes.get_mut(pid)?.perf_map.as_mut()?;
-        map.read_bytes = Some(bytes);
-        map.looked = Some(Instant::now());
-        Some(reply)
-    }
-
-    fn has_grown(&mut self, pid: u32) -> bool {
-        let Some(map) = self
-            .processes
-            .get_mut(pid)
-            .and_then(|process| process.perf_map.as_mut())
-        else {
-            return false;
-        };
-        if map.looked.is_some_and(|looked| looked.elapsed() < PERF_MAP_AGAIN) {
-            return false;
-        }
-        map.looked = Some(Instant::now());
-        let (read, held) = (map.read_bytes, map.fd.clone());
-        let now = self.patience.run(OPEN_LIMIT, move || bytes_now(&held));
-        now.is_ok_and(|now| now != read)
-    }
-}
-
-fn limit(detail: Detail) -> Duration {
-    match detail {
-        Detail::Lines => LINES_LIMIT,
-        Detail::Names | Detail::Nothing => NAMES_LIMIT,
     }
 }
 

@@ -6,12 +6,16 @@ use super::{
     maps::{self, Backing, MappedFile, Mapping},
     open::{Held, OpenError, Root, hold_directory, hold_in, hold_link},
 };
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use std::{
     collections::{HashMap, HashSet},
+    ffi::OsStr,
     fs::File,
     io::{self, Read},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
 };
 
@@ -71,12 +75,21 @@ pub(super) struct Seen {
 }
 
 /// Observes the process; its files in `known` are not opened again.
-pub(super) fn observe(proc: &Path, pid: u32, known: &HashSet<MappedFile>) -> Result<Seen, ObserveError> {
+pub(super) fn observe(
+    proc: &Path,
+    pid: u32,
+    known: &HashSet<MappedFile>,
+) -> Result<Seen, ObserveError> {
     // Everything below is read through this one: if the process ends and its number is given to another one, these reads fail.
-    let process = hold_directory(&proc.join(pid.to_string())).map_err(|_| ObserveError::Gone { pid })?;
-    let read = |what, most| read_all(process.as_fd(), what, most).map_err(|error| explain(pid, what, error));
-    let start_time = maps::start_time(&read("stat", STATUS_BYTES_MAX)?).ok_or(ObserveError::Gone { pid })?;
-    let mappings = maps::mappings(&read("maps", MAPS_BYTES_MAX)?);
+    let process =
+        hold_directory(&proc.join(pid.to_string())).map_err(|_| ObserveError::Gone { pid })?;
+    let read = |what, most| {
+        read_all(process.as_fd(), what, most).map_err(|error| explain(pid, what, error))
+    };
+    let start_time =
+        maps::start_time(&read("stat", STATUS_BYTES_MAX)?).ok_or(ObserveError::Gone { pid })?;
+    let mut mappings = maps::mappings(&read("maps", MAPS_BYTES_MAX)?);
+    see_from_root(process.as_fd(), &mut mappings);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(&process, "root", flags, Mode::empty()).ok();
     let root = root.and_then(|directory| Root::of(&directory).map(|root| (directory, root)));
@@ -100,6 +113,26 @@ pub(super) fn observe(proc: &Path, pid: u32, known: &HashSet<MappedFile>) -> Res
     Ok(seen)
 }
 
+/// Paths of maps are as we see them, if we see them: a process that was put into another root of our own mount namespace
+/// (chroot(2)) has that before all of them (fs/d_path.c, v6.12). It does not see that itself.
+fn see_from_root(process: BorrowedFd<'_>, mappings: &mut [Mapping]) {
+    let Ok(root) = readlinkat(process, "root", Vec::new()) else {
+        return;
+    };
+    let root = root.as_bytes();
+    if root == b"/" {
+        return;
+    }
+    for mapping in mappings {
+        if let Backing::File(file) = &mut mapping.backing
+            && let Some(path) = file.path.as_bytes().strip_prefix(root)
+            && path.starts_with(b"/")
+        {
+            file.path = OsStr::from_bytes(path).to_owned();
+        }
+    }
+}
+
 fn explain(pid: u32, what: &'static str, source: io::Error) -> ObserveError {
     match source.kind() {
         io::ErrorKind::PermissionDenied => ObserveError::Denied { pid, what },
@@ -110,7 +143,12 @@ fn explain(pid: u32, what: &'static str, source: io::Error) -> ObserveError {
 }
 
 fn read_all(process: BorrowedFd<'_>, name: &str, most: u64) -> io::Result<Vec<u8>> {
-    let file = openat(process, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = openat(
+        process,
+        name,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let mut bytes = Vec::new();
     File::from(file).take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -154,5 +192,9 @@ fn hold_mapped(
         return Ok(held);
     }
     // Needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN (proc_pid_map_files(5)), which an agent does not have and a laptop's root has.
-    hold_link(process, &format!("map_files/{:x}-{:x}", mapping.start, mapping.end)).and_then(same)
+    hold_link(
+        process,
+        &format!("map_files/{:x}-{:x}", mapping.start, mapping.end),
+    )
+    .and_then(same)
 }

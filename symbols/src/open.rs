@@ -53,6 +53,13 @@ pub(super) struct Identity {
     modified_ns: i128,
 }
 
+impl Identity {
+    /// Whether it is the same file, whatever was written to it since.
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
 /// A file, held without being opened: it can be neither read nor blocked on, and keeps no process waiting when it is closed.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -104,7 +111,12 @@ pub(super) fn hold_in(root: BorrowedFd<'_>, path: &OsStr) -> Result<Held, OpenEr
 
 /// Holds what a link of /proc leads to, such as an entry of /proc/PID/map_files.
 pub(super) fn hold_link(directory: BorrowedFd<'_>, name: &str) -> Result<Held, OpenError> {
-    let fd = openat(directory, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let fd = openat(
+        directory,
+        name,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     hold(fd.map_err(|error| OpenError::Open(error.into()))?)
 }
 
@@ -171,7 +183,6 @@ pub(super) fn open_held(fd: BorrowedFd<'_>) -> Result<File, OpenError> {
         .map_err(|error| OpenError::Open(error.into()))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,7 +194,8 @@ mod tests {
 
     impl Directory {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("tracejob-open-{}-{name}", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("tracejob-open-{}-{name}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
             Self(path)
         }
@@ -219,11 +231,22 @@ mod tests {
         let mut special = vec!["pipe", "directory"];
         // /dev/tty, where this test may make devices.
         let device = rustix::fs::makedev(5, 0);
-        if mknodat(&root, "device", FileType::CharacterDevice, Mode::RUSR, device).is_ok() {
+        if mknodat(
+            &root,
+            "device",
+            FileType::CharacterDevice,
+            Mode::RUSR,
+            device,
+        )
+        .is_ok()
+        {
             special.push("device");
         }
         for name in special {
-            assert!(matches!(directory.hold(name), Err(OpenError::NotRegular)), "{name}");
+            assert!(
+                matches!(directory.hold(name), Err(OpenError::NotRegular)),
+                "{name}"
+            );
         }
     }
 
@@ -232,9 +255,15 @@ mod tests {
         let directory = Directory::new("links");
         for (target, name) in [("../../../etc/passwd", "up"), ("/etc/passwd", "absolute")] {
             symlink(target, directory.0.join(name)).unwrap();
-            assert!(matches!(directory.hold(name), Err(OpenError::Open(_))), "{name}");
+            assert!(
+                matches!(directory.hold(name), Err(OpenError::Open(_))),
+                "{name}"
+            );
         }
-        assert!(matches!(directory.hold("../../../../etc/passwd"), Err(OpenError::Open(_))));
+        assert!(matches!(
+            directory.hold("../../../../etc/passwd"),
+            Err(OpenError::Open(_))
+        ));
         // Inside, the same links are good.
         fs::create_dir(directory.0.join("etc")).unwrap();
         fs::write(directory.0.join("etc/passwd"), "mine").unwrap();
@@ -247,14 +276,20 @@ mod tests {
     #[test]
     fn links_of_proc_are_not_followed() {
         let root = hold_directory("/".as_ref()).unwrap();
-        assert!(matches!(hold_in(root.as_fd(), "/proc/self/exe".as_ref()), Err(OpenError::Open(_))));
+        assert!(matches!(
+            hold_in(root.as_fd(), "/proc/self/exe".as_ref()),
+            Err(OpenError::Open(_))
+        ));
     }
 
     #[test]
     fn files_that_the_kernel_makes_up_are_not_opened() {
         let root = hold_directory("/".as_ref()).unwrap();
         for path in ["/proc/self/stat", "/proc/kmsg", "/sys/kernel/notes"] {
-            assert!(matches!(hold_in(root.as_fd(), path.as_ref()), Err(OpenError::MadeUp)), "{path}");
+            assert!(
+                matches!(hold_in(root.as_fd(), path.as_ref()), Err(OpenError::MadeUp)),
+                "{path}"
+            );
         }
     }
 

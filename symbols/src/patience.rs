@@ -14,12 +14,18 @@ use std::{
 };
 
 /// How many threads may hang at once. With all of them lost, nothing of a target is opened until one comes back.
-const LOST_MAX: usize = 4;
+const LOST_MAX: usize = 16;
 
-/// The work did not end in time, or was not begun because too much hangs already.
+/// Why there is no result.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it took too long")]
-pub(super) struct OutOfPatience;
+pub(super) enum OutOfPatience {
+    /// The work did not end in time.
+    #[error("it took too long")]
+    TookTooLong,
+    /// It was not begun: too much hangs already, or no thread can be had.
+    #[error("too much hangs already")]
+    NotBegun,
+}
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -45,11 +51,11 @@ impl Patience {
         };
         worker
             .send(Box::new(work))
-            .map_err(|mpsc::SendError(_)| OutOfPatience)?;
+            .map_err(|mpsc::SendError(_)| OutOfPatience::NotBegun)?;
         result.recv_timeout(limit).map_err(|_| {
             // The thread ends when it gets free, because nobody can give it work any more.
             self.work = None;
-            OutOfPatience
+            OutOfPatience::TookTooLong
         })
     }
 
@@ -64,7 +70,7 @@ impl Patience {
     fn worker(&mut self) -> Result<&mpsc::Sender<Work>, OutOfPatience> {
         if self.work.is_none() {
             if self.running.load(Ordering::Relaxed) > LOST_MAX {
-                return Err(OutOfPatience);
+                return Err(OutOfPatience::NotBegun);
             }
             let (sender, work) = mpsc::channel::<Work>();
             let running = Running::new(&self.running);
@@ -74,10 +80,10 @@ impl Patience {
                     let _running = running;
                     work.into_iter().for_each(|work| work());
                 })
-                .map_err(|_| OutOfPatience)?;
+                .map_err(|_| OutOfPatience::NotBegun)?;
             self.work = Some(sender);
         }
-        self.work.as_ref().ok_or(OutOfPatience)
+        self.work.as_ref().ok_or(OutOfPatience::NotBegun)
     }
 }
 
@@ -116,7 +122,10 @@ mod tests {
     fn work_that_hangs_is_left_behind_and_the_next_one_runs() {
         let mut patience = Patience::default();
         let (release, hang) = mpsc::channel::<()>();
-        assert_eq!(patience.run(SOON, move || hang.recv().is_ok()), Err(OutOfPatience));
+        assert_eq!(
+            patience.run(SOON, move || hang.recv().is_ok()),
+            Err(OutOfPatience::TookTooLong)
+        );
         assert_eq!(patience.run(LONG, || 7), Ok(7));
         drop(release);
     }
@@ -124,7 +133,10 @@ mod tests {
     #[test]
     fn work_that_panics_is_an_error_and_the_next_one_runs() {
         let mut patience = Patience::default();
-        assert_eq!(patience.run(LONG, || panic!("as intended")), Err::<(), _>(OutOfPatience));
+        assert_eq!(
+            patience.run(LONG, || panic!("as intended")),
+            Err::<(), _>(OutOfPatience::TookTooLong)
+        );
         assert_eq!(patience.run(LONG, || 7), Ok(7));
     }
 
@@ -137,7 +149,7 @@ mod tests {
             assert!(patience.run(SOON, move || hang.recv().is_ok()).is_err());
             held.push(release);
         }
-        assert_eq!(patience.run(LONG, || 7), Err(OutOfPatience));
+        assert_eq!(patience.run(LONG, || 7), Err(OutOfPatience::NotBegun));
         drop(held);
         let deadline = Instant::now() + LONG;
         while patience.run(LONG, || 7).is_err() {

@@ -3,17 +3,18 @@
 //! Opens nothing.
 
 use super::{
+    OBSERVE_AGAIN,
     files::FileId,
     maps::{Backing, MappedFile, Mapping},
     observe::Seen,
-    open::Held,
+    open::{Held, Identity},
     wire::Key,
 };
 use std::{
     collections::{HashMap, HashSet},
     os::fd::OwnedFd,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Processes that are remembered, with some 40 mappings each: 10 MB.
@@ -40,7 +41,10 @@ pub(super) struct Process {
     /// Its files, as its mappings name them.
     pub(super) files: HashMap<MappedFile, FileId>,
     pub(super) perf_map: Option<HeldPerfMap>,
+    /// When somebody last looked at it, or tried.
     pub(super) observed: Instant,
+    /// How long an unknown address waits for the next look. Grows while looking does not help.
+    pub(super) look_again: Duration,
     used: u64,
 }
 
@@ -48,6 +52,7 @@ pub(super) struct Process {
 #[derive(Debug)]
 pub(super) struct HeldPerfMap {
     pub(super) fd: Arc<OwnedFd>,
+    identity: Identity,
     pub(super) key: Key,
     /// How long it was when it was read; none if it was not.
     pub(super) read_bytes: Option<u64>,
@@ -88,10 +93,12 @@ impl Processes {
         self.processes.clear();
     }
 
-    /// Lets go of files. Mappings stay.
-    pub(super) fn let_go(&mut self) {
+    /// Lets go of perf maps of processes that were not looked at for so long. Mappings stay.
+    pub(super) fn let_go(&mut self, unused: Duration) {
         for process in self.processes.values_mut() {
-            process.perf_map = None;
+            if process.observed.elapsed() >= unused {
+                process.perf_map = None;
+            }
         }
     }
 
@@ -105,22 +112,35 @@ impl Processes {
             .processes
             .remove(&pid)
             .filter(|process| process.start_time == seen.start_time);
-        let (old_areas, mut files, old_perf_map) = match old {
-            Some(old) => (old.areas, old.files, old.perf_map),
-            None => Default::default(),
+        let (old_areas, mut files, old_perf_map, look_again) = match old {
+            Some(old) => (old.areas, old.files, old.perf_map, old.look_again),
+            None => (Vec::new(), HashMap::new(), None, OBSERVE_AGAIN),
         };
         files.extend(held);
-        let new_areas = seen.mappings.drain(..).map(|mapping| area(mapping, &files)).collect();
+        let new_areas = seen
+            .mappings
+            .drain(..)
+            .map(|mapping| area(mapping, &files))
+            .collect();
         let areas = merge(old_areas, new_areas);
         // Names of files that nothing is mapped from any more are of no use.
         let mapped: HashSet<FileId> = areas.iter().filter_map(|area| area.what.file()).collect();
         files.retain(|_, id| mapped.contains(id));
+        let perf_map = match (old_perf_map, seen.perf_map.take()) {
+            // The program may have run another one since, which has its own.
+            (Some(old), Some(new)) if !new.identity.is_same_file(&old.identity) => {
+                Some(self.hold(new))
+            }
+            (None, Some(new)) => Some(self.hold(new)),
+            (old, _) => old,
+        };
         let process = Process {
             start_time: seen.start_time,
             areas,
             files,
-            perf_map: old_perf_map.or_else(|| seen.perf_map.take().map(|held| self.hold(held))),
+            perf_map,
             observed: Instant::now(),
+            look_again,
             used: self.clock,
         };
         self.processes.insert(pid, process);
@@ -131,6 +151,7 @@ impl Processes {
         self.perf_maps += 1;
         HeldPerfMap {
             fd: Arc::new(perf_map.fd),
+            identity: perf_map.identity,
             key: FIRST_PERF_MAP_KEY + self.perf_maps,
             read_bytes: None,
             looked: None,
@@ -142,7 +163,11 @@ impl Processes {
         if self.processes.len() <= PROCESSES_MAX {
             return;
         }
-        let mut used: Vec<u64> = self.processes.values().map(|process| process.used).collect();
+        let mut used: Vec<u64> = self
+            .processes
+            .values()
+            .map(|process| process.used)
+            .collect();
         let (_, middle, _) = used.select_nth_unstable(PROCESSES_MAX / 4);
         let middle = *middle;
         self.processes.retain(|_, process| process.used > middle);
@@ -249,7 +274,11 @@ mod tests {
     #[test]
     fn an_address_is_in_the_area_that_covers_it() {
         let mut processes = Processes::default();
-        processes.update(7, &mut seen(1, &[(0x1000, 0x2000, "a"), (0x3000, 0x4000, "b")]), HashMap::new());
+        processes.update(
+            7,
+            &mut seen(1, &[(0x1000, 0x2000, "a"), (0x3000, 0x4000, "b")]),
+            HashMap::new(),
+        );
         assert_eq!(at(&processes, 0x1010), Some(("a".into(), 0x110)));
         assert_eq!(at(&processes, 0x3fff), Some(("b".into(), 0x10ff)));
         assert_eq!(at(&processes, 0xfff), None);
@@ -259,7 +288,11 @@ mod tests {
     #[test]
     fn what_was_mapped_before_stays_where_nothing_new_is() {
         let mut processes = Processes::default();
-        processes.update(7, &mut seen(1, &[(0x1000, 0x2000, "a"), (0x3000, 0x4000, "b")]), HashMap::new());
+        processes.update(
+            7,
+            &mut seen(1, &[(0x1000, 0x2000, "a"), (0x3000, 0x4000, "b")]),
+            HashMap::new(),
+        );
         processes.update(7, &mut seen(1, &[(0x1800, 0x2800, "c")]), HashMap::new());
         assert_eq!(at(&processes, 0x1900), Some(("c".into(), 0x200)));
         assert_eq!(at(&processes, 0x1000), None);

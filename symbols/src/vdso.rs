@@ -25,7 +25,9 @@ impl Symbolizer {
 
 fn copy() -> Option<OwnedFd> {
     let mappings = maps::mappings(&fs::read("/proc/self/maps").ok()?);
-    let vdso = mappings.iter().find(|mapping| mapping.backing == Backing::Vdso)?;
+    let vdso = mappings
+        .iter()
+        .find(|mapping| mapping.backing == Backing::Vdso)?;
     let count = (vdso.end - vdso.start).min(BYTES_MAX);
     let mut bytes = vec![0; count as usize];
     // Reading our own memory as a file needs no pointer.

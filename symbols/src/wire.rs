@@ -53,8 +53,10 @@ pub(super) enum Detail {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Inspected(Inspected),
-    /// It is there.
-    Loaded,
+    /// It is there, and whether with debug information.
+    Loaded {
+        lines: bool,
+    },
     /// For each address its frames, innermost first; none if there is no name for it.
     Resolved(Vec<Vec<Found>>),
     /// Nothing is loaded under that key (any more).
@@ -175,7 +177,10 @@ impl Reply {
                 needed.iter().for_each(|name| out.bytes(name));
                 out.option(run_path.as_ref(), |out, path| out.bytes(path));
             }
-            Self::Loaded => out.u8(1),
+            Self::Loaded { lines } => {
+                out.u8(1);
+                out.u8(u8::from(*lines));
+            }
             Self::Resolved(addresses) => {
                 out.u8(2);
                 out.u32(addresses.len() as u32);
@@ -209,7 +214,9 @@ impl Reply {
                 needed: body.list(2, Decoder::bytes)?,
                 run_path: body.option(Decoder::bytes)?,
             }),
-            1 => Self::Loaded,
+            1 => Self::Loaded {
+                lines: body.u8()? != 0,
+            },
             2 => Self::Resolved(body.list(1, |body| {
                 let count = body.u8()?;
                 (0..count).map(|_| Found::decode(body)).collect()
@@ -282,7 +289,8 @@ impl Encoder {
     /// At most [`TEXT_MAX`] bytes of it. Cut in the middle of a character at worst, which the reader replaces.
     fn bytes(&mut self, bytes: &[u8]) {
         let bytes = &bytes[..bytes.len().min(TEXT_MAX)];
-        self.0.extend_from_slice(&(bytes.len() as u16).to_ne_bytes());
+        self.0
+            .extend_from_slice(&(bytes.len() as u16).to_ne_bytes());
         self.0.extend_from_slice(bytes);
     }
 
@@ -327,7 +335,10 @@ impl<'a> Decoder<'a> {
 
     fn text(&mut self) -> Option<String> {
         let bytes = self.bytes()?;
-        Some(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+        Some(
+            String::from_utf8(bytes)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        )
     }
 
     fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
@@ -339,7 +350,11 @@ impl<'a> Decoder<'a> {
     }
 
     /// A list whose entries take at least `least` bytes: no count makes us reserve more than what came.
-    fn list<T>(&mut self, least: usize, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    fn list<T>(
+        &mut self,
+        least: usize,
+        mut read: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let count = self.u32()? as usize;
         if count > self.0.len() / least {
             return None;
@@ -378,7 +393,7 @@ mod tests {
                 needed: vec![b"libc.so.6".to_vec(), b"".to_vec()],
                 run_path: Some(b"$ORIGIN".to_vec()),
             }),
-            Reply::Loaded,
+            Reply::Loaded { lines: true },
             Reply::Resolved(vec![vec![], vec![found(), found()]]),
             Reply::NotLoaded,
             Reply::Refused("no".into()),
@@ -443,7 +458,10 @@ mod tests {
             panic!("an answer")
         };
         assert_eq!(addresses[0].len(), FRAMES_PER_ADDRESS_MAX);
-        assert_eq!(addresses[0][FRAMES_PER_ADDRESS_MAX - 1].name.len(), TEXT_MAX);
+        assert_eq!(
+            addresses[0][FRAMES_PER_ADDRESS_MAX - 1].name.len(),
+            TEXT_MAX
+        );
     }
 
     #[test]

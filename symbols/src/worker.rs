@@ -5,6 +5,7 @@
 
 mod confine;
 mod elf;
+mod go;
 mod image;
 mod kallsyms;
 mod perf_map;
@@ -18,7 +19,9 @@ use program::Program;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::retry_on_intr,
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send},
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
+    },
     stdio::stdin,
 };
 use std::{
@@ -53,7 +56,7 @@ pub fn worker_if_asked() {
     }
     let status = match confine() {
         // The end of the socket, or of the wait, is the usual end.
-        Ok(()) => serve(stdin()).map_or(1, |()| 0),
+        Ok(_) => serve(stdin()).map_or(1, |()| 0),
         Err(error) => {
             eprintln!("the symbolizer's worker cannot be confined: {error}");
             2
@@ -76,6 +79,10 @@ enum Table {
 }
 
 impl Table {
+    fn has_lines(&self) -> bool {
+        matches!(self, Self::Program(program) if program.has_lines())
+    }
+
     fn bytes(&self) -> u64 {
         match self {
             Self::Program(program) => program.bytes(),
@@ -96,7 +103,8 @@ fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
         let reply = catch_unwind(AssertUnwindSafe(|| {
             answer(request, &files, &mut tables, clock)
         }));
-        let reply = reply.unwrap_or_else(|_| Reply::Refused("reading it made the reader fail".into()));
+        let reply =
+            reply.unwrap_or_else(|_| Reply::Refused("reading it made the reader fail".into()));
         // Closing a file may hang, and then this request is the one that fails, not the next.
         drop(files);
         send_all(socket, &reply.encode())?;
@@ -114,13 +122,14 @@ fn answer(request: Request, files: &[File], tables: &mut Vec<Loaded>, clock: u64
             tables.retain(|loaded| loaded.key != key);
             match load(source, file, rest.first()) {
                 Ok(table) => {
+                    let lines = table.has_lines();
                     tables.push(Loaded {
                         key,
                         used: clock,
                         table,
                     });
                     make_room(tables);
-                    Reply::Loaded
+                    Reply::Loaded { lines }
                 }
                 Err(reply) => reply,
             }
@@ -130,7 +139,10 @@ fn answer(request: Request, files: &[File], tables: &mut Vec<Loaded>, clock: u64
                 return Reply::NotLoaded;
             };
             loaded.used = clock;
-            allow_cpu(LINES_CPU_SECONDS);
+            allow_cpu(match loaded.table.has_lines() {
+                true => LINES_CPU_SECONDS,
+                false => NAMES_CPU_SECONDS,
+            });
             Reply::Resolved(match &loaded.table {
                 Table::Program(program) => program.resolve(&addresses),
                 Table::PerfMap(map) => map.resolve(&addresses),
@@ -167,7 +179,9 @@ fn load(source: Source, file: &File, debug: Option<&File>) -> Result<Table, Repl
         }
         Source::PerfMap => {
             allow_cpu(NAMES_CPU_SECONDS);
-            let map = rewound(file).and_then(|file| PerfMap::read(BufReader::new(file))).map_err(|error| refused(&error))?;
+            let map = rewound(file)
+                .and_then(|file| PerfMap::read(BufReader::new(file)))
+                .map_err(|error| refused(&error))?;
             Ok(Table::PerfMap(map))
         }
         Source::Kernel => {
@@ -227,7 +241,11 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<File>)>> {
 }
 
 /// Fills the buffer; `false` if the socket ends before.
-fn receive_all(socket: BorrowedFd<'_>, buffer: &mut [u8], files: &mut Vec<File>) -> io::Result<bool> {
+fn receive_all(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    files: &mut Vec<File>,
+) -> io::Result<bool> {
     let mut filled = 0;
     while filled < buffer.len() {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];

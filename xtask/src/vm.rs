@@ -62,7 +62,7 @@ pub(crate) struct UserSpace {
 }
 
 /// When a kernel is given up: several times what it takes under TCG on two cores.
-const DEADLINE: Duration = Duration::from_secs(25 * 60);
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
 /// What `vm` is asked.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct Args {

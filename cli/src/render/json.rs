@@ -9,12 +9,10 @@ use super::{
     names::{errno, error_of, syscall},
 };
 use crate::sink::Sink;
-use agent::{Account, BpfCost, Cost, Ended};
+use agent::Account;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use serde_json::json;
 use std::{
     io::{self, Write},
-    os::unix::process::ExitStatusExt,
     time::Duration,
 };
 use tracers::{Batch, Column, Frame, Kind, Value};
@@ -307,67 +305,6 @@ fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// The account as one object.
-pub(crate) fn account_json(account: &Account) -> serde_json::Value {
-    let Account {
-        produced,
-        delivered,
-        beyond_limit,
-        lost,
-        stacks_missing,
-        missed_runs,
-        elapsed,
-        cost,
-        ended,
-    } = account;
-    let Cost {
-        bpf,
-        reader,
-        kernel_bytes,
-    } = cost;
-    let stages: serde_json::Map<_, _> = lost
-        .stages()
-        .into_iter()
-        .map(|(stage, count, _)| (stage.to_owned(), count.into()))
-        .collect();
-    let mut costs = json!({ "reader_ns": ns(*reader), "kernel_bytes": kernel_bytes });
-    if let Some(BpfCost {
-        time,
-        runs,
-        measured,
-    }) = bpf
-    {
-        costs["bpf_ns"] = ns(*time).into();
-        costs["bpf_runs"] = (*runs).into();
-        costs["bpf_measured"] = (*measured).into();
-    }
-    let mut account = json!({
-        "produced": produced, "delivered": delivered, "beyond_limit": beyond_limit, "lost": stages,
-        "complete": account.complete(), "stacks_missing": stacks_missing, "missed_runs": missed_runs,
-        "elapsed_ns": ns(*elapsed), "cost": costs,
-    });
-    let word = match ended {
-        None => return json!({ "account": account }),
-        Some(Ended::Duration) => "duration",
-        Some(Ended::MaxEvents) => "max_events",
-        Some(Ended::TargetGone) => "target_gone",
-        Some(Ended::Stopped) => "stopped",
-        Some(Ended::Command(status)) => {
-            account["command"] = match status.signal() {
-                Some(signal) => json!({ "signal": signal }),
-                None => json!({ "exit_status": status.code() }),
-            };
-            "command"
-        }
-    };
-    account["ended"] = word.into();
-    json!({ "account": account })
-}
-
-fn ns(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::fixture::*, *};
@@ -456,18 +393,6 @@ mod tests {
             string(&string_, &mut out);
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), string_);
         }
-    }
-
-    #[test]
-    fn the_account_is_one_object() {
-        let mut account = account();
-        account.lost.ring_full = 4;
-        account.cost.bpf = Some(BpfCost {
-            time: Duration::from_nanos(5),
-            runs: 6,
-            measured: 0.5,
-        });
-        insta::assert_snapshot!(account_json(&account).to_string());
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use super::{
     Output, Status, Wall,
-    escape::{cut_right, width},
+    escape::width,
     grid::{Cells, Palette, Widths},
     human,
     layout::{Head, View, layout},
+    rates::{Rates, average_rates},
+    status::{painted, status_line},
 };
 use crate::{
     screen::{Line, Screen, Size, size},
@@ -13,12 +15,10 @@ use crate::{
 };
 use agent::Account;
 use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
     time::Duration,
 };
-use tracers::{Batch, Column, Role, Value};
+use tracers::{Batch, Column};
 
 /// A header is printed again when its columns have moved, but not more often than every so many rows.
 const ROWS_PER_HEADER: usize = 10;
@@ -276,192 +276,6 @@ impl Drop for Table {
     }
 }
 
-/// A line that is there already, with its colours.
-fn painted(line: &str) -> Line {
-    let mut width_ = 0;
-    let mut rest = line;
-    while let Some(at) = rest.find('\x1b') {
-        width_ += width(&rest[..at]);
-        // Ours all end in `m`; targets' text has none.
-        rest = rest[at..].split_once('m').map_or("", |(_, after)| after);
-    }
-    Line {
-        text: line.to_owned(),
-        width: width_ + width(rest),
-    }
-}
-
-/// The line at the bottom: right-hand, so that it is told apart from rows.
-fn status_line(status: &Status, hidden: usize, columns: usize, palette: Palette) -> Line {
-    let Status {
-        tracer,
-        elapsed,
-        left,
-        rows,
-        lost,
-    } = status;
-    let time = match left {
-        Some(left) => format!("{} left", seconds(left.as_secs_f64().ceil() as u64)),
-        None => format!("{}, until Ctrl-C", seconds(elapsed.as_secs())),
-    };
-    let mut said = format!("{tracer}  {time}  {}", human::plural(*rows, "row"));
-    if hidden > 0 {
-        said.push_str(&format!(
-            "  {} hidden",
-            human::plural(hidden as u64, "column")
-        ));
-    }
-    let lost_said = format!("  {} lost", human::count(*lost));
-    // Three columns stay free: the cursor must not sit on the next line, not even after a terminal has shown `^C`.
-    let room = columns.saturating_sub(3);
-    let taken = width(&said) + width(&lost_said);
-    let mut line = Line::default();
-    if taken > room {
-        let mut text = String::new();
-        cut_right(&(said + &lost_said), room, &mut text);
-        line.width = width(&text);
-        palette.paint(Palette::DIM, &mut line.text, |out| out.push_str(&text));
-        return line;
-    }
-    line.text.extend(std::iter::repeat_n(' ', room - taken));
-    palette.paint(Palette::DIM, &mut line.text, |out| out.push_str(&said));
-    let style = if *lost > 0 {
-        Palette::RED
-    } else {
-        Palette::DIM
-    };
-    palette.paint(style, &mut line.text, |out| out.push_str(&lost_said));
-    line.width = room;
-    line
-}
-
-fn seconds(s: u64) -> String {
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
-        _ => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
-    }
-}
-
-/// The status alone, on standard error, where rows go elsewhere.
-#[derive(Debug)]
-pub(crate) struct StatusLine {
-    screen: Screen<io::Stderr>,
-    palette: Palette,
-    line: Line,
-}
-
-impl StatusLine {
-    /// Begins at the line where the cursor stands.
-    pub(crate) fn new(palette: Palette) -> Self {
-        Self {
-            screen: Screen::new(io::stderr()),
-            palette,
-            line: Line::default(),
-        }
-    }
-}
-
-impl Output for StatusLine {
-    fn rows(&mut self, _: &Batch, _: Wall) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn table(&mut self, _: &Batch, _: Wall, _: Duration) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn status(&mut self, status: &Status) -> io::Result<()> {
-        let columns = size().columns;
-        let line = status_line(status, 0, columns, self.palette);
-        if line == self.line {
-            return Ok(());
-        }
-        self.line = line;
-        self.screen
-            .draw("", std::slice::from_ref(&self.line), columns)
-    }
-
-    fn end(&mut self, _: Option<&Batch>, _: Wall, _: &Account) -> io::Result<Option<String>> {
-        self.screen.clear(size().columns)?;
-        Ok(None)
-    }
-}
-
-impl Drop for StatusLine {
-    fn drop(&mut self) {
-        // An error ends the trace before its time; the terminal may be gone.
-        let _ = self.screen.clear(size().columns);
-    }
-}
-
-/// What each row's count grew by, from one state of a map to the next.
-#[derive(Debug, Default)]
-struct Rates {
-    /// Counts of the state before, by a hash of the row's key: a collision would show a wrong rate, and nothing else.
-    before: HashMap<u64, u64>,
-    at: Duration,
-}
-
-impl Rates {
-    fn since_last(&mut self, columns: &[Column], batch: &Batch, elapsed: Duration) -> Vec<f64> {
-        let seconds = elapsed.saturating_sub(self.at).as_secs_f64();
-        let now: Vec<(u64, u64)> = (0..batch.rows())
-            .map(|row| (key(columns, batch, row), count(columns, batch, row)))
-            .collect();
-        let rate = |(key, count): &(u64, u64)| {
-            let grown = count.saturating_sub(self.before.get(key).copied().unwrap_or(0));
-            if seconds > 0.0 {
-                grown as f64 / seconds
-            } else {
-                0.0
-            }
-        };
-        let rates = now.iter().map(rate).collect();
-        self.before = now.into_iter().collect();
-        self.at = elapsed;
-        rates
-    }
-}
-
-/// Over the whole trace.
-fn average_rates(columns: &[Column], batch: &Batch, elapsed: Duration) -> Vec<f64> {
-    let seconds = elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
-    (0..batch.rows())
-        .map(|row| count(columns, batch, row) as f64 / seconds)
-        .collect()
-}
-
-fn count(columns: &[Column], batch: &Batch, row: usize) -> u64 {
-    let column = columns.iter().position(|column| column.role == Role::Count);
-    match column.map(|column| batch.value(column, row)) {
-        Some(Value::Unsigned(n)) => n,
-        _ => 0,
-    }
-}
-
-fn key(columns: &[Column], batch: &Batch, row: usize) -> u64 {
-    let mut hash = DefaultHasher::new();
-    for (at, column) in columns.iter().enumerate() {
-        if column.role != Role::Key {
-            continue;
-        }
-        match batch.value(at, row) {
-            Value::Unsigned(n) => n.hash(&mut hash),
-            Value::Signed(n) => n.hash(&mut hash),
-            Value::Bytes(bytes, _) => bytes.hash(&mut hash),
-            Value::List(list) => list.hash(&mut hash),
-            // Numbers of frames are the batch's own.
-            Value::Frames(ids) => {
-                ids.len().hash(&mut hash);
-                ids.iter()
-                    .for_each(|id| batch.frames.get(*id as usize).hash(&mut hash));
-            }
-        }
-    }
-    hash.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
@@ -581,43 +395,5 @@ mod tests {
     #[test]
     fn in_a_narrow_terminal_the_path_and_who_stay() {
         insta::assert_snapshot!(fitted(&event_columns(), &events(), false, 80).join("\n"));
-    }
-
-    #[test]
-    fn a_rate_is_what_came_since_the_last_time() {
-        let mut rates = Rates::default();
-        let columns = count_columns();
-        let first = rates.since_last(&columns, &counts(false, 1), Duration::from_secs(1));
-        assert_eq!(first[0], 412_070.0);
-        let second = rates.since_last(&columns, &counts(false, 3), Duration::from_secs(3));
-        assert_eq!(second, [412_070.0, 91_204.0, 0.0]);
-    }
-
-    #[test]
-    fn the_status_fits_whatever_there_is_to_say() {
-        let status = Status {
-            tracer: "some_tracer",
-            elapsed: Duration::from_secs(75),
-            left: Some(Duration::from_millis(11_200)),
-            rows: 1_204_511,
-            lost: 17,
-        };
-        let line = |columns, hidden, on| status_line(&status, hidden, columns, Palette { on });
-        assert_eq!(
-            line(60, 0, false).text,
-            "          some_tracer  12 s left  1,204,511 rows  17 lost"
-        );
-        assert!(
-            line(80, 2, false)
-                .text
-                .ends_with("1,204,511 rows  2 columns hidden  17 lost")
-        );
-        for columns in 1..100 {
-            for on in [false, true] {
-                let line = line(columns, 0, on);
-                assert!(line.width <= columns.saturating_sub(3));
-                assert_eq!(painted(&line.text).width, line.width);
-            }
-        }
     }
 }

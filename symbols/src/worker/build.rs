@@ -39,7 +39,13 @@ impl Build {
         self
     }
 
-    pub(super) fn section(mut self, name: &'static str, kind: u32, flags: u64, content: &[u8]) -> Self {
+    pub(super) fn section(
+        mut self,
+        name: &'static str,
+        kind: u32,
+        flags: u64,
+        content: &[u8],
+    ) -> Self {
         self.sections.push(BuiltSection {
             name,
             kind,
@@ -72,7 +78,9 @@ impl Build {
             names.extend_from_slice(name.as_bytes());
             names.push(0);
         }
-        self = self.section(symbols, 2, 0, &table).section(strings, 3, 0, &names);
+        self = self
+            .section(symbols, 2, 0, &table)
+            .section(strings, 3, 0, &names);
         let table_at = self.sections.len() - 2;
         self.sections[table_at].entry_bytes = 24;
 
@@ -102,12 +110,26 @@ impl Build {
             let name_at = section_names.len() as u32;
             section_names.extend_from_slice(section.name.as_bytes());
             section_names.push(0);
-            let content = if index == last { &section_names } else { &section.content };
+            let content = if index == last {
+                &section_names
+            } else {
+                &section.content
+            };
             out.resize(out.len().next_multiple_of(16), 0);
             headers.extend_from_slice(&name_at.to_ne_bytes());
             headers.extend_from_slice(&section.kind.to_ne_bytes());
-            let words = [section.flags, 0, out.len() as u64, content.len() as u64, 0, 8, section.entry_bytes];
-            words.iter().for_each(|word| headers.extend_from_slice(&word.to_ne_bytes()));
+            let words = [
+                section.flags,
+                0,
+                out.len() as u64,
+                content.len() as u64,
+                0,
+                8,
+                section.entry_bytes,
+            ];
+            words
+                .iter()
+                .for_each(|word| headers.extend_from_slice(&word.to_ne_bytes()));
             out.extend_from_slice(content);
         }
         // Code to point at.
@@ -125,8 +147,21 @@ impl Build {
 fn put_header(out: &mut [u8], headers_at: u64, sections: u16) {
     let order = if cfg!(target_endian = "little") { 1 } else { 2 };
     out[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, order, 1]);
-    let machine: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
-    let halves = [(16, 3), (18, machine), (52, 64), (54, 56), (56, 2), (58, 64), (60, sections), (62, sections - 1)];
+    let machine: u16 = if cfg!(target_arch = "aarch64") {
+        183
+    } else {
+        62
+    };
+    let halves = [
+        (16, 3),
+        (18, machine),
+        (52, 64),
+        (54, 56),
+        (56, 2),
+        (58, 64),
+        (60, sections),
+        (62, sections - 1),
+    ];
     for (at, value) in halves {
         out[at..at + 2].copy_from_slice(&value.to_ne_bytes());
     }

@@ -59,6 +59,7 @@ pub(super) struct Section {
     pub(super) name: &'static str,
     pub(super) kind: u32,
     pub(super) flags: u64,
+    pub(super) address: u64,
     pub(super) offset: u64,
     pub(super) bytes: u64,
     pub(super) entry_bytes: u64,
@@ -78,6 +79,9 @@ pub(super) struct Elf<'f> {
 
 /// The symbol tables.
 pub(super) const NAME_SECTIONS: [&str; 4] = [".symtab", ".strtab", ".dynsym", ".dynstr"];
+/// Go's own table, which has another name in position-independent programs, and what it is relative to.
+pub(super) const GO_SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
+pub(super) const TEXT_SECTION: &str = ".text";
 /// The debug information, without what tells of variables and stack frames.
 pub(super) const LINE_SECTIONS: [&str; 13] = [
     ".debug_abbrev",
@@ -190,8 +194,16 @@ impl<'f> Elf<'f> {
         if count == 0 || names_index == 0xffff {
             // More than fit into these fields: the first section header has the numbers.
             let first = self.raw_section(&self.bytes(offset, entry as u64)?);
-            count = if count == 0 { first.section.bytes } else { count };
-            names_index = if names_index == 0xffff { first.link } else { names_index };
+            count = if count == 0 {
+                first.section.bytes
+            } else {
+                count
+            };
+            names_index = if names_index == 0xffff {
+                first.link
+            } else {
+                names_index
+            };
         }
         if count > SECTIONS_MAX as u64 {
             return Err(ElfError::TooManySections(count));
@@ -201,13 +213,20 @@ impl<'f> Elf<'f> {
             return Ok(Vec::new());
         };
         let names = self.raw_section(names).section;
-        let names = self.bounded("section names", names.offset, names.bytes, SECTION_NAMES_MAX)?;
+        let names = self.bounded(
+            "section names",
+            names.offset,
+            names.bytes,
+            SECTION_NAMES_MAX,
+        )?;
         let known = |raw: &[u8]| {
             let raw = self.raw_section(raw);
             let name = text_at(&names, raw.name as usize)?;
             let name = NAME_SECTIONS
                 .iter()
                 .chain(&LINE_SECTIONS)
+                .chain(&GO_SECTIONS)
+                .chain([&TEXT_SECTION])
                 .find(|known| known.as_bytes() == name)?;
             Some(Section {
                 name,
@@ -225,10 +244,11 @@ impl<'f> Elf<'f> {
     }
 
     fn raw_section(&self, raw: &[u8]) -> RawSection {
-        let section = |flags, offset, bytes, entry_bytes| Section {
+        let section = |flags, address, offset, bytes, entry_bytes| Section {
             name: "",
             kind: u32_at(raw, 4),
             flags,
+            address,
             offset,
             bytes,
             entry_bytes,
@@ -239,6 +259,7 @@ impl<'f> Elf<'f> {
                 link: u32_at(raw, 40),
                 section: section(
                     u64_at(raw, 8),
+                    u64_at(raw, 16),
                     u64_at(raw, 24),
                     u64_at(raw, 32),
                     u64_at(raw, 56),
@@ -250,6 +271,7 @@ impl<'f> Elf<'f> {
                 link: u32_at(raw, 24),
                 section: section(
                     u32_at(raw, 8).into(),
+                    u32_at(raw, 12).into(),
                     u32_at(raw, 16).into(),
                     u32_at(raw, 20).into(),
                     u32_at(raw, 36).into(),
@@ -300,7 +322,10 @@ impl<'f> Elf<'f> {
     }
 
     fn interpreter(&self) -> Option<Vec<u8>> {
-        let segment = self.segments.iter().find(|segment| segment.kind == PT_INTERP)?;
+        let segment = self
+            .segments
+            .iter()
+            .find(|segment| segment.kind == PT_INTERP)?;
         let path = self
             .bounded("interpreter", segment.offset, segment.bytes, NAME_MAX)
             .ok()?;
@@ -308,9 +333,17 @@ impl<'f> Elf<'f> {
     }
 
     fn read_dynamic(&self, inspected: &mut Inspected) -> Option<()> {
-        let segment = self.segments.iter().find(|segment| segment.kind == PT_DYNAMIC)?;
+        let segment = self
+            .segments
+            .iter()
+            .find(|segment| segment.kind == PT_DYNAMIC)?;
         let table = self
-            .bounded("dynamic section", segment.offset, segment.bytes, DYNAMIC_MAX)
+            .bounded(
+                "dynamic section",
+                segment.offset,
+                segment.bytes,
+                DYNAMIC_MAX,
+            )
             .ok()?;
         let entry = if self.wide { 16 } else { 8 };
         let entries: Vec<(u64, u64)> = table
@@ -324,7 +357,12 @@ impl<'f> Elf<'f> {
             })
             .take_while(|(tag, _)| *tag != 0)
             .collect();
-        let value = |wanted| entries.iter().find(|(tag, _)| *tag == wanted).map(|(_, value)| *value);
+        let value = |wanted| {
+            entries
+                .iter()
+                .find(|(tag, _)| *tag == wanted)
+                .map(|(_, value)| *value)
+        };
         let strings = self.offset_of(value(DT_STRTAB)?)?;
         let strings_bytes = value(DT_STRSZ)?;
         let text = |index: u64| {
@@ -357,7 +395,13 @@ impl<'f> Elf<'f> {
             .is_some_and(|end| end <= self.length)
     }
 
-    fn bounded(&self, what: &'static str, offset: u64, bytes: u64, most: u64) -> Result<Vec<u8>, ElfError> {
+    pub(super) fn bounded(
+        &self,
+        what: &'static str,
+        offset: u64,
+        bytes: u64,
+        most: u64,
+    ) -> Result<Vec<u8>, ElfError> {
         if bytes > most {
             return Err(ElfError::TooLarge { what, bytes });
         }
@@ -443,4 +487,3 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
         u64::from(low) << 32 | u64::from(high)
     }
 }
-

@@ -4,7 +4,10 @@
 //! So it gets a file that we wrote: an ELF header, copies of the sections that name things, aligned, within bounds, and nothing else.
 //! No link, no path, no relocation, no segment of the original reaches it, and nobody else can change or cut the file.
 
-use super::elf::{Elf, ElfError, LINE_SECTIONS, NAME_SECTIONS, Section};
+use super::{
+    elf::{Elf, ElfError, GO_SECTIONS, LINE_SECTIONS, NAME_SECTIONS, Section, TEXT_SECTION},
+    go::GoTable,
+};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::{fs::File, io, os::unix::fs::FileExt};
 
@@ -12,6 +15,8 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 pub(super) const NAMES_BYTES_MAX: u64 = 128 << 20;
 /// The symbol tables and the debug information of one file. A file with more of it gets names only.
 pub(super) const LINES_BYTES_MAX: u64 = 384 << 20;
+/// Go's table of one file. A kubelet's is 30 MB.
+const GO_BYTES_MAX: u64 = 96 << 20;
 /// What compressed sections may hold when they are not any more, all together.
 const UNPACKED_BYTES_MAX: u64 = 256 << 20;
 /// The alignment of each section: what every table in them needs at most.
@@ -44,6 +49,8 @@ pub(super) struct Image {
     pub(super) bytes: u64,
     /// Whether there is debug information in it.
     pub(super) has_lines: bool,
+    /// What a Go program without symbols is named by.
+    pub(super) go: Option<GoTable>,
     /// The loaded parts, to turn offsets of the file into its addresses.
     segments: Vec<super::elf::Segment>,
 }
@@ -58,13 +65,24 @@ impl Image {
     }
 
     /// Takes names, and with `lines` the debug information, from the file and from a second one with its debug information.
-    pub(super) fn distil(file: &File, debug: Option<&File>, lines: bool) -> Result<Self, ImageError> {
+    pub(super) fn distil(
+        file: &File,
+        debug: Option<&File>,
+        lines: bool,
+    ) -> Result<Self, ImageError> {
         let elf = Elf::read(file)?;
         // A debug file that is not one does not matter.
         let debug = debug.and_then(|file| Some((file, Elf::read(file).ok()?)));
-        let debug = debug.filter(|(_, debug)| debug.wide == elf.wide && debug.machine == elf.machine);
-        let sources = [Some((file, &elf)), debug.as_ref().map(|(file, elf)| (*file, elf))];
+        let debug =
+            debug.filter(|(_, debug)| debug.wide == elf.wide && debug.machine == elf.machine);
+        let sources = [
+            Some((file, &elf)),
+            debug.as_ref().map(|(file, elf)| (*file, elf)),
+        ];
         let mut parts = symbol_tables(sources);
+        let has_symtab = parts
+            .iter()
+            .any(|(_, section)| section.name == NAME_SECTIONS[0]);
         let names_bytes = total(&parts);
         if names_bytes > NAMES_BYTES_MAX {
             return Err(ImageError::TooLarge(names_bytes));
@@ -80,16 +98,20 @@ impl Image {
                 .iter()
                 .filter_map(|name| Some((file, elf.section(name)?)))
                 .collect();
-            if names_bytes + total(&all) <= LINES_BYTES_MAX && unpacked(&all, elf.wide) <= UNPACKED_BYTES_MAX {
+            if names_bytes + total(&all) <= LINES_BYTES_MAX
+                && unpacked(&all, elf.wide) <= UNPACKED_BYTES_MAX
+            {
                 parts.extend(all);
                 has_lines = true;
             }
         }
+        let go = if has_symtab { None } else { go_table(&elf) };
         let (file, bytes) = write(&elf, &parts)?;
         Ok(Self {
             file,
-            bytes,
+            bytes: bytes + go.as_ref().map_or(0, GoTable::bytes),
             has_lines,
+            go,
             segments: elf.loaded().collect(),
         })
     }
@@ -104,7 +126,9 @@ fn symbol_tables<'f>(sources: [Option<(&'f File, &Elf<'f>)>; 2]) -> Vec<(&'f Fil
             sources.into_iter().flatten().find_map(|(file, elf)| {
                 let pair = [elf.section(table)?, elf.section(names)?];
                 // Symbol tables are never compressed.
-                let plain = pair.iter().all(|section| section.flags & SHF_COMPRESSED == 0);
+                let plain = pair
+                    .iter()
+                    .all(|section| section.flags & SHF_COMPRESSED == 0);
                 plain.then(|| pair.map(|section| (file, section)))
             })
         })
@@ -112,11 +136,20 @@ fn symbol_tables<'f>(sources: [Option<(&'f File, &Elf<'f>)>; 2]) -> Vec<(&'f Fil
         .collect()
 }
 
+fn go_table(elf: &Elf<'_>) -> Option<GoTable> {
+    let section = GO_SECTIONS.iter().find_map(|name| elf.section(name))?;
+    let text = elf.section(TEXT_SECTION).map_or(0, |text| text.address);
+    let table = elf
+        .bounded("Go's table", section.offset, section.bytes, GO_BYTES_MAX)
+        .ok()?;
+    GoTable::new(table, text)
+}
+
 fn total(parts: &[(&File, Section)]) -> u64 {
     // Each is inside its file, whose length is below 2^63: eighteen of them do not overflow once saturated.
-    parts
-        .iter()
-        .fold(0, |sum: u64, (_, section)| sum.saturating_add(section.bytes))
+    parts.iter().fold(0, |sum: u64, (_, section)| {
+        sum.saturating_add(section.bytes)
+    })
 }
 
 /// What compressed sections claim to hold. A lie is met by the limit on the worker's memory.
@@ -159,6 +192,7 @@ fn write(elf: &Elf<'_>, parts: &[(&File, Section)]) -> Result<(File, u64), Image
         name: ".shstrtab",
         kind: SHT_STRTAB,
         flags: 0,
+        address: 0,
         offset: 0,
         bytes: (names.len() + ".shstrtab".len() + 1) as u64,
         entry_bytes: 0,
@@ -201,11 +235,15 @@ fn push_header(table: &mut Vec<u8>, wide: bool, name: u32, section: &Section, of
     // The only flag that says how to read it.
     let flags = section.flags & SHF_COMPRESSED;
     let words = [flags, 0, offset, section.bytes];
-    words.iter().for_each(|value| push_word(table, wide, *value));
+    words
+        .iter()
+        .for_each(|value| push_word(table, wide, *value));
     // Link and info.
     table.extend_from_slice(&[0; 8]);
     let words = [ALIGN, section.entry_bytes];
-    words.iter().for_each(|value| push_word(table, wide, *value));
+    words
+        .iter()
+        .for_each(|value| push_word(table, wide, *value));
 }
 
 fn push_word(out: &mut Vec<u8>, wide: bool, value: u64) {
@@ -219,14 +257,24 @@ fn push_word(out: &mut Vec<u8>, wide: bool, value: u64) {
 
 fn file_header(elf: &Elf<'_>, table_offset: u64, sections: u16) -> Vec<u8> {
     let order = if cfg!(target_endian = "little") { 1 } else { 2 };
-    let mut out = vec![0x7f, b'E', b'L', b'F', if elf.wide { 2 } else { 1 }, order, 1];
+    let mut out = vec![
+        0x7f,
+        b'E',
+        b'L',
+        b'F',
+        if elf.wide { 2 } else { 1 },
+        order,
+        1,
+    ];
     out.resize(16, 0);
     out.extend_from_slice(&ET_DYN.to_ne_bytes());
     out.extend_from_slice(&elf.machine.to_ne_bytes());
     out.extend_from_slice(&1u32.to_ne_bytes());
     // Entry, segments, sections.
     let words = [0, 0, table_offset];
-    words.iter().for_each(|value| push_word(&mut out, elf.wide, *value));
+    words
+        .iter()
+        .for_each(|value| push_word(&mut out, elf.wide, *value));
     out.extend_from_slice(&[0; 4]);
     let halves = [
         if elf.wide { 64 } else { 52 },
@@ -241,4 +289,3 @@ fn file_header(elf: &Elf<'_>, table_offset: u64, sections: u16) -> Vec<u8> {
         .for_each(|value: &u16| out.extend_from_slice(&value.to_ne_bytes()));
     out
 }
-

@@ -134,7 +134,11 @@ mod tests {
         ]);
         let names: Vec<_> = found
             .iter()
-            .map(|frames| frames.first().map(|frame| (&*frame.name, frame.module.as_deref(), frame.offset)))
+            .map(|frames| {
+                frames
+                    .first()
+                    .map(|frame| (&*frame.name, frame.module.as_deref(), frame.offset))
+            })
             .collect();
         assert_eq!(
             names,

@@ -104,7 +104,10 @@ mod tests {
     #[test]
     fn a_function_covers_its_bytes_and_no_more() {
         let text = b"1000 10 LazyCompile:~f a.js:1\n0x2000 0x10 g\n";
-        assert_eq!(name(text, 0x100f), Some(("LazyCompile:~f a.js:1".into(), 15)));
+        assert_eq!(
+            name(text, 0x100f),
+            Some(("LazyCompile:~f a.js:1".into(), 15))
+        );
         assert_eq!(name(text, 0x1010), None);
         assert_eq!(name(text, 0x2000), Some(("g".into(), 0)));
         assert_eq!(name(text, 0xfff), None);
@@ -112,8 +115,14 @@ mod tests {
 
     #[test]
     fn of_two_functions_at_one_address_the_newer_counts() {
-        assert_eq!(name(b"1000 10 old\n1000 8 new\n", 0x1004), Some(("new".into(), 4)));
-        assert_eq!(name(b"1000 10 old\n1000 8 new\n", 0x100c), Some(("old".into(), 12)));
+        assert_eq!(
+            name(b"1000 10 old\n1000 8 new\n", 0x1004),
+            Some(("new".into(), 4))
+        );
+        assert_eq!(
+            name(b"1000 10 old\n1000 8 new\n", 0x100c),
+            Some(("old".into(), 12))
+        );
     }
 
     #[test]

@@ -23,7 +23,11 @@ pub(super) struct Program {
 }
 
 impl Program {
-    pub(super) fn new(file: &File, debug: Option<&File>, detail: Detail) -> Result<Self, ImageError> {
+    pub(super) fn new(
+        file: &File,
+        debug: Option<&File>,
+        detail: Detail,
+    ) -> Result<Self, ImageError> {
         let image = Image::distil(file, debug, detail == Detail::Lines)?;
         let no_dirs: [&Path; 0] = [];
         Ok(Self {
@@ -39,6 +43,10 @@ impl Program {
     /// The memory that the image takes, in bytes. What blazesym makes of it comes on top.
     pub(super) fn bytes(&self) -> u64 {
         self.image.bytes
+    }
+
+    pub(super) fn has_lines(&self) -> bool {
+        self.image.has_lines
     }
 
     /// For each offset of the file its frames, innermost first; none without a name.
@@ -58,6 +66,15 @@ impl Program {
                 better(&mut frames[*index], found);
             }
         }
+        if let Some(go) = &self.image.go {
+            for (index, address) in wanted
+                .iter()
+                .filter(|(index, _)| frames[*index].is_empty())
+                .collect::<Vec<_>>()
+            {
+                frames[*index].extend(go.find(*address));
+            }
+        }
         frames
     }
 
@@ -65,7 +82,9 @@ impl Program {
         let mut elf = Elf::new(&self.path);
         elf.debug_syms = debug_syms;
         let addresses: Vec<u64> = wanted.iter().map(|(_, address)| *address).collect();
-        let symbols = self.blazesym.symbolize(&Source::Elf(elf), Input::VirtOffset(&addresses[..]));
+        let symbols = self
+            .blazesym
+            .symbolize(&Source::Elf(elf), Input::VirtOffset(&addresses[..]));
         symbols
             .unwrap_or_default()
             .into_iter()
@@ -79,7 +98,9 @@ impl Program {
 
 /// Takes the frames that debug information has for those of the symbol table, but what this knows better.
 fn better(frames: &mut Vec<Found>, mut lines: Vec<Found>) {
-    let Some(function) = lines.last_mut() else { return };
+    let Some(function) = lines.last_mut() else {
+        return;
+    };
     if let Some(symbol) = frames.last() {
         // A function in several pieces has one offset for them all, from whichever comes first in memory.
         function.offset = symbol.offset;
@@ -96,7 +117,12 @@ fn found(symbol: Sym<'_>) -> Vec<Found> {
     if symbol.name.is_empty() {
         return Vec::new();
     }
-    let function = frame(&symbol.name, symbol.offset as u64, symbol.code_info.as_deref(), false);
+    let function = frame(
+        &symbol.name,
+        symbol.offset as u64,
+        symbol.code_info.as_deref(),
+        false,
+    );
     let inlined = symbol
         .inlined
         .iter()

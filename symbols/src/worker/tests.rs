@@ -8,7 +8,11 @@ use super::{
     program::Program,
 };
 use rustix::fs::{MemfdFlags, memfd_create};
-use std::{fs::File, os::unix::fs::FileExt, time::{Duration, Instant}};
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    time::{Duration, Instant},
+};
 
 const SHT_PROGBITS: u32 = 1;
 const SHF_COMPRESSED: u64 = 1 << 11;
@@ -30,7 +34,9 @@ fn name(bytes: &[u8], offset: u64) -> Option<String> {
 }
 
 fn program() -> Build {
-    Build::new().function("first", 0x400, 0x10).function("second", 0x410, 0x10)
+    Build::new()
+        .function("first", 0x400, 0x10)
+        .function("second", 0x410, 0x10)
 }
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
@@ -60,7 +66,10 @@ fn a_mangled_name_is_demangled() {
 #[test]
 fn a_build_id_is_found_in_the_notes() {
     let bytes = program().build_id([7; 20]).unstripped();
-    assert_eq!(Elf::read(&file(&bytes)).unwrap().inspect().build_id, Some([7; 20]));
+    assert_eq!(
+        Elf::read(&file(&bytes)).unwrap().inspect().build_id,
+        Some([7; 20])
+    );
     let bytes = program().unstripped();
     assert_eq!(Elf::read(&file(&bytes)).unwrap().inspect().build_id, None);
 }
@@ -68,7 +77,9 @@ fn a_build_id_is_found_in_the_notes() {
 #[test]
 fn a_script_names_what_runs_it() {
     let reply = inspect(&file(b"#! /usr/bin/env python3\nimport os\n"));
-    let Reply::Inspected(inspected) = reply else { panic!("{reply:?}") };
+    let Reply::Inspected(inspected) = reply else {
+        panic!("{reply:?}")
+    };
     assert_eq!(inspected.interpreter, Some(b"/usr/bin/env".to_vec()));
 }
 
@@ -82,7 +93,14 @@ fn names_come_from_the_debug_file_when_the_program_has_none() {
 
 #[test]
 fn what_is_no_program_is_refused() {
-    for bytes in [&b""[..], b"\x7f", b"\x7fELF", b"#!/bin/sh\n", &[0; 4096], &[0xff; 4096]] {
+    for bytes in [
+        &b""[..],
+        b"\x7f",
+        b"\x7fELF",
+        b"#!/bin/sh\n",
+        &[0; 4096],
+        &[0xff; 4096],
+    ] {
         assert!(Program::new(&file(bytes), None, Detail::Lines).is_err());
     }
 }
@@ -92,7 +110,10 @@ fn a_program_cut_anywhere_never_has_a_wrong_name() {
     let whole = program().unstripped();
     for length in (0..whole.len()).step_by(7) {
         let name = name(&whole[..length], 0x404);
-        assert!(name.is_none() || name.as_deref() == Some("first"), "{length}: {name:?}");
+        assert!(
+            name.is_none() || name.as_deref() == Some("first"),
+            "{length}: {name:?}"
+        );
     }
 }
 
@@ -100,7 +121,8 @@ fn a_program_cut_anywhere_never_has_a_wrong_name() {
 fn huge_counts_of_sections_and_segments_are_refused() {
     // With zero there, the first section says how many there are.
     let mut bytes = program().unstripped();
-    let first = u64::from_ne_bytes(bytes[SECTIONS_AT..SECTIONS_AT + 8].try_into().unwrap()) as usize;
+    let first =
+        u64::from_ne_bytes(bytes[SECTIONS_AT..SECTIONS_AT + 8].try_into().unwrap()) as usize;
     put(&mut bytes, SECTIONS_COUNT, &[0; 2]);
     for count in [u64::MAX, u64::MAX / 64, 1 << 40, 20_000] {
         put(&mut bytes, first + 32, &count.to_ne_bytes());
@@ -120,11 +142,24 @@ fn sections_that_point_anywhere_name_nothing_and_break_nothing() {
     for section in 1..4 {
         // Offset and size.
         for field in [24, 32] {
-            for value in [u64::MAX, 1 << 63, good.len() as u64, good.len() as u64 - 1, 1 << 40] {
+            for value in [
+                u64::MAX,
+                1 << 63,
+                good.len() as u64,
+                good.len() as u64 - 1,
+                1 << 40,
+            ] {
                 let mut bytes = good.clone();
-                put(&mut bytes, table + section * 64 + field, &value.to_ne_bytes());
+                put(
+                    &mut bytes,
+                    table + section * 64 + field,
+                    &value.to_ne_bytes(),
+                );
                 let name = name(&bytes, 0x404);
-                assert!(name.is_none() || name.as_deref() == Some("first"), "{section} {field} {value:#x}: {name:?}");
+                assert!(
+                    name.is_none() || name.as_deref() == Some("first"),
+                    "{section} {field} {value:#x}: {name:?}"
+                );
             }
         }
     }
@@ -132,10 +167,14 @@ fn sections_that_point_anywhere_name_nothing_and_break_nothing() {
 
 #[test]
 fn a_symbol_that_ends_beyond_all_addresses_breaks_nothing() {
-    let bytes = program().function("long", 0x800, u64::MAX - 0x100).unstripped();
+    let bytes = program()
+        .function("long", 0x800, u64::MAX - 0x100)
+        .unstripped();
     // Either the name or none; blazesym adds start and size, which overflows.
     let resolved = std::panic::catch_unwind(|| name(&bytes, 0x900));
-    assert!(resolved.is_err() || matches!(resolved, Ok(ref name) if name.as_deref() != Some("first")));
+    assert!(
+        resolved.is_err() || matches!(resolved, Ok(ref name) if name.as_deref() != Some("first"))
+    );
 }
 
 #[test]
@@ -167,8 +206,18 @@ fn broken_debug_information_costs_only_the_lines() {
 fn a_link_to_a_debug_file_is_not_followed() {
     // blazesym would open it, and refuse the whole program for its wrong checksum.
     let bytes = program()
-        .section(".gnu_debuglink", SHT_PROGBITS, 0, b"/proc/self/exe\0\0\0\0\0\0")
-        .section(".gnu_debugaltlink", SHT_PROGBITS, 0, b"/proc/self/exe\0aaaaaaaaaaaaaaaaaaaa")
+        .section(
+            ".gnu_debuglink",
+            SHT_PROGBITS,
+            0,
+            b"/proc/self/exe\0\0\0\0\0\0",
+        )
+        .section(
+            ".gnu_debugaltlink",
+            SHT_PROGBITS,
+            0,
+            b"/proc/self/exe\0aaaaaaaaaaaaaaaaaaaa",
+        )
         .unstripped();
     assert_eq!(name(&bytes, 0x404), Some("first".into()));
 }
@@ -192,7 +241,11 @@ fn programs_with_wrong_bytes_end_in_time_and_without_harm() {
         for _ in 0..1 + next() % 4 {
             // The code in the middle is not looked at: the start, and the table of sections at the end.
             let at = next() % 1024;
-            let at = if next() % 2 == 0 { at } else { bytes.len() - 1 - at % 384 };
+            let at = if next() % 2 == 0 {
+                at
+            } else {
+                bytes.len() - 1 - at % 384
+            };
             bytes[at] = interesting[next() % interesting.len()];
         }
         let file = file(&bytes);

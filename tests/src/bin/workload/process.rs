@@ -125,11 +125,16 @@ pub(crate) fn new_pid_namespace(args: &[OsString]) {
 /// Each of so many threads does the step.
 pub(crate) fn threads(count: u64, args: &[OsString]) {
     std::thread::scope(|scope| {
-        for _ in 0..count {
+        let threads = (0..count).map(|_| {
             scope.spawn(|| {
                 report::note(json!({ "tid": rustix::thread::gettid().as_raw_nonzero().get() }));
                 step(args);
-            });
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        // The scope alone waits for what they do, not for their exit.
+        for thread in threads {
+            thread.join().unwrap();
         }
     });
 }

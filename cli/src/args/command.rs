@@ -1,0 +1,355 @@
+//! The description of the command line: what `--help`, completions and the manual say.
+
+use crate::{output::OutputArg, quantity};
+use clap::{
+    Arg, ArgAction, Command,
+    builder::{
+        Styles, ValueParser,
+        styling::{AnsiColor, Style},
+    },
+    value_parser,
+};
+use clap_complete::Shell;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+use tracers::{Erased, Opt, OptKind, Source};
+
+/// The whole command line, with every tracer.
+pub(crate) fn command() -> Command {
+    Command::new("tracejob")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Shows what a process, a container or a host is doing in the kernel right now.")
+        .styles(styles())
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .help_template("{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}")
+        .after_help(examples(&[
+            (
+                "tracejob list",
+                "what can be traced here, and what cannot and why",
+            ),
+            (
+                "tracejob describe TRACER",
+                "its options, columns, hooks and cost",
+            ),
+            (
+                "tracejob run TRACER --pid 4242 --duration 30s",
+                "a process, with its children",
+            ),
+            (
+                "tracejob run TRACER -o json -- ls -l /etc",
+                "a command, as JSON",
+            ),
+            (
+                "tracejob run -f job.yaml --host",
+                "what a TraceJob says, on this host",
+            ),
+        ]))
+        .subcommands([
+            list(),
+            describe(),
+            doctor(),
+            run_command(),
+            completions(),
+            version(),
+            codegen(),
+        ])
+}
+
+fn styles() -> Styles {
+    Styles::plain()
+        .header(Style::new().bold())
+        .usage(Style::new().bold())
+        .literal(Style::new().bold())
+        .error(AnsiColor::Red.on_default())
+}
+
+fn list() -> Command {
+    data(Command::new("list"), "what the cluster's `doctor` merges")
+        .about("What can be traced here, and what cannot and why")
+        .after_help(examples(&[
+            ("tracejob list", ""),
+            (
+                "tracejob list -o json | jq -r '.tracers[] | select(.supported) | .name'",
+                "",
+            ),
+        ]))
+}
+
+fn describe() -> Command {
+    let name = Arg::new("tracer")
+        .value_name("TRACER")
+        .required(true)
+        .help("One of `tracejob list`");
+    data(
+        Command::new("describe"),
+        "the schema of its rows and options",
+    )
+    .about("A tracer's options, columns, hooks and cost")
+    .arg(name)
+    .after_help(examples(&[
+        ("tracejob describe TRACER", ""),
+        (
+            "tracejob describe TRACER -o json | jq '.columns[].name'",
+            "",
+        ),
+    ]))
+}
+
+fn doctor() -> Command {
+    data(Command::new("doctor"), "the same checks")
+        .about("What tracing needs of this machine: ok, or what to do")
+        .after_help(examples(&[
+            ("tracejob doctor", ""),
+            ("sudo tracejob doctor", "what root could trace"),
+        ]))
+}
+
+fn version() -> Command {
+    data(Command::new("version"), "the same")
+        .about("The version, and the SHA-256 of every kernel program inside")
+        .after_help(examples(&[("tracejob version", "")]))
+}
+
+fn completions() -> Command {
+    let shell = Arg::new("shell")
+        .value_name("SHELL")
+        .required(true)
+        .value_parser(value_parser!(Shell));
+    Command::new("completions")
+        .about("Completions for a shell, on standard output")
+        .arg(shell)
+        .after_help(examples(&[
+            ("source <(tracejob completions bash)", ""),
+            ("tracejob completions zsh > ~/.zfunc/_tracejob", ""),
+            (
+                "tracejob completions fish > ~/.config/fish/completions/tracejob.fish",
+                "",
+            ),
+        ]))
+}
+
+fn codegen() -> Command {
+    let dir = Arg::new("dir")
+        .value_name("DIR")
+        .required(true)
+        .value_parser(value_parser!(PathBuf));
+    Command::new("codegen")
+        .about("Writes the documentation that is generated from the catalogue")
+        .arg(dir)
+        .hide(true)
+}
+
+/// A command whose answer is there as data as well.
+fn data(command: Command, what: &'static str) -> Command {
+    command.arg(
+        Arg::new("output")
+            .short('o')
+            .long("output")
+            .value_name("FORMAT")
+            .value_parser(["text", "json"])
+            .hide_possible_values(true)
+            .help(format!("`json`: {what}, as data")),
+    )
+}
+
+fn run_command() -> Command {
+    let file = Arg::new("file")
+        .short('f')
+        .long("file")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("A TraceJob in YAML, as a cluster takes it; `-` is standard input");
+    let mut command = Command::new("run")
+        .about("Traces, and shows what happens")
+        .override_usage("tracejob run TRACER [OPTIONS] [-- COMMAND...]\n       tracejob run -f FILE [OPTIONS] [-- COMMAND...]")
+        .subcommand_value_name("TRACER")
+        .subcommand_help_heading("Tracers")
+        .disable_help_subcommand(true)
+        .args_conflicts_with_subcommands(true)
+        .help_template("{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}")
+        .arg(file);
+    command = common(command);
+    let mut shown = Vec::new();
+    for tracer in tracers::ALL {
+        shown.extend(tracer.examples().first().map(|line| {
+            (
+                format!("tracejob run {} {line}", tracer.name()),
+                String::new(),
+            )
+        }));
+        command = command.subcommand(tracer_command(*tracer));
+    }
+    shown.push((
+        "tracejob run -f examples/checkout.yaml --pid 4242".to_owned(),
+        String::new(),
+    ));
+    let shown: Vec<(&str, &str)> = shown
+        .iter()
+        .map(|(line, about)| (line.as_str(), about.as_str()))
+        .collect();
+    command.after_help(examples(&shown))
+}
+
+fn tracer_command(tracer: &'static dyn Erased) -> Command {
+    let name = tracer.name();
+    let (first, rest) = tracer
+        .about()
+        .split_once('\n')
+        .unwrap_or((tracer.about(), ""));
+    let lines: Vec<String> = tracer
+        .examples()
+        .iter()
+        .map(|line| format!("tracejob run {name} {line}"))
+        .collect();
+    let shown: Vec<(&str, &str)> = lines.iter().map(|line| (line.as_str(), "")).collect();
+    let mut command = Command::new(name)
+        .about(first.trim_end_matches('.').to_owned())
+        .before_help(rest.to_owned())
+        .override_usage(format!("tracejob run {name} [OPTIONS] [-- COMMAND...]"))
+        .help_template(match rest {
+            "" => "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}",
+            _ => "{about}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}",
+        })
+        .after_help(examples(&shown));
+    for option in tracer.options() {
+        command = command.arg(option_arg(option).help_heading(format!("Options of {name}")));
+    }
+    common(command).mut_arg("ring", |arg| arg.hide(tracer.source() == Source::Map))
+}
+
+fn option_arg(option: &'static Opt) -> Arg {
+    let arg = Arg::new(option.name)
+        .long(option.name.replace('_', "-"))
+        .help(option.about);
+    let max = option.kind.max();
+    if option.kind == OptKind::Flag {
+        return arg.action(ArgAction::SetTrue);
+    }
+    let (name, parse): (&str, fn(&str) -> Result<u64, String>) = match option.name.rsplit_once('_')
+    {
+        Some((_, "ns")) => ("TIME", quantity::nanoseconds),
+        Some((_, "bytes")) => ("SIZE", quantity::bytes),
+        _ => ("N", |text| {
+            text.parse()
+                .map_err(|_| "a whole number is wanted here".to_owned())
+        }),
+    };
+    arg.value_name(name)
+        .value_parser(ValueParser::from(move |text: &str| match parse(text)? {
+            value if value > max => Err(format!("at most {max} fits")),
+            value => Ok(value),
+        }))
+}
+
+/// What every run takes.
+fn common(command: Command) -> Command {
+    let selection = [
+        Arg::new("pid")
+            .long("pid")
+            .value_name("PID")
+            .action(ArgAction::Append)
+            .value_parser(ValueParser::from(process))
+            .help("A process, with its threads and children"),
+        Arg::new("container")
+            .long("container")
+            .value_name("ID")
+            .action(ArgAction::Append)
+            .help("A container by its id, or the beginning of it"),
+        Arg::new("cgroup")
+            .long("cgroup")
+            .value_name("PATH")
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(PathBuf))
+            .help("A cgroup and everything below it"),
+        Arg::new("host")
+            .long("host")
+            .action(ArgAction::SetTrue)
+            .help("Every process of this host but this one"),
+        Arg::new("command")
+            .value_name("COMMAND")
+            .num_args(1..)
+            .last(true)
+            .value_parser(value_parser!(OsString))
+            .help("Behind `--`: a command that is started and traced, with its children"),
+    ];
+    let bounds = [
+        Arg::new("duration")
+            .long("duration")
+            .value_name("TIME")
+            .value_parser(quantity::duration)
+            .help("Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C"),
+        Arg::new("max-events")
+            .long("max-events")
+            .value_name("N")
+            .value_parser(value_parser!(u64).range(1..))
+            .help("Ends the trace after so many events"),
+        Arg::new("interval")
+            .long("interval")
+            .value_name("TIME")
+            .value_parser(ValueParser::from(interval))
+            .help("How often counts are read and shown [default: 1s]"),
+        Arg::new("ring")
+            .long("ring")
+            .value_name("SIZE")
+            .value_parser(ValueParser::from(ring))
+            .help("Room for events that wait to be read [default: 2MiB]"),
+    ];
+    let output = Arg::new("output").short('o').long("output").value_name("FORMAT[=FILE]").action(ArgAction::Append)
+        .value_parser(ValueParser::from(OutputArg::parse)).help_heading("Output")
+        .help("table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]");
+    let help = Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(ArgAction::Help)
+        .help_heading("Output")
+        .help("Prints this");
+    command
+        .disable_help_flag(true)
+        .args(selection.map(|arg| arg.help_heading("Selection (each adds; one is needed)")))
+        .args(bounds.map(|arg| arg.help_heading("Bounds")))
+        .args([output, help])
+}
+
+fn process(text: &str) -> Result<u32, String> {
+    let wanted = || "a process is a number from 1".to_owned();
+    text.parse()
+        .ok()
+        .filter(|pid| (1..=i32::MAX as u32).contains(pid))
+        .ok_or_else(wanted)
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match quantity::duration(text)? {
+        short if short < Duration::from_millis(100) => {
+            Err("an interval is at least 100ms".to_owned())
+        }
+        enough => Ok(enough),
+    }
+}
+
+fn ring(text: &str) -> Result<u32, String> {
+    match quantity::bytes(text)? {
+        bytes @ 4096..=0x4000_0000 => Ok(bytes as u32),
+        _ => Err("a ring has 4KiB to 1GiB".to_owned()),
+    }
+}
+
+/// A section of commands, those with a remark beside them aligned.
+fn examples(lines: &[(&str, &str)]) -> String {
+    let bold = Style::new().bold();
+    let width = lines
+        .iter()
+        .filter(|(_, about)| !about.is_empty())
+        .map(|(line, _)| line.len())
+        .max()
+        .unwrap_or(0);
+    let mut out = format!("{bold}Examples:{bold:#}\n");
+    for (line, about) in lines {
+        match about.is_empty() {
+            true => out.push_str(&format!("  {line}\n")),
+            false => out.push_str(&format!("  {line:width$}  {about}\n")),
+        }
+    }
+    out
+}

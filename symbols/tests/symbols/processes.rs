@@ -1,0 +1,292 @@
+//! Running and ended processes.
+
+use super::{
+    by_build_id, frames, symbolizer,
+    target::{Area, Directory, Waiting, build_id},
+    user, wait_for,
+};
+use symbols::{ObserveError, UserAddr};
+use std::{fs, path::Path, process::Command};
+
+#[inline(never)]
+fn a_function_of_this_test(value: u64) -> u64 {
+    std::hint::black_box(value) + 1
+}
+
+/// Where this process's libc has a function.
+fn libc_function() -> u64 {
+    libc::getpgid as *const () as u64
+}
+
+fn libc_path() -> String {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps
+        .lines()
+        .find(|line| line.contains("libc.so") || line.contains("libc-"))
+        .unwrap();
+    line[line.find('/').unwrap()..].to_owned()
+}
+
+#[test]
+fn a_function_of_a_running_process_has_its_name_file_and_line() {
+    let mut symbolizer = symbolizer();
+    let address = a_function_of_this_test as *const () as u64;
+    let frame = user(&mut symbolizer, std::process::id(), address + 1);
+    assert_eq!(&*frame.name, "symbols::processes::a_function_of_this_test");
+    assert_eq!(frame.offset, 1);
+    let program = std::env::current_exe().unwrap();
+    assert_eq!(&*frame.module, program.to_str().unwrap());
+    assert!(
+        frame
+            .file
+            .as_ref()
+            .unwrap()
+            .ends_with("tests/symbols/processes.rs"),
+        "{frame:?}"
+    );
+    assert!(frame.line.is_some());
+}
+
+#[test]
+fn a_caller_is_named_by_its_call_and_not_by_what_follows() {
+    let mut symbolizer = symbolizer();
+    let start = a_function_of_this_test as *const () as u64;
+    let stack = [UserAddr::Ip(start), UserAddr::Ip(start)];
+    let ids = symbolizer.user(std::process::id(), &stack);
+    let frames = frames(&symbolizer, &ids);
+    let functions: Vec<_> = frames.iter().filter(|frame| !frame.inlined).collect();
+    assert_eq!(functions.len(), 2);
+    assert_eq!(
+        &*functions[0].name,
+        "symbols::processes::a_function_of_this_test"
+    );
+    // Nothing returns to its first byte; what called is in whatever lies before.
+    assert_ne!(functions[1].name, functions[0].name);
+}
+
+#[inline(always)]
+fn an_inlined_function(value: u64) -> u64 {
+    std::hint::black_box(value) * 3
+}
+
+#[inline(never)]
+fn a_function_with_another_inside(value: u64) -> u64 {
+    an_inlined_function(value) + 1
+}
+
+#[test]
+fn an_inlined_function_comes_before_the_one_that_it_is_in() {
+    let mut symbolizer = symbolizer();
+    let start = a_function_with_another_inside as *const () as u64;
+    let chains = (0..64).map(|n| symbolizer.user(std::process::id(), &[UserAddr::Ip(start + n)]));
+    let chains: Vec<_> = chains.collect();
+    let chain = chains
+        .iter()
+        .map(|ids| frames(&symbolizer, ids))
+        .find(|chain| {
+            let names = chain.iter().map(|frame| &*frame.name);
+            names
+                .clone()
+                .any(|name| name.ends_with("an_inlined_function"))
+        });
+    let chain = chain.unwrap();
+    let [.., inner, outer] = &chain[..] else {
+        panic!("{chain:?}")
+    };
+    assert_eq!(&*inner.name, "symbols::processes::an_inlined_function");
+    assert_eq!(
+        &*outer.name,
+        "symbols::processes::a_function_with_another_inside"
+    );
+    assert!(inner.inlined && !outer.inlined);
+    assert!(outer.line > inner.line, "{chain:?}");
+}
+
+#[test]
+fn a_function_of_libc_has_its_name() {
+    let mut symbolizer = symbolizer();
+    let frame = user(&mut symbolizer, std::process::id(), libc_function());
+    assert!(frame.name.contains("getpgid"), "{frame:?}");
+    assert_eq!(frame.offset, 0);
+    assert_eq!(&*frame.module, libc_path());
+}
+
+#[test]
+fn a_process_that_has_ended_is_named_by_what_was_observed() {
+    let mut symbolizer = symbolizer();
+    let waiting = Waiting::new("/bin/cat");
+    let ours = Area::of(std::process::id(), "libc").unwrap();
+    let theirs = waiting.area("libc").unwrap();
+    let address = theirs.address(ours.offset(libc_function()));
+    let pid = waiting.pid();
+    symbolizer.observe(pid).unwrap();
+    waiting.end();
+    let frame = user(&mut symbolizer, pid, address);
+    assert!(frame.name.contains("getpgid"), "{frame:?}");
+    assert!(matches!(
+        symbolizer.observe(pid),
+        Err(ObserveError::Gone { .. })
+    ));
+    assert_eq!(user(&mut symbolizer, pid, address), frame);
+}
+
+#[test]
+fn a_file_that_was_deleted_after_it_was_observed_has_names() {
+    let directory = Directory::new("deleted");
+    let path = directory.path("cat");
+    fs::copy("/bin/cat", &path).unwrap();
+    let mut symbolizer = symbolizer();
+    let waiting = Waiting::new(&path);
+    symbolizer.observe(waiting.pid()).unwrap();
+    let area = waiting.area("/cat").unwrap();
+    fs::remove_file(&path).unwrap();
+    // A stripped program has few names; that it was read shows in that nothing was given up.
+    let frame = user(&mut symbolizer, waiting.pid(), area.start + 0x100);
+    assert_eq!(&*frame.module, path.to_str().unwrap());
+    assert_eq!(symbolizer.counts().without_names, 0);
+}
+
+#[test]
+fn a_file_that_was_replaced_never_lends_its_names() {
+    let directory = Directory::new("replaced");
+    let path = directory.path("cat");
+    fs::copy("/bin/cat", &path).unwrap();
+    let waiting = Waiting::new(&path);
+    let area = waiting.area("/cat").unwrap();
+    // A program in which every place has the same name.
+    let liar = super::build::Build::new()
+        .function("lie", 0, u64::MAX / 2)
+        .unstripped();
+    let other = directory.file("other", &liar);
+    fs::rename(other, &path).unwrap();
+    let mut symbolizer = symbolizer();
+    let frame = user(&mut symbolizer, waiting.pid(), area.start + 0x100);
+    assert_ne!(&*frame.name, "lie");
+    assert!(frame.module.ends_with("/cat"), "{frame:?}");
+}
+
+#[test]
+fn a_process_in_another_root_is_named_as_it_sees_itself() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("left out: another root needs root");
+        return;
+    }
+    // A root with cat and what it maps.
+    let directory = Directory::new("root");
+    let outside = Waiting::new("/bin/cat");
+    let maps = fs::read_to_string(format!("/proc/{}/maps", outside.pid())).unwrap();
+    let mapped = maps
+        .lines()
+        .filter_map(|line| Some(&line[line.find('/')?..]));
+    for path in mapped
+        .filter(|path| path.contains("lib"))
+        .chain(["/bin/cat"])
+    {
+        let copy = directory.path(&path[1..]);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(path, copy).unwrap();
+    }
+    // The loader has one more name, by which programs call it.
+    for dir in ["lib64", "lib"] {
+        if let Ok(loaders) = fs::read_dir(format!("/{dir}")) {
+            let loaders = loaders
+                .flatten()
+                .filter(|file| file.file_name().to_string_lossy().starts_with("ld-"));
+            fs::create_dir_all(directory.path(dir)).unwrap();
+            loaders.for_each(|file| {
+                drop(fs::copy(
+                    file.path(),
+                    directory.path(dir).join(file.file_name()),
+                ))
+            });
+        }
+    }
+    let inside = Waiting::start(
+        Command::new("chroot")
+            .arg(directory.path(""))
+            .arg("/bin/cat"),
+    );
+    let libc = libc_path();
+    let theirs = wait_for("cat runs in its root", || {
+        let exe = fs::read_link(format!("/proc/{}/exe", inside.pid())).ok()?;
+        exe.ends_with("bin/cat").then(|| inside.area("libc"))?
+    });
+    let ours = Area::of(std::process::id(), "libc").unwrap();
+    let mut symbolizer = symbolizer();
+    let address = theirs.address(ours.offset(libc_function()));
+    let frame = user(&mut symbolizer, inside.pid(), address);
+    assert!(frame.name.contains("getpgid"), "{frame:?}");
+    assert_eq!(&*frame.module, libc);
+}
+
+#[test]
+fn a_process_that_nobody_saw_has_addresses_only() {
+    let mut symbolizer = symbolizer();
+    let waiting = Waiting::new("/bin/cat");
+    let pid = waiting.pid();
+    waiting.end();
+    let frame = user(&mut symbolizer, pid, 0x7f00_1234);
+    assert_eq!((&*frame.name, &*frame.module), ("[unknown]", "[unknown]"));
+}
+
+#[test]
+fn a_program_that_was_only_named_lends_its_libraries_by_build_id() {
+    let mut symbolizer = symbolizer();
+    symbolizer.know_file(Path::new("/bin/cat"));
+    let libc = libc_path();
+    let ours = Area::of(std::process::id(), "libc").unwrap();
+    let frame = by_build_id(
+        &mut symbolizer,
+        build_id(libc.as_ref()),
+        ours.offset(libc_function()),
+    );
+    assert!(frame.name.contains("getpgid"), "{frame:?}");
+}
+
+#[test]
+fn an_unknown_build_id_is_shown() {
+    let mut symbolizer = symbolizer();
+    let frame = by_build_id(&mut symbolizer, [0xab; 20], 0x10);
+    assert_eq!(
+        &*frame.name,
+        &format!("[build id {}]+0x10", "ab".repeat(20))
+    );
+}
+
+#[test]
+fn the_vdso_has_names() {
+    let mut symbolizer = symbolizer();
+    let pid = std::process::id();
+    let vdso = Area::of(pid, "[vdso]").unwrap();
+    let names: Vec<String> = (vdso.start..vdso.end)
+        .step_by(16)
+        .map(|address| user(&mut symbolizer, pid, address))
+        .filter(|frame| &*frame.module == "[vdso]")
+        .map(|frame| frame.name.to_string())
+        .collect();
+    assert!(
+        names.iter().any(|name| name.contains("clock_gettime")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn prepared_stacks_are_named_alike() {
+    let pid = std::process::id();
+    let stacks: Vec<Vec<UserAddr>> = (0..20)
+        .map(|n| {
+            vec![
+                UserAddr::Ip(libc_function() + n),
+                UserAddr::Ip(libc_function() + 7 * n),
+            ]
+        })
+        .collect();
+    let mut prepared = symbolizer();
+    prepared.prepare(pid, &stacks.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let mut plain = symbolizer();
+    for stack in &stacks {
+        let (a, b) = (prepared.user(pid, stack), plain.user(pid, stack));
+        assert_eq!(frames(&prepared, &a), frames(&plain, &b));
+    }
+    assert_eq!(prepared.counts().workers, 1);
+}
