@@ -105,14 +105,18 @@ kernel_fields! {
     MM_EXE_FILE = mm_struct.exe_file: u64;
 }
 
-/// The kernel gives a build id only where it gets hold of the process's mappings at once, which another thread may hinder.
-/// A frame outside any file never has one, so after so many reads a stack stays as it is.
-const READS: u32 = 8;
+/// The kernel gives build ids only where it gets hold of the process's mappings at once, which another thread may hinder:
+/// then no frame has one, and it is worth asking again, this often at most.
+const READS: u32 = 4096;
+/// A frame outside any file never has one, so a stack of which some frames have theirs is asked for again only eight times.
+const PARTLY: u32 = READS / 8;
 /// What `reads` is once there is nothing left to read.
 const WHOLE: u32 = u32::MAX;
 
+/// How many frames of a stack have their build id.
 #[inline(always)]
-fn is_whole(stack: *const UserFrames, len: u32) -> bool {
+fn known(stack: *const UserFrames, len: u32) -> u32 {
+    let mut known = 0;
     for i in 0..FRAMES {
         if i >= len as usize {
             break;
@@ -121,12 +125,11 @@ fn is_whole(stack: *const UserFrames, len: u32) -> bool {
         let frame = unsafe { &raw const (*stack).frames }.cast::<bpf_stack_build_id>();
         // SAFETY: as above.
         let status = unsafe { (*frame.add(clamped::<{ FRAMES - 1 }>(i))).status };
-        // BPF_STACK_BUILD_ID_VALID, include/uapi/linux/bpf.h.
-        if status != 1 {
-            return false;
-        }
+        // BPF_STACK_BUILD_ID_VALID is 1, the others 0 and 2 (include/uapi/linux/bpf.h). Without a branch: the verifier would
+        // follow both sides of each.
+        known += status as u32 & 1;
     }
-    true
+    known
 }
 
 /// The user stack of the current task. Equal addresses in two programs are two stacks; a process and its forked children,
@@ -163,14 +166,15 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
         return UserStack(0);
     }
     let len = bytes as u32 / size_of::<bpf_stack_build_id>() as u32;
+    let reads = match known(scratch, len) {
+        0 => reads + 1,
+        all if all == len => WHOLE,
+        _ => reads + PARTLY,
+    };
     // SAFETY: as above.
     unsafe {
         (*scratch).len = len;
-        (*scratch).reads = if is_whole(scratch, len) {
-            WHOLE
-        } else {
-            reads + 1
-        };
+        (*scratch).reads = reads;
     }
     // SAFETY: the scratch is whole.
     match USER_STACKS.insert(&hash, unsafe { &*scratch }, 0) {

@@ -11,6 +11,7 @@ use tracers::HookKind;
 // Commands: include/uapi/linux/bpf.h.
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
+const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const PROG_LOAD: libc::c_long = 5;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -134,6 +135,31 @@ pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Resul
         ..MapAttr::default()
     };
     bpf(MAP_UPDATE_ELEM, &mut attr).map(|_| ())
+}
+
+/// Takes one key out of a map; nothing happens where it is not there.
+pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+    let mut attr = MapAttr {
+        fd: map.as_raw_fd() as u32,
+        key: key.as_ptr() as u64,
+        ..MapAttr::default()
+    };
+    match bpf(MAP_DELETE_ELEM, &mut attr) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Every key of a map of u32 keys, `most` at the most; one that comes or goes meanwhile may be missed.
+pub(crate) fn keys(map: BorrowedFd<'_>, most: usize) -> io::Result<Vec<u32>> {
+    let mut keys = Vec::new();
+    let mut key: Option<[u8; 4]> = None;
+    let mut next = [0; 4];
+    while keys.len() < most && next_key(map, key.as_ref().map(<[u8; 4]>::as_slice), &mut next)? {
+        keys.push(u32::from_ne_bytes(next));
+        key = Some(next);
+    }
+    Ok(keys)
 }
 
 /// Replaces `key` by the one after it, or by the first where `after` is none; false at the end.

@@ -4,7 +4,7 @@ use crate::{
     Capability, Error, Kernel, Limits, Support, bpf,
     kernel::wanted,
     object,
-    select::{Selection, descendants},
+    select::{Selection, descendants, is_gone},
 };
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, GlobalData, VerifierLogLevel,
@@ -167,6 +167,22 @@ impl Loaded {
         if selection.by_process() {
             // After the tracer's own program at this hook, which is to find the process selected still.
             self.attach_program(&SELECT_EXIT)?;
+            self.forget_the_dead()?;
+        }
+        Ok(())
+    }
+
+    /// A process that was selected and ended before the exit hook was in place would stay selected, and its number may be given again.
+    fn forget_the_dead(&self) -> Result<(), Error> {
+        let failed = |source| Error::Read {
+            what: "the map of selected processes",
+            source,
+        };
+        let map = self.map("PROCESSES")?;
+        for pid in bpf::keys(map, usize::MAX).map_err(failed)? {
+            if is_gone(pid) {
+                bpf::delete(map, &pid.to_ne_bytes()).map_err(failed)?;
+            }
         }
         Ok(())
     }

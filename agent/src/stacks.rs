@@ -73,20 +73,9 @@ impl Stacks {
         if self.columns.is_empty() {
             return;
         }
-        let mut pids = Vec::new();
-        if let Ok(map) = reader.loaded.map("PROCESSES") {
-            let mut key: Option<[u8; 4]> = None;
-            let mut next = [0; 4];
-            while pids.len() < FOLLOWED
-                && matches!(
-                    bpf::next_key(map, key.as_ref().map(<[u8; 4]>::as_slice), &mut next),
-                    Ok(true)
-                )
-            {
-                pids.push(u32::from_ne_bytes(next));
-                key = Some(next);
-            }
-        }
+        let processes = reader.loaded.map("PROCESSES");
+        let pids = processes.map(|map| bpf::keys(map, FOLLOWED).unwrap_or_default());
+        let pids = pids.unwrap_or_default();
         self.follow(&pids);
         self.symbolizer.rest(REST);
     }
