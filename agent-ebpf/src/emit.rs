@@ -162,6 +162,12 @@ impl<T: Event> Record<T> {
             |to| unsafe { bpf_probe_read_user_str(to.cast(), MAX as u32, from.cast()) as i64 },
             true,
         )?;
+        if item.len == 0 && item.flags == 0 {
+            // Before 5.19 an empty string is read as 0 bytes, its zero byte not being written (mm/maccess.c).
+            // SAFETY: `end` has bytes behind it.
+            unsafe { *self.end() = 0 };
+            self.used += 1;
+        }
         Ok(item.flags & Tail::CUT == 0 && usize::from(item.len) < MAX)
     }
 

@@ -31,6 +31,14 @@ pub enum Error {
     /// The process is not there.
     #[error("process {0} does not exist")]
     NoProcess(u32),
+    /// It is a thread, not a process.
+    #[error("{thread} is a thread of process {process}; name the process")]
+    Thread {
+        /// What was asked for.
+        thread: u32,
+        /// Whose thread it is.
+        process: u32,
+    },
     /// Process numbers cannot be compared with the kernel's.
     #[error(
         "--pid needs the host's pid namespace, and this process is in another; run it in the host's (hostPID: true), or select by --container or --cgroup"
@@ -142,6 +150,7 @@ impl Error {
                 Reason::InvalidRequest
             }
             Self::NoProcess(_)
+            | Self::Thread { .. }
             | Self::NoCgroup { .. }
             | Self::NoCgroup2
             | Self::NoContainer(_)

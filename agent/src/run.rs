@@ -373,8 +373,9 @@ impl Worker {
         {
             command.terminate();
         }
-        self.reader.loaded.detach();
+        // Detaching waits for the kernel, program by program; that is not the trace's time.
         let elapsed = self.started.elapsed();
+        self.reader.loaded.detach();
         if self.drain().is_err() {
             return Ok(());
         }

@@ -37,8 +37,14 @@ impl Selection {
             match target {
                 Target::Process(pid) => {
                     in_host_pid_namespace()?;
-                    if *pid == 0 || !Path::new(&format!("/proc/{pid}")).exists() {
-                        return Err(Error::NoProcess(*pid));
+                    match process_of(*pid).ok_or(Error::NoProcess(*pid))? {
+                        process if process == *pid => {}
+                        process => {
+                            return Err(Error::Thread {
+                                thread: *pid,
+                                process,
+                            });
+                        }
                     }
                     selection.processes.push(*pid);
                 }
@@ -203,6 +209,14 @@ pub(crate) fn descendants(pid: u32) -> Vec<u32> {
         }
     }
     found
+}
+
+/// The process of a thread, or of a process itself; `None` where there is neither.
+fn process_of(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
 }
 
 /// Whether a process has ended with all its threads, reaped or not.

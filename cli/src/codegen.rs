@@ -5,6 +5,7 @@ use crate::{
     describe::{flag_with_value, hooks, kind_words, needs, source_word},
     list::family_word,
     manual::manual,
+    render::in_table,
 };
 use anyhow::{Context as _, Result};
 use clap_complete::Shell;
@@ -102,7 +103,11 @@ fn page(tracer: &'static dyn Erased) -> String {
     }
     out.push_str("\n## Columns\n\n| name | kind | merges by | in the table | what |\n| --- | --- | --- | --- | --- |\n");
     for column in tracer.columns() {
-        let shown = if column.wide { "`-o wide`" } else { "yes" };
+        let shown = if in_table(&column) {
+            "yes"
+        } else {
+            "`-o wide`"
+        };
         let about = cell(column.about);
         out.push_str(&format!(
             "| `{}` | {} | {} | {shown} | {about} |\n",

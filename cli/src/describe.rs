@@ -3,7 +3,7 @@
 use crate::{
     list::{family_word, support},
     output::palette,
-    render::Palette,
+    render::{Palette, in_table},
     screen::size,
     text::{beside, wrap},
     usage::Usage,
@@ -126,9 +126,9 @@ fn page(
         .max()
         .unwrap_or(0);
     for column in &all {
-        let about = match column.wide {
-            true => format!("{} (-o wide)", column.about),
-            false => column.about.to_owned(),
+        let about = match in_table(column) {
+            true => column.about.to_owned(),
+            false => format!("{} (-o wide)", column.about),
         };
         let about = wrap(&about, columns.saturating_sub(name + kind + 4).max(20));
         let cells = [

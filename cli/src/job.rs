@@ -19,6 +19,10 @@ const API_VERSION: &str = "tracejob.dev/v1alpha1";
 const KIND: &str = "TraceJob";
 /// A TraceJob is a screenful. The API server's own limit is 1.5 MiB (etcd, --max-request-bytes).
 const MAX_BYTES: u64 = 1 << 20;
+/// Brackets within brackets. A TraceJob has four; libyaml's time grows with the square of them (1 MiB of `[`: 10 s).
+const MAX_DEPTH: usize = 64;
+/// Documents in a file, most of them other objects.
+const MAX_DOCUMENTS: usize = 64;
 
 /// A TraceJob, as far as one host can act on it.
 #[derive(Debug)]
@@ -165,6 +169,14 @@ pub(crate) fn read(path: &Path) -> Result<Job> {
 /// Reads a TraceJob; `file` is its name in messages.
 pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
     let mut jobs: Vec<String> = Vec::new();
+    if let Some(line) = too_deep(text) {
+        bail!(
+            "{file}:{line}: more than {MAX_DEPTH} brackets within brackets; a TraceJob needs four"
+        );
+    }
+    if text.lines().filter(|line| line.starts_with("---")).count() > MAX_DOCUMENTS {
+        bail!("{file} has more than {MAX_DOCUMENTS} documents");
+    }
     let documents = documents(text);
     for document in &documents {
         let head = Head::deserialize(serde_yaml::Deserializer::from_str(document));
@@ -189,6 +201,23 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
             more.len()
         ),
     }
+}
+
+/// The line in which brackets are nested too deeply. Those in texts and comments count as well: nobody needs so many.
+fn too_deep(text: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    text.lines()
+        .position(|line| {
+            line.bytes().any(|byte| {
+                match byte {
+                    b'[' | b'{' => depth += 1,
+                    b']' | b'}' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                depth > MAX_DEPTH
+            })
+        })
+        .map(|line| line + 1)
 }
 
 /// The documents that say something, each behind as many empty lines as were before it: its places are those in the file.
@@ -373,13 +402,14 @@ mod tests {
             let before = vec![format!("*a{}", level - 1); 9].join(", ");
             bomb.push_str(&format!("a{level}: &a{level} [{before}]\n"));
         }
-        let tower = "[".repeat(100_000);
+        let tower = "[".repeat(1 << 20);
+        let many = "--- a\n".repeat(100_000);
         let loops = "a: &a [*a]\nb: *a\n".to_owned();
         let status = job(
             "open: {}",
             &format!("status:\n  {}", bomb.replace('\n', "\n  ")),
         );
-        for text in [bomb, tower, loops, status] {
+        for text in [bomb, tower, many, loops, status] {
             let started = Instant::now();
             let said = parse(&text, "job.yaml")
                 .err()

@@ -23,6 +23,7 @@ pub(crate) use escape::escaped;
 pub(crate) use grid::Palette;
 pub(crate) use human::{count, plural, size, span};
 pub(crate) use json::Json;
+pub(crate) use layout::in_table;
 pub(crate) use pprof::Pprof;
 pub(crate) use stacks::{Flamegraph, Folded, has_stacks};
 pub(crate) use status::StatusLine;

@@ -93,7 +93,7 @@ pub(crate) fn run(run: Run) -> Result<ExitCode> {
     let signals = Signals::watch()?;
     let kernel = Kernel::read()?;
     let run = Running::start(spec, targets, limits, outputs, &kernel, &signals)?;
-    run.to_the_end(json)
+    run.finish(json)
 }
 
 /// Whom a trace is of, in a few words.
@@ -160,7 +160,7 @@ impl Running {
         })
     }
 
-    fn to_the_end(mut self, json: bool) -> Result<ExitCode> {
+    fn finish(mut self, json: bool) -> Result<ExitCode> {
         let account = loop {
             match self.trace.next(TICK)? {
                 Some(Update::Rows(batch)) => {

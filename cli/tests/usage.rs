@@ -11,49 +11,17 @@ fn tracejob(line: &str) -> Output {
         .env_remove("RUST_BACKTRACE")
         .stdin(Stdio::null())
         .output()
-        .unwrap()
+        .expect("the program was built with this test")
 }
 
 fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap()
+    String::from_utf8(bytes).expect("it only prints UTF-8")
 }
 
 #[test]
 fn a_mistake_names_the_thing_and_the_remedy_and_the_status_is_2() {
-    let lines = [
-        "lst",
-        "tcp_life",
-        "list --foo",
-        "list -o yaml",
-        "describe",
-        "describe opn",
-        "run",
-        "run tcp_conect --host",
-        "run nosuch --host",
-        "run tcpConnect --host",
-        "run exec",
-        "run --pid 3 exec",
-        "run open foo",
-        "run open --pid 0",
-        "run open --pid",
-        "run open --duration 10 --host",
-        "run open --duration 1s --duration 2s --host",
-        "run open --interval 1ms --host",
-        "run open --ring 1 --host",
-        "run open --max-events 0 --host",
-        "run open --min-latency-ns 10parsecs --host",
-        "run tcp_connect --prot 443 --host",
-        "run tcp_connect --port 65536 --host",
-        "run oom_kill --foo --host",
-        "run open -o xml --host",
-        "run open -o flamegraph --host",
-        "run open -o folded --host",
-        "run open -o json -o csv --host",
-        "run open -o json=/tmp/x -o csv=/tmp/x --host",
-        "completions tcsh",
-    ];
     let mut said = String::new();
-    for line in lines {
+    for line in include_str!("mistakes.txt").lines() {
         let Output {
             status,
             stdout,

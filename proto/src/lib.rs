@@ -1,4 +1,4 @@
-//! Wire formats, generated without protoc: `cargo run -p proto --example gen` writes `src/gen`, which is committed.
+//! Wire formats, generated without protoc: `cargo xtask codegen` writes `src/gen`, which is committed.
 #![forbid(unsafe_code)]
 
 /// pprof's profile.

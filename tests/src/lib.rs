@@ -12,6 +12,7 @@
 
 mod account;
 mod cgroup;
+mod elf32;
 mod output;
 mod row;
 mod support;
@@ -21,6 +22,7 @@ mod workload;
 
 pub use account::{Account, Lost};
 pub use cgroup::Cgroup;
+pub use elf32::program32;
 pub use row::{Wanted, bytes, check, expect, sum};
 pub use support::{in_vm, runs_here};
 pub use trace::{Listener, Outcome, Trace, Tracing};

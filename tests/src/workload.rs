@@ -231,7 +231,7 @@ pub fn cgroup_of(pid: u32) -> u64 {
 }
 
 /// Writes a script or another small program.
-pub fn executable(path: &Path, text: &str) {
+pub fn executable(path: &Path, text: impl AsRef<[u8]>) {
     use std::os::unix::fs::PermissionsExt;
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();

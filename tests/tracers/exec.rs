@@ -172,6 +172,38 @@ fn a_failure_through_the_32_bit_table_is_a_row_with_its_arguments() {
     );
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_32_bit_program_is_a_row_like_any_other() {
+    needs!("exec");
+    let programs = Programs::new();
+    let path = programs.0.join("old");
+    executable(&path, tests::program32());
+    let (outcome, report, _) = traced(&[&"spawn", &path, &"zero", &"one"]);
+    let row = outcome.row();
+    assert_eq!(row["filename"], json!(path));
+    assert_eq!(row["args"], json!(["zero", "one"]));
+    assert_eq!(row["comm"], json!("old"));
+    assert_eq!(row["pid"], report.note("child"));
+}
+
+#[test]
+fn a_failure_of_a_thread_has_the_threads_number() {
+    needs!("exec");
+    let (outcome, report, workload) = traced(&[
+        &"threads",
+        &"1",
+        &"exec-fails",
+        &"execve",
+        &"/no/such/program",
+        &"zero",
+    ]);
+    let row = outcome.row();
+    assert_eq!(row["pid"], json!(workload.pid()));
+    assert_eq!(row["tid"], report.note("tid"));
+    assert_ne!(row["tid"], row["pid"]);
+}
+
 #[test]
 fn a_program_that_may_not_be_executed_is_one_row_with_eacces() {
     needs!("exec");

@@ -146,6 +146,26 @@ fn calls_through_the_32_bit_table_are_rows_like_any_other() {
     one_call("creat32", (0, 0o600), ("O_WRONLY|O_CREAT|O_TRUNC", "0600"));
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_file_that_a_32_bit_program_opens_is_a_row_like_any_other() {
+    needs!("open");
+    let folder = Folder::new();
+    let path = folder.path("old");
+    tests::executable(&path, tests::program32());
+    let (outcome, _, _) = traced(&[&"spawn", &path, &"zero"]);
+    let row = outcome.row();
+    assert_eq!(
+        (&row["path"], &row["comm"]),
+        (&json!("/dev/null"), &json!("old"))
+    );
+    assert_eq!(
+        (&row["flags"], &row["result"]),
+        (&json!("O_RDONLY"), &json!(3))
+    );
+    assert_eq!(row["resolved"], json!(true));
+}
+
 fn one_failure(call: &str, path: &[u8], flags: u64, shown: &str, errno: i32, error: &str) {
     let (outcome, report, workload) = traced(&[
         &"open",

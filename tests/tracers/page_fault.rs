@@ -67,6 +67,19 @@ fn every_page_that_is_read_first_is_one_fault_of_its_stack() {
 }
 
 #[test]
+fn every_page_that_a_child_writes_and_shared_is_one_fault_on_a_page_that_was_there() {
+    needs!("page_fault");
+    let outcome = traced(&[], &["comm", "a parent", ",", "write-after-fork", "250"]);
+    let children: Vec<&Value> = rows(&outcome, "a child", "write_pages");
+    assert_eq!(access(&children, "write|user|protection"), 250);
+    assert_eq!(access(&children, "write|user"), 0);
+    assert_eq!(
+        access(&rows(&outcome, "a parent", "write_pages"), "write|user"),
+        250
+    );
+}
+
+#[test]
 fn every_page_that_the_kernel_writes_first_is_one_fault_with_a_kernel_stack() {
     needs!("page_fault");
     let outcome = traced(&[], &["comm", "a caller", ",", "read-into", "200"]);

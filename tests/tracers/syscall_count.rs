@@ -245,6 +245,48 @@ fn calls_through_the_32_bit_table_are_rows_of_their_own_and_say_so() {
     assert_eq!(outcome.rows_where("syscall", "semget").len(), 0);
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_of_a_32_bit_program_are_counted_by_its_own_table() {
+    needs!("syscall_count");
+    let folder = tests::folder();
+    let path = folder.join("old");
+    tests::executable(&path, tests::program32());
+    let (outcome, _, _) = traced(
+        &["--per-process"],
+        &["spawn", path.to_str().unwrap(), "zero"],
+    );
+    consistent(&outcome);
+    let count = |syscall| {
+        let row = outcome.row_where("syscall", syscall);
+        assert_eq!(row["comm"], json!("old"));
+        row["count"].as_u64().unwrap()
+    };
+    let counts = ["ia32:open", "ia32:getppid", "ia32:exit"].map(count);
+    assert_eq!(counts, [1, 3, 1]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn more_rows_than_fit_are_lost_and_counted() {
+    needs!("syscall_count");
+    // Each child has rows of its own for several calls.
+    let mut workload = Workload::behind_gate(&["fork-storm", "3000"]);
+    let trace = Trace::of("syscall_count")
+        .with(&["--per-process"])
+        .of_process(&workload)
+        .start();
+    workload.finish();
+    let outcome = trace.finish();
+    let account = outcome.account();
+    assert_eq!(outcome.rows.len(), 4096);
+    assert!(account.lost.map_full > 0, "{}", account.raw);
+    assert_eq!(account.lost.total(), account.lost.map_full);
+    assert_eq!(outcome.status, Some(3));
+    // Three thousand children end, and fork and wait for each: nothing of it is missing in the sum.
+    assert!(account.produced >= 4 * 3000, "{}", account.raw);
+}
+
 #[test]
 fn threads_and_children_are_counted_with_their_process() {
     needs!("syscall_count");

@@ -7,7 +7,9 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     thread::JoinHandle,
 };
-use tests::{Cgroup, Outcome, Report, Trace, Tracing, Wanted, Workload, check, join, needs, sum};
+use tests::{
+    Cgroup, Outcome, Report, Trace, Tracing, Wanted, Workload, check, join, needs, sum, until,
+};
 
 /// Whole reads and whole writes of one end of a connection; what it sent and what it got.
 fn exchange(mut stream: TcpStream, send: usize) -> usize {
@@ -276,6 +278,61 @@ fn a_connection_that_was_open_before_is_reported_with_all_its_bytes_and_no_durat
         (&json!(900), &json!(700))
     );
     assert_eq!(row["duration_ns"], json!(0));
+}
+
+/// A connection of which nobody sees an ordinary end: the traced end's bytes received and sent.
+fn broken_off(steps: &[&str], other: impl FnOnce(&mut Workload)) -> (u64, u64) {
+    let mut workload = staying(&[], steps);
+    let trace = Trace::of("tcp_life").of_process(&workload).start();
+    workload.go();
+    other(&mut workload);
+    let (outcome, _) = rows(trace, 1, &mut [&mut workload]);
+    outcome.complete();
+    let row = outcome.row();
+    assert_eq!(row["pid"], json!(workload.pid()));
+    (
+        row["rx_bytes"].as_u64().unwrap(),
+        row["tx_bytes"].as_u64().unwrap(),
+    )
+}
+
+#[test]
+fn a_connection_that_is_reset_is_a_row_with_what_was_acknowledged() {
+    needs!("tcp_life");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+    assert_eq!(
+        broken_off(&["connect-and-reset", &at, "4321"], |_| ()),
+        (0, 4321)
+    );
+}
+
+#[test]
+fn a_connection_that_its_peer_resets_is_a_row() {
+    needs!("tcp_life");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let bytes = broken_off(&["connect-and-wait", &at, "77"], |_| {
+        let stream = listener.accept().unwrap().0;
+        // Closed with unread bytes in its queue: RFC 1122, section 4.2.2.13.
+        until("its bytes", || {
+            (stream.peek(&mut [0; 100]).unwrap() == 77).then_some(())
+        });
+    });
+    assert_eq!(bytes, (0, 77));
+}
+
+#[test]
+fn a_connection_that_its_server_closes_unread_is_a_row_of_the_server() {
+    needs!("tcp_life");
+    let bytes = broken_off(&["serve-unread", "127.0.0.1:0", "55"], |workload| {
+        let port = workload.said("listening").as_u64().unwrap();
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        stream.write_all(&[3; 55]).unwrap();
+        // Either the end or the reset.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    assert_eq!(bytes, (55, 0));
 }
 
 #[test]

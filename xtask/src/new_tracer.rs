@@ -3,12 +3,15 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    process,
     tidy::camel,
+    toolchain,
     workspace::{self, short},
 };
 
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let root = workspace::root();
     let name = &args.name;
     check_name(name)?;
+    toolchain::ensure_rust()?;
     let catalogue = read(&root.join(CATALOGUE))?;
     let tests = read(&root.join(TESTS))?;
     let line = format!("    {name}::{},", camel(name));
@@ -69,6 +73,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         fs::write(path, text).with_context(|| format!("writing {}", short(path)))?;
         println!("{}", short(path));
     }
+    // How a line is broken depends on how long the name is.
+    let mut rustfmt = Command::new("rustfmt");
+    toolchain::pin(&mut rustfmt);
+    process::output(
+        rustfmt
+            .args(["--edition", "2024"])
+            .args(files.iter().map(|(path, _)| path)),
+    )?;
     println!(
         "\nIt reports every selected task that ends. Next: its columns and options (tracers/src/{name}.rs), its hook (agent-ebpf/src/bin/{name}.rs),\n\
          what must be true of its rows (tests/tracers/{name}.rs); then `cargo xtask codegen`, `cargo test -p tests {name}::`, `cargo xtask vm -- {name}::`."

@@ -218,6 +218,9 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
     common(command).mut_arg("ring", |arg| arg.hide(tracer.source() == Source::Map))
 }
 
+/// What reads an option's value.
+type Parse = fn(&str) -> Result<u64, String>;
+
 fn option_arg(option: &'static Opt) -> Arg {
     let arg = Arg::new(option.name)
         .long(option.name.replace('_', "-"))
@@ -226,8 +229,7 @@ fn option_arg(option: &'static Opt) -> Arg {
     if option.kind == OptKind::Flag {
         return arg.action(ArgAction::SetTrue);
     }
-    let (name, parse): (&str, fn(&str) -> Result<u64, String>) = match option.name.rsplit_once('_')
-    {
+    let (name, parse): (&str, Parse) = match option.name.rsplit_once('_') {
         Some((_, "ns")) => ("TIME", quantity::nanoseconds),
         Some((_, "bytes")) => ("SIZE", quantity::bytes),
         _ => ("N", |text| {

@@ -15,7 +15,7 @@ pub(super) fn place(text: &str, key: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// `job.yaml:6:7: spec.tracer.tcpConnect has no option "prot"; …`
+/// `job.yaml:6:7: spec.tracer.TRACER has no option "prot"; …`
 pub(super) fn explain(error: &serde_yaml::Error, text: &str, file: &str) -> String {
     let said = error.to_string();
     let said = said.split(" at line ").next().unwrap_or(&said);

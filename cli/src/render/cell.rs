@@ -115,7 +115,7 @@ fn args(bytes: &[u8], cut: bool, out: &mut String) {
 
 /// `1,022 EAGAIN, 3 EINTR`, most frequent first; `0` for none.
 fn errors(pairs: &[u64], out: &mut String) -> Tone {
-    let mut pairs: Vec<[u64; 2]> = pairs.chunks_exact(2).map(|p| [p[0], p[1]]).collect();
+    let mut pairs: Vec<[u64; 2]> = pairs.as_chunks().0.to_vec();
     pairs.sort_by_key(|[_, count]| std::cmp::Reverse(*count));
     if pairs.is_empty() {
         out.push('0');

@@ -170,14 +170,14 @@ fn field(column: &Column, batch: &Batch, value: Value<'_>, wall: Wall, out: &mut
         }
         (_, Value::Bytes(bytes, _)) => out.extend_from_slice(bytes),
         (Kind::Errors, Value::List(pairs)) => {
-            for (index, pair) in pairs.chunks_exact(2).enumerate() {
+            for (index, [error, count]) in pairs.as_chunks().0.iter().enumerate() {
                 separate(index, b' ', out);
-                match pair[0] {
+                match error {
                     0 => out.extend_from_slice(b"other"),
-                    error => out.extend_from_slice(errno(error).as_bytes()),
+                    error => out.extend_from_slice(errno(*error).as_bytes()),
                 }
                 out.push(b':');
-                number(pair[1], out);
+                number(*count, out);
             }
         }
         (_, Value::List(buckets)) => {

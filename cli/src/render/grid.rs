@@ -277,21 +277,16 @@ fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> 
 
 /// The column to leave out next. The first and the last text stay longest.
 fn expendable(heads: &[Head], there: &[bool]) -> Option<usize> {
-    let left = || (0..heads.len()).filter(|&at| there[at]);
-    if left().count() <= 1 {
-        return None;
-    }
-    let last_text = left().filter(|&at| heads[at].cut != Cut::Never).last();
-    left()
-        .find(|&at| heads[at].dispensable)
-        .or_else(|| {
-            left()
-                .skip(1)
-                .filter(|&at| heads[at].cut == Cut::Never)
-                .last()
-        })
-        .or_else(|| left().skip(1).filter(|&at| Some(at) != last_text).last())
-        .or_else(|| left().last())
+    let left: Vec<usize> = (0..heads.len()).filter(|&at| there[at]).collect();
+    let (_, rest) = left.split_first().filter(|(_, rest)| !rest.is_empty())?;
+    let last_text = left.iter().rfind(|&&at| heads[at].cut != Cut::Never);
+    let found = left
+        .iter()
+        .find(|&&at| heads[at].dispensable)
+        .or_else(|| rest.iter().rfind(|&&at| heads[at].cut == Cut::Never))
+        .or_else(|| rest.iter().rfind(|&at| Some(at) != last_text))
+        .or(rest.last());
+    found.copied()
 }
 
 fn blanks(count: usize, out: &mut String) {

@@ -82,10 +82,11 @@ fn three(value: u64, scale: u64, unit: &str, out: &mut String) {
     out.push_str(unit);
 }
 
-/// A time span in a sentence: `30.0 s`, `1m05s`.
+/// A time span in a sentence: `59 ms`, `30.0 s`, `1m05s`.
 pub(crate) fn span(duration: Duration) -> String {
     match duration.as_secs() {
-        0..60 => format!("{:.1} s", duration.as_secs_f64()),
+        0 => format!("{} ms", duration.as_millis()),
+        1..60 => format!("{:.1} s", duration.as_secs_f64()),
         seconds @ 60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         seconds => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
     }

@@ -165,16 +165,16 @@ fn value(column: &Column, value: Value<'_>, wall: Wall, frames: &[Vec<u8>], out:
         }
         (Kind::Errors, Value::List(pairs)) => {
             out.push(b'{');
-            for (index, pair) in pairs.chunks_exact(2).enumerate() {
+            for (index, [error, count]) in pairs.as_chunks().0.iter().enumerate() {
                 if index > 0 {
                     out.push(b',');
                 }
-                match pair[0] {
+                match error {
                     0 => plain("other", out),
-                    error => plain(&errno(error), out),
+                    error => plain(&errno(*error), out),
                 }
                 out.push(b':');
-                integer(pair[1], out);
+                integer(*count, out);
             }
             out.push(b'}');
         }
@@ -393,29 +393,5 @@ mod tests {
             string(&string_, &mut out);
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), string_);
         }
-    }
-
-    #[test]
-    #[ignore = "measures: run it alone with --release -- --ignored --nocapture"]
-    fn how_many_rows_a_second() {
-        let (batch, columns) = (events(), event_columns());
-        let mut big = Batch::new(&columns);
-        let repeated = big.columns.iter_mut().enumerate();
-        repeated
-            .for_each(|(at, data)| (0..1024).for_each(|_| assert!(data.push(batch.value(at, 0)))));
-        let big = Batch::from_columns(big.columns, vec![]);
-        let mut json = Json::new(
-            &columns,
-            false,
-            Sink::create(std::path::Path::new("/dev/null")).unwrap(),
-        );
-        let started = std::time::Instant::now();
-        (0..1000).for_each(|_| json.rows(&big, WALL).unwrap());
-        let seconds = started.elapsed().as_secs_f64();
-        println!(
-            "{:.0} rows/s of {} columns",
-            1000.0 * 1024.0 / seconds,
-            columns.len()
-        );
     }
 }

@@ -202,6 +202,11 @@ impl Head {
     }
 }
 
+/// Whether the ordinary table has this column.
+pub(crate) fn in_table(column: &Column) -> bool {
+    !column.wide || is_moment(column)
+}
+
 /// Whether it says when an event happened.
 fn is_moment(column: &Column) -> bool {
     matches!(column.kind, Kind::Time) && column.role == Role::None

@@ -153,6 +153,35 @@ impl Pprof {
         labels
     }
 
+    /// Gives the program itself the place that the format reserves for it: the first file that is neither a library nor the kernel.
+    fn program_first(&mut self) {
+        let strings = &self.profile.string_table;
+        let program = self.profile.mapping.iter().position(|mapping| {
+            let name = strings
+                .get(mapping.filename as usize)
+                .map_or("", String::as_str);
+            !name.is_empty() && !name.starts_with('[') && !name.contains(".so")
+        });
+        let Some(at) = program.filter(|at| *at > 0) else {
+            return;
+        };
+        self.profile.mapping.swap(0, at);
+        let (first, other) = (1, at as u64 + 1);
+        let swapped = |id: u64| match id {
+            id if id == first => other,
+            id if id == other => first,
+            id => id,
+        };
+        self.profile
+            .mapping
+            .iter_mut()
+            .for_each(|mapping| mapping.id = swapped(mapping.id));
+        self.profile
+            .location
+            .iter_mut()
+            .for_each(|location| location.mapping_id = swapped(location.mapping_id));
+    }
+
     fn string(&mut self, text: &str) -> i64 {
         if let Some(&at) = self.strings.get(text) {
             return at;
@@ -245,6 +274,7 @@ impl Output for Pprof {
             let remark = self.string(&remark);
             self.profile.comment.push(remark);
         }
+        self.program_first();
         let mut gzip = GzEncoder::new(&mut self.to, Compression::default());
         gzip.write_all(&self.profile.encode_to_vec())?;
         gzip.finish()?;
@@ -344,6 +374,18 @@ mod tests {
         assert_eq!(
             text(profile.mapping[main.mapping_id as usize - 1].filename),
             "/usr/bin/prog"
+        );
+        assert_eq!(
+            text(profile.mapping[0].filename),
+            "/usr/bin/prog",
+            "not the library that came first"
+        );
+        assert!(
+            profile
+                .mapping
+                .iter()
+                .enumerate()
+                .all(|(at, m)| m.id == at as u64 + 1)
         );
         let ids = |n: usize| (1..=n as u64).collect::<Vec<_>>();
         assert_eq!(

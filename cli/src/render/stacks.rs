@@ -267,10 +267,10 @@ fn draw(
 /// What inferno refuses to draw.
 fn empty(title: &str, svg: &mut Vec<u8>) {
     // Writing to a vector cannot fail.
-    let _ = write!(
+    let _ = writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1200\" height=\"60\" font-family=\"monospace\" font-size=\"17\">\
-         <text x=\"600\" y=\"36\" text-anchor=\"middle\">{title}: nothing was counted</text></svg>\n",
+         <text x=\"600\" y=\"36\" text-anchor=\"middle\">{title}: nothing was counted</text></svg>",
         title = title.replace('&', "&amp;").replace('<', "&lt;"),
     );
 }

@@ -1,4 +1,4 @@
-// Generated from proto/pprof.proto by `cargo run -p proto --example gen`. Do not edit.
+// Generated from proto/pprof.proto by `cargo xtask codegen`. Do not edit.
 /// A profile: samples, and what they refer to by id.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Profile {

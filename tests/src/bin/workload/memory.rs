@@ -31,6 +31,20 @@ fn read_pages(pages: &[u8]) {
     }
 }
 
+/// Writes so many pages, and so does a child, called `a child`, which shares them until then.
+pub(crate) fn write_after_fork(count: u64) {
+    let pages = raw::pages(count as usize);
+    write_pages(pages);
+    match raw::fork() {
+        None => {
+            raw::set_comm("a child".as_ref());
+            write_pages(pages);
+            raw::exit_now(0);
+        }
+        Some(pid) => assert_eq!(raw::wait(pid), 0),
+    }
+}
+
 /// Has the kernel write into so many fresh pages: each is a fault in the kernel.
 pub(crate) fn read_into(count: u64) {
     let zero = std::fs::File::open("/dev/zero").unwrap();

@@ -1,6 +1,10 @@
 //! TCP connections, with every byte of them known.
 
-use crate::{number, process, raw, report};
+use crate::{
+    number,
+    process::{self, until},
+    raw, report,
+};
 use serde_json::json;
 use std::{
     ffi::{OsStr, OsString},
@@ -29,6 +33,30 @@ pub(crate) fn connect_before_gate(args: &[OsString]) {
     let stream = TcpStream::connect(address(&args[0])).unwrap();
     process::gate();
     exchange(stream, args);
+}
+
+/// `ADDRESS SEND`: connects, sends, waits until all of it is acknowledged, and breaks the connection off.
+pub(crate) fn connect_and_reset(args: &[OsString]) {
+    let mut stream = TcpStream::connect(address(&args[0])).unwrap();
+    write_bytes(&mut stream, number(&args[1]));
+    until(|| raw::unacknowledged(&stream) == 0);
+    raw::close_with_reset(stream);
+}
+
+/// `ADDRESS SEND`: connects, sends, and waits until the other end has broken the connection off.
+pub(crate) fn connect_and_wait(args: &[OsString]) {
+    let mut stream = TcpStream::connect(address(&args[0])).unwrap();
+    write_bytes(&mut stream, number(&args[1]));
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+/// `ADDRESS RECEIVE`: accepts a connection, waits until so many bytes have come, and closes it without reading one.
+pub(crate) fn serve_unread(args: &[OsString]) {
+    let listener = listen(args);
+    let stream = listener.accept().unwrap().0;
+    let wanted = number(&args[1]) as usize;
+    until(|| stream.peek(&mut vec![0; wanted]).unwrap() == wanted);
 }
 
 fn exchange(mut stream: TcpStream, args: &[OsString]) {

@@ -171,10 +171,11 @@ fn sleeps_in(task: &Path, number: &str) -> bool {
     sleeps && (call.is_empty() || call.split(' ').next() == Some(number))
 }
 
-fn until(condition: impl Fn() -> bool) {
+/// Waits for a condition, for half a minute at most.
+pub(crate) fn until(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
-        assert!(Instant::now() < deadline, "it never slept there");
+        assert!(Instant::now() < deadline, "waited in vain");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

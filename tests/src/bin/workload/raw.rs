@@ -407,3 +407,33 @@ pub(crate) fn set_syn_retries(socket: &std::os::fd::OwnedFd, times: i32) {
     };
     assert_eq!(done, 0);
 }
+
+/// Bytes that the other end has not acknowledged: tcp(7), SIOCOUTQ, the same number as TIOCOUTQ.
+pub(crate) fn unacknowledged(stream: &std::net::TcpStream) -> i32 {
+    use std::os::fd::AsRawFd;
+    let mut bytes = 0i32;
+    // SAFETY: the request writes an int.
+    let done = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    assert_eq!(done, 0);
+    bytes
+}
+
+/// Closes with a reset instead of an end: socket(7), SO_LINGER of no time.
+pub(crate) fn close_with_reset(stream: std::net::TcpStream) {
+    use std::os::fd::AsRawFd;
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the option is a struct linger.
+    let done = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of_val(&linger) as u32,
+        )
+    };
+    assert_eq!(done, 0);
+}
