@@ -188,6 +188,10 @@ impl Loaded {
     }
 
     fn select(&self, pid: u32, state: u32) -> Result<(), Error> {
+        // Below a selected process this one itself is not traced: its own output would be traced again.
+        if pid == std::process::id() {
+            return Ok(());
+        }
         bpf::update(
             self.map("PROCESSES")?,
             &pid.to_ne_bytes(),

@@ -18,11 +18,11 @@ mod target;
 #[path = "symbols/worker.rs"]
 mod worker;
 
-use symbols::{Frame, FrameId, Symbolizer, UserAddr};
 use std::{
     thread,
     time::{Duration, Instant},
 };
+use symbols::{Frame, FrameId, Symbolizer, UserAddr};
 
 /// Longer than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);

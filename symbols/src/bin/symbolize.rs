@@ -1,7 +1,7 @@
 //! Tries the symbolizer by hand, and is its worker: `symbolize PID ADDRESS…`, `symbolize kernel ADDRESS…`.
 
-use symbols::{FrameId, Symbolizer, UserAddr, worker_if_asked};
 use std::{env, process::exit};
+use symbols::{FrameId, Symbolizer, UserAddr, worker_if_asked};
 
 fn main() {
     worker_if_asked();

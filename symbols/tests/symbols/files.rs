@@ -1,8 +1,8 @@
 //! Hostile files, through the whole way: named, opened, read by the worker.
 
 use super::{DEADLINE, build::Build, by_build_id, symbolizer, target::Directory, user};
-use symbols::{Symbolizer, UserAddr};
 use std::{fs, path::Path, time::Instant};
+use symbols::{Symbolizer, UserAddr};
 
 const SHT_PROGBITS: u32 = 1;
 const SHF_COMPRESSED: u64 = 1 << 11;

@@ -1,9 +1,9 @@
 //! Kernel addresses.
 
 use super::{frames, symbolizer};
-use symbols::KernelUnnamed;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::{fs, thread};
+use symbols::KernelUnnamed;
 
 /// A function of the kernel, if we may see it.
 fn function() -> Option<(u64, String)> {

@@ -5,8 +5,8 @@ use super::{
     target::{Area, Directory, Waiting, build_id},
     user, wait_for,
 };
-use symbols::{ObserveError, UserAddr};
 use std::{fs, path::Path, process::Command};
+use symbols::{ObserveError, UserAddr};
 
 #[inline(never)]
 fn a_function_of_this_test(value: u64) -> u64 {

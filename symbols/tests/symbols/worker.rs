@@ -1,7 +1,6 @@
 //! The worker: what it may do, and what becomes of it.
 
 use super::{symbolizer, user, wait_for};
-use symbols::Symbolizer;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
@@ -11,6 +10,7 @@ use std::{
     thread,
     time::Duration,
 };
+use symbols::Symbolizer;
 
 fn address() -> u64 {
     libc::getpgid as *const () as u64
