@@ -66,6 +66,8 @@ impl Terminal {
             .args(args)
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
+            // Cargo's, which would make every program that is traced look through its folders first.
+            .env_remove("LD_LIBRARY_PATH")
             .envs(env.iter().copied())
             .stdin(stdio())
             .stdout(stdio())

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
     codegen, process,
@@ -152,6 +152,8 @@ fn unit_tests() -> Result<String> {
 
 /// Runs Rust tests through cargo; tells their count, and by name those that failed or were skipped.
 pub(crate) fn rust_tests(name: &str, why: &str, command: &mut Command) -> Result<String> {
+    // A backtrace of a failed assertion is longer than all that it tells.
+    command.env_remove("RUST_BACKTRACE");
     let step = Step::start(name, why);
     let (status, log) = process::logged(&step, &name.replace([' ', ','], "-"), command)?;
     let verdict = verdict::read(&String::from_utf8_lossy(
@@ -171,12 +173,19 @@ pub(crate) fn rust_tests(name: &str, why: &str, command: &mut Command) -> Result
         say("", &format!("skipped {}: {}", skip.test, skip.reason));
     }
     for failed in &verdict.failed {
-        say("", &format!("failed {failed}"));
+        say("", &format!("failed {}", verdict.told(failed)));
     }
-    if !status.success() {
+    if status.success() {
+        return Ok(result);
+    }
+    if verdict.failed.is_empty() {
         return Err(process::failure(command, status, &log));
     }
-    Ok(result)
+    bail!(
+        "{} tests failed; their output is in {}",
+        verdict.failed.len(),
+        workspace::short(&log)
+    )
 }
 
 fn quiet(name: &str, why: &str, command: &mut Command) -> Result<String> {

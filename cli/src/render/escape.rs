@@ -158,8 +158,9 @@ pub(crate) fn quote(argument: &[u8], out: &mut Vec<u8>) {
 
 /// The arguments of a program: each ends with a zero byte, the last where it was cut perhaps without.
 pub(crate) fn arguments(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    // A lone zero byte is one empty argument; nothing is none.
     let some = !bytes.is_empty();
+    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
     bytes.split(|&b| b == 0).filter(move |_| some)
 }
 
@@ -272,6 +273,7 @@ mod tests {
         assert_eq!(shown(b"ls\0-l\0/etc/my file\0"), "ls -l '/etc/my file'");
         assert_eq!(shown(b"sh\0-c\0it's\0\0"), r"sh -c 'it'\''s' ''");
         assert_eq!(shown(b""), "");
+        assert_eq!(shown(b"\0"), "''");
         assert_eq!(shown(b"a\0cut"), "a cut");
     }
 }

@@ -138,7 +138,7 @@ pub(super) fn report(kernels: &[Kernel], outcomes: Vec<Result<Outcome>>) -> Resu
             .concat(),
         );
         for failed in &verdict.failed {
-            notes += &format!("{name}: failed {failed}\n");
+            notes += &format!("{name}: failed {}\n", verdict.told(failed));
         }
         for skip in &verdict.skipped {
             notes += &format!(

@@ -2,7 +2,7 @@
 //!
 //! It reads the output of Rust's test programs, as init (or cargo) prints it, whole or up to where it is now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Begins one program's output: `SUITE PROGRAM` follows.
 pub(crate) const BEGIN: &str = "@@tracejob-begin";
@@ -29,6 +29,8 @@ pub(crate) struct Verdict {
     pub(crate) passed: usize,
     /// Tests that were wrong, as `SUITE: TEST`.
     pub(crate) failed: Vec<String>,
+    /// What a test that panicked said, and where, by `SUITE: TEST`.
+    panics: BTreeMap<String, String>,
     /// Tests that could not run.
     pub(crate) skipped: BTreeSet<Skip>,
     /// The test that runs now, if the output ends in one.
@@ -37,87 +39,146 @@ pub(crate) struct Verdict {
     pub(crate) finished: Option<i32>,
 }
 
-/// Reads the output so far.
-pub(crate) fn read(output: &str) -> Verdict {
-    let mut verdict = Verdict::default();
-    let mut suite = String::new();
-    let mut passed = 0_usize;
-    let mut failed_before = 0;
-    for line in output.lines().map(str::trim_end) {
-        let at_marker = |marker: &str| line.find(marker).map(|at| line[at + marker.len()..].trim());
-        if let Some(rest) = at_marker(BEGIN) {
-            suite = rest
-                .split_whitespace()
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            failed_before = verdict.failed.len();
-            verdict.running = rest.split_whitespace().nth(1).map(str::to_owned);
-            continue;
-        }
-        if let Some(rest) = at_marker(END) {
-            // A program that dies without a summary fails as a whole, in the test that it was at.
-            let status = rest.rsplit(' ').next().unwrap_or_default();
-            if status != "0" && verdict.failed.len() == failed_before {
-                let program = rest.split_whitespace().nth(1).unwrap_or_default();
-                let at = verdict
-                    .running
-                    .as_ref()
-                    .map(|test| format!(" in {test}"))
-                    .unwrap_or_default();
-                verdict.failed.push(named(
-                    &suite,
-                    &format!("{program} ended with status {status}{at}"),
-                ));
-            }
-            verdict.running = None;
-            continue;
-        }
-        if let Some(rest) = at_marker(FINISHED) {
-            verdict.finished = rest.parse().ok();
-            continue;
-        }
-        if let Some(skip) = skip(line, &suite) {
-            verdict.skipped.insert(skip);
-        }
-        if let Some((test, rest)) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.split_once(" ..."))
-        {
-            verdict.running = Some(test.to_owned());
-            passed += usize::from(ended(&mut verdict, &suite, rest.trim()));
-        } else if verdict.running.is_some() {
-            // The test printed past libtest's capture, so that its end stands alone.
-            passed += usize::from(ended(&mut verdict, &suite, line));
+impl Verdict {
+    /// A failed test with what it said, in one line.
+    pub(crate) fn told(&self, failed: &str) -> String {
+        match self.panics.get(failed) {
+            Some(why) => format!("{failed}: {why}"),
+            None => failed.to_owned(),
         }
     }
+}
+
+/// Reads the output so far.
+pub(crate) fn read(output: &str) -> Verdict {
+    let mut reader = Reader::default();
+    for line in output.lines().map(str::trim_end) {
+        reader.line(line);
+    }
+    let Reader {
+        mut verdict,
+        passed,
+        ..
+    } = reader;
     verdict.passed = passed.saturating_sub(verdict.skipped.len());
     verdict
 }
 
-/// Takes the end of the running test; whether it passed.
-fn ended(verdict: &mut Verdict, suite: &str, word: &str) -> bool {
-    let Some(test) = verdict.running.clone() else {
-        return false;
-    };
-    match word {
-        "ok" => verdict.running = None,
-        "FAILED" => {
-            verdict.failed.push(named(suite, &test));
-            verdict.running = None;
+/// Longest part of a panic's message that is kept; all of it is in the log.
+const MESSAGE_MAX: usize = 400;
+
+#[derive(Default)]
+struct Reader {
+    verdict: Verdict,
+    /// The suite that is being read.
+    suite: String,
+    /// Tests that ended with `ok`, also those that only said why they could not run.
+    passed: usize,
+    /// How many had failed before the program that is being read.
+    failed_before: usize,
+    /// The test whose panic's message is being read.
+    panicking: Option<String>,
+}
+
+impl Reader {
+    fn line(&mut self, line: &str) {
+        let after = |marker: &str| line.find(marker).map(|at| line[at + marker.len()..].trim());
+        if let Some(rest) = after(BEGIN) {
+            let (suite, program) = rest.split_once(' ').unwrap_or((rest, ""));
+            suite.clone_into(&mut self.suite);
+            self.failed_before = self.verdict.failed.len();
+            self.verdict.running = Some(program.to_owned());
+        } else if let Some(rest) = after(END) {
+            self.program_ended(rest);
+        } else if let Some(rest) = after(FINISHED) {
+            self.verdict.finished = rest.parse().ok();
+        } else {
+            self.verdict.skipped.extend(skip(line, &self.suite));
+            self.panic(line);
+            self.test(line);
         }
-        ignored if ignored == "ignored" || ignored.starts_with("ignored, ") => {
-            verdict.skipped.insert(Skip {
-                suite: suite.to_owned(),
-                test,
-                reason: word.to_owned(),
-            });
-            verdict.running = None;
-            return true; // Counted as skipped below, like one that says so itself.
-        }
-        _ => {}
     }
-    word == "ok"
+
+    fn test(&mut self, line: &str) {
+        // One that prints past libtest's capture has its end on a line of its own.
+        let end = match line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.split_once(" ..."))
+        {
+            Some((test, end)) => {
+                self.verdict.running = Some(test.to_owned());
+                end.trim()
+            }
+            None => line,
+        };
+        let is_ignored = end == "ignored" || end.starts_with("ignored, ");
+        if !is_ignored && end != "ok" && end != "FAILED" {
+            return;
+        }
+        let Some(test) = self.verdict.running.take() else {
+            return;
+        };
+        if end == "FAILED" {
+            self.verdict.failed.push(named(&self.suite, &test));
+            return;
+        }
+        self.passed += 1;
+        if is_ignored {
+            self.verdict.skipped.insert(Skip {
+                suite: self.suite.clone(),
+                test,
+                reason: end.to_owned(),
+            });
+        }
+    }
+
+    /// `thread 'TEST' (12) panicked at FILE:LINE:COLUMN:`, and below it what it said.
+    fn panic(&mut self, line: &str) {
+        let panicked = line
+            .split_once("thread '")
+            .and_then(|(_, rest)| rest.split_once('\''));
+        if let Some((test, at)) =
+            panicked.and_then(|(test, rest)| Some((test, rest.split_once("panicked at ")?.1)))
+        {
+            let name = named(&self.suite, test);
+            // The first panic is the reason; later ones come of it.
+            self.panicking = (!self.verdict.panics.contains_key(&name)).then(|| name.clone());
+            self.verdict
+                .panics
+                .entry(name)
+                .or_insert_with(|| at.trim_end_matches(':').to_owned());
+            return;
+        }
+        let Some(name) = &self.panicking else { return };
+        let is_over = ["note: ", "stack backtrace:", "test ", "----"]
+            .iter()
+            .any(|start| line.starts_with(start));
+        if is_over || line.is_empty() || line == "FAILED" {
+            self.panicking = None;
+            return;
+        }
+        if let Some(message) = self.verdict.panics.get_mut(name) {
+            let left = MESSAGE_MAX.saturating_sub(message.len());
+            message.push(' ');
+            message.extend(line.trim().chars().take(left));
+        }
+    }
+
+    fn program_ended(&mut self, rest: &str) {
+        // One that dies without a summary fails as a whole, in the test that it was at.
+        let status = rest.rsplit(' ').next().unwrap_or_default();
+        let running = self.verdict.running.take();
+        if status != "0" && self.verdict.failed.len() == self.failed_before {
+            let program = rest.split_whitespace().nth(1).unwrap_or_default();
+            let at = running
+                .map(|test| format!(" in {test}"))
+                .unwrap_or_default();
+            self.verdict.failed.push(named(
+                &self.suite,
+                &format!("{program} ended with status {status}{at}"),
+            ));
+        }
+    }
 }
 
 fn skip(line: &str, suite: &str) -> Option<Skip> {
@@ -177,6 +238,19 @@ mod tests {
         );
         assert_eq!(verdict.failed, ["caps: tracers ended with status 139 in b"]);
         assert_eq!(verdict.passed, 1);
+    }
+
+    #[test]
+    fn a_failed_test_is_told_with_what_it_said() {
+        let captured = "test a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\n\nthread 'a::b' (12) panicked at tests/src/row.rs:54:5:\nflags is 1, and should be 2\nin {}\nnote: run with\n";
+        assert_eq!(
+            read(captured).told("a::b"),
+            "a::b: tests/src/row.rs:54:5 flags is 1, and should be 2 in {}"
+        );
+        let open = "@@tracejob-begin caps t\ntest a::b ... \nthread 'a::b' (12) panicked at x.rs:1:1:\nno\nFAILED\n";
+        let verdict = read(open);
+        assert_eq!(verdict.failed, ["caps: a::b"]);
+        assert_eq!(verdict.told("caps: a::b"), "caps: a::b: x.rs:1:1 no");
     }
 
     #[test]

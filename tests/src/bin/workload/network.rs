@@ -55,8 +55,9 @@ pub(crate) fn connect_and_wait(args: &[OsString]) {
 pub(crate) fn serve_unread(args: &[OsString]) {
     let listener = listen(args);
     let stream = listener.accept().unwrap().0;
-    let wanted = number(&args[1]) as usize;
-    until(|| stream.peek(&mut vec![0; wanted]).unwrap() == wanted);
+    let wanted = number(&args[1]);
+    // Not by looking at them, which is a kind of reading.
+    until(|| rustix::io::ioctl_fionread(&stream).unwrap() == wanted);
 }
 
 fn exchange(mut stream: TcpStream, args: &[OsString]) {
