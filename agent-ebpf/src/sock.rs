@@ -61,5 +61,6 @@ pub mod tcp {
     pub const SYN_SENT: i32 = 2;
     pub const FIN_WAIT1: i32 = 4;
     pub const CLOSE: i32 = 7;
+    pub const CLOSE_WAIT: i32 = 8;
     pub const LAST_ACK: i32 = 9;
 }

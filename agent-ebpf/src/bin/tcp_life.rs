@@ -26,6 +26,7 @@ kernel_fields! {
     TP_BYTES_SENT = tcp_sock.bytes_sent: u64;
     TP_BYTES_RETRANS = tcp_sock.bytes_retrans: u64;
     TP_TOTAL_RETRANS = tcp_sock.total_retrans: u32;
+    SK_SHUTDOWN = sock.sk_shutdown: u8;
     SKC_STATE = sock_common.skc_state: u8;
     SKC_FLAGS = sock_common.skc_flags: u64;
 }
@@ -39,6 +40,9 @@ static OWNERS: HashMap<u64, Owner> = HashMap::with_max_entries(32768, 0);
 /// Since when an accepted connection is established, whoever's it is: its process is known only later.
 #[map]
 static ACCEPTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(32768, 0);
+
+/// Both halves are shut: include/net/sock.h.
+const SHUTDOWN_MASK: u8 = 3;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -144,6 +148,12 @@ fn on_change(sk: *const u8, old: i32, new: i32) -> Result<bool, Loss> {
 #[inline(always)]
 fn closed(sk: *const u8, old: i32, now: u64) -> Result<bool, Loss> {
     let key = sk as u64;
+    // A process that closes without having read resets the connection at once: __tcp_close sets both halves shut before the
+    // state, tcp_reset, which is not the process's doing, after.
+    let was_open = old == tcp::ESTABLISHED || old == tcp::CLOSE_WAIT;
+    if was_open && SK_SHUTDOWN.read(sk)? == SHUTDOWN_MASK && selected() {
+        own(sk)?;
+    }
     let _ = ACCEPTED.remove(&key);
     // SAFETY: copied at once.
     let Some(owner) = unsafe { OWNERS.get(&key) }.copied() else {
