@@ -177,19 +177,22 @@ impl Tracing {
         self.child.id()
     }
 
-    /// Whether it has begun, or what it said instead.
+    /// Whether it has begun, or what it said instead. Its reader is a thread that it starts when everything is attached.
     fn started(&self) -> Option<Result<(), String>> {
-        if let Some(started) = self.messages.first("started") {
-            return Some(started.map(|_| ()));
-        }
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
-        let names = tasks.map(|task| {
-            std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
-        });
-        names
+        let thread = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
+        let reads = threads
             .into_iter()
-            .any(|name| name.trim() == "tracejob-reader")
-            .then_some(Ok(()))
+            .flatten()
+            .flatten()
+            .any(|task| thread(task).is_ok_and(|name| name.trim() == "tracejob-reader"));
+        if reads {
+            return Some(Ok(()));
+        }
+        // It may have ended already, well or not.
+        self.messages
+            .first("account")
+            .map(|account| account.map(|_| ()))
     }
 
     /// Sends it a signal.

@@ -236,7 +236,7 @@ fn a_script_is_one_row_with_its_interpreter_and_its_own_name() {
     let interpreter = programs.nothing("interpreter");
     let script = programs.0.join("script");
     // The interpreter gets its one argument, the script's path, and what the script was given.
-    executable(&script, &format!("#!{} getppid\n", interpreter.display()));
+    executable(&script, format!("#!{} getppid\n", interpreter.display()));
     let link = programs.0.join("1");
     fs::rename(&script, &link).unwrap();
     let mut workload = Workload::behind_gate(&steps(&[
@@ -307,7 +307,7 @@ fn begins(args: &[String], whole: &[String]) {
 fn script_that_ignores(programs: &Programs) -> PathBuf {
     let interpreter = programs.nothing("interpreter");
     let script = programs.0.join("ignores");
-    executable(&script, &format!("#!{} ignore\n", interpreter.display()));
+    executable(&script, format!("#!{} ignore\n", interpreter.display()));
     script
 }
 

@@ -19,14 +19,14 @@ pub(crate) fn touch(count: u64, how: &OsStr) {
 
 #[inline(never)]
 fn write_pages(pages: &mut [u8]) {
-    for page in pages.chunks_exact_mut(PAGE) {
+    for page in pages.as_chunks_mut::<PAGE>().0 {
         black_box(page)[0] = 1;
     }
 }
 
 #[inline(never)]
 fn read_pages(pages: &[u8]) {
-    for page in pages.chunks_exact(PAGE) {
+    for page in pages.as_chunks::<PAGE>().0 {
         black_box(black_box(page)[0]);
     }
 }

@@ -331,12 +331,8 @@ pub(crate) fn set_capabilities(bits: u64) {
 /// unshare(2).
 pub(crate) fn unshare(flags: i32) {
     // SAFETY: it only changes this process.
-    assert_eq!(
-        unsafe { libc::unshare(flags) },
-        0,
-        "{}",
-        std::io::Error::last_os_error()
-    );
+    let done = unsafe { libc::unshare(flags) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Makes all mounts of this namespace private.
