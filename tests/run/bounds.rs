@@ -1,7 +1,7 @@
 //! How a run ends: by its duration, its limit, its target, its command, or because it is asked to.
 
 use serde_json::json;
-use tests::{Trace, Workload, needs, until};
+use tests::{Trace, Workload, needs};
 
 const MS: u64 = 1_000_000;
 
@@ -220,26 +220,24 @@ fn several_ways_to_select_add_up() {
 #[test]
 fn a_process_that_is_there_when_tracing_begins_and_forks_all_the_time_loses_no_child() {
     needs!("syscall_count");
-    // It forks before, while and after tracing begins; each child that is born later is counted.
-    let mut workload = Workload::behind_gate(&["fork-storm", "400"]);
+    let mut workload = Workload::behind_gate(&["fork-until-byte", "200"]);
     workload.go();
-    until("its first children", || {
-        (workload.messages_of("forked") > 0).then_some(())
-    });
+    workload.wait_for("forking");
     let trace = Trace::of("syscall_count")
         .of_process(&workload)
         .with(&["--per-process"])
         .start();
-    let known = workload.messages_of("forked");
+    // Everything is attached: whoever is born from here on is counted.
+    workload.go();
     assert!(workload.wait().success());
     let outcome = trace.finish();
     outcome.complete();
-    let children: Vec<_> = outcome.rows_where("syscall", "getppid");
-    assert!(children.iter().all(|row| row["count"] == 1));
-    assert!(
-        children.len() as u64 >= 400 - known - 1,
-        "{} of {}",
-        children.len(),
-        400 - known
-    );
+    let closed = outcome.rows_where("syscall", "close");
+    let failed = closed
+        .iter()
+        .filter(|row| row["errors"] == json!({ "EBADF": 1 }));
+    assert_eq!(failed.count(), 200);
+    // Those that were born meanwhile are there whole or not at all.
+    let before = outcome.rows_where("syscall", "getppid");
+    assert!(before.iter().all(|row| row["count"] == 1));
 }

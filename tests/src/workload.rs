@@ -112,11 +112,6 @@ impl Workload {
         said.unwrap_or_else(|everything| panic!("it ended before it said {key:?}: {everything}"))
     }
 
-    /// How many messages `{key: …}` it has said so far.
-    pub fn messages_of(&self, key: &str) -> u64 {
-        self.messages.all(key).len() as u64
-    }
-
     /// Waits until it says `{"said":"word"}`.
     pub fn wait_for(&self, word: &str) {
         until(word, || {

@@ -90,17 +90,35 @@ pub(crate) fn zombie() {
     }
 }
 
-/// Children one after the other, each of which calls getppid(2) once; says so for each.
+/// Children one after the other, each of which calls getppid(2) once.
 pub(crate) fn fork_storm(count: u64) {
-    for n in 0..count {
-        match raw::fork() {
-            None => {
-                raw::getppid().unwrap();
-                raw::exit_now(0);
-            }
-            Some(pid) => assert_eq!(raw::wait(pid), 0),
+    for _ in 0..count {
+        child_that(|| drop(raw::getppid()));
+    }
+}
+
+/// Children one after the other that call getppid(2), until there is a byte on stdin; then so many that call close(2) in vain.
+pub(crate) fn fork_until_byte(count: u64) {
+    let mut forked = 0;
+    while rustix::io::ioctl_fionread(std::io::stdin()).unwrap() == 0 {
+        child_that(|| drop(raw::getppid()));
+        forked += 1;
+        if forked == 1 {
+            report::say(json!({ "said": "forking" }));
         }
-        report::say(json!({ "forked": n }));
+    }
+    for _ in 0..count {
+        child_that(|| drop(raw::close(-1)));
+    }
+}
+
+fn child_that(does: impl Fn()) {
+    match raw::fork() {
+        None => {
+            does();
+            raw::exit_now(0);
+        }
+        Some(pid) => assert_eq!(raw::wait(pid), 0),
     }
 }
 
