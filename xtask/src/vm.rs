@@ -39,7 +39,7 @@ pub(crate) struct Suite {
     pub(crate) capabilities: &'static str,
 }
 
-/// What runs on each kernel: as root, and with what a hardened cluster grants.
+/// What runs here: as root, and with what a hardened cluster grants.
 pub(crate) const SUITES: [Suite; 2] = [
     Suite {
         name: "root",
@@ -52,6 +52,13 @@ pub(crate) const SUITES: [Suite; 2] = [
         capabilities: "bpf,perfmon",
     },
 ];
+
+/// What runs on the test kernels: what a hardened cluster grants, which is the harder. Both would take an emulated CPU an hour.
+const VM_SUITES: &[Suite] = &[Suite {
+    name: "caps",
+    native: "",
+    capabilities: "bpf,perfmon",
+}];
 
 /// What a test kernel's user space has besides our own programs.
 pub(crate) struct UserSpace {
@@ -101,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<String> {
     let folder = workspace::target().join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let initramfs = folder.join("initramfs.cpio");
-    initramfs::write(&initramfs, &user_space, &programs, &SUITES, &args.args)?;
+    initramfs::write(&initramfs, &user_space, &programs, VM_SUITES, &args.args)?;
     let accelerator = boot::accelerator(&qemu, &kernels[0], &initramfs)?;
     let machine = Machine {
         qemu,
