@@ -1,5 +1,6 @@
 //! The books: `produced = in the ring or in a row + lost`, per CPU, only growing.
 
+use crate::add_atomic;
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 
 /// Counts of one CPU. The loader reads them as an array of u64 in this order.
@@ -14,8 +15,12 @@ pub struct Counters {
     pub map_full: u64,
     /// Events whose memory could not be read.
     pub unreadable: u64,
+    /// Events that found this CPU's scratch taken.
+    pub busy: u64,
     /// Rows whose stack found no room.
     pub stacks_missing: u64,
+    /// Runs that the kernel skipped because it was our own work that raised the event.
+    pub own_runs: u64,
 }
 
 /// One entry; never full.
@@ -31,6 +36,8 @@ pub enum Loss {
     MapFull,
     /// Memory that the event needs could not be read.
     Unreadable,
+    /// Another program of the trace, interrupted at its work, had this CPU's scratch.
+    Busy,
 }
 
 /// What `?` makes of a failed read of kernel or user memory.
@@ -41,13 +48,23 @@ impl From<i32> for Loss {
     }
 }
 
-/// Changes this CPU's counters.
+/// Adds one to one of this CPU's counters. Atomic, because where the kernel preempts its programs (fentry everywhere,
+/// tracepoints from 7.0 on) another task may run another program of ours on this CPU meanwhile.
 #[inline(always)]
-pub fn count(change: impl FnOnce(&mut Counters)) {
+pub fn count(which: impl FnOnce(*mut Counters) -> *mut u64) {
     if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: the entry is this CPU's own, and a tracing program is not preempted by another on its CPU that writes the same counter.
-        change(unsafe { &mut *counters });
+        // SAFETY: an aligned u64 of the map's only entry, which lives as long as the program.
+        unsafe { add_atomic(which(counters), 1) };
     }
+}
+
+/// A pointer to one of the counters.
+#[macro_export]
+macro_rules! counter {
+    ($name:ident) => {
+        // SAFETY: `count` gives a pointer to the entry.
+        |counters| unsafe { &raw mut (*counters).$name }
+    };
 }
 
 /// Books the end of an event's way through a program; every program's body goes through here.
@@ -56,14 +73,15 @@ pub fn count(change: impl FnOnce(&mut Counters)) {
 pub fn book(outcome: Result<bool, Loss>) {
     match outcome {
         Ok(false) => {}
-        Ok(true) => count(|c| c.produced += 1),
-        Err(loss) => count(|c| {
-            c.produced += 1;
+        Ok(true) => count(counter!(produced)),
+        Err(loss) => {
+            count(counter!(produced));
             match loss {
-                Loss::RingFull => c.ring_full += 1,
-                Loss::MapFull => c.map_full += 1,
-                Loss::Unreadable => c.unreadable += 1,
+                Loss::RingFull => count(counter!(ring_full)),
+                Loss::MapFull => count(counter!(map_full)),
+                Loss::Unreadable => count(counter!(unreadable)),
+                Loss::Busy => count(counter!(busy)),
             }
-        }),
+        }
     }
 }

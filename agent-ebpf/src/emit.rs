@@ -1,6 +1,6 @@
 //! The way out: records into the ring, with a tail of variable length where a tracer has texts.
 
-use crate::{Loss, masked};
+use crate::{Claim, Claimable, Loss, claim, masked};
 use aya_ebpf::{
     Global,
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -62,8 +62,7 @@ pub const TAIL_MAX: usize = 8192;
 pub const TEXT_MAX: usize = 4096;
 
 /// Where a record with a tail is put together: too large for the stack.
-#[repr(C, align(8))]
-pub struct Scratch([u8; HEAD + TAIL_MAX * 2]);
+type Scratch = Claimable<[u8; HEAD + TAIL_MAX * 2]>;
 
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -72,6 +71,8 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 pub struct Record<T> {
     base: *mut u8,
     used: usize,
+    /// The scratch is this record's until it is dropped.
+    _claim: Claim,
     row: PhantomData<T>,
 }
 
@@ -80,10 +81,11 @@ impl<T: Event> Record<T> {
     #[inline(always)]
     pub fn new() -> Result<Self, Loss> {
         const { assert!(size_of::<T>() <= HEAD) };
-        let base = SCRATCH.get_ptr_mut(0).ok_or(Loss::MapFull)?.cast();
+        let (claim, scratch) = claim(&SCRATCH).ok_or(Loss::Busy)?;
         Ok(Self {
-            base,
+            base: scratch.cast(),
             used: 0,
+            _claim: claim,
             row: PhantomData,
         })
     }

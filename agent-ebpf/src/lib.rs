@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod account;
+mod claim;
 mod emit;
 mod field;
 mod path;
@@ -17,6 +18,7 @@ mod stack;
 mod task;
 
 pub use account::*;
+pub use claim::*;
 pub use emit::*;
 pub use field::*;
 pub use path::*;

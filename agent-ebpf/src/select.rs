@@ -1,6 +1,6 @@
 //! Whom to trace: asked before anything else, so that what is not selected costs one look into a map.
 
-use crate::{TASK_TGID, current, current_tgid, kernel_fields};
+use crate::{Loss, TASK_TGID, book, current, current_tgid, kernel_fields};
 use aya_ebpf::{
     Global,
     helpers::generated::bpf_get_current_ancestor_cgroup_id,
@@ -139,38 +139,76 @@ pub fn task_selected(task: *const u8) -> Result<bool, i32> {
     in_cgroups(task)
 }
 
+// Each of the three programs is there twice, for kernels that preempt programs at tracepoints and then skip them for another task on that
+// CPU: a child that is not selected is missing with all that it does. To do the same twice changes nothing.
+
 /// A child of a selected process is selected before its first instruction.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn select_fork(ctx: RawTracePointContext) -> i32 {
+    if !on_fork(&ctx) {
+        book(Err(Loss::MapFull));
+    }
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn select_fork_again(ctx: RawTracePointContext) -> i32 {
+    // If there is no room, the other one has counted that.
+    on_fork(&ctx);
+    0
+}
+
+/// Whether there was room for the child.
+#[inline(always)]
+fn on_fork(ctx: &RawTracePointContext) -> bool {
     let (parent, child): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     if let (Ok(parent), Ok(child)) = (TASK_TGID.read(parent), TASK_TGID.read(child)) {
         // A new thread has its process's number.
-        if parent != child && process_selected(parent) && PROCESSES.insert(&child, &NOW, 0).is_err()
-        {
-            crate::count(|c| {
-                c.produced += 1;
-                c.map_full += 1;
-            });
+        if parent != child && process_selected(parent) {
+            return PROCESSES.insert(&child, &NOW, 0).is_ok();
         }
     }
-    0
+    true
 }
 
 /// The command that we start is traced from here.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn select_exec(_ctx: RawTracePointContext) -> i32 {
+    on_exec();
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn select_exec_again(_ctx: RawTracePointContext) -> i32 {
+    on_exec();
+    0
+}
+
+#[inline(always)]
+fn on_exec() {
     let tgid = current_tgid();
     if let Some(state) = PROCESSES.get_ptr_mut(&tgid) {
         // SAFETY: an aligned u32 in a map, written whole.
         unsafe { *state = NOW };
     }
-    0
 }
 
 /// A process that is gone frees its place, and its number may be given again. Attached last, so that a tracer's own program at this
 /// hook still finds it.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn select_exit(ctx: RawTracePointContext) -> i32 {
+    on_exit(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn select_exit_again(ctx: RawTracePointContext) -> i32 {
+    on_exit(&ctx);
+    0
+}
+
+#[inline(always)]
+fn on_exit(ctx: &RawTracePointContext) {
     let task: *const u8 = ctx.arg(0);
     // `live` counts the threads that have not begun to exit.
     if let Ok(0) = TASK_SIGNAL
@@ -179,5 +217,4 @@ pub fn select_exit(ctx: RawTracePointContext) -> i32 {
     {
         let _ = PROCESSES.remove(&current_tgid());
     }
-    0
 }

@@ -3,7 +3,7 @@
 //! Unlike the kernel's own stack map, two stacks do not evict or refuse each other here until the map is full,
 //! and user frames come with the build id of their file, so that they can be resolved when the process is gone.
 
-use crate::{clamped, count, current, kernel_fields, masked};
+use crate::{Claim, Claimable, claim, clamped, count, counter, current, kernel_fields, masked};
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK, bpf_stack_build_id},
@@ -44,15 +44,24 @@ static KERNEL_STACKS: HashMap<u64, KernelFrames> = HashMap::with_max_entries(409
 static USER_STACKS: HashMap<u64, UserFrames> = HashMap::with_max_entries(8192, 0);
 
 #[map]
-static KERNEL_SCRATCH: PerCpuArray<KernelFrames> = PerCpuArray::with_max_entries(1, 0);
+static KERNEL_SCRATCH: PerCpuArray<Claimable<KernelFrames>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-static USER_SCRATCH: PerCpuArray<UserFrames> = PerCpuArray::with_max_entries(1, 0);
+static USER_SCRATCH: PerCpuArray<Claimable<UserFrames>> = PerCpuArray::with_max_entries(1, 0);
+
+/// What a row has instead of a stack for which there was no room.
+#[inline(always)]
+fn missing() {
+    count(counter!(stacks_missing));
+}
 
 /// Reads addresses into the scratch and hashes them; `None` where there is no stack.
 #[inline(always)]
-fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, *mut KernelFrames)> {
-    let scratch = KERNEL_SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: the scratch is this CPU's own and as large as said.
+fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, Claim, *mut KernelFrames)> {
+    let Some((claim, scratch)) = claim(&KERNEL_SCRATCH) else {
+        missing();
+        return None;
+    };
+    // SAFETY: the scratch is ours and as large as said.
     let bytes = unsafe {
         bpf_get_stack(
             ctx.as_ptr(),
@@ -78,13 +87,13 @@ fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, *mut Ker
     // SAFETY: as above.
     unsafe { (*scratch).len = len as u64 };
     // 0 means none.
-    Some((hash | 1, scratch))
+    Some((hash | 1, claim, scratch))
 }
 
 /// The kernel stack of the current task, without its first `skip` frames.
 #[inline(always)]
 pub fn kernel_stack<C: EbpfContext>(ctx: &C, skip: u64) -> KernelStack {
-    let Some((hash, scratch)) = read(ctx, skip, 0) else {
+    let Some((hash, _claim, scratch)) = read(ctx, skip, 0) else {
         return KernelStack(0);
     };
     if KERNEL_STACKS.get_ptr(&hash).is_some() {
@@ -94,7 +103,7 @@ pub fn kernel_stack<C: EbpfContext>(ctx: &C, skip: u64) -> KernelStack {
     match KERNEL_STACKS.insert(&hash, unsafe { &*scratch }, 0) {
         Ok(()) => KernelStack(hash),
         Err(_) => {
-            count(|c| c.stacks_missing += 1);
+            missing();
             KernelStack(0)
         }
     }
@@ -138,7 +147,7 @@ fn known(stack: *const UserFrames, len: u32) -> u32 {
 pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
     let program = TASK_MM.read(current()).and_then(|mm| MM_EXE_FILE.read(mm));
     let seed = program.unwrap_or(0);
-    let Some((hash, _)) = read(ctx, u64::from(BPF_F_USER_STACK), seed) else {
+    let Some((hash, ..)) = read(ctx, u64::from(BPF_F_USER_STACK), seed) else {
         return UserStack(0);
     };
     let reads = match USER_STACKS.get_ptr(&hash) {
@@ -150,10 +159,11 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
         return UserStack(hash);
     }
     // New, or not whole yet: once more, now with build ids, which is dearer.
-    let Some(scratch) = USER_SCRATCH.get_ptr_mut(0) else {
+    let Some((_claim, scratch)) = claim(&USER_SCRATCH) else {
+        missing();
         return UserStack(0);
     };
-    // SAFETY: the scratch is this CPU's own and as large as said.
+    // SAFETY: the scratch is ours and as large as said.
     let bytes = unsafe {
         bpf_get_stack(
             ctx.as_ptr(),
@@ -180,7 +190,7 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
     match USER_STACKS.insert(&hash, unsafe { &*scratch }, 0) {
         Ok(()) => UserStack(hash),
         Err(_) => {
-            count(|c| c.stacks_missing += 1);
+            missing();
             UserStack(0)
         }
     }

@@ -13,9 +13,11 @@ pub struct Account {
     pub beyond_limit: u64,
     /// Events that were lost, by stage.
     pub lost: Lost,
-    /// Rows whose stack is missing because the map of stacks was full. The rows themselves are delivered.
+    /// Rows whose stack is missing because there was no room for it. The rows themselves are delivered.
     pub stacks_missing: u64,
-    /// Runs of a program that the kernel skipped because one was running on that CPU already. What they would have shown is unknown.
+    /// Runs of a program that the kernel skipped, because it was at work on that CPU already: for another task from which the CPU
+    /// was taken meanwhile (fentry and fexit everywhere, tracepoints from Linux 7.0 on), or in what an interrupt interrupted.
+    /// At most so many events are missing that no counter saw; how many of these were selected is unknown.
     pub missed_runs: u64,
     /// Since the programs were attached.
     pub elapsed: Duration,
@@ -34,17 +36,20 @@ pub struct Lost {
     pub map_full: u64,
     /// Kernel or user memory that the event needs could not be read.
     pub unreadable: u64,
+    /// Another program of the trace, interrupted at its work, had the CPU's scratch memory.
+    pub busy: u64,
     /// A record did not decode: a bug.
     pub malformed: u64,
 }
 
 impl Lost {
     /// Every stage with its name and its remedy.
-    pub fn stages(&self) -> [(&'static str, u64, &'static str); 4] {
+    pub fn stages(&self) -> [(&'static str, u64, &'static str); 5] {
         let Self {
             ring_full,
             map_full,
             unreadable,
+            busy,
             malformed,
         } = *self;
         [
@@ -58,6 +63,11 @@ impl Lost {
                 "unreadable",
                 unreadable,
                 "the memory was gone or paged out when the event happened",
+            ),
+            (
+                "busy",
+                busy,
+                "a program of the trace was interrupted at its work; a narrower selection makes that rarer",
             ),
             ("malformed", malformed, "this is a bug: please report it"),
         ]
@@ -108,9 +118,9 @@ pub enum Ended {
 }
 
 impl Account {
-    /// Whether nothing was lost.
+    /// Whether nothing was lost, for certain.
     pub fn complete(&self) -> bool {
-        self.lost.total() == 0
+        self.lost.total() == 0 && self.missed_runs == 0
     }
 
     /// Whether the books balance; false is a bug.

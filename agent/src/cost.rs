@@ -2,7 +2,7 @@
 
 use crate::{account::BpfCost, bpf};
 use std::{
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -56,16 +56,15 @@ impl CostMeter {
         }
     }
 
-    /// Run time and runs of these programs so far, scaled up to the whole trace; and runs that the kernel skipped.
-    pub(crate) fn read(&self, programs: &[BorrowedFd<'_>]) -> (Option<BpfCost>, u64) {
+    /// Run time and runs of these programs so far, scaled up to the whole trace.
+    pub(crate) fn read(&self, programs: &[(String, OwnedFd)]) -> Option<BpfCost> {
         let stats = programs
             .iter()
-            .filter_map(|program| bpf::program_stats(*program).ok());
-        let (mut time, mut runs, mut missed) = (0, 0, 0);
+            .filter_map(|(_, program)| bpf::program_stats(program.as_fd()).ok());
+        let (mut time, mut runs) = (0, 0);
         for each in stats {
             time += each.run_time_ns;
             runs += each.runs;
-            missed += each.missed;
         }
         let now = Instant::now();
         let open = self
@@ -74,7 +73,7 @@ impl CostMeter {
             .map_or(Duration::ZERO, |(_, opened)| now - *opened);
         let part =
             ((self.measured + open).as_secs_f64() / (now - self.started).as_secs_f64()).min(1.0);
-        let cost = match (part > 0.0, runs > 0) {
+        match (part > 0.0, runs > 0) {
             (true, _) => Some(BpfCost {
                 time: Duration::from_nanos((time as f64 / part) as u64),
                 runs: (runs as f64 / part) as u64,
@@ -87,7 +86,6 @@ impl CostMeter {
                 measured: 1.0,
             }),
             (false, false) => None,
-        };
-        (cost, missed)
+        }
     }
 }

@@ -64,6 +64,12 @@ impl Kernel {
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
+    /// Whether another task may get the CPU while a program at a tracepoint is at work, which the kernel then does not run for that task:
+    /// `__bpf_trace_run`, kernel/trace/bpf_trace.c, since 7.0.
+    pub(crate) fn preempts_at_tracepoints(&self) -> bool {
+        self.version() >= (7, 0)
+    }
+
     /// Whether tracing programs may ask for a cgroup's ancestors by a helper.
     pub(crate) fn has_ancestor_helper(&self) -> bool {
         bpf::try_load(Trial::AncestorHelper).is_ok()

@@ -11,7 +11,7 @@ use aya::{
     maps::{Map, MapData, MapError},
     programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint},
 };
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tracers::{Erased, Hook, HookKind, Kind, Source, Spec, raw_tp};
 
 /// A loaded object.
@@ -19,6 +19,8 @@ pub(crate) struct Loaded {
     ebpf: Ebpf,
     pub(crate) hooks: &'static [Hook],
     tracer: &'static dyn Erased,
+    /// How many of the programs of each of `SELECT_…` are in place.
+    copies: usize,
 }
 
 /// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.
@@ -26,10 +28,19 @@ const NOW: u32 = 1;
 /// A process is traced from its next exec: `FROM_EXEC` there.
 const FROM_EXEC: u32 = 2;
 
-// The programs of `agent-ebpf/src/select.rs`.
-const SELECT_FORK: Hook = raw_tp("sched_process_fork").by("select_fork");
-const SELECT_EXEC: Hook = raw_tp("sched_process_exec").by("select_exec");
-const SELECT_EXIT: Hook = raw_tp("sched_process_exit").by("select_exit");
+// The programs of `agent-ebpf/src/select.rs`, each with its copy.
+const SELECT_FORK: [Hook; 2] = [
+    raw_tp("sched_process_fork").by("select_fork"),
+    raw_tp("sched_process_fork").by("select_fork_again"),
+];
+const SELECT_EXEC: [Hook; 2] = [
+    raw_tp("sched_process_exec").by("select_exec"),
+    raw_tp("sched_process_exec").by("select_exec_again"),
+];
+const SELECT_EXIT: [Hook; 2] = [
+    raw_tp("sched_process_exit").by("select_exit"),
+    raw_tp("sched_process_exit").by("select_exit_again"),
+];
 
 impl Loaded {
     /// Loads the programs of the first set of hooks that works here; nothing runs yet.
@@ -76,6 +87,11 @@ impl Loaded {
             ebpf,
             hooks,
             tracer,
+            copies: if kernel.preempts_at_tracepoints() {
+                2
+            } else {
+                1
+            },
         };
         loaded.load_selection(selection, kernel)?;
         loaded.load_first_set(kernel)?;
@@ -85,11 +101,11 @@ impl Loaded {
     /// The programs and maps by which the kernel side selects.
     fn load_selection(&mut self, selection: &Selection, kernel: &Kernel) -> Result<(), Error> {
         if selection.by_process() {
-            self.load_program(&SELECT_FORK, None, kernel)?;
-            self.load_program(&SELECT_EXIT, None, kernel)?;
+            self.load_copies(&SELECT_FORK, kernel)?;
+            self.load_copies(&SELECT_EXIT, kernel)?;
         }
         if selection.command.is_some() {
-            self.load_program(&SELECT_EXEC, None, kernel)?;
+            self.load_copies(&SELECT_EXEC, kernel)?;
         }
         for (id, _) in &selection.cgroups {
             let value = NOW.to_ne_bytes();
@@ -149,11 +165,11 @@ impl Loaded {
             self.select(*pid, NOW)?;
         }
         if selection.by_process() {
-            self.attach_program(&SELECT_FORK)?;
+            self.attach_copies(&SELECT_FORK)?;
         }
         if command.is_some() {
             // Before the tracer's own program at this hook, which is to see the command's first exec.
-            self.attach_program(&SELECT_EXEC)?;
+            self.attach_copies(&SELECT_EXEC)?;
         }
         // The fork hook sees every further child; those that were there before are found once it is in place.
         for pid in &selection.processes {
@@ -166,7 +182,7 @@ impl Loaded {
         }
         if selection.by_process() {
             // After the tracer's own program at this hook, which is to find the process selected still.
-            self.attach_program(&SELECT_EXIT)?;
+            self.attach_copies(&SELECT_EXIT)?;
             self.forget_the_dead()?;
         }
         Ok(())
@@ -204,6 +220,16 @@ impl Loaded {
                 source,
             },
         })
+    }
+
+    fn load_copies(&mut self, hooks: &[Hook; 2], kernel: &Kernel) -> Result<(), Error> {
+        let mut hooks = hooks.iter().take(self.copies);
+        hooks.try_for_each(|hook| self.load_program(hook, None, kernel))
+    }
+
+    fn attach_copies(&mut self, hooks: &[Hook; 2]) -> Result<(), Error> {
+        let mut hooks = hooks.iter().take(self.copies);
+        hooks.try_for_each(|hook| self.attach_program(hook))
     }
 
     fn load_program(
@@ -273,12 +299,22 @@ impl Loaded {
         })
     }
 
-    /// The descriptors of all loaded programs.
-    pub(crate) fn programs(&self) -> Vec<BorrowedFd<'_>> {
-        self.ebpf
-            .programs()
-            .filter_map(|(_, program)| Some(program.fd().ok()?.as_fd()))
-            .collect()
+    fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let programs = self.ebpf.programs();
+        programs.filter_map(|(_, program)| Some(program.fd().ok()?.as_fd()))
+    }
+
+    /// Every loaded program with a descriptor, which keeps its statistics readable when it is detached.
+    pub(crate) fn programs(&self) -> Result<Vec<(String, OwnedFd)>, Error> {
+        let programs = self.ebpf.programs();
+        programs
+            .filter_map(|(name, program)| Some((name, program.fd().ok()?.as_fd())))
+            .map(|(name, fd)| Ok((name.to_owned(), fd.try_clone_to_owned()?)))
+            .collect::<Result<_, std::io::Error>>()
+            .map_err(|error| Error::Load {
+                tracer: self.tracer.name(),
+                reason: format!("its programs' descriptors cannot be copied: {error}"),
+            })
     }
 
     /// Bytes of all maps and programs, as the kernel counts them.
@@ -287,7 +323,7 @@ impl Loaded {
             .ebpf
             .maps()
             .filter_map(|(_, map)| Some(map_data(map)?.fd().as_fd()));
-        maps.chain(self.programs()).map(locked_bytes).sum()
+        maps.chain(self.descriptors()).map(locked_bytes).sum()
     }
 
     /// Detaches every program and waits until none runs any more. The maps stay.
@@ -558,11 +594,9 @@ mod tests {
         for tracer in ALL {
             let elf = object(tracer.name()).unwrap();
             let file = ::object::File::parse(elf).unwrap();
-            for hook in tracer.hooks().iter().copied().flatten().chain([
-                &SELECT_FORK,
-                &SELECT_EXEC,
-                &SELECT_EXIT,
-            ]) {
+            let selectors = [&SELECT_FORK[..], &SELECT_EXEC[..], &SELECT_EXIT[..]];
+            let sets = tracer.hooks().iter().copied().chain(selectors);
+            for hook in sets.flatten() {
                 assert!(
                     file.symbols().any(|s| s.name() == Ok(hook.program)),
                     "{}: {}",

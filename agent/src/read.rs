@@ -5,18 +5,21 @@ use crate::{
     load::{Loaded, locked_bytes},
 };
 use aya::maps::{MapData, RingBuf};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tracers::{Batch, Column, Data, Erased, Role, Source, Table, Value};
 
 /// A batch closes at this many rows.
 const BATCH_ROWS: usize = 1024;
 
 /// The counters of `agent-ebpf/src/account.rs`, summed over CPUs.
-const COUNTERS: usize = 5;
+const COUNTERS: usize = 7;
+/// How the name of a program's copy ends.
+const COPY: &str = "_again";
 
 /// Reads one tracer.
 pub(crate) struct Reader {
     pub(crate) loaded: Loaded,
+    programs: Vec<(String, OwnedFd)>,
     tracer: &'static dyn Erased,
     columns: Vec<Column>,
     count_column: Option<usize>,
@@ -46,6 +49,7 @@ impl Reader {
         };
         let columns = tracer.columns();
         Ok(Self {
+            programs: loaded.programs()?,
             loaded,
             tracer,
             count_column: columns.iter().position(|column| column.role == Role::Count),
@@ -57,6 +61,11 @@ impl Reader {
             max_events: max_events.unwrap_or(u64::MAX),
             cpus: possible_cpus(),
         })
+    }
+
+    /// Every program by its name.
+    pub(crate) fn programs(&self) -> &[(String, OwnedFd)] {
+        &self.programs
     }
 
     pub(crate) fn columns(&self) -> &[Column] {
@@ -170,7 +179,16 @@ impl Reader {
                 *sum += u64::from_ne_bytes(*word);
             }
         }
-        let [produced, ring_full, map_full, unreadable, stacks_missing] = sums;
+        let [
+            produced,
+            ring_full,
+            map_full,
+            unreadable,
+            busy,
+            stacks_missing,
+            own_runs,
+        ] = sums;
+
         Ok(Account {
             produced,
             delivered: self.delivered,
@@ -179,11 +197,31 @@ impl Reader {
                 ring_full,
                 map_full,
                 unreadable,
+                busy,
                 malformed: self.malformed,
             },
             stacks_missing,
+            missed_runs: self.skipped_runs().saturating_sub(own_runs),
             ..Account::default()
         })
+    }
+}
+
+impl Reader {
+    /// Runs that the kernel skipped; of a program that has a copy (`…_again`), those that neither can have made.
+    fn skipped_runs(&self) -> u64 {
+        let skipped = |name: &str| {
+            let (_, program) = self.programs.iter().find(|(other, _)| other == name)?;
+            Some(bpf::program_stats(program.as_fd()).ok()?.missed)
+        };
+        let programs = self.programs.iter().map(|(name, _)| name.as_str());
+        programs
+            .filter(|name| !name.ends_with(COPY))
+            .filter_map(|name| {
+                let by_copy = skipped(&format!("{name}{COPY}")).unwrap_or(u64::MAX);
+                Some(skipped(name)?.min(by_copy))
+            })
+            .sum()
     }
 }
 

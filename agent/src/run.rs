@@ -351,11 +351,9 @@ impl Worker {
 
     fn account(&self) -> Result<Account, Error> {
         let mut account = self.reader.account()?;
-        let (bpf, missed) = self.cost.read(&self.reader.loaded.programs());
-        account.missed_runs = missed;
         account.elapsed = self.started.elapsed();
         account.cost = Cost {
-            bpf,
+            bpf: self.cost.read(self.reader.programs()),
             reader: thread_time(),
             kernel_bytes: self.reader.loaded.kernel_bytes() + self.reader.ring_bytes(),
         };
@@ -364,7 +362,7 @@ impl Worker {
 
     /// Detaches, reads what is left, and closes the books.
     fn finish(&mut self, ended: Ended) -> Result<(), Error> {
-        // Read before the programs are gone, and with them their statistics.
+        // Before they are detached: what they cost is a part of the time that they are attached.
         let before = self.account()?;
         if let Some(command) = self
             .command
@@ -391,7 +389,6 @@ impl Worker {
                 reader: thread_time(),
                 ..before.cost
             },
-            missed_runs: before.missed_runs,
             ended: Some(ended),
             ..self.reader.account()?
         };

@@ -58,14 +58,14 @@ pub(crate) fn account_text(account: &Account, rows: u64) -> String {
     }
     if *stacks_missing > 0 {
         out.push_str(&format!(
-            "{} without a stack: the map of stacks was full.\n",
+            "{} without a stack: there was no room for it.\n",
             plural(*stacks_missing, "row")
         ));
     }
     if *missed_runs > 0 {
         let runs = plural(*missed_runs, "run");
         out.push_str(&format!(
-            "{runs} of a program skipped by the kernel, one being under way on that CPU already; what they would have shown is unknown.\n"
+            "{runs} of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.\n"
         ));
     }
     if !account.balanced() {

@@ -4,5 +4,6 @@
 
 mod bounds;
 mod killed;
+mod loading;
 mod refused;
 mod storm;

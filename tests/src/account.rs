@@ -13,7 +13,9 @@ pub struct Account {
     pub beyond_limit: u64,
     /// Events that were lost.
     pub lost: Lost,
-    /// Whether nothing was lost.
+    /// Runs of programs that the kernel skipped.
+    pub missed_runs: u64,
+    /// Whether nothing is missing.
     pub complete: bool,
     /// From attaching to detaching, ns.
     pub elapsed_ns: u64,
@@ -32,6 +34,8 @@ pub struct Lost {
     pub map_full: u64,
     /// Memory could not be read.
     pub unreadable: u64,
+    /// A program was interrupted while it had the scratch.
+    pub busy: u64,
     /// A record did not decode.
     pub malformed: u64,
 }
@@ -43,9 +47,10 @@ impl Lost {
             ring_full,
             map_full,
             unreadable,
+            busy,
             malformed,
         } = self;
-        ring_full + map_full + unreadable + malformed
+        ring_full + map_full + unreadable + busy + malformed
     }
 }
 
@@ -65,8 +70,10 @@ impl Account {
                 ring_full: stage("ring_full"),
                 map_full: stage("map_full"),
                 unreadable: stage("unreadable"),
+                busy: stage("busy"),
                 malformed: stage("malformed"),
             },
+            missed_runs: number(raw, "missed_runs"),
             complete: raw["complete"]
                 .as_bool()
                 .expect("it says whether it is complete"),
@@ -85,7 +92,8 @@ impl Account {
             self.raw
         );
         assert_eq!(self.delivered, rows, "delivered and printed: {}", self.raw);
-        assert_eq!(self.complete, self.lost.total() == 0, "{}", self.raw);
+        let nothing_missing = self.lost.total() == 0 && self.missed_runs == 0;
+        assert_eq!(self.complete, nothing_missing, "{}", self.raw);
         assert_eq!(self.lost.malformed, 0, "{}", self.raw);
     }
 }

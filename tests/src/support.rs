@@ -9,6 +9,13 @@ pub fn in_vm() -> bool {
     std::env::var_os("TRACEJOB_TEST_VM").is_some()
 }
 
+/// Whether the kernel preempts programs at tracepoints, and skips them for other tasks meanwhile: since Linux 7.0.
+pub(crate) fn skips_runs() -> bool {
+    let system = rustix::system::uname();
+    let release = system.release().to_str().unwrap();
+    release.split('.').next().unwrap().parse::<u32>().unwrap() >= 7
+}
+
 fn list() -> &'static [Value] {
     static LIST: OnceLock<Vec<Value>> = OnceLock::new();
     LIST.get_or_init(|| {
@@ -18,6 +25,14 @@ fn list() -> &'static [Value] {
         let list: Value = serde_json::from_str(&text).unwrap();
         list["tracers"].as_array().unwrap().clone()
     })
+}
+
+/// The tracers that run on this kernel.
+pub fn tracers() -> Vec<String> {
+    let supported = list().iter().filter(|one| one["supported"] == true);
+    supported
+        .map(|one| one["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Whether a tracer runs on this kernel with these capabilities. If not, the test is skipped aloud, with the tracer's own reason.

@@ -4,7 +4,7 @@ use crate::{Family, Tracer, prelude::*};
 /// Page faults by process and stack: where memory is touched for the first time.
 ///
 /// A fault from user mode has a user stack; one in the kernel on behalf of a process (copying to its memory) has both.
-/// Reading a stack may fault itself: these faults are the trace's own, and the account tells of them as runs that the kernel skipped.
+/// Reading a stack may fault itself: these faults are the trace's own and in no row.
 #[event]
 pub struct PageFault {
     /// The process, as the host numbers it.
@@ -39,8 +39,11 @@ pub struct Params {
 impl Tracer for PageFault {
     type Params = Params;
     const FAMILY: Family = Family::Memory;
-    const HOOKS: &'static [&'static [Hook]] =
-        &[&[raw_tp("page_fault_user"), raw_tp("page_fault_kernel")]];
+    const HOOKS: &'static [&'static [Hook]] = &[&[
+        raw_tp("page_fault_user"),
+        raw_tp("page_fault_kernel"),
+        raw_tp("page_fault_kernel").by("own_fault"),
+    ]];
     const COST: &'static str = "about 1 µs per page fault of the target";
     const EXAMPLES: &'static [&'static str] =
         &["-o flamegraph=faults.svg -- ./myprogram", "--write-only --pid 4242 --duration 10s", "-o folded --container 3f2a"];

@@ -68,8 +68,9 @@ pub(crate) struct UserSpace {
     bpftool: PathBuf,
 }
 
-/// When a kernel is given up: several times what it takes under TCG on two cores.
-const DEADLINE: Duration = Duration::from_secs(30 * 60);
+/// When a kernel is given up that is not silent: three times what it takes with a machine for itself.
+const DEADLINE: Duration = Duration::from_secs(45 * 60);
+
 /// What `vm` is asked.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct Args {

@@ -1,7 +1,10 @@
 //! Kernel side of `page_fault`. Columns and options: `tracers/src/page_fault.rs`.
 #![no_std]
 #![no_main]
-use agent_ebpf::{Loss, book, current_tgid, kernel_stack, row, rows, selected, user_stack};
+use agent_ebpf::{
+    Loss, book, count, counter, current, current_tgid, kernel_stack, row, rows, selected,
+    user_stack,
+};
 use aya_ebpf::{
     Global,
     helpers::bpf_get_current_comm,
@@ -21,10 +24,12 @@ static USER_ONLY: Global<u8> = Global::new(0);
 
 rows!(PageFaultKey => PageFaultValue, 16384);
 
-/// 1 while a program of ours is at work on this CPU. Unwinding a user stack reads user memory, which may fault itself:
-/// that fault is ours and not the target's.
+/// The task for which a program of ours is at work on this CPU, with [`KERNEL`] where that is the one for faults of the kernel;
+/// 0 while none is. Unwinding a user stack reads user memory, which may fault itself: that fault is ours and not the target's.
+/// Another task's program that interrupts takes its place, and then such a fault is counted as a run that was skipped.
 #[map]
-static BUSY: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+static BUSY: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+const KERNEL: u64 = 1;
 
 // Bits of the exception's error code: arch/x86/include/asm/trap_pf.h.
 const PRESENT: u64 = 1;
@@ -35,33 +40,47 @@ const INSTRUCTION: u64 = 16;
 /// `(unsigned long address, struct pt_regs *regs, unsigned long error_code)`.
 #[raw_tracepoint(tracepoint = "page_fault_user")]
 pub fn page_fault_user(ctx: RawTracePointContext) -> i32 {
-    on_fault(&ctx);
+    on_fault(&ctx, 0);
     0
 }
 
 #[raw_tracepoint(tracepoint = "page_fault_kernel")]
 pub fn page_fault_kernel(ctx: RawTracePointContext) -> i32 {
     if USER_ONLY.load() == 0 {
-        on_fault(&ctx);
+        on_fault(&ctx, KERNEL);
+    }
+    0
+}
+
+/// The kernel does not run `page_fault_kernel` for a fault of its own, and counts that as a run that was skipped: which of those were so.
+#[raw_tracepoint(tracepoint = "page_fault_kernel")]
+pub fn own_fault(_ctx: RawTracePointContext) -> i32 {
+    if let Some(busy) = BUSY.get_ptr(0)
+        // SAFETY: an aligned u64 of the map's only entry.
+        && unsafe { *busy } == current() as u64 | KERNEL
+    {
+        count(counter!(own_runs));
     }
     0
 }
 
 #[inline(always)]
-fn on_fault(ctx: &RawTracePointContext) {
+fn on_fault(ctx: &RawTracePointContext, mode: u64) {
     let Some(busy) = BUSY.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: this CPU's own entry, and no program of ours is preempted by another here: faults run with preemption disabled
-    // as far as the tracepoint goes.
-    if unsafe { *busy } == 1 || !selected() {
+    let task = current() as u64;
+    // SAFETY: an aligned u64 of the map's only entry.
+    if unsafe { *busy } & !KERNEL == task || !selected() {
         return;
     }
     // SAFETY: as above.
-    unsafe { *busy = 1 };
+    unsafe { *busy = task | mode };
     book(fault(ctx, ctx.arg(2)));
-    // SAFETY: as above.
-    unsafe { *busy = 0 };
+    // SAFETY: as above. Another's mark stays: it takes it away itself.
+    if unsafe { busy.read_volatile() } == task | mode {
+        unsafe { *busy = 0 };
+    }
 }
 
 #[inline(always)]

@@ -115,10 +115,12 @@ fn threads_have_their_own_numbers_and_their_process_in_common() {
         &"0",
         &"0",
     ]);
-    assert_eq!(outcome.account().produced, 100);
-    assert_eq!(outcome.rows_where("pid", workload.pid()).len(), 100);
+    let produced = outcome.account().produced;
+    outcome.saw(produced, 100);
+    let rows = outcome.rows_where("pid", workload.pid());
+    assert_eq!(rows.len() as u64, produced);
     for tid in report.all("tid") {
-        assert_eq!(outcome.rows_where("tid", tid).len(), 25);
+        outcome.saw(outcome.rows_where("tid", tid).len() as u64, 25);
     }
 }
 

@@ -24,8 +24,10 @@ pub(crate) const KVM_VARIABLE: &str = "TRACEJOB_VM_KVM";
 const PROBE_DEADLINE: Duration = Duration::from_secs(15);
 /// When a guest that has not reached init is given up; it takes 2 s, and 25 s on a machine with three times the work it can do.
 const BOOT_DEADLINE: Duration = Duration::from_secs(90);
+/// When a guest that says nothing new is given up: a storm test says nothing for 2 min on a machine with three times the work it can do.
+const SILENCE: Duration = Duration::from_secs(6 * 60);
 /// How often a guest that stands still before init is booted.
-/// Seen once in 20 boots of 7.3.4 under QEMU 10.0.2's TCG on 2026-11-22, and not in 200 after that: nothing on its console.
+/// Seen once, of 7.3.4 under QEMU 10.0.2's TCG on 2026-11-22, with nothing on its console, and not in 290 boots after that.
 const BOOTS: u32 = 3;
 /// How long a guest that has printed its end may take to power off.
 const POWEROFF: Duration = Duration::from_secs(10);
@@ -63,7 +65,7 @@ pub(crate) enum End {
     Died(String),
     /// By us, before init said a word, each time that it was booted.
     NeverBooted,
-    /// By us, at the deadline: the last lines of its output and its console.
+    /// By us, at the deadline or after a long silence: the last lines of its output and its console.
     Deadline(String),
 }
 
@@ -202,9 +204,13 @@ fn watch(
     progress: &Mutex<Progress>,
 ) -> Result<Stopped> {
     let mut finished_at: Option<Instant> = None;
+    let (mut length, mut spoke_at) = (0, started);
     loop {
         thread::sleep(POLL);
         let text = text(output);
+        if text.len() > length {
+            (length, spoke_at) = (text.len(), Instant::now());
+        }
         let verdict = verdict::read(&text);
         let finished = verdict.finished.is_some();
         progress
@@ -217,7 +223,7 @@ fn watch(
         if finished && finished_at.get_or_insert_with(Instant::now).elapsed() > POWEROFF {
             return Ok(Stopped::ByItself);
         }
-        if started.elapsed() > deadline {
+        if started.elapsed() > deadline || spoke_at.elapsed() > SILENCE {
             return Ok(Stopped::AtDeadline);
         }
         if text.is_empty() && started.elapsed() > BOOT_DEADLINE {

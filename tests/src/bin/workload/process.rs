@@ -93,7 +93,7 @@ pub(crate) fn zombie() {
 /// Children one after the other, each of which calls getppid(2) once.
 pub(crate) fn fork_storm(count: u64) {
     for _ in 0..count {
-        child_that(|| drop(raw::getppid()));
+        child_that(|| _ = raw::getppid());
     }
 }
 
@@ -101,14 +101,14 @@ pub(crate) fn fork_storm(count: u64) {
 pub(crate) fn fork_until_byte(count: u64) {
     let mut forked = 0;
     while rustix::io::ioctl_fionread(std::io::stdin()).unwrap() == 0 {
-        child_that(|| drop(raw::getppid()));
+        child_that(|| _ = raw::getppid());
         forked += 1;
         if forked == 1 {
             report::say(json!({ "said": "forking" }));
         }
     }
     for _ in 0..count {
-        child_that(|| drop(raw::close(-1)));
+        child_that(|| _ = raw::close(-1));
     }
 }
 

@@ -1,0 +1,44 @@
+//! Memory of one CPU that one program at a time may use.
+//!
+//! The kernel never runs a program on a CPU where it is at work already, but it may interrupt one and run another there:
+//! in an interrupt, for a fault of the first, or for another task where programs are preempted
+//! (fentry and fexit everywhere, tracepoints from 7.0 on).
+
+use crate::add_atomic;
+use aya_ebpf::maps::PerCpuArray;
+
+/// What is claimed, with the number of those who want it now.
+#[repr(C, align(8))]
+pub struct Claimable<T> {
+    claims: u64,
+    value: T,
+}
+
+/// A claim that was granted; given back when it is dropped.
+pub struct Claim(*mut u64);
+
+impl Drop for Claim {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: `claim` made it of a number in a map, which lives as long as the program.
+        unsafe { add_atomic(self.0, -1) };
+    }
+}
+
+/// Claims this CPU's part; `None` while another program has it.
+#[inline(always)]
+pub fn claim<T>(of: &PerCpuArray<Claimable<T>>) -> Option<(Claim, *mut T)> {
+    let entry = of.get_ptr_mut(0)?;
+    // SAFETY: the entry's own fields.
+    let (claims, value) = unsafe { (&raw mut (*entry).claims, &raw mut (*entry).value) };
+    // SAFETY: an aligned u64 of the entry.
+    unsafe { add_atomic(claims, 1) };
+    let claim = Claim(claims);
+    // Whoever sees its own claim alone has it: of two that come at once at most one does.
+    // (An atomic exchange would say it in one step, but needs 5.12.)
+    // SAFETY: as above.
+    match unsafe { core::ptr::read_volatile(claims) } {
+        1 => Some((claim, value)),
+        _ => None,
+    }
+}
