@@ -1,6 +1,6 @@
 //! The books: `produced = in the ring or in a row + lost`, per CPU, only growing.
 
-use crate::add_atomic;
+use crate::add;
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 
 /// Counts of one CPU. The loader reads them as an array of u64 in this order.
@@ -19,8 +19,10 @@ pub struct Counters {
     pub busy: u64,
     /// Rows whose stack found no room.
     pub stacks_missing: u64,
-    /// Runs that the kernel skipped because it was our own work that raised the event.
-    pub own_runs: u64,
+    /// Events that a second program took over.
+    pub taken_over: u64,
+    /// Those of them for which the first program was run all the same, and let them be.
+    pub given_back: u64,
 }
 
 /// One entry; never full.
@@ -48,13 +50,12 @@ impl From<i32> for Loss {
     }
 }
 
-/// Adds one to one of this CPU's counters. Atomic, because where the kernel preempts its programs (fentry everywhere,
-/// tracepoints from 7.0 on) another task may run another program of ours on this CPU meanwhile.
+/// Adds one to one of this CPU's counters.
 #[inline(always)]
 pub fn count(which: impl FnOnce(*mut Counters) -> *mut u64) {
     if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: an aligned u64 of the map's only entry, which lives as long as the program.
-        unsafe { add_atomic(which(counters), 1) };
+        add(unsafe { &mut *which(counters) }, 1);
     }
 }
 

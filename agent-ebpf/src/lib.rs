@@ -5,7 +5,11 @@
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+// `#[program]` names this crate, also here.
+extern crate self as agent_ebpf;
+
 mod account;
+mod again;
 mod claim;
 mod emit;
 mod field;
@@ -18,6 +22,7 @@ mod stack;
 mod task;
 
 pub use account::*;
+pub use again::*;
 pub use claim::*;
 pub use emit::*;
 pub use field::*;

@@ -1,6 +1,6 @@
 //! Rows that add up in a per-CPU map: the way out of aggregating tracers.
 
-use crate::Loss;
+use crate::{Loss, add};
 use aya_ebpf::maps::{Array, PerCpuHashMap};
 use tracers::{Errors, Log2Ns};
 
@@ -48,7 +48,7 @@ const NO_EXIST: u64 = 1;
 pub fn add_duration(histogram: &mut Log2Ns, ns: u64) {
     let bucket = crate::clamped::<{ Log2Ns::LAST }>(Log2Ns::bucket(ns));
     // SAFETY: the bucket is in the array.
-    unsafe { *histogram.0.as_mut_ptr().add(bucket) += 1 };
+    add(unsafe { &mut *histogram.0.as_mut_ptr().add(bucket) }, 1);
 }
 
 /// Counts an error by its number.
@@ -61,9 +61,9 @@ pub fn add_error(errors: &mut Errors, errno: u64) {
     for slot in named {
         if slot.errno == errno || slot.count == 0 {
             slot.errno = errno;
-            slot.count += 1;
+            add(&mut slot.count, 1);
             return;
         }
     }
-    last.count += 1;
+    add(&mut last.count, 1);
 }

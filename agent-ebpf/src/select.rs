@@ -2,12 +2,11 @@
 
 use crate::{Loss, TASK_TGID, book, current, current_tgid, kernel_fields};
 use aya_ebpf::{
-    Global,
-    helpers::generated::bpf_get_current_ancestor_cgroup_id,
-    macros::{map, raw_tracepoint},
-    maps::HashMap,
+    Global, helpers::generated::bpf_get_current_ancestor_cgroup_id, macros::map, maps::HashMap,
     programs::RawTracePointContext,
 };
+
+use tracers::program;
 
 /// Which of the maps below count: a sum of the `BY_` constants.
 #[unsafe(no_mangle)]
@@ -139,49 +138,30 @@ pub fn task_selected(task: *const u8) -> Result<bool, i32> {
     in_cgroups(task)
 }
 
-// Each of the three programs is there twice, for kernels that preempt programs at tracepoints and then skip them for another task on that
-// CPU: a child that is not selected is missing with all that it does. To do the same twice changes nothing.
-
 /// A child of a selected process is selected before its first instruction.
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub fn select_fork(ctx: RawTracePointContext) -> i32 {
-    if !on_fork(&ctx) {
-        book(Err(Loss::MapFull));
-    }
-    0
+#[program(raw_tp = "sched_process_fork")]
+fn select_fork(ctx: &RawTracePointContext) {
+    book(on_fork(ctx));
 }
 
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub fn select_fork_again(ctx: RawTracePointContext) -> i32 {
-    // If there is no room, the other one has counted that.
-    on_fork(&ctx);
-    0
-}
-
-/// Whether there was room for the child.
 #[inline(always)]
-fn on_fork(ctx: &RawTracePointContext) -> bool {
+fn on_fork(ctx: &RawTracePointContext) -> Result<bool, Loss> {
     let (parent, child): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     if let (Ok(parent), Ok(child)) = (TASK_TGID.read(parent), TASK_TGID.read(child)) {
         // A new thread has its process's number.
         if parent != child && process_selected(parent) {
-            return PROCESSES.insert(&child, &NOW, 0).is_ok();
+            PROCESSES
+                .insert(&child, &NOW, 0)
+                .map_err(|_| Loss::MapFull)?;
         }
     }
-    true
+    Ok(false)
 }
 
 /// The command that we start is traced from here.
-#[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn select_exec(_ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "sched_process_exec")]
+fn select_exec(_ctx: &RawTracePointContext) {
     on_exec();
-    0
-}
-
-#[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn select_exec_again(_ctx: RawTracePointContext) -> i32 {
-    on_exec();
-    0
 }
 
 #[inline(always)]
@@ -195,16 +175,9 @@ fn on_exec() {
 
 /// A process that is gone frees its place, and its number may be given again. Attached last, so that a tracer's own program at this
 /// hook still finds it.
-#[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn select_exit(ctx: RawTracePointContext) -> i32 {
-    on_exit(&ctx);
-    0
-}
-
-#[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn select_exit_again(ctx: RawTracePointContext) -> i32 {
-    on_exit(&ctx);
-    0
+#[program(raw_tp = "sched_process_exit")]
+fn select_exit(ctx: &RawTracePointContext) {
+    on_exit(ctx);
 }
 
 #[inline(always)]

@@ -57,10 +57,8 @@ impl CostMeter {
     }
 
     /// Run time and runs of these programs so far, scaled up to the whole trace.
-    pub(crate) fn read(&self, programs: &[(String, OwnedFd)]) -> Option<BpfCost> {
-        let stats = programs
-            .iter()
-            .filter_map(|(_, program)| bpf::program_stats(program.as_fd()).ok());
+    pub(crate) fn read<'a>(&self, programs: impl Iterator<Item = &'a OwnedFd>) -> Option<BpfCost> {
+        let stats = programs.filter_map(|program| bpf::program_stats(program.as_fd()).ok());
         let (mut time, mut runs) = (0, 0);
         for each in stats {
             time += each.run_time_ns;

@@ -9,7 +9,7 @@ use crate::{
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, GlobalData, VerifierLogLevel,
     maps::{Map, MapData, MapError},
-    programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint},
+    programs::{Program, ProgramError},
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tracers::{Erased, Hook, HookKind, Kind, Source, Spec, raw_tp};
@@ -19,8 +19,15 @@ pub(crate) struct Loaded {
     ebpf: Ebpf,
     pub(crate) hooks: &'static [Hook],
     tracer: &'static dyn Erased,
-    /// How many of the programs of each of `SELECT_…` are in place.
-    copies: usize,
+    /// Whether every program has its second one: `agent-ebpf/src/again.rs`.
+    again: bool,
+}
+
+/// The programs of an object.
+pub(crate) struct Programs {
+    pub(crate) first: Vec<OwnedFd>,
+    /// Their second ones.
+    pub(crate) again: Vec<OwnedFd>,
 }
 
 /// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.
@@ -28,19 +35,12 @@ const NOW: u32 = 1;
 /// A process is traced from its next exec: `FROM_EXEC` there.
 const FROM_EXEC: u32 = 2;
 
-// The programs of `agent-ebpf/src/select.rs`, each with its copy.
-const SELECT_FORK: [Hook; 2] = [
-    raw_tp("sched_process_fork").by("select_fork"),
-    raw_tp("sched_process_fork").by("select_fork_again"),
-];
-const SELECT_EXEC: [Hook; 2] = [
-    raw_tp("sched_process_exec").by("select_exec"),
-    raw_tp("sched_process_exec").by("select_exec_again"),
-];
-const SELECT_EXIT: [Hook; 2] = [
-    raw_tp("sched_process_exit").by("select_exit"),
-    raw_tp("sched_process_exit").by("select_exit_again"),
-];
+// The programs of `agent-ebpf/src/select.rs`.
+const SELECT_FORK: Hook = raw_tp("sched_process_fork").by("select_fork");
+const SELECT_EXEC: Hook = raw_tp("sched_process_exec").by("select_exec");
+const SELECT_EXIT: Hook = raw_tp("sched_process_exit").by("select_exit");
+/// How the name of a second program ends.
+const AGAIN: &str = "_again";
 
 impl Loaded {
     /// Loads the programs of the first set of hooks that works here; nothing runs yet.
@@ -70,7 +70,14 @@ impl Loaded {
             .max(page_bytes())
             .checked_next_power_of_two()
             .unwrap_or(1 << 31);
-        let globals = globals(spec, selection, kernel, elf, ring_bytes);
+        let mut globals = globals(spec, selection, kernel, elf, ring_bytes);
+        let again = kernel.preempts_at_tracepoints() || tracer.nests();
+        // A function's program is preempted wherever the kernel preempts itself, which nothing here can tell.
+        let shared = again || hooks.iter().any(Hook::is_of_a_function);
+        globals.extend([
+            ("AGAIN".to_owned(), vec![u8::from(again)], true),
+            ("SHARED".to_owned(), vec![u8::from(shared)], true),
+        ]);
         let mut loader = EbpfLoader::new();
         // Asked for only after a refusal: aya loads without a log first.
         loader.verifier_log_level(VerifierLogLevel::DEBUG);
@@ -87,11 +94,7 @@ impl Loaded {
             ebpf,
             hooks,
             tracer,
-            copies: if kernel.preempts_at_tracepoints() {
-                2
-            } else {
-                1
-            },
+            again,
         };
         loaded.load_selection(selection, kernel)?;
         loaded.load_first_set(kernel)?;
@@ -101,11 +104,11 @@ impl Loaded {
     /// The programs and maps by which the kernel side selects.
     fn load_selection(&mut self, selection: &Selection, kernel: &Kernel) -> Result<(), Error> {
         if selection.by_process() {
-            self.load_copies(&SELECT_FORK, kernel)?;
-            self.load_copies(&SELECT_EXIT, kernel)?;
+            self.load_program(&SELECT_FORK, None, kernel)?;
+            self.load_program(&SELECT_EXIT, None, kernel)?;
         }
         if selection.command.is_some() {
-            self.load_copies(&SELECT_EXEC, kernel)?;
+            self.load_program(&SELECT_EXEC, None, kernel)?;
         }
         for (id, _) in &selection.cgroups {
             let value = NOW.to_ne_bytes();
@@ -143,8 +146,7 @@ impl Loaded {
     }
 
     fn load_set(&mut self, set: &[Hook], kernel: &Kernel) -> Result<(), Error> {
-        let by_type = |hook: &Hook| matches!(hook.kind, HookKind::FEntry | HookKind::FExit);
-        let types = match set.iter().any(by_type) {
+        let types = match set.iter().any(Hook::is_of_a_function) {
             true => Some(Btf::from_sys_fs().map_err(|error| Error::Btf(chain(&error)))?),
             false => None,
         };
@@ -165,11 +167,11 @@ impl Loaded {
             self.select(*pid, NOW)?;
         }
         if selection.by_process() {
-            self.attach_copies(&SELECT_FORK)?;
+            self.attach_program(&SELECT_FORK)?;
         }
         if command.is_some() {
             // Before the tracer's own program at this hook, which is to see the command's first exec.
-            self.attach_copies(&SELECT_EXEC)?;
+            self.attach_program(&SELECT_EXEC)?;
         }
         // The fork hook sees every further child; those that were there before are found once it is in place.
         for pid in &selection.processes {
@@ -182,7 +184,7 @@ impl Loaded {
         }
         if selection.by_process() {
             // After the tracer's own program at this hook, which is to find the process selected still.
-            self.attach_copies(&SELECT_EXIT)?;
+            self.attach_program(&SELECT_EXIT)?;
             self.forget_the_dead()?;
         }
         Ok(())
@@ -222,16 +224,6 @@ impl Loaded {
         })
     }
 
-    fn load_copies(&mut self, hooks: &[Hook; 2], kernel: &Kernel) -> Result<(), Error> {
-        let mut hooks = hooks.iter().take(self.copies);
-        hooks.try_for_each(|hook| self.load_program(hook, None, kernel))
-    }
-
-    fn attach_copies(&mut self, hooks: &[Hook; 2]) -> Result<(), Error> {
-        let mut hooks = hooks.iter().take(self.copies);
-        hooks.try_for_each(|hook| self.attach_program(hook))
-    }
-
     fn load_program(
         &mut self,
         hook: &Hook,
@@ -240,43 +232,56 @@ impl Loaded {
     ) -> Result<(), Error> {
         let tracer = self.tracer;
         let no_types = || Error::Btf("it was not read".to_owned());
-        let loaded = match self.program(hook)? {
-            Program::RawTracePoint(program) => program.load(),
-            Program::FEntry(program) => program.load(hook.target, types.ok_or_else(no_types)?),
-            Program::FExit(program) => program.load(hook.target, types.ok_or_else(no_types)?),
-            Program::KProbe(program) => program.load(),
-            other => Err(ProgramError::UnexpectedProgramType).inspect_err(|_| {
-                tracing::error!(?other, "a program's section and its hook differ in kind");
-            }),
-        };
-        loaded.map_err(|error| program_error(tracer, kernel, hook, &error))
+        for name in self.programs_of(hook) {
+            let loaded = match self.program(&name)? {
+                Program::RawTracePoint(program) => program.load(),
+                Program::FEntry(program) => program.load(hook.target, types.ok_or_else(no_types)?),
+                Program::FExit(program) => program.load(hook.target, types.ok_or_else(no_types)?),
+                Program::KProbe(program) => program.load(),
+                other => Err(ProgramError::UnexpectedProgramType).inspect_err(|_| {
+                    tracing::error!(?other, "a program's section and its hook differ in kind");
+                }),
+            };
+            loaded.map_err(|error| program_error(tracer, kernel, hook, &error))?;
+        }
+        Ok(())
     }
 
     fn attach_program(&mut self, hook: &Hook) -> Result<(), Error> {
-        let program = self.program(hook)?;
-        let attached = match program {
-            Program::RawTracePoint(program) => {
-                RawTracePoint::attach(program, hook.target).map(|_| ())
-            }
-            Program::FEntry(program) => FEntry::attach(program).map(|_| ()),
-            Program::FExit(program) => FExit::attach(program).map(|_| ()),
-            Program::KProbe(program) => KProbe::attach(program, hook.target, 0).map(|_| ()),
-            _ => Err(ProgramError::UnexpectedProgramType),
-        };
-        attached.map_err(|error| Error::Attach {
-            hook: format!("{} {}", hook.kind.word(), hook.target),
-            reason: chain(&error),
-        })
+        for name in self.programs_of(hook) {
+            let attached = match self.program(&name)? {
+                Program::RawTracePoint(program) => program.attach(hook.target).map(|_| ()),
+                Program::FEntry(program) => program.attach().map(|_| ()),
+                Program::FExit(program) => program.attach().map(|_| ()),
+                Program::KProbe(program) => program.attach(hook.target, 0).map(|_| ()),
+                _ => Err(ProgramError::UnexpectedProgramType),
+            };
+            attached.map_err(|error| Error::Attach {
+                hook: format!("{} {}", hook.kind.word(), hook.target),
+                reason: chain(&error),
+            })?;
+        }
+        Ok(())
     }
 
-    fn program(&mut self, hook: &Hook) -> Result<&mut Program, Error> {
+    /// The names of a hook's programs, in the order in which to attach them for the second one to run first.
+    fn programs_of(&self, hook: &Hook) -> Vec<String> {
+        let (first, again) = (hook.program.to_owned(), format!("{}{AGAIN}", hook.program));
+        match hook.kind {
+            _ if !self.again => vec![first],
+            // Programs of a tracepoint run in the order in which they came: func_add, kernel/tracepoint.c.
+            HookKind::RawTp => vec![again, first],
+            // Those of a function in the opposite one: bpf_trampoline_add_prog, kernel/bpf/trampoline.c.
+            _ => vec![first, again],
+        }
+    }
+
+    fn program(&mut self, name: &str) -> Result<&mut Program, Error> {
         let tracer = self.tracer.name();
-        self.ebpf
-            .program_mut(hook.program)
-            .ok_or_else(|| Error::Load {
-                tracer,
-                reason: format!("its object has no program {}: a bug", hook.program),
-            })
+        self.ebpf.program_mut(name).ok_or_else(|| Error::Load {
+            tracer,
+            reason: format!("its object has no program {name}: a bug"),
+        })
     }
 
     /// A map's descriptor.
@@ -304,17 +309,26 @@ impl Loaded {
         programs.filter_map(|(_, program)| Some(program.fd().ok()?.as_fd()))
     }
 
-    /// Every loaded program with a descriptor, which keeps its statistics readable when it is detached.
-    pub(crate) fn programs(&self) -> Result<Vec<(String, OwnedFd)>, Error> {
-        let programs = self.ebpf.programs();
-        programs
-            .filter_map(|(name, program)| Some((name, program.fd().ok()?.as_fd())))
-            .map(|(name, fd)| Ok((name.to_owned(), fd.try_clone_to_owned()?)))
-            .collect::<Result<_, std::io::Error>>()
-            .map_err(|error| Error::Load {
-                tracer: self.tracer.name(),
-                reason: format!("its programs' descriptors cannot be copied: {error}"),
+    /// Descriptors of all loaded programs, which keep their statistics readable when they are detached.
+    pub(crate) fn programs(&self) -> Result<Programs, Error> {
+        let copies = |again: bool| {
+            let programs = self.ebpf.programs();
+            programs
+                .filter(|(name, _)| name.ends_with(AGAIN) == again)
+                .filter_map(|(_, program)| program.fd().ok())
+                .map(|fd| fd.as_fd().try_clone_to_owned())
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let both = || {
+            Ok::<_, std::io::Error>(Programs {
+                first: copies(false)?,
+                again: copies(true)?,
             })
+        };
+        both().map_err(|error| Error::Load {
+            tracer: self.tracer.name(),
+            reason: format!("its programs' descriptors cannot be copied: {error}"),
+        })
     }
 
     /// Bytes of all maps and programs, as the kernel counts them.
@@ -594,7 +608,7 @@ mod tests {
         for tracer in ALL {
             let elf = object(tracer.name()).unwrap();
             let file = ::object::File::parse(elf).unwrap();
-            let selectors = [&SELECT_FORK[..], &SELECT_EXEC[..], &SELECT_EXIT[..]];
+            let selectors = [&[SELECT_FORK, SELECT_EXEC, SELECT_EXIT][..]];
             let sets = tracer.hooks().iter().copied().chain(selectors);
             for hook in sets.flatten() {
                 assert!(
@@ -602,6 +616,12 @@ mod tests {
                     "{}: {}",
                     tracer.name(),
                     hook.program
+                );
+                let again = format!("{}{AGAIN}", hook.program);
+                assert!(
+                    file.symbols().any(|s| s.name() == Ok(&again)),
+                    "{}: {again}",
+                    tracer.name(),
                 );
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     Account, Error, Lost, bpf,
-    load::{Loaded, locked_bytes},
+    load::{Loaded, Programs, locked_bytes},
 };
 use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,14 +12,12 @@ use tracers::{Batch, Column, Data, Erased, Role, Source, Table, Value};
 const BATCH_ROWS: usize = 1024;
 
 /// The counters of `agent-ebpf/src/account.rs`, summed over CPUs.
-const COUNTERS: usize = 7;
-/// How the name of a program's copy ends.
-const COPY: &str = "_again";
+const COUNTERS: usize = 8;
 
 /// Reads one tracer.
 pub(crate) struct Reader {
     pub(crate) loaded: Loaded,
-    programs: Vec<(String, OwnedFd)>,
+    programs: Programs,
     tracer: &'static dyn Erased,
     columns: Vec<Column>,
     count_column: Option<usize>,
@@ -63,9 +61,8 @@ impl Reader {
         })
     }
 
-    /// Every program by its name.
-    pub(crate) fn programs(&self) -> &[(String, OwnedFd)] {
-        &self.programs
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.programs.first.iter().chain(&self.programs.again)
     }
 
     pub(crate) fn columns(&self) -> &[Column] {
@@ -186,8 +183,16 @@ impl Reader {
             unreadable,
             busy,
             stacks_missing,
-            own_runs,
+            taken_over,
+            given_back,
         ] = sums;
+        let skipped: u64 = self
+            .programs
+            .first
+            .iter()
+            .filter_map(|program| bpf::program_stats(program.as_fd()).ok())
+            .map(|stats| stats.missed)
+            .sum();
 
         Ok(Account {
             produced,
@@ -201,27 +206,9 @@ impl Reader {
                 malformed: self.malformed,
             },
             stacks_missing,
-            missed_runs: self.skipped_runs().saturating_sub(own_runs),
+            missed_runs: skipped.saturating_sub(taken_over.saturating_sub(given_back)),
             ..Account::default()
         })
-    }
-}
-
-impl Reader {
-    /// Runs that the kernel skipped; of a program that has a copy (`…_again`), those that neither can have made.
-    fn skipped_runs(&self) -> u64 {
-        let skipped = |name: &str| {
-            let (_, program) = self.programs.iter().find(|(other, _)| other == name)?;
-            Some(bpf::program_stats(program.as_fd()).ok()?.missed)
-        };
-        let programs = self.programs.iter().map(|(name, _)| name.as_str());
-        programs
-            .filter(|name| !name.ends_with(COPY))
-            .filter_map(|name| {
-                let by_copy = skipped(&format!("{name}{COPY}")).unwrap_or(u64::MAX);
-                Some(skipped(name)?.min(by_copy))
-            })
-            .sum()
     }
 }
 

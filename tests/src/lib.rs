@@ -24,7 +24,7 @@ pub use account::{Account, Lost};
 pub use cgroup::Cgroup;
 pub use elf32::program32;
 pub use row::{Wanted, bytes, check, expect, sum};
-pub use support::{in_vm, runs_here, tracers};
+pub use support::{in_vm, runs_here, skips_runs, tracers};
 pub use trace::{Listener, Outcome, Trace, Tracing};
 pub use wait::{deadline, join, until};
 pub use workload::{Report, Workload, cgroup_of, executable, folder, program};

@@ -10,7 +10,7 @@ pub fn in_vm() -> bool {
 }
 
 /// Whether the kernel preempts programs at tracepoints, and skips them for other tasks meanwhile: since Linux 7.0.
-pub(crate) fn skips_runs() -> bool {
+pub fn skips_runs() -> bool {
     let system = rustix::system::uname();
     let release = system.release().to_str().unwrap();
     release.split('.').next().unwrap().parse::<u32>().unwrap() >= 7

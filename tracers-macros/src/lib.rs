@@ -1,4 +1,4 @@
-//! `#[event]` and `#[params]`: a documented struct becomes a tracer's schema or its options.
+//! `#[event]` and `#[params]`: a documented struct becomes a tracer's schema or its options. `#[program]`: a function becomes its kernel programs.
 //!
 //! Both fold every derive into one attribute, so that no tracer can forget one.
 //! What a struct may not do (an undocumented column, padding, a role without a key) is a compile error here.
@@ -10,6 +10,7 @@ use syn::{DeriveInput, Error, parse_macro_input};
 mod event;
 mod fields;
 mod params;
+mod program;
 
 /// Makes a struct the rows of a tracer: one column per field, named and documented by it.
 ///
@@ -25,6 +26,18 @@ pub fn event(args: TokenStream, input: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn params(args: TokenStream, input: TokenStream) -> TokenStream {
     expand(args, input, params::expand)
+}
+
+/// Makes a function that takes a reference to its context the kernel programs of a hook: `#[program(raw_tp = "sys_enter")]`, or
+/// `fentry` or `fexit` with a kernel function's name. There are two: one of the function's name, and `…_again`, which the loader puts
+/// before it where the kernel may skip it.
+#[proc_macro_attribute]
+pub fn program(args: TokenStream, input: TokenStream) -> TokenStream {
+    let hook = parse_macro_input!(args as program::Hook);
+    let input = parse_macro_input!(input as syn::ItemFn);
+    program::expand(hook, input)
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 fn expand(

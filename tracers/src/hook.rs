@@ -58,6 +58,11 @@ impl Hook {
         }
     }
 
+    /// Whether it is at the entry or the return of a kernel function, by the kernel's own types.
+    pub const fn is_of_a_function(&self) -> bool {
+        matches!(self.kind, HookKind::FEntry | HookKind::FExit)
+    }
+
     /// The same hook, run by the program of another name: where two hooks have one target.
     pub const fn by(mut self, program: &'static str) -> Self {
         self.program = program;

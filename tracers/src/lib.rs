@@ -16,6 +16,7 @@ mod user;
 pub use cell::*;
 pub use hook::*;
 pub use option::*;
+pub use tracers_macros::program;
 #[cfg(feature = "user")]
 pub use user::*;
 #[doc(hidden)]
@@ -77,6 +78,8 @@ pub trait Tracer: Event {
     const FAMILY: Family;
     /// Sets of hooks, best first; each set alone is enough.
     const HOOKS: &'static [&'static [Hook]];
+    /// Whether a hook may be raised where a program of it is at work: by that work itself, or by an interrupt.
+    const NESTS: bool = false;
     /// What it costs, in a few words.
     const COST: &'static str;
     /// What comes after `tracejob run NAME`, one string per example.

@@ -39,11 +39,8 @@ pub struct Params {
 impl Tracer for PageFault {
     type Params = Params;
     const FAMILY: Family = Family::Memory;
-    const HOOKS: &'static [&'static [Hook]] = &[&[
-        raw_tp("page_fault_user"),
-        raw_tp("page_fault_kernel"),
-        raw_tp("page_fault_kernel").by("own_fault"),
-    ]];
+    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("page_fault_user"), raw_tp("page_fault_kernel")]];
+    const NESTS: bool = true;
     const COST: &'static str = "about 1 µs per page fault of the target";
     const EXAMPLES: &'static [&'static str] =
         &["-o flamegraph=faults.svg -- ./myprogram", "--write-only --pid 4242 --duration 10s", "-o folded --container 3f2a"];

@@ -41,6 +41,7 @@ impl Tracer for TcpConnect {
     type Params = Params;
     const FAMILY: Family = Family::Network;
     const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("inet_sock_set_state")]];
+    const NESTS: bool = true;
     const COST: &'static str = "about 1 µs per connection; nothing on traffic";
     const EXAMPLES: &'static [&'static str] =
         &["--port 443 --container 3f2a --max-events 100", "--failed-only --pid 4242 --duration 30s", "-- curl localhost:8080"];

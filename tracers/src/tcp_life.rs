@@ -47,6 +47,7 @@ impl Tracer for TcpLife {
     const FAMILY: Family = Family::Network;
     const HOOKS: &'static [&'static [Hook]] =
         &[&[raw_tp("inet_sock_set_state"), raw_tp("tcp_rcv_space_adjust")]];
+    const NESTS: bool = true;
     const COST: &'static str = "about 2 µs per connection, 0.1 µs per receive";
     const EXAMPLES: &'static [&'static str] =
         &["--pid 4242 --duration 30s", "--port 5432 --container 3f2a -o csv", "-- curl localhost:8080"];

@@ -8,10 +8,9 @@ use agent_ebpf::{
 use aya_ebpf::{
     Global,
     helpers::{bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
-    macros::{fexit, raw_tracepoint},
     programs::{FExitContext, RawTracePointContext},
 };
-use tracers::{Args, Outcome, Path, Tail, Time, exec::Exec};
+use tracers::{Args, Outcome, Path, Tail, Time, exec::Exec, program};
 
 #[unsafe(no_mangle)]
 static FAILED_ONLY: Global<u8> = Global::new(0);
@@ -28,12 +27,11 @@ const ARGS: usize = 64;
 /// Most bytes of one of them.
 const ARG_BYTES: usize = 1024;
 
-#[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "sched_process_exec")]
+fn sched_process_exec(ctx: &RawTracePointContext) {
     if selected() && FAILED_ONLY.load() == 0 {
         book(started(ctx.arg(2)));
     }
-    0
 }
 
 /// The program is in place: its arguments lie in its own memory, where nobody has run yet.
@@ -49,14 +47,14 @@ fn started(bprm: *const u8) -> Result<bool, Loss> {
     send(record, filename, args, 0)
 }
 
-#[raw_tracepoint(tracepoint = "sys_exit")]
-pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "sys_exit")]
+fn sys_exit(ctx: &RawTracePointContext) {
     let (regs, result): (*const u8, i64) = (ctx.arg(0), ctx.arg(1));
     if result >= 0 {
-        return 0;
+        return;
     }
     let Ok(number) = syscall_number(regs) else {
-        return 0;
+        return;
     };
     let compat = is_compat();
     // arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h.
@@ -65,24 +63,22 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
         (false, 59) | (true, 11) => false,
         (false, 322) | (true, 358) => true,
         // The x32 table: arch/x86/entry/syscalls/syscall_64.tbl.
-        _ => return 0,
+        _ => return,
     };
     #[cfg(bpf_target_arch = "aarch64")]
     let at = match (compat, number) {
         (false, 221) | (true, 11) => false,
         (false, 281) | (true, 387) => true,
-        _ => return 0,
+        _ => return,
     };
     failed(regs, compat, at, result);
-    0
 }
 
 macro_rules! at_return {
     ($($program:ident, $function:literal, compat: $compat:literal, at: $at:literal;)*) => { $(
-        #[fexit(function = $function)]
-        pub fn $program(ctx: FExitContext) -> i32 {
+        #[program(fexit = $function)]
+        fn $program(ctx: &FExitContext) {
             failed(ctx.arg(0), $compat, $at, ctx.arg::<i64>(1));
-            0
         }
     )* };
 }

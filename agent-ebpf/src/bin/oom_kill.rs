@@ -8,10 +8,9 @@ use agent_ebpf::{
 use aya_ebpf::{
     Global,
     helpers::{bpf_probe_read_kernel, generated::bpf_ktime_get_boot_ns},
-    macros::{fentry, raw_tracepoint},
     programs::{FEntryContext, RawTracePointContext},
 };
-use tracers::{Text16, Time, oom_kill::OomKill};
+use tracers::{Text16, Time, oom_kill::OomKill, program};
 
 /// Bytes of a page; the loader fills it in.
 #[unsafe(no_mangle)]
@@ -43,24 +42,21 @@ kernel_enums! {
 }
 
 /// `(struct task_struct *task, uid_t uid)`.
-#[raw_tracepoint(tracepoint = "mark_victim")]
-pub fn mark_victim(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "mark_victim")]
+fn mark_victim(ctx: &RawTracePointContext) {
     on_victim(ctx.arg(0));
-    0
 }
 
 /// `static void __oom_kill_process(struct task_struct *victim, const char *message)`, mm/oom_kill.c.
-#[fentry(function = "__oom_kill_process")]
-pub fn __oom_kill_process(ctx: FEntryContext) -> i32 {
+#[program(fentry = "__oom_kill_process")]
+fn __oom_kill_process(ctx: &FEntryContext) {
     on_victim(ctx.arg(0));
-    0
 }
 
 /// `static void mark_oom_victim(struct task_struct *tsk)`, mm/oom_kill.c.
-#[fentry(function = "mark_oom_victim")]
-pub fn mark_oom_victim(ctx: FEntryContext) -> i32 {
+#[program(fentry = "mark_oom_victim")]
+fn mark_oom_victim(ctx: &FEntryContext) {
     on_victim(ctx.arg(0));
-    0
 }
 
 #[inline(always)]

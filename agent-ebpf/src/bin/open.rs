@@ -8,11 +8,11 @@ use agent_ebpf::{
 use aya_ebpf::{
     Global,
     helpers::{bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
-    macros::{fentry, fexit, map, raw_tracepoint},
+    macros::map,
     maps::LruHashMap,
     programs::{FEntryContext, FExitContext, RawTracePointContext},
 };
-use tracers::{Bool, Mode, OpenFlags, Outcome, Path, Tail, Time, open::Open};
+use tracers::{Bool, Mode, OpenFlags, Outcome, Path, Tail, Time, open::Open, program};
 
 #[unsafe(no_mangle)]
 static FAILED_ONLY: Global<u8> = Global::new(0);
@@ -78,14 +78,13 @@ fn call(number: u32, compat: bool) -> Option<Call> {
     })
 }
 
-#[fentry(function = "do_sys_openat2")]
-pub fn openat2_enter(_ctx: FEntryContext) -> i32 {
+#[program(fentry = "do_sys_openat2")]
+fn openat2_enter(_ctx: &FEntryContext) {
     begin();
-    0
 }
 
-#[raw_tracepoint(tracepoint = "sys_enter")]
-pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "sys_enter")]
+fn sys_enter(ctx: &RawTracePointContext) {
     let number = ctx.arg::<u64>(1) as u32;
     // Which table it is of costs a read of kernel memory: first the cheap question.
     if (call(number, false).is_some() || call(number, true).is_some())
@@ -93,7 +92,6 @@ pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
     {
         begin();
     }
-    0
 }
 
 #[inline(always)]
@@ -106,12 +104,11 @@ fn begin() {
     }
 }
 
-#[fexit(function = "do_sys_openat2")]
-pub fn openat2_exit(ctx: FExitContext) -> i32 {
+#[program(fexit = "do_sys_openat2")]
+fn openat2_exit(ctx: &FExitContext) {
     if selected() {
-        book(from_function(&ctx));
+        book(from_function(ctx));
     }
-    0
 }
 
 /// `long do_sys_openat2(int dfd, const char __user *filename, struct open_how *how)`, fs/open.c since 5.6.
@@ -127,14 +124,14 @@ fn from_function(ctx: &FExitContext) -> Result<bool, Loss> {
     end(&asked, i64::from(ctx.arg::<i32>(3)))
 }
 
-#[raw_tracepoint(tracepoint = "sys_exit")]
-pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "sys_exit")]
+fn sys_exit(ctx: &RawTracePointContext) {
     let (regs, result): (*const u8, i64) = (ctx.arg(0), ctx.arg(1));
     let Ok(number) = agent_ebpf::syscall_number(regs) else {
-        return 0;
+        return;
     };
     if call(number, false).is_none() && call(number, true).is_none() {
-        return 0;
+        return;
     }
     let compat = is_compat();
     if let Some(call) = call(number, compat)
@@ -142,7 +139,6 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     {
         book(from_registers(regs, call, compat, result));
     }
-    0
 }
 
 #[inline(always)]

@@ -2,19 +2,16 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, book, count, counter, current, current_tgid, kernel_stack, row, rows, selected,
-    user_stack,
+    Loss, add, book, current, current_tgid, kernel_stack, row, rows, selected, user_stack,
 };
 use aya_ebpf::{
-    Global,
-    helpers::bpf_get_current_comm,
-    macros::{map, raw_tracepoint},
-    maps::PerCpuArray,
+    Global, helpers::bpf_get_current_comm, macros::map, maps::PerCpuArray,
     programs::RawTracePointContext,
 };
 use tracers::{
     Access, KernelStack, Text16,
     page_fault::{PageFaultKey, PageFaultValue},
+    program,
 };
 
 #[unsafe(no_mangle)]
@@ -24,12 +21,10 @@ static USER_ONLY: Global<u8> = Global::new(0);
 
 rows!(PageFaultKey => PageFaultValue, 16384);
 
-/// The task for which a program of ours is at work on this CPU, with [`KERNEL`] where that is the one for faults of the kernel;
-/// 0 while none is. Unwinding a user stack reads user memory, which may fault itself: that fault is ours and not the target's.
-/// Another task's program that interrupts takes its place, and then such a fault is counted as a run that was skipped.
+/// The task for which a program of ours is at work on this CPU, 0 while none is. Unwinding a user stack reads user memory, which may fault itself: that fault is ours and not the target's.
+/// Another task's program that interrupts takes its place, and then such a fault is taken for the target's.
 #[map]
 static BUSY: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-const KERNEL: u64 = 1;
 
 // Bits of the exception's error code: arch/x86/include/asm/trap_pf.h.
 const PRESENT: u64 = 1;
@@ -38,47 +33,34 @@ const USER: u64 = 4;
 const INSTRUCTION: u64 = 16;
 
 /// `(unsigned long address, struct pt_regs *regs, unsigned long error_code)`.
-#[raw_tracepoint(tracepoint = "page_fault_user")]
-pub fn page_fault_user(ctx: RawTracePointContext) -> i32 {
-    on_fault(&ctx, 0);
-    0
+#[program(raw_tp = "page_fault_user")]
+fn page_fault_user(ctx: &RawTracePointContext) {
+    on_fault(ctx);
 }
 
-#[raw_tracepoint(tracepoint = "page_fault_kernel")]
-pub fn page_fault_kernel(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "page_fault_kernel")]
+fn page_fault_kernel(ctx: &RawTracePointContext) {
     if USER_ONLY.load() == 0 {
-        on_fault(&ctx, KERNEL);
+        on_fault(ctx);
     }
-    0
-}
-
-/// The kernel does not run `page_fault_kernel` for a fault of its own, and counts that as a run that was skipped: which of those were so.
-#[raw_tracepoint(tracepoint = "page_fault_kernel")]
-pub fn own_fault(_ctx: RawTracePointContext) -> i32 {
-    if let Some(busy) = BUSY.get_ptr(0)
-        // SAFETY: an aligned u64 of the map's only entry.
-        && unsafe { *busy } == current() as u64 | KERNEL
-    {
-        count(counter!(own_runs));
-    }
-    0
 }
 
 #[inline(always)]
-fn on_fault(ctx: &RawTracePointContext, mode: u64) {
+fn on_fault(ctx: &RawTracePointContext) {
     let Some(busy) = BUSY.get_ptr_mut(0) else {
         return;
     };
     let task = current() as u64;
     // SAFETY: an aligned u64 of the map's only entry.
-    if unsafe { *busy } & !KERNEL == task || !selected() {
+    if unsafe { *busy } == task || !selected() {
         return;
     }
     // SAFETY: as above.
-    unsafe { *busy = task | mode };
+    unsafe { *busy = task };
     book(fault(ctx, ctx.arg(2)));
     // SAFETY: as above. Another's mark stays: it takes it away itself.
-    if unsafe { busy.read_volatile() } == task | mode {
+    if unsafe { busy.read_volatile() } == task {
+        // SAFETY: as above.
         unsafe { *busy = 0 };
     }
 }
@@ -102,6 +84,6 @@ fn fault(ctx: &RawTracePointContext, error_code: u64) -> Result<bool, Loss> {
             _ => KernelStack(0),
         },
     };
-    row(&ROWS, &ZEROS, &key)?.faults += 1;
+    add(&mut row(&ROWS, &ZEROS, &key)?.faults, 1);
     Ok(true)
 }

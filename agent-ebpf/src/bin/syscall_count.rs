@@ -2,18 +2,18 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add_atomic, add_duration, add_error, book, current, current_tgid, row, rows, selected,
-    syscall,
+    Loss, add, add_atomic, add_duration, add_error, book, current, current_tgid, row, rows,
+    selected, syscall,
 };
 use aya_ebpf::{
     Global,
     helpers::{bpf_get_current_comm, generated::bpf_ktime_get_boot_ns},
-    macros::{map, raw_tracepoint},
+    macros::map,
     maps::{Array, HashMap},
     programs::RawTracePointContext,
 };
 use tracers::{
-    Syscall, Text16,
+    Syscall, Text16, program,
     syscall_count::{SyscallCountKey, SyscallCountValue},
 };
 
@@ -65,12 +65,11 @@ fn claim(slot: *mut Slot, change: i64) {
     unsafe { add_atomic(&raw mut (*slot).claims, change) }
 }
 
-#[raw_tracepoint(tracepoint = "sys_enter")]
-pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "sys_enter")]
+fn sys_enter(ctx: &RawTracePointContext) {
     if selected() {
         book(begin(ctx.arg::<u64>(1) as u32));
     }
-    0
 }
 
 #[inline(always)]
@@ -105,17 +104,15 @@ fn begin(number: u32) -> Result<bool, Loss> {
     Ok(false)
 }
 
-#[raw_tracepoint(tracepoint = "sys_exit")]
-pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "sys_exit")]
+fn sys_exit(ctx: &RawTracePointContext) {
     book(end(current() as u64, ctx.arg(1)));
-    0
 }
 
 /// A thread that dies in a call never returns from it: exit, exit_group, and whatever a signal killed it in.
-#[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "sched_process_exit")]
+fn sched_process_exit(_ctx: &RawTracePointContext) {
     book(end(current() as u64, 0));
-    0
 }
 
 #[inline(always)]
@@ -161,8 +158,8 @@ fn end(task: u64, result: i64) -> Result<bool, Loss> {
         comm: Text16(comm),
     };
     let row = row(&ROWS, &ZEROS, &key)?;
-    row.count += 1;
-    row.total_ns += ns;
+    add(&mut row.count, 1);
+    add(&mut row.total_ns, ns);
     if ns > row.max_ns {
         row.max_ns = ns;
     }

@@ -3,13 +3,10 @@
 #![no_main]
 use agent_ebpf::{IPPROTO_TCP, Loss, book, current_task, emit, selected, sock_fields, tcp};
 use aya_ebpf::{
-    Global,
-    helpers::generated::bpf_ktime_get_boot_ns,
-    macros::{map, raw_tracepoint},
-    maps::HashMap,
+    Global, helpers::generated::bpf_ktime_get_boot_ns, macros::map, maps::HashMap,
     programs::RawTracePointContext,
 };
-use tracers::{Bool, Outcome, Task, Time, tcp_connect::TcpConnect};
+use tracers::{Bool, Outcome, Task, Time, program, tcp_connect::TcpConnect};
 
 #[unsafe(no_mangle)]
 static PORT: Global<u16> = Global::new(0);
@@ -26,13 +23,12 @@ static PENDING: HashMap<u64, (u64, Task)> = HashMap::with_max_entries(16384, 0);
 /// Why an attempt failed whose socket has no error: its owner closed it. include/uapi/asm-generic/errno.h.
 const ECANCELED: i64 = 125;
 
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "inet_sock_set_state")]
+fn inet_sock_set_state(ctx: &RawTracePointContext) {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     if new == tcp::SYN_SENT || old == tcp::SYN_SENT {
         book(on_change(ctx.arg(0), new));
     }
-    0
 }
 
 #[inline(always)]

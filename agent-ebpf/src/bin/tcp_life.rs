@@ -8,11 +8,11 @@ use agent_ebpf::{
 use aya_ebpf::{
     Global,
     helpers::generated::bpf_ktime_get_boot_ns,
-    macros::{map, raw_tracepoint},
+    macros::map,
     maps::{HashMap, LruHashMap},
     programs::RawTracePointContext,
 };
-use tracers::{Bool, Task, Time, tcp_life::TcpLife};
+use tracers::{Bool, Task, Time, program, tcp_life::TcpLife};
 
 #[unsafe(no_mangle)]
 static PORT: Global<u16> = Global::new(0);
@@ -53,22 +53,20 @@ struct Owner {
     task: Task,
 }
 
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "inet_sock_set_state")]
+fn inet_sock_set_state(ctx: &RawTracePointContext) {
     book(on_change(ctx.arg(0), ctx.arg(1), ctx.arg(2)));
-    0
 }
 
 /// A process reads: what it reads from is its own.
-#[raw_tracepoint(tracepoint = "tcp_rcv_space_adjust")]
-pub fn tcp_rcv_space_adjust(ctx: RawTracePointContext) -> i32 {
+#[program(raw_tp = "tcp_rcv_space_adjust")]
+fn tcp_rcv_space_adjust(ctx: &RawTracePointContext) {
     if selected() {
         let sk: *const u8 = ctx.arg(0);
         if let Err(loss) = read_from(sk) {
             book(Err(loss));
         }
     }
-    0
 }
 
 #[inline(always)]

@@ -14,6 +14,8 @@ pub trait Erased: Sync {
     fn family(&self) -> Family;
     /// Sets of hooks, best first; each set alone is enough.
     fn hooks(&self) -> &'static [&'static [Hook]];
+    /// Whether a hook may be raised where a program of it is at work: by that work itself, or by an interrupt.
+    fn nests(&self) -> bool;
     /// Its options.
     fn options(&self) -> &'static [Opt];
     /// Its columns.
@@ -81,6 +83,9 @@ impl<T: Tracer> Erased for Handle<T> {
     }
     fn hooks(&self) -> &'static [&'static [Hook]] {
         T::HOOKS
+    }
+    fn nests(&self) -> bool {
+        T::NESTS
     }
     fn options(&self) -> &'static [Opt] {
         <T::Params as Params>::OPTIONS
