@@ -232,8 +232,8 @@ mod tests {
         1,204,511 rows, PARTIAL: 1,300,100 produced, 1,204,511 delivered, 90 beyond the limit, 95,499 lost (95,489 ring full, 10 unreadable) in 30.0 s. Cost 0.01 % of one CPU to read, 1.2 MiB; what the programs took is not known here.
         Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
         Unreadable: the memory was gone or paged out when the event happened.
-        1 row without a stack: the map of stacks was full.
-        3 runs of a program skipped by the kernel, one being under way on that CPU already; what they would have shown is unknown.
+        1 row without a stack: there was no room for it.
+        3 runs of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.
         The command exited with status 2.
         ");
     }

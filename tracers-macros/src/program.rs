@@ -1,6 +1,6 @@
 //! `#[program]`: a function becomes the two kernel programs of a hook.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{
     Error, FnArg, Ident, ItemFn, LitStr, Token, Type,
@@ -16,7 +16,10 @@ pub(crate) struct Hook {
 impl Parse for Hook {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         if input.is_empty() {
-            return Err(input.error("say where it attaches, for instance raw_tp = \"sys_enter\""));
+            return Err(Error::new(
+                Span::call_site(),
+                "say where it attaches, for instance raw_tp = \"sys_enter\"",
+            ));
         }
         let kind = input.parse()?;
         input.parse::<Token![=]>()?;
