@@ -88,7 +88,8 @@ impl Kernel {
 
     fn fentry_check(&self) -> Check {
         let tried = match self.btf.function("vfs_open") {
-            Some(id) => bpf::try_load(Trial::FEntry(id)).map_err(|error| error.to_string()),
+            Some(id) => bpf::try_load(Trial::FEntry(id))
+                .map_err(|error| format!("this kernel refuses it: {}", error.kind())),
             None => Err("the kernel has no function vfs_open".to_owned()),
         };
         match tried {
@@ -101,9 +102,7 @@ impl Kernel {
             Err(error) => Check {
                 name: "fentry",
                 verdict: Verdict::Limited,
-                detail: format!(
-                    "not here ({error}): tracers fall back to tracepoints, which cost more"
-                ),
+                detail: format!("{error}; tracers fall back to tracepoints, which cost more"),
                 remedy: None,
             },
         }

@@ -21,8 +21,12 @@ pub(super) fn tracers_outside_their_files(files: &[SourceFile]) -> Vec<Finding> 
         if ALLOWED.iter().any(|allowed| file.path.starts_with(allowed)) {
             continue;
         }
-        let is_code = |line: &&str| !line.starts_with(UNIT_TESTS);
-        let lines = file.text.lines().take_while(is_code).enumerate();
+        let lines: Vec<&str> = file.text.lines().collect();
+        // A module of tests in a file of its own leaves the rest of this one code.
+        let begins_tests =
+            |pair: &[&str]| pair[0].starts_with(UNIT_TESTS) && pair[1].ends_with('{');
+        let code = lines.windows(2).position(begins_tests);
+        let lines = lines[..code.unwrap_or(lines.len())].iter().enumerate();
         for (at, line) in lines.filter(|(_, line)| !line.contains(ORDINARY)) {
             if let Some(entry) = entries.iter().find(|entry| names(line, entry)) {
                 findings.push(Finding::new(
