@@ -113,6 +113,13 @@ impl<T: Event> Record<T> {
         }
     }
 
+    /// Counts bytes that were appended. Masked, so that the verifier knows no more of the sum than its bound: a loop over texts then looks
+    /// the same to it by whichever way it came, which it otherwise follows one by one (seen on 6.1: 857,525 instructions for 65 arguments).
+    #[inline(always)]
+    fn grow(&mut self, by: usize) {
+        self.used = masked::<{ TAIL_MAX * 2 - 1 }>(self.used + by);
+    }
+
     /// Appends a string that ends with a zero byte, without that byte unless `keep_zero`; at most `TEXT_MAX` bytes of it.
     #[inline(always)]
     fn text(&mut self, read: impl FnOnce(*mut u8) -> i64, keep_zero: bool) -> Result<Tail, Loss> {
@@ -125,10 +132,10 @@ impl<T: Event> Record<T> {
             return Err(Loss::Unreadable);
         }
         let n = n as usize;
-        self.used += match keep_zero {
+        self.grow(match keep_zero {
             true => n,
             false => n.saturating_sub(1),
-        };
+        });
         let cut = n == TEXT_MAX;
         Ok(self.since(start, if cut { Tail::CUT } else { 0 }))
     }
@@ -155,22 +162,43 @@ impl<T: Event> Record<T> {
         )
     }
 
-    /// Appends one of several strings of the current process's memory, each kept with its zero byte, at most `MAX` bytes of it.
-    /// The answer is false where something had to be left out.
+    /// Appends strings of the current process's memory, each with its zero byte and at most `MAX` bytes of it, a power of two.
+    /// `next` gives the address of one by its place in the list; null or nothing is the list's end.
+    ///
+    /// Few branches, because kernels of 6.1's time look at everything once for each way through the loop.
     #[inline(always)]
-    pub fn user_item<const MAX: usize>(&mut self, from: *const u8) -> Result<bool, Loss> {
-        let item = self.text(
-            // SAFETY: `end` has at least `MAX` bytes behind it; a bad source is an error.
-            |to| unsafe { bpf_probe_read_user_str(to.cast(), MAX as u32, from.cast()) as i64 },
-            true,
-        )?;
-        if item.len == 0 && item.flags == 0 {
+    pub fn user_texts<const COUNT: usize, const MAX: usize>(
+        &mut self,
+        next: impl Fn(usize) -> Result<*const u8, i32>,
+    ) -> Tail {
+        const { assert!(MAX.is_power_of_two()) };
+        let start = self.used;
+        // More than fit, unless the list's end is seen.
+        let mut flags = Tail::CUT;
+        let mut cut = 0;
+        for i in 0..=COUNT {
+            let from = next(i).unwrap_or(core::ptr::null());
+            if from.is_null() {
+                flags = cut;
+                break;
+            }
+            if i == COUNT || self.used >= TAIL_MAX {
+                break;
+            }
             // Before 5.19 an empty string is read as 0 bytes, its zero byte not being written (mm/maccess.c).
             // SAFETY: `end` has bytes behind it.
             unsafe { *self.end() = 0 };
-            self.used += 1;
+            // SAFETY: `end` has `MAX` bytes behind it; a bad source is an error.
+            let n = unsafe { bpf_probe_read_user_str(self.end().cast(), MAX as u32, from.cast()) };
+            if n < 0 {
+                break;
+            }
+            let n = masked::<{ TEXT_MAX * 2 - 1 }>(n as usize);
+            cut |= (n / MAX) as u32 * Tail::CUT;
+            // One more where n is 0, without a branch.
+            self.grow(n + (n.wrapping_sub(1) >> (usize::BITS - 1)));
         }
-        Ok(item.flags & Tail::CUT == 0 && usize::from(item.len) < MAX)
+        self.since(start, flags)
     }
 
     /// Appends a directory entry's name with its zero byte: at most 256 bytes. The answer is false where there was no room.
@@ -198,7 +226,7 @@ impl<T: Event> Record<T> {
         let to = unsafe { core::slice::from_raw_parts_mut(self.end(), len) };
         // SAFETY: a bad source is an error.
         unsafe { bpf_probe_read_user_buf(from, to)? };
-        self.used += len;
+        self.grow(len);
         Ok(self.since(start, if cut { Tail::CUT } else { 0 }))
     }
 

@@ -19,6 +19,8 @@ fn warm_up() -> Duration {
 
 /// What a tracer may grow by afterwards, KiB.
 const GROWTH: i64 = 2048;
+/// Besides, batches may wait for the printer: 64, some 16 MiB (`QUEUE` in agent/src/run.rs).
+const QUEUE: i64 = 16 << 10;
 
 /// All CPUs but one, which is for the tracer.
 fn threads() -> u64 {
@@ -99,5 +101,8 @@ fn a_storm_of_files_is_accounted_for_to_the_last_one_in_constant_memory() {
     println!("{} files a second, {}", rounds / seconds(), account.raw);
     assert_eq!(account.produced, rounds);
     assert_eq!(account.delivered + account.lost.ring_full, rounds);
-    assert!(last - first <= GROWTH, "grew from {first} to {last} KiB");
+    assert!(
+        last - first <= GROWTH + QUEUE,
+        "grew from {first} to {last} KiB"
+    );
 }

@@ -106,26 +106,7 @@ fn not_started(regs: *const u8, compat: bool, at: bool, result: i64) -> Result<b
     let mut record = Record::<Exec>::new()?;
     // Memory that cannot be read (EFAULT) is a failure like another.
     let filename = record.user_text(name as *const u8).unwrap_or(Tail::EMPTY);
-    let start = record.used();
-    // More than fit, unless the list's end is seen.
-    let mut flags = Tail::CUT;
-    let mut cut = 0;
-    for i in 0..=ARGS {
-        match item(argv, i, compat) {
-            // One more than are read: the list goes on.
-            Ok(pointer) if !pointer.is_null() && i == ARGS => break,
-            Ok(pointer) if !pointer.is_null() => match record.user_item::<ARG_BYTES>(pointer) {
-                Ok(true) => {}
-                Ok(false) => cut = Tail::CUT,
-                Err(_) => break,
-            },
-            _ => {
-                flags = cut;
-                break;
-            }
-        }
-    }
-    let args = record.since(start, flags);
+    let args = record.user_texts::<ARGS, ARG_BYTES>(|i| item(argv, i, compat));
     send(record, filename, args, result)
 }
 
