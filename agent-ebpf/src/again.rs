@@ -65,19 +65,25 @@ fn key(slot: u32) -> u64 {
     current() as u64 | u64::from(slot)
 }
 
-/// What the program of a hook's own name does.
+/// The program of a hook's own name asks whether the event is its to see; then it is at work until [`end`].
 #[inline(always)]
-pub fn once(slot: u32, body: impl FnOnce()) {
-    let again = AGAIN.load() == 1;
-    if again {
-        at_work(slot, 1);
+pub fn begin(slot: u32) -> bool {
+    if AGAIN.load() == 0 {
+        return true;
     }
-    if again && unmark(slot) {
+    at_work(slot, 1);
+    if unmark(slot) {
         count(counter!(given_back));
-    } else {
-        body();
+        at_work(slot, 0);
+        return false;
     }
-    if again {
+    true
+}
+
+/// It has seen the event.
+#[inline(always)]
+pub fn end(slot: u32) {
+    if AGAIN.load() == 1 {
         at_work(slot, 0);
     }
 }
@@ -90,20 +96,21 @@ fn at_work(slot: u32, value: u64) {
     }
 }
 
-/// What its second program does.
+/// Its second program asks the same.
 #[inline(always)]
-pub fn again(slot: u32, body: impl FnOnce()) {
+pub fn take_over(slot: u32) -> bool {
     // Of the task's last event that was taken over; it has done its work.
     unmark(slot);
     let Some(at_work) = AT_WORK.get_ptr(slot) else {
-        return;
+        return false;
     };
     // SAFETY: an aligned u64 of the map.
-    if unsafe { at_work.read_volatile() } == 1 && MARKS.insert(&key(slot), &0, 0).is_ok() {
-        marked(1);
-        count(counter!(taken_over));
-        body();
+    if unsafe { at_work.read_volatile() } == 0 || MARKS.insert(&key(slot), &0, 0).is_err() {
+        return false;
     }
+    marked(1);
+    count(counter!(taken_over));
+    true
 }
 
 /// Adds to a number of this CPU: atomically where another program may do the same meanwhile, which costs 5 ns more.
