@@ -5,7 +5,11 @@
 
 use crate::Error;
 use memchr::memmem;
-use std::{cell::RefCell, collections::HashMap, ops::Range};
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
@@ -35,7 +39,7 @@ pub(crate) struct Btf {
     types: Vec<u32>,
     strings: Range<usize>,
     /// Structs and unions that were asked for, so that many fields of one are found by one scan.
-    structs: RefCell<HashMap<String, Option<u32>>>,
+    structs: Mutex<HashMap<String, Option<u32>>>,
 }
 
 impl Btf {
@@ -76,7 +80,7 @@ impl Btf {
             bytes,
             types,
             strings,
-            structs: RefCell::default(),
+            structs: Mutex::default(),
         })
     }
 
@@ -125,7 +129,8 @@ impl Btf {
     }
 
     fn find_struct(&self, name: &str) -> Option<u32> {
-        if let Some(&known) = self.structs.borrow().get(name) {
+        let known = || self.structs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&known) = known().get(name) {
             return known;
         }
         let found = self.string(name).and_then(|string| {
@@ -135,7 +140,7 @@ impl Btf {
                     && self.vlen(at) > 0
             })
         });
-        self.structs.borrow_mut().insert(name.to_owned(), found);
+        known().insert(name.to_owned(), found);
         found
     }
 

@@ -140,6 +140,20 @@ pub enum Reason {
     KernelRefused,
 }
 
+impl Reason {
+    /// The word itself.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::MissingCapability => "MissingCapability",
+            Self::Unsupported => "Unsupported",
+            Self::TargetNotFound => "TargetNotFound",
+            Self::InvalidRequest => "InvalidRequest",
+            Self::ResourceExhausted => "ResourceExhausted",
+            Self::KernelRefused => "KernelRefused",
+        }
+    }
+}
+
 impl Error {
     /// Its stable reason.
     pub fn reason(&self) -> Reason {

@@ -9,7 +9,6 @@ mod grid;
 mod human;
 mod json;
 mod layout;
-mod names;
 mod pprof;
 mod rates;
 mod spark;

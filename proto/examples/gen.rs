@@ -1,5 +1,6 @@
-//! Writes Rust from `proto/*.proto`, without protoc: `cargo run -p proto --example gen [FOLDER]`, by default into `src/gen`.
+//! Writes Rust from `proto/`, without protoc: `cargo run -p proto --example gen [FOLDER]`, by default into `src/gen`.
 
+use prost::Message;
 use std::{
     env,
     error::Error,
@@ -7,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const GENERATED: &str =
-    "// Generated from proto/pprof.proto by `cargo xtask codegen`. Do not edit.\n";
+const AGENT: &str = "tracejob/v1/agent.proto";
+const PPROF: &str = "pprof.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -16,14 +17,26 @@ fn main() -> Result<(), Box<dyn Error>> {
         .nth(1)
         .map_or_else(|| root.join("src/gen"), PathBuf::from);
     fs::create_dir_all(&folder)?;
-    let files = protox::compile(["pprof.proto"], [root.join("proto")])?;
+    let compile = |file| protox::compile([file], [root.join("proto")]);
     prost_build::Config::new()
         .out_dir(&folder)
-        .compile_fds(files)?;
-    let path = folder.join("pprof.rs");
-    let code = fs::read_to_string(&path)?;
-    // prost's own line 1 says less.
-    let rest = code.split_once('\n').map_or("", |(_, rest)| rest);
-    fs::write(&path, format!("{GENERATED}{rest}"))?;
+        .compile_fds(compile(PPROF)?)?;
+    let agent = compile(AGENT)?;
+    // For reflection: with it a client needs no .proto file.
+    fs::write(folder.join("agent.binpb"), agent.encode_to_vec())?;
+    tonic_prost_build::configure()
+        // An event's bytes are copied once, out of the batch.
+        .bytes(".tracejob.v1.Bytes.data")
+        .out_dir(&folder)
+        .compile_fds(agent)?;
+    for (file, source) in [("pprof.rs", PPROF), ("tracejob.v1.rs", AGENT)] {
+        let path = folder.join(file);
+        let code = fs::read_to_string(&path)?;
+        // The generator's own line 1 says less.
+        let rest = code.split_once('\n').map_or("", |(_, rest)| rest);
+        let first =
+            format!("// Generated from proto/{source} by `cargo xtask codegen`. Do not edit.");
+        fs::write(&path, format!("{first}\n{rest}"))?;
+    }
     Ok(())
 }

@@ -25,6 +25,6 @@ pub use cgroup::Cgroup;
 pub use elf32::program32;
 pub use row::{Wanted, bytes, check, expect, sum};
 pub use support::{in_vm, runs_here, skips_runs, tracers};
-pub use trace::{Listener, Outcome, Trace, Tracing};
+pub use trace::{Listener, Outcome, Trace, Tracing, agent};
 pub use wait::{deadline, join, until};
 pub use workload::{Report, Workload, cgroup_of, executable, folder, program};

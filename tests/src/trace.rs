@@ -62,7 +62,16 @@ pub struct Outcome {
 
 /// The program under test with the capabilities that it is to be tested with.
 pub(crate) fn tracejob(args: &[impl AsRef<OsStr>]) -> Command {
-    let path = tracejob_path();
+    with_capabilities(tracejob_path(), args)
+}
+
+/// The daemon, which cargo puts beside the command line.
+pub fn agent(args: &[impl AsRef<OsStr>]) -> Command {
+    with_capabilities(tracejob_path().with_file_name("tracejob-agent"), args)
+}
+
+/// A program with the capabilities that are under test.
+fn with_capabilities(path: PathBuf, args: &[impl AsRef<OsStr>]) -> Command {
     let mut command = match std::env::var_os("TRACEJOB_TEST_CAPS") {
         Some(capabilities) if !capabilities.is_empty() => {
             let mut command = Command::new(program("workload"));

@@ -4,6 +4,7 @@ mod batch;
 mod column;
 mod erased;
 mod flags;
+mod names;
 mod spec;
 mod table;
 
@@ -11,5 +12,6 @@ pub use batch::{Batch, Cursor, Data, Frame, Value};
 pub use column::{Column, Kind, Role, Unit};
 pub use erased::{Erased, Handle, Malformed, find, nearest};
 pub use flags::{access_flags, open_flags};
+pub use names::{errno, error_of, syscall};
 pub use spec::{Spec, SpecError};
 pub use table::Table;

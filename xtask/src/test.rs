@@ -43,7 +43,15 @@ fn build() -> Result<String> {
     process::quietly(
         &step,
         "build-tracejob",
-        toolchain::cargo().args(["build", "--locked", "--package", "cli", "--bin", "tracejob"]),
+        toolchain::cargo().args([
+            "build",
+            "--locked",
+            "--package",
+            "cli",
+            "--package",
+            "agent",
+            "--bins",
+        ]),
     )?;
     step.done("built");
     Ok("ok".to_owned())

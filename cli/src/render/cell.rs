@@ -3,14 +3,13 @@
 use super::{
     escape::{arguments, escape, quote},
     human,
-    names::{errno, error_of, syscall},
     wall::Wall,
 };
 use std::{
     fmt::Write,
     net::{IpAddr, Ipv6Addr},
 };
-use tracers::{Batch, Column, Kind, Role, Unit, Value};
+use tracers::{Batch, Column, Kind, Role, Unit, Value, errno, error_of, syscall};
 
 /// How a cell stands out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,6 @@ use super::{
     cell::ip,
     escape::{arguments, escaped, quote},
     json::lower_bounds,
-    names::{errno, error_of, syscall},
 };
 use crate::sink::Sink;
 use agent::Account;
@@ -13,7 +12,7 @@ use std::{
     io::{self, Write},
     time::Duration,
 };
-use tracers::{Batch, Column, Kind, Value};
+use tracers::{Batch, Column, Kind, Value, errno, error_of, syscall};
 
 /// Comma-separated values.
 #[derive(Debug)]

@@ -6,7 +6,6 @@ use super::{
     Output, Wall,
     cell::ip,
     escape::{arguments, is_printable},
-    names::{errno, error_of, syscall},
 };
 use crate::sink::Sink;
 use agent::Account;
@@ -15,7 +14,7 @@ use std::{
     io::{self, Write},
     time::Duration,
 };
-use tracers::{Batch, Column, Frame, Kind, Value};
+use tracers::{Batch, Column, Frame, Kind, Value, errno, error_of, syscall};
 
 /// Bytes after which the buffer is written.
 const CHUNK: usize = 64 << 10;

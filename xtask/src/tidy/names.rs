@@ -5,8 +5,14 @@ use super::{
     layout::{self, Entry},
 };
 
-/// Where tracers may be named: their own files, and automation (the demo is a list of commands to type).
-const ALLOWED: [&str; 4] = ["tracers/src/", "agent-ebpf/src/bin/", "tests/", "xtask/"];
+/// Where tracers may be named: their own files, automation (the demo is a list of commands to type), and what is generated from prose.
+const ALLOWED: [&str; 5] = [
+    "tracers/src/",
+    "agent-ebpf/src/bin/",
+    "tests/",
+    "xtask/",
+    "proto/src/gen/",
+];
 
 /// What begins a file's unit tests: an example has to be of something, and gives no tracer what others lack.
 const UNIT_TESTS: &str = "#[cfg(test)]";

@@ -77,7 +77,10 @@ fn fill(
     for library in libraries(bpftool)? {
         archive.copy(&library, &where_the_loader_looks(&library))?;
     }
-    archive.copy(&programs.tracejob, Path::new("/bin/tracejob"))?;
+    for ours in &programs.ours {
+        let name = ours.file_name().unwrap_or_default();
+        archive.copy(ours, &Path::new("/bin").join(name))?;
+    }
     // At the paths of this machine, which are compiled into the tests (CARGO_BIN_EXE_…, CARGO_MANIFEST_DIR).
     for (program, _) in &programs.tests {
         archive.copy(program, program)?;

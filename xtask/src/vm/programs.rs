@@ -13,8 +13,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Static programs, where cargo put them.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// The command line.
-    pub(crate) tracejob: PathBuf,
+    /// What is under test: `tracejob` and `tracejob-agent`.
+    pub(crate) ours: Vec<PathBuf>,
     /// Test programs, each with the name of its target.
     pub(crate) tests: Vec<(PathBuf, String)>,
     /// Other programs of the tests' package, which the tests start.
@@ -29,12 +29,19 @@ pub(crate) fn build() -> Result<Programs> {
         "static programs",
         "building tracejob and the tests for the test kernels; minutes when cold",
     );
-    let cli = cargo_json(&step, &["build", "--package", "cli", "--bin", "tracejob"])?;
-    let tracejob = executables(&cli)?
+    let built = cargo_json(
+        &step,
+        &["build", "--package", "cli", "--package", "agent", "--bins"],
+    )?;
+    let ours: Vec<PathBuf> = executables(&built)?
         .into_iter()
-        .find(|built| built.name == "tracejob")
-        .map(|built| built.path);
-    let tracejob = tracejob.context("cargo built no program `tracejob` in the package cli")?;
+        .map(|built| built.path)
+        .collect();
+    for name in ["tracejob", "tracejob-agent"] {
+        if !ours.iter().any(|path| path.ends_with(name)) {
+            bail!("cargo built no program `{name}`");
+        }
+    }
     let built = executables(&cargo_json(
         &step,
         &["test", "--package", "tests", "--no-run"],
@@ -55,7 +62,7 @@ pub(crate) fn build() -> Result<Programs> {
     ));
     let others = others.into_iter().map(|built| built.path).collect();
     Ok(Programs {
-        tracejob,
+        ours,
         tests,
         others,
         folder: workspace::root().join("tests"),

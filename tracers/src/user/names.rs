@@ -1,11 +1,11 @@
 //! Numbers of the kernel by name: system calls and errors.
 
-use std::borrow::Cow;
+use crate::Syscall;
+use std::{borrow::Cow, format};
 use syscalls::{Errno, Sysno, x86};
-use tracers::Syscall;
 
 /// A system call by name. One of the 32-bit table is marked: the same name may take other arguments there.
-pub(crate) fn syscall(number: u64) -> Cow<'static, str> {
+pub fn syscall(number: u64) -> Cow<'static, str> {
     let compat = number & u64::from(Syscall::COMPAT) != 0;
     let index = (number & !u64::from(Syscall::COMPAT)) as usize;
     match compat {
@@ -21,7 +21,7 @@ pub(crate) fn syscall(number: u64) -> Cow<'static, str> {
 }
 
 /// An error by name.
-pub(crate) fn errno(number: u64) -> Cow<'static, str> {
+pub fn errno(number: u64) -> Cow<'static, str> {
     let known = i32::try_from(number)
         .ok()
         .and_then(|number| Errno::new(number).name());
@@ -32,7 +32,7 @@ pub(crate) fn errno(number: u64) -> Cow<'static, str> {
 }
 
 /// The error that a result stands for: results from -4095 to -1 do, include/linux/err.h (MAX_ERRNO).
-pub(crate) fn error_of(result: i64) -> Option<u64> {
+pub fn error_of(result: i64) -> Option<u64> {
     (-4095..0).contains(&result).then(|| result.unsigned_abs())
 }
 

@@ -1,0 +1,211 @@
+//! The node's configuration: what this agent listens on, and what it allows. No request widens it.
+
+use agent::Limits;
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::{fs, path::Path, path::PathBuf, time::Duration};
+
+/// Where the agent listens when nothing is said.
+pub(crate) const SOCKET: &str = "/run/tracejob/agent.sock";
+
+/// The file as a whole. What it does not say keeps its default; what it says too much is refused.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// `unix:///run/tracejob/agent.sock`
+    pub(crate) listen: Listen,
+    pub(crate) policy: Policy,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Listen(pub(crate) PathBuf);
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self(SOCKET.into())
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.strip_prefix("unix://") {
+            Some(path) if path.starts_with('/') => Ok(Self(path.into())),
+            _ => Err(format!(
+                "cannot listen on \"{}\": it takes unix:// and an absolute path, such as unix://{SOCKET}",
+                text.escape_debug()
+            )),
+        }
+    }
+}
+
+/// What requests may ask for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Policy {
+    /// The tracers that may run; absent is all of them.
+    pub(crate) tracers: Option<Vec<String>>,
+    /// Whether everything on the node may be selected at once.
+    pub(crate) host: bool,
+    /// The longest that a trace runs, and how long one runs that does not say.
+    pub(crate) max_duration_seconds: u64,
+    /// Traces that run at the same time.
+    pub(crate) max_traces: usize,
+    /// The largest ring of a trace, bytes.
+    pub(crate) max_ring_bytes: u32,
+    /// What is kept of a trace for readers that are slow or come later, bytes.
+    pub(crate) replay_bytes: usize,
+    /// How long an ended trace can still be read.
+    pub(crate) keep_seconds: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            tracers: None,
+            host: false,
+            max_duration_seconds: 3600,
+            max_traces: 20,
+            max_ring_bytes: 16 << 20,
+            replay_bytes: 8 << 20,
+            keep_seconds: 60,
+        }
+    }
+}
+
+/// Why the node's policy says no; it names its own line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    /// The line of the configuration: `policy.host`.
+    pub(crate) line: &'static str,
+    pub(crate) why: String,
+}
+
+impl Policy {
+    /// Whether a tracer may run.
+    pub(crate) fn tracer(&self, name: &str) -> Result<(), Denied> {
+        match &self.tracers {
+            Some(allowed) if !allowed.iter().any(|allowed| allowed == name) => Err(Denied {
+                line: "policy.tracers",
+                why: format!("this node does not allow {name}"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether everything may be selected.
+    pub(crate) fn host(&self) -> Result<(), Denied> {
+        match self.host {
+            true => Ok(()),
+            false => Err(Denied {
+                line: "policy.host",
+                why: "this node does not let everything be selected; name processes, cgroups or containers"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// The limits of a trace, where it may have them.
+    pub(crate) fn limits(&self, asked: &Limits) -> Result<Limits, Denied> {
+        let longest = Duration::from_secs(self.max_duration_seconds);
+        let duration = asked.duration.unwrap_or(longest);
+        if duration > longest {
+            return Err(Denied {
+                line: "policy.maxDurationSeconds",
+                why: format!(
+                    "this node lets a trace run for {} s at most",
+                    self.max_duration_seconds
+                ),
+            });
+        }
+        if asked.ring_bytes > self.max_ring_bytes {
+            return Err(Denied {
+                line: "policy.maxRingBytes",
+                why: format!(
+                    "this node allows a ring of {} bytes at most",
+                    self.max_ring_bytes
+                ),
+            });
+        }
+        Ok(Limits {
+            duration: Some(duration),
+            ..asked.clone()
+        })
+    }
+}
+
+/// Reads the file.
+///
+/// # Errors
+/// Where it cannot be read, or says what is not known here.
+pub(crate) fn read(path: &Path) -> Result<Config> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config: Config = match text.trim().is_empty() {
+        true => Config::default(),
+        false => serde_yaml::from_str(&text)
+            .with_context(|| format!("{} is not as it should be", path.display()))?,
+    };
+    for name in config.policy.tracers.iter().flatten() {
+        tracers::Spec::new(name).with_context(|| format!("{}: policy.tracers", path.display()))?;
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        serde_yaml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_file_says_too_much_is_refused_by_name() {
+        let error = parse("policy: {maxTrace: 3}").unwrap_err();
+        assert!(
+            error.contains("maxTrace") && error.contains("maxTraces"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn plaintext_tcp_is_refused() {
+        let error = parse("listen: http://0.0.0.0:4040").unwrap_err();
+        assert!(error.contains("unix://"), "{error}");
+    }
+
+    #[test]
+    fn no_request_widens_the_policy() {
+        let policy = Policy {
+            max_duration_seconds: 10,
+            ..Policy::default()
+        };
+        let asked = |seconds| Limits {
+            duration: seconds,
+            ..Limits::default()
+        };
+        let longest = Some(Duration::from_secs(10));
+        assert_eq!(policy.limits(&asked(None)).unwrap().duration, longest);
+        let denied = policy
+            .limits(&asked(Some(Duration::from_secs(11))))
+            .unwrap_err();
+        assert_eq!(denied.line, "policy.maxDurationSeconds");
+        let ring = Limits {
+            ring_bytes: u32::MAX,
+            ..Limits::default()
+        };
+        assert_eq!(
+            policy.limits(&ring).unwrap_err().line,
+            "policy.maxRingBytes"
+        );
+        let only = Policy {
+            tracers: Some(vec!["open".to_owned()]),
+            ..Policy::default()
+        };
+        assert_eq!(only.tracer("exec").unwrap_err().line, "policy.tracers");
+    }
+}

@@ -1,0 +1,397 @@
+//! The traces of this node, by uid. Each has a thread of its own that carries what it says into its log; one's fault is its own.
+
+use super::{
+    config::Policy,
+    log::Log,
+    refuse::{self, Refusal},
+    wire::{self, Violation},
+};
+use agent::{Account, Kernel, Stopper, Trace, Update};
+use proto::v1::{self, State, stream_events_response::Item};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+use tonic::Status;
+
+/// All traces.
+pub(crate) struct Jobs {
+    kernel: Kernel,
+    policy: Policy,
+    all: Mutex<All>,
+    /// Counts changes of any trace.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct All {
+    by_uid: BTreeMap<String, Arc<Job>>,
+    calls: u64,
+}
+
+/// One trace, from the moment that it is asked for until it is forgotten.
+pub(crate) struct Job {
+    uid: String,
+    generation: u64,
+    spec: v1::TraceSpec,
+    pub(crate) schema: v1::Schema,
+    pub(crate) log: Log,
+    state: Mutex<Now>,
+}
+
+struct Now {
+    state: State,
+    account: Account,
+    /// Reason and message, where it failed.
+    failure: Option<(&'static str, String)>,
+    stopper: Option<Stopper>,
+    stop: bool,
+    ended: Option<Instant>,
+    /// Of the last change.
+    version: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked left a state that is whole: every change is one assignment.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Job {
+    /// What a client sees of it.
+    pub(crate) fn status(&self) -> v1::TraceStatus {
+        let now = lock(&self.state);
+        let (reason, message) = now.failure.clone().unwrap_or_default();
+        v1::TraceStatus {
+            uid: self.uid.clone(),
+            generation: self.generation,
+            tracer: self.schema.tracer.clone(),
+            state: now.state.into(),
+            account: Some(wire::account(&now.account)),
+            message,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Why reading it failed.
+    pub(crate) fn failure(&self) -> Option<Status> {
+        let now = lock(&self.state);
+        let (_, message) = now.failure.as_ref()?;
+        Some(Status::internal(message.clone()))
+    }
+
+    /// Asks it to end; what it has seen follows.
+    pub(crate) fn stop(&self) {
+        let mut now = lock(&self.state);
+        now.stop = true;
+        if let Some(stopper) = &now.stopper {
+            stopper.stop();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        lock(&self.state).ended.is_some()
+    }
+}
+
+impl Jobs {
+    pub(crate) fn new(kernel: Kernel, policy: Policy) -> Arc<Self> {
+        Arc::new(Self {
+            kernel,
+            policy,
+            all: Mutex::default(),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    pub(crate) fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Starts a trace, or finds it started.
+    ///
+    /// # Errors
+    /// Where the request is wrong, the policy is against it, or the kernel refuses.
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        uid: String,
+        generation: u64,
+        spec: Option<v1::TraceSpec>,
+    ) -> Result<Arc<Job>, Status> {
+        check_uid(&uid).map_err(Refusal::Invalid)?;
+        self.start_as(Some(uid), generation, spec).await
+    }
+
+    /// Starts a trace that belongs to one call.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) async fn start_call(
+        self: &Arc<Self>,
+        spec: v1::TraceSpec,
+    ) -> Result<Arc<Job>, Status> {
+        self.start_as(None, 1, Some(spec)).await
+    }
+
+    async fn start_as(
+        self: &Arc<Self>,
+        uid: Option<String>,
+        generation: u64,
+        spec: Option<v1::TraceSpec>,
+    ) -> Result<Arc<Job>, Status> {
+        let mut request = wire::request(spec.clone()).map_err(Refusal::Invalid)?;
+        let tracer = request.spec.tracer();
+        self.policy.tracer(tracer.name()).map_err(Refusal::Denied)?;
+        if request.targets.contains(&agent::Target::Host) {
+            self.policy.host().map_err(Refusal::Denied)?;
+        }
+        request.limits = self
+            .policy
+            .limits(&request.limits)
+            .map_err(Refusal::Denied)?;
+        let job = {
+            let mut all = lock(&self.all);
+            let uid = uid.unwrap_or_else(|| {
+                all.calls += 1;
+                // No client can call its own so.
+                format!("call:{}", all.calls)
+            });
+            if let Some(known) = all.by_uid.get(&uid) {
+                if known.generation == generation && Some(&known.spec) == spec.as_ref() {
+                    return Ok(Arc::clone(known));
+                }
+                if known.generation == generation {
+                    return Err(Refusal::OtherSpec.into());
+                }
+                if known.generation > generation {
+                    let known = known.generation;
+                    return Err(Refusal::OldGeneration { known }.into());
+                }
+            }
+            let running = all
+                .by_uid
+                .iter()
+                .filter(|(other, job)| **other != uid && !job.is_over())
+                .count();
+            if running >= self.policy.max_traces {
+                return Err(Refusal::TooManyTraces(self.policy.max_traces).into());
+            }
+            let job = Arc::new(Job {
+                uid: uid.clone(),
+                generation,
+                spec: spec.unwrap_or_default(),
+                schema: wire::schema(tracer),
+                log: Log::new(self.policy.replay_bytes),
+                state: Mutex::new(Now {
+                    state: State::Starting,
+                    account: Account::default(),
+                    failure: None,
+                    stopper: None,
+                    stop: false,
+                    ended: None,
+                    version: 0,
+                }),
+            });
+            if let Some(replaced) = all.by_uid.insert(uid, Arc::clone(&job)) {
+                replaced.stop();
+            }
+            job
+        };
+        self.changed(&job);
+        let starting = (Arc::clone(self), Arc::clone(&job));
+        let started = tokio::task::spawn_blocking(move || {
+            let (jobs, job) = starting;
+            let trace = Trace::start(request, &jobs.kernel)?;
+            {
+                let mut now = lock(&job.state);
+                now.stopper = Some(trace.stopper());
+                now.state = State::Running;
+                if now.stop {
+                    trace.stopper().stop();
+                }
+            }
+            jobs.changed(&job);
+            carry_on(&jobs, job, trace)
+        })
+        .await;
+        let failed = match started {
+            Ok(Ok(())) => return Ok(job),
+            Ok(Err(error)) => refuse::status(&error),
+            Err(panicked) => Status::internal(format!("a bug: {panicked}")),
+        };
+        self.forget(&job);
+        Err(failed)
+    }
+
+    /// A trace by its uid.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(crate) fn get(&self, uid: &str) -> Result<Arc<Job>, Refusal> {
+        let all = lock(&self.all);
+        let job = all.by_uid.get(uid).cloned();
+        job.ok_or_else(|| Refusal::UnknownTrace(uid.to_owned()))
+    }
+
+    /// Those that have changed since a number of changes, with what that number is now.
+    pub(crate) fn changed_since(&self, seen: u64, uid: &str) -> (Vec<v1::TraceStatus>, u64) {
+        let newest = *self.changes.borrow();
+        let jobs: Vec<Arc<Job>> = lock(&self.all).by_uid.values().cloned().collect();
+        let changed = jobs
+            .iter()
+            .filter(|job| uid.is_empty() || job.uid == uid)
+            .filter(|job| lock(&job.state).version > seen)
+            .map(|job| job.status())
+            .collect();
+        (changed, newest)
+    }
+
+    /// Tells of every change.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self, job: &Job) {
+        self.changes.send_modify(|version| {
+            *version += 1;
+            lock(&job.state).version = *version;
+        });
+    }
+
+    /// Ends a trace, and forgets it at once.
+    pub(crate) fn forget(&self, job: &Arc<Job>) {
+        job.stop();
+        let mut all = lock(&self.all);
+        if all
+            .by_uid
+            .get(&job.uid)
+            .is_some_and(|known| Arc::ptr_eq(known, job))
+        {
+            all.by_uid.remove(&job.uid);
+        }
+    }
+
+    /// Forgets traces that ended long ago, for as long as it is polled.
+    pub(crate) async fn forget_old_ones(&self) {
+        let keep = Duration::from_secs(self.policy.keep_seconds);
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let old = |job: &Arc<Job>| {
+                let ended = lock(&job.state).ended;
+                ended.is_some_and(|ended| ended.elapsed() > keep)
+            };
+            lock(&self.all).by_uid.retain(|_, job| !old(job));
+        }
+    }
+
+    /// Ends all traces, and waits for their last words.
+    pub(crate) async fn stop_all(&self) {
+        /// Detaching takes milliseconds for each program.
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let jobs: Vec<Arc<Job>> = lock(&self.all).by_uid.values().cloned().collect();
+        for job in &jobs {
+            job.stop();
+        }
+        let mut changes = self.changes();
+        let all_over = async {
+            while !jobs.iter().all(|job| job.is_over()) {
+                // The sender is `self`.
+                let _ = changes.changed().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, all_over).await.is_err() {
+            tracing::warn!("not every trace ended in time");
+        }
+    }
+}
+
+/// Carries what a trace says into its log, on a thread of its own: its reader waits where this is slow.
+fn carry_on(jobs: &Arc<Jobs>, job: Arc<Job>, trace: Trace) -> Result<(), agent::Error> {
+    let jobs = Arc::clone(jobs);
+    std::thread::Builder::new()
+        .name("tracejob-trace".to_owned())
+        .spawn(move || carry(&jobs, &job, trace))
+        .map(|_| ())
+        .map_err(|source| agent::Error::Read {
+            what: "a new thread",
+            source,
+        })
+}
+
+fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) {
+    /// A trace says something every second at least.
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    let mut told = Account::default();
+    let failure = loop {
+        match trace.next(TIMEOUT) {
+            Ok(None) => {}
+            Ok(Some(Update::Rows(rows) | Update::Table(rows))) => {
+                let (batch, bytes) = wire::batch(rows, trace.columns(), trace.clock());
+                job.log.push(Item::Batch(batch), bytes);
+            }
+            Ok(Some(Update::Progress(account))) => {
+                tell_losses(job, &told, &account);
+                told = account.clone();
+                lock(&job.state).account = account;
+                jobs.changed(job);
+            }
+            Ok(Some(Update::Done(account))) => {
+                tell_losses(job, &told, &account);
+                job.log.push(Item::Account(wire::account(&account)), 512);
+                lock(&job.state).account = account;
+                break None;
+            }
+            Err(error) => break Some((error.reason().word(), error.to_string())),
+        }
+    };
+    // Detached before anybody hears that it is over.
+    drop(trace);
+    {
+        let mut now = lock(&job.state);
+        now.state = match failure {
+            None => State::Ended,
+            Some(_) => State::Failed,
+        };
+        now.failure = failure;
+        now.stopper = None;
+        now.ended = Some(Instant::now());
+    }
+    job.log.close();
+    jobs.changed(job);
+}
+
+fn tell_losses(job: &Job, before: &Account, now: &Account) {
+    if let Some(lost) = wire::lost_since(before, now) {
+        job.log.push(Item::Lost(lost), 256);
+    }
+}
+
+/// 1 to 63 letters, digits, '-', '_' and '.': it comes back in logs and audit lines.
+fn check_uid(uid: &str) -> Result<(), Violation> {
+    let known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match (1..=63).contains(&uid.len()) && uid.chars().all(known) {
+        true => Ok(()),
+        false => Err(Violation {
+            field: "uid",
+            why: "it takes 1 to 63 letters, digits, '-', '_' and '.'".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_cannot_write_to_a_log() {
+        for uid in ["", "a b", "a\nb", "call:1", &"a".repeat(64), "é"] {
+            assert!(check_uid(uid).is_err(), "{uid:?}");
+        }
+        assert!(check_uid("6d1f-4c.b_2").is_ok());
+    }
+}

@@ -1,0 +1,216 @@
+//! What a trace has said lately: one bounded log that any number of readers follow, each at its own pace.
+//!
+//! There is no queue per reader: memory does not grow with readers, and a slow one holds up nobody. What it comes too late for is a gap.
+
+use proto::v1::{Gap, StreamEventsResponse, stream_events_response::Item};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
+
+/// The log of one trace.
+pub(crate) struct Log {
+    kept: Mutex<Kept>,
+    /// The next sequence number, for those who wait for it.
+    next: watch::Sender<u64>,
+}
+
+struct Kept {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    most_bytes: usize,
+    /// Of the first entry.
+    first: u64,
+    /// Rows in all that is no longer kept.
+    forgotten_rows: u64,
+    closed: bool,
+}
+
+struct Entry {
+    message: Arc<StreamEventsResponse>,
+    bytes: usize,
+    rows: u64,
+}
+
+/// A place in a log.
+pub(crate) struct Cursor {
+    next: u64,
+    /// Rows before `next`; not known where a reader begins amid what is forgotten.
+    rows: Option<u64>,
+}
+
+/// What is at a place.
+pub(crate) enum Next {
+    /// This.
+    Message(Arc<StreamEventsResponse>),
+    /// Nothing yet.
+    Wait,
+    /// Nothing any more.
+    End,
+}
+
+impl Log {
+    /// An empty log that keeps about so many bytes, and always the last message.
+    pub(crate) fn new(most_bytes: usize) -> Self {
+        Self {
+            kept: Mutex::new(Kept {
+                entries: VecDeque::new(),
+                bytes: 0,
+                most_bytes,
+                first: 1,
+                forgotten_rows: 0,
+                closed: false,
+            }),
+            next: watch::Sender::new(1),
+        }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a message, of which `bytes` is about the size.
+    pub(crate) fn push(&self, item: Item, bytes: usize) {
+        let rows = match &item {
+            Item::Batch(batch) => u64::from(batch.rows),
+            _ => 0,
+        };
+        let mut kept = self.kept();
+        let sequence = kept.first + kept.entries.len() as u64;
+        let message = Arc::new(StreamEventsResponse {
+            sequence,
+            item: Some(item),
+        });
+        kept.bytes += bytes;
+        kept.entries.push_back(Entry {
+            message,
+            bytes,
+            rows,
+        });
+        while kept.bytes > kept.most_bytes && kept.entries.len() > 1 {
+            if let Some(oldest) = kept.entries.pop_front() {
+                kept.bytes -= oldest.bytes;
+                kept.forgotten_rows += oldest.rows;
+                kept.first += 1;
+            }
+        }
+        drop(kept);
+        self.next.send_replace(sequence + 1);
+    }
+
+    /// Nothing follows.
+    pub(crate) fn close(&self) {
+        self.kept().closed = true;
+        self.next.send_modify(|_| {});
+    }
+
+    /// Tells of every change.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.next.subscribe()
+    }
+
+    /// A reader that begins at a sequence number; 0 is the oldest that is kept.
+    pub(crate) fn cursor(&self, from: u64) -> Cursor {
+        let kept = self.kept();
+        match from {
+            0 => Cursor {
+                next: kept.first,
+                rows: Some(kept.forgotten_rows),
+            },
+            from => Cursor {
+                next: from,
+                rows: None,
+            },
+        }
+    }
+
+    /// What is at a reader's place, which moves on.
+    pub(crate) fn read(&self, cursor: &mut Cursor) -> Next {
+        let kept = self.kept();
+        if cursor.next < kept.first {
+            let gap = Gap {
+                first_sequence: cursor.next,
+                last_sequence: kept.first - 1,
+                rows: cursor.rows.map(|rows| kept.forgotten_rows - rows),
+            };
+            cursor.next = kept.first;
+            cursor.rows = Some(kept.forgotten_rows);
+            return Next::Message(Arc::new(StreamEventsResponse {
+                sequence: 0,
+                item: Some(Item::Gap(gap)),
+            }));
+        }
+        let at = usize::try_from(cursor.next - kept.first).unwrap_or(usize::MAX);
+        match kept.entries.get(at) {
+            Some(entry) => {
+                cursor.next += 1;
+                cursor.rows = cursor.rows.map(|rows| rows + entry.rows);
+                Next::Message(Arc::clone(&entry.message))
+            }
+            None if kept.closed => Next::End,
+            None => Next::Wait,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::v1::Batch;
+
+    fn batch(rows: u32) -> Item {
+        Item::Batch(Batch {
+            rows,
+            ..Batch::default()
+        })
+    }
+
+    fn sequence(log: &Log, cursor: &mut Cursor) -> (u64, Option<Gap>) {
+        match log.read(cursor) {
+            Next::Message(message) => match &message.item {
+                Some(Item::Gap(gap)) => (0, Some(*gap)),
+                _ => (message.sequence, None),
+            },
+            Next::Wait | Next::End => (u64::MAX, None),
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_too_slow_is_told_what_it_missed_and_goes_on() {
+        let log = Log::new(100);
+        let mut slow = log.cursor(0);
+        log.push(batch(5), 40);
+        assert_eq!(sequence(&log, &mut slow), (1, None));
+        for _ in 0..4 {
+            log.push(batch(7), 40);
+        }
+        // Two of 40 bytes fit: 4 and 5.
+        let (_, gap) = sequence(&log, &mut slow);
+        let gap = gap.unwrap();
+        assert_eq!((gap.first_sequence, gap.last_sequence), (2, 3));
+        assert_eq!(gap.rows, Some(14));
+        assert_eq!(sequence(&log, &mut slow), (4, None));
+        assert_eq!(sequence(&log, &mut slow), (5, None));
+        assert!(matches!(log.read(&mut slow), Next::Wait));
+        log.close();
+        assert!(matches!(log.read(&mut slow), Next::End));
+    }
+
+    #[test]
+    fn a_reader_resumes_where_it_was() {
+        let log = Log::new(1000);
+        for _ in 0..3 {
+            log.push(batch(1), 10);
+        }
+        assert_eq!(sequence(&log, &mut log.cursor(3)), (3, None));
+        assert!(matches!(log.read(&mut log.cursor(4)), Next::Wait));
+    }
+
+    #[test]
+    fn the_last_message_is_kept_however_large() {
+        let log = Log::new(10);
+        log.push(batch(1), 1000);
+        assert_eq!(sequence(&log, &mut log.cursor(0)), (1, None));
+    }
+}

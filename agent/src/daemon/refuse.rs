@@ -1,0 +1,88 @@
+//! Errors as gRPC has them: a status with an ErrorInfo, whose reason is a word of a list, and what more there is to say.
+
+use super::{config::Denied, wire::Violation};
+use agent::{Error, Reason};
+use std::collections::HashMap;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// Whose words the reasons are.
+const DOMAIN: &str = "tracejob.dev";
+
+/// Why a call was refused that no kernel was asked about.
+pub(crate) enum Refusal {
+    /// A field is wrong.
+    Invalid(Violation),
+    /// The node's policy.
+    Denied(Denied),
+    /// As many traces run as may.
+    TooManyTraces(usize),
+    /// A newer generation is known.
+    OldGeneration { known: u64 },
+    /// The same generation with another spec.
+    OtherSpec,
+    /// No trace has that uid, or its time is over.
+    UnknownTrace(String),
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(Violation { field, why }) => {
+                let mut details = info(Reason::InvalidRequest.word(), []);
+                details.add_bad_request_violation(field, &why);
+                let message = format!("{field}: {why}");
+                Status::with_error_details(Code::InvalidArgument, message, details)
+            }
+            Refusal::Denied(Denied { line, why }) => {
+                let details = info("PolicyDenied", [("line", line.to_owned())]);
+                let message = format!("{why} ({line} of its configuration)");
+                Status::with_error_details(Code::PermissionDenied, message, details)
+            }
+            Refusal::TooManyTraces(most) => {
+                let mut details = info(Reason::ResourceExhausted.word(), []);
+                let why = format!(
+                    "{most} traces run already, which is as many as policy.maxTraces allows"
+                );
+                details.add_quota_failure_violation("traces", &why);
+                Status::with_error_details(Code::ResourceExhausted, why, details)
+            }
+            Refusal::OldGeneration { known } => {
+                let details = info("OldGeneration", [("known", known.to_string())]);
+                let message = format!("generation {known} of this trace is known already");
+                Status::with_error_details(Code::FailedPrecondition, message, details)
+            }
+            Refusal::OtherSpec => {
+                let message = "this generation was started with another spec; a change takes a new generation";
+                let details = info("OtherSpec", []);
+                Status::with_error_details(Code::FailedPrecondition, message, details)
+            }
+            Refusal::UnknownTrace(uid) => {
+                let message = format!("no trace \"{}\" is here", uid.escape_debug());
+                let details = info("UnknownTrace", []);
+                Status::with_error_details(Code::NotFound, message, details)
+            }
+        }
+    }
+}
+
+/// What the kernel or the targets said.
+pub(crate) fn status(error: &Error) -> Status {
+    let reason = error.reason();
+    let code = match reason {
+        Reason::MissingCapability | Reason::Unsupported => Code::FailedPrecondition,
+        Reason::TargetNotFound => Code::NotFound,
+        Reason::InvalidRequest => Code::InvalidArgument,
+        Reason::ResourceExhausted => Code::ResourceExhausted,
+        Reason::KernelRefused => Code::Internal,
+    };
+    Status::with_error_details(code, error.to_string(), info(reason.word(), []))
+}
+
+fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
+    let metadata: HashMap<String, String> = metadata
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+}

@@ -1,0 +1,307 @@
+//! The API over its socket.
+
+use super::{
+    config::Config,
+    jobs::{Job, Jobs},
+    log::Next,
+    refuse::Refusal,
+    socket,
+    wire::Violation,
+};
+use agent::{Kernel, Support};
+use anyhow::{Context, Result};
+use proto::v1::{
+    self, StreamEventsResponse,
+    agent_server::{Agent, AgentServer},
+    stream_events_response::Item,
+    trace_request,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
+use tracers::ALL;
+
+/// The largest request: a spec with thousands of targets.
+const REQUEST_BYTES: usize = 1 << 20;
+/// Calls that one connection may have open.
+const CALLS: u32 = 200;
+/// When a client that says nothing is asked whether it is there, and how long it may think about it.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// How long clients may take to read what is left when the agent ends.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Serves until it is told to end; then every trace ends too.
+///
+/// # Errors
+/// Where it cannot listen.
+pub(crate) async fn serve(
+    config: Config,
+    kernel: Kernel,
+    end: impl Future<Output = ()>,
+) -> Result<()> {
+    let (listener, _socket) = socket::bind(&config.listen.0)?;
+    tracing::info!(socket = %config.listen.0.display(), "listening");
+    let jobs = Jobs::new(kernel, config.policy);
+    let service = AgentServer::new(Api(Arc::clone(&jobs))).max_decoding_message_size(REQUEST_BYTES);
+    let service = tonic::service::interceptor::InterceptedService::new(service, socket::check_peer);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<AgentServer<Api>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // What errors carry.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("a bug: the API's descriptors cannot be read")?;
+    let stopping = Arc::clone(&jobs);
+    let (stopped, all_stopped) = tokio::sync::oneshot::channel();
+    let served = Server::builder()
+        .concurrency_limit_per_connection(CALLS as usize)
+        .max_concurrent_streams(CALLS)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .add_service(service)
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            end.await;
+            tracing::info!("ending all traces");
+            // Their readers' calls end with them, and with these the server.
+            stopping.stop_all().await;
+            // Nobody waits where serving has failed.
+            let _ = stopped.send(());
+        });
+    let patience = async {
+        // Not sent: serving has failed, which is told by itself.
+        let _ = all_stopped.await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        served = served => served.context("serving failed"),
+        () = patience => {
+            tracing::warn!("a client did not take its last messages in time");
+            Ok(())
+        }
+        () = jobs.forget_old_ones() => Ok(()),
+    }
+}
+
+struct Api(Arc<Jobs>);
+
+type Events = ReceiverStream<Result<StreamEventsResponse, Status>>;
+
+#[tonic::async_trait]
+impl Agent for Api {
+    async fn get_capabilities(
+        &self,
+        _: Request<v1::GetCapabilitiesRequest>,
+    ) -> Result<Response<v1::GetCapabilitiesResponse>, Status> {
+        let jobs = Arc::clone(&self.0);
+        // Hooks are tried out, which takes milliseconds each.
+        let tracers = tokio::task::spawn_blocking(move || capabilities(&jobs))
+            .await
+            .map_err(|panicked| Status::internal(format!("a bug: {panicked}")))?;
+        Ok(Response::new(v1::GetCapabilitiesResponse {
+            kernel_release: self.0.kernel().release().to_owned(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            tracers,
+        }))
+    }
+
+    async fn start_trace(
+        &self,
+        request: Request<v1::StartTraceRequest>,
+    ) -> Result<Response<v1::StartTraceResponse>, Status> {
+        let v1::StartTraceRequest {
+            uid,
+            generation,
+            spec,
+        } = request.into_inner();
+        let job = self.0.start(uid, generation, spec).await?;
+        Ok(Response::new(v1::StartTraceResponse {
+            status: Some(job.status()),
+        }))
+    }
+
+    async fn stop_trace(
+        &self,
+        request: Request<v1::StopTraceRequest>,
+    ) -> Result<Response<v1::StopTraceResponse>, Status> {
+        let job = self.0.get(&request.into_inner().uid).ok();
+        if let Some(job) = &job {
+            job.stop();
+        }
+        Ok(Response::new(v1::StopTraceResponse {
+            status: job.map(|job| job.status()),
+        }))
+    }
+
+    type WatchTracesStream = ReceiverStream<Result<v1::WatchTracesResponse, Status>>;
+
+    async fn watch_traces(
+        &self,
+        request: Request<v1::WatchTracesRequest>,
+    ) -> Result<Response<Self::WatchTracesStream>, Status> {
+        let uid = request.into_inner().uid;
+        let jobs = Arc::clone(&self.0);
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let mut changes = jobs.changes();
+            let mut seen = 0;
+            let mut first = true;
+            loop {
+                changes.mark_unchanged();
+                let (traces, newest) = jobs.changed_since(seen, &uid);
+                seen = newest;
+                let told = std::mem::take(&mut first) || !traces.is_empty();
+                let message = v1::WatchTracesResponse { traces };
+                if told && sender.send(Ok(message)).await.is_err() {
+                    return;
+                }
+                tokio::select! {
+                    () = sender.closed() => return,
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type StreamEventsStream = Events;
+
+    async fn stream_events(
+        &self,
+        request: Request<v1::StreamEventsRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let v1::StreamEventsRequest { uid, from_sequence } = request.into_inner();
+        let job = self.0.get(&uid)?;
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            // A reader that has gone needs no last words.
+            let _ = follow(&job, from_sequence, &sender).await;
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type TraceStream = Events;
+
+    async fn trace(
+        &self,
+        request: Request<Streaming<v1::TraceRequest>>,
+    ) -> Result<Response<Events>, Status> {
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|first| first.request);
+        let Some(trace_request::Request::Start(spec)) = first else {
+            return Err(Refusal::Invalid(Violation {
+                field: "start",
+                why: "the first message says what to trace".to_owned(),
+            })
+            .into());
+        };
+        let call = Call {
+            job: self.0.start_call(spec).await?,
+            jobs: Arc::clone(&self.0),
+        };
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let job = &call.job;
+            let listen = async {
+                // A client may close its side and go on reading.
+                while let Ok(Some(message)) = requests.message().await {
+                    if matches!(message.request, Some(trace_request::Request::Stop(_))) {
+                        job.stop();
+                    }
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = listen => {}
+                () = sender.closed() => {}
+                _ = follow(job, 0, &sender) => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// The trace of a call, which ends with it.
+struct Call {
+    jobs: Arc<Jobs>,
+    job: Arc<Job>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.jobs.forget(&self.job);
+    }
+}
+
+/// The reader is gone.
+struct Gone;
+
+/// Sends the schema, then what the log has and gets, until its end.
+async fn follow(
+    job: &Job,
+    from: u64,
+    to: &mpsc::Sender<Result<StreamEventsResponse, Status>>,
+) -> Result<(), Gone> {
+    let send = async |message| to.send(message).await.map_err(|_| Gone);
+    let mut changes = job.log.changes();
+    let mut cursor = job.log.cursor(from);
+    send(Ok(StreamEventsResponse {
+        sequence: 0,
+        item: Some(Item::Schema(job.schema.clone())),
+    }))
+    .await?;
+    loop {
+        changes.mark_unchanged();
+        match job.log.read(&mut cursor) {
+            Next::Message(message) => send(Ok(StreamEventsResponse::clone(&message))).await?,
+            Next::Wait => tokio::select! {
+                () = to.closed() => return Err(Gone),
+                // The log is there as long as the job.
+                _ = changes.changed() => {}
+            },
+            Next::End => break,
+        }
+    }
+    match job.failure() {
+        Some(status) => send(Err(status)).await,
+        None => Ok(()),
+    }
+}
+
+/// What can be traced here.
+fn capabilities(jobs: &Jobs) -> Vec<v1::Tracer> {
+    let tracer = |tracer: &&'static dyn tracers::Erased| {
+        let (hooks, unsupported) = match jobs.kernel().support(*tracer) {
+            Support::Yes { hooks } => (hooks, String::new()),
+            Support::No { reason, .. } => (&[][..], reason),
+        };
+        let denied = jobs.policy().tracer(tracer.name()).err();
+        v1::Tracer {
+            name: tracer.name().to_owned(),
+            about: tracer.about().to_owned(),
+            unsupported: match denied {
+                Some(denied) => format!("{} ({} of its configuration)", denied.why, denied.line),
+                None => unsupported,
+            },
+            hooks: hooks
+                .iter()
+                .map(|hook| format!("{} {}", hook.kind.word(), hook.target))
+                .collect(),
+            options: tracer
+                .options()
+                .iter()
+                .map(|option| v1::Option {
+                    name: option.key.to_owned(),
+                    about: option.about.to_owned(),
+                })
+                .collect(),
+            schema: Some(super::wire::schema(*tracer)),
+        }
+    };
+    ALL.iter().map(tracer).collect()
+}

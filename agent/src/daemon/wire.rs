@@ -1,0 +1,402 @@
+//! Between the API's messages and what the rest of the agent works with; nobody else sees a message's fields.
+
+use agent::{Account, Clock, Ended, Limits, Request, Target};
+use prost_types::value::Kind as Json;
+use proto::v1;
+use std::time::Duration;
+use tracers::{Batch, Column, Data, Erased, Kind, Role, Source, Spec, Value};
+
+/// Why a request cannot be understood: the field, and what is wrong with it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) field: &'static str,
+    pub(crate) why: String,
+}
+
+fn violation(field: &'static str, why: impl ToString) -> Violation {
+    Violation {
+        field,
+        why: why.to_string(),
+    }
+}
+
+/// What a client asks for.
+pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation> {
+    let spec = spec.ok_or_else(|| violation("spec", "it is missing"))?;
+    if spec.targets.is_empty() {
+        return Err(violation(
+            "spec.targets",
+            "name at least one: a process, a cgroup, a container, or the host",
+        ));
+    }
+    let tracer = Spec::new(&spec.tracer).map_err(|error| violation("spec.tracer", error))?;
+    let name = tracer.tracer().name();
+    let options = spec.options.unwrap_or_default();
+    let json = serde_json::json!({ name: object(options) });
+    let with_options =
+        serde_json::from_value(json).map_err(|error| violation("spec.options", error))?;
+    let defaults = Limits::default();
+    let interval = match duration("spec.interval", spec.interval)? {
+        None => defaults.interval,
+        Some(interval) if interval < Duration::from_millis(100) => {
+            return Err(violation("spec.interval", "it is 100 ms at least"));
+        }
+        Some(interval) => interval,
+    };
+    Ok(Request {
+        spec: with_options,
+        targets: spec
+            .targets
+            .into_iter()
+            .map(target)
+            .collect::<Result<_, _>>()?,
+        limits: Limits {
+            duration: duration("spec.duration", spec.duration)?,
+            max_events: Some(spec.max_events).filter(|most| *most > 0),
+            ring_bytes: match spec.ring_bytes {
+                0 => defaults.ring_bytes,
+                bytes => u32::try_from(bytes)
+                    .map_err(|_| violation("spec.ring_bytes", "it is below 4 GiB"))?,
+            },
+            // Losses are told within a second.
+            interval: interval.min(Duration::from_secs(1)),
+        },
+    })
+}
+
+fn target(target: v1::Target) -> Result<Target, Violation> {
+    use v1::target::Target as Wire;
+    Ok(match target.target {
+        Some(Wire::Process(pid)) => Target::Process(pid),
+        Some(Wire::Cgroup(path)) if path.split('/').any(|part| part == "..") => {
+            return Err(violation(
+                "spec.targets.cgroup",
+                "it may not go up by \"..\"",
+            ));
+        }
+        Some(Wire::Cgroup(path)) => Target::Cgroup(path.into()),
+        Some(Wire::Container(id)) => Target::Container(id),
+        Some(Wire::Host(v1::Host {})) => Target::Host,
+        None => {
+            return Err(violation(
+                "spec.targets",
+                "one of them names nothing: process, cgroup, container or host",
+            ));
+        }
+    })
+}
+
+fn duration(
+    field: &'static str,
+    duration: Option<prost_types::Duration>,
+) -> Result<Option<Duration>, Violation> {
+    let wrong = |_| violation(field, "it is more than nothing");
+    match duration.map(Duration::try_from).transpose().map_err(|_| ()) {
+        Ok(Some(Duration::ZERO)) | Err(()) => Err(wrong(())),
+        Ok(duration) => Ok(duration),
+    }
+}
+
+fn object(of: prost_types::Struct) -> serde_json::Value {
+    let fields = of.fields.into_iter();
+    serde_json::Value::Object(fields.map(|(name, value)| (name, json(value))).collect())
+}
+
+/// protobuf's only number is a double; the options' are whole.
+fn json(value: prost_types::Value) -> serde_json::Value {
+    match value.kind {
+        None | Some(Json::NullValue(_)) => serde_json::Value::Null,
+        Some(Json::BoolValue(value)) => value.into(),
+        Some(Json::StringValue(value)) => value.into(),
+        Some(Json::NumberValue(value)) if value.fract() == 0.0 && (0.0..9e15).contains(&value) => {
+            (value as u64).into()
+        }
+        Some(Json::NumberValue(value)) => value.into(),
+        Some(Json::ListValue(list)) => list.values.into_iter().map(json).collect(),
+        Some(Json::StructValue(of)) => object(of),
+    }
+}
+
+/// A tracer's columns.
+pub(crate) fn schema(tracer: &'static dyn Erased) -> v1::Schema {
+    v1::Schema {
+        tracer: tracer.name().to_owned(),
+        table: tracer.source() == Source::Map,
+        columns: tracer.columns().iter().map(column).collect(),
+    }
+}
+
+fn column(column: &Column) -> v1::Column {
+    use v1::Kind as Wire;
+    let kind = match column.kind {
+        Kind::Unsigned => Wire::Unsigned,
+        Kind::Signed => Wire::Signed,
+        Kind::Bool => Wire::Bool,
+        Kind::Time => Wire::Time,
+        Kind::Text => Wire::Text,
+        Kind::Path => Wire::Path,
+        Kind::Args => Wire::Args,
+        Kind::Ip => Wire::Ip,
+        Kind::Syscall => Wire::Syscall,
+        Kind::Outcome => Wire::Outcome,
+        Kind::Octal => Wire::Octal,
+        Kind::Flags(_) => Wire::Flags,
+        Kind::UserStack | Kind::KernelStack => Wire::Stack,
+        Kind::Log2 { .. } => Wire::Log2,
+        Kind::Errors => Wire::Errors,
+    };
+    let role = match column.role {
+        Role::None => v1::Role::Unspecified,
+        Role::Key => v1::Role::Key,
+        Role::Count => v1::Role::Count,
+        Role::Sum => v1::Role::Sum,
+        Role::Max => v1::Role::Max,
+        Role::Min => v1::Role::Min,
+        Role::Last => v1::Role::Last,
+        Role::Histogram => v1::Role::Histogram,
+    };
+    v1::Column {
+        name: column.name.to_owned(),
+        about: column.about.to_owned(),
+        kind: kind.into(),
+        role: role.into(),
+        unit: column.unit().word().to_owned(),
+    }
+}
+
+/// Rows as they go over the wire, and about how many bytes they take.
+pub(crate) fn batch(batch: Batch, columns: &[Column], clock: Clock) -> (v1::Batch, usize) {
+    let rows = u32::try_from(batch.rows()).unwrap_or(u32::MAX);
+    let values: Vec<v1::Values> = columns
+        .iter()
+        .zip(batch.columns)
+        .map(|(column, data)| v1::Values {
+            values: Some(values(column.kind, data, clock)),
+        })
+        .collect();
+    let frames: Vec<v1::Frame> = batch.frames.into_iter().map(frame).collect();
+    let bytes = values.iter().map(size).sum::<usize>()
+        + frames
+            .iter()
+            .map(|frame| frame.name.len() + frame.module.len() + frame.file.len() + 80)
+            .sum::<usize>();
+    let batch = v1::Batch {
+        rows,
+        columns: values,
+        frames,
+    };
+    (batch, bytes)
+}
+
+fn values(kind: Kind, data: Data, clock: Clock) -> v1::values::Values {
+    use v1::values::Values as Wire;
+    // Of numbers that have names the names are sent: a client needs no table of system calls.
+    let named = |data: &Data, name: &dyn Fn(u64) -> String| {
+        let mut bytes = Vec::new();
+        let ends = (0..data.rows())
+            .map(|row| {
+                if let Value::Unsigned(number) = data.value(row) {
+                    bytes.extend_from_slice(name(number).as_bytes());
+                }
+                bytes.len() as u32
+            })
+            .collect();
+        Wire::Bytes(v1::Bytes {
+            ends,
+            data: bytes.into(),
+            cut: Vec::new(),
+        })
+    };
+    match (kind, data) {
+        (Kind::Syscall, data) => named(&data, &|number| tracers::syscall(number).into_owned()),
+        (Kind::Flags(names), data) => named(&data, &names),
+        (Kind::Time, Data::Unsigned(times)) => {
+            let unix = |time| clock.unix_ns(time).max(0).cast_unsigned();
+            Wire::Unsigned(v1::Unsigned {
+                values: times.into_iter().map(unix).collect(),
+            })
+        }
+        (_, Data::Unsigned(values)) => Wire::Unsigned(v1::Unsigned { values }),
+        (_, Data::Signed(values)) => Wire::Signed(v1::Signed { values }),
+        (_, Data::Bytes { ends, data, cut }) => Wire::Bytes(v1::Bytes {
+            ends,
+            data: data.into(),
+            cut,
+        }),
+        (_, Data::List { ends, values }) => Wire::Lists(v1::Lists { ends, values }),
+        (_, Data::Frames { ends, ids }) => Wire::Stacks(v1::Stacks { ends, frames: ids }),
+    }
+}
+
+/// Bytes of a column in memory.
+fn size(values: &v1::Values) -> usize {
+    use v1::values::Values as Wire;
+    match &values.values {
+        None => 0,
+        Some(Wire::Unsigned(of)) => of.values.len() * 8,
+        Some(Wire::Signed(of)) => of.values.len() * 8,
+        Some(Wire::Bytes(of)) => of.data.len() + (of.ends.len() + of.cut.len()) * 4,
+        Some(Wire::Lists(of)) => of.values.len() * 8 + of.ends.len() * 4,
+        Some(Wire::Stacks(of)) => (of.frames.len() + of.ends.len()) * 4,
+    }
+}
+
+fn frame(frame: tracers::Frame) -> v1::Frame {
+    let tracers::Frame {
+        name,
+        module,
+        offset,
+        file,
+        line,
+    } = frame;
+    v1::Frame {
+        name,
+        module,
+        offset,
+        file,
+        line,
+    }
+}
+
+/// The books.
+pub(crate) fn account(account: &Account) -> v1::Account {
+    let stages = account.lost.stages();
+    let ended = match &account.ended {
+        None => "",
+        Some(Ended::Duration) => "duration",
+        Some(Ended::MaxEvents) => "max_events",
+        Some(Ended::TargetGone) => "target_gone",
+        Some(Ended::Stopped) => "stopped",
+        Some(Ended::Command(_)) => "command",
+    };
+    let cost = &account.cost;
+    v1::Account {
+        produced: account.produced,
+        delivered: account.delivered,
+        beyond_limit: account.beyond_limit,
+        lost: stages
+            .iter()
+            .map(|(name, events, _)| stage(name, *events))
+            .collect(),
+        missed_runs: account.missed_runs,
+        stacks_missing: account.stacks_missing,
+        complete: account.complete(),
+        elapsed: time(account.elapsed),
+        cost: Some(v1::Cost {
+            bpf: cost.bpf.and_then(|bpf| time(bpf.time)),
+            reader: time(cost.reader),
+            kernel_bytes: cost.kernel_bytes,
+        }),
+        ended: ended.to_owned(),
+    }
+}
+
+/// What was lost since another account of the same trace; `None` where nothing was.
+pub(crate) fn lost_since(before: &Account, now: &Account) -> Option<v1::Lost> {
+    let (before, now) = ((before.lost.stages(), before), (now.lost.stages(), now));
+    let stages: Vec<v1::Stage> = before
+        .0
+        .iter()
+        .zip(&now.0)
+        .filter(|((_, before, _), (_, now, _))| now > before)
+        .map(|((name, before, _), (_, now, _))| stage(name, now - before))
+        .collect();
+    let missed_runs = now.1.missed_runs.saturating_sub(before.1.missed_runs);
+    let any = !stages.is_empty() || missed_runs > 0;
+    any.then_some(v1::Lost {
+        stages,
+        missed_runs,
+    })
+}
+
+fn stage(name: &str, events: u64) -> v1::Stage {
+    v1::Stage {
+        name: name.to_owned(),
+        events,
+    }
+}
+
+fn time(duration: Duration) -> Option<prost_types::Duration> {
+    duration.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: &[(&str, Json)]) -> v1::TraceSpec {
+        let value = |kind: &Json| prost_types::Value {
+            kind: Some(kind.clone()),
+        };
+        let fields = json
+            .iter()
+            .map(|(name, kind)| ((*name).to_owned(), value(kind)));
+        v1::TraceSpec {
+            tracer: tracers::ALL[0].name().to_owned(),
+            options: Some(prost_types::Struct {
+                fields: fields.collect(),
+            }),
+            targets: vec![v1::Target {
+                target: Some(v1::target::Target::Process(1)),
+            }],
+            ..v1::TraceSpec::default()
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_wrong_is_named() {
+        let field = |spec| request(Some(spec)).unwrap_err().field;
+        assert_eq!(request(None).unwrap_err().field, "spec");
+        let no_targets = v1::TraceSpec {
+            targets: vec![],
+            ..spec(&[])
+        };
+        assert_eq!(field(no_targets), "spec.targets");
+        let unknown = v1::TraceSpec {
+            tracer: "tcp_conect".to_owned(),
+            ..spec(&[])
+        };
+        assert_eq!(field(unknown), "spec.tracer");
+        assert_eq!(
+            field(spec(&[("noSuch", Json::BoolValue(true))])),
+            "spec.options"
+        );
+        assert_eq!(
+            field(spec(&[("failedOnly", Json::NumberValue(0.5))])),
+            "spec.options"
+        );
+        let negative = v1::TraceSpec {
+            duration: Some(prost_types::Duration {
+                seconds: -1,
+                nanos: 0,
+            }),
+            ..spec(&[])
+        };
+        assert_eq!(field(negative), "spec.duration");
+        let ring = v1::TraceSpec {
+            ring_bytes: 1 << 40,
+            ..spec(&[])
+        };
+        assert_eq!(field(ring), "spec.ring_bytes");
+        let up = v1::TraceSpec {
+            targets: vec![v1::Target {
+                target: Some(v1::target::Target::Cgroup("a/../../b".to_owned())),
+            }],
+            ..spec(&[])
+        };
+        assert_eq!(field(up), "spec.targets.cgroup");
+    }
+
+    #[test]
+    fn only_what_was_lost_since_is_told() {
+        let mut before = Account::default();
+        before.lost.ring_full = 3;
+        let mut now = before.clone();
+        assert_eq!(lost_since(&before, &now), None);
+        now.lost.ring_full = 10;
+        now.missed_runs = 2;
+        let lost = lost_since(&before, &now).unwrap();
+        assert_eq!(lost.stages, [stage("ring_full", 7)]);
+        assert_eq!(lost.missed_runs, 2);
+    }
+}

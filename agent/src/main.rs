@@ -1,0 +1,103 @@
+//! `tracejob-agent`: the daemon of a node.
+#![deny(unsafe_code)]
+
+mod daemon;
+
+use agent::Kernel;
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Traces by request: loads small eBPF programs, streams what they see over gRPC, and holds every trace to this node's policy.
+///
+/// Without a flag it serves one host on unix:///run/tracejob/agent.sock, for root and for whoever runs it.
+#[derive(Parser)]
+#[command(
+    name = "tracejob-agent",
+    version,
+    after_help = "Examples:\n  tracejob-agent\n  tracejob-agent --listen unix:///tmp/me/agent.sock\n  tracejob-agent --config /etc/tracejob/agent.yaml\n  tracejob-agent check-config /etc/tracejob/agent.yaml"
+)]
+struct Args {
+    /// The node's configuration: docs/agent.md
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen, instead of what the configuration says: unix:///path
+    #[arg(long, value_name = "URL")]
+    listen: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reads a configuration, says what is wrong with it, and ends
+    CheckConfig {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    // Stacks are symbolised by this program as another process without privileges; that one must not get as far as arguments.
+    agent::worker_if_asked();
+    let args = Args::parse();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where standard error is gone, nobody is left to be told.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<()> {
+    if let Some(Command::CheckConfig { file }) = &args.command {
+        daemon::config::read(file)?;
+        return writeln!(io::stdout(), "{}: as it should be", file.display())
+            .context("cannot write to standard output");
+    }
+    let mut config = args
+        .config
+        .as_deref()
+        .map_or_else(|| Ok(daemon::config::Config::default()), read)?;
+    if let Some(listen) = args.listen {
+        config.listen = listen.try_into().map_err(anyhow::Error::msg)?;
+    }
+    log();
+    let kernel = Kernel::read()?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start threads")?
+        .block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            daemon::serve(config, kernel, async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            })
+            .await
+        })
+}
+
+fn read(path: &Path) -> Result<daemon::config::Config> {
+    daemon::config::read(path)
+}
+
+/// Text on a terminal, JSON otherwise.
+fn log() {
+    let builder = tracing_subscriber::fmt().with_writer(io::stderr);
+    match io::stderr().is_terminal() {
+        true => builder.init(),
+        false => builder.json().init(),
+    }
+}

@@ -1,0 +1,1240 @@
+// Generated from proto/tracejob/v1/agent.proto by `cargo xtask codegen`. Do not edit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCapabilitiesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetCapabilitiesResponse {
+    /// As uname(2) says it.
+    #[prost(string, tag = "1")]
+    pub kernel_release: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub agent_version: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub tracers: ::prost::alloc::vec::Vec<Tracer>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Tracer {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub about: ::prost::alloc::string::String,
+    /// Why it does not work here, or what the node's policy says against it; empty where it works.
+    #[prost(string, tag = "3")]
+    pub unsupported: ::prost::alloc::string::String,
+    /// Where it attaches here: "raw_tp sys_enter".
+    #[prost(string, repeated, tag = "4")]
+    pub hooks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "5")]
+    pub options: ::prost::alloc::vec::Vec<Option>,
+    #[prost(message, optional, tag = "6")]
+    pub schema: ::core::option::Option<Schema>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Option {
+    /// As in TraceSpec.options: "failedOnly".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub about: ::prost::alloc::string::String,
+}
+/// A trace to start.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TraceSpec {
+    /// "tcp_connect"
+    #[prost(string, tag = "1")]
+    pub tracer: ::prost::alloc::string::String,
+    /// {"port": 443, "failedOnly": true}; durations as text: "10ms".
+    #[prost(message, optional, tag = "2")]
+    pub options: ::core::option::Option<::prost_types::Struct>,
+    /// Whom to trace: each adds to the selection. Never empty.
+    #[prost(message, repeated, tag = "3")]
+    pub targets: ::prost::alloc::vec::Vec<Target>,
+    /// When the agent ends it, also if nobody is there any more. Without it the node's longest applies.
+    #[prost(message, optional, tag = "4")]
+    pub duration: ::core::option::Option<::prost_types::Duration>,
+    /// Ends it after this many events; 0 is no end.
+    #[prost(uint64, tag = "5")]
+    pub max_events: u64,
+    /// Bytes of the ring between kernel and agent; 0 is 2 MiB.
+    #[prost(uint64, tag = "6")]
+    pub ring_bytes: u64,
+    /// How often counts are read and told; without it every second.
+    #[prost(message, optional, tag = "7")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+}
+/// Whom to trace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Target {
+    #[prost(oneof = "target::Target", tags = "1, 2, 3, 4")]
+    pub target: ::core::option::Option<target::Target>,
+}
+/// Nested message and enum types in `Target`.
+pub mod target {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Target {
+        /// A process with its threads and children, as the node numbers it.
+        #[prost(uint32, tag = "1")]
+        Process(u32),
+        /// A cgroup v2 directory and everything below it; a relative path starts at the cgroup mount.
+        #[prost(string, tag = "2")]
+        Cgroup(::prost::alloc::string::String),
+        /// A container by id, whole or the first characters of it.
+        #[prost(string, tag = "3")]
+        Container(::prost::alloc::string::String),
+        /// Everything on the node but the agent, where the node's policy allows that.
+        #[prost(message, tag = "4")]
+        Host(super::Host),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Host {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartTraceRequest {
+    /// The client's own name for it: 1 to 63 letters, digits, '-', '_' and '.'.
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    #[prost(message, optional, tag = "3")]
+    pub spec: ::core::option::Option<TraceSpec>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartTraceResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: ::core::option::Option<TraceStatus>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopTraceRequest {
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StopTraceResponse {
+    /// Absent for an unknown uid.
+    #[prost(message, optional, tag = "1")]
+    pub status: ::core::option::Option<TraceStatus>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchTracesRequest {
+    /// Only this one; empty is all.
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchTracesResponse {
+    /// Those that have changed; at first all.
+    #[prost(message, repeated, tag = "1")]
+    pub traces: ::prost::alloc::vec::Vec<TraceStatus>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TraceStatus {
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    #[prost(string, tag = "3")]
+    pub tracer: ::prost::alloc::string::String,
+    #[prost(enumeration = "State", tag = "4")]
+    pub state: i32,
+    #[prost(message, optional, tag = "5")]
+    pub account: ::core::option::Option<Account>,
+    /// Why it failed, for people; empty where it did not.
+    #[prost(string, tag = "6")]
+    pub message: ::prost::alloc::string::String,
+    /// The same as a word of Reason.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamEventsRequest {
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+    /// The first sequence number that is wanted; 0 is the oldest that is kept.
+    #[prost(uint64, tag = "2")]
+    pub from_sequence: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StreamEventsResponse {
+    /// Counts up by one from 1. The schema and a gap have none.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    #[prost(oneof = "stream_events_response::Item", tags = "2, 3, 4, 5, 6")]
+    pub item: ::core::option::Option<stream_events_response::Item>,
+}
+/// Nested message and enum types in `StreamEventsResponse`.
+pub mod stream_events_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Item {
+        /// First of all.
+        #[prost(message, tag = "2")]
+        Schema(super::Schema),
+        #[prost(message, tag = "3")]
+        Batch(super::Batch),
+        /// The kernel or the agent lost events, told within a second of it.
+        #[prost(message, tag = "4")]
+        Lost(super::Lost),
+        /// This reader was too slow, or asked for more than is kept.
+        #[prost(message, tag = "5")]
+        Gap(super::Gap),
+        /// Last of all.
+        #[prost(message, tag = "6")]
+        Account(super::Account),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TraceRequest {
+    #[prost(oneof = "trace_request::Request", tags = "1, 2")]
+    pub request: ::core::option::Option<trace_request::Request>,
+}
+/// Nested message and enum types in `TraceRequest`.
+pub mod trace_request {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Request {
+        /// The first message.
+        #[prost(message, tag = "1")]
+        Start(super::TraceSpec),
+        #[prost(message, tag = "2")]
+        Stop(super::Stop),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stop {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Schema {
+    #[prost(string, tag = "1")]
+    pub tracer: ::prost::alloc::string::String,
+    /// Whether each batch is the whole table so far, which replaces the one before; otherwise its rows are events.
+    #[prost(bool, tag = "2")]
+    pub table: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub columns: ::prost::alloc::vec::Vec<Column>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Column {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub about: ::prost::alloc::string::String,
+    #[prost(enumeration = "Kind", tag = "3")]
+    pub kind: i32,
+    #[prost(enumeration = "Role", tag = "4")]
+    pub role: i32,
+    /// "ns", "bytes", "pages", "percent" or nothing.
+    #[prost(string, tag = "5")]
+    pub unit: ::prost::alloc::string::String,
+}
+/// Rows by columns.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Batch {
+    #[prost(uint32, tag = "1")]
+    pub rows: u32,
+    /// In the order of the schema.
+    #[prost(message, repeated, tag = "2")]
+    pub columns: ::prost::alloc::vec::Vec<Values>,
+    /// The frames that the stacks of this batch name by their place in this list, from 0.
+    #[prost(message, repeated, tag = "3")]
+    pub frames: ::prost::alloc::vec::Vec<Frame>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Values {
+    #[prost(oneof = "values::Values", tags = "1, 2, 3, 4, 5")]
+    pub values: ::core::option::Option<values::Values>,
+}
+/// Nested message and enum types in `Values`.
+pub mod values {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Values {
+        #[prost(message, tag = "1")]
+        Unsigned(super::Unsigned),
+        #[prost(message, tag = "2")]
+        Signed(super::Signed),
+        #[prost(message, tag = "3")]
+        Bytes(super::Bytes),
+        #[prost(message, tag = "4")]
+        Lists(super::Lists),
+        #[prost(message, tag = "5")]
+        Stacks(super::Stacks),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unsigned {
+    #[prost(uint64, repeated, tag = "1")]
+    pub values: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Signed {
+    #[prost(sint64, repeated, tag = "1")]
+    pub values: ::prost::alloc::vec::Vec<i64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Bytes {
+    /// Where each row's bytes end in data.
+    #[prost(uint32, repeated, tag = "1")]
+    pub ends: ::prost::alloc::vec::Vec<u32>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
+    /// Rows, in order, of which there was more.
+    #[prost(uint32, repeated, tag = "3")]
+    pub cut: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lists {
+    /// Where each row's list ends in values.
+    #[prost(uint32, repeated, tag = "1")]
+    pub ends: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint64, repeated, tag = "2")]
+    pub values: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stacks {
+    /// Where each row's stack ends in frames.
+    #[prost(uint32, repeated, tag = "1")]
+    pub ends: ::prost::alloc::vec::Vec<u32>,
+    /// Places in Batch.frames, innermost first.
+    #[prost(uint32, repeated, tag = "2")]
+    pub frames: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Frame {
+    /// As in the source, demangled; empty where it is not known.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub module: ::prost::alloc::string::String,
+    /// From the beginning of the function, or of the module where there is no name.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    #[prost(string, tag = "4")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "5")]
+    pub line: u32,
+}
+/// Events that were lost since the last Lost, or since the start.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Lost {
+    #[prost(message, repeated, tag = "1")]
+    pub stages: ::prost::alloc::vec::Vec<Stage>,
+    /// Runs of programs that the kernel skipped: at most so many events more.
+    #[prost(uint64, tag = "2")]
+    pub missed_runs: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stage {
+    /// "ring_full", "map_full", "unreadable", "busy", "malformed"
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub events: u64,
+}
+/// What this reader does not get any more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Gap {
+    #[prost(uint64, tag = "1")]
+    pub first_sequence: u64,
+    #[prost(uint64, tag = "2")]
+    pub last_sequence: u64,
+    /// Rows in them; absent where the agent no longer knows.
+    #[prost(uint64, optional, tag = "3")]
+    pub rows: ::core::option::Option<u64>,
+}
+/// produced = delivered + beyond_limit + all of lost, exactly, when a trace has ended.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Account {
+    #[prost(uint64, tag = "1")]
+    pub produced: u64,
+    #[prost(uint64, tag = "2")]
+    pub delivered: u64,
+    #[prost(uint64, tag = "3")]
+    pub beyond_limit: u64,
+    /// All stages, those without a loss too.
+    #[prost(message, repeated, tag = "4")]
+    pub lost: ::prost::alloc::vec::Vec<Stage>,
+    #[prost(uint64, tag = "5")]
+    pub missed_runs: u64,
+    #[prost(uint64, tag = "6")]
+    pub stacks_missing: u64,
+    /// Nothing is missing, for certain.
+    #[prost(bool, tag = "7")]
+    pub complete: bool,
+    #[prost(message, optional, tag = "8")]
+    pub elapsed: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "9")]
+    pub cost: ::core::option::Option<Cost>,
+    /// Why it ended: "duration", "max_events", "target_gone", "stopped"; empty while it runs.
+    #[prost(string, tag = "10")]
+    pub ended: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cost {
+    /// CPU time of its kernel programs; absent where the kernel does not tell.
+    #[prost(message, optional, tag = "1")]
+    pub bpf: ::core::option::Option<::prost_types::Duration>,
+    /// CPU time of its reader.
+    #[prost(message, optional, tag = "2")]
+    pub reader: ::core::option::Option<::prost_types::Duration>,
+    /// Maps, ring and programs.
+    #[prost(uint64, tag = "3")]
+    pub kernel_bytes: u64,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum State {
+    Unspecified = 0,
+    /// The kernel is looking at its programs.
+    Starting = 1,
+    Running = 2,
+    /// As it should: its account says why.
+    Ended = 3,
+    /// Reading it failed.
+    Failed = 4,
+}
+impl State {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STATE_UNSPECIFIED",
+            Self::Starting => "STATE_STARTING",
+            Self::Running => "STATE_RUNNING",
+            Self::Ended => "STATE_ENDED",
+            Self::Failed => "STATE_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "STATE_STARTING" => Some(Self::Starting),
+            "STATE_RUNNING" => Some(Self::Running),
+            "STATE_ENDED" => Some(Self::Ended),
+            "STATE_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+/// What a column's values are, and where in Values they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Kind {
+    Unspecified = 0,
+    /// unsigned
+    Unsigned = 1,
+    /// signed
+    Signed = 2,
+    /// unsigned, 0 or 1
+    Bool = 3,
+    /// unsigned: ns since 1970
+    Time = 4,
+    /// bytes: often UTF-8, never certainly
+    Text = 5,
+    /// bytes: a path
+    Path = 6,
+    /// bytes: arguments, each ended by a zero byte
+    Args = 7,
+    /// bytes: 4 or 16
+    Ip = 8,
+    /// bytes: a system call's name
+    Syscall = 9,
+    /// signed: what a call returned, below 0 an errno
+    Outcome = 10,
+    /// unsigned: a mode, usually shown in octal
+    Octal = 11,
+    /// bytes: names joined by '|'
+    Flags = 12,
+    /// stacks
+    Stack = 13,
+    /// lists: bucket i counts values from 2^i to 2^(i+1)-1, bucket 0 also 0
+    Log2 = 14,
+    /// lists: errno, count, errno, count …; errno 0 is all others
+    Errors = 15,
+}
+impl Kind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "KIND_UNSPECIFIED",
+            Self::Unsigned => "KIND_UNSIGNED",
+            Self::Signed => "KIND_SIGNED",
+            Self::Bool => "KIND_BOOL",
+            Self::Time => "KIND_TIME",
+            Self::Text => "KIND_TEXT",
+            Self::Path => "KIND_PATH",
+            Self::Args => "KIND_ARGS",
+            Self::Ip => "KIND_IP",
+            Self::Syscall => "KIND_SYSCALL",
+            Self::Outcome => "KIND_OUTCOME",
+            Self::Octal => "KIND_OCTAL",
+            Self::Flags => "KIND_FLAGS",
+            Self::Stack => "KIND_STACK",
+            Self::Log2 => "KIND_LOG2",
+            Self::Errors => "KIND_ERRORS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "KIND_UNSIGNED" => Some(Self::Unsigned),
+            "KIND_SIGNED" => Some(Self::Signed),
+            "KIND_BOOL" => Some(Self::Bool),
+            "KIND_TIME" => Some(Self::Time),
+            "KIND_TEXT" => Some(Self::Text),
+            "KIND_PATH" => Some(Self::Path),
+            "KIND_ARGS" => Some(Self::Args),
+            "KIND_IP" => Some(Self::Ip),
+            "KIND_SYSCALL" => Some(Self::Syscall),
+            "KIND_OUTCOME" => Some(Self::Outcome),
+            "KIND_OCTAL" => Some(Self::Octal),
+            "KIND_FLAGS" => Some(Self::Flags),
+            "KIND_STACK" => Some(Self::Stack),
+            "KIND_LOG2" => Some(Self::Log2),
+            "KIND_ERRORS" => Some(Self::Errors),
+            _ => None,
+        }
+    }
+}
+/// How rows of equal keys merge: over intervals, and over nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Role {
+    /// An event's own value.
+    Unspecified = 0,
+    Key = 1,
+    /// The number of events in a row; added up.
+    Count = 2,
+    Sum = 3,
+    Max = 4,
+    Min = 5,
+    Last = 6,
+    /// Buckets, added up.
+    Histogram = 7,
+}
+impl Role {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ROLE_UNSPECIFIED",
+            Self::Key => "ROLE_KEY",
+            Self::Count => "ROLE_COUNT",
+            Self::Sum => "ROLE_SUM",
+            Self::Max => "ROLE_MAX",
+            Self::Min => "ROLE_MIN",
+            Self::Last => "ROLE_LAST",
+            Self::Histogram => "ROLE_HISTOGRAM",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ROLE_KEY" => Some(Self::Key),
+            "ROLE_COUNT" => Some(Self::Count),
+            "ROLE_SUM" => Some(Self::Sum),
+            "ROLE_MAX" => Some(Self::Max),
+            "ROLE_MIN" => Some(Self::Min),
+            "ROLE_LAST" => Some(Self::Last),
+            "ROLE_HISTOGRAM" => Some(Self::Histogram),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod agent_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct AgentClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> AgentClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> AgentClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            AgentClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// What this node can trace, and what it cannot and why.
+        pub async fn get_capabilities(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCapabilitiesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCapabilitiesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tracejob.v1.Agent/GetCapabilities",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tracejob.v1.Agent", "GetCapabilities"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Starts a trace. The same uid and generation again is success and changes nothing; a newer generation replaces the trace;
+        /// an older one is refused.
+        pub async fn start_trace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartTraceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartTraceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tracejob.v1.Agent/StartTrace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tracejob.v1.Agent", "StartTrace"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a trace; what it saw stays readable for a while. An unknown uid is success.
+        pub async fn stop_trace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StopTraceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StopTraceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tracejob.v1.Agent/StopTrace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tracejob.v1.Agent", "StopTrace"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The state of every trace, then each change of it, and its counts at an interval.
+        pub async fn watch_traces(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchTracesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchTracesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tracejob.v1.Agent/WatchTraces",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tracejob.v1.Agent", "WatchTraces"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// A trace's schema, then its rows, and at last its account.
+        pub async fn stream_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StreamEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::StreamEventsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tracejob.v1.Agent/StreamEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tracejob.v1.Agent", "StreamEvents"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// One trace in one call: the first message starts it, a later one may stop it, its rows come back. It ends with the call.
+        pub async fn trace(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::TraceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::StreamEventsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tracejob.v1.Agent/Trace");
+            let mut req = request.into_streaming_request();
+            req.extensions_mut().insert(GrpcMethod::new("tracejob.v1.Agent", "Trace"));
+            self.inner.streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod agent_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with AgentServer.
+    #[async_trait]
+    pub trait Agent: std::marker::Send + std::marker::Sync + 'static {
+        /// What this node can trace, and what it cannot and why.
+        async fn get_capabilities(
+            &self,
+            request: tonic::Request<super::GetCapabilitiesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCapabilitiesResponse>,
+            tonic::Status,
+        >;
+        /// Starts a trace. The same uid and generation again is success and changes nothing; a newer generation replaces the trace;
+        /// an older one is refused.
+        async fn start_trace(
+            &self,
+            request: tonic::Request<super::StartTraceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartTraceResponse>,
+            tonic::Status,
+        >;
+        /// Ends a trace; what it saw stays readable for a while. An unknown uid is success.
+        async fn stop_trace(
+            &self,
+            request: tonic::Request<super::StopTraceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StopTraceResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchTraces method.
+        type WatchTracesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchTracesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The state of every trace, then each change of it, and its counts at an interval.
+        async fn watch_traces(
+            &self,
+            request: tonic::Request<super::WatchTracesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchTracesStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the StreamEvents method.
+        type StreamEventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::StreamEventsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A trace's schema, then its rows, and at last its account.
+        async fn stream_events(
+            &self,
+            request: tonic::Request<super::StreamEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::StreamEventsStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the Trace method.
+        type TraceStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::StreamEventsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// One trace in one call: the first message starts it, a later one may stop it, its rows come back. It ends with the call.
+        async fn trace(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::TraceRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::TraceStream>, tonic::Status>;
+    }
+    #[derive(Debug)]
+    pub struct AgentServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> AgentServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for AgentServer<T>
+    where
+        T: Agent,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/tracejob.v1.Agent/GetCapabilities" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCapabilitiesSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::UnaryService<super::GetCapabilitiesRequest>
+                    for GetCapabilitiesSvc<T> {
+                        type Response = super::GetCapabilitiesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCapabilitiesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::get_capabilities(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCapabilitiesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tracejob.v1.Agent/StartTrace" => {
+                    #[allow(non_camel_case_types)]
+                    struct StartTraceSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::StartTraceRequest>
+                    for StartTraceSvc<T> {
+                        type Response = super::StartTraceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StartTraceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::start_trace(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StartTraceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tracejob.v1.Agent/StopTrace" => {
+                    #[allow(non_camel_case_types)]
+                    struct StopTraceSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::StopTraceRequest>
+                    for StopTraceSvc<T> {
+                        type Response = super::StopTraceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StopTraceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::stop_trace(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StopTraceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tracejob.v1.Agent/WatchTraces" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchTracesSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::ServerStreamingService<super::WatchTracesRequest>
+                    for WatchTracesSvc<T> {
+                        type Response = super::WatchTracesResponse;
+                        type ResponseStream = T::WatchTracesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchTracesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::watch_traces(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchTracesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tracejob.v1.Agent/StreamEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct StreamEventsSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::ServerStreamingService<super::StreamEventsRequest>
+                    for StreamEventsSvc<T> {
+                        type Response = super::StreamEventsResponse;
+                        type ResponseStream = T::StreamEventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StreamEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::stream_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StreamEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tracejob.v1.Agent/Trace" => {
+                    #[allow(non_camel_case_types)]
+                    struct TraceSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::StreamingService<super::TraceRequest>
+                    for TraceSvc<T> {
+                        type Response = super::StreamEventsResponse;
+                        type ResponseStream = T::TraceStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::TraceRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::trace(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TraceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for AgentServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "tracejob.v1.Agent";
+    impl<T> tonic::server::NamedService for AgentServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}

@@ -1,0 +1,272 @@
+//! A daemon of a test's own, and clients of it.
+
+use proto::v1::{
+    self, Account, Batch, Gap, Schema, StreamEventsResponse, agent_client::AgentClient,
+    stream_events_response::Item, values::Values,
+};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus},
+    time::{Duration, Instant},
+};
+use tests::{Workload, deadline, folder, until};
+use tokio::sync::mpsc;
+use tonic::{
+    Status, Streaming,
+    transport::{Channel, Endpoint},
+};
+
+/// A running `tracejob-agent` with a socket of its own.
+pub(crate) struct Daemon {
+    child: Child,
+    folder: PathBuf,
+}
+
+/// What a client asks for, of a workload.
+pub(crate) fn spec(tracer: &str, workload: &Workload) -> v1::TraceSpec {
+    v1::TraceSpec {
+        tracer: tracer.to_owned(),
+        targets: vec![process(workload.pid())],
+        ..v1::TraceSpec::default()
+    }
+}
+
+pub(crate) fn process(pid: u32) -> v1::Target {
+    v1::Target {
+        target: Some(v1::target::Target::Process(pid)),
+    }
+}
+
+impl Daemon {
+    /// Starts one with this configuration, and waits until it answers.
+    pub(crate) async fn start(config: &str) -> Self {
+        let folder = folder();
+        let file = folder.join("agent.yaml");
+        fs::File::create(&file)
+            .unwrap()
+            .write_all(config.as_bytes())
+            .unwrap();
+        let socket = folder.join("run/agent.sock");
+        let listen = format!("unix://{}", socket.display());
+        let args = ["--config", file.to_str().unwrap(), "--listen", &listen];
+        let mut child = tests::agent(&args).spawn().unwrap();
+        until("the agent to listen", || {
+            assert_eq!(child.try_wait().unwrap(), None, "it ended at once");
+            std::os::unix::net::UnixStream::connect(&socket).ok()
+        });
+        Self { child, folder }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join("run/agent.sock")
+    }
+
+    pub(crate) async fn client(&self) -> AgentClient<Channel> {
+        let endpoint = format!("unix:{}", self.socket().display());
+        AgentClient::new(Endpoint::new(endpoint).unwrap().connect().await.unwrap())
+    }
+
+    /// A trace in one call, whose client goes on listening.
+    pub(crate) async fn trace(&self, spec: v1::TraceSpec) -> Result<Events, Status> {
+        let (sender, receiver) = mpsc::channel(1);
+        sender.send(super::call(spec)).await.unwrap();
+        let mut events = self.trace_by(receiver).await?;
+        events.requests = Some(sender);
+        Ok(events)
+    }
+
+    /// A trace in one call, by these messages.
+    pub(crate) async fn trace_by(
+        &self,
+        messages: mpsc::Receiver<v1::TraceRequest>,
+    ) -> Result<Events, Status> {
+        let messages = tokio_stream::wrappers::ReceiverStream::new(messages);
+        let stream = self.client().await.trace(messages).await?;
+        Events::of(stream.into_inner()).await
+    }
+
+    pub(crate) async fn events(&self, request: v1::StreamEventsRequest) -> Result<Events, Status> {
+        let stream = self.client().await.stream_events(request).await?;
+        Events::of(stream.into_inner()).await
+    }
+
+    /// All traces as they are.
+    pub(crate) async fn traces(&self) -> Vec<v1::TraceStatus> {
+        let mut client = self.client().await;
+        let watch = client.watch_traces(v1::WatchTracesRequest::default()).await;
+        let first = watch.unwrap().into_inner().message().await.unwrap();
+        first.unwrap().traces
+    }
+
+    pub(crate) async fn until(&self, what: &str, mut found: impl AsyncFnMut(&Self) -> bool) {
+        let end = Instant::now() + deadline();
+        while !found(self).await {
+            assert!(Instant::now() < end, "waited for {what} in vain");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) async fn until_over(&self, uid: &str) {
+        let over = async |daemon: &Self| {
+            let traces = daemon.traces().await;
+            let trace = traces.iter().find(|trace| trace.uid == uid);
+            trace.unwrap().state() == v1::State::Ended
+        };
+        self.until("the trace to end", over).await;
+    }
+
+    /// Kernel programs that it holds.
+    pub(crate) fn programs(&self) -> usize {
+        let folder = format!("/proc/{}/fdinfo", self.child.id());
+        let files = fs::read_dir(Path::new(&folder)).unwrap();
+        files
+            .filter_map(|file| fs::read_to_string(file.unwrap().path()).ok())
+            .filter(|text| text.contains("prog_id:"))
+            .count()
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end, while its clients go on.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + deadline();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "waited for the agent to end in vain");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // What cannot be removed is in /tmp.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What came of a trace.
+pub(crate) struct Events {
+    stream: Streaming<StreamEventsResponse>,
+    /// Open as long as the client is there.
+    requests: Option<mpsc::Sender<v1::TraceRequest>>,
+    schema: Option<Schema>,
+    pub(crate) first_sequence: Option<u64>,
+    pub(crate) batches: Vec<Batch>,
+    pub(crate) gaps: Vec<Gap>,
+    account: Option<Account>,
+}
+
+impl Events {
+    /// With its first message, the schema: then the trace is attached.
+    async fn of(mut stream: Streaming<StreamEventsResponse>) -> Result<Self, Status> {
+        let first = stream.message().await?.unwrap();
+        let Some(Item::Schema(schema)) = first.item else {
+            panic!("a stream begins with its schema: {first:?}");
+        };
+        Ok(Self {
+            stream,
+            requests: None,
+            schema: Some(schema),
+            first_sequence: None,
+            batches: Vec::new(),
+            gaps: Vec::new(),
+            account: None,
+        })
+    }
+
+    /// Reads all that follows.
+    pub(crate) async fn read_all(&mut self) -> Result<(), Status> {
+        let mut expected = None;
+        loop {
+            let message = tokio::time::timeout(3 * deadline(), self.stream.message());
+            let Some(message) = message.await.expect("the stream to go on or to end")? else {
+                return Ok(());
+            };
+            assert!(self.account.is_none(), "nothing follows the account");
+            if message.sequence > 0 {
+                self.first_sequence.get_or_insert(message.sequence);
+                if let Some(expected) = expected {
+                    assert_eq!(message.sequence, expected, "none is left out in silence");
+                }
+                expected = Some(message.sequence + 1);
+            }
+            match message.item.unwrap() {
+                Item::Batch(batch) => self.batches.push(batch),
+                Item::Gap(gap) => {
+                    if let Some(expected) = expected {
+                        assert_eq!(gap.first_sequence, expected);
+                    }
+                    expected = Some(gap.last_sequence + 1);
+                    self.gaps.push(gap);
+                }
+                Item::Account(account) => self.account = Some(account),
+                Item::Lost(_) => {}
+                Item::Schema(_) => panic!("a second schema"),
+            }
+        }
+    }
+
+    pub(crate) fn schema(&self) -> &Schema {
+        self.schema.as_ref().unwrap()
+    }
+
+    /// The account, whose books balance.
+    pub(crate) fn account(&self) -> &Account {
+        let account = self
+            .account
+            .as_ref()
+            .expect("a stream ends with its account");
+        let lost: u64 = account.lost.iter().map(|stage| stage.events).sum();
+        assert_eq!(
+            account.produced,
+            account.delivered + account.beyond_limit + lost
+        );
+        account
+    }
+
+    fn column<'a>(&self, batch: &'a Batch, name: &str) -> &'a Values {
+        let columns = &self.schema().columns;
+        let at = columns.iter().position(|column| column.name == name);
+        batch.columns[at.unwrap()].values.as_ref().unwrap()
+    }
+
+    pub(crate) fn find_row(&self, batch: &Batch, name: &str, wanted: &[u8]) -> Option<usize> {
+        let Values::Bytes(bytes) = self.column(batch, name) else {
+            panic!("{name} has no bytes");
+        };
+        let mut start = 0;
+        bytes.ends.iter().position(|&end| {
+            let text = &bytes.data[std::mem::replace(&mut start, end as usize)..end as usize];
+            text == wanted
+        })
+    }
+
+    pub(crate) fn row_where(&self, batch: &Batch, name: &str, wanted: &[u8]) -> usize {
+        self.find_row(batch, name, wanted).unwrap()
+    }
+
+    pub(crate) fn number(&self, batch: &Batch, name: &str, row: usize) -> u64 {
+        match self.column(batch, name) {
+            Values::Unsigned(of) => of.values[row],
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+
+    pub(crate) fn signed(&self, batch: &Batch, name: &str, row: usize) -> i64 {
+        match self.column(batch, name) {
+            Values::Signed(of) => of.values[row],
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+}
