@@ -9,8 +9,11 @@ mount -t devtmpfs devtmpfs /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
-mount -t tmpfs tmpfs /tmp
-mount -t tmpfs tmpfs /run
+# A checkout that lies there is in the archive there, and would be hidden.
+for place in /tmp /run; do
+    mkdir -p "$place"
+    case @FOLDER@/ in "$place"/*) chmod 1777 "$place" ;; *) mount -t tmpfs tmpfs "$place" ;; esac
+done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 exec </dev/null >/dev/ttyS1 2>&1
