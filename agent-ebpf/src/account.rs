@@ -17,6 +17,12 @@ pub struct Counters {
     pub unreadable: u64,
     /// Events that found this CPU's scratch taken.
     pub busy: u64,
+    /// Events of a cgroup beyond its quota, while the ring was filling up.
+    pub over_quota: u64,
+    /// Events that were left out so that the trace keeps to its budget.
+    pub sampled: u64,
+    /// What rows count for events that were left out: one less than the weight of each event.
+    pub weighted: u64,
     /// Rows whose stack found no room.
     pub stacks_missing: u64,
     /// Events that a second program took over.
@@ -40,6 +46,10 @@ pub enum Loss {
     Unreadable,
     /// Another program of the trace, interrupted at its work, had this CPU's scratch.
     Busy,
+    /// The ring was filling up, and its cgroup has had its share.
+    OverQuota,
+    /// It was left out so that the trace keeps to its budget.
+    Sampled,
 }
 
 /// What `?` makes of a failed read of kernel or user memory.
@@ -53,9 +63,15 @@ impl From<i32> for Loss {
 /// Adds one to one of this CPU's counters.
 #[inline(always)]
 pub fn count(which: impl FnOnce(*mut Counters) -> *mut u64) {
+    count_by(which, 1);
+}
+
+/// Adds to one of this CPU's counters.
+#[inline(always)]
+pub fn count_by(which: impl FnOnce(*mut Counters) -> *mut u64, by: u64) {
     if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: an aligned u64 of the map's only entry, which lives as long as the program.
-        add(unsafe { &mut *which(counters) }, 1);
+        add(unsafe { &mut *which(counters) }, by);
     }
 }
 
@@ -82,6 +98,8 @@ pub fn book(outcome: Result<bool, Loss>) {
                 Loss::MapFull => count(counter!(map_full)),
                 Loss::Unreadable => count(counter!(unreadable)),
                 Loss::Busy => count(counter!(busy)),
+                Loss::OverQuota => count(counter!(over_quota)),
+                Loss::Sampled => count(counter!(sampled)),
             }
         }
     }

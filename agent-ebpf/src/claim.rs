@@ -4,7 +4,7 @@
 //! in an interrupt, for a fault of the first, or for another task where programs are preempted
 //! (fentry and fexit everywhere, tracepoints from 7.0 on).
 
-use crate::add_atomic;
+use crate::{AGAIN, add_atomic};
 use aya_ebpf::maps::PerCpuArray;
 
 /// What is claimed, with the number of those who want it now.
@@ -25,10 +25,22 @@ impl Drop for Claim {
     }
 }
 
-/// Claims this CPU's part; `None` while another program has it.
+/// Entries of every map that is claimed from. Where tasks do not lose the CPU in a program, the loader leaves one.
+pub const CLAIMS: u32 = 4;
+
+/// Claims one of this CPU's entries; `None` while other programs have them all.
 #[inline(always)]
 pub fn claim<T>(of: &PerCpuArray<Claimable<T>>) -> Option<(Claim, *mut T)> {
-    let entry = of.get_ptr_mut(0)?;
+    // Where no task loses the CPU in a program, one is enough but for what an interrupt interrupts.
+    if AGAIN.load() == 0 {
+        return claim_entry(of, 0);
+    }
+    (0..CLAIMS).find_map(|entry| claim_entry(of, entry))
+}
+
+#[inline(always)]
+fn claim_entry<T>(of: &PerCpuArray<Claimable<T>>, entry: u32) -> Option<(Claim, *mut T)> {
+    let entry = of.get_ptr_mut(entry)?;
     // SAFETY: the entry's own fields.
     let (claims, value) = unsafe { (&raw mut (*entry).claims, &raw mut (*entry).value) };
     // SAFETY: an aligned u64 of the entry.
@@ -39,6 +51,7 @@ pub fn claim<T>(of: &PerCpuArray<Claimable<T>>) -> Option<(Claim, *mut T)> {
     // SAFETY: as above.
     match unsafe { core::ptr::read_volatile(claims) } {
         1 => Some((claim, value)),
+        // Given back here.
         _ => None,
     }
 }

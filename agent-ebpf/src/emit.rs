@@ -1,6 +1,6 @@
 //! The way out: records into the ring, with a tail of variable length where a tracer has texts.
 
-use crate::{Claim, Claimable, Loss, claim, masked};
+use crate::{CLAIMS, Claim, Claimable, Loss, claim, masked, room, sample};
 use aya_ebpf::{
     Global,
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -35,9 +35,14 @@ pub static WAKE_BYTES: Global<u64> = Global::new(1 << 16);
 /// Bytes that crossing the watermark may overshoot it by; beyond, the reader is awake already.
 const WAKE_WINDOW: u64 = 1 << 15;
 
+/// Bytes that wait in the ring.
 #[inline(always)]
-fn wake_flags() -> u64 {
-    let waiting = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
+fn waiting() -> u64 {
+    EVENTS.query(BPF_RB_AVAIL_DATA as u64)
+}
+
+#[inline(always)]
+fn wake_flags(waiting: u64) -> u64 {
     let mark = WAKE_BYTES.load();
     match waiting >= mark && waiting - mark < WAKE_WINDOW {
         true => BPF_RB_FORCE_WAKEUP as u64,
@@ -45,10 +50,13 @@ fn wake_flags() -> u64 {
     }
 }
 
-/// Sends one row that has no tail.
+/// Sends one row that has no tail, an event of the given cgroup.
 #[inline(always)]
-pub fn emit<T: Event>(row: &T) -> Result<bool, Loss> {
-    match EVENTS.output(as_bytes(row), wake_flags()) {
+pub fn emit<T: Event>(cgroup: u64, row: &T) -> Result<bool, Loss> {
+    sample()?;
+    let waiting = waiting();
+    room(cgroup, waiting)?;
+    match EVENTS.output(as_bytes(row), wake_flags(waiting)) {
         Ok(()) => Ok(true),
         Err(_) => Err(Loss::RingFull),
     }
@@ -65,7 +73,7 @@ pub const TEXT_MAX: usize = 4096;
 type Scratch = Claimable<[u8; HEAD + TAIL_MAX * 2]>;
 
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(CLAIMS, 0);
 
 /// A record with a tail, being put together.
 pub struct Record<T> {
@@ -77,10 +85,11 @@ pub struct Record<T> {
 }
 
 impl<T: Event> Record<T> {
-    /// Starts one.
+    /// Starts one, unless it is to be left out.
     #[inline(always)]
     pub fn new() -> Result<Self, Loss> {
         const { assert!(size_of::<T>() <= HEAD) };
+        sample()?;
         let (claim, scratch) = claim(&SCRATCH).ok_or(Loss::Busy)?;
         Ok(Self {
             base: scratch.cast(),
@@ -230,9 +239,11 @@ impl<T: Event> Record<T> {
         Ok(self.since(start, if cut { Tail::CUT } else { 0 }))
     }
 
-    /// Sends the row with its tail, and no byte more than it uses.
+    /// Sends the row with its tail, and no byte more than it uses: an event of the given cgroup.
     #[inline(always)]
-    pub fn send(self, row: &T) -> Result<bool, Loss> {
+    pub fn send(self, cgroup: u64, row: &T) -> Result<bool, Loss> {
+        let waiting = waiting();
+        room(cgroup, waiting)?;
         let head = HEAD - size_of::<T>();
         // SAFETY: the row's bytes lie directly before the tail, both in the scratch.
         let sent = unsafe {
@@ -243,7 +254,7 @@ impl<T: Event> Record<T> {
                 core::ptr::from_ref(&EVENTS).cast_mut().cast(),
                 to.cast(),
                 len as u64,
-                wake_flags(),
+                wake_flags(waiting),
             )
         };
         match sent {

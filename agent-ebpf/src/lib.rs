@@ -10,6 +10,7 @@ extern crate self as agent_ebpf;
 
 mod account;
 mod again;
+mod budget;
 mod claim;
 mod emit;
 mod field;
@@ -23,6 +24,7 @@ mod task;
 
 pub use account::*;
 pub use again::*;
+pub use budget::*;
 pub use claim::*;
 pub use emit::*;
 pub use field::*;

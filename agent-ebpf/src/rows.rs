@@ -1,6 +1,6 @@
 //! Rows that add up in a per-CPU map: the way out of aggregating tracers.
 
-use crate::{Loss, add};
+use crate::{Loss, add, count_by, counter};
 use aya_ebpf::maps::{Array, PerCpuHashMap};
 use tracers::{Errors, Log2Ns};
 
@@ -18,7 +18,7 @@ macro_rules! rows {
     };
 }
 
-/// This CPU's part of the row of `key`.
+/// This CPU's part of the row of `key`, for an event that stands for `weight` of them.
 ///
 /// # Errors
 /// Where the map is full.
@@ -27,6 +27,7 @@ pub fn row<'a, K, V>(
     rows: &'a PerCpuHashMap<K, V>,
     zeros: &Array<V>,
     key: &K,
+    weight: u64,
 ) -> Result<&'a mut V, Loss> {
     let value = match rows.get_ptr_mut(key) {
         Some(value) => value,
@@ -36,6 +37,9 @@ pub fn row<'a, K, V>(
             rows.get_ptr_mut(key).ok_or(Loss::MapFull)?
         }
     };
+    if weight > 1 {
+        count_by(counter!(weighted), weight - 1);
+    }
     // SAFETY: this CPU's own value.
     Ok(unsafe { &mut *value })
 }
@@ -43,17 +47,20 @@ pub fn row<'a, K, V>(
 /// BPF_NOEXIST, include/uapi/linux/bpf.h: only where the key is not there yet.
 const NO_EXIST: u64 = 1;
 
-/// Counts a duration.
+/// Counts a duration, `weight` times.
 #[inline(always)]
-pub fn add_duration(histogram: &mut Log2Ns, ns: u64) {
+pub fn add_duration(histogram: &mut Log2Ns, ns: u64, weight: u64) {
     let bucket = crate::clamped::<{ Log2Ns::LAST }>(Log2Ns::bucket(ns));
     // SAFETY: the bucket is in the array.
-    add(unsafe { &mut *histogram.0.as_mut_ptr().add(bucket) }, 1);
+    add(
+        unsafe { &mut *histogram.0.as_mut_ptr().add(bucket) },
+        weight,
+    );
 }
 
-/// Counts an error by its number.
+/// Counts an error by its number, `weight` times.
 #[inline(always)]
-pub fn add_error(errors: &mut Errors, errno: u64) {
+pub fn add_error(errors: &mut Errors, errno: u64, weight: u64) {
     let (last, named) = match errors.0.split_last_mut() {
         Some(split) => split,
         None => return,
@@ -61,9 +68,9 @@ pub fn add_error(errors: &mut Errors, errno: u64) {
     for slot in named {
         if slot.errno == errno || slot.count == 0 {
             slot.errno = errno;
-            add(&mut slot.count, 1);
+            add(&mut slot.count, weight);
             return;
         }
     }
-    add(&mut last.count, 1);
+    add(&mut last.count, weight);
 }

@@ -1,12 +1,15 @@
 //! Whom to trace: asked before anything else, so that what is not selected costs one look into a map.
 
-use crate::{Loss, TASK_TGID, book, current, current_tgid, kernel_fields};
+use crate::{Loss, TASK_TGID, book, current, current_tgid, kernel_fields, read_kernel};
 use aya_ebpf::{
-    Global, helpers::generated::bpf_get_current_ancestor_cgroup_id, macros::map, maps::HashMap,
+    Global,
+    helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_probe_read_kernel_str},
+    macros::map,
+    maps::{Array, HashMap},
     programs::RawTracePointContext,
 };
 
-use tracers::program;
+use tracers::{Target, program};
 
 /// Which of the maps below count: a sum of the `BY_` constants.
 #[unsafe(no_mangle)]
@@ -26,16 +29,37 @@ pub static SELF: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static ANCESTOR_HELPER: Global<u32> = Global::new(0);
 
-/// Bit n: a selected cgroup lies at depth n below the root.
-#[unsafe(no_mangle)]
-pub static CGROUP_DEPTHS: Global<u32> = Global::new(0);
 /// Deepest cgroup that can be selected.
-const DEPTHS: u32 = 24;
+const DEPTHS: usize = 24;
 
-/// Selected processes: [`NOW`] or [`FROM_EXEC`]. When it is full a further child of a selected process is not traced,
-/// and `map_full` says so.
+/// At which depths below the root there are selected cgroups, the deepest first; [`NO_DEPTH`] ends the list.
+/// The loader changes it as targets come and go: a cgroup is in `CGROUPS` before its depth is here.
 #[map]
-pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+static CGROUP_DEPTHS: Array<[u8; DEPTHS]> = Array::with_max_entries(1, 0);
+const NO_DEPTH: u8 = 0xff;
+
+/// Why something is selected.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Member {
+    /// What its events belong to.
+    target: Target,
+    /// By what it was selected, so that the loader finds everything that goes with it.
+    entry: u32,
+}
+
+/// A selected process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Process {
+    /// [`NOW`] or [`FROM_EXEC`].
+    state: u32,
+    member: Member,
+}
+
+/// Selected processes. When it is full a further child of a selected process is not traced, and `map_full` says so.
+#[map]
+pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16384, 0);
 /// Traced.
 pub const NOW: u32 = 1;
 /// Traced from when it executes a program: the command that we start is until then this program, not that.
@@ -43,7 +67,13 @@ pub const FROM_EXEC: u32 = 2;
 
 /// Ids of selected cgroups, each with everything below it. Filled by the loader, which knows its size.
 #[map]
-pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(1024, 0);
+pub static CGROUPS: HashMap<u64, Member> = HashMap::with_max_entries(1024, 0);
+
+/// Pods that are selected before they have a cgroup, by uid.
+#[map]
+pub static PODS: HashMap<[u8; POD_UID], Member> = HashMap::with_max_entries(1024, 0);
+/// Bytes of a pod's uid: RFC 9562.
+const POD_UID: usize = 36;
 
 kernel_fields! {
     TASK_SIGNAL = task_struct.signal: *const u8;
@@ -54,56 +84,59 @@ kernel_fields! {
     CGROUP_PARENT = cgroup.self.parent: *const u8;
     CGROUP_SELF = cgroup.self: u8;
     KERNFS_ID = kernfs_node.id: u64;
+    KERNFS_NAME = kernfs_node.name: *const u8;
+    CGROUP_ROOT = cgroup.root: *const u8;
+    ROOT_HIERARCHY = cgroup_root.hierarchy_id: i32;
 }
 
-/// Whether the current task is traced.
+/// Whether the current task is traced, and as part of which target.
 #[inline(always)]
-pub fn selected() -> bool {
+pub fn selected() -> Option<Target> {
     let by = SELECT.load();
     if by & BY_HOST != 0 {
-        return current_tgid() != SELF.load();
+        return (current_tgid() != SELF.load()).then_some(Target::NONE);
     }
-    if by & BY_PROCESS != 0 && process_selected(current_tgid()) {
-        return true;
+    if by & BY_PROCESS != 0
+        && let Some(member) = process_selected(current_tgid())
+    {
+        return Some(member.target);
     }
     if by & BY_CGROUP == 0 {
-        return false;
+        return None;
     }
     match ANCESTOR_HELPER.load() {
         1 => current_in_cgroups(),
-        _ => in_cgroups(current()).unwrap_or(false),
+        _ => in_cgroups(current()).unwrap_or(None),
     }
 }
 
-/// Whether the current task lies in a selected cgroup, by the depths at which there are any.
+/// The target in whose cgroup the current task lies, by the depths at which there are any.
 #[inline(always)]
-fn current_in_cgroups() -> bool {
-    let depths = CGROUP_DEPTHS.load();
-    for depth in 0..DEPTHS {
-        if depths >> depth == 0 {
+fn current_in_cgroups() -> Option<Target> {
+    let depths = CGROUP_DEPTHS.get(0)?;
+    for depth in depths {
+        if *depth == NO_DEPTH {
             break;
         }
-        if depths >> depth & 1 == 1 {
-            // SAFETY: the helper only returns a number, 0 where the task lies less deep.
-            let id = unsafe { bpf_get_current_ancestor_cgroup_id(depth as i32) };
-            // SAFETY: the value is not read.
-            if unsafe { CGROUPS.get(&id) }.is_some() {
-                return true;
-            }
+        // SAFETY: the helper only returns a number, 0 where the task lies less deep.
+        let id = unsafe { bpf_get_current_ancestor_cgroup_id(i32::from(*depth)) };
+        // SAFETY: copied at once.
+        if let Some(member) = unsafe { CGROUPS.get(&id) } {
+            return Some(member.target);
         }
     }
-    false
+    None
 }
 
-/// Whether a task lies in a selected cgroup, by going up from its own.
+/// The target in whose cgroup a task lies, by going up from its own.
 #[inline(always)]
-fn in_cgroups(task: *const u8) -> Result<bool, i32> {
+fn in_cgroups(task: *const u8) -> Result<Option<Target>, i32> {
     let mut cgroup = CSS_SET_DFL.read(TASK_CGROUPS.read(task)?)?;
     for _ in 0..DEPTHS {
         let id = KERNFS_ID.read(CGROUP_KN.read(cgroup)?)?;
-        // SAFETY: the value is not read.
-        if unsafe { CGROUPS.get(&id) }.is_some() {
-            return Ok(true);
+        // SAFETY: copied at once.
+        if let Some(member) = unsafe { CGROUPS.get(&id) } {
+            return Ok(Some(member.target));
         }
         let parent = CGROUP_PARENT.read(cgroup)?;
         if parent.is_null() {
@@ -112,28 +145,33 @@ fn in_cgroups(task: *const u8) -> Result<bool, i32> {
         // The parent is given by its `self` member.
         cgroup = CGROUP_SELF.container(parent);
     }
-    Ok(false)
+    Ok(None)
 }
 
 #[inline(always)]
-fn process_selected(tgid: u32) -> bool {
-    // SAFETY: a map value of four bytes, read once.
-    unsafe { PROCESSES.get(&tgid) }.is_some_and(|state| *state == NOW)
+fn process_selected(tgid: u32) -> Option<Member> {
+    // SAFETY: words of a map's value, each read once.
+    match unsafe { PROCESSES.get(&tgid) } {
+        Some(process) if process.state == NOW => Some(process.member),
+        _ => None,
+    }
 }
 
 /// Whether another task than the current one is traced; dearer than [`selected`], for rare events.
 #[inline(always)]
-pub fn task_selected(task: *const u8) -> Result<bool, i32> {
+pub fn task_selected(task: *const u8) -> Result<Option<Target>, i32> {
     let by = SELECT.load();
     let tgid = TASK_TGID.read(task)?;
     if by & BY_HOST != 0 {
-        return Ok(tgid != SELF.load());
+        return Ok((tgid != SELF.load()).then_some(Target::NONE));
     }
-    if by & BY_PROCESS != 0 && process_selected(tgid) {
-        return Ok(true);
+    if by & BY_PROCESS != 0
+        && let Some(member) = process_selected(tgid)
+    {
+        return Ok(Some(member.target));
     }
     if by & BY_CGROUP == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     in_cgroups(task)
 }
@@ -149,9 +187,12 @@ fn on_fork(ctx: &RawTracePointContext) -> Result<bool, Loss> {
     let (parent, child): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     if let (Ok(parent), Ok(child)) = (TASK_TGID.read(parent), TASK_TGID.read(child)) {
         // A new thread has its process's number.
-        if parent != child && process_selected(parent) {
+        if parent != child
+            && let Some(member) = process_selected(parent)
+        {
+            let process = Process { state: NOW, member };
             PROCESSES
-                .insert(&child, &NOW, 0)
+                .insert(&child, &process, 0)
                 .map_err(|_| Loss::MapFull)?;
         }
     }
@@ -167,9 +208,9 @@ fn select_exec(_ctx: &RawTracePointContext) {
 #[inline(always)]
 fn on_exec() {
     let tgid = current_tgid();
-    if let Some(state) = PROCESSES.get_ptr_mut(&tgid) {
+    if let Some(process) = PROCESSES.get_ptr_mut(&tgid) {
         // SAFETY: an aligned u32 in a map, written whole.
-        unsafe { *state = NOW };
+        unsafe { (*process).state = NOW };
     }
 }
 
@@ -190,4 +231,60 @@ fn on_exit(ctx: &RawTracePointContext) {
     {
         let _ = PROCESSES.remove(&current_tgid());
     }
+}
+
+/// Bytes of a directory's name, of which the kubelet's has fewer: NAME_MAX, include/uapi/linux/limits.h.
+const NAME: usize = 256;
+/// What systemd's driver puts after a pod's uid.
+const SLICE: [u8; 6] = *b".slice";
+
+/// `(struct cgroup *cgrp, const char *path)`. A pod's cgroup is selected as it is made, before anybody can be in it.
+#[program(raw_tp = "cgroup_mkdir")]
+fn select_pod(ctx: &RawTracePointContext) {
+    if let Err(loss) = on_mkdir(ctx.arg(0)) {
+        book(Err(loss));
+    }
+}
+
+/// The kubelet names a pod's directory `kubepods-burstable-podUID.slice`, with `_` for `-` in the uid, or `podUID`:
+/// pkg/kubelet/cm/{pod_container_manager,cgroup_manager}_linux.go.
+#[inline(always)]
+fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
+    let node = CGROUP_KN.read(cgroup)?;
+    let name = KERNFS_NAME.read(node)?;
+    let mut whole = [0_u8; NAME];
+    // SAFETY: the buffer has that many bytes; a bad source is an error.
+    let read =
+        unsafe { bpf_probe_read_kernel_str(whole.as_mut_ptr().cast(), NAME as u32, name.cast()) };
+    // Without its zero byte; an error is below 0.
+    if (read as i64) < POD_UID as i64 {
+        return Ok(());
+    }
+    let length = read as usize - 1;
+    let mut end = [0_u8; SLICE.len()];
+    read_kernel(name.wrapping_add(length - SLICE.len()), &mut end)?;
+    let after = match end == SLICE {
+        true => SLICE.len(),
+        false => 0,
+    };
+    let Some(start) = length.checked_sub(POD_UID + after) else {
+        return Ok(());
+    };
+    let mut uid = [0_u8; POD_UID];
+    read_kernel(name.wrapping_add(start), &mut uid)?;
+    for byte in &mut uid {
+        if *byte == b'_' {
+            *byte = b'-';
+        }
+    }
+    // SAFETY: copied at once.
+    let Some(member) = unsafe { PODS.get(&uid) }.copied() else {
+        return Ok(());
+    };
+    // Numbers of cgroups are told apart within a hierarchy only; cgroup v2 is number 0 (cgroup_init, kernel/cgroup/cgroup.c).
+    if ROOT_HIERARCHY.read(CGROUP_ROOT.read(cgroup)?)? != 0 {
+        return Ok(());
+    }
+    let id = KERNFS_ID.read(node)?;
+    CGROUPS.insert(&id, &member, 0).map_err(|_| Loss::MapFull)
 }

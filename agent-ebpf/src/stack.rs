@@ -3,7 +3,9 @@
 //! Unlike the kernel's own stack map, two stacks do not evict or refuse each other here until the map is full,
 //! and user frames come with the build id of their file, so that they can be resolved when the process is gone.
 
-use crate::{Claim, Claimable, claim, clamped, count, counter, current, kernel_fields, masked};
+use crate::{
+    CLAIMS, Claim, Claimable, claim, clamped, count, counter, current, kernel_fields, masked,
+};
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK, bpf_stack_build_id},
@@ -44,9 +46,10 @@ static KERNEL_STACKS: HashMap<u64, KernelFrames> = HashMap::with_max_entries(409
 static USER_STACKS: HashMap<u64, UserFrames> = HashMap::with_max_entries(8192, 0);
 
 #[map]
-static KERNEL_SCRATCH: PerCpuArray<Claimable<KernelFrames>> = PerCpuArray::with_max_entries(1, 0);
+static KERNEL_SCRATCH: PerCpuArray<Claimable<KernelFrames>> =
+    PerCpuArray::with_max_entries(CLAIMS, 0);
 #[map]
-static USER_SCRATCH: PerCpuArray<Claimable<UserFrames>> = PerCpuArray::with_max_entries(1, 0);
+static USER_SCRATCH: PerCpuArray<Claimable<UserFrames>> = PerCpuArray::with_max_entries(CLAIMS, 0);
 
 /// What a row has instead of a stack for which there was no room.
 #[inline(always)]

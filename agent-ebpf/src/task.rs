@@ -5,7 +5,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
     generated::{bpf_get_current_cgroup_id, bpf_get_current_task},
 };
-use tracers::Task;
+use tracers::{Target, Task};
 
 kernel_fields! {
     TASK_TGID = task_struct.tgid: u32;
@@ -30,9 +30,9 @@ pub fn current_tgid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
-/// The current task as rows show it.
+/// The current task as rows show it, selected as part of `target`.
 #[inline(always)]
-pub fn current_task() -> Task {
+pub fn current_task(target: Target) -> Task {
     let (pid_tgid, uid_gid) = (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid());
     let pid = (pid_tgid >> 32) as u32;
     Task {
@@ -43,7 +43,7 @@ pub fn current_task() -> Task {
         ns_pid: ns_pid(current()).unwrap_or(pid),
         uid: uid_gid as u32,
         gid: (uid_gid >> 32) as u32,
-        _pad: 0,
+        target,
         comm: bpf_get_current_comm().unwrap_or_default(),
     }
 }

@@ -1,4 +1,4 @@
-//! What became of every event: `produced = delivered + beyond_limit + Σ lost`, exactly.
+//! What became of every event: `produced = delivered + beyond_limit + sampled + Σ lost`, exactly.
 
 use std::{process::ExitStatus, time::Duration};
 
@@ -11,6 +11,8 @@ pub struct Account {
     pub delivered: u64,
     /// Events beyond `max_events`, which nobody asked for.
     pub beyond_limit: u64,
+    /// Events that were left out so that the trace kept to its budget. Counts and sums of tables make up for them; they are estimates then.
+    pub sampled: u64,
     /// Events that were lost, by stage.
     pub lost: Lost,
     /// Rows whose stack is missing because there was no room for it. The rows themselves are delivered.
@@ -38,18 +40,21 @@ pub struct Lost {
     pub unreadable: u64,
     /// Another program of the trace, interrupted at its work, had the CPU's scratch memory.
     pub busy: u64,
+    /// The ring was filling up, and the cgroup of the event had had its share.
+    pub over_quota: u64,
     /// A record did not decode: a bug.
     pub malformed: u64,
 }
 
 impl Lost {
     /// Every stage with its name and its remedy.
-    pub fn stages(&self) -> [(&'static str, u64, &'static str); 5] {
+    pub fn stages(&self) -> [(&'static str, u64, &'static str); 6] {
         let Self {
             ring_full,
             map_full,
             unreadable,
             busy,
+            over_quota,
             malformed,
         } = *self;
         [
@@ -68,6 +73,11 @@ impl Lost {
                 "busy",
                 busy,
                 "a program of the trace was interrupted at its work; a narrower selection makes that rarer",
+            ),
+            (
+                "over_quota",
+                over_quota,
+                "some cgroup floods the ring; a larger ring (`--ring 8MiB`) has room for more of it",
             ),
             ("malformed", malformed, "this is a bug: please report it"),
         ]
@@ -115,16 +125,18 @@ pub enum Ended {
     TargetGone,
     /// It was asked to.
     Stopped,
+    /// It cost more than its budget, though it kept only one event of this many.
+    Budget(u64),
 }
 
 impl Account {
     /// Whether nothing was lost, for certain.
     pub fn complete(&self) -> bool {
-        self.lost.total() == 0 && self.missed_runs == 0
+        self.lost.total() == 0 && self.missed_runs == 0 && self.sampled == 0
     }
 
     /// Whether the books balance; false is a bug.
     pub fn balanced(&self) -> bool {
-        self.produced == self.delivered + self.beyond_limit + self.lost.total()
+        self.produced == self.delivered + self.beyond_limit + self.sampled + self.lost.total()
     }
 }

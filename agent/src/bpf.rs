@@ -150,13 +150,16 @@ pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Every key of a map of u32 keys, `most` at the most; one that comes or goes meanwhile may be missed.
-pub(crate) fn keys(map: BorrowedFd<'_>, most: usize) -> io::Result<Vec<u32>> {
+/// Every key of a map of keys of so many bytes, `most` at the most; one that comes or goes meanwhile may be missed.
+pub(crate) fn keys<const KEY: usize>(
+    map: BorrowedFd<'_>,
+    most: usize,
+) -> io::Result<Vec<[u8; KEY]>> {
     let mut keys = Vec::new();
-    let mut key: Option<[u8; 4]> = None;
-    let mut next = [0; 4];
-    while keys.len() < most && next_key(map, key.as_ref().map(<[u8; 4]>::as_slice), &mut next)? {
-        keys.push(u32::from_ne_bytes(next));
+    let mut key: Option<[u8; KEY]> = None;
+    let mut next = [0; KEY];
+    while keys.len() < most && next_key(map, key.as_ref().map(<[u8; KEY]>::as_slice), &mut next)? {
+        keys.push(next);
         key = Some(next);
     }
     Ok(keys)

@@ -31,6 +31,11 @@ pub enum Error {
     /// The process is not there.
     #[error("process {0} does not exist")]
     NoProcess(u32),
+    /// Another process has its number by now.
+    #[error(
+        "process {0} is not the one that was meant: that one has ended, and its number was given again"
+    )]
+    OtherProcess(u32),
     /// It is a thread, not a process.
     #[error("{thread} is a thread of process {process}; name the process")]
     Thread {
@@ -60,6 +65,12 @@ pub enum Error {
     /// The container id is not one.
     #[error("\"{}\" is not a container id: it takes at least 4 letters, digits, '_', '.', '+' or '-'", .0.escape_debug())]
     BadContainerId(String),
+    /// The pod uid is not one.
+    #[error("\"{}\" is not the uid of a pod: it takes 36 letters, digits and '-', as in metadata.uid", .0.escape_debug())]
+    BadPodUid(String),
+    /// The selection of this trace cannot be changed so.
+    #[error("{0}")]
+    Unchangeable(&'static str),
     /// No container has that id.
     #[error("no container here has an id that begins with {0}")]
     NoContainer(String),
@@ -74,6 +85,18 @@ pub enum Error {
     /// Too many targets for the map in the kernel.
     #[error("more than {0} processes or cgroups are selected at once; select their common cgroup")]
     TooManyTargets(u32),
+    /// It would take more memory than it may.
+    #[error(
+        "{tracer} would take {needed} bytes of memory for its maps, its ring and its queues, and may take {allowed}; a smaller ring takes less"
+    )]
+    Memory {
+        /// The tracer.
+        tracer: &'static str,
+        /// What it would take.
+        needed: u64,
+        /// What it may.
+        allowed: u64,
+    },
     /// The command cannot be run.
     #[error("cannot run {command:?}: {source}")]
     Command {
@@ -160,17 +183,22 @@ impl Error {
         match self {
             Self::MissingCapability { .. } => Reason::MissingCapability,
             Self::Unsupported { .. } | Self::Btf(_) => Reason::Unsupported,
-            Self::NothingSelected | Self::BadContainerId(_) | Self::PidNamespace => {
-                Reason::InvalidRequest
-            }
+            Self::NothingSelected
+            | Self::BadContainerId(_)
+            | Self::BadPodUid(_)
+            | Self::Unchangeable(_)
+            | Self::PidNamespace => Reason::InvalidRequest,
             Self::NoProcess(_)
+            | Self::OtherProcess(_)
             | Self::Thread { .. }
             | Self::NoCgroup { .. }
             | Self::NoCgroup2
             | Self::NoContainer(_)
             | Self::AmbiguousContainer { .. }
             | Self::Command { .. } => Reason::TargetNotFound,
-            Self::TooManyTargets(_) | Self::LockedMemory { .. } => Reason::ResourceExhausted,
+            Self::TooManyTargets(_) | Self::LockedMemory { .. } | Self::Memory { .. } => {
+                Reason::ResourceExhausted
+            }
             Self::Load { .. } | Self::Attach { .. } | Self::Read { .. } => Reason::KernelRefused,
         }
     }

@@ -12,9 +12,12 @@ mod capability;
 mod cost;
 mod doctor;
 mod error;
+mod governor;
 mod kernel;
+mod labels;
 mod launch;
 mod load;
+mod memory;
 mod objects;
 mod read;
 mod request;
@@ -27,9 +30,11 @@ pub use capability::Capability;
 pub use doctor::{Check, Verdict};
 pub use error::{Error, Reason};
 pub use kernel::{Kernel, Support};
+pub use labels::columns;
+pub use memory::memory;
 pub use objects::object;
-pub use request::{Limits, Request, Target};
-pub use run::{Clock, Stopper, Trace, Update};
+pub use request::{Budget, Change, Labels, Limits, Request, Target, Whom};
+pub use run::{Clock, Handle, Trace, Update};
 
 /// To be called first in `main` of every program that traces: where this process was started to be a part of a trace
 /// (the launcher of its command, the reader of its targets' symbols), it is that part and never returns.

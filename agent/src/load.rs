@@ -4,7 +4,7 @@ use crate::{
     Error, Kernel, Limits, Support, bpf,
     kernel::wanted,
     object,
-    select::{Selection, descendants, is_gone},
+    select::{Maps, Selection, Shape},
 };
 use aya::{
     Btf, Ebpf, EbpfLoader, GlobalData, VerifierLogLevel,
@@ -33,15 +33,11 @@ pub(crate) struct Programs {
     pub(crate) again: Vec<OwnedFd>,
 }
 
-/// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.
-const NOW: u32 = 1;
-/// A process is traced from its next exec: `FROM_EXEC` there.
-const FROM_EXEC: u32 = 2;
-
 // The programs of `agent-ebpf/src/select.rs`.
 const SELECT_FORK: Hook = raw_tp("sched_process_fork").by("select_fork");
 const SELECT_EXEC: Hook = raw_tp("sched_process_exec").by("select_exec");
 const SELECT_EXIT: Hook = raw_tp("sched_process_exit").by("select_exit");
+const SELECT_POD: Hook = raw_tp("cgroup_mkdir").by("select_pod");
 /// How the name of a second program ends.
 const AGAIN: &str = "_again";
 
@@ -68,13 +64,9 @@ impl Loaded {
             reason: "it has no object: a bug of the build".to_owned(),
         })?;
         allow_locked_memory(kernel);
-        let ring_bytes = limits
-            .ring_bytes
-            .max(page_bytes())
-            .checked_next_power_of_two()
-            .unwrap_or(1 << 31);
-        let mut globals = globals(spec, selection, kernel, elf, ring_bytes);
-        let again = kernel.preempts_at_tracepoints() || tracer.nests();
+        let ring_bytes = ring_bytes(limits);
+        let mut globals = globals(spec, selection, limits, kernel, elf, ring_bytes);
+        let again = again(tracer, kernel);
         // A function's program is preempted wherever the kernel preempts itself, which nothing here can tell.
         let shared = again || hooks.iter().any(Hook::is_of_a_function);
         globals.extend([
@@ -87,7 +79,7 @@ impl Loaded {
         for (name, value, must_exist) in &globals {
             loader.override_global(name, GlobalData::from(value.as_slice()), *must_exist);
         }
-        for (name, entries) in map_sizes(tracer, selection, ring_bytes) {
+        for (name, entries) in sizes(tracer, selection.shape(), limits, kernel) {
             loader.map_max_entries(name, entries);
         }
         let ebpf = loader
@@ -104,25 +96,37 @@ impl Loaded {
         Ok(loaded)
     }
 
-    /// The programs and maps by which the kernel side selects.
+    /// The programs by which the kernel side selects.
     fn load_selection(&mut self, selection: &Selection, kernel: &Kernel) -> Result<(), Error> {
-        if selection.by_process() {
+        if selection.shape().by_process() {
             self.load_program(&SELECT_FORK, None, kernel)?;
             self.load_program(&SELECT_EXIT, None, kernel)?;
         }
-        if selection.command.is_some() {
+        if selection.command().is_some() {
             self.load_program(&SELECT_EXEC, None, kernel)?;
         }
-        for (id, _) in &selection.cgroups {
-            let value = NOW.to_ne_bytes();
-            bpf::update(self.map("CGROUPS")?, &id.to_ne_bytes(), &value).map_err(|source| {
-                Error::Read {
-                    what: "the map of selected cgroups",
-                    source,
-                }
-            })?;
+        if selection.shape().pods {
+            self.load_program(&SELECT_POD, None, kernel)?;
         }
         Ok(())
+    }
+
+    /// The maps by which it selects.
+    pub(crate) fn selection_maps(&self) -> Result<Maps<'_>, Error> {
+        Ok(Maps {
+            processes: self.map("PROCESSES")?,
+            cgroups: self.map("CGROUPS")?,
+            pods: self.map("PODS")?,
+            depths: self.map("CGROUP_DEPTHS")?,
+        })
+    }
+
+    /// From here on one event of so many is kept.
+    pub(crate) fn sample(&self, of: u64) -> Result<(), Error> {
+        bpf::update(self.map("SAMPLE")?, &[0; 4], &of.to_ne_bytes()).map_err(|source| Error::Read {
+            what: "how many events are kept",
+            source,
+        })
     }
 
     /// A set that looked possible may still be refused by this kernel's verifier: then the next one is tried.
@@ -160,71 +164,32 @@ impl Loaded {
     /// Attaches everything; from here on events are produced.
     pub(crate) fn attach(
         &mut self,
-        selection: &Selection,
+        selection: &mut Selection,
         command: Option<u32>,
     ) -> Result<(), Error> {
-        if let Some(pid) = command {
-            self.select(pid, FROM_EXEC)?;
-        }
-        for pid in &selection.processes {
-            self.select(*pid, NOW)?;
-        }
-        if selection.by_process() {
+        selection.write(&self.selection_maps()?, command)?;
+        if selection.shape().by_process() {
             self.attach_program(&SELECT_FORK)?;
+        }
+        if selection.shape().pods {
+            self.attach_program(&SELECT_POD)?;
+            // Those that were made since they were looked for.
+            selection.look_for_pods(&self.selection_maps()?)?;
         }
         if command.is_some() {
             // Before the tracer's own program at this hook, which is to see the command's first exec.
             self.attach_program(&SELECT_EXEC)?;
         }
-        // The fork hook sees every further child; those that were there before are found once it is in place.
-        for pid in &selection.processes {
-            for child in descendants(*pid) {
-                self.select(child, NOW)?;
-            }
-        }
+        selection.write_descendants(&self.selection_maps()?)?;
         for hook in self.hooks {
             self.attach_program(hook)?;
         }
-        if selection.by_process() {
+        if selection.shape().by_process() {
             // After the tracer's own program at this hook, which is to find the process selected still.
             self.attach_program(&SELECT_EXIT)?;
-            self.forget_the_dead()?;
+            selection.forget_the_dead(&self.selection_maps()?)?;
         }
         Ok(())
-    }
-
-    /// A process that was selected and ended before the exit hook was in place would stay selected, and its number may be given again.
-    fn forget_the_dead(&self) -> Result<(), Error> {
-        let failed = |source| Error::Read {
-            what: "the map of selected processes",
-            source,
-        };
-        let map = self.map("PROCESSES")?;
-        for pid in bpf::keys(map, usize::MAX).map_err(failed)? {
-            if is_gone(pid) {
-                bpf::delete(map, &pid.to_ne_bytes()).map_err(failed)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn select(&self, pid: u32, state: u32) -> Result<(), Error> {
-        // Below a selected process this one itself is not traced: its own output would be traced again.
-        if pid == std::process::id() {
-            return Ok(());
-        }
-        bpf::update(
-            self.map("PROCESSES")?,
-            &pid.to_ne_bytes(),
-            &state.to_ne_bytes(),
-        )
-        .map_err(|source| match source.raw_os_error() {
-            Some(libc::E2BIG) => Error::TooManyTargets(16384),
-            _ => Error::Read {
-                what: "the map of selected processes",
-                source,
-            },
-        })
     }
 
     fn load_program(
@@ -363,6 +328,7 @@ impl Loaded {
 fn globals(
     spec: &Spec,
     selection: &Selection,
+    limits: &Limits,
     kernel: &Kernel,
     elf: &[u8],
     ring_bytes: u32,
@@ -378,11 +344,25 @@ fn globals(
         .map(|(name, value)| (name.to_owned(), value, true))
         .collect();
     globals.extend([
-        word("SELECT", selection.by()),
-        word("CGROUP_DEPTHS", selection.depths()),
+        word("SELECT", selection.shape().by),
         word("ANCESTOR_HELPER", u32::from(kernel.has_ancestor_helper())),
         word("SELF", std::process::id()),
         long("WAKE_BYTES", ring_bytes / 4),
+        // Where a single target has the ring for itself, all of it is its own.
+        long(
+            "FREE_FOR_ALL",
+            if selection.shape().shared {
+                ring_bytes / 2
+            } else {
+                0
+            },
+        ),
+        long("QUOTA_NS", 1_000_000_000 / limits.quota.max(1)),
+        (
+            "SAMPLES".to_owned(),
+            vec![u8::from(limits.budget.samples())],
+            false,
+        ),
         long("PAGE_BYTES", page_bytes()),
     ]);
     // An optional field that is absent keeps the value that says so.
@@ -395,12 +375,29 @@ fn globals(
     globals
 }
 
+/// Whether every program has its second one.
+fn again(tracer: &dyn Erased, kernel: &Kernel) -> bool {
+    kernel.preempts_at_tracepoints() || tracer.nests()
+}
+
+/// What the kernel takes for a ring: a power of two, of a page at least.
+fn ring_bytes(limits: &Limits) -> u32 {
+    limits
+        .ring_bytes
+        .max(page_bytes())
+        .checked_next_power_of_two()
+        .unwrap_or(1 << 31)
+}
+
 /// Sizes of maps that every object has: those that this trace does not use are made as small as can be.
-fn map_sizes(
+pub(crate) fn sizes(
     tracer: &dyn Erased,
-    selection: &Selection,
-    ring_bytes: u32,
+    shape: Shape,
+    limits: &Limits,
+    kernel: &Kernel,
 ) -> Vec<(&'static str, u32)> {
+    let again = again(tracer, kernel);
+    let ring_bytes = ring_bytes(limits);
     let columns = tracer.columns();
     let has = |wanted: fn(&Kind) -> bool| columns.iter().any(|column| wanted(&column.kind));
     let ring = match tracer.source() {
@@ -414,8 +411,13 @@ fn map_sizes(
             "KERNEL_STACKS",
             !has(|kind| matches!(kind, Kind::KernelStack)),
         ),
-        ("CGROUPS", selection.cgroups.is_empty()),
-        ("PROCESSES", !selection.by_process()),
+        ("CGROUPS", !shape.by_cgroup()),
+        ("PODS", !shape.pods),
+        ("PROCESSES", !shape.by_process()),
+        ("QUOTAS", !shape.shared),
+        ("SCRATCH", !again),
+        ("KERNEL_SCRATCH", !again),
+        ("USER_SCRATCH", !again),
     ];
     sizes.extend(
         unused
@@ -511,7 +513,7 @@ mod tests {
         for tracer in ALL {
             let elf = object(tracer.name()).unwrap();
             let file = ::object::File::parse(elf).unwrap();
-            let selectors = [&[SELECT_FORK, SELECT_EXEC, SELECT_EXIT][..]];
+            let selectors = [&[SELECT_FORK, SELECT_EXEC, SELECT_EXIT, SELECT_POD][..]];
             let sets = tracer.hooks().iter().copied().chain(selectors);
             for hook in sets.flatten() {
                 assert!(

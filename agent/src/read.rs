@@ -8,11 +8,12 @@ use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tracers::{Batch, Column, Data, Erased, Role, Source, Table, Value};
 
-/// A batch closes at this many rows.
+/// A batch closes at this many rows, or at this many bytes of records.
 const BATCH_ROWS: usize = 1024;
+pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
 /// The counters of `agent-ebpf/src/account.rs`, summed over CPUs.
-const COUNTERS: usize = 8;
+const COUNTERS: usize = 11;
 
 /// Reads one tracer.
 pub(crate) struct Reader {
@@ -65,10 +66,6 @@ impl Reader {
         self.programs.first.iter().chain(&self.programs.again)
     }
 
-    pub(crate) fn columns(&self) -> &[Column] {
-        &self.columns
-    }
-
     /// How its rows leave the kernel.
     pub(crate) fn source(&self) -> Source {
         self.tracer.source()
@@ -95,6 +92,7 @@ impl Reader {
             return;
         };
         let mut batch = Batch::new(&self.columns);
+        let mut bytes = 0;
         while let Some(record) = ring.next() {
             if self.delivered >= self.max_events {
                 self.beyond_limit += 1;
@@ -107,8 +105,10 @@ impl Reader {
                     tracing::error!(tracer = self.tracer.name(), %error, "a record did not decode");
                 }
             }
+            bytes += record.len();
             drop(record);
-            if batch.rows() >= BATCH_ROWS {
+            if batch.rows() >= BATCH_ROWS || bytes >= BATCH_BYTES {
+                bytes = 0;
                 each(std::mem::replace(&mut batch, Batch::new(&self.columns)));
             }
         }
@@ -182,6 +182,9 @@ impl Reader {
             map_full,
             unreadable,
             busy,
+            over_quota,
+            sampled,
+            weighted,
             stacks_missing,
             taken_over,
             given_back,
@@ -196,13 +199,16 @@ impl Reader {
 
         Ok(Account {
             produced,
-            delivered: self.delivered,
+            // A row that stands for others besides is one event.
+            delivered: self.delivered.saturating_sub(weighted),
             beyond_limit: self.beyond_limit,
+            sampled,
             lost: Lost {
                 ring_full,
                 map_full,
                 unreadable,
                 busy,
+                over_quota,
                 malformed: self.malformed,
             },
             stacks_missing,
@@ -222,7 +228,7 @@ fn total(column: &Data) -> u64 {
 }
 
 /// How many values a per-CPU map has per key: the CPUs that could ever be there, as in `0-3`.
-fn possible_cpus() -> usize {
+pub(crate) fn possible_cpus() -> usize {
     let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
     parse_cpus(&list).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }

@@ -10,19 +10,57 @@ pub struct Request {
     pub spec: Spec,
     /// Whom to trace: each adds to the selection. Never empty.
     pub targets: Vec<Target>,
+    /// Whether targets may come and go while it runs.
+    pub changing: bool,
     /// Bounds.
     pub limits: Limits,
 }
 
-/// Whom to trace.
+/// A part of the selection, with what is said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub struct Target {
+    /// Who.
+    pub whom: Whom,
+    /// What its rows say besides.
+    pub labels: Labels,
+}
+
+impl From<Whom> for Target {
+    fn from(whom: Whom) -> Self {
+        Self {
+            whom,
+            labels: Labels::default(),
+        }
+    }
+}
+
+/// What the caller says of a target: the values of the columns [`tracers::LABELS`], in their order; empty is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Labels(pub [String; tracers::LABELS.len()]);
+
+/// A change of the selection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// From now on. What is there already gets the new labels.
+    Add(Target),
+    /// No longer. What is not there is gone as it should be.
+    Remove(Whom),
+}
+
+/// Whom to trace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Whom {
     /// A process with all its threads, its children and theirs.
     Process(u32),
+    /// The same, which began at this time: another one with its number is not meant.
+    /// Clock ticks since boot, the 22nd field of /proc/PID/stat: proc_pid_stat(5).
+    ProcessSince(u32, u64),
     /// A cgroup v2 directory and everything below it; relative paths start at the cgroup mount.
     Cgroup(PathBuf),
     /// A container by id, whole or the first characters of it.
     Container(String),
+    /// A pod by uid, from its first instruction where it does not exist yet.
+    Pod(String),
     /// A program with its arguments, started when everything is attached, with its children.
     Command(Vec<OsString>),
     /// Every process of the host but this one.
@@ -40,6 +78,28 @@ pub struct Limits {
     pub ring_bytes: u32,
     /// How often a map is read and progress is told.
     pub interval: Duration,
+    /// What it may cost at most.
+    pub budget: Budget,
+    /// Events per second that each cgroup gets through however many events others send.
+    pub quota: u32,
+}
+
+/// What a trace may cost. One that costs more keeps a part of the events, and ends where that does not help.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    /// Per cent of one CPU, for its programs and its reader; `None` is no bound.
+    pub cpu_percent: Option<u32>,
+    /// Events that are delivered each second; `None` is no bound.
+    pub events_per_second: Option<u64>,
+    /// Memory of its maps, ring and queues, bytes, known before it is loaded; `None` is no bound.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Budget {
+    /// Whether it may come to keeping a part of the events.
+    pub(crate) fn samples(&self) -> bool {
+        self.cpu_percent.is_some() || self.events_per_second.is_some()
+    }
 }
 
 impl Default for Limits {
@@ -50,6 +110,8 @@ impl Default for Limits {
             // 2 MiB hold 10,000 to 20,000 records: 0.1 s of the fastest storm that was measured, and the reader looks every 10 ms.
             ring_bytes: 2 << 20,
             interval: Duration::from_secs(1),
+            budget: Budget::default(),
+            quota: 1000,
         }
     }
 }

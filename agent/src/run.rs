@@ -1,8 +1,16 @@
 //! A running trace: one reader thread that owns everything, and a bounded queue to whoever wants the rows.
 
 use crate::{
-    Account, Cost, Ended, Error, Kernel, Limits, Request, bpf, cost::CostMeter, launch::Launched,
-    load::Loaded, read::Reader, select::Selection, stacks::Stacks,
+    Account, Change, Cost, Ended, Error, Kernel, Limits, Request, bpf,
+    cost::CostMeter,
+    governor::{Governor, Verdict},
+    labels,
+    launch::Launched,
+    load::Loaded,
+    memory::memory,
+    read::Reader,
+    select::Selection,
+    stacks::Stacks,
 };
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
@@ -12,7 +20,7 @@ use rustix::{
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -23,8 +31,8 @@ use tracers::{Batch, Column, Hook, Source};
 const TICK: Duration = Duration::from_millis(10);
 /// How long a trace goes on after its last process has ended: sockets that it closed by ending take a round trip more.
 const AFTER_TARGETS: Duration = Duration::from_millis(50);
-/// Updates that wait for a slow taker: at 1,024 rows each some 16 MiB. Beyond it the ring fills, and that is counted.
-const QUEUE: usize = 64;
+/// Updates that wait for a slow taker: 8 MiB of records at most. Beyond it the ring fills, and that is counted.
+pub(crate) const QUEUE: usize = 32;
 
 /// A running tracer. Dropping it ends it and detaches everything.
 pub struct Trace {
@@ -32,7 +40,7 @@ pub struct Trace {
     hooks: &'static [Hook],
     clock: Clock,
     updates: Option<Receiver<Result<Update, Error>>>,
-    stopper: Stopper,
+    handle: Handle,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -49,15 +57,38 @@ pub enum Update {
     Done(Account),
 }
 
-/// Ends a trace from any thread.
+/// Steers a trace from any thread.
 #[derive(Clone)]
-pub struct Stopper(Arc<OwnedFd>);
+pub struct Handle {
+    commands: Sender<Command>,
+    /// Wakes the reader for them.
+    wake: Arc<OwnedFd>,
+}
 
-impl Stopper {
+enum Command {
+    Stop,
+    Change(Vec<Change>, Sender<Vec<Result<(), Error>>>),
+}
+
+impl Handle {
     /// Asks the trace to end: the remaining rows and the final account follow.
     pub fn stop(&self) {
+        self.send(Command::Stop);
+    }
+
+    /// Changes whom it traces, and waits until that is done: an outcome for each change, in their order, each on its own.
+    /// Where the trace is over there is no outcome.
+    pub fn change(&self, changes: Vec<Change>) -> Vec<Result<(), Error>> {
+        let (sender, receiver) = channel();
+        self.send(Command::Change(changes, sender));
+        receiver.recv().unwrap_or_default()
+    }
+
+    fn send(&self, command: Command) {
+        // A trace that is over needs no command.
+        let _ = self.commands.send(command);
         // An eventfd can only be full, and then it has been written to.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 }
 
@@ -91,30 +122,33 @@ impl Trace {
     /// # Errors
     /// Where the request cannot be carried out here; nothing is left behind then.
     pub fn start(request: Request, kernel: &Kernel) -> Result<Self, Error> {
-        let Request {
-            spec,
-            targets,
-            limits,
-        } = request;
-        let selection = Selection::resolve(&targets)?;
+        if let Some(allowed) = request.limits.budget.memory_bytes {
+            let needed = memory(&request, kernel);
+            if needed > allowed {
+                let tracer = request.spec.tracer().name();
+                return Err(Error::Memory {
+                    tracer,
+                    needed,
+                    allowed,
+                });
+            }
+        }
+        let mut selection = Selection::resolve(request.targets.clone(), request.changing)?;
+        let columns = labels::columns(&request);
+        let Request { spec, limits, .. } = request;
         let mut loaded = Loaded::load(&spec, &selection, &limits, kernel)?;
-        let mut command = selection
-            .command
-            .as_deref()
-            .map(Launched::new)
-            .transpose()?;
+        let mut command = selection.command().map(Launched::new).transpose()?;
         let clock = Clock::now();
         let hooks = loaded.hooks;
         let cost = CostMeter::start();
-        loaded.attach(&selection, command.as_ref().map(Launched::pid))?;
+        loaded.attach(&mut selection, command.as_ref().map(Launched::pid))?;
         let started = Instant::now();
         let mut stacks = Stacks::new(&spec.tracer().columns());
-        if let Some(argv) = &selection.command {
+        if let Some(argv) = selection.command() {
             stacks.know_command(argv);
         }
         let reader = Reader::new(loaded, spec.tracer(), limits.max_events)?;
-        let columns = reader.columns().to_vec();
-        let stop = Arc::new(
+        let wake = Arc::new(
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| {
                 Error::Read {
                     what: "an eventfd",
@@ -126,17 +160,20 @@ impl Trace {
             command.go()?;
         }
         let (sender, updates) = sync_channel(QUEUE);
+        let (commands, to_do) = channel();
         let worker = Worker {
             reader,
             stacks,
+            governor: Governor::new(limits.budget, started),
             limits,
-            by_process_only: selection.by_process()
-                && !selection.host
-                && selection.cgroups.is_empty(),
+            selection,
             command,
             cost,
             started,
-            stop: Arc::clone(&stop),
+            wake: Arc::clone(&wake),
+            to_do,
+            stopped: false,
+            over_budget: false,
             sender,
         };
         let reader = std::thread::Builder::new()
@@ -151,7 +188,7 @@ impl Trace {
             hooks,
             clock,
             updates: Some(updates),
-            stopper: Stopper(stop),
+            handle: Handle { commands, wake },
             reader: Some(reader),
         })
     }
@@ -171,9 +208,9 @@ impl Trace {
         self.clock
     }
 
-    /// Something that ends it from any thread.
-    pub fn stopper(&self) -> Stopper {
-        self.stopper.clone()
+    /// Something that steers it from any thread.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// The next thing that happened; `None` when `timeout` is over first, and always after [`Update::Done`].
@@ -202,7 +239,7 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        self.stopper.stop();
+        self.handle.stop();
         // A reader that waits for room in the queue sees that nobody takes any more.
         self.updates = None;
         if let Some(reader) = self.reader.take() {
@@ -217,12 +254,15 @@ struct Worker {
     reader: Reader,
     stacks: Stacks,
     limits: Limits,
-    /// The trace ends when the processes are gone.
-    by_process_only: bool,
+    selection: Selection,
+    governor: Governor,
     command: Option<Launched>,
     cost: CostMeter,
     started: Instant,
-    stop: Arc<OwnedFd>,
+    wake: Arc<OwnedFd>,
+    to_do: Receiver<Command>,
+    stopped: bool,
+    over_budget: bool,
     sender: SyncSender<Result<Update, Error>>,
 }
 
@@ -250,10 +290,11 @@ impl Worker {
             self.cost.tick();
             let now = Instant::now();
             self.stacks.observe(&self.reader);
+            self.obey();
             if ending.is_none() {
                 ending = self.ended(now)?;
             }
-            if let Some((ended, _)) = ending.take_if(|(_, at)| now >= *at || self.stopped()) {
+            if let Some((ended, _)) = ending.take_if(|(_, at)| now >= *at || self.stopped) {
                 break ended;
             }
             if now >= next_interval {
@@ -269,7 +310,7 @@ impl Worker {
     /// Until the watermark, the command's end, a stop, or the tick.
     fn wait(&self) {
         let command = self.command.as_ref().map(Launched::pidfd);
-        let mut fds: Vec<PollFd<'_>> = [Some(self.stop.as_fd()), command, self.reader.ring_fd()]
+        let mut fds: Vec<PollFd<'_>> = [Some(self.wake.as_fd()), command, self.reader.ring_fd()]
             .into_iter()
             .flatten()
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
@@ -284,9 +325,11 @@ impl Worker {
 
     fn drain(&mut self) -> Result<(), Gone> {
         let mut gone = false;
-        let sender = &self.sender;
-        self.reader
-            .drain(|batch| gone |= sender.send(Ok(Update::Rows(batch))).is_err());
+        let (sender, selection) = (&self.sender, &self.selection);
+        self.reader.drain(|batch| {
+            let rows = labels::label(selection, batch);
+            gone |= sender.send(Ok(Update::Rows(rows))).is_err();
+        });
         if gone { Err(Gone) } else { Ok(()) }
     }
 
@@ -298,6 +341,7 @@ impl Worker {
             }
         }
         let account = self.account()?;
+        self.govern(&account)?;
         Ok(self
             .sender
             .send(Ok(Update::Progress(account)))
@@ -306,13 +350,17 @@ impl Worker {
 
     fn table(&mut self) -> Result<Batch, Error> {
         let table = self.reader.table()?;
-        self.stacks.resolve(table, &self.reader)
+        let table = self.stacks.resolve(table, &self.reader)?;
+        Ok(labels::label(&self.selection, table))
     }
 
     /// Why the trace ends, and when.
     fn ended(&mut self, now: Instant) -> Result<Option<(Ended, Instant)>, Error> {
-        if self.stopped() {
+        if self.stopped {
             return Ok(Some((Ended::Stopped, now)));
+        }
+        if self.over_budget {
+            return Ok(Some((Ended::Budget(self.governor.of()), now)));
         }
         if let Some(status) = self.command.as_mut().and_then(Launched::status) {
             return Ok(Some((Ended::Command(status), now + AFTER_TARGETS)));
@@ -327,7 +375,7 @@ impl Worker {
         if self.reader.at_limit() {
             return Ok(Some((Ended::MaxEvents, now)));
         }
-        if self.by_process_only && self.command.is_none() {
+        if self.command.is_none() && self.selection.ends_with_processes() {
             let map = self.reader.loaded.map("PROCESSES")?;
             let any = bpf::next_key(map, None, &mut [0; 4]).map_err(|source| Error::Read {
                 what: "the map of selected processes",
@@ -340,13 +388,44 @@ impl Worker {
         Ok(None)
     }
 
-    fn stopped(&self) -> bool {
-        let mut fds = [PollFd::new(&*self.stop, PollFlags::IN)];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    /// Does what was asked for since it was last looked at.
+    fn obey(&mut self) {
+        let mut woken = false;
+        while let Ok(command) = self.to_do.try_recv() {
+            woken = true;
+            match command {
+                Command::Stop => self.stopped = true,
+                Command::Change(changes, done) => {
+                    let outcomes = changes
+                        .into_iter()
+                        .map(|change| {
+                            let maps = self.reader.loaded.selection_maps()?;
+                            self.selection.change(change, &maps)
+                        })
+                        .collect();
+                    // Whoever asked may have gone.
+                    let _ = done.send(outcomes);
+                }
+            }
+        }
+        if woken {
+            // Only to wait for it anew: a command that came meanwhile has written to it again, or is found by the next look.
+            let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        }
+    }
+
+    /// Keeps to the budget.
+    fn govern(&mut self, account: &Account) -> Result<(), Error> {
+        let spent = account.cost.reader + account.cost.bpf.map_or(Duration::ZERO, |bpf| bpf.time);
+        match self
+            .governor
+            .judge(Instant::now(), spent, account.delivered)
+        {
+            Verdict::GoOn => {}
+            Verdict::Keep(of) => self.reader.loaded.sample(of)?,
+            Verdict::End => self.over_budget = true,
+        }
+        Ok(())
     }
 
     fn account(&self) -> Result<Account, Error> {

@@ -1,235 +1,507 @@
-//! Targets become what the kernel side selects by: process numbers and cgroup ids.
+//! Targets become what the kernel side selects by: process numbers, cgroup ids, pod uids. They may come and go while the trace runs.
 
-use crate::{Error, Target};
+use crate::{Change, Error, Labels, Target, Whom, bpf, labels};
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    collections::{BTreeSet, HashMap},
+    ffi::OsString,
+    io,
+    os::fd::BorrowedFd,
 };
 
-/// What the kernel side selects by; the constants of `agent-ebpf/src/select.rs`.
-#[derive(Debug, Default)]
-pub(crate) struct Selection {
-    pub(crate) processes: Vec<u32>,
-    /// Id and depth below the root of the hierarchy.
-    pub(crate) cgroups: Vec<(u64, u32)>,
-    pub(crate) host: bool,
-    pub(crate) command: Option<Vec<std::ffi::OsString>>,
-}
+mod find;
+mod process;
 
-/// Deepest cgroup that the kernel side looks for: `DEPTHS` there.
-const MAX_DEPTH: u32 = 24;
-/// Room in the kernel's map `CGROUPS`.
+pub(crate) use find::cgroup2_root;
+pub(crate) use process::{descendants, is_gone};
+
+/// Room in the kernel's maps `CGROUPS` and `PODS`.
 pub(crate) const MAX_CGROUPS: u32 = 1024;
+/// Room in the kernel's map `PROCESSES`.
+const MAX_PROCESSES: u32 = 16384;
+/// Sets of labels that a trace may ever have: they are kept for its last row.
+const MAX_LABELS: usize = 16384;
+/// Bytes of `CGROUP_DEPTHS`, and what ends its list.
+const DEPTHS: usize = find::MAX_DEPTH as usize;
+const NO_DEPTH: u8 = 0xff;
 
-/// The numbers that `agent-ebpf/src/select.rs` gives them.
+// The numbers that `agent-ebpf/src/select.rs` gives them.
 const BY_PROCESS: u32 = 1;
 const BY_CGROUP: u32 = 2;
 const BY_HOST: u32 = 4;
 
+/// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.
+const NOW: u32 = 1;
+/// A process is traced from its next exec: `FROM_EXEC` there.
+const FROM_EXEC: u32 = 2;
+
+/// What a target is to the kernel.
+#[derive(Clone, Debug)]
+enum Found {
+    /// With when it began.
+    Process(u32, u64),
+    /// Id and depth below the root of the hierarchy.
+    Cgroup(u64, u32),
+    /// By uid, with its cgroup where it exists.
+    Pod([u8; find::POD_UID], Option<(u64, u32)>),
+    Command(Vec<OsString>),
+    Host,
+}
+
+/// By what a trace may select, which decides what is loaded; it is known before anything is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// The value of the global `SELECT`.
+    pub(crate) by: u32,
+    /// Whether pods may be named that do not exist yet.
+    pub(crate) pods: bool,
+    /// Whether events of several cgroups may have to share the ring.
+    pub(crate) shared: bool,
+    /// Whether targets may come and go.
+    changing: bool,
+}
+
+impl Shape {
+    pub(crate) fn of(targets: &[Target], changing: bool) -> Self {
+        let bit = |target: &Target| match target.whom {
+            Whom::Process(_) | Whom::ProcessSince(..) | Whom::Command(_) => BY_PROCESS,
+            Whom::Cgroup(_) | Whom::Container(_) | Whom::Pod(_) => BY_CGROUP,
+            Whom::Host => BY_HOST,
+        };
+        let first = if changing { BY_CGROUP } else { 0 };
+        let by = targets.iter().fold(first, |by, target| by | bit(target));
+        let pod = |target: &Target| matches!(target.whom, Whom::Pod(_));
+        Self {
+            by,
+            pods: changing || targets.iter().any(pod),
+            shared: changing || by & BY_HOST != 0 || targets.len() > 1,
+            changing,
+        }
+    }
+
+    pub(crate) fn by_process(self) -> bool {
+        self.by & BY_PROCESS != 0
+    }
+
+    pub(crate) fn by_cgroup(self) -> bool {
+        self.by & BY_CGROUP != 0
+    }
+
+    fn by_host(self) -> bool {
+        self.by & BY_HOST != 0
+    }
+}
+
+/// What is selected.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    entries: HashMap<Whom, Entry>,
+    /// The number of the next entry.
+    next: u32,
+    /// Sets of labels by the number that the kernel side gives their events.
+    labels: Vec<Labels>,
+    label_numbers: HashMap<Labels, u32>,
+    /// Which of [`tracers::LABELS`] the first targets have.
+    columns: [bool; tracers::LABELS.len()],
+    shape: Shape,
+    pod_depths: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u32,
+    target: u32,
+    found: Found,
+}
+
+/// The maps by which the kernel side selects.
+pub(crate) struct Maps<'a> {
+    pub(crate) processes: BorrowedFd<'a>,
+    pub(crate) cgroups: BorrowedFd<'a>,
+    pub(crate) pods: BorrowedFd<'a>,
+    pub(crate) depths: BorrowedFd<'a>,
+}
+
 impl Selection {
-    pub(crate) fn resolve(targets: &[Target]) -> Result<Self, Error> {
+    /// Finds all targets; nothing is written anywhere yet.
+    pub(crate) fn resolve(targets: Vec<Target>, changing: bool) -> Result<Self, Error> {
         if targets.is_empty() {
             return Err(Error::NothingSelected);
         }
-        let mut selection = Self::default();
+        let host = targets.iter().find(|target| target.whom == Whom::Host);
+        // Rows of the host have the number 0.
+        let first = host.map(|host| host.labels.clone()).unwrap_or_default();
+        let mut selection = Self {
+            entries: HashMap::new(),
+            next: 1,
+            label_numbers: HashMap::from([(first.clone(), 0)]),
+            labels: vec![first],
+            columns: labels::present(&targets),
+            shape: Shape::of(&targets, changing),
+            pod_depths: Vec::new(),
+        };
         for target in targets {
-            match target {
-                Target::Process(pid) => {
-                    in_host_pid_namespace()?;
-                    match process_of(*pid).ok_or(Error::NoProcess(*pid))? {
-                        process if process == *pid => {}
-                        process => {
-                            return Err(Error::Thread {
-                                thread: *pid,
-                                process,
-                            });
-                        }
-                    }
-                    selection.processes.push(*pid);
-                }
-                Target::Cgroup(path) => {
-                    let root = cgroup2_root()?;
-                    selection.cgroups.push(cgroup(&root, &root.join(path))?);
-                }
-                Target::Container(id) => selection.cgroups.push(container(id)?),
-                Target::Command(argv) => {
-                    in_host_pid_namespace()?;
-                    selection.command = Some(argv.clone());
-                }
-                Target::Host => selection.host = true,
+            let found = find(&target.whom)?;
+            selection.enter(target, found)?;
+        }
+        Ok(selection)
+    }
+
+    fn enter(&mut self, target: Target, found: Found) -> Result<&Entry, Error> {
+        let number = self.label_number(target.labels)?;
+        let cgroups = |entry: &Entry| matches!(entry.found, Found::Cgroup(..) | Found::Pod(..));
+        if matches!(found, Found::Cgroup(..) | Found::Pod(..))
+            && self.entries.values().filter(|entry| cgroups(entry)).count() >= MAX_CGROUPS as usize
+        {
+            return Err(Error::TooManyTargets(MAX_CGROUPS));
+        }
+        if matches!(found, Found::Pod(..)) && self.pod_depths.is_empty() {
+            self.pod_depths = find::pod_depths()?;
+        }
+        let entry = Entry {
+            number: self.next,
+            target: number,
+            found,
+        };
+        self.next = self.next.wrapping_add(1);
+        Ok(self
+            .entries
+            .entry(target.whom)
+            .insert_entry(entry)
+            .into_mut())
+    }
+
+    fn label_number(&mut self, labels: Labels) -> Result<u32, Error> {
+        if let Some(number) = self.label_numbers.get(&labels) {
+            return Ok(*number);
+        }
+        if self.labels.len() >= MAX_LABELS {
+            return Err(Error::TooManyTargets(MAX_LABELS as u32));
+        }
+        let number = self.labels.len() as u32;
+        self.labels.push(labels.clone());
+        self.label_numbers.insert(labels, number);
+        Ok(number)
+    }
+
+    /// Which label columns there are.
+    pub(crate) fn label_columns(&self) -> [bool; tracers::LABELS.len()] {
+        self.columns
+    }
+
+    /// The labels of a row's target.
+    pub(crate) fn labels(&self, target: u32) -> &Labels {
+        // A number that is not there would be a bug of the kernel side; its row has no labels then.
+        self.labels.get(target as usize).unwrap_or(&self.labels[0])
+    }
+
+    /// What the kernel side is prepared for.
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Whether it is over when the last process has ended.
+    pub(crate) fn ends_with_processes(&self) -> bool {
+        let others = |entry: &Entry| !matches!(entry.found, Found::Process(..) | Found::Command(_));
+        self.shape.by_process() && !self.shape.by_host() && !self.entries.values().any(others)
+    }
+
+    /// The command to start.
+    pub(crate) fn command(&self) -> Option<&[OsString]> {
+        self.entries.values().find_map(|entry| match &entry.found {
+            Found::Command(argv) => Some(argv.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// Selects everything that was found, and a command's process from its exec.
+    pub(crate) fn write(&self, maps: &Maps<'_>, command: Option<u32>) -> Result<(), Error> {
+        for entry in self.entries.values() {
+            if let (Found::Command(_), Some(pid)) = (&entry.found, command) {
+                entry.select(maps, pid, FROM_EXEC)?;
+            }
+            entry.write(maps)?;
+        }
+        self.write_depths(maps)
+    }
+
+    /// Selects what the named processes have started before the fork hook was in place, which sees every further child.
+    pub(crate) fn write_descendants(&self, maps: &Maps<'_>) -> Result<(), Error> {
+        self.entries
+            .values()
+            .try_for_each(|entry| entry.write_descendants(maps))
+    }
+
+    /// What was selected and ended before the exit hook was in place would stay selected, and its number may be given again.
+    pub(crate) fn forget_the_dead(&self, maps: &Maps<'_>) -> Result<(), Error> {
+        let what = "the map of selected processes";
+        let failed = |source| Error::Read { what, source };
+        for key in bpf::keys::<4>(maps.processes, usize::MAX).map_err(failed)? {
+            if is_gone(u32::from_ne_bytes(key)) {
+                bpf::delete(maps.processes, &key).map_err(failed)?;
             }
         }
-        match selection.cgroups.len() {
-            n if n > MAX_CGROUPS as usize => Err(Error::TooManyTargets(MAX_CGROUPS)),
-            _ => Ok(selection),
+        for entry in self.entries.values() {
+            entry.forget_another(maps)?;
+        }
+        Ok(())
+    }
+
+    /// Changes what is selected while the trace runs.
+    pub(crate) fn change(&mut self, change: Change, maps: &Maps<'_>) -> Result<(), Error> {
+        match change {
+            Change::Add(target) => self.add(target, maps),
+            Change::Remove(whom) => self.remove(&whom, maps),
         }
     }
 
-    /// The value of the global `SELECT`.
-    pub(crate) fn by(&self) -> u32 {
-        let bit = |on: bool, bit: u32| if on { bit } else { 0 };
-        bit(self.by_process(), BY_PROCESS)
-            | bit(!self.cgroups.is_empty(), BY_CGROUP)
-            | bit(self.host, BY_HOST)
+    fn add(&mut self, target: Target, maps: &Maps<'_>) -> Result<(), Error> {
+        let unchangeable = |why| Err(Error::Unchangeable(why));
+        match &target.whom {
+            _ if !self.shape.changing => return unchangeable("this trace keeps its targets"),
+            Whom::Host | Whom::Command(_) => {
+                return unchangeable(
+                    "the host and commands are selected from the start, or not at all",
+                );
+            }
+            _ if self.shape.by_host() => {
+                return unchangeable("this trace has everything selected already");
+            }
+            Whom::Process(_) | Whom::ProcessSince(..) if !self.shape.by_process() => {
+                return unchangeable("a trace that began without processes takes none later");
+            }
+            _ => {}
+        }
+        let unknown = (target.labels.0.iter().zip(self.columns))
+            .any(|(label, has)| !label.is_empty() && !has);
+        if unknown {
+            return unchangeable(
+                "its labels are of other names than those of the first targets, which made the columns",
+            );
+        }
+        let found = find(&target.whom)?;
+        if let Some(known) = self.entries.get(&target.whom) {
+            let labels = self.label_numbers.get(&target.labels);
+            if labels == Some(&known.target) {
+                return Ok(());
+            }
+            let whom = target.whom.clone();
+            self.remove(&whom, maps)?;
+        }
+        let whom = target.whom.clone();
+        let entry = self.enter(target, found)?;
+        let written = entry
+            .write(maps)
+            .and_then(|()| entry.write_descendants(maps))
+            .and_then(|()| entry.forget_another(maps));
+        // A pod that came to be since it was looked for is selected by the kernel; one that came before `PODS` had it, here.
+        let looked_again = written.and_then(|()| self.look_again(&whom, maps));
+        match looked_again.and_then(|()| self.write_depths(maps)) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.remove(&whom, maps)?;
+                Err(error)
+            }
+        }
     }
 
-    pub(crate) fn by_process(&self) -> bool {
-        !self.processes.is_empty() || self.command.is_some()
+    /// Looks for a pod's cgroup after the kernel knows of the pod.
+    fn look_again(&mut self, whom: &Whom, maps: &Maps<'_>) -> Result<(), Error> {
+        let Whom::Pod(uid) = whom else {
+            return Ok(());
+        };
+        let now = find::pod(uid)?;
+        match self.entries.get_mut(whom) {
+            Some(entry) => {
+                if let Found::Pod(_, cgroup @ None) = &mut entry.found {
+                    *cgroup = now;
+                }
+                entry.write(maps)
+            }
+            None => Ok(()),
+        }
     }
 
-    /// The value of the global `CGROUP_DEPTHS`.
-    pub(crate) fn depths(&self) -> u32 {
-        self.cgroups
-            .iter()
-            .fold(0, |bits, (_, depth)| bits | 1 << depth)
+    /// As [`Self::look_again`], of all pods.
+    pub(crate) fn look_for_pods(&mut self, maps: &Maps<'_>) -> Result<(), Error> {
+        let pods: Vec<Whom> = self
+            .entries
+            .keys()
+            .filter(|whom| matches!(whom, Whom::Pod(_)))
+            .cloned()
+            .collect();
+        for pod in &pods {
+            self.look_again(pod, maps)?;
+        }
+        self.write_depths(maps)
+    }
+
+    fn remove(&mut self, whom: &Whom, maps: &Maps<'_>) -> Result<(), Error> {
+        let Some(entry) = self.entries.remove(whom) else {
+            return Ok(());
+        };
+        // First that by which the kernel adds to the others.
+        remove_entry::<{ find::POD_UID }>(maps.pods, entry.number, 0)?;
+        remove_entry::<8>(maps.cgroups, entry.number, 0)?;
+        remove_entry::<4>(maps.processes, entry.number, 4)?;
+        self.write_depths(maps)
+    }
+
+    fn write_depths(&self, maps: &Maps<'_>) -> Result<(), Error> {
+        let found = self.entries.values().filter_map(|entry| match entry.found {
+            Found::Cgroup(_, depth) | Found::Pod(_, Some((_, depth))) => Some(depth),
+            _ => None,
+        });
+        let pods = self
+            .entries
+            .values()
+            .any(|entry| matches!(entry.found, Found::Pod(..)));
+        let pods = self.pod_depths.iter().copied().filter(|_| pods);
+        let depths: BTreeSet<u32> = found.chain(pods).collect();
+        let mut list = [NO_DEPTH; DEPTHS];
+        for (at, depth) in list.iter_mut().zip(depths.into_iter().rev()) {
+            *at = depth as u8;
+        }
+        written(
+            "the depths of selected cgroups",
+            bpf::update(maps.depths, &[0; 4], &list),
+        )
     }
 }
 
-/// The kernel side knows processes by the host's numbers.
-fn in_host_pid_namespace() -> Result<(), Error> {
-    // PROC_PID_INIT_INO, include/linux/proc_ns.h.
-    match fs::metadata("/proc/self/ns/pid") {
-        Ok(ns) if ns.ino() != 0xefff_fffc => Err(Error::PidNamespace),
-        _ => Ok(()),
+impl Entry {
+    /// `struct Member` of `agent-ebpf/src/select.rs`.
+    fn member(&self) -> [u8; 8] {
+        let (target, number) = (self.target.to_ne_bytes(), self.number.to_ne_bytes());
+        let mut member = [0; 8];
+        member[..4].copy_from_slice(&target);
+        member[4..].copy_from_slice(&number);
+        member
+    }
+
+    fn write(&self, maps: &Maps<'_>) -> Result<(), Error> {
+        match &self.found {
+            Found::Process(pid, _) => self.select(maps, *pid, NOW),
+            Found::Cgroup(id, _) => self.cgroup(maps, *id),
+            Found::Pod(uid, cgroup) => {
+                written(
+                    "the map of selected pods",
+                    bpf::update(maps.pods, uid, &self.member()),
+                )?;
+                cgroup.map_or(Ok(()), |(id, _)| self.cgroup(maps, id))
+            }
+            Found::Command(_) | Found::Host => Ok(()),
+        }
+    }
+
+    fn write_descendants(&self, maps: &Maps<'_>) -> Result<(), Error> {
+        match self.found {
+            Found::Process(pid, _) => descendants(pid)
+                .into_iter()
+                .try_for_each(|child| self.select(maps, child, NOW)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes out a process that has the number of the one that was meant.
+    fn forget_another(&self, maps: &Maps<'_>) -> Result<(), Error> {
+        match self.found {
+            Found::Process(pid, since) if process::began(pid) != Some(since) => written(
+                "the map of selected processes",
+                bpf::delete(maps.processes, &pid.to_ne_bytes()),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn cgroup(&self, maps: &Maps<'_>, id: u64) -> Result<(), Error> {
+        let updated = bpf::update(maps.cgroups, &id.to_ne_bytes(), &self.member());
+        full(MAX_CGROUPS, "the map of selected cgroups", updated)
+    }
+
+    fn select(&self, maps: &Maps<'_>, pid: u32, state: u32) -> Result<(), Error> {
+        // Below a selected process this one itself is not traced: its own output would be traced again.
+        if pid == std::process::id() {
+            return Ok(());
+        }
+        let mut process = [0; 12];
+        process[..4].copy_from_slice(&state.to_ne_bytes());
+        process[4..].copy_from_slice(&self.member());
+        let updated = bpf::update(maps.processes, &pid.to_ne_bytes(), &process);
+        full(MAX_PROCESSES, "the map of selected processes", updated)
     }
 }
 
-/// Where cgroup v2 is mounted.
-pub(crate) fn cgroup2_root() -> Result<PathBuf, Error> {
-    fs::read_to_string("/proc/self/mountinfo")
-        .ok()
-        .and_then(|mounts| mounts.lines().find_map(cgroup2_mount))
-        .ok_or(Error::NoCgroup2)
+fn written(what: &'static str, outcome: io::Result<()>) -> Result<(), Error> {
+    outcome.map_err(|source| Error::Read { what, source })
 }
 
-/// The mount point of a line of mountinfo where it is a whole cgroup v2 hierarchy; proc_pid_mountinfo(5).
-fn cgroup2_mount(line: &str) -> Option<PathBuf> {
-    let (mount, rest) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(3);
-    let (root, point) = (fields.next()?, fields.next()?);
-    (rest.starts_with("cgroup2 ") && root == "/")
-        .then(|| PathBuf::from(point.replace("\\040", " ")))
+fn full(most: u32, what: &'static str, outcome: io::Result<()>) -> Result<(), Error> {
+    match outcome {
+        Err(error) if error.raw_os_error() == Some(libc::E2BIG) => Err(Error::TooManyTargets(most)),
+        outcome => written(what, outcome),
+    }
 }
 
-/// Id and depth of a cgroup directory.
-fn cgroup(root: &Path, path: &Path) -> Result<(u64, u32), Error> {
-    let no_cgroup = |source| Error::NoCgroup {
-        path: path.to_owned(),
+/// Takes everything of an entry out of a map of keys of `KEY` bytes, whose values have their `Member` at `at`.
+fn remove_entry<const KEY: usize>(
+    map: BorrowedFd<'_>,
+    number: u32,
+    at: usize,
+) -> Result<(), Error> {
+    let failed = |source| Error::Read {
+        what: "a map of what is selected",
         source,
     };
-    let path = path.canonicalize().map_err(no_cgroup)?;
-    let depth = match path.strip_prefix(root) {
-        Ok(below) if path.join("cgroup.procs").exists() => below.components().count() as u32,
-        _ => {
-            let message = format!("it is not a cgroup below {}", root.display());
-            return Err(no_cgroup(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                message,
-            )));
+    for key in bpf::keys::<KEY>(map, MAX_PROCESSES as usize).map_err(failed)? {
+        let mut value = [0; 12];
+        // Gone meanwhile is as good.
+        if bpf::lookup(map, &key, &mut value).map_err(failed)?
+            && value[at + 4..at + 8] == number.to_ne_bytes()
+        {
+            bpf::delete(map, &key).map_err(failed)?;
         }
-    };
-    if depth > MAX_DEPTH {
-        let message = format!("it lies {depth} levels deep, and {MAX_DEPTH} are the most");
-        return Err(no_cgroup(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            message,
-        )));
     }
-    // A cgroup's id is its directory's inode number: kernfs, since 5.5.
-    let id = fs::metadata(&path).map_err(no_cgroup)?.ino();
-    Ok((id, depth))
+    Ok(())
 }
 
-/// Most directories that are looked at for a container.
-const MAX_DIRECTORIES: usize = 100_000;
-
-/// The cgroup of the container whose id begins so. Every runtime gives a container a directory with its whole id in the name:
-/// `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`, or just `ID`.
-fn container(id: &str) -> Result<(u64, u32), Error> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
-    if id.len() < 4 || !id.chars().all(fine) {
-        return Err(Error::BadContainerId(id.to_owned()));
-    }
-    let root = cgroup2_root()?;
-    let mut found = Vec::new();
-    let mut pending = vec![root.clone()];
-    let mut seen = 0;
-    while let Some(dir) = pending.pop() {
-        // A directory may vanish while we walk.
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            seen += 1;
-            if seen > MAX_DIRECTORIES {
-                break;
-            }
-            match entry.file_name().to_str().and_then(container_id) {
-                Some(whole) if whole.starts_with(id) => found.push(entry.path()),
-                _ => pending.push(entry.path()),
-            }
+fn find(whom: &Whom) -> Result<Found, Error> {
+    Ok(match whom {
+        Whom::Process(pid) => process(*pid)?,
+        Whom::ProcessSince(pid, since) => match process(*pid)? {
+            Found::Process(_, began) if began != *since => return Err(Error::OtherProcess(*pid)),
+            process => process,
+        },
+        Whom::Cgroup(path) => {
+            let root = cgroup2_root()?;
+            let (id, depth) = find::cgroup(&root, &root.join(path))?;
+            Found::Cgroup(id, depth)
         }
-    }
-    match found.as_slice() {
-        [] => Err(Error::NoContainer(id.to_owned())),
-        [one] => cgroup(&root, one),
-        several => Err(Error::AmbiguousContainer {
-            id: id.to_owned(),
-            count: several.len(),
+        Whom::Container(id) => {
+            let (id, depth) = find::container(id)?;
+            Found::Cgroup(id, depth)
+        }
+        Whom::Pod(uid) => Found::Pod(find::pod_uid(uid)?, find::pod(uid)?),
+        Whom::Command(argv) => {
+            process::in_host_pid_namespace()?;
+            Found::Command(argv.clone())
+        }
+        Whom::Host => Found::Host,
+    })
+}
+
+fn process(pid: u32) -> Result<Found, Error> {
+    process::in_host_pid_namespace()?;
+    let gone = || Error::NoProcess(pid);
+    match process::process_of(pid).ok_or_else(gone)? {
+        process if process == pid => {
+            let began = process::began(pid).ok_or_else(gone)?;
+            Ok(Found::Process(pid, began))
+        }
+        process => Err(Error::Thread {
+            thread: pid,
+            process,
         }),
     }
-}
-
-/// The container id in the name of a cgroup directory: at least 32 hexadecimal digits.
-fn container_id(name: &str) -> Option<&str> {
-    let name = name.strip_suffix(".scope").unwrap_or(name);
-    let id = name.rsplit('-').next()?;
-    let is_id = id.len() >= 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
-    is_id.then_some(id)
-}
-
-/// Every process below one in the tree, by the kernel's lists of children. A child that is born meanwhile is the fork hook's.
-pub(crate) fn descendants(pid: u32) -> Vec<u32> {
-    let mut found = Vec::new();
-    let mut pending = vec![pid];
-    while let Some(pid) = pending.pop() {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        for task in tasks {
-            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            for child in children.split_whitespace().filter_map(|n| n.parse().ok()) {
-                if !found.contains(&child) {
-                    found.push(child);
-                    pending.push(child);
-                }
-            }
-        }
-    }
-    found
-}
-
-/// The process of a thread, or of a process itself; `None` where there is neither.
-fn process_of(pid: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
-}
-
-/// Whether a process has ended with all its threads, reaped or not.
-pub(crate) fn is_gone(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    // The state follows the name, which may hold anything but ends with the last parenthesis: proc_pid_stat(5).
-    let state = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.trim_start().chars().next());
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-    matches!(state, Some('Z' | 'X')) && threads <= 1
 }
 
 #[cfg(test)]
@@ -237,46 +509,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_runtime_has_its_id_found_in_the_directory_name() {
-        let id = "3f2a".repeat(16);
-        for name in [
-            format!("docker-{id}.scope"),
-            format!("cri-containerd-{id}.scope"),
-            format!("crio-{id}.scope"),
-            id.clone(),
-        ] {
-            assert_eq!(container_id(&name), Some(id.as_str()), "{name}");
-        }
-        assert_eq!(container_id("user-1000.slice"), None);
-        assert_eq!(container_id("cafe"), None);
-    }
-
-    #[test]
-    fn only_a_whole_cgroup2_hierarchy_counts_as_its_mount() {
-        let line = "30 23 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw";
-        assert_eq!(cgroup2_mount(line), Some("/sys/fs/cgroup/unified".into()));
-        assert_eq!(
-            cgroup2_mount(&line.replace("cgroup2 cgroup2", "cgroup cgroup")),
-            None
-        );
-        assert_eq!(cgroup2_mount(&line.replace(" / /sys", " /pod /sys")), None);
-    }
-
-    #[test]
-    fn a_hostile_container_id_is_refused() {
-        for id in ["", "ab", "../../..", "a b c d", "abcd\x1b[2J", "abcd/ef"] {
-            assert!(
-                matches!(container(id), Err(Error::BadContainerId(_))),
-                "{id:?}"
-            );
-        }
-    }
-
-    #[test]
     fn nothing_selected_is_an_error_and_not_everything() {
         assert!(matches!(
-            Selection::resolve(&[]),
+            Selection::resolve(vec![], false),
             Err(Error::NothingSelected)
         ));
+    }
+
+    #[test]
+    fn a_process_that_began_at_another_time_is_not_meant() {
+        let me = std::process::id();
+        let since = process::began(me).unwrap();
+        let selects = |since| Selection::resolve(vec![Whom::ProcessSince(me, since).into()], false);
+        assert!(selects(since).is_ok());
+        assert!(matches!(selects(since + 1), Err(Error::OtherProcess(pid)) if pid == me));
+    }
+
+    #[test]
+    fn targets_with_the_same_labels_have_one_number() {
+        let labelled = |pod: &str, whom| Target {
+            whom,
+            labels: Labels([String::new(), String::new(), pod.to_owned(), String::new()]),
+        };
+        let me = Whom::Process(std::process::id());
+        let since = process::began(std::process::id()).unwrap();
+        let again = Whom::ProcessSince(std::process::id(), since);
+        let pod = Whom::Pod("a".repeat(36));
+        let selection = Selection::resolve(
+            vec![
+                labelled("a", me.clone()),
+                labelled("a", again.clone()),
+                labelled("b", pod.clone()),
+            ],
+            false,
+        )
+        .unwrap();
+        let number = |whom| selection.entries[whom].target;
+        assert_eq!(number(&me), number(&again));
+        assert_ne!(number(&me), number(&pod));
+        assert_eq!(selection.labels(number(&pod)).0[2], "b");
+        assert_eq!(selection.label_columns(), [false, false, true, false]);
     }
 }

@@ -74,8 +74,12 @@ impl Stacks {
             return;
         }
         let processes = reader.loaded.map("PROCESSES");
-        let pids = processes.map(|map| bpf::keys(map, FOLLOWED).unwrap_or_default());
-        let pids = pids.unwrap_or_default();
+        let pids = processes.map(|map| bpf::keys::<4>(map, FOLLOWED).unwrap_or_default());
+        let pids: Vec<u32> = pids
+            .unwrap_or_default()
+            .into_iter()
+            .map(u32::from_ne_bytes)
+            .collect();
         self.follow(&pids);
         self.symbolizer.rest(REST);
     }

@@ -11,6 +11,7 @@ pub(crate) fn account_text(account: &Account, rows: u64) -> String {
         produced,
         delivered,
         beyond_limit,
+        sampled,
         lost,
         stacks_missing,
         missed_runs,
@@ -31,6 +32,9 @@ pub(crate) fn account_text(account: &Account, rows: u64) -> String {
     );
     if *beyond_limit > 0 {
         out.push_str(&format!(", {} beyond the limit", count(*beyond_limit)));
+    }
+    if *sampled > 0 {
+        out.push_str(&format!(", {} left out", count(*sampled)));
     }
     out.push_str(&format!(", {} lost", count(lost.total())));
     let some: Vec<_> = lost
@@ -54,6 +58,12 @@ pub(crate) fn account_text(account: &Account, rows: u64) -> String {
         out.push_str(&format!(
             "{}: {remedy}.\n",
             capital(&stage.replace('_', " "))
+        ));
+    }
+    if *sampled > 0 {
+        let share = 100.0 * (produced - sampled) as f64 / (*produced).max(1) as f64;
+        out.push_str(&format!(
+            "To keep to its budget it kept {share:.1} % of the events: counts and sums of tables are estimates.\n"
         ));
     }
     if *stacks_missing > 0 {
@@ -81,6 +91,9 @@ pub(crate) fn account_text(account: &Account, rows: u64) -> String {
                 signal.unwrap_or(0)
             )),
         },
+        Some(Ended::Budget(of)) => out.push_str(&format!(
+            "It ended because it cost more than its budget, though it kept only one event of {of}.\n"
+        )),
         Some(Ended::Duration | Ended::MaxEvents | Ended::Stopped) | None => {}
     }
     out
@@ -128,6 +141,7 @@ pub(crate) fn account_json(account: &Account) -> serde_json::Value {
         produced,
         delivered,
         beyond_limit,
+        sampled,
         lost,
         stacks_missing,
         missed_runs,
@@ -157,7 +171,7 @@ pub(crate) fn account_json(account: &Account) -> serde_json::Value {
         costs["bpf_measured"] = (*measured).into();
     }
     let mut account = json!({
-        "produced": produced, "delivered": delivered, "beyond_limit": beyond_limit, "lost": stages,
+        "produced": produced, "delivered": delivered, "beyond_limit": beyond_limit, "sampled": sampled, "lost": stages,
         "complete": account.complete(), "stacks_missing": stacks_missing, "missed_runs": missed_runs,
         "elapsed_ns": ns(*elapsed), "cost": costs,
     });
@@ -167,6 +181,7 @@ pub(crate) fn account_json(account: &Account) -> serde_json::Value {
         Some(Ended::MaxEvents) => "max_events",
         Some(Ended::TargetGone) => "target_gone",
         Some(Ended::Stopped) => "stopped",
+        Some(Ended::Budget(_)) => "budget",
         Some(Ended::Command(status)) => {
             account["command"] = match status.signal() {
                 Some(signal) => json!({ "signal": signal }),

@@ -8,7 +8,7 @@ use crate::{
     output::OutputArg,
     usage::{self, Usage},
 };
-use agent::Target;
+use agent::Whom;
 use anyhow::Result;
 use clap::ArgMatches;
 use clap_complete::Shell;
@@ -54,7 +54,7 @@ pub(crate) struct Run {
     /// The tracer.
     pub(crate) what: What,
     /// Whom to trace.
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Vec<Whom>,
     /// Ends the trace.
     pub(crate) duration: Option<Duration>,
     /// Ends the trace.
@@ -151,31 +151,31 @@ fn spec(name: &str, matches: &ArgMatches) -> Result<Spec> {
     Ok(spec)
 }
 
-fn targets(matches: &ArgMatches) -> Vec<Target> {
+fn targets(matches: &ArgMatches) -> Vec<Whom> {
     let mut out = Vec::new();
     out.extend(
         matches
             .get_many("pid")
             .into_iter()
             .flatten()
-            .map(|pid: &u32| Target::Process(*pid)),
+            .map(|pid: &u32| Whom::Process(*pid)),
     );
     out.extend(
         matches
             .get_many("cgroup")
             .into_iter()
             .flatten()
-            .map(|path: &PathBuf| Target::Cgroup(path.clone())),
+            .map(|path: &PathBuf| Whom::Cgroup(path.clone())),
     );
     out.extend(
         matches
             .get_many("container")
             .into_iter()
             .flatten()
-            .map(|id: &String| Target::Container(id.clone())),
+            .map(|id: &String| Whom::Container(id.clone())),
     );
     if matches.get_flag("host") {
-        out.push(Target::Host);
+        out.push(Whom::Host);
     }
     let command: Vec<OsString> = matches
         .get_many("command")
@@ -184,7 +184,7 @@ fn targets(matches: &ArgMatches) -> Vec<Target> {
         .cloned()
         .collect();
     if !command.is_empty() {
-        out.push(Target::Command(command));
+        out.push(Whom::Command(command));
     }
     out
 }

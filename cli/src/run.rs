@@ -9,7 +9,7 @@ use crate::{
     signals::Signals,
     usage::Usage,
 };
-use agent::{Account, Kernel, Limits, Request, Target, Trace, Update};
+use agent::{Account, Kernel, Limits, Request, Trace, Update, Whom};
 use anyhow::{Context as _, Result, anyhow};
 use rustix::stdio;
 use std::{
@@ -62,18 +62,19 @@ pub(crate) fn run(run: Run) -> Result<ExitCode> {
         return Err(agent::Error::NothingSelected.into());
     }
     // The command is started last, when everything else is in place.
-    targets.sort_by_key(|target| matches!(target, Target::Command(_)));
+    targets.sort_by_key(|target| matches!(target, Whom::Command(_)));
     let (duration, max_events, ring) = limits;
     let limits = Limits {
         duration,
         max_events,
         ring_bytes: ring.unwrap_or(defaults.ring_bytes),
         interval: interval.unwrap_or(defaults.interval),
+        ..defaults
     };
     let title = title(&targets);
     let command = targets
         .iter()
-        .any(|target| matches!(target, Target::Command(_)));
+        .any(|target| matches!(target, Whom::Command(_)));
     let columns = spec.tracer().columns();
     let scene = Scene {
         tracer: spec.tracer().name(),
@@ -97,16 +98,18 @@ pub(crate) fn run(run: Run) -> Result<ExitCode> {
 }
 
 /// Whom a trace is of, in a few words.
-fn title(targets: &[Target]) -> String {
+fn title(targets: &[Whom]) -> String {
     let words = targets.iter().map(|target| match target {
-        Target::Process(pid) => format!("process {pid}"),
-        Target::Cgroup(path) => format!("cgroup {}", escaped(path.as_os_str().as_bytes())),
-        Target::Container(id) => format!("container {}", escaped(id.as_bytes())),
-        Target::Command(words) => {
+        Whom::Process(pid) => format!("process {pid}"),
+        Whom::Cgroup(path) => format!("cgroup {}", escaped(path.as_os_str().as_bytes())),
+        Whom::Container(id) => format!("container {}", escaped(id.as_bytes())),
+        Whom::Command(words) => {
             let words: Vec<String> = words.iter().map(|word| escaped(word.as_bytes())).collect();
             words.join(" ")
         }
-        Target::Host => "host".to_owned(),
+        Whom::Host => "host".to_owned(),
+        Whom::ProcessSince(pid, _) => format!("process {pid}"),
+        Whom::Pod(uid) => format!("pod {}", escaped(uid.as_bytes())),
     });
     words.collect::<Vec<_>>().join(", ")
 }
@@ -128,7 +131,7 @@ struct Running {
 impl Running {
     fn start(
         spec: Spec,
-        targets: Vec<Target>,
+        targets: Vec<Whom>,
         limits: Limits,
         outputs: Vec<Box<dyn Output>>,
         kernel: &Kernel,
@@ -139,12 +142,13 @@ impl Running {
         let trace = Trace::start(
             Request {
                 spec,
-                targets,
+                targets: targets.into_iter().map(Into::into).collect(),
+                changing: false,
                 limits,
             },
             kernel,
         )?;
-        let stopper = trace.stopper();
+        let stopper = trace.handle();
         signals.first(move || stopper.stop());
         Ok(Self {
             trace,
@@ -212,7 +216,7 @@ impl Running {
                 Ok(()) => at += 1,
                 Err(error) => {
                     drop(self.outputs.remove(at));
-                    self.trace.stopper().stop();
+                    self.trace.handle().stop();
                     self.note(error);
                 }
             }

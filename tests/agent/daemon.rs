@@ -36,6 +36,7 @@ pub(crate) fn spec(tracer: &str, workload: &Workload) -> v1::TraceSpec {
 pub(crate) fn process(pid: u32) -> v1::Target {
     v1::Target {
         target: Some(v1::target::Target::Process(pid)),
+        ..v1::Target::default()
     }
 }
 

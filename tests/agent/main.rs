@@ -232,6 +232,7 @@ async fn what_the_nodes_policy_forbids_no_request_gets() {
     let spec = |tracer| spec(tracer, &workload);
     let host = v1::Target {
         target: Some(v1::target::Target::Host(v1::Host {})),
+        ..v1::Target::default()
     };
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     let denied = [
@@ -293,6 +294,7 @@ async fn a_request_that_is_wrong_is_told_which_field() {
     let spec = spec("open", &workload);
     let gone = v1::Target {
         target: Some(v1::target::Target::Process(4_000_000)),
+        ..v1::Target::default()
     };
     let mut client = daemon.client().await;
     for (field, request) in [

@@ -11,6 +11,8 @@ pub struct Account {
     pub delivered: u64,
     /// Events after the limit.
     pub beyond_limit: u64,
+    /// Events that were left out to keep to a budget.
+    pub sampled: u64,
     /// Events that were lost.
     pub lost: Lost,
     /// Runs of programs that the kernel skipped.
@@ -36,6 +38,8 @@ pub struct Lost {
     pub unreadable: u64,
     /// A program was interrupted while it had the scratch.
     pub busy: u64,
+    /// The ring was filling up, and the cgroup had had its share.
+    pub over_quota: u64,
     /// A record did not decode.
     pub malformed: u64,
 }
@@ -48,9 +52,10 @@ impl Lost {
             map_full,
             unreadable,
             busy,
+            over_quota,
             malformed,
         } = self;
-        ring_full + map_full + unreadable + busy + malformed
+        ring_full + map_full + unreadable + busy + over_quota + malformed
     }
 }
 
@@ -66,11 +71,13 @@ impl Account {
             produced: number(raw, "produced"),
             delivered: number(raw, "delivered"),
             beyond_limit: number(raw, "beyond_limit"),
+            sampled: number(raw, "sampled"),
             lost: Lost {
                 ring_full: stage("ring_full"),
                 map_full: stage("map_full"),
                 unreadable: stage("unreadable"),
                 busy: stage("busy"),
+                over_quota: stage("over_quota"),
                 malformed: stage("malformed"),
             },
             missed_runs: number(raw, "missed_runs"),
@@ -85,14 +92,14 @@ impl Account {
 
     /// What must hold in every account; `rows` is how many events the rows have.
     pub(crate) fn must_balance(&self, rows: u64) {
-        let sum = self.delivered + self.beyond_limit + self.lost.total();
+        let sum = self.delivered + self.beyond_limit + self.sampled + self.lost.total();
         assert_eq!(
             self.produced, sum,
             "produced and accounted for: {}",
             self.raw
         );
         assert_eq!(self.delivered, rows, "delivered and printed: {}", self.raw);
-        let nothing_missing = self.lost.total() == 0 && self.missed_runs == 0;
+        let nothing_missing = self.lost.total() + self.missed_runs + self.sampled == 0;
         assert_eq!(self.complete, nothing_missing, "{}", self.raw);
         assert_eq!(self.lost.malformed, 0, "{}", self.raw);
     }

@@ -22,6 +22,14 @@ shared! {
     Time (pub u64);
 }
 shared! {
+    /// The target to which an event belongs: the number that its trace gave to a set of labels.
+    Target (pub u32);
+}
+impl Target {
+    /// One without labels.
+    pub const NONE: Self = Self(0);
+}
+shared! {
     /// The task that caused an event, as the kernel saw it.
     Task {
         /// Its cgroup v2 id.
@@ -36,8 +44,8 @@ shared! {
         pub uid: u32,
         /// Effective group id in the host's user namespace.
         pub gid: u32,
-        /// Padding, always zero.
-        pub _pad: u32,
+        /// As part of which it was selected.
+        pub target: Target,
         /// The thread's name, at most 15 bytes.
         pub comm: [u8; 16],
     }
@@ -208,6 +216,14 @@ mod user {
         Errors => Kind::Errors, |v, out| out.pairs(v.0.iter().filter(|e| e.count > 0).map(|e| (e.errno, e.count)));
     }
 
+    /// No column of its own: where targets have labels, these become columns.
+    impl Cell for Target {
+        fn columns(_: Column, _: &mut Vec<Column>) {}
+        fn push(&self, out: &mut Cursor<'_>) {
+            out.target(self.0);
+        }
+    }
+
     impl Cell for Task {
         fn columns(base: Column, out: &mut Vec<Column>) {
             let mut add = |name, about, kind, wide| {
@@ -271,9 +287,10 @@ mod user {
                 ns_pid,
                 uid,
                 gid,
-                _pad: _,
+                target,
                 comm,
             } = self;
+            target.push(out);
             for number in [pid, tid, ns_pid, uid, gid] {
                 out.unsigned((*number).into());
             }

@@ -50,9 +50,10 @@ impl Tracer for OomKill {
     type Params = Params;
     const FAMILY: Family = Family::Memory;
     const HOOKS: &'static [&'static [Hook]] = &[
+        // Before the victim gets its signal. The others come after it, and a victim that is gone by then is no longer known to be selected.
+        &[fentry("__oom_kill_process")],
         // Since 6.10 the tracepoint has the victim itself; before, only its number.
         &[raw_tp("mark_victim").with_arguments(2)],
-        &[fentry("__oom_kill_process")],
         &[fentry("mark_oom_victim")],
     ];
     const COST: &'static str = "nothing until memory runs out";

@@ -22,6 +22,11 @@ pub struct PageFault {
     /// Where the kernel was; empty for a fault from user mode.
     #[key]
     pub kernel_stack: KernelStack,
+    /// Whose faults these are.
+    #[key]
+    pub target: Target,
+    #[key]
+    pub _pad: u32,
     /// Faults.
     #[count]
     pub faults: u64,

@@ -17,6 +17,11 @@ pub struct SyscallCount {
     #[key]
     #[wide]
     pub comm: Text16,
+    /// Whose calls these are.
+    #[key]
+    pub target: Target,
+    #[key]
+    pub _pad: u32,
     /// Calls.
     #[count]
     pub count: u64,

@@ -10,7 +10,7 @@ use aya_ebpf::{
     helpers::{bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
     programs::{FExitContext, RawTracePointContext},
 };
-use tracers::{Args, Outcome, Path, Tail, Time, exec::Exec, program};
+use tracers::{Args, Outcome, Path, Tail, Target, Time, exec::Exec, program};
 
 #[unsafe(no_mangle)]
 static FAILED_ONLY: Global<u8> = Global::new(0);
@@ -29,14 +29,16 @@ const ARG_BYTES: usize = 1024;
 
 #[program(raw_tp = "sched_process_exec")]
 fn sched_process_exec(ctx: &RawTracePointContext) {
-    if selected() && FAILED_ONLY.load() == 0 {
-        book(started(ctx.arg(2)));
+    if FAILED_ONLY.load() == 0
+        && let Some(target) = selected()
+    {
+        book(started(ctx.arg(2), target));
     }
 }
 
 /// The program is in place: its arguments lie in its own memory, where nobody has run yet.
 #[inline(always)]
-fn started(bprm: *const u8) -> Result<bool, Loss> {
+fn started(bprm: *const u8, target: Target) -> Result<bool, Loss> {
     let mut record = Record::<Exec>::new()?;
     let filename = append_path(&mut record, file_path(BPRM_FILE.read(bprm)?))?;
     let mm = TASK_MM.read(current())?;
@@ -44,7 +46,7 @@ fn started(bprm: *const u8) -> Result<bool, Loss> {
     let args = record
         .user_bytes(start as *const u8, end.saturating_sub(start) as usize)
         .unwrap_or(Tail::LOST);
-    send(record, filename, args, 0)
+    send(record, filename, args, 0, target)
 }
 
 #[program(raw_tp = "sys_exit")]
@@ -91,14 +93,22 @@ at_return! {
 
 #[inline(always)]
 fn failed(regs: *const u8, compat: bool, at: bool, result: i64) {
-    if result < 0 && selected() {
-        book(not_started(regs, compat, at, result));
+    if result < 0
+        && let Some(target) = selected()
+    {
+        book(not_started(regs, compat, at, result, target));
     }
 }
 
 /// The call returns an error: name and arguments are where the caller left them.
 #[inline(always)]
-fn not_started(regs: *const u8, compat: bool, at: bool, result: i64) -> Result<bool, Loss> {
+fn not_started(
+    regs: *const u8,
+    compat: bool,
+    at: bool,
+    result: i64,
+    target: Target,
+) -> Result<bool, Loss> {
     let (name, argv) = match at {
         false => (argument::<0>(regs, compat)?, argument::<1>(regs, compat)?),
         true => (argument::<1>(regs, compat)?, argument::<2>(regs, compat)?),
@@ -107,7 +117,7 @@ fn not_started(regs: *const u8, compat: bool, at: bool, result: i64) -> Result<b
     // Memory that cannot be read (EFAULT) is a failure like another.
     let filename = record.user_text(name as *const u8).unwrap_or(Tail::EMPTY);
     let args = record.user_texts::<ARGS, ARG_BYTES>(|i| item(argv, i, compat));
-    send(record, filename, args, result)
+    send(record, filename, args, result, target)
 }
 
 /// Entry `i` of an argv.
@@ -123,15 +133,25 @@ fn item(argv: u64, i: usize, compat: bool) -> Result<*const u8, i32> {
 }
 
 #[inline(always)]
-fn send(record: Record<Exec>, filename: Tail, args: Tail, result: i64) -> Result<bool, Loss> {
-    record.send(&Exec {
-        // SAFETY: the helper only returns a number.
-        time: Time(unsafe { bpf_ktime_get_boot_ns() }),
-        task: current_task(),
-        ppid: TASK_TGID.read(TASK_PARENT.read(current())?)?,
-        _pad: 0,
-        result: Outcome(result),
-        filename: Path(filename),
-        args: Args(args),
-    })
+fn send(
+    record: Record<Exec>,
+    filename: Tail,
+    args: Tail,
+    result: i64,
+    target: Target,
+) -> Result<bool, Loss> {
+    let task = current_task(target);
+    record.send(
+        task.cgroup,
+        &Exec {
+            // SAFETY: the helper only returns a number.
+            time: Time(unsafe { bpf_ktime_get_boot_ns() }),
+            task,
+            ppid: TASK_TGID.read(TASK_PARENT.read(current())?)?,
+            _pad: 0,
+            result: Outcome(result),
+            filename: Path(filename),
+            args: Args(args),
+        },
+    )
 }

@@ -10,7 +10,7 @@ use aya_ebpf::{
     helpers::{bpf_probe_read_kernel, generated::bpf_ktime_get_boot_ns},
     programs::{FEntryContext, RawTracePointContext},
 };
-use tracers::{Text16, Time, oom_kill::OomKill, program};
+use tracers::{Target, Text16, Time, oom_kill::OomKill, program};
 
 /// Bytes of a page; the loader fills it in.
 #[unsafe(no_mangle)]
@@ -62,9 +62,9 @@ fn mark_oom_victim(ctx: &FEntryContext) {
 #[inline(always)]
 fn on_victim(victim: *const u8) {
     match task_selected(victim) {
-        Ok(victim_selected) => {
-            if victim_selected || selected() {
-                book(row_of(victim));
+        Ok(target) => {
+            if let Some(target) = target.or_else(selected) {
+                book(row_of(victim, target));
             }
         }
         Err(error) => book(Err(error.into())),
@@ -72,7 +72,7 @@ fn on_victim(victim: *const u8) {
 }
 
 #[inline(always)]
-fn row_of(victim: *const u8) -> Result<bool, Loss> {
+fn row_of(victim: *const u8, target: Target) -> Result<bool, Loss> {
     let mm = TASK_MM.read(victim)?;
     let page = PAGE_BYTES.load();
     let css = CSS_SET_SUBSYS
@@ -80,23 +80,27 @@ fn row_of(victim: *const u8) -> Result<bool, Loss> {
         .wrapping_add(MEMORY_CGROUP.load() as usize * 8);
     // SAFETY: the helper checks the address.
     let css: *const u8 = unsafe { bpf_probe_read_kernel(css.cast()) }?;
-    emit(&OomKill {
-        // SAFETY: the helper only returns a number.
-        time: Time(unsafe { bpf_ktime_get_boot_ns() }),
-        victim_pid: TASK_TGID.read(victim)?,
-        victim_uid: CRED_EUID.read(TASK_CRED.read(victim)?)?,
-        victim_comm: Text16(comm(TASK_COMM.of(victim))?),
-        anon_rss_bytes: pages(mm, ANON.load())? * page,
-        file_rss_bytes: pages(mm, FILE.load())? * page,
-        shmem_rss_bytes: pages(mm, SHMEM.load())? * page,
-        swap_bytes: pages(mm, SWAP.load())? * page,
-        total_vm_bytes: MM_TOTAL_VM.read(mm)? * page,
-        page_table_bytes: MM_PGTABLES.read(mm)? as u64,
-        victim_memory_cgroup: KERNFS_ID.read(CGROUP_KN.read(CSS_CGROUP.read(css)?)?)?,
-        victim_oom_score_adj: i32::from(SIGNAL_ADJ.read(TASK_SIGNAL.read(victim)?)?),
-        _pad: 0,
-        task: current_task(),
-    })
+    let task = current_task(target);
+    emit(
+        task.cgroup,
+        &OomKill {
+            // SAFETY: the helper only returns a number.
+            time: Time(unsafe { bpf_ktime_get_boot_ns() }),
+            victim_pid: TASK_TGID.read(victim)?,
+            victim_uid: CRED_EUID.read(TASK_CRED.read(victim)?)?,
+            victim_comm: Text16(comm(TASK_COMM.of(victim))?),
+            anon_rss_bytes: pages(mm, ANON.load())? * page,
+            file_rss_bytes: pages(mm, FILE.load())? * page,
+            shmem_rss_bytes: pages(mm, SHMEM.load())? * page,
+            swap_bytes: pages(mm, SWAP.load())? * page,
+            total_vm_bytes: MM_TOTAL_VM.read(mm)? * page,
+            page_table_bytes: MM_PGTABLES.read(mm)? as u64,
+            victim_memory_cgroup: KERNFS_ID.read(CGROUP_KN.read(CSS_CGROUP.read(css)?)?)?,
+            victim_oom_score_adj: i32::from(SIGNAL_ADJ.read(TASK_SIGNAL.read(victim)?)?),
+            _pad: 0,
+            task,
+        },
+    )
 }
 
 /// Counter `which` of an address space, in pages.

@@ -12,7 +12,7 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::{FEntryContext, FExitContext, RawTracePointContext},
 };
-use tracers::{Bool, Mode, OpenFlags, Outcome, Path, Tail, Time, open::Open, program};
+use tracers::{Bool, Mode, OpenFlags, Outcome, Path, Tail, Target, Time, open::Open, program};
 
 #[unsafe(no_mangle)]
 static FAILED_ONLY: Global<u8> = Global::new(0);
@@ -96,7 +96,7 @@ fn sys_enter(ctx: &RawTracePointContext) {
 
 #[inline(always)]
 fn begin() {
-    if selected() {
+    if selected().is_some() {
         // SAFETY: the helper only returns a number.
         let now = unsafe { bpf_ktime_get_boot_ns() };
         // An eviction map takes every entry but under memory pressure; then the latency is 0.
@@ -106,14 +106,14 @@ fn begin() {
 
 #[program(fexit = "do_sys_openat2")]
 fn openat2_exit(ctx: &FExitContext) {
-    if selected() {
-        book(from_function(ctx));
+    if let Some(target) = selected() {
+        book(from_function(ctx, target));
     }
 }
 
 /// `long do_sys_openat2(int dfd, const char __user *filename, struct open_how *how)`, fs/open.c since 5.6.
 #[inline(always)]
-fn from_function(ctx: &FExitContext) -> Result<bool, Loss> {
+fn from_function(ctx: &FExitContext, target: Target) -> Result<bool, Loss> {
     let how: *const u8 = ctx.arg(2);
     let asked = Asked {
         name: ctx.arg(1),
@@ -121,7 +121,7 @@ fn from_function(ctx: &FExitContext) -> Result<bool, Loss> {
         mode: HOW_MODE.read(how)?,
     };
     // An int since 7.0: the upper half of the register is then not the result's.
-    end(&asked, i64::from(ctx.arg::<i32>(3)))
+    end(&asked, i64::from(ctx.arg::<i32>(3)), target)
 }
 
 #[program(raw_tp = "sys_exit")]
@@ -135,14 +135,20 @@ fn sys_exit(ctx: &RawTracePointContext) {
     }
     let compat = is_compat();
     if let Some(call) = call(number, compat)
-        && selected()
+        && let Some(target) = selected()
     {
-        book(from_registers(regs, call, compat, result));
+        book(from_registers(regs, call, compat, result, target));
     }
 }
 
 #[inline(always)]
-fn from_registers(regs: *const u8, call: Call, compat: bool, result: i64) -> Result<bool, Loss> {
+fn from_registers(
+    regs: *const u8,
+    call: Call,
+    compat: bool,
+    result: i64,
+    target: Target,
+) -> Result<bool, Loss> {
     let first = argument::<0>(regs, compat)?;
     let second = argument::<1>(regs, compat)?;
     let third = argument::<2>(regs, compat)?;
@@ -175,11 +181,11 @@ fn from_registers(regs: *const u8, call: Call, compat: bool, result: i64) -> Res
             }
         }
     };
-    end(&asked, result)
+    end(&asked, result, target)
 }
 
 #[inline(always)]
-fn end(asked: &Asked, result: i64) -> Result<bool, Loss> {
+fn end(asked: &Asked, result: i64, target: Target) -> Result<bool, Loss> {
     // SAFETY: the helper only returns a number.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let task = current() as u64;
@@ -197,20 +203,24 @@ fn end(asked: &Asked, result: i64) -> Result<bool, Loss> {
     }
     let mut record = Record::<Open>::new()?;
     let (path, resolved) = path(&mut record, asked, result)?;
-    record.send(&Open {
-        time: Time(now),
-        latency_ns,
-        task: current_task(),
-        flags: OpenFlags(asked.flags & 0xffff_ffff & !O_LARGEFILE),
-        result: Outcome(result),
-        mode: match asked.flags & CREATES {
-            0 => Mode(0),
-            _ => Mode(asked.mode as u32 & 0o7777),
+    let task = current_task(target);
+    record.send(
+        task.cgroup,
+        &Open {
+            time: Time(now),
+            latency_ns,
+            task,
+            flags: OpenFlags(asked.flags & 0xffff_ffff & !O_LARGEFILE),
+            result: Outcome(result),
+            mode: match asked.flags & CREATES {
+                0 => Mode(0),
+                _ => Mode(asked.mode as u32 & 0o7777),
+            },
+            resolved: Bool(resolved.into()),
+            _pad: [0; 3],
+            path: Path(path),
         },
-        resolved: Bool(resolved.into()),
-        _pad: [0; 3],
-        path: Path(path),
-    })
+    )
 }
 
 /// The path of what was opened, or what the caller passed; and whether it is the former.

@@ -2,14 +2,14 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, book, current, current_tgid, kernel_stack, row, rows, selected, user_stack,
+    Loss, add, book, current, current_tgid, kernel_stack, row, rows, sample, selected, user_stack,
 };
 use aya_ebpf::{
     Global, helpers::bpf_get_current_comm, macros::map, maps::PerCpuArray,
     programs::RawTracePointContext,
 };
 use tracers::{
-    Access, KernelStack, Text16,
+    Access, KernelStack, Target, Text16,
     page_fault::{PageFaultKey, PageFaultValue},
     program,
 };
@@ -52,12 +52,15 @@ fn on_fault(ctx: &RawTracePointContext) {
     };
     let task = current() as u64;
     // SAFETY: an aligned u64 of the map's only entry.
-    if unsafe { *busy } == task || !selected() {
+    if unsafe { *busy } == task {
         return;
     }
+    let Some(target) = selected() else {
+        return;
+    };
     // SAFETY: as above.
     unsafe { *busy = task };
-    book(fault(ctx, ctx.arg(2)));
+    book(fault(ctx, ctx.arg(2), target));
     // SAFETY: as above. Another's mark stays: it takes it away itself.
     if unsafe { busy.read_volatile() } == task {
         // SAFETY: as above.
@@ -66,10 +69,11 @@ fn on_fault(ctx: &RawTracePointContext) {
 }
 
 #[inline(always)]
-fn fault(ctx: &RawTracePointContext, error_code: u64) -> Result<bool, Loss> {
+fn fault(ctx: &RawTracePointContext, error_code: u64, target: Target) -> Result<bool, Loss> {
     if WRITE_ONLY.load() == 1 && error_code & WRITE == 0 {
         return Ok(false);
     }
+    let weight = sample()?;
     let pid = current_tgid();
     let bit = |mask: u64, bit: u32| u32::from(error_code & mask != 0) << bit;
     let access = bit(WRITE, 0) | bit(INSTRUCTION, 1) | bit(USER, 2) | bit(PRESENT, 3);
@@ -83,7 +87,9 @@ fn fault(ctx: &RawTracePointContext, error_code: u64) -> Result<bool, Loss> {
             0 => kernel_stack(ctx, 0),
             _ => KernelStack(0),
         },
+        target,
+        _pad: 0,
     };
-    add(&mut row(&ROWS, &ZEROS, &key)?.faults, 1);
+    add(&mut row(&ROWS, &ZEROS, &key, weight)?.faults, weight);
     Ok(true)
 }

@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, add_atomic, add_duration, add_error, book, current, current_tgid, row, rows,
+    Loss, add, add_atomic, add_duration, add_error, book, current, current_tgid, row, rows, sample,
     selected, syscall,
 };
 use aya_ebpf::{
@@ -13,7 +13,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tracers::{
-    Syscall, Text16, program,
+    Syscall, Target, Text16, program,
     syscall_count::{SyscallCountKey, SyscallCountValue},
 };
 
@@ -32,7 +32,7 @@ rows!(SyscallCountKey => SyscallCountValue, 4096);
 struct Begun {
     since: u64,
     syscall: Syscall,
-    _pad: u32,
+    target: Target,
 }
 
 /// Room for one call, for all tasks of one hash.
@@ -67,19 +67,19 @@ fn claim(slot: *mut Slot, change: i64) {
 
 #[program(raw_tp = "sys_enter")]
 fn sys_enter(ctx: &RawTracePointContext) {
-    if selected() {
-        book(begin(ctx.arg::<u64>(1) as u32));
+    if let Some(target) = selected() {
+        book(begin(ctx.arg::<u64>(1) as u32, target));
     }
 }
 
 #[inline(always)]
-fn begin(number: u32) -> Result<bool, Loss> {
+fn begin(number: u32, target: Target) -> Result<bool, Loss> {
     let task = current() as u64;
     let begun = Begun {
         // SAFETY: the helper only returns a number.
         since: unsafe { bpf_ktime_get_boot_ns() },
         syscall: syscall(number),
-        _pad: 0,
+        target,
     };
     let slot = slot(task).ok_or(Loss::MapFull)?;
     // SAFETY: a slot of the array.
@@ -148,6 +148,7 @@ fn end(task: u64, result: i64) -> Result<bool, Loss> {
     if ns < MIN_LATENCY_NS.load() || (FAILED_ONLY.load() == 1 && !failed) {
         return Ok(false);
     }
+    let weight = sample()?;
     let (pid, comm) = match PER_PROCESS.load() {
         1 => (current_tgid(), bpf_get_current_comm().unwrap_or_default()),
         _ => (0, [0; 16]),
@@ -156,16 +157,18 @@ fn end(task: u64, result: i64) -> Result<bool, Loss> {
         syscall: begun.syscall,
         pid,
         comm: Text16(comm),
+        target: begun.target,
+        _pad: 0,
     };
-    let row = row(&ROWS, &ZEROS, &key)?;
-    add(&mut row.count, 1);
-    add(&mut row.total_ns, ns);
+    let row = row(&ROWS, &ZEROS, &key, weight)?;
+    add(&mut row.count, weight);
+    add(&mut row.total_ns, ns * weight);
     if ns > row.max_ns {
         row.max_ns = ns;
     }
-    add_duration(&mut row.latency, ns);
+    add_duration(&mut row.latency, ns, weight);
     if failed {
-        add_error(&mut row.errors, -result as u64);
+        add_error(&mut row.errors, -result as u64, weight);
     }
     Ok(true)
 }

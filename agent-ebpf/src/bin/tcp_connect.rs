@@ -37,9 +37,11 @@ fn on_change(sk: *const u8, new: i32) -> Result<bool, Loss> {
     // SAFETY: the helper only returns a number.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     if new == tcp::SYN_SENT {
-        if selected() && SK_PROTOCOL.read(sk)? == IPPROTO_TCP {
+        if let Some(target) = selected()
+            && SK_PROTOCOL.read(sk)? == IPPROTO_TCP
+        {
             PENDING
-                .insert(&key, &(now, current_task()), 0)
+                .insert(&key, &(now, current_task(target)), 0)
                 .map_err(|_| Loss::MapFull)?;
         }
         return Ok(false);
@@ -61,16 +63,19 @@ fn on_change(sk: *const u8, new: i32) -> Result<bool, Loss> {
         (false, error) => -error,
     };
     let (saddr, daddr) = addresses(sk)?;
-    emit(&TcpConnect {
-        time: Time(now),
-        latency_ns: now - since,
-        task,
-        saddr,
-        daddr,
-        result: Outcome(result),
-        sport,
-        dport,
-        established: Bool(established.into()),
-        _pad: [0; 3],
-    })
+    emit(
+        task.cgroup,
+        &TcpConnect {
+            time: Time(now),
+            latency_ns: now - since,
+            task,
+            saddr,
+            daddr,
+            result: Outcome(result),
+            sport,
+            dport,
+            established: Bool(established.into()),
+            _pad: [0; 3],
+        },
+    )
 }

@@ -12,7 +12,7 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap},
     programs::RawTracePointContext,
 };
-use tracers::{Bool, Task, Time, program, tcp_life::TcpLife};
+use tracers::{Bool, Target, Task, Time, program, tcp_life::TcpLife};
 
 #[unsafe(no_mangle)]
 static PORT: Global<u16> = Global::new(0);
@@ -61,21 +61,21 @@ fn inet_sock_set_state(ctx: &RawTracePointContext) {
 /// A process reads: what it reads from is its own.
 #[program(raw_tp = "tcp_rcv_space_adjust")]
 fn tcp_rcv_space_adjust(ctx: &RawTracePointContext) {
-    if selected() {
+    if let Some(target) = selected() {
         let sk: *const u8 = ctx.arg(0);
-        if let Err(loss) = read_from(sk) {
+        if let Err(loss) = read_from(sk, target) {
             book(Err(loss));
         }
     }
 }
 
 #[inline(always)]
-fn read_from(sk: *const u8) -> Result<(), Loss> {
+fn read_from(sk: *const u8, target: Target) -> Result<(), Loss> {
     // What was queued can be read after the close, which has been told then and is not told again.
     if i32::from(SKC_STATE.read(sk)?) == tcp::CLOSE {
         return Ok(());
     }
-    own(sk)
+    own(sk, target)
 }
 
 /// Bytes of data that came in, and that went out and were acknowledged. The kernel's own counts are of sequence numbers,
@@ -94,7 +94,7 @@ fn data_bytes(sk: *const u8, connected: u64) -> Result<(u64, u64), i32> {
 
 /// Makes the current task the owner of a socket that has none.
 #[inline(always)]
-fn own(sk: *const u8) -> Result<(), Loss> {
+fn own(sk: *const u8, target: Target) -> Result<(), Loss> {
     let key = sk as u64;
     // SAFETY: only looked at.
     if unsafe { OWNERS.get(&key) }.is_some() {
@@ -105,7 +105,7 @@ fn own(sk: *const u8) -> Result<(), Loss> {
     let owner = Owner {
         since: since.unwrap_or(0),
         connected: 0,
-        task: current_task(),
+        task: current_task(target),
     };
     OWNERS.insert(&key, &owner, 0).map_err(|_| Loss::MapFull)
 }
@@ -116,27 +116,32 @@ fn on_change(sk: *const u8, old: i32, new: i32) -> Result<bool, Loss> {
     // SAFETY: the helper only returns a number.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     match new {
-        tcp::SYN_SENT if selected() => {
-            if SK_PROTOCOL.read(sk)? == IPPROTO_TCP {
+        tcp::SYN_SENT => match selected() {
+            Some(target) if SK_PROTOCOL.read(sk)? == IPPROTO_TCP => {
                 let owner = Owner {
                     since: now,
                     connected: 1,
-                    task: current_task(),
+                    task: current_task(target),
                 };
                 OWNERS.insert(&key, &owner, 0).map_err(|_| Loss::MapFull)?;
             }
-        }
+            Some(_) => {}
+            None => {
+                let _ = OWNERS.remove(&key);
+            }
+        },
         tcp::ESTABLISHED if old != tcp::SYN_SENT => {
             // The address may have been another socket's, whose close was not seen.
             let _ = OWNERS.remove(&key);
             // An eviction map takes every entry; what it evicts has duration 0.
             let _ = ACCEPTED.insert(&key, &now, 0);
         }
-        tcp::SYN_SENT => {
-            let _ = OWNERS.remove(&key);
-        }
         // Only close(2) and shutdown(2) lead here, in the process that calls them: net/ipv4/tcp.c, tcp_close_state.
-        tcp::FIN_WAIT1 | tcp::LAST_ACK if selected() => own(sk)?,
+        tcp::FIN_WAIT1 | tcp::LAST_ACK => {
+            if let Some(target) = selected() {
+                own(sk, target)?;
+            }
+        }
         tcp::CLOSE => return closed(sk, old, now),
         _ => {}
     }
@@ -149,8 +154,11 @@ fn closed(sk: *const u8, old: i32, now: u64) -> Result<bool, Loss> {
     // A process that closes without having read resets the connection at once: __tcp_close sets both halves shut before the
     // state, tcp_reset, which is not the process's doing, after.
     let was_open = old == tcp::ESTABLISHED || old == tcp::CLOSE_WAIT;
-    if was_open && SK_SHUTDOWN.read(sk)? == SHUTDOWN_MASK && selected() {
-        own(sk)?;
+    if was_open
+        && SK_SHUTDOWN.read(sk)? == SHUTDOWN_MASK
+        && let Some(target) = selected()
+    {
+        own(sk, target)?;
     }
     let _ = ACCEPTED.remove(&key);
     // SAFETY: copied at once.
@@ -173,18 +181,21 @@ fn closed(sk: *const u8, old: i32, now: u64) -> Result<bool, Loss> {
     }
     let (saddr, daddr) = addresses(sk)?;
     let (rx_bytes, tx_bytes) = data_bytes(sk, owner.connected)?;
-    emit(&TcpLife {
-        time: Time(now),
-        duration_ns,
-        task: owner.task,
-        saddr,
-        daddr,
-        rx_bytes,
-        tx_bytes,
-        retransmits: TP_TOTAL_RETRANS.read(sk)?,
-        sport,
-        dport,
-        connected: Bool(owner.connected as u8),
-        _pad: [0; 7],
-    })
+    emit(
+        owner.task.cgroup,
+        &TcpLife {
+            time: Time(now),
+            duration_ns,
+            task: owner.task,
+            saddr,
+            daddr,
+            rx_bytes,
+            tx_bytes,
+            retransmits: TP_TOTAL_RETRANS.read(sk)?,
+            sport,
+            dport,
+            connected: Bool(owner.connected as u8),
+            _pad: [0; 7],
+        },
+    )
 }

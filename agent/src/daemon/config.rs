@@ -1,6 +1,6 @@
 //! The node's configuration: what this agent listens on, and what it allows. No request widens it.
 
-use agent::Limits;
+use agent::{Budget, Limits};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::{fs, path::Path, path::PathBuf, time::Duration};
@@ -56,6 +56,16 @@ pub(crate) struct Policy {
     pub(crate) max_traces: usize,
     /// The largest ring of a trace, bytes.
     pub(crate) max_ring_bytes: u32,
+    /// The most memory of a trace: its maps, its ring, its queue and what is kept of it, bytes.
+    pub(crate) max_trace_bytes: u64,
+    /// The same of all traces together.
+    pub(crate) max_node_bytes: u64,
+    /// The most that a trace may cost, per cent of one CPU; absent is no bound.
+    pub(crate) max_cpu_percent: Option<u32>,
+    /// The most events that a trace delivers each second; absent is no bound.
+    pub(crate) max_events_per_second: Option<u64>,
+    /// Events per second that each cgroup gets through however many events others send.
+    pub(crate) fair_events_per_second: u32,
     /// What is kept of a trace for readers that are slow or come later, bytes.
     pub(crate) replay_bytes: usize,
     /// How long an ended trace can still be read.
@@ -70,6 +80,11 @@ impl Default for Policy {
             max_duration_seconds: 3600,
             max_traces: 20,
             max_ring_bytes: 16 << 20,
+            max_trace_bytes: 256 << 20,
+            max_node_bytes: 1 << 30,
+            max_cpu_percent: None,
+            max_events_per_second: None,
+            fair_events_per_second: 1000,
             replay_bytes: 8 << 20,
             keep_seconds: 60,
         }
@@ -130,8 +145,28 @@ impl Policy {
                 ),
             });
         }
+        let Budget {
+            cpu_percent,
+            events_per_second,
+            memory_bytes,
+        } = asked.budget;
+        let less = |asked: Option<u64>, most: Option<u64>| asked.into_iter().chain(most).min();
+        let cpu = less(
+            cpu_percent.map(u64::from),
+            self.max_cpu_percent.map(u64::from),
+        );
+        // What is kept for readers is not the trace's own.
+        let memory = self
+            .max_trace_bytes
+            .saturating_sub(self.replay_bytes as u64);
         Ok(Limits {
             duration: Some(duration),
+            budget: Budget {
+                cpu_percent: cpu.and_then(|percent| u32::try_from(percent).ok()),
+                events_per_second: less(events_per_second, self.max_events_per_second),
+                memory_bytes: less(memory_bytes, Some(memory)),
+            },
+            quota: self.fair_events_per_second,
             ..asked.clone()
         })
     }

@@ -6,10 +6,10 @@ use super::{
     refuse::{self, Refusal},
     wire::{self, Violation},
 };
-use agent::{Account, Kernel, Stopper, Trace, Update};
+use agent::{Account, Handle, Kernel, Trace, Update, Whom};
 use proto::v1::{self, State, stream_events_response::Item};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -37,8 +37,23 @@ pub(crate) struct Job {
     generation: u64,
     spec: v1::TraceSpec,
     pub(crate) schema: v1::Schema,
+    /// Of memory, at most.
+    bytes: u64,
     pub(crate) log: Log,
     state: Mutex<Now>,
+    /// Held by the update of its targets that is being done.
+    updates: tokio::sync::Mutex<()>,
+}
+
+/// How many changes of targets that failed are kept.
+const TARGET_FAILURES: usize = 32;
+
+fn changed_target(change: &v1::Change) -> v1::Target {
+    use v1::change::Change::{Add, Remove};
+    match &change.change {
+        Some(Add(target) | Remove(target)) => target.clone(),
+        None => v1::Target::default(),
+    }
 }
 
 struct Now {
@@ -46,8 +61,11 @@ struct Now {
     account: Account,
     /// Reason and message, where it failed.
     failure: Option<(&'static str, String)>,
-    stopper: Option<Stopper>,
+    handle: Option<Handle>,
     stop: bool,
+    /// Of the newest update that is applied.
+    targets_version: u64,
+    target_failures: VecDeque<v1::TargetFailure>,
     ended: Option<Instant>,
     /// Of the last change.
     version: u64,
@@ -71,7 +89,57 @@ impl Job {
             account: Some(wire::account(&now.account)),
             message,
             reason: reason.to_owned(),
+            targets_version: now.targets_version,
+            target_failures: now.target_failures.iter().cloned().collect(),
         }
+    }
+
+    /// Changes whom it traces. What cannot be done is told in its status; the rest is done.
+    ///
+    /// # Errors
+    /// Where a change cannot be understood: then nothing of the update is done.
+    async fn update(&self, update: v1::Update) -> Result<(), Status> {
+        let v1::Update { version, changes } = update;
+        let targets: Vec<v1::Target> = changes.iter().map(changed_target).collect();
+        let changes = changes
+            .into_iter()
+            .map(wire::change)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Refusal::Invalid)?;
+        // One after the other: an older one must not come after a newer one.
+        let _turn = self.updates.lock().await;
+        let handle = {
+            let now = lock(&self.state);
+            if version <= now.targets_version {
+                return Ok(());
+            }
+            now.handle.clone()
+        };
+        let outcomes = match handle {
+            Some(handle) => tokio::task::spawn_blocking(move || handle.change(changes))
+                .await
+                .map_err(|panicked| Status::internal(format!("a bug: {panicked}")))?,
+            // It is over: nothing is left to change.
+            None => Vec::new(),
+        };
+        let failures = targets
+            .into_iter()
+            .zip(outcomes)
+            .filter_map(|(target, outcome)| {
+                let error = outcome.err()?;
+                Some(v1::TargetFailure {
+                    version,
+                    target: Some(target),
+                    reason: error.reason().word().to_owned(),
+                    message: error.to_string(),
+                })
+            });
+        let mut now = lock(&self.state);
+        now.target_failures.extend(failures);
+        let beyond = now.target_failures.len().saturating_sub(TARGET_FAILURES);
+        now.target_failures.drain(..beyond);
+        now.targets_version = version;
+        Ok(())
     }
 
     /// Why reading it failed.
@@ -85,8 +153,8 @@ impl Job {
     pub(crate) fn stop(&self) {
         let mut now = lock(&self.state);
         now.stop = true;
-        if let Some(stopper) = &now.stopper {
-            stopper.stop();
+        if let Some(handle) = &now.handle {
+            handle.stop();
         }
     }
 
@@ -147,13 +215,18 @@ impl Jobs {
         let mut request = wire::request(spec.clone()).map_err(Refusal::Invalid)?;
         let tracer = request.spec.tracer();
         self.policy.tracer(tracer.name()).map_err(Refusal::Denied)?;
-        if request.targets.contains(&agent::Target::Host) {
+        if request
+            .targets
+            .iter()
+            .any(|target| target.whom == Whom::Host)
+        {
             self.policy.host().map_err(Refusal::Denied)?;
         }
         request.limits = self
             .policy
             .limits(&request.limits)
             .map_err(Refusal::Denied)?;
+        let needed = agent::memory(&request, &self.kernel) + self.policy.replay_bytes as u64;
         let job = {
             let mut all = lock(&self.all);
             let uid = uid.unwrap_or_else(|| {
@@ -181,17 +254,30 @@ impl Jobs {
             if running >= self.policy.max_traces {
                 return Err(Refusal::TooManyTraces(self.policy.max_traces).into());
             }
+            let others = all
+                .by_uid
+                .iter()
+                .filter(|(other, job)| **other != uid && !job.is_over());
+            let taken: u64 = others.map(|(_, job)| job.bytes).sum();
+            let left = self.policy.max_node_bytes.saturating_sub(taken);
+            if needed > left {
+                return Err(Refusal::NodeMemory { needed, left }.into());
+            }
             let job = Arc::new(Job {
                 uid: uid.clone(),
                 generation,
                 spec: spec.unwrap_or_default(),
-                schema: wire::schema(tracer),
+                schema: wire::schema(tracer, &agent::columns(&request)),
+                updates: tokio::sync::Mutex::default(),
+                bytes: needed,
                 log: Log::new(self.policy.replay_bytes),
                 state: Mutex::new(Now {
                     state: State::Starting,
                     account: Account::default(),
                     failure: None,
-                    stopper: None,
+                    handle: None,
+                    targets_version: 0,
+                    target_failures: VecDeque::new(),
                     stop: false,
                     ended: None,
                     version: 0,
@@ -209,10 +295,10 @@ impl Jobs {
             let trace = Trace::start(request, &jobs.kernel)?;
             {
                 let mut now = lock(&job.state);
-                now.stopper = Some(trace.stopper());
+                now.handle = Some(trace.handle());
                 now.state = State::Running;
                 if now.stop {
-                    trace.stopper().stop();
+                    trace.handle().stop();
                 }
             }
             jobs.changed(&job);
@@ -249,6 +335,38 @@ impl Jobs {
             .map(|job| job.status())
             .collect();
         (changed, newest)
+    }
+
+    /// Changes a trace's targets.
+    ///
+    /// # Errors
+    /// Where there is no such trace, or a change cannot be understood.
+    pub(crate) async fn update(
+        &self,
+        uid: &str,
+        generation: u64,
+        update: v1::Update,
+    ) -> Result<(), Status> {
+        let job = self.get(uid)?;
+        match job.generation {
+            known if known == generation => self.update_job(&job, update).await,
+            known if known > generation => Err(Refusal::OldGeneration { known }.into()),
+            _ => Err(Refusal::UnknownTrace(uid.to_owned()).into()),
+        }
+    }
+
+    /// The same, of a trace that is at hand.
+    ///
+    /// # Errors
+    /// Where a change cannot be understood.
+    pub(crate) async fn update_job(
+        &self,
+        job: &Arc<Job>,
+        update: v1::Update,
+    ) -> Result<(), Status> {
+        job.update(update).await?;
+        self.changed(job);
+        Ok(())
     }
 
     /// Tells of every change.
@@ -358,7 +476,7 @@ fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) {
             Some(_) => State::Failed,
         };
         now.failure = failure;
-        now.stopper = None;
+        now.handle = None;
         now.ended = Some(Instant::now());
     }
     job.log.close();

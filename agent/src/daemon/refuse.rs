@@ -17,6 +17,8 @@ pub(crate) enum Refusal {
     Denied(Denied),
     /// As many traces run as may.
     TooManyTraces(usize),
+    /// All traces together would take more memory than they may.
+    NodeMemory { needed: u64, left: u64 },
     /// A newer generation is known.
     OldGeneration { known: u64 },
     /// The same generation with another spec.
@@ -45,6 +47,14 @@ impl From<Refusal> for Status {
                     "{most} traces run already, which is as many as policy.maxTraces allows"
                 );
                 details.add_quota_failure_violation("traces", &why);
+                Status::with_error_details(Code::ResourceExhausted, why, details)
+            }
+            Refusal::NodeMemory { needed, left } => {
+                let mut details = info(Reason::ResourceExhausted.word(), []);
+                let why = format!(
+                    "it would take {needed} bytes of memory, and of policy.maxNodeBytes the other traces leave {left}"
+                );
+                details.add_quota_failure_violation("memory", &why);
                 Status::with_error_details(Code::ResourceExhausted, why, details)
             }
             Refusal::OldGeneration { known } => {
@@ -76,7 +86,11 @@ pub(crate) fn status(error: &Error) -> Status {
         Reason::ResourceExhausted => Code::ResourceExhausted,
         Reason::KernelRefused => Code::Internal,
     };
-    Status::with_error_details(code, error.to_string(), info(reason.word(), []))
+    let mut details = info(reason.word(), []);
+    if let Error::Memory { .. } = error {
+        details.add_quota_failure_violation("memory", error.to_string());
+    }
+    Status::with_error_details(code, error.to_string(), details)
 }
 
 fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {

@@ -125,6 +125,24 @@ impl Agent for Api {
         }))
     }
 
+    async fn update_targets(
+        &self,
+        request: Request<Streaming<v1::UpdateTargetsRequest>>,
+    ) -> Result<Response<v1::UpdateTargetsResponse>, Status> {
+        let mut requests = request.into_inner();
+        while let Some(v1::UpdateTargetsRequest {
+            uid,
+            generation,
+            update,
+        }) = requests.message().await?
+        {
+            self.0
+                .update(&uid, generation, update.unwrap_or_default())
+                .await?;
+        }
+        Ok(Response::new(v1::UpdateTargetsResponse {}))
+    }
+
     async fn stop_trace(
         &self,
         request: Request<v1::StopTraceRequest>,
@@ -210,14 +228,28 @@ impl Agent for Api {
             let listen = async {
                 // A client may close its side and go on reading.
                 while let Ok(Some(message)) = requests.message().await {
-                    if matches!(message.request, Some(trace_request::Request::Stop(_))) {
-                        job.stop();
+                    match message.request {
+                        Some(trace_request::Request::Stop(_)) => job.stop(),
+                        Some(trace_request::Request::Update(update)) => {
+                            call.jobs.update_job(job, update).await?;
+                        }
+                        Some(trace_request::Request::Start(_)) => {
+                            return Err(Refusal::Invalid(Violation {
+                                field: "start",
+                                why: "it has started already".to_owned(),
+                            })
+                            .into());
+                        }
+                        None => {}
                     }
                 }
-                std::future::pending::<()>().await;
+                std::future::pending::<Result<(), Status>>().await
             };
             tokio::select! {
-                () = listen => {}
+                wrong = listen => if let Err(status) = wrong {
+                    // A client that has gone needs no reason.
+                    let _ = sender.send(Err(status)).await;
+                },
                 () = sender.closed() => {}
                 _ = follow(job, 0, &sender) => {}
             }
@@ -300,7 +332,7 @@ fn capabilities(jobs: &Jobs) -> Vec<v1::Tracer> {
                     about: option.about.to_owned(),
                 })
                 .collect(),
-            schema: Some(super::wire::schema(*tracer)),
+            schema: Some(super::wire::schema(*tracer, &tracer.columns())),
         }
     };
     ALL.iter().map(tracer).collect()

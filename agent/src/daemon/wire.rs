@@ -1,6 +1,6 @@
 //! Between the API's messages and what the rest of the agent works with; nobody else sees a message's fields.
 
-use agent::{Account, Clock, Ended, Limits, Request, Target};
+use agent::{Account, Budget, Change, Clock, Ended, Labels, Limits, Request, Target, Whom};
 use prost_types::value::Kind as Json;
 use proto::v1;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
     if spec.targets.is_empty() {
         return Err(violation(
             "spec.targets",
-            "name at least one: a process, a cgroup, a container, or the host",
+            "name at least one: a process, a cgroup, a container, a pod, or the host",
         ));
     }
     let tracer = Spec::new(&spec.tracer).map_err(|error| violation("spec.tracer", error))?;
@@ -60,30 +60,86 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
             },
             // Losses are told within a second.
             interval: interval.min(Duration::from_secs(1)),
+            budget: budget(spec.budget.unwrap_or_default()),
+            quota: defaults.quota,
         },
+        changing: true,
     })
+}
+
+fn budget(budget: v1::Budget) -> Budget {
+    let v1::Budget {
+        cpu_percent,
+        events_per_second,
+        memory_bytes,
+    } = budget;
+    Budget {
+        cpu_percent: Some(cpu_percent).filter(|most| *most > 0),
+        events_per_second: Some(events_per_second).filter(|most| *most > 0),
+        memory_bytes: Some(memory_bytes).filter(|most| *most > 0),
+    }
+}
+
+/// A change of targets.
+pub(crate) fn change(change: v1::Change) -> Result<Change, Violation> {
+    match change.change {
+        Some(v1::change::Change::Add(of)) => target(of).map(Change::Add),
+        Some(v1::change::Change::Remove(of)) => target(of).map(|of| Change::Remove(of.whom)),
+        None => Err(violation(
+            "update.changes",
+            "one of them says nothing: add or remove",
+        )),
+    }
 }
 
 fn target(target: v1::Target) -> Result<Target, Violation> {
     use v1::target::Target as Wire;
-    Ok(match target.target {
-        Some(Wire::Process(pid)) => Target::Process(pid),
+    let labels = labels(target.labels.unwrap_or_default())?;
+    let whom = match target.target {
+        Some(Wire::Process(pid)) if target.start_ticks > 0 => {
+            Whom::ProcessSince(pid, target.start_ticks)
+        }
+        Some(Wire::Process(pid)) => Whom::Process(pid),
         Some(Wire::Cgroup(path)) if path.split('/').any(|part| part == "..") => {
             return Err(violation(
                 "spec.targets.cgroup",
                 "it may not go up by \"..\"",
             ));
         }
-        Some(Wire::Cgroup(path)) => Target::Cgroup(path.into()),
-        Some(Wire::Container(id)) => Target::Container(id),
-        Some(Wire::Host(v1::Host {})) => Target::Host,
+        Some(Wire::Cgroup(path)) => Whom::Cgroup(path.into()),
+        Some(Wire::Container(id)) => Whom::Container(id),
+        Some(Wire::Host(v1::Host {})) => Whom::Host,
+        Some(Wire::Pod(uid)) => Whom::Pod(uid),
         None => {
             return Err(violation(
                 "spec.targets",
-                "one of them names nothing: process, cgroup, container or host",
+                "one of them names nothing: process, cgroup, container, pod or host",
             ));
         }
-    })
+    };
+    Ok(Target { whom, labels })
+}
+
+/// Names as Kubernetes has them, so that they can stand in a log and in a file's name.
+fn labels(labels: v1::Labels) -> Result<Labels, Violation> {
+    let v1::Labels {
+        node,
+        namespace,
+        pod,
+        container,
+    } = labels;
+    let known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let labels = [node, namespace, pod, container];
+    match labels
+        .iter()
+        .all(|label| label.len() <= 253 && label.chars().all(known))
+    {
+        true => Ok(Labels(labels)),
+        false => Err(violation(
+            "spec.targets.labels",
+            "each takes at most 253 letters, digits, '-', '_' and '.'",
+        )),
+    }
 }
 
 fn duration(
@@ -118,11 +174,11 @@ fn json(value: prost_types::Value) -> serde_json::Value {
 }
 
 /// A tracer's columns.
-pub(crate) fn schema(tracer: &'static dyn Erased) -> v1::Schema {
+pub(crate) fn schema(tracer: &'static dyn Erased, columns: &[Column]) -> v1::Schema {
     v1::Schema {
         tracer: tracer.name().to_owned(),
         table: tracer.source() == Source::Map,
-        columns: tracer.columns().iter().map(column).collect(),
+        columns: columns.iter().map(column).collect(),
     }
 }
 
@@ -267,6 +323,7 @@ pub(crate) fn account(account: &Account) -> v1::Account {
         Some(Ended::MaxEvents) => "max_events",
         Some(Ended::TargetGone) => "target_gone",
         Some(Ended::Stopped) => "stopped",
+        Some(Ended::Budget(_)) => "budget",
         Some(Ended::Command(_)) => "command",
     };
     let cost = &account.cost;
@@ -274,6 +331,7 @@ pub(crate) fn account(account: &Account) -> v1::Account {
         produced: account.produced,
         delivered: account.delivered,
         beyond_limit: account.beyond_limit,
+        sampled: account.sampled,
         lost: stages
             .iter()
             .map(|(name, events, _)| stage(name, *events))
@@ -338,6 +396,7 @@ mod tests {
             }),
             targets: vec![v1::Target {
                 target: Some(v1::target::Target::Process(1)),
+                ..v1::Target::default()
             }],
             ..v1::TraceSpec::default()
         }
@@ -381,10 +440,25 @@ mod tests {
         let up = v1::TraceSpec {
             targets: vec![v1::Target {
                 target: Some(v1::target::Target::Cgroup("a/../../b".to_owned())),
+                ..v1::Target::default()
             }],
             ..spec(&[])
         };
         assert_eq!(field(up), "spec.targets.cgroup");
+        for hostile in ["a\nb", "\x1b[2J", "é", "../..\0", &"a".repeat(254)] {
+            let labelled = v1::TraceSpec {
+                targets: vec![v1::Target {
+                    target: Some(v1::target::Target::Process(1)),
+                    labels: Some(v1::Labels {
+                        pod: hostile.to_owned(),
+                        ..v1::Labels::default()
+                    }),
+                    ..v1::Target::default()
+                }],
+                ..spec(&[])
+            };
+            assert_eq!(field(labelled), "spec.targets.labels", "{hostile:?}");
+        }
     }
 
     #[test]

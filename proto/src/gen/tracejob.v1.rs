@@ -60,11 +60,35 @@ pub struct TraceSpec {
     /// How often counts are read and told; without it every second.
     #[prost(message, optional, tag = "7")]
     pub interval: ::core::option::Option<::prost_types::Duration>,
+    /// What it may cost at most; the node's policy may allow less.
+    #[prost(message, optional, tag = "8")]
+    pub budget: ::core::option::Option<Budget>,
+}
+/// A trace that costs more keeps one of every few events (Account.sampled says how many it left out; counts and sums of tables make up for
+/// them, and are estimates then). One that costs too much all the same ends, with "budget".
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Budget {
+    /// Of one CPU, for its kernel programs (where the kernel tells what they take) and its reader; 0 is no bound.
+    #[prost(uint32, tag = "1")]
+    pub cpu_percent: u32,
+    /// Delivered each second; 0 is no bound.
+    #[prost(uint64, tag = "2")]
+    pub events_per_second: u64,
+    /// Of its maps, its ring and its queues, known before it is loaded: more is refused with a QuotaFailure. 0 is no bound.
+    #[prost(uint64, tag = "3")]
+    pub memory_bytes: u64,
 }
 /// Whom to trace.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Target {
-    #[prost(oneof = "target::Target", tags = "1, 2, 3, 4")]
+    /// Of a process: when it began, in clock ticks since boot, the 22nd field of /proc/PID/stat.
+    /// Another process that has its number by now is then refused. 0 is any.
+    #[prost(uint64, tag = "6")]
+    pub start_ticks: u64,
+    /// What its rows say besides.
+    #[prost(message, optional, tag = "7")]
+    pub labels: ::core::option::Option<Labels>,
+    #[prost(oneof = "target::Target", tags = "1, 2, 3, 4, 5")]
     pub target: ::core::option::Option<target::Target>,
 }
 /// Nested message and enum types in `Target`.
@@ -83,7 +107,22 @@ pub mod target {
         /// Everything on the node but the agent, where the node's policy allows that.
         #[prost(message, tag = "4")]
         Host(super::Host),
+        /// A pod by its uid. One that does not exist yet is traced from its first instruction.
+        #[prost(string, tag = "5")]
+        Pod(::prost::alloc::string::String),
     }
+}
+/// Become columns of these names, those that any of the first targets has: at most 253 letters, digits, '-', '_' and '.' each.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Labels {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub pod: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub container: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Host {}
@@ -102,6 +141,44 @@ pub struct StartTraceResponse {
     #[prost(message, optional, tag = "1")]
     pub status: ::core::option::Option<TraceStatus>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateTargetsRequest {
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+    /// That of the trace that is meant.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    #[prost(message, optional, tag = "3")]
+    pub update: ::core::option::Option<Update>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Update {
+    /// Grows with each message. One that is not newer than what is applied changes nothing, so a client may send again.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// Done one by one; one that fails is told in TraceStatus.target_failures, and the others are done.
+    #[prost(message, repeated, tag = "2")]
+    pub changes: ::prost::alloc::vec::Vec<Change>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Change {
+    #[prost(oneof = "change::Change", tags = "1, 2")]
+    pub change: ::core::option::Option<change::Change>,
+}
+/// Nested message and enum types in `Change`.
+pub mod change {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        /// From now on. A target that is there already gets the new labels.
+        #[prost(message, tag = "1")]
+        Add(super::Target),
+        /// No longer. One that is not there is success.
+        #[prost(message, tag = "2")]
+        Remove(super::Target),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateTargetsResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StopTraceRequest {
     #[prost(string, tag = "1")]
@@ -143,6 +220,25 @@ pub struct TraceStatus {
     /// The same as a word of Reason.
     #[prost(string, tag = "7")]
     pub reason: ::prost::alloc::string::String,
+    /// Of the newest update of its targets that is applied; 0 before the first.
+    #[prost(uint64, tag = "8")]
+    pub targets_version: u64,
+    /// What could not be done of it; the last 32.
+    #[prost(message, repeated, tag = "9")]
+    pub target_failures: ::prost::alloc::vec::Vec<TargetFailure>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TargetFailure {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(message, optional, tag = "2")]
+    pub target: ::core::option::Option<Target>,
+    /// A word of Reason.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// For people.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StreamEventsRequest {
@@ -182,7 +278,7 @@ pub mod stream_events_response {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TraceRequest {
-    #[prost(oneof = "trace_request::Request", tags = "1, 2")]
+    #[prost(oneof = "trace_request::Request", tags = "1, 2, 3")]
     pub request: ::core::option::Option<trace_request::Request>,
 }
 /// Nested message and enum types in `TraceRequest`.
@@ -194,6 +290,8 @@ pub mod trace_request {
         Start(super::TraceSpec),
         #[prost(message, tag = "2")]
         Stop(super::Stop),
+        #[prost(message, tag = "3")]
+        Update(super::Update),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -319,7 +417,7 @@ pub struct Lost {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Stage {
-    /// "ring_full", "map_full", "unreadable", "busy", "malformed"
+    /// "ring_full", "map_full", "unreadable", "busy", "over_quota", "malformed"
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
@@ -336,7 +434,7 @@ pub struct Gap {
     #[prost(uint64, optional, tag = "3")]
     pub rows: ::core::option::Option<u64>,
 }
-/// produced = delivered + beyond_limit + all of lost, exactly, when a trace has ended.
+/// produced = delivered + beyond_limit + sampled + all of lost, exactly, when a trace has ended.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Account {
     #[prost(uint64, tag = "1")]
@@ -359,9 +457,12 @@ pub struct Account {
     pub elapsed: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "9")]
     pub cost: ::core::option::Option<Cost>,
-    /// Why it ended: "duration", "max_events", "target_gone", "stopped"; empty while it runs.
+    /// Why it ended: "duration", "max_events", "target_gone", "stopped", "budget"; empty while it runs.
     #[prost(string, tag = "10")]
     pub ended: ::prost::alloc::string::String,
+    /// Left out so that it kept to its budget.
+    #[prost(uint64, tag = "11")]
+    pub sampled: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Cost {
@@ -676,6 +777,34 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("tracejob.v1.Agent", "StartTrace"));
             self.inner.unary(req, path, codec).await
         }
+        /// Changes whom traces select, as containers come and go: each message is applied as a whole, in their order, when it comes.
+        /// What is applied shows in WatchTraces. The answer comes when the client has no more to send.
+        pub async fn update_targets(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::UpdateTargetsRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateTargetsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tracejob.v1.Agent/UpdateTargets",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tracejob.v1.Agent", "UpdateTargets"));
+            self.inner.client_streaming(req, path, codec).await
+        }
         /// Ends a trace; what it saw stays readable for a while. An unknown uid is success.
         pub async fn stop_trace(
             &mut self,
@@ -751,7 +880,8 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("tracejob.v1.Agent", "StreamEvents"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// One trace in one call: the first message starts it, a later one may stop it, its rows come back. It ends with the call.
+        /// One trace in one call: the first message starts it, later ones may change its targets or stop it, its rows come back.
+        /// It ends with the call.
         pub async fn trace(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::TraceRequest>,
@@ -805,6 +935,15 @@ pub mod agent_server {
             tonic::Response<super::StartTraceResponse>,
             tonic::Status,
         >;
+        /// Changes whom traces select, as containers come and go: each message is applied as a whole, in their order, when it comes.
+        /// What is applied shows in WatchTraces. The answer comes when the client has no more to send.
+        async fn update_targets(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::UpdateTargetsRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateTargetsResponse>,
+            tonic::Status,
+        >;
         /// Ends a trace; what it saw stays readable for a while. An unknown uid is success.
         async fn stop_trace(
             &self,
@@ -847,7 +986,8 @@ pub mod agent_server {
             >
             + std::marker::Send
             + 'static;
-        /// One trace in one call: the first message starts it, a later one may stop it, its rows come back. It ends with the call.
+        /// One trace in one call: the first message starts it, later ones may change its targets or stop it, its rows come back.
+        /// It ends with the call.
         async fn trace(
             &self,
             request: tonic::Request<tonic::Streaming<super::TraceRequest>>,
@@ -1013,6 +1153,53 @@ pub mod agent_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tracejob.v1.Agent/UpdateTargets" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateTargetsSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::ClientStreamingService<super::UpdateTargetsRequest>
+                    for UpdateTargetsSvc<T> {
+                        type Response = super::UpdateTargetsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::UpdateTargetsRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::update_targets(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateTargetsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -10,6 +10,8 @@ pub struct Batch {
     pub columns: Vec<Data>,
     /// The frames that [`Data::Frames`] refers to by index.
     pub frames: Vec<Frame>,
+    /// Whose each row is, by the number of [`crate::Target`]; it never leaves the agent, where it becomes the columns [`crate::LABELS`].
+    pub targets: Vec<u32>,
     rows: usize,
 }
 
@@ -179,6 +181,7 @@ impl Batch {
         Self {
             columns: columns.iter().map(|column| Data::of(column.kind)).collect(),
             frames: Vec::new(),
+            targets: Vec::new(),
             rows: 0,
         }
     }
@@ -193,6 +196,7 @@ impl Batch {
         Self {
             columns,
             frames,
+            targets: std::vec![0; rows],
             rows,
         }
     }
@@ -213,6 +217,7 @@ impl Batch {
             column.truncate(0);
         }
         self.frames.clear();
+        self.targets.clear();
         self.rows = 0;
     }
 
@@ -222,15 +227,17 @@ impl Batch {
             columns: self.columns.iter_mut(),
             tail,
             malformed: false,
+            target: 0,
         };
         write(&mut cursor);
-        let malformed = cursor.malformed;
+        let (malformed, target) = (cursor.malformed, cursor.target);
         if malformed {
             let rows = self.rows;
             for column in &mut self.columns {
                 column.truncate(rows);
             }
         } else {
+            self.targets.push(target);
             self.rows += 1;
         }
         !malformed
@@ -242,9 +249,14 @@ pub struct Cursor<'a> {
     columns: std::slice::IterMut<'a, Data>,
     tail: &'a [u8],
     malformed: bool,
+    target: u32,
 }
 
 impl Cursor<'_> {
+    pub(crate) fn target(&mut self, target: u32) {
+        self.target = target;
+    }
+
     pub(crate) fn unsigned(&mut self, value: u64) {
         match self.columns.next() {
             Some(Data::Unsigned(values)) => values.push(value),

@@ -88,6 +88,18 @@ pub enum Kind {
     Errors,
 }
 
+/// The columns that labels of targets become, before all others.
+pub static LABELS: [Column; 4] = [
+    label("node", "The node, as the caller named it."),
+    label("namespace", "The namespace of the pod."),
+    label("pod", "The pod."),
+    label("container", "The container in the pod."),
+];
+
+const fn label(name: &'static str, about: &'static str) -> Column {
+    Column::of(name, about, Role::Key, false).kind(Kind::Text)
+}
+
 impl Kind {
     /// One word for it, as `describe` and the schema say it.
     pub const fn word(self) -> &'static str {

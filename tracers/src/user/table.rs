@@ -8,6 +8,7 @@ use std::{collections::HashMap, vec::Vec};
 pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
+    targets: Vec<u32>,
     index: HashMap<Vec<u8>, usize>,
     frames: Vec<Frame>,
     frame_index: HashMap<Frame, u32>,
@@ -28,6 +29,7 @@ impl Table {
         Self {
             columns: columns.to_vec(),
             rows: Vec::new(),
+            targets: Vec::new(),
             index: HashMap::new(),
             frames: Vec::new(),
             frame_index: HashMap::new(),
@@ -43,6 +45,7 @@ impl Table {
                 .map(|column| owned(batch.value(column, row), &frames))
                 .collect();
             key.clear();
+            key.extend_from_slice(&batch.targets[row].to_be_bytes());
             for (column, cell) in self.columns.iter().zip(&cells) {
                 if column.role == Role::Key {
                     encode(cell, &mut key);
@@ -59,6 +62,7 @@ impl Table {
                 None => {
                     self.index.insert(key.clone(), self.rows.len());
                     self.rows.push(cells);
+                    self.targets.push(batch.targets[row]);
                 }
             }
         }
@@ -92,7 +96,9 @@ impl Table {
                 data
             })
             .collect();
-        Batch::from_columns(columns, self.frames.clone())
+        let mut batch = Batch::from_columns(columns, self.frames.clone());
+        batch.targets = order.iter().map(|&(_, _, at)| self.targets[at]).collect();
+        batch
     }
 
     /// How many rows.

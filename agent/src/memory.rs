@@ -1,0 +1,117 @@
+//! What a trace takes of memory, before it is loaded: what is admitted is known, not found out.
+
+use crate::{Kernel, Request, load, object, read::BATCH_BYTES, run::QUEUE, select::Shape};
+use object::{Object, ObjectSection, ObjectSymbol};
+
+/// Types of maps: include/uapi/linux/bpf.h.
+const HASH: u32 = 1;
+const ARRAY: u32 = 2;
+const PERCPU_HASH: u32 = 5;
+const PERCPU_ARRAY: u32 = 6;
+const LRU_HASH: u32 = 9;
+const RINGBUF: u32 = 27;
+
+/// Bytes of a hash map's entry besides key and value: `struct htab_elem`, kernel/bpf/hashtab.c; of a bucket; of a map and its parts.
+const ELEMENT: u64 = 64;
+const BUCKET: u64 = 16;
+const MAP: u64 = 4096;
+
+/// A map as an object defines it: `bpf_map_def`, which aya-ebpf writes into the section `maps`.
+struct Definition {
+    kind: u32,
+    key: u64,
+    value: u64,
+    entries: u64,
+}
+
+impl Definition {
+    fn bytes(&self, cpus: u64) -> u64 {
+        let value = self.value.next_multiple_of(8);
+        let each = match self.kind {
+            PERCPU_HASH => ELEMENT + self.key.next_multiple_of(8) + 8 + cpus * value,
+            HASH | LRU_HASH => ELEMENT + self.key.next_multiple_of(8) + value,
+            PERCPU_ARRAY => cpus * value,
+            ARRAY => value,
+            // The ring itself, its two pages of positions and one of its own.
+            RINGBUF => return self.entries + 3 * MAP,
+            _ => self.key + value,
+        };
+        let buckets = match self.kind {
+            HASH | LRU_HASH | PERCPU_HASH => self.entries.next_power_of_two() * BUCKET,
+            _ => 0,
+        };
+        MAP + buckets + self.entries * each
+    }
+}
+
+/// Bytes that a trace takes at most, of the kernel and of this process: its maps, its ring, and its queue to whoever takes its rows.
+pub fn memory(request: &Request, kernel: &Kernel) -> u64 {
+    let shape = Shape::of(&request.targets, request.changing);
+    let tracer = request.spec.tracer();
+    let Some(elf) = object(tracer.name()) else {
+        return 0;
+    };
+    let cpus = crate::read::possible_cpus() as u64;
+    let sizes = load::sizes(tracer, shape, &request.limits, kernel);
+    let maps: u64 = definitions(elf)
+        .into_iter()
+        .map(|(name, mut map)| {
+            if let Some((_, entries)) = sizes.iter().find(|(sized, _)| *sized == name) {
+                map.entries = u64::from(*entries);
+            }
+            map.bytes(cpus)
+        })
+        .sum();
+    // Programs in the kernel's own form are about as large as the object.
+    maps + elf.len() as u64 + (QUEUE * BATCH_BYTES) as u64
+}
+
+fn definitions(elf: &[u8]) -> Vec<(String, Definition)> {
+    let Ok(file) = object::File::parse(elf) else {
+        return Vec::new();
+    };
+    let Some(section) = file.section_by_name("maps") else {
+        return Vec::new();
+    };
+    let data = section.data().unwrap_or_default();
+    let of = |symbol: object::Symbol<'_, '_>| {
+        if symbol.section_index() != Some(section.index()) {
+            return None;
+        }
+        let at = usize::try_from(symbol.address()).ok()?;
+        let word = |n: usize| {
+            let bytes = data.get(at + n * 4..at + n * 4 + 4)?;
+            Some(u32::from_le_bytes(bytes.try_into().ok()?))
+        };
+        let map = Definition {
+            kind: word(0)?,
+            key: word(1)?.into(),
+            value: word(2)?.into(),
+            entries: word(3)?.into(),
+        };
+        Some((symbol.name().ok()?.to_owned(), map))
+    };
+    file.symbols().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_map_of_an_object_is_counted() {
+        for tracer in tracers::ALL {
+            let maps = definitions(object(tracer.name()).unwrap());
+            let bytes = |name: &str| {
+                let map = maps.iter().find(|(map, _)| map == name);
+                map.unwrap_or_else(|| panic!("{}: {name}", tracer.name()))
+                    .1
+                    .bytes(2)
+            };
+            assert!(bytes("COUNTERS") > 2 * 88);
+            // 16,384 processes of 4 + 12 bytes.
+            assert!(bytes("PROCESSES") > 16384 * 16);
+            assert_eq!(bytes("EVENTS"), (1 << 18) + 3 * MAP);
+        }
+    }
+}
