@@ -128,6 +128,21 @@ impl Daemon {
             .count()
     }
 
+    /// Does something while it does not run: rings fill up.
+    pub(crate) async fn while_it_stands_still(&self, action: impl FnOnce()) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let signal = |signal| rustix::process::kill_process(pid, signal).unwrap();
+        signal(rustix::process::Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.child.id());
+        until("the agent to stand still", || {
+            let text = fs::read_to_string(&stat).unwrap();
+            let (_, rest) = text.rsplit_once(") ").unwrap();
+            rest.starts_with('T').then_some(())
+        });
+        action();
+        signal(rustix::process::Signal::CONT);
+    }
+
     /// Asks it to end.
     pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -231,7 +246,7 @@ impl Events {
         let lost: u64 = account.lost.iter().map(|stage| stage.events).sum();
         assert_eq!(
             account.produced,
-            account.delivered + account.beyond_limit + lost
+            account.delivered + account.beyond_limit + account.sampled + lost
         );
         account
     }
@@ -242,15 +257,28 @@ impl Events {
         batch.columns[at.unwrap()].values.as_ref().unwrap()
     }
 
-    pub(crate) fn find_row(&self, batch: &Batch, name: &str, wanted: &[u8]) -> Option<usize> {
+    /// A column of bytes.
+    pub(crate) fn texts<'a>(&self, batch: &'a Batch, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let Values::Bytes(bytes) = self.column(batch, name) else {
             panic!("{name} has no bytes");
         };
         let mut start = 0;
-        bytes.ends.iter().position(|&end| {
-            let text = &bytes.data[std::mem::replace(&mut start, end as usize)..end as usize];
-            text == wanted
-        })
+        bytes
+            .ends
+            .iter()
+            .map(move |&end| &bytes.data[std::mem::replace(&mut start, end as usize)..end as usize])
+    }
+
+    /// Asks the trace of this call to end.
+    pub(crate) async fn stop(&self) {
+        let stop = v1::TraceRequest {
+            request: Some(v1::trace_request::Request::Stop(v1::Stop {})),
+        };
+        self.requests.as_ref().unwrap().send(stop).await.unwrap();
+    }
+
+    pub(crate) fn find_row(&self, batch: &Batch, name: &str, wanted: &[u8]) -> Option<usize> {
+        self.texts(batch, name).position(|text| text == wanted)
     }
 
     pub(crate) fn row_where(&self, batch: &Batch, name: &str, wanted: &[u8]) -> usize {

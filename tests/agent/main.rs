@@ -6,7 +6,9 @@
     reason = "tests fail by panics"
 )]
 
+mod bounds;
 mod daemon;
+mod targets;
 
 use daemon::{Daemon, spec};
 use proto::v1::{self, State};

@@ -1,0 +1,321 @@
+//! Targets: whose rows are whose, and how they come and go.
+
+use crate::{
+    daemon::{Daemon, Events, process, spec},
+    events, reason, start,
+};
+use proto::v1::{self, target::Target as Whom};
+use tests::{Cgroup, Workload, needs};
+
+fn of(whom: Whom) -> v1::Target {
+    v1::Target {
+        target: Some(whom),
+        ..v1::Target::default()
+    }
+}
+
+fn cgroup(group: &Cgroup) -> v1::Target {
+    of(Whom::Cgroup(group.path().display().to_string()))
+}
+
+fn labelled(target: v1::Target, pod: &str) -> v1::Target {
+    let labels = v1::Labels {
+        pod: pod.to_owned(),
+        ..v1::Labels::default()
+    };
+    v1::Target {
+        labels: Some(labels),
+        ..target
+    }
+}
+
+fn add(target: v1::Target) -> v1::Change {
+    v1::Change {
+        change: Some(v1::change::Change::Add(target)),
+    }
+}
+
+fn remove(target: v1::Target) -> v1::Change {
+    v1::Change {
+        change: Some(v1::change::Change::Remove(target)),
+    }
+}
+
+fn update(version: u64, changes: Vec<v1::Change>) -> v1::UpdateTargetsRequest {
+    v1::UpdateTargetsRequest {
+        uid: "a".to_owned(),
+        generation: 1,
+        update: Some(v1::Update { version, changes }),
+    }
+}
+
+/// Sends these updates of trace "a", and waits until all are applied.
+async fn apply(daemon: &Daemon, updates: Vec<v1::UpdateTargetsRequest>) -> v1::TraceStatus {
+    let mut client = daemon.client().await;
+    client
+        .update_targets(tokio_stream::iter(updates))
+        .await
+        .unwrap();
+    daemon.traces().await.remove(0)
+}
+
+async fn stop_and_read(daemon: &Daemon) -> Events {
+    let stop = v1::StopTraceRequest {
+        uid: "a".to_owned(),
+    };
+    daemon.client().await.stop_trace(stop).await.unwrap();
+    let mut read = daemon.events(events("a", 0)).await.unwrap();
+    read.read_all().await.unwrap();
+    read
+}
+
+/// How many rows have this pod.
+fn rows_of(read: &Events, pod: &str) -> usize {
+    let batches = read.batches.iter();
+    batches
+        .map(|batch| {
+            read.texts(batch, "pod")
+                .filter(|text| *text == pod.as_bytes())
+                .count()
+        })
+        .sum()
+}
+
+const OPENS: [&str; 6] = ["open-times", "50", "openat", "/dev/null", "0", "0"];
+
+#[tokio::test]
+async fn labels_of_targets_are_columns_of_their_rows() {
+    needs!("syscall_count");
+    let daemon = Daemon::start("").await;
+    let mut one = Workload::behind_gate(&["getppid", "70"]);
+    let mut two = Workload::behind_gate(&["getppid", "30"]);
+    let spec = v1::TraceSpec {
+        targets: vec![
+            labelled(process(one.pid()), "one"),
+            labelled(process(two.pid()), "two"),
+        ],
+        ..spec("syscall_count", &one)
+    };
+    let mut events = daemon.trace(spec).await.unwrap();
+    one.finish();
+    two.finish();
+    events.read_all().await.unwrap();
+    let first = &events.schema().columns[0];
+    assert_eq!((first.name.as_str(), first.role()), ("pod", v1::Role::Key));
+    let table = events.batches.last().unwrap();
+    let count = |pod: &[u8]| {
+        let pods = events.texts(table, "pod");
+        let calls = events.texts(table, "syscall");
+        let row = pods
+            .zip(calls)
+            .position(|row| row == (pod, b"getppid".as_slice()));
+        events.number(table, "count", row.unwrap())
+    };
+    assert_eq!((count(b"one"), count(b"two")), (70, 30));
+    assert_eq!(
+        events.account().lost.iter().map(|s| s.events).sum::<u64>(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_container_that_comes_is_traced_from_its_update_on_and_one_that_goes_no_longer() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let (here, comes) = (Cgroup::new(), Cgroup::new());
+    let mut first = Workload::behind_gate(&OPENS);
+    let mut before = Workload::behind_gate(&OPENS);
+    let mut between = Workload::behind_gate(&OPENS);
+    let mut after = Workload::behind_gate(&OPENS);
+    here.add(first.pid());
+    for late in [&before, &between, &after] {
+        comes.add(late.pid());
+    }
+    let spec = v1::TraceSpec {
+        targets: vec![labelled(cgroup(&here), "here")],
+        ..spec("open", &first)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    before.finish();
+    let coming = vec![add(labelled(cgroup(&comes), "comes"))];
+    let status = apply(&daemon, vec![update(1, coming)]).await;
+    assert_eq!(status.targets_version, 1);
+    assert_eq!(status.target_failures, []);
+    between.finish();
+    first.finish();
+    let status = apply(&daemon, vec![update(2, vec![remove(cgroup(&comes))])]).await;
+    assert_eq!(status.targets_version, 2);
+    after.finish();
+    let read = stop_and_read(&daemon).await;
+    // Each opens what it needs to start besides, before its gate.
+    assert_eq!((rows_of(&read, "here"), rows_of(&read, "comes")), (50, 50));
+    assert_eq!(read.account().produced, 100);
+}
+
+#[tokio::test]
+async fn an_update_that_cannot_be_done_is_told_and_the_rest_of_it_is_done() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let (here, comes) = (Cgroup::new(), Cgroup::new());
+    let mut workload = Workload::behind_gate(&OPENS);
+    comes.add(workload.pid());
+    let spec = v1::TraceSpec {
+        targets: vec![labelled(cgroup(&here), "here")],
+        ..spec("open", &workload)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    let node = v1::Target {
+        labels: Some(v1::Labels {
+            node: "n".to_owned(),
+            ..v1::Labels::default()
+        }),
+        ..cgroup(&comes)
+    };
+    let changes = vec![
+        add(of(Whom::Container("0123456789abcdef".to_owned()))),
+        add(of(Whom::Pod("../..".to_owned()))),
+        add(of(Whom::Host(v1::Host {}))),
+        add(node),
+        add(process(workload.pid())),
+        add(labelled(cgroup(&comes), "comes")),
+        remove(of(Whom::Container("gone-already".to_owned()))),
+    ];
+    // Sent again, as a client does that lost its connection: done once.
+    let twice = vec![update(7, changes.clone()), update(7, changes)];
+    let status = apply(&daemon, twice).await;
+    assert_eq!(status.targets_version, 7);
+    let failures = status.target_failures.iter();
+    let reasons: Vec<_> = failures.map(|failure| failure.reason.as_str()).collect();
+    let wanted = [
+        "TargetNotFound",
+        "InvalidRequest",
+        "InvalidRequest",
+        "InvalidRequest",
+        "InvalidRequest",
+    ];
+    assert_eq!(reasons, wanted, "{:?}", status.target_failures);
+    workload.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(rows_of(&read, "comes"), 50);
+}
+
+#[tokio::test]
+async fn an_update_is_of_the_generation_that_it_names() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let mut client = daemon.client().await;
+    client
+        .start_trace(start("a", 2, spec("open", &workload)))
+        .await
+        .unwrap();
+    let older = update(1, vec![]);
+    let mut newer = older.clone();
+    newer.generation = 3;
+    for (request, word) in [(older, "OldGeneration"), (newer, "UnknownTrace")] {
+        let refused = client.update_targets(tokio_stream::iter([request])).await;
+        assert_eq!(reason(&refused.unwrap_err()), word);
+    }
+}
+
+async fn traces_a_pod_from_its_first_instruction(name: &str, uid: &str) {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let kubelet = Cgroup::new();
+    let mut workload = Workload::behind_gate(&OPENS);
+    let spec = v1::TraceSpec {
+        targets: vec![labelled(of(Whom::Pod(uid.to_owned())), "web-0")],
+        ..spec("open", &workload)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    // What the kubelet and the runtime do; nobody waits between.
+    let pod = kubelet.below(name);
+    let container = pod.below("container");
+    container.add(workload.pid());
+    workload.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(rows_of(&read, "web-0"), 50);
+    assert_eq!(read.account().produced, 50);
+}
+
+#[tokio::test]
+async fn a_pod_of_systemds_driver_is_traced_from_its_first_instruction() {
+    let name = "kubepods-burstable-pod0b1c2d3e_4f50_6172_8394_a5b6c7d8e9f0.slice";
+    traces_a_pod_from_its_first_instruction(name, "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0").await;
+}
+
+#[tokio::test]
+async fn a_pod_of_cgroupfs_is_traced_from_its_first_instruction() {
+    let uid = "1b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
+    traces_a_pod_from_its_first_instruction(&format!("pod{uid}"), uid).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_is_there_is_traced_and_one_that_is_named_later() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let kubelet = Cgroup::new();
+    let uids = [
+        "2b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0",
+        "3b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0",
+    ];
+    let pods = uids.map(|uid| kubelet.below(&format!("pod{uid}")));
+    let mut first = Workload::behind_gate(&OPENS);
+    let mut second = Workload::behind_gate(&OPENS);
+    let mut third = Workload::behind_gate(&OPENS);
+    pods[0].add(first.pid());
+    pods[1].add(second.pid());
+    pods[1].add(third.pid());
+    let target = |at: usize, pod| labelled(of(Whom::Pod(uids[at].to_owned())), pod);
+    let spec = v1::TraceSpec {
+        targets: vec![target(0, "first")],
+        ..spec("open", &first)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    let status = apply(&daemon, vec![update(1, vec![add(target(1, "second"))])]).await;
+    assert_eq!(status.target_failures, []);
+    first.finish();
+    second.finish();
+    apply(&daemon, vec![update(2, vec![remove(target(1, ""))])]).await;
+    third.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(
+        (rows_of(&read, "first"), rows_of(&read, "second")),
+        (50, 50)
+    );
+    assert_eq!(read.account().produced, 100);
+}
+
+#[tokio::test]
+async fn a_process_that_has_anothers_number_is_not_traced() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let mut workload = Workload::behind_gate(&OPENS);
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", workload.pid())).unwrap();
+    let began: u64 = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .nth(19)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let since = |start_ticks| v1::TraceSpec {
+        targets: vec![v1::Target {
+            start_ticks,
+            ..process(workload.pid())
+        }],
+        ..spec("open", &workload)
+    };
+    let refused = daemon.trace(since(began + 1)).await.err().unwrap();
+    assert_eq!(reason(&refused), "TargetNotFound");
+    let mut events = daemon.trace(since(began)).await.unwrap();
+    workload.finish();
+    events.read_all().await.unwrap();
+    assert_eq!(events.account().produced, 50);
+}
