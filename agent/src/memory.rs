@@ -1,7 +1,7 @@
 //! What a trace takes of memory, before it is loaded: what is admitted is known, not found out.
 
 use crate::{Kernel, Request, load, object, read::BATCH_BYTES, run::QUEUE, select::Shape};
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 
 /// Types of maps: include/uapi/linux/bpf.h.
 const HASH: u32 = 1;
@@ -62,8 +62,18 @@ pub fn memory(request: &Request, kernel: &Kernel) -> u64 {
             map.bytes(cpus)
         })
         .sum();
-    // Programs in the kernel's own form are about as large as the object.
-    maps + elf.len() as u64 + (QUEUE * BATCH_BYTES) as u64
+    maps + programs(elf) + (QUEUE * BATCH_BYTES) as u64
+}
+
+/// The kernel keeps a program as it came, as it was verified, and as machine code.
+fn programs(elf: &[u8]) -> u64 {
+    let Ok(file) = object::File::parse(elf) else {
+        return 0;
+    };
+    let programs = file
+        .sections()
+        .filter(|section| section.kind() == SectionKind::Text);
+    programs.map(|section| 3 * section.size() + MAP).sum()
 }
 
 fn definitions(elf: &[u8]) -> Vec<(String, Definition)> {

@@ -162,8 +162,10 @@ async fn a_trace_takes_no_more_memory_than_is_known_before_it_is_loaded() {
         workload.finish();
         events.read_all().await.unwrap();
         let taken = events.account().cost.unwrap().kernel_bytes;
+        assert!(taken <= known, "{tracer}: {taken} of {known}");
+        // Of its own it has its queue of 8 MiB; kernels before 6.4 count a map's entries only.
         assert!(
-            (known / 8..=known).contains(&taken),
+            known <= 2 * taken + (16 << 20),
             "{tracer}: {taken} of {known}"
         );
     }
