@@ -72,6 +72,9 @@ pub static CGROUPS: HashMap<u64, Member> = HashMap::with_max_entries(1024, 0);
 /// Pods that are selected before they have a cgroup, by uid.
 #[map]
 pub static PODS: HashMap<[u8; POD_UID], Member> = HashMap::with_max_entries(1024, 0);
+/// Bit n: pods' cgroups are made at depth n. What a container makes lies deeper, whatever its name.
+#[map]
+static POD_LEVELS: Array<u32> = Array::with_max_entries(1, 0);
 /// Bytes of a pod's uid: RFC 9562.
 const POD_UID: usize = 36;
 
@@ -87,6 +90,7 @@ kernel_fields! {
     KERNFS_NAME = kernfs_node.name: *const u8;
     CGROUP_ROOT = cgroup.root: *const u8;
     ROOT_HIERARCHY = cgroup_root.hierarchy_id: i32;
+    CGROUP_LEVEL = cgroup.level: i32;
 }
 
 /// Whether the current task is traced, and as part of which target.
@@ -283,6 +287,13 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     };
     // Numbers of cgroups are told apart within a hierarchy only; cgroup v2 is number 0 (cgroup_init, kernel/cgroup/cgroup.c).
     if ROOT_HIERARCHY.read(CGROUP_ROOT.read(cgroup)?)? != 0 {
+        return Ok(());
+    }
+    let level = CGROUP_LEVEL.read(cgroup)? as u32 & 31;
+    if POD_LEVELS
+        .get(0)
+        .is_none_or(|levels| levels >> level & 1 == 0)
+    {
         return Ok(());
     }
     let id = KERNFS_ID.read(node)?;

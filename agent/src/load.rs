@@ -117,6 +117,7 @@ impl Loaded {
             processes: self.map("PROCESSES")?,
             cgroups: self.map("CGROUPS")?,
             pods: self.map("PODS")?,
+            pod_levels: self.map("POD_LEVELS")?,
             depths: self.map("CGROUP_DEPTHS")?,
         })
     }

@@ -76,8 +76,8 @@ impl Handle {
         self.send(Command::Stop);
     }
 
-    /// Changes whom it traces, and waits until that is done: an outcome for each change, in their order, each on its own.
-    /// Where the trace is over there is no outcome.
+    /// Changes whom it traces, and waits until that is done: an outcome for each change, in their order, each on its own,
+    /// and one more where something failed that concerns none of them in particular. Where the trace is over there is no outcome.
     pub fn change(&self, changes: Vec<Change>) -> Vec<Result<(), Error>> {
         let (sender, receiver) = channel();
         self.send(Command::Change(changes, sender));
@@ -396,13 +396,10 @@ impl Worker {
             match command {
                 Command::Stop => self.stopped = true,
                 Command::Change(changes, done) => {
-                    let outcomes = changes
-                        .into_iter()
-                        .map(|change| {
-                            let maps = self.reader.loaded.selection_maps()?;
-                            self.selection.change(change, &maps)
-                        })
-                        .collect();
+                    let outcomes = match self.reader.loaded.selection_maps() {
+                        Ok(maps) => self.selection.change(changes, &maps),
+                        Err(error) => vec![Err(error)],
+                    };
                     // Whoever asked may have gone.
                     let _ = done.send(outcomes);
                 }

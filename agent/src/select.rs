@@ -6,11 +6,13 @@ use std::{
     ffi::OsString,
     io,
     os::fd::BorrowedFd,
+    slice,
 };
 
 mod find;
 mod process;
 
+use find::Cgroups;
 pub(crate) use find::cgroup2_root;
 pub(crate) use process::{descendants, is_gone};
 
@@ -103,7 +105,8 @@ pub(crate) struct Selection {
     /// Which of [`tracers::LABELS`] the first targets have.
     columns: [bool; tracers::LABELS.len()],
     shape: Shape,
-    pod_depths: Vec<u32>,
+    /// Bit n: pods' cgroups are made at depth n.
+    pod_levels: u32,
 }
 
 #[derive(Debug)]
@@ -118,6 +121,7 @@ pub(crate) struct Maps<'a> {
     pub(crate) processes: BorrowedFd<'a>,
     pub(crate) cgroups: BorrowedFd<'a>,
     pub(crate) pods: BorrowedFd<'a>,
+    pub(crate) pod_levels: BorrowedFd<'a>,
     pub(crate) depths: BorrowedFd<'a>,
 }
 
@@ -137,10 +141,11 @@ impl Selection {
             labels: vec![first],
             columns: labels::present(&targets),
             shape: Shape::of(&targets, changing),
-            pod_depths: Vec::new(),
+            pod_levels: 0,
         };
+        let mut cgroups = None;
         for target in targets {
-            let found = find(&target.whom)?;
+            let found = selection.find(&target.whom, &mut cgroups)?;
             selection.enter(target, found)?;
         }
         Ok(selection)
@@ -153,9 +158,6 @@ impl Selection {
             && self.entries.values().filter(|entry| cgroups(entry)).count() >= MAX_CGROUPS as usize
         {
             return Err(Error::TooManyTargets(MAX_CGROUPS));
-        }
-        if matches!(found, Found::Pod(..)) && self.pod_depths.is_empty() {
-            self.pod_depths = find::pod_depths()?;
         }
         let entry = Entry {
             number: self.next,
@@ -246,56 +248,59 @@ impl Selection {
         Ok(())
     }
 
-    /// Changes what is selected while the trace runs.
-    pub(crate) fn change(&mut self, change: Change, maps: &Maps<'_>) -> Result<(), Error> {
-        match change {
-            Change::Add(target) => self.add(target, maps),
-            Change::Remove(whom) => self.remove(&whom, maps),
+    /// Changes what is selected while the trace runs: one after the other, each with its outcome.
+    pub(crate) fn change(
+        &mut self,
+        changes: Vec<Change>,
+        maps: &Maps<'_>,
+    ) -> Vec<Result<(), Error>> {
+        let mut cgroups = None;
+        let pod = |change: &Change| {
+            matches!(
+                change,
+                Change::Add(Target {
+                    whom: Whom::Pod(_),
+                    ..
+                })
+            )
+        };
+        let pods = changes.iter().any(pod);
+        let mut outcomes: Vec<_> = changes
+            .into_iter()
+            .map(|change| match change {
+                Change::Add(target) => self.add(target, maps, &mut cgroups),
+                Change::Remove(whom) => self.remove(&whom, maps),
+            })
+            .collect();
+        if pods && let Err(error) = self.look_for_pods(maps) {
+            outcomes.push(Err(error));
         }
+        outcomes
     }
 
-    fn add(&mut self, target: Target, maps: &Maps<'_>) -> Result<(), Error> {
-        let unchangeable = |why| Err(Error::Unchangeable(why));
-        match &target.whom {
-            _ if !self.shape.changing => return unchangeable("this trace keeps its targets"),
-            Whom::Host | Whom::Command(_) => {
-                return unchangeable(
-                    "the host and commands are selected from the start, or not at all",
-                );
-            }
-            _ if self.shape.by_host() => {
-                return unchangeable("this trace has everything selected already");
-            }
-            Whom::Process(_) | Whom::ProcessSince(..) if !self.shape.by_process() => {
-                return unchangeable("a trace that began without processes takes none later");
-            }
-            _ => {}
-        }
-        let unknown = (target.labels.0.iter().zip(self.columns))
-            .any(|(label, has)| !label.is_empty() && !has);
-        if unknown {
-            return unchangeable(
-                "its labels are of other names than those of the first targets, which made the columns",
-            );
-        }
-        let found = find(&target.whom)?;
-        if let Some(known) = self.entries.get(&target.whom) {
-            let labels = self.label_numbers.get(&target.labels);
-            if labels == Some(&known.target) {
+    fn add(
+        &mut self,
+        target: Target,
+        maps: &Maps<'_>,
+        cgroups: &mut Option<Cgroups>,
+    ) -> Result<(), Error> {
+        self.check_addition(&target)?;
+        let found = self.find(&target.whom, cgroups)?;
+        let whom = target.whom.clone();
+        if let Some(known) = self.entries.get(&whom) {
+            if self.label_numbers.get(&target.labels) == Some(&known.target)
+                && !known.is_another(&found)
+            {
                 return Ok(());
             }
-            let whom = target.whom.clone();
             self.remove(&whom, maps)?;
         }
-        let whom = target.whom.clone();
         let entry = self.enter(target, found)?;
         let written = entry
             .write(maps)
             .and_then(|()| entry.write_descendants(maps))
             .and_then(|()| entry.forget_another(maps));
-        // A pod that came to be since it was looked for is selected by the kernel; one that came before `PODS` had it, here.
-        let looked_again = written.and_then(|()| self.look_again(&whom, maps));
-        match looked_again.and_then(|()| self.write_depths(maps)) {
+        match written.and_then(|()| self.write_depths(maps)) {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.remove(&whom, maps)?;
@@ -304,35 +309,73 @@ impl Selection {
         }
     }
 
-    /// Looks for a pod's cgroup after the kernel knows of the pod.
-    fn look_again(&mut self, whom: &Whom, maps: &Maps<'_>) -> Result<(), Error> {
-        let Whom::Pod(uid) = whom else {
-            return Ok(());
-        };
-        let now = find::pod(uid)?;
-        match self.entries.get_mut(whom) {
-            Some(entry) => {
-                if let Found::Pod(_, cgroup @ None) = &mut entry.found {
-                    *cgroup = now;
-                }
-                entry.write(maps)
+    fn check_addition(&self, target: &Target) -> Result<(), Error> {
+        let why = match &target.whom {
+            _ if !self.shape.changing => "this trace keeps its targets",
+            Whom::Host | Whom::Command(_) => {
+                "the host and commands are selected from the start, or not at all"
             }
-            None => Ok(()),
-        }
+            _ if self.shape.by_host() => "this trace has everything selected already",
+            Whom::Process(_) | Whom::ProcessSince(..) if !self.shape.by_process() => {
+                "a trace that began without processes takes none later"
+            }
+            _ if labels::present(slice::from_ref(target))
+                .iter()
+                .zip(self.columns)
+                .any(|(present, column)| *present && !column) =>
+            {
+                "its labels are of other names than those of the first targets, which made the columns"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Unchangeable(why))
     }
 
-    /// As [`Self::look_again`], of all pods.
+    /// Looks for pods' cgroups after the kernel knows of the pods: those that came to be before that are not its to select.
     pub(crate) fn look_for_pods(&mut self, maps: &Maps<'_>) -> Result<(), Error> {
-        let pods: Vec<Whom> = self
-            .entries
-            .keys()
-            .filter(|whom| matches!(whom, Whom::Pod(_)))
-            .cloned()
-            .collect();
-        for pod in &pods {
-            self.look_again(pod, maps)?;
+        let cgroups = Cgroups::read()?;
+        for (whom, entry) in &mut self.entries {
+            if let (Whom::Pod(uid), Found::Pod(_, cgroup)) = (whom, &mut entry.found) {
+                if cgroup.is_none() {
+                    *cgroup = cgroups.pod(uid)?;
+                }
+                entry.write(maps)?;
+            }
         }
         self.write_depths(maps)
+    }
+
+    /// What a target is here. The cgroups are read once for several.
+    fn find(&mut self, whom: &Whom, cgroups: &mut Option<Cgroups>) -> Result<Found, Error> {
+        Ok(match whom {
+            Whom::Process(pid) => process(*pid)?,
+            Whom::ProcessSince(pid, since) => match process(*pid)? {
+                Found::Process(_, began) if began != *since => {
+                    return Err(Error::OtherProcess(*pid));
+                }
+                process => process,
+            },
+            Whom::Cgroup(path) => {
+                let root = cgroup2_root()?;
+                let (id, depth) = find::cgroup(&root, &root.join(path))?;
+                Found::Cgroup(id, depth)
+            }
+            Whom::Container(id) => {
+                let (id, depth) = once(cgroups)?.container(id)?;
+                Found::Cgroup(id, depth)
+            }
+            Whom::Pod(uid) => {
+                let bytes = find::pod_uid(uid)?;
+                let cgroups = once(cgroups)?;
+                self.pod_levels |= cgroups.pod_levels;
+                Found::Pod(bytes, cgroups.pod(uid)?)
+            }
+            Whom::Command(argv) => {
+                process::in_host_pid_namespace()?;
+                Found::Command(argv.clone())
+            }
+            Whom::Host => Found::Host,
+        })
     }
 
     fn remove(&mut self, whom: &Whom, maps: &Maps<'_>) -> Result<(), Error> {
@@ -355,7 +398,7 @@ impl Selection {
             .entries
             .values()
             .any(|entry| matches!(entry.found, Found::Pod(..)));
-        let pods = self.pod_depths.iter().copied().filter(|_| pods);
+        let pods = (0..u32::BITS).filter(|level| pods && self.pod_levels >> level & 1 == 1);
         let depths: BTreeSet<u32> = found.chain(pods).collect();
         let mut list = [NO_DEPTH; DEPTHS];
         for (at, depth) in list.iter_mut().zip(depths.into_iter().rev()) {
@@ -364,6 +407,10 @@ impl Selection {
         written(
             "the depths of selected cgroups",
             bpf::update(maps.depths, &[0; 4], &list),
+        )?;
+        written(
+            "the depths of pods' cgroups",
+            bpf::update(maps.pod_levels, &[0; 4], &self.pod_levels.to_ne_bytes()),
         )
     }
 }
@@ -399,6 +446,15 @@ impl Entry {
                 .into_iter()
                 .try_for_each(|child| self.select(maps, child, NOW)),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether what it is now is not what it was: a process that has the number of the one that was meant, a cgroup of the same path.
+    fn is_another(&self, now: &Found) -> bool {
+        match (&self.found, now) {
+            (Found::Process(_, then), Found::Process(_, now)) => then != now,
+            (Found::Cgroup(then, _), Found::Cgroup(now, _)) => then != now,
+            _ => false,
         }
     }
 
@@ -464,28 +520,11 @@ fn remove_entry<const KEY: usize>(
     Ok(())
 }
 
-fn find(whom: &Whom) -> Result<Found, Error> {
-    Ok(match whom {
-        Whom::Process(pid) => process(*pid)?,
-        Whom::ProcessSince(pid, since) => match process(*pid)? {
-            Found::Process(_, began) if began != *since => return Err(Error::OtherProcess(*pid)),
-            process => process,
-        },
-        Whom::Cgroup(path) => {
-            let root = cgroup2_root()?;
-            let (id, depth) = find::cgroup(&root, &root.join(path))?;
-            Found::Cgroup(id, depth)
-        }
-        Whom::Container(id) => {
-            let (id, depth) = find::container(id)?;
-            Found::Cgroup(id, depth)
-        }
-        Whom::Pod(uid) => Found::Pod(find::pod_uid(uid)?, find::pod(uid)?),
-        Whom::Command(argv) => {
-            process::in_host_pid_namespace()?;
-            Found::Command(argv.clone())
-        }
-        Whom::Host => Found::Host,
+/// The cgroups, read where they have not been yet.
+fn once(cgroups: &mut Option<Cgroups>) -> Result<&Cgroups, Error> {
+    Ok(match cgroups {
+        Some(read) => read,
+        None => cgroups.insert(Cgroups::read()?),
     })
 }
 

@@ -291,6 +291,32 @@ async fn a_pod_that_is_there_is_traced_and_one_that_is_named_later() {
 }
 
 #[tokio::test]
+async fn what_a_container_names_like_a_pod_is_not_taken_for_it() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let kubelet = Cgroup::named(&format!("tracejob-test-{}-kubepods", std::process::id()));
+    let (uid, other) = (
+        "4b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0",
+        "5b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0",
+    );
+    let class = kubelet.below("burstable");
+    let pod = class.below(&format!("pod{other}"));
+    let mut workload = Workload::behind_gate(&OPENS);
+    let spec = v1::TraceSpec {
+        targets: vec![labelled(of(Whom::Pod(uid.to_owned())), "victim")],
+        ..spec("open", &workload)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    // A container may make cgroups below its own.
+    let hostile = pod.below(&format!("pod{uid}"));
+    hostile.add(workload.pid());
+    workload.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(read.account().produced, 0);
+}
+
+#[tokio::test]
 async fn a_process_that_has_anothers_number_is_not_traced() {
     needs!("open");
     let daemon = Daemon::start("").await;

@@ -10,6 +10,7 @@ use agent::{Account, Handle, Kernel, Trace, Update, Whom};
 use proto::v1::{self, State, stream_events_response::Item};
 use std::{
     collections::{BTreeMap, VecDeque},
+    iter,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -122,18 +123,17 @@ impl Job {
             // It is over: nothing is left to change.
             None => Vec::new(),
         };
-        let failures = targets
-            .into_iter()
-            .zip(outcomes)
-            .filter_map(|(target, outcome)| {
-                let error = outcome.err()?;
-                Some(v1::TargetFailure {
-                    version,
-                    target: Some(target),
-                    reason: error.reason().word().to_owned(),
-                    message: error.to_string(),
-                })
-            });
+        // What concerns none of them in particular comes after them.
+        let targets = targets.into_iter().map(Some).chain(iter::repeat(None));
+        let failures = targets.zip(outcomes).filter_map(|(target, outcome)| {
+            let error = outcome.err()?;
+            Some(v1::TargetFailure {
+                version,
+                target,
+                reason: error.reason().word().to_owned(),
+                message: error.to_string(),
+            })
+        });
         let mut now = lock(&self.state);
         now.target_failures.extend(failures);
         let beyond = now.target_failures.len().saturating_sub(TARGET_FAILURES);

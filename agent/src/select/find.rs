@@ -2,6 +2,7 @@
 
 use crate::Error;
 use std::{
+    ffi::OsStr,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -59,50 +60,118 @@ pub(super) fn cgroup(root: &Path, path: &Path) -> Result<(u64, u32), Error> {
 /// Most directories that are looked at for a container.
 const MAX_DIRECTORIES: usize = 100_000;
 
-/// The cgroup of the container whose id begins so. Every runtime gives a container a directory with its whole id in the name:
-/// `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`, or just `ID`.
-pub(super) fn container(id: &str) -> Result<(u64, u32), Error> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
-    if id.len() < 4 || !id.chars().all(fine) {
-        return Err(Error::BadContainerId(id.to_owned()));
+/// The cgroups of pods and containers that are there, by one walk.
+pub(super) struct Cgroups {
+    root: PathBuf,
+    /// With their ids.
+    containers: Vec<(String, PathBuf)>,
+    /// With their uids.
+    pods: Vec<(String, PathBuf)>,
+    /// Bit n: the kubelet makes pods' cgroups at depth n.
+    pub(super) pod_levels: u32,
+}
+
+/// Where pods' cgroups may be while there is no kubelet that says it.
+const ANY_LEVEL: u32 = 0b111_1110;
+
+impl Cgroups {
+    pub(super) fn read() -> Result<Self, Error> {
+        let root = cgroup2_root()?;
+        let mut cgroups = Self {
+            root: root.clone(),
+            containers: Vec::new(),
+            pods: Vec::new(),
+            pod_levels: 0,
+        };
+        let mut pending = vec![(root, 1)];
+        let mut seen = 0;
+        while let Some((dir, depth)) = pending.pop() {
+            // A directory may vanish while we walk.
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    continue;
+                }
+                seen += 1;
+                if seen > MAX_DIRECTORIES {
+                    pending.clear();
+                    break;
+                }
+                if cgroups.see(&entry.file_name(), entry.path(), depth) {
+                    pending.push((entry.path(), depth + 1));
+                }
+            }
+        }
+        if cgroups.pod_levels == 0 {
+            cgroups.pod_levels = ANY_LEVEL;
+        }
+        Ok(cgroups)
     }
-    let root = cgroup2_root()?;
-    let found = directories(&root, |name| {
-        container_id(name).map(|whole| whole.starts_with(id))
-    });
-    match found.as_slice() {
-        [] => Err(Error::NoContainer(id.to_owned())),
-        [one] => cgroup(&root, one),
-        several => Err(Error::AmbiguousContainer {
-            id: id.to_owned(),
-            count: several.len(),
-        }),
+
+    /// Whether a directory is to be looked into. A container's is not: what it makes there may have any name.
+    fn see(&mut self, name: &OsStr, path: PathBuf, depth: u32) -> bool {
+        let Some(name) = name.to_str() else {
+            return true;
+        };
+        if let Some(id) = container_id(name) {
+            self.containers.push((id.to_owned(), path));
+            return false;
+        }
+        if is_kubelets(name) {
+            // Of guaranteed pods one below; of others two, by their class.
+            self.pod_levels |= 0b110 << depth;
+        }
+        if let Some(uid) = pod_of(name) {
+            self.pods.push((uid, path));
+        }
+        true
+    }
+
+    /// The cgroup of the container whose id begins so. Every runtime gives a container a directory with its whole id in the name:
+    /// `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`, or just `ID`.
+    pub(super) fn container(&self, id: &str) -> Result<(u64, u32), Error> {
+        let fine = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
+        if id.len() < 4 || !id.chars().all(fine) {
+            return Err(Error::BadContainerId(id.to_owned()));
+        }
+        let mut found = self
+            .containers
+            .iter()
+            .filter(|(whole, _)| whole.starts_with(id));
+        match (found.next(), found.count()) {
+            (None, _) => Err(Error::NoContainer(id.to_owned())),
+            (Some((_, one)), 0) => cgroup(&self.root, one),
+            (_, others) => Err(Error::AmbiguousContainer {
+                id: id.to_owned(),
+                count: 1 + others,
+            }),
+        }
+    }
+
+    /// The cgroup of a pod, where it exists already.
+    pub(super) fn pod(&self, uid: &str) -> Result<Option<(u64, u32)>, Error> {
+        let found = self.pods.iter().filter(|(known, _)| known == uid);
+        for (_, path) in found {
+            let (id, depth) = match cgroup(&self.root, path) {
+                Ok(found) => found,
+                // Gone since the walk.
+                Err(Error::NoCgroup { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if self.pod_levels >> depth & 1 == 1 {
+                return Ok(Some((id, depth)));
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Directories below the cgroup mount that are meant. `meant` says no by `Some(false)`, and nothing for one that is to be looked into.
-fn directories(root: &Path, meant: impl Fn(&str) -> Option<bool>) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut pending = vec![root.to_owned()];
-    let mut seen = 0;
-    while let Some(dir) = pending.pop() {
-        // A directory may vanish while we walk.
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            seen += 1;
-            if seen > MAX_DIRECTORIES {
-                return found;
-            }
-            match entry.file_name().to_str().and_then(&meant) {
-                Some(true) => found.push(entry.path()),
-                Some(false) => {}
-                None => pending.push(entry.path()),
-            }
-        }
-    }
-    found
+/// The kubelet's own cgroup, below which pods are: `kubepods`, `kubepods.slice`, or with its root before it.
+fn is_kubelets(name: &str) -> bool {
+    name.strip_suffix(".slice")
+        .unwrap_or(name)
+        .ends_with("kubepods")
 }
 
 /// Bytes of a pod's uid.
@@ -124,45 +193,6 @@ fn pod_of(name: &str) -> Option<String> {
     let name = name.strip_suffix(".slice").unwrap_or(name);
     let uid = name.get(name.len().checked_sub(POD_UID)?..)?;
     Some(uid.replace('_', "-"))
-}
-
-/// The cgroup of a pod, where it exists already.
-pub(super) fn pod(uid: &str) -> Result<Option<(u64, u32)>, Error> {
-    let root = cgroup2_root()?;
-    let found = directories(&root, |name| {
-        // A container's directory is below its pod's; looking into it is in vain.
-        match pod_of(name) {
-            Some(found) if found == uid => Some(true),
-            _ => container_id(name).map(|_| false),
-        }
-    });
-    match found.first() {
-        Some(path) => cgroup(&root, path).map(Some),
-        None => Ok(None),
-    }
-}
-
-/// The depths at which pods' cgroups are made here: one and two below the kubelet's own, `kubepods` or `kubepods.slice`.
-/// Where there is no kubelet yet, where it puts them by default and in a container of its own.
-pub(super) fn pod_depths() -> Result<Vec<u32>, Error> {
-    let root = cgroup2_root()?;
-    let kubelets = directories(&root, |name| {
-        let name = name.strip_suffix(".slice").unwrap_or(name);
-        match name.ends_with("kubepods") {
-            true => Some(true),
-            false => container_id(name).map(|_| false),
-        }
-    });
-    let mut depths: Vec<u32> = kubelets
-        .iter()
-        .filter_map(|path| path.strip_prefix(&root).ok())
-        .map(|below| below.components().count() as u32)
-        .flat_map(|depth| [depth + 1, depth + 2])
-        .collect();
-    if depths.is_empty() {
-        depths.extend(1..=6);
-    }
-    Ok(depths)
 }
 
 /// The container id in the name of a cgroup directory: at least 32 hexadecimal digits.
@@ -207,7 +237,10 @@ mod tests {
     fn a_hostile_container_id_is_refused() {
         for id in ["", "ab", "../../..", "a b c d", "abcd\x1b[2J", "abcd/ef"] {
             assert!(
-                matches!(container(id), Err(Error::BadContainerId(_))),
+                matches!(
+                    Cgroups::read().unwrap().container(id),
+                    Err(Error::BadContainerId(_))
+                ),
                 "{id:?}"
             );
         }
