@@ -15,12 +15,17 @@ pub(crate) fn is_whole(account: &Account, beside: &Beside) -> bool {
 
 /// Whether the books balance, with what only a newer agent counts.
 fn balances(account: &Account, beside: &Beside) -> bool {
-    let all = [
-        account.delivered,
-        account.beyond_limit,
-        account.lost.total(),
-    ];
-    account.produced == all.iter().sum::<u64>() + beside.lost_total()
+    let others = beside.lost_total();
+    account
+        .produced
+        .checked_sub(others)
+        .is_some_and(|produced| {
+            Account {
+                produced,
+                ..account.clone()
+            }
+            .balanced()
+        })
 }
 
 /// What a trace did, in a line or a few; `rows` is how many rows were shown.
