@@ -1,12 +1,35 @@
 //! The account of a trace, in words and as data: what was produced, delivered and lost, and what it cost.
 
-use crate::render::{count, plural, size, span};
+use crate::{
+    remote::{Beside, Gaps},
+    render::{count, plural, size, span},
+};
 use agent::{Account, BpfCost, Cost, Ended};
 use serde_json::json;
 use std::{os::unix::process::ExitStatusExt, time::Duration};
 
+/// Whether nothing is missing, for certain, and the books say so too.
+pub(crate) fn is_whole(account: &Account, beside: &Beside) -> bool {
+    account.complete() && beside.complete() && balances(account, beside)
+}
+
+/// Whether the books balance, with what only a newer agent counts.
+fn balances(account: &Account, beside: &Beside) -> bool {
+    let others = beside.lost_total();
+    account
+        .produced
+        .checked_sub(others)
+        .is_some_and(|produced| {
+            Account {
+                produced,
+                ..account.clone()
+            }
+            .balanced()
+        })
+}
+
 /// What a trace did, in a line or a few; `rows` is how many rows were shown.
-pub(crate) fn account_text(account: &Account, rows: u64) -> String {
+pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> String {
     let Account {
         produced,
         delivered,
@@ -19,14 +42,23 @@ pub(crate) fn account_text(account: &Account, rows: u64) -> String {
         cost,
         ended,
     } = account;
-    let verdict = if account.complete() {
+    let Beside {
+        lost: others,
+        gaps,
+        ended: other,
+        incomplete,
+        cut_off,
+        said,
+    } = beside;
+    let verdict = if account.complete() && beside.complete() {
         "complete"
     } else {
         "PARTIAL"
     };
     let mut out = format!(
-        "{}, {verdict}: {} produced, {} delivered",
+        "{}, {verdict}: {}{} produced, {} delivered",
         plural(rows, "row"),
+        if *cut_off { "at least " } else { "" },
         count(*produced),
         count(*delivered),
     );
@@ -36,24 +68,27 @@ pub(crate) fn account_text(account: &Account, rows: u64) -> String {
     if *sampled > 0 {
         out.push_str(&format!(", {} left out", count(*sampled)));
     }
-    out.push_str(&format!(", {} lost", count(lost.total())));
+    let lost_total = lost.total() + beside.lost_total();
+    out.push_str(&format!(", {} lost", count(lost_total)));
     let some: Vec<_> = lost
         .stages()
         .into_iter()
         .filter(|(_, count, _)| *count > 0)
         .collect();
-    if !some.is_empty() {
-        let stages: Vec<String> = some
-            .iter()
-            .map(|(stage, n, _)| format!("{} {}", count(*n), stage.replace('_', " ")))
+    if lost_total > 0 {
+        let ours = some.iter().map(|(stage, n, _)| (*stage, *n));
+        let others = others.iter().map(|(stage, n)| (stage.as_str(), *n));
+        let stages: Vec<String> = ours
+            .chain(others)
+            .map(|(stage, n)| format!("{} {}", count(n), stage.replace('_', " ")))
             .collect();
         out.push_str(&format!(" ({})", stages.join(", ")));
     }
-    out.push_str(&format!(
-        " in {}. {}\n",
-        span(*elapsed),
-        cost_text(cost, elapsed.as_secs_f64())
-    ));
+    let costs = match cut_off {
+        false => cost_text(cost, elapsed.as_secs_f64()),
+        true => "Its account never came; what it cost is not known.".to_owned(),
+    };
+    out.push_str(&format!(" in {}. {costs}\n", span(*elapsed)));
     for (stage, _, remedy) in some {
         out.push_str(&format!(
             "{}: {remedy}.\n",
@@ -61,7 +96,7 @@ pub(crate) fn account_text(account: &Account, rows: u64) -> String {
         ));
     }
     if *sampled > 0 {
-        let share = 100.0 * (produced - sampled) as f64 / (*produced).max(1) as f64;
+        let share = 100.0 * produced.saturating_sub(*sampled) as f64 / (*produced).max(1) as f64;
         out.push_str(&format!(
             "To keep to its budget it kept {share:.1} % of the events: counts and sums of tables are estimates.\n"
         ));
@@ -78,7 +113,17 @@ pub(crate) fn account_text(account: &Account, rows: u64) -> String {
             "{runs} of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.\n"
         ));
     }
-    if !account.balanced() {
+    if let Some(Gaps { count: gaps, rows }) = gaps {
+        let rows = rows.map_or("some rows".to_owned(), |rows| plural(rows, "row"));
+        out.push_str(&format!(
+            "{rows} in {} delivered by the agent and not received: this reader was too slow; a file (-o json=FILE) or a narrower selection keeps up.\n",
+            plural(*gaps, "gap")
+        ));
+    }
+    if *incomplete {
+        out.push_str("The agent says that something is missing, which only a tracejob of its version can tell.\n");
+    }
+    if !balances(account, beside) {
         out.push_str("The books do not balance: this is a bug, please report it.\n");
     }
     match ended {
@@ -91,10 +136,19 @@ pub(crate) fn account_text(account: &Account, rows: u64) -> String {
                 signal.unwrap_or(0)
             )),
         },
+        Some(Ended::Budget(0)) => {
+            out.push_str("It ended because it cost more than its budget, though it left events out.\n");
+        }
         Some(Ended::Budget(of)) => out.push_str(&format!(
             "It ended because it cost more than its budget, though it kept only one event of {of}.\n"
         )),
         Some(Ended::Duration | Ended::MaxEvents | Ended::Stopped) | None => {}
+    }
+    if let Some(word) = other {
+        out.push_str(&format!("It ended by {}.\n", word.replace('_', " ")));
+    }
+    for sentence in said {
+        out.push_str(&format!("{sentence}\n"));
     }
     out
 }
@@ -136,7 +190,7 @@ fn capital(text: &str) -> String {
 }
 
 /// The account as one object.
-pub(crate) fn account_json(account: &Account) -> serde_json::Value {
+pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Value {
     let Account {
         produced,
         delivered,
@@ -158,6 +212,12 @@ pub(crate) fn account_json(account: &Account) -> serde_json::Value {
         .stages()
         .into_iter()
         .map(|(stage, count, _)| (stage.to_owned(), count.into()))
+        .chain(
+            beside
+                .lost
+                .iter()
+                .map(|(stage, count)| (stage.clone(), (*count).into())),
+        )
         .collect();
     let mut costs = json!({ "reader_ns": ns(*reader), "kernel_bytes": kernel_bytes });
     if let Some(BpfCost {
@@ -172,11 +232,18 @@ pub(crate) fn account_json(account: &Account) -> serde_json::Value {
     }
     let mut account = json!({
         "produced": produced, "delivered": delivered, "beyond_limit": beyond_limit, "sampled": sampled, "lost": stages,
-        "complete": account.complete(), "stacks_missing": stacks_missing, "missed_runs": missed_runs,
+        "complete": account.complete() && beside.complete(), "stacks_missing": stacks_missing, "missed_runs": missed_runs,
         "elapsed_ns": ns(*elapsed), "cost": costs,
     });
+    if let Some(Gaps { count, rows }) = beside.gaps {
+        account["gaps"] = json!({ "count": count, "rows": rows });
+    }
     let word = match ended {
-        None => return json!({ "account": account }),
+        None if beside.cut_off => "agent_gone",
+        None => match &beside.ended {
+            Some(word) => word,
+            None => return json!({ "account": account }),
+        },
         Some(Ended::Duration) => "duration",
         Some(Ended::MaxEvents) => "max_events",
         Some(Ended::TargetGone) => "target_gone",
@@ -225,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_complete_trace_is_one_line() {
-        insta::assert_snapshot!(account_text(&account(), 2), @"2 rows, complete: 2 produced, 2 delivered, 0 lost in 30.0 s. Cost 0.02 % of one CPU, 1.2 MiB.");
+        insta::assert_snapshot!(account_text(&account(), 2, &Beside::default()), @"2 rows, complete: 2 produced, 2 delivered, 0 lost in 30.0 s. Cost 0.02 % of one CPU, 1.2 MiB.");
     }
 
     #[test]
@@ -243,7 +310,7 @@ mod tests {
         account.missed_runs = 3;
         account.cost.bpf = None;
         account.ended = Some(Ended::Command(ExitStatus::from_raw(2 << 8)));
-        insta::assert_snapshot!(account_text(&account, 1_204_511), @r"
+        insta::assert_snapshot!(account_text(&account, 1_204_511, &Beside::default()), @r"
         1,204,511 rows, PARTIAL: 1,300,100 produced, 1,204,511 delivered, 90 beyond the limit, 95,499 lost (95,489 ring full, 10 unreadable) in 30.0 s. Cost 0.01 % of one CPU to read, 1.2 MiB; what the programs took is not known here.
         Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
         Unreadable: the memory was gone or paged out when the event happened.
@@ -257,7 +324,7 @@ mod tests {
     fn books_that_do_not_balance_are_a_bug_that_is_not_hidden() {
         let mut account = account();
         account.produced = 3;
-        assert!(account_text(&account, 2).contains("The books do not balance"));
+        assert!(account_text(&account, 2, &Beside::default()).contains("The books do not balance"));
     }
 
     #[test]
@@ -269,6 +336,6 @@ mod tests {
             runs: 6,
             measured: 0.5,
         });
-        insta::assert_snapshot!(account_json(&account).to_string());
+        insta::assert_snapshot!(account_json(&account, &Beside::default()).to_string());
     }
 }

@@ -6,6 +6,7 @@ pub(crate) use command::command;
 
 use crate::{
     output::OutputArg,
+    remote::{Address, Files, Place},
     usage::{self, Usage},
 };
 use agent::Whom;
@@ -14,6 +15,14 @@ use clap::ArgMatches;
 use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tracers::{OptKind, Spec};
+
+/// What is to be done, and where.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) action: Action,
+    /// The agent that is to do it; `None` is this machine.
+    pub(crate) agent: Option<Address>,
+}
 
 /// What is to be done.
 #[derive(Debug)]
@@ -77,7 +86,7 @@ pub(crate) enum What {
 }
 
 /// Reads the command line; help is printed by whoever handles the error.
-pub(crate) fn parse(line: &[OsString]) -> Result<Action> {
+pub(crate) fn parse(line: &[OsString]) -> Result<Asked> {
     let matches = command()
         .try_get_matches_from(line)
         .map_err(|error| usage::explain(error, line))?;
@@ -86,7 +95,7 @@ pub(crate) fn parse(line: &[OsString]) -> Result<Action> {
             .get_one::<String>("output")
             .is_some_and(|format| format == "json")
     };
-    Ok(match matches.subcommand() {
+    let action = match matches.subcommand() {
         Some(("list", m)) => Action::List { json: json(m) },
         Some(("describe", m)) => Action::Describe {
             tracer: string(m, "tracer"),
@@ -103,7 +112,25 @@ pub(crate) fn parse(line: &[OsString]) -> Result<Action> {
             Action::Codegen(m.get_one::<PathBuf>("dir").cloned().unwrap_or_default())
         }
         _ => return Err(Usage("name what to do; `tracejob --help` tells".to_owned()).into()),
+    };
+    Ok(Asked {
+        action,
+        agent: agent(&matches)?,
     })
+}
+
+/// The agent that is named, by whichever command it is.
+fn agent(matches: &ArgMatches) -> Result<Option<Address>> {
+    let Some(place) = matches.get_one::<Place>("agent") else {
+        return Ok(None);
+    };
+    let file = |id| matches.get_one::<PathBuf>(id).cloned();
+    let files = Files {
+        ca: file("agent-ca"),
+        cert: file("agent-cert"),
+        key: file("agent-key"),
+    };
+    Ok(Some(Address::new(place.clone(), files)?))
 }
 
 fn string(matches: &ArgMatches, id: &str) -> String {

@@ -83,7 +83,7 @@ fn page(tracer: &'static dyn Erased) -> String {
     }
     out.push_str(&format!(
         "\nFamily: {}. Rows: {}.\n",
-        family_word(tracer.family()),
+        family_word(Some(tracer.family())),
         source_word(tracer.source())
     ));
     out.push_str("\n## Options\n\n");

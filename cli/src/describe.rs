@@ -1,14 +1,15 @@
 //! `describe`: all that the catalogue says of a tracer.
 
 use crate::{
-    list::{family_word, support},
+    list::family_word,
     output::palette,
+    remote::Address,
     render::{Palette, in_table},
     screen::size,
+    survey::{Survey, Works},
     text::{beside, wrap},
     usage::Usage,
 };
-use agent::{Kernel, Support};
 use anyhow::Result;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
@@ -18,27 +19,41 @@ use tracers::{Column, Erased, Hook, Opt, OptKind, Source, Spec};
 const WIDEST: usize = 100;
 
 /// Prints it.
-pub(crate) fn describe(name: &str, json: bool) -> Result<()> {
-    let tracer = Spec::new(name)
-        .map_err(|error| Usage(error.to_string()))?
-        .tracer();
-    let support = support(&Kernel::read(), tracer);
+pub(crate) fn describe(name: &str, json: bool, agent: Option<&Address>) -> Result<()> {
+    let known = Spec::new(name).map_err(|error| Usage(error.to_string()));
+    let survey = match (&known, agent) {
+        (Err(error), None) => return Err(Usage(error.0.clone()).into()),
+        _ => Survey::of(agent)?,
+    };
+    let found = |name: &str| survey.tracers.iter().find(|entry| entry.name == name);
+    let (tracer, works) = match known {
+        Ok(spec) => (spec.tracer(), found(spec.tracer().name())),
+        Err(error) => match found(name).map(|entry| &entry.works) {
+            // Only the agent has it.
+            Some(Works::No { reason, remedy }) => {
+                let remedy = remedy.as_deref().unwrap_or_default();
+                return Err(Usage(format!("{name}: {reason}; {remedy}")).into());
+            }
+            _ => return Err(error.into()),
+        },
+    };
+    let works = works.map(|entry| entry.works.clone());
     let text = match json {
-        true => format!("{:#}\n", data(tracer, Some(&support))),
+        true => format!("{:#}\n", data(tracer, works.as_ref())),
         false => {
             let columns = if io::stdout().is_terminal() {
                 size().columns.min(WIDEST)
             } else {
                 WIDEST
             };
-            page(tracer, Some(&support), columns, palette(&io::stdout()))
+            page(tracer, works.as_ref(), columns, palette(&io::stdout()))
         }
     };
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 /// The same as data.
-fn data(tracer: &'static dyn Erased, support: Option<&Support>) -> serde_json::Value {
+fn data(tracer: &'static dyn Erased, works: Option<&Works>) -> serde_json::Value {
     let options: Vec<_> = tracer
         .options()
         .iter()
@@ -61,14 +76,14 @@ fn data(tracer: &'static dyn Erased, support: Option<&Support>) -> serde_json::V
         })
         .collect();
     let mut out = json!({
-        "name": tracer.name(), "family": family_word(tracer.family()), "about": tracer.about(),
+        "name": tracer.name(), "family": family_word(Some(tracer.family())), "about": tracer.about(),
         "source": source_word(tracer.source()), "options": options, "columns": columns,
         "hooks": tracer.hooks().iter().map(|set| hooks(set)).collect::<Vec<_>>(),
         "cost": tracer.cost(), "examples": tracer.examples(),
     });
-    match support {
-        Some(Support::Yes { hooks: here }) => out["here"] = hooks(here).into(),
-        Some(Support::No { reason, .. }) => out["reason"] = reason.as_str().into(),
+    match works {
+        Some(Works::Yes { hooks: here }) => out["here"] = here.as_slice().into(),
+        Some(Works::No { reason, .. }) => out["reason"] = reason.as_str().into(),
         None => {}
     }
     out
@@ -76,7 +91,7 @@ fn data(tracer: &'static dyn Erased, support: Option<&Support>) -> serde_json::V
 
 fn page(
     tracer: &'static dyn Erased,
-    support: Option<&Support>,
+    works: Option<&Works>,
     columns: usize,
     palette: Palette,
 ) -> String {
@@ -157,8 +172,7 @@ fn page(
         }
     };
     for (at, set) in tracer.hooks().iter().enumerate() {
-        let here =
-            matches!(support, Some(Support::Yes { hooks: here }) if std::ptr::eq(*here, *set));
+        let here = matches!(works, Some(Works::Yes { hooks: here }) if *here == hooks(set));
         let mark = if here { " (here)" } else { "" };
         fact(
             if at == 0 { "HOOKS" } else { "   or" },
@@ -167,7 +181,7 @@ fn page(
     }
     fact("COST", tracer.cost());
     fact("NEEDS", needs(tracer));
-    if let Some(Support::No { reason, remedy }) = support {
+    if let Some(Works::No { reason, remedy }) = works {
         let remedy = remedy
             .as_ref()
             .map_or(String::new(), |remedy| format!("; {remedy}"));
@@ -253,11 +267,11 @@ mod tests {
     #[test]
     fn a_page_says_every_option_and_column_and_fits() {
         for tracer in tracers::ALL {
-            let support = Support::Yes {
-                hooks: tracer.hooks()[0],
+            let works = Works::Yes {
+                hooks: hooks(tracer.hooks()[0]),
             };
             for columns in [80, 100] {
-                let page = page(*tracer, Some(&support), columns, Palette::default());
+                let page = page(*tracer, Some(&works), columns, Palette::default());
                 for column in tracer.columns() {
                     assert!(page.contains(column.name), "{page}");
                 }

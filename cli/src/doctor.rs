@@ -1,13 +1,14 @@
 //! `doctor`: what tracing needs of this machine.
 
 use crate::{
-    list::support,
     output::palette,
+    remote::Address,
     render::Palette,
     screen::size,
+    survey::{Checked, Survey},
     text::{beside, wrap},
 };
-use agent::{Check, Kernel, Support, Verdict};
+use agent::Verdict;
 use anyhow::Result;
 use serde_json::json;
 use std::{
@@ -19,40 +20,35 @@ use std::{
 const WIDEST: usize = 110;
 
 /// Prints it. The exit status is 1 where nothing can be traced.
-pub(crate) fn doctor(json: bool) -> Result<ExitCode> {
-    let kernel = Kernel::read();
-    let able = tracers::ALL
-        .iter()
-        .filter(|t| matches!(support(&kernel, **t), Support::Yes { .. }))
-        .count();
-    let checks = kernel?.checks();
+pub(crate) fn doctor(json: bool, agent: Option<&Address>) -> Result<ExitCode> {
+    let survey = Survey::checked(agent)?;
     let text = match json {
-        true => format!("{:#}\n", data(&checks, able)),
+        true => format!("{:#}\n", data(&survey)),
         false => {
             let columns = if io::stdout().is_terminal() {
                 size().columns.min(WIDEST)
             } else {
                 WIDEST
             };
-            page(&checks, able, columns, palette(&io::stdout()))
+            page(&survey, columns, palette(&io::stdout()))
         }
     };
     io::stdout().write_all(text.as_bytes())?;
-    Ok(if able == 0 {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+    Ok(match survey.able() {
+        0 => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     })
 }
 
-fn data(checks: &[Check], able: usize) -> serde_json::Value {
-    let checks: Vec<_> = checks
+fn data(survey: &Survey) -> serde_json::Value {
+    let checks: Vec<_> = survey
+        .checks
         .iter()
-        .map(|Check { name, verdict, detail, remedy }| {
+        .map(|Checked { name, verdict, detail, remedy }| {
             json!({ "name": name, "verdict": word(*verdict), "detail": detail, "remedy": remedy })
         })
         .collect();
-    json!({ "checks": checks, "tracers": tracers::ALL.len(), "tracers_supported": able })
+    json!({ "checks": checks, "tracers": survey.tracers.len(), "tracers_supported": survey.able() })
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -63,7 +59,8 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn page(checks: &[Check], able: usize, columns: usize, palette: Palette) -> String {
+fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
+    let checks = &survey.checks;
     let name = checks
         .iter()
         .map(|check| check.name.len())
@@ -78,7 +75,7 @@ fn page(checks: &[Check], able: usize, columns: usize, palette: Palette) -> Stri
         let start = out.len();
         beside(
             &[
-                vec![check.name.to_owned()],
+                vec![check.name.clone()],
                 vec![word(check.verdict).to_owned()],
                 said,
             ],
@@ -94,10 +91,13 @@ fn page(checks: &[Check], able: usize, columns: usize, palette: Palette) -> Stri
             );
         }
     }
-    let all = tracers::ALL.len();
-    out.push_str(&format!(
-        "\n{able} of {all} tracers work here; `tracejob list` shows which.\n"
-    ));
+    let (able, all) = (survey.able(), survey.tracers.len());
+    out.push_str(&match &survey.agent {
+        None => format!("\n{able} of {all} tracers work here; `tracejob list` shows which.\n"),
+        Some(_) => format!(
+            "\n{able} of {all} tracers work there; `tracejob --agent … list` shows which.\n"
+        ),
+    });
     out
 }
 
@@ -107,13 +107,13 @@ mod tests {
 
     #[test]
     fn each_check_says_what_it_found_and_what_to_do() {
-        let check = |name, verdict, detail: &str, remedy: Option<&str>| Check {
-            name,
+        let check = |name: &str, verdict, detail: &str, remedy: Option<&str>| Checked {
+            name: name.to_owned(),
             verdict,
             detail: detail.to_owned(),
             remedy: remedy.map(str::to_owned),
         };
-        let checks = [
+        let checks = vec![
             check("kernel", Verdict::Ok, "6.18.44", None),
             check(
                 "kernel symbols",
@@ -122,14 +122,20 @@ mod tests {
                 Some("`sysctl kernel.kptr_restrict=1` shows kernel functions in stacks"),
             ),
         ];
-        insta::assert_snapshot!(page(&checks, 0, 80, Palette::default()).replace(&tracers::ALL.len().to_string(), "N"), @r"
+        let survey = Survey {
+            kernel: None,
+            agent: None,
+            tracers: Vec::new(),
+            checks,
+        };
+        insta::assert_snapshot!(page(&survey, 80, Palette::default()), @r"
         kernel          ok       6.18.44
         kernel symbols  limited  addresses are hidden: kernel.kptr_restrict is 2
                                  `sysctl kernel.kptr_restrict=1` shows kernel functions
                                  in stacks
 
-        0 of N tracers work here; `tracejob list` shows which.
+        0 of 0 tracers work here; `tracejob list` shows which.
         ");
-        assert_eq!(data(&checks, 0)["checks"][1]["verdict"], "limited");
+        assert_eq!(data(&survey)["checks"][1]["verdict"], "limited");
     }
 }

@@ -2,96 +2,87 @@
 
 use crate::{
     output::palette,
+    remote::Address,
     render::Palette,
     screen::size,
-    text::{beside, first, wrap},
+    survey::{Survey, Works},
+    text::{beside, wrap},
 };
-use agent::{Kernel, Support};
 use anyhow::Result;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
-use tracers::{Erased, Family};
+use tracers::Family;
 
 /// Prose wider than this is hard to read, whatever the terminal.
 const WIDEST: usize = 120;
 
 /// Prints it.
-pub(crate) fn list(json: bool) -> Result<()> {
-    // A machine where nothing can be traced still has a list that says so.
-    let kernel = Kernel::read();
-    let supports: Vec<(&dyn Erased, Support)> = tracers::ALL
-        .iter()
-        .map(|tracer| (*tracer, support(&kernel, *tracer)))
-        .collect();
+pub(crate) fn list(json: bool, agent: Option<&Address>) -> Result<()> {
+    let survey = Survey::of(agent)?;
     let text = match json {
-        true => format!("{:#}\n", data(kernel.as_ref().ok(), &supports)),
+        true => format!("{:#}\n", data(&survey)),
         false => {
             let columns = if io::stdout().is_terminal() {
                 size().columns.min(WIDEST)
             } else {
                 WIDEST
             };
-            table(&supports, columns, palette(&io::stdout()))
+            table(&survey, columns, palette(&io::stdout()))
         }
     };
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
-/// Whether a tracer works on this kernel; where that cannot be read, none does.
-pub(crate) fn support(
-    kernel: &Result<Kernel, agent::Error>,
-    tracer: &'static dyn Erased,
-) -> Support {
-    match kernel {
-        Ok(kernel) => kernel.support(tracer),
-        Err(error) => Support::No {
-            reason: error.to_string(),
-            remedy: None,
-        },
-    }
+/// One word for a family; for tracers that are not in the catalogue another.
+pub(crate) fn family_word(family: Option<Family>) -> String {
+    family.map_or_else(
+        || "others".to_owned(),
+        |family| format!("{family:?}").to_lowercase(),
+    )
 }
 
-/// One word for a family.
-pub(crate) fn family_word(family: Family) -> String {
-    format!("{family:?}").to_lowercase()
-}
-
-fn data(kernel: Option<&Kernel>, supports: &[(&dyn Erased, Support)]) -> serde_json::Value {
-    let tracers: Vec<_> = supports
+fn data(survey: &Survey) -> serde_json::Value {
+    let tracers: Vec<_> = survey
+        .tracers
         .iter()
-        .map(|(tracer, support)| {
-            let mut entry = json!({
-                "name": tracer.name(), "family": family_word(tracer.family()), "about": first(tracer.about()),
+        .map(|entry| {
+            let mut data = json!({
+                "name": entry.name, "family": family_word(entry.family), "about": entry.about,
             });
-            match support {
-                Support::Yes { hooks } => {
-                    entry["supported"] = true.into();
-                    entry["hooks"] = hooks.iter().map(|hook| format!("{} {}", hook.kind.word(), hook.target)).collect();
+            match &entry.works {
+                Works::Yes { hooks } => {
+                    data["supported"] = true.into();
+                    data["hooks"] = hooks.as_slice().into();
                 }
-                Support::No { reason, remedy } => {
-                    entry["supported"] = false.into();
-                    entry["reason"] = reason.as_str().into();
-                    entry["remedy"] = remedy.as_deref().into();
+                Works::No { reason, remedy } => {
+                    data["supported"] = false.into();
+                    data["reason"] = reason.as_str().into();
+                    data["remedy"] = remedy.as_deref().into();
                 }
             }
-            entry
+            data
         })
         .collect();
-    json!({ "kernel": kernel.map(Kernel::release), "tracers": tracers })
+    let mut data = json!({ "kernel": survey.kernel, "tracers": tracers });
+    if let Some(agent) = &survey.agent {
+        data["agent"] = agent.as_str().into();
+    }
+    data
 }
 
-fn table(supports: &[(&'static dyn Erased, Support)], columns: usize, palette: Palette) -> String {
-    let mut families: Vec<Family> = supports.iter().map(|(tracer, _)| tracer.family()).collect();
-    families.sort();
+fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
+    let entries = &survey.tracers;
+    let mut families: Vec<Option<Family>> = entries.iter().map(|entry| entry.family).collect();
+    families.sort_by_key(|family| (family.is_none(), *family));
     families.dedup();
-    let name = 2 + supports
+    let name = 2 + entries
         .iter()
-        .map(|(tracer, _)| tracer.name().len())
+        .map(|entry| entry.name.len())
         .max()
         .unwrap_or(0);
-    let shows = supports
+    let shows = entries
         .iter()
-        .map(|(tracer, _)| first(tracer.about()).chars().count())
+        .map(|entry| entry.about.chars().count())
         .max()
         .unwrap_or(0);
     // What is said of this machine needs some room as well.
@@ -108,18 +99,16 @@ fn table(supports: &[(&'static dyn Erased, Support)], columns: usize, palette: P
             out.push_str(&family_word(family))
         });
         out.push('\n');
-        for (tracer, support) in supports
-            .iter()
-            .filter(|(tracer, _)| tracer.family() == family)
-        {
-            let said = match support {
-                Support::Yes { hooks } => {
-                    let mut kinds: Vec<&str> = hooks.iter().map(|hook| hook.kind.word()).collect();
+        for entry in entries.iter().filter(|entry| entry.family == family) {
+            let said = match &entry.works {
+                Works::Yes { hooks } => {
+                    let kind = |hook: &'_ String| hook.split(' ').next().map(str::to_owned);
+                    let mut kinds: Vec<String> = hooks.iter().filter_map(kind).collect();
                     kinds.sort_unstable();
                     kinds.dedup();
                     vec![format!("yes  {}", kinds.join(", "))]
                 }
-                Support::No { reason, remedy } => {
+                Works::No { reason, remedy } => {
                     let why = remedy
                         .as_ref()
                         .map_or(reason.clone(), |remedy| format!("{reason}; {remedy}"));
@@ -133,21 +122,21 @@ fn table(supports: &[(&'static dyn Erased, Support)], columns: usize, palette: P
                 }
             };
             let cells = [
-                vec![format!("  {}", tracer.name())],
-                wrap(first(tracer.about()), shows),
+                vec![format!("  {}", entry.name)],
+                wrap(&entry.about, shows),
                 said,
             ];
             beside(&cells, &widths, &mut out);
         }
     }
-    let able = supports
-        .iter()
-        .filter(|(_, support)| matches!(support, Support::Yes { .. }))
-        .count();
-    let all = supports.len();
+    let (able, all) = (survey.able(), entries.len());
+    let (here, place) = match &survey.agent {
+        None => ("here", ""),
+        Some(_) => ("there", " --agent …"),
+    };
     out.push_str(&match able == all {
-        true => format!("All {all} work here. `tracejob describe TRACER` tells more.\n"),
-        false => format!("{able} of {all} work here. `tracejob describe TRACER` tells more, `tracejob doctor` what is missing.\n"),
+        true => format!("All {all} work {here}. `tracejob{place} describe TRACER` tells more.\n"),
+        false => format!("{able} of {all} work {here}. `tracejob{place} describe TRACER` tells more, `tracejob{place} doctor` what is missing.\n"),
     });
     out
 }
@@ -155,25 +144,33 @@ fn table(supports: &[(&'static dyn Erased, Support)], columns: usize, palette: P
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{describe::hooks, survey::Entry};
 
     #[test]
     fn what_does_not_work_here_says_why_and_no_line_is_too_long() {
-        let supports: Vec<(&'static dyn Erased, Support)> = tracers::ALL
+        let entries: Vec<Entry> = tracers::ALL
             .iter()
             .enumerate()
             .map(|(at, tracer)| {
-                let support = match at {
-                    0 => Support::No {
+                let works = match at {
+                    0 => Works::No {
                         reason: "perf_event_open needs CAP_SYS_ADMIN while kernel.perf_event_paranoid is 3".to_owned(),
                         remedy: Some("`sysctl kernel.perf_event_paranoid=2` allows it".to_owned()),
                     },
-                    _ => Support::Yes { hooks: tracer.hooks()[0] },
+                    _ => Works::Yes { hooks: hooks(tracer.hooks()[0]) },
                 };
-                (*tracer, support)
+                Entry::of(*tracer, works)
             })
             .collect();
+        let survey = Survey {
+            kernel: None,
+            agent: None,
+            tracers: entries,
+            checks: Vec::new(),
+        };
+        let all = survey.tracers.len();
         for columns in [80, 100, 120] {
-            let text = table(&supports, columns, Palette::default());
+            let text = table(&survey, columns, Palette::default());
             assert!(text.contains("no   perf_event_open needs"), "{text}");
             assert!(
                 text.lines()
@@ -182,7 +179,7 @@ mod tests {
                     .all(|line| line.chars().count() <= columns),
                 "{text}"
             );
-            assert!(text.ends_with(&format!("{} of {} work here. `tracejob describe TRACER` tells more, `tracejob doctor` what is missing.\n", supports.len() - 1, supports.len())));
+            assert!(text.ends_with(&format!("{} of {} work here. `tracejob describe TRACER` tells more, `tracejob doctor` what is missing.\n", all - 1, all)));
         }
     }
 }

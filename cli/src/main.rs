@@ -8,23 +8,26 @@ mod args;
 mod codegen;
 mod describe;
 mod doctor;
+mod feed;
 mod job;
 mod list;
 mod manual;
 mod output;
 mod quantity;
+mod remote;
 mod render;
 mod run;
 mod screen;
 mod signals;
 mod sink;
+mod survey;
 mod text;
 mod usage;
 mod version;
 
 use agent::Reason;
 use anyhow::Result;
-use args::Action;
+use args::{Action, Asked};
 use std::{
     env,
     ffi::OsString,
@@ -46,12 +49,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn act(action: Action) -> Result<ExitCode> {
+fn act(asked: Asked) -> Result<ExitCode> {
+    let Asked { action, agent } = asked;
+    let agent = agent.as_ref();
     match action {
-        Action::List { json } => list::list(json)?,
-        Action::Describe { tracer, json } => describe::describe(&tracer, json)?,
-        Action::Doctor { json } => return doctor::doctor(json),
-        Action::Run(run) => return run::run(*run),
+        Action::List { json } => list::list(json, agent)?,
+        Action::Describe { tracer, json } => describe::describe(&tracer, json, agent)?,
+        Action::Doctor { json } => return doctor::doctor(json, agent),
+        Action::Run(run) => return run::run(*run, agent),
         Action::Version { json } => version::version(json)?,
         Action::Completions(shell) => io::stdout().write_all(&codegen::completions(shell))?,
         Action::Codegen(dir) => codegen::codegen(&dir)?,
@@ -71,9 +76,10 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Our own messages say what the thing beneath them said, where it matters.
-    let text = match error.downcast_ref::<agent::Error>() {
-        Some(error) => error.to_string(),
-        None => error
+    let whole = error.is::<agent::Error>() || error.is::<remote::Error>();
+    let text = match whole {
+        true => error.to_string(),
+        false => error
             .chain()
             .map(ToString::to_string)
             .collect::<Vec<_>>()
@@ -85,7 +91,10 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         || error.is::<tracers::SpecError>()
         || error
             .downcast_ref::<agent::Error>()
-            .is_some_and(|error| error.reason() == Reason::InvalidRequest);
+            .is_some_and(|error| error.reason() == Reason::InvalidRequest)
+        || error
+            .downcast_ref::<remote::Error>()
+            .is_some_and(remote::Error::is_usage);
     match usage {
         true => ExitCode::from(USAGE),
         false => ExitCode::FAILURE,

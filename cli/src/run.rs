@@ -1,10 +1,12 @@
 //! A trace from its request to its account.
 
 use crate::{
-    account::{account_json, account_text},
+    account::{account_json, account_text, is_whole},
     args::{Run, What},
+    feed::Feed,
     job,
     output::{self, Scene},
+    remote::{self, Address, Agent},
     render::{Output, Status, Wall, escaped},
     signals::Signals,
     usage::Usage,
@@ -18,15 +20,15 @@ use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
-use tracers::{Batch, Spec};
+use tracers::Batch;
 
 /// How often a person is told how much time is left.
 const TICK: Duration = Duration::from_millis(100);
 /// Exit status of a trace that lost something.
 const PARTIAL: u8 = 3;
 
-/// Runs a trace.
-pub(crate) fn run(run: Run) -> Result<ExitCode> {
+/// Runs a trace, here or by an agent.
+pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     let Run {
         what,
         mut targets,
@@ -75,26 +77,56 @@ pub(crate) fn run(run: Run) -> Result<ExitCode> {
     let command = targets
         .iter()
         .any(|target| matches!(target, Whom::Command(_)));
-    let columns = spec.tracer().columns();
-    let scene = Scene {
+    let scene = |columns, source| Scene {
         tracer: spec.tracer().name(),
-        columns: &columns,
-        source: spec.tracer().source(),
+        columns,
+        source,
         command,
         intervals: interval.is_some(),
-        title,
+        title: title.clone(),
     };
-    let outputs = output::open(&wanted, &scene)?;
-    if command && output::to_pipe(&wanted) {
-        // What the command prints must not end up between the rows that a program reads.
-        rustix::stdio::dup2_stdout(stdio::stderr())
-            .context("giving the command standard error to print to")?;
-    }
-    let json = output::is_json(&wanted);
+    let limit = limits.duration;
     let signals = Signals::watch()?;
-    let kernel = Kernel::read()?;
-    let run = Running::start(spec, targets, limits, outputs, &kernel, &signals)?;
-    run.finish(json)
+    let (feed, outputs) = match agent {
+        None => {
+            let (columns, source) = (spec.tracer().columns(), spec.tracer().source());
+            let outputs = output::open(&wanted, &scene(&columns, source))?;
+            if command && output::to_pipe(&wanted) {
+                // What the command prints must not end up between the rows that a program reads.
+                rustix::stdio::dup2_stdout(stdio::stderr())
+                    .context("giving the command standard error to print to")?;
+            }
+            let request = Request {
+                spec: spec.clone(),
+                targets: targets.into_iter().map(Into::into).collect(),
+                changing: false,
+                limits,
+            };
+            let trace = Trace::start(request, &Kernel::read()?)?;
+            (Feed::Here(trace), outputs)
+        }
+        Some(address) => {
+            let request = remote::spec(&spec, &targets, &limits)?;
+            let trace = remote::Trace::start(Agent::connect(address)?, request)?;
+            // What columns there are is the agent's to say. Where an output cannot be, the trace ends with the call.
+            let outputs = output::open(&wanted, &scene(trace.columns(), trace.source()))?;
+            (Feed::There(Box::new(trace)), outputs)
+        }
+    };
+    signals.first(feed.stopper());
+    let running = Running {
+        feed,
+        outputs,
+        tracer: spec.tracer().name(),
+        limit,
+        started: Instant::now(),
+        rows: 0,
+        lost: 0,
+        table: None,
+        failed: None,
+        told: Instant::now(),
+    };
+    running.finish(output::is_json(&wanted))
 }
 
 /// Whom a trace is of, in a few words.
@@ -116,7 +148,7 @@ fn title(targets: &[Whom]) -> String {
 
 /// A trace under way, and where its rows go.
 struct Running {
-    trace: Trace,
+    feed: Feed,
     outputs: Vec<Box<dyn Output>>,
     tracer: &'static str,
     limit: Option<Duration>,
@@ -129,44 +161,21 @@ struct Running {
 }
 
 impl Running {
-    fn start(
-        spec: Spec,
-        targets: Vec<Whom>,
-        limits: Limits,
-        outputs: Vec<Box<dyn Output>>,
-        kernel: &Kernel,
-        signals: &Signals,
-    ) -> Result<Self> {
-        let tracer = spec.tracer().name();
-        let limit = limits.duration;
-        let trace = Trace::start(
-            Request {
-                spec,
-                targets: targets.into_iter().map(Into::into).collect(),
-                changing: false,
-                limits,
-            },
-            kernel,
-        )?;
-        let stopper = trace.handle();
-        signals.first(move || stopper.stop());
-        Ok(Self {
-            trace,
-            outputs,
-            tracer,
-            limit,
-            started: Instant::now(),
-            rows: 0,
-            lost: 0,
-            table: None,
-            failed: None,
-            told: Instant::now(),
-        })
-    }
-
     fn finish(mut self, json: bool) -> Result<ExitCode> {
         let account = loop {
-            match self.trace.next(TICK)? {
+            let update = match self.feed.next(TICK) {
+                Ok(update) => update,
+                Err(error) => match self.feed.cut_off() {
+                    None => return Err(error),
+                    Some((account, table)) => {
+                        // What went wrong elsewhere is said first; what came until then is shown all the same.
+                        self.failed = Some(error);
+                        self.table = table.or(self.table.take());
+                        break account;
+                    }
+                },
+            };
+            match update {
                 Some(Update::Rows(batch)) => {
                     self.rows += batch.rows() as u64;
                     let wall = self.wall();
@@ -188,7 +197,7 @@ impl Running {
     }
 
     fn wall(&self) -> Wall {
-        Wall::now(u64::try_from(self.trace.clock().unix_ns(0)).unwrap_or(0))
+        self.feed.wall()
     }
 
     /// Tells whoever waits how it goes, as often as eyes can follow.
@@ -216,7 +225,7 @@ impl Running {
                 Ok(()) => at += 1,
                 Err(error) => {
                     drop(self.outputs.remove(at));
-                    self.trace.handle().stop();
+                    self.feed.stopper()();
                     self.note(error);
                 }
             }
@@ -236,6 +245,7 @@ impl Running {
 
     fn end(mut self, account: &Account, json: bool) -> Result<ExitCode> {
         let (table, wall) = (self.table.take(), self.wall());
+        let beside = self.feed.beside(account);
         let mut said = Vec::new();
         for mut output in std::mem::take(&mut self.outputs) {
             match output.end(table.as_ref(), wall, account) {
@@ -244,20 +254,20 @@ impl Running {
             }
         }
         let text = match json {
-            true => format!("{}\n", account_json(account)),
+            true => format!("{}\n", account_json(account, &beside)),
             false => {
                 let said = said
                     .iter()
                     .map(|sentence| format!("{sentence}\n"))
                     .collect::<String>();
-                said + &account_text(account, self.rows)
+                said + &account_text(account, self.rows, &beside)
             }
         };
         // Where standard error is gone as well, nobody is left to be told.
         let _ = io::stderr().write_all(text.as_bytes());
         match self.failed {
             Some(error) => Err(error),
-            None if account.complete() && account.balanced() => Ok(ExitCode::SUCCESS),
+            None if is_whole(account, &beside) => Ok(ExitCode::SUCCESS),
             None => Ok(ExitCode::from(PARTIAL)),
         }
     }

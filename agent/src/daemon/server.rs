@@ -100,13 +100,15 @@ impl Agent for Api {
     ) -> Result<Response<v1::GetCapabilitiesResponse>, Status> {
         let jobs = Arc::clone(&self.0);
         // Hooks are tried out, which takes milliseconds each.
-        let tracers = tokio::task::spawn_blocking(move || capabilities(&jobs))
+        let looked = move || (capabilities(&jobs), jobs.kernel().checks());
+        let (tracers, checks) = tokio::task::spawn_blocking(looked)
             .await
             .map_err(|panicked| Status::internal(format!("a bug: {panicked}")))?;
         Ok(Response::new(v1::GetCapabilitiesResponse {
             kernel_release: self.0.kernel().release().to_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             tracers,
+            checks: checks.into_iter().map(super::wire::check).collect(),
         }))
     }
 
@@ -308,9 +310,9 @@ async fn follow(
 /// What can be traced here.
 fn capabilities(jobs: &Jobs) -> Vec<v1::Tracer> {
     let tracer = |tracer: &&'static dyn tracers::Erased| {
-        let (hooks, unsupported) = match jobs.kernel().support(*tracer) {
-            Support::Yes { hooks } => (hooks, String::new()),
-            Support::No { reason, .. } => (&[][..], reason),
+        let (hooks, unsupported, remedy) = match jobs.kernel().support(*tracer) {
+            Support::Yes { hooks } => (hooks, String::new(), None),
+            Support::No { reason, remedy } => (&[][..], reason, remedy),
         };
         let denied = jobs.policy().tracer(tracer.name()).err();
         v1::Tracer {
@@ -333,6 +335,7 @@ fn capabilities(jobs: &Jobs) -> Vec<v1::Tracer> {
                 })
                 .collect(),
             schema: Some(super::wire::schema(*tracer, &tracer.columns())),
+            remedy: remedy.unwrap_or_default(),
         }
     };
     ALL.iter().map(tracer).collect()

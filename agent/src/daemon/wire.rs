@@ -1,6 +1,8 @@
 //! Between the API's messages and what the rest of the agent works with; nobody else sees a message's fields.
 
-use agent::{Account, Budget, Change, Clock, Ended, Labels, Limits, Request, Target, Whom};
+use agent::{
+    Account, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Verdict, Whom,
+};
 use prost_types::value::Kind as Json;
 use proto::v1;
 use std::time::Duration;
@@ -182,6 +184,27 @@ pub(crate) fn schema(tracer: &'static dyn Erased, columns: &[Column]) -> v1::Sch
     }
 }
 
+/// One thing that was checked.
+pub(crate) fn check(check: Check) -> v1::Check {
+    let Check {
+        name,
+        verdict,
+        detail,
+        remedy,
+    } = check;
+    let verdict = match verdict {
+        Verdict::Ok => "ok",
+        Verdict::Limited => "limited",
+        Verdict::Missing => "missing",
+    };
+    v1::Check {
+        name: name.to_owned(),
+        verdict: verdict.to_owned(),
+        detail,
+        remedy: remedy.unwrap_or_default(),
+    }
+}
+
 fn column(column: &Column) -> v1::Column {
     use v1::Kind as Wire;
     let kind = match column.kind {
@@ -344,6 +367,8 @@ pub(crate) fn account(account: &Account) -> v1::Account {
             bpf: cost.bpf.and_then(|bpf| time(bpf.time)),
             reader: time(cost.reader),
             kernel_bytes: cost.kernel_bytes,
+            bpf_runs: cost.bpf.map_or(0, |bpf| bpf.runs),
+            bpf_measured: cost.bpf.map_or(0.0, |bpf| bpf.measured),
         }),
         ended: ended.to_owned(),
     }

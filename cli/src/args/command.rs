@@ -1,6 +1,6 @@
 //! The description of the command line: what `--help`, completions and the manual say.
 
-use crate::{output::OutputArg, quantity};
+use crate::{output::OutputArg, quantity, remote::Place};
 use clap::{
     Arg, ArgAction, Command,
     builder::{
@@ -23,6 +23,7 @@ pub(crate) fn command() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .help_template("{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}")
+        .args(agent())
         .after_help(examples(&[
             (
                 "tracejob list",
@@ -44,6 +45,10 @@ pub(crate) fn command() -> Command {
                 "tracejob run -f job.yaml --host",
                 "what a TraceJob says, on this host",
             ),
+            (
+                "tracejob --agent URL list",
+                "any of these by an agent, here or elsewhere",
+            ),
         ]))
         .subcommands([
             list(),
@@ -54,6 +59,47 @@ pub(crate) fn command() -> Command {
             version(),
             codegen(),
         ])
+}
+
+/// Which agent, for every command.
+fn agent() -> [Arg; 4] {
+    let file = |id: &'static str, env, help| {
+        Arg::new(id)
+            .long(id)
+            .env(env)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help(help)
+    };
+    let agent = Arg::new("agent")
+        .long("agent")
+        .env("TRACEJOB_AGENT")
+        .value_name("URL")
+        .value_parser(ValueParser::from(Place::parse))
+        .help("Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT");
+    [
+        agent,
+        file(
+            "agent-ca",
+            "TRACEJOB_AGENT_CA",
+            "For https: who vouches for the agent, a PEM file",
+        ),
+        file(
+            "agent-cert",
+            "TRACEJOB_AGENT_CERT",
+            "For https: our certificate, a PEM file",
+        ),
+        file(
+            "agent-key",
+            "TRACEJOB_AGENT_KEY",
+            "For https: its key, a PEM file",
+        ),
+    ]
+    .map(|arg| {
+        arg.global(true)
+            .hide_env_values(true)
+            .help_heading("Elsewhere")
+    })
 }
 
 fn styles() -> Styles {

@@ -61,7 +61,10 @@ pub(crate) fn cell(
             }
         }
         (Kind::Errors, Value::List(pairs)) => return errors(pairs, out),
-        (_, Value::List(list)) => human::grouped(list.iter().sum(), out),
+        (_, Value::List(list)) => {
+            let all = list.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
+            human::grouped(all, out);
+        }
         (_, Value::Frames(ids)) => stack(batch, ids, out),
     }
     Tone::Plain

@@ -10,6 +10,25 @@ pub struct GetCapabilitiesResponse {
     pub agent_version: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub tracers: ::prost::alloc::vec::Vec<Tracer>,
+    /// What tracing depends on there, checked one by one.
+    #[prost(message, repeated, tag = "4")]
+    pub checks: ::prost::alloc::vec::Vec<Check>,
+}
+/// One thing that was checked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Check {
+    /// "cgroups"
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// "ok"; "limited": something works less well without it; "missing": nothing works without it.
+    #[prost(string, tag = "2")]
+    pub verdict: ::prost::alloc::string::String,
+    /// What was found.
+    #[prost(string, tag = "3")]
+    pub detail: ::prost::alloc::string::String,
+    /// What to do; empty where nothing is to be done.
+    #[prost(string, tag = "4")]
+    pub remedy: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Tracer {
@@ -27,6 +46,9 @@ pub struct Tracer {
     pub options: ::prost::alloc::vec::Vec<Option>,
     #[prost(message, optional, tag = "6")]
     pub schema: ::core::option::Option<Schema>,
+    /// What to do where it does not work; empty where nothing can be done.
+    #[prost(string, tag = "7")]
+    pub remedy: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Option {
@@ -464,7 +486,7 @@ pub struct Account {
     #[prost(uint64, tag = "11")]
     pub sampled: u64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Cost {
     /// CPU time of its kernel programs; absent where the kernel does not tell.
     #[prost(message, optional, tag = "1")]
@@ -475,6 +497,12 @@ pub struct Cost {
     /// Maps, ring and programs.
     #[prost(uint64, tag = "3")]
     pub kernel_bytes: u64,
+    /// Runs of its kernel programs.
+    #[prost(uint64, tag = "4")]
+    pub bpf_runs: u64,
+    /// The part of the time in which these two were measured, 0 to 1; they are scaled up from it.
+    #[prost(double, tag = "5")]
+    pub bpf_measured: f64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

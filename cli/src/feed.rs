@@ -1,0 +1,67 @@
+//! Where a trace's updates come from: the kernel here, or an agent elsewhere.
+
+use crate::{
+    remote::{self, Beside},
+    render::Wall,
+};
+use agent::{Account, Update};
+use anyhow::Result;
+use std::time::Duration;
+use tracers::Batch;
+
+/// A running trace. Dropping it ends it.
+pub(crate) enum Feed {
+    /// Here.
+    Here(agent::Trace),
+    /// Elsewhere.
+    There(Box<remote::Trace>),
+}
+
+impl Feed {
+    /// The next thing that happened; `None` when `timeout` is over first.
+    pub(crate) fn next(&mut self, timeout: Duration) -> Result<Option<Update>> {
+        Ok(match self {
+            Self::Here(trace) => trace.next(timeout)?,
+            Self::There(trace) => trace.next(timeout)?,
+        })
+    }
+
+    /// For the times in its rows.
+    pub(crate) fn wall(&self) -> Wall {
+        Wall::now(match self {
+            Self::Here(trace) => u64::try_from(trace.clock().unix_ns(0)).unwrap_or(0),
+            // An agent's are the wall clock's already.
+            Self::There(_) => 0,
+        })
+    }
+
+    /// Something that ends it from any thread.
+    pub(crate) fn stopper(&self) -> Box<dyn Fn() + Send> {
+        match self {
+            Self::Here(trace) => {
+                let stopper = trace.handle();
+                Box::new(move || stopper.stop())
+            }
+            Self::There(trace) => {
+                let stopper = trace.stopper();
+                Box::new(move || stopper.stop())
+            }
+        }
+    }
+
+    /// What there is to say beside an account.
+    pub(crate) fn beside(&self, account: &Account) -> Beside {
+        match self {
+            Self::Here(_) => Beside::default(),
+            Self::There(trace) => trace.beside(account),
+        }
+    }
+
+    /// What is known where the account never comes, with the last table that came; nothing, of a trace here.
+    pub(crate) fn cut_off(&mut self) -> Option<(Account, Option<Batch>)> {
+        match self {
+            Self::Here(_) => None,
+            Self::There(trace) => Some(trace.cut_off()),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! An agent elsewhere: what it is asked, and what is made of its answers. Whoever answers is not trusted: nothing that it says
+//! panics, fills memory or reaches a terminal unescaped.
+
+mod account;
+mod address;
+mod batch;
+mod error;
+mod follow;
+mod request;
+mod schema;
+mod trace;
+
+pub(crate) use account::{Beside, Gaps};
+pub(crate) use address::{Address, Files, Place};
+pub(crate) use error::{Error, words};
+pub(crate) use request::spec;
+pub(crate) use trace::Trace;
+
+use proto::v1::{self, agent_client::AgentClient};
+use std::{sync::Arc, time::Duration};
+use tokio::runtime::Runtime;
+use tonic::{Status, transport::Channel};
+
+/// The largest message that is taken: a table of 100,000 rows has some 30 MB.
+const MESSAGE_BYTES: usize = 64 << 20;
+/// How long an agent may take to say what can be traced: it tries every hook out.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection to an agent.
+pub(crate) struct Agent {
+    address: Address,
+    /// Answers the agent's questions whether we are there, also while our output is slow.
+    runtime: Arc<Runtime>,
+    client: AgentClient<Channel>,
+}
+
+impl Agent {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Where nobody answers there, or not as an agent should.
+    pub(crate) fn connect(address: &Address) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| address.unreachable(&error))?;
+        let endpoint = address.endpoint()?;
+        let channel = runtime
+            .block_on(endpoint.connect())
+            .map_err(|error| address.unreachable(&error))?;
+        Ok(Self {
+            address: address.clone(),
+            runtime: Arc::new(runtime),
+            client: AgentClient::new(channel).max_decoding_message_size(MESSAGE_BYTES),
+        })
+    }
+
+    /// How it was named.
+    pub(crate) fn url(&self) -> &str {
+        self.address.url()
+    }
+
+    /// What its node can trace.
+    ///
+    /// # Errors
+    /// Where it does not say.
+    pub(crate) fn capabilities(&self) -> Result<v1::GetCapabilitiesResponse, Error> {
+        let mut client = self.client.clone();
+        let asked = async move {
+            let answer = client.get_capabilities(v1::GetCapabilitiesRequest {});
+            tokio::time::timeout(PATIENCE, answer).await
+        };
+        match self.runtime.block_on(asked) {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(self.refused(&status)),
+            Err(_) => Err(Error::Silent {
+                url: self.url().to_owned(),
+                seconds: PATIENCE.as_secs(),
+            }),
+        }
+    }
+
+    fn refused(&self, status: &Status) -> Error {
+        Error::of(status, self.url())
+    }
+}

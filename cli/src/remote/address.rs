@@ -1,0 +1,257 @@
+//! Where an agent is, and what proves who is there and who we are.
+
+use super::{Error, words};
+use crate::usage::Usage;
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+/// When an agent that says nothing is asked whether it is there, and how long it may think about it.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+/// Where an agent listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `unix:///run/tracejob/agent.sock`
+    Socket(String),
+    /// `https://node-7:4040`
+    Https(String),
+}
+
+impl Place {
+    /// Reads a URL.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if let Some(rest) = text.strip_prefix("unix:") {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            return match path.starts_with('/') {
+                true => Ok(Self::Socket(path.to_owned())),
+                false => Err(
+                    "unix:// takes an absolute path: unix:///run/tracejob/agent.sock".to_owned(),
+                ),
+            };
+        }
+        if text.starts_with("http://") {
+            return Err("http:// would send rows and rights in the clear to whoever listens on the way; it takes https:// with \
+                 --agent-ca, --agent-cert and --agent-key, or unix:// on the agent's own host"
+                .to_owned());
+        }
+        let Some(rest) = text.strip_prefix("https://") else {
+            return Err("it takes unix:///PATH or https://HOST:PORT".to_owned());
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let port = rest.rsplit_once(':').and_then(|(host, port)| {
+            let known = !host.is_empty() && !rest.contains(['/', '@', '?', '#']);
+            port.parse::<u16>().ok().filter(|port| known && *port > 0)
+        });
+        match port {
+            Some(_) => Ok(Self::Https(format!("https://{rest}"))),
+            None => Err(
+                "https:// takes a host and a port, and nothing behind them: https://node-7:4040"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Socket(path) => format!("unix://{path}"),
+            Self::Https(url) => url.clone(),
+        }
+    }
+}
+
+/// Files for TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Files {
+    /// Who the agent must be vouched for by.
+    pub(crate) ca: Option<PathBuf>,
+    /// Who we are.
+    pub(crate) cert: Option<PathBuf>,
+    /// The proof of it.
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// Where an agent is, and all that connecting takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    place: Place,
+    /// As it is shown.
+    url: String,
+    files: Files,
+}
+
+impl Address {
+    /// From what the command line says.
+    ///
+    /// # Errors
+    /// Where a file for TLS is not named.
+    pub(crate) fn new(place: Place, files: Files) -> Result<Self, Usage> {
+        if let Place::Https(url) = &place {
+            let Files { ca, cert, key } = &files;
+            let missing: Vec<&str> = [
+                ("--agent-ca", ca),
+                ("--agent-cert", cert),
+                ("--agent-key", key),
+            ]
+            .into_iter()
+            .filter(|(_, file)| file.is_none())
+            .map(|(flag, _)| flag)
+            .collect();
+            if !missing.is_empty() {
+                return Err(Usage(format!(
+                    "{} needs {}: who may vouch for the agent, and who we are to it",
+                    words(url),
+                    missing.join(", ")
+                )));
+            }
+        }
+        Ok(Self {
+            url: words(&place.url()),
+            place,
+            files,
+        })
+    }
+
+    /// As it is shown.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What tonic connects to.
+    pub(super) fn endpoint(&self) -> Result<Endpoint, Error> {
+        let endpoint =
+            Endpoint::from_shared(self.place.url()).map_err(|error| self.unreachable(&error))?;
+        let endpoint = endpoint
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(KEEPALIVE.0)
+            .keep_alive_timeout(KEEPALIVE.1);
+        if matches!(self.place, Place::Socket(_)) {
+            return Ok(endpoint);
+        }
+        let Files { ca, cert, key } = &self.files;
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read(ca.as_deref())?))
+            .identity(Identity::from_pem(
+                read(cert.as_deref())?,
+                read(key.as_deref())?,
+            ));
+        endpoint
+            .tls_config(tls)
+            .map_err(|error| Error::Tls { why: chain(&error) })
+    }
+
+    /// What to say where there is no connection.
+    pub(super) fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Error {
+        let next = match (&self.place, io_kind(error)) {
+            (Place::Socket(_), Some(ErrorKind::NotFound)) => {
+                "no agent listens there: start tracejob-agent, or name its socket"
+            }
+            (Place::Socket(_), Some(ErrorKind::ConnectionRefused)) => {
+                "the agent that listened there is gone: start tracejob-agent"
+            }
+            (Place::Socket(_), Some(ErrorKind::PermissionDenied)) => {
+                "the socket is for root and for whoever runs the agent: use sudo"
+            }
+            (Place::Https(_), Some(ErrorKind::ConnectionRefused)) => {
+                "nobody listens on that port: is tracejob-agent running there, and does its configuration say that port?"
+            }
+            (Place::Https(_), _) => {
+                "`tracejob-agent check-config` on that host tells how it listens; its certificate must be for the host's name as given here"
+            }
+            (Place::Socket(_), _) => "is it tracejob-agent's socket?",
+        };
+        Error::Unreachable {
+            url: self.url.clone(),
+            why: words(&chain(error)),
+            next,
+        }
+    }
+}
+
+fn read(path: Option<&Path>) -> Result<Vec<u8>, Error> {
+    let path = path.unwrap_or(Path::new(""));
+    fs::read(path).map_err(|source| Error::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// What the system said, somewhere among the reasons.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The innermost reason: those around it only say that there is one.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_socket_or_https_with_a_port_and_plaintext_is_refused_with_what_to_do() {
+        let socket = || Ok(Place::Socket("/run/a b.sock".to_owned()));
+        assert_eq!(Place::parse("unix:///run/a b.sock"), socket());
+        assert_eq!(Place::parse("unix:/run/a b.sock"), socket());
+        let https = Ok(Place::Https("https://[::1]:4040".to_owned()));
+        assert_eq!(Place::parse("https://[::1]:4040/"), https);
+        let error = |url| Place::parse(url).unwrap_err();
+        assert!(error("http://node-7:4040").contains("--agent-ca"));
+        for url in ["unix://run/a.sock", "unix:", "unix:a"] {
+            assert!(error(url).contains("an absolute path"), "{url}");
+        }
+        for url in [
+            "https://node-7",
+            "https://:1",
+            "https://node:0",
+            "https://node:70000",
+            "https://a@node:1",
+            "https://node:1/path",
+            "https://node:1?a:1",
+        ] {
+            assert!(error(url).contains("a host and a port"), "{url}");
+        }
+        for url in ["", "node-7:4040", "ftp://node:1", "/run/agent.sock"] {
+            assert!(error(url).contains("unix:///PATH or https://"), "{url}");
+        }
+    }
+
+    #[test]
+    fn tls_takes_all_its_files_and_what_is_missing_is_named() {
+        let place = || Place::parse("https://node-7:4040").unwrap();
+        let files = Files {
+            cert: Some("c".into()),
+            ..Files::default()
+        };
+        let Usage(said) = Address::new(place(), files.clone()).unwrap_err();
+        assert!(said.contains("--agent-ca, --agent-key") && !said.contains("--agent-cert"));
+        let socket = Place::parse("unix:///a").unwrap();
+        assert!(Address::new(socket, Files::default()).is_ok());
+        let all = Files {
+            ca: Some("/no/such/ca.pem".into()),
+            key: Some("k".into()),
+            ..files
+        };
+        let error = Address::new(place(), all).unwrap().endpoint().unwrap_err();
+        assert!(error.to_string().contains("/no/such/ca.pem"), "{error}");
+    }
+}

@@ -1,0 +1,135 @@
+//! A trace's request as the API has it.
+
+use crate::usage::Usage;
+use agent::{Limits, Whom};
+use prost_types::{Struct, Value, value::Kind};
+use proto::v1::{self, target::Target as Wire};
+use std::collections::BTreeMap;
+use tracers::{OptKind, Spec};
+
+/// What an agent is asked for.
+///
+/// # Errors
+/// Where a target is not one for an agent.
+pub(crate) fn spec(spec: &Spec, targets: &[Whom], limits: &Limits) -> Result<v1::TraceSpec, Usage> {
+    let Limits {
+        duration,
+        max_events,
+        ring_bytes,
+        interval,
+        budget,
+        // The node's own.
+        quota: _,
+    } = limits;
+    let budget = v1::Budget {
+        cpu_percent: budget.cpu_percent.unwrap_or(0),
+        events_per_second: budget.events_per_second.unwrap_or(0),
+        memory_bytes: budget.memory_bytes.unwrap_or(0),
+    };
+    let time = |time: std::time::Duration| {
+        prost_types::Duration::try_from(time)
+            .map_err(|_| Usage("a trace does not take that long".to_owned()))
+    };
+    Ok(v1::TraceSpec {
+        tracer: spec.tracer().name().to_owned(),
+        options: Some(options(spec)),
+        targets: targets.iter().map(target).collect::<Result<_, _>>()?,
+        duration: duration.map(time).transpose()?,
+        max_events: max_events.unwrap_or(0),
+        ring_bytes: (*ring_bytes).into(),
+        interval: Some(time(*interval)?),
+        budget: Some(budget).filter(|budget| *budget != v1::Budget::default()),
+    })
+}
+
+/// Those that are set: an older agent need not know the others.
+fn options(spec: &Spec) -> Struct {
+    let set = spec.options().filter(|(_, value)| *value != 0);
+    let fields: BTreeMap<String, Value> = set
+        .map(|(option, value)| {
+            let kind = match option.kind {
+                OptKind::Flag => Kind::BoolValue(true),
+                OptKind::Number { .. } => Kind::NumberValue(value as f64),
+            };
+            (option.key.to_owned(), Value { kind: Some(kind) })
+        })
+        .collect();
+    Struct { fields }
+}
+
+fn target(whom: &Whom) -> Result<v1::Target, Usage> {
+    let wire = match whom {
+        Whom::Process(pid) | Whom::ProcessSince(pid, _) => Wire::Process(*pid),
+        Whom::Cgroup(path) => match path.to_str() {
+            Some(path) => Wire::Cgroup(path.to_owned()),
+            None => {
+                let message = "a cgroup that an agent is asked for has a path of UTF-8";
+                return Err(Usage(message.to_owned()));
+            }
+        },
+        Whom::Container(id) => Wire::Container(id.clone()),
+        Whom::Pod(uid) => Wire::Pod(uid.clone()),
+        Whom::Host => Wire::Host(v1::Host {}),
+        Whom::Command(_) => {
+            let message = "an agent starts no commands: start it on the agent's host, and name its process (--pid) there";
+            return Err(Usage(message.to_owned()));
+        }
+    };
+    Ok(v1::Target {
+        target: Some(wire),
+        start_ticks: match whom {
+            Whom::ProcessSince(_, ticks) => *ticks,
+            _ => 0,
+        },
+        labels: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_asked_for_is_all_that_the_command_line_says() {
+        let mut asked = Spec::new("tcp_connect").unwrap();
+        asked.set("port", 443).unwrap();
+        let limits = Limits {
+            duration: Some(Duration::from_millis(1500)),
+            max_events: Some(7),
+            ring_bytes: 65536,
+            interval: Duration::from_millis(200),
+            ..Limits::default()
+        };
+        let targets = [
+            Whom::Process(42),
+            Whom::Cgroup("a.slice".into()),
+            Whom::Container("3f2a".to_owned()),
+            Whom::Host,
+        ];
+        let spec = spec(&asked, &targets, &limits).unwrap();
+        let options = spec.options.unwrap().fields;
+        assert_eq!(options.len(), 1, "what is not set is not sent: {options:?}");
+        assert_eq!(options["port"].kind, Some(Kind::NumberValue(443.0)));
+        let wire: Vec<Wire> = spec.targets.into_iter().filter_map(|t| t.target).collect();
+        assert_eq!(wire[0], Wire::Process(42));
+        assert_eq!(wire[1], Wire::Cgroup("a.slice".to_owned()));
+        assert_eq!(wire[2], Wire::Container("3f2a".to_owned()));
+        assert_eq!(wire[3], Wire::Host(v1::Host {}));
+        let duration = spec.duration.unwrap();
+        assert_eq!((duration.seconds, duration.nanos), (1, 500_000_000));
+        assert_eq!((spec.max_events, spec.ring_bytes), (7, 65536));
+        assert_eq!(spec.interval.unwrap().nanos, 200_000_000);
+    }
+
+    #[test]
+    fn a_command_is_refused_with_what_to_do() {
+        let asked = Spec::new("open").unwrap();
+        let command = [Whom::Command(vec!["ls".into()])];
+        let Usage(said) = spec(&asked, &command, &Limits::default()).unwrap_err();
+        assert!(
+            said.contains("starts no commands") && said.contains("--pid"),
+            "{said}"
+        );
+    }
+}

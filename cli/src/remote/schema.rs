@@ -1,0 +1,269 @@
+//! Columns from a schema. Those that the catalogue has are the catalogue's; all others are shown as the schema describes them.
+
+use proto::v1;
+use tracers::{Column, Kind, Role, Unit};
+
+/// More columns than any tracer has, with labels.
+const COLUMNS: usize = 256;
+/// Bytes of a column's name.
+const NAME: usize = 128;
+
+/// What the rows of a stream are.
+#[derive(Clone, Debug)]
+pub(super) struct Schema {
+    pub(super) columns: Vec<Column>,
+    /// What each column's values are stored as.
+    pub(super) sorts: Vec<Sort>,
+    /// Whether each batch is the whole table so far.
+    pub(super) table: bool,
+}
+
+/// What a column's values are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    Unsigned,
+    Signed,
+    Bytes,
+    Lists,
+    /// Frames, or numbers where nobody has symbolised them.
+    Stacks,
+    /// Of a kind that only newer agents know: shown as what it comes as.
+    Any,
+}
+
+/// The columns of a trace's rows.
+pub(super) fn schema(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
+    if schema.tracer != tracer {
+        return Err(format!(
+            "it was asked for {tracer} and sends rows of \"{}\"",
+            super::words(&schema.tracer)
+        ));
+    }
+    if schema.columns.is_empty() || schema.columns.len() > COLUMNS {
+        let many = schema.columns.len();
+        return Err(format!("a schema of {many} columns; it has 1 to {COLUMNS}"));
+    }
+    let mut known = tracers::LABELS.to_vec();
+    known.extend(
+        tracers::find(tracer)
+            .into_iter()
+            .flat_map(|tracer| tracer.columns()),
+    );
+    let mut columns: Vec<Column> = Vec::new();
+    let mut sorts = Vec::new();
+    for told in schema.columns {
+        if columns.iter().any(|column| column.name == told.name) {
+            let name = super::words(&told.name);
+            return Err(format!("two columns are called \"{name}\""));
+        }
+        let found = known.iter().find(|column| column.name == told.name);
+        columns.push(column(&told, found)?);
+        sorts.push(sort(told.kind()));
+    }
+    Ok(Schema {
+        columns,
+        sorts,
+        table: schema.table,
+    })
+}
+
+fn column(told: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
+    let kind = match known.map(|column| column.kind) {
+        // The catalogue's says more: whose stack it is, how bits are called.
+        Some(kind) if wire(kind) == told.kind() => kind,
+        _ => kind(told.kind(), &told.unit),
+    };
+    Ok(Column {
+        name: match known {
+            Some(column) => column.name,
+            None => name(&told.name)?,
+        },
+        about: known.map_or("", |column| column.about),
+        kind,
+        role: role(told.role()),
+        wide: known.is_some_and(|column| column.wide),
+    })
+}
+
+/// A name that is not the catalogue's. It stays for as long as the program runs, which has one schema: at most 32 KiB.
+fn name(name: &str) -> Result<&'static str, String> {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
+    match (1..=NAME).contains(&name.len()) && name.chars().all(harmless) {
+        true => Ok(Box::leak(name.to_owned().into_boxed_str())),
+        false => Err(format!(
+            "\"{}\" is no name of a column: it has 1 to {NAME} letters, digits, '_', '-', '.', '/' and ':'",
+            super::words(name)
+        )),
+    }
+}
+
+fn sort(kind: v1::Kind) -> Sort {
+    match kind {
+        v1::Kind::Unsigned | v1::Kind::Bool | v1::Kind::Time | v1::Kind::Octal => Sort::Unsigned,
+        v1::Kind::Signed | v1::Kind::Outcome => Sort::Signed,
+        v1::Kind::Text
+        | v1::Kind::Path
+        | v1::Kind::Args
+        | v1::Kind::Ip
+        | v1::Kind::Syscall
+        | v1::Kind::Flags => Sort::Bytes,
+        v1::Kind::Log2 | v1::Kind::Errors => Sort::Lists,
+        v1::Kind::Stack => Sort::Stacks,
+        v1::Kind::Unspecified => Sort::Any,
+    }
+}
+
+/// A kind without the catalogue.
+fn kind(kind: v1::Kind, unit: &str) -> Kind {
+    match kind {
+        v1::Kind::Unspecified | v1::Kind::Unsigned => Kind::Unsigned,
+        v1::Kind::Signed => Kind::Signed,
+        v1::Kind::Bool => Kind::Bool,
+        v1::Kind::Time => Kind::Time,
+        // Flags come by their names already.
+        v1::Kind::Text | v1::Kind::Flags => Kind::Text,
+        v1::Kind::Path => Kind::Path,
+        v1::Kind::Args => Kind::Args,
+        v1::Kind::Ip => Kind::Ip,
+        v1::Kind::Syscall => Kind::Syscall,
+        v1::Kind::Outcome => Kind::Outcome,
+        v1::Kind::Octal => Kind::Octal,
+        v1::Kind::Stack => Kind::UserStack,
+        v1::Kind::Log2 => Kind::Log2 {
+            unit: match unit {
+                "ns" => Unit::Nanoseconds,
+                "bytes" => Unit::Bytes,
+                "pages" => Unit::Pages,
+                "percent" => Unit::Percent,
+                _ => Unit::None,
+            },
+        },
+        v1::Kind::Errors => Kind::Errors,
+    }
+}
+
+fn wire(kind: Kind) -> v1::Kind {
+    match kind {
+        Kind::Unsigned => v1::Kind::Unsigned,
+        Kind::Signed => v1::Kind::Signed,
+        Kind::Bool => v1::Kind::Bool,
+        Kind::Time => v1::Kind::Time,
+        Kind::Text => v1::Kind::Text,
+        Kind::Path => v1::Kind::Path,
+        Kind::Args => v1::Kind::Args,
+        Kind::Ip => v1::Kind::Ip,
+        Kind::Syscall => v1::Kind::Syscall,
+        Kind::Outcome => v1::Kind::Outcome,
+        Kind::Octal => v1::Kind::Octal,
+        Kind::Flags(_) => v1::Kind::Flags,
+        Kind::UserStack | Kind::KernelStack => v1::Kind::Stack,
+        Kind::Log2 { .. } => v1::Kind::Log2,
+        Kind::Errors => v1::Kind::Errors,
+    }
+}
+
+fn role(role: v1::Role) -> Role {
+    match role {
+        v1::Role::Unspecified => Role::None,
+        v1::Role::Key => Role::Key,
+        v1::Role::Count => Role::Count,
+        v1::Role::Sum => Role::Sum,
+        v1::Role::Max => Role::Max,
+        v1::Role::Min => Role::Min,
+        v1::Role::Last => Role::Last,
+        v1::Role::Histogram => Role::Histogram,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(name: &str, kind: v1::Kind) -> v1::Column {
+        v1::Column {
+            name: name.to_owned(),
+            kind: kind.into(),
+            ..v1::Column::default()
+        }
+    }
+
+    fn of(columns: Vec<v1::Column>) -> Result<Schema, String> {
+        let tracer = tracers::ALL[0].name();
+        let wire = v1::Schema {
+            tracer: tracer.to_owned(),
+            table: false,
+            columns,
+        };
+        schema(wire, tracer)
+    }
+
+    #[test]
+    fn a_tracers_own_columns_are_the_catalogues_and_others_are_taken_as_they_are_told() {
+        for tracer in tracers::ALL {
+            let own = tracer.columns();
+            let told_of = |column: &Column| v1::Column {
+                role: role_of(column).into(),
+                ..told(column.name, wire(column.kind))
+            };
+            let mut all: Vec<v1::Column> = own.iter().map(told_of).collect();
+            all.push(told("pod.name/x", v1::Kind::Text));
+            all.push(v1::Column {
+                kind: 99,
+                ..told("newer", v1::Kind::Unspecified)
+            });
+            let read = schema(
+                v1::Schema {
+                    tracer: tracer.name().to_owned(),
+                    table: false,
+                    columns: all,
+                },
+                tracer.name(),
+            )
+            .unwrap();
+            for (own, read) in own.iter().zip(&read.columns) {
+                assert_eq!(format!("{own:?}"), format!("{read:?}"));
+            }
+            let more = &read.columns[own.len()..];
+            assert_eq!((more[0].name, more[1].name), ("pod.name/x", "newer"));
+            assert!(!more[0].wide, "a label is shown");
+            assert_eq!(read.sorts[own.len() + 1], Sort::Any);
+        }
+    }
+
+    fn role_of(column: &Column) -> v1::Role {
+        let all = [
+            v1::Role::Unspecified,
+            v1::Role::Key,
+            v1::Role::Count,
+            v1::Role::Sum,
+            v1::Role::Max,
+            v1::Role::Min,
+            v1::Role::Last,
+            v1::Role::Histogram,
+        ];
+        let found = all.into_iter().find(|told| role(*told) == column.role);
+        found.unwrap()
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_refused() {
+        let text = |name: &str| told(name, v1::Kind::Text);
+        assert!(of(vec![]).unwrap_err().contains("0 columns"));
+        let many = (0..300).map(|n| text(&format!("c{n}"))).collect();
+        assert!(of(many).unwrap_err().contains("300 columns"));
+        assert!(
+            of(vec![text("a"), text("a")])
+                .unwrap_err()
+                .contains("two columns")
+        );
+        for name in ["", "a b", "a\"", "\x1b[2J", "é", &"a".repeat(129)] {
+            let said = of(vec![text(name)]).unwrap_err();
+            assert!(
+                said.contains("no name of a column") && !said.contains('\x1b'),
+                "{said}"
+            );
+        }
+        let other = schema(v1::Schema::default(), "open").unwrap_err();
+        assert!(other.contains("asked for open"), "{other}");
+    }
+}
