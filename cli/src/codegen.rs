@@ -2,7 +2,7 @@
 
 use crate::{
     args::command,
-    describe::{flag_with_value, hooks, kind_words, needs, source_word},
+    describe::{flag_with_value, hooks, kind_words, source_word},
     list::family_word,
     manual::manual,
     render::in_table,
@@ -124,7 +124,7 @@ fn page(tracer: &'static dyn Erased) -> String {
     out.push_str(&format!(
         "\nCost: {}.\n\nNeeds: {}.\n\n## Examples\n\n```\n",
         tracer.cost(),
-        needs(tracer)
+        tracers::needs(tracer)
     ));
     for example in tracer.examples() {
         out.push_str(&format!("tracejob run {name} {example}\n"));

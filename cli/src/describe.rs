@@ -180,7 +180,7 @@ fn page(
         );
     }
     fact("COST", tracer.cost());
-    fact("NEEDS", needs(tracer));
+    fact("NEEDS", tracers::needs(tracer));
     if let Some(Works::No { reason, remedy }) = works {
         let remedy = remedy
             .as_ref()
@@ -198,24 +198,6 @@ fn lines(lines: &[String], out: &mut String) {
     for line in lines {
         out.push_str(line);
         out.push('\n');
-    }
-}
-
-/// What a process needs to be allowed for it, by its best hooks and its columns.
-pub(crate) fn needs(tracer: &dyn Erased) -> &'static str {
-    let all_perf = tracer
-        .hooks()
-        .iter()
-        .all(|set| set.iter().any(|hook| hook.kind.needs_perf_event_open()));
-    let stacks = tracer.columns().iter().any(|column| column.kind.is_stack());
-    match (all_perf, stacks) {
-        (true, _) => {
-            "CAP_BPF, CAP_PERFMON; CAP_SYS_ADMIN too while kernel.perf_event_paranoid is 3 or more"
-        }
-        (false, true) => {
-            "CAP_BPF, CAP_PERFMON; CAP_SYS_PTRACE for names of functions in programs of others, CAP_SYSLOG for those of the kernel"
-        }
-        (false, false) => "CAP_BPF, CAP_PERFMON",
     }
 }
 

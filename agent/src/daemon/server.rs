@@ -334,6 +334,7 @@ fn capabilities(jobs: &Jobs) -> Vec<v1::Tracer> {
                     about: option.about.to_owned(),
                 })
                 .collect(),
+            needs: tracers::needs(*tracer).to_owned(),
             schema: Some(super::wire::schema(*tracer, &tracer.columns())),
             remedy: remedy.unwrap_or_default(),
         }

@@ -49,6 +49,9 @@ pub struct Tracer {
     /// What to do where it does not work; empty where nothing can be done.
     #[prost(string, tag = "7")]
     pub remedy: ::prost::alloc::string::String,
+    /// The capabilities that the agent needs for it.
+    #[prost(string, tag = "8")]
+    pub needs: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Option {

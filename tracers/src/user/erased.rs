@@ -125,6 +125,24 @@ impl<T: Tracer> Erased for Handle<T> {
     }
 }
 
+/// What a process needs to be allowed for it, by its best hooks and its columns.
+pub fn needs(tracer: &dyn Erased) -> &'static str {
+    let all_perf = tracer
+        .hooks()
+        .iter()
+        .all(|set| set.iter().any(|hook| hook.kind.needs_perf_event_open()));
+    let stacks = tracer.columns().iter().any(|column| column.kind.is_stack());
+    match (all_perf, stacks) {
+        (true, _) => {
+            "CAP_BPF, CAP_PERFMON; CAP_SYS_ADMIN too while kernel.perf_event_paranoid is 3 or more"
+        }
+        (false, true) => {
+            "CAP_BPF, CAP_PERFMON; CAP_SYS_PTRACE for names of functions in programs of others, CAP_SYSLOG for those of the kernel"
+        }
+        (false, false) => "CAP_BPF, CAP_PERFMON",
+    }
+}
+
 /// The tracer of that name, in snake case or as a TraceJob writes it.
 pub fn find(name: &str) -> Option<&'static dyn Erased> {
     crate::ALL
