@@ -136,6 +136,17 @@ pub enum Error {
         /// What the kernel said.
         reason: String,
     },
+    /// A mistake of ours.
+    #[error("{0}: a bug; what went before is on standard error")]
+    Bug(&'static str),
+    /// The kernel has no memory for maps.
+    #[error(
+        "the kernel has no memory for the maps of {tracer}; ask for a smaller ring, or give more memory to whoever runs this"
+    )]
+    NoMemory {
+        /// The tracer.
+        tracer: &'static str,
+    },
     /// Reading a map or a ring failed.
     #[error("reading {what} failed: {source}")]
     Read {
@@ -161,6 +172,8 @@ pub enum Reason {
     ResourceExhausted,
     /// Anything else that the kernel refused.
     KernelRefused,
+    /// A bug.
+    Internal,
 }
 
 impl Reason {
@@ -173,6 +186,7 @@ impl Reason {
             Self::InvalidRequest => "InvalidRequest",
             Self::ResourceExhausted => "ResourceExhausted",
             Self::KernelRefused => "KernelRefused",
+            Self::Internal => "Internal",
         }
     }
 }
@@ -196,9 +210,11 @@ impl Error {
             | Self::NoContainer(_)
             | Self::AmbiguousContainer { .. }
             | Self::Command { .. } => Reason::TargetNotFound,
-            Self::TooManyTargets(_) | Self::LockedMemory { .. } | Self::Memory { .. } => {
-                Reason::ResourceExhausted
-            }
+            Self::TooManyTargets(_)
+            | Self::LockedMemory { .. }
+            | Self::Memory { .. }
+            | Self::NoMemory { .. } => Reason::ResourceExhausted,
+            Self::Bug(_) => Reason::Internal,
             Self::Load { .. } | Self::Attach { .. } | Self::Read { .. } => Reason::KernelRefused,
         }
     }

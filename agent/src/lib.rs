@@ -12,6 +12,8 @@ mod capability;
 mod cost;
 mod doctor;
 mod error;
+#[doc(hidden)]
+pub mod fault;
 mod governor;
 mod kernel;
 mod labels;

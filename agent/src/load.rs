@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Kernel, Limits, Support, bpf,
+    fault::Faults,
     kernel::wanted,
     object,
     select::{Maps, Selection, Shape},
@@ -24,6 +25,7 @@ pub(crate) struct Loaded {
     tracer: &'static dyn Erased,
     /// Whether every program has its second one: `agent-ebpf/src/again.rs`.
     again: bool,
+    pub(crate) faults: Faults,
 }
 
 /// The programs of an object.
@@ -82,14 +84,16 @@ impl Loaded {
         for (name, entries) in sizes(tracer, selection.shape(), limits, kernel) {
             loader.map_max_entries(name, entries);
         }
-        let ebpf = loader
-            .load(elf)
+        let faults = Faults::of_next_trace();
+        let ebpf = (faults.maps())
+            .and_then(|()| loader.load(elf))
             .map_err(|error| load_error(tracer, kernel, &error))?;
         let mut loaded = Self {
             ebpf,
             hooks,
             tracer,
             again,
+            faults,
         };
         loaded.load_selection(selection, kernel)?;
         loaded.load_first_set(kernel)?;
@@ -185,6 +189,7 @@ impl Loaded {
         for hook in self.hooks {
             self.attach_program(hook)?;
         }
+        self.faults.attach()?;
         if selection.shape().by_process() {
             // After the tracer's own program at this hook, which is to find the process selected still.
             self.attach_program(&SELECT_EXIT)?;
@@ -202,6 +207,7 @@ impl Loaded {
         let tracer = self.tracer;
         let no_types = || Error::Btf("it was not read".to_owned());
         for name in self.programs_of(hook) {
+            (self.faults.load()).map_err(|error| program_error(tracer, kernel, hook, &error))?;
             let loaded = match self.program(&name)? {
                 Program::RawTracePoint(program) => program.load(),
                 Program::FEntry(program) => program.load(hook.target, types.ok_or_else(no_types)?),

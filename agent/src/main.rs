@@ -29,6 +29,9 @@ struct Args {
     /// Where to listen, instead of what the configuration says: unix:///path
     #[arg(long, value_name = "URL")]
     listen: Option<String>,
+    /// Lets something go wrong on purpose: agent/src/fault.rs. For tests
+    #[arg(long, value_name = "FAULT", hide = true)]
+    inject: Vec<agent::fault::Injection>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -70,6 +73,7 @@ fn run(args: Args) -> Result<()> {
         config.listen = listen.try_into().map_err(anyhow::Error::msg)?;
     }
     log();
+    agent::fault::inject(args.inject);
     let kernel = Kernel::read()?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -98,7 +98,8 @@ impl Reader {
                 self.beyond_limit += 1;
                 continue;
             }
-            match self.tracer.decode(&record, &mut batch) {
+            let faults = self.loaded.faults.record(self.delivered + self.malformed);
+            match faults.and_then(|()| self.tracer.decode(&record, &mut batch)) {
                 Ok(()) => self.delivered += 1,
                 Err(error) => {
                     self.malformed += 1;
@@ -160,6 +161,7 @@ impl Reader {
 
     /// The books so far. They balance when nothing runs any more and everything has been read.
     pub(crate) fn account(&self) -> Result<Account, Error> {
+        self.loaded.faults.books()?;
         let mut values = vec![0; COUNTERS * 8 * self.cpus];
         bpf::lookup(
             self.loaded.map("COUNTERS")?,

@@ -3,6 +3,7 @@
 use crate::{
     Account, Change, Cost, Ended, Error, Kernel, Limits, Request, bpf,
     cost::CostMeter,
+    fault::Faults,
     governor::{Governor, Verdict},
     labels,
     launch::Launched,
@@ -42,6 +43,7 @@ pub struct Trace {
     updates: Option<Receiver<Result<Update, Error>>>,
     handle: Handle,
     reader: Option<JoinHandle<()>>,
+    faults: Faults,
 }
 
 /// What happened.
@@ -139,7 +141,7 @@ impl Trace {
         let mut loaded = Loaded::load(&spec, &selection, &limits, kernel)?;
         let mut command = selection.command().map(Launched::new).transpose()?;
         let clock = Clock::now();
-        let hooks = loaded.hooks;
+        let (hooks, faults) = (loaded.hooks, loaded.faults);
         let cost = CostMeter::start();
         loaded.attach(&mut selection, command.as_ref().map(Launched::pid))?;
         let started = Instant::now();
@@ -190,6 +192,7 @@ impl Trace {
             updates: Some(updates),
             handle: Handle { commands, wake },
             reader: Some(reader),
+            faults,
         })
     }
 
@@ -221,6 +224,7 @@ impl Trace {
         let Some(updates) = &self.updates else {
             return Ok(None);
         };
+        self.faults.take();
         match updates.recv_timeout(timeout) {
             Ok(update) => {
                 if matches!(update, Ok(Update::Done(_)) | Err(_)) {
@@ -231,7 +235,7 @@ impl Trace {
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => {
                 self.updates = None;
-                Ok(None)
+                Err(Error::Bug("the trace's reader ended without its account"))
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    process::{Child, ExitStatus},
+    process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
 use tests::{Workload, deadline, folder, until};
@@ -40,24 +40,66 @@ pub(crate) fn process(pid: u32) -> v1::Target {
     }
 }
 
+fn command(folder: &Path, args: &[&str]) -> Command {
+    let config = folder.join("agent.yaml");
+    let listen = format!("unix://{}", folder.join("run/agent.sock").display());
+    let own = ["--config", config.to_str().unwrap(), "--listen", &listen];
+    tests::agent(&[&own, args].concat())
+}
+
+fn spawn(folder: &Path, args: &[&str]) -> Child {
+    command(folder, args).spawn().unwrap()
+}
+
 impl Daemon {
     /// Starts one with this configuration, and waits until it answers.
     pub(crate) async fn start(config: &str) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub(crate) async fn start_with(config: &str, args: &[&str]) -> Self {
         let folder = folder();
-        let file = folder.join("agent.yaml");
-        fs::File::create(&file)
+        fs::File::create(folder.join("agent.yaml"))
             .unwrap()
             .write_all(config.as_bytes())
             .unwrap();
-        let socket = folder.join("run/agent.sock");
-        let listen = format!("unix://{}", socket.display());
-        let args = ["--config", file.to_str().unwrap(), "--listen", &listen];
-        let mut child = tests::agent(&args).spawn().unwrap();
+        let child = spawn(&folder, args);
+        let mut daemon = Self { child, folder };
+        daemon.until_it_listens();
+        daemon
+    }
+
+    /// Kills it in the middle of whatever it does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again where it was.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(&self.folder, &[]);
+        self.until_it_listens();
+    }
+
+    /// One more on the same socket; what it says, and whether it ended well.
+    pub(crate) fn start_another(&self) -> (bool, String) {
+        let output = command(&self.folder, &[]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    }
+
+    fn until_it_listens(&mut self) {
+        let socket = self.socket();
         until("the agent to listen", || {
-            assert_eq!(child.try_wait().unwrap(), None, "it ended at once");
+            assert_eq!(self.child.try_wait().unwrap(), None, "it ended at once");
             std::os::unix::net::UnixStream::connect(&socket).ok()
         });
-        Self { child, folder }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -6,8 +6,10 @@
     reason = "tests fail by panics"
 )]
 
+mod attack;
 mod bounds;
 mod daemon;
+mod tally;
 mod targets;
 
 use daemon::{Daemon, spec};

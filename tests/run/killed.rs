@@ -1,51 +1,7 @@
 //! A tracer that is killed leaves nothing in the kernel, and what it traced goes on.
 
-use serde_json::Value;
-use std::{collections::BTreeSet, process::Command};
-use tests::{Trace, Tracing, Workload, needs, program, until};
-
-/// What of BPF there is in the kernel: `prog 12`, `map 7`, `link 3`. The lists that `bpftool` shows, by the same calls.
-fn in_kernel() -> BTreeSet<String> {
-    let output = Command::new(program("workload"))
-        .arg("bpf-ids")
-        .output()
-        .unwrap();
-    let lists: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let lists = lists.as_object().unwrap();
-    let ids = |kind: &str, ids: &Value| {
-        let ids = ids.as_array().unwrap().clone();
-        ids.into_iter()
-            .map(move |id| format!("{kind} {id}"))
-            .collect::<Vec<_>>()
-    };
-    lists
-        .iter()
-        .flat_map(|(kind, list)| ids(kind, list))
-        .collect()
-}
-
-/// What of it a process has open, by the same names: /proc/PID/fdinfo.
-fn held_by(pid: u32) -> BTreeSet<String> {
-    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
-    let mut held = BTreeSet::new();
-    for file in files {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap_or_default();
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.map(|value| value.trim().to_owned())
-        };
-        // A link says its program's id too.
-        if let Some(id) = field("link_id:") {
-            held.insert(format!("link {id}"));
-        } else if let Some(id) = field("map_id:") {
-            held.insert(format!("map {id}"));
-        }
-        if let Some(id) = field("prog_id:") {
-            held.insert(format!("prog {id}"));
-        }
-    }
-    held
-}
+use std::collections::BTreeSet;
+use tests::{Trace, Tracing, Workload, held_by, in_kernel, needs, until};
 
 fn kinds(held: &BTreeSet<String>) -> BTreeSet<&str> {
     held.iter()

@@ -5,7 +5,7 @@ use std::{
     thread::available_parallelism,
     time::{Duration, Instant},
 };
-use tests::{Trace, Tracing, Workload, in_vm, needs};
+use tests::{Trace, Tracing, Workload, in_vm, needs, resident};
 
 /// How long it lasts: half a minute here, less on an emulated CPU, where eight runs of it would be an hour's tests.
 fn seconds() -> u64 {
@@ -25,15 +25,6 @@ const QUEUE: i64 = 16 << 10;
 /// All CPUs but one, which is for the tracer.
 fn threads() -> u64 {
     (available_parallelism().map_or(1, usize::from) as u64 - 1).max(1)
-}
-
-/// Memory of a process in RAM, KiB.
-fn resident(pid: u32) -> Option<i64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().trim_end_matches(" kB").parse().ok()
 }
 
 /// Samples the tracer's memory until the workload has ended; what it was after the warm-up and at the last.

@@ -12,7 +12,9 @@
 
 mod account;
 mod cgroup;
+mod clock;
 mod elf32;
+mod held;
 mod output;
 mod row;
 mod support;
@@ -22,7 +24,9 @@ mod workload;
 
 pub use account::{Account, Lost};
 pub use cgroup::Cgroup;
+pub use clock::JumpedClock;
 pub use elf32::program32;
+pub use held::{descriptors, held_by, in_kernel, resident, threads};
 pub use row::{Wanted, bytes, check, expect, sum};
 pub use support::{in_vm, runs_here, skips_runs, tracers};
 pub use trace::{Listener, Outcome, Trace, Tracing, agent};

@@ -6,11 +6,12 @@ use super::{
     refuse::{self, Refusal},
     wire::{self, Violation},
 };
-use agent::{Account, Handle, Kernel, Trace, Update, Whom};
+use agent::{Account, Handle, Kernel, Reason, Request, Trace, Update, Whom};
 use proto::v1::{self, State, stream_events_response::Item};
 use std::{
     collections::{BTreeMap, VecDeque},
     iter,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -29,7 +30,61 @@ pub(crate) struct Jobs {
 #[derive(Default)]
 struct All {
     by_uid: BTreeMap<String, Arc<Job>>,
+    /// Those that are forgotten or replaced, until they are over: they count as long as they hold anything.
+    leaving: Vec<Arc<Job>>,
     calls: u64,
+}
+
+impl All {
+    /// Puts a job in its place.
+    ///
+    /// # Errors
+    /// Where as many run as may, or take as much memory: the one that it replaces not counted.
+    fn place(&mut self, job: &Arc<Job>, policy: &Policy) -> Result<(), Refusal> {
+        self.leaving.retain(|job| !job.is_over());
+        let others = self.by_uid.values().filter(|other| other.uid != job.uid);
+        let running = others.filter(|other| !other.is_over());
+        let (count, taken) = running
+            .chain(&self.leaving)
+            .fold((0, 0), |(count, bytes), job| (count + 1, bytes + job.bytes));
+        if count >= policy.max_traces {
+            return Err(Refusal::TooManyTraces(policy.max_traces));
+        }
+        let left = policy.max_node_bytes.saturating_sub(taken);
+        let needed = job.bytes;
+        let Some(left) = left.checked_sub(needed) else {
+            return Err(Refusal::NodeMemory { needed, left });
+        };
+        if let Some(replaced) = self.by_uid.insert(job.uid.clone(), Arc::clone(job)) {
+            replaced.stop();
+            self.leaving.push(replaced);
+        }
+        // What ended is kept for those who come late, in the room that there is, and no more of it than may run.
+        let room = left / (policy.replay_bytes as u64).max(1);
+        let most = policy
+            .max_traces
+            .min(usize::try_from(room).unwrap_or(usize::MAX));
+        let mut ended: Vec<_> = self
+            .by_uid
+            .values()
+            .filter_map(|job| Some((lock(&job.state).ended?, job.uid.clone())))
+            .collect();
+        ended.sort_unstable();
+        let beyond = ended.len().saturating_sub(most);
+        for (_, uid) in &ended[..beyond] {
+            self.by_uid.remove(uid);
+        }
+        Ok(())
+    }
+
+    /// Takes it away, if it is still the one of its uid.
+    fn remove(&mut self, job: &Arc<Job>) {
+        let known = self.by_uid.get(&job.uid);
+        if known.is_some_and(|known| Arc::ptr_eq(known, job)) {
+            self.by_uid.remove(&job.uid);
+            self.leaving.push(Arc::clone(job));
+        }
+    }
 }
 
 /// One trace, from the moment that it is asked for until it is forgotten.
@@ -61,7 +116,7 @@ struct Now {
     state: State,
     account: Account,
     /// Reason and message, where it failed.
-    failure: Option<(&'static str, String)>,
+    failure: Option<(Reason, String)>,
     handle: Option<Handle>,
     stop: bool,
     /// Of the newest update that is applied.
@@ -81,7 +136,10 @@ impl Job {
     /// What a client sees of it.
     pub(crate) fn status(&self) -> v1::TraceStatus {
         let now = lock(&self.state);
-        let (reason, message) = now.failure.clone().unwrap_or_default();
+        let failure = now.failure.clone();
+        let (reason, message) = failure.map_or_else(Default::default, |(reason, message)| {
+            (reason.word(), message)
+        });
         v1::TraceStatus {
             uid: self.uid.clone(),
             generation: self.generation,
@@ -145,8 +203,8 @@ impl Job {
     /// Why reading it failed.
     pub(crate) fn failure(&self) -> Option<Status> {
         let now = lock(&self.state);
-        let (_, message) = now.failure.as_ref()?;
-        Some(Status::internal(message.clone()))
+        let (reason, message) = now.failure.as_ref()?;
+        Some(refuse::failed(*reason, message))
     }
 
     /// Asks it to end; what it has seen follows.
@@ -160,6 +218,32 @@ impl Job {
 
     fn is_over(&self) -> bool {
         lock(&self.state).ended.is_some()
+    }
+
+    fn end(&self, failure: Option<(Reason, String)>) {
+        {
+            let mut now = lock(&self.state);
+            now.state = match failure {
+                None => State::Ended,
+                Some(_) => State::Failed,
+            };
+            now.failure = failure;
+            now.handle = None;
+            now.ended = Some(Instant::now());
+        }
+        self.log.close();
+    }
+}
+
+/// A trace that belongs to somebody: forgotten when this is dropped, at whatever moment.
+pub(crate) struct Owned {
+    pub(crate) jobs: Arc<Jobs>,
+    pub(crate) job: Arc<Job>,
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.jobs.forget(&self.job);
     }
 }
 
@@ -192,26 +276,37 @@ impl Jobs {
         spec: Option<v1::TraceSpec>,
     ) -> Result<Arc<Job>, Status> {
         check_uid(&uid).map_err(Refusal::Invalid)?;
-        self.start_as(Some(uid), generation, spec).await
+        let (job, request) = self.place(Some(uid), generation, spec)?;
+        if let Some(request) = request {
+            self.start_job(&job, request).await?;
+        }
+        Ok(job)
     }
 
     /// Starts a trace that belongs to one call.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub(crate) async fn start_call(
-        self: &Arc<Self>,
-        spec: v1::TraceSpec,
-    ) -> Result<Arc<Job>, Status> {
-        self.start_as(None, 1, Some(spec)).await
+    pub(crate) async fn start_call(self: &Arc<Self>, spec: v1::TraceSpec) -> Result<Owned, Status> {
+        let (job, request) = self.place(None, 1, Some(spec))?;
+        // From here on: the client may be gone before it is started.
+        let owned = Owned {
+            jobs: Arc::clone(self),
+            job,
+        };
+        if let Some(request) = request {
+            self.start_job(&owned.job, request).await?;
+        }
+        Ok(owned)
     }
 
-    async fn start_as(
-        self: &Arc<Self>,
+    /// Makes a job of a request, which is yet to be carried out; or finds it, and then nothing is.
+    fn place(
+        &self,
         uid: Option<String>,
         generation: u64,
         spec: Option<v1::TraceSpec>,
-    ) -> Result<Arc<Job>, Status> {
+    ) -> Result<(Arc<Job>, Option<Request>), Status> {
         let mut request = wire::request(spec.clone()).map_err(Refusal::Invalid)?;
         let tracer = request.spec.tracer();
         self.policy.tracer(tracer.name()).map_err(Refusal::Denied)?;
@@ -236,7 +331,7 @@ impl Jobs {
             });
             if let Some(known) = all.by_uid.get(&uid) {
                 if known.generation == generation && Some(&known.spec) == spec.as_ref() {
-                    return Ok(Arc::clone(known));
+                    return Ok((Arc::clone(known), None));
                 }
                 if known.generation == generation {
                     return Err(Refusal::OtherSpec.into());
@@ -246,25 +341,8 @@ impl Jobs {
                     return Err(Refusal::OldGeneration { known }.into());
                 }
             }
-            let running = all
-                .by_uid
-                .iter()
-                .filter(|(other, job)| **other != uid && !job.is_over())
-                .count();
-            if running >= self.policy.max_traces {
-                return Err(Refusal::TooManyTraces(self.policy.max_traces).into());
-            }
-            let others = all
-                .by_uid
-                .iter()
-                .filter(|(other, job)| **other != uid && !job.is_over());
-            let taken: u64 = others.map(|(_, job)| job.bytes).sum();
-            let left = self.policy.max_node_bytes.saturating_sub(taken);
-            if needed > left {
-                return Err(Refusal::NodeMemory { needed, left }.into());
-            }
             let job = Arc::new(Job {
-                uid: uid.clone(),
+                uid,
                 generation,
                 spec: spec.unwrap_or_default(),
                 schema: wire::schema(tracer, &agent::columns(&request)),
@@ -283,35 +361,46 @@ impl Jobs {
                     version: 0,
                 }),
             });
-            if let Some(replaced) = all.by_uid.insert(uid, Arc::clone(&job)) {
-                replaced.stop();
-            }
+            all.place(&job, &self.policy)?;
             job
         };
         self.changed(&job);
-        let starting = (Arc::clone(self), Arc::clone(&job));
+        Ok((job, Some(request)))
+    }
+
+    /// Starts it; goes on where nobody waits for it any more.
+    async fn start_job(self: &Arc<Self>, job: &Arc<Job>, request: Request) -> Result<(), Status> {
+        let (jobs, starting) = (Arc::clone(self), Arc::clone(job));
         let started = tokio::task::spawn_blocking(move || {
-            let (jobs, job) = starting;
-            let trace = Trace::start(request, &jobs.kernel)?;
-            {
-                let mut now = lock(&job.state);
-                now.handle = Some(trace.handle());
-                now.state = State::Running;
-                if now.stop {
-                    trace.handle().stop();
-                }
+            let load = AssertUnwindSafe(|| jobs.load(&starting, request));
+            let started =
+                catch_unwind(load).unwrap_or(Err(agent::Error::Bug("starting it panicked")));
+            if let Err(error) = &started {
+                // Here, and not where somebody waits for it, who may be gone.
+                starting.end(Some((error.reason(), error.to_string())));
+                jobs.forget(&starting);
             }
-            jobs.changed(&job);
-            carry_on(&jobs, job, trace)
+            started
         })
         .await;
-        let failed = match started {
-            Ok(Ok(())) => return Ok(job),
-            Ok(Err(error)) => refuse::status(&error),
-            Err(panicked) => Status::internal(format!("a bug: {panicked}")),
-        };
-        self.forget(&job);
-        Err(failed)
+        match started {
+            Ok(started) => started.map_err(|error| refuse::status(&error)),
+            Err(cancelled) => Err(Status::unavailable(format!("it is ending: {cancelled}"))),
+        }
+    }
+
+    fn load(self: &Arc<Self>, job: &Arc<Job>, request: Request) -> Result<(), agent::Error> {
+        let trace = Trace::start(request, &self.kernel)?;
+        {
+            let mut now = lock(&job.state);
+            now.handle = Some(trace.handle());
+            now.state = State::Running;
+            if now.stop {
+                trace.handle().stop();
+            }
+        }
+        self.changed(job);
+        carry_on(self, Arc::clone(job), trace)
     }
 
     /// A trace by its uid.
@@ -384,14 +473,7 @@ impl Jobs {
     /// Ends a trace, and forgets it at once.
     pub(crate) fn forget(&self, job: &Arc<Job>) {
         job.stop();
-        let mut all = lock(&self.all);
-        if all
-            .by_uid
-            .get(&job.uid)
-            .is_some_and(|known| Arc::ptr_eq(known, job))
-        {
-            all.by_uid.remove(&job.uid);
-        }
+        lock(&self.all).remove(job);
     }
 
     /// Forgets traces that ended long ago, for as long as it is polled.
@@ -433,7 +515,13 @@ fn carry_on(jobs: &Arc<Jobs>, job: Arc<Job>, trace: Trace) -> Result<(), agent::
     let jobs = Arc::clone(jobs);
     std::thread::Builder::new()
         .name("tracejob-trace".to_owned())
-        .spawn(move || carry(&jobs, &job, trace))
+        .spawn(move || {
+            let carry = AssertUnwindSafe(|| carry(&jobs, &job, trace));
+            let bug = || (Reason::Internal, "carrying its rows panicked".to_owned());
+            // Detached, before anybody hears that it is over.
+            job.end(catch_unwind(carry).unwrap_or_else(|_| Some(bug())));
+            jobs.changed(&job);
+        })
         .map(|_| ())
         .map_err(|source| agent::Error::Read {
             what: "a new thread",
@@ -441,11 +529,12 @@ fn carry_on(jobs: &Arc<Jobs>, job: Arc<Job>, trace: Trace) -> Result<(), agent::
         })
 }
 
-fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) {
+/// To the end; why it failed, where it did.
+fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) -> Option<(Reason, String)> {
     /// A trace says something every second at least.
     const TIMEOUT: Duration = Duration::from_secs(5);
     let mut told = Account::default();
-    let failure = loop {
+    loop {
         match trace.next(TIMEOUT) {
             Ok(None) => {}
             Ok(Some(Update::Rows(rows) | Update::Table(rows))) => {
@@ -462,25 +551,11 @@ fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) {
                 tell_losses(job, &told, &account);
                 job.log.push(Item::Account(wire::account(&account)), 512);
                 lock(&job.state).account = account;
-                break None;
+                return None;
             }
-            Err(error) => break Some((error.reason().word(), error.to_string())),
+            Err(error) => return Some((error.reason(), error.to_string())),
         }
-    };
-    // Detached before anybody hears that it is over.
-    drop(trace);
-    {
-        let mut now = lock(&job.state);
-        now.state = match failure {
-            None => State::Ended,
-            Some(_) => State::Failed,
-        };
-        now.failure = failure;
-        now.handle = None;
-        now.ended = Some(Instant::now());
     }
-    job.log.close();
-    jobs.changed(job);
 }
 
 fn tell_losses(job: &Job, before: &Account, now: &Account) {

@@ -78,19 +78,27 @@ impl From<Refusal> for Status {
 
 /// What the kernel or the targets said.
 pub(crate) fn status(error: &Error) -> Status {
-    let reason = error.reason();
-    let code = match reason {
+    let message = error.to_string();
+    let mut details = info(error.reason().word(), []);
+    if let Error::Memory { .. } = error {
+        details.add_quota_failure_violation("memory", &message);
+    }
+    Status::with_error_details(code(error.reason()), message, details)
+}
+
+/// The same, of what is left of the error.
+pub(crate) fn failed(reason: Reason, message: &str) -> Status {
+    Status::with_error_details(code(reason), message, info(reason.word(), []))
+}
+
+fn code(reason: Reason) -> Code {
+    match reason {
         Reason::MissingCapability | Reason::Unsupported => Code::FailedPrecondition,
         Reason::TargetNotFound => Code::NotFound,
         Reason::InvalidRequest => Code::InvalidArgument,
         Reason::ResourceExhausted => Code::ResourceExhausted,
-        Reason::KernelRefused => Code::Internal,
-    };
-    let mut details = info(reason.word(), []);
-    if let Error::Memory { .. } = error {
-        details.add_quota_failure_violation("memory", error.to_string());
+        Reason::KernelRefused | Reason::Internal => Code::Internal,
     }
-    Status::with_error_details(code, error.to_string(), details)
 }
 
 fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {

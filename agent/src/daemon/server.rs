@@ -220,10 +220,7 @@ impl Agent for Api {
             })
             .into());
         };
-        let call = Call {
-            job: self.0.start_call(spec).await?,
-            jobs: Arc::clone(&self.0),
-        };
+        let call = self.0.start_call(spec).await?;
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             let job = &call.job;
@@ -257,18 +254,6 @@ impl Agent for Api {
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
-    }
-}
-
-/// The trace of a call, which ends with it.
-struct Call {
-    jobs: Arc<Jobs>,
-    job: Arc<Job>,
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.jobs.forget(&self.job);
     }
 }
 

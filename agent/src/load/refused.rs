@@ -47,6 +47,11 @@ pub(super) fn load_error(tracer: &'static dyn Erased, kernel: &Kernel, error: &E
         EbpfError::MapError(MapError::CreateError { io_error, .. }) => io_error.raw_os_error(),
         _ => None,
     };
+    if errno == Some(libc::ENOMEM) {
+        return Error::NoMemory {
+            tracer: tracer.name(),
+        };
+    }
     locked_memory(tracer, kernel, errno).unwrap_or_else(|| Error::Load {
         tracer: tracer.name(),
         reason: chain(error),

@@ -57,6 +57,17 @@ pub(crate) fn open_bad_pointer() {
     assert_eq!(raw::open_nowhere("openat"), Err(libc::EFAULT));
 }
 
+/// Opens one file so often for each byte on stdin, until stdin is closed.
+pub(crate) fn open_per_byte(times: u64, path: &OsStr) {
+    let path = raw::c_string(path);
+    while raw::read_byte(0) == Ok(1) {
+        for _ in 0..times {
+            let fd = raw::open("openat", &path, 0, 0).unwrap();
+            raw::close(fd as i32).unwrap();
+        }
+    }
+}
+
 /// Opens one file and closes it again, as fast as so many threads can for so many seconds.
 pub(crate) fn storm(seconds: u64, threads: u64, path: &OsStr) {
     let path = raw::c_string(path);

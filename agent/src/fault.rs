@@ -1,0 +1,205 @@
+//! Faults on purpose: what kernels and readers do once a year, on demand, so that tests can see what comes of it.
+//!
+//! Built in always, so that what is tested is what runs; but honoured only where the program was started with `--inject`:
+//! a flag shows in the list of processes and in the log's first line, and no environment brings it in by accident.
+
+use crate::Error;
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use aya_obj::VerifierLog;
+use std::{
+    io,
+    str::FromStr,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+use tracers::Malformed;
+
+/// Every how many records one does not decode.
+const DROPS: u64 = 10;
+/// How long a slow taker takes for one update.
+const SLOW: Duration = Duration::from_millis(50);
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// No memory for a map.
+    MapEnomem,
+    /// Programs may not be loaded.
+    LoadEperm,
+    /// The verifier refuses a program.
+    Verifier,
+    /// Attaching fails after everything was attached.
+    Attach,
+    /// Every tenth record does not decode.
+    Drops,
+    /// The counters cannot be read.
+    Read,
+    /// Whoever takes the rows is slow.
+    SlowSink,
+    /// The reader has a bug.
+    Panic,
+}
+
+const NAMES: [(&str, Fault); 8] = [
+    ("map-enomem", Fault::MapEnomem),
+    ("load-eperm", Fault::LoadEperm),
+    ("verifier", Fault::Verifier),
+    ("attach", Fault::Attach),
+    ("drops", Fault::Drops),
+    ("read", Fault::Read),
+    ("slow-sink", Fault::SlowSink),
+    ("panic", Fault::Panic),
+];
+
+/// One fault, and the trace that has it, counted from 1 as they are started; every one where that is not said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Injection {
+    fault: Fault,
+    trace: Option<u64>,
+}
+
+impl FromStr for Injection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, trace) = match text.split_once('@') {
+            Some((name, number)) => (name, Some(number)),
+            None => (text, None),
+        };
+        let known = || NAMES.map(|(name, _)| name).join(", ");
+        let fault = NAMES.iter().find(|(known, _)| *known == name);
+        let (_, fault) =
+            fault.ok_or_else(|| format!("there are {}; each may end in @N", known()))?;
+        let number = |number: &str| number.parse().map_err(|_| "@N takes a number".to_owned());
+        Ok(Self {
+            fault: *fault,
+            trace: trace.map(number).transpose()?,
+        })
+    }
+}
+
+static INJECTED: OnceLock<Vec<Injection>> = OnceLock::new();
+static TRACES: AtomicU64 = AtomicU64::new(0);
+
+/// Lets these faults happen from now on. Once, before the first trace.
+pub fn inject(injections: Vec<Injection>) {
+    if !injections.is_empty() {
+        tracing::warn!(?injections, "faults are injected: this is a test");
+        // Another call would be a bug of the caller, and is without effect.
+        let _ = INJECTED.set(injections);
+    }
+}
+
+/// The faults of one trace: none, but in tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults(u8);
+
+impl Faults {
+    pub(crate) fn of_next_trace() -> Self {
+        let Some(injected) = INJECTED.get() else {
+            return Self::default();
+        };
+        let trace = TRACES.fetch_add(1, Ordering::Relaxed) + 1;
+        let ours = |injection: &&Injection| injection.trace.is_none_or(|wanted| wanted == trace);
+        let bits = injected.iter().filter(ours);
+        Self(bits.fold(0, |bits, injection| bits | 1 << injection.fault as u8))
+    }
+
+    fn has(self, fault: Fault) -> bool {
+        self.0 & 1 << fault as u8 != 0
+    }
+
+    /// Before the maps are made.
+    pub(crate) fn maps(self) -> Result<(), EbpfError> {
+        match self.has(Fault::MapEnomem) {
+            false => Ok(()),
+            true => Err(EbpfError::MapError(MapError::CreateError {
+                name: "EVENTS".to_owned(),
+                io_error: io::Error::from_raw_os_error(libc::ENOMEM),
+            })),
+        }
+    }
+
+    /// Before a program is loaded.
+    pub(crate) fn load(self) -> Result<(), ProgramError> {
+        let refused = |errno, log: &str| ProgramError::LoadError {
+            io_error: io::Error::from_raw_os_error(errno),
+            verifier_log: VerifierLog::new(log.to_owned()),
+        };
+        if self.has(Fault::LoadEperm) {
+            return Err(refused(libc::EPERM, ""));
+        }
+        if self.has(Fault::Verifier) {
+            return Err(refused(libc::EACCES, "R1 invalid mem access 'scalar'\n"));
+        }
+        Ok(())
+    }
+
+    /// When everything is attached.
+    pub(crate) fn attach(self) -> Result<(), Error> {
+        match self.has(Fault::Attach) {
+            false => Ok(()),
+            true => Err(Error::Attach {
+                hook: "an injected fault".to_owned(),
+                reason: io::Error::from_raw_os_error(libc::EBUSY).to_string(),
+            }),
+        }
+    }
+
+    /// Before the n-th record is decoded.
+    pub(crate) fn record(self, n: u64) -> Result<(), Malformed> {
+        match self.has(Fault::Drops) && n % DROPS == DROPS - 1 {
+            false => Ok(()),
+            true => Err(Malformed {
+                wanted: "a record that nobody drops",
+                bytes: 0,
+            }),
+        }
+    }
+
+    /// Before the books are read.
+    pub(crate) fn books(self) -> Result<(), Error> {
+        assert!(!self.has(Fault::Panic), "an injected fault");
+        match self.has(Fault::Read) {
+            false => Ok(()),
+            true => Err(Error::Read {
+                what: "the counters",
+                source: io::Error::from_raw_os_error(libc::EIO),
+            }),
+        }
+    }
+
+    /// Before an update is taken.
+    pub(crate) fn take(self) {
+        if self.has(Fault::SlowSink) {
+            thread::sleep(SLOW);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_named_with_the_trace_that_has_it() {
+        let parse = |text: &str| text.parse::<Injection>();
+        let of = |fault, trace| Ok(Injection { fault, trace });
+        assert_eq!(parse("drops"), of(Fault::Drops, None));
+        assert_eq!(parse("load-eperm@2"), of(Fault::LoadEperm, Some(2)));
+        assert!(parse("load").unwrap_err().contains("load-eperm"));
+        assert!(parse("drops@").is_err());
+    }
+
+    #[test]
+    fn nothing_goes_wrong_that_was_not_asked_for() {
+        let faults = Faults::of_next_trace();
+        assert!(faults.maps().is_ok() && faults.load().is_ok() && faults.attach().is_ok());
+        assert!(faults.books().is_ok());
+        assert!((0..100).all(|n| faults.record(n).is_ok()));
+    }
+}

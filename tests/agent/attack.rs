@@ -1,0 +1,34 @@
+//! The daemon under attack: by its readers, by its clients, by its targets, and by the machine it runs on.
+
+mod clients;
+mod faults;
+mod life;
+mod readers;
+mod targets;
+
+use crate::{daemon::Daemon, start};
+use proto::v1;
+
+/// A number from the environment: how long or how often an attack goes on, where somebody wants more of it than every run.
+fn from_environment(name: &str, otherwise: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        Err(_) => otherwise,
+    }
+}
+
+/// Starts a trace that any number of readers may follow.
+async fn started(daemon: &Daemon, uid: &str, spec: v1::TraceSpec) {
+    let mut client = daemon.client().await;
+    client.start_trace(start(uid, 1, spec)).await.unwrap();
+}
+
+/// Asks a trace to end.
+async fn stop(daemon: &Daemon, uid: &str) {
+    let request = v1::StopTraceRequest {
+        uid: uid.to_owned(),
+    };
+    daemon.client().await.stop_trace(request).await.unwrap();
+}
