@@ -118,6 +118,11 @@ impl Daemon {
         self.until("the trace to end", over).await;
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kernel programs that it holds.
     pub(crate) fn programs(&self) -> usize {
         let folder = format!("/proc/{}/fdinfo", self.child.id());
@@ -199,6 +204,12 @@ impl Events {
             gaps: Vec::new(),
             account: None,
         })
+    }
+
+    /// The next message.
+    pub(crate) async fn next(&mut self) -> Option<Item> {
+        let message = self.stream.message().await.unwrap();
+        message.expect("the stream to go on").item
     }
 
     /// Reads all that follows.

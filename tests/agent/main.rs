@@ -7,6 +7,7 @@
 )]
 
 mod bounds;
+mod confined;
 mod daemon;
 mod targets;
 

@@ -2,6 +2,7 @@
 
 use super::{
     config::Policy,
+    loader::Loader,
     log::Log,
     refuse::{self, Refusal},
     wire::{self, Violation},
@@ -20,6 +21,8 @@ use tonic::Status;
 /// All traces.
 pub(crate) struct Jobs {
     kernel: Kernel,
+    /// Whoever asks the kernel does it there: nobody else may.
+    loader: Loader,
     policy: Policy,
     all: Mutex<All>,
     /// Counts changes of any trace.
@@ -164,9 +167,10 @@ impl Job {
 }
 
 impl Jobs {
-    pub(crate) fn new(kernel: Kernel, policy: Policy) -> Arc<Self> {
+    pub(crate) fn new(kernel: Kernel, policy: Policy, loader: Loader) -> Arc<Self> {
         Arc::new(Self {
             kernel,
+            loader,
             policy,
             all: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -175,6 +179,10 @@ impl Jobs {
 
     pub(crate) fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    pub(crate) fn loader(&self) -> &Loader {
+        &self.loader
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -290,9 +298,12 @@ impl Jobs {
         };
         self.changed(&job);
         let starting = (Arc::clone(self), Arc::clone(&job));
-        let started = tokio::task::spawn_blocking(move || {
+        // A task of its own goes on where its caller does not wait. The thread that it runs on has no rights, nor has the trace's.
+        let started = tokio::spawn(async move {
             let (jobs, job) = starting;
-            let trace = Trace::start(request, &jobs.kernel)?;
+            let loading = Arc::clone(&jobs);
+            let start = move || Trace::start(request, &loading.kernel);
+            let trace = jobs.loader.run(start).await?;
             {
                 let mut now = lock(&job.state);
                 now.handle = Some(trace.handle());
