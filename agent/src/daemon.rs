@@ -1,11 +1,13 @@
 //! The node's agent: traces by request over gRPC, each bounded, none trusted.
 
 pub(crate) mod config;
+pub(crate) mod confine;
 mod jobs;
+pub(crate) mod loader;
 mod log;
 mod refuse;
 mod server;
-mod socket;
+pub(crate) mod socket;
 mod wire;
 
 pub(crate) use server::serve;

@@ -74,7 +74,12 @@ fn run(args: Args) -> Result<()> {
     }
     log();
     agent::fault::inject(args.inject);
+    let paths = paths(&config, args.config.as_deref())?;
+    daemon::confine::process()?;
     let kernel = Kernel::read()?;
+    let loader = daemon::loader::Loader::start()?;
+    // This thread, and with it all that the runtime starts.
+    daemon::confine::serve(&paths)?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -83,7 +88,7 @@ fn run(args: Args) -> Result<()> {
         .block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
-            daemon::serve(config, kernel, async move {
+            daemon::serve(config, kernel, loader, async move {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
@@ -91,6 +96,17 @@ fn run(args: Args) -> Result<()> {
             })
             .await
         })
+}
+
+/// What those who serve may reach: the socket's folder, and the configuration.
+fn paths(config: &daemon::config::Config, file: Option<&Path>) -> Result<daemon::confine::Paths> {
+    let mut paths = daemon::confine::Paths::default();
+    let folder = daemon::socket::folder(&config.listen.0)?;
+    paths.write.push(folder.to_owned());
+    if let Some(file) = file {
+        paths.read_file(file);
+    }
+    Ok(paths)
 }
 
 fn read(path: &Path) -> Result<daemon::config::Config> {

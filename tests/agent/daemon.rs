@@ -243,6 +243,12 @@ impl Events {
         })
     }
 
+    /// The next message.
+    pub(crate) async fn next(&mut self) -> Option<Item> {
+        let message = self.stream.message().await.unwrap();
+        message.expect("the stream to go on").item
+    }
+
     /// Reads all that follows.
     pub(crate) async fn read_all(&mut self) -> Result<(), Status> {
         let mut expected = None;

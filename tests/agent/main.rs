@@ -8,6 +8,7 @@
 
 mod attack;
 mod bounds;
+mod confined;
 mod daemon;
 mod tally;
 mod targets;

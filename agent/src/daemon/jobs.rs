@@ -2,6 +2,7 @@
 
 use super::{
     config::Policy,
+    loader::Loader,
     log::Log,
     refuse::{self, Refusal},
     wire::{self, Violation},
@@ -21,6 +22,8 @@ use tonic::Status;
 /// All traces.
 pub(crate) struct Jobs {
     kernel: Kernel,
+    /// Whoever asks the kernel does it there: nobody else may.
+    loader: Loader,
     policy: Policy,
     all: Mutex<All>,
     /// Counts changes of any trace.
@@ -248,9 +251,10 @@ impl Drop for Owned {
 }
 
 impl Jobs {
-    pub(crate) fn new(kernel: Kernel, policy: Policy) -> Arc<Self> {
+    pub(crate) fn new(kernel: Kernel, policy: Policy, loader: Loader) -> Arc<Self> {
         Arc::new(Self {
             kernel,
+            loader,
             policy,
             all: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -259,6 +263,10 @@ impl Jobs {
 
     pub(crate) fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    pub(crate) fn loader(&self) -> &Loader {
+        &self.loader
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -371,10 +379,9 @@ impl Jobs {
     /// Starts it; goes on where nobody waits for it any more.
     async fn start_job(self: &Arc<Self>, job: &Arc<Job>, request: Request) -> Result<(), Status> {
         let (jobs, starting) = (Arc::clone(self), Arc::clone(job));
-        let started = tokio::task::spawn_blocking(move || {
-            let load = AssertUnwindSafe(|| jobs.load(&starting, request));
-            let started =
-                catch_unwind(load).unwrap_or(Err(agent::Error::Bug("starting it panicked")));
+        // A task of its own goes on where its caller does not wait. The thread that it runs on has no rights, nor has the trace's.
+        let started = tokio::spawn(async move {
+            let started = jobs.load(&starting, request).await;
             if let Err(error) = &started {
                 // Here, and not where somebody waits for it, who may be gone.
                 starting.end(Some((error.reason(), error.to_string())));
@@ -389,8 +396,13 @@ impl Jobs {
         }
     }
 
-    fn load(self: &Arc<Self>, job: &Arc<Job>, request: Request) -> Result<(), agent::Error> {
-        let trace = Trace::start(request, &self.kernel)?;
+    async fn load(self: &Arc<Self>, job: &Arc<Job>, request: Request) -> Result<(), agent::Error> {
+        let loading = Arc::clone(self);
+        let start = move || {
+            let start = AssertUnwindSafe(|| Trace::start(request, &loading.kernel));
+            catch_unwind(start).unwrap_or(Err(agent::Error::Bug("starting it panicked")))
+        };
+        let trace = self.loader.run(start).await?;
         {
             let mut now = lock(&job.state);
             now.handle = Some(trace.handle());

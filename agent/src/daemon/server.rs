@@ -3,6 +3,7 @@
 use super::{
     config::Config,
     jobs::{Job, Jobs},
+    loader::Loader,
     log::Next,
     refuse::Refusal,
     socket,
@@ -39,11 +40,12 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 pub(crate) async fn serve(
     config: Config,
     kernel: Kernel,
+    loader: Loader,
     end: impl Future<Output = ()>,
 ) -> Result<()> {
     let (listener, _socket) = socket::bind(&config.listen.0)?;
     tracing::info!(socket = %config.listen.0.display(), "listening");
-    let jobs = Jobs::new(kernel, config.policy);
+    let jobs = Jobs::new(kernel, config.policy, loader);
     let service = AgentServer::new(Api(Arc::clone(&jobs))).max_decoding_message_size(REQUEST_BYTES);
     let service = tonic::service::interceptor::InterceptedService::new(service, socket::check_peer);
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -100,8 +102,12 @@ impl Agent for Api {
     ) -> Result<Response<v1::GetCapabilitiesResponse>, Status> {
         let jobs = Arc::clone(&self.0);
         // Hooks are tried out, which takes milliseconds each.
-        let looked = move || (capabilities(&jobs), jobs.kernel().checks());
-        let (tracers, checks) = tokio::task::spawn_blocking(looked)
+        let looked = async move {
+            let loader = jobs.loader().clone();
+            let look = move || (capabilities(&jobs), jobs.kernel().checks());
+            loader.run(look).await
+        };
+        let (tracers, checks) = tokio::spawn(looked)
             .await
             .map_err(|panicked| Status::internal(format!("a bug: {panicked}")))?;
         Ok(Response::new(v1::GetCapabilitiesResponse {

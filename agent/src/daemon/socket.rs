@@ -22,12 +22,12 @@ impl Drop for Socket {
     }
 }
 
-/// Makes the socket with mode 0600 in a folder of mode 0700.
+/// The folder of a socket, made where it is not there.
 ///
 /// # Errors
-/// Where others could reach it, or another agent listens there.
-pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Socket)> {
-    let folder = path.parent().context("a socket needs a folder")?;
+/// Where it cannot be made.
+pub(crate) fn folder(socket: &Path) -> Result<&Path> {
+    let folder = socket.parent().context("a socket needs a folder")?;
     if !folder.exists() {
         DirBuilder::new()
             .recursive(true)
@@ -35,6 +35,15 @@ pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Socket)> {
             .create(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
     }
+    Ok(folder)
+}
+
+/// Makes the socket with mode 0600 in a folder of mode 0700.
+///
+/// # Errors
+/// Where others could reach it, or another agent listens there.
+pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Socket)> {
+    let folder = folder(path)?;
     let meta =
         fs::metadata(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
     let me = rustix::process::geteuid().as_raw();

@@ -1,0 +1,127 @@
+//! Takes from the agent what it does not need, before it listens. Capabilities, Landlock and filters belong to threads in Linux,
+//! and a thread inherits what its maker has, so there are two kinds:
+//!
+//! - *loading* threads ask the kernel and look at targets: they keep a few capabilities, and can neither listen nor connect;
+//! - *serving* threads, which are all others, meet clients: they have no capability in any set, cannot ask bpf(2), start no program,
+//!   and see of the file system what they are configured with.
+//!
+//! What this gives and what not: docs/security.md.
+
+mod calls;
+mod files;
+
+pub(crate) use calls::Role;
+pub(crate) use files::Paths;
+
+use anyhow::{Context, Result, bail};
+use rustix::{
+    process::{Resource, Rlimit, setrlimit},
+    thread::{
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+        remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+    },
+};
+use std::fs;
+
+/// What loading threads keep of what there is. The first two load and read; the others name the addresses of stacks.
+const LOADING: [(CapabilitySet, &str); 5] = [
+    (CapabilitySet::BPF, "CAP_BPF"),
+    (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    // Mappings of other users' processes, and what they run.
+    (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
+    (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
+    // Addresses of kernel functions.
+    (CapabilitySet::SYSLOG, "CAP_SYSLOG"),
+];
+
+/// Confines this process to what loading threads need. To be called before there is a second thread.
+///
+/// # Errors
+/// Where the process would keep what it must not have.
+pub(crate) fn process() -> Result<()> {
+    if fs::read_dir("/proc/self/task").map_or(1, Iterator::count) != 1 {
+        bail!("a bug: there are threads already, which would stay as they are");
+    }
+    allow_locked_memory();
+    set_no_new_privs(true).context("cannot give up new privileges")?;
+    let kept = keep_for_loading()?;
+    match calls::refuse_all_but_needed() {
+        Ok(()) => {
+            tracing::info!(capabilities = %kept.join(" "), "confined: no_new_privs, seccomp");
+        }
+        // What is left holds without it.
+        Err(error) => {
+            tracing::warn!(capabilities = %kept.join(" "), "confined: no_new_privs, but no seccomp: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Makes this thread, and those that it starts from here on, a serving one.
+///
+/// # Errors
+/// Where it would keep a capability.
+pub(crate) fn serve(paths: &Paths) -> Result<()> {
+    drop_to(CapabilitySet::empty())?;
+    let landlock = files::close_all_but(paths).unwrap_or_else(|error| error.to_string());
+    match calls::refuse(Role::Serving) {
+        Ok(()) => {
+            tracing::info!("confined: threads that serve have no capability; landlock: {landlock}");
+        }
+        Err(error) => {
+            tracing::warn!(
+                "confined: threads that serve have no capability, but no seccomp: {error}; landlock: {landlock}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Makes this thread, and those that it starts from here on, a loading one.
+///
+/// # Errors
+/// Where it has no seccomp: [`process`] has said so.
+pub(crate) fn load() -> Result<(), calls::FilterError> {
+    calls::refuse(Role::Loading)
+}
+
+/// Kernels before 5.11 count maps by RLIMIT_MEMLOCK, and only CAP_SYS_RESOURCE raises that, which is not kept.
+fn allow_locked_memory() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    // Refused, it is as it was: the loader says what that means.
+    let _ = setrlimit(Resource::Memlock, unlimited);
+}
+
+/// The names of those that are kept.
+fn keep_for_loading() -> Result<Vec<&'static str>> {
+    let wanted = LOADING
+        .iter()
+        .fold(CapabilitySet::empty(), |all, (one, _)| all | *one);
+    for bit in 0..64 {
+        let one = CapabilitySet::from_bits_retain(1 << bit);
+        if !wanted.contains(one) {
+            // Takes CAP_SETPCAP; without it no_new_privs still keeps programs that are started from gaining anything.
+            let _ = remove_capability_from_bounding_set(one);
+        }
+    }
+    drop_to(wanted)?;
+    let have = capabilities(None)?.permitted;
+    let kept = LOADING.iter().filter(|(one, _)| have.contains(*one));
+    Ok(kept.map(|(_, name)| *name).collect())
+}
+
+/// This thread keeps these of what it has, in effect, and nothing to hand on by the inheritable and ambient sets.
+fn drop_to(wanted: CapabilitySet) -> Result<()> {
+    let _ = clear_ambient_capability_set();
+    let have = capabilities(None).context("cannot read this process's capabilities")?;
+    let kept = have.permitted & wanted;
+    let sets = CapabilitySets {
+        effective: kept,
+        permitted: kept,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets).context("cannot give up capabilities")
+}

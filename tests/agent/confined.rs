@@ -1,0 +1,155 @@
+//! What each thread of the agent may, as the kernel tells it.
+
+use crate::daemon::{Daemon, Events, spec};
+use proto::v1::{self, stream_events_response::Item};
+use std::{collections::BTreeMap, fs, path::PathBuf};
+use tests::{Workload, needs, program};
+
+/// CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYSLOG: include/uapi/linux/capability.h.
+const LOADING: u64 = 1 << 39 | 1 << 38 | 1 << 19 | 1 << 2 | 1 << 34;
+/// Threads that load, read the kernel's maps, and look at targets. All others serve.
+const LOADING_THREADS: [&str; 4] = [
+    "tracejob-load",
+    "tracejob-reader",
+    "symbol-files",
+    "symbol-worker",
+];
+
+/// A thread or process: its name and what its status says.
+struct Status {
+    name: String,
+    fields: BTreeMap<String, String>,
+}
+
+impl Status {
+    fn read(folder: PathBuf) -> Option<Self> {
+        let text = fs::read_to_string(folder.join("status")).ok()?;
+        let fields: BTreeMap<String, String> = text
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+            .collect();
+        // Cut to 15 bytes.
+        let name = fields["Name"].clone();
+        Some(Self { name, fields })
+    }
+
+    fn capabilities(&self, set: &str) -> u64 {
+        u64::from_str_radix(&self.fields[set], 16).unwrap()
+    }
+
+    fn loads(&self) -> bool {
+        LOADING_THREADS
+            .iter()
+            .any(|name| name[..name.len().min(15)] == self.name)
+    }
+
+    fn must_be_confined(&self) {
+        let Self { name, fields } = self;
+        assert_eq!((name, fields["NoNewPrivs"].as_str()), (name, "1"));
+        assert_eq!((name, fields["Seccomp"].as_str()), (name, "2"));
+        for set in ["CapInh", "CapAmb"] {
+            assert_eq!((name, self.capabilities(set)), (name, 0));
+        }
+        let most = if self.loads() { LOADING } else { 0 };
+        for set in ["CapPrm", "CapEff"] {
+            assert_eq!((name, set, self.capabilities(set) & !most), (name, set, 0));
+        }
+    }
+}
+
+fn threads(pid: u32) -> Vec<Status> {
+    let folders = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // A thread may end meanwhile.
+    let folders = folders.filter_map(|entry| Some(entry.ok()?.path()));
+    folders.filter_map(Status::read).collect()
+}
+
+/// Processes that its threads have started: workers that read symbols.
+fn children(pid: u32) -> Vec<Status> {
+    let folders = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let lists =
+        folders.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("children")).ok());
+    let pids: Vec<String> = lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let folders = pids.iter().map(|pid| PathBuf::from(format!("/proc/{pid}")));
+    folders.filter_map(Status::read).collect()
+}
+
+/// One without capabilities, so that the agent may look at it with whatever it has.
+fn toucher() -> Workload {
+    let program = program("workload");
+    let program = program.to_str().unwrap();
+    Workload::child_behind_gate(&[
+        "with-caps",
+        "",
+        program,
+        "gate",
+        ",",
+        "touch",
+        "300",
+        "write",
+        ",",
+        "until-eof",
+    ])
+}
+
+/// Reads until a table has this function in a stack.
+async fn until_named(events: &mut Events, function: &str) {
+    let end = std::time::Instant::now() + tests::deadline();
+    loop {
+        assert!(
+            std::time::Instant::now() < end,
+            "waited for {function} in vain"
+        );
+        let message = tokio::time::timeout(tests::deadline(), events.next())
+            .await
+            .unwrap();
+        let Some(Item::Batch(v1::Batch { frames, .. })) = message else {
+            continue;
+        };
+        if frames.iter().any(|frame| frame.name.contains(function)) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn threads_that_serve_have_no_capability_and_those_that_load_what_they_need() {
+    needs!("page_fault");
+    let daemon = Daemon::start("").await;
+    let mut workload = toucher();
+    let mut events = daemon.trace(spec("page_fault", &workload)).await.unwrap();
+    workload.go();
+    // So that the worker is there as well, and works although it inherits all of this.
+    until_named(&mut events, "write_pages").await;
+    let threads = threads(daemon.pid());
+    threads.iter().for_each(Status::must_be_confined);
+    let count = |wanted: &str| {
+        threads
+            .iter()
+            .filter(|thread| wanted.starts_with(&thread.name))
+            .count()
+    };
+    for name in [
+        "tracejob-agent",
+        "tracejob-trace",
+        "tracejob-reader",
+        "tracejob-load",
+        "tokio-rt-worker",
+    ] {
+        assert!(count(name) > 0, "no thread {name}");
+    }
+    // What would make the figures above hold for nothing.
+    let bpf = |thread: &Status| thread.capabilities("CapEff") & 1 << 39 != 0;
+    assert!(threads.iter().any(bpf), "nobody could have loaded it");
+    let workers = children(daemon.pid());
+    assert_eq!(workers.len(), 1);
+    workers[0].must_be_confined();
+    workload.end();
+}
