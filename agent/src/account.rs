@@ -92,8 +92,7 @@ impl Lost {
 /// What a trace cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
-    /// Time that its programs ran and how often, over all CPUs. `None` where the kernel keeps no such
-    /// statistics for us: that takes CAP_SYS_ADMIN or `kernel.bpf_stats_enabled=1`.
+    /// Time that its programs ran and how often, over all CPUs; `None` where it was not asked yet.
     pub bpf: Option<BpfCost>,
     /// CPU time of the thread that reads.
     pub reader: Duration,
@@ -101,14 +100,14 @@ pub struct Cost {
     pub kernel_bytes: u64,
 }
 
-/// Run time of the programs. Statistics cost time themselves, so they are kept for a part of the time and scaled up.
+/// Run time of the programs. Measuring costs time itself, so it is done for a part of the time and scaled up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BpfCost {
     /// Time in the programs.
     pub time: Duration,
     /// Runs of the programs.
     pub runs: u64,
-    /// The part of the trace during which statistics were kept, 0 to 1.
+    /// The part of the trace during which it was measured, 0 to 1.
     pub measured: f64,
 }
 

@@ -1,5 +1,5 @@
 //! The bpf() calls that aya does not offer in the form needed here: maps whose types are known only at run time,
-//! statistics of programs, and trial loads. The only module of this crate with unsafe code.
+//! the runs of programs that the kernel skipped, and trial loads. The only module of this crate with unsafe code.
 #![allow(unsafe_code, reason = "bpf(2) takes a union of structs with pointers")]
 
 use std::{
@@ -15,7 +15,6 @@ const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const PROG_LOAD: libc::c_long = 5;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-const ENABLE_STATS: libc::c_long = 32;
 
 /// Kinds of program that [`try_load`] tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,14 +82,6 @@ struct InfoAttr {
     fd: u32,
     len: u32,
     info: u64,
-}
-
-/// Statistics of a program.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ProgramStats {
-    pub(crate) run_time_ns: u64,
-    pub(crate) runs: u64,
-    pub(crate) missed: u64,
 }
 
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
@@ -215,9 +206,11 @@ pub(crate) fn try_load(trial: Trial) -> io::Result<()> {
     Ok(())
 }
 
-/// What the kernel counted of a program.
-pub(crate) fn program_stats(program: BorrowedFd<'_>) -> io::Result<ProgramStats> {
-    // struct bpf_prog_info up to verified_insns, as bytes: its tail differs between kernels.
+/// How many runs of a program the kernel skipped; 0 before 5.12, which does not tell.
+pub(crate) fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
+    /// Where `struct bpf_prog_info` has recursion_misses.
+    const RECURSION_MISSES: usize = 208;
+    // As bytes: its tail differs between kernels.
     let mut info = [0u8; 256];
     let mut attr = InfoAttr {
         fd: program.as_raw_fd() as u32,
@@ -225,26 +218,8 @@ pub(crate) fn program_stats(program: BorrowedFd<'_>) -> io::Result<ProgramStats>
         info: info.as_mut_ptr() as u64,
     };
     bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
-    let u64_at = |at: usize| {
-        info.get(at..at + 8)
-            .and_then(|b| b.try_into().ok())
-            .map_or(0, u64::from_ne_bytes)
-    };
-    // Offsets of run_time_ns, run_cnt, and recursion_misses (5.12).
-    Ok(ProgramStats {
-        run_time_ns: u64_at(192),
-        runs: u64_at(200),
-        missed: u64_at(208),
-    })
-}
-
-/// Keeps run time statistics of all programs for as long as the descriptor lives. Needs CAP_SYS_ADMIN.
-pub(crate) fn enable_stats() -> io::Result<OwnedFd> {
-    // BPF_STATS_RUN_TIME is 0.
-    let mut attr = 0u32;
-    let fd = bpf(ENABLE_STATS, &mut attr)?;
-    // SAFETY: the call returned a new descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    let missed = info[RECURSION_MISSES..].first_chunk();
+    Ok(missed.map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
 }
 
 /// Waits until every program that ran when this was called has returned: programs run inside RCU read sections,

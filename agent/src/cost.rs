@@ -1,89 +1,85 @@
-//! What a trace costs. Run time statistics cost time in every program of the host, so they are on for a part of the time only.
+//! What a trace costs. Its programs measure themselves (`agent-ebpf/src/meter.rs`), which costs time itself, so they do for a part of
+//! the time only.
 
-use crate::{account::BpfCost, bpf};
-use std::{
-    os::fd::{AsFd, OwnedFd},
-    time::{Duration, Instant},
-};
+use crate::{Error, account::BpfCost, bpf, load::Loaded, read::possible_cpus};
+use std::time::{Duration, Instant};
 
-/// How long statistics are on at a time.
+/// How long they measure at a time.
 const WINDOW: Duration = Duration::from_millis(100);
-/// How long they are off between.
+/// How long they do not between.
 const PAUSE: Duration = Duration::from_millis(900);
 
 /// Measures by windows.
 pub(crate) struct CostMeter {
     started: Instant,
-    /// Statistics are on while this is open.
-    window: Option<(OwnedFd, Instant)>,
+    /// Since when there is one.
+    window: Option<Instant>,
     next: Instant,
     measured: Duration,
-    allowed: bool,
 }
 
 impl CostMeter {
     /// Starts with a window, so that a short trace is measured whole.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(loaded: &Loaded) -> Result<Self, Error> {
         let now = Instant::now();
         let mut meter = Self {
             started: now,
             window: None,
             next: now,
             measured: Duration::ZERO,
-            allowed: true,
         };
-        meter.tick();
-        meter
+        meter.tick(loaded)?;
+        Ok(meter)
     }
 
     /// Opens or closes a window where it is time to; to be called every few ms.
-    pub(crate) fn tick(&mut self) {
+    pub(crate) fn tick(&mut self, loaded: &Loaded) -> Result<(), Error> {
         let now = Instant::now();
-        match &self.window {
-            Some((_, opened)) if now - *opened >= WINDOW => self.close(now),
-            None if self.allowed && now >= self.next => match bpf::enable_stats() {
-                Ok(fd) => self.window = Some((fd, now)),
-                Err(_) => self.allowed = false,
-            },
+        match self.window {
+            Some(opened) if now - opened >= WINDOW => {
+                measure(loaded, 0)?;
+                self.window = None;
+                self.measured += now - opened;
+                self.next = now + PAUSE;
+            }
+            None if now >= self.next => {
+                measure(loaded, 1)?;
+                self.window = Some(now);
+            }
             _ => {}
         }
+        Ok(())
     }
 
-    fn close(&mut self, now: Instant) {
-        if let Some((_, opened)) = self.window.take() {
-            self.measured += now - opened;
-            self.next = now + PAUSE;
-        }
-    }
-
-    /// Run time and runs of these programs so far, scaled up to the whole trace.
-    pub(crate) fn read<'a>(&self, programs: impl Iterator<Item = &'a OwnedFd>) -> Option<BpfCost> {
-        let stats = programs.filter_map(|program| bpf::program_stats(program.as_fd()).ok());
-        let (mut time, mut runs) = (0, 0);
-        for each in stats {
-            time += each.run_time_ns;
-            runs += each.runs;
+    /// Run time and runs so far, scaled up to the whole trace.
+    pub(crate) fn read(&self, loaded: &Loaded) -> Result<BpfCost, Error> {
+        // `struct Cost` of each CPU: runs, ns, and what is of no use here.
+        let mut values = vec![0; 24 * possible_cpus()];
+        bpf::lookup(loaded.map("COST")?, &[0; 4], &mut values).map_err(|source| Error::Read {
+            what: "what the programs took",
+            source,
+        })?;
+        let (mut runs, mut ns) = (0, 0);
+        for cpu in values.as_chunks::<24>().0 {
+            let words = cpu.as_chunks::<8>().0;
+            runs += u64::from_ne_bytes(words[0]);
+            ns += u64::from_ne_bytes(words[1]);
         }
         let now = Instant::now();
-        let open = self
-            .window
-            .as_ref()
-            .map_or(Duration::ZERO, |(_, opened)| now - *opened);
-        let part =
-            ((self.measured + open).as_secs_f64() / (now - self.started).as_secs_f64()).min(1.0);
-        match (part > 0.0, runs > 0) {
-            (true, _) => Some(BpfCost {
-                time: Duration::from_nanos((time as f64 / part) as u64),
-                runs: (runs as f64 / part) as u64,
-                measured: part,
-            }),
-            // Not ours to switch on, but on: `kernel.bpf_stats_enabled=1`.
-            (false, true) => Some(BpfCost {
-                time: Duration::from_nanos(time),
-                runs,
-                measured: 1.0,
-            }),
-            (false, false) => None,
-        }
+        let open = self.window.map_or(Duration::ZERO, |opened| now - opened);
+        let part = (self.measured + open).as_secs_f64() / (now - self.started).as_secs_f64();
+        let part = part.clamp(f64::MIN_POSITIVE, 1.0);
+        Ok(BpfCost {
+            time: Duration::from_nanos((ns as f64 / part) as u64),
+            runs: (runs as f64 / part) as u64,
+            measured: part,
+        })
     }
+}
+
+fn measure(loaded: &Loaded, on: u32) -> Result<(), Error> {
+    bpf::update(loaded.map("MEASURE")?, &[0; 4], &on.to_ne_bytes()).map_err(|source| Error::Read {
+        what: "whether programs measure themselves",
+        source,
+    })
 }

@@ -41,7 +41,6 @@ impl Kernel {
             perf_event_check(),
             cgroup_check(),
             symbols_check(),
-            statistics_check(),
         ];
         if self.version() < (5, 11) {
             checks.push(locked_memory_check());
@@ -172,25 +171,6 @@ fn symbols_check() -> Check {
         remedy: hidden.then(|| {
             "give the program CAP_SYSLOG, and `sysctl kernel.kptr_restrict=1` or less".to_owned()
         }),
-    }
-}
-
-fn statistics_check() -> Check {
-    let allowed = bpf::enable_stats().is_ok();
-    let on =
-        fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|v| v.trim() == "1");
-    Check {
-        name: "run time statistics",
-        verdict: if allowed || on {
-            Verdict::Ok
-        } else {
-            Verdict::Limited
-        },
-        detail: match allowed || on {
-            true => "the cost of a trace is measured".to_owned(),
-            false => "not allowed: the account says nothing of the programs' run time".to_owned(),
-        },
-        remedy: (!allowed && !on).then(|| "sysctl kernel.bpf_stats_enabled=1".to_owned()),
     }
 }
 

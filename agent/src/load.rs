@@ -28,13 +28,6 @@ pub(crate) struct Loaded {
     pub(crate) faults: Faults,
 }
 
-/// The programs of an object.
-pub(crate) struct Programs {
-    pub(crate) first: Vec<OwnedFd>,
-    /// Their second ones.
-    pub(crate) again: Vec<OwnedFd>,
-}
-
 // The programs of `agent-ebpf/src/select.rs`.
 const SELECT_FORK: Hook = raw_tp("sched_process_fork").by("select_fork");
 const SELECT_EXEC: Hook = raw_tp("sched_process_exec").by("select_exec");
@@ -284,26 +277,18 @@ impl Loaded {
         programs.filter_map(|(_, program)| Some(program.fd().ok()?.as_fd()))
     }
 
-    /// Descriptors of all loaded programs, which keep their statistics readable when they are detached.
-    pub(crate) fn programs(&self) -> Result<Programs, Error> {
-        let copies = |again: bool| {
-            let programs = self.ebpf.programs();
-            programs
-                .filter(|(name, _)| name.ends_with(AGAIN) == again)
-                .filter_map(|(_, program)| program.fd().ok())
-                .map(|fd| fd.as_fd().try_clone_to_owned())
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let both = || {
-            Ok::<_, std::io::Error>(Programs {
-                first: copies(false)?,
-                again: copies(true)?,
+    /// Descriptors of all loaded programs but the second ones, which keep their counts readable when they are detached.
+    pub(crate) fn first_programs(&self) -> Result<Vec<OwnedFd>, Error> {
+        let programs = self.ebpf.programs();
+        programs
+            .filter(|(name, _)| !name.ends_with(AGAIN))
+            .filter_map(|(_, program)| program.fd().ok())
+            .map(|fd| fd.as_fd().try_clone_to_owned())
+            .collect::<Result<_, _>>()
+            .map_err(|error| Error::Load {
+                tracer: self.tracer.name(),
+                reason: format!("its programs' descriptors cannot be copied: {error}"),
             })
-        };
-        both().map_err(|error| Error::Load {
-            tracer: self.tracer.name(),
-            reason: format!("its programs' descriptors cannot be copied: {error}"),
-        })
     }
 
     /// Bytes of all maps and programs, as the kernel counts them.

@@ -2,7 +2,7 @@
 
 use crate::{
     Account, Error, Lost, bpf,
-    load::{Loaded, Programs, locked_bytes},
+    load::{Loaded, locked_bytes},
 };
 use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +18,8 @@ const COUNTERS: usize = 11;
 /// Reads one tracer.
 pub(crate) struct Reader {
     pub(crate) loaded: Loaded,
-    programs: Programs,
+    /// The first of each pair: what they miss is made up for by the second, or told.
+    programs: Vec<OwnedFd>,
     tracer: &'static dyn Erased,
     columns: Vec<Column>,
     count_column: Option<usize>,
@@ -48,7 +49,7 @@ impl Reader {
         };
         let columns = tracer.columns();
         Ok(Self {
-            programs: loaded.programs()?,
+            programs: loaded.first_programs()?,
             loaded,
             tracer,
             count_column: columns.iter().position(|column| column.role == Role::Count),
@@ -60,10 +61,6 @@ impl Reader {
             max_events: max_events.unwrap_or(u64::MAX),
             cpus: possible_cpus(),
         })
-    }
-
-    pub(crate) fn programs(&self) -> impl Iterator<Item = &OwnedFd> {
-        self.programs.first.iter().chain(&self.programs.again)
     }
 
     /// How its rows leave the kernel.
@@ -193,10 +190,8 @@ impl Reader {
         ] = sums;
         let skipped: u64 = self
             .programs
-            .first
             .iter()
-            .filter_map(|program| bpf::program_stats(program.as_fd()).ok())
-            .map(|stats| stats.missed)
+            .filter_map(|program| bpf::missed_runs(program.as_fd()).ok())
             .sum();
 
         Ok(Account {

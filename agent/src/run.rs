@@ -142,7 +142,7 @@ impl Trace {
         let mut command = selection.command().map(Launched::new).transpose()?;
         let clock = Clock::now();
         let (hooks, faults) = (loaded.hooks, loaded.faults);
-        let cost = CostMeter::start();
+        let cost = CostMeter::start(&loaded)?;
         loaded.attach(&mut selection, command.as_ref().map(Launched::pid))?;
         let started = Instant::now();
         let mut stacks = Stacks::new(&spec.tracer().columns());
@@ -291,7 +291,7 @@ impl Worker {
             if self.drain().is_err() {
                 return Ok(());
             }
-            self.cost.tick();
+            self.cost.tick(&self.reader.loaded)?;
             let now = Instant::now();
             self.stacks.observe(&self.reader);
             self.obey();
@@ -433,7 +433,7 @@ impl Worker {
         let mut account = self.reader.account()?;
         account.elapsed = self.started.elapsed();
         account.cost = Cost {
-            bpf: self.cost.read(self.reader.programs()),
+            bpf: Some(self.cost.read(&self.reader.loaded)?),
             reader: thread_time(),
             kernel_bytes: self.reader.loaded.kernel_bytes() + self.reader.ring_bytes(),
         };

@@ -93,7 +93,7 @@ pub struct TraceSpec {
 /// them, and are estimates then). One that costs too much all the same ends, with "budget".
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Budget {
-    /// Of one CPU, for its kernel programs (where the kernel tells what they take) and its reader; 0 is no bound.
+    /// Of one CPU, for its kernel programs and its reader; 0 is no bound.
     #[prost(uint32, tag = "1")]
     pub cpu_percent: u32,
     /// Delivered each second; 0 is no bound.
