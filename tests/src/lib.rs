@@ -13,6 +13,7 @@
 mod account;
 mod cgroup;
 mod clock;
+mod daemon;
 mod elf32;
 mod held;
 mod output;
@@ -25,6 +26,7 @@ mod workload;
 pub use account::{Account, Lost};
 pub use cgroup::Cgroup;
 pub use clock::JumpedClock;
+pub use daemon::Agent;
 pub use elf32::program32;
 pub use held::{descriptors, held_by, in_kernel, resident, threads};
 pub use row::{Wanted, bytes, check, expect, sum};

@@ -7,6 +7,7 @@ mod check;
 mod codegen;
 mod debian;
 mod demo;
+mod foreign;
 mod new_tracer;
 mod process;
 mod screen;
