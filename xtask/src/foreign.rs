@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::{
     check, process,
     screen::{Step, say},
-    test, toolchain, workspace,
+    setup, test, toolchain, workspace,
 };
 
 /// The test program.
@@ -29,6 +29,13 @@ const PROTOBUF: &str = "7.36.2";
 
 /// A client, or why there is none.
 type Client = Result<PathBuf, String>;
+
+/// The stage by itself, for `cargo xtask foreign`.
+pub(crate) fn alone() -> Result<()> {
+    setup::build()?;
+    test::build()?;
+    run().map(drop)
+}
 
 /// The stage.
 pub(crate) fn run() -> Result<String> {

@@ -39,7 +39,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     stage::run_all("test", stages)
 }
 
-fn build() -> Result<String> {
+/// Builds what the tests start.
+pub(crate) fn build() -> Result<String> {
     let step = Step::start("build tracejob", "the program that the tests start");
     process::quietly(
         &step,
