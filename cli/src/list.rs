@@ -91,7 +91,11 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
     let widths = [name, shows];
     let mut out = String::new();
     palette.paint(Palette::BOLD, &mut out, |out| {
-        let here = if survey.agent.is_none() { "HERE" } else { "THERE" };
+        let here = if survey.agent.is_none() {
+            "HERE"
+        } else {
+            "THERE"
+        };
         out.push_str(&format!("{:name$}  {:shows$}  {here}", "TRACER", "SHOWS"));
     });
     out.push('\n');

@@ -346,7 +346,14 @@ async fn what_can_be_traced_is_told_the_same_of_an_agent_as_of_its_machine() {
         (&first["name"], &first["verdict"]),
         (&"agent".into(), &"ok".into())
     );
-    assert_eq!(here, there);
+    // What it may do is less than what this test may: only what the machine has is the same.
+    let told = |doctor: &Value, name: &str| -> Vec<Value> {
+        let checks = doctor["checks"].as_array().unwrap().iter();
+        checks.map(|check| check[name].clone()).collect()
+    };
+    assert_eq!(told(&here, "name"), told(&there, "name"));
+    assert_eq!(told(&here, "detail")[0], told(&there, "detail")[0]);
+    assert_eq!(here["tracers"], there["tracers"]);
 }
 
 #[tokio::test]

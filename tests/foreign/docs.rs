@@ -42,7 +42,7 @@ fn commands(block: &str) -> Vec<String> {
     let mut command = String::new();
     for line in block.lines() {
         command.push_str(line);
-        let quoted = command.matches('\'').count() % 2 != 0;
+        let quoted = !command.matches('\'').count().is_multiple_of(2);
         match quoted || line.ends_with('\\') {
             true => command.push('\n'),
             false => commands.push(std::mem::take(&mut command)),

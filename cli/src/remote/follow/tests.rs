@@ -30,7 +30,10 @@ const KINDS: [v1::Kind; 16] = [
     v1::Kind::Log2,
     v1::Kind::Errors,
 ];
-const TRACER: &str = "open";
+/// Any: its columns are none of its own.
+fn tracer() -> &'static str {
+    tracers::ALL[0].name()
+}
 
 /// A column of every kind, twice: by roles that add up, and by none.
 fn told(table: bool) -> v1::Schema {
@@ -50,7 +53,7 @@ fn told(table: bool) -> v1::Schema {
         ..v1::Column::default()
     };
     v1::Schema {
-        tracer: TRACER.to_owned(),
+        tracer: tracer().to_owned(),
         table,
         columns: KINDS.iter().chain(&KINDS).enumerate().map(column).collect(),
     }
@@ -136,7 +139,10 @@ fn message(sequence: u64, item: Item) -> StreamEventsResponse {
 }
 
 fn follow(table: bool) -> Follow {
-    Follow::new(schema(told(table), TRACER).unwrap(), Duration::from_secs(1))
+    Follow::new(
+        schema(told(table), tracer()).unwrap(),
+        Duration::from_secs(1),
+    )
 }
 
 /// Gives rows to every renderer, and ends them.
@@ -147,7 +153,7 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
         false => Source::Ring,
     };
     let scene = Scene {
-        tracer: TRACER,
+        tracer: tracer(),
         columns,
         source,
         command: false,
@@ -458,7 +464,10 @@ fn what_does_not_come_is_told_also_where_the_agent_says_nothing() {
 
 #[test]
 fn a_table_is_told_as_often_as_it_was_asked_for_and_the_last_always() {
-    let mut follow = Follow::new(schema(told(true), TRACER).unwrap(), Duration::from_secs(3));
+    let mut follow = Follow::new(
+        schema(told(true), tracer()).unwrap(),
+        Duration::from_secs(3),
+    );
     let mut told = Vec::new();
     for second in 1..=7 {
         let mut out = VecDeque::new();
@@ -580,7 +589,7 @@ fn no_message_panics_whatever_became_of_its_bytes() {
         };
         if let Some(Item::Schema(told)) = message.item {
             // What it leaks is bounded by the rounds.
-            drop(schema(told, TRACER));
+            drop(schema(told, tracer()));
             continue;
         }
         let mut follow = follow(round % 8 < 4);
