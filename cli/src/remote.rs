@@ -74,7 +74,7 @@ impl Agent {
         };
         match self.runtime.block_on(asked) {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(self.refused(&status)),
+            Ok(Err(status)) => Err(self.refused_at_first(&status)),
             Err(_) => Err(Error::Silent {
                 url: self.url().to_owned(),
                 seconds: PATIENCE.as_secs(),
@@ -84,5 +84,18 @@ impl Agent {
 
     fn refused(&self, status: &Status) -> Error {
         Error::of(status, self.url())
+    }
+
+    /// The same of the first call: a connection that breaks before any answer is one that was not let in. Of a certificate
+    /// TLS 1.3 says so only then.
+    fn refused_at_first(&self, status: &Status) -> Error {
+        match self.refused(status) {
+            Error::Gone { url, why } => Error::Unreachable {
+                url,
+                why,
+                next: self.address.not_let_in(),
+            },
+            other => other,
+        }
     }
 }

@@ -62,7 +62,10 @@ pub struct Outcome {
 
 /// The program under test with the capabilities that it is to be tested with.
 pub fn tracejob(args: &[impl AsRef<OsStr>]) -> Command {
-    with_capabilities(tracejob_path(), args)
+    let mut command = with_capabilities(tracejob_path(), args);
+    // Whoever runs the tests may use an agent.
+    command.env_remove("TRACEJOB_AGENT");
+    command
 }
 
 /// The daemon, which cargo puts beside the command line.
