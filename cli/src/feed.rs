@@ -35,17 +35,11 @@ impl Feed {
         })
     }
 
-    /// Something that ends it from any thread.
-    pub(crate) fn stopper(&self) -> Box<dyn Fn() + Send> {
+    /// Asks it to end: the remaining updates follow.
+    pub(crate) fn stop(&self) {
         match self {
-            Self::Here(trace) => {
-                let stopper = trace.handle();
-                Box::new(move || stopper.stop())
-            }
-            Self::There(trace) => {
-                let stopper = trace.stopper();
-                Box::new(move || stopper.stop())
-            }
+            Self::Here(trace) => trace.handle().stop(),
+            Self::There(trace) => trace.stopper().stop(),
         }
     }
 

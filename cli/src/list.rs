@@ -91,7 +91,12 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
     let widths = [name, shows];
     let mut out = String::new();
     palette.paint(Palette::BOLD, &mut out, |out| {
-        out.push_str(&format!("{:name$}  {:shows$}  HERE", "TRACER", "SHOWS"));
+        let here = if survey.agent.is_none() {
+            "HERE"
+        } else {
+            "THERE"
+        };
+        out.push_str(&format!("{:name$}  {:shows$}  {here}", "TRACER", "SHOWS"));
     });
     out.push('\n');
     for family in families {

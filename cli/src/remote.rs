@@ -21,8 +21,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 use tonic::{Status, transport::Channel};
 
-/// The largest message that is taken: a table of 100,000 rows has some 30 MB.
-const MESSAGE_BYTES: usize = 64 << 20;
+/// The largest message that is taken: a table of 100,000 rows has some 15 MB. It bounds what a hostile agent makes us hold as well:
+/// an empty frame takes two bytes in a message and 88 in memory.
+const MESSAGE_BYTES: usize = 32 << 20;
 /// How long an agent may take to say what can be traced: it tries every hook out.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -73,7 +74,7 @@ impl Agent {
         };
         match self.runtime.block_on(asked) {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(self.refused(&status)),
+            Ok(Err(status)) => Err(self.refused_at_first(&status)),
             Err(_) => Err(Error::Silent {
                 url: self.url().to_owned(),
                 seconds: PATIENCE.as_secs(),
@@ -83,5 +84,18 @@ impl Agent {
 
     fn refused(&self, status: &Status) -> Error {
         Error::of(status, self.url())
+    }
+
+    /// The same of the first call: a connection that breaks before any answer is one that was not let in. Of a certificate
+    /// TLS 1.3 says so only then.
+    fn refused_at_first(&self, status: &Status) -> Error {
+        match self.refused(status) {
+            Error::Gone { url, why } => Error::Unreachable {
+                url,
+                why,
+                next: self.address.not_let_in(),
+            },
+            other => other,
+        }
     }
 }

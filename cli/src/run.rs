@@ -103,17 +103,20 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
                 limits,
             };
             let trace = Trace::start(request, &Kernel::read()?)?;
+            let stopper = trace.handle();
+            signals.first(move || stopper.stop());
             (Feed::Here(trace), outputs)
         }
         Some(address) => {
             let request = remote::spec(&spec, &targets, &limits)?;
             let trace = remote::Trace::start(Agent::connect(address)?, request)?;
+            let stopper = trace.stopper();
+            signals.first(move || stopper.stop());
             // What columns there are is the agent's to say. Where an output cannot be, the trace ends with the call.
             let outputs = output::open(&wanted, &scene(trace.columns(), trace.source()))?;
             (Feed::There(Box::new(trace)), outputs)
         }
     };
-    signals.first(feed.stopper());
     let running = Running {
         feed,
         outputs,
@@ -225,7 +228,7 @@ impl Running {
                 Ok(()) => at += 1,
                 Err(error) => {
                     drop(self.outputs.remove(at));
-                    self.feed.stopper()();
+                    self.feed.stop();
                     self.note(error);
                 }
             }

@@ -9,6 +9,7 @@ fn tracejob(line: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tracejob"))
         .args(line.split_whitespace())
         .env_remove("RUST_BACKTRACE")
+        .env_remove("TRACEJOB_AGENT")
         .stdin(Stdio::null())
         .output()
         .expect("the program was built with this test")

@@ -61,8 +61,11 @@ pub struct Outcome {
 }
 
 /// The program under test with the capabilities that it is to be tested with.
-pub(crate) fn tracejob(args: &[impl AsRef<OsStr>]) -> Command {
-    with_capabilities(tracejob_path(), args)
+pub fn tracejob(args: &[impl AsRef<OsStr>]) -> Command {
+    let mut command = with_capabilities(tracejob_path(), args);
+    // Whoever runs the tests may use an agent.
+    command.env_remove("TRACEJOB_AGENT");
+    command
 }
 
 /// The daemon, which cargo puts beside the command line.
@@ -96,6 +99,13 @@ impl Trace {
             command: Vec::new(),
             keep_rows: true,
         }
+    }
+
+    /// `tracejob run -f FILE`.
+    pub fn of_file(file: &std::path::Path) -> Self {
+        let mut trace = Self::of("-f");
+        trace.args.insert(2, file.into());
+        trace
     }
 
     /// Further arguments.
@@ -268,7 +278,12 @@ impl Tracing {
                 true => events(&rows.rows),
                 false => rows.count,
             });
-            let wanted = if account.complete { 0 } else { 3 };
+            let wanted = match account.ended.as_str() {
+                // That is an error, and what came until then is no account.
+                "agent_gone" => 1,
+                _ if account.complete => 0,
+                _ => 3,
+            };
             assert_eq!(
                 status.code(),
                 Some(wanted),

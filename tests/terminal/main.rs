@@ -10,7 +10,7 @@ mod screen;
 
 use screen::Terminal;
 use std::process::{Child, Command};
-use tests::skips_runs;
+use tests::{Agent, skips_runs};
 
 /// A process that makes system calls until it is dropped. The screen is redrawn only where no command writes to it as well,
 /// so what is traced runs elsewhere.
@@ -92,6 +92,27 @@ fn a_table_of_counts_is_redrawn_in_place_and_ctrl_c_ends_it_with_the_whole_table
     ends_well(&mut terminal);
     assert!(terminal.echoes(), "the terminal is as it was");
     assert!(!terminal.cursor_is_hidden(), "the cursor is back");
+}
+
+#[test]
+fn a_table_by_an_agent_is_redrawn_in_place_as_one_here_and_ctrl_c_ends_it() {
+    let (agent, busy) = (Agent::start(""), Busy::start());
+    let options = ["--interval", "200ms", "--pid", &busy.pid()];
+    let args: Vec<String> = ["--agent".to_owned(), agent.url()]
+        .into_iter()
+        .chain(run("syscall_count", &options))
+        .collect();
+    let mut terminal = Terminal::start(24, 100, &args);
+    terminal.wait_for("a row of the live table", |screen| {
+        screen.contains("SYSCALL") && screen.contains("wait4") && screen.contains("0 lost")
+    });
+    terminal.wait_for("the table once and the status", |screen| {
+        let headings = screen.lines().filter(|line| line.starts_with("SYSCALL"));
+        headings.count() == 1 && screen.contains("until Ctrl-C")
+    });
+    terminal.type_in(b"\x03");
+    ends_well(&mut terminal);
+    assert!(terminal.echoes(), "the terminal is as it was");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod check;
 mod codegen;
 mod debian;
 mod demo;
+mod foreign;
 mod new_tracer;
 mod process;
 mod screen;
@@ -43,6 +44,8 @@ enum Task {
     Demo,
     /// Runs everything that CI runs: the checks, the tests on this kernel and on four others.
     Test(test::Args),
+    /// Runs the agent against clients that are not ours, as docs/grpc.md says; `test` does it too.
+    Foreign,
     /// Checks a change without running a kernel program: format, lints, dependencies, tidy, generated files, unit tests.
     Check,
     /// Checks the rules that no compiler checks.
@@ -71,6 +74,7 @@ fn run(task: Task) -> Result<()> {
         Task::Setup => setup::all(),
         Task::Demo => demo::run(),
         Task::Test(args) => test::run(&args),
+        Task::Foreign => foreign::alone(),
         Task::Check => check::run(),
         Task::Tidy => tidy::run(),
         Task::Codegen(args) => codegen::run(&args),

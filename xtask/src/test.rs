@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    check, process,
+    check, foreign, process,
     screen::Step,
     setup,
     stage::{self, Stage},
@@ -32,13 +32,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for suite in &vm::SUITES {
         stages.push(Stage::new(suite.native, move || on_this_kernel(suite)));
     }
+    stages.push(Stage::new("foreign clients", foreign::run));
     if !args.no_vm {
         stages.push(Stage::new("test kernels", || vm::run(&vm::Args::default())));
     }
     stage::run_all("test", stages)
 }
 
-fn build() -> Result<String> {
+/// Builds what the tests start.
+pub(crate) fn build() -> Result<String> {
     let step = Step::start("build tracejob", "the program that the tests start");
     process::quietly(
         &step,
@@ -58,11 +60,7 @@ fn build() -> Result<String> {
 }
 
 fn on_this_kernel(suite: &vm::Suite) -> Result<String> {
-    if process::output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
-        bail!(
-            "the tests load kernel programs, which takes root: run it with sudo, or `cargo xtask check` for all that does not"
-        );
-    }
+    require_root()?;
     let mut command = toolchain::cargo();
     command.args([
         "test",
@@ -72,6 +70,9 @@ fn on_this_kernel(suite: &vm::Suite) -> Result<String> {
         "--no-fail-fast",
         "--",
         "--show-output",
+        // A stage of its own.
+        "--skip",
+        foreign::PREFIX,
     ]);
     command
         .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
@@ -84,4 +85,14 @@ fn on_this_kernel(suite: &vm::Suite) -> Result<String> {
         "the tracers on this machine's kernel",
         &mut command,
     )
+}
+
+/// An error for anybody but root.
+pub(crate) fn require_root() -> Result<()> {
+    if process::output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
+        bail!(
+            "the tests load kernel programs, which takes root: run it with sudo, or `cargo xtask check` for all that does not"
+        );
+    }
+    Ok(())
 }

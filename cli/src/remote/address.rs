@@ -146,6 +146,16 @@ impl Address {
             .map_err(|error| Error::Tls { why: chain(&error) })
     }
 
+    /// What to do where a connection was closed before it came to anything.
+    pub(super) fn not_let_in(&self) -> &'static str {
+        match self.place {
+            Place::Socket(_) => "it closed the connection before it answered; its log says why",
+            Place::Https(_) => {
+                "it closed the connection before it answered: does it know who signed the certificate in --agent-cert?"
+            }
+        }
+    }
+
     /// What to say where there is no connection.
     pub(super) fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Error {
         let next = match (&self.place, io_kind(error)) {
@@ -162,7 +172,7 @@ impl Address {
                 "nobody listens on that port: is tracejob-agent running there, and does its configuration say that port?"
             }
             (Place::Https(_), _) => {
-                "`tracejob-agent check-config` on that host tells how it listens; its certificate must be for the host's name as given here"
+                "is it there? Its certificate must be for the host as it is named here, and signed by one in --agent-ca"
             }
             (Place::Socket(_), _) => "is it tracejob-agent's socket?",
         };

@@ -68,10 +68,13 @@ impl Error {
         let reason = info.map(|info| words(&info.reason)).unwrap_or_default();
         let line = info.and_then(|info| info.metadata.get("line"));
         let next = match (reason.as_str(), line, status.code()) {
-            ("PolicyDenied", Some(line), _) => format!(
-                "{} is a line of that node's configuration; whoever runs the node can change it",
-                words(line)
-            ),
+            ("PolicyDenied", Some(line), _) if !status.message().contains(line.as_str()) => {
+                format!(
+                    "{} is a line of that node's configuration; whoever runs the node can change it",
+                    words(line)
+                )
+            }
+            ("PolicyDenied", ..) => "whoever runs that node can change it".to_owned(),
             ("TargetNotFound", ..) => {
                 "processes, cgroups and containers are those of the agent's host".to_owned()
             }
@@ -81,6 +84,7 @@ impl Error {
             ("Unsupported" | "MissingCapability" | "KernelRefused", ..) => {
                 "`tracejob --agent … doctor` tells what is missing there".to_owned()
             }
+            ("Internal", ..) => "that is a bug: please report it, with the agent's log".to_owned(),
             ("InvalidRequest", ..) => {
                 "`tracejob --agent … describe TRACER` tells what that tracer takes".to_owned()
             }

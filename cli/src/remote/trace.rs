@@ -71,7 +71,7 @@ impl Trace {
             let first = stream.message().await?;
             Ok((stream, first))
         });
-        let (stream, first) = opened.map_err(|status| agent.refused(&status))?;
+        let (stream, first) = opened.map_err(|status| agent.refused_at_first(&status))?;
         let nonsense = |what| Error::Nonsense {
             url: agent.url().to_owned(),
             what,

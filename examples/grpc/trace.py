@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Prints rows of a trace as JSON lines, stops it after ten, and prints its account: trace.py URL TRACER PID"""
+
+import ipaddress
+import json
+import queue
+import sys
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from tracejob.v1 import agent_pb2 as api
+from tracejob.v1 import agent_pb2_grpc
+
+ENOUGH = 10
+
+
+def cell(column, values, row, frames):
+    """A row's value: its kind says where it is and what it means."""
+    part = getattr(values, values.WhichOneof("values"))
+    if not hasattr(part, "ends"):
+        number = part.values[row]
+        return bool(number) if column.kind == api.KIND_BOOL else number
+    span = slice(part.ends[row - 1] if row else 0, part.ends[row])
+    if column.kind == api.KIND_STACK:
+        return [frames[at].name for at in part.frames[span]]
+    if column.kind in (api.KIND_LOG2, api.KIND_ERRORS):
+        return list(part.values[span])
+    data = part.data[span]
+    if column.kind == api.KIND_IP:
+        address = ipaddress.ip_address(data)
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    # Whoever is traced chose these bytes: often they are UTF-8, never certainly.
+    text = data.decode("utf-8", errors="backslashreplace")
+    return text.split("\0")[:-1] if column.kind == api.KIND_ARGS else text
+
+
+def main(url, tracer, pid):
+    requests = queue.SimpleQueue()
+    spec = api.TraceSpec(tracer=tracer, targets=[api.Target(process=int(pid))])
+    # It ends then, also if nobody is there any more.
+    spec.duration.FromSeconds(60)
+    requests.put(api.TraceRequest(start=spec))
+    # grpcio would send the socket's path as the authority, which HTTP/2 does not allow.
+    options = [("grpc.default_authority", "localhost")]
+    with grpc.insecure_channel(url, options) as channel:
+        stream = agent_pb2_grpc.AgentStub(channel).Trace(iter(requests.get, None))
+        columns, shown = [], 0
+        for message in stream:
+            if message.HasField("schema"):
+                columns = message.schema.columns
+            batch = message.batch
+            for row in range(batch.rows):
+                cells = zip(columns, batch.columns)
+                print(json.dumps({c.name: cell(c, v, row, batch.frames) for c, v in cells}), flush=True)
+            if shown < ENOUGH <= shown + batch.rows:
+                # What was seen until then still comes, and the account.
+                requests.put(api.TraceRequest(stop=api.Stop()))
+            shown += batch.rows
+            if message.HasField("gap"):
+                print("missed", message.gap.rows, "rows", file=sys.stderr)
+            if message.HasField("account"):
+                account = MessageToDict(message.account, always_print_fields_with_no_presence=True)
+                print(json.dumps({"account": account}))
+        # No more requests: the call's own thread waits for them.
+        requests.put(None)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except grpc.RpcError as error:
+        sys.exit(f"{error.code().name}: {error.details()}")
