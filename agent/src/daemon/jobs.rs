@@ -2,7 +2,7 @@
 
 use super::{
     config::Policy,
-    counters::Counters,
+    counters::{Counters, OneOf},
     loader::Loader,
     log::Log,
     refuse::{self, Refusal},
@@ -412,6 +412,7 @@ impl Jobs {
         let trace = trace
             .await
             .unwrap_or(Err(agent::Error::Bug("starting it panicked")))?;
+        let running = self.counters.started(&job.schema.tracer);
         {
             let mut now = lock(&job.state);
             now.handle = Some(trace.handle());
@@ -421,7 +422,7 @@ impl Jobs {
             }
         }
         self.changed(job);
-        carry_on(self, Arc::clone(job), trace)
+        carry_on(self, Arc::clone(job), trace, running)
     }
 
     /// A trace by its uid.
@@ -532,12 +533,20 @@ impl Jobs {
 }
 
 /// Carries what a trace says into its log, on a thread of its own: its reader waits where this is slow.
-fn carry_on(jobs: &Arc<Jobs>, job: Arc<Job>, trace: Trace) -> Result<(), agent::Error> {
+fn carry_on(
+    jobs: &Arc<Jobs>,
+    job: Arc<Job>,
+    trace: Trace,
+    running: OneOf,
+) -> Result<(), agent::Error> {
     let jobs = Arc::clone(jobs);
     std::thread::Builder::new()
         .name("tracejob-trace".to_owned())
         .spawn(move || {
-            let carry = AssertUnwindSafe(|| carry(&jobs, &job, trace));
+            let carry = AssertUnwindSafe(|| {
+                let _running = running;
+                carry(&jobs, &job, trace)
+            });
             let bug = || (Reason::Internal, "carrying its rows panicked".to_owned());
             // Detached, before anybody hears that it is over.
             let failure = catch_unwind(carry).unwrap_or_else(|_| Some(bug()));
@@ -559,7 +568,6 @@ fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) -> Option<(Reason, String)> {
     /// A trace says something every second at least.
     const TIMEOUT: Duration = Duration::from_secs(5);
     let (counters, tracer) = (&jobs.counters, job.schema.tracer.as_str());
-    let _running = counters.started(tracer);
     let mut told = Account::default();
     loop {
         match trace.next(TIMEOUT) {
