@@ -2,9 +2,12 @@
 
 pub(crate) mod config;
 pub(crate) mod confine;
+mod counters;
+mod held;
 mod jobs;
 pub(crate) mod loader;
 mod log;
+mod metrics;
 mod refuse;
 mod server;
 pub(crate) mod socket;

@@ -103,6 +103,13 @@ fn paths(config: &daemon::config::Config, file: Option<&Path>) -> Result<daemon:
     let mut paths = daemon::confine::Paths::default();
     let folder = daemon::socket::folder(&config.listen.0)?;
     paths.write.push(folder.to_owned());
+    if let Some(daemon::config::Metrics {
+        listen: daemon::config::MetricsListen::Unix(path),
+    }) = &config.metrics
+    {
+        let folder = daemon::socket::folder(path)?;
+        paths.write.push(folder.to_owned());
+    }
     if let Some(file) = file {
         paths.read_file(file);
     }

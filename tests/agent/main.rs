@@ -10,6 +10,7 @@ mod attack;
 mod bounds;
 mod confined;
 mod daemon;
+mod metrics;
 mod remote;
 mod tally;
 mod targets;

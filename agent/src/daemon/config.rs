@@ -3,7 +3,7 @@
 use agent::{Budget, Limits};
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use std::{fs, path::Path, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 /// Where the agent listens when nothing is said.
 pub(crate) const SOCKET: &str = "/run/tracejob/agent.sock";
@@ -15,6 +15,8 @@ pub(crate) struct Config {
     /// `unix:///run/tracejob/agent.sock`
     pub(crate) listen: Listen,
     pub(crate) policy: Policy,
+    /// Metrics and health, on a listener of their own; absent is none.
+    pub(crate) metrics: Option<Metrics>,
 }
 
 /// Where to listen.
@@ -36,6 +38,37 @@ impl TryFrom<String> for Listen {
             Some(path) if path.starts_with('/') => Ok(Self(path.into())),
             _ => Err(format!(
                 "cannot listen on \"{}\": it takes unix:// and an absolute path, such as unix://{SOCKET}",
+                text.escape_debug()
+            )),
+        }
+    }
+}
+
+/// Metrics and health: HTTP without TLS.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Metrics {
+    /// `127.0.0.1:9464` or `unix:///run/tracejob/metrics.sock`
+    pub(crate) listen: MetricsListen,
+}
+
+/// Where to listen for who reads metrics.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub(crate) enum MetricsListen {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl TryFrom<String> for MetricsListen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match (text.strip_prefix("unix://"), text.parse()) {
+            (Some(path), _) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            (None, Ok(address)) => Ok(Self::Tcp(address)),
+            _ => Err(format!(
+                "cannot serve metrics on \"{}\": it takes an address with a port, such as 127.0.0.1:9464, or unix:// and an absolute path",
                 text.escape_debug()
             )),
         }
@@ -211,6 +244,31 @@ mod tests {
     fn plaintext_tcp_is_refused() {
         let error = parse("listen: http://0.0.0.0:4040").unwrap_err();
         assert!(error.contains("unix://"), "{error}");
+    }
+
+    #[test]
+    fn metrics_are_off_until_an_address_or_a_socket_is_named() {
+        let listen = |text: &str| parse(text).map(|config| config.metrics.map(|of| of.listen));
+        assert_eq!(listen("{}").unwrap(), None);
+        let address = "127.0.0.1:9464".parse().unwrap();
+        assert_eq!(
+            listen("metrics: {listen: \"127.0.0.1:9464\"}").unwrap(),
+            Some(MetricsListen::Tcp(address))
+        );
+        assert_eq!(
+            listen("metrics: {listen: \"unix:///run/a.sock\"}").unwrap(),
+            Some(MetricsListen::Unix("/run/a.sock".into()))
+        );
+        for wrong in [
+            "localhost:9464",
+            "9464",
+            "unix://a.sock",
+            "http://127.0.0.1:1",
+        ] {
+            let error = listen(&format!("metrics: {{listen: \"{wrong}\"}}")).unwrap_err();
+            assert!(error.contains("127.0.0.1:9464"), "{error}");
+        }
+        assert!(listen("metrics: {}").is_err());
     }
 
     #[test]

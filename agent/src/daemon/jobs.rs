@@ -2,6 +2,7 @@
 
 use super::{
     config::Policy,
+    counters::{Counters, OneOf},
     loader::Loader,
     log::Log,
     refuse::{self, Refusal},
@@ -24,6 +25,7 @@ pub(crate) struct Jobs {
     kernel: Kernel,
     /// Whoever asks the kernel does it there: nobody else may.
     loader: Loader,
+    pub(crate) counters: Arc<Counters>,
     policy: Policy,
     all: Mutex<All>,
     /// Counts changes of any trace.
@@ -251,10 +253,16 @@ impl Drop for Owned {
 }
 
 impl Jobs {
-    pub(crate) fn new(kernel: Kernel, policy: Policy, loader: Loader) -> Arc<Self> {
+    pub(crate) fn new(
+        kernel: Kernel,
+        policy: Policy,
+        loader: Loader,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             kernel,
             loader,
+            counters,
             policy,
             all: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -384,6 +392,8 @@ impl Jobs {
             let started = jobs.load(&starting, request).await;
             if let Err(error) = &started {
                 // Here, and not where somebody waits for it, who may be gone.
+                jobs.counters
+                    .failed(&starting.schema.tracer, error.reason());
                 starting.end(Some((error.reason(), error.to_string())));
                 jobs.forget(&starting);
             }
@@ -397,12 +407,12 @@ impl Jobs {
     }
 
     async fn load(self: &Arc<Self>, job: &Arc<Job>, request: Request) -> Result<(), agent::Error> {
-        let loading = Arc::clone(self);
-        let start = move || {
-            let start = AssertUnwindSafe(|| Trace::start(request, &loading.kernel));
-            catch_unwind(start).unwrap_or(Err(agent::Error::Bug("starting it panicked")))
-        };
-        let trace = self.loader.run(start).await?;
+        let jobs = Arc::clone(self);
+        let trace = self.loader.run(move || Trace::start(request, &jobs.kernel));
+        let trace = trace
+            .await
+            .unwrap_or(Err(agent::Error::Bug("starting it panicked")))?;
+        let running = self.counters.started(&job.schema.tracer);
         {
             let mut now = lock(&job.state);
             now.handle = Some(trace.handle());
@@ -412,7 +422,7 @@ impl Jobs {
             }
         }
         self.changed(job);
-        carry_on(self, Arc::clone(job), trace)
+        carry_on(self, Arc::clone(job), trace, running)
     }
 
     /// A trace by its uid.
@@ -523,15 +533,27 @@ impl Jobs {
 }
 
 /// Carries what a trace says into its log, on a thread of its own: its reader waits where this is slow.
-fn carry_on(jobs: &Arc<Jobs>, job: Arc<Job>, trace: Trace) -> Result<(), agent::Error> {
+fn carry_on(
+    jobs: &Arc<Jobs>,
+    job: Arc<Job>,
+    trace: Trace,
+    running: OneOf,
+) -> Result<(), agent::Error> {
     let jobs = Arc::clone(jobs);
     std::thread::Builder::new()
         .name("tracejob-trace".to_owned())
         .spawn(move || {
-            let carry = AssertUnwindSafe(|| carry(&jobs, &job, trace));
+            let carry = AssertUnwindSafe(|| {
+                let _running = running;
+                carry(&jobs, &job, trace)
+            });
             let bug = || (Reason::Internal, "carrying its rows panicked".to_owned());
             // Detached, before anybody hears that it is over.
-            job.end(catch_unwind(carry).unwrap_or_else(|_| Some(bug())));
+            let failure = catch_unwind(carry).unwrap_or_else(|_| Some(bug()));
+            if let Some((reason, _)) = failure {
+                jobs.counters.failed(&job.schema.tracer, reason);
+            }
+            job.end(failure);
             jobs.changed(&job);
         })
         .map(|_| ())
@@ -545,6 +567,7 @@ fn carry_on(jobs: &Arc<Jobs>, job: Arc<Job>, trace: Trace) -> Result<(), agent::
 fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) -> Option<(Reason, String)> {
     /// A trace says something every second at least.
     const TIMEOUT: Duration = Duration::from_secs(5);
+    let (counters, tracer) = (&jobs.counters, job.schema.tracer.as_str());
     let mut told = Account::default();
     loop {
         match trace.next(TIMEOUT) {
@@ -554,12 +577,15 @@ fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) -> Option<(Reason, String)> {
                 job.log.push(Item::Batch(batch), bytes);
             }
             Ok(Some(Update::Progress(account))) => {
+                counters.booked(tracer, &told, &account);
                 tell_losses(job, &told, &account);
                 told = account.clone();
                 lock(&job.state).account = account;
                 jobs.changed(job);
             }
             Ok(Some(Update::Done(account))) => {
+                counters.booked(tracer, &told, &account);
+                counters.ended(tracer, &account);
                 tell_losses(job, &told, &account);
                 job.log.push(Item::Account(wire::account(&account)), 512);
                 lock(&job.state).account = account;

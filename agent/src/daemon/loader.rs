@@ -3,7 +3,7 @@
 use super::confine;
 use anyhow::{Context, Result};
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
 };
@@ -13,6 +13,11 @@ use tokio::sync::oneshot;
 const THREADS: usize = 4;
 
 type Work = Box<dyn FnOnce() + Send>;
+
+/// What was to be done panicked, which the log tells of.
+#[derive(Debug, thiserror::Error)]
+#[error("a bug: it panicked")]
+pub(crate) struct Panicked;
 
 /// A handle of them. They end with the last one.
 #[derive(Clone)]
@@ -36,25 +41,24 @@ impl Loader {
         Ok(Self(sender))
     }
 
-    /// Does it there, whether or not the caller waits for it. A panic there is one here.
+    /// Does it there, whether or not the caller waits for it.
+    ///
+    /// # Errors
+    /// Where it panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
+    ) -> Result<T, Panicked> {
         let (sender, done) = oneshot::channel();
         let work = move || {
-            // Nobody waits any more: what was made is dropped here.
-            let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
+            if let Ok(result) = catch_unwind(AssertUnwindSafe(work)) {
+                // Nobody waits any more: what was made is dropped here.
+                let _ = sender.send(result);
+            }
         };
-        // Its threads live as long as a handle does, and none panics.
+        // Its threads live as long as a handle does.
         let _ = self.0.send(Box::new(work));
-        match done
-            .await
-            .expect("threads that load do not end before their work")
-        {
-            Ok(result) => result,
-            Err(panicked) => resume_unwind(panicked),
-        }
+        done.await.map_err(|_| Panicked)
     }
 }
 
@@ -75,15 +79,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_that_panics_is_a_panic_of_who_asked_and_the_next_is_done() {
+    async fn work_that_panics_is_an_error_and_the_next_is_done() {
         let loader = Loader::start().unwrap();
         for _ in 0..2 * THREADS {
-            let loader = loader.clone();
-            let asked = tokio::spawn(async move {
-                loader.run(|| panic!("as intended")).await;
-            });
-            assert!(asked.await.unwrap_err().is_panic());
+            assert!(loader.run(|| panic!("as intended")).await.is_err());
         }
-        assert_eq!(loader.run(|| 7).await, 7);
+        assert_eq!(loader.run(|| 7).await.unwrap(), 7);
     }
 }

@@ -2,9 +2,12 @@
 
 use super::{
     config::Config,
+    counters::Counters,
+    held::Held,
     jobs::{Job, Jobs},
     loader::Loader,
     log::Next,
+    metrics,
     refuse::Refusal,
     socket,
     wire::Violation,
@@ -19,8 +22,10 @@ use proto::v1::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
+use tower::util::MapResponseLayer;
 use tracers::ALL;
 
 /// The largest request: a spec with thousands of targets.
@@ -45,7 +50,8 @@ pub(crate) async fn serve(
 ) -> Result<()> {
     let (listener, _socket) = socket::bind(&config.listen.0)?;
     tracing::info!(socket = %config.listen.0.display(), "listening");
-    let jobs = Jobs::new(kernel, config.policy, loader);
+    let counters = Counters::new();
+    let jobs = Jobs::new(kernel, config.policy, loader, Arc::clone(&counters));
     let service = AgentServer::new(Api(Arc::clone(&jobs))).max_decoding_message_size(REQUEST_BYTES);
     let service = tonic::service::interceptor::InterceptedService::new(service, socket::check_peer);
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -59,7 +65,14 @@ pub(crate) async fn serve(
         .context("a bug: the API's descriptors cannot be read")?;
     let stopping = Arc::clone(&jobs);
     let (stopped, all_stopped) = tokio::sync::oneshot::channel();
+    let (answering, accepting) = (Arc::clone(&counters), Arc::clone(&counters));
+    let connections = UnixListenerStream::new(listener)
+        .map(move |stream| stream.map(|stream| Held::new(stream, accepting.connection())));
     let served = Server::builder()
+        .layer(MapResponseLayer::new(move |response| {
+            answering.answered(&response);
+            response
+        }))
         .concurrency_limit_per_connection(CALLS as usize)
         .max_concurrent_streams(CALLS)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
@@ -67,9 +80,10 @@ pub(crate) async fn serve(
         .add_service(service)
         .add_service(health_service)
         .add_service(reflection)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(connections, async move {
             end.await;
             tracing::info!("ending all traces");
+            stopping.counters.set_ready(false);
             // Their readers' calls end with them, and with these the server.
             stopping.stop_all().await;
             // Nobody waits where serving has failed.
@@ -80,12 +94,20 @@ pub(crate) async fn serve(
         let _ = all_stopped.await;
         tokio::time::sleep(LAST_WORDS).await;
     };
+    let measured = async {
+        match &config.metrics {
+            Some(metrics) => metrics::serve(&metrics.listen, Arc::clone(&counters)).await,
+            None => std::future::pending().await,
+        }
+    };
+    counters.set_ready(true);
     tokio::select! {
         served = served => served.context("serving failed"),
         () = patience => {
             tracing::warn!("a client did not take its last messages in time");
             Ok(())
         }
+        failed = measured => failed,
         () = jobs.forget_old_ones() => Ok(()),
     }
 }
@@ -102,14 +124,13 @@ impl Agent for Api {
     ) -> Result<Response<v1::GetCapabilitiesResponse>, Status> {
         let jobs = Arc::clone(&self.0);
         // Hooks are tried out, which takes milliseconds each.
-        let looked = async move {
-            let loader = jobs.loader().clone();
-            let look = move || (capabilities(&jobs), jobs.kernel().checks());
-            loader.run(look).await
-        };
-        let (tracers, checks) = tokio::spawn(looked)
+        let look = move || (capabilities(&jobs), jobs.kernel().checks());
+        let (tracers, checks) = self
+            .0
+            .loader()
+            .run(look)
             .await
-            .map_err(|panicked| Status::internal(format!("a bug: {panicked}")))?;
+            .map_err(|panicked| Status::internal(panicked.to_string()))?;
         Ok(Response::new(v1::GetCapabilitiesResponse {
             kernel_release: self.0.kernel().release().to_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -203,10 +224,11 @@ impl Agent for Api {
     ) -> Result<Response<Events>, Status> {
         let v1::StreamEventsRequest { uid, from_sequence } = request.into_inner();
         let job = self.0.get(&uid)?;
+        let counters = Arc::clone(&self.0.counters);
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             // A reader that has gone needs no last words.
-            let _ = follow(&job, from_sequence, &sender).await;
+            let _ = follow(&job, from_sequence, &sender, &counters).await;
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
@@ -256,7 +278,7 @@ impl Agent for Api {
                     let _ = sender.send(Err(status)).await;
                 },
                 () = sender.closed() => {}
-                _ = follow(job, 0, &sender) => {}
+                _ = follow(job, 0, &sender, &call.jobs.counters) => {}
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -271,7 +293,9 @@ async fn follow(
     job: &Job,
     from: u64,
     to: &mpsc::Sender<Result<StreamEventsResponse, Status>>,
+    counters: &Counters,
 ) -> Result<(), Gone> {
+    let _reading = counters.reader();
     let send = async |message| to.send(message).await.map_err(|_| Gone);
     let mut changes = job.log.changes();
     let mut cursor = job.log.cursor(from);
@@ -283,7 +307,12 @@ async fn follow(
     loop {
         changes.mark_unchanged();
         match job.log.read(&mut cursor) {
-            Next::Message(message) => send(Ok(StreamEventsResponse::clone(&message))).await?,
+            Next::Message(message) => {
+                if let Some(Item::Gap(gap)) = &message.item {
+                    counters.gap(gap.rows);
+                }
+                send(Ok(StreamEventsResponse::clone(&message))).await?;
+            }
             Next::Wait => tokio::select! {
                 () = to.closed() => return Err(Gone),
                 // The log is there as long as the job.

@@ -337,10 +337,9 @@ fn frame(frame: tracers::Frame) -> v1::Frame {
     }
 }
 
-/// The books.
-pub(crate) fn account(account: &Account) -> v1::Account {
-    let stages = account.lost.stages();
-    let ended = match &account.ended {
+/// What ended a trace, in a word; empty while it runs.
+pub(crate) fn ended(account: &Account) -> &'static str {
+    match &account.ended {
         None => "",
         Some(Ended::Duration) => "duration",
         Some(Ended::MaxEvents) => "max_events",
@@ -348,7 +347,12 @@ pub(crate) fn account(account: &Account) -> v1::Account {
         Some(Ended::Stopped) => "stopped",
         Some(Ended::Budget(_)) => "budget",
         Some(Ended::Command(_)) => "command",
-    };
+    }
+}
+
+/// The books.
+pub(crate) fn account(account: &Account) -> v1::Account {
+    let stages = account.lost.stages();
     let cost = &account.cost;
     v1::Account {
         produced: account.produced,
@@ -370,7 +374,7 @@ pub(crate) fn account(account: &Account) -> v1::Account {
             bpf_runs: cost.bpf.map_or(0, |bpf| bpf.runs),
             bpf_measured: cost.bpf.map_or(0.0, |bpf| bpf.measured),
         }),
-        ended: ended.to_owned(),
+        ended: ended(account).to_owned(),
     }
 }
 

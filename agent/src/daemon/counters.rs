@@ -1,0 +1,314 @@
+//! What the agent counts since it started, for its metrics. Each counter only grows, and outlives the trace that it counts.
+//!
+//! A label's value is a word of this program, by its type: nothing that a client or a target wrote can become a series.
+
+use super::wire;
+use agent::{Account, Reason};
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Metric, Registry},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+use tonic::{Code, body::Body, codegen::http};
+use tracers::ALL;
+
+type Label = (&'static str, &'static str);
+type Seconds = Counter<f64, AtomicU64>;
+
+/// All of them.
+pub(crate) struct Counters {
+    registry: Registry,
+    /// Whether clients are served.
+    ready: AtomicBool,
+    running: Family<[Label; 1], Gauge>,
+    started: Family<[Label; 1], Counter>,
+    ended: Family<[Label; 2], Counter>,
+    failed: Family<[Label; 2], Counter>,
+    produced: Family<[Label; 1], Counter>,
+    delivered: Family<[Label; 1], Counter>,
+    beyond_limit: Family<[Label; 1], Counter>,
+    sampled: Family<[Label; 1], Counter>,
+    lost: Family<[Label; 2], Counter>,
+    missed_runs: Family<[Label; 1], Counter>,
+    stacks_missing: Family<[Label; 1], Counter>,
+    bpf: Family<[Label; 1], Seconds>,
+    reader: Family<[Label; 1], Seconds>,
+    readers: Gauge,
+    gaps: Counter,
+    gap_rows: Counter,
+    connections: Gauge,
+    accepted: Counter,
+    refused: Family<[Label; 1], Counter>,
+}
+
+/// Counts one of something as long as it is there.
+pub(crate) struct OneOf(Gauge);
+
+impl OneOf {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for OneOf {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Counters {
+    /// All at zero, with the series of every tracer.
+    pub(crate) fn new() -> Arc<Self> {
+        let mut registry = Registry::default();
+        let all = &mut registry;
+        let counters = Self {
+            ready: AtomicBool::new(false),
+            running: add(all, "tracejob_traces_running", "Traces that run now"),
+            started: add(all, "tracejob_traces_started", "Traces that were attached"),
+            ended: add(
+                all,
+                "tracejob_traces_ended",
+                "Traces that ended with an account, by what ended them",
+            ),
+            failed: add(
+                all,
+                "tracejob_traces_failed",
+                "Traces that could not start or go on, by reason",
+            ),
+            produced: add(
+                all,
+                "tracejob_events_produced",
+                "Events that selection and options let through, counted in the kernel",
+            ),
+            delivered: add(
+                all,
+                "tracejob_events_delivered",
+                "Events that came out of the kernel",
+            ),
+            beyond_limit: add(
+                all,
+                "tracejob_events_beyond_limit",
+                "Events after the last that a trace was to give",
+            ),
+            sampled: add(
+                all,
+                "tracejob_events_sampled",
+                "Events left out to keep to a budget",
+            ),
+            lost: add(
+                all,
+                "tracejob_events_lost",
+                "Events that were lost, by stage",
+            ),
+            missed_runs: add(
+                all,
+                "tracejob_missed_runs",
+                "Runs of kernel programs that the kernel skipped",
+            ),
+            stacks_missing: add(
+                all,
+                "tracejob_stacks_missing",
+                "Rows whose stack is missing for want of room",
+            ),
+            bpf: add(
+                all,
+                "tracejob_bpf_cpu_seconds",
+                "CPU time of kernel programs, where the kernel keeps it",
+            ),
+            reader: add(
+                all,
+                "tracejob_reader_cpu_seconds",
+                "CPU time of the threads that read",
+            ),
+            readers: add(
+                all,
+                "tracejob_readers",
+                "Streams of rows that are being read",
+            ),
+            gaps: add(
+                all,
+                "tracejob_gaps",
+                "Times that a reader came too late for what was kept",
+            ),
+            gap_rows: add(
+                all,
+                "tracejob_gap_rows",
+                "Rows that readers came too late for, where that is known",
+            ),
+            connections: add(
+                all,
+                "tracejob_connections",
+                "Connections of clients that are open",
+            ),
+            accepted: add(
+                all,
+                "tracejob_connections_accepted",
+                "Connections of clients that were let in",
+            ),
+            refused: add(
+                all,
+                "tracejob_requests_refused",
+                "Requests that were answered by an error, by its code",
+            ),
+            registry,
+        };
+        counters.begin();
+        Arc::new(counters)
+    }
+
+    /// A series that begins with its first event hides that event from rate().
+    fn begin(&self) {
+        for tracer in ALL.iter().map(|tracer| tracer.name()) {
+            let of = [("tracer", tracer)];
+            drop(self.running.get_or_create(&of));
+            for family in [
+                &self.started,
+                &self.produced,
+                &self.delivered,
+                &self.beyond_limit,
+                &self.sampled,
+                &self.missed_runs,
+                &self.stacks_missing,
+            ] {
+                drop(family.get_or_create(&of));
+            }
+            for (stage, ..) in Account::default().lost.stages() {
+                let of = [("tracer", tracer), ("stage", stage)];
+                drop(self.lost.get_or_create(&of));
+            }
+        }
+    }
+
+    /// Everything, for who writes it.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Clients are served from here on, or no longer.
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Whether clients are served.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// A trace has been attached; it runs until this is dropped.
+    pub(crate) fn started(&self, tracer: &str) -> OneOf {
+        let of = [("tracer", known(tracer))];
+        self.started.get_or_create(&of).inc();
+        OneOf::new(self.running.get_or_create(&of).clone())
+    }
+
+    /// A trace has closed its books.
+    pub(crate) fn ended(&self, tracer: &str, account: &Account) {
+        let reason = wire::ended(account);
+        let of = [("tracer", known(tracer)), ("reason", reason)];
+        self.ended.get_or_create(&of).inc();
+    }
+
+    /// A trace could not start, or not go on.
+    pub(crate) fn failed(&self, tracer: &str, reason: Reason) {
+        let of = [("tracer", known(tracer)), ("reason", reason.word())];
+        self.failed.get_or_create(&of).inc();
+    }
+
+    /// What has come to a trace's books since they were as before.
+    pub(crate) fn booked(&self, tracer: &str, before: &Account, now: &Account) {
+        let tracer = known(tracer);
+        let of = [("tracer", tracer)];
+        for (family, before, now) in [
+            (&self.produced, before.produced, now.produced),
+            (&self.delivered, before.delivered, now.delivered),
+            (&self.beyond_limit, before.beyond_limit, now.beyond_limit),
+            (&self.sampled, before.sampled, now.sampled),
+            (&self.missed_runs, before.missed_runs, now.missed_runs),
+            (
+                &self.stacks_missing,
+                before.stacks_missing,
+                now.stacks_missing,
+            ),
+        ] {
+            family.get_or_create(&of).inc_by(now.saturating_sub(before));
+        }
+        let stages = before.lost.stages().into_iter().zip(now.lost.stages());
+        for ((stage, before, _), (_, now, _)) in stages {
+            let of = [("tracer", tracer), ("stage", stage)];
+            self.lost
+                .get_or_create(&of)
+                .inc_by(now.saturating_sub(before));
+        }
+        // Estimates, which may be corrected downwards.
+        if let Some(now) = now.cost.bpf {
+            let before = before
+                .cost
+                .bpf
+                .map_or_else(Default::default, |bpf| bpf.time);
+            let more = now.time.saturating_sub(before).as_secs_f64();
+            self.bpf.get_or_create(&of).inc_by(more);
+        }
+        let more = now.cost.reader.saturating_sub(before.cost.reader);
+        self.reader.get_or_create(&of).inc_by(more.as_secs_f64());
+    }
+
+    /// Somebody reads a stream, until this is dropped.
+    pub(crate) fn reader(&self) -> OneOf {
+        OneOf::new(self.readers.clone())
+    }
+
+    /// A reader was told of a gap.
+    pub(crate) fn gap(&self, rows: Option<u64>) {
+        self.gaps.inc();
+        self.gap_rows.inc_by(rows.unwrap_or(0));
+    }
+
+    /// A client has connected; its connection is open until this is dropped.
+    pub(crate) fn connection(&self) -> OneOf {
+        self.accepted.inc();
+        OneOf::new(self.connections.clone())
+    }
+
+    /// An answer to a request. Errors without a row before them come in its headers.
+    pub(crate) fn answered(&self, response: &http::Response<Body>) {
+        let status = response.headers().get("grpc-status");
+        let code = status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()));
+        if code != Code::Ok {
+            self.refused.get_or_create(&[("code", word(code))]).inc();
+        }
+    }
+}
+
+fn add<M: Metric + Default + Clone>(to: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    to.register(name, help, metric.clone());
+    metric
+}
+
+/// The catalogue's own name of it.
+fn known(tracer: &str) -> &'static str {
+    let names = ALL.iter().map(|tracer| tracer.name());
+    names
+        .into_iter()
+        .find(|name| *name == tracer)
+        .unwrap_or("unknown")
+}
+
+/// As gRPC spells it; those that this agent does not give have one name together.
+fn word(code: Code) -> &'static str {
+    match code {
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::NotFound => "NOT_FOUND",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+        _ => "OTHER",
+    }
+}
