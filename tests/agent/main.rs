@@ -11,6 +11,7 @@ mod bounds;
 mod confined;
 mod daemon;
 mod metrics;
+mod packaged;
 mod remote;
 mod tally;
 mod targets;

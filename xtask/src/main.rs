@@ -9,6 +9,7 @@ mod debian;
 mod demo;
 mod foreign;
 mod new_tracer;
+mod package;
 mod process;
 mod screen;
 mod setup;
@@ -52,6 +53,8 @@ enum Task {
     Tidy,
     /// Writes every generated file, or checks that they are what would be written.
     Codegen(codegen::Args),
+    /// Checks what is shipped: systemd's judgement of the unit, and the agent's image, built, run and asked over gRPC.
+    Package,
     /// Writes the three files of a tracer and its line in the catalogue.
     NewTracer(new_tracer::Args),
     /// Runs the tests on Debian's kernels 5.10, 6.1, 6.12 and 7, each in QEMU.
@@ -78,6 +81,7 @@ fn run(task: Task) -> Result<()> {
         Task::Check => check::run(),
         Task::Tidy => tidy::run(),
         Task::Codegen(args) => codegen::run(&args),
+        Task::Package => package::run(),
         Task::NewTracer(args) => new_tracer::run(&args),
         Task::Vm(args) => vm::run(&args).map(drop),
     }

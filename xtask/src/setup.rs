@@ -66,6 +66,12 @@ pub(crate) fn busybox() -> Result<PathBuf> {
     )
 }
 
+/// It builds and runs the agent's image.
+pub(crate) fn buildah() -> Result<PathBuf> {
+    debian_program("buildah", "buildah", "it builds and runs the agent's image")?;
+    Ok(workspace::tools_bin().join("buildah"))
+}
+
 /// The path of a QEMU that is new enough.
 pub(crate) fn qemu() -> Result<PathBuf> {
     let program = "qemu-system-x86_64";

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    check, foreign, process,
+    check, foreign, package, process,
     screen::Step,
     setup,
     stage::{self, Stage},
@@ -29,6 +29,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let mut stages = check::stages();
     stages.push(Stage::new("build tracejob", build));
+    stages.push(Stage::new("unit of systemd", package::unit));
+    stages.push(Stage::new("image", package::image));
     for suite in &vm::SUITES {
         stages.push(Stage::new(suite.native, move || on_this_kernel(suite)));
     }

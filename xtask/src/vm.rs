@@ -20,6 +20,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use programs::agent as static_agent;
+
 use self::{
     boot::{Accelerator, Machine, Outcome, Progress},
     kernels::{Kernel, SERIES},

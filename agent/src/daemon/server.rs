@@ -84,6 +84,7 @@ pub(crate) async fn serve(
             end.await;
             tracing::info!("ending all traces");
             stopping.counters.set_ready(false);
+            tell_systemd(sd_notify::NotifyState::Stopping);
             // Their readers' calls end with them, and with these the server.
             stopping.stop_all().await;
             // Nobody waits where serving has failed.
@@ -101,6 +102,7 @@ pub(crate) async fn serve(
         }
     };
     counters.set_ready(true);
+    tell_systemd(sd_notify::NotifyState::Ready);
     tokio::select! {
         served = served => served.context("serving failed"),
         () = patience => {
@@ -109,6 +111,13 @@ pub(crate) async fn serve(
         }
         failed = measured => failed,
         () = jobs.forget_old_ones() => Ok(()),
+    }
+}
+
+/// Where systemd started this, it waits for it: sd_notify(3).
+fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!("systemd could not be told: {error}");
     }
 }
 

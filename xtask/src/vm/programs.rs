@@ -71,6 +71,19 @@ pub(crate) fn build() -> Result<Programs> {
     })
 }
 
+/// The agent as it is shipped in an image.
+pub(crate) fn agent() -> Result<PathBuf> {
+    let step = Step::start("static agent", "building it; minutes when cold");
+    let built = cargo_json(&step, &["build", "--package", "agent", "--bins"])?;
+    let agent = executables(&built)?.into_iter().map(|built| built.path);
+    let agent = agent
+        .into_iter()
+        .find(|path| path.ends_with("tracejob-agent"));
+    let agent = agent.context("cargo built no program `tracejob-agent`")?;
+    step.done("built");
+    Ok(agent)
+}
+
 fn cargo_json(step: &Step, args: &[&str]) -> Result<String> {
     let mut command = toolchain::cargo();
     command.args(args).args([

@@ -1,0 +1,286 @@
+//! Stages of `test` for what is shipped: the unit of systemd, and the image of the agent, which is built, run, and asked.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    process,
+    screen::Step,
+    setup,
+    stage::{self, Stage},
+    test, vm, workspace,
+};
+
+const UNIT: &str = "agent/package/tracejob-agent.service";
+const IMAGE: &str = "localhost/tracejob-agent";
+/// How long the agent in its container may take to answer; it takes less than a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What `systemd-analyze security` may find at most, of 10 (in tenths): an ordinary unit has 9.6.
+const EXPOSURE_MOST: u32 = 25;
+
+/// Both, for `cargo xtask package`.
+pub(crate) fn run() -> Result<()> {
+    setup::build()?;
+    let stages = vec![
+        Stage::new("build tracejob", test::build),
+        Stage::new("unit of systemd", unit),
+        Stage::new("image", image),
+    ];
+    stage::run_all("package", stages)
+}
+
+/// Holds the unit to what systemd says of it.
+pub(crate) fn unit() -> Result<String> {
+    let Some(program) = workspace::find_program("systemd-analyze") else {
+        return Ok("skipped: no systemd-analyze is here".to_owned());
+    };
+    let step = Step::start("unit of systemd", "systemd-analyze verify and security");
+    let folder = workspace::target().join("package");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    // systemd wants the program to be where the unit says.
+    let agent = workspace::target().join("debug/tracejob-agent");
+    let text = fs::read_to_string(workspace::root().join(UNIT)).context("reading the unit")?;
+    let text = text.replace("/usr/bin/tracejob-agent", &agent.display().to_string());
+    let unit = folder.join("tracejob-agent.service");
+    fs::write(&unit, text).with_context(|| format!("writing {}", unit.display()))?;
+    process::quietly(
+        &step,
+        "unit-verify",
+        Command::new(&program).arg("verify").arg(&unit),
+    )?;
+    let mut command = Command::new(&program);
+    command
+        .args(["security", "--no-pager", "--offline=true"])
+        .arg(&unit);
+    let told = match process::captured(&step, "unit-security", &mut command) {
+        Ok(told) => told,
+        // Before systemd 250 it looks at units that are loaded only.
+        Err(_) => {
+            step.done("verified; this systemd judges no file");
+            return Ok("verified".to_owned());
+        }
+    };
+    let exposure = exposure(&told).context("systemd-analyze tells no level of exposure")?;
+    if exposure > EXPOSURE_MOST {
+        step.failed();
+        bail!(
+            "the unit is exposed by {exposure} tenths, and {EXPOSURE_MOST} are the most:\n{told}"
+        );
+    }
+    let result = format!("exposure {}.{} of 10", exposure / 10, exposure % 10);
+    step.done(&result);
+    Ok(result)
+}
+
+/// `→ Overall exposure level for UNIT: 2.0 OK 🙂`, in tenths.
+fn exposure(told: &str) -> Option<u32> {
+    let line = told
+        .lines()
+        .find(|line| line.contains("Overall exposure level"))?;
+    let level = line.rsplit_once(": ")?.1.split(' ').next()?;
+    let (whole, tenths) = level.split_once('.')?;
+    Some(whole.parse::<u32>().ok()? * 10 + tenths.parse::<u32>().ok()?)
+}
+
+/// Builds the image from the static program alone, runs it, and asks it over gRPC what it can trace.
+pub(crate) fn image() -> Result<String> {
+    if process::output(Command::new("id").arg("-u"))?.trim() != "0" {
+        return Ok("skipped: containers are run by root here".to_owned());
+    }
+    let buildah = match setup::buildah() {
+        Ok(path) => path,
+        Err(error) => return Ok(format!("skipped: no buildah can be had ({error:#})")),
+    };
+    let agent = vm::static_agent()?;
+    let folder = workspace::target().join("package");
+    let context = folder.join("context");
+    fs::create_dir_all(&context).with_context(|| format!("creating {}", context.display()))?;
+    fs::copy(&agent, context.join("tracejob-agent"))
+        .with_context(|| format!("copying {}", agent.display()))?;
+    let step = Step::start("image", "built, run and asked");
+    let tool = Buildah::new(buildah, &folder)?;
+    let recipe = workspace::root().join("agent/package/Containerfile");
+    process::quietly(
+        &step,
+        "image-build",
+        tool.command(&[
+            "build-using-dockerfile",
+            "--isolation",
+            "chroot",
+            "--tag",
+            IMAGE,
+            "--file",
+        ])
+        .arg(&recipe)
+        .arg(&context),
+    )?;
+    let container = process::captured(
+        &step,
+        "image-from",
+        &mut tool.command(&["from", "--pull-never", IMAGE]),
+    )?;
+    let container = Container {
+        tool: &tool,
+        name: container.trim().to_owned(),
+    };
+    let tracers = container.ask(&step, &folder)?;
+    drop(container);
+    let result = format!(
+        "{} KiB, answers with {tracers} tracers",
+        fs::metadata(&agent)?.len() / 1024
+    );
+    step.done(&result);
+    Ok(result)
+}
+
+/// buildah with a storage of its own: nothing of the machine's is touched, no registry is known.
+struct Buildah {
+    program: PathBuf,
+    storage: PathBuf,
+    policy: PathBuf,
+    registries: PathBuf,
+}
+
+impl Buildah {
+    fn new(program: PathBuf, folder: &Path) -> Result<Self> {
+        let (policy, registries) = (folder.join("policy.json"), folder.join("registries.conf"));
+        fs::write(
+            &policy,
+            r#"{"default": [{"type": "insecureAcceptAnything"}]}"#,
+        )?;
+        fs::write(&registries, "")?;
+        Ok(Self {
+            program,
+            storage: folder.join("storage"),
+            policy,
+            registries,
+        })
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--root").arg(self.storage.join("root"));
+        command.arg("--runroot").arg(self.storage.join("run"));
+        command.arg("--registries-conf").arg(&self.registries);
+        command.args(["--storage-driver", "vfs"]);
+        let (what, rest) = args.split_first().expect("a command of buildah's");
+        command.arg(what);
+        if ["build-using-dockerfile", "from"].contains(what) {
+            command.arg("--signature-policy").arg(&self.policy);
+        }
+        command.args(rest);
+        command
+    }
+}
+
+/// A container, removed when it is dropped.
+struct Container<'a> {
+    tool: &'a Buildah,
+    name: String,
+}
+
+impl Container<'_> {
+    /// Runs the agent with its socket in a folder of ours, and counts the tracers that it tells of.
+    fn ask(&self, step: &Step, folder: &Path) -> Result<usize> {
+        let socket = folder.join("run/agent.sock");
+        let run = folder.join("run");
+        let _ = fs::remove_dir_all(&run);
+        fs::create_dir_all(&run)?;
+        fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        let volume = format!("{}:/run/tracejob", run.display());
+        let mut command = self
+            .tool
+            .command(&["run", "--isolation", "chroot", "--cap-drop", "all"]);
+        command.args([
+            "--cap-add",
+            "CAP_BPF",
+            "--cap-add",
+            "CAP_PERFMON",
+            "--volume",
+            &volume,
+        ]);
+        command.args([&self.name, "--", "/tracejob-agent"]);
+        let log = workspace::logs().join("image-run.log");
+        let output =
+            fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        step.follow(log.clone());
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("starting buildah")?;
+        let mut running = Running(child);
+        let since = Instant::now();
+        while !socket.exists() {
+            if let Some(status) = running.0.try_wait()? {
+                bail!(
+                    "the agent in its image ended at once ({status}); {} says why",
+                    workspace::short(&log)
+                );
+            }
+            if since.elapsed() > PATIENCE {
+                bail!(
+                    "the agent in its image does not listen; {} may say why",
+                    workspace::short(&log)
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut command = Command::new(workspace::target().join("debug/tracejob"));
+        command.args([
+            "list",
+            "-o",
+            "json",
+            "--agent",
+            &format!("unix://{}", socket.display()),
+        ]);
+        let told = process::captured(step, "image-asked", &mut command)?;
+        let told: serde_json::Value =
+            serde_json::from_str(&told).context("reading what it can trace")?;
+        match told["tracers"].as_array().map(Vec::len) {
+            Some(count) if count > 0 => Ok(count),
+            _ => bail!("the agent in its image tells of no tracer: {told}"),
+        }
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        // What is left lies under target/.
+        let _ = process::output(&mut self.tool.command(&["rm", &self.name]));
+    }
+}
+
+/// Asked to end when it is dropped, and waited for: the agent is its child and ends with the signal that buildah hands on.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pid = self.0.id().to_string();
+        let _ = process::output(Command::new("kill").args(["-TERM", &pid]));
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_of_exposure_is_read_in_tenths() {
+        let told = "✓ NAME\n\n→ Overall exposure level for a.service: 2.0 OK 🙂\n";
+        assert_eq!(exposure(told), Some(20));
+        assert_eq!(
+            exposure("→ Overall exposure level for a: 10.0 UNSAFE"),
+            Some(100)
+        );
+        assert_eq!(exposure("nothing"), None);
+    }
+}
