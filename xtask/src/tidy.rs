@@ -2,6 +2,7 @@
 //!
 //! Each rule is a function over the files as text, so that its test is a small tree in memory.
 
+mod claims;
 mod layout;
 mod names;
 mod source;
@@ -52,7 +53,7 @@ struct Rule {
 }
 
 /// All rules; each one's findings are printed under it.
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule {
         demands: "a tracer is named only in its own files",
         because: "behaviour follows from column kinds and sources; a name elsewhere is a special case that the next tracer lacks",
@@ -92,6 +93,11 @@ const RULES: [Rule; 8] = [
         demands: "every tracked Rust file opens with its job",
         because: "a newcomer reads the first line to know whether to read the second",
         check: source::openings,
+    },
+    Rule {
+        demands: "every claim of docs/security.md names tests that are there",
+        because: "a claim whose test was renamed or taken away reads as if it were held",
+        check: claims::claims_have_their_tests,
     },
 ];
 
