@@ -116,7 +116,7 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
     if let Some(Gaps { count: gaps, rows }) = gaps {
         let rows = rows.map_or("some rows".to_owned(), |rows| plural(rows, "row"));
         out.push_str(&format!(
-            "{rows} in {} delivered by the agent and not received: this reader was too slow; a file (-o json=FILE) or a narrower selection keeps up.\n",
+            "{rows} in {} delivered by the agent and not received: this reader was too slow. A narrower selection keeps up, or a larger policy.replayBytes of that node bridges it.\n",
             plural(*gaps, "gap")
         ));
     }

@@ -179,6 +179,24 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_has_its_line_in_the_docs() {
+        let library = [
+            Reason::MissingCapability,
+            Reason::Unsupported,
+            Reason::TargetNotFound,
+            Reason::InvalidRequest,
+            Reason::ResourceExhausted,
+            Reason::KernelRefused,
+            Reason::Internal,
+        ];
+        let daemon = ["PolicyDenied", "UnknownTrace", "OldGeneration", "OtherSpec"];
+        let docs = include_str!("../../../docs/grpc.md");
+        for word in library.map(Reason::word).into_iter().chain(daemon) {
+            assert!(docs.contains(&format!("| `{word}` | ")), "{word}");
+        }
+    }
+
+    #[test]
     fn an_agents_words_cannot_act_on_a_terminal_or_fill_it() {
         let said = refused(Code::Internal, "a\x1b[2Jb\nc\u{202e}", "Ker\x07nel", &[]).to_string();
         assert!(
