@@ -1,9 +1,10 @@
 //! The node's agent: traces by request over gRPC, each bounded, none trusted.
 
+mod authorize;
 pub(crate) mod config;
 pub(crate) mod confine;
+mod connection;
 mod counters;
-mod held;
 mod jobs;
 pub(crate) mod loader;
 mod log;
@@ -11,6 +12,7 @@ mod metrics;
 mod refuse;
 mod server;
 pub(crate) mod socket;
+mod tls;
 mod wire;
 
 pub(crate) use server::serve;

@@ -129,11 +129,19 @@ impl Loaded {
 
     /// A set that looked possible may still be refused by this kernel's verifier: then the next one is tried.
     fn load_first_set(&mut self, kernel: &Kernel) -> Result<(), Error> {
-        let first = self.hooks;
+        self.first_of(self.hooks, |loaded, set| loaded.load_set(set, kernel))
+    }
+
+    /// Does something with a set of hooks, or with the first after it with which it can be done.
+    fn first_of(
+        &mut self,
+        first: &'static [Hook],
+        mut with: impl FnMut(&mut Self, &'static [Hook]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let sets = self.tracer.hooks().iter().copied();
         let mut refused = None;
         for set in sets.skip_while(|set| !std::ptr::eq(*set, first)) {
-            match self.load_set(set, kernel) {
+            match with(self, set) {
                 Ok(()) => {
                     self.hooks = set;
                     return Ok(());
@@ -150,6 +158,30 @@ impl Loaded {
         }))
     }
 
+    /// A function takes 38 programs at most (BPF_MAX_TRAMP_LINKS, include/linux/bpf.h), of everybody's: then the next set is loaded.
+    fn attach_first_set(&mut self, kernel: &Kernel) -> Result<(), Error> {
+        let loaded = self.hooks;
+        self.first_of(loaded, |this, set| {
+            if !std::ptr::eq(set, loaded) {
+                this.load_set(set, kernel)?;
+            }
+            let attached = set.iter().try_for_each(|hook| this.attach_program(hook));
+            if attached.is_err() {
+                this.unload_set(set);
+            }
+            attached
+        })
+    }
+
+    fn unload_set(&mut self, set: &[Hook]) {
+        let names: Vec<String> = set.iter().flat_map(|hook| self.programs_of(hook)).collect();
+        for name in names {
+            if let Some(program) = self.ebpf.program_mut(&name) {
+                unload(program);
+            }
+        }
+    }
+
     fn load_set(&mut self, set: &[Hook], kernel: &Kernel) -> Result<(), Error> {
         let types = match set.iter().any(Hook::is_of_a_function) {
             true => Some(Btf::from_sys_fs().map_err(|error| Error::Btf(chain(&error)))?),
@@ -164,6 +196,7 @@ impl Loaded {
         &mut self,
         selection: &mut Selection,
         command: Option<u32>,
+        kernel: &Kernel,
     ) -> Result<(), Error> {
         selection.write(&self.selection_maps()?, command)?;
         if selection.shape().by_process() {
@@ -179,9 +212,7 @@ impl Loaded {
             self.attach_program(&SELECT_EXEC)?;
         }
         selection.write_descendants(&self.selection_maps()?)?;
-        for hook in self.hooks {
-            self.attach_program(hook)?;
-        }
+        self.attach_first_set(kernel)?;
         self.faults.attach()?;
         if selection.shape().by_process() {
             // After the tracer's own program at this hook, which is to find the process selected still.
@@ -303,17 +334,21 @@ impl Loaded {
     /// Detaches every program and waits until none runs any more. The maps stay.
     pub(crate) fn detach(&mut self) {
         for (_, program) in self.ebpf.programs_mut() {
-            // Unloading drops the links; a program that was never loaded has none.
-            let _ = match program {
-                Program::RawTracePoint(program) => program.unload(),
-                Program::FEntry(program) => program.unload(),
-                Program::FExit(program) => program.unload(),
-                Program::KProbe(program) => program.unload(),
-                _ => Ok(()),
-            };
+            unload(program);
         }
         bpf::wait_for_running_programs();
     }
+}
+
+/// Drops its links and itself; one that was never loaded has neither.
+fn unload(program: &mut Program) {
+    let _ = match program {
+        Program::RawTracePoint(program) => program.unload(),
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
+        _ => Ok(()),
+    };
 }
 
 /// Every kernel global with its value, and whether the object must have it.

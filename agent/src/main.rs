@@ -26,9 +26,9 @@ struct Args {
     /// The node's configuration: docs/agent.md
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen, instead of what the configuration says: unix:///path
+    /// Where to listen, instead of what the configuration says: unix:///path, or https://ADDRESS:PORT; repeatable
     #[arg(long, value_name = "URL")]
-    listen: Option<String>,
+    listen: Vec<String>,
     /// Lets something go wrong on purpose: agent/src/fault.rs. For tests
     #[arg(long, value_name = "FAULT", hide = true)]
     inject: Vec<agent::fault::Injection>,
@@ -61,7 +61,9 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     if let Some(Command::CheckConfig { file }) = &args.command {
-        daemon::config::read(file)?;
+        daemon::config::read(file)?
+            .check()
+            .with_context(|| format!("{} is not as it should be", file.display()))?;
         return writeln!(io::stdout(), "{}: as it should be", file.display())
             .context("cannot write to standard output");
     }
@@ -69,9 +71,13 @@ fn run(args: Args) -> Result<()> {
         .config
         .as_deref()
         .map_or_else(|| Ok(daemon::config::Config::default()), read)?;
-    if let Some(listen) = args.listen {
-        config.listen = listen.try_into().map_err(anyhow::Error::msg)?;
+    if !args.listen.is_empty() {
+        let listen = args.listen.into_iter().map(TryInto::try_into);
+        config.listen = listen
+            .collect::<Result<_, _>>()
+            .map_err(anyhow::Error::msg)?;
     }
+    config.check()?;
     log();
     agent::fault::inject(args.inject);
     let paths = paths(&config, args.config.as_deref())?;
@@ -98,11 +104,19 @@ fn run(args: Args) -> Result<()> {
         })
 }
 
-/// What those who serve may reach: the socket's folder, and the configuration.
+/// What those who serve may reach: the sockets' folders, the configuration, and certificates.
 fn paths(config: &daemon::config::Config, file: Option<&Path>) -> Result<daemon::confine::Paths> {
     let mut paths = daemon::confine::Paths::default();
-    let folder = daemon::socket::folder(&config.listen.0)?;
-    paths.write.push(folder.to_owned());
+    for listen in &config.listen {
+        if let daemon::config::Listen::Unix(path) = listen {
+            paths.write.push(daemon::socket::folder(path)?.to_owned());
+        }
+    }
+    if let Some(tls) = &config.tls {
+        for file in [&tls.certificate, &tls.key, &tls.client_ca] {
+            paths.read_file(file);
+        }
+    }
     if let Some(daemon::config::Metrics {
         listen: daemon::config::MetricsListen::Unix(path),
     }) = &config.metrics

@@ -141,9 +141,9 @@ impl Trace {
         let mut loaded = Loaded::load(&spec, &selection, &limits, kernel)?;
         let mut command = selection.command().map(Launched::new).transpose()?;
         let clock = Clock::now();
-        let (hooks, faults) = (loaded.hooks, loaded.faults);
         let cost = CostMeter::start(&loaded)?;
-        loaded.attach(&mut selection, command.as_ref().map(Launched::pid))?;
+        loaded.attach(&mut selection, command.as_ref().map(Launched::pid), kernel)?;
+        let (hooks, faults) = (loaded.hooks, loaded.faults);
         let started = Instant::now();
         let mut stacks = Stacks::new(&spec.tracer().columns());
         if let Some(argv) = selection.command() {

@@ -70,6 +70,32 @@ impl Daemon {
         daemon
     }
 
+    /// One that listens on a port of loopback as well.
+    pub(crate) async fn over_tcp(config: &str) -> (Self, u16) {
+        // Free a moment ago; nobody else here asks for ports by number.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let listen = format!("https://127.0.0.1:{port}");
+        let daemon = Self::start_with(config, &["--listen", &listen]).await;
+        (daemon, port)
+    }
+
+    /// What one says that does not start with this configuration, listening there alone.
+    pub(crate) fn refused(config: &str, listen: &str) -> String {
+        let folder = folder();
+        let file = folder.join("agent.yaml");
+        fs::write(&file, config).unwrap();
+        let args = ["--config", file.to_str().unwrap(), "--listen", listen];
+        let output = tests::agent(&args)
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// Kills it in the middle of whatever it does.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -10,11 +10,13 @@ mod attack;
 mod bounds;
 mod confined;
 mod daemon;
+mod garbage;
 mod metrics;
 mod packaged;
 mod remote;
 mod tally;
 mod targets;
+mod tls;
 
 use daemon::{Daemon, spec};
 use proto::v1::{self, State};

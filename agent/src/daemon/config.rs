@@ -1,45 +1,139 @@
 //! The node's configuration: what this agent listens on, and what it allows. No request widens it.
 
 use agent::{Budget, Limits};
-use anyhow::{Context, Result};
-use serde::Deserialize;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 /// Where the agent listens when nothing is said.
 pub(crate) const SOCKET: &str = "/run/tracejob/agent.sock";
 
 /// The file as a whole. What it does not say keeps its default; what it says too much is refused.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// `unix:///run/tracejob/agent.sock`
-    pub(crate) listen: Listen,
+    /// `unix:///run/tracejob/agent.sock`, `https://0.0.0.0:4040`, or a list of such.
+    #[serde(deserialize_with = "one_or_many")]
+    pub(crate) listen: Vec<Listen>,
+    /// For https alone.
+    pub(crate) tls: Option<Tls>,
+    pub(crate) roles: Roles,
+    /// Over https at once.
+    pub(crate) max_connections: usize,
     pub(crate) policy: Policy,
     /// Metrics and health, on a listener of their own; absent is none.
     pub(crate) metrics: Option<Metrics>,
 }
 
-/// Where to listen.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Listen(pub(crate) PathBuf);
-
-impl Default for Listen {
+impl Default for Config {
     fn default() -> Self {
-        Self(SOCKET.into())
+        Self {
+            listen: vec![Listen::Unix(SOCKET.into())],
+            tls: None,
+            roles: Roles::default(),
+            max_connections: 64,
+            policy: Policy::default(),
+            metrics: None,
+        }
     }
+}
+
+/// Files for TLS, PEM. All are read again when they change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// The agent's certificate, and those between it and its CA.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Who signs the certificates of clients.
+    pub(crate) client_ca: PathBuf,
+}
+
+/// What clients of https may do, by a name of their certificate: a URI or DNS name among its subject alternative names, compared whole.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Roles {
+    /// They start and stop.
+    pub(crate) control: Vec<String>,
+    /// They look and read.
+    pub(crate) read: Vec<String>,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub(crate) enum Listen {
+    Unix(PathBuf),
+    Https(SocketAddr),
 }
 
 impl TryFrom<String> for Listen {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match text.strip_prefix("unix://") {
-            Some(path) if path.starts_with('/') => Ok(Self(path.into())),
-            _ => Err(format!(
-                "cannot listen on \"{}\": it takes unix:// and an absolute path, such as unix://{SOCKET}",
-                text.escape_debug()
+        let wrong = |why: &str| format!("cannot listen on \"{}\": {why}", text.escape_debug());
+        match text.split_once("://") {
+            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(("https", address)) => match address.parse() {
+                Ok(address) => Ok(Self::Https(address)),
+                Err(_) => Err(wrong(
+                    "https:// takes an address and a port, such as https://0.0.0.0:4040 or https://[::]:4040",
+                )),
+            },
+            Some(("http" | "tcp", _)) => Err(wrong(
+                "whoever may call may trace, so there is no TCP without TLS: https://ADDRESS:PORT, with tls and roles in the configuration",
             )),
+            _ => Err(wrong(&format!(
+                "it takes unix:// and an absolute path, such as unix://{SOCKET}, or https://ADDRESS:PORT"
+            ))),
+        }
+    }
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Listen>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    let all = match OneOrMany::deserialize(from)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(all) => all,
+    };
+    let all = all.into_iter().map(Listen::try_from);
+    all.collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+impl Config {
+    /// What one line says by itself may be wrong beside another.
+    ///
+    /// # Errors
+    /// Where it is.
+    pub(crate) fn check(&self) -> Result<()> {
+        let https = self
+            .listen
+            .iter()
+            .any(|listen| matches!(listen, Listen::Https(_)));
+        let Roles { control, read } = &self.roles;
+        let nobody = control.is_empty() && read.is_empty();
+        match (https, &self.tls) {
+            _ if self.listen.is_empty() => bail!("listen: it names nothing to listen on"),
+            (true, None) => {
+                bail!("listen: https takes tls: {{certificate: FILE, key: FILE, clientCa: FILE}}")
+            }
+            (true, Some(_)) if nobody => {
+                bail!(
+                    "roles: nobody could call over https; name certificates under control or read"
+                )
+            }
+            (false, Some(_)) => bail!(
+                "tls: no listener has it; listen takes https://ADDRESS:PORT for it, and a unix socket has none"
+            ),
+            (false, None) if !nobody => {
+                bail!("roles: they are of certificates, and no listener is https")
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -243,7 +337,29 @@ mod tests {
     #[test]
     fn plaintext_tcp_is_refused() {
         let error = parse("listen: http://0.0.0.0:4040").unwrap_err();
-        assert!(error.contains("unix://"), "{error}");
+        assert!(error.contains("no TCP without TLS"), "{error}");
+    }
+
+    #[test]
+    fn https_is_for_those_who_are_known_and_a_unix_socket_has_no_tls() {
+        let tls = "tls: {certificate: a, key: b, clientCa: c}";
+        let roles = "roles: {control: [spiffe://a/controller]}";
+        let wrong = |text: &str, part: &str| {
+            let error = parse(text).unwrap().check().unwrap_err().to_string();
+            assert!(error.starts_with(part), "{text}: {error}");
+        };
+        wrong("listen: https://127.0.0.1:4040", "listen: https takes tls");
+        wrong(
+            &format!("listen: https://127.0.0.1:4040\n{tls}"),
+            "roles: nobody",
+        );
+        wrong(tls, "tls: no listener");
+        wrong(roles, "roles: they are of certificates");
+        wrong("listen: []", "listen: it names nothing");
+        let both = format!("listen: [unix:///a, 'https://[::1]:4040']\n{tls}\n{roles}");
+        let both = parse(&both).unwrap();
+        both.check().unwrap();
+        assert_eq!(both.listen.len(), 2);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(crate) struct Counters {
     gap_rows: Counter,
     connections: Gauge,
     accepted: Counter,
+    turned_away: Counter,
     refused: Family<[Label; 1], Counter>,
 }
 
@@ -148,6 +149,11 @@ impl Counters {
                 all,
                 "tracejob_connections_accepted",
                 "Connections of clients that were let in",
+            ),
+            turned_away: add(
+                all,
+                "tracejob_connections_turned_away",
+                "Connections over TCP that failed their handshake, or were one too many",
             ),
             refused: add(
                 all,
@@ -271,6 +277,11 @@ impl Counters {
     pub(crate) fn connection(&self) -> OneOf {
         self.accepted.inc();
         OneOf::new(self.connections.clone())
+    }
+
+    /// A connection that was not let in.
+    pub(crate) fn turned_away(&self) {
+        self.turned_away.inc();
     }
 
     /// An answer to a request. Errors without a row before them come in its headers.

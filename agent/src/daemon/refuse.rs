@@ -1,6 +1,6 @@
 //! Errors as gRPC has them: a status with an ErrorInfo, whose reason is a word of a list, and what more there is to say.
 
-use super::{config::Denied, wire::Violation};
+use super::{config::Denied, tls::Role, wire::Violation};
 use agent::{Error, Reason};
 use std::collections::HashMap;
 use tonic::{Code, Status};
@@ -15,6 +15,8 @@ pub(crate) enum Refusal {
     Invalid(Violation),
     /// The node's policy.
     Denied(Denied),
+    /// Who calls may not.
+    NotAllowed { who: String, role: Role },
     /// As many traces run as may.
     TooManyTraces(usize),
     /// All traces together would take more memory than they may.
@@ -39,6 +41,19 @@ impl From<Refusal> for Status {
             Refusal::Denied(Denied { line, why }) => {
                 let details = info("PolicyDenied", [("line", line.to_owned())]);
                 let message = format!("{why} ({line} of its configuration)");
+                Status::with_error_details(Code::PermissionDenied, message, details)
+            }
+            Refusal::NotAllowed { who, role } => {
+                let why = match role {
+                    Role::Read => {
+                        "may only look and read; whoever starts and stops is listed under roles.control"
+                    }
+                    _ => {
+                        "has no role on this node; its configuration lists names of certificates under roles, and a unix socket is its owner's"
+                    }
+                };
+                let details = info("NotAllowed", [("who", who.clone())]);
+                let message = format!("{who} {why}");
                 Status::with_error_details(Code::PermissionDenied, message, details)
             }
             Refusal::TooManyTraces(most) => {

@@ -1,15 +1,16 @@
 //! The API over its socket.
 
 use super::{
+    authorize::Authorize,
     config::Config,
+    connection::Listeners,
     counters::Counters,
-    held::Held,
     jobs::{Job, Jobs},
     loader::Loader,
     log::Next,
     metrics,
     refuse::Refusal,
-    socket,
+    tls::Identity,
     wire::Violation,
 };
 use agent::{Kernel, Support};
@@ -22,14 +23,15 @@ use proto::v1::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use tower::util::MapResponseLayer;
 use tracers::ALL;
 
 /// The largest request: a spec with thousands of targets.
 const REQUEST_BYTES: usize = 1 << 20;
+/// The most of a request's headers.
+const HEADER_BYTES: u32 = 16 << 10;
 /// Calls that one connection may have open.
 const CALLS: u32 = 200;
 /// When a client that says nothing is asked whether it is there, and how long it may think about it.
@@ -48,12 +50,11 @@ pub(crate) async fn serve(
     loader: Loader,
     end: impl Future<Output = ()>,
 ) -> Result<()> {
-    let (listener, _socket) = socket::bind(&config.listen.0)?;
-    tracing::info!(socket = %config.listen.0.display(), "listening");
+    let identity = config.tls.map(Identity::read).transpose()?.map(Arc::new);
+    let listeners = Listeners::bind(&config.listen).await?;
     let counters = Counters::new();
     let jobs = Jobs::new(kernel, config.policy, loader, Arc::clone(&counters));
     let service = AgentServer::new(Api(Arc::clone(&jobs))).max_decoding_message_size(REQUEST_BYTES);
-    let service = tonic::service::interceptor::InterceptedService::new(service, socket::check_peer);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServer<Api>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
@@ -65,22 +66,28 @@ pub(crate) async fn serve(
         .context("a bug: the API's descriptors cannot be read")?;
     let stopping = Arc::clone(&jobs);
     let (stopped, all_stopped) = tokio::sync::oneshot::channel();
-    let (answering, accepting) = (Arc::clone(&counters), Arc::clone(&counters));
-    let connections = UnixListenerStream::new(listener)
-        .map(move |stream| stream.map(|stream| Held::new(stream, accepting.connection())));
+    let answering = Arc::clone(&counters);
+    let connections = listeners.accept(
+        identity.clone(),
+        config.roles,
+        config.max_connections,
+        &counters,
+    );
     let served = Server::builder()
         .layer(MapResponseLayer::new(move |response| {
             answering.answered(&response);
             response
         }))
+        .layer(Authorize)
         .concurrency_limit_per_connection(CALLS as usize)
         .max_concurrent_streams(CALLS)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .http2_max_header_list_size(Some(HEADER_BYTES))
         .add_service(service)
         .add_service(health_service)
         .add_service(reflection)
-        .serve_with_incoming_shutdown(connections, async move {
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
             end.await;
             tracing::info!("ending all traces");
             stopping.counters.set_ready(false);
@@ -101,6 +108,12 @@ pub(crate) async fn serve(
             None => std::future::pending().await,
         }
     };
+    let followed = async {
+        match &identity {
+            Some(identity) => identity.follow().await,
+            None => std::future::pending().await,
+        }
+    };
     counters.set_ready(true);
     tell_systemd(sd_notify::NotifyState::Ready);
     tokio::select! {
@@ -110,6 +123,7 @@ pub(crate) async fn serve(
             Ok(())
         }
         failed = measured => failed,
+        () = followed => Ok(()),
         () = jobs.forget_old_ones() => Ok(()),
     }
 }

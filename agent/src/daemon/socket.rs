@@ -10,7 +10,6 @@ use std::{
     path::{Path, PathBuf},
 };
 use tokio::net::UnixListener;
-use tonic::{Request, Status, transport::server::UdsConnectInfo};
 
 /// A socket that is removed when it is dropped.
 pub(crate) struct Socket(PathBuf);
@@ -69,24 +68,4 @@ pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Socket)> {
     fs::set_permissions(path, Permissions::from_mode(0o600))
         .with_context(|| format!("cannot close {} to others", path.display()))?;
     Ok((listener, Socket(path.to_owned())))
-}
-
-/// Only root and who runs the agent may call.
-///
-/// # Errors
-/// For everybody else.
-pub(crate) fn check_peer(request: Request<()>) -> Result<Request<()>, Status> {
-    let peer = request
-        .extensions()
-        .get::<UdsConnectInfo>()
-        .and_then(|info| info.peer_cred)
-        .map(|cred| cred.uid());
-    let me = rustix::process::geteuid().as_raw();
-    match peer {
-        Some(uid) if uid == 0 || uid == me => Ok(request),
-        Some(uid) => Err(Status::permission_denied(format!(
-            "uid {uid} may not use this agent; uid {me} may"
-        ))),
-        None => Err(Status::permission_denied("it is not known who calls")),
-    }
 }

@@ -131,7 +131,7 @@ impl Pprof {
         let columns = std::mem::take(&mut self.columns);
         let text = columns
             .iter()
-            .position(|column| matches!(column.kind, Kind::Text));
+            .position(|column| matches!(column.kind, Kind::Text) && !column.is_label());
         let wanted = |(at, column): &(usize, &Column)| {
             !column.kind.is_stack() && (column.role == Role::Key || text == Some(*at))
         };

@@ -84,7 +84,7 @@ fn noun(columns: &[Column]) -> String {
 fn fold(columns: &[Column], batch: &Batch, row: usize, line: &mut String) {
     if let Some(name) = columns
         .iter()
-        .position(|column| matches!(column.kind, Kind::Text))
+        .position(|column| matches!(column.kind, Kind::Text) && !column.is_label())
         && let Value::Bytes(bytes, _) = batch.value(name, row)
     {
         push(bytes, line);

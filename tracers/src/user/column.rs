@@ -33,6 +33,11 @@ impl Column {
         self
     }
 
+    /// Whether it says of a target what its caller said: it is not the tracer's own.
+    pub fn is_label(&self) -> bool {
+        LABELS.iter().any(|label| label.name == self.name)
+    }
+
     /// The unit, which the name's suffix says.
     pub fn unit(&self) -> Unit {
         if let Kind::Log2 { unit } = self.kind {

@@ -1,0 +1,108 @@
+//! Who may call what. Asked before a request is read.
+
+use super::{connection::Peer, refuse::Refusal, tls::Role};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{Service, http},
+};
+use tower::Layer;
+
+/// What those who may only look and read may call. Everything else changes something.
+const READING: [&str; 5] = [
+    "/tracejob.v1.Agent/GetCapabilities",
+    "/tracejob.v1.Agent/WatchTraces",
+    "/tracejob.v1.Agent/StreamEvents",
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.",
+];
+
+fn check(peer: Option<&Peer>, path: &str) -> Result<(), Refusal> {
+    let role = peer.map_or(Role::None, |peer| peer.role);
+    let reading = READING.iter().any(|one| match one.ends_with(['/', '.']) {
+        true => path.starts_with(one),
+        false => path == *one,
+    });
+    match role {
+        Role::Control => Ok(()),
+        Role::Read if reading => Ok(()),
+        _ => Err(Refusal::NotAllowed {
+            who: peer.map_or_else(|| "unknown".to_owned(), ToString::to_string),
+            role,
+        }),
+    }
+}
+
+/// Wraps all services.
+#[derive(Clone)]
+pub(crate) struct Authorize;
+
+impl<S> Layer<S> for Authorize {
+    type Service = Authorized<S>;
+
+    fn layer(&self, inner: S) -> Authorized<S> {
+        Authorized(inner)
+    }
+}
+
+/// All services, for those who may.
+#[derive(Clone)]
+pub(crate) struct Authorized<S>(S);
+
+impl<S, B> Service<http::Request<B>> for Authorized<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let peer = request.extensions().get::<Peer>();
+        match check(peer, request.uri().path()) {
+            Ok(()) => Box::pin(self.0.call(request)),
+            Err(refusal) => {
+                let status: Status = refusal.into();
+                Box::pin(async move { Ok(status.into_http()) })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost_types::FileDescriptorSet;
+    use proto::DESCRIPTORS;
+
+    #[test]
+    fn whoever_may_only_read_calls_nothing_that_changes_anything() {
+        let reads = |path: &str| READING.iter().any(|one| path.starts_with(one));
+        let set: FileDescriptorSet = prost::Message::decode(DESCRIPTORS).unwrap();
+        let services = set.file.iter().flat_map(|file| &file.service);
+        let agent = services
+            .into_iter()
+            .find(|service| service.name() == "Agent");
+        let methods = agent.unwrap().method.iter();
+        let reading: Vec<_> = methods
+            .map(prost_types::MethodDescriptorProto::name)
+            .filter(|name| reads(&format!("/tracejob.v1.Agent/{name}")))
+            .collect();
+        assert_eq!(reading, ["GetCapabilities", "WatchTraces", "StreamEvents"]);
+    }
+
+    #[test]
+    fn who_is_not_known_calls_nothing() {
+        assert!(check(None, READING[0]).is_err());
+    }
+}

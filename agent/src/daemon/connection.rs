@@ -1,0 +1,309 @@
+//! Who connects, over a unix socket or TCP with mutual TLS, and what they may do.
+
+use super::{
+    config::{Listen, Roles},
+    counters::{Counters, OneOf},
+    socket::{self, Socket},
+    tls::{Identity, Role},
+};
+use anyhow::{Context as _, Result};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+};
+use tokio_rustls::TlsAcceptor;
+use tonic::transport::server::Connected;
+
+/// How long a client may take for its handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Connections that are let in and not served yet.
+const WAITING: usize = 16;
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    who: Who,
+    pub(crate) role: Role,
+}
+
+#[derive(Clone, Debug)]
+enum Who {
+    /// By the kernel's word.
+    User { uid: u32, pid: Option<i32> },
+    /// By its certificate: its name, and from where.
+    Named(String, SocketAddr),
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.who {
+            Who::User {
+                uid,
+                pid: Some(pid),
+            } => write!(f, "uid {uid} pid {pid}"),
+            Who::User { uid, pid: None } => write!(f, "uid {uid}"),
+            // From a certificate: it may say anything.
+            Who::Named(name, address) => write!(f, "{} from {address}", name.escape_debug()),
+            Who::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+impl Peer {
+    /// Only root and who runs the agent may call over its socket.
+    fn of_unix(stream: &UnixStream) -> Self {
+        let me = rustix::process::geteuid().as_raw();
+        match stream.peer_cred() {
+            Ok(cred) => Self {
+                who: Who::User {
+                    uid: cred.uid(),
+                    pid: cred.pid(),
+                },
+                role: match cred.uid() == 0 || cred.uid() == me {
+                    true => Role::Control,
+                    false => Role::None,
+                },
+            },
+            Err(_) => Self {
+                who: Who::Unknown,
+                role: Role::None,
+            },
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
+
+/// A connection that is let in.
+pub(crate) struct Connection {
+    stream: Pin<Box<dyn Stream>>,
+    peer: Peer,
+    /// Given back when it is closed: its count, and its place among those over TCP.
+    _held: (OneOf, Option<OwnedSemaphorePermit>),
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+/// Listens everywhere, and gives what is let in. Listening ends with the receiver.
+pub(crate) struct Listeners {
+    unix: Vec<(UnixListener, Socket)>,
+    tcp: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// Where it cannot.
+    pub(crate) async fn bind(listen: &[Listen]) -> Result<Self> {
+        let mut listeners = Self {
+            unix: Vec::new(),
+            tcp: Vec::new(),
+        };
+        for one in listen {
+            match one {
+                Listen::Unix(path) => {
+                    listeners.unix.push(socket::bind(path)?);
+                    tracing::info!(socket = %path.display(), "listening");
+                }
+                Listen::Https(address) => {
+                    let listener = TcpListener::bind(address)
+                        .await
+                        .with_context(|| format!("cannot listen on https://{address}"))?;
+                    tracing::info!(address = %listener.local_addr()?, "listening");
+                    listeners.tcp.push(listener);
+                }
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// Lets clients in. `most` is how many there may be over TCP; a unix socket's are our own.
+    pub(crate) fn accept(
+        self,
+        identity: Option<Arc<Identity>>,
+        roles: Roles,
+        most: usize,
+        counters: &Arc<Counters>,
+    ) -> mpsc::Receiver<io::Result<Connection>> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        for listener in self.unix {
+            tokio::spawn(over_unix(listener, sender.clone(), Arc::clone(counters)));
+        }
+        let door = Arc::new(Door {
+            places: Arc::new(Semaphore::new(most)),
+            roles,
+            counters: Arc::clone(counters),
+            sender,
+        });
+        for listener in self.tcp {
+            if let Some(identity) = &identity {
+                tokio::spawn(over_tcp(listener, Arc::clone(identity), Arc::clone(&door)));
+            }
+        }
+        receiver
+    }
+}
+
+/// Descriptors may have run out: they come back, and asking at once again would only take a CPU.
+async fn wait_after(error: &io::Error) {
+    tracing::warn!("a connection could not be taken: {error}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+async fn over_unix(
+    (listener, _socket): (UnixListener, Socket),
+    sender: mpsc::Sender<io::Result<Connection>>,
+    counters: Arc<Counters>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = sender.closed() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = Connection {
+                    peer: Peer::of_unix(&stream),
+                    stream: Box::pin(stream),
+                    _held: (counters.connection(), None),
+                };
+                if sender.send(Ok(connection)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => wait_after(&error).await,
+        }
+    }
+}
+
+/// What every connection over TCP goes through.
+struct Door {
+    places: Arc<Semaphore>,
+    roles: Roles,
+    counters: Arc<Counters>,
+    sender: mpsc::Sender<io::Result<Connection>>,
+}
+
+async fn over_tcp(listener: TcpListener, identity: Arc<Identity>, door: Arc<Door>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = door.sender.closed() => return,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                wait_after(&error).await;
+                continue;
+            }
+        };
+        // One too many is closed at once: whoever waits would hold a descriptor.
+        let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else {
+            door.counters.turned_away();
+            continue;
+        };
+        let (acceptor, door) = (TlsAcceptor::from(identity.current()), Arc::clone(&door));
+        tokio::spawn(async move {
+            match tokio::time::timeout(HANDSHAKE, door.shake_hands(acceptor, stream, address)).await
+            {
+                Ok(Ok((stream, peer))) => {
+                    let connection = Connection {
+                        stream,
+                        peer,
+                        _held: (door.counters.connection(), Some(place)),
+                    };
+                    // Nobody serves any more: the agent ends.
+                    let _ = door.sender.send(Ok(connection)).await;
+                }
+                Ok(Err(error)) => {
+                    door.counters.turned_away();
+                    tracing::info!(%address, "a handshake failed: {error:#}");
+                }
+                Err(_) => {
+                    door.counters.turned_away();
+                    tracing::info!(%address, "a handshake took too long");
+                }
+            }
+        });
+    }
+}
+
+impl Door {
+    async fn shake_hands(
+        &self,
+        acceptor: TlsAcceptor,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Result<(Pin<Box<dyn Stream>>, Peer)> {
+        // Answers are small, and wait for nothing.
+        stream.set_nodelay(true)?;
+        let stream = acceptor.accept(stream).await?;
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let certificate = certificates.first().context("it has no certificate")?;
+        let (role, name) = self.roles.of(certificate)?;
+        let peer = Peer {
+            who: Who::Named(name, address),
+            role,
+        };
+        Ok((Box::pin(stream), peer))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

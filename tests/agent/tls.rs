@@ -1,0 +1,300 @@
+//! TCP with mutual TLS: who is let in, and what they may do there.
+
+use crate::{
+    daemon::{Daemon, spec},
+    reason, start,
+};
+use proto::v1::{self, agent_client::AgentClient};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tests::{Workload, folder, needs, until};
+use tonic::{
+    Code, Request, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+
+/// Who signs.
+struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+impl Ca {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self(CertifiedIssuer::self_signed(params, key).unwrap())
+    }
+
+    /// Certificate and key of this name, PEM.
+    fn sign(&self, name: SanType) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names.push(name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+}
+
+fn uri(name: &str) -> SanType {
+    SanType::URI(name.try_into().unwrap())
+}
+
+fn dns(name: &str) -> SanType {
+    SanType::DnsName(name.try_into().unwrap())
+}
+
+const CONTROLLER: &str = "spiffe://example.org/controller";
+const READER: &str = "reader.example.org";
+
+/// Files of an agent that listens on a port of loopback.
+struct Files {
+    folder: PathBuf,
+    ca: Ca,
+}
+
+impl Files {
+    fn new() -> Self {
+        let files = Self {
+            folder: folder(),
+            ca: Ca::new(),
+        };
+        files.write();
+        files
+    }
+
+    fn write(&self) {
+        let (certificate, key) = self.ca.sign(dns("localhost"));
+        let put = |name: &str, text: &str| {
+            // As a secret that is mounted is replaced: whole.
+            let new = self.folder.join("new");
+            fs::write(&new, text).unwrap();
+            fs::rename(new, self.folder.join(name)).unwrap();
+        };
+        put("tls.crt", &certificate);
+        put("tls.key", &key);
+        put("ca.crt", &self.ca.0.pem());
+    }
+
+    fn config(&self, more: &str) -> String {
+        let file = |name: &str| self.folder.join(name).display().to_string();
+        format!(
+            "tls: {{certificate: {}, key: {}, clientCa: {}}}\nroles: {{control: ['{CONTROLLER}'], read: ['{READER}']}}\n{more}",
+            file("tls.crt"),
+            file("tls.key"),
+            file("ca.crt"),
+        )
+    }
+
+    async fn client(
+        &self,
+        port: u16,
+        name: SanType,
+    ) -> Result<AgentClient<Channel>, tonic::transport::Error> {
+        connect(port, &self.ca, Some(self.ca.sign(name))).await
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+async fn connect(
+    port: u16,
+    ca: &Ca,
+    identity: Option<(String, String)>,
+) -> Result<AgentClient<Channel>, tonic::transport::Error> {
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(ca.0.pem()))
+        .domain_name("localhost");
+    let tls = match identity {
+        Some((certificate, key)) => tls.identity(Identity::from_pem(certificate, key)),
+        None => tls,
+    };
+    let endpoint = Endpoint::new(format!("https://127.0.0.1:{port}"))?.tls_config(tls)?;
+    Ok(AgentClient::new(endpoint.connect().await?))
+}
+
+fn capabilities() -> Request<v1::GetCapabilitiesRequest> {
+    Request::new(v1::GetCapabilitiesRequest {})
+}
+
+/// What becomes of a call by whom is not to be let in: refused at the handshake, which TLS 1.3 tells only with the first answer.
+async fn calls(
+    client: Result<AgentClient<Channel>, tonic::transport::Error>,
+) -> Result<(), Status> {
+    let mut client = client.map_err(|error| Status::unavailable(error.to_string()))?;
+    client.get_capabilities(capabilities()).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn a_name_under_control_starts_and_one_under_read_only_looks() {
+    needs!("open");
+    let files = Files::new();
+    let (daemon, port) = Daemon::over_tcp(&files.config("")).await;
+    let mut workload =
+        Workload::behind_gate(&["open-times", "10", "openat", "/dev/null", "0", "0"]);
+    let mut controller = files.client(port, uri(CONTROLLER)).await.unwrap();
+    let mut reader = files.client(port, dns(READER)).await.unwrap();
+    let starts = start("a", 1, spec("open", &workload));
+    let refused = reader.start_trace(starts.clone()).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::PermissionDenied, "NotAllowed")
+    );
+    assert!(refused.message().contains(READER), "{refused}");
+    controller.start_trace(starts).await.unwrap();
+    let stops = v1::StopTraceRequest {
+        uid: "a".to_owned(),
+    };
+    let refused = reader.stop_trace(stops).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let update = tokio_stream::iter([v1::UpdateTargetsRequest::default()]);
+    let refused = reader.update_targets(update).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    // The same trace is there for who calls over the socket.
+    assert_eq!(daemon.traces().await.len(), 1);
+    let mut stream = reader
+        .stream_events(crate::events("a", 0))
+        .await
+        .unwrap()
+        .into_inner();
+    workload.finish();
+    let mut rows = 0;
+    while let Some(message) = stream.message().await.unwrap() {
+        if let Some(v1::stream_events_response::Item::Batch(batch)) = message.item {
+            rows += batch.rows;
+        }
+    }
+    assert_eq!(rows, 10);
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_ca_without_a_role_may_nothing() {
+    let files = Files::new();
+    let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
+    // A name that contains a known one is another name.
+    let name = format!("{CONTROLLER}/evil");
+    let refused = calls(files.client(port, uri(&name)).await)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::PermissionDenied, "NotAllowed")
+    );
+}
+
+#[tokio::test]
+async fn who_has_no_certificate_or_one_of_another_ca_is_not_let_in() {
+    let files = Files::new();
+    let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
+    let none = connect(port, &files.ca, None).await;
+    assert!(is_cut_off(&calls(none).await.unwrap_err()));
+    let strange = Ca::new().sign(uri(CONTROLLER));
+    let strange = connect(port, &files.ca, Some(strange)).await;
+    assert!(is_cut_off(&calls(strange).await.unwrap_err()));
+    calls(files.client(port, uri(CONTROLLER)).await)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn new_certificates_and_a_new_ca_are_used_from_then_on_and_connections_go_on() {
+    let mut files = Files::new();
+    let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
+    let mut old = files.client(port, uri(CONTROLLER)).await.unwrap();
+    old.get_capabilities(capabilities()).await.unwrap();
+    // What is half written changes nothing.
+    fs::write(
+        files.folder.join("tls.crt"),
+        "-----BEGIN CERTIFICATE-----\n",
+    )
+    .unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    calls(files.client(port, uri(CONTROLLER)).await)
+        .await
+        .unwrap();
+    files.ca = Ca::new();
+    files.write();
+    let end = Instant::now() + tests::deadline();
+    while calls(files.client(port, uri(CONTROLLER)).await)
+        .await
+        .is_err()
+    {
+        assert!(Instant::now() < end, "the new ones are not used");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    old.get_capabilities(capabilities()).await.unwrap();
+}
+
+/// No answer: the connection was closed, which the client may notice at any point.
+fn is_cut_off(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Cancelled | Code::Unknown
+    )
+}
+
+/// A connection that is closed by the other side.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream
+        .set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    match stream.read(&mut [0; 64]) {
+        Ok(0) => true,
+        Ok(_) => false,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[tokio::test]
+async fn clients_that_do_not_shake_hands_are_cut_off_and_hold_up_nobody() {
+    let files = Files::new();
+    let (daemon, port) = Daemon::over_tcp(&files.config("maxConnections: 8")).await;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    // Half of a TLS record, and then nothing.
+    let idle = || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&[0x16, 3, 1]).unwrap();
+        stream
+    };
+    let mut idle: Vec<TcpStream> = (0..8).map(|_| idle()).collect();
+    // As many as may be: the next is closed at once, and the socket is for its owner still.
+    let mut beyond = TcpStream::connect(address).unwrap();
+    until("the one too many to be closed", || {
+        is_closed(&mut beyond).then_some(())
+    });
+    assert!(daemon.traces().await.is_empty());
+    for stream in &mut idle {
+        until("a handshake to be over", || is_closed(stream).then_some(()));
+    }
+    calls(files.client(port, uri(CONTROLLER)).await)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_before_anything_is_opened() {
+    let files = Files::new();
+    let missing = Path::new("/no/such/file").display();
+    let broken = files.config("").replace("ca.crt", "no.crt");
+    for (config, listen, wanted) in [
+        (String::new(), "https://127.0.0.1:0", "https takes tls"),
+        (
+            files.config(""),
+            "unix:///tmp/tracejob-test-none/a.sock",
+            "no listener has it",
+        ),
+        (files.config(""), "http://127.0.0.1:0", "no TCP without TLS"),
+        (broken, "https://127.0.0.1:0", "tls.clientCa"),
+    ] {
+        let said = Daemon::refused(&config, listen);
+        assert!(said.contains(wanted), "{missing}: {said}");
+    }
+}
