@@ -11,9 +11,9 @@ use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -27,6 +27,8 @@ use tonic::transport::server::Connected;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Connections that are let in and not served yet.
 const WAITING: usize = 16;
+/// How long nothing more is said of connections that are turned away.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Who is at the other end.
 #[derive(Clone, Debug)]
@@ -152,6 +154,7 @@ impl Listeners {
             places: Arc::new(Semaphore::new(most)),
             roles,
             counters: Arc::clone(counters),
+            told: Mutex::new(None),
             sender,
         });
         for listener in self.tcp {
@@ -200,6 +203,8 @@ struct Door {
     places: Arc<Semaphore>,
     roles: Roles,
     counters: Arc<Counters>,
+    /// When somebody who was turned away was last told of.
+    told: Mutex<Option<Instant>>,
     sender: mpsc::Sender<io::Result<Connection>>,
 }
 
@@ -218,7 +223,7 @@ async fn over_tcp(listener: TcpListener, identity: Arc<Identity>, door: Arc<Door
         };
         // One too many is closed at once: whoever waits would hold a descriptor.
         let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else {
-            door.counters.turned_away();
+            door.turn_away(address, "as many are there as maxConnections allows");
             continue;
         };
         let (acceptor, door) = (TlsAcceptor::from(identity.current()), Arc::clone(&door));
@@ -235,19 +240,25 @@ async fn over_tcp(listener: TcpListener, identity: Arc<Identity>, door: Arc<Door
                     let _ = door.sender.send(Ok(connection)).await;
                 }
                 Ok(Err(error)) => {
-                    door.counters.turned_away();
-                    tracing::info!(%address, "a handshake failed: {error:#}");
+                    door.turn_away(address, &format!("its handshake failed: {error:#}"))
                 }
-                Err(_) => {
-                    door.counters.turned_away();
-                    tracing::info!(%address, "a handshake took too long");
-                }
+                Err(_) => door.turn_away(address, "its handshake took too long"),
             }
         });
     }
 }
 
 impl Door {
+    /// Counts it, and tells of one now and then: how often it happens is the client's to decide.
+    fn turn_away(&self, address: SocketAddr, why: &str) {
+        self.counters.turned_away();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= SILENCE) {
+            *told = Some(Instant::now());
+            tracing::info!(%address, "a connection was turned away: {why}");
+        }
+    }
+
     async fn shake_hands(
         &self,
         acceptor: TlsAcceptor,

@@ -58,7 +58,7 @@ async fn a_second_agent_on_a_socket_says_so_and_the_first_one_stays() {
 
 #[tokio::test]
 async fn starting_and_stopping_for_a_long_time_leaves_nothing_behind() {
-    needs!("open");
+    needs!("tcp_connect");
     /// Until everything that is allocated once has been.
     const WARM_UP: u64 = 20;
     /// What memory may grow by afterwards, KiB.
@@ -74,7 +74,7 @@ async fn starting_and_stopping_for_a_long_time_leaves_nothing_behind() {
             warm = Some((resident(pid).unwrap(), descriptors(pid), threads(pid)));
         }
         let uid = format!("cycle-{cycle}");
-        let start = crate::start(&uid, 1, spec("open", &workload));
+        let start = crate::start(&uid, 1, spec("tcp_connect", &workload));
         client.start_trace(start).await.unwrap();
         let mut stream = client
             .stream_events(events(&uid, 0))
