@@ -14,6 +14,8 @@ mod doctor;
 mod error;
 #[doc(hidden)]
 pub mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
 mod governor;
 mod kernel;
 mod labels;

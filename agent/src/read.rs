@@ -230,9 +230,9 @@ pub(crate) fn possible_cpus() -> usize {
     parse_cpus(&list).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-fn parse_cpus(list: &str) -> Option<usize> {
+pub(crate) fn parse_cpus(list: &str) -> Option<usize> {
     let last = list.trim().rsplit([',', '-']).next()?;
-    Some(last.parse::<usize>().ok()? + 1)
+    last.parse::<usize>().ok()?.checked_add(1)
 }
 
 #[cfg(test)]

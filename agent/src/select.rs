@@ -9,8 +9,8 @@ use std::{
     slice,
 };
 
-mod find;
-mod process;
+pub(crate) mod find;
+pub(crate) mod process;
 
 use find::Cgroups;
 pub(crate) use find::cgroup2_root;

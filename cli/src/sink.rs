@@ -36,6 +36,14 @@ impl Sink {
         })
     }
 
+    /// A file that is open already.
+    pub(crate) fn of(file: File) -> Self {
+        Self {
+            file,
+            pending: RefCell::default(),
+        }
+    }
+
     /// A file that takes its name when it is finished. What cannot be written is refused now.
     ///
     /// Only its owner may read it: a trace shows what others do. No symbolic link is followed, since whoever

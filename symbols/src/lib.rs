@@ -10,6 +10,8 @@
 
 mod files;
 mod frames;
+#[doc(hidden)]
+pub mod fuzzing;
 mod jit;
 mod kernel;
 mod learn;

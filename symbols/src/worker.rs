@@ -5,6 +5,7 @@
 
 mod confine;
 mod elf;
+pub(super) mod fuzzing;
 mod go;
 mod image;
 mod kallsyms;

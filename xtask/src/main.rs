@@ -8,6 +8,7 @@ mod codegen;
 mod debian;
 mod demo;
 mod foreign;
+mod fuzz;
 mod new_tracer;
 mod package;
 mod process;
@@ -49,6 +50,8 @@ enum Task {
     Foreign,
     /// Checks a change without running a kernel program: format, lints, dependencies, tidy, generated files, unit tests.
     Check,
+    /// Lets libFuzzer look for bytes that break a reader of foreign bytes.
+    Fuzz(fuzz::Args),
     /// Checks the rules that no compiler checks.
     Tidy,
     /// Writes every generated file, or checks that they are what would be written.
@@ -79,6 +82,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Foreign => foreign::alone(),
         Task::Check => check::run(),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Tidy => tidy::run(),
         Task::Codegen(args) => codegen::run(&args),
         Task::Package => package::run(),

@@ -212,13 +212,20 @@ impl Policy {
 pub(crate) fn read(path: &Path) -> Result<Config> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&text).with_context(|| format!("{} is not as it should be", path.display()))
+}
+
+/// Its text.
+///
+/// # Errors
+/// Where it says what is not known here.
+pub(crate) fn parse(text: &str) -> Result<Config> {
     let config: Config = match text.trim().is_empty() {
         true => Config::default(),
-        false => serde_yaml::from_str(&text)
-            .with_context(|| format!("{} is not as it should be", path.display()))?,
+        false => serde_yaml::from_str(text)?,
     };
     for name in config.policy.tracers.iter().flatten() {
-        tracers::Spec::new(name).with_context(|| format!("{}: policy.tracers", path.display()))?;
+        tracers::Spec::new(name).context("policy.tracers")?;
     }
     Ok(config)
 }

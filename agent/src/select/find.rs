@@ -20,7 +20,7 @@ pub(crate) fn cgroup2_root() -> Result<PathBuf, Error> {
 }
 
 /// The mount point of a line of mountinfo where it is a whole cgroup v2 hierarchy; proc_pid_mountinfo(5).
-fn cgroup2_mount(line: &str) -> Option<PathBuf> {
+pub(crate) fn cgroup2_mount(line: &str) -> Option<PathBuf> {
     let (mount, rest) = line.split_once(" - ")?;
     let mut fields = mount.split(' ').skip(3);
     let (root, point) = (fields.next()?, fields.next()?);
@@ -175,10 +175,10 @@ fn is_kubelets(name: &str) -> bool {
 }
 
 /// Bytes of a pod's uid.
-pub(super) const POD_UID: usize = 36;
+pub(crate) const POD_UID: usize = 36;
 
 /// A pod's uid as the kernel side compares it.
-pub(super) fn pod_uid(uid: &str) -> Result<[u8; POD_UID], Error> {
+pub(crate) fn pod_uid(uid: &str) -> Result<[u8; POD_UID], Error> {
     let bad = || Error::BadPodUid(uid.to_owned());
     let fine = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
     let bytes: [u8; POD_UID] = uid.as_bytes().try_into().map_err(|_| bad())?;
@@ -189,14 +189,14 @@ pub(super) fn pod_uid(uid: &str) -> Result<[u8; POD_UID], Error> {
 }
 
 /// The uid in the name of a pod's directory: `select_pod` of `agent-ebpf/src/select.rs` reads it alike.
-fn pod_of(name: &str) -> Option<String> {
+pub(crate) fn pod_of(name: &str) -> Option<String> {
     let name = name.strip_suffix(".slice").unwrap_or(name);
     let uid = name.get(name.len().checked_sub(POD_UID)?..)?;
     Some(uid.replace('_', "-"))
 }
 
 /// The container id in the name of a cgroup directory: at least 32 hexadecimal digits.
-fn container_id(name: &str) -> Option<&str> {
+pub(crate) fn container_id(name: &str) -> Option<&str> {
     let name = name.strip_suffix(".scope").unwrap_or(name);
     let id = name.rsplit('-').next()?;
     let is_id = id.len() >= 32 && id.bytes().all(|b| b.is_ascii_hexdigit());

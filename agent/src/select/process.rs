@@ -47,17 +47,22 @@ pub(crate) fn is_gone(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return true;
     };
-    // The state follows the name, which may hold anything but ends with the last parenthesis: proc_pid_stat(5).
-    let state = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.trim_start().chars().next());
     let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-    matches!(state, Some('Z' | 'X')) && threads <= 1
+    matches!(state_in(&stat), Some('Z' | 'X')) && threads <= 1
+}
+
+/// The state follows the name, which may hold anything but ends with the last parenthesis: proc_pid_stat(5).
+pub(crate) fn state_in(stat: &str) -> Option<char> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.trim_start().chars().next()
 }
 
 /// When a process began, in clock ticks since boot: the 22nd field of its stat, proc_pid_stat(5).
 pub(super) fn began(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    began_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+pub(crate) fn began_in(stat: &str) -> Option<u64> {
     // The third follows the name, which ends with the last parenthesis.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(22 - 3)?.parse().ok()

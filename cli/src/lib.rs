@@ -1,0 +1,106 @@
+//! `tracejob`, the command line: says what can be traced, traces, and shows what happens.
+//!
+//! It knows no tracer by name. How rows are shown follows from the kinds and roles of their columns.
+//! A library for the sake of its fuzz targets; it has one user, the program.
+#![forbid(unsafe_code)]
+
+mod account;
+mod args;
+mod codegen;
+mod describe;
+mod doctor;
+mod feed;
+#[doc(hidden)]
+pub mod fuzzing;
+mod job;
+mod list;
+mod manual;
+mod output;
+mod quantity;
+mod remote;
+mod render;
+mod run;
+mod screen;
+mod signals;
+mod sink;
+mod survey;
+mod text;
+mod usage;
+mod version;
+
+use agent::Reason;
+use anyhow::Result;
+use args::{Action, Asked};
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, ErrorKind, Write},
+    process::ExitCode,
+};
+
+/// Exit status of a command line that can never work.
+const USAGE: u8 = 2;
+
+/// The program.
+pub fn main() -> ExitCode {
+    // Stacks are symbolised, and commands started, by this program as another process without privileges.
+    // That one must not get as far as reading a command line.
+    agent::worker_if_asked();
+    let line: Vec<OsString> = env::args_os().collect();
+    match args::parse(&line).and_then(act) {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+fn act(asked: Asked) -> Result<ExitCode> {
+    let Asked { action, agent } = asked;
+    let agent = agent.as_ref();
+    match action {
+        Action::List { json } => list::list(json, agent)?,
+        Action::Describe { tracer, json } => describe::describe(&tracer, json, agent)?,
+        Action::Doctor { json } => return doctor::doctor(json, agent),
+        Action::Run(run) => return run::run(*run, agent),
+        Action::Version { json } => version::version(json)?,
+        Action::Completions(shell) => io::stdout().write_all(&codegen::completions(shell))?,
+        Action::Codegen(dir) => codegen::codegen(&dir)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what went wrong; the exit status tells a mistake of the caller from a failure.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(error) = error.downcast_ref::<clap::Error>() {
+        // Help goes to whoever asked for it; if nobody listens, nothing is lost.
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+    }
+    let quiet = |error: &io::Error| error.kind() == ErrorKind::BrokenPipe;
+    if error.downcast_ref::<io::Error>().is_some_and(quiet) {
+        return ExitCode::SUCCESS;
+    }
+    // Our own messages say what the thing beneath them said, where it matters.
+    let whole = error.is::<agent::Error>() || error.is::<remote::Error>();
+    let text = match whole {
+        true => error.to_string(),
+        false => error
+            .chain()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": "),
+    };
+    // Where standard error is gone, nobody is left to be told.
+    let _ = io::stderr().write_all(format!("error: {text}\n").as_bytes());
+    let usage = error.is::<usage::Usage>()
+        || error.is::<tracers::SpecError>()
+        || error
+            .downcast_ref::<agent::Error>()
+            .is_some_and(|error| error.reason() == Reason::InvalidRequest)
+        || error
+            .downcast_ref::<remote::Error>()
+            .is_some_and(remote::Error::is_usage);
+    match usage {
+        true => ExitCode::from(USAGE),
+        false => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,113 @@
+//! Every reader of foreign bytes as a function of bytes, which must return whatever the bytes are.
+//!
+//! `cargo test -p fuzz` replays each corpus with mutations of it, the same each time; `cargo xtask fuzz` lets libFuzzer look for more.
+#![forbid(unsafe_code)]
+
+mod daemon;
+
+/// Builds program files; of the tests of `symbols`.
+#[allow(dead_code, reason = "the tests of `symbols` use it")]
+#[path = "../../symbols/src/worker/build.rs"]
+mod build;
+
+use prost::Message as _;
+use proto::v1;
+use tracers::{ALL, Batch};
+
+/// A reader of foreign bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name, which is that of its folder in `corpus/`.
+    pub name: &'static str,
+    /// Reads the bytes. It may refuse them, and may not panic.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: [Target; 12] = [
+    target("config", config),
+    target("demangle", demangle),
+    target("elf", symbols::fuzzing::elf),
+    target("escape", tracejob::fuzzing::terminal_text),
+    target("kallsyms", symbols::fuzzing::kallsyms),
+    target("perf_map", symbols::fuzzing::perf_map),
+    target("process", symbols::fuzzing::process_texts),
+    target("records", records),
+    target("request", request),
+    target("system", system),
+    target("trace_job", trace_job),
+    target("worker", symbols::fuzzing::messages),
+];
+
+const fn target(name: &'static str, run: fn(&[u8])) -> Target {
+    Target { name, run }
+}
+
+/// The node's configuration.
+fn config(data: &[u8]) {
+    if let Ok(text) = str::from_utf8(data) {
+        // Whoever may write it may do all else too: only the reader's own mistakes count.
+        let _ = daemon::config::parse(text);
+    }
+}
+
+/// What a client asks for, from the bytes on its connection.
+fn request(data: &[u8]) {
+    if let Ok(spec) = v1::TraceSpec::decode(data)
+        && let Err(wrong) = daemon::wire::request(Some(spec))
+    {
+        assert!(!wrong.why.is_empty());
+    }
+    if let Ok(update) = v1::Update::decode(data) {
+        for change in update.changes {
+            let _ = daemon::wire::change(change);
+        }
+    }
+}
+
+/// A TraceJob from a file.
+fn trace_job(data: &[u8]) {
+    if let Ok(text) = str::from_utf8(data) {
+        tracejob::fuzzing::trace_job(text);
+    }
+}
+
+/// What the system's own files say: names in them are anybody's.
+fn system(data: &[u8]) {
+    agent::fuzzing::system_texts(&String::from_utf8_lossy(data));
+}
+
+/// A function's name, as a compiler may have mangled it: read from a program that has it.
+fn demangle(data: &[u8]) {
+    // A name of a symbol ends with a zero.
+    let name: Vec<u8> = data.iter().copied().take_while(|byte| *byte != 0).collect();
+    let Ok(name) = String::from_utf8(name) else {
+        return;
+    };
+    let program = build::Build::new().function(&name, 0x1000, 16).unstripped();
+    symbols::fuzzing::program(&program, &[0x1000]);
+}
+
+/// Records of a ring: the first byte says whose, then each has its length before it. What decodes is rendered.
+fn records(data: &[u8]) {
+    let Some((first, mut rest)) = data.split_first() else {
+        return;
+    };
+    let tracer = ALL[usize::from(*first) % ALL.len()];
+    let columns = tracer.columns();
+    let mut batch = Batch::new(&columns);
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
+        let (record, after) = after.split_at(length);
+        let rows = batch.rows();
+        // Aligned, as in a ring.
+        let aligned = record.to_vec();
+        let decoded = tracer.decode(&aligned, &mut batch).is_ok();
+        assert_eq!(batch.rows(), rows + usize::from(decoded));
+        rest = after;
+    }
+    tracejob::fuzzing::rows(&batch, &columns);
+}
+
+#[cfg(test)]
+mod tests;
