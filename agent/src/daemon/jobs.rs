@@ -35,7 +35,7 @@ pub(crate) struct Jobs {
 #[derive(Default)]
 struct All {
     by_uid: BTreeMap<String, Arc<Job>>,
-    /// Those that are forgotten or replaced, until they are over: they count as long as they hold anything.
+    /// Those that are forgotten or replaced: they count until they are over, and have readers maybe for a while longer.
     leaving: Vec<Arc<Job>>,
     calls: u64,
 }
@@ -46,12 +46,10 @@ impl All {
     /// # Errors
     /// Where as many run as may, or take as much memory: the one that it replaces not counted.
     fn place(&mut self, job: &Arc<Job>, policy: &Policy) -> Result<(), Refusal> {
-        self.leaving.retain(|job| !job.is_over());
         let others = self.by_uid.values().filter(|other| other.uid != job.uid);
-        let running = others.filter(|other| !other.is_over());
-        let (count, taken) = running
-            .chain(&self.leaving)
-            .fold((0, 0), |(count, bytes), job| (count + 1, bytes + job.bytes));
+        let running = others.chain(&self.leaving).filter(|job| !job.is_over());
+        let (count, taken) =
+            running.fold((0, 0), |(count, bytes), job| (count + 1, bytes + job.bytes));
         if count >= policy.max_traces {
             return Err(Refusal::TooManyTraces(policy.max_traces));
         }
@@ -69,17 +67,29 @@ impl All {
         let most = policy
             .max_traces
             .min(usize::try_from(room).unwrap_or(usize::MAX));
-        let mut ended: Vec<_> = self
-            .by_uid
-            .values()
-            .filter_map(|job| Some((lock(&job.state).ended?, job.uid.clone())))
-            .collect();
+        let mut ended: Vec<Instant> = self.all().filter_map(|job| job.ended()).collect();
         ended.sort_unstable();
-        let beyond = ended.len().saturating_sub(most);
-        for (_, uid) in &ended[..beyond] {
-            self.by_uid.remove(uid);
+        if let Some(last) = ended.len().checked_sub(most + 1).map(|last| ended[last]) {
+            self.let_go(|ended| ended <= last);
         }
         Ok(())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.by_uid.values().chain(&self.leaving)
+    }
+
+    /// Forgets those that ended then, with what was kept for their readers.
+    fn let_go(&mut self, then: impl Fn(Instant) -> bool) {
+        let stays = |job: &Arc<Job>| {
+            let goes = job.ended().is_some_and(&then);
+            if goes {
+                job.log.let_go();
+            }
+            !goes
+        };
+        self.by_uid.retain(|_, job| stays(job));
+        self.leaving.retain(stays);
     }
 
     /// Takes it away, if it is still the one of its uid.
@@ -222,7 +232,11 @@ impl Job {
     }
 
     fn is_over(&self) -> bool {
-        lock(&self.state).ended.is_some()
+        self.ended().is_some()
+    }
+
+    fn ended(&self) -> Option<Instant> {
+        lock(&self.state).ended
     }
 
     fn end(&self, failure: Option<(Reason, String)>) {
@@ -503,11 +517,7 @@ impl Jobs {
         let keep = Duration::from_secs(self.policy.keep_seconds);
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let old = |job: &Arc<Job>| {
-                let ended = lock(&job.state).ended;
-                ended.is_some_and(|ended| ended.elapsed() > keep)
-            };
-            lock(&self.all).by_uid.retain(|_, job| !old(job));
+            lock(&self.all).let_go(|ended| ended.elapsed() > keep);
         }
     }
 

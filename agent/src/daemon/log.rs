@@ -50,6 +50,19 @@ pub(crate) enum Next {
     End,
 }
 
+impl Kept {
+    /// Forgets the oldest until the rest has room.
+    fn shrink(&mut self) {
+        while self.bytes > self.most_bytes && self.entries.len() > 1 {
+            if let Some(oldest) = self.entries.pop_front() {
+                self.bytes -= oldest.bytes;
+                self.forgotten_rows += oldest.rows;
+                self.first += 1;
+            }
+        }
+    }
+}
+
 impl Log {
     /// An empty log that keeps about so many bytes, and always the last message.
     pub(crate) fn new(most_bytes: usize) -> Self {
@@ -88,15 +101,16 @@ impl Log {
             bytes,
             rows,
         });
-        while kept.bytes > kept.most_bytes && kept.entries.len() > 1 {
-            if let Some(oldest) = kept.entries.pop_front() {
-                kept.bytes -= oldest.bytes;
-                kept.forgotten_rows += oldest.rows;
-                kept.first += 1;
-            }
-        }
+        kept.shrink();
         drop(kept);
         self.next.send_replace(sequence + 1);
+    }
+
+    /// Keeps no more than the last message from now on, whoever still reads: a reader that stands still holds nothing else.
+    pub(crate) fn let_go(&self) {
+        let mut kept = self.kept();
+        kept.most_bytes = 0;
+        kept.shrink();
     }
 
     /// Nothing follows.
@@ -205,6 +219,22 @@ mod tests {
         }
         assert_eq!(sequence(&log, &mut log.cursor(3)), (3, None));
         assert!(matches!(log.read(&mut log.cursor(4)), Next::Wait));
+    }
+
+    #[test]
+    fn a_reader_of_what_was_let_go_is_told_so_and_gets_the_last_message() {
+        let log = Log::new(1000);
+        let mut slow = log.cursor(0);
+        for _ in 0..3 {
+            log.push(batch(7), 10);
+        }
+        log.close();
+        log.let_go();
+        assert_eq!(log.kept().entries.len(), 1);
+        let (_, gap) = sequence(&log, &mut slow);
+        assert_eq!(gap.unwrap().rows, Some(14));
+        assert_eq!(sequence(&log, &mut slow), (3, None));
+        assert!(matches!(log.read(&mut slow), Next::End));
     }
 
     #[test]
