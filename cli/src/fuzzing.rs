@@ -1,11 +1,13 @@
 //! What reads foreign text here, and what writes it, for fuzz targets alone (`fuzz/`): no interface for anybody else.
 
 use crate::{
-    job,
+    job, remote,
     render::{Csv, Json, Output as _, Wall, escaped},
     sink::Sink,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use prost::Message as _;
+use proto::v1::StreamEventsResponse;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value as Parsed;
 use std::{fs::File, os::unix::fs::FileExt};
@@ -26,20 +28,13 @@ pub fn terminal_text(data: &[u8]) {
 
 /// Rows as JSON and as CSV: both say of every text what it was, byte for byte.
 pub fn rows(batch: &Batch, columns: &[Column]) {
-    let json = written(|sink| {
-        let mut json = Json::new(columns, false, sink);
-        let _ = json.rows(batch, Wall::default());
-    });
+    let (json, csv) = rendered(batch, columns);
     let lines: Vec<Parsed> = json
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).expect("every line is a JSON object"))
         .collect();
     assert_eq!(lines.len(), batch.rows());
-    let csv = written(|sink| {
-        let mut csv = Csv::new(columns, false, sink);
-        let _ = csv.rows(batch, Wall::default());
-    });
     let mut csv = csv::Reader::from_reader(&csv[..]);
     let heads = csv.byte_headers().cloned().unwrap_or_default();
     let records: Vec<csv::ByteRecord> = csv
@@ -60,6 +55,26 @@ pub fn rows(batch: &Batch, columns: &[Column]) {
             }
         }
     }
+}
+
+/// As JSON and as CSV.
+pub(crate) fn rendered(batch: &Batch, columns: &[Column]) -> (Vec<u8>, Vec<u8>) {
+    let json = written(|sink| {
+        let mut json = Json::new(columns, false, sink);
+        let _ = json.rows(batch, Wall::default());
+    });
+    let csv = written(|sink| {
+        let mut csv = Csv::new(columns, false, sink);
+        let _ = csv.rows(batch, Wall::default());
+    });
+    (json, csv)
+}
+
+/// What an agent sends, each message with its length before it.
+pub fn answers(mut data: &[u8]) {
+    remote::fuzzing::stream(std::iter::from_fn(|| {
+        StreamEventsResponse::decode_length_delimited(&mut data).ok()
+    }));
 }
 
 fn said(value: &Parsed) -> Vec<u8> {

@@ -6,6 +6,7 @@ mod address;
 mod batch;
 mod error;
 mod follow;
+pub(crate) mod fuzzing;
 mod request;
 mod schema;
 mod trace;

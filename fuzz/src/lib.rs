@@ -24,7 +24,8 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
+    target("answers", tracejob::fuzzing::answers),
     target("config", config),
     target("demangle", demangle),
     target("elf", symbols::fuzzing::elf),

@@ -80,10 +80,14 @@ fn build() -> Result<PathBuf> {
     );
     let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let folder = workspace::target().join("fuzz");
+    // A workspace of its own, with the versions of ours.
+    let root = workspace::root();
+    let harness = root.join("fuzz/libfuzzer");
+    fs::copy(root.join("Cargo.lock"), harness.join("Cargo.lock")).context("copying Cargo.lock")?;
     let mut command = toolchain::cargo();
     command
-        .args(["build", "--release", "--locked", "--manifest-path"])
-        .arg(workspace::root().join("fuzz/libfuzzer/Cargo.toml"))
+        .args(["build", "--release", "--manifest-path"])
+        .arg(harness.join("Cargo.toml"))
         // Named, so that build scripts and macros are not instrumented.
         .args(["--target", &machine, "--target-dir"])
         .arg(&folder)

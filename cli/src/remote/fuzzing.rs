@@ -1,0 +1,36 @@
+//! What an agent answers, for fuzz targets alone.
+
+use super::{follow::Follow, schema};
+use crate::fuzzing::rendered;
+use agent::Update;
+use proto::v1::{StreamEventsResponse, stream_events_response::Item};
+use std::{collections::VecDeque, time::Duration};
+
+/// A stream's messages, the schema first.
+pub(crate) fn stream(mut messages: impl Iterator<Item = StreamEventsResponse>) {
+    let Some(Item::Schema(told)) = messages.next().and_then(|first| first.item) else {
+        return;
+    };
+    let tracer = told.tracer.clone();
+    let Ok(schema) = schema::schema(told, &tracer) else {
+        return;
+    };
+    let columns = schema.columns.clone();
+    let second = Duration::from_secs(1);
+    let mut follow = Follow::new(schema, second);
+    let mut updates = VecDeque::new();
+    for (at, message) in messages.enumerate() {
+        if follow
+            .take(message, second * at as u32, &mut updates)
+            .is_err()
+        {
+            return;
+        }
+    }
+    follow.cut_off(second);
+    for update in updates {
+        if let Update::Rows(batch) | Update::Table(batch) = update {
+            rendered(&batch, &columns);
+        }
+    }
+}
