@@ -7,6 +7,7 @@ mod check;
 mod codegen;
 mod debian;
 mod demo;
+mod figures;
 mod foreign;
 mod fuzz;
 mod new_tracer;
@@ -50,6 +51,8 @@ enum Task {
     Foreign,
     /// Checks a change without running a kernel program: format, lints, dependencies, tidy, generated files, unit tests.
     Check,
+    /// Measures what the daemon costs and carries on this machine, on workloads of its own.
+    Figures,
     /// Lets libFuzzer look for bytes that break a reader of foreign bytes.
     Fuzz(fuzz::Args),
     /// Checks the rules that no compiler checks.
@@ -82,6 +85,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Foreign => foreign::alone(),
         Task::Check => check::run(),
+        Task::Figures => figures::run(),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Tidy => tidy::run(),
         Task::Codegen(args) => codegen::run(&args),

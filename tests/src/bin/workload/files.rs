@@ -68,6 +68,23 @@ pub(crate) fn open_per_byte(times: u64, path: &OsStr) {
     }
 }
 
+/// Opens one file so many times a second, for so many seconds: a share of them each millisecond.
+pub(crate) fn open_paced(seconds: u64, per_second: u64, path: &OsStr) {
+    let path = raw::c_string(path);
+    let began = Instant::now();
+    let mut opened = 0;
+    while began.elapsed() < Duration::from_secs(seconds) {
+        let due = began.elapsed().as_micros() as u64 * per_second / 1_000_000;
+        while opened < due {
+            let fd = raw::open("openat", &path, 0, 0).unwrap();
+            raw::close(fd as i32).unwrap();
+            opened += 1;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    report::note(json!({ "rounds": opened }));
+}
+
 /// Opens one file and closes it again, as fast as so many threads can for so many seconds.
 pub(crate) fn storm(seconds: u64, threads: u64, path: &OsStr) {
     let path = raw::c_string(path);

@@ -84,6 +84,7 @@ fn step(args: &[OsString]) {
         "open-fifo" => files::open_fifo(&args[0], number(&args[1])),
         "open-bad-pointer" => files::open_bad_pointer(),
         "open-per-byte" => files::open_per_byte(number(&args[0]), &args[1]),
+        "open-paced" => files::open_paced(number(&args[0]), number(&args[1]), &args[2]),
         "open-storm" => files::storm(number(&args[0]), number(&args[1]), &args[2]),
         // Programs.
         "exec" => exec::become_program(args),
