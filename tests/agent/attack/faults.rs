@@ -184,7 +184,10 @@ async fn a_slow_sink_loses_its_own_rows_and_counts_them() {
     saw_all(other.read_all().await.unwrap(), 100);
     workload.end();
     let account = slow.read_all().await.unwrap().clone();
-    assert!(account.produced + account.missed_runs >= FILES);
+    assert!(
+        account.produced + account.missed_runs >= FILES,
+        "{account:?}"
+    );
     let lost: u64 = slow.lost.values().sum();
     assert!(lost > 0);
     assert_eq!(account.delivered + lost, account.produced);
