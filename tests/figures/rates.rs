@@ -11,13 +11,6 @@ use tests::Workload;
 
 /// How long each rate is kept up.
 const SECONDS: u64 = 3;
-<<<<<<< HEAD
-/// Files that one thread opens in a second; 0 is as many as it can.
-const RATES: [u64; 8] = [
-    50_000, 100_000, 200_000, 300_000, 400_000, 600_000, 800_000, 0,
-];
-
-=======
 /// Who opens files, slowest first: one thread so many times a second, or so many threads as often as they can.
 const LOADS: [Load; 6] = [
     Load::Paced(100_000),
@@ -34,7 +27,6 @@ enum Load {
     Threads(u64),
 }
 
->>>>>>> h/att
 /// What came of a rate.
 struct Outcome {
     produced: u64,
@@ -48,21 +40,13 @@ pub(crate) async fn rates() -> Vec<Figure> {
     let mut figures = Vec::new();
     let mut best = 0;
     let mut clean = true;
-<<<<<<< HEAD
-    for rate in RATES {
-=======
     for load in LOADS {
->>>>>>> h/att
         let Outcome {
             produced,
             delivered,
             lost,
             gaps,
-<<<<<<< HEAD
-        } = at(rate).await;
-=======
         } = under(load).await;
->>>>>>> h/att
         // To the unit: whatever is not delivered is counted.
         assert_eq!(produced, delivered + lost);
         clean &= lost == 0 && gaps == 0;
@@ -70,16 +54,10 @@ pub(crate) async fn rates() -> Vec<Figure> {
         if clean {
             best = best.max(per_second);
         }
-<<<<<<< HEAD
-        let what = match rate {
-            0 => "events/s at full speed".to_owned(),
-            rate => format!("events/s, {rate} wanted"),
-=======
         let what = match load {
             Load::Paced(rate) => format!("events/s, {rate} wanted"),
             Load::Threads(1) => "events/s, one thread's all".to_owned(),
             Load::Threads(threads) => format!("events/s, {threads} threads' all"),
->>>>>>> h/att
         };
         let received = delivered - gaps;
         let shown = format!(
@@ -106,16 +84,6 @@ fn percent(of: u64, all: u64) -> f64 {
     of as f64 * 100.0 / all.max(1) as f64
 }
 
-<<<<<<< HEAD
-async fn at(rate: u64) -> Outcome {
-    let daemon = Daemon::start("").await;
-    let (seconds, rate) = (SECONDS.to_string(), rate.to_string());
-    let steps = match &*rate {
-        "0" => ["open-storm", &seconds, "1", "/dev/null"],
-        rate => ["open-paced", &seconds, rate, "/dev/null"],
-    };
-    let mut workload = Workload::behind_gate(&steps);
-=======
 async fn under(load: Load) -> Outcome {
     let daemon = Daemon::start("").await;
     let (step, much) = match load {
@@ -124,7 +92,6 @@ async fn under(load: Load) -> Outcome {
     };
     let (seconds, much) = (SECONDS.to_string(), much.to_string());
     let mut workload = Workload::behind_gate(&[step, &seconds, &much, "/dev/null"]);
->>>>>>> h/att
     let start = v1::StartTraceRequest {
         uid: "a".to_owned(),
         generation: 1,
