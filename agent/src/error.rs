@@ -172,11 +172,37 @@ pub enum Reason {
     ResourceExhausted,
     /// Anything else that the kernel refused.
     KernelRefused,
+    /// The node's policy is against it.
+    PolicyDenied,
+    /// Who asks may not.
+    NotAllowed,
+    /// A newer generation of the trace is known.
+    OldGeneration,
+    /// This generation of the trace was started with another spec.
+    OtherSpec,
+    /// No trace has that uid.
+    UnknownTrace,
     /// A bug.
     Internal,
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::MissingCapability,
+        Self::Unsupported,
+        Self::TargetNotFound,
+        Self::InvalidRequest,
+        Self::ResourceExhausted,
+        Self::KernelRefused,
+        Self::PolicyDenied,
+        Self::NotAllowed,
+        Self::OldGeneration,
+        Self::OtherSpec,
+        Self::UnknownTrace,
+        Self::Internal,
+    ];
+
     /// The word itself.
     pub const fn word(self) -> &'static str {
         match self {
@@ -186,6 +212,11 @@ impl Reason {
             Self::InvalidRequest => "InvalidRequest",
             Self::ResourceExhausted => "ResourceExhausted",
             Self::KernelRefused => "KernelRefused",
+            Self::PolicyDenied => "PolicyDenied",
+            Self::NotAllowed => "NotAllowed",
+            Self::OldGeneration => "OldGeneration",
+            Self::OtherSpec => "OtherSpec",
+            Self::UnknownTrace => "UnknownTrace",
             Self::Internal => "Internal",
         }
     }

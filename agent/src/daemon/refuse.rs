@@ -33,13 +33,13 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Invalid(Violation { field, why }) => {
-                let mut details = info(Reason::InvalidRequest.word(), []);
+                let mut details = info(Reason::InvalidRequest, []);
                 details.add_bad_request_violation(field, &why);
                 let message = format!("{field}: {why}");
                 Status::with_error_details(Code::InvalidArgument, message, details)
             }
             Refusal::Denied(Denied { line, why }) => {
-                let details = info("PolicyDenied", [("line", line.to_owned())]);
+                let details = info(Reason::PolicyDenied, [("line", line.to_owned())]);
                 let message = format!("{why} ({line} of its configuration)");
                 Status::with_error_details(Code::PermissionDenied, message, details)
             }
@@ -52,12 +52,12 @@ impl From<Refusal> for Status {
                         "has no role on this node; its configuration lists names of certificates under roles, and a unix socket is its owner's"
                     }
                 };
-                let details = info("NotAllowed", [("who", who.clone())]);
+                let details = info(Reason::NotAllowed, [("who", who.clone())]);
                 let message = format!("{who} {why}");
                 Status::with_error_details(Code::PermissionDenied, message, details)
             }
             Refusal::TooManyTraces(most) => {
-                let mut details = info(Reason::ResourceExhausted.word(), []);
+                let mut details = info(Reason::ResourceExhausted, []);
                 let why = format!(
                     "{most} traces run already, which is as many as policy.maxTraces allows"
                 );
@@ -65,7 +65,7 @@ impl From<Refusal> for Status {
                 Status::with_error_details(Code::ResourceExhausted, why, details)
             }
             Refusal::NodeMemory { needed, left } => {
-                let mut details = info(Reason::ResourceExhausted.word(), []);
+                let mut details = info(Reason::ResourceExhausted, []);
                 let why = format!(
                     "it would take {needed} bytes of memory, and of policy.maxNodeBytes the other traces leave {left}"
                 );
@@ -73,18 +73,18 @@ impl From<Refusal> for Status {
                 Status::with_error_details(Code::ResourceExhausted, why, details)
             }
             Refusal::OldGeneration { known } => {
-                let details = info("OldGeneration", [("known", known.to_string())]);
+                let details = info(Reason::OldGeneration, [("known", known.to_string())]);
                 let message = format!("generation {known} of this trace is known already");
                 Status::with_error_details(Code::FailedPrecondition, message, details)
             }
             Refusal::OtherSpec => {
                 let message = "this generation was started with another spec; a change takes a new generation";
-                let details = info("OtherSpec", []);
+                let details = info(Reason::OtherSpec, []);
                 Status::with_error_details(Code::FailedPrecondition, message, details)
             }
             Refusal::UnknownTrace(uid) => {
                 let message = format!("no trace \"{}\" is here", uid.escape_debug());
-                let details = info("UnknownTrace", []);
+                let details = info(Reason::UnknownTrace, []);
                 Status::with_error_details(Code::NotFound, message, details)
             }
         }
@@ -103,7 +103,7 @@ pub(crate) fn status(error: &Error) -> Status {
 
 /// The same, of what is left of the error.
 pub(crate) fn failed(reason: Reason, message: &str) -> Status {
-    Status::with_error_details(code(reason), message, info(reason.word(), []))
+    Status::with_error_details(code(reason), message, info(reason, []))
 }
 
 fn code(reason: Reason) -> Code {
@@ -112,14 +112,17 @@ fn code(reason: Reason) -> Code {
         Reason::TargetNotFound => Code::NotFound,
         Reason::InvalidRequest => Code::InvalidArgument,
         Reason::ResourceExhausted => Code::ResourceExhausted,
+        Reason::PolicyDenied | Reason::NotAllowed => Code::PermissionDenied,
+        Reason::OldGeneration | Reason::OtherSpec => Code::FailedPrecondition,
+        Reason::UnknownTrace => Code::NotFound,
         Reason::KernelRefused | Reason::Internal => Code::Internal,
     }
 }
 
-fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
+fn info<const N: usize>(reason: Reason, metadata: [(&str, String); N]) -> ErrorDetails {
     let metadata: HashMap<String, String> = metadata
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
-    ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+    ErrorDetails::with_error_info(reason.word(), DOMAIN, metadata)
 }
