@@ -94,7 +94,7 @@ fn run(args: Args) -> Result<()> {
         .block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
-            daemon::serve(config, kernel, loader, async move {
+            daemon::serve(config, args.config.as_deref(), kernel, loader, async move {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
@@ -107,6 +107,9 @@ fn run(args: Args) -> Result<()> {
 /// What those who serve may reach: the sockets' folders, the configuration, and certificates.
 fn paths(config: &daemon::config::Config, file: Option<&Path>) -> Result<daemon::confine::Paths> {
     let mut paths = daemon::confine::Paths::default();
+    if let Some(folder) = config.audit.as_deref().and_then(Path::parent) {
+        paths.write.push(folder.to_owned());
+    }
     for listen in &config.listen {
         if let daemon::config::Listen::Unix(path) = listen {
             paths.write.push(daemon::socket::folder(path)?.to_owned());

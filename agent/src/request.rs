@@ -38,6 +38,14 @@ impl From<Whom> for Target {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Labels(pub [String; tracers::LABELS.len()]);
 
+impl Labels {
+    /// The namespace of the pod.
+    pub fn namespace(&self) -> &str {
+        // As `tracers::LABELS` has it.
+        &self.0[1]
+    }
+}
+
 /// A change of the selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {

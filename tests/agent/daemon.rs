@@ -96,6 +96,17 @@ impl Daemon {
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
+    /// What it was started with.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.folder.join("agent.yaml")
+    }
+
+    /// Asks it to read that again.
+    pub(crate) fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// Kills it in the middle of whatever it does.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -7,12 +7,14 @@
 )]
 
 mod attack;
+mod audit;
 mod bounds;
 mod confined;
 mod daemon;
 mod garbage;
 mod metrics;
 mod packaged;
+mod reload;
 mod remote;
 mod tally;
 mod targets;

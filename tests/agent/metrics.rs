@@ -10,9 +10,24 @@ use std::{
     fs,
     io::{Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 use tests::{Workload, folder, needs, tracers, until};
+
+/// Head and body of an answer.
+fn get(socket: &Path, path: &str) -> (String, String) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+/// What an agent's metrics say, as text.
+pub(crate) fn scrape(socket: &Path) -> String {
+    get(socket, "/metrics").1
+}
 
 /// An agent with a second listener.
 struct Measured {
@@ -32,12 +47,7 @@ impl Measured {
 
     /// Head and body of an answer.
     fn get(&self, path: &str) -> (String, String) {
-        let mut stream = UnixStream::connect(self.folder.join("run/metrics.sock")).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_owned(), body.to_owned())
+        get(&self.folder.join("run/metrics.sock"), path)
     }
 
     fn scrape(&self) -> Samples {

@@ -156,7 +156,7 @@ async fn a_container_that_comes_is_traced_from_its_update_on_and_one_that_goes_n
 #[tokio::test]
 async fn an_update_that_cannot_be_done_is_told_and_the_rest_of_it_is_done() {
     needs!("open");
-    let daemon = Daemon::start("").await;
+    let daemon = Daemon::start("policy: {host: true}").await;
     let (here, comes) = (Cgroup::new(), Cgroup::new());
     let mut workload = Workload::behind_gate(&OPENS);
     comes.add(workload.pid());

@@ -1,6 +1,6 @@
 //! The node's configuration: what this agent listens on, and what it allows. No request widens it.
 
-use agent::{Budget, Limits};
+use agent::{Budget, Limits, Target, Whom};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
@@ -9,7 +9,7 @@ use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 pub(crate) const SOCKET: &str = "/run/tracejob/agent.sock";
 
 /// The file as a whole. What it does not say keeps its default; what it says too much is refused.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// `unix:///run/tracejob/agent.sock`, `https://0.0.0.0:4040`, or a list of such.
@@ -23,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     /// Metrics and health, on a listener of their own; absent is none.
     pub(crate) metrics: Option<Metrics>,
+    /// Where who traced whom is written; absent is the log.
+    pub(crate) audit: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -34,12 +36,13 @@ impl Default for Config {
             max_connections: 64,
             policy: Policy::default(),
             metrics: None,
+            audit: None,
         }
     }
 }
 
 /// Files for TLS, PEM. All are read again when they change.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Tls {
     /// The agent's certificate, and those between it and its CA.
@@ -50,7 +53,7 @@ pub(crate) struct Tls {
 }
 
 /// What clients of https may do, by a name of their certificate: a URI or DNS name among its subject alternative names, compared whole.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Roles {
     /// They start and stop.
@@ -139,7 +142,7 @@ impl Config {
 }
 
 /// Metrics and health: HTTP without TLS.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Metrics {
     /// `127.0.0.1:9464` or `unix:///run/tracejob/metrics.sock`
@@ -170,13 +173,15 @@ impl TryFrom<String> for MetricsListen {
 }
 
 /// What requests may ask for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Policy {
     /// The tracers that may run; absent is all of them.
     pub(crate) tracers: Option<Vec<String>>,
     /// Whether everything on the node may be selected at once.
     pub(crate) host: bool,
+    /// Namespaces whose pods are not traced, by the labels of targets.
+    pub(crate) denied_namespaces: Vec<String>,
     /// The longest that a trace runs, and how long one runs that does not say.
     pub(crate) max_duration_seconds: u64,
     /// Traces that run at the same time.
@@ -204,6 +209,7 @@ impl Default for Policy {
         Self {
             tracers: None,
             host: false,
+            denied_namespaces: vec!["kube-system".to_owned()],
             max_duration_seconds: 3600,
             max_traces: 20,
             max_ring_bytes: 16 << 20,
@@ -238,8 +244,22 @@ impl Policy {
         }
     }
 
+    /// Whether it may be selected.
+    pub(crate) fn target(&self, target: &Target) -> Result<(), Denied> {
+        if target.whom == Whom::Host {
+            self.host()?;
+        }
+        match target.labels.namespace() {
+            namespace if self.denied_namespaces.iter().any(|one| one == namespace) => Err(Denied {
+                line: "policy.deniedNamespaces",
+                why: format!("this node does not let pods of {namespace} be traced"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether everything may be selected.
-    pub(crate) fn host(&self) -> Result<(), Denied> {
+    fn host(&self) -> Result<(), Denied> {
         match self.host {
             true => Ok(()),
             false => Err(Denied {

@@ -15,7 +15,7 @@ pub(crate) use files::Paths;
 
 use anyhow::{Context, Result, bail};
 use rustix::{
-    process::{Resource, Rlimit, setrlimit},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -43,6 +43,7 @@ pub(crate) fn process() -> Result<()> {
         bail!("a bug: there are threads already, which would stay as they are");
     }
     allow_locked_memory();
+    allow_descriptors();
     set_no_new_privs(true).context("cannot give up new privileges")?;
     let kept = keep_for_loading()?;
     match calls::refuse_all_but_needed() {
@@ -93,6 +94,17 @@ fn allow_locked_memory() {
     };
     // Refused, it is as it was: the loader says what that means.
     let _ = setrlimit(Resource::Memlock, unlimited);
+}
+
+/// A trace takes some forty descriptors, and shells start programs with 1,024. What may be had without a right is enough.
+fn allow_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // Refused, it is as it was: a trace for which there are none says so.
+    let _ = setrlimit(Resource::Nofile, all);
 }
 
 /// The names of those that are kept.

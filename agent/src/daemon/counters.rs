@@ -42,6 +42,7 @@ pub(crate) struct Counters {
     connections: Gauge,
     accepted: Counter,
     turned_away: Counter,
+    audit_failures: Counter,
     refused: Family<[Label; 1], Counter>,
 }
 
@@ -154,6 +155,11 @@ impl Counters {
                 all,
                 "tracejob_connections_turned_away",
                 "Connections over TCP that failed their handshake, or were one too many",
+            ),
+            audit_failures: add(
+                all,
+                "tracejob_audit_failures",
+                "Audit records that could not be written",
             ),
             refused: add(
                 all,
@@ -277,6 +283,11 @@ impl Counters {
     pub(crate) fn connection(&self) -> OneOf {
         self.accepted.inc();
         OneOf::new(self.connections.clone())
+    }
+
+    /// An audit record that could not be written.
+    pub(crate) fn audit_failed(&self) {
+        self.audit_failures.inc();
     }
 
     /// A connection that was not let in.

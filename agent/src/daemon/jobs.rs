@@ -1,20 +1,20 @@
 //! The traces of this node, by uid. Each has a thread of its own that carries what it says into its log; one's fault is its own.
 
 use super::{
+    audit::Audit,
     config::Policy,
     counters::{Counters, OneOf},
+    job::{Job, check_uid, lock},
     loader::Loader,
-    log::Log,
     refuse::{self, Refusal},
-    wire::{self, Violation},
+    wire,
 };
-use agent::{Account, Handle, Kernel, Reason, Request, Trace, Update, Whom};
-use proto::v1::{self, State, stream_events_response::Item};
+use agent::{Account, Kernel, Reason, Request, Trace, Update};
+use proto::v1::{self, stream_events_response::Item};
 use std::{
-    collections::{BTreeMap, VecDeque},
-    iter,
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -26,7 +26,9 @@ pub(crate) struct Jobs {
     /// Whoever asks the kernel does it there: nobody else may.
     loader: Loader,
     pub(crate) counters: Arc<Counters>,
-    policy: Policy,
+    /// Changes with the configuration; each request goes by what it is then.
+    policy: Mutex<Arc<Policy>>,
+    pub(crate) audit: Audit,
     all: Mutex<All>,
     /// Counts changes of any trace.
     changes: watch::Sender<u64>,
@@ -102,158 +104,6 @@ impl All {
     }
 }
 
-/// One trace, from the moment that it is asked for until it is forgotten.
-pub(crate) struct Job {
-    uid: String,
-    generation: u64,
-    spec: v1::TraceSpec,
-    pub(crate) schema: v1::Schema,
-    /// Of memory, at most.
-    bytes: u64,
-    pub(crate) log: Log,
-    state: Mutex<Now>,
-    /// Held by the update of its targets that is being done.
-    updates: tokio::sync::Mutex<()>,
-}
-
-/// How many changes of targets that failed are kept.
-const TARGET_FAILURES: usize = 32;
-
-fn changed_target(change: &v1::Change) -> v1::Target {
-    use v1::change::Change::{Add, Remove};
-    match &change.change {
-        Some(Add(target) | Remove(target)) => target.clone(),
-        None => v1::Target::default(),
-    }
-}
-
-struct Now {
-    state: State,
-    account: Account,
-    /// Reason and message, where it failed.
-    failure: Option<(Reason, String)>,
-    handle: Option<Handle>,
-    stop: bool,
-    /// Of the newest update that is applied.
-    targets_version: u64,
-    target_failures: VecDeque<v1::TargetFailure>,
-    ended: Option<Instant>,
-    /// Of the last change.
-    version: u64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked left a state that is whole: every change is one assignment.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Job {
-    /// What a client sees of it.
-    pub(crate) fn status(&self) -> v1::TraceStatus {
-        let now = lock(&self.state);
-        let failure = now.failure.clone();
-        let (reason, message) = failure.map_or_else(Default::default, |(reason, message)| {
-            (reason.word(), message)
-        });
-        v1::TraceStatus {
-            uid: self.uid.clone(),
-            generation: self.generation,
-            tracer: self.schema.tracer.clone(),
-            state: now.state.into(),
-            account: Some(wire::account(&now.account)),
-            message,
-            reason: reason.to_owned(),
-            targets_version: now.targets_version,
-            target_failures: now.target_failures.iter().cloned().collect(),
-        }
-    }
-
-    /// Changes whom it traces. What cannot be done is told in its status; the rest is done.
-    ///
-    /// # Errors
-    /// Where a change cannot be understood: then nothing of the update is done.
-    async fn update(&self, update: v1::Update) -> Result<(), Status> {
-        let v1::Update { version, changes } = update;
-        let targets: Vec<v1::Target> = changes.iter().map(changed_target).collect();
-        let changes = changes
-            .into_iter()
-            .map(wire::change)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(Refusal::Invalid)?;
-        // One after the other: an older one must not come after a newer one.
-        let _turn = self.updates.lock().await;
-        let handle = {
-            let now = lock(&self.state);
-            if version <= now.targets_version {
-                return Ok(());
-            }
-            now.handle.clone()
-        };
-        let outcomes = match handle {
-            Some(handle) => tokio::task::spawn_blocking(move || handle.change(changes))
-                .await
-                .map_err(|panicked| Status::internal(format!("a bug: {panicked}")))?,
-            // It is over: nothing is left to change.
-            None => Vec::new(),
-        };
-        // What concerns none of them in particular comes after them.
-        let targets = targets.into_iter().map(Some).chain(iter::repeat(None));
-        let failures = targets.zip(outcomes).filter_map(|(target, outcome)| {
-            let error = outcome.err()?;
-            Some(v1::TargetFailure {
-                version,
-                target,
-                reason: error.reason().word().to_owned(),
-                message: error.to_string(),
-            })
-        });
-        let mut now = lock(&self.state);
-        now.target_failures.extend(failures);
-        let beyond = now.target_failures.len().saturating_sub(TARGET_FAILURES);
-        now.target_failures.drain(..beyond);
-        now.targets_version = version;
-        Ok(())
-    }
-
-    /// Why reading it failed.
-    pub(crate) fn failure(&self) -> Option<Status> {
-        let now = lock(&self.state);
-        let (reason, message) = now.failure.as_ref()?;
-        Some(refuse::failed(*reason, message))
-    }
-
-    /// Asks it to end; what it has seen follows.
-    pub(crate) fn stop(&self) {
-        let mut now = lock(&self.state);
-        now.stop = true;
-        if let Some(handle) = &now.handle {
-            handle.stop();
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.ended().is_some()
-    }
-
-    fn ended(&self) -> Option<Instant> {
-        lock(&self.state).ended
-    }
-
-    fn end(&self, failure: Option<(Reason, String)>) {
-        {
-            let mut now = lock(&self.state);
-            now.state = match failure {
-                None => State::Ended,
-                Some(_) => State::Failed,
-            };
-            now.failure = failure;
-            now.handle = None;
-            now.ended = Some(Instant::now());
-        }
-        self.log.close();
-    }
-}
-
 /// A trace that belongs to somebody: forgotten when this is dropped, at whatever moment.
 pub(crate) struct Owned {
     pub(crate) jobs: Arc<Jobs>,
@@ -272,12 +122,14 @@ impl Jobs {
         policy: Policy,
         loader: Loader,
         counters: Arc<Counters>,
+        audit: Audit,
     ) -> Arc<Self> {
         Arc::new(Self {
             kernel,
             loader,
             counters,
-            policy,
+            policy: Mutex::new(Arc::new(policy)),
+            audit,
             all: Mutex::default(),
             changes: watch::Sender::new(0),
         })
@@ -291,8 +143,13 @@ impl Jobs {
         &self.loader
     }
 
-    pub(crate) fn policy(&self) -> &Policy {
-        &self.policy
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&lock(&self.policy))
+    }
+
+    /// From here on; traces that run are left to end.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        *lock(&self.policy) = Arc::new(policy);
     }
 
     /// Starts a trace, or finds it started.
@@ -304,9 +161,16 @@ impl Jobs {
         uid: String,
         generation: u64,
         spec: Option<v1::TraceSpec>,
+        who: &str,
     ) -> Result<Arc<Job>, Status> {
-        check_uid(&uid).map_err(Refusal::Invalid)?;
-        let (job, request) = self.place(Some(uid), generation, spec)?;
+        let placed = match check_uid(&uid) {
+            Ok(()) => self.place(Some(uid.clone()), generation, spec.clone(), who),
+            Err(violation) => Err(Refusal::Invalid(violation).into()),
+        };
+        let (job, request) = placed.inspect_err(|status| {
+            let spec = spec.unwrap_or_default();
+            self.audit.refused(who, &uid, generation, &spec, status);
+        })?;
         if let Some(request) = request {
             self.start_job(&job, request).await?;
         }
@@ -317,8 +181,14 @@ impl Jobs {
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub(crate) async fn start_call(self: &Arc<Self>, spec: v1::TraceSpec) -> Result<Owned, Status> {
-        let (job, request) = self.place(None, 1, Some(spec))?;
+    pub(crate) async fn start_call(
+        self: &Arc<Self>,
+        spec: v1::TraceSpec,
+        who: &str,
+    ) -> Result<Owned, Status> {
+        let placed = self.place(None, 1, Some(spec.clone()), who);
+        let (job, request) =
+            placed.inspect_err(|status| self.audit.refused(who, "", 1, &spec, status))?;
         // From here on: the client may be gone before it is started.
         let owned = Owned {
             jobs: Arc::clone(self),
@@ -336,22 +206,17 @@ impl Jobs {
         uid: Option<String>,
         generation: u64,
         spec: Option<v1::TraceSpec>,
+        who: &str,
     ) -> Result<(Arc<Job>, Option<Request>), Status> {
         let mut request = wire::request(spec.clone()).map_err(Refusal::Invalid)?;
         let tracer = request.spec.tracer();
-        self.policy.tracer(tracer.name()).map_err(Refusal::Denied)?;
-        if request
-            .targets
-            .iter()
-            .any(|target| target.whom == Whom::Host)
-        {
-            self.policy.host().map_err(Refusal::Denied)?;
+        let policy = self.policy();
+        policy.tracer(tracer.name()).map_err(Refusal::Denied)?;
+        for target in &request.targets {
+            policy.target(target).map_err(Refusal::Denied)?;
         }
-        request.limits = self
-            .policy
-            .limits(&request.limits)
-            .map_err(Refusal::Denied)?;
-        let needed = agent::memory(&request, &self.kernel) + self.policy.replay_bytes as u64;
+        request.limits = policy.limits(&request.limits).map_err(Refusal::Denied)?;
+        let needed = agent::memory(&request, &self.kernel) + policy.replay_bytes as u64;
         let job = {
             let mut all = lock(&self.all);
             let uid = uid.unwrap_or_else(|| {
@@ -371,27 +236,16 @@ impl Jobs {
                     return Err(Refusal::OldGeneration { known }.into());
                 }
             }
-            let job = Arc::new(Job {
+            let job = Arc::new(Job::new(
                 uid,
                 generation,
-                spec: spec.unwrap_or_default(),
-                schema: wire::schema(tracer, &agent::columns(&request)),
-                updates: tokio::sync::Mutex::default(),
-                bytes: needed,
-                log: Log::new(self.policy.replay_bytes),
-                state: Mutex::new(Now {
-                    state: State::Starting,
-                    account: Account::default(),
-                    failure: None,
-                    handle: None,
-                    targets_version: 0,
-                    target_failures: VecDeque::new(),
-                    stop: false,
-                    ended: None,
-                    version: 0,
-                }),
-            });
-            all.place(&job, &self.policy)?;
+                spec.unwrap_or_default(),
+                who.to_owned(),
+                wire::schema(tracer, &agent::columns(&request)),
+                needed,
+                policy.replay_bytes,
+            ));
+            all.place(&job, &policy)?;
             job
         };
         self.changed(&job);
@@ -408,6 +262,18 @@ impl Jobs {
                 // Here, and not where somebody waits for it, who may be gone.
                 jobs.counters
                     .failed(&starting.schema.tracer, error.reason());
+                let status = refuse::status(error);
+                let (
+                    Job {
+                        uid,
+                        generation,
+                        spec,
+                        who,
+                        ..
+                    },
+                    audit,
+                ) = (&*starting, &jobs.audit);
+                audit.refused(who, uid, *generation, spec, &status);
                 starting.end(Some((error.reason(), error.to_string())));
                 jobs.forget(&starting);
             }
@@ -427,14 +293,8 @@ impl Jobs {
             .await
             .unwrap_or(Err(agent::Error::Bug("starting it panicked")))?;
         let running = self.counters.started(&job.schema.tracer);
-        {
-            let mut now = lock(&job.state);
-            now.handle = Some(trace.handle());
-            now.state = State::Running;
-            if now.stop {
-                trace.handle().stop();
-            }
-        }
+        job.runs(trace.handle());
+        self.audit.started(job);
         self.changed(job);
         carry_on(self, Arc::clone(job), trace, running)
     }
@@ -456,7 +316,7 @@ impl Jobs {
         let changed = jobs
             .iter()
             .filter(|job| uid.is_empty() || job.uid == uid)
-            .filter(|job| lock(&job.state).version > seen)
+            .filter(|job| job.version() > seen)
             .map(|job| job.status())
             .collect();
         (changed, newest)
@@ -471,10 +331,11 @@ impl Jobs {
         uid: &str,
         generation: u64,
         update: v1::Update,
+        who: &str,
     ) -> Result<(), Status> {
         let job = self.get(uid)?;
         match job.generation {
-            known if known == generation => self.update_job(&job, update).await,
+            known if known == generation => self.update_job(&job, update, who).await,
             known if known > generation => Err(Refusal::OldGeneration { known }.into()),
             _ => Err(Refusal::UnknownTrace(uid.to_owned()).into()),
         }
@@ -488,8 +349,14 @@ impl Jobs {
         &self,
         job: &Arc<Job>,
         update: v1::Update,
+        who: &str,
     ) -> Result<(), Status> {
-        job.update(update).await?;
+        let targets = self.audit.changes(&update);
+        let policy = self.policy();
+        let updated = job.update(update, |target| policy.target(target)).await;
+        self.audit
+            .updated(job, who, targets, updated.as_ref().err());
+        updated?;
         self.changed(job);
         Ok(())
     }
@@ -502,7 +369,7 @@ impl Jobs {
     fn changed(&self, job: &Job) {
         self.changes.send_modify(|version| {
             *version += 1;
-            lock(&job.state).version = *version;
+            job.changed(*version);
         });
     }
 
@@ -514,9 +381,9 @@ impl Jobs {
 
     /// Forgets traces that ended long ago, for as long as it is polled.
     pub(crate) async fn forget_old_ones(&self) {
-        let keep = Duration::from_secs(self.policy.keep_seconds);
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
+            let keep = Duration::from_secs(self.policy().keep_seconds);
             lock(&self.all).let_go(|ended| ended.elapsed() > keep);
         }
     }
@@ -563,6 +430,8 @@ fn carry_on(
             if let Some((reason, _)) = failure {
                 jobs.counters.failed(&job.schema.tracer, reason);
             }
+            jobs.audit
+                .ended(&job, failure.as_ref().map(|(reason, _)| *reason));
             job.end(failure);
             jobs.changed(&job);
         })
@@ -588,51 +457,20 @@ fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) -> Option<(Reason, String)> {
             }
             Ok(Some(Update::Progress(account))) => {
                 counters.booked(tracer, &told, &account);
-                tell_losses(job, &told, &account);
+                job.tell_losses(&told, &account);
                 told = account.clone();
-                lock(&job.state).account = account;
+                job.book(account);
                 jobs.changed(job);
             }
             Ok(Some(Update::Done(account))) => {
                 counters.booked(tracer, &told, &account);
                 counters.ended(tracer, &account);
-                tell_losses(job, &told, &account);
+                job.tell_losses(&told, &account);
                 job.log.push(Item::Account(wire::account(&account)), 512);
-                lock(&job.state).account = account;
+                job.book(account);
                 return None;
             }
             Err(error) => return Some((error.reason(), error.to_string())),
         }
-    }
-}
-
-fn tell_losses(job: &Job, before: &Account, now: &Account) {
-    if let Some(lost) = wire::lost_since(before, now) {
-        job.log.push(Item::Lost(lost), 256);
-    }
-}
-
-/// 1 to 63 letters, digits, '-', '_' and '.': it comes back in logs and audit lines.
-fn check_uid(uid: &str) -> Result<(), Violation> {
-    let known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    match (1..=63).contains(&uid.len()) && uid.chars().all(known) {
-        true => Ok(()),
-        false => Err(Violation {
-            field: "uid",
-            why: "it takes 1 to 63 letters, digits, '-', '_' and '.'".to_owned(),
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uid_cannot_write_to_a_log() {
-        for uid in ["", "a b", "a\nb", "call:1", &"a".repeat(64), "é"] {
-            assert!(check_uid(uid).is_err(), "{uid:?}");
-        }
-        assert!(check_uid("6d1f-4c.b_2").is_ok());
     }
 }

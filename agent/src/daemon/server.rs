@@ -1,15 +1,18 @@
 //! The API over its socket.
 
 use super::{
+    audit::Audit,
     authorize::Authorize,
     config::Config,
-    connection::Listeners,
+    connection::{Listeners, Peer},
     counters::Counters,
-    jobs::{Job, Jobs},
+    job::Job,
+    jobs::Jobs,
     loader::Loader,
     log::Next,
     metrics,
     refuse::Refusal,
+    reload,
     tls::Identity,
     wire::Violation,
 };
@@ -21,7 +24,7 @@ use proto::v1::{
     stream_events_response::Item,
     trace_request,
 };
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
@@ -46,14 +49,17 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Where it cannot listen.
 pub(crate) async fn serve(
     config: Config,
+    file: Option<&Path>,
     kernel: Kernel,
     loader: Loader,
     end: impl Future<Output = ()>,
 ) -> Result<()> {
+    let began_with = config.clone();
     let identity = config.tls.map(Identity::read).transpose()?.map(Arc::new);
     let listeners = Listeners::bind(&config.listen).await?;
     let counters = Counters::new();
-    let jobs = Jobs::new(kernel, config.policy, loader, Arc::clone(&counters));
+    let audit = Audit::open(config.audit, Arc::clone(&counters))?;
+    let jobs = Jobs::new(kernel, config.policy, loader, Arc::clone(&counters), audit);
     let service = AgentServer::new(Api(Arc::clone(&jobs))).max_decoding_message_size(REQUEST_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServer<Api>>().await;
@@ -124,6 +130,7 @@ pub(crate) async fn serve(
         }
         failed = measured => failed,
         () = followed => Ok(()),
+        failed = reload::follow(file, began_with, &jobs) => failed,
         () = jobs.forget_old_ones() => Ok(()),
     }
 }
@@ -136,6 +143,12 @@ fn tell_systemd(state: sd_notify::NotifyState<'_>) {
 }
 
 struct Api(Arc<Jobs>);
+
+/// Who calls, for the audit.
+fn who<T>(request: &Request<T>) -> String {
+    let peer = request.extensions().get::<Peer>();
+    peer.map_or_else(|| "unknown".to_owned(), ToString::to_string)
+}
 
 type Events = ReceiverStream<Result<StreamEventsResponse, Status>>;
 
@@ -166,12 +179,13 @@ impl Agent for Api {
         &self,
         request: Request<v1::StartTraceRequest>,
     ) -> Result<Response<v1::StartTraceResponse>, Status> {
+        let who = who(&request);
         let v1::StartTraceRequest {
             uid,
             generation,
             spec,
         } = request.into_inner();
-        let job = self.0.start(uid, generation, spec).await?;
+        let job = self.0.start(uid, generation, spec, &who).await?;
         Ok(Response::new(v1::StartTraceResponse {
             status: Some(job.status()),
         }))
@@ -181,6 +195,7 @@ impl Agent for Api {
         &self,
         request: Request<Streaming<v1::UpdateTargetsRequest>>,
     ) -> Result<Response<v1::UpdateTargetsResponse>, Status> {
+        let who = who(&request);
         let mut requests = request.into_inner();
         while let Some(v1::UpdateTargetsRequest {
             uid,
@@ -189,7 +204,7 @@ impl Agent for Api {
         }) = requests.message().await?
         {
             self.0
-                .update(&uid, generation, update.unwrap_or_default())
+                .update(&uid, generation, update.unwrap_or_default(), &who)
                 .await?;
         }
         Ok(Response::new(v1::UpdateTargetsResponse {}))
@@ -199,8 +214,10 @@ impl Agent for Api {
         &self,
         request: Request<v1::StopTraceRequest>,
     ) -> Result<Response<v1::StopTraceResponse>, Status> {
+        let who = who(&request);
         let job = self.0.get(&request.into_inner().uid).ok();
         if let Some(job) = &job {
+            self.0.audit.stopped(job, &who);
             job.stop();
         }
         Ok(Response::new(v1::StopTraceResponse {
@@ -262,6 +279,7 @@ impl Agent for Api {
         &self,
         request: Request<Streaming<v1::TraceRequest>>,
     ) -> Result<Response<Events>, Status> {
+        let who = who(&request);
         let mut requests = request.into_inner();
         let first = requests.message().await?.and_then(|first| first.request);
         let Some(trace_request::Request::Start(spec)) = first else {
@@ -271,7 +289,7 @@ impl Agent for Api {
             })
             .into());
         };
-        let call = self.0.start_call(spec).await?;
+        let call = self.0.start_call(spec, &who).await?;
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             let job = &call.job;
@@ -281,7 +299,7 @@ impl Agent for Api {
                     match message.request {
                         Some(trace_request::Request::Stop(_)) => job.stop(),
                         Some(trace_request::Request::Update(update)) => {
-                            call.jobs.update_job(job, update).await?;
+                            call.jobs.update_job(job, update, &who).await?;
                         }
                         Some(trace_request::Request::Start(_)) => {
                             return Err(Refusal::Invalid(Violation {

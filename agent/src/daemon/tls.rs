@@ -1,6 +1,9 @@
 //! Mutual TLS: whose certificate lets whom do what. Certificate, key and the clients' CA are read again when their files change.
 
-use super::config::{Roles, Tls};
+use super::{
+    config::{Roles, Tls},
+    stamp::stamp,
+};
 use anyhow::{Context, Result, anyhow, bail};
 use rustls::{
     RootCertStore, ServerConfig,
@@ -9,9 +12,7 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -43,10 +44,10 @@ impl Identity {
 
     /// Follows the files for as long as it is polled. What cannot be used changes nothing; connections that are there go on.
     pub(crate) async fn follow(&self) {
-        let mut seen = self.state();
+        let mut seen = stamp(self.paths());
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = self.state();
+            let now = stamp(self.paths());
             if now == seen {
                 continue;
             }
@@ -62,19 +63,13 @@ impl Identity {
         }
     }
 
-    /// What tells a file that was written or replaced: where it is reached through links, what they lead to.
-    fn state(&self) -> Vec<Option<(u64, i64, i64, u64)>> {
+    fn paths(&self) -> [&Path; 3] {
         let Tls {
             certificate,
             key,
             client_ca,
         } = &self.files;
-        let files = [certificate, key, client_ca];
-        let state = |file: &PathBuf| {
-            let meta = fs::metadata(file).ok()?;
-            Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len()))
-        };
-        files.into_iter().map(state).collect()
+        [certificate, key, client_ca]
     }
 }
 
@@ -106,7 +101,7 @@ fn load(files: &Tls) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-fn certificates(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>> {
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let read = || format!("cannot read certificates from {}", file.display());
     let all = CertificateDer::pem_file_iter(file)
         .with_context(read)?

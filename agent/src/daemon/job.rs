@@ -1,0 +1,276 @@
+//! One trace: its state, its books, its log.
+
+use super::{
+    config::Denied,
+    log::Log,
+    refuse::{self, Refusal},
+    wire::{self, Violation},
+};
+use agent::{Account, Change, Handle, Reason, Target};
+use proto::v1::{self, State, stream_events_response::Item};
+use std::{
+    collections::VecDeque,
+    iter,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+use tonic::Status;
+
+/// One trace, from the moment that it is asked for until it is forgotten.
+pub(crate) struct Job {
+    pub(super) uid: String,
+    pub(super) generation: u64,
+    pub(super) spec: v1::TraceSpec,
+    /// Who asked for it.
+    pub(super) who: String,
+    pub(crate) schema: v1::Schema,
+    /// Of memory, at most.
+    pub(super) bytes: u64,
+    pub(crate) log: Log,
+    state: Mutex<Now>,
+    /// Held by the update of its targets that is being done.
+    updates: tokio::sync::Mutex<()>,
+}
+
+/// How many changes of targets that failed are kept.
+const TARGET_FAILURES: usize = 32;
+
+fn changed_target(change: &v1::Change) -> v1::Target {
+    use v1::change::Change::{Add, Remove};
+    match &change.change {
+        Some(Add(target) | Remove(target)) => target.clone(),
+        None => v1::Target::default(),
+    }
+}
+
+struct Now {
+    state: State,
+    account: Account,
+    /// Reason and message, where it failed.
+    failure: Option<(Reason, String)>,
+    handle: Option<Handle>,
+    stop: bool,
+    /// Of the newest update that is applied.
+    targets_version: u64,
+    target_failures: VecDeque<v1::TargetFailure>,
+    ended: Option<Instant>,
+    /// Of the last change.
+    version: u64,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked left a state that is whole: every change is one assignment.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Job {
+    /// One that is yet to be started.
+    pub(super) fn new(
+        uid: String,
+        generation: u64,
+        spec: v1::TraceSpec,
+        who: String,
+        schema: v1::Schema,
+        bytes: u64,
+        replay_bytes: usize,
+    ) -> Self {
+        Self {
+            uid,
+            generation,
+            spec,
+            who,
+            schema,
+            bytes,
+            log: Log::new(replay_bytes),
+            state: Mutex::new(Now {
+                state: State::Starting,
+                account: Account::default(),
+                failure: None,
+                handle: None,
+                stop: false,
+                targets_version: 0,
+                target_failures: VecDeque::new(),
+                ended: None,
+                version: 0,
+            }),
+            updates: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// It runs, and ends at once where it was asked to meanwhile.
+    pub(super) fn runs(&self, handle: Handle) {
+        let mut now = lock(&self.state);
+        if now.stop {
+            handle.stop();
+        }
+        now.handle = Some(handle);
+        now.state = State::Running;
+    }
+
+    /// Its books so far.
+    pub(super) fn book(&self, account: Account) {
+        lock(&self.state).account = account;
+    }
+
+    /// The last of its books.
+    pub(super) fn account(&self) -> Account {
+        lock(&self.state).account.clone()
+    }
+
+    /// The number of all traces' last change that was its own.
+    pub(super) fn version(&self) -> u64 {
+        lock(&self.state).version
+    }
+
+    /// The same of this change.
+    pub(super) fn changed(&self, version: u64) {
+        lock(&self.state).version = version;
+    }
+
+    /// What was lost since, to those who read.
+    pub(super) fn tell_losses(&self, before: &Account, now: &Account) {
+        if let Some(lost) = wire::lost_since(before, now) {
+            self.log.push(Item::Lost(lost), 256);
+        }
+    }
+
+    /// What a client sees of it.
+    pub(crate) fn status(&self) -> v1::TraceStatus {
+        let now = lock(&self.state);
+        let failure = now.failure.clone();
+        let (reason, message) = failure.map_or_else(Default::default, |(reason, message)| {
+            (reason.word(), message)
+        });
+        v1::TraceStatus {
+            uid: self.uid.clone(),
+            generation: self.generation,
+            tracer: self.schema.tracer.clone(),
+            state: now.state.into(),
+            account: Some(wire::account(&now.account)),
+            message,
+            reason: reason.to_owned(),
+            targets_version: now.targets_version,
+            target_failures: now.target_failures.iter().cloned().collect(),
+        }
+    }
+
+    /// Changes whom it traces. What cannot be done is told in its status; the rest is done.
+    ///
+    /// # Errors
+    /// Where a change cannot be understood, or is not allowed: then nothing of the update is done.
+    pub(super) async fn update(
+        &self,
+        update: v1::Update,
+        allowed: impl Fn(&Target) -> Result<(), Denied>,
+    ) -> Result<(), Status> {
+        let v1::Update { version, changes } = update;
+        let targets: Vec<v1::Target> = changes.iter().map(changed_target).collect();
+        let changes = changes
+            .into_iter()
+            .map(wire::change)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Refusal::Invalid)?;
+        for change in &changes {
+            if let Change::Add(target) = change {
+                allowed(target).map_err(Refusal::Denied)?;
+            }
+        }
+        // One after the other: an older one must not come after a newer one.
+        let _turn = self.updates.lock().await;
+        let handle = {
+            let now = lock(&self.state);
+            if version <= now.targets_version {
+                return Ok(());
+            }
+            now.handle.clone()
+        };
+        let outcomes = match handle {
+            Some(handle) => tokio::task::spawn_blocking(move || handle.change(changes))
+                .await
+                .map_err(|panicked| Status::internal(format!("a bug: {panicked}")))?,
+            // It is over: nothing is left to change.
+            None => Vec::new(),
+        };
+        // What concerns none of them in particular comes after them.
+        let targets = targets.into_iter().map(Some).chain(iter::repeat(None));
+        let failures = targets.zip(outcomes).filter_map(|(target, outcome)| {
+            let error = outcome.err()?;
+            Some(v1::TargetFailure {
+                version,
+                target,
+                reason: error.reason().word().to_owned(),
+                message: error.to_string(),
+            })
+        });
+        let mut now = lock(&self.state);
+        now.target_failures.extend(failures);
+        let beyond = now.target_failures.len().saturating_sub(TARGET_FAILURES);
+        now.target_failures.drain(..beyond);
+        now.targets_version = version;
+        Ok(())
+    }
+
+    /// Why reading it failed.
+    pub(crate) fn failure(&self) -> Option<Status> {
+        let now = lock(&self.state);
+        let (reason, message) = now.failure.as_ref()?;
+        Some(refuse::failed(*reason, message))
+    }
+
+    /// Asks it to end; what it has seen follows.
+    pub(crate) fn stop(&self) {
+        let mut now = lock(&self.state);
+        now.stop = true;
+        if let Some(handle) = &now.handle {
+            handle.stop();
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.ended().is_some()
+    }
+
+    pub(super) fn ended(&self) -> Option<Instant> {
+        lock(&self.state).ended
+    }
+
+    /// It is over; why it failed, where it did.
+    pub(super) fn end(&self, failure: Option<(Reason, String)>) {
+        {
+            let mut now = lock(&self.state);
+            now.state = match failure {
+                None => State::Ended,
+                Some(_) => State::Failed,
+            };
+            now.failure = failure;
+            now.handle = None;
+            now.ended = Some(Instant::now());
+        }
+        self.log.close();
+    }
+}
+
+/// 1 to 63 letters, digits, '-', '_' and '.': it comes back in logs and audit lines.
+pub(super) fn check_uid(uid: &str) -> Result<(), Violation> {
+    let known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match (1..=63).contains(&uid.len()) && uid.chars().all(known) {
+        true => Ok(()),
+        false => Err(Violation {
+            field: "uid",
+            why: "it takes 1 to 63 letters, digits, '-', '_' and '.'".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_cannot_write_to_a_log() {
+        for uid in ["", "a b", "a\nb", "call:1", &"a".repeat(64), "é"] {
+            assert!(check_uid(uid).is_err(), "{uid:?}");
+        }
+        assert!(check_uid("6d1f-4c.b_2").is_ok());
+    }
+}

@@ -1,0 +1,137 @@
+//! The policy changes while the agent runs.
+
+use crate::{
+    daemon::{Daemon, spec},
+    reason, start,
+};
+use proto::v1;
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    time::{Duration, Instant},
+};
+use tests::{Workload, needs};
+use tonic::{Code, Status};
+
+/// Waits until a trace of this tracer is refused by its policy, or is not.
+async fn until(daemon: &Daemon, workload: &Workload, tracer: &str, refused: bool) {
+    let end = Instant::now() + tests::deadline();
+    let mut uid = 0;
+    loop {
+        uid += 1;
+        let uid = format!("{tracer}-{uid}");
+        let mut client = daemon.client().await;
+        let started = client
+            .start_trace(start(&uid, 1, spec(tracer, workload)))
+            .await;
+        let denied = |status: &Status| reason(status) == "PolicyDenied";
+        if started.as_ref().err().is_some_and(denied) == refused {
+            let stop = v1::StopTraceRequest { uid };
+            client.stop_trace(stop).await.unwrap();
+            return;
+        }
+        let stop = v1::StopTraceRequest { uid };
+        client.stop_trace(stop).await.unwrap();
+        assert!(Instant::now() < end, "{tracer}: the policy stays as it was");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn replace(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
+#[tokio::test]
+async fn a_new_policy_holds_from_then_on_and_one_that_is_wrong_changes_nothing() {
+    needs!("tcp_connect");
+    let daemon = Daemon::start("policy: {tracers: [tcp_connect]}").await;
+    let file = daemon.config_file();
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let mut client = daemon.client().await;
+    let runs = start("runs", 1, spec("tcp_connect", &workload));
+    client.start_trace(runs).await.unwrap();
+    replace(&file, "policy: {tracers: [tcp_life]}");
+    until(&daemon, &workload, "tcp_connect", true).await;
+    until(&daemon, &workload, "tcp_life", false).await;
+    // What runs is left to end.
+    let traces = daemon.traces().await;
+    let runs = traces.iter().find(|trace| trace.uid == "runs").unwrap();
+    assert_eq!(runs.state(), v1::State::Running);
+    replace(&file, "policy: {tracers: [tcp_connect], maxTrace: 1}");
+    // Asked for, so that there is something to wait for that is not time: the next one that is right is read after it.
+    daemon.hang_up();
+    replace(&file, "policy: {tracers: [tcp_connect, tcp_life]}");
+    until(&daemon, &workload, "tcp_connect", false).await;
+    assert!(!daemon.traces().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_configuration_behind_a_link_that_switches_is_followed() {
+    needs!("tcp_connect");
+    let daemon = Daemon::start("policy: {tracers: [tcp_connect]}").await;
+    let file = daemon.config_file();
+    let folder = file.parent().unwrap();
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    // As a ConfigMap is mounted: the file is a link into ..data, which is a link to the newest folder.
+    for (name, text) in [
+        ("one", "policy: {tracers: [tcp_life]}"),
+        ("two", "policy: {tracers: [tcp_connect]}"),
+    ] {
+        fs::create_dir(folder.join(name)).unwrap();
+        fs::write(folder.join(name).join("agent.yaml"), text).unwrap();
+    }
+    symlink("one", folder.join("..data")).unwrap();
+    symlink("..data/agent.yaml", folder.join("link")).unwrap();
+    fs::rename(folder.join("link"), &file).unwrap();
+    until(&daemon, &workload, "tcp_connect", true).await;
+    symlink("two", folder.join("..new")).unwrap();
+    fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+    until(&daemon, &workload, "tcp_connect", false).await;
+}
+
+#[tokio::test]
+async fn pods_of_a_denied_namespace_are_not_traced_from_the_start_or_later() {
+    needs!("tcp_connect");
+    let daemon = Daemon::start("policy: {deniedNamespaces: [secret]}").await;
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let of = |namespace: &str| v1::Target {
+        labels: Some(v1::Labels {
+            namespace: namespace.to_owned(),
+            ..v1::Labels::default()
+        }),
+        ..crate::daemon::process(workload.pid())
+    };
+    let with = |namespace| v1::TraceSpec {
+        targets: vec![of(namespace)],
+        ..spec("tcp_connect", &workload)
+    };
+    let mut client = daemon.client().await;
+    let refused = client.start_trace(start("a", 1, with("secret"))).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(
+        refused.message().contains("policy.deniedNamespaces"),
+        "{refused}"
+    );
+    client
+        .start_trace(start("a", 1, with("shop")))
+        .await
+        .unwrap();
+    let add = |namespace| v1::Change {
+        change: Some(v1::change::Change::Add(of(namespace))),
+    };
+    let update = v1::UpdateTargetsRequest {
+        uid: "a".to_owned(),
+        generation: 1,
+        update: Some(v1::Update {
+            version: 1,
+            changes: vec![add("shop"), add("secret")],
+        }),
+    };
+    let refused = client.update_targets(tokio_stream::iter([update])).await;
+    assert_eq!(reason(&refused.unwrap_err()), "PolicyDenied");
+    assert_eq!(daemon.traces().await[0].targets_version, 0);
+}
