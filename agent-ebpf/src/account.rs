@@ -29,6 +29,8 @@ pub struct Counters {
     pub taken_over: u64,
     /// Those of them for which the first program was run all the same, and let them be.
     pub given_back: u64,
+    /// Calls whose beginning was seen and whose end was not.
+    pub unfinished: u64,
 }
 
 /// One entry; never full.

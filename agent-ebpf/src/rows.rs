@@ -45,7 +45,7 @@ pub fn row<'a, K, V>(
 }
 
 /// BPF_NOEXIST, include/uapi/linux/bpf.h: only where the key is not there yet.
-const NO_EXIST: u64 = 1;
+pub const NO_EXIST: u64 = 1;
 
 /// Counts a duration, `weight` times.
 #[inline(always)]

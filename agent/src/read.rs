@@ -13,7 +13,7 @@ const BATCH_ROWS: usize = 1024;
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
 /// The counters of `agent-ebpf/src/account.rs`, summed over CPUs.
-const COUNTERS: usize = 11;
+const COUNTERS: usize = 12;
 
 /// Reads one tracer.
 pub(crate) struct Reader {
@@ -187,6 +187,7 @@ impl Reader {
             stacks_missing,
             taken_over,
             given_back,
+            unfinished,
         ] = sums;
         let skipped: u64 = self
             .programs
@@ -209,7 +210,7 @@ impl Reader {
                 malformed: self.malformed,
             },
             stacks_missing,
-            missed_runs: skipped.saturating_sub(taken_over.saturating_sub(given_back)),
+            missed_runs: unfinished + skipped.saturating_sub(taken_over.saturating_sub(given_back)),
             ..Account::default()
         })
     }

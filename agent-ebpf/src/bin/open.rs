@@ -2,12 +2,12 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, Record, append_path, argument, book, current, current_task, file_of, file_path,
-    is_compat, kernel_fields, selected,
+    Loss, NO_EXIST, Record, append_path, argument, book, count, counter, current, current_task,
+    file_of, file_path, is_compat, kernel_fields, selected,
 };
 use aya_ebpf::{
     Global,
-    helpers::{bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
     macros::map,
     maps::LruHashMap,
     programs::{FEntryContext, FExitContext, RawTracePointContext},
@@ -26,10 +26,10 @@ kernel_fields! {
     HOW_MODE = open_how.mode: u64;
 }
 
-/// Since when a task is in the call. A task that dies in it leaves its entry behind, which the oldest-first eviction takes;
+/// Since when a task is in the call, and its numbers. A task that dies in it leaves its entry behind, which the oldest-first eviction takes;
 /// a call whose entry was evicted is reported with latency 0.
 #[map]
-static SINCE: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16384, 0);
+static SINCE: LruHashMap<u64, (u64, u64)> = LruHashMap::with_max_entries(16384, 0);
 
 /// The kernel sets it itself for every 64-bit call before `do_sys_openat2`: arch's include/uapi/asm/fcntl.h.
 #[cfg(not(bpf_target_arch = "aarch64"))]
@@ -99,8 +99,19 @@ fn begin() {
     if selected().is_some() {
         // SAFETY: the helper only returns a number.
         let now = unsafe { bpf_ktime_get_boot_ns() };
-        // An eviction map takes every entry but under memory pressure; then the latency is 0.
-        let _ = SINCE.insert(&(current() as u64), &now, 0);
+        let task = current() as u64;
+        // An eviction map takes every entry but under memory pressure; then the latency is 0. One that is there already is of a call
+        // whose end was not seen: the kernel leaves out programs at a function's end for calls that are under way when somebody attaches
+        // or detaches there (bpf_tramp_image_put, kernel/bpf/trampoline.c).
+        let begun = (now, bpf_get_current_pid_tgid());
+        if SINCE.insert(&task, &begun, NO_EXIST).is_err() {
+            // Where it is another's, that one has died in its call.
+            // SAFETY: copied at once.
+            if unsafe { SINCE.get(&task) }.is_some_and(|old| old.1 == begun.1) {
+                count(counter!(unfinished));
+            }
+            let _ = SINCE.insert(&task, &begun, 0);
+        }
     }
 }
 
@@ -190,7 +201,7 @@ fn end(asked: &Asked, result: i64, target: Target) -> Result<bool, Loss> {
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let task = current() as u64;
     // SAFETY: copied at once.
-    let since = unsafe { SINCE.get(&task) }.copied().unwrap_or(now);
+    let since = unsafe { SINCE.get(&task) }.map_or(now, |begun| begun.0);
     let _ = SINCE.remove(&task);
     let latency_ns = now - since;
     // Access mode, include/uapi/asm-generic/fcntl.h.
