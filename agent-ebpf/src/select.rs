@@ -3,7 +3,10 @@
 use crate::{Loss, TASK_TGID, book, current, current_tgid, kernel_fields, read_kernel};
 use aya_ebpf::{
     Global,
-    helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_probe_read_kernel_str},
+    helpers::{
+        bpf_probe_read_kernel,
+        generated::{bpf_get_current_ancestor_cgroup_id, bpf_probe_read_kernel_str},
+    },
     macros::map,
     maps::{Array, HashMap},
     programs::RawTracePointContext,
@@ -28,6 +31,14 @@ pub static SELF: Global<u32> = Global::new(0);
 /// 1 where tracing programs may call bpf_get_current_ancestor_cgroup_id: 5.10's may not.
 #[unsafe(no_mangle)]
 pub static ANCESTOR_HELPER: Global<u32> = Global::new(0);
+
+/// 0 where cgroups are selected by version 2; else one more than the number of the controller (`enum cgroup_subsys_id`) by whose
+/// hierarchy of version 1 they are.
+#[unsafe(no_mangle)]
+pub static CONTROLLER: Global<u32> = Global::new(0);
+/// The number of that hierarchy; that of version 2 is 0 (cgroup_init, kernel/cgroup/cgroup.c).
+#[unsafe(no_mangle)]
+pub static HIERARCHY: Global<u32> = Global::new(0);
 
 /// Deepest cgroup that can be selected.
 const DEPTHS: usize = 24;
@@ -83,6 +94,8 @@ kernel_fields! {
     SIGNAL_LIVE = signal_struct.live: i32;
     TASK_CGROUPS = task_struct.cgroups: *const u8;
     CSS_SET_DFL = css_set.dfl_cgrp: *const u8;
+    CSS_SET_SUBSYS = css_set.subsys: u8;
+    CSS_CGROUP = cgroup_subsys_state.cgroup: *const u8;
     CGROUP_KN = cgroup.kn: *const u8;
     CGROUP_PARENT = cgroup.self.parent: *const u8;
     CGROUP_SELF = cgroup.self: u8;
@@ -132,10 +145,23 @@ fn current_in_cgroups() -> Option<Target> {
     None
 }
 
+/// The cgroup of a set by one of its controllers.
+#[inline(always)]
+pub fn controller_cgroup(set: *const u8, controller: u32) -> Result<*const u8, i32> {
+    let state = CSS_SET_SUBSYS.of(set).wrapping_add(controller as usize * 8);
+    // SAFETY: the helper checks the address.
+    let state: *const u8 = unsafe { bpf_probe_read_kernel(state.cast()) }?;
+    CSS_CGROUP.read(state)
+}
+
 /// The target in whose cgroup a task lies, by going up from its own.
 #[inline(always)]
 fn in_cgroups(task: *const u8) -> Result<Option<Target>, i32> {
-    let mut cgroup = CSS_SET_DFL.read(TASK_CGROUPS.read(task)?)?;
+    let set = TASK_CGROUPS.read(task)?;
+    let mut cgroup = match CONTROLLER.load() {
+        0 => CSS_SET_DFL.read(set)?,
+        one_more => controller_cgroup(set, one_more - 1)?,
+    };
     for _ in 0..DEPTHS {
         let id = KERNFS_ID.read(CGROUP_KN.read(cgroup)?)?;
         // SAFETY: copied at once.
@@ -285,8 +311,8 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     let Some(member) = unsafe { PODS.get(&uid) }.copied() else {
         return Ok(());
     };
-    // Numbers of cgroups are told apart within a hierarchy only; cgroup v2 is number 0 (cgroup_init, kernel/cgroup/cgroup.c).
-    if ROOT_HIERARCHY.read(CGROUP_ROOT.read(cgroup)?)? != 0 {
+    // Numbers of cgroups are told apart within a hierarchy only.
+    if ROOT_HIERARCHY.read(CGROUP_ROOT.read(cgroup)?)? != HIERARCHY.load() as i32 {
         return Ok(());
     }
     let level = CGROUP_LEVEL.read(cgroup)? as u32 & 31;

@@ -3,7 +3,7 @@
 use crate::{
     Capability, Kernel,
     bpf::{self, Trial},
-    select::cgroup2_root,
+    select::hierarchies,
 };
 use std::fs;
 
@@ -130,17 +130,21 @@ fn perf_event_check() -> Check {
 }
 
 fn cgroup_check() -> Check {
-    match cgroup2_root() {
-        Ok(root) => Check {
+    let first = hierarchies().map(|mut all| all.swap_remove(0));
+    match first {
+        Ok(first) => Check {
             name: "cgroups",
             verdict: Verdict::Ok,
-            detail: format!("version 2 at {}", root.display()),
+            detail: match first.number {
+                0 => format!("version 2 at {}", first.root.display()),
+                _ => format!("version 1 at {}", first.root.display()),
+            },
             remedy: None,
         },
         Err(_) => Check {
             name: "cgroups",
             verdict: Verdict::Limited,
-            detail: "version 2 is not mounted: --cgroup and --container do not work".to_owned(),
+            detail: "none are mounted: --cgroup and --container do not work".to_owned(),
             remedy: Some("mount -t cgroup2 none /sys/fs/cgroup/unified".to_owned()),
         },
     }

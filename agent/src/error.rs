@@ -57,11 +57,11 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// No cgroup v2 is mounted.
+    /// No cgroups are mounted.
     #[error(
-        "no cgroup v2 is mounted, so nothing can be selected by cgroup or container; select by --pid"
+        "no cgroups are mounted, so nothing can be selected by cgroup or container; select by --pid"
     )]
-    NoCgroup2,
+    NoCgroups,
     /// The container id is not one.
     #[error("\"{}\" is not a container id: it takes at least 4 letters, digits, '_', '.', '+' or '-'", .0.escape_debug())]
     BadContainerId(String),
@@ -237,7 +237,7 @@ impl Error {
             | Self::OtherProcess(_)
             | Self::Thread { .. }
             | Self::NoCgroup { .. }
-            | Self::NoCgroup2
+            | Self::NoCgroups
             | Self::NoContainer(_)
             | Self::AmbiguousContainer { .. }
             | Self::Command { .. } => Reason::TargetNotFound,

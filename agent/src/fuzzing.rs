@@ -5,7 +5,7 @@ use crate::{read, select};
 /// Lines of /proc/self/mountinfo, names of cgroups, /proc/PID/stat, lists of CPUs.
 pub fn system_texts(text: &str) {
     for line in text.lines() {
-        if let Some(point) = select::find::cgroup2_mount(line) {
+        if let Some(point) = select::hierarchy::cgroup2_mount(line) {
             assert!(line.contains(" - cgroup2 "), "{point:?}");
         }
         if let Some(id) = select::find::container_id(line) {

@@ -61,6 +61,7 @@ impl Loaded {
         allow_locked_memory(kernel);
         let ring_bytes = ring_bytes(limits);
         let mut globals = globals(spec, selection, limits, kernel, elf, ring_bytes);
+        globals.extend(hierarchy_globals(tracer, selection, kernel)?);
         let again = again(tracer, kernel);
         // A function's program is preempted wherever the kernel preempts itself, which nothing here can tell.
         let shared = again || hooks.iter().any(Hook::is_of_a_function);
@@ -372,7 +373,6 @@ fn globals(
         .collect();
     globals.extend([
         word("SELECT", selection.shape().by),
-        word("ANCESTOR_HELPER", u32::from(kernel.has_ancestor_helper())),
         word("SELF", std::process::id()),
         long("WAKE_BYTES", ring_bytes / 4),
         // Where a single target has the ring for itself, all of it is its own.
@@ -400,6 +400,35 @@ fn globals(
             .map(|(value, wanted)| word(&wanted.symbol, value)),
     );
     globals
+}
+
+/// In which hierarchy the kernel side looks for cgroups.
+fn hierarchy_globals(
+    tracer: &dyn Erased,
+    selection: &Selection,
+    kernel: &Kernel,
+) -> Result<[(String, Vec<u8>, bool); 3], Error> {
+    let (mut helper, mut controller, mut number) = (kernel.has_ancestor_helper(), 0, 0);
+    if let Some(hierarchy) = selection.hierarchy()
+        && let Some(subsystem) = hierarchy.subsystem
+    {
+        let index = kernel.btf.constant(subsystem);
+        controller = 1 + index.ok_or_else(|| Error::Unsupported {
+            tracer: tracer.name(),
+            reason: format!(
+                "this kernel has no {subsystem}, by which its targets' cgroups are told"
+            ),
+        })?;
+        number = hierarchy.number;
+        // It knows version 2 only.
+        helper = false;
+    }
+    let word = |name: &str, value: u32| (name.to_owned(), value.to_ne_bytes().to_vec(), true);
+    Ok([
+        word("ANCESTOR_HELPER", u32::from(helper)),
+        word("CONTROLLER", controller),
+        word("HIERARCHY", number),
+    ])
 }
 
 /// Whether every program has its second one.

@@ -63,7 +63,7 @@ pub enum Whom {
     /// The same, which began at this time: another one with its number is not meant.
     /// Clock ticks since boot, the 22nd field of /proc/PID/stat: proc_pid_stat(5).
     ProcessSince(u32, u64),
-    /// A cgroup v2 directory and everything below it; relative paths start at the cgroup mount.
+    /// A cgroup's directory, of version 2 or 1, and everything below it; relative paths start at the mount of version 2.
     Cgroup(PathBuf),
     /// A container by id, whole or the first characters of it.
     Container(String),

@@ -10,10 +10,11 @@ use std::{
 };
 
 pub(crate) mod find;
+pub(crate) mod hierarchy;
 pub(crate) mod process;
 
 use find::Cgroups;
-pub(crate) use find::cgroup2_root;
+pub(crate) use hierarchy::{Hierarchy, hierarchies};
 pub(crate) use process::{descendants, is_gone};
 
 /// Room in the kernel's maps `CGROUPS` and `PODS`.
@@ -107,6 +108,8 @@ pub(crate) struct Selection {
     shape: Shape,
     /// Bit n: pods' cgroups are made at depth n.
     pod_levels: u32,
+    /// In which its cgroups are; none while there are none.
+    hierarchy: Option<Hierarchy>,
 }
 
 #[derive(Debug)]
@@ -142,8 +145,9 @@ impl Selection {
             columns: labels::present(&targets),
             shape: Shape::of(&targets, changing),
             pod_levels: 0,
+            hierarchy: None,
         };
-        let mut cgroups = None;
+        let mut cgroups = Walks::default();
         for target in targets {
             let found = selection.find(&target.whom, &mut cgroups)?;
             selection.enter(target, found)?;
@@ -254,7 +258,7 @@ impl Selection {
         changes: Vec<Change>,
         maps: &Maps<'_>,
     ) -> Vec<Result<(), Error>> {
-        let mut cgroups = None;
+        let mut cgroups = Walks::default();
         let pod = |change: &Change| {
             matches!(
                 change,
@@ -278,12 +282,7 @@ impl Selection {
         outcomes
     }
 
-    fn add(
-        &mut self,
-        target: Target,
-        maps: &Maps<'_>,
-        cgroups: &mut Option<Cgroups>,
-    ) -> Result<(), Error> {
+    fn add(&mut self, target: Target, maps: &Maps<'_>, cgroups: &mut Walks) -> Result<(), Error> {
         self.check_addition(&target)?;
         let found = self.find(&target.whom, cgroups)?;
         let whom = target.whom.clone();
@@ -333,7 +332,10 @@ impl Selection {
 
     /// Looks for pods' cgroups after the kernel knows of the pods: those that came to be before that are not its to select.
     pub(crate) fn look_for_pods(&mut self, maps: &Maps<'_>) -> Result<(), Error> {
-        let cgroups = Cgroups::read()?;
+        let Some(hierarchy) = &self.hierarchy else {
+            return Ok(());
+        };
+        let cgroups = Cgroups::read(hierarchy);
         for (whom, entry) in &mut self.entries {
             if let (Whom::Pod(uid), Found::Pod(_, cgroup)) = (whom, &mut entry.found) {
                 if cgroup.is_none() {
@@ -346,7 +348,7 @@ impl Selection {
     }
 
     /// What a target is here. The cgroups are read once for several.
-    fn find(&mut self, whom: &Whom, cgroups: &mut Option<Cgroups>) -> Result<Found, Error> {
+    fn find(&mut self, whom: &Whom, cgroups: &mut Walks) -> Result<Found, Error> {
         Ok(match whom {
             Whom::Process(pid) => process(*pid)?,
             Whom::ProcessSince(pid, since) => match process(*pid)? {
@@ -356,19 +358,38 @@ impl Selection {
                 process => process,
             },
             Whom::Cgroup(path) => {
-                let root = cgroup2_root()?;
-                let (id, depth) = find::cgroup(&root, &root.join(path))?;
+                let (hierarchy, path) = hierarchy::of_path(path)?;
+                let (id, depth) = find::cgroup(&hierarchy.root, &path)?;
+                self.lie_in(hierarchy)?;
                 Found::Cgroup(id, depth)
             }
             Whom::Container(id) => {
-                let (id, depth) = once(cgroups)?.container(id)?;
+                let found = cgroups.first(self.hierarchy.as_ref(), |cgroups| cgroups.container(id));
+                let (hierarchy, (id, depth)) = found?;
+                self.lie_in(hierarchy)?;
                 Found::Cgroup(id, depth)
             }
             Whom::Pod(uid) => {
                 let bytes = find::pod_uid(uid)?;
-                let cgroups = once(cgroups)?;
-                self.pod_levels |= cgroups.pod_levels;
-                Found::Pod(bytes, cgroups.pod(uid)?)
+                let not_here = || Err(Error::NoContainer(uid.clone()));
+                // Where it is; else where a kubelet would make it; else anywhere.
+                let there = |cgroups: &Cgroups| match cgroups.pod(uid)? {
+                    None => not_here(),
+                    found => Ok((cgroups.pod_levels, found)),
+                };
+                let by_a_kubelet = |cgroups: &Cgroups| match cgroups.has_kubelet() {
+                    false => not_here(),
+                    true => Ok((cgroups.pod_levels, None)),
+                };
+                let anywhere = |cgroups: &Cgroups| Ok((cgroups.pod_levels, None));
+                let fixed = self.hierarchy.as_ref();
+                let (hierarchy, (levels, found)) = cgroups
+                    .first(fixed, there)
+                    .or_else(|_| cgroups.first(fixed, by_a_kubelet))
+                    .or_else(|_| cgroups.first(fixed, anywhere))?;
+                self.lie_in(hierarchy)?;
+                self.pod_levels |= levels;
+                Found::Pod(bytes, found)
             }
             Whom::Command(argv) => {
                 process::in_host_pid_namespace()?;
@@ -376,6 +397,25 @@ impl Selection {
             }
             Whom::Host => Found::Host,
         })
+    }
+
+    /// All cgroups of a trace are of one hierarchy.
+    fn lie_in(&mut self, hierarchy: Hierarchy) -> Result<(), Error> {
+        match &self.hierarchy {
+            Some(known) if *known != hierarchy => Err(Error::Unchangeable(
+                "its cgroup is of another hierarchy than those of the other targets, and a trace selects by one",
+            )),
+            Some(_) => Ok(()),
+            None => {
+                self.hierarchy = Some(hierarchy);
+                Ok(())
+            }
+        }
+    }
+
+    /// In which its cgroups are, and will be.
+    pub(crate) fn hierarchy(&self) -> Option<&Hierarchy> {
+        self.hierarchy.as_ref()
     }
 
     fn remove(&mut self, whom: &Whom, maps: &Maps<'_>) -> Result<(), Error> {
@@ -520,12 +560,37 @@ fn remove_entry<const KEY: usize>(
     Ok(())
 }
 
-/// The cgroups, read where they have not been yet.
-fn once(cgroups: &mut Option<Cgroups>) -> Result<&Cgroups, Error> {
-    Ok(match cgroups {
-        Some(read) => read,
-        None => cgroups.insert(Cgroups::read()?),
-    })
+/// The cgroups of each hierarchy, read where they have not been yet.
+#[derive(Default)]
+struct Walks(Vec<(Hierarchy, Cgroups)>);
+
+impl Walks {
+    /// What is found in the first hierarchy where it is; of all, or of the only one that may be.
+    fn first<T>(
+        &mut self,
+        only: Option<&Hierarchy>,
+        find: impl Fn(&Cgroups) -> Result<T, Error>,
+    ) -> Result<(Hierarchy, T), Error> {
+        let all = match only {
+            Some(only) => vec![only.clone()],
+            None => hierarchies()?,
+        };
+        let mut outcome = Err(Error::NoCgroups);
+        for hierarchy in all {
+            let known = self.0.iter().position(|(known, _)| *known == hierarchy);
+            let at = known.unwrap_or_else(|| {
+                self.0.push((hierarchy.clone(), Cgroups::read(&hierarchy)));
+                self.0.len() - 1
+            });
+            match find(&self.0[at].1) {
+                Ok(found) => return Ok((hierarchy, found)),
+                // Maybe in the next.
+                Err(error @ Error::NoContainer(_)) => outcome = Err(error),
+                Err(error) => return Err(error),
+            }
+        }
+        outcome
+    }
 }
 
 fn process(pid: u32) -> Result<Found, Error> {

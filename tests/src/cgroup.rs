@@ -62,6 +62,13 @@ impl Cgroup {
         group
     }
 
+    /// A new one of a name, of cgroup v1; none where that is not mounted.
+    pub fn of_version_1(name: &str) -> Option<Self> {
+        let root = Path::new("/sys/fs/cgroup/memory");
+        let mounted = root.join("memory.limit_in_bytes").exists();
+        mounted.then(|| new(root, name))
+    }
+
     fn write(&self, file: &str, text: &str) {
         let path = self.path.join(file);
         fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

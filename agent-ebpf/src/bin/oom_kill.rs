@@ -2,8 +2,8 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, TASK_CGROUPS, TASK_MM, TASK_SIGNAL, TASK_TGID, book, comm, current_task, emit,
-    kernel_enums, kernel_fields, selected, task_selected,
+    Loss, TASK_CGROUPS, TASK_MM, TASK_SIGNAL, TASK_TGID, book, comm, controller_cgroup,
+    current_task, emit, kernel_enums, kernel_fields, selected, task_selected,
 };
 use aya_ebpf::{
     Global,
@@ -28,8 +28,6 @@ kernel_fields! {
     optional RSS_PLAIN = mm_rss_stat.count: u8;
     optional PERCPU_COUNT = percpu_counter.count: i64;
     optional PERCPU_LAST = percpu_counter.counters: u64;
-    CSS_SET_SUBSYS = css_set.subsys: u8;
-    CSS_CGROUP = cgroup_subsys_state.cgroup: *const u8;
 }
 use agent_ebpf::{CGROUP_KN, KERNFS_ID};
 
@@ -75,11 +73,7 @@ fn on_victim(victim: *const u8) {
 fn row_of(victim: *const u8, target: Target) -> Result<bool, Loss> {
     let mm = TASK_MM.read(victim)?;
     let page = PAGE_BYTES.load();
-    let css = CSS_SET_SUBSYS
-        .of(TASK_CGROUPS.read(victim)?)
-        .wrapping_add(MEMORY_CGROUP.load() as usize * 8);
-    // SAFETY: the helper checks the address.
-    let css: *const u8 = unsafe { bpf_probe_read_kernel(css.cast()) }?;
+    let cgroup = controller_cgroup(TASK_CGROUPS.read(victim)?, MEMORY_CGROUP.load())?;
     let task = current_task(target);
     emit(
         task.cgroup,
@@ -95,7 +89,7 @@ fn row_of(victim: *const u8, target: Target) -> Result<bool, Loss> {
             swap_bytes: pages(mm, SWAP.load())? * page,
             total_vm_bytes: MM_TOTAL_VM.read(mm)? * page,
             page_table_bytes: MM_PGTABLES.read(mm)? as u64,
-            victim_memory_cgroup: KERNFS_ID.read(CGROUP_KN.read(CSS_CGROUP.read(css)?)?)?,
+            victim_memory_cgroup: KERNFS_ID.read(CGROUP_KN.read(cgroup)?)?,
             victim_oom_score_adj: i32::from(SIGNAL_ADJ.read(TASK_SIGNAL.read(victim)?)?),
             _pad: 0,
             task,

@@ -1,5 +1,6 @@
 //! Cgroups: where they are, and whose they are by their names.
 
+use super::hierarchy::Hierarchy;
 use crate::Error;
 use std::{
     ffi::OsStr,
@@ -10,23 +11,6 @@ use std::{
 
 /// Deepest cgroup that the kernel side looks for: `DEPTHS` there.
 pub(super) const MAX_DEPTH: u32 = 24;
-
-/// Where cgroup v2 is mounted.
-pub(crate) fn cgroup2_root() -> Result<PathBuf, Error> {
-    fs::read_to_string("/proc/self/mountinfo")
-        .ok()
-        .and_then(|mounts| mounts.lines().find_map(cgroup2_mount))
-        .ok_or(Error::NoCgroup2)
-}
-
-/// The mount point of a line of mountinfo where it is a whole cgroup v2 hierarchy; proc_pid_mountinfo(5).
-pub(crate) fn cgroup2_mount(line: &str) -> Option<PathBuf> {
-    let (mount, rest) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(3);
-    let (root, point) = (fields.next()?, fields.next()?);
-    (rest.starts_with("cgroup2 ") && root == "/")
-        .then(|| PathBuf::from(point.replace("\\040", " ")))
-}
 
 /// Id and depth of a cgroup directory.
 pub(super) fn cgroup(root: &Path, path: &Path) -> Result<(u64, u32), Error> {
@@ -75,15 +59,14 @@ pub(super) struct Cgroups {
 const ANY_LEVEL: u32 = 0b111_1110;
 
 impl Cgroups {
-    pub(super) fn read() -> Result<Self, Error> {
-        let root = cgroup2_root()?;
+    pub(super) fn read(hierarchy: &Hierarchy) -> Self {
         let mut cgroups = Self {
-            root: root.clone(),
+            root: hierarchy.root.clone(),
             containers: Vec::new(),
             pods: Vec::new(),
             pod_levels: 0,
         };
-        let mut pending = vec![(root, 1)];
+        let mut pending = vec![(hierarchy.root.clone(), 1)];
         let mut seen = 0;
         while let Some((dir, depth)) = pending.pop() {
             // A directory may vanish while we walk.
@@ -104,7 +87,12 @@ impl Cgroups {
         if cgroups.pod_levels == 0 {
             cgroups.pod_levels = ANY_LEVEL;
         }
-        Ok(cgroups)
+        cgroups
+    }
+
+    /// Whether there is a kubelet.
+    pub(super) fn has_kubelet(&self) -> bool {
+        self.pod_levels != ANY_LEVEL
     }
 
     /// Whether a directory is to be looked into. A container's is not: what it makes there may have any name.
@@ -207,6 +195,10 @@ pub(crate) fn container_id(name: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
+    fn here() -> Cgroups {
+        Cgroups::read(&crate::select::hierarchies().unwrap()[0])
+    }
+
     #[test]
     fn every_runtime_has_its_id_found_in_the_directory_name() {
         let id = "3f2a".repeat(16);
@@ -223,24 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_cgroup2_hierarchy_counts_as_its_mount() {
-        let line = "30 23 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw";
-        assert_eq!(cgroup2_mount(line), Some("/sys/fs/cgroup/unified".into()));
-        assert_eq!(
-            cgroup2_mount(&line.replace("cgroup2 cgroup2", "cgroup cgroup")),
-            None
-        );
-        assert_eq!(cgroup2_mount(&line.replace(" / /sys", " /pod /sys")), None);
-    }
-
-    #[test]
     fn a_hostile_container_id_is_refused() {
         for id in ["", "ab", "../../..", "a b c d", "abcd\x1b[2J", "abcd/ef"] {
             assert!(
-                matches!(
-                    Cgroups::read().unwrap().container(id),
-                    Err(Error::BadContainerId(_))
-                ),
+                matches!(here().container(id), Err(Error::BadContainerId(_))),
                 "{id:?}"
             );
         }

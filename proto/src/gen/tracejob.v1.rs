@@ -123,7 +123,7 @@ pub mod target {
         /// A process with its threads and children, as the node numbers it.
         #[prost(uint32, tag = "1")]
         Process(u32),
-        /// A cgroup v2 directory and everything below it; a relative path starts at the cgroup mount.
+        /// A cgroup's directory, of version 2 or 1, and everything below it; a relative path starts at the mount of version 2.
         #[prost(string, tag = "2")]
         Cgroup(::prost::alloc::string::String),
         /// A container by id, whole or the first characters of it.
