@@ -4,23 +4,20 @@ use crate::{Change, Error, Labels, Target, Whom, bpf, labels};
 use std::{
     collections::{BTreeSet, HashMap},
     ffi::OsString,
-    io,
-    os::fd::BorrowedFd,
     slice,
 };
 
+mod entry;
 pub(crate) mod find;
 pub(crate) mod hierarchy;
 pub(crate) mod process;
 
+pub(crate) use entry::Maps;
+use entry::{Entry, FROM_EXEC, Found, MAX_CGROUPS, remove_entry, written};
 use find::Cgroups;
 pub(crate) use hierarchy::{Hierarchy, hierarchies};
 pub(crate) use process::{descendants, is_gone};
 
-/// Room in the kernel's maps `CGROUPS` and `PODS`.
-pub(crate) const MAX_CGROUPS: u32 = 1024;
-/// Room in the kernel's map `PROCESSES`.
-const MAX_PROCESSES: u32 = 16384;
 /// Sets of labels that a trace may ever have: they are kept for its last row.
 const MAX_LABELS: usize = 16384;
 /// Bytes of `CGROUP_DEPTHS`, and what ends its list.
@@ -31,24 +28,6 @@ const NO_DEPTH: u8 = 0xff;
 const BY_PROCESS: u32 = 1;
 const BY_CGROUP: u32 = 2;
 const BY_HOST: u32 = 4;
-
-/// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.
-const NOW: u32 = 1;
-/// A process is traced from its next exec: `FROM_EXEC` there.
-const FROM_EXEC: u32 = 2;
-
-/// What a target is to the kernel.
-#[derive(Clone, Debug)]
-enum Found {
-    /// With when it began.
-    Process(u32, u64),
-    /// Id and depth below the root of the hierarchy.
-    Cgroup(u64, u32),
-    /// By uid, with its cgroup where it exists.
-    Pod([u8; find::POD_UID], Option<(u64, u32)>),
-    Command(Vec<OsString>),
-    Host,
-}
 
 /// By what a trace may select, which decides what is loaded; it is known before anything is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -110,22 +89,6 @@ pub(crate) struct Selection {
     pod_levels: u32,
     /// In which its cgroups are; none while there are none.
     hierarchy: Option<Hierarchy>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    number: u32,
-    target: u32,
-    found: Found,
-}
-
-/// The maps by which the kernel side selects.
-pub(crate) struct Maps<'a> {
-    pub(crate) processes: BorrowedFd<'a>,
-    pub(crate) cgroups: BorrowedFd<'a>,
-    pub(crate) pods: BorrowedFd<'a>,
-    pub(crate) pod_levels: BorrowedFd<'a>,
-    pub(crate) depths: BorrowedFd<'a>,
 }
 
 impl Selection {
@@ -453,111 +416,6 @@ impl Selection {
             bpf::update(maps.pod_levels, &[0; 4], &self.pod_levels.to_ne_bytes()),
         )
     }
-}
-
-impl Entry {
-    /// `struct Member` of `agent-ebpf/src/select.rs`.
-    fn member(&self) -> [u8; 8] {
-        let (target, number) = (self.target.to_ne_bytes(), self.number.to_ne_bytes());
-        let mut member = [0; 8];
-        member[..4].copy_from_slice(&target);
-        member[4..].copy_from_slice(&number);
-        member
-    }
-
-    fn write(&self, maps: &Maps<'_>) -> Result<(), Error> {
-        match &self.found {
-            Found::Process(pid, _) => self.select(maps, *pid, NOW),
-            Found::Cgroup(id, _) => self.cgroup(maps, *id),
-            Found::Pod(uid, cgroup) => {
-                written(
-                    "the map of selected pods",
-                    bpf::update(maps.pods, uid, &self.member()),
-                )?;
-                cgroup.map_or(Ok(()), |(id, _)| self.cgroup(maps, id))
-            }
-            Found::Command(_) | Found::Host => Ok(()),
-        }
-    }
-
-    fn write_descendants(&self, maps: &Maps<'_>) -> Result<(), Error> {
-        match self.found {
-            Found::Process(pid, _) => descendants(pid)
-                .into_iter()
-                .try_for_each(|child| self.select(maps, child, NOW)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether what it is now is not what it was: a process that has the number of the one that was meant, a cgroup of the same path.
-    fn is_another(&self, now: &Found) -> bool {
-        match (&self.found, now) {
-            (Found::Process(_, then), Found::Process(_, now)) => then != now,
-            (Found::Cgroup(then, _), Found::Cgroup(now, _)) => then != now,
-            _ => false,
-        }
-    }
-
-    /// Takes out a process that has the number of the one that was meant.
-    fn forget_another(&self, maps: &Maps<'_>) -> Result<(), Error> {
-        match self.found {
-            Found::Process(pid, since) if process::began(pid) != Some(since) => written(
-                "the map of selected processes",
-                bpf::delete(maps.processes, &pid.to_ne_bytes()),
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    fn cgroup(&self, maps: &Maps<'_>, id: u64) -> Result<(), Error> {
-        let updated = bpf::update(maps.cgroups, &id.to_ne_bytes(), &self.member());
-        full(MAX_CGROUPS, "the map of selected cgroups", updated)
-    }
-
-    fn select(&self, maps: &Maps<'_>, pid: u32, state: u32) -> Result<(), Error> {
-        // Below a selected process this one itself is not traced: its own output would be traced again.
-        if pid == std::process::id() {
-            return Ok(());
-        }
-        let mut process = [0; 12];
-        process[..4].copy_from_slice(&state.to_ne_bytes());
-        process[4..].copy_from_slice(&self.member());
-        let updated = bpf::update(maps.processes, &pid.to_ne_bytes(), &process);
-        full(MAX_PROCESSES, "the map of selected processes", updated)
-    }
-}
-
-fn written(what: &'static str, outcome: io::Result<()>) -> Result<(), Error> {
-    outcome.map_err(|source| Error::Read { what, source })
-}
-
-fn full(most: u32, what: &'static str, outcome: io::Result<()>) -> Result<(), Error> {
-    match outcome {
-        Err(error) if error.raw_os_error() == Some(libc::E2BIG) => Err(Error::TooManyTargets(most)),
-        outcome => written(what, outcome),
-    }
-}
-
-/// Takes everything of an entry out of a map of keys of `KEY` bytes, whose values have their `Member` at `at`.
-fn remove_entry<const KEY: usize>(
-    map: BorrowedFd<'_>,
-    number: u32,
-    at: usize,
-) -> Result<(), Error> {
-    let failed = |source| Error::Read {
-        what: "a map of what is selected",
-        source,
-    };
-    for key in bpf::keys::<KEY>(map, MAX_PROCESSES as usize).map_err(failed)? {
-        let mut value = [0; 12];
-        // Gone meanwhile is as good.
-        if bpf::lookup(map, &key, &mut value).map_err(failed)?
-            && value[at + 4..at + 8] == number.to_ne_bytes()
-        {
-            bpf::delete(map, &key).map_err(failed)?;
-        }
-    }
-    Ok(())
 }
 
 /// The cgroups of each hierarchy, read where they have not been yet.

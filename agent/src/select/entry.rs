@@ -1,0 +1,149 @@
+//! What goes into the maps by which the kernel side selects, and out of them.
+
+use super::{find, process};
+use crate::{Error, bpf, select::descendants};
+use std::{ffi::OsString, io, os::fd::BorrowedFd};
+
+/// Room in the kernel's maps `CGROUPS` and `PODS`.
+pub(super) const MAX_CGROUPS: u32 = 1024;
+/// Room in the kernel's map `PROCESSES`.
+const MAX_PROCESSES: u32 = 16384;
+/// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.
+const NOW: u32 = 1;
+/// A process is traced from its next exec: `FROM_EXEC` there.
+pub(super) const FROM_EXEC: u32 = 2;
+
+/// What a target is to the kernel.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// With when it began.
+    Process(u32, u64),
+    /// Id and depth below the root of the hierarchy.
+    Cgroup(u64, u32),
+    /// By uid, with its cgroup where it exists.
+    Pod([u8; find::POD_UID], Option<(u64, u32)>),
+    Command(Vec<OsString>),
+    Host,
+}
+
+/// Something that is selected.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) number: u32,
+    pub(super) target: u32,
+    pub(super) found: Found,
+}
+
+/// The maps by which the kernel side selects.
+pub(crate) struct Maps<'a> {
+    pub(crate) processes: BorrowedFd<'a>,
+    pub(crate) cgroups: BorrowedFd<'a>,
+    pub(crate) pods: BorrowedFd<'a>,
+    pub(crate) pod_levels: BorrowedFd<'a>,
+    pub(crate) depths: BorrowedFd<'a>,
+}
+
+impl Entry {
+    /// `struct Member` of `agent-ebpf/src/select.rs`.
+    fn member(&self) -> [u8; 8] {
+        let (target, number) = (self.target.to_ne_bytes(), self.number.to_ne_bytes());
+        let mut member = [0; 8];
+        member[..4].copy_from_slice(&target);
+        member[4..].copy_from_slice(&number);
+        member
+    }
+
+    pub(super) fn write(&self, maps: &Maps<'_>) -> Result<(), Error> {
+        match &self.found {
+            Found::Process(pid, _) => self.select(maps, *pid, NOW),
+            Found::Cgroup(id, _) => self.cgroup(maps, *id),
+            Found::Pod(uid, cgroup) => {
+                written(
+                    "the map of selected pods",
+                    bpf::update(maps.pods, uid, &self.member()),
+                )?;
+                cgroup.map_or(Ok(()), |(id, _)| self.cgroup(maps, id))
+            }
+            Found::Command(_) | Found::Host => Ok(()),
+        }
+    }
+
+    pub(super) fn write_descendants(&self, maps: &Maps<'_>) -> Result<(), Error> {
+        match self.found {
+            Found::Process(pid, _) => descendants(pid)
+                .into_iter()
+                .try_for_each(|child| self.select(maps, child, NOW)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what it is now is not what it was: a process that has the number of the one that was meant, a cgroup of the same path.
+    pub(super) fn is_another(&self, now: &Found) -> bool {
+        match (&self.found, now) {
+            (Found::Process(_, then), Found::Process(_, now)) => then != now,
+            (Found::Cgroup(then, _), Found::Cgroup(now, _)) => then != now,
+            _ => false,
+        }
+    }
+
+    /// Takes out a process that has the number of the one that was meant.
+    pub(super) fn forget_another(&self, maps: &Maps<'_>) -> Result<(), Error> {
+        match self.found {
+            Found::Process(pid, since) if process::began(pid) != Some(since) => written(
+                "the map of selected processes",
+                bpf::delete(maps.processes, &pid.to_ne_bytes()),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn cgroup(&self, maps: &Maps<'_>, id: u64) -> Result<(), Error> {
+        let updated = bpf::update(maps.cgroups, &id.to_ne_bytes(), &self.member());
+        full(MAX_CGROUPS, "the map of selected cgroups", updated)
+    }
+
+    pub(super) fn select(&self, maps: &Maps<'_>, pid: u32, state: u32) -> Result<(), Error> {
+        // Below a selected process this one itself is not traced: its own output would be traced again.
+        if pid == std::process::id() {
+            return Ok(());
+        }
+        let mut process = [0; 12];
+        process[..4].copy_from_slice(&state.to_ne_bytes());
+        process[4..].copy_from_slice(&self.member());
+        let updated = bpf::update(maps.processes, &pid.to_ne_bytes(), &process);
+        full(MAX_PROCESSES, "the map of selected processes", updated)
+    }
+}
+
+pub(super) fn written(what: &'static str, outcome: io::Result<()>) -> Result<(), Error> {
+    outcome.map_err(|source| Error::Read { what, source })
+}
+
+fn full(most: u32, what: &'static str, outcome: io::Result<()>) -> Result<(), Error> {
+    match outcome {
+        Err(error) if error.raw_os_error() == Some(libc::E2BIG) => Err(Error::TooManyTargets(most)),
+        outcome => written(what, outcome),
+    }
+}
+
+/// Takes everything of an entry out of a map of keys of `KEY` bytes, whose values have their `Member` at `at`.
+pub(super) fn remove_entry<const KEY: usize>(
+    map: BorrowedFd<'_>,
+    number: u32,
+    at: usize,
+) -> Result<(), Error> {
+    let failed = |source| Error::Read {
+        what: "a map of what is selected",
+        source,
+    };
+    for key in bpf::keys::<KEY>(map, MAX_PROCESSES as usize).map_err(failed)? {
+        let mut value = [0; 12];
+        // Gone meanwhile is as good.
+        if bpf::lookup(map, &key, &mut value).map_err(failed)?
+            && value[at + 4..at + 8] == number.to_ne_bytes()
+        {
+            bpf::delete(map, &key).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
