@@ -12,6 +12,7 @@ use agent::Verdict;
 use anyhow::Result;
 use serde_json::json;
 use std::{
+    collections::BTreeMap,
     io::{self, IsTerminal, Write},
     process::ExitCode,
 };
@@ -48,7 +49,30 @@ fn data(survey: &Survey) -> serde_json::Value {
             json!({ "name": name, "verdict": word(*verdict), "detail": detail, "remedy": remedy })
         })
         .collect();
-    json!({ "checks": checks, "tracers": survey.tracers.len(), "tracers_supported": survey.able() })
+    let needs: BTreeMap<&str, &str> = needs(survey)
+        .into_iter()
+        .flat_map(|(needs, names)| names.into_iter().map(move |name| (name, needs)))
+        .collect();
+    json!({
+        "checks": checks, "tracers": survey.tracers.len(), "tracers_supported": survey.able(), "needs": needs,
+    })
+}
+
+/// What a process must be allowed to, and for which tracers.
+fn needs(survey: &Survey) -> Vec<(&'static str, Vec<&str>)> {
+    let mut all: Vec<(&'static str, Vec<&str>)> = Vec::new();
+    for entry in &survey.tracers {
+        // What only a newer agent has is its own to say.
+        let Some(tracer) = tracers::find(&entry.name) else {
+            continue;
+        };
+        let needs = tracers::needs(tracer);
+        match all.iter_mut().find(|(known, _)| *known == needs) {
+            Some((_, names)) => names.push(&entry.name),
+            None => all.push((needs, vec![&entry.name])),
+        }
+    }
+    all
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -98,6 +122,13 @@ fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
             "\n{able} of {all} tracers work there; `tracejob --agent … list` shows which.\n"
         ),
     });
+    for (needs, names) in needs(survey) {
+        let line = format!("Needed for {}: {needs}.", names.join(", "));
+        for line in wrap(&line, columns) {
+            out.push_str(&line);
+            out.push('\n');
+        }
+    }
     out
 }
 
