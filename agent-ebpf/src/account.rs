@@ -1,7 +1,10 @@
 //! The books: `produced = in the ring or in a row + lost`, per CPU, only growing.
 
 use crate::add;
-use aya_ebpf::{macros::map, maps::PerCpuArray};
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, PerCpuArray},
+};
 
 /// Counts of one CPU. The loader reads them as an array of u64 in this order.
 #[repr(C)]
@@ -36,6 +39,19 @@ pub struct Counters {
 /// One entry; never full.
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Since when all programs are attached, CLOCK_BOOTTIME; larger than any time while they are not. A call that began before
+/// may have no end that is seen.
+#[map]
+static ATTACHED: Array<u64> = Array::with_max_entries(1, 0);
+
+/// A call that began at this time has an end that was not seen.
+#[inline(always)]
+pub fn book_unfinished(since: u64) {
+    if ATTACHED.get(0).is_some_and(|attached| since >= *attached) {
+        count(crate::counter!(unfinished));
+    }
+}
 
 /// Why an event did not make it. Each is counted once as produced and once as lost.
 #[derive(Clone, Copy)]

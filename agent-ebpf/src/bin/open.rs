@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, NO_EXIST, Record, append_path, argument, book, count, counter, current, current_task,
+    Loss, NO_EXIST, Record, append_path, argument, book, book_unfinished, current, current_task,
     file_of, file_path, is_compat, kernel_fields, selected,
 };
 use aya_ebpf::{
@@ -107,8 +107,8 @@ fn begin() {
         if SINCE.insert(&task, &begun, NO_EXIST).is_err() {
             // Where it is another's, that one has died in its call.
             // SAFETY: copied at once.
-            if unsafe { SINCE.get(&task) }.is_some_and(|old| old.1 == begun.1) {
-                count(counter!(unfinished));
+            if let Some(old) = unsafe { SINCE.get(&task) }.filter(|old| old.1 == begun.1) {
+                book_unfinished(old.0);
             }
             let _ = SINCE.insert(&task, &begun, 0);
         }
