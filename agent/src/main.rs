@@ -104,8 +104,8 @@ fn run(args: Args) -> Result<()> {
 /// What those who serve may reach: the sockets' folders, the configuration, and certificates.
 fn paths(config: &daemon::config::Config, file: Option<&Path>) -> Result<daemon::confine::Paths> {
     let mut paths = daemon::confine::Paths::default();
-    if let Some(folder) = config.audit.as_deref().and_then(Path::parent) {
-        paths.write.push(folder.to_owned());
+    if let Some(audit) = &config.audit {
+        paths.write_file(audit);
     }
     for listen in &config.listen {
         if let daemon::config::Listen::Unix(path) = listen {
