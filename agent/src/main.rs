@@ -67,20 +67,17 @@ fn run(args: Args) -> Result<()> {
         return writeln!(io::stdout(), "{}: as it should be", file.display())
             .context("cannot write to standard output");
     }
-    let mut config = args
-        .config
-        .as_deref()
-        .map_or_else(|| Ok(daemon::config::Config::default()), read)?;
-    if !args.listen.is_empty() {
-        let listen = args.listen.into_iter().map(TryInto::try_into);
-        config.listen = listen
+    let listen = args.listen.into_iter().map(TryInto::try_into);
+    let source = daemon::config::Source {
+        file: args.config,
+        listen: listen
             .collect::<Result<_, _>>()
-            .map_err(anyhow::Error::msg)?;
-    }
-    config.check()?;
+            .map_err(anyhow::Error::msg)?,
+    };
+    let config = source.read()?;
     log();
     agent::fault::inject(args.inject);
-    let paths = paths(&config, args.config.as_deref())?;
+    let paths = paths(&config, source.file.as_deref())?;
     daemon::confine::process()?;
     let kernel = Kernel::read()?;
     let loader = daemon::loader::Loader::start()?;
@@ -94,7 +91,7 @@ fn run(args: Args) -> Result<()> {
         .block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
-            daemon::serve(config, args.config.as_deref(), kernel, loader, async move {
+            daemon::serve(config, &source, kernel, loader, async move {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
@@ -107,8 +104,8 @@ fn run(args: Args) -> Result<()> {
 /// What those who serve may reach: the sockets' folders, the configuration, and certificates.
 fn paths(config: &daemon::config::Config, file: Option<&Path>) -> Result<daemon::confine::Paths> {
     let mut paths = daemon::confine::Paths::default();
-    if let Some(folder) = config.audit.as_deref().and_then(Path::parent) {
-        paths.write.push(folder.to_owned());
+    if let Some(audit) = &config.audit {
+        paths.write_file(audit);
     }
     for listen in &config.listen {
         if let daemon::config::Listen::Unix(path) = listen {
@@ -131,10 +128,6 @@ fn paths(config: &daemon::config::Config, file: Option<&Path>) -> Result<daemon:
         paths.read_file(file);
     }
     Ok(paths)
-}
-
-fn read(path: &Path) -> Result<daemon::config::Config> {
-    daemon::config::read(path)
 }
 
 /// Text on a terminal, JSON otherwise.

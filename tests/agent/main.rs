@@ -12,6 +12,7 @@ mod bounds;
 mod confined;
 mod daemon;
 mod garbage;
+mod limits;
 mod metrics;
 mod packaged;
 mod reload;

@@ -20,7 +20,7 @@ use tonic::{
 };
 
 /// Who signs.
-struct Ca(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Ca(pub(crate) CertifiedIssuer<'static, KeyPair>);
 
 impl Ca {
     fn new() -> Self {
@@ -31,7 +31,7 @@ impl Ca {
     }
 
     /// Certificate and key of this name, PEM.
-    fn sign(&self, name: SanType) -> (String, String) {
+    pub(crate) fn sign(&self, name: SanType) -> (String, String) {
         let mut params = CertificateParams::default();
         params.subject_alt_names.push(name);
         let key = KeyPair::generate().unwrap();
@@ -40,25 +40,25 @@ impl Ca {
     }
 }
 
-fn uri(name: &str) -> SanType {
+pub(crate) fn uri(name: &str) -> SanType {
     SanType::URI(name.try_into().unwrap())
 }
 
-fn dns(name: &str) -> SanType {
+pub(crate) fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
 
-const CONTROLLER: &str = "spiffe://example.org/controller";
+pub(crate) const CONTROLLER: &str = "spiffe://example.org/controller";
 const READER: &str = "reader.example.org";
 
 /// Files of an agent that listens on a port of loopback.
-struct Files {
+pub(crate) struct Files {
     folder: PathBuf,
-    ca: Ca,
+    pub(crate) ca: Ca,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let files = Self {
             folder: folder(),
             ca: Ca::new(),
@@ -67,7 +67,7 @@ impl Files {
         files
     }
 
-    fn write(&self) {
+    pub(crate) fn write(&self) {
         let (certificate, key) = self.ca.sign(dns("localhost"));
         let put = |name: &str, text: &str| {
             // As a secret that is mounted is replaced: whole.
@@ -80,7 +80,7 @@ impl Files {
         put("ca.crt", &self.ca.0.pem());
     }
 
-    fn config(&self, more: &str) -> String {
+    pub(crate) fn config(&self, more: &str) -> String {
         let file = |name: &str| self.folder.join(name).display().to_string();
         format!(
             "tls: {{certificate: {}, key: {}, clientCa: {}}}\nroles: {{control: ['{CONTROLLER}'], read: ['{READER}']}}\n{more}",
@@ -90,7 +90,7 @@ impl Files {
         )
     }
 
-    async fn client(
+    pub(crate) async fn client(
         &self,
         port: u16,
         name: SanType,
@@ -126,7 +126,7 @@ fn capabilities() -> Request<v1::GetCapabilitiesRequest> {
 }
 
 /// What becomes of a call by whom is not to be let in: refused at the handshake, which TLS 1.3 tells only with the first answer.
-async fn calls(
+pub(crate) async fn calls(
     client: Result<AgentClient<Channel>, tonic::transport::Error>,
 ) -> Result<(), Status> {
     let mut client = client.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -242,7 +242,7 @@ fn is_cut_off(status: &Status) -> bool {
 }
 
 /// A connection that is closed by the other side.
-fn is_closed(stream: &mut TcpStream) -> bool {
+pub(crate) fn is_closed(stream: &mut TcpStream) -> bool {
     stream
         .set_read_timeout(Some(Duration::from_millis(20)))
         .unwrap();

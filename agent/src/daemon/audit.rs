@@ -203,11 +203,15 @@ impl Open {
     /// Whole lines only, from whatever thread. A file that was renamed or removed is left, and a new one made.
     fn append(&self, line: &[u8]) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let (here, there) = (file.metadata()?, fs::symlink_metadata(&self.path));
+        let (mut here, there) = (file.metadata()?, fs::symlink_metadata(&self.path));
         if !there.is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())) {
             *file = open(&self.path)?;
+            here = file.metadata()?;
         }
-        file.write_all(line)
+        file.write_all(line).inspect_err(|_| {
+            // A disk that runs full takes a part of a line, which the next one would be glued to. What is no file has no length.
+            let _ = file.set_len(here.len());
+        })
     }
 }
 

@@ -125,6 +125,9 @@ impl Config {
             (true, None) => {
                 bail!("listen: https takes tls: {{certificate: FILE, key: FILE, clientCa: FILE}}")
             }
+            (true, Some(_)) if self.max_connections == 0 => {
+                bail!("maxConnections: nobody could connect over https; it is 1 at least")
+            }
             (true, Some(_)) if nobody => {
                 bail!(
                     "roles: nobody could call over https; name certificates under control or read"
@@ -319,6 +322,29 @@ impl Policy {
     }
 }
 
+/// Where the configuration comes from, at the start and whenever it is read again.
+pub(crate) struct Source {
+    pub(crate) file: Option<PathBuf>,
+    /// What the command line says instead of the file; empty is nothing.
+    pub(crate) listen: Vec<Listen>,
+}
+
+impl Source {
+    /// Reads it as a whole.
+    ///
+    /// # Errors
+    /// As [`read`] and [`Config::check`].
+    pub(crate) fn read(&self) -> Result<Config> {
+        let file = self.file.as_deref();
+        let mut config = file.map_or_else(|| Ok(Config::default()), read)?;
+        if !self.listen.is_empty() {
+            config.listen.clone_from(&self.listen);
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
 /// Reads the file.
 ///
 /// # Errors
@@ -379,6 +405,10 @@ mod tests {
         wrong(
             &format!("listen: https://127.0.0.1:4040\n{tls}"),
             "roles: nobody",
+        );
+        wrong(
+            &format!("listen: https://127.0.0.1:4040\nmaxConnections: 0\n{tls}\n{roles}"),
+            "maxConnections: nobody",
         );
         wrong(tls, "tls: no listener");
         wrong(roles, "roles: they are of certificates");

@@ -6,7 +6,7 @@ use super::{
     socket::{self, Socket},
     tls::{Identity, Role},
 };
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::{
     fmt, io,
     net::SocketAddr,
@@ -16,15 +16,22 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Sleep,
 };
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 
-/// How long a client may take for its handshake.
+/// How long a client may take until it speaks HTTP/2: TLS, and the preface.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// What every client of HTTP/2 begins with: RFC 9113, 3.4.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long one without a role is there: enough to be told so, and its place is for others then.
+const STRANGER: Duration = Duration::from_secs(5);
+/// How long a client's machine may take nothing of what is sent to it: a whole keepalive.
+const UNTAKEN: Duration = Duration::from_secs(50);
 /// Connections that are let in and not served yet.
 const WAITING: usize = 16;
 /// How long nothing more is said of connections that are turned away.
@@ -91,6 +98,10 @@ impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 /// A connection that is let in.
 pub(crate) struct Connection {
     stream: Pin<Box<dyn Stream>>,
+    /// What was read of it already.
+    begun: &'static [u8],
+    /// When it is closed whatever it does.
+    until: Option<Pin<Box<Sleep>>>,
     peer: Peer,
     /// Given back when it is closed: its count, and its place among those over TCP.
     _held: (OneOf, Option<OwnedSemaphorePermit>),
@@ -151,7 +162,7 @@ impl Listeners {
             tokio::spawn(over_unix(listener, sender.clone(), Arc::clone(counters)));
         }
         let door = Arc::new(Door {
-            places: Arc::new(Semaphore::new(most)),
+            places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             roles,
             counters: Arc::clone(counters),
             told: Mutex::new(None),
@@ -187,6 +198,8 @@ async fn over_unix(
                 let connection = Connection {
                     peer: Peer::of_unix(&stream),
                     stream: Box::pin(stream),
+                    begun: &[],
+                    until: None,
                     _held: (counters.connection(), None),
                 };
                 if sender.send(Ok(connection)).await.is_err() {
@@ -231,9 +244,12 @@ async fn over_tcp(listener: TcpListener, identity: Arc<Identity>, door: Arc<Door
             match tokio::time::timeout(HANDSHAKE, door.shake_hands(acceptor, stream, address)).await
             {
                 Ok(Ok((stream, peer))) => {
+                    let stranger = peer.role == Role::None;
                     let connection = Connection {
                         stream,
                         peer,
+                        begun: PREFACE,
+                        until: stranger.then(|| Box::pin(tokio::time::sleep(STRANGER))),
                         _held: (door.counters.connection(), Some(place)),
                     };
                     // Nobody serves any more: the agent ends.
@@ -267,10 +283,17 @@ impl Door {
     ) -> Result<(Pin<Box<dyn Stream>>, Peer)> {
         // Answers are small, and wait for nothing.
         stream.set_nodelay(true)?;
-        let stream = acceptor.accept(stream).await?;
+        // One that reads nothing gets no keepalive either, and what is not sent cannot be waited for.
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN.as_millis() as u32)?;
+        let mut stream = acceptor.accept(stream).await?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().context("it has no certificate")?;
         let (role, name) = self.roles.of(certificate)?;
+        let mut begun = [0; PREFACE.len()];
+        stream.read_exact(&mut begun).await?;
+        if begun != *PREFACE {
+            bail!("it does not speak HTTP/2");
+        }
         let peer = Peer {
             who: Who::Named(name, address),
             role,
@@ -285,6 +308,19 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(until) = &mut self.until
+            && until.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if !self.begun.is_empty() {
+            let (now, later) = self
+                .begun
+                .split_at(self.begun.len().min(buffer.remaining()));
+            buffer.put_slice(now);
+            self.begun = later;
+            return Poll::Ready(Ok(()));
+        }
         self.stream.as_mut().poll_read(context, buffer)
     }
 }

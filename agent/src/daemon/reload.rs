@@ -1,24 +1,28 @@
 //! The configuration's policy, read again when its file changes and on SIGHUP.
 
 use super::{
-    config::{self, Config},
+    config::{Config, Source},
     jobs::Jobs,
     stamp::stamp,
 };
 use anyhow::{Context, Result};
-use std::{path::Path, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Follows the file for as long as it is polled. What is not as it should be changes nothing.
+/// Hears SIGHUP from here on, which ends a process that does not.
 ///
 /// # Errors
-/// Where SIGHUP cannot be listened to.
-pub(crate) async fn follow(file: Option<&Path>, began_with: Config, jobs: &Jobs) -> Result<()> {
-    let mut hangup = signal(SignalKind::hangup()).context("cannot listen to SIGHUP")?;
-    let Some(file) = file else {
+/// Where it cannot be listened to.
+pub(crate) fn hangup() -> Result<Signal> {
+    signal(SignalKind::hangup()).context("cannot listen to SIGHUP")
+}
+
+/// Follows the file for as long as it is polled. What is not as it should be changes nothing.
+pub(crate) async fn follow(source: &Source, began_with: Config, mut hangup: Signal, jobs: &Jobs) {
+    let Some(file) = source.file.as_deref() else {
         // There is nothing to read again; SIGHUP is no end all the same.
         loop {
             let _ = hangup.recv().await;
@@ -35,7 +39,7 @@ pub(crate) async fn follow(file: Option<&Path>, began_with: Config, jobs: &Jobs)
             continue;
         }
         seen = now;
-        match config::read(file) {
+        match source.read() {
             Ok(new) => apply(new, &began_with, jobs),
             Err(error) => tracing::warn!("the policy stays as it is: {error:#}"),
         }
@@ -50,8 +54,6 @@ fn apply(new: Config, began_with: &Config, jobs: &Jobs) {
     }
     let as_it_began = Config {
         policy,
-        // The command line may have said otherwise.
-        listen: new.listen.clone(),
         ..began_with.clone()
     };
     if new != as_it_began {

@@ -3,7 +3,7 @@
 use super::{
     audit::Audit,
     authorize::Authorize,
-    config::Config,
+    config::{Config, Source},
     connection::{Listeners, Peer},
     counters::Counters,
     job::Job,
@@ -24,7 +24,7 @@ use proto::v1::{
     stream_events_response::Item,
     trace_request,
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
@@ -49,12 +49,13 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Where it cannot listen.
 pub(crate) async fn serve(
     config: Config,
-    file: Option<&Path>,
+    source: &Source,
     kernel: Kernel,
     loader: Loader,
     end: impl Future<Output = ()>,
 ) -> Result<()> {
     let began_with = config.clone();
+    let hangup = reload::hangup()?;
     let identity = config.tls.map(Identity::read).transpose()?.map(Arc::new);
     let listeners = Listeners::bind(&config.listen).await?;
     let counters = Counters::new();
@@ -130,7 +131,7 @@ pub(crate) async fn serve(
         }
         failed = measured => failed,
         () = followed => Ok(()),
-        failed = reload::follow(file, began_with, &jobs) => failed,
+        () = reload::follow(source, began_with, hangup, &jobs) => Ok(()),
         () = jobs.forget_old_ones() => Ok(()),
     }
 }

@@ -7,7 +7,10 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// What serving threads may reach. Folders stand for all that is below them.
 #[derive(Debug, Default)]
@@ -20,16 +23,26 @@ pub(crate) struct Paths {
 
 impl Paths {
     /// A file that may be replaced: its folder, and where links lead now.
-    pub(crate) fn read_file(&mut self, file: &std::path::Path) {
+    pub(crate) fn read_file(&mut self, file: &Path) {
         let real = fs::canonicalize(file).ok();
         let files = [Some(file.to_owned()), real];
-        let folders = files.iter().flatten().filter_map(|file| file.parent());
-        let folders = folders.map(|folder| match folder.as_os_str().is_empty() {
-            true => PathBuf::from("."),
-            false => folder.to_owned(),
-        });
-        self.read.extend(folders);
+        self.read
+            .extend(files.iter().flatten().filter_map(|file| folder(file)));
     }
+
+    /// A file that may be renamed away, and is made again then: its folder.
+    pub(crate) fn write_file(&mut self, file: &Path) {
+        self.write.extend(folder(file));
+    }
+}
+
+/// Where a file is; a name alone is here.
+fn folder(file: &Path) -> Option<PathBuf> {
+    let folder = file.parent()?;
+    Some(match folder.as_os_str().is_empty() {
+        true => PathBuf::from("."),
+        false => folder.to_owned(),
+    })
 }
 
 /// The newest version whose every part is meant here; the kernel's may be older.

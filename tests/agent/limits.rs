@@ -1,0 +1,255 @@
+//! What clients may hold, and for how long. Each limit is attacked; afterwards somebody else is served.
+
+use crate::{
+    daemon::Daemon,
+    garbage::{PREFACE, frame},
+    reason,
+    tls::{CONTROLLER, Files, calls, is_closed, uri},
+};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tests::until;
+use tonic::Code;
+
+/// For an agent that has room for four.
+const FOUR: &str = "maxConnections: 4";
+
+/// A connection whose handshake is done, and on which nothing was said yet.
+fn shaken_hands(files: &Files, port: u16, name: &str) -> StreamOwned<ClientConnection, TcpStream> {
+    let (certificate, key) = files.ca.sign(uri(name));
+    let mut roots = RootCertStore::empty();
+    let parse = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    roots.add(parse(&files.ca.0.pem())).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![parse(&certificate)], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let mut tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    while tls.is_handshaking() || tls.wants_write() {
+        tls.complete_io(&mut stream).unwrap();
+    }
+    StreamOwned::new(tls, stream)
+}
+
+/// Waits until somebody who may is let in.
+async fn until_let_in(files: &Files, port: u16) {
+    let end = Instant::now() + tests::deadline();
+    while let Err(status) = calls(files.client(port, uri(CONTROLLER)).await).await {
+        assert!(Instant::now() < end, "no place became free: {status}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The same, where all places are taken now, while the socket serves its owner.
+async fn until_let_in_again(daemon: &Daemon, files: &Files, port: u16) {
+    let full = files.client(port, uri(CONTROLLER)).await;
+    assert!(calls(full).await.is_err(), "there was a place");
+    assert!(daemon.traces().await.is_empty());
+    until_let_in(files, port).await;
+}
+
+#[tokio::test]
+async fn who_shakes_hands_and_says_nothing_keeps_no_place() {
+    let files = Files::new();
+    let (daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
+    let silent: Vec<_> = (0..4)
+        .map(|_| shaken_hands(&files, port, CONTROLLER))
+        .collect();
+    until_let_in_again(&daemon, &files, port).await;
+    drop(silent);
+}
+
+#[tokio::test]
+async fn who_has_no_role_is_told_so_and_keeps_no_place() {
+    let files = Files::new();
+    let (daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
+    let mut strangers = Vec::new();
+    for _ in 0..4 {
+        let stranger = files.client(port, uri("spiffe://example.org/nobody")).await;
+        strangers.push(stranger.unwrap());
+    }
+    let refused = calls(Ok(strangers[0].clone())).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::PermissionDenied, "NotAllowed")
+    );
+    // They are alive, and answer whatever they are asked.
+    until_let_in_again(&daemon, &files, port).await;
+    drop(strangers);
+}
+
+#[tokio::test]
+async fn who_drips_his_handshake_is_cut_off() {
+    let files = Files::new();
+    let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // The head of a record of 16,000 bytes, which come one by one.
+    stream.write_all(&[0x16, 3, 1, 0x3e, 0x80, 1]).unwrap();
+    until("the one who drips to be cut off", || {
+        // Where it is closed already, the next look says so.
+        let _ = stream.write_all(&[0]);
+        is_closed(&mut stream).then_some(())
+    });
+    until_let_in(&files, port).await;
+}
+
+#[tokio::test]
+async fn what_is_no_http2_is_cut_off_with_tls_and_without() {
+    let files = Files::new();
+    let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
+    let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nx: 1234567890\r\n\r\n";
+    let mut plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    plain.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    // It may be told by an alert, or by a reset.
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
+    let mut plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    plain.write_all(PREFACE).unwrap();
+    until("HTTP/2 without TLS to be cut off", || {
+        is_closed(&mut plain).then_some(())
+    });
+    let mut inside = shaken_hands(&files, port, CONTROLLER);
+    inside.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    let _ = inside.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{answer:?}");
+    until_let_in(&files, port).await;
+}
+
+#[tokio::test]
+async fn who_answers_nothing_and_who_reads_nothing_loses_his_place() {
+    let files = Files::new();
+    let (daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
+    let begin = [PREFACE, &frame(4, 0, 0, 0, &[])].concat();
+    let mut held: Vec<_> = (0..4)
+        .map(|_| shaken_hands(&files, port, CONTROLLER))
+        .collect();
+    for stream in &mut held {
+        stream.write_all(&begin).unwrap();
+        stream.flush().unwrap();
+    }
+    // Two of them ask for answers that they do not read, until there is no room for more of them anywhere.
+    let pings = frame(6, 0, 0, 8, &[0; 8]).repeat(500);
+    for stream in &mut held[2..] {
+        let patience = Some(Duration::from_millis(500));
+        stream.sock.set_write_timeout(patience).unwrap();
+        while stream.write_all(&pings).is_ok() {}
+    }
+    until_let_in_again(&daemon, &files, port).await;
+    // All four places are free, not one.
+    let mut inside = Vec::new();
+    let end = Instant::now() + tests::deadline();
+    while inside.len() < 4 {
+        assert!(
+            Instant::now() < end,
+            "{} of 4 places are free",
+            inside.len()
+        );
+        let Ok(client) = files.client(port, uri(CONTROLLER)).await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        if calls(Ok(client.clone())).await.is_ok() {
+            inside.push(client);
+        }
+    }
+    drop(held);
+}
+
+/// Kind, stream and payload of the next frame; none where the other side has closed.
+fn next_frame(stream: &mut UnixStream) -> Option<(u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).ok()?;
+    let [a, b, c, kind, _, s0, s1, s2, s3] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    stream.read_exact(&mut payload).ok()?;
+    Some((kind, u32::from_be_bytes([s0, s1, s2, s3]), payload))
+}
+
+/// A connection over the socket that speaks HTTP/2.
+fn begun(daemon: &Daemon) -> UnixStream {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let settings = [PREFACE, &frame(4, 0, 0, 0, &[])].concat();
+    stream.write_all(&settings).unwrap();
+    stream.set_read_timeout(Some(tests::deadline())).unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn more_calls_than_a_connection_may_have_are_refused_one_by_one() {
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    const REFUSED_STREAM: u32 = 7;
+    let daemon = Daemon::start("").await;
+    let mut stream = begun(&daemon);
+    let (_, _, settings) = next_frame(&mut stream).unwrap();
+    let most = settings
+        .as_chunks::<6>()
+        .0
+        .iter()
+        .find(|[a, b, ..]| u16::from_be_bytes([*a, *b]) == MAX_CONCURRENT_STREAMS)
+        .map(|[_, _, value @ ..]| u32::from_be_bytes(*value))
+        .unwrap();
+    // POST http localhost, and a path; the body never comes: RFC 7541, appendix A has the numbers.
+    let path = b"/tracejob.v1.Agent/WatchTraces";
+    let mut head = vec![0x83, 0x86, 0x01, 9];
+    head.extend(b"localhost");
+    head.extend([0x04, path.len() as u8]);
+    head.extend(path);
+    head.extend([0x0f, 0x10, 16]);
+    head.extend(b"application/grpc");
+    for call in 0..most + 50 {
+        let opened = frame(1, 4, 2 * call + 1, head.len() as u32, &head);
+        stream.write_all(&opened).unwrap();
+    }
+    let mut refused = Vec::new();
+    while refused.len() < 50 {
+        match next_frame(&mut stream).unwrap() {
+            (3, stream, why) if why == REFUSED_STREAM.to_be_bytes() => refused.push(stream),
+            (3 | 7, _, why) => panic!("ended for another reason: {why:?}"),
+            _ => {}
+        }
+    }
+    assert!(
+        refused.iter().all(|stream| *stream > 2 * (most - 1)),
+        "{refused:?}"
+    );
+    assert!(daemon.traces().await.is_empty());
+}
+
+#[tokio::test]
+async fn headers_that_never_end_are_cut_off() {
+    let daemon = Daemon::start("").await;
+    let mut stream = begun(&daemon);
+    // A field whose value goes on and on.
+    let field = [&[0x00, 1, b'a', 0x7f, 0x80, 0x80, 0x40][..], &[b'a'; 1000]].concat();
+    let first = frame(1, 0, 1, field.len() as u32, &field);
+    stream.write_all(&first).unwrap();
+    let more = frame(9, 0, 1, 16_384, &[b'a'; 16_384]);
+    stream
+        .set_write_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    // 64 MiB, were they taken.
+    let ended = (0..4096).find_map(|_| stream.write_all(&more).err());
+    let kind = ended.expect("64 MiB of headers were taken").kind();
+    assert!(
+        [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&kind),
+        "{kind}"
+    );
+    assert!(daemon.traces().await.is_empty());
+}
