@@ -180,3 +180,25 @@ async fn a_disk_that_is_full_ends_no_trace_and_is_counted() {
     assert_eq!(failures, Some("2"), "its start and its end");
     fs::remove_dir_all(folder).unwrap();
 }
+
+#[tokio::test]
+async fn where_there_is_no_room_for_a_whole_line_there_is_none_of_it() {
+    // 2 to 4 KiB and no more, as a disk that runs full in the middle of a line; the file is named without its folder.
+    let daemon = Daemon::by_shell("trap '' XFSZ; ulimit -f 4", "audit: audit.log");
+    let file = daemon.folder().join("audit.log");
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let mut client = daemon.client().await;
+    for uid in 0..100 {
+        let wrong = spec("no_such_tracer", &workload);
+        let refused = client.start_trace(start(&uid.to_string(), 1, wrong));
+        refused.await.unwrap_err();
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.ends_with('\n'), "{text}");
+    let whole = lines(&file).len();
+    assert!((1..100).contains(&whole), "{whole} lines");
+    fs::rename(&file, daemon.folder().join("audit.log.1")).unwrap();
+    let wrong = spec("no_such_tracer", &workload);
+    client.start_trace(start("b", 1, wrong)).await.unwrap_err();
+    assert_eq!(first(&file, 1)[0]["uid"], "b");
+}

@@ -70,6 +70,32 @@ impl Daemon {
         daemon
     }
 
+    /// One by its configuration alone, its log in a file, after a line of shell.
+    pub(crate) fn by_shell(before: &str, config: &str) -> Self {
+        let folder = folder();
+        let file = folder.join("agent.yaml");
+        let listen = format!("listen: unix://{}", folder.join("run/agent.sock").display());
+        fs::write(&file, format!("{listen}\n{config}")).unwrap();
+        let agent = tests::agent(&["--config", file.to_str().unwrap()]);
+        let child = Command::new("sh")
+            .arg("-c")
+            .arg(format!("{before}; exec 2>log; exec \"$0\" \"$@\""))
+            .arg(agent.get_program())
+            .args(agent.get_args())
+            .current_dir(&folder)
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { child, folder };
+        daemon.until_it_listens();
+        daemon
+    }
+
+    /// How often it said this, if it was started by shell.
+    pub(crate) fn said(&self, what: &str) -> usize {
+        let log = fs::read_to_string(self.folder.join("log")).unwrap();
+        log.lines().filter(|line| line.contains(what)).count()
+    }
+
     /// One that listens on a port of loopback as well.
     pub(crate) async fn over_tcp(config: &str) -> (Self, u16) {
         // Free a moment ago; nobody else here asks for ports by number.
@@ -94,6 +120,11 @@ impl Daemon {
         fs::remove_dir_all(&folder).unwrap();
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Where all that is its own is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What it was started with.

@@ -25,7 +25,11 @@ use tonic::Code;
 const FOUR: &str = "maxConnections: 4";
 
 /// A connection whose handshake is done, and on which nothing was said yet.
-fn shaken_hands(files: &Files, port: u16, name: &str) -> StreamOwned<ClientConnection, TcpStream> {
+pub(crate) fn shaken_hands(
+    files: &Files,
+    port: u16,
+    name: &str,
+) -> StreamOwned<ClientConnection, TcpStream> {
     let (certificate, key) = files.ca.sign(uri(name));
     let mut roots = RootCertStore::empty();
     let parse = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();

@@ -135,3 +135,78 @@ async fn pods_of_a_denied_namespace_are_not_traced_from_the_start_or_later() {
     assert_eq!(reason(&refused.unwrap_err()), "PolicyDenied");
     assert_eq!(daemon.traces().await[0].targets_version, 0);
 }
+
+#[tokio::test]
+async fn what_is_wrong_as_a_whole_changes_nothing_and_what_the_start_alone_reads_is_told() {
+    needs!("tcp_connect");
+    let daemon = Daemon::by_shell(":", "policy: {tracers: [tcp_connect]}");
+    let listen = format!("listen: unix://{}", daemon.socket().display());
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let put = |text: &str| replace(&daemon.config_file(), text);
+    let said = |what: &str| tests::until(what, || (daemon.said(what) == 1).then_some(()));
+    // Each line by itself is as it should be.
+    put(&format!(
+        "{listen}\nroles: {{control: [a.example]}}\npolicy: {{tracers: [tcp_life]}}"
+    ));
+    said("the policy stays as it is: roles: they are of certificates");
+    let mut client = daemon.client().await;
+    let still = start("a", 1, spec("tcp_connect", &workload));
+    client.start_trace(still).await.unwrap();
+    // Another socket, and another policy with it.
+    put(&format!("{listen}.other\npolicy: {{tracers: [tcp_life]}}"));
+    until(&daemon, &workload, "tcp_connect", true).await;
+    said("beside the policy holds from the next start on");
+    assert_eq!(daemon.said("the policy stays as it is"), 1);
+    assert!(!daemon.socket().with_extension("sock.other").exists());
+}
+
+#[test]
+fn what_changes_while_the_agent_starts_is_not_missed() {
+    let folder = tests::folder();
+    let (file, log) = (folder.join("agent.yaml"), folder.join("log"));
+    let listen = format!("listen: unix://{}", folder.join("run/agent.sock").display());
+    fs::write(&file, format!("{listen}\npolicy: {{maxTraces: 1}}")).unwrap();
+    let mut command = tests::agent(&["--config", file.to_str().unwrap()]);
+    let mut child = command
+        .stderr(fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let said = |what: &str| {
+        let says = || fs::read_to_string(&log).unwrap().contains(what);
+        tests::until(what, || says().then_some(()));
+    };
+    // It has read its configuration, and serves nobody yet.
+    said("confined: no_new_privs");
+    replace(&file, &format!("{listen}\npolicy: {{maxTraces: 2}}"));
+    said("a new policy from now on");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_hangup_as_soon_as_it_is_there_ends_no_agent() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let folder = tests::folder();
+    let notify = folder.join("notify");
+    let systemd = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
+    systemd.set_read_timeout(Some(tests::deadline())).unwrap();
+    let listen = format!("unix://{}", folder.join("run/agent.sock").display());
+    let mut text = [0; 64];
+    for _ in 0..10 {
+        let mut command = tests::agent(&["--listen", &listen]);
+        let mut child = command.env("NOTIFY_SOCKET", &notify).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        assert!(systemd.recv(&mut text).is_ok(), "READY=1");
+        kill_process(pid, Signal::HUP).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        assert!(
+            systemd
+                .recv(&mut text)
+                .is_ok_and(|_| text.starts_with(b"STOPPING=1"))
+        );
+        let status = tests::until("the agent to end", || child.try_wait().unwrap());
+        assert!(status.success(), "{status}");
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}

@@ -6,10 +6,12 @@ use crate::{
 };
 use proto::v1::{self, agent_client::AgentClient};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rustls::pki_types::pem::PemObject;
 use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -191,6 +193,24 @@ async fn a_certificate_of_the_ca_without_a_role_may_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_certificate_says_beside_its_alternative_names_is_no_name() {
+    let files = Files::new();
+    let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
+    let mut params = CertificateParams::default();
+    let common = rcgen::DnType::CommonName;
+    params.distinguished_name.push(common, CONTROLLER);
+    for other in [Some(dns("a.example.org")), None] {
+        params.subject_alt_names.clear();
+        params.subject_alt_names.extend(other);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &files.ca.0).unwrap();
+        let identity = (certificate.pem(), key.serialize_pem());
+        let refused = calls(connect(port, &files.ca, Some(identity)).await).await;
+        assert_eq!(reason(&refused.unwrap_err()), "NotAllowed");
+    }
+}
+
+#[tokio::test]
 async fn who_has_no_certificate_or_one_of_another_ca_is_not_let_in() {
     let files = Files::new();
     let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
@@ -231,6 +251,85 @@ async fn new_certificates_and_a_new_ca_are_used_from_then_on_and_connections_go_
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     old.get_capabilities(capabilities()).await.unwrap();
+}
+
+/// Waits until this is let in, or is not.
+async fn until_let_in(port: u16, trusts: &Ca, signed_by: &Ca, wanted: bool) {
+    let end = Instant::now() + tests::deadline();
+    loop {
+        let identity = signed_by.sign(uri(CONTROLLER));
+        let client = connect(port, trusts, Some(identity)).await;
+        if calls(client).await.is_ok() == wanted {
+            return;
+        }
+        assert!(Instant::now() < end, "let in: {}", !wanted);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_ca_of_clients_that_is_replaced_lets_in_its_own_alone_and_the_agent_stays_who_it_is() {
+    let files = Files::new();
+    let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
+    let mut old = files.client(port, uri(CONTROLLER)).await.unwrap();
+    old.get_capabilities(capabilities()).await.unwrap();
+    let (before, after) = (&files.ca, Ca::new());
+    let put = |text: &str| {
+        let new = files.folder.join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, files.folder.join("ca.crt")).unwrap();
+    };
+    // Both, as one does it who does not want to lose a client in between.
+    put(&format!("{}{}", before.0.pem(), after.0.pem()));
+    until_let_in(port, before, &after, true).await;
+    until_let_in(port, before, before, true).await;
+    put(&after.0.pem());
+    until_let_in(port, before, before, false).await;
+    until_let_in(port, before, &after, true).await;
+    old.get_capabilities(capabilities()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_behind_a_link_that_switches_is_followed() {
+    let files = Files::new();
+    // As a Secret is mounted: files are links into ..data, which is a link to the newest folder.
+    let folder = &files.folder;
+    let generation = |name: &str| {
+        let there = folder.join(name);
+        fs::create_dir(&there).unwrap();
+        files.write();
+        for file in ["tls.crt", "tls.key", "ca.crt"] {
+            fs::rename(folder.join(file), there.join(file)).unwrap();
+        }
+        there
+    };
+    let switch = |to: &str| {
+        symlink(to, folder.join("..new")).unwrap();
+        fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+    };
+    let first = generation("..1");
+    let second = generation("..2");
+    for file in ["tls.crt", "tls.key", "ca.crt"] {
+        symlink(format!("..data/{file}"), folder.join(file)).unwrap();
+    }
+    switch("..1");
+    let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
+    let shown = |folder: &Path| {
+        let pem = fs::read(folder.join("tls.crt")).unwrap();
+        let mine = rustls::pki_types::CertificateDer::from_pem_slice(&pem).unwrap();
+        let tls = crate::limits::shaken_hands(&files, port, CONTROLLER);
+        tls.conn.peer_certificates().unwrap()[0] == mine
+    };
+    assert!(shown(&first));
+    switch("..2");
+    until("the new certificate to be shown", || {
+        shown(&second).then_some(())
+    });
+    // What was there is taken away, as it is there.
+    fs::remove_dir_all(&first).unwrap();
+    calls(files.client(port, uri(CONTROLLER)).await)
+        .await
+        .unwrap();
 }
 
 /// No answer: the connection was closed, which the client may notice at any point.

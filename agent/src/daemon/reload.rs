@@ -28,13 +28,14 @@ pub(crate) async fn follow(source: &Source, began_with: Config, mut hangup: Sign
             let _ = hangup.recv().await;
         }
     };
-    let mut seen = stamp([file]);
+    // Not as it is now: it was read before anything was started, and may be another since.
+    let mut seen = None;
     loop {
         let asked = tokio::select! {
             _ = hangup.recv() => true,
             () = tokio::time::sleep(LOOK) => false,
         };
-        let now = stamp([file]);
+        let now = Some(stamp([file]));
         if now == seen && !asked {
             continue;
         }

@@ -2,7 +2,7 @@
 
 use super::{
     config::{Roles, Tls},
-    stamp::stamp,
+    stamp::{Stamp, stamp},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use rustls::{
@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What a handshake takes: the newest of what the files held that could be used.
 pub(crate) struct Identity {
     files: Tls,
+    /// As they were before they were read the first time: what changes meanwhile is a change.
+    began_with: Stamp,
     current: Mutex<Arc<ServerConfig>>,
 }
 
@@ -33,8 +35,13 @@ impl Identity {
     /// # Errors
     /// Where they do not hold a certificate with its key and a CA.
     pub(crate) fn read(files: Tls) -> Result<Self> {
+        let began_with = stamp(paths(&files));
         let current = Mutex::new(load(&files)?);
-        Ok(Self { files, current })
+        Ok(Self {
+            files,
+            began_with,
+            current,
+        })
     }
 
     /// For the next handshake.
@@ -44,10 +51,10 @@ impl Identity {
 
     /// Follows the files for as long as it is polled. What cannot be used changes nothing; connections that are there go on.
     pub(crate) async fn follow(&self) {
-        let mut seen = stamp(self.paths());
+        let mut seen = self.began_with.clone();
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = stamp(self.paths());
+            let now = stamp(paths(&self.files));
             if now == seen {
                 continue;
             }
@@ -62,15 +69,15 @@ impl Identity {
             }
         }
     }
+}
 
-    fn paths(&self) -> [&Path; 3] {
-        let Tls {
-            certificate,
-            key,
-            client_ca,
-        } = &self.files;
-        [certificate, key, client_ca]
-    }
+fn paths(files: &Tls) -> [&Path; 3] {
+    let Tls {
+        certificate,
+        key,
+        client_ca,
+    } = files;
+    [certificate, key, client_ca]
 }
 
 fn load(files: &Tls) -> Result<Arc<ServerConfig>> {

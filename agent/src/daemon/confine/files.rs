@@ -97,6 +97,14 @@ mod tests {
     };
 
     #[test]
+    fn a_file_without_a_folder_is_in_the_one_that_is_here() {
+        let mut paths = Paths::default();
+        paths.write_file(Path::new("audit.log"));
+        paths.write_file(Path::new("/var/log/audit.log"));
+        assert_eq!(paths.write, [Path::new("."), Path::new("/var/log")]);
+    }
+
+    #[test]
     fn who_serves_reaches_what_is_configured_and_nothing_else() {
         let folder = std::env::temp_dir().join(format!("tracejob-files-{}", std::process::id()));
         let (read, write) = (folder.join("read"), folder.join("write"));
