@@ -98,22 +98,42 @@ impl Archive {
         release: Option<&str>,
         folder: &Path,
     ) -> Result<()> {
+        // Reinstalling fetches it even where an unusable one is installed.
+        let mut options = vec!["--reinstall"];
+        if let Some(release) = release {
+            options.extend(["-t", release]);
+        }
+        self.unpack_install(step, &options, &[package.to_owned()], folder)
+    }
+
+    /// Downloads packages with all that they need on a machine that has nothing, the C library included, and unpacks them into `folder`.
+    pub(crate) fn unpack_from_nothing(
+        &self,
+        step: &Step,
+        packages: &[String],
+        folder: &Path,
+    ) -> Result<()> {
+        self.unpack_install(step, &["-o", "Dir::State::status=/dev/null"], packages, folder)
+    }
+
+    fn unpack_install(
+        &self,
+        step: &Step,
+        options: &[&str],
+        packages: &[String],
+        folder: &Path,
+    ) -> Result<()> {
         self.forget_downloads()?;
         let mut command = self.apt("apt-get");
-        // Reinstalling fetches it even where an unusable one is installed.
         command.args([
             "--quiet",
             "--yes",
             "--download-only",
-            "--reinstall",
             "--no-install-recommends",
-            "install",
-            package,
         ]);
-        if let Some(release) = release {
-            command.args(["-t", release]);
-        }
-        process::quietly(step, &format!("download-{package}"), &mut command)?;
+        command.args(options).arg("install").args(packages);
+        let name = packages.first().map_or("", String::as_str);
+        process::quietly(step, &format!("download-{name}"), &mut command)?;
         self.unpack_downloads(step, folder)
     }
 

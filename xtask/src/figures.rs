@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::{
-    process,
+    peers, process,
     screen::{Step, say},
     setup, toolchain, workspace,
 };
@@ -21,6 +21,8 @@ pub(crate) fn run() -> Result<()> {
         bail!("it loads kernel programs: run it with sudo");
     }
     setup::build()?;
+    let peers = peers::ensure()?;
+    println!("{}", peers.display());
     let step = Step::start(
         "build",
         "tracejob and the daemon, optimised; minutes when cold",

@@ -12,6 +12,7 @@ mod foreign;
 mod fuzz;
 mod new_tracer;
 mod package;
+mod peers;
 mod process;
 mod screen;
 mod setup;

@@ -2,6 +2,7 @@
 
 use crate::raw;
 use serde_json::json;
+use std::ffi::OsString;
 
 /// One JSON object on stdout: the ids of all programs, maps and links.
 pub(crate) fn print_ids() {
@@ -10,6 +11,13 @@ pub(crate) fn print_ids() {
         "{}",
         json!({ "prog": ids(11), "map": ids(12), "link": ids(31) })
     );
+}
+
+/// A program that does nothing at each of these tracepoints: what any program there costs at least.
+pub(crate) fn empty(tracepoints: &[OsString]) {
+    for name in tracepoints {
+        raw::attach_nothing(&raw::c_string(name));
+    }
 }
 
 fn ids(command: usize) -> Vec<u64> {

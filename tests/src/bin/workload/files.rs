@@ -85,6 +85,19 @@ pub(crate) fn open_paced(seconds: u64, per_second: u64, path: &OsStr) {
     report::note(json!({ "rounds": opened }));
 }
 
+/// Asks for what is not there, so often in each of so many threads: the cheapest call that opens.
+pub(crate) fn open_missing(times: u64, threads: u64) {
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for _ in 0..times {
+                    assert_eq!(raw::open("openat", c"", 0, 0), Err(libc::ENOENT));
+                }
+            });
+        }
+    });
+}
+
 /// Opens one file and closes it again, as fast as so many threads can for so many seconds.
 pub(crate) fn storm(seconds: u64, threads: u64, path: &OsStr) {
     let path = raw::c_string(path);

@@ -55,6 +55,8 @@ fn step(args: &[OsString]) {
         "chdir" => std::env::set_current_dir(&args[0]).unwrap(),
         "chroot" => process::chroot(&args[0]),
         "bind" => process::bind(&args[0], &args[1]),
+        "pin" => process::pin(number(&args[0])),
+        "timed" => process::timed(args),
         "newnet" => raw::unshare(libc::CLONE_NEWNET),
         // Who does the rest of the step.
         "fork" => process::fork(args),
@@ -67,6 +69,7 @@ fn step(args: &[OsString]) {
         "killed-in" => process::killed_in(&args[0], &args[1..]),
         "exit" => process::exit(number(&args[0])),
         "kill" => process::kill_self(number(&args[0])),
+        "empty-programs" => bpf::empty(args),
         // System calls.
         "ignore" => raw::exit_now(0),
         "getppid" => syscalls::getppid(number(&args[0])),
@@ -85,6 +88,7 @@ fn step(args: &[OsString]) {
         "open-bad-pointer" => files::open_bad_pointer(),
         "open-per-byte" => files::open_per_byte(number(&args[0]), &args[1]),
         "open-paced" => files::open_paced(number(&args[0]), number(&args[1]), &args[2]),
+        "open-missing" => files::open_missing(number(&args[0]), number(&args[1])),
         "open-storm" => files::storm(number(&args[0]), number(&args[1]), &args[2]),
         // Programs.
         "exec" => exec::become_program(args),
@@ -100,6 +104,7 @@ fn step(args: &[OsString]) {
         "connect" => network::connect(args),
         "connect-before-gate" => network::connect_before_gate(args),
         "connect-times" => network::connect_times(number(&args[0]), &args[1]),
+        "connections" => network::connections(number(&args[0]), number(&args[1])),
         "connect-and-reset" => network::connect_and_reset(args),
         "connect-and-wait" => network::connect_and_wait(args),
         "serve-unread" => network::serve_unread(args),

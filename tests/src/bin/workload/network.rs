@@ -99,6 +99,22 @@ pub(crate) fn connect_times(times: u64, to: &OsStr) {
     }
 }
 
+/// So many connections on loopback, one after the other: each sends so many bytes, gets as many, and is closed. Both ends are this
+/// process's, so that nothing waits for another.
+pub(crate) fn connections(times: u64, bytes: u64) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let to = listener.local_addr().unwrap();
+    let mut buffer = vec![7; bytes as usize];
+    for _ in 0..times {
+        let mut here = TcpStream::connect(to).unwrap();
+        let mut there = listener.accept().unwrap().0;
+        here.write_all(&buffer).unwrap();
+        there.read_exact(&mut buffer).unwrap();
+        there.write_all(&buffer).unwrap();
+        here.read_exact(&mut buffer).unwrap();
+    }
+}
+
 /// A socket whose connect(2) has begun and not ended.
 fn begun(to: SocketAddr) -> OwnedFd {
     let (family, kind) = (

@@ -21,6 +21,20 @@ pub(crate) fn until_eof() {
     while raw::read_byte(0) != Ok(0) {}
 }
 
+/// Runs on one CPU from now on.
+pub(crate) fn pin(cpu: u64) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu as usize);
+    rustix::thread::sched_setaffinity(None, &set).unwrap();
+}
+
+/// Does a step and notes how long it took.
+pub(crate) fn timed(args: &[OsString]) {
+    let began = Instant::now();
+    step(args);
+    report::note(json!({ "ns": began.elapsed().as_nanos() as u64 }));
+}
+
 /// Names this thread.
 pub(crate) fn comm(name: &OsStr) {
     raw::set_comm(name);

@@ -375,6 +375,36 @@ pub(crate) fn next_bpf_id(command: usize, after: u32) -> Outcome {
     done.map(|_| u64::from(attributes[1]))
 }
 
+/// Attaches a program that does nothing to a tracepoint, until this process ends: `r0 = 0; exit`, as BPF_PROG_TYPE_RAW_TRACEPOINT.
+pub(crate) fn attach_nothing(tracepoint: &CStr) {
+    // Opcodes, commands and members: include/uapi/linux/bpf.h.
+    let instructions = [0xb7_u64, 0x95];
+    let load = [
+        17 | (instructions.len() as u64) << 32,
+        instructions.as_ptr() as u64,
+        c"GPL".as_ptr() as u64,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: `union bpf_attr` up to kern_version, with what it points to.
+    let program = unsafe {
+        call(
+            libc::SYS_bpf,
+            [5, load.as_ptr() as usize, size_of_val(&load), 0, 0],
+        )
+    };
+    let open = [tracepoint.as_ptr() as u64, program.unwrap()];
+    // SAFETY: the member `raw_tracepoint` of the same union.
+    let link = unsafe {
+        call(
+            libc::SYS_bpf,
+            [17, open.as_ptr() as usize, size_of_val(&open), 0, 0],
+        )
+    };
+    link.unwrap();
+}
+
 /// nanosleep(2), to the end.
 pub(crate) fn nanosleep(request: &libc::timespec) {
     let at = core::ptr::from_ref(request) as usize;

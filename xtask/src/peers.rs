@@ -1,0 +1,79 @@
+//! The tools that TraceJob is measured beside: Debian sid's, whole with their C library, unpacked under `target/tools`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    debian::{self, Archive, Suite, compare_versions},
+    screen::{Step, say},
+    workspace,
+};
+
+/// Packages, the newest of each.
+const PACKAGES: [&str; 4] = ["bpftrace", "libbpf-tools", "linux-perf", "strace"];
+/// What the folder's name begins with; the versions follow.
+const PREFIX: &str = "sid-";
+
+/// The folder that they are in, as if it were `/`; `versions` in it has a line for each package.
+pub(crate) fn ensure() -> Result<PathBuf> {
+    if let Some(folder) = here() {
+        say("peers", "here");
+        return Ok(folder);
+    }
+    debian::require_apt("what TraceJob is measured beside")?;
+    let step = Step::start(
+        "peers",
+        "fetching bpftrace, libbpf-tools, perf and strace of Debian sid; minutes",
+    );
+    let archive = Archive::open(&step, "sid", &[Suite::named("sid")])?;
+    let known = archive.packages()?;
+    let mut versions = Vec::new();
+    for package in PACKAGES {
+        let newest = known
+            .iter()
+            .filter(|known| known.name == package)
+            .max_by(|one, other| compare_versions(&one.version, &other.version));
+        let Some(newest) = newest else {
+            bail!("Debian sid has no package {package} for this machine")
+        };
+        versions.push((package, newest.version.as_str()));
+    }
+    let each = |between: &str| -> Vec<String> {
+        let pairs = versions.iter();
+        pairs
+            .map(|(package, version)| format!("{package}{between}{version}"))
+            .collect()
+    };
+    let folder = workspace::tools().join(format!(
+        "{PREFIX}{}",
+        each("-").join("_").replace(['/', ':'], ".")
+    ));
+    archive.unpack_from_nothing(&step, &each("="), &folder)?;
+    let text = each(" ").join("\n") + "\n";
+    let file = versions_of(&folder);
+    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    step.done("fetched");
+    Ok(folder)
+}
+
+fn versions_of(folder: &Path) -> PathBuf {
+    folder.join("versions")
+}
+
+fn here() -> Option<PathBuf> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(workspace::tools())
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(PREFIX)) && versions_of(path).is_file()
+        })
+        .collect();
+    folders.sort();
+    folders.pop()
+}
