@@ -1,6 +1,6 @@
 //! The books: `produced = in the ring or in a row + lost`, per CPU, only growing.
 
-use crate::add;
+use crate::{add, ended};
 use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray},
@@ -121,4 +121,5 @@ pub fn book(outcome: Result<bool, Loss>) {
             }
         }
     }
+    ended();
 }

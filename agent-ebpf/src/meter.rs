@@ -1,5 +1,6 @@
 //! What the programs cost, measured by themselves: the kernel's own statistics take CAP_SYS_ADMIN, and tax every program of the host.
-//! The reader opens a window now and then; outside it this costs a load and a branch.
+//! The reader opens a window now and then; outside it this costs a load and a branch. It goes from where an event turns out to be a
+//! target's (`selected`) to where it is booked: whatever is nobody's is let be before anything is measured, which would cost more than it.
 
 use crate::add;
 use aya_ebpf::{
@@ -33,7 +34,7 @@ fn measured() -> Option<*mut Cost> {
     }
 }
 
-/// A program begins.
+/// The event is a target's.
 #[inline(always)]
 pub fn started() {
     if let Some(cost) = measured() {
@@ -42,7 +43,7 @@ pub fn started() {
     }
 }
 
-/// A program ends.
+/// The event is booked.
 #[inline(always)]
 pub fn ended() {
     if let Some(cost) = measured() {

@@ -27,7 +27,7 @@ const STEPS: usize = 40;
 /// The open file behind a descriptor of the current process.
 #[inline(always)]
 pub fn file_of(fd: u64) -> Result<*const u8, i32> {
-    let fdt = FILES_FDT.read(TASK_FILES.read(current())?)?;
+    let fdt = FILES_FDT.read(TASK_FILES.of_current_task()?)?;
     if fd >= u64::from(FDT_MAX.read(fdt)?) {
         return Err(-9);
     }
@@ -50,7 +50,7 @@ pub fn file_path(file: *const u8) -> *const u8 {
 #[inline(always)]
 pub fn append_path<T: Event>(record: &mut Record<T>, path: *const u8) -> Result<Tail, Loss> {
     let start = record.used();
-    let root = FS_ROOT.of(TASK_FS.read(current())?);
+    let root = FS_ROOT.of(TASK_FS.of_current_task()?);
     let (root_mnt, root_dentry) = (PATH_MNT.read(root)?, PATH_DENTRY.read(root)?);
     let mut mnt = PATH_MNT.read(path)?;
     let mut dentry = PATH_DENTRY.read(path)?;

@@ -39,12 +39,12 @@ pub fn is_compat() -> bool {
     #[cfg(not(bpf_target_arch = "aarch64"))]
     {
         // TS_COMPAT, arch/x86/include/asm/thread_info.h.
-        THREAD_STATUS.read(current()).unwrap_or(0) & 2 != 0
+        THREAD_STATUS.of_current_task().unwrap_or(0) & 2 != 0
     }
     #[cfg(bpf_target_arch = "aarch64")]
     {
         // TIF_32BIT, arch/arm64/include/asm/thread_info.h.
-        THREAD_FLAGS.read(current()).unwrap_or(0) >> 22 & 1 != 0
+        THREAD_FLAGS.of_current_task().unwrap_or(0) >> 22 & 1 != 0
     }
 }
 

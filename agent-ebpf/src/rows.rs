@@ -1,47 +1,123 @@
-//! Rows that add up in a per-CPU map: the way out of aggregating tracers.
+//! Rows that add up in per-CPU maps: the way out of aggregating tracers.
 
-use crate::{Loss, add, count_by, counter};
-use aya_ebpf::maps::{Array, PerCpuHashMap};
+use crate::{Loss, SHARED, add, count_by, counter};
+use aya_ebpf::maps::{Array, PerCpuArray, PerCpuHashMap};
 use tracers::{Errors, Log2Ns};
 
-/// Declares `ROWS`, which the loader reads at an interval, and what a new row starts as.
-/// A key that finds it full is lost and counted.
+/// Declares `TABLE`. A key that finds it full is lost and counted.
 #[macro_export]
 macro_rules! rows {
     ($key:ty => $value:ty, $max:expr) => {
         #[aya_ebpf::macros::map]
         static ROWS: aya_ebpf::maps::PerCpuHashMap<$key, $value> =
             aya_ebpf::maps::PerCpuHashMap::with_max_entries($max, 0);
+        #[aya_ebpf::macros::map]
+        static FIRST: aya_ebpf::maps::PerCpuArray<$crate::First<$key, $value>> =
+            aya_ebpf::maps::PerCpuArray::with_max_entries(1 << $crate::FIRST_BITS, 0);
         /// One row of zeros: too large for the stack.
         #[aya_ebpf::macros::map]
         static ZEROS: aya_ebpf::maps::Array<$value> = aya_ebpf::maps::Array::with_max_entries(1, 0);
+        const TABLE: $crate::Table<'static, $key, $value> = $crate::Table {
+            rows: &ROWS,
+            first: &FIRST,
+            zeros: &ZEROS,
+        };
     };
 }
 
-/// This CPU's part of the row of `key`, for an event that stands for `weight` of them.
-///
-/// # Errors
-/// Where the map is full.
-#[inline(always)]
-pub fn row<'a, K, V>(
-    rows: &'a PerCpuHashMap<K, V>,
-    zeros: &Array<V>,
-    key: &K,
-    weight: u64,
-) -> Result<&'a mut V, Loss> {
-    let value = match rows.get_ptr_mut(key) {
-        Some(value) => value,
-        None => {
-            // Another CPU may be first: then the insertion fails and the second look finds the row.
-            let _ = rows.insert(key, zeros.get(0).ok_or(Loss::MapFull)?, NO_EXIST);
-            rows.get_ptr_mut(key).ok_or(Loss::MapFull)?
+/// The row of the first key of its hash on a CPU: an array costs a fraction of a hash map, and most events are of few keys.
+/// The loader reads it as a u64, the key and the value.
+#[repr(C, align(8))]
+pub struct First<K, V> {
+    /// 1 where it is a row.
+    used: u64,
+    key: K,
+    value: V,
+}
+
+/// First rows: 2 to the power of this.
+pub const FIRST_BITS: u32 = 8;
+
+/// Rows by key; a key's row may lie in either map, on each CPU in another.
+pub struct Table<'a, K, V> {
+    /// By key.
+    pub rows: &'a PerCpuHashMap<K, V>,
+    /// By hash.
+    pub first: &'a PerCpuArray<First<K, V>>,
+    /// What a row begins with.
+    pub zeros: &'a Array<V>,
+}
+
+/// A key as words, for the comparison of whole ones.
+#[repr(C, align(8))]
+struct Aligned<K>(K);
+
+impl<K: Copy, V> Table<'_, K, V> {
+    /// This CPU's part of the row of `key`, for an event that stands for `weight` of them.
+    ///
+    /// # Errors
+    /// Where there is no room.
+    #[inline(always)]
+    pub fn row(&self, key: &K, weight: u64) -> Result<&mut V, Loss> {
+        let value = match self.first_row(key) {
+            Some(value) => value,
+            None => self.hashed_row(key)?,
+        };
+        if weight > 1 {
+            count_by(counter!(weighted), weight - 1);
         }
-    };
-    if weight > 1 {
-        count_by(counter!(weighted), weight - 1);
+        // SAFETY: this CPU's own value, in a map that lives as long as the program.
+        Ok(unsafe { &mut *value })
     }
-    // SAFETY: this CPU's own value.
-    Ok(unsafe { &mut *value })
+
+    #[inline(always)]
+    fn hashed_row(&self, key: &K) -> Result<*mut V, Loss> {
+        if let Some(value) = self.rows.get_ptr_mut(key) {
+            return Ok(value);
+        }
+        // Another CPU may be first: then the insertion fails and the second look finds the row.
+        let _ = self
+            .rows
+            .insert(key, self.zeros.get(0).ok_or(Loss::MapFull)?, NO_EXIST);
+        self.rows.get_ptr_mut(key).ok_or(Loss::MapFull)
+    }
+
+    #[inline(always)]
+    fn first_row(&self, key: &K) -> Option<*mut V> {
+        const { assert!(size_of::<K>().is_multiple_of(8)) };
+        // Where another program may come between, it could take the same place for another key.
+        if SHARED.load() == 1 {
+            return None;
+        }
+        let key = Aligned(*key);
+        let words = (&raw const key).cast::<u64>();
+        let mut hash = 0u64;
+        for word in 0..size_of::<K>() / 8 {
+            // SAFETY: the key is aligned and has so many words.
+            hash = (hash ^ unsafe { *words.add(word) }).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        let first = self.first.get_ptr_mut((hash >> (64 - FIRST_BITS)) as u32)?;
+        // SAFETY: an entry of the map; it is aligned, and so is the key behind its first word.
+        let (used, there) = unsafe { (&raw mut (*first).used, (&raw mut (*first).key).cast::<u64>()) };
+        // SAFETY: as above.
+        let is_used = unsafe { *used } == 1;
+        for word in 0..size_of::<K>() / 8 {
+            // SAFETY: as above.
+            let (ours, theirs) = unsafe { (*words.add(word), there.add(word)) };
+            match is_used {
+                // SAFETY: as above.
+                true if unsafe { *theirs } != ours => return None,
+                true => {}
+                // SAFETY: as above.
+                false => unsafe { *theirs = ours },
+            }
+        }
+        // After the key, for whoever reads it meanwhile.
+        // SAFETY: as above.
+        unsafe { used.write_volatile(1) };
+        // SAFETY: as above.
+        Some(unsafe { &raw mut (*first).value })
+    }
 }
 
 /// BPF_NOEXIST, include/uapi/linux/bpf.h: only where the key is not there yet.

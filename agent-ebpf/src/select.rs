@@ -1,6 +1,6 @@
 //! Whom to trace: asked before anything else, so that what is not selected costs one look into a map.
 
-use crate::{Loss, TASK_TGID, book, current, current_tgid, kernel_fields, read_kernel};
+use crate::{Loss, TASK_TGID, book, current, current_tgid, kernel_fields, read_kernel, started};
 use aya_ebpf::{
     Global,
     helpers::{
@@ -109,6 +109,13 @@ kernel_fields! {
 /// Whether the current task is traced, and as part of which target.
 #[inline(always)]
 pub fn selected() -> Option<Target> {
+    let target = target()?;
+    started();
+    Some(target)
+}
+
+#[inline(always)]
+fn target() -> Option<Target> {
     let by = SELECT.load();
     if by & BY_HOST != 0 {
         return (current_tgid() != SELF.load()).then_some(Target::NONE);
@@ -190,6 +197,15 @@ fn process_selected(tgid: u32) -> Option<Member> {
 /// Whether another task than the current one is traced; dearer than [`selected`], for rare events.
 #[inline(always)]
 pub fn task_selected(task: *const u8) -> Result<Option<Target>, i32> {
+    let target = target_of(task)?;
+    if target.is_some() {
+        started();
+    }
+    Ok(target)
+}
+
+#[inline(always)]
+fn target_of(task: *const u8) -> Result<Option<Target>, i32> {
     let by = SELECT.load();
     let tgid = TASK_TGID.read(task)?;
     if by & BY_HOST != 0 {
@@ -220,6 +236,7 @@ fn on_fork(ctx: &RawTracePointContext) -> Result<bool, Loss> {
         if parent != child
             && let Some(member) = process_selected(parent)
         {
+            started();
             let process = Process { state: NOW, member };
             PROCESSES
                 .insert(&child, &process, 0)

@@ -26,6 +26,8 @@ pub(crate) enum Trial {
     FExit(u32),
     /// A call of bpf_get_current_ancestor_cgroup_id.
     AncestorHelper,
+    /// A call of bpf_get_current_task_btf.
+    TaskHelper,
 }
 
 impl Trial {
@@ -181,13 +183,15 @@ pub(crate) fn try_load(trial: Trial) -> io::Result<()> {
     let insns: &[u64] = match trial {
         // r1 = 0; call 123; r0 = 0; exit
         Trial::AncestorHelper => &[0x1b7, 123 << 32 | 0x85, 0xb7, 0x95],
+        // call 158; r0 = 0; exit
+        Trial::TaskHelper => &[158 << 32 | 0x85, 0xb7, 0x95],
         // r0 = *(u64 *)(r1 + 0); r0 = 0; exit
         _ => &[0x1079, 0xb7, 0x95],
     };
     let license = c"GPL";
     // BPF_PROG_TYPE_RAW_TRACEPOINT; BPF_PROG_TYPE_TRACING with BPF_TRACE_FENTRY or BPF_TRACE_FEXIT.
     let (prog_type, expected_attach_type, attach_btf_id) = match trial {
-        Trial::RawTracepoint | Trial::AncestorHelper => (17, 0, 0),
+        Trial::RawTracepoint | Trial::AncestorHelper | Trial::TaskHelper => (17, 0, 0),
         Trial::FEntry(function) => (26, 24, function),
         Trial::FExit(function) => (26, 25, function),
     };

@@ -75,6 +75,11 @@ impl Kernel {
         bpf::try_load(Trial::AncestorHelper).is_ok()
     }
 
+    /// Whether tracing programs may look into the current task without a helper.
+    pub(crate) fn has_task_helper(&self) -> bool {
+        bpf::try_load(Trial::TaskHelper).is_ok()
+    }
+
     /// Why no program at all can be loaded.
     pub(crate) fn refusal(&self) -> Option<Error> {
         self.tracing.as_ref().err()?;

@@ -69,6 +69,12 @@ impl Loaded {
         globals.extend([
             ("AGAIN".to_owned(), vec![u8::from(again)], true),
             ("SHARED".to_owned(), vec![u8::from(shared)], true),
+            (
+                "TASK_HELPER".to_owned(),
+                u32::from(kernel.has_task_helper()).to_ne_bytes().to_vec(),
+                // Not every tracer looks into it.
+                false,
+            ),
         ]);
         let mut loader = EbpfLoader::new();
         // Asked for only after a refusal: aya loads without a log first.
@@ -487,6 +493,8 @@ pub(crate) fn sizes(
         ("PODS", !shape.pods),
         ("PROCESSES", !shape.by_process()),
         ("QUOTAS", !shape.shared),
+        // Only where nothing comes between: `agent-ebpf/src/rows.rs`.
+        ("FIRST", again),
         ("SCRATCH", !again),
         ("KERNEL_SCRATCH", !again),
         ("USER_SCRATCH", !again),

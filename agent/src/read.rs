@@ -121,31 +121,43 @@ impl Reader {
             what: "the map of rows",
             source,
         };
-        let map = self.loaded.map("ROWS")?;
         let (key_bytes, row_bytes) = (self.tracer.key_bytes(), self.tracer.row_bytes());
         let value_bytes = row_bytes - key_bytes;
-        // The kernel rounds each CPU's value up to 8 bytes; the schema has none that needs it.
+        let mut table = Table::new(&self.columns);
+        let mut add = |parts: &mut dyn Iterator<Item = &[u8]>| {
+            let mut batch = Batch::new(&self.columns);
+            for record in parts {
+                if let Err(error) = self.tracer.decode(record, &mut batch) {
+                    tracing::error!(tracer = self.tracer.name(), %error, "a row did not decode");
+                }
+            }
+            table.add(&batch);
+        };
+        // `First` of `agent-ebpf/src/rows.rs`; the kernel rounds each CPU's value up to 8 bytes.
+        let first = self.loaded.map("FIRST")?;
+        let stride = 8 + row_bytes.next_multiple_of(8);
+        let mut values = vec![0; stride * self.cpus];
+        let mut entry = 0u32;
+        while bpf::lookup(first, &entry.to_ne_bytes(), &mut values).map_err(failed)? {
+            let used = values.chunks_exact(stride).filter(|value| value[0] == 1);
+            add(&mut used.map(|value| &value[8..8 + row_bytes]));
+            entry += 1;
+        }
+        let map = self.loaded.map("ROWS")?;
+        // The schema has no value that needs it here.
         let stride = value_bytes.next_multiple_of(8);
         let mut values = vec![0; stride * self.cpus];
-        let mut record = vec![0; row_bytes];
-        let mut table = Table::new(&self.columns);
         let mut key: Option<Vec<u8>> = None;
         let mut next = vec![0; key_bytes];
         while bpf::next_key(map, key.as_deref(), &mut next).map_err(failed)? {
             if bpf::lookup(map, &next, &mut values).map_err(failed)? {
-                record[..key_bytes].copy_from_slice(&next);
-                let mut batch = Batch::new(&self.columns);
-                for value in values.chunks_exact(stride) {
+                let records: Vec<Vec<u8>> = values
+                    .chunks_exact(stride)
                     // A CPU that never saw this key has no minimum and no last value to tell.
-                    if value.iter().all(|&b| b == 0) {
-                        continue;
-                    }
-                    record[key_bytes..].copy_from_slice(&value[..value_bytes]);
-                    if let Err(error) = self.tracer.decode(&record, &mut batch) {
-                        tracing::error!(tracer = self.tracer.name(), %error, "a row did not decode");
-                    }
-                }
-                table.add(&batch);
+                    .filter(|value| value.iter().any(|&b| b != 0))
+                    .map(|value| [&next, &value[..value_bytes]].concat())
+                    .collect();
+                add(&mut records.iter().map(Vec::as_slice));
             }
             key = Some(next.clone());
         }

@@ -287,7 +287,7 @@ impl Worker {
         // Why it ends, and when, once that is known.
         let mut ending: Option<(Ended, Instant)> = None;
         let ended = loop {
-            self.wait();
+            self.wait(ending.is_some());
             if self.drain().is_err() {
                 return Ok(());
             }
@@ -312,8 +312,10 @@ impl Worker {
     }
 
     /// Until the watermark, the command's end, a stop, or the tick.
-    fn wait(&self) {
-        let command = self.command.as_ref().map(Launched::pidfd);
+    fn wait(&self, ending: bool) {
+        // A command that has ended stays readable: it would be waited for at full speed.
+        let command = self.command.as_ref().filter(|_| !ending);
+        let command = command.map(Launched::pidfd);
         let mut fds: Vec<PollFd<'_>> = [Some(self.wake.as_fd()), command, self.reader.ring_fd()]
             .into_iter()
             .flatten()

@@ -69,23 +69,19 @@ pub(crate) fn expand(hook: Hook, input: ItemFn) -> syn::Result<TokenStream> {
         #(#docs)*
         #[#attribute]
         pub fn #name(ctx: #context) -> i32 {
-            agent_ebpf::started();
             if agent_ebpf::begin(#slot) {
                 #body(&ctx);
                 agent_ebpf::end(#slot);
             }
-            agent_ebpf::ended();
             0
         }
 
         /// The same, where the other is about to be skipped.
         #[#attribute]
         pub fn #again(ctx: #context) -> i32 {
-            agent_ebpf::started();
             if agent_ebpf::take_over(#slot) {
                 #body(&ctx);
             }
-            agent_ebpf::ended();
             0
         }
     })

@@ -106,6 +106,18 @@ shared! {
 impl Syscall {
     /// Set where the call was made through the 32-bit table.
     pub const COMPAT: u32 = 1 << 31;
+
+    /// Its number in its table.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.0 & !Self::COMPAT
+    }
+
+    /// Whether that is the 32-bit one.
+    #[inline(always)]
+    pub const fn is_compat(self) -> bool {
+        self.0 & Self::COMPAT != 0
+    }
 }
 shared! {
     /// What a system call returned: a negative number is an error's.

@@ -49,8 +49,9 @@ impl Tracer for Open {
         &[
             fentry("do_sys_openat2").by("openat2_enter"),
             fexit("do_sys_openat2").by("openat2_exit"),
+            raw_tp("sched_process_exit"),
         ],
-        &[raw_tp("sys_enter"), raw_tp("sys_exit")],
+        &[raw_tp("sys_enter"), raw_tp("sys_exit"), raw_tp("sched_process_exit")],
     ];
     const COST: &'static str = "about 2 µs per file opened; where the kernel has no fentry, 0.1 µs per system call of everything";
     const EXAMPLES: &'static [&'static str] =

@@ -41,7 +41,7 @@ fn sched_process_exec(ctx: &RawTracePointContext) {
 fn started(bprm: *const u8, target: Target) -> Result<bool, Loss> {
     let mut record = Record::<Exec>::new()?;
     let filename = append_path(&mut record, file_path(BPRM_FILE.read(bprm)?))?;
-    let mm = TASK_MM.read(current())?;
+    let mm = TASK_MM.of_current_task()?;
     let (start, end) = (MM_ARG_START.read(mm)?, MM_ARG_END.read(mm)?);
     let args = record
         .user_bytes(start as *const u8, end.saturating_sub(start) as usize)
@@ -147,7 +147,7 @@ fn send(
             // SAFETY: the helper only returns a number.
             time: Time(unsafe { bpf_ktime_get_boot_ns() }),
             task,
-            ppid: TASK_TGID.read(TASK_PARENT.read(current())?)?,
+            ppid: TASK_TGID.read(TASK_PARENT.of_current_task()?)?,
             _pad: 0,
             result: Outcome(result),
             filename: Path(filename),

@@ -2,17 +2,17 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, NO_EXIST, Record, append_path, argument, book, book_unfinished, current, current_task,
-    file_of, file_path, is_compat, kernel_fields, selected,
+    Loss, Record, append_path, argument, book, book_unfinished, calls, current_task, file_of,
+    file_path, kernel_fields, selected, syscall,
 };
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
-    macros::map,
-    maps::LruHashMap,
+    helpers::{bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
     programs::{FEntryContext, FExitContext, RawTracePointContext},
 };
-use tracers::{Bool, Mode, OpenFlags, Outcome, Path, Tail, Target, Time, open::Open, program};
+use tracers::{
+    Bool, Mode, OpenFlags, Outcome, Path, Syscall, Tail, Target, Time, open::Open, program,
+};
 
 #[unsafe(no_mangle)]
 static FAILED_ONLY: Global<u8> = Global::new(0);
@@ -26,10 +26,17 @@ kernel_fields! {
     HOW_MODE = open_how.mode: u64;
 }
 
-/// Since when a task is in the call, and its numbers. A task that dies in it leaves its entry behind, which the oldest-first eviction takes;
-/// a call whose entry was evicted is reported with latency 0.
-#[map]
-static SINCE: LruHashMap<u64, (u64, u64)> = LruHashMap::with_max_entries(16384, 0);
+/// A call that has begun.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Begun {
+    since: u64,
+    target: Target,
+    /// 0 of a call that was seen by the kernel's function.
+    syscall: Syscall,
+}
+
+calls!(Begun);
 
 /// The kernel sets it itself for every 64-bit call before `do_sys_openat2`: arch's include/uapi/asm/fcntl.h.
 #[cfg(not(bpf_target_arch = "aarch64"))]
@@ -80,51 +87,64 @@ fn call(number: u32, compat: bool) -> Option<Call> {
 
 #[program(fentry = "do_sys_openat2")]
 fn openat2_enter(_ctx: &FEntryContext) {
-    begin();
+    if let Some(target) = selected() {
+        book(begin(Syscall(0), target));
+    }
 }
 
 #[program(raw_tp = "sys_enter")]
 fn sys_enter(ctx: &RawTracePointContext) {
     let number = ctx.arg::<u64>(1) as u32;
-    // Which table it is of costs a read of kernel memory: first the cheap question.
+    // Which table it is of costs a read of kernel memory: first the cheap questions.
     if (call(number, false).is_some() || call(number, true).is_some())
-        && call(number, is_compat()).is_some()
+        && let Some(target) = selected()
     {
-        begin();
+        let syscall = syscall(number);
+        book(match call(number, syscall.is_compat()) {
+            Some(_) => begin(syscall, target),
+            None => Ok(false),
+        });
     }
 }
 
 #[inline(always)]
-fn begin() {
-    if selected().is_some() {
+fn begin(syscall: Syscall, target: Target) -> Result<bool, Loss> {
+    let begun = Begun {
         // SAFETY: the helper only returns a number.
-        let now = unsafe { bpf_ktime_get_boot_ns() };
-        let task = current() as u64;
-        // An eviction map takes every entry but under memory pressure; then the latency is 0. One that is there already is of a call
-        // whose end was not seen: the kernel leaves out programs at a function's end for calls that are under way when somebody attaches
-        // or detaches there (bpf_tramp_image_put, kernel/bpf/trampoline.c).
-        let begun = (now, bpf_get_current_pid_tgid());
-        if SINCE.insert(&task, &begun, NO_EXIST).is_err() {
-            // Where it is another's, that one has died in its call.
-            // SAFETY: copied at once.
-            if let Some(old) = unsafe { SINCE.get(&task) }.filter(|old| old.1 == begun.1) {
-                book_unfinished(old.0);
-            }
-            let _ = SINCE.insert(&task, &begun, 0);
-        }
+        since: unsafe { bpf_ktime_get_boot_ns() },
+        target,
+        syscall,
+    };
+    // The kernel leaves out programs at a function's end for calls that are under way when somebody attaches or detaches there
+    // (bpf_tramp_image_put, kernel/bpf/trampoline.c).
+    if let Some(old) = CALLS.begin(&begun)? {
+        book_unfinished(old.since);
     }
+    Ok(false)
 }
 
 #[program(fexit = "do_sys_openat2")]
 fn openat2_exit(ctx: &FExitContext) {
-    if let Some(target) = selected() {
-        book(from_function(ctx, target));
+    if let Some(begun) = CALLS.end() {
+        book(from_function(ctx, &begun));
+    } else if let Some(target) = selected() {
+        book(from_function(ctx, &unseen(Syscall(0), target)));
+    }
+}
+
+/// A call whose beginning was not seen, as that was before the trace. Its latency is 0.
+#[inline(always)]
+fn unseen(syscall: Syscall, target: Target) -> Begun {
+    Begun {
+        since: u64::MAX,
+        target,
+        syscall,
     }
 }
 
 /// `long do_sys_openat2(int dfd, const char __user *filename, struct open_how *how)`, fs/open.c since 5.6.
 #[inline(always)]
-fn from_function(ctx: &FExitContext, target: Target) -> Result<bool, Loss> {
+fn from_function(ctx: &FExitContext, begun: &Begun) -> Result<bool, Loss> {
     let how: *const u8 = ctx.arg(2);
     let asked = Asked {
         name: ctx.arg(1),
@@ -132,34 +152,40 @@ fn from_function(ctx: &FExitContext, target: Target) -> Result<bool, Loss> {
         mode: HOW_MODE.read(how)?,
     };
     // An int since 7.0: the upper half of the register is then not the result's.
-    end(&asked, i64::from(ctx.arg::<i32>(3)), target)
+    end(&asked, i64::from(ctx.arg::<i32>(3)), begun)
 }
 
 #[program(raw_tp = "sys_exit")]
 fn sys_exit(ctx: &RawTracePointContext) {
     let (regs, result): (*const u8, i64) = (ctx.arg(0), ctx.arg(1));
-    let Ok(number) = agent_ebpf::syscall_number(regs) else {
-        return;
-    };
-    if call(number, false).is_none() && call(number, true).is_none() {
-        return;
-    }
-    let compat = is_compat();
-    if let Some(call) = call(number, compat)
-        && let Some(target) = selected()
-    {
-        book(from_registers(regs, call, compat, result, target));
+    if let Some(begun) = CALLS.end() {
+        book(from_registers(regs, result, &begun));
+    } else if let Some(target) = selected() {
+        book(not_begun(regs, result, target));
     }
 }
 
+/// It may be of a call that began before the trace.
 #[inline(always)]
-fn from_registers(
-    regs: *const u8,
-    call: Call,
-    compat: bool,
-    result: i64,
-    target: Target,
-) -> Result<bool, Loss> {
+fn not_begun(regs: *const u8, result: i64, target: Target) -> Result<bool, Loss> {
+    let syscall = syscall(agent_ebpf::syscall_number(regs)?);
+    match call(syscall.number(), syscall.is_compat()) {
+        Some(_) => from_registers(regs, result, &unseen(syscall, target)),
+        None => Ok(false),
+    }
+}
+
+#[program(raw_tp = "sched_process_exit")]
+fn sched_process_exit(_ctx: &RawTracePointContext) {
+    CALLS.leave();
+}
+
+#[inline(always)]
+fn from_registers(regs: *const u8, result: i64, begun: &Begun) -> Result<bool, Loss> {
+    let compat = begun.syscall.is_compat();
+    let Some(call) = call(begun.syscall.number(), compat) else {
+        return Ok(false);
+    };
     let first = argument::<0>(regs, compat)?;
     let second = argument::<1>(regs, compat)?;
     let third = argument::<2>(regs, compat)?;
@@ -192,18 +218,14 @@ fn from_registers(
             }
         }
     };
-    end(&asked, result, target)
+    end(&asked, result, begun)
 }
 
 #[inline(always)]
-fn end(asked: &Asked, result: i64, target: Target) -> Result<bool, Loss> {
+fn end(asked: &Asked, result: i64, begun: &Begun) -> Result<bool, Loss> {
     // SAFETY: the helper only returns a number.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let task = current() as u64;
-    // SAFETY: copied at once.
-    let since = unsafe { SINCE.get(&task) }.map_or(now, |begun| begun.0);
-    let _ = SINCE.remove(&task);
-    let latency_ns = now - since;
+    let latency_ns = now.saturating_sub(begun.since);
     // Access mode, include/uapi/asm-generic/fcntl.h.
     let writes = asked.flags & 3 != 0;
     if (FAILED_ONLY.load() == 1 && result >= 0)
@@ -214,7 +236,7 @@ fn end(asked: &Asked, result: i64, target: Target) -> Result<bool, Loss> {
     }
     let mut record = Record::<Open>::new()?;
     let (path, resolved) = path(&mut record, asked, result)?;
-    let task = current_task(target);
+    let task = current_task(begun.target);
     record.send(
         task.cgroup,
         &Open {

@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, book, current, current_tgid, kernel_stack, row, rows, sample, selected, user_stack,
+    Loss, add, book, current, current_tgid, kernel_stack, rows, sample, selected, user_stack,
 };
 use aya_ebpf::{
     Global, helpers::bpf_get_current_comm, macros::map, maps::PerCpuArray,
@@ -90,6 +90,6 @@ fn fault(ctx: &RawTracePointContext, error_code: u64, target: Target) -> Result<
         target,
         _pad: 0,
     };
-    add(&mut row(&ROWS, &ZEROS, &key, weight)?.faults, weight);
+    add(&mut TABLE.row(&key, weight)?.faults, weight);
     Ok(true)
 }

@@ -2,14 +2,12 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, add_atomic, add_duration, add_error, book, current, current_tgid, row, rows, sample,
-    selected, syscall,
+    Loss, add, add_duration, add_error, book, calls, current_tgid, rows, sample, selected,
+    syscall,
 };
 use aya_ebpf::{
     Global,
     helpers::{bpf_get_current_comm, generated::bpf_ktime_get_boot_ns},
-    macros::map,
-    maps::{Array, HashMap},
     programs::RawTracePointContext,
 };
 use tracers::{
@@ -35,35 +33,7 @@ struct Begun {
     target: Target,
 }
 
-/// Room for one call, for all tasks of one hash.
-#[repr(C)]
-struct Slot {
-    /// How many tasks of this hash are in a call now.
-    claims: u64,
-    /// Whose call is in `begun`; 0 is nobody's.
-    task: u64,
-    begun: Begun,
-}
-
-/// Calls that have begun, by a hash of their task: an array costs a tenth of a hash map.
-#[map]
-static SLOTS: Array<Slot> = Array::with_max_entries(1 << SLOT_BITS, 0);
-const SLOT_BITS: u32 = 14;
-/// Those whose slot was another task's. A call that finds it full is lost and counted.
-#[map]
-static CROWDED: HashMap<u64, Begun> = HashMap::with_max_entries(4096, 0);
-
-#[inline(always)]
-fn slot(task: u64) -> Option<*mut Slot> {
-    SLOTS.get_ptr_mut((task.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS)) as u32)
-}
-
-/// Changes the number of tasks that claim a slot.
-#[inline(always)]
-fn claim(slot: *mut Slot, change: i64) {
-    // SAFETY: an aligned u64 of the array, which lives as long as the program.
-    unsafe { add_atomic(&raw mut (*slot).claims, change) }
-}
+calls!(Begun);
 
 #[program(raw_tp = "sys_enter")]
 fn sys_enter(ctx: &RawTracePointContext) {
@@ -74,73 +44,32 @@ fn sys_enter(ctx: &RawTracePointContext) {
 
 #[inline(always)]
 fn begin(number: u32, target: Target) -> Result<bool, Loss> {
-    let task = current() as u64;
     let begun = Begun {
         // SAFETY: the helper only returns a number.
         since: unsafe { bpf_ktime_get_boot_ns() },
         syscall: syscall(number),
         target,
     };
-    let slot = slot(task).ok_or(Loss::MapFull)?;
-    // SAFETY: a slot of the array.
-    let mine = unsafe { (*slot).task } == task;
-    if !mine {
-        claim(slot, 1);
-    }
-    // Whoever sees its own claim alone has the slot: two that come at once both see two, and both go elsewhere.
-    // SAFETY: as above.
-    if mine || unsafe { core::ptr::read_volatile(&raw const (*slot).claims) } == 1 {
-        // SAFETY: as above; nobody else writes to it now.
-        unsafe {
-            (*slot).begun = begun;
-            (*slot).task = task;
-        }
-        return Ok(false);
-    }
-    if CROWDED.insert(&task, &begun, 0).is_err() {
-        claim(slot, -1);
-        return Err(Loss::MapFull);
-    }
-    Ok(false)
+    CALLS.begin(&begun).map(|_| false)
 }
 
 #[program(raw_tp = "sys_exit")]
 fn sys_exit(ctx: &RawTracePointContext) {
-    book(end(current() as u64, ctx.arg(1)));
+    if let Some(begun) = CALLS.end() {
+        book(end(&begun, ctx.arg(1)));
+    }
 }
 
 /// A thread that dies in a call never returns from it: exit, exit_group, and whatever a signal killed it in.
 #[program(raw_tp = "sched_process_exit")]
 fn sched_process_exit(_ctx: &RawTracePointContext) {
-    book(end(current() as u64, 0));
+    if let Some(begun) = CALLS.leave() {
+        book(end(&begun, 0));
+    }
 }
 
 #[inline(always)]
-fn take(task: u64) -> Option<Begun> {
-    let slot = slot(task)?;
-    // SAFETY: a slot of the array.
-    let begun = if unsafe { (*slot).task } == task {
-        // SAFETY: as above; it is this task's, and stays so until it is given back here.
-        unsafe {
-            let begun = (*slot).begun;
-            (*slot).task = 0;
-            begun
-        }
-    } else {
-        // SAFETY: copied at once.
-        let begun = unsafe { CROWDED.get(&task) }.copied()?;
-        let _ = CROWDED.remove(&task);
-        begun
-    };
-    claim(slot, -1);
-    Some(begun)
-}
-
-#[inline(always)]
-fn end(task: u64, result: i64) -> Result<bool, Loss> {
-    let Some(begun) = take(task) else {
-        return Ok(false);
-    };
+fn end(begun: &Begun, result: i64) -> Result<bool, Loss> {
     // SAFETY: the helper only returns a number.
     let ns = unsafe { bpf_ktime_get_boot_ns() } - begun.since;
     // Numbers from -4095 on are errors: include/linux/err.h.
@@ -160,7 +89,7 @@ fn end(task: u64, result: i64) -> Result<bool, Loss> {
         target: begun.target,
         _pad: 0,
     };
-    let row = row(&ROWS, &ZEROS, &key, weight)?;
+    let row = TABLE.row(&key, weight)?;
     add(&mut row.count, weight);
     add(&mut row.total_ns, ns * weight);
     if ns > row.max_ns {

@@ -63,9 +63,7 @@ fn inet_sock_set_state(ctx: &RawTracePointContext) {
 fn tcp_rcv_space_adjust(ctx: &RawTracePointContext) {
     if let Some(target) = selected() {
         let sk: *const u8 = ctx.arg(0);
-        if let Err(loss) = read_from(sk, target) {
-            book(Err(loss));
-        }
+        book(read_from(sk, target).map(|()| false));
     }
 }
 
