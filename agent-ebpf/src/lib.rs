@@ -101,6 +101,26 @@ pub unsafe fn add_atomic(number: *mut u64, change: i64) {
     }
 }
 
+/// The same of a u32.
+///
+/// # Safety
+/// `number` points to an aligned u32 in a map.
+#[inline(always)]
+pub unsafe fn add_atomic_u32(number: *mut u32, change: i32) {
+    #[cfg(target_arch = "bpf")]
+    {
+        // SAFETY: as the caller says.
+        unsafe {
+            core::arch::asm!("lock *(u32 *)({n} + 0) += {c}", n = in(reg) number, c = in(reg) i64::from(change));
+        }
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        // SAFETY: as the caller says; nobody runs this but to check types.
+        unsafe { *number = (*number).wrapping_add_signed(change) }
+    }
+}
+
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -1,6 +1,6 @@
 //! Whom to trace: asked before anything else, so that what is not selected costs one look into a map.
 
-use crate::{Loss, TASK_TGID, book, current, current_tgid, kernel_fields, read_kernel, started};
+use crate::{Loss, TASK_TGID, add_atomic_u32, book, current, current_tgid, kernel_fields, masked, read_kernel, started};
 use aya_ebpf::{
     Global,
     helpers::{
@@ -80,6 +80,38 @@ pub const FROM_EXEC: u32 = 2;
 #[map]
 pub static CGROUPS: HashMap<u64, Member> = HashMap::with_max_entries(1024, 0);
 
+/// How many keys of each low part are in `PROCESSES`, then in `CGROUPS`, or more: what is in neither mostly costs one look here, which
+/// is a fraction of one into a map. The loader changes them too, by its own mapping of it.
+#[map]
+static CHOSEN: Array<[u32; 2 * CHOSEN_EACH]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+const CHOSEN_EACH: usize = 4096;
+const CHOSEN_PROCESSES: usize = 0;
+const CHOSEN_CGROUPS: usize = CHOSEN_EACH;
+/// include/uapi/linux/bpf.h.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+#[inline(always)]
+fn chosen(of: usize, key: u64) -> Option<*mut u32> {
+    let counts = CHOSEN.get_ptr_mut(0)?.cast::<u32>();
+    Some(counts.wrapping_add(of + masked::<{ CHOSEN_EACH - 1 }>(key as usize)))
+}
+
+/// Whether a key may be in the map.
+#[inline(always)]
+fn may_be(of: usize, key: u64) -> bool {
+    // SAFETY: an aligned u32 of the map's only entry.
+    chosen(of, key).is_some_and(|count| unsafe { count.read_volatile() } != 0)
+}
+
+/// A key is about to come into the map, or has gone.
+#[inline(always)]
+fn choose(of: usize, key: u64, change: i32) {
+    if let Some(count) = chosen(of, key) {
+        // SAFETY: an aligned u32 of the map's only entry.
+        unsafe { add_atomic_u32(count, change) };
+    }
+}
+
 /// Pods that are selected before they have a cgroup, by uid.
 #[map]
 pub static PODS: HashMap<[u8; POD_UID], Member> = HashMap::with_max_entries(1024, 0);
@@ -144,8 +176,7 @@ fn current_in_cgroups() -> Option<Target> {
         }
         // SAFETY: the helper only returns a number, 0 where the task lies less deep.
         let id = unsafe { bpf_get_current_ancestor_cgroup_id(i32::from(*depth)) };
-        // SAFETY: copied at once.
-        if let Some(member) = unsafe { CGROUPS.get(&id) } {
+        if let Some(member) = cgroup_selected(id) {
             return Some(member.target);
         }
     }
@@ -171,8 +202,7 @@ fn in_cgroups(task: *const u8) -> Result<Option<Target>, i32> {
     };
     for _ in 0..DEPTHS {
         let id = KERNFS_ID.read(CGROUP_KN.read(cgroup)?)?;
-        // SAFETY: copied at once.
-        if let Some(member) = unsafe { CGROUPS.get(&id) } {
+        if let Some(member) = cgroup_selected(id) {
             return Ok(Some(member.target));
         }
         let parent = CGROUP_PARENT.read(cgroup)?;
@@ -186,7 +216,19 @@ fn in_cgroups(task: *const u8) -> Result<Option<Target>, i32> {
 }
 
 #[inline(always)]
+fn cgroup_selected(id: u64) -> Option<Member> {
+    if !may_be(CHOSEN_CGROUPS, id) {
+        return None;
+    }
+    // SAFETY: copied at once.
+    unsafe { CGROUPS.get(&id) }.copied()
+}
+
+#[inline(always)]
 fn process_selected(tgid: u32) -> Option<Member> {
+    if !may_be(CHOSEN_PROCESSES, tgid.into()) {
+        return None;
+    }
     // SAFETY: words of a map's value, each read once.
     match unsafe { PROCESSES.get(&tgid) } {
         Some(process) if process.state == NOW => Some(process.member),
@@ -238,9 +280,11 @@ fn on_fork(ctx: &RawTracePointContext) -> Result<bool, Loss> {
         {
             started();
             let process = Process { state: NOW, member };
-            PROCESSES
-                .insert(&child, &process, 0)
-                .map_err(|_| Loss::MapFull)?;
+            choose(CHOSEN_PROCESSES, child.into(), 1);
+            if PROCESSES.insert(&child, &process, 0).is_err() {
+                choose(CHOSEN_PROCESSES, child.into(), -1);
+                return Err(Loss::MapFull);
+            }
         }
     }
     Ok(false)
@@ -276,7 +320,10 @@ fn on_exit(ctx: &RawTracePointContext) {
         .read(task)
         .and_then(|signal| SIGNAL_LIVE.read(signal))
     {
-        let _ = PROCESSES.remove(&current_tgid());
+        let tgid = current_tgid();
+        if PROCESSES.remove(&tgid).is_ok() {
+            choose(CHOSEN_PROCESSES, tgid.into(), -1);
+        }
     }
 }
 
@@ -340,5 +387,10 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
         return Ok(());
     }
     let id = KERNFS_ID.read(node)?;
-    CGROUPS.insert(&id, &member, 0).map_err(|_| Loss::MapFull)
+    choose(CHOSEN_CGROUPS, id, 1);
+    if CGROUPS.insert(&id, &member, 0).is_err() {
+        choose(CHOSEN_CGROUPS, id, -1);
+        return Err(Loss::MapFull);
+    }
+    Ok(())
 }

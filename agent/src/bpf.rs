@@ -1,10 +1,12 @@
 //! The bpf() calls that aya does not offer in the form needed here: maps whose types are known only at run time,
-//! the runs of programs that the kernel skipped, and trial loads. The only module of this crate with unsafe code.
+//! the runs of programs that the kernel skipped, values that are mapped, and trial loads. The only module of this crate with unsafe code.
 #![allow(unsafe_code, reason = "bpf(2) takes a union of structs with pointers")]
 
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr::NonNull,
+    sync::atomic::AtomicU32,
 };
 use tracers::HookKind;
 
@@ -130,16 +132,53 @@ pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Resul
     bpf(MAP_UPDATE_ELEM, &mut attr).map(|_| ())
 }
 
-/// Takes one key out of a map; nothing happens where it is not there.
-pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+/// Takes one key out of a map; false where it is not there.
+pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
     let mut attr = MapAttr {
         fd: map.as_raw_fd() as u32,
         key: key.as_ptr() as u64,
         ..MapAttr::default()
     };
     match bpf(MAP_DELETE_ELEM, &mut attr) {
-        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
-        _ => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The one value of a map that was made to be mapped, an array of numbers that programs change too.
+pub(crate) struct Shared {
+    numbers: NonNull<AtomicU32>,
+    count: usize,
+}
+
+// SAFETY: atomics in memory that is the kernel's map, wherever it is looked at from.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Maps a value of so many numbers, which the map's must be.
+    pub(crate) fn of(map: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+        // SAFETY: a new mapping, where the kernel finds room; it refuses one that is longer than the value, rounded up to pages.
+        let at = unsafe { mmap(std::ptr::null_mut(), count * 4, protection, flags, map, 0) }?;
+        let numbers = NonNull::new(at.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { numbers, count })
+    }
+
+    /// One of the numbers.
+    pub(crate) fn get(&self, at: usize) -> Option<&AtomicU32> {
+        // SAFETY: the mapping is page-aligned, has so many numbers, and lives as long as this.
+        (at < self.count).then(|| unsafe { self.numbers.add(at).as_ref() })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this one's alone, and no reference into it outlives it.
+        let _ = unsafe { rustix::mm::munmap(self.numbers.as_ptr().cast(), self.count * 4) };
     }
 }
 

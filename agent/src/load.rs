@@ -1,11 +1,12 @@
 //! One object: loaded with its globals, its maps filled, its programs attached. Dropping it detaches everything.
 
 use crate::{
-    Error, Kernel, Limits, Support, bpf,
+    Error, Kernel, Limits, Support,
+    bpf::{self, Shared},
     fault::Faults,
     kernel::wanted,
     object,
-    select::{Maps, Selection, Shape},
+    select::{CHOSEN, Counts, Maps, Members, Selection, Shape},
 };
 use aya::{
     Btf, Ebpf, EbpfLoader, GlobalData, VerifierLogLevel,
@@ -14,7 +15,10 @@ use aya::{
 };
 use refused::{allow_locked_memory, chain, load_error, program_error};
 use rustix::time::{ClockId, clock_gettime};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 use tracers::{Erased, Hook, HookKind, Kind, Source, Spec, raw_tp};
 
 mod refused;
@@ -22,6 +26,8 @@ mod refused;
 /// A loaded object.
 pub(crate) struct Loaded {
     ebpf: Ebpf,
+    /// How many keys of each hash are in the maps by which the kernel side selects.
+    chosen: Shared,
     pub(crate) hooks: &'static [Hook],
     tracer: &'static dyn Erased,
     /// Whether every program has its second one: `agent-ebpf/src/again.rs`.
@@ -89,7 +95,14 @@ impl Loaded {
         let ebpf = (faults.maps())
             .and_then(|()| loader.load(elf))
             .map_err(|error| load_error(tracer, kernel, &error))?;
+        let chosen = ebpf.map("CHOSEN").and_then(map_data);
+        let chosen = chosen.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        let chosen = chosen.and_then(|map| Shared::of(map.fd().as_fd(), CHOSEN));
         let mut loaded = Self {
+            chosen: chosen.map_err(|source| Error::Read {
+                what: "the counts of what is selected",
+                source,
+            })?,
             ebpf,
             hooks,
             tracer,
@@ -118,10 +131,16 @@ impl Loaded {
 
     /// The maps by which it selects.
     pub(crate) fn selection_maps(&self) -> Result<Maps<'_>, Error> {
+        let members = |name, counts| {
+            Ok(Members {
+                map: self.map(name)?,
+                counts,
+            })
+        };
         Ok(Maps {
-            processes: self.map("PROCESSES")?,
-            cgroups: self.map("CGROUPS")?,
-            pods: self.map("PODS")?,
+            processes: members("PROCESSES", Some((&self.chosen, Counts::Processes)))?,
+            cgroups: members("CGROUPS", Some((&self.chosen, Counts::Cgroups)))?,
+            pods: members("PODS", None)?,
             pod_levels: self.map("POD_LEVELS")?,
             depths: self.map("CGROUP_DEPTHS")?,
         })

@@ -10,12 +10,14 @@ use std::{
 mod entry;
 pub(crate) mod find;
 pub(crate) mod hierarchy;
+mod members;
 pub(crate) mod process;
 
 pub(crate) use entry::Maps;
 use entry::{Entry, FROM_EXEC, Found, MAX_CGROUPS, remove_entry, written};
 use find::Cgroups;
 pub(crate) use hierarchy::{Hierarchy, hierarchies};
+pub(crate) use members::{CHOSEN, Counts, Members};
 pub(crate) use process::{descendants, is_gone};
 
 /// Sets of labels that a trace may ever have: they are kept for its last row.
@@ -204,9 +206,9 @@ impl Selection {
     pub(crate) fn forget_the_dead(&self, maps: &Maps<'_>) -> Result<(), Error> {
         let what = "the map of selected processes";
         let failed = |source| Error::Read { what, source };
-        for key in bpf::keys::<4>(maps.processes, usize::MAX).map_err(failed)? {
+        for key in bpf::keys::<4>(maps.processes.map, usize::MAX).map_err(failed)? {
             if is_gone(u32::from_ne_bytes(key)) {
-                bpf::delete(maps.processes, &key).map_err(failed)?;
+                maps.processes.remove(&key).map_err(failed)?;
             }
         }
         for entry in self.entries.values() {

@@ -1,6 +1,6 @@
 //! What goes into the maps by which the kernel side selects, and out of them.
 
-use super::{find, process};
+use super::{Members, find, process};
 use crate::{Error, bpf, select::descendants};
 use std::{ffi::OsString, io, os::fd::BorrowedFd};
 
@@ -36,9 +36,9 @@ pub(super) struct Entry {
 
 /// The maps by which the kernel side selects.
 pub(crate) struct Maps<'a> {
-    pub(crate) processes: BorrowedFd<'a>,
-    pub(crate) cgroups: BorrowedFd<'a>,
-    pub(crate) pods: BorrowedFd<'a>,
+    pub(crate) processes: Members<'a>,
+    pub(crate) cgroups: Members<'a>,
+    pub(crate) pods: Members<'a>,
     pub(crate) pod_levels: BorrowedFd<'a>,
     pub(crate) depths: BorrowedFd<'a>,
 }
@@ -60,7 +60,7 @@ impl Entry {
             Found::Pod(uid, cgroup) => {
                 written(
                     "the map of selected pods",
-                    bpf::update(maps.pods, uid, &self.member()),
+                    maps.pods.insert(uid, &self.member()),
                 )?;
                 cgroup.map_or(Ok(()), |(id, _)| self.cgroup(maps, id))
             }
@@ -91,14 +91,14 @@ impl Entry {
         match self.found {
             Found::Process(pid, since) if process::began(pid) != Some(since) => written(
                 "the map of selected processes",
-                bpf::delete(maps.processes, &pid.to_ne_bytes()),
+                maps.processes.remove(&pid.to_ne_bytes()),
             ),
             _ => Ok(()),
         }
     }
 
     fn cgroup(&self, maps: &Maps<'_>, id: u64) -> Result<(), Error> {
-        let updated = bpf::update(maps.cgroups, &id.to_ne_bytes(), &self.member());
+        let updated = maps.cgroups.insert(&id.to_ne_bytes(), &self.member());
         full(MAX_CGROUPS, "the map of selected cgroups", updated)
     }
 
@@ -110,7 +110,7 @@ impl Entry {
         let mut process = [0; 12];
         process[..4].copy_from_slice(&state.to_ne_bytes());
         process[4..].copy_from_slice(&self.member());
-        let updated = bpf::update(maps.processes, &pid.to_ne_bytes(), &process);
+        let updated = maps.processes.insert(&pid.to_ne_bytes(), &process);
         full(MAX_PROCESSES, "the map of selected processes", updated)
     }
 }
@@ -128,7 +128,7 @@ fn full(most: u32, what: &'static str, outcome: io::Result<()>) -> Result<(), Er
 
 /// Takes everything of an entry out of a map of keys of `KEY` bytes, whose values have their `Member` at `at`.
 pub(super) fn remove_entry<const KEY: usize>(
-    map: BorrowedFd<'_>,
+    members: Members<'_>,
     number: u32,
     at: usize,
 ) -> Result<(), Error> {
@@ -136,13 +136,13 @@ pub(super) fn remove_entry<const KEY: usize>(
         what: "a map of what is selected",
         source,
     };
-    for key in bpf::keys::<KEY>(map, MAX_PROCESSES as usize).map_err(failed)? {
+    for key in bpf::keys::<KEY>(members.map, MAX_PROCESSES as usize).map_err(failed)? {
         let mut value = [0; 12];
         // Gone meanwhile is as good.
-        if bpf::lookup(map, &key, &mut value).map_err(failed)?
+        if bpf::lookup(members.map, &key, &mut value).map_err(failed)?
             && value[at + 4..at + 8] == number.to_ne_bytes()
         {
-            bpf::delete(map, &key).map_err(failed)?;
+            members.remove(&key).map_err(failed)?;
         }
     }
     Ok(())
