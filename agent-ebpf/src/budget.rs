@@ -58,14 +58,13 @@ const SAVED_NS: u64 = 100_000_000;
 #[map]
 static QUOTAS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 
-/// Whether an event of this cgroup may go into the ring, where `waiting` bytes are.
+/// Whether an event of this cgroup may go into the ring, where `waiting` bytes are; only where there is a limit.
 ///
 /// # Errors
 /// Where the ring is filling up and the cgroup has had its share.
 #[inline(always)]
 pub fn room(cgroup: u64, waiting: u64) -> Result<(), Loss> {
-    let free = FREE_FOR_ALL.load();
-    if free == 0 || waiting < free {
+    if waiting < FREE_FOR_ALL.load() {
         return Ok(());
     }
     // SAFETY: the helper only returns a number.

@@ -1,6 +1,6 @@
 //! The way out: records into the ring, with a tail of variable length where a tracer has texts.
 
-use crate::{CLAIMS, Claim, Claimable, Loss, claim, masked, room, sample};
+use crate::{CLAIMS, Claim, Claimable, FREE_FOR_ALL, Loss, claim, masked, room, sample};
 use aya_ebpf::{
     Global,
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -33,30 +33,51 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 pub static WAKE_BYTES: Global<u64> = Global::new(1 << 16);
 
 /// Bytes that crossing the watermark may overshoot it by; beyond, the reader is awake already.
-const WAKE_WINDOW: u64 = 1 << 15;
+const WAKE_WINDOW: u64 = 1 << 16;
 
-/// Bytes that wait in the ring.
-#[inline(always)]
-fn waiting() -> u64 {
-    EVENTS.query(BPF_RB_AVAIL_DATA as u64)
-}
+/// Bytes of this CPU since it last looked how many wait.
+#[map]
+static UNSEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// After how many it looks: each look costs a sixth of a record. On many CPUs at once the watermark is then overshot by so much on each.
+const LOOK_BYTES: u64 = 1 << 12;
 
+/// Whether a record of `bytes` of this cgroup may go into the ring, and if so, with which flags.
+///
+/// # Errors
+/// Where the ring is filling up and the cgroup has had its share.
 #[inline(always)]
-fn wake_flags(waiting: u64) -> u64 {
+fn admitted(cgroup: u64, bytes: usize) -> Result<u64, Loss> {
+    let quiet = BPF_RB_NO_WAKEUP as u64;
+    let waiting = if FREE_FOR_ALL.load() == 0 {
+        let Some(unseen) = UNSEEN.get_ptr_mut(0) else {
+            return Ok(quiet);
+        };
+        // SAFETY: this CPU's own number. Where another program comes between, it looks a little sooner or later.
+        let unseen = unsafe { &mut *unseen };
+        *unseen += bytes as u64;
+        if *unseen < LOOK_BYTES {
+            return Ok(quiet);
+        }
+        *unseen = 0;
+        EVENTS.query(BPF_RB_AVAIL_DATA as u64)
+    } else {
+        let waiting = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
+        room(cgroup, waiting)?;
+        waiting
+    };
     let mark = WAKE_BYTES.load();
-    match waiting >= mark && waiting - mark < WAKE_WINDOW {
+    Ok(match waiting >= mark && waiting - mark < WAKE_WINDOW {
         true => BPF_RB_FORCE_WAKEUP as u64,
-        false => BPF_RB_NO_WAKEUP as u64,
-    }
+        false => quiet,
+    })
 }
 
 /// Sends one row that has no tail, an event of the given cgroup.
 #[inline(always)]
 pub fn emit<T: Event>(cgroup: u64, row: &T) -> Result<bool, Loss> {
     sample()?;
-    let waiting = waiting();
-    room(cgroup, waiting)?;
-    match EVENTS.output(as_bytes(row), wake_flags(waiting)) {
+    let flags = admitted(cgroup, size_of::<T>())?;
+    match EVENTS.output(as_bytes(row), flags) {
         Ok(()) => Ok(true),
         Err(_) => Err(Loss::RingFull),
     }
@@ -242,8 +263,7 @@ impl<T: Event> Record<T> {
     /// Sends the row with its tail, and no byte more than it uses: an event of the given cgroup.
     #[inline(always)]
     pub fn send(self, cgroup: u64, row: &T) -> Result<bool, Loss> {
-        let waiting = waiting();
-        room(cgroup, waiting)?;
+        let flags = admitted(cgroup, size_of::<T>() + self.used)?;
         let head = HEAD - size_of::<T>();
         // SAFETY: the row's bytes lie directly before the tail, both in the scratch.
         let sent = unsafe {
@@ -254,7 +274,7 @@ impl<T: Event> Record<T> {
                 core::ptr::from_ref(&EVENTS).cast_mut().cast(),
                 to.cast(),
                 len as u64,
-                wake_flags(waiting),
+                flags,
             )
         };
         match sent {

@@ -15,6 +15,45 @@ use core::marker::PhantomData;
 #[unsafe(no_mangle)]
 pub static TASK_HELPER: Global<u32> = Global::new(0);
 
+/// The current task, whose fields can be loaded.
+#[inline(always)]
+pub fn typed_current() -> *const u8 {
+    match TASK_HELPER.load() {
+        0 => current(),
+        // SAFETY: the helper only returns a pointer.
+        _ => unsafe { bpf_get_current_task_btf() as *const u8 },
+    }
+}
+
+/// Reads two fields of one kernel struct that lie close together, by one read of `BYTES`: each read costs as much as any other.
+///
+/// # Errors
+/// As [`Field::read`].
+#[inline(always)]
+pub fn read_both<A: Copy, B: Copy, const BYTES: usize>(
+    base: *const u8,
+    one: &Field<A>,
+    other: &Field<B>,
+) -> Result<(A, B), i32> {
+    let (one_at, other_at) = (one.offset.load() as usize, other.offset.load() as usize);
+    let start = if one_at < other_at { one_at } else { other_at };
+    let mut bytes = Bytes([0_u8; BYTES]);
+    if one_at - start + size_of::<A>() > BYTES || other_at - start + size_of::<B>() > BYTES {
+        return Ok((one.read(base)?, other.read(base)?));
+    }
+    crate::read_kernel(base.wrapping_add(start), &mut bytes.0)?;
+    // SAFETY: both lie in the bytes that were read; every bit pattern is a value of the types used here.
+    Ok(unsafe {
+        (
+            bytes.0.as_ptr().add(one_at - start).cast::<A>().read(),
+            bytes.0.as_ptr().add(other_at - start).cast::<B>().read(),
+        )
+    })
+}
+
+#[repr(align(8))]
+struct Bytes<const N: usize>([u8; N]);
+
 /// The byte offset of a field of type `T` in a kernel struct.
 #[repr(transparent)]
 pub struct Field<T> {
@@ -66,17 +105,27 @@ impl<T> Field<T> {
         unsafe { bpf_probe_read_kernel(self.of(base)) }
     }
 
+    /// Reads the field of the struct at `base`, which is the current task or what its fields lead to: the verifier knows of which types
+    /// they are, and refuses the program where it does not.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; where there is no struct, the value is 0 and no error.
+    #[inline(always)]
+    pub fn load(&self, base: *const u8) -> Result<T, i32> {
+        if TASK_HELPER.load() == 0 {
+            return self.read(base);
+        }
+        // SAFETY: the verifier has checked what is there, and the kernel catches what faults.
+        Ok(unsafe { self.of(base).read_volatile() })
+    }
+
     /// Reads the field of the current task.
     ///
     /// # Errors
     /// As [`Self::read`].
     #[inline(always)]
     pub fn of_current_task(&self) -> Result<T, i32> {
-        if TASK_HELPER.load() == 0 {
-            return self.read(current());
-        }
-        // SAFETY: the current task is there, and the verifier checks that the field is.
-        Ok(unsafe { self.of(bpf_get_current_task_btf().cast()).read_volatile() })
+        self.load(typed_current())
     }
 }
 

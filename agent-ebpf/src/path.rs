@@ -1,6 +1,6 @@
 //! Paths as the kernel has them: from a directory entry up to the process's root, across mounts.
 
-use crate::{Loss, Record, current, kernel_fields};
+use crate::{Loss, Record, kernel_fields, read_both};
 use tracers::{Event, Tail};
 
 kernel_fields! {
@@ -27,11 +27,11 @@ const STEPS: usize = 40;
 /// The open file behind a descriptor of the current process.
 #[inline(always)]
 pub fn file_of(fd: u64) -> Result<*const u8, i32> {
-    let fdt = FILES_FDT.read(TASK_FILES.of_current_task()?)?;
-    if fd >= u64::from(FDT_MAX.read(fdt)?) {
+    let fdt = FILES_FDT.load(TASK_FILES.of_current_task()?)?;
+    if fd >= u64::from(FDT_MAX.load(fdt)?) {
         return Err(-9);
     }
-    let slot = FDT_FD.read(fdt)?.wrapping_add(fd as usize * 8);
+    let slot = FDT_FD.load(fdt)?.wrapping_add(fd as usize * 8);
     // SAFETY: the helper checks the address.
     let file: *const u8 = unsafe { aya_ebpf::helpers::bpf_probe_read_kernel(slot.cast()) }?;
     if file.is_null() { Err(-9) } else { Ok(file) }
@@ -51,25 +51,24 @@ pub fn file_path(file: *const u8) -> *const u8 {
 pub fn append_path<T: Event>(record: &mut Record<T>, path: *const u8) -> Result<Tail, Loss> {
     let start = record.used();
     let root = FS_ROOT.of(TASK_FS.of_current_task()?);
-    let (root_mnt, root_dentry) = (PATH_MNT.read(root)?, PATH_DENTRY.read(root)?);
-    let mut mnt = PATH_MNT.read(path)?;
-    let mut dentry = PATH_DENTRY.read(path)?;
+    let (root_mnt, root_dentry) = (PATH_MNT.load(root)?, PATH_DENTRY.load(root)?);
+    let (mut mnt, mut dentry) = read_both::<_, _, 16>(path, &PATH_MNT, &PATH_DENTRY)?;
     for _ in 0..STEPS {
         if dentry == root_dentry && mnt == root_mnt {
             return Ok(record.since(start, Tail::PARTS));
         }
         if dentry == MNT_ROOT.read(mnt)? {
             let mount = MOUNT_MNT.container(mnt);
-            let parent = MOUNT_PARENT.read(mount)?;
+            let (parent, point) = read_both::<_, _, 16>(mount, &MOUNT_PARENT, &MOUNT_POINT)?;
             if parent == mount {
                 return Ok(record.since(start, Tail::PARTS));
             }
-            dentry = MOUNT_POINT.read(mount)?;
+            dentry = point;
             mnt = MOUNT_MNT.of(parent);
             continue;
         }
-        let parent = DENTRY_PARENT.read(dentry)?;
-        if !record.kernel_name(DENTRY_NAME.read(dentry)?)? {
+        let (parent, name) = read_both::<_, _, 24>(dentry, &DENTRY_PARENT, &DENTRY_NAME)?;
+        if !record.kernel_name(name)? {
             break;
         }
         if parent == dentry {

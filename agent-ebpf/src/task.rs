@@ -40,7 +40,7 @@ pub fn current_task(target: Target) -> Task {
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         pid,
         tid: pid_tgid as u32,
-        ns_pid: ns_pid(current()).unwrap_or(pid),
+        ns_pid: current_ns_pid().unwrap_or(pid),
         uid: uid_gid as u32,
         gid: (uid_gid >> 32) as u32,
         target,
@@ -53,10 +53,23 @@ pub fn current_task(target: Target) -> Task {
 pub fn ns_pid(task: *const u8) -> Result<u32, i32> {
     let leader = TASK_GROUP_LEADER.read(task)?;
     let pid = TASK_THREAD_PID.read(leader)?;
-    let level = PID_LEVEL.read(pid)? as usize;
+    number(pid, PID_LEVEL.read(pid)?)
+}
+
+/// The same of the current process.
+#[inline(always)]
+fn current_ns_pid() -> Result<u32, i32> {
+    let leader = TASK_GROUP_LEADER.of_current_task()?;
+    let pid = TASK_THREAD_PID.load(leader)?;
+    number(pid, PID_LEVEL.load(pid)?)
+}
+
+/// The number of a `struct pid` at a level.
+#[inline(always)]
+fn number(pid: *const u8, level: u32) -> Result<u32, i32> {
     // `numbers` is an array of `struct upid { int nr; struct pid_namespace *ns; }`: the pointer is its last member.
     let upid_bytes = UPID_NS.of(core::ptr::null()) as usize + size_of::<u64>();
-    let upid = PID_NUMBERS.of(pid).wrapping_add(level * upid_bytes);
+    let upid = PID_NUMBERS.of(pid).wrapping_add(level as usize * upid_bytes);
     UPID_NR.read(upid)
 }
 

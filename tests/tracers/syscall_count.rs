@@ -279,7 +279,9 @@ fn more_rows_than_fit_are_lost_and_counted() {
     workload.finish();
     let outcome = trace.finish();
     let account = outcome.account();
-    assert_eq!(outcome.rows.len(), 4096);
+    // The map's, and on each CPU as many more as were the first of their hash: `agent-ebpf/src/rows.rs`.
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    assert!((4096..=4096 + 256 * cpus).contains(&outcome.rows.len()));
     assert!(account.lost.map_full > 0, "{}", account.raw);
     assert_eq!(account.lost.total(), account.lost.map_full);
     assert_eq!(outcome.status, Some(3));
