@@ -109,7 +109,7 @@ impl<T: Event> Record<T> {
     /// Starts one, unless it is to be left out.
     #[inline(always)]
     pub fn new() -> Result<Self, Loss> {
-        const { assert!(size_of::<T>() <= HEAD) };
+        const { assert!(size_of::<T>() <= HEAD && align_of::<T>() <= 8) };
         sample()?;
         let (claim, scratch) = claim(&SCRATCH).ok_or(Loss::Busy)?;
         Ok(Self {
@@ -268,7 +268,8 @@ impl<T: Event> Record<T> {
         // SAFETY: the row's bytes lie directly before the tail, both in the scratch.
         let sent = unsafe {
             let to = self.base.add(head);
-            core::ptr::copy_nonoverlapping(as_bytes(row).as_ptr(), to, size_of::<T>());
+            // As what it is: as bytes it would be stored byte by byte.
+            core::ptr::copy_nonoverlapping(row, to.cast::<T>(), 1);
             let len = size_of::<T>() + masked::<{ TAIL_MAX * 2 - 1 }>(self.used);
             bpf_ringbuf_output(
                 core::ptr::from_ref(&EVENTS).cast_mut().cast(),

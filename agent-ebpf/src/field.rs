@@ -25,34 +25,33 @@ pub fn typed_current() -> *const u8 {
     }
 }
 
-/// Reads two fields of one kernel struct that lie close together, by one read of `BYTES`: each read costs as much as any other.
+/// Reads two fields of one kernel struct that lie close together, by one read of so many words: each read costs as much as any other.
 ///
 /// # Errors
 /// As [`Field::read`].
 #[inline(always)]
-pub fn read_both<A: Copy, B: Copy, const BYTES: usize>(
+pub fn read_both<A: Copy, B: Copy, const WORDS: usize>(
     base: *const u8,
     one: &Field<A>,
     other: &Field<B>,
 ) -> Result<(A, B), i32> {
     let (one_at, other_at) = (one.offset.load() as usize, other.offset.load() as usize);
     let start = if one_at < other_at { one_at } else { other_at };
-    let mut bytes = Bytes([0_u8; BYTES]);
-    if one_at - start + size_of::<A>() > BYTES || other_at - start + size_of::<B>() > BYTES {
+    let (one_at, other_at) = (one_at - start, other_at - start);
+    if one_at + size_of::<A>() > WORDS * 8 || other_at + size_of::<B>() > WORDS * 8 {
         return Ok((one.read(base)?, other.read(base)?));
     }
-    crate::read_kernel(base.wrapping_add(start), &mut bytes.0)?;
-    // SAFETY: both lie in the bytes that were read; every bit pattern is a value of the types used here.
+    // SAFETY: the helper checks the address.
+    let words: [u64; WORDS] = unsafe { bpf_probe_read_kernel(base.wrapping_add(start).cast()) }?;
+    let bytes = words.as_ptr().cast::<u8>();
+    // SAFETY: both lie in the words; every bit pattern is a value of the types used here.
     Ok(unsafe {
         (
-            bytes.0.as_ptr().add(one_at - start).cast::<A>().read(),
-            bytes.0.as_ptr().add(other_at - start).cast::<B>().read(),
+            bytes.add(one_at).cast::<A>().read(),
+            bytes.add(other_at).cast::<B>().read(),
         )
     })
 }
-
-#[repr(align(8))]
-struct Bytes<const N: usize>([u8; N]);
 
 /// The byte offset of a field of type `T` in a kernel struct.
 #[repr(transparent)]

@@ -81,6 +81,20 @@ pub fn clamped<const MAX: usize>(value: usize) -> usize {
     }
 }
 
+/// Always 0, which the verifier does not know.
+#[aya_ebpf::macros::map]
+static NOTHING: aya_ebpf::maps::Array<u64> = aya_ebpf::maps::Array::with_max_entries(1, 0);
+
+/// The number itself, of which the verifier forgets what it knows: ways through a program that differ in it alone are one from there on.
+#[inline(always)]
+pub fn forget(number: u64) -> u64 {
+    match NOTHING.get(0) {
+        // SAFETY: an aligned u64 of the map's only entry.
+        Some(nothing) => number | unsafe { core::ptr::read_volatile(nothing) },
+        None => number,
+    }
+}
+
 /// Adds to a number that other CPUs change too. It gives nothing back: that would take 5.12.
 ///
 /// # Safety

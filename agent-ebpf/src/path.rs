@@ -52,14 +52,14 @@ pub fn append_path<T: Event>(record: &mut Record<T>, path: *const u8) -> Result<
     let start = record.used();
     let root = FS_ROOT.of(TASK_FS.of_current_task()?);
     let (root_mnt, root_dentry) = (PATH_MNT.load(root)?, PATH_DENTRY.load(root)?);
-    let (mut mnt, mut dentry) = read_both::<_, _, 16>(path, &PATH_MNT, &PATH_DENTRY)?;
+    let (mut mnt, mut dentry) = read_both::<_, _, 2>(path, &PATH_MNT, &PATH_DENTRY)?;
     for _ in 0..STEPS {
         if dentry == root_dentry && mnt == root_mnt {
             return Ok(record.since(start, Tail::PARTS));
         }
         if dentry == MNT_ROOT.read(mnt)? {
             let mount = MOUNT_MNT.container(mnt);
-            let (parent, point) = read_both::<_, _, 16>(mount, &MOUNT_PARENT, &MOUNT_POINT)?;
+            let (parent, point) = read_both::<_, _, 2>(mount, &MOUNT_PARENT, &MOUNT_POINT)?;
             if parent == mount {
                 return Ok(record.since(start, Tail::PARTS));
             }
@@ -67,7 +67,7 @@ pub fn append_path<T: Event>(record: &mut Record<T>, path: *const u8) -> Result<
             mnt = MOUNT_MNT.of(parent);
             continue;
         }
-        let (parent, name) = read_both::<_, _, 24>(dentry, &DENTRY_PARENT, &DENTRY_NAME)?;
+        let (parent, name) = read_both::<_, _, 3>(dentry, &DENTRY_PARENT, &DENTRY_NAME)?;
         if !record.kernel_name(name)? {
             break;
         }

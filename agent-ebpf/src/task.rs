@@ -2,9 +2,10 @@
 
 use crate::{kernel_fields, read_kernel};
 use aya_ebpf::helpers::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-    generated::{bpf_get_current_cgroup_id, bpf_get_current_task},
+    bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+    generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task},
 };
+use core::mem::MaybeUninit;
 use tracers::{Target, Task};
 
 kernel_fields! {
@@ -30,6 +31,18 @@ pub fn current_tgid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
+/// The current thread's name.
+#[inline(always)]
+pub fn current_comm() -> [u8; 16] {
+    // Not zeroed before: the compiler would do it byte by byte.
+    let mut comm = MaybeUninit::<[u64; 2]>::uninit();
+    // SAFETY: the helper fills all of it, also where it fails.
+    unsafe {
+        bpf_get_current_comm(comm.as_mut_ptr().cast(), 16);
+        comm.assume_init().as_ptr().cast::<[u8; 16]>().read()
+    }
+}
+
 /// The current task as rows show it, selected as part of `target`.
 #[inline(always)]
 pub fn current_task(target: Target) -> Task {
@@ -44,7 +57,7 @@ pub fn current_task(target: Target) -> Task {
         uid: uid_gid as u32,
         gid: (uid_gid >> 32) as u32,
         target,
-        comm: bpf_get_current_comm().unwrap_or_default(),
+        comm: current_comm(),
     }
 }
 

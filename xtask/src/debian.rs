@@ -113,7 +113,12 @@ impl Archive {
         packages: &[String],
         folder: &Path,
     ) -> Result<()> {
-        self.unpack_install(step, &["-o", "Dir::State::status=/dev/null"], packages, folder)
+        self.unpack_install(
+            step,
+            &["-o", "Dir::State::status=/dev/null"],
+            packages,
+            folder,
+        )
     }
 
     fn unpack_install(

@@ -3,11 +3,11 @@
 //! It builds with the Rust that a machine already has, and fetches the pinned one for everything else.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check;
 mod codegen;
 mod debian;
 mod demo;
-mod figures;
 mod foreign;
 mod fuzz;
 mod new_tracer;
@@ -52,8 +52,8 @@ enum Task {
     Foreign,
     /// Checks a change without running a kernel program: format, lints, dependencies, tidy, generated files, unit tests.
     Check,
-    /// Measures what the daemon costs and carries on this machine, on workloads of its own.
-    Figures,
+    /// Measures TraceJob beside its peers on this machine, on workloads of its own.
+    Bench(bench::Args),
     /// Lets libFuzzer look for bytes that break a reader of foreign bytes.
     Fuzz(fuzz::Args),
     /// Checks the rules that no compiler checks.
@@ -86,7 +86,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Foreign => foreign::alone(),
         Task::Check => check::run(),
-        Task::Figures => figures::run(),
+        Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Tidy => tidy::run(),
         Task::Codegen(args) => codegen::run(&args),

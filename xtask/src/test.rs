@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    check, foreign, package, process,
+    bench, check, foreign, package, process,
     screen::Step,
     setup,
     stage::{self, Stage},
@@ -35,6 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         stages.push(Stage::new(suite.native, move || on_this_kernel(suite)));
     }
     stages.push(Stage::new("foreign clients", foreign::run));
+    stages.push(Stage::new("benchmarks, quick", bench::quick));
     if !args.no_vm {
         stages.push(Stage::new("test kernels", || vm::run(&vm::Args::default())));
     }

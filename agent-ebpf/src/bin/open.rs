@@ -3,7 +3,7 @@
 #![no_main]
 use agent_ebpf::{
     Loss, Record, append_path, argument, book, book_unfinished, calls, current_task, file_of,
-    file_path, kernel_fields, selected, syscall,
+    file_path, forget, kernel_fields, selected, syscall,
 };
 use aya_ebpf::{
     Global,
@@ -125,10 +125,10 @@ fn begin(syscall: Syscall, target: Target) -> Result<bool, Loss> {
 
 #[program(fexit = "do_sys_openat2")]
 fn openat2_exit(ctx: &FExitContext) {
-    if let Some(begun) = CALLS.end() {
+    let begun = CALLS.end().or_else(|| Some(unseen(Syscall(0), selected()?)));
+    // In one place: the verifier goes through every copy of what follows.
+    if let Some(begun) = begun {
         book(from_function(ctx, &begun));
-    } else if let Some(target) = selected() {
-        book(from_function(ctx, &unseen(Syscall(0), target)));
     }
 }
 
@@ -158,21 +158,17 @@ fn from_function(ctx: &FExitContext, begun: &Begun) -> Result<bool, Loss> {
 #[program(raw_tp = "sys_exit")]
 fn sys_exit(ctx: &RawTracePointContext) {
     let (regs, result): (*const u8, i64) = (ctx.arg(0), ctx.arg(1));
-    if let Some(begun) = CALLS.end() {
+    if let Some(begun) = CALLS.end().or_else(|| not_begun(regs)) {
         book(from_registers(regs, result, &begun));
-    } else if let Some(target) = selected() {
-        book(not_begun(regs, result, target));
     }
 }
 
 /// It may be of a call that began before the trace.
 #[inline(always)]
-fn not_begun(regs: *const u8, result: i64, target: Target) -> Result<bool, Loss> {
-    let syscall = syscall(agent_ebpf::syscall_number(regs)?);
-    match call(syscall.number(), syscall.is_compat()) {
-        Some(_) => from_registers(regs, result, &unseen(syscall, target)),
-        None => Ok(false),
-    }
+fn not_begun(regs: *const u8) -> Option<Begun> {
+    let target = selected()?;
+    let syscall = syscall(agent_ebpf::syscall_number(regs).ok()?);
+    Some(unseen(syscall, target))
 }
 
 #[program(raw_tp = "sched_process_exit")]
@@ -223,9 +219,15 @@ fn from_registers(regs: *const u8, result: i64, begun: &Begun) -> Result<bool, L
 
 #[inline(always)]
 fn end(asked: &Asked, result: i64, begun: &Begun) -> Result<bool, Loss> {
+    // Whichever call it is.
+    let asked = Asked {
+        name: forget(asked.name as u64) as *const u8,
+        flags: forget(asked.flags),
+        mode: forget(asked.mode),
+    };
     // SAFETY: the helper only returns a number.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let latency_ns = now.saturating_sub(begun.since);
+    let latency_ns = now.saturating_sub(forget(begun.since));
     // Access mode, include/uapi/asm-generic/fcntl.h.
     let writes = asked.flags & 3 != 0;
     if (FAILED_ONLY.load() == 1 && result >= 0)
@@ -235,8 +237,9 @@ fn end(asked: &Asked, result: i64, begun: &Begun) -> Result<bool, Loss> {
         return Ok(false);
     }
     let mut record = Record::<Open>::new()?;
-    let (path, resolved) = path(&mut record, asked, result)?;
+    // Before the path, whose every end the verifier would follow through it.
     let task = current_task(begun.target);
+    let (path, resolved) = path(&mut record, &asked, result)?;
     record.send(
         task.cgroup,
         &Open {

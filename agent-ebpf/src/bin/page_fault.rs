@@ -2,10 +2,10 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, book, current, current_tgid, kernel_stack, rows, sample, selected, user_stack,
+    Loss, add, book, current, current_comm, current_tgid, kernel_stack, rows, sample, selected, user_stack,
 };
 use aya_ebpf::{
-    Global, helpers::bpf_get_current_comm, macros::map, maps::PerCpuArray,
+    Global, macros::map, maps::PerCpuArray,
     programs::RawTracePointContext,
 };
 use tracers::{
@@ -80,7 +80,7 @@ fn fault(ctx: &RawTracePointContext, error_code: u64, target: Target) -> Result<
     let key = PageFaultKey {
         pid,
         access: Access(access),
-        comm: Text16(bpf_get_current_comm().unwrap_or_default()),
+        comm: Text16(current_comm()),
         user_stack: user_stack(ctx),
         // The kernel's stack of a fault from user mode is only the exception's own entry.
         kernel_stack: match error_code & USER {

@@ -2,12 +2,12 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, add_duration, add_error, book, calls, current_tgid, rows, sample, selected,
+    Loss, add, add_duration, add_error, book, calls, current_comm, current_tgid, rows, sample, selected,
     syscall,
 };
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_current_comm, generated::bpf_ktime_get_boot_ns},
+    helpers::generated::bpf_ktime_get_boot_ns,
     programs::RawTracePointContext,
 };
 use tracers::{
@@ -79,7 +79,7 @@ fn end(begun: &Begun, result: i64) -> Result<bool, Loss> {
     }
     let weight = sample()?;
     let (pid, comm) = match PER_PROCESS.load() {
-        1 => (current_tgid(), bpf_get_current_comm().unwrap_or_default()),
+        1 => (current_tgid(), current_comm()),
         _ => (0, [0; 16]),
     };
     let key = SyscallCountKey {

@@ -13,10 +13,11 @@ pub(crate) fn print_ids() {
     );
 }
 
-/// A program that does nothing at each of these tracepoints: what any program there costs at least.
-pub(crate) fn empty(tracepoints: &[OsString]) {
+/// A program at each of these tracepoints that does nothing, or reads the clock: what any program there costs at least, and what any
+/// that measures a time does.
+pub(crate) fn bare(tracepoints: &[OsString], reads_clock: bool) {
     for name in tracepoints {
-        raw::attach_nothing(&raw::c_string(name));
+        raw::attach_bare(&raw::c_string(name), reads_clock);
     }
 }
 

@@ -69,7 +69,8 @@ fn step(args: &[OsString]) {
         "killed-in" => process::killed_in(&args[0], &args[1..]),
         "exit" => process::exit(number(&args[0])),
         "kill" => process::kill_self(number(&args[0])),
-        "empty-programs" => bpf::empty(args),
+        "empty-programs" => bpf::bare(args, false),
+        "clock-programs" => bpf::bare(args, true),
         // System calls.
         "ignore" => raw::exit_now(0),
         "getppid" => syscalls::getppid(number(&args[0])),

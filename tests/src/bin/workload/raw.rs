@@ -375,10 +375,12 @@ pub(crate) fn next_bpf_id(command: usize, after: u32) -> Outcome {
     done.map(|_| u64::from(attributes[1]))
 }
 
-/// Attaches a program that does nothing to a tracepoint, until this process ends: `r0 = 0; exit`, as BPF_PROG_TYPE_RAW_TRACEPOINT.
-pub(crate) fn attach_nothing(tracepoint: &CStr) {
-    // Opcodes, commands and members: include/uapi/linux/bpf.h.
-    let instructions = [0xb7_u64, 0x95];
+/// Attaches a program to a tracepoint until this process ends: `r0 = 0; exit`, as BPF_PROG_TYPE_RAW_TRACEPOINT, and before it where it is
+/// to read the clock `call bpf_ktime_get_boot_ns`.
+pub(crate) fn attach_bare(tracepoint: &CStr, reads_clock: bool) {
+    // Opcodes, helpers, commands and members: include/uapi/linux/bpf.h.
+    let all = [125 << 32 | 0x85, 0xb7_u64, 0x95];
+    let instructions = if reads_clock { &all[..] } else { &all[1..] };
     let load = [
         17 | (instructions.len() as u64) << 32,
         instructions.as_ptr() as u64,

@@ -1,0 +1,151 @@
+//! `bench`: TraceJob beside its peers, on this machine, with optimised programs.
+//!
+//! What is measured, and how, is in `tests/bench`; here is what fetches, builds and runs it.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    peers, process,
+    screen::{Step, say},
+    setup, test, toolchain, workspace,
+};
+
+/// Where the report is, for programs, from the root.
+const JSON: &str = "target/bench.json";
+/// Where it is for people.
+const MARKDOWN: &str = "target/bench.md";
+/// The page that has the last report that was kept, between these lines.
+const PAGE: &str = "docs/benchmarks.md";
+const BEGIN: &str = "<!-- what cargo xtask bench --keep wrote -->\n";
+const END: &str = "<!-- so far -->\n";
+
+/// What `bench` is asked.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct Args {
+    /// Only whether all of it runs and the counts agree: one round, programs that are not optimised, no times.
+    #[arg(long)]
+    quick: bool,
+    /// A row by its number, repeatable; all without it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    row: Vec<u8>,
+    /// Rounds of each row.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "quick")]
+    rounds: Option<u8>,
+    /// Writes the report into docs/benchmarks.md; of all rows only.
+    #[arg(long, conflicts_with_all = ["quick", "row"])]
+    keep: bool,
+}
+
+/// Builds and measures, for `cargo xtask bench`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    test::require_root()?;
+    setup::build()?;
+    println!("\n{}", report(args)?);
+    say(
+        "bench",
+        &format!("the same is in {MARKDOWN}, and for programs in {JSON}"),
+    );
+    if args.keep {
+        keep(&workspace::root().join(PAGE))?;
+        say("bench", &format!("kept in {PAGE}"));
+    }
+    Ok(())
+}
+
+/// The stage of `test`.
+pub(crate) fn quick() -> Result<String> {
+    test::require_root()?;
+    report(&Args {
+        quick: true,
+        ..Args::default()
+    })?;
+    Ok("counts agree".to_owned())
+}
+
+fn report(args: &Args) -> Result<String> {
+    let peers = peers::ensure()?;
+    let (profile, folder) = if args.quick {
+        ("dev", "debug")
+    } else {
+        ("release", "release")
+    };
+    let step = Step::start(
+        "build",
+        "tracejob, the daemon and the workload; minutes when cold",
+    );
+    let mut command = toolchain::cargo();
+    command.args(["build", "--locked", "--bins", "--profile", profile]);
+    for package in ["cli", "agent", "tests"] {
+        command.args(["--package", package]);
+    }
+    process::quietly(&step, "build-bench", &mut command)?;
+    let mut command = toolchain::cargo();
+    command.args([
+        "bench",
+        "--locked",
+        "--package",
+        "tests",
+        "--bench",
+        "bench",
+        "--profile",
+        profile,
+    ]);
+    process::quietly(&step, "build-bench", command.arg("--no-run"))?;
+    step.done("built");
+    let step = Step::start(
+        "measure",
+        "round by round; a quarter of an hour, or a minute with --quick",
+    );
+    // Two CPUs for all of it: what most machines that are measured have, and what one can compare.
+    let mut command = Command::new("taskset");
+    toolchain::pin(&mut command);
+    command.args(["-c", "0,1", "cargo"]);
+    command.args([
+        "bench",
+        "--locked",
+        "--package",
+        "tests",
+        "--bench",
+        "bench",
+        "--profile",
+        profile,
+    ]);
+    let rows: Vec<String> = args.row.iter().map(u8::to_string).collect();
+    command
+        .env(
+            "TRACEJOB_BIN",
+            workspace::target().join(folder).join("tracejob"),
+        )
+        .env("BENCH_PEERS", peers)
+        .env("BENCH_ROWS", rows.join(","))
+        .env("BENCH_JSON", workspace::root().join(JSON))
+        .env("BENCH_MD", workspace::root().join(MARKDOWN))
+        .env_remove("TRACEJOB_TEST_CAPS");
+    if args.quick {
+        command.env("BENCH_QUICK", "1");
+    }
+    if let Some(rounds) = args.rounds {
+        command.env("BENCH_ROUNDS", rounds.to_string());
+    }
+    let report = process::captured(&step, "bench", &mut command)?;
+    step.done("measured");
+    Ok(report)
+}
+
+/// Puts the report between the page's two lines.
+fn keep(page: &std::path::Path) -> Result<()> {
+    let shown = page.display();
+    let report = workspace::root().join(MARKDOWN);
+    let report = fs::read_to_string(&report).with_context(|| format!("reading {MARKDOWN}"))?;
+    let text = fs::read_to_string(page).with_context(|| format!("reading {shown}"))?;
+    let parts = text
+        .split_once(BEGIN)
+        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let Some((before, after)) = parts else {
+        bail!("{shown} has not the two lines between which reports are kept")
+    };
+    let text = format!("{before}{BEGIN}\n{report}\n{END}{after}");
+    fs::write(page, text).with_context(|| format!("writing {shown}"))
+}
