@@ -98,7 +98,12 @@ impl<K: Copy, V> Table<'_, K, V> {
         }
         let first = self.first.get_ptr_mut((hash >> (64 - FIRST_BITS)) as u32)?;
         // SAFETY: an entry of the map; it is aligned, and so is the key behind its first word.
-        let (used, there) = unsafe { (&raw mut (*first).used, (&raw mut (*first).key).cast::<u64>()) };
+        let (used, there) = unsafe {
+            (
+                &raw mut (*first).used,
+                (&raw mut (*first).key).cast::<u64>(),
+            )
+        };
         // SAFETY: as above.
         let is_used = unsafe { *used } == 1;
         for word in 0..size_of::<K>() / 8 {

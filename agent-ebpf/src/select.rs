@@ -1,6 +1,9 @@
 //! Whom to trace: asked before anything else, so that what is not selected costs one look into a map.
 
-use crate::{Loss, TASK_TGID, add_atomic_u32, book, current, current_tgid, kernel_fields, masked, read_kernel, started};
+use crate::{
+    Loss, TASK_TGID, add_atomic_u32, book, current, current_tgid, kernel_fields, masked,
+    read_kernel, started,
+};
 use aya_ebpf::{
     Global,
     helpers::{

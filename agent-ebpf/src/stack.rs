@@ -148,7 +148,9 @@ fn known(stack: *const UserFrames, len: u32) -> u32 {
 /// which have the same open program file and the same mappings, share theirs.
 #[inline(always)]
 pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
-    let program = TASK_MM.of_current_task().and_then(|mm| MM_EXE_FILE.read(mm));
+    let program = TASK_MM
+        .of_current_task()
+        .and_then(|mm| MM_EXE_FILE.read(mm));
     let seed = program.unwrap_or(0);
     let Some((hash, ..)) = read(ctx, u64::from(BPF_F_USER_STACK), seed) else {
         return UserStack(0);

@@ -82,7 +82,9 @@ fn current_ns_pid() -> Result<u32, i32> {
 fn number(pid: *const u8, level: u32) -> Result<u32, i32> {
     // `numbers` is an array of `struct upid { int nr; struct pid_namespace *ns; }`: the pointer is its last member.
     let upid_bytes = UPID_NS.of(core::ptr::null()) as usize + size_of::<u64>();
-    let upid = PID_NUMBERS.of(pid).wrapping_add(level as usize * upid_bytes);
+    let upid = PID_NUMBERS
+        .of(pid)
+        .wrapping_add(level as usize * upid_bytes);
     UPID_NR.read(upid)
 }
 

@@ -107,7 +107,8 @@ impl Reader {
             drop(record);
             if batch.rows() >= BATCH_ROWS || bytes >= BATCH_BYTES {
                 bytes = 0;
-                each(std::mem::replace(&mut batch, Batch::new(&self.columns)));
+                let next = Batch::like(&batch, &self.columns);
+                each(std::mem::replace(&mut batch, next));
             }
         }
         if batch.rows() > 0 {

@@ -10,7 +10,7 @@ use crate::{
     load::Loaded,
     memory::memory,
     read::Reader,
-    select::Selection,
+    select::{PROCESS_BYTES, Selection},
     stacks::Stacks,
 };
 use rustix::{
@@ -176,6 +176,7 @@ impl Trace {
             to_do,
             stopped: false,
             over_budget: false,
+            alive: [0; 4],
             sender,
         };
         let reader = std::thread::Builder::new()
@@ -267,6 +268,8 @@ struct Worker {
     to_do: Receiver<Command>,
     stopped: bool,
     over_budget: bool,
+    /// A process that was selected when it was last looked.
+    alive: [u8; 4],
     sender: SyncSender<Result<Update, Error>>,
 }
 
@@ -382,16 +385,25 @@ impl Worker {
             return Ok(Some((Ended::MaxEvents, now)));
         }
         if self.command.is_none() && self.selection.ends_with_processes() {
-            let map = self.reader.loaded.map("PROCESSES")?;
-            let any = bpf::next_key(map, None, &mut [0; 4]).map_err(|source| Error::Read {
-                what: "the map of selected processes",
-                source,
-            })?;
-            if !any {
+            if !self.any_process()? {
                 return Ok(Some((Ended::TargetGone, now + AFTER_TARGETS)));
             }
         }
         Ok(None)
+    }
+
+    /// Whether any process is still selected.
+    fn any_process(&mut self) -> Result<bool, Error> {
+        let map = self.reader.loaded.map("PROCESSES")?;
+        let failed = |source| Error::Read {
+            what: "the map of selected processes",
+            source,
+        };
+        // The one that was there is mostly there still: the kernel looks for the first of a map through all of it.
+        if bpf::lookup(map, &self.alive, &mut [0; PROCESS_BYTES]).map_err(failed)? {
+            return Ok(true);
+        }
+        bpf::next_key(map, None, &mut self.alive).map_err(failed)
     }
 
     /// Does what was asked for since it was last looked at.

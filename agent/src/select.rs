@@ -13,8 +13,8 @@ pub(crate) mod hierarchy;
 mod members;
 pub(crate) mod process;
 
-pub(crate) use entry::Maps;
 use entry::{Entry, FROM_EXEC, Found, MAX_CGROUPS, remove_entry, written};
+pub(crate) use entry::{Maps, PROCESS_BYTES};
 use find::Cgroups;
 pub(crate) use hierarchy::{Hierarchy, hierarchies};
 pub(crate) use members::{CHOSEN, Counts, Members};

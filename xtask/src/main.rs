@@ -20,6 +20,7 @@ mod stage;
 mod test;
 mod tidy;
 mod toolchain;
+mod verifier;
 mod vm;
 mod workspace;
 
@@ -64,6 +65,8 @@ enum Task {
     Package,
     /// Writes the three files of a tracer and its line in the catalogue.
     NewTracer(new_tracer::Args),
+    /// Records what the verifier takes to load each program, here and on the test kernels; the tests compare with it.
+    Verifier,
     /// Runs the tests on Debian's kernels 5.10, 6.1, 6.12 and 7, each in QEMU.
     Vm(vm::Args),
 }
@@ -92,6 +95,7 @@ fn run(task: Task) -> Result<()> {
         Task::Codegen(args) => codegen::run(&args),
         Task::Package => package::run(),
         Task::NewTracer(args) => new_tracer::run(&args),
+        Task::Verifier => verifier::run(),
         Task::Vm(args) => vm::run(&args).map(drop),
     }
 }

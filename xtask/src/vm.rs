@@ -90,6 +90,25 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
+impl Args {
+    /// All kernels, and of the tests those whose name has this in it.
+    pub(crate) fn of_test(name: &str) -> Self {
+        Self {
+            args: vec![name.to_owned()],
+            ..Self::default()
+        }
+    }
+}
+
+/// What each kernel's console said.
+pub(crate) fn logs() -> Result<Vec<PathBuf>> {
+    let folder = workspace::target().join("vm");
+    let logs = kernels::chosen(&[])?
+        .into_iter()
+        .map(|series| folder.join(format!("{}.log", series.name)));
+    Ok(logs.collect())
+}
+
 /// Runs the tests on the chosen kernels, and tells what came of it; an error if any of them failed.
 pub(crate) fn run(args: &Args) -> Result<String> {
     if args.list {

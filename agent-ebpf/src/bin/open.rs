@@ -125,7 +125,9 @@ fn begin(syscall: Syscall, target: Target) -> Result<bool, Loss> {
 
 #[program(fexit = "do_sys_openat2")]
 fn openat2_exit(ctx: &FExitContext) {
-    let begun = CALLS.end().or_else(|| Some(unseen(Syscall(0), selected()?)));
+    let begun = CALLS
+        .end()
+        .or_else(|| Some(unseen(Syscall(0), selected()?)));
     // In one place: the verifier goes through every copy of what follows.
     if let Some(begun) = begun {
         book(from_function(ctx, &begun));

@@ -2,12 +2,10 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, book, current, current_comm, current_tgid, kernel_stack, rows, sample, selected, user_stack,
+    Loss, add, book, current, current_comm, current_tgid, kernel_stack, rows, sample, selected,
+    user_stack,
 };
-use aya_ebpf::{
-    Global, macros::map, maps::PerCpuArray,
-    programs::RawTracePointContext,
-};
+use aya_ebpf::{Global, macros::map, maps::PerCpuArray, programs::RawTracePointContext};
 use tracers::{
     Access, KernelStack, Target, Text16,
     page_fault::{PageFaultKey, PageFaultValue},

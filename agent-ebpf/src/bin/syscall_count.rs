@@ -2,14 +2,10 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, add_duration, add_error, book, calls, current_comm, current_tgid, rows, sample, selected,
-    syscall,
+    Loss, add, add_duration, add_error, book, calls, current_comm, current_tgid, rows, sample,
+    selected, syscall,
 };
-use aya_ebpf::{
-    Global,
-    helpers::generated::bpf_ktime_get_boot_ns,
-    programs::RawTracePointContext,
-};
+use aya_ebpf::{Global, helpers::generated::bpf_ktime_get_boot_ns, programs::RawTracePointContext};
 use tracers::{
     Syscall, Target, Text16, program,
     syscall_count::{SyscallCountKey, SyscallCountValue},

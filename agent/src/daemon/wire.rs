@@ -272,10 +272,14 @@ fn values(kind: Kind, data: Data, clock: Clock) -> v1::values::Values {
     // Of numbers that have names the names are sent: a client needs no table of system calls.
     let named = |data: &Data, name: &dyn Fn(u64) -> String| {
         let mut bytes = Vec::new();
+        // Rows that follow each other mostly have the same.
+        let mut last: Option<(u64, String)> = None;
         let ends = (0..data.rows())
             .map(|row| {
                 if let Value::Unsigned(number) = data.value(row) {
-                    bytes.extend_from_slice(name(number).as_bytes());
+                    let known = last.take().filter(|(of, _)| *of == number);
+                    let (_, text) = last.insert(known.unwrap_or_else(|| (number, name(number))));
+                    bytes.extend_from_slice(text.as_bytes());
                 }
                 bytes.len() as u32
             })

@@ -8,6 +8,8 @@ use std::{ffi::OsString, io, os::fd::BorrowedFd};
 pub(super) const MAX_CGROUPS: u32 = 1024;
 /// Room in the kernel's map `PROCESSES`.
 const MAX_PROCESSES: u32 = 16384;
+/// Bytes of `struct Process` of `agent-ebpf/src/select.rs`, the longest value of a map by which it selects.
+pub(crate) const PROCESS_BYTES: usize = 12;
 /// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.
 const NOW: u32 = 1;
 /// A process is traced from its next exec: `FROM_EXEC` there.
@@ -107,7 +109,7 @@ impl Entry {
         if pid == std::process::id() {
             return Ok(());
         }
-        let mut process = [0; 12];
+        let mut process = [0; PROCESS_BYTES];
         process[..4].copy_from_slice(&state.to_ne_bytes());
         process[4..].copy_from_slice(&self.member());
         let updated = maps.processes.insert(&pid.to_ne_bytes(), &process);
@@ -137,7 +139,7 @@ pub(super) fn remove_entry<const KEY: usize>(
         source,
     };
     for key in bpf::keys::<KEY>(members.map, MAX_PROCESSES as usize).map_err(failed)? {
-        let mut value = [0; 12];
+        let mut value = [0; PROCESS_BYTES];
         // Gone meanwhile is as good.
         if bpf::lookup(members.map, &key, &mut value).map_err(failed)?
             && value[at + 4..at + 8] == number.to_ne_bytes()

@@ -44,7 +44,9 @@ impl Members<'_> {
     }
 
     fn count(&self, key: &[u8], change: i32) {
-        let low = key.first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes));
+        let low = key
+            .first_chunk()
+            .map_or(0, |bytes| u16::from_ne_bytes(*bytes));
         let at = usize::from(low) % EACH;
         if let Some((counts, whose)) = self.counts
             && let Some(count) = counts.get(whose as usize + at)

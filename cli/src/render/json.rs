@@ -35,6 +35,22 @@ pub(crate) struct Json {
 struct Named {
     column: Column,
     key: Vec<u8>,
+    /// The last number whose text is made up, and that text: rows that follow each other mostly have the same.
+    last: Option<(u64, Vec<u8>)>,
+}
+
+impl Named {
+    /// Appends the text of a number.
+    fn made_up(&mut self, number: u64, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
+        if self.last.as_ref().is_none_or(|(of, _)| *of != number) {
+            let mut bytes = Vec::new();
+            text(&mut bytes);
+            self.last = Some((number, bytes));
+        }
+        if let Some((_, bytes)) = &self.last {
+            out.extend_from_slice(bytes);
+        }
+    }
 }
 
 impl Json {
@@ -43,6 +59,7 @@ impl Json {
         let named = |column: &Column| Named {
             column: *column,
             key: format!("\"{}\":", column.name).into_bytes(),
+            last: None,
         };
         Self {
             to,
@@ -68,13 +85,13 @@ impl Json {
                 integer(elapsed.as_nanos() as u64, &mut self.out);
                 self.out.push(b',');
             }
-            for (at, named) in self.columns.iter().enumerate() {
+            for (at, named) in self.columns.iter_mut().enumerate() {
                 if at > 0 {
                     self.out.push(b',');
                 }
                 self.out.extend_from_slice(&named.key);
                 value(
-                    &named.column,
+                    named,
                     batch.value(at, row),
                     wall,
                     &self.frames,
@@ -127,15 +144,20 @@ impl Output for Json {
 }
 
 /// Appends one value, and after it whatever else is to be said of it under a name of its own.
-fn value(column: &Column, value: Value<'_>, wall: Wall, frames: &[Vec<u8>], out: &mut Vec<u8>) {
+fn value(named: &mut Named, value: Value<'_>, wall: Wall, frames: &[Vec<u8>], out: &mut Vec<u8>) {
+    let column = named.column;
     match (column.kind, value) {
         (Kind::Bool, Value::Unsigned(n)) => {
             out.extend_from_slice(if n == 0 { b"false" } else { b"true" });
         }
         (Kind::Time, Value::Unsigned(n)) => integer(wall.unix_ns(n), out),
-        (Kind::Syscall, Value::Unsigned(n)) => plain(&syscall(n), out),
+        (Kind::Syscall, Value::Unsigned(n)) => {
+            named.made_up(n, out, |text| plain(&syscall(n), text));
+        }
         (Kind::Octal, Value::Unsigned(n)) => plain(&format!("{n:04o}"), out),
-        (Kind::Flags(names), Value::Unsigned(n)) => string(&names(n), out),
+        (Kind::Flags(names), Value::Unsigned(n)) => {
+            named.made_up(n, out, |text| string(&names(n), text));
+        }
         // A stack that nobody has symbolised.
         (Kind::UserStack | Kind::KernelStack, Value::Unsigned(0)) => out.extend_from_slice(b"[]"),
         (Kind::UserStack | Kind::KernelStack, Value::Unsigned(n)) => plain(&format!("{n:#x}"), out),
@@ -143,7 +165,7 @@ fn value(column: &Column, value: Value<'_>, wall: Wall, frames: &[Vec<u8>], out:
         (kind, Value::Signed(n)) => {
             out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
             if let (Kind::Outcome, Some(error)) = (kind, error_of(n)) {
-                extra(column, "error", out);
+                extra(&column, "error", out);
                 plain(&errno(error), out);
             }
         }
@@ -158,7 +180,7 @@ fn value(column: &Column, value: Value<'_>, wall: Wall, frames: &[Vec<u8>], out:
                 _ => text(bytes, out),
             }
             if cut {
-                extra(column, "cut", out);
+                extra(&column, "cut", out);
                 out.extend_from_slice(b"true");
             }
         }

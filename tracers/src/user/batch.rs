@@ -156,6 +156,27 @@ impl Data {
         true
     }
 
+    /// Room for as much as another column of its sort has.
+    fn reserve(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Unsigned(values), Self::Unsigned(others)) => values.reserve(others.len()),
+            (Self::Signed(values), Self::Signed(others)) => values.reserve(others.len()),
+            (
+                Self::Bytes { ends, data, .. },
+                Self::Bytes {
+                    ends: more_ends,
+                    data: more,
+                    ..
+                },
+            ) => {
+                ends.reserve(more_ends.len());
+                data.reserve(more.len());
+            }
+            // Rows of events have few of the others.
+            _ => {}
+        }
+    }
+
     /// Keeps the first `rows` rows.
     pub fn truncate(&mut self, rows: usize) {
         let end = |ends: &mut Vec<u32>| {
@@ -184,6 +205,16 @@ impl Batch {
             targets: Vec::new(),
             rows: 0,
         }
+    }
+
+    /// No rows yet, and room for as many as another had: columns that grow are copied again and again.
+    pub fn like(other: &Self, columns: &[Column]) -> Self {
+        let mut batch = Self::new(columns);
+        for (data, other) in batch.columns.iter_mut().zip(&other.columns) {
+            data.reserve(other);
+        }
+        batch.targets.reserve(other.targets.len());
+        batch
     }
 
     /// From whole columns.

@@ -21,6 +21,19 @@ pub(crate) fn bare(tracepoints: &[OsString], reads_clock: bool) {
     }
 }
 
+/// One JSON list on stdout: of each program by id, its name, how many instructions it has, and through how many the verifier went, which is
+/// 0 before Linux 5.16.
+pub(crate) fn print_programs(ids: &[OsString]) {
+    let programs = ids.iter().map(|id| {
+        let info = raw::program_info(crate::number(id) as u32).unwrap();
+        let word = |at: usize| u32::from_ne_bytes(*info[at..].first_chunk().unwrap());
+        // `struct bpf_prog_info`, include/uapi/linux/bpf.h: xlated_prog_len, name, verified_insns.
+        let name = info[64..80].split(|byte| *byte == 0).next().unwrap_or_default();
+        json!({ "name": String::from_utf8_lossy(name), "size": word(20) / 8, "verified": word(216) })
+    });
+    println!("{}", json!(programs.collect::<Vec<_>>()));
+}
+
 fn ids(command: usize) -> Vec<u64> {
     let mut ids = Vec::new();
     loop {

@@ -25,6 +25,7 @@ fn main() {
     match args.first().and_then(|first| first.to_str()) {
         Some("with-caps") => capabilities::exec_with(&args[1..]),
         Some("bpf-ids") => bpf::print_ids(),
+        Some("bpf-programs") => bpf::print_programs(&args[1..]),
         _ => {
             report::begin();
             steps(&args);

@@ -375,6 +375,21 @@ pub(crate) fn next_bpf_id(command: usize, after: u32) -> Outcome {
     done.map(|_| u64::from(attributes[1]))
 }
 
+/// What the kernel tells of a program by id: BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD.
+pub(crate) fn program_info(id: u32) -> Result<[u8; 256], i32> {
+    let by_id = [u64::from(id), 0];
+    let at = by_id.as_ptr() as usize;
+    // SAFETY: `union bpf_attr`, of which this command uses prog_id and open_flags.
+    let fd = unsafe { call(libc::SYS_bpf, [13, at, size_of_val(&by_id), 0, 0]) }?;
+    let mut info = [0_u8; 256];
+    let by_fd = [fd | (info.len() as u64) << 32, info.as_mut_ptr() as u64];
+    let at = by_fd.as_ptr() as usize;
+    // SAFETY: the member `info` of the same union, with room for what it asks for.
+    unsafe { call(libc::SYS_bpf, [15, at, size_of_val(&by_fd), 0, 0]) }?;
+    close(fd as i32)?;
+    Ok(info)
+}
+
 /// Attaches a program to a tracepoint until this process ends: `r0 = 0; exit`, as BPF_PROG_TYPE_RAW_TRACEPOINT, and before it where it is
 /// to read the clock `call bpf_ktime_get_boot_ns`.
 pub(crate) fn attach_bare(tracepoint: &CStr, reads_clock: bool) {

@@ -1,0 +1,72 @@
+//! `verifier`: records what the verifier takes to load each program, here and on the test kernels. The tests compare with it.
+
+use std::{collections::BTreeSet, fs};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    process,
+    screen::{Step, say},
+    setup, test, toolchain, vm, workspace,
+};
+
+/// The record, from the root.
+const RECORD: &str = "tests/run/verifier.txt";
+/// The test that tells, a line for each program.
+const TEST: &str = "loading::";
+/// How such a line begins.
+const LINE: &str = "VERIFIED ";
+
+/// Runs the test everywhere and keeps what it told.
+pub(crate) fn run() -> Result<()> {
+    test::require_root()?;
+    setup::build()?;
+    test::build()?;
+    let path = workspace::root().join(RECORD);
+    let old = fs::read_to_string(&path).with_context(|| format!("reading {RECORD}"))?;
+    let heading = old.lines().next().unwrap_or_default();
+    // Of what is not recorded the test only tells.
+    fs::write(&path, format!("{heading}\n")).with_context(|| format!("writing {RECORD}"))?;
+    let mut lines = BTreeSet::new();
+    let told = everywhere(&mut lines);
+    if told.is_err() || lines.is_empty() {
+        fs::write(&path, old).with_context(|| format!("writing {RECORD}"))?;
+        told?;
+        bail!("the test {TEST} told of no program");
+    }
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(&path, format!("{heading}\n{text}")).with_context(|| format!("writing {RECORD}"))?;
+    say("verifier", &format!("{} programs in {RECORD}", lines.len()));
+    Ok(())
+}
+
+fn everywhere(lines: &mut BTreeSet<String>) -> Result<()> {
+    let step = Step::start("this kernel", "every tracer is loaded once");
+    let mut command = toolchain::cargo();
+    command.args([
+        "test",
+        "--locked",
+        "--package",
+        "tests",
+        "--test",
+        "run",
+        TEST,
+    ]);
+    command.args(["--", "--show-output"]);
+    command
+        .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
+        .env_remove("TRACEJOB_TEST_CAPS");
+    take(&process::captured(&step, "verifier", &mut command)?, lines);
+    step.done("told");
+    vm::run(&vm::Args::of_test(TEST))?;
+    for log in vm::logs()? {
+        let text = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
+        take(&String::from_utf8_lossy(&text), lines);
+    }
+    Ok(())
+}
+
+fn take(text: &str, lines: &mut BTreeSet<String>) {
+    let told = text.lines().filter_map(|line| line.split_once(LINE));
+    lines.extend(told.map(|(_, line)| line.trim().to_owned()));
+}
