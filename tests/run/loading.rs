@@ -33,7 +33,7 @@ fn programs(pid: u32) -> BTreeMap<String, Size> {
         let number = |name: &str| program[name].as_u64().unwrap();
         let name = program["name"].as_str().unwrap().to_owned();
         // The kernel keeps 15 bytes of a name: of two that begin alike the larger counts.
-        let size = sizes.entry(name).or_default();
+        let size: &mut Size = sizes.entry(name).or_default();
         *size = (*size).max((number("verified"), number("size")));
     }
     sizes
