@@ -74,7 +74,11 @@ pub fn ns_pid(task: *const u8) -> Result<u32, i32> {
 fn current_ns_pid() -> Result<u32, i32> {
     let leader = TASK_GROUP_LEADER.of_current_task()?;
     let pid = TASK_THREAD_PID.load(leader)?;
-    number(pid, PID_LEVEL.load(pid)?)
+    match PID_LEVEL.load(pid)? {
+        0 => number(pid, 0),
+        // To a pointer whose type it knows the verifier lets nothing be added that it does not.
+        level => number(TASK_THREAD_PID.read(leader)?, level),
+    }
 }
 
 /// The number of a `struct pid` at a level.
