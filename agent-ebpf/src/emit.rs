@@ -1,6 +1,6 @@
 //! The way out: records into the ring, with a tail of variable length where a tracer has texts.
 
-use crate::{CLAIMS, Claim, Claimable, FREE_FOR_ALL, Loss, claim, masked, room, sample};
+use crate::{CLAIMS, Claim, Claimable, FREE_FOR_ALL, Loss, claim, forget, masked, room, sample};
 use aya_ebpf::{
     Global,
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -131,6 +131,12 @@ impl<T: Event> Record<T> {
     #[inline(always)]
     pub fn used(&self) -> usize {
         self.used
+    }
+
+    /// Lets the verifier forget how many there are, but for the bound.
+    #[inline(always)]
+    pub fn forget_used(&mut self) {
+        self.used = masked::<{ TAIL_MAX * 2 - 1 }>(forget(self.used as u64) as usize);
     }
 
     /// Makes the bytes since `start` a text.

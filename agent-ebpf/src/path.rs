@@ -1,6 +1,6 @@
 //! Paths as the kernel has them: from a directory entry up to the process's root, across mounts.
 
-use crate::{Loss, Record, kernel_fields, read_both};
+use crate::{Loss, Record, forget, kernel_fields, read_both};
 use tracers::{Event, Tail};
 
 kernel_fields! {
@@ -53,15 +53,20 @@ pub fn append_path<T: Event>(record: &mut Record<T>, path: *const u8) -> Result<
     let root = FS_ROOT.of(TASK_FS.of_current_task()?);
     let (root_mnt, root_dentry) = (PATH_MNT.load(root)?, PATH_DENTRY.load(root)?);
     let (mut mnt, mut dentry) = read_both::<_, _, 2>(path, &PATH_MNT, &PATH_DENTRY)?;
+    let mut flags = Tail::PARTS | Tail::CUT;
     for _ in 0..STEPS {
+        // Whichever way one comes here, the step is one.
+        record.forget_used();
         if dentry == root_dentry && mnt == root_mnt {
-            return Ok(record.since(start, Tail::PARTS));
+            flags = Tail::PARTS;
+            break;
         }
         if dentry == MNT_ROOT.read(mnt)? {
             let mount = MOUNT_MNT.container(mnt);
             let (parent, point) = read_both::<_, _, 2>(mount, &MOUNT_PARENT, &MOUNT_POINT)?;
             if parent == mount {
-                return Ok(record.since(start, Tail::PARTS));
+                flags = Tail::PARTS;
+                break;
             }
             dentry = point;
             mnt = MOUNT_MNT.of(parent);
@@ -73,9 +78,12 @@ pub fn append_path<T: Event>(record: &mut Record<T>, path: *const u8) -> Result<
         }
         if parent == dentry {
             // A file of no directory: a pipe, a memfd.
-            return Ok(record.since(start, Tail::PARTS));
+            flags = Tail::PARTS;
+            break;
         }
         dentry = parent;
     }
-    Ok(record.since(start, Tail::PARTS | Tail::CUT))
+    // However the loop was left, the rest is the same.
+    record.forget_used();
+    Ok(record.since(start, forget(flags.into()) as u32))
 }
