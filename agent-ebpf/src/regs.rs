@@ -1,6 +1,6 @@
 //! Registers at a system call: number and arguments, of 64-bit and 32-bit calls alike.
 
-use crate::{current, kernel_fields};
+use crate::kernel_fields;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use tracers::Syscall;
 

@@ -3,9 +3,7 @@
 //! Unlike the kernel's own stack map, two stacks do not evict or refuse each other here until the map is full,
 //! and user frames come with the build id of their file, so that they can be resolved when the process is gone.
 
-use crate::{
-    CLAIMS, Claim, Claimable, claim, clamped, count, counter, current, kernel_fields, masked,
-};
+use crate::{CLAIMS, Claim, Claimable, claim, clamped, count, counter, kernel_fields, masked};
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK, bpf_stack_build_id},

@@ -37,10 +37,12 @@ pub fn current_comm() -> [u8; 16] {
     // Not zeroed before: the compiler would do it byte by byte.
     let mut comm = MaybeUninit::<[u64; 2]>::uninit();
     // SAFETY: the helper fills all of it, also where it fails.
-    unsafe {
+    let words = unsafe {
         bpf_get_current_comm(comm.as_mut_ptr().cast(), 16);
-        comm.assume_init().as_ptr().cast::<[u8; 16]>().read()
-    }
+        comm.assume_init()
+    };
+    // SAFETY: as many bytes, of which each is one of a name.
+    unsafe { (&raw const words).cast::<[u8; 16]>().read() }
 }
 
 /// The current task as rows show it, selected as part of `target`.

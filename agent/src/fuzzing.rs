@@ -16,7 +16,7 @@ pub fn system_texts(text: &str) {
         let pod = select::find::pod_uid(line);
         assert!(pod.is_err() || line.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
     }
-    select::process::state_in(text);
+    select::process::life_in(text);
     select::process::began_in(text);
     read::parse_cpus(text);
 }

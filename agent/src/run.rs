@@ -298,6 +298,10 @@ impl Worker {
             let now = Instant::now();
             self.stacks.observe(&self.reader);
             self.obey();
+            if !self.selection.is_settled() {
+                let maps = self.reader.loaded.selection_maps()?;
+                self.selection.forget_the_dead(&maps)?;
+            }
             if ending.is_none() {
                 ending = self.ended(now)?;
             }
@@ -384,10 +388,8 @@ impl Worker {
         if self.reader.at_limit() {
             return Ok(Some((Ended::MaxEvents, now)));
         }
-        if self.command.is_none() && self.selection.ends_with_processes() {
-            if !self.any_process()? {
-                return Ok(Some((Ended::TargetGone, now + AFTER_TARGETS)));
-            }
+        if self.command.is_none() && self.selection.ends_with_processes() && !self.any_process()? {
+            return Ok(Some((Ended::TargetGone, now + AFTER_TARGETS)));
         }
         Ok(None)
     }

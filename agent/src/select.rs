@@ -18,7 +18,8 @@ pub(crate) use entry::{Maps, PROCESS_BYTES};
 use find::Cgroups;
 pub(crate) use hierarchy::{Hierarchy, hierarchies};
 pub(crate) use members::{CHOSEN, Counts, Members};
-pub(crate) use process::{descendants, is_gone};
+use process::Life;
+pub(crate) use process::descendants;
 
 /// Sets of labels that a trace may ever have: they are kept for its last row.
 const MAX_LABELS: usize = 16384;
@@ -91,6 +92,8 @@ pub(crate) struct Selection {
     pod_levels: u32,
     /// In which its cgroups are; none while there are none.
     hierarchy: Option<Hierarchy>,
+    /// Whether nothing is selected that may be gone.
+    settled: bool,
 }
 
 impl Selection {
@@ -105,6 +108,7 @@ impl Selection {
         let mut selection = Self {
             entries: HashMap::new(),
             next: 1,
+            settled: true,
             label_numbers: HashMap::from([(first.clone(), 0)]),
             labels: vec![first],
             columns: labels::present(&targets),
@@ -202,19 +206,28 @@ impl Selection {
             .try_for_each(|entry| entry.write_descendants(maps))
     }
 
-    /// What was selected and ended before the exit hook was in place would stay selected, and its number may be given again.
-    pub(crate) fn forget_the_dead(&self, maps: &Maps<'_>) -> Result<(), Error> {
+    /// What was selected when it had passed the exit hook, or before the hook was in place, would stay selected, and its number may
+    /// be given again. Done after every selection of processes, and again until none of them is on its way out.
+    pub(crate) fn forget_the_dead(&mut self, maps: &Maps<'_>) -> Result<(), Error> {
         let what = "the map of selected processes";
         let failed = |source| Error::Read { what, source };
+        self.settled = true;
         for key in bpf::keys::<4>(maps.processes.map, usize::MAX).map_err(failed)? {
-            if is_gone(u32::from_ne_bytes(key)) {
-                maps.processes.remove(&key).map_err(failed)?;
+            match Life::of(u32::from_ne_bytes(key)) {
+                Life::Running => {}
+                Life::Ending => self.settled = false,
+                Life::Gone => maps.processes.remove(&key).map_err(failed)?,
             }
         }
         for entry in self.entries.values() {
             entry.forget_another(maps)?;
         }
         Ok(())
+    }
+
+    /// Whether nothing is selected that may be gone.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// Changes what is selected while the trace runs: one after the other, each with its outcome.
@@ -259,6 +272,7 @@ impl Selection {
             }
             self.remove(&whom, maps)?;
         }
+        self.settled &= !matches!(found, Found::Process(..));
         let entry = self.enter(target, found)?;
         let written = entry
             .write(maps)

@@ -36,11 +36,14 @@ pub(crate) struct Contest {
     pub(crate) tools: Vec<Tool>,
 }
 
+/// A tool's command on a process, which is in a cgroup of its own, or why there is none.
+pub(crate) type Start = dyn Fn(u32, &Path) -> Result<Command, String>;
+
 /// A tool beside the workload.
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
     /// How it is started on a process, which is in a cgroup of its own.
-    pub(crate) command: Box<dyn Fn(u32, &Path) -> Result<Command, String>>,
+    pub(crate) command: Box<Start>,
     /// How many events it says that it saw, and how many that it lost.
     pub(crate) saw: fn(&Said) -> Option<(u64, u64)>,
     /// It is so slow that it gets one part in so many of the calls.

@@ -2,8 +2,8 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, Record, TASK_MM, TASK_TGID, append_path, argument, book, current, current_task,
-    file_path, is_compat, kernel_fields, selected, syscall_number,
+    Loss, Record, TASK_MM, TASK_TGID, append_path, argument, book, current_task, file_path,
+    is_compat, kernel_fields, selected, syscall_number,
 };
 use aya_ebpf::{
     Global,

@@ -42,19 +42,48 @@ pub(super) fn process_of(pid: u32) -> Option<u32> {
         .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
 }
 
-/// Whether a process has ended with all its threads, reaped or not.
-pub(crate) fn is_gone(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-    matches!(state_in(&stat), Some('Z' | 'X')) && threads <= 1
+/// How far a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Running,
+    /// In the kernel's `do_exit`, before or behind the hook at which its number is given up: nothing here tells which.
+    Ending,
+    /// Ended with all its threads, reaped or not.
+    Gone,
 }
 
-/// The state follows the name, which may hold anything but ends with the last parenthesis: proc_pid_stat(5).
-pub(crate) fn state_in(stat: &str) -> Option<char> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.trim_start().chars().next()
+impl Life {
+    pub(crate) fn of(pid: u32) -> Self {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+        tasks
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("stat")).ok())
+            .map(|stat| life_in(&stat))
+            .min_by_key(|life| *life as u8)
+            .unwrap_or(Self::Gone)
+    }
+}
+
+/// How far a thread is, by its state and flags, the third and the ninth field of its stat. They follow the name, which may hold
+/// anything but ends with the last parenthesis: proc_pid_stat(5).
+pub(crate) fn life_in(stat: &str) -> Life {
+    /// PF_EXITING, include/linux/sched.h: set before `sched_process_exit`.
+    const EXITING: u32 = 4;
+    let mut fields = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace();
+    let state = fields.next();
+    let flags = fields
+        .nth(9 - 4)
+        .and_then(|field| field.parse::<u32>().ok());
+    match (state, flags) {
+        (Some("Z" | "X"), _) => Life::Gone,
+        (_, Some(flags)) if flags & EXITING != 0 => Life::Ending,
+        _ => Life::Running,
+    }
 }
 
 /// When a process began, in clock ticks since boot: the 22nd field of its stat, proc_pid_stat(5).
@@ -71,6 +100,34 @@ pub(crate) fn began_in(stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_runs_ends_and_is_reaped_is_told_apart() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        assert_eq!(Life::of(child.id()), Life::Running);
+        child.kill().unwrap();
+        // It may take a while to end, and is a zombie then.
+        while Life::of(child.id()) != Life::Gone {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert_eq!(Life::of(child.id()), Life::Gone);
+    }
+
+    #[test]
+    fn who_has_begun_to_exit_is_neither_running_nor_gone() {
+        let stat =
+            |state: char, flags: u32| format!("7 (a) R (b) {state} 1 7 7 0 -1 {flags} 0 0 0");
+        assert_eq!(life_in(&stat('R', 0x0040_0000)), Life::Running);
+        assert_eq!(life_in(&stat('R', 0x0040_0004)), Life::Ending);
+        assert_eq!(life_in(&stat('Z', 0x0040_000c)), Life::Gone);
+        for nothing in ["", ")", "7 (a", "7 (a) R"] {
+            assert_eq!(life_in(nothing), Life::Running, "{nothing:?}");
+        }
+    }
 
     #[test]
     fn a_process_has_begun_before_its_child() {

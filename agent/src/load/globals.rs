@@ -1,0 +1,162 @@
+//! What an object is told before it is loaded: its globals, and the sizes of its maps.
+
+use crate::{
+    Error, Kernel, Limits,
+    kernel::wanted,
+    select::{Selection, Shape},
+};
+use tracers::{Erased, Hook, Kind, Source, Spec};
+
+/// A global's name and value, and whether the object must have it.
+pub(super) type Global = (String, Vec<u8>, bool);
+
+/// Every kernel global.
+pub(super) fn globals(
+    spec: &Spec,
+    selection: &Selection,
+    limits: &Limits,
+    kernel: &Kernel,
+    elf: &[u8],
+    hooks: &[Hook],
+) -> Result<Vec<Global>, Error> {
+    let ring_bytes = ring_bytes(limits);
+    let again = again(spec.tracer(), kernel);
+    // A function's program is preempted wherever the kernel preempts itself, which nothing here can tell.
+    let shared = again || hooks.iter().any(Hook::is_of_a_function);
+    let word = |name: &str, value: u32| (name.to_owned(), value.to_ne_bytes().to_vec(), true);
+    let long = |name: &str, value: u32| {
+        let value = u64::from(value).to_ne_bytes().to_vec();
+        (name.to_owned(), value, false)
+    };
+    let mut globals: Vec<_> = spec
+        .globals()
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value, true))
+        .collect();
+    globals.extend([
+        word("SELECT", selection.shape().by),
+        word("SELF", std::process::id()),
+        long("WAKE_BYTES", ring_bytes / 4),
+        // Where a single target has the ring for itself, all of it is its own.
+        long(
+            "FREE_FOR_ALL",
+            if selection.shape().shared {
+                ring_bytes / 2
+            } else {
+                0
+            },
+        ),
+        long("QUOTA_NS", 1_000_000_000 / limits.quota.max(1)),
+        (
+            "SAMPLES".to_owned(),
+            vec![u8::from(limits.budget.samples())],
+            false,
+        ),
+        long("PAGE_BYTES", page_bytes()),
+        ("AGAIN".to_owned(), vec![u8::from(again)], true),
+        ("SHARED".to_owned(), vec![u8::from(shared)], true),
+        (
+            "TASK_HELPER".to_owned(),
+            u32::from(kernel.has_task_helper()).to_ne_bytes().to_vec(),
+            // Not every tracer looks into the task.
+            false,
+        ),
+    ]);
+    globals.extend(hierarchy_globals(spec.tracer(), selection, kernel)?);
+    // An optional field that is absent keeps the value that says so.
+    globals.extend(
+        wanted(elf)
+            .into_iter()
+            .filter_map(|wanted| Some((wanted.find(&kernel.btf)?, wanted)))
+            .map(|(value, wanted)| word(&wanted.symbol, value)),
+    );
+    Ok(globals)
+}
+
+/// In which hierarchy the kernel side looks for cgroups.
+fn hierarchy_globals(
+    tracer: &dyn Erased,
+    selection: &Selection,
+    kernel: &Kernel,
+) -> Result<[Global; 3], Error> {
+    let (mut helper, mut controller, mut number) = (kernel.has_ancestor_helper(), 0, 0);
+    if let Some(hierarchy) = selection.hierarchy()
+        && let Some(subsystem) = hierarchy.subsystem
+    {
+        let index = kernel.btf.constant(subsystem);
+        controller = 1 + index.ok_or_else(|| Error::Unsupported {
+            tracer: tracer.name(),
+            reason: format!(
+                "this kernel has no {subsystem}, by which its targets' cgroups are told"
+            ),
+        })?;
+        number = hierarchy.number;
+        // It knows version 2 only.
+        helper = false;
+    }
+    let word = |name: &str, value: u32| (name.to_owned(), value.to_ne_bytes().to_vec(), true);
+    Ok([
+        word("ANCESTOR_HELPER", u32::from(helper)),
+        word("CONTROLLER", controller),
+        word("HIERARCHY", number),
+    ])
+}
+
+/// Whether every program has its second one.
+pub(super) fn again(tracer: &dyn Erased, kernel: &Kernel) -> bool {
+    kernel.preempts_at_tracepoints() || tracer.nests()
+}
+
+/// What the kernel takes for a ring: a power of two, of a page at least.
+fn ring_bytes(limits: &Limits) -> u32 {
+    limits
+        .ring_bytes
+        .max(page_bytes())
+        .checked_next_power_of_two()
+        .unwrap_or(1 << 31)
+}
+
+/// Sizes of maps that every object has: those that this trace does not use are made as small as can be.
+pub(crate) fn sizes(
+    tracer: &dyn Erased,
+    shape: Shape,
+    limits: &Limits,
+    kernel: &Kernel,
+) -> Vec<(&'static str, u32)> {
+    let again = again(tracer, kernel);
+    let ring_bytes = ring_bytes(limits);
+    let columns = tracer.columns();
+    let has = |wanted: fn(&Kind) -> bool| columns.iter().any(|column| wanted(&column.kind));
+    let ring = match tracer.source() {
+        Source::Ring => ring_bytes,
+        Source::Map => page_bytes(),
+    };
+    let mut sizes = vec![("EVENTS", ring)];
+    let unused = [
+        ("USER_STACKS", !has(|kind| matches!(kind, Kind::UserStack))),
+        (
+            "KERNEL_STACKS",
+            !has(|kind| matches!(kind, Kind::KernelStack)),
+        ),
+        ("CGROUPS", !shape.by_cgroup()),
+        ("PODS", !shape.pods),
+        ("PROCESSES", !shape.by_process()),
+        ("QUOTAS", !shape.shared),
+        // Only where nothing comes between: `agent-ebpf/src/rows.rs`.
+        ("FIRST", again),
+        ("SCRATCH", !again),
+        ("KERNEL_SCRATCH", !again),
+        ("USER_SCRATCH", !again),
+    ];
+    sizes.extend(
+        unused
+            .iter()
+            .filter(|(_, unused)| *unused)
+            .map(|(name, _)| (*name, 1)),
+    );
+    sizes
+}
+
+fn page_bytes() -> u32 {
+    rustix::param::page_size() as u32
+}
