@@ -1,27 +1,27 @@
 //! What the caller said of targets becomes columns of their rows.
 
 use crate::{Request, Target, select::Selection};
+use std::array;
 use tracers::{Batch, Column, Data, LABELS, Role, Source, Value};
 
-/// Which of [`LABELS`] any of these targets has.
-pub(crate) fn present(targets: &[Target]) -> [bool; LABELS.len()] {
-    let mut present = [false; LABELS.len()];
-    for target in targets {
-        for (has, label) in present.iter_mut().zip(&target.labels.0) {
-            *has |= !label.is_empty();
-        }
-    }
-    present
+/// Which of [`LABELS`] a target has.
+pub(crate) fn present(target: &Target) -> [bool; LABELS.len()] {
+    target.labels.0.each_ref().map(|label| !label.is_empty())
 }
 
-/// The columns of a trace's rows: its tracer's, and before them the labels that any of its targets has.
+/// Which of them a trace's rows have.
+pub(crate) fn wanted(request: &Request) -> [bool; LABELS.len()] {
+    let targets = request.targets.iter().map(present);
+    targets.fold(request.label_columns, |all, one| {
+        array::from_fn(|at| all[at] || one[at])
+    })
+}
+
+/// The columns of a trace's rows: its tracer's, and before them the labels.
 pub fn columns(request: &Request) -> Vec<Column> {
     let tracer = request.spec.tracer();
     let source = tracer.source();
-    let labels = LABELS
-        .iter()
-        .zip(present(&request.targets))
-        .filter(|(_, has)| *has);
+    let labels = LABELS.iter().zip(wanted(request)).filter(|(_, has)| *has);
     let labels = labels.map(|(label, _)| match source {
         // Rows that are events have no keys.
         Source::Ring => Column {

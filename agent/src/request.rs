@@ -12,6 +12,8 @@ pub struct Request {
     pub targets: Vec<Target>,
     /// Whether targets may come and go while it runs.
     pub changing: bool,
+    /// Columns of labels, of [`tracers::LABELS`], that there are whether the first targets have them or not.
+    pub label_columns: [bool; tracers::LABELS.len()],
     /// Bounds.
     pub limits: Limits,
 }
@@ -53,6 +55,8 @@ pub enum Change {
     Add(Target),
     /// No longer. What is not there is gone as it should be.
     Remove(Whom),
+    /// No others than these.
+    Only(Vec<Whom>),
 }
 
 /// Whom to trace.

@@ -135,7 +135,7 @@ impl Trace {
                 });
             }
         }
-        let mut selection = Selection::resolve(request.targets.clone(), request.changing)?;
+        let mut selection = Selection::resolve(&request)?;
         let columns = labels::columns(&request);
         let Request { spec, limits, .. } = request;
         let mut loaded = Loaded::load(&spec, &selection, &limits, kernel)?;

@@ -1,10 +1,9 @@
 //! Targets become what the kernel side selects by: process numbers, cgroup ids, pod uids. They may come and go while the trace runs.
 
-use crate::{Change, Error, Labels, Target, Whom, bpf, labels};
+use crate::{Change, Error, Labels, Request, Target, Whom, bpf, labels};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
-    slice,
 };
 
 mod entry;
@@ -98,7 +97,8 @@ pub(crate) struct Selection {
 
 impl Selection {
     /// Finds all targets; nothing is written anywhere yet.
-    pub(crate) fn resolve(targets: Vec<Target>, changing: bool) -> Result<Self, Error> {
+    pub(crate) fn resolve(request: &Request) -> Result<Self, Error> {
+        let (targets, changing) = (&request.targets, request.changing);
         if targets.is_empty() {
             return Err(Error::NothingSelected);
         }
@@ -111,15 +111,15 @@ impl Selection {
             settled: true,
             label_numbers: HashMap::from([(first.clone(), 0)]),
             labels: vec![first],
-            columns: labels::present(&targets),
-            shape: Shape::of(&targets, changing),
+            columns: labels::wanted(request),
+            shape: Shape::of(targets, changing),
             pod_levels: 0,
             hierarchy: None,
         };
         let mut cgroups = Walks::default();
         for target in targets {
             let found = selection.find(&target.whom, &mut cgroups)?;
-            selection.enter(target, found)?;
+            selection.enter(target.clone(), found)?;
         }
         Ok(selection)
     }
@@ -252,6 +252,7 @@ impl Selection {
             .map(|change| match change {
                 Change::Add(target) => self.add(target, maps, &mut cgroups),
                 Change::Remove(whom) => self.remove(&whom, maps),
+                Change::Only(whom) => self.retain(&whom, maps),
             })
             .collect();
         if pods && let Err(error) = self.look_for_pods(maps) {
@@ -297,7 +298,7 @@ impl Selection {
             Whom::Process(_) | Whom::ProcessSince(..) if !self.shape.by_process() => {
                 "a trace that began without processes takes none later"
             }
-            _ if labels::present(slice::from_ref(target))
+            _ if labels::present(target)
                 .iter()
                 .zip(self.columns)
                 .any(|(present, column)| *present && !column) =>
@@ -408,6 +409,17 @@ impl Selection {
         self.write_depths(maps)
     }
 
+    fn retain(&mut self, kept: &[Whom], maps: &Maps<'_>) -> Result<(), Error> {
+        let kept: HashSet<&Whom> = kept.iter().collect();
+        let gone: Vec<Whom> = self
+            .entries
+            .keys()
+            .filter(|whom| !kept.contains(whom))
+            .cloned()
+            .collect();
+        gone.iter().try_for_each(|whom| self.remove(whom, maps))
+    }
+
     fn write_depths(&self, maps: &Maps<'_>) -> Result<(), Error> {
         let found = self.entries.values().filter_map(|entry| match entry.found {
             Found::Cgroup(_, depth) | Found::Pod(_, Some((_, depth))) => Some(depth),
@@ -485,20 +497,28 @@ fn process(pid: u32) -> Result<Found, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Limits;
+
+    fn resolve(targets: Vec<Target>) -> Result<Selection, Error> {
+        Selection::resolve(&Request {
+            spec: tracers::Spec::new(tracers::ALL[0].name()).unwrap(),
+            targets,
+            changing: false,
+            label_columns: [true, false, false, false],
+            limits: Limits::default(),
+        })
+    }
 
     #[test]
     fn nothing_selected_is_an_error_and_not_everything() {
-        assert!(matches!(
-            Selection::resolve(vec![], false),
-            Err(Error::NothingSelected)
-        ));
+        assert!(matches!(resolve(vec![]), Err(Error::NothingSelected)));
     }
 
     #[test]
     fn a_process_that_began_at_another_time_is_not_meant() {
         let me = std::process::id();
         let since = process::began(me).unwrap();
-        let selects = |since| Selection::resolve(vec![Whom::ProcessSince(me, since).into()], false);
+        let selects = |since| resolve(vec![Whom::ProcessSince(me, since).into()]);
         assert!(selects(since).is_ok());
         assert!(matches!(selects(since + 1), Err(Error::OtherProcess(pid)) if pid == me));
     }
@@ -513,19 +533,17 @@ mod tests {
         let since = process::began(std::process::id()).unwrap();
         let again = Whom::ProcessSince(std::process::id(), since);
         let pod = Whom::Pod("a".repeat(36));
-        let selection = Selection::resolve(
-            vec![
-                labelled("a", me.clone()),
-                labelled("a", again.clone()),
-                labelled("b", pod.clone()),
-            ],
-            false,
-        )
+        let selection = resolve(vec![
+            labelled("a", me.clone()),
+            labelled("a", again.clone()),
+            labelled("b", pod.clone()),
+        ])
         .unwrap();
         let number = |whom| selection.entries[whom].target;
         assert_eq!(number(&me), number(&again));
         assert_ne!(number(&me), number(&pod));
         assert_eq!(selection.labels(number(&pod)).0[2], "b");
-        assert_eq!(selection.label_columns(), [false, false, true, false]);
+        // One that was asked for, and one that a target has.
+        assert_eq!(selection.label_columns(), [true, false, true, false]);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use clap_complete::Shell;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -172,69 +172,10 @@ fn cell(text: &str) -> String {
 }
 
 fn schema_file() -> String {
-    let schema = format!("{:#}", schema());
+    let schema = format!("{:#}", crd::file_schema());
     // The mark stands in line 1, where JSON has no comments.
     let body = schema.strip_prefix("{\n").unwrap_or(&schema);
     format!("{{ \"$comment\": \"{GENERATED}\",\n{body}\n")
-}
-
-/// The JSON Schema of a TraceJob's file.
-pub(crate) fn schema() -> Value {
-    let texts = |about: &str| json!({ "type": "array", "items": { "type": "string" }, "description": about });
-    let map = |about: &str| json!({ "type": "object", "additionalProperties": { "type": "string" }, "description": about });
-    let expression = json!({
-        "type": "object", "additionalProperties": false, "required": ["key", "operator"],
-        "properties": {
-            "key": { "type": "string" },
-            "operator": { "enum": ["In", "NotIn", "Exists", "DoesNotExist"] },
-            "values": { "type": "array", "items": { "type": "string" } },
-        },
-    });
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "TraceJob", "type": "object", "additionalProperties": false,
-        "required": ["apiVersion", "kind", "metadata", "spec"],
-        "properties": {
-            "apiVersion": { "const": "tracejob.dev/v1alpha1" },
-            "kind": { "const": "TraceJob" },
-            "metadata": {
-                "type": "object", "required": ["name"],
-                "properties": { "name": { "type": "string", "description": "Its name." } },
-            },
-            "spec": {
-                "type": "object", "additionalProperties": false, "required": ["tracer"],
-                "properties": {
-                    "tracer": Spec::json_schema(),
-                    "selector": {
-                        "type": "object", "additionalProperties": false,
-                        "description": "Pods by label; needs a cluster.",
-                        "properties": {
-                            "matchLabels": map("Labels that a pod must have."),
-                            "matchExpressions": { "type": "array", "items": expression },
-                        },
-                    },
-                    "pods": texts("Pods by name; needs a cluster."),
-                    "containers": texts("Only these containers of the pods, by name; needs a cluster."),
-                    "nodeSelector": map("Only nodes with these labels; needs a cluster."),
-                    "activeDeadlineSeconds": {
-                        "type": "integer", "minimum": 1, "description": "Ends the trace after so many seconds.",
-                    },
-                    "limits": {
-                        "type": "object", "additionalProperties": false,
-                        "description": "Bounds of what the trace may take.",
-                        "properties": {
-                            "maxEvents": { "type": "integer", "minimum": 1, "description": "Ends the trace after so many events." },
-                            "ringBytes": {
-                                "type": "integer", "minimum": 4096, "maximum": 1 << 30, "default": 2 << 20,
-                                "description": "Room for events that wait to be read; rounded up to a power of two.",
-                            },
-                        },
-                    },
-                },
-            },
-            "status": { "type": "object", "description": "What a cluster has said; not read." },
-        },
-    })
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 mod explain;
 
+use agent::Budget;
 use anyhow::{Context as _, Result, anyhow, bail};
+use crd::{TraceJob, TraceJobSpec, Wrong, definition};
 use explain::{explain, place};
 use serde::{Deserialize, de::IgnoredAny};
+use serde_json::json;
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{self, Read},
     path::Path,
@@ -37,6 +39,8 @@ pub(crate) struct Job {
     pub(crate) max_events: Option<u64>,
     /// Bytes of the ring.
     pub(crate) ring_bytes: Option<u32>,
+    /// What it may cost.
+    pub(crate) budget: Budget,
 }
 
 /// Which kind of object a document is.
@@ -56,7 +60,7 @@ struct Object {
     kind: String,
     #[expect(dead_code, reason = "it has to be there, as in a cluster")]
     metadata: Metadata,
-    spec: JobSpec,
+    spec: TraceJobSpec,
     // What a cluster has written may come back.
     #[serde(default)]
     #[expect(dead_code, reason = "accepted and not used")]
@@ -68,73 +72,6 @@ struct Object {
 struct Metadata {
     #[expect(dead_code, reason = "it has to be there, as in a cluster")]
     name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a TraceJob's spec"
-)]
-struct JobSpec {
-    tracer: Spec,
-    #[serde(default)]
-    selector: Option<Selector>,
-    #[serde(default)]
-    pods: Vec<String>,
-    #[serde(default)]
-    containers: Vec<String>,
-    #[serde(default)]
-    node_selector: BTreeMap<String, String>,
-    #[serde(default)]
-    active_deadline_seconds: Option<u64>,
-    #[serde(default)]
-    limits: Limits,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a selector such as `matchLabels: {app: checkout}`"
-)]
-#[expect(dead_code, reason = "checked here, used by a cluster")]
-struct Selector {
-    #[serde(default)]
-    match_labels: BTreeMap<String, String>,
-    #[serde(default)]
-    match_expressions: Vec<Expression>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "checked here, used by a cluster")]
-struct Expression {
-    key: String,
-    operator: Operator,
-    #[serde(default)]
-    values: Vec<String>,
-}
-
-#[derive(Deserialize)]
-enum Operator {
-    In,
-    NotIn,
-    Exists,
-    DoesNotExist,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "limits such as `maxEvents: 100`"
-)]
-struct Limits {
-    #[serde(default)]
-    max_events: Option<u64>,
-    #[serde(default)]
-    ring_bytes: Option<u32>,
 }
 
 /// Reads a TraceJob from a file; `-` is standard input.
@@ -267,40 +204,48 @@ fn job(object: Object, text: &str, file: &str) -> Result<Job> {
             at("apiVersion")
         );
     }
-    let JobSpec {
+    let object = json!({ "apiVersion": api_version, "kind": kind, "spec": &spec });
+    if let Some(Wrong { field, message }) = crd::check(&definition::<TraceJob>(), &object).first() {
+        let key = field.rsplit('.').next().unwrap_or(field);
+        let key = key.split('[').next().unwrap_or(key);
+        bail!("{file}{}: {field}: {message}", at(key));
+    }
+    let TraceJobSpec {
         tracer,
         selector,
         pods,
         containers,
         node_selector,
+        // A cluster's: which nodes, and what becomes of the object.
+        max_nodes: _,
+        sample_percent: _,
+        suspend: _,
+        ttl_seconds_after_finished: _,
+        output: _,
         active_deadline_seconds,
         limits,
     } = spec;
-    let Limits {
+    let crd::Limits {
         max_events,
+        events_per_second,
+        cpu_percent,
+        memory_bytes,
         ring_bytes,
     } = limits;
-    let positive = |value: Option<u64>, key: &str| match value {
-        Some(0) => Err(anyhow!("{file}{}: {key} must be at least 1", at(key))),
-        other => Ok(other),
-    };
-    let seconds = positive(active_deadline_seconds, "activeDeadlineSeconds")?;
-    if ring_bytes.is_some_and(|bytes| !(4096..=1 << 30).contains(&bytes)) {
-        bail!(
-            "{file}{}: a ring has 4096 to {} bytes",
-            at("ringBytes"),
-            1 << 30
-        );
-    }
     Ok(Job {
         spec: tracer,
         selects_pods: selector.is_some()
             || !pods.is_empty()
             || !containers.is_empty()
             || !node_selector.is_empty(),
-        duration: seconds.map(Duration::from_secs),
-        max_events: positive(max_events, "maxEvents")?,
+        duration: active_deadline_seconds.map(Duration::from_secs),
+        max_events,
         ring_bytes,
+        budget: Budget {
+            cpu_percent,
+            events_per_second,
+            memory_bytes,
+        },
     })
 }
 
@@ -347,7 +292,7 @@ mod tests {
     fn bounds_and_selection_are_read() {
         let text = job(
             "tcpConnect: {port: 443, failedOnly: true}",
-            "  selector: {matchLabels: {app: checkout}}\n  activeDeadlineSeconds: 60\n  limits:\n    maxEvents: 10\n    ringBytes: 65536\n",
+            "  selector: {matchLabels: {app: checkout}}\n  activeDeadlineSeconds: 60\n  limits:\n    maxEvents: 10\n    ringBytes: 65536\n    cpuPercent: 5\n",
         );
         let job = parse(&text, "job.yaml").unwrap();
         assert_eq!(
@@ -362,6 +307,7 @@ mod tests {
             (job.duration, job.max_events, job.ring_bytes),
             (Some(Duration::from_secs(60)), Some(10), Some(65536))
         );
+        assert_eq!(job.budget.cpu_percent, Some(5));
     }
 
     #[test]
@@ -380,6 +326,17 @@ mod tests {
             job("open: {}", "  activeDeadlineSeconds: 0\n"),
             job("open: {}", "  activeDeadlineSeconds: -1\n"),
             job("open: {}", "  limits: {ringBytes: 1}\n"),
+            job("open: {}", "  limits: {cpuPercent: 1001}\n"),
+            job("open: {}", "  pods: [a, \"\"]\n"),
+            job("open: {}", "  selector: {matchLabel: {app: x}}\n"),
+            job(
+                "open: {}",
+                "  selector: {matchExpressions: [{key: app, operator: In}]}\n",
+            ),
+            job(
+                "open: {}",
+                "  selector: {matchExpressions: [{key: app, operator: is}]}\n",
+            ),
             job("open: {}", "").replace("TraceJob", "Pod"),
             job("open: {}", "").replace("v1alpha1", "v9"),
             job("open: {}", "").replace("kind: TraceJob\n", ""),

@@ -3,12 +3,10 @@
 
 mod account;
 mod address;
-mod batch;
 mod error;
 mod follow;
 pub(crate) mod fuzzing;
 mod request;
-mod schema;
 mod trace;
 
 pub(crate) use account::{Beside, Gaps};

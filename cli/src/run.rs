@@ -11,7 +11,7 @@ use crate::{
     signals::Signals,
     usage::Usage,
 };
-use agent::{Account, Kernel, Limits, Request, Trace, Update, Whom};
+use agent::{Account, Budget, Kernel, Limits, Request, Trace, Update, Whom};
 use anyhow::{Context as _, Result, anyhow};
 use rustix::stdio;
 use std::{
@@ -40,7 +40,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     } = run;
     let defaults = Limits::default();
     let (spec, limits) = match what {
-        What::Spec(spec) => (spec, (duration, max_events, ring)),
+        What::Spec(spec) => (spec, (duration, max_events, ring, Budget::default())),
         What::File(file) => {
             let job = job::read(&file)?;
             if targets.is_empty() && job.selects_pods {
@@ -56,6 +56,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
                     duration.or(job.duration),
                     max_events.or(job.max_events),
                     ring.or(job.ring_bytes),
+                    job.budget,
                 ),
             )
         }
@@ -65,12 +66,13 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     }
     // The command is started last, when everything else is in place.
     targets.sort_by_key(|target| matches!(target, Whom::Command(_)));
-    let (duration, max_events, ring) = limits;
+    let (duration, max_events, ring, budget) = limits;
     let limits = Limits {
         duration,
         max_events,
         ring_bytes: ring.unwrap_or(defaults.ring_bytes),
         interval: interval.unwrap_or(defaults.interval),
+        budget,
         ..defaults
     };
     let title = title(&targets);
@@ -100,6 +102,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
                 spec: spec.clone(),
                 targets: targets.into_iter().map(Into::into).collect(),
                 changing: false,
+                label_columns: Default::default(),
                 limits,
             };
             let trace = Trace::start(request, &Kernel::read()?)?;

@@ -154,6 +154,90 @@ async fn a_container_that_comes_is_traced_from_its_update_on_and_one_that_goes_n
 }
 
 #[tokio::test]
+async fn targets_are_those_that_are_named_and_no_others_and_get_labels_that_were_announced() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let groups = [Cgroup::new(), Cgroup::new(), Cgroup::new()];
+    let [mut first, mut second, mut third] = [(); 3].map(|()| Workload::behind_gate(&OPENS));
+    for (group, workload) in groups.iter().zip([&first, &second, &third]) {
+        group.add(workload.pid());
+    }
+    let [one, two, three] = groups.each_ref().map(cgroup);
+    let spec = v1::TraceSpec {
+        targets: vec![labelled(one.clone(), "one"), labelled(two.clone(), "two")],
+        label_columns: vec!["container".to_owned(), "node".to_owned()],
+        ..spec("open", &first)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    let named = v1::Target {
+        labels: Some(v1::Labels {
+            pod: "three".to_owned(),
+            container: "c".to_owned(),
+            ..v1::Labels::default()
+        }),
+        ..three
+    };
+    let only = v1::Change {
+        change: Some(v1::change::Change::Only(v1::Targets {
+            targets: vec![two.clone(), named.clone()],
+        })),
+    };
+    let changes = vec![only, add(labelled(two, "two")), add(named)];
+    let status = apply(&daemon, vec![update(1, changes)]).await;
+    assert_eq!(
+        (status.targets_version, status.target_failures),
+        (1, vec![])
+    );
+    for workload in [&mut first, &mut second, &mut third] {
+        workload.finish();
+    }
+    let read = stop_and_read(&daemon).await;
+    let rows = ["one", "two", "three"].map(|pod| rows_of(&read, pod));
+    assert_eq!(rows, [0, 50, 50]);
+    let columns = read.schema().columns.iter().take(3);
+    let columns: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
+    assert_eq!(columns, ["node", "pod", "container"]);
+    let named = read.batches.iter().flat_map(|batch| {
+        let containers = read.texts(batch, "container").collect::<Vec<_>>();
+        read.texts(batch, "pod").zip(containers).collect::<Vec<_>>()
+    });
+    let right = |pod: &[u8]| if pod == b"three" { &b"c"[..] } else { b"" };
+    assert!(
+        named
+            .into_iter()
+            .all(|(pod, container)| container == right(pod))
+    );
+}
+
+#[tokio::test]
+async fn an_update_that_comes_while_its_trace_starts_is_applied() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let (here, comes) = (Cgroup::new(), Cgroup::new());
+    let mut late = Workload::behind_gate(&OPENS);
+    comes.add(late.pid());
+    let spec = v1::TraceSpec {
+        targets: vec![labelled(cgroup(&here), "here")],
+        ..spec("open", &late)
+    };
+    let mut client = daemon.client().await;
+    let starting = tokio::spawn(async move { client.start_trace(start("a", 1, spec)).await });
+    daemon
+        .until("the trace to be known", async |daemon| {
+            !daemon.traces().await.is_empty()
+        })
+        .await;
+    let coming = vec![add(labelled(cgroup(&comes), "comes"))];
+    let status = apply(&daemon, vec![update(1, coming)]).await;
+    assert_eq!(status.targets_version, 1);
+    starting.await.unwrap().unwrap();
+    late.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(rows_of(&read, "comes"), 50);
+}
+
+#[tokio::test]
 async fn an_update_that_cannot_be_done_is_told_and_the_rest_of_it_is_done() {
     needs!("open");
     let daemon = Daemon::start("policy: {host: true}").await;

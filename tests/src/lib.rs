@@ -13,6 +13,7 @@
 mod account;
 mod cgroup;
 mod clock;
+mod cluster;
 mod daemon;
 mod elf32;
 mod held;
@@ -26,6 +27,7 @@ mod workload;
 pub use account::{Account, Lost};
 pub use cgroup::Cgroup;
 pub use clock::JumpedClock;
+pub use cluster::{Certificate, ControlPlane, Net, Pki, cluster_program};
 pub use daemon::Agent;
 pub use elf32::program32;
 pub use held::{descriptors, held_by, in_kernel, resident, threads};

@@ -34,7 +34,7 @@ struct Generator {
     owns: &'static [&'static str],
 }
 
-const GENERATORS: [Generator; 2] = [
+const GENERATORS: [Generator; 3] = [
     Generator {
         name: "tracejob",
         writes: "pages of the tracers, man page, completions, schema",
@@ -64,6 +64,21 @@ const GENERATORS: [Generator; 2] = [
             "--",
         ],
         folder: "proto/src/gen",
+        owns: &[""],
+    },
+    Generator {
+        name: "crd",
+        writes: "the definitions of our Kubernetes objects",
+        program: &[
+            "run",
+            "--quiet",
+            "--package",
+            "crd",
+            "--example",
+            "gen",
+            "--",
+        ],
+        folder: "charts/tracejob/files/crds",
         owns: &[""],
     },
 ];

@@ -7,10 +7,10 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::{
-    check, process,
+    check, go, process,
     screen::{Step, say},
     setup, test, toolchain, workspace,
 };
@@ -21,8 +21,6 @@ pub(crate) const TEST: &str = "foreign";
 pub(crate) const PREFIX: &str = "foreign_";
 
 const GRPCURL: &str = "1.9.4";
-/// The first Go that fetches the version that a module asks for.
-const OLDEST_GO: u32 = 21;
 const GRPCIO: &str = "1.85.1";
 /// What grpcio-tools' code needs to run.
 const PROTOBUF: &str = "7.36.2";
@@ -61,60 +59,18 @@ pub(crate) fn run() -> Result<String> {
 }
 
 fn grpcurl() -> Result<Client> {
-    let name = format!("grpcurl {GRPCURL}");
-    let folder = workspace::tools().join(format!("grpcurl-{GRPCURL}"));
-    let program = folder.join("bin/grpcurl");
-    if program.is_file() {
-        say(&name, "here");
-        return Ok(Ok(program));
-    }
-    let version = process::output(Command::new("go").args(["env", "GOVERSION"]));
-    let version = version.unwrap_or_default();
-    if minor(&version).is_none_or(|minor| minor < OLDEST_GO) {
-        let have = match version.trim() {
-            "" => "there is none".to_owned(),
-            version => format!("this is {version}"),
-        };
-        return Ok(Err(format!(
-            "grpcurl takes Go 1.{OLDEST_GO} or newer on PATH, and {have}"
-        )));
-    }
-    let step = Step::start(
-        &name,
-        "building with Go: a client that is not ours; 2 min, once",
-    );
-    let cache = folder.join("cache");
-    let mut command = Command::new("go");
-    command
-        .arg("install")
-        .arg(format!(
+    let build = go::Build {
+        name: format!("grpcurl {GRPCURL}"),
+        folder: workspace::tools().join(format!("grpcurl-{GRPCURL}")),
+        about: "building with Go: a client that is not ours; 2 min, once",
+        from: workspace::root(),
+        command: &["install"],
+        flags: &[],
+        packages: &[&format!(
             "github.com/fullstorydev/grpcurl/cmd/grpcurl@v{GRPCURL}"
-        ))
-        .env("GOBIN", folder.join("bin"))
-        .env("GOPATH", cache.join("path"))
-        .env("GOCACHE", cache.join("build"))
-        // What Go keeps read-only could not be removed below.
-        .env(
-            "GOFLAGS",
-            format!(
-                "{} -modcacherw",
-                std::env::var("GOFLAGS").unwrap_or_default()
-            ),
-        )
-        .current_dir(workspace::root());
-    fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-    process::quietly(&step, "grpcurl", &mut command)?;
-    // Half a gigabyte that nobody reads again; if it stays, it is only in the way.
-    let _ = fs::remove_dir_all(&cache);
-    step.done("installed");
-    Ok(Ok(program))
-}
-
-/// `go1.26.8`: 26.
-fn minor(version: &str) -> Option<u32> {
-    let rest = version.trim().strip_prefix("go1.")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
+        )],
+    };
+    Ok(build.ensure()?.map(|bin| bin.join("grpcurl")))
 }
 
 fn python() -> Result<Client> {
@@ -156,17 +112,4 @@ fn python() -> Result<Client> {
 fn works(python: &Path) -> bool {
     let mut command = Command::new(python);
     process::output(command.args(["-c", "import grpc, grpc_tools"])).is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gos_version_is_read() {
-        assert_eq!(minor("go1.26.8\n"), Some(26));
-        assert_eq!(minor("go1.21rc2"), Some(21));
-        assert_eq!(minor("devel"), None);
-        assert_eq!(minor(""), None);
-    }
 }

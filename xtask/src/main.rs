@@ -5,11 +5,13 @@
 
 mod bench;
 mod check;
+mod cluster;
 mod codegen;
 mod debian;
 mod demo;
 mod foreign;
 mod fuzz;
+mod go;
 mod new_tracer;
 mod package;
 mod peers;
@@ -53,6 +55,8 @@ enum Task {
     Foreign,
     /// Checks a change without running a kernel program: format, lints, dependencies, tidy, generated files, unit tests.
     Check,
+    /// Builds the test cluster's programs: Kubernetes, containerd, etcd and Helm.
+    Cluster,
     /// Measures TraceJob beside its peers on this machine, on workloads of its own.
     Bench(bench::Args),
     /// Lets libFuzzer look for bytes that break a reader of foreign bytes.
@@ -89,6 +93,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Foreign => foreign::alone(),
         Task::Check => check::run(),
+        Task::Cluster => cluster::run(),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Tidy => tidy::run(),

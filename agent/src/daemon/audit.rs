@@ -115,6 +115,10 @@ impl Audit {
         let text = |change: &v1::Change| match &change.change {
             Some(Change::Add(target)) => format!("add {}", target_text(target)),
             Some(Change::Remove(target)) => format!("remove {}", target_text(target)),
+            Some(Change::Only(of)) => {
+                let all = of.targets.iter().take(TARGETS).map(target_text);
+                format!("only {}", all.collect::<Vec<_>>().join(", "))
+            }
             None => "nothing".to_owned(),
         };
         update.changes.iter().take(TARGETS).map(text).collect()

@@ -14,6 +14,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
+use tokio::sync::Semaphore;
 use tonic::Status;
 
 /// One trace, from the moment that it is asked for until it is forgotten.
@@ -30,16 +31,19 @@ pub(crate) struct Job {
     state: Mutex<Now>,
     /// Held by the update of its targets that is being done.
     updates: tokio::sync::Mutex<()>,
+    /// Closed when it runs, or does not.
+    starting: Semaphore,
 }
 
 /// How many changes of targets that failed are kept.
 const TARGET_FAILURES: usize = 32;
 
 fn changed_target(change: &v1::Change) -> v1::Target {
-    use v1::change::Change::{Add, Remove};
+    use v1::change::Change::{Add, Only, Remove};
     match &change.change {
         Some(Add(target) | Remove(target)) => target.clone(),
-        None => v1::Target::default(),
+        // None in particular.
+        Some(Only(_)) | None => v1::Target::default(),
     }
 }
 
@@ -94,6 +98,7 @@ impl Job {
                 version: 0,
             }),
             updates: tokio::sync::Mutex::default(),
+            starting: Semaphore::new(0),
         }
     }
 
@@ -105,6 +110,7 @@ impl Job {
         }
         now.handle = Some(handle);
         now.state = State::Running;
+        self.starting.close();
     }
 
     /// Its books so far.
@@ -175,6 +181,8 @@ impl Job {
                 allowed(target).map_err(Refusal::Denied)?;
             }
         }
+        // It has none, ever: this waits until nobody can get any more.
+        let _ = self.starting.acquire().await;
         // One after the other: an older one must not come after a newer one.
         let _turn = self.updates.lock().await;
         let handle = {
@@ -246,6 +254,7 @@ impl Job {
             now.handle = None;
             now.ended = Some(Instant::now());
         }
+        self.starting.close();
         self.log.close();
     }
 }

@@ -6,7 +6,7 @@ use agent::{
 use prost_types::value::Kind as Json;
 use proto::v1;
 use std::time::Duration;
-use tracers::{Batch, Column, Data, Erased, Kind, Role, Source, Spec, Value};
+use tracers::{Batch, Column, Data, Erased, Kind, LABELS, Role, Source, Spec, Value};
 
 /// Why a request cannot be understood: the field, and what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,6 +66,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
             quota: defaults.quota,
         },
         changing: true,
+        label_columns: label_columns(&spec.label_columns)?,
     })
 }
 
@@ -87,9 +88,14 @@ pub(crate) fn change(change: v1::Change) -> Result<Change, Violation> {
     match change.change {
         Some(v1::change::Change::Add(of)) => target(of).map(Change::Add),
         Some(v1::change::Change::Remove(of)) => target(of).map(|of| Change::Remove(of.whom)),
+        Some(v1::change::Change::Only(of)) => {
+            let all = of.targets.into_iter().map(target);
+            let all: Result<_, _> = all.map(|one| one.map(|one| one.whom)).collect();
+            all.map(Change::Only)
+        }
         None => Err(violation(
             "update.changes",
-            "one of them says nothing: add or remove",
+            "one of them says nothing: add, remove or only",
         )),
     }
 }
@@ -120,6 +126,23 @@ fn target(target: v1::Target) -> Result<Target, Violation> {
         }
     };
     Ok(Target { whom, labels })
+}
+
+fn label_columns(names: &[String]) -> Result<[bool; LABELS.len()], Violation> {
+    let mut columns = [false; LABELS.len()];
+    for name in names {
+        match LABELS.iter().position(|label| label.name == name) {
+            Some(at) => columns[at] = true,
+            None => {
+                let known = LABELS.map(|label| label.name).join(", ");
+                return Err(violation(
+                    "spec.label_columns",
+                    format!("there is no such label; there are: {known}"),
+                ));
+            }
+        }
+    }
+    Ok(columns)
 }
 
 /// Names as Kubernetes has them, so that they can stand in a log and in a file's name.

@@ -1,11 +1,8 @@
 //! What a stream's messages come to, one after the other. It knows no network: messages go in, updates come out.
 
-use super::{
-    account::{Beside, account, add_lost},
-    batch::batch,
-    schema::Schema,
-};
+use super::account::{Beside, account, add_lost};
 use agent::{Account, Update};
+use client::Schema;
 use proto::v1::{StreamEventsResponse, stream_events_response::Item};
 use std::{collections::VecDeque, time::Duration};
 use tracers::{Batch, Role, Value};
@@ -74,7 +71,7 @@ impl Follow {
         match item {
             Some(Item::Schema(_)) => return Err("a second schema".to_owned()),
             Some(Item::Batch(told)) => {
-                let batch = batch(told, &self.schema)?;
+                let batch = self.schema.batch(told)?;
                 self.count(&batch);
                 match self.schema.table {
                     true => self.table(batch, elapsed, out),

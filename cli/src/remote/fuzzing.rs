@@ -1,8 +1,9 @@
 //! What an agent answers, for fuzz targets alone.
 
-use super::{follow::Follow, schema};
+use super::follow::Follow;
 use crate::fuzzing::rendered;
 use agent::Update;
+use client::Schema;
 use proto::v1::{StreamEventsResponse, stream_events_response::Item};
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,7 +13,7 @@ pub(crate) fn stream(mut messages: impl Iterator<Item = StreamEventsResponse>) {
         return;
     };
     let tracer = told.tracer.clone();
-    let Ok(schema) = schema::schema(told, &tracer) else {
+    let Ok(schema) = Schema::read(told, &tracer) else {
         return;
     };
     let columns = schema.columns.clone();

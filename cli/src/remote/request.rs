@@ -2,10 +2,8 @@
 
 use crate::usage::Usage;
 use agent::{Limits, Whom};
-use prost_types::{Struct, Value, value::Kind};
 use proto::v1::{self, target::Target as Wire};
-use std::collections::BTreeMap;
-use tracers::{OptKind, Spec};
+use tracers::Spec;
 
 /// What an agent is asked for.
 ///
@@ -32,29 +30,15 @@ pub(crate) fn spec(spec: &Spec, targets: &[Whom], limits: &Limits) -> Result<v1:
     };
     Ok(v1::TraceSpec {
         tracer: spec.tracer().name().to_owned(),
-        options: Some(options(spec)),
+        options: Some(client::options(spec)),
         targets: targets.iter().map(target).collect::<Result<_, _>>()?,
         duration: duration.map(time).transpose()?,
         max_events: max_events.unwrap_or(0),
         ring_bytes: (*ring_bytes).into(),
         interval: Some(time(*interval)?),
         budget: Some(budget).filter(|budget| *budget != v1::Budget::default()),
+        label_columns: Vec::new(),
     })
-}
-
-/// Those that are set: an older agent need not know the others.
-fn options(spec: &Spec) -> Struct {
-    let set = spec.options().filter(|(_, value)| *value != 0);
-    let fields: BTreeMap<String, Value> = set
-        .map(|(option, value)| {
-            let kind = match option.kind {
-                OptKind::Flag => Kind::BoolValue(true),
-                OptKind::Number { .. } => Kind::NumberValue(value as f64),
-            };
-            (option.key.to_owned(), Value { kind: Some(kind) })
-        })
-        .collect();
-    Struct { fields }
 }
 
 fn target(whom: &Whom) -> Result<v1::Target, Usage> {
@@ -110,7 +94,10 @@ mod tests {
         let spec = spec(&asked, &targets, &limits).unwrap();
         let options = spec.options.unwrap().fields;
         assert_eq!(options.len(), 1, "what is not set is not sent: {options:?}");
-        assert_eq!(options["port"].kind, Some(Kind::NumberValue(443.0)));
+        assert_eq!(
+            options["port"].kind,
+            Some(prost_types::value::Kind::NumberValue(443.0))
+        );
         let wire: Vec<Wire> = spec.targets.into_iter().filter_map(|t| t.target).collect();
         assert_eq!(wire[0], Wire::Process(42));
         assert_eq!(wire[1], Wire::Cgroup("a.slice".to_owned()));

@@ -1,7 +1,8 @@
 //! A trace that runs elsewhere: one call, whose messages become what a trace here tells.
 
-use super::{Agent, Beside, Error, follow::Follow, schema::schema};
+use super::{Agent, Beside, Error, follow::Follow};
 use agent::{Account, Update};
+use client::Schema;
 use proto::v1::{self, stream_events_response::Item, trace_request::Request};
 use std::{
     collections::VecDeque,
@@ -81,7 +82,7 @@ impl Trace {
                 "a stream that does not begin with its schema".to_owned(),
             ));
         };
-        let schema = schema(told, &tracer).map_err(nonsense)?;
+        let schema = Schema::read(told, &tracer).map_err(nonsense)?;
         Ok(Self {
             follow: Follow::new(schema, interval.unwrap_or_default()),
             agent,

@@ -88,6 +88,9 @@ pub struct TraceSpec {
     /// What it may cost at most; the node's policy may allow less.
     #[prost(message, optional, tag = "8")]
     pub budget: ::core::option::Option<Budget>,
+    /// Columns of labels that targets will have which come later, beside those that the first ones have: "container".
+    #[prost(string, repeated, tag = "9")]
+    pub label_columns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A trace that costs more keeps one of every few events (Account.sampled says how many it left out; counts and sums of tables make up for
 /// them, and are estimates then). One that costs too much all the same ends, with "budget".
@@ -137,7 +140,7 @@ pub mod target {
         Pod(::prost::alloc::string::String),
     }
 }
-/// Become columns of these names, those that any of the first targets has: at most 253 letters, digits, '-', '_' and '.' each.
+/// Become columns of these names, those that any of the first targets has or TraceSpec.label_columns names: at most 253 letters, digits, '-', '_' and '.' each.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Labels {
     #[prost(string, tag = "1")]
@@ -185,14 +188,14 @@ pub struct Update {
     #[prost(message, repeated, tag = "2")]
     pub changes: ::prost::alloc::vec::Vec<Change>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Change {
-    #[prost(oneof = "change::Change", tags = "1, 2")]
+    #[prost(oneof = "change::Change", tags = "1, 2, 3")]
     pub change: ::core::option::Option<change::Change>,
 }
 /// Nested message and enum types in `Change`.
 pub mod change {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Change {
         /// From now on. A target that is there already gets the new labels.
         #[prost(message, tag = "1")]
@@ -200,7 +203,15 @@ pub mod change {
         /// No longer. One that is not there is success.
         #[prost(message, tag = "2")]
         Remove(super::Target),
+        /// No others than these from now on; those of them that are not there yet are to be added besides.
+        #[prost(message, tag = "3")]
+        Only(super::Targets),
     }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Targets {
+    #[prost(message, repeated, tag = "1")]
+    pub targets: ::prost::alloc::vec::Vec<Target>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateTargetsResponse {}

@@ -161,7 +161,7 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&
 }
 
 /// `tcp_connect` as a TraceJob writes it.
-pub(crate) fn camel(snake: &str) -> String {
+pub fn camel(snake: &str) -> String {
     let mut out = String::new();
     for (index, word) in snake.split('_').enumerate() {
         let mut letters = word.chars();

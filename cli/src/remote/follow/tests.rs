@@ -2,7 +2,7 @@
 
 mod hostile;
 
-use super::{super::schema::schema, *};
+use super::*;
 use crate::{
     account::{account_json, account_text},
     output::{self, Format, OutputArg, Scene},
@@ -142,7 +142,7 @@ fn message(sequence: u64, item: Item) -> StreamEventsResponse {
 
 fn follow(table: bool) -> Follow {
     Follow::new(
-        schema(told(table), tracer()).unwrap(),
+        Schema::read(told(table), tracer()).unwrap(),
         Duration::from_secs(1),
     )
 }
@@ -424,7 +424,7 @@ fn what_does_not_come_is_told_also_where_the_agent_says_nothing() {
 #[test]
 fn a_table_is_told_as_often_as_it_was_asked_for_and_the_last_always() {
     let mut follow = Follow::new(
-        schema(told(true), tracer()).unwrap(),
+        Schema::read(told(true), tracer()).unwrap(),
         Duration::from_secs(3),
     );
     let mut told = Vec::new();

@@ -1,26 +1,34 @@
 //! Columns from a schema. Those that the catalogue has are the catalogue's; all others are shown as the schema describes them.
 
+use crate::{batch::batch, shown};
 use proto::v1;
-use tracers::{Column, Kind, Role, Unit};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+use tracers::{Batch, Column, Kind, Role, Unit};
 
 /// More columns than any tracer has, with labels.
 const COLUMNS: usize = 256;
 /// Bytes of a column's name.
 const NAME: usize = 128;
+/// Names of columns that the catalogue does not have: newer agents', or hostile ones'.
+const FOREIGN_NAMES: usize = 4096;
 
 /// What the rows of a stream are.
 #[derive(Clone, Debug)]
-pub(super) struct Schema {
-    pub(super) columns: Vec<Column>,
+pub struct Schema {
+    /// Of its rows.
+    pub columns: Vec<Column>,
     /// What each column's values are stored as.
-    pub(super) sorts: Vec<Sort>,
+    pub(crate) sorts: Vec<Sort>,
     /// Whether each batch is the whole table so far.
-    pub(super) table: bool,
+    pub table: bool,
 }
 
 /// What a column's values are stored as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sort {
+pub(crate) enum Sort {
     Unsigned,
     Signed,
     Bytes,
@@ -31,12 +39,29 @@ pub(super) enum Sort {
     Any,
 }
 
-/// The columns of a trace's rows.
-pub(super) fn schema(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
+impl Schema {
+    /// What an agent says that the rows of a tracer are.
+    ///
+    /// # Errors
+    /// Where it is another tracer's, or none at all.
+    pub fn read(told: v1::Schema, tracer: &str) -> Result<Self, String> {
+        schema(told, tracer)
+    }
+
+    /// Rows that an agent sends.
+    ///
+    /// # Errors
+    /// Where they are not as this schema says, or something in them is not where it should be.
+    pub fn batch(&self, told: v1::Batch) -> Result<Batch, String> {
+        batch(told, self)
+    }
+}
+
+fn schema(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
     if schema.tracer != tracer {
         return Err(format!(
             "it was asked for {tracer} and sends rows of \"{}\"",
-            super::words(&schema.tracer)
+            shown(&schema.tracer)
         ));
     }
     if schema.columns.is_empty() || schema.columns.len() > COLUMNS {
@@ -53,7 +78,7 @@ pub(super) fn schema(schema: v1::Schema, tracer: &str) -> Result<Schema, String>
     let mut sorts = Vec::new();
     for told in schema.columns {
         if columns.iter().any(|column| column.name == told.name) {
-            let name = super::words(&told.name);
+            let name = shown(&told.name);
             return Err(format!("two columns are called \"{name}\""));
         }
         let found = known.iter().find(|column| column.name == told.name);
@@ -85,14 +110,28 @@ fn column(told: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
     })
 }
 
-/// A name that is not the catalogue's. It stays for as long as the program runs, which has one schema: at most 32 KiB.
+/// A name that is not the catalogue's. It stays for as long as the program runs, so there are only so many.
 fn name(name: &str) -> Result<&'static str, String> {
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let harmless = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
     match (1..=NAME).contains(&name.len()) && name.chars().all(harmless) {
-        true => Ok(Box::leak(name.to_owned().into_boxed_str())),
+        true => {
+            let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(name) = known.get(name) {
+                return Ok(name);
+            }
+            if known.len() == FOREIGN_NAMES {
+                return Err(format!(
+                    "more than {FOREIGN_NAMES} columns that the catalogue does not have"
+                ));
+            }
+            let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+            known.insert(name);
+            Ok(name)
+        }
         false => Err(format!(
             "\"{}\" is no name of a column: it has 1 to {NAME} letters, digits, '_', '-', '.', '/' and ':'",
-            super::words(name)
+            shown(name)
         )),
     }
 }

@@ -1,6 +1,6 @@
 //! A batch's rows, once it is certain that every index in it is in range.
 
-use super::schema::{Schema, Sort};
+use crate::schema::{Schema, Sort};
 use proto::v1::{self, values::Values as Wire};
 use tracers::{Batch, Data, Frame, Kind};
 
@@ -8,7 +8,7 @@ use tracers::{Batch, Data, Frame, Kind};
 const BUCKETS: u32 = 64;
 
 /// Rows as renderers take them.
-pub(super) fn batch(batch: v1::Batch, schema: &Schema) -> Result<Batch, String> {
+pub(crate) fn batch(batch: v1::Batch, schema: &Schema) -> Result<Batch, String> {
     let v1::Batch {
         rows,
         columns,

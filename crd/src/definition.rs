@@ -1,0 +1,163 @@
+//! The definitions that a cluster takes.
+
+use crate::{ClusterTraceJob, GROUP, MAX_SUMMARY_ROWS, TraceJob, VERSION, rules::rules};
+use kube::CustomResourceExt;
+use serde_json::{Map, Value, json};
+
+/// How long a job runs in a cluster that does not say.
+pub const DEFAULT_DEADLINE_SECONDS: u64 = 300;
+
+/// Both kinds, as `kubectl apply` takes them.
+pub fn definitions() -> [Value; 2] {
+    [definition::<TraceJob>(), definition::<ClusterTraceJob>()]
+}
+
+/// One kind's CustomResourceDefinition, with its rules.
+///
+/// # Panics
+/// Where the derived definition is none: a bug that the tests find.
+pub fn definition<T: CustomResourceExt>() -> Value {
+    let mut definition = serde_json::to_value(T::crd()).expect("a definition is JSON");
+    let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    mend(schema);
+    let fields: Vec<String> = properties(&schema["properties"]["spec"])
+        .map(|fields| fields.keys().cloned().collect())
+        .unwrap_or_default();
+    let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+    for rule in rules(&fields) {
+        let mut at = &mut *schema;
+        for step in rule.at {
+            at = match *step {
+                "*" => &mut at["items"],
+                name => &mut at["properties"][name],
+            };
+        }
+        assert!(at.is_object(), "no schema at {:?}", rule.at);
+        match at["x-kubernetes-validations"].as_array_mut() {
+            Some(known) => known.push(rule.json()),
+            None => at["x-kubernetes-validations"] = json!([rule.json()]),
+        }
+    }
+    // What is not there is not known, rather than 0.
+    without_defaults(&mut schema["properties"]["status"]);
+    // One field manager may own one condition.
+    let conditions = &mut schema["properties"]["status"]["properties"]["conditions"];
+    conditions["x-kubernetes-list-type"] = json!("map");
+    conditions["x-kubernetes-list-map-keys"] = json!(["type"]);
+    conditions["maxItems"] = json!(16);
+    let spec = &mut schema["properties"]["spec"]["properties"];
+    for name in ["pods", "containers"] {
+        spec[name]["x-kubernetes-list-type"] = json!("set");
+    }
+    spec["activeDeadlineSeconds"]["default"] = json!(DEFAULT_DEADLINE_SECONDS);
+    spec["output"]["properties"]["summaryRows"]["default"] = json!(MAX_SUMMARY_ROWS);
+    definition
+}
+
+/// The JSON Schema of a TraceJob's file, for editors: unknown fields are refused, and what Kubernetes alone fills is anything.
+pub fn file_schema() -> Value {
+    let mut definition = definition::<TraceJob>();
+    let whole = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let mut spec = whole["properties"]["spec"].take();
+    close(&mut spec);
+    // An editor has no CEL.
+    let tracer = &mut spec["properties"]["tracer"];
+    tracer["minProperties"] = json!(1);
+    tracer["maxProperties"] = json!(1);
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "TraceJob", "type": "object", "additionalProperties": false,
+        "description": whole["description"],
+        "required": ["apiVersion", "kind", "metadata", "spec"],
+        "properties": {
+            "apiVersion": { "const": format!("{GROUP}/{VERSION}") },
+            "kind": { "const": "TraceJob" },
+            "metadata": {
+                "type": "object", "required": ["name"],
+                "properties": { "name": { "type": "string", "description": "Its name." } },
+            },
+            "spec": spec,
+            "status": { "type": "object", "description": "What a cluster has said; not read." },
+        },
+    })
+}
+
+/// Refuses fields that are not there, as the API server does by itself, and leaves its own words out.
+fn close(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    object.retain(|word, _| !word.starts_with("x-kubernetes-"));
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        properties.values_mut().for_each(close);
+        object.insert("additionalProperties".to_owned(), Value::Bool(false));
+    }
+    if let Some(items) = object.get_mut("items") {
+        close(items);
+    }
+}
+
+fn without_defaults(schema: &mut Value) {
+    if let Some(object) = schema.as_object_mut() {
+        object.remove("default");
+        if let Some(Value::Object(properties)) = object.get_mut("properties") {
+            properties.values_mut().for_each(without_defaults);
+        }
+        if let Some(items) = object.get_mut("items") {
+            without_defaults(items);
+        }
+    }
+}
+
+fn properties(schema: &Value) -> Option<&Map<String, Value>> {
+    schema["properties"].as_object()
+}
+
+/// What schemars writes and an API server does not take, or warns of.
+fn mend(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    let foreign = |format: &Value| {
+        let known = ["date-time", "int32", "int64", "double"];
+        format
+            .as_str()
+            .is_some_and(|format| !known.contains(&format))
+    };
+    if object.get("format").is_some_and(foreign) {
+        object.remove("format");
+    }
+    // Without it a null is dropped, as if the field were not there.
+    object.remove("nullable");
+    for bound in ["minimum", "maximum"] {
+        if let Some(whole) = object.get(bound).and_then(Value::as_f64) {
+            // All of ours are of whole numbers, which look so.
+            object.insert(bound.to_owned(), json!(whole as i64));
+        }
+    }
+    // Unknown fields are refused, or pruned, without it; beside properties it is not allowed.
+    if object.get("additionalProperties") == Some(&Value::Bool(false)) {
+        object.remove("additionalProperties");
+    }
+    // "Exactly one tracer" is a rule, whose message says it.
+    object
+        .remove("minProperties")
+        .and(object.remove("maxProperties"));
+    // A map is bounded by `maxProperties`, for which schemars has no word.
+    if object.contains_key("additionalProperties") {
+        object.insert("maxProperties".to_owned(), json!(16));
+        if let Some(Value::Object(value)) = object.get_mut("additionalProperties")
+            && value.get("type") == Some(&json!("string"))
+        {
+            value.entry("maxLength").or_insert(json!(253));
+        }
+    }
+    for nested in ["items", "additionalProperties"] {
+        if let Some(schema) = object.get_mut(nested) {
+            mend(schema);
+        }
+    }
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        properties.values_mut().for_each(mend);
+    }
+}

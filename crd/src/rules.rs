@@ -1,0 +1,87 @@
+//! Rules beyond the types, in CEL: the API server keeps them, and the command line without one.
+
+use serde_json::{Value, json};
+use tracers::{ALL, camel};
+
+/// A rule at a place of the schema.
+pub(crate) struct Rule {
+    /// Properties from the root; `*` is an array's item.
+    pub(crate) at: &'static [&'static str],
+    rule: String,
+    message: String,
+}
+
+impl Rule {
+    pub(crate) fn json(&self) -> Value {
+        json!({"rule": self.rule, "message": self.message})
+    }
+}
+
+/// Fields of a spec that may change while a job runs.
+const CHANGEABLE: [&str; 2] = ["suspend", "ttlSecondsAfterFinished"];
+
+/// The rules of a kind whose spec has these fields.
+pub(crate) fn rules(fields: &[&str]) -> Vec<Rule> {
+    let rule = |at, rule: String, message: &str| Rule {
+        at,
+        rule,
+        message: message.to_owned(),
+    };
+    let keys: Vec<String> = ALL.iter().map(|tracer| camel(tracer.name())).collect();
+    let present: Vec<String> = keys.iter().map(|key| format!("has(self.{key})")).collect();
+    let mut rules = vec![
+        rule(
+            &["spec", "tracer"],
+            format!("[{}].filter(is, is).size() == 1", present.join(", ")),
+            &format!("exactly one tracer is wanted: one of {}", keys.join(", ")),
+        ),
+        rule(
+            &[],
+            fixed(fields),
+            &format!(
+                "a job that has started changes no more, but for {}: make a new one",
+                CHANGEABLE.join(" and ")
+            ),
+        ),
+    ];
+    for at in [
+        &["spec", "selector", "matchExpressions", "*"][..],
+        &["spec", "namespaceSelector", "matchExpressions", "*"],
+    ] {
+        if fields.contains(&at[1]) {
+            rules.push(rule(
+                at,
+                "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)"
+                    .to_owned(),
+                "In and NotIn take values, Exists and DoesNotExist none",
+            ));
+        }
+    }
+    if fields.contains(&"host") {
+        let pods = ["selector", "pods", "containers", "namespaceSelector"];
+        let none: Vec<String> = pods.iter().map(|f| format!("!has(self.{f})")).collect();
+        rules.push(rule(
+            &["spec"],
+            format!("!has(self.host) || !self.host || ({})", none.join(" && ")),
+            &format!(
+                "host is everything on a node: leave out {}",
+                pods.join(", ")
+            ),
+        ));
+    }
+    rules
+}
+
+/// Since the agents run a spec, what they run is fixed.
+fn fixed(fields: &[&str]) -> String {
+    let same = fields.iter().filter(|field| !CHANGEABLE.contains(field)).map(|field| {
+        format!(
+            "has(self.spec.{field}) == has(oldSelf.spec.{field}) && (!has(self.spec.{field}) || self.spec.{field} == oldSelf.spec.{field})"
+        )
+    });
+    let same: Vec<String> = same.collect();
+    format!(
+        "!has(oldSelf.status) || !has(oldSelf.status.traceGeneration) || ({})",
+        same.join(" && ")
+    )
+}

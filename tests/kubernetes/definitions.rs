@@ -1,0 +1,378 @@
+//! The definitions: what they let through, what they refuse and in which words, and what they explain.
+
+use crate::{object, shared};
+use serde_json::{Value, json};
+use tests::ControlPlane;
+
+/// The first option of the first tracer that has one, as a spec's tracer.
+fn tracer() -> (String, &'static str) {
+    let found = tracers::ALL
+        .iter()
+        .find(|tracer| !tracer.options().is_empty());
+    let found = found.unwrap();
+    (tracers::camel(found.name()), found.options()[0].key)
+}
+
+fn any_tracer() -> Value {
+    json!({tracer().0: {}})
+}
+
+/// What the API server says to an object, of which nothing is kept; empty where it takes it.
+fn refusal(plane: &ControlPlane, object: &Value) -> String {
+    let file = tests::folder().join("object.json");
+    std::fs::write(&file, object.to_string()).unwrap();
+    let out = plane.kubectl(&["create", "--dry-run=server", "-f", file.to_str().unwrap()]);
+    match out.status.success() {
+        true => String::new(),
+        false => String::from_utf8(out.stderr).unwrap(),
+    }
+}
+
+fn definition_of(kind: &str) -> Value {
+    match kind {
+        "TraceJob" => crd::definition::<crd::TraceJob>(),
+        _ => crd::definition::<crd::ClusterTraceJob>(),
+    }
+}
+
+#[test]
+fn definitions_are_taken_without_a_warning() {
+    let plane = shared();
+    let file = plane.folder().join("definitions.json");
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": crd::definitions()});
+    std::fs::write(&file, list.to_string()).unwrap();
+    let out = plane.kubectl(&[
+        "create",
+        "--dry-run=server",
+        "--validate=strict",
+        "-f",
+        file.to_str().unwrap(),
+    ]);
+    // They are there already; warnings come before that is found out.
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(said.matches("already exists").count(), 2, "{said}");
+    assert!(!said.contains("Warning"), "{said}");
+    for name in ["tracejobs", "clustertracejobs"] {
+        let path =
+            format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}.tracejob.dev");
+        let definition = plane.get(&path).unwrap();
+        let conditions = definition["status"]["conditions"].as_array().unwrap();
+        let wrong: Vec<&Value> = conditions
+            .iter()
+            .filter(|condition| condition["type"] == "NonStructuralSchema")
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_job_is_taken_and_gets_its_defaults() {
+    let plane = shared();
+    let whole = json!({
+        "tracer": any_tracer(),
+        "selector": {"matchLabels": {"app": "checkout"}, "matchExpressions": [
+            {"key": "tier", "operator": "In", "values": ["a", "b"]}, {"key": "canary", "operator": "DoesNotExist"},
+        ]},
+        "pods": ["one", "two"], "containers": ["main"], "nodeSelector": {"disk": "ssd"},
+        "maxNodes": 3, "samplePercent": 10, "activeDeadlineSeconds": 60, "suspend": true,
+        "ttlSecondsAfterFinished": 0,
+        "limits": {"maxEvents": 1, "eventsPerSecond": 1, "cpuPercent": 1, "memoryBytes": 65536, "ringBytes": 4096},
+        "output": {"summaryRows": 0},
+    });
+    assert_eq!(
+        refusal(&plane, &object("TraceJob", "whole", whole.clone())),
+        ""
+    );
+    assert_eq!(
+        refusal(&plane, &object("ClusterTraceJob", "whole", whole)),
+        ""
+    );
+    let host = json!({"tracer": any_tracer(), "host": true, "nodeSelector": {"disk": "ssd"}});
+    assert_eq!(
+        refusal(&plane, &object("ClusterTraceJob", "host", host)),
+        ""
+    );
+    let least = object("TraceJob", "least", json!({"tracer": any_tracer()}));
+    plane.apply(&[least]).unwrap();
+    let taken = plane
+        .get("/apis/tracejob.dev/v1alpha1/namespaces/default/tracejobs/least")
+        .unwrap();
+    assert_eq!(taken["spec"]["activeDeadlineSeconds"], 300);
+    assert_eq!(taken["metadata"]["generation"], 1);
+}
+
+/// What is wrong with a job, and what a user is told of it by the API server.
+fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
+    let (name, option) = tracer();
+    let with = |field: &str, value: Value| json!({"tracer": any_tracer(), field: value});
+    let mut two = json!({});
+    for tracer in &tracers::ALL[..2] {
+        two[tracers::camel(tracer.name())] = json!({});
+    }
+    vec![
+        (
+            "TraceJob",
+            json!({"tracer": {}}),
+            "exactly one tracer is wanted: one of ",
+        ),
+        (
+            "TraceJob",
+            json!({"tracer": two}),
+            "exactly one tracer is wanted: one of ",
+        ),
+        ("TraceJob", json!({}), "spec.tracer: Required value"),
+        (
+            "TraceJob",
+            json!({"tracer": {"nonsense": {}}}),
+            "unknown field \"spec.tracer.nonsense\"",
+        ),
+        (
+            "TraceJob",
+            json!({"tracer": {name.clone(): {format!("{option}x"): 1}}}),
+            "unknown field \"spec.tracer.",
+        ),
+        (
+            "TraceJob",
+            json!({"tracer": {name: {option: "x"}}}),
+            "must be of type",
+        ),
+        (
+            "TraceJob",
+            with("activeDeadlineSeconds", json!(0)),
+            "spec.activeDeadlineSeconds in body should be greater than or equal to 1",
+        ),
+        (
+            "TraceJob",
+            with("activeDeadlineSeconds", json!(86_401)),
+            "should be less than or equal to 86400",
+        ),
+        (
+            "TraceJob",
+            with("ttlSecondsAfterFinished", json!(-1)),
+            "should be greater than or equal to 0",
+        ),
+        (
+            "TraceJob",
+            with("maxNodes", json!(0)),
+            "should be greater than or equal to 1",
+        ),
+        (
+            "TraceJob",
+            with("samplePercent", json!(101)),
+            "should be less than or equal to 100",
+        ),
+        (
+            "TraceJob",
+            with("limits", json!({"cpuPercent": 0})),
+            "should be greater than or equal to 1",
+        ),
+        (
+            "TraceJob",
+            with("limits", json!({"memoryBytes": 1})),
+            "should be greater than or equal to 65536",
+        ),
+        (
+            "TraceJob",
+            with("limits", json!({"ringBytes": 1 << 31})),
+            "should be less than or equal to 1073741824",
+        ),
+        (
+            "TraceJob",
+            with("output", json!({"summaryRows": 21})),
+            "should be less than or equal to 20",
+        ),
+        (
+            "TraceJob",
+            with("pods", json!(vec!["a"; 65])),
+            "must have at most 64 items",
+        ),
+        (
+            "TraceJob",
+            with("pods", json!([""])),
+            "should be at least 1 chars long",
+        ),
+        (
+            "TraceJob",
+            with("containers", json!(["x".repeat(64)])),
+            "Too long: may not be more than 63",
+        ),
+        (
+            "TraceJob",
+            with(
+                "selector",
+                json!({"matchExpressions": [{"key": "a", "operator": "In"}]}),
+            ),
+            "In and NotIn take values, Exists and DoesNotExist none",
+        ),
+        (
+            "TraceJob",
+            with(
+                "selector",
+                json!({"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}),
+            ),
+            "In and NotIn take values, Exists and DoesNotExist none",
+        ),
+        (
+            "TraceJob",
+            with(
+                "selector",
+                json!({"matchExpressions": [{"key": "a", "operator": "is"}]}),
+            ),
+            "Unsupported value: \"is\"",
+        ),
+        (
+            "TraceJob",
+            with("host", json!(true)),
+            "unknown field \"spec.host\"",
+        ),
+        (
+            "ClusterTraceJob",
+            json!({"tracer": any_tracer(), "host": true, "pods": ["a"]}),
+            "host is everything on a node: leave out ",
+        ),
+        (
+            "ClusterTraceJob",
+            json!({"tracer": any_tracer(), "host": true, "namespaceSelector": {}}),
+            "host is everything on a node: leave out ",
+        ),
+    ]
+}
+
+#[test]
+fn what_is_wrong_is_refused_in_words_that_say_what_to_do_and_offline_too() {
+    let plane = shared();
+    for (kind, spec, words) in mistakes() {
+        let object = object(kind, "wrong", spec);
+        let said = refusal(&plane, &object);
+        assert!(
+            said.contains(words),
+            "{object}\nsays {said}\nand not {words}"
+        );
+        // Types and names are serde's to check, bounds and rules those of `check`.
+        let typed = match kind {
+            "TraceJob" => {
+                serde_json::from_value::<crd::TraceJobSpec>(object["spec"].clone()).is_ok()
+            }
+            _ => serde_json::from_value::<crd::ClusterTraceJobSpec>(object["spec"].clone()).is_ok(),
+        };
+        let wrong = crd::check(&definition_of(kind), &object);
+        assert!(
+            !typed || !wrong.is_empty(),
+            "only a cluster refuses {object}"
+        );
+    }
+}
+
+#[test]
+fn a_job_that_has_started_changes_no_more_but_for_suspend_and_ttl() {
+    let plane = shared();
+    let path = "/apis/tracejob.dev/v1alpha1/namespaces/default/tracejobs/fixed";
+    let with = |more: &[(&str, Value)]| {
+        let mut spec = json!({"tracer": any_tracer(), "maxNodes": 2});
+        for (field, value) in more {
+            spec[*field] = value.clone();
+        }
+        plane.apply(&[object("TraceJob", "fixed", spec)])
+    };
+    with(&[]).unwrap();
+    with(&[("maxNodes", json!(3))]).unwrap();
+    let status = json!({"status": {"traceGeneration": 2}}).to_string();
+    let out = plane.kubectl(&[
+        "patch",
+        "tracejob",
+        "fixed",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &status,
+    ]);
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    assert_eq!(plane.get(path).unwrap()["status"]["traceGeneration"], 2);
+    let kept = ("maxNodes", json!(3));
+    for (field, value) in [
+        ("maxNodes", json!(4)),
+        ("selector", json!({})),
+        ("activeDeadlineSeconds", json!(5)),
+        ("limits", json!({"maxEvents": 7})),
+    ] {
+        let said = with(&[kept.clone(), (field, value)]).unwrap_err();
+        assert!(
+            said.contains("a job that has started changes no more"),
+            "{field}: {said}"
+        );
+    }
+    with(&[
+        kept.clone(),
+        ("suspend", json!(true)),
+        ("ttlSecondsAfterFinished", json!(9)),
+    ])
+    .unwrap();
+}
+
+#[test]
+fn explain_shows_the_catalogues_own_words() {
+    let plane = shared();
+    for tracer in tracers::ALL {
+        let field = format!("tracejob.spec.tracer.{}", tracers::camel(tracer.name()));
+        let out = plane.kubectl(&["explain", &field]);
+        let said = String::from_utf8(out.stdout).unwrap();
+        // It breaks lines as it likes.
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let about = words(tracer.about().lines().next().unwrap());
+        assert!(words(&said).contains(&about), "{field}: {said}");
+        for option in tracer.options() {
+            assert!(said.contains(option.key), "{field}: {said}");
+            assert!(
+                words(&said).contains(&words(option.about)),
+                "{field}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn kubectl_get_shows_how_far_jobs_are() {
+    let plane = shared();
+    plane
+        .apply(&[object("TraceJob", "shown", json!({"tracer": any_tracer()}))])
+        .unwrap();
+    let condition = json!({
+        "type": "Progressing", "status": "True", "reason": "Running", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
+    });
+    let status = json!({"status": {
+        "tracer": "some", "conditions": [condition], "nodes": {"shown": "1/2"}, "events": {"delivered": 1204, "lost": 3},
+    }});
+    let out = plane.kubectl(&[
+        "patch",
+        "tj",
+        "shown",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &status.to_string(),
+    ]);
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let out = plane.kubectl(&["get", "tj", "shown"]);
+    let said = String::from_utf8(out.stdout).unwrap();
+    let rows: Vec<Vec<&str>> = said
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        rows[0],
+        ["NAME", "TRACER", "NODES", "EVENTS", "LOST", "STATUS", "AGE"]
+    );
+    assert_eq!(
+        rows[1][..6],
+        ["shown", "some", "1/2", "1204", "3", "Running"]
+    );
+}

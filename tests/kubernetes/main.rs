@@ -1,0 +1,38 @@
+//! What a real API server says of our objects.
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests fail by panics, and their names are their docs"
+)]
+
+mod definitions;
+
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, Weak};
+use tests::ControlPlane;
+
+/// One for all tests that run at the same time and leave nothing in it but objects of their own names.
+fn shared() -> Arc<ControlPlane> {
+    static SHARED: Mutex<Weak<ControlPlane>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(|broken| broken.into_inner());
+    if let Some(plane) = shared.upgrade() {
+        return plane;
+    }
+    let plane = ControlPlane::start();
+    plane.apply(&crd::definitions()).unwrap();
+    for kind in ["tracejobs", "clustertracejobs"] {
+        let path = format!("/apis/tracejob.dev/v1alpha1/{kind}");
+        tests::until("the definitions to be served", || plane.get(&path));
+    }
+    let plane = Arc::new(plane);
+    *shared = Arc::downgrade(&plane);
+    plane
+}
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    let metadata = match kind {
+        "TraceJob" => json!({"name": name, "namespace": "default"}),
+        _ => json!({"name": name}),
+    };
+    json!({"apiVersion": "tracejob.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+}

@@ -1,0 +1,71 @@
+//! A network namespace of a test's own: nothing in it reaches anything else.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// One, with nothing in it but loopback. It is removed when it is dropped.
+pub struct Net {
+    name: String,
+}
+
+impl Net {
+    /// Makes one.
+    ///
+    /// # Panics
+    /// Where this is not root, or there is no iproute2.
+    #[expect(clippy::new_without_default, reason = "it makes something")]
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let net = Self {
+            name: format!("tracejob-{}-{n}", std::process::id()),
+        };
+        ip(&["netns", "add", &net.name]);
+        ip(&["-n", &net.name, "link", "set", "lo", "up"]);
+        net
+    }
+
+    /// Gives its loopback an address, with its prefix's length.
+    pub fn address(&self, address: &str) {
+        ip(&["-n", &self.name, "address", "add", address, "dev", "lo"]);
+    }
+
+    /// A program that runs in it.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
+        command
+    }
+
+    /// Moves the calling thread into it: sockets that it makes from now on, and threads that it starts, are there.
+    ///
+    /// # Panics
+    /// Where this is not root.
+    pub fn enter(&self) {
+        let file = File::open(format!("/run/netns/{}", self.name)).unwrap();
+        rustix::thread::move_into_link_name_space(
+            std::os::fd::AsFd::as_fd(&file),
+            Some(rustix::thread::LinkNameSpaceType::Network),
+        )
+        .unwrap();
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        // One that stays is empty, and named by a process that is gone.
+        let _ = Command::new("ip")
+            .args(["netns", "delete", &self.name])
+            .status();
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status();
+    let status = status.unwrap_or_else(|error| panic!("ip (Debian's iproute2): {error}"));
+    assert!(status.success(), "ip {}: {status}", arguments.join(" "));
+}

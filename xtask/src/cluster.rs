@@ -1,0 +1,159 @@
+//! The test cluster's programs: Kubernetes, containerd, etcd and Helm, built from the modules that `tests/cluster` pins.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{go, workspace};
+
+/// A folder of `tests/cluster` with a go.mod of its own, and the modules whose versions name what is built from it.
+struct Module {
+    folder: &'static str,
+    named_by: &'static [&'static str],
+    about: &'static str,
+    packages: &'static [&'static str],
+}
+
+const MODULES: [Module; 3] = [
+    Module {
+        folder: "kubernetes",
+        named_by: &["k8s.io/kubernetes"],
+        about: "building Kubernetes with Go: the test cluster; 5 min, once",
+        packages: &[
+            "k8s.io/kubernetes/cmd/kube-apiserver",
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "k8s.io/kubernetes/cmd/kube-scheduler",
+            "k8s.io/kubernetes/cmd/kube-proxy",
+            "k8s.io/kubernetes/cmd/kubelet",
+            "k8s.io/kubernetes/cmd/kubectl",
+        ],
+    },
+    Module {
+        folder: "containerd",
+        named_by: &[
+            "github.com/containerd/containerd/v2",
+            "github.com/containernetworking/plugins",
+        ],
+        about: "building containerd and its network plugins with Go: the test cluster; 1 min, once",
+        packages: &[
+            "github.com/containerd/containerd/v2/cmd/containerd",
+            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            "github.com/containerd/containerd/v2/cmd/ctr",
+            "github.com/containernetworking/plugins/plugins/main/bridge",
+            "github.com/containernetworking/plugins/plugins/main/loopback",
+            "github.com/containernetworking/plugins/plugins/ipam/host-local",
+            "github.com/containernetworking/plugins/plugins/meta/portmap",
+        ],
+    },
+    Module {
+        folder: "tools",
+        named_by: &["go.etcd.io/etcd/server/v3", "helm.sh/helm/v4"],
+        about: "building etcd and Helm with Go: the test cluster; 2 min, once",
+        packages: &["go.etcd.io/etcd/server/v3", "helm.sh/helm/v4/cmd/helm"],
+    },
+];
+
+/// For `cargo xtask cluster`.
+pub(crate) fn run() -> Result<()> {
+    match programs()? {
+        Ok(_) => Ok(()),
+        Err(why) => bail!(why),
+    }
+}
+
+/// Where the programs are, or why this machine has none.
+pub(crate) fn programs() -> Result<Result<Vec<PathBuf>, String>> {
+    let mut folders = Vec::new();
+    for module in &MODULES {
+        match module.build()? {
+            Ok(bin) => folders.push(bin),
+            Err(why) => return Ok(Err(why)),
+        }
+    }
+    Ok(Ok(folders))
+}
+
+impl Module {
+    fn build(&self) -> Result<Result<PathBuf, String>> {
+        let from = workspace::root().join("tests/cluster").join(self.folder);
+        let file = from.join("go.mod");
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let versions: Vec<String> = self
+            .named_by
+            .iter()
+            .map(|module| {
+                version(&text, module).with_context(|| format!("{module} in {}", file.display()))
+            })
+            .collect::<Result<_>>()?;
+        let mut flags = vec!["-trimpath".to_owned(), "-mod=readonly".to_owned()];
+        flags.extend(["-o".to_owned(), {
+            let bin = self.target(&versions).join("bin");
+            format!("{}/", bin.display())
+        }]);
+        let mut link = "-s -w".to_owned();
+        if self.folder == "kubernetes" {
+            // Kubernetes asks itself for its version, and Helm asks it.
+            let version = &versions[0];
+            let numbers: Vec<&str> = version.split('.').collect();
+            let (major, minor) = (
+                numbers.first().unwrap_or(&""),
+                numbers.get(1).unwrap_or(&""),
+            );
+            for (name, value) in [
+                ("gitVersion", &*format!("v{version}")),
+                ("gitMajor", major),
+                ("gitMinor", minor),
+            ] {
+                link.push_str(&format!(" -X k8s.io/component-base/version.{name}={value}"));
+            }
+        }
+        flags.extend(["-ldflags".to_owned(), link]);
+        let bin = go::Build {
+            name: format!("{} {}", self.folder, versions.join(" ")),
+            folder: self.target(&versions),
+            about: self.about,
+            from,
+            command: &["build"],
+            flags: &flags,
+            packages: self.packages,
+        }
+        .ensure()?;
+        let Ok(bin) = bin else { return Ok(bin) };
+        // etcd's package is called as what it is, and its program is not.
+        let (built, wanted) = (bin.join("server"), bin.join("etcd"));
+        if built.is_file() {
+            fs::rename(&built, &wanted).with_context(|| format!("naming {}", wanted.display()))?;
+        }
+        Ok(Ok(bin))
+    }
+
+    fn target(&self, versions: &[String]) -> PathBuf {
+        workspace::tools().join(format!("{}-{}", self.folder, versions.join("-")))
+    }
+}
+
+/// The version of a module that a go.mod requires itself.
+fn version(text: &str, module: &str) -> Option<String> {
+    let line = text.lines().map(str::trim).find(|line| {
+        line.strip_prefix(module)
+            .is_some_and(|rest| rest.starts_with(' '))
+    })?;
+    let version = line.split_whitespace().nth(1)?;
+    Some(version.trim_start_matches('v').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_modules_version_is_read() {
+        let text = "module x\n\nrequire (\n\tk8s.io/kubernetes v1.36.3\n\tk8s.io/kubernetes-more v9 // indirect\n)\n";
+        assert_eq!(
+            version(text, "k8s.io/kubernetes").as_deref(),
+            Some("1.36.3")
+        );
+        assert_eq!(version(text, "k8s.io/kube"), None);
+    }
+}
