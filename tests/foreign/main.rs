@@ -129,10 +129,10 @@ fn shell(line: &str, grpcurl: &Path, socket: &str) -> Command {
 }
 
 #[test]
-fn foreign_grpcurl_starts_reads_and_stops_a_trace_as_the_docs_say() {
+fn grpcurl_starts_reads_and_stops_a_trace_as_the_docs_say() {
     let Some(grpcurl) = client(
         "GRPCURL",
-        "foreign_grpcurl_starts_reads_and_stops_a_trace_as_the_docs_say",
+        "grpcurl_starts_reads_and_stops_a_trace_as_the_docs_say",
     ) else {
         return;
     };
@@ -204,8 +204,8 @@ fn foreign_grpcurl_starts_reads_and_stops_a_trace_as_the_docs_say() {
 }
 
 #[test]
-fn foreign_grpcurl_is_told_why_it_is_refused() {
-    let Some(grpcurl) = client("GRPCURL", "foreign_grpcurl_is_told_why_it_is_refused") else {
+fn grpcurl_is_told_why_it_is_refused() {
+    let Some(grpcurl) = client("GRPCURL", "grpcurl_is_told_why_it_is_refused") else {
         return;
     };
     let agent = Agent::start("policy: {tracers: [exec]}");
@@ -229,10 +229,10 @@ fn foreign_grpcurl_is_told_why_it_is_refused() {
 }
 
 #[test]
-fn foreign_python_starts_reads_and_stops_a_trace_as_the_docs_say() {
+fn python_starts_reads_and_stops_a_trace_as_the_docs_say() {
     let Some(python) = client(
         "PYTHON",
-        "foreign_python_starts_reads_and_stops_a_trace_as_the_docs_say",
+        "python_starts_reads_and_stops_a_trace_as_the_docs_say",
     ) else {
         return;
     };

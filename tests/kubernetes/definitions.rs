@@ -19,9 +19,7 @@ fn any_tracer() -> Value {
 
 /// What the API server says to an object, of which nothing is kept; empty where it takes it.
 fn refusal(plane: &ControlPlane, object: &Value) -> String {
-    let file = tests::folder().join("object.json");
-    std::fs::write(&file, object.to_string()).unwrap();
-    let out = plane.kubectl(&["create", "--dry-run=server", "-f", file.to_str().unwrap()]);
+    let out = plane.kubectl_with(object, &["create", "--dry-run=server", "-f", "-"]);
     match out.status.success() {
         true => String::new(),
         false => String::from_utf8(out.stderr).unwrap(),
@@ -38,16 +36,9 @@ fn definition_of(kind: &str) -> Value {
 #[test]
 fn definitions_are_taken_without_a_warning() {
     let plane = shared();
-    let file = plane.folder().join("definitions.json");
     let list = json!({"apiVersion": "v1", "kind": "List", "items": crd::definitions()});
-    std::fs::write(&file, list.to_string()).unwrap();
-    let out = plane.kubectl(&[
-        "create",
-        "--dry-run=server",
-        "--validate=strict",
-        "-f",
-        file.to_str().unwrap(),
-    ]);
+    let arguments = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+    let out = plane.kubectl_with(&list, &arguments);
     // They are there already; warnings come before that is found out.
     let said = String::from_utf8(out.stderr).unwrap();
     assert_eq!(said.matches("already exists").count(), 2, "{said}");
@@ -173,7 +164,7 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
         ),
         (
             "TraceJob",
-            with("limits", json!({"ringBytes": 1 << 31})),
+            with("limits", json!({"ringBytes": 1_u64 << 31})),
             "should be less than or equal to 1073741824",
         ),
         (

@@ -12,6 +12,7 @@ use crate::{folder, until};
 use serde_json::Value;
 use std::{
     fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -85,7 +86,7 @@ impl ControlPlane {
             format!("--tls-cert-file={}", file("apiserver.crt")),
             format!("--tls-private-key-file={}", file("apiserver.key")),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-account-key-file={}", file("accounts.key")),
+            format!("--service-account-key-file={}", file("accounts.pub")),
             format!(
                 "--service-account-signing-key-file={}",
                 file("accounts.key")
@@ -95,16 +96,18 @@ impl ControlPlane {
             // Nobody makes them here: there is no controller manager.
             "--disable-admission-plugins=ServiceAccount".to_owned(),
         ];
-        self.api = Some(Self::child(
-            &self.net,
-            &self.folder,
-            "kube-apiserver",
-            &arguments,
-        ));
+        let mut api = Self::child(&self.net, &self.folder, "kube-apiserver", &arguments);
         until("the API server to be ready", || {
+            if let Some(status) = api.try_wait().unwrap() {
+                let log = fs::read_to_string(self.folder.join("kube-apiserver.log"));
+                let log = log.unwrap_or_default();
+                let end: Vec<&str> = log.lines().rev().take(3).collect();
+                panic!("the API server ended, {status}: {}", end.join("\n"));
+            }
             let ready = self.kubectl(&["get", "--raw", "/readyz"]);
             ready.status.success().then_some(())
         });
+        self.api = Some(api);
     }
 
     /// Ends the API server; etcd keeps what it has.
@@ -159,8 +162,22 @@ impl ControlPlane {
         self.kubectl_command(arguments).output().unwrap()
     }
 
-    /// The same, to be given input.
-    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
+    /// The same, with an object as its input.
+    pub fn kubectl_with(&self, object: &Value, arguments: &[&str]) -> Output {
+        let mut child = self
+            .kubectl_command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(object.to_string().as_bytes()).unwrap();
+        drop(input);
+        child.wait_with_output().unwrap()
+    }
+
+    fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.net.command(cluster_program("kubectl"));
         command
             .arg("--kubeconfig")
@@ -176,9 +193,7 @@ impl ControlPlane {
     /// What it says where it does not succeed.
     pub fn apply(&self, objects: &[Value]) -> Result<String, String> {
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
-        let file = self.folder.join("apply.json");
-        fs::write(&file, list.to_string()).unwrap();
-        let out = self.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]);
+        let out = self.kubectl_with(&list, &["apply", "--server-side", "-f", "-"]);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match out.status.success() {
             true => Ok(text(&out.stdout)),

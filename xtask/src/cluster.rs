@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{go, workspace};
+use crate::{check, go, test, toolchain, workspace};
 
 /// A folder of `tests/cluster` with a go.mod of its own, and the modules whose versions name what is built from it.
 struct Module {
@@ -59,6 +59,34 @@ pub(crate) fn run() -> Result<()> {
         Ok(_) => Ok(()),
         Err(why) => bail!(why),
     }
+}
+
+/// The stage.
+pub(crate) fn test() -> Result<String> {
+    test::require_root()?;
+    let folders = match programs()? {
+        Ok(folders) => folders,
+        Err(why) => bail!(why),
+    };
+    let mut command = toolchain::cargo();
+    command
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            "tests",
+            "--test",
+            "kubernetes",
+        ])
+        .args(["--", "--show-output"])
+        .env("TRACEJOB_CLUSTER", std::env::join_paths(folders)?)
+        .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
+        .env_remove("TRACEJOB_TEST_CAPS");
+    check::rust_tests(
+        "kubernetes",
+        "a real API server, with our definitions",
+        &mut command,
+    )
 }
 
 /// Where the programs are, or why this machine has none.
@@ -135,7 +163,10 @@ impl Module {
 
 /// The version of a module that a go.mod requires itself.
 fn version(text: &str, module: &str) -> Option<String> {
-    let line = text.lines().map(str::trim).find(|line| {
+    let required = text
+        .lines()
+        .map(|line| line.trim().trim_start_matches("require "));
+    let line = required.filter(|line| !line.contains("=>")).find(|line| {
         line.strip_prefix(module)
             .is_some_and(|rest| rest.starts_with(' '))
     })?;
@@ -155,5 +186,8 @@ mod tests {
             Some("1.36.3")
         );
         assert_eq!(version(text, "k8s.io/kube"), None);
+        let alone = "require x/y v2.0.1\n\nreplace x/z => x/z v3\n";
+        assert_eq!(version(alone, "x/y").as_deref(), Some("2.0.1"));
+        assert_eq!(version(alone, "x/z"), None);
     }
 }

@@ -16,9 +16,7 @@ use crate::{
 };
 
 /// The test program.
-pub(crate) const TEST: &str = "foreign";
-/// What its tests' names begin with.
-pub(crate) const PREFIX: &str = "foreign_";
+const TEST: &str = "foreign";
 
 const GRPCURL: &str = "1.9.4";
 const GRPCIO: &str = "1.85.1";

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    bench, check, foreign, package, process,
+    bench, check, cluster, foreign, package, process,
     screen::Step,
     setup,
     stage::{self, Stage},
@@ -18,6 +18,9 @@ pub(crate) struct Args {
     #[arg(long)]
     no_vm: bool,
 }
+
+/// Test programs that need a kernel and nothing else. All others are stages of their own, and nothing for a test kernel.
+pub(crate) const KERNEL_TESTS: [&str; 4] = ["agent", "run", "terminal", "tracers"];
 
 /// Runs everything; an error if any of it failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -35,6 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         stages.push(Stage::new(suite.native, move || on_this_kernel(suite)));
     }
     stages.push(Stage::new("foreign clients", foreign::run));
+    stages.push(Stage::new("kubernetes", cluster::test));
     stages.push(Stage::new("benchmarks, quick", bench::quick));
     if !args.no_vm {
         stages.push(Stage::new("test kernels", || vm::run(&vm::Args::default())));
@@ -65,18 +69,9 @@ pub(crate) fn build() -> Result<String> {
 fn on_this_kernel(suite: &vm::Suite) -> Result<String> {
     require_root()?;
     let mut command = toolchain::cargo();
-    command.args([
-        "test",
-        "--locked",
-        "--package",
-        "tests",
-        "--no-fail-fast",
-        "--",
-        "--show-output",
-        // A stage of its own.
-        "--skip",
-        foreign::PREFIX,
-    ]);
+    command.args(["test", "--locked", "--package", "tests", "--no-fail-fast"]);
+    command.args(KERNEL_TESTS.map(|name| format!("--test={name}")));
+    command.args(["--", "--show-output"]);
     command
         .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
         .env_remove("TRACEJOB_TEST_CAPS");

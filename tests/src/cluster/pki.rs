@@ -42,11 +42,9 @@ impl Pki {
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let pki = Self { ca, folder };
         fs::write(pki.file("ca.crt"), pki.ca.pem()).unwrap();
-        fs::write(
-            pki.file("accounts.key"),
-            KeyPair::generate().unwrap().serialize_pem(),
-        )
-        .unwrap();
+        let accounts = KeyPair::generate().unwrap();
+        fs::write(pki.file("accounts.key"), accounts.serialize_pem()).unwrap();
+        fs::write(pki.file("accounts.pub"), accounts.public_key_pem()).unwrap();
         pki.sign(Certificate {
             file: "apiserver",
             common_name: "kube-apiserver",

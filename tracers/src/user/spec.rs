@@ -185,8 +185,8 @@ fn option_schema(option: &Opt) -> serde_json::Value {
         // No `format`: the API server does not know those of unsigned numbers and warns.
         OptKind::Number { .. } => json!({
             "type": "integer", "description": option.about, "default": 0, "minimum": 0,
-            // A JSON number of Kubernetes is signed.
-            "maximum": option.kind.max().min(i64::MAX as u64),
+            // An API server reads bounds as floating point: beyond this they are not exact.
+            "maximum": option.kind.max().min(1 << 53),
         }),
     }
 }

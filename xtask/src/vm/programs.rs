@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{foreign, process, screen::Step, toolchain, workspace};
+use crate::{process, screen::Step, test::KERNEL_TESTS, toolchain, workspace};
 
 /// The machine that the test kernels are for.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -54,8 +54,7 @@ pub(crate) fn build() -> Result<Programs> {
         .into_iter()
         .map(|built| (built.path, built.name))
         .collect();
-    // There is neither Go nor Python in a test kernel.
-    tests.retain(|(_, name)| name != foreign::TEST);
+    tests.retain(|(_, name)| KERNEL_TESTS.contains(&name.as_str()));
     // Cargo names them in the order in which it happened to build them.
     tests.sort_by(|one, other| one.1.cmp(&other.1));
     step.done(&format!(
