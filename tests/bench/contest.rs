@@ -185,7 +185,14 @@ impl Running {
             let pid = Pid::from_child(&self.child);
             // It may end meanwhile.
             let _ = kill_process(pid, Signal::INT);
-            until("a tool to end", || self.child.try_wait().unwrap());
+            let asked = Instant::now();
+            until("a tool to end", || {
+                if asked.elapsed() > Duration::from_secs(10) {
+                    // Whoever was started in the background of a shell may not hear the other.
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+                self.child.try_wait().unwrap()
+            });
         }
         (self.said(), self.folder.clone())
     }

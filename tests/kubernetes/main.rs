@@ -5,6 +5,8 @@
     reason = "tests fail by panics, and their names are their docs"
 )]
 
+mod cluster;
+mod controller;
 mod definitions;
 
 use serde_json::{Value, json};
@@ -18,14 +20,20 @@ fn shared() -> Arc<ControlPlane> {
     if let Some(plane) = shared.upgrade() {
         return plane;
     }
+    let plane = plane();
+    let plane = Arc::new(plane);
+    *shared = Arc::downgrade(&plane);
+    plane
+}
+
+/// A control plane that has our definitions.
+fn plane() -> ControlPlane {
     let plane = ControlPlane::start();
     plane.apply(&crd::definitions()).unwrap();
     for kind in ["tracejobs", "clustertracejobs"] {
         let path = format!("/apis/tracejob.dev/v1alpha1/{kind}");
         tests::until("the definitions to be served", || plane.get(&path));
     }
-    let plane = Arc::new(plane);
-    *shared = Arc::downgrade(&plane);
     plane
 }
 

@@ -1,0 +1,407 @@
+//! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
+
+use super::{Fleet, Node, OURS, Progress, Report, Wanted, connect, lock};
+use client::Schema;
+use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
+use tracers::Batch;
+
+type Client = AgentClient<Channel>;
+
+/// How long after the last trace its agent is left connected.
+const IDLE: Duration = Duration::from_secs(30);
+/// How long until an agent that does not answer is called again: at most ten seconds after it is back it has its traces.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// How long an agent may take to start a trace: the kernel looks at every path of its programs.
+const START: Duration = Duration::from_secs(60);
+/// How long it may take to do anything else.
+const CALL: Duration = Duration::from_secs(10);
+/// How long a last table may take.
+const TABLE: Duration = Duration::from_secs(60);
+/// The agent's word for a generation that it has already: `Reason` of `agent`.
+const OTHER_SPEC: &str = "OtherSpec";
+/// A reason that is no agent's: there is no connection.
+const UNREACHABLE: &str = "AgentUnreachable";
+
+/// Looks after a node for as long as something is wanted of it, and a little longer.
+pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
+    let mut wait = RETRY.0;
+    loop {
+        {
+            let mut state = lock(&node.state);
+            if state.wanted.is_empty() {
+                // Under the same lock by which the next one who wants something looks.
+                state.tended = false;
+                return;
+            }
+        }
+        match attend(&fleet, &node).await {
+            Ok(()) => wait = RETRY.0,
+            Err(message) => {
+                tracing::debug!(node = %node.name, %message, "agent");
+                troubled(&fleet, &node, &message);
+                // Another address, or another wish, is a reason to try at once.
+                let _ = tokio::time::timeout(wait, node.wake.notified()).await;
+                wait = (wait * 2).min(RETRY.1);
+            }
+        }
+    }
+}
+
+/// Tells of all traces of a node that they are not known to be well.
+fn troubled(fleet: &Fleet, node: &Node, message: &str) {
+    let mut told = Vec::new();
+    {
+        let mut state = lock(&node.state);
+        let state = &mut *state;
+        for (uid, wanted) in &state.wanted {
+            let report = state.reports.entry(uid.clone()).or_default();
+            report.generation = wanted.generation;
+            if matches!(report.progress, Progress::Ended | Progress::Failed { .. }) {
+                continue;
+            }
+            let progress = Progress::Troubled {
+                reason: UNREACHABLE.to_owned(),
+                message: message.to_owned(),
+            };
+            if report.progress != progress {
+                report.progress = progress;
+                told.push(uid.clone());
+            }
+        }
+    }
+    told.iter().for_each(|uid| fleet.heard_of(uid));
+}
+
+/// One connection, from its beginning to its end; an error where it did not end because nothing was wanted any more.
+async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
+    let address = lock(&node.state).address;
+    let Some(address) = address else {
+        return Err("there is no agent on this node".to_owned());
+    };
+    let (client, mut watch, first) = {
+        let _one_of_many = fleet.at_once.acquire().await;
+        let client = fleet.connector.connect(address).await;
+        let mut client = client.map_err(|error: connect::Error| error.to_string())?;
+        let all = v1::WatchTracesRequest::default();
+        let watch = client.watch_traces(all).await;
+        let mut watch = watch.map_err(|status| said(&status))?.into_inner();
+        // What it runs already, by this controller or one before it, is not started again.
+        let first = tokio::time::timeout(CALL, watch.message()).await;
+        let first = first.map_err(|_| "it does not say what it runs".to_owned())?;
+        (client, watch, first.map_err(|status| said(&status))?)
+    };
+    let first = first.unwrap_or_default();
+    restarted(node, &first);
+    heard(fleet, node, &first);
+    loop {
+        drive(fleet, node, &client).await?;
+        let idle = lock(&node.state).wanted.is_empty();
+        let wait = if idle { IDLE } else { RETRY.1 };
+        tokio::select! {
+            message = watch.message() => match message {
+                Ok(Some(message)) => heard(fleet, node, &message),
+                Ok(None) => return Err("it ended the connection".to_owned()),
+                Err(status) => return Err(said(&status)),
+            },
+            () = node.wake.notified() => {}
+            () = tokio::time::sleep(wait) => {
+                if idle && lock(&node.state).wanted.is_empty() {
+                    return Ok(());
+                }
+            }
+        }
+        if lock(&node.state).address != Some(address) {
+            return Err("its agent has moved".to_owned());
+        }
+    }
+}
+
+/// Traces that an agent had, and has no more: it was started anew. They are started again, and their books kept.
+fn restarted(node: &Node, first: &v1::WatchTracesResponse) {
+    let mut state = lock(&node.state);
+    state.running.clear();
+    for (uid, report) in &mut state.reports {
+        let over = matches!(report.progress, Progress::Ended | Progress::Failed { .. });
+        let there = first.traces.iter().any(|trace| trace.uid == *uid);
+        if !over && !there && report.version > 0 {
+            let before = std::mem::take(&mut report.account);
+            report.before.push(before);
+            report.version = 0;
+        }
+        if !over && !there {
+            report.targets.clear();
+            report.progress = Progress::Waiting;
+        }
+    }
+}
+
+/// Takes in what an agent says of its traces.
+fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
+    for trace in &message.traces {
+        {
+            let mut state = lock(&node.state);
+            let state = &mut *state;
+            match trace.state() {
+                _ if !trace.uid.starts_with(OURS) => continue,
+                v1::State::Starting | v1::State::Running => {
+                    state.running.insert(trace.uid.clone());
+                }
+                _ => {
+                    state.running.remove(&trace.uid);
+                }
+            }
+            let Some(wanted) = state.wanted.get(&trace.uid) else {
+                continue;
+            };
+            if trace.generation != wanted.generation {
+                continue;
+            }
+            let report = state.reports.entry(trace.uid.clone()).or_default();
+            report.generation = trace.generation;
+            report.account = trace.account.clone().unwrap_or_default();
+            // From 1: this is how a trace that an agent has, or had, is known.
+            report.version = report.version.max(trace.targets_version).max(1);
+            report.progress = match trace.state() {
+                v1::State::Failed => Progress::Failed {
+                    reason: trace.reason.clone(),
+                    message: trace.message.clone(),
+                },
+                // Its table is fetched before it counts as ended.
+                v1::State::Ended if wanted.table && report.table.is_none() => Progress::Running,
+                v1::State::Ended => Progress::Ended,
+                _ => Progress::Running,
+            };
+        }
+        fleet.heard_of(&trace.uid);
+    }
+}
+
+/// What is to be done on a node.
+enum Step {
+    Start(Wanted),
+    Update(Wanted, u64),
+    Fetch(Wanted),
+    Stop,
+}
+
+/// What is not as it is wanted.
+fn steps(node: &Node) -> Vec<(String, Step)> {
+    let state = lock(&node.state);
+    let mut steps = Vec::new();
+    for (uid, wanted) in &state.wanted {
+        let report = state.reports.get(uid);
+        let report = report.filter(|report| report.generation == wanted.generation);
+        let step = match report {
+            Some(Report {
+                progress: Progress::Failed { .. } | Progress::Ended,
+                ..
+            }) => continue,
+            Some(report) if report.version > 0 => {
+                let ended = !report.account.ended.is_empty();
+                match (ended, report.targets == wanted.targets) {
+                    (true, _) if wanted.table && report.table.is_none() => {
+                        Step::Fetch(wanted.clone())
+                    }
+                    (false, false) => Step::Update(wanted.clone(), report.version + 1),
+                    _ => continue,
+                }
+            }
+            _ => Step::Start(wanted.clone()),
+        };
+        steps.push((uid.clone(), step));
+    }
+    let strays = state.running.iter();
+    let strays = strays.filter(|uid| !state.wanted.contains_key(*uid));
+    steps.extend(strays.map(|uid| (uid.clone(), Step::Stop)));
+    steps
+}
+
+/// Starts, changes and stops what is not as it is wanted.
+async fn drive(fleet: &Arc<Fleet>, node: &Arc<Node>, client: &Client) -> Result<(), String> {
+    for (uid, step) in steps(node) {
+        match step {
+            Step::Start(wanted) => start(fleet, node, client, &uid, &wanted).await?,
+            Step::Update(wanted, version) => update(node, client, &uid, &wanted, version).await?,
+            Step::Fetch(wanted) => fetch(fleet, node, client, &uid, &wanted).await?,
+            Step::Stop => stop(node, client, uid).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn start(
+    fleet: &Arc<Fleet>,
+    node: &Arc<Node>,
+    client: &Client,
+    uid: &str,
+    wanted: &Wanted,
+) -> Result<(), String> {
+    let left = wanted.deadline.duration_since(SystemTime::now());
+    let left = left.unwrap_or_default().max(Duration::from_millis(1));
+    let request = v1::StartTraceRequest {
+        uid: uid.to_owned(),
+        generation: wanted.generation,
+        spec: Some(v1::TraceSpec {
+            targets: wanted.targets.clone(),
+            duration: prost_types::Duration::try_from(left).ok(),
+            ..wanted.spec.clone()
+        }),
+    };
+    let mut client = client.clone();
+    let _one_of_many = fleet.at_once.acquire().await;
+    let answer = tokio::time::timeout(START, client.start_trace(request)).await;
+    let (progress, broken) = match answer {
+        Ok(Ok(_)) => (Progress::Running, None),
+        Ok(Err(status)) => refused(&status),
+        Err(_) => (
+            Progress::Waiting,
+            Some("it takes too long to start a trace".to_owned()),
+        ),
+    };
+    {
+        let mut state = lock(&node.state);
+        let report = state.reports.entry(uid.to_owned()).or_default();
+        report.generation = wanted.generation;
+        if progress == Progress::Running {
+            report.targets.clone_from(&wanted.targets);
+            report.version = 1;
+        }
+        report.progress = progress;
+    }
+    fleet.heard_of(uid);
+    broken.map_or(Ok(()), Err)
+}
+
+/// What an agent's refusal means: for this trace, and for the connection.
+fn refused(status: &Status) -> (Progress, Option<String>) {
+    // An agent's refusal has a reason; what has none is a connection's.
+    let Some(info) = status.get_details_error_info() else {
+        return (Progress::Waiting, Some(said(status)));
+    };
+    let (reason, message) = (info.reason, status.message().to_owned());
+    match status.code() {
+        // It has it, with other targets or another duration left.
+        Code::FailedPrecondition if reason == OTHER_SPEC => (Progress::Running, None),
+        // A place may become free.
+        Code::ResourceExhausted | Code::Unavailable => {
+            (Progress::Troubled { reason, message }, None)
+        }
+        _ => (Progress::Failed { reason, message }, None),
+    }
+}
+
+async fn update(
+    node: &Node,
+    client: &Client,
+    uid: &str,
+    wanted: &Wanted,
+    version: u64,
+) -> Result<(), String> {
+    use v1::change::Change::{Add, Only};
+    let change = |change| v1::Change {
+        change: Some(change),
+    };
+    let only = Only(v1::Targets {
+        targets: wanted.targets.clone(),
+    });
+    let adds = wanted.targets.iter().cloned().map(Add);
+    let request = v1::UpdateTargetsRequest {
+        uid: uid.to_owned(),
+        generation: wanted.generation,
+        update: Some(v1::Update {
+            version,
+            changes: std::iter::once(only).chain(adds).map(change).collect(),
+        }),
+    };
+    let mut client = client.clone();
+    let asked = client.update_targets(tokio_stream::once(request));
+    let asked = tokio::time::timeout(CALL, asked).await;
+    let answer = asked.map_err(|_| "it takes too long to change targets".to_owned())?;
+    if let Err(status) = answer
+        // It has ended meanwhile, and its agent has forgotten it.
+        && status.code() != Code::NotFound
+    {
+        return Err(said(&status));
+    }
+    let mut state = lock(&node.state);
+    if let Some(report) = state.reports.get_mut(uid) {
+        report.targets.clone_from(&wanted.targets);
+        report.version = version;
+    }
+    Ok(())
+}
+
+/// The last table of a trace that has ended.
+async fn fetch(
+    fleet: &Fleet,
+    node: &Node,
+    client: &Client,
+    uid: &str,
+    wanted: &Wanted,
+) -> Result<(), String> {
+    let asked = tokio::time::timeout(TABLE, last_table(client, uid, &wanted.spec.tracer)).await;
+    let table = asked.map_err(|_| "it takes too long to send a table".to_owned())?;
+    {
+        let mut state = lock(&node.state);
+        let report = state.reports.entry(uid.to_owned()).or_default();
+        report.progress = match table {
+            Ok(table) => {
+                report.table = Some(table);
+                Progress::Ended
+            }
+            Err(message) => Progress::Failed {
+                reason: "TableUnreadable".to_owned(),
+                message,
+            },
+        };
+    }
+    fleet.heard_of(uid);
+    Ok(())
+}
+
+async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, String> {
+    let request = v1::StreamEventsRequest {
+        uid: uid.to_owned(),
+        from_sequence: 0,
+    };
+    let stream = client.clone().stream_events(request).await;
+    let mut stream = stream.map_err(|status| said(&status))?.into_inner();
+    let mut schema = None;
+    let mut last = None;
+    while let Some(message) = stream.message().await.map_err(|status| said(&status))? {
+        match message.item {
+            Some(Item::Schema(told)) => schema = Some(Schema::read(told, tracer)?),
+            Some(Item::Batch(batch)) => last = Some(batch),
+            _ => {}
+        }
+    }
+    let schema = schema.ok_or("it sends rows without a schema")?;
+    match last {
+        Some(batch) => schema.batch(batch),
+        None => Ok(Batch::new(&schema.columns)),
+    }
+}
+
+/// Ends a trace of ours that nobody wants any more.
+async fn stop(node: &Node, client: &Client, uid: String) -> Result<(), String> {
+    let mut client = client.clone();
+    let asked = client.stop_trace(v1::StopTraceRequest { uid: uid.clone() });
+    let asked = tokio::time::timeout(CALL, asked).await;
+    let answer = asked.map_err(|_| "it takes too long to stop a trace".to_owned())?;
+    answer.map_err(|status| said(&status))?;
+    lock(&node.state).running.remove(&uid);
+    Ok(())
+}
+
+fn said(status: &Status) -> String {
+    match status.message() {
+        "" => format!("{:?}", status.code()),
+        message => message.to_owned(),
+    }
+}

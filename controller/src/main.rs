@@ -1,0 +1,81 @@
+//! `tracejob-controller`: watches TraceJobs, pods and nodes, has the nodes' agents run what is wanted, and says in each job's status
+//! what came of it. It never sees an event.
+#![forbid(unsafe_code)]
+
+mod agents;
+mod outcome;
+mod plan;
+mod queue;
+mod reconcile;
+mod run;
+mod status;
+mod view;
+mod world;
+
+use clap::Parser;
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+/// Makes TraceJobs of a cluster into traces of its nodes.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "tracejob-controller",
+    version,
+    about,
+    after_help = "It runs in a pod of the chart `tracejob`. By hand, against a cluster of your own:\n  \
+                  tracejob-controller --namespace tracejob-system --tls /etc/tracejob/tls --no-lease"
+)]
+struct Args {
+    /// The namespace that it and the agents are in
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// The service whose endpoints are the agents
+    #[arg(long, default_value = "tracejob-agent")]
+    agents: String,
+    /// The folder of ca.crt, tls.crt and tls.key: who signs the agents' certificates, and what they know it by
+    #[arg(long)]
+    tls: PathBuf,
+    /// The name in the agents' certificates
+    #[arg(long, default_value = "tracejob-agent")]
+    agent_name: String,
+    /// Namespaces whose pods are not traced, beside its own
+    #[arg(long, value_delimiter = ',', default_value = "kube-system")]
+    denied_namespaces: Vec<String>,
+    /// Lets ClusterTraceJobs trace whole nodes, where their agents allow it too
+    #[arg(long)]
+    allow_host: bool,
+    /// Jobs of a namespace that run at the same time
+    #[arg(long, default_value_t = 5)]
+    max_jobs_per_namespace: usize,
+    /// Jobs that run at the same time
+    #[arg(long, default_value_t = 50)]
+    max_jobs: usize,
+    /// Where /healthz and /metrics are served; nowhere without it
+    #[arg(long)]
+    health: Option<SocketAddr>,
+    /// Runs without asking whether another one does
+    #[arg(long)]
+    no_lease: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run::run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What a job has come to: its nodes' reports, folded into a status whose size does not depend on how many there are.
+
+use crate::agents::{Progress, Report};
+use crd::{Cost, Events, Failure, MAX_FAILURES, Nodes, Summary};
+use proto::v1;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tracers::{Batch, Column, Data, Kind, Role, Table, Value};
+
+/// All nodes of a job together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) nodes: Nodes,
+    pub(crate) events: Events,
+    pub(crate) cost: Cost,
+    pub(crate) failures: Vec<Failure>,
+    /// Nodes that will say nothing more: ended, failed or gone.
+    pub(crate) over: usize,
+    /// Nothing is missing, for certain.
+    pub(crate) complete: bool,
+}
+
+/// Folds what is known of the nodes that run a job or should. After its `deadline` who is silent has failed.
+pub(crate) fn fold(
+    nodes: &BTreeSet<Arc<str>>,
+    reports: &BTreeMap<Arc<str>, Report>,
+    there: impl Fn(&str) -> bool,
+    too_late: bool,
+) -> Outcome {
+    let mut outcome = Outcome {
+        complete: true,
+        ..Outcome::default()
+    };
+    let mut failed = 0;
+    for node in nodes {
+        outcome.nodes.desired += 1;
+        let report = reports.get(node);
+        for account in report.into_iter().flat_map(|report| &report.before) {
+            outcome.add(account);
+        }
+        if let Some(report) = report {
+            outcome.add(&report.account);
+            // What was between its last word and its end is not known.
+            outcome.complete &= report.before.is_empty();
+        }
+        let gone = !there(node);
+        let failure = match report.map(|report| &report.progress) {
+            Some(Progress::Ended) => {
+                outcome.nodes.ended += 1;
+                outcome.over += 1;
+                outcome.complete &= report.is_some_and(|report| report.account.complete);
+                continue;
+            }
+            Some(Progress::Failed { reason, message }) => (reason.clone(), message.clone()),
+            _ if gone => (
+                "NodeGone".to_owned(),
+                "the node is no longer in the cluster".to_owned(),
+            ),
+            Some(Progress::Troubled { reason, message }) if too_late => {
+                (reason.clone(), message.clone())
+            }
+            _ if too_late => (
+                "NoAccount".to_owned(),
+                "its agent did not say how the trace ended".to_owned(),
+            ),
+            Some(Progress::Running) => {
+                outcome.nodes.running += 1;
+                continue;
+            }
+            Some(Progress::Troubled { reason, message }) => {
+                // It may get well: it is told, and not yet counted.
+                outcome.tell(node, reason, message);
+                continue;
+            }
+            Some(Progress::Waiting) | None => continue,
+        };
+        failed += 1;
+        outcome.over += 1;
+        outcome.tell(node, &failure.0, &failure.1);
+    }
+    outcome.nodes.failed = failed;
+    outcome.complete &= failed == 0;
+    let Nodes {
+        desired,
+        running,
+        ended,
+        ..
+    } = outcome.nodes;
+    outcome.nodes.shown = format!("{}/{desired}", running + ended);
+    outcome
+}
+
+impl Outcome {
+    fn tell(&mut self, node: &str, reason: &str, message: &str) {
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(Failure {
+                node: node.to_owned(),
+                reason: words(reason, 64),
+                message: words(message, 300),
+            });
+        }
+    }
+
+    fn add(&mut self, account: &v1::Account) {
+        let v1::Account {
+            produced,
+            delivered,
+            beyond_limit,
+            lost,
+            missed_runs,
+            sampled,
+            cost,
+            ..
+        } = account;
+        let events = &mut self.events;
+        for (sum, number) in [
+            (&mut events.produced, produced),
+            (&mut events.delivered, delivered),
+            (&mut events.beyond_limit, beyond_limit),
+            (&mut events.sampled, sampled),
+            (&mut events.missed_runs, missed_runs),
+        ] {
+            *sum = sum.saturating_add_unsigned(*number);
+        }
+        for stage in lost.iter().filter(|stage| stage.events > 0) {
+            events.lost = events.lost.saturating_add_unsigned(stage.events);
+            // An agent's words; ours has a handful of them.
+            if events.lost_by_stage.len() < 16 || events.lost_by_stage.contains_key(&stage.name) {
+                let sum = events
+                    .lost_by_stage
+                    .entry(words(&stage.name, 32))
+                    .or_default();
+                *sum = sum.saturating_add_unsigned(stage.events);
+            }
+        }
+        let Some(cost) = cost else { return };
+        let milliseconds = |time: &Option<prost_types::Duration>| {
+            time.as_ref().map_or(0, |time| {
+                let nanos = i64::from(time.nanos) / 1_000_000;
+                time.seconds.saturating_mul(1000).saturating_add(nanos)
+            })
+        };
+        let cpu = milliseconds(&cost.bpf).saturating_add(milliseconds(&cost.reader));
+        self.cost.cpu_milliseconds = self.cost.cpu_milliseconds.saturating_add(cpu);
+        self.cost.memory_bytes = self
+            .cost
+            .memory_bytes
+            .saturating_add_unsigned(cost.kernel_bytes);
+    }
+}
+
+/// An agent's words as they may stand in an object: short, and without anything that a terminal acts on.
+fn words(text: &str, most: usize) -> String {
+    let harmless = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let harmless = harmless.filter(|c| !matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
+    harmless.take(most).collect()
+}
+
+/// Whether a column is filled by Kubernetes or the kernel, and not by a traced program.
+fn is_trusted(column: &Column) -> bool {
+    column.is_label()
+        || !matches!(
+            column.kind,
+            Kind::Text | Kind::Path | Kind::Args | Kind::UserStack | Kind::KernelStack
+        )
+}
+
+/// The last tables of all nodes as one, largest rows first.
+pub(crate) fn summary(columns: &[Column], tables: Vec<&Batch>, most: usize) -> Summary {
+    let kept: Vec<usize> = (0..columns.len())
+        .filter(|at| is_trusted(&columns[*at]))
+        .collect();
+    let left_out = columns.iter().filter(|column| !is_trusted(column));
+    let left_out = left_out.map(|column| column.name.to_owned()).collect();
+    let columns: Vec<Column> = kept.iter().map(|at| columns[*at]).collect();
+    let mut table = Table::new(&columns);
+    for batch in tables {
+        let kept: Vec<Data> = kept.iter().map(|at| batch.columns[*at].clone()).collect();
+        table.add(&Batch::from_columns(kept, Vec::new()));
+    }
+    let merged = table.batch();
+    let rows = (0..merged.rows().min(most)).map(|row| {
+        let cells = columns.iter().enumerate();
+        let cells =
+            cells.map(|(at, column)| (column.name.to_owned(), cell(column, merged.value(at, row))));
+        cells.collect::<BTreeMap<_, _>>()
+    });
+    Summary {
+        rows: rows.collect(),
+        total_rows: merged.rows() as i64,
+        cut: merged.rows() > most,
+        columns: columns
+            .iter()
+            .map(|column| column.name.to_owned())
+            .collect(),
+        left_out,
+    }
+}
+
+/// A value as text: numbers as they are, names where there are some.
+fn cell(column: &Column, value: Value<'_>) -> String {
+    match (value, column.kind) {
+        (Value::Unsigned(n), Kind::Bool) => (n != 0).to_string(),
+        (Value::Unsigned(n), _) => n.to_string(),
+        (Value::Signed(n), _) => n.to_string(),
+        (Value::Bytes(bytes, _), Kind::Ip) => address(bytes),
+        (Value::Bytes(bytes, _), _) => words(&String::from_utf8_lossy(bytes), 253),
+        (Value::List(list), Kind::Errors) => {
+            let pairs = list.as_chunks::<2>().0.iter();
+            let pairs = pairs.map(|[errno, count]| match errno {
+                0 => format!("other={count}"),
+                errno => format!("{}={count}", tracers::errno(*errno)),
+            });
+            pairs.collect::<Vec<_>>().join(" ")
+        }
+        (Value::List(list), _) => quantiles(list),
+        (Value::Frames(_), _) => String::new(),
+    }
+}
+
+fn address(bytes: &[u8]) -> String {
+    match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {
+        (Ok(four), _) => std::net::Ipv4Addr::from(four).to_string(),
+        (_, Ok(sixteen)) => std::net::Ipv6Addr::from(sixteen).to_string(),
+        _ => String::new(),
+    }
+}
+
+/// What half, nine tenths and all but a hundredth of a log2 histogram's values are below: the upper edges of their buckets.
+fn quantiles(buckets: &[u64]) -> String {
+    let all: u64 = buckets.iter().sum();
+    let below = |per_cent: u64| {
+        let wanted = (all * per_cent).div_ceil(100);
+        let mut seen = 0;
+        let bucket = buckets.iter().position(|count| {
+            seen += count;
+            seen >= wanted
+        });
+        bucket.map_or(0, |bucket| 1_u128 << (bucket + 1))
+    };
+    match all {
+        0 => String::new(),
+        _ => format!("p50<{} p90<{} p99<{}", below(50), below(90), below(99)),
+    }
+}
+
+/// The columns that a job's tables have: its labels', and its tracer's.
+pub(crate) fn columns(tracer: &'static dyn tracers::Erased) -> Vec<Column> {
+    tracers::LABELS
+        .iter()
+        .copied()
+        .chain(tracer.columns())
+        .collect()
+}
+
+/// Whether a tracer's rows have a count: without one there are no largest.
+pub(crate) fn counts(columns: &[Column]) -> bool {
+    columns.iter().any(|column| column.role == Role::Count)
+}

@@ -1,0 +1,228 @@
+//! Which nodes a job runs on, and whom it traces there: a function of the job and the cluster.
+
+use crate::{
+    view::Scope,
+    world::{Pod, State},
+};
+use crd::{Operator, Selector, TraceJobSpec};
+use proto::v1;
+use std::{
+    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+/// What a job comes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Plan {
+    /// Whom to trace on each node.
+    pub(crate) nodes: BTreeMap<Arc<str>, Vec<v1::Target>>,
+    /// Pods among them.
+    pub(crate) pods: usize,
+}
+
+/// What the controller allows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules {
+    /// Namespaces whose pods are nobody's to trace.
+    pub(crate) denied: BTreeSet<String>,
+    /// Whether whole nodes may be traced.
+    pub(crate) host: bool,
+}
+
+/// Why a job can never run here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+impl Rules {
+    /// Whether a job may run at all.
+    pub(crate) fn allow(&self, scope: Scope<'_>) -> Result<(), Denied> {
+        match scope {
+            Scope::Namespace(namespace) if self.denied.contains(namespace) => Err(Denied {
+                reason: "NamespaceDenied",
+                message: format!("pods of {namespace} are not traced in this cluster: it is among the controller's denied namespaces"),
+            }),
+            Scope::Host if !self.host => Err(Denied {
+                reason: "HostDenied",
+                message: "whole nodes are not traced in this cluster: the controller is started without --allow-host".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a job comes to now. Nodes that run it already stay where others could be chosen instead.
+pub(crate) fn plan(
+    uid: &str,
+    spec: &TraceJobSpec,
+    scope: Scope<'_>,
+    rules: &Rules,
+    state: &State,
+    running: &BTreeSet<Arc<str>>,
+) -> Plan {
+    let mut plan = match scope {
+        Scope::Host => Plan {
+            nodes: state
+                .nodes
+                .keys()
+                .map(|node| (Arc::clone(node), vec![host(node)]))
+                .collect(),
+            pods: 0,
+        },
+        Scope::Namespace(namespace) => of_pods(spec, [namespace].into_iter(), rules, state),
+        Scope::Namespaces(selector) => {
+            let namespaces = state
+                .namespaces
+                .iter()
+                .filter(|(_, labels)| selector.is_none_or(|selector| matches(selector, labels)))
+                .map(|(name, _)| name.as_str());
+            of_pods(spec, namespaces, rules, state)
+        }
+    };
+    let qualifies = |node: &str| {
+        let labels = state.nodes.get(node);
+        labels.is_some_and(|labels| {
+            let mut wanted = spec.node_selector.iter();
+            wanted.all(|(name, value)| labels.get(name) == Some(value))
+        })
+    };
+    plan.nodes.retain(|node, _| qualifies(node));
+    let chosen = choose(uid, spec, plan.nodes.keys(), running);
+    plan.nodes.retain(|node, _| chosen.contains(node));
+    let pod = |target: &v1::Target| matches!(target.target, Some(v1::target::Target::Pod(_)));
+    let targets = plan.nodes.values().flatten();
+    plan.pods = match spec.containers.is_empty() {
+        true => targets.filter(|target| pod(target)).count(),
+        false => {
+            let labels = targets.filter_map(|target| target.labels.as_ref());
+            let pods = labels.map(|labels| (&labels.namespace, &labels.pod));
+            pods.collect::<BTreeSet<_>>().len()
+        }
+    };
+    plan
+}
+
+fn of_pods<'a>(
+    spec: &TraceJobSpec,
+    namespaces: impl Iterator<Item = &'a str>,
+    rules: &Rules,
+    state: &State,
+) -> Plan {
+    let mut plan = Plan::default();
+    for namespace in namespaces.filter(|namespace| !rules.denied.contains(*namespace)) {
+        for pod in state
+            .pods
+            .get(namespace)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+        {
+            if selects(spec, pod) {
+                let targets = targets(spec, namespace, pod);
+                if !targets.is_empty() {
+                    let node = plan.nodes.entry(Arc::clone(&pod.node)).or_default();
+                    node.extend(targets);
+                }
+            }
+        }
+    }
+    plan
+}
+
+/// Whether a job means a pod, of a namespace that it may look in.
+fn selects(spec: &TraceJobSpec, pod: &Pod) -> bool {
+    match (&spec.selector, spec.pods.as_slice()) {
+        (None, []) => true,
+        (selector, names) => {
+            names.contains(&pod.name)
+                || selector
+                    .as_ref()
+                    .is_some_and(|selector| matches(selector, &pod.labels))
+        }
+    }
+}
+
+/// A pod as a whole, from its first instruction, and its containers for their names; or just those containers that are meant.
+fn targets(spec: &TraceJobSpec, namespace: &str, pod: &Pod) -> Vec<v1::Target> {
+    let target = |container: &str, target| v1::Target {
+        target: Some(target),
+        labels: Some(v1::Labels {
+            node: pod.node.to_string(),
+            namespace: namespace.to_owned(),
+            pod: pod.name.clone(),
+            container: container.to_owned(),
+        }),
+        start_ticks: 0,
+    };
+    let containers = pod
+        .containers
+        .iter()
+        .filter(|(name, _)| spec.containers.is_empty() || spec.containers.contains(name))
+        .map(|(name, id)| target(name, v1::target::Target::Container(id.clone())));
+    let whole = target("", v1::target::Target::Pod(pod.uid.clone()));
+    let whole = spec.containers.is_empty().then_some(whole);
+    whole.into_iter().chain(containers).collect()
+}
+
+fn host(node: &str) -> v1::Target {
+    v1::Target {
+        target: Some(v1::target::Target::Host(v1::Host {})),
+        labels: Some(v1::Labels {
+            node: node.to_owned(),
+            ..v1::Labels::default()
+        }),
+        start_ticks: 0,
+    }
+}
+
+/// Some of the nodes, where a job asks for so few.
+fn choose<'a>(
+    uid: &str,
+    spec: &TraceJobSpec,
+    nodes: impl Iterator<Item = &'a Arc<str>>,
+    running: &BTreeSet<Arc<str>>,
+) -> BTreeSet<Arc<str>> {
+    // By a hash of job and node: the same nodes whenever it is asked.
+    let rank = |node: &Arc<str>| {
+        let mut hasher = DefaultHasher::new();
+        (uid, &**node).hash(&mut hasher);
+        hasher.finish()
+    };
+    let mut nodes: Vec<&Arc<str>> = nodes.collect();
+    nodes.sort_by_cached_key(|node| (!running.contains(*node), rank(node)));
+    let percent = u64::from(spec.sample_percent.unwrap_or(100));
+    let share = (nodes.len() as u64 * percent).div_ceil(100);
+    let most = share.min(spec.max_nodes.map_or(u64::MAX, u64::from));
+    nodes
+        .into_iter()
+        .take(usize::try_from(most).unwrap_or(usize::MAX))
+        .cloned()
+        .collect()
+}
+
+/// As the API server compares labels.
+fn matches(selector: &Selector, labels: &BTreeMap<String, String>) -> bool {
+    let Selector {
+        match_labels,
+        match_expressions,
+    } = selector;
+    let equal = match_labels
+        .iter()
+        .all(|(name, value)| labels.get(name) == Some(value));
+    equal
+        && match_expressions.iter().all(|wanted| {
+            let value = labels.get(&wanted.key);
+            let among = || value.is_some_and(|value| wanted.values.contains(value));
+            match wanted.operator {
+                Operator::In => among(),
+                Operator::NotIn => !among(),
+                Operator::Exists => value.is_some(),
+                Operator::DoesNotExist => value.is_none(),
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,493 @@
+//! From a job to what its nodes should run, and from what they say to its status. Called again and again; nothing is remembered that
+//! the job's status and the agents do not say as well.
+
+use crate::{
+    agents::{Fleet, Report, Wanted},
+    outcome::{self, Outcome, fold},
+    plan::{Rules, plan},
+    queue::{Place, Queue},
+    status::{self, Phase, is_over, is_true},
+    view::{Job, Scope},
+    world::World,
+};
+use crd::{DEFAULT_DEADLINE_SECONDS, MAX_SUMMARY_ROWS, TraceJobSpec, TraceJobStatus, condition};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use kube::{
+    Client, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::{
+        controller::Action,
+        events::{Event, EventType, Recorder},
+    },
+};
+use proto::v1;
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+use tracers::Source;
+
+/// Who writes statuses, to the API server.
+pub(crate) const MANAGER: &str = "tracejob-controller";
+/// Keeps a job until its traces have been stopped, or could not be.
+pub(crate) const FINALIZER: &str = "tracejob.dev/stop";
+/// How long agents have to stop the traces of a job that is deleted. They end by their own deadline in any case.
+const STOP: Duration = Duration::from_secs(10);
+/// How long after its deadline a node has to tell its account.
+const GRACE: Duration = Duration::from_secs(15);
+/// How often counts are written.
+const WRITE: Duration = Duration::from_secs(10);
+/// How often a job that waits looks again.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What every reconciliation works with.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) world: Arc<World>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) queue: Queue,
+    pub(crate) rules: Rules,
+    pub(crate) recorder: Recorder,
+    /// When the status of a job was last written.
+    pub(crate) written: Mutex<HashMap<String, Instant>>,
+}
+
+/// Why it did not work; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("writing {what}: {source}")]
+    Write {
+        what: &'static str,
+        source: Box<kube::Error>,
+    },
+}
+
+fn write(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
+    move |source| Error::Write {
+        what,
+        source: Box::new(source),
+    }
+}
+
+/// Where a job stands in the queue, by what its object says.
+pub(crate) fn place<J: Job>(job: &J) -> Place {
+    let started = |status: &TraceJobStatus| {
+        status.trace_generation.is_some()
+            && !is_over(status)
+            && !is_true(status, condition::SUSPENDED)
+    };
+    Place {
+        namespace: job.namespace().unwrap_or_default(),
+        name: job.name_any(),
+        created: job
+            .creation_timestamp()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        runs: job.status().is_some_and(started),
+    }
+}
+
+/// Looks at a job once.
+pub(crate) async fn reconcile<J: Job>(job: Arc<J>, context: Arc<Context>) -> Result<Action, Error> {
+    let uid = job.trace_uid();
+    if job.meta().deletion_timestamp.is_some() {
+        return deleted(&*job, &uid, &context).await;
+    }
+    let old = job.status().cloned().unwrap_or_default();
+    if is_over(&old) {
+        context.leave(&uid);
+        return expire(&*job, &old, &context).await;
+    }
+    if !job.finalizers().iter().any(|name| name == FINALIZER) {
+        let mut all = job.finalizers().to_vec();
+        all.push(FINALIZER.to_owned());
+        finalizers(&*job, all, &context).await?;
+    }
+    let now = Timestamp::now();
+    let mut new = old.clone();
+    let generation = job.meta().generation.unwrap_or(1);
+    new.tracer = Some(tracers::camel(job.spec().tracer.tracer().name()));
+    let (phase, again) = if let Err(denied) = context.rules.allow(job.scope()) {
+        let phase = Phase::Failed {
+            reason: denied.reason.to_owned(),
+            message: denied.message,
+        };
+        (phase, LOOK)
+    } else if job.spec().suspend == Some(true) {
+        context.leave(&uid);
+        new.start_time = None;
+        new.nodes = crd::Nodes::default();
+        (Phase::Suspended, WRITE)
+    } else {
+        context.queue.enter(&uid, place(&*job));
+        match context.queue.admit(&uid) {
+            Err(why) => (Phase::Queued(why), LOOK),
+            Ok(()) => {
+                if new.start_time.is_none() {
+                    // Before any agent hears of it: whoever goes on after us goes on with these.
+                    new.start_time = Some(Time(now));
+                    new.trace_generation = Some(generation);
+                    let phase = Phase::Running("it starts".to_owned());
+                    status::tell(&mut new, &phase, generation, now);
+                    context.write(&*job, &old, &new, true).await?;
+                }
+                context.run(&*job, &uid, &mut new, now)
+            }
+        }
+    };
+    if phase.is_over() {
+        context.leave(&uid);
+    }
+    status::tell(&mut new, &phase, generation, now);
+    let told = context.write(&*job, &old, &new, phase.is_over()).await?;
+    if told {
+        context.publish(&*job, &phase).await;
+    }
+    Ok(Action::requeue(again))
+}
+
+/// A job that is to go: its traces first, unless their nodes do not answer.
+async fn deleted<J: Job>(job: &J, uid: &str, context: &Context) -> Result<Action, Error> {
+    context.leave(uid);
+    if !job.finalizers().iter().any(|name| name == FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    let since = job.meta().deletion_timestamp.as_ref();
+    let since = since.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let waited = Timestamp::now().duration_since(since).unsigned_abs();
+    if context.fleet.is_running(uid) && waited < STOP {
+        return Ok(Action::requeue(Duration::from_millis(500)));
+    }
+    let mut rest = job.finalizers().to_vec();
+    rest.retain(|name| name != FINALIZER);
+    finalizers(job, rest, context).await?;
+    Ok(Action::await_change())
+}
+
+async fn finalizers<J: Job>(job: &J, all: Vec<String>, context: &Context) -> Result<(), Error> {
+    // With the version that was looked at: others' finalizers are not lost.
+    let patch = json!({"metadata": {
+        "finalizers": all, "resourceVersion": job.resource_version(),
+    }});
+    let api = job.api(context.client.clone());
+    let params = PatchParams::apply(MANAGER);
+    let patched = api
+        .patch(&job.name_any(), &params, &Patch::Merge(patch))
+        .await;
+    match patched {
+        // Gone already.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        patched => patched.map(drop).map_err(write("a finalizer")),
+    }
+}
+
+/// A job that is over goes when its time has come.
+async fn expire<J: Job>(
+    job: &J,
+    status: &TraceJobStatus,
+    context: &Context,
+) -> Result<Action, Error> {
+    let Some(ttl) = job.spec().ttl_seconds_after_finished else {
+        return Ok(Action::await_change());
+    };
+    let ended = status.completion_time.as_ref();
+    let ended = ended.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let age = Timestamp::now().duration_since(ended).unsigned_abs();
+    let ttl = Duration::from_secs(ttl.into());
+    if age < ttl {
+        return Ok(Action::requeue(ttl.saturating_sub(age)));
+    }
+    let api = job.api(context.client.clone());
+    match api
+        .delete(&job.name_any(), &kube::api::DeleteParams::default())
+        .await
+    {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        deleted => {
+            deleted.map_err(write("a deletion"))?;
+        }
+    }
+    Ok(Action::await_change())
+}
+
+impl Context {
+    fn leave(&self, uid: &str) {
+        self.queue.leave(uid);
+        self.fleet.forget(uid);
+    }
+
+    /// One look at a job that runs.
+    fn run<J: Job>(
+        &self,
+        job: &J,
+        uid: &str,
+        new: &mut TraceJobStatus,
+        now: Timestamp,
+    ) -> (Phase, Duration) {
+        let spec = job.spec();
+        let started = new.start_time.as_ref().map_or(now, |time| time.0);
+        let length = spec
+            .active_deadline_seconds
+            .unwrap_or(DEFAULT_DEADLINE_SECONDS);
+        let length = Duration::from_secs(length);
+        let age = now.duration_since(started);
+        let age = Duration::try_from(age).unwrap_or_default();
+        let left = length.saturating_sub(age);
+        let known = self.fleet.nodes_of(uid);
+        let planned = {
+            let state = self.world.read();
+            plan(uid, spec, job.scope(), &self.rules, &state, &known)
+        };
+        if !left.is_zero() {
+            // From the start and not from now: the same whenever it is asked.
+            let deadline = SystemTime::from(started) + length;
+            let generation = new.trace_generation.unwrap_or(1).unsigned_abs();
+            let wanted = planned.nodes.iter().map(|(node, targets)| {
+                let wanted = Wanted {
+                    generation,
+                    spec: trace_spec(spec, job.scope()),
+                    targets: targets.clone(),
+                    deadline,
+                    table: spec.tracer.tracer().source() == Source::Map,
+                };
+                (Arc::clone(node), wanted)
+            });
+            let mut wanted: BTreeMap<_, _> = wanted.collect();
+            // A node whose pods have gone has seen something: its trace goes on, of nobody, until its account is there.
+            let reports = self.fleet.reports(uid);
+            for node in &known {
+                let has_run = reports.get(node).is_some_and(Report::has_run);
+                if has_run && !wanted.contains_key(node) {
+                    let nobody = Wanted {
+                        generation,
+                        spec: trace_spec(spec, job.scope()),
+                        targets: Vec::new(),
+                        deadline,
+                        table: spec.tracer.tracer().source() == Source::Map,
+                    };
+                    wanted.insert(Arc::clone(node), nobody);
+                }
+            }
+            self.fleet.want(uid, wanted);
+        }
+        let reports = self.fleet.reports(uid);
+        let run = reports.iter().filter(|(_, report)| report.has_run());
+        let run = run.map(|(node, _)| Arc::clone(node));
+        let nodes: BTreeSet<Arc<str>> = planned.nodes.keys().cloned().chain(run).collect();
+        let outcome = {
+            let state = self.world.read();
+            fold(
+                &nodes,
+                &reports,
+                |node| state.nodes.contains_key(node),
+                age > length + GRACE,
+            )
+        };
+        status::count(new, &outcome);
+        new.pods = planned.pods as i64;
+        let all_over = outcome.over == nodes.len();
+        if all_over && (!nodes.is_empty() || left.is_zero()) {
+            if spec.output.summary_rows != Some(0) {
+                new.summary = self.summary(spec, &reports);
+            }
+            return (ended(&outcome, nodes.is_empty()), LOOK);
+        }
+        let message = match nodes.len() {
+            0 => "no pod that it selects is on a node that it selects; those that come are traced"
+                .to_owned(),
+            _ => format!("{} of {} nodes run it", outcome.nodes.running, nodes.len()),
+        };
+        let next = match left.is_zero() {
+            true => Duration::from_secs(1),
+            false => left.min(WRITE),
+        };
+        (
+            Phase::Running(message),
+            next.max(Duration::from_millis(100)),
+        )
+    }
+
+    fn summary(
+        &self,
+        spec: &TraceJobSpec,
+        reports: &BTreeMap<Arc<str>, Report>,
+    ) -> Option<crd::Summary> {
+        let columns = outcome::columns(spec.tracer.tracer());
+        let tables: Vec<_> = reports
+            .values()
+            .filter_map(|report| report.table.as_ref())
+            .collect();
+        let most = spec
+            .output
+            .summary_rows
+            .map_or(MAX_SUMMARY_ROWS, |most| most as usize);
+        let right = |batch: &&&tracers::Batch| batch.columns.len() == columns.len();
+        match tables.is_empty() || !outcome::counts(&columns) {
+            true => None,
+            false => Some(outcome::summary(
+                &columns,
+                tables.iter().filter(right).copied().collect(),
+                most,
+            )),
+        }
+    }
+
+    /// Writes a status where it says something new: at once where it is about conditions, and counts now and then.
+    async fn write<J: Job>(
+        &self,
+        job: &J,
+        old: &TraceJobStatus,
+        new: &TraceJobStatus,
+        at_once: bool,
+    ) -> Result<bool, Error> {
+        if old == new {
+            return Ok(false);
+        }
+        let words = |status: &TraceJobStatus| {
+            let all = status.conditions.iter();
+            all.map(|c| (c.status.clone(), c.reason.clone()))
+                .collect::<Vec<_>>()
+        };
+        let said = words(old) != words(new)
+            || old.nodes != new.nodes
+            || old.failures != new.failures
+            || old.observed_generation != new.observed_generation;
+        let uid = job.trace_uid();
+        {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = written.get(&uid).map(Instant::elapsed);
+            // Nodes come one by one: what changes with each of them waits a little.
+            let wait = if words(old) != words(new) {
+                Duration::ZERO
+            } else if said {
+                Duration::from_secs(1)
+            } else {
+                WRITE
+            };
+            if !at_once && since.is_some_and(|since| since < wait) {
+                return Ok(false);
+            }
+            written.insert(uid, Instant::now());
+        }
+        let patch = json!({
+            "apiVersion": J::api_version(&()), "kind": J::kind(&()),
+            "metadata": {"name": job.name_any()}, "status": new,
+        });
+        let api = job.api(self.client.clone());
+        let params = PatchParams::apply(MANAGER).force();
+        let patched = api
+            .patch_status(&job.name_any(), &params, &Patch::Apply(patch))
+            .await;
+        match patched {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            patched => {
+                patched.map_err(write("a status"))?;
+                Ok(words(old) != words(new))
+            }
+        }
+    }
+
+    /// Tells the job's user what happened to it.
+    async fn publish<J: Job>(&self, job: &J, phase: &Phase) {
+        let (type_, note) = match phase {
+            Phase::Failed { message, .. } => (EventType::Warning, message.clone()),
+            Phase::Complete {
+                partial: Some(missing),
+            } => (EventType::Warning, missing.clone()),
+            Phase::Complete { partial: None } => (
+                EventType::Normal,
+                "it has run, and nothing is missing".to_owned(),
+            ),
+            Phase::Queued(why) => (EventType::Normal, why.clone()),
+            Phase::Running(message) => (EventType::Normal, message.clone()),
+            Phase::Suspended => (EventType::Normal, "its user has suspended it".to_owned()),
+        };
+        let event = Event {
+            type_,
+            reason: phase.word().to_owned(),
+            note: Some(note),
+            action: "Trace".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &job.object_ref(&())).await {
+            tracing::warn!(%error, "an event could not be told");
+        }
+    }
+}
+
+/// How a job has gone whose nodes are all over.
+fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
+    if nowhere {
+        return Phase::Failed {
+            reason: "NoPods".to_owned(),
+            message: "until its deadline no pod that it selects was on a node that it selects"
+                .to_owned(),
+        };
+    }
+    let first = outcome.failures.first();
+    if outcome.nodes.ended == 0 {
+        let message = first.map_or(String::new(), |first| {
+            format!("{}: {}", first.node, first.message)
+        });
+        return Phase::Failed {
+            reason: first
+                .map_or("Failed", |first| first.reason.as_str())
+                .to_owned(),
+            message,
+        };
+    }
+    let mut missing = Vec::new();
+    if outcome.nodes.failed > 0 {
+        let which = first.map_or(String::new(), |first| format!(", {} first", first.node));
+        missing.push(format!(
+            "{} of {} nodes failed{which}",
+            outcome.nodes.failed, outcome.nodes.desired
+        ));
+    }
+    let events = &outcome.events;
+    for (number, what) in [
+        (events.lost, "events were lost"),
+        (events.sampled, "events were left out to keep to a budget"),
+        (events.missed_runs, "runs of kernel programs were skipped"),
+    ] {
+        if number > 0 {
+            missing.push(format!("{number} {what}"));
+        }
+    }
+    if missing.is_empty() && !outcome.complete {
+        missing.push("an agent was started anew in the middle".to_owned());
+    }
+    Phase::Complete {
+        partial: (!missing.is_empty()).then(|| missing.join("; ")),
+    }
+}
+
+/// What agents are asked for, but for whom and how long.
+fn trace_spec(spec: &TraceJobSpec, scope: Scope<'_>) -> v1::TraceSpec {
+    let crd::Limits {
+        max_events,
+        events_per_second,
+        cpu_percent,
+        memory_bytes,
+        ring_bytes,
+    } = &spec.limits;
+    let budget = v1::Budget {
+        cpu_percent: cpu_percent.unwrap_or(0),
+        events_per_second: events_per_second.unwrap_or(0),
+        memory_bytes: memory_bytes.unwrap_or(0),
+    };
+    let labels = match scope {
+        Scope::Host => vec!["node"],
+        _ => vec!["node", "namespace", "pod", "container"],
+    };
+    v1::TraceSpec {
+        tracer: spec.tracer.tracer().name().to_owned(),
+        options: Some(client::options(&spec.tracer)),
+        max_events: max_events.unwrap_or(0),
+        ring_bytes: ring_bytes.unwrap_or(0).into(),
+        budget: Some(budget).filter(|budget| *budget != v1::Budget::default()),
+        label_columns: labels.into_iter().map(str::to_owned).collect(),
+        ..v1::TraceSpec::default()
+    }
+}

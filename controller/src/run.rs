@@ -1,0 +1,313 @@
+//! The whole of it: what is watched, what wakes whom, and who may lead.
+
+use crate::{
+    Args,
+    agents::{Connector, Fleet},
+    plan::Rules,
+    queue::{Queue, Quota},
+    reconcile::{Context, Error, MANAGER, place, reconcile},
+    view::Job,
+    world::{Change, Known, World},
+};
+use anyhow::{Context as _, Result, anyhow};
+use crd::{ClusterTraceJob, TraceJob};
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, Pod},
+    discovery::v1::EndpointSlice,
+};
+use kube::{
+    Api, Client,
+    runtime::{
+        WatchStreamExt,
+        controller::{Action, Controller},
+        events::{Recorder, Reporter},
+        reflector::ObjectRef,
+        watcher,
+    },
+};
+use kube_lease_manager::LeaseManagerBuilder;
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+/// What changes within this time is looked at once.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// The lease: held so long after its holder's last word, and renewed so long before that.
+const LEASE: (u64, u64) = (15, 5);
+
+pub(crate) async fn run(args: Args) -> Result<()> {
+    // What the folder lacks is said before anything else goes wrong.
+    for name in ["ca.crt", "tls.crt", "tls.key"] {
+        let path = args.tls.join(name);
+        fs::metadata(&path).with_context(|| format!("--tls: {}", path.display()))?;
+    }
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("another cryptography is installed already: a bug"))?;
+    let client = Client::try_default()
+        .await
+        .context("there is no cluster: neither a pod's account nor a kubeconfig")?;
+    let mut end = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let ended = async {
+        tokio::select! {
+            _ = end.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::select! {
+        () = ended => Ok(()),
+        outcome = lead(&args, client) => outcome,
+    }
+}
+
+/// Waits until this one leads, and works until it does not any more: the agents go on meanwhile.
+async fn lead(args: &Args, client: Client) -> Result<()> {
+    if args.no_lease {
+        return work(args, client).await;
+    }
+    let manager = LeaseManagerBuilder::new(client.clone(), MANAGER)
+        .with_namespace(&args.namespace)
+        .with_duration(LEASE.0)
+        .with_grace(LEASE.1)
+        .build()
+        .await
+        .context("the lease")?;
+    let (mut leads, task) = manager.watch().await;
+    leads.wait_for(|leads| *leads).await.context("the lease")?;
+    tracing::info!("leads");
+    let lost = async {
+        // The sender is gone where the task is.
+        let _ = leads.wait_for(|leads| !*leads).await;
+    };
+    let outcome = tokio::select! {
+        outcome = work(args, client) => outcome,
+        // Started anew, it forgets what it wanted when it led.
+        () = lost => Err(anyhow!("another one leads now")),
+    };
+    drop(leads);
+    // It gives the lease back; where it cannot, that is over by itself.
+    let _ = task.await;
+    outcome
+}
+
+async fn work(args: &Args, client: Client) -> Result<()> {
+    let (changes, changed) = mpsc::unbounded_channel();
+    let (heard, hears) = mpsc::unbounded_channel();
+    let world = Arc::new(World::new(changes));
+    let fleet = Fleet::new(
+        Connector {
+            tls: args.tls.clone(),
+            name: args.agent_name.clone(),
+        },
+        heard,
+    );
+    let mut denied: std::collections::BTreeSet<String> =
+        args.denied_namespaces.iter().cloned().collect();
+    denied.insert(args.namespace.clone());
+    let reporter = Reporter {
+        controller: MANAGER.to_owned(),
+        instance: std::env::var("POD_NAME").ok(),
+    };
+    let context = Arc::new(Context {
+        client: client.clone(),
+        world: Arc::clone(&world),
+        fleet: Arc::clone(&fleet),
+        queue: Queue::new(Quota {
+            each: args.max_jobs_per_namespace,
+            all: args.max_jobs,
+        }),
+        rules: Rules {
+            denied,
+            host: args.allow_host,
+        },
+        recorder: Recorder::new(client.clone(), reporter),
+        written: Mutex::default(),
+    });
+    // Those that run already have their places before any other is looked at.
+    occupy::<TraceJob>(&client, &context).await?;
+    occupy::<ClusterTraceJob>(&client, &context).await?;
+    let mut tasks = JoinSet::new();
+    let mut ready = Vec::new();
+    let slices = Api::<EndpointSlice>::namespaced(client.clone(), &args.namespace);
+    let of_agents =
+        watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", args.agents));
+    follow::<Pod>(
+        &mut tasks,
+        &world,
+        Api::all(client.clone()),
+        watcher::Config::default(),
+        &mut ready,
+    );
+    follow::<Node>(
+        &mut tasks,
+        &world,
+        Api::all(client.clone()),
+        watcher::Config::default(),
+        &mut ready,
+    );
+    follow::<Namespace>(
+        &mut tasks,
+        &world,
+        Api::all(client.clone()),
+        watcher::Config::default(),
+        &mut ready,
+    );
+    follow::<EndpointSlice>(&mut tasks, &world, slices, of_agents, &mut ready);
+    for known in ready {
+        known.await.context("a watch ended before it began")?;
+    }
+    fleet.addresses(&world.read().agents());
+    tracing::info!(
+        pods = world
+            .read()
+            .pods
+            .values()
+            .map(std::collections::BTreeMap::len)
+            .sum::<usize>(),
+        nodes = world.read().nodes.len(),
+        agents = world.read().agents().len(),
+        "works"
+    );
+    let (wake, woken) = mpsc::unbounded_channel();
+    let (wake_cluster, woken_cluster) = mpsc::unbounded_channel();
+    tasks.spawn(spread(
+        Arc::clone(&context),
+        changed,
+        hears,
+        wake,
+        wake_cluster,
+    ));
+    let jobs = control::<TraceJob>(&client, &context, woken);
+    let cluster_jobs = control::<ClusterTraceJob>(&client, &context, woken_cluster);
+    tokio::select! {
+        () = jobs => {}
+        () = cluster_jobs => {}
+        Some(ended) = tasks.join_next() => ended.context("a task of the controller panicked")?,
+    }
+    Err(anyhow!("a watch has ended"))
+}
+
+async fn occupy<J: Job>(client: &Client, context: &Context) -> Result<()> {
+    let all = Api::<J>::all(client.clone())
+        .list(&Default::default())
+        .await;
+    let all = all.with_context(|| format!("listing {}s", J::kind(&())))?;
+    for job in all {
+        let place = place(&job);
+        if place.runs {
+            context.queue.enter(&job.trace_uid(), place);
+        }
+    }
+    Ok(())
+}
+
+fn follow<K: Known + serde::de::DeserializeOwned + Sync>(
+    tasks: &mut JoinSet<()>,
+    world: &Arc<World>,
+    api: Api<K>,
+    config: watcher::Config,
+    ready: &mut Vec<oneshot::Receiver<()>>,
+) {
+    let (known, knows) = oneshot::channel();
+    ready.push(knows);
+    let world = Arc::clone(world);
+    tasks.spawn(async move {
+        let events = watcher(api, config).default_backoff();
+        world.follow(events, known).await;
+    });
+}
+
+/// Looks at jobs of a kind whenever they change, or something wakes them.
+async fn control<J: Job>(
+    client: &Client,
+    context: &Arc<Context>,
+    woken: mpsc::UnboundedReceiver<ObjectRef<J>>,
+) {
+    let trouble = |job: Arc<J>, error: &Error, _: Arc<Context>| {
+        tracing::warn!(job = %kube::ResourceExt::name_any(&*job), %error, "it is tried again");
+        Action::requeue(Duration::from_secs(2))
+    };
+    Controller::new(Api::<J>::all(client.clone()), watcher::Config::default())
+        .with_config(kube::runtime::controller::Config::default().concurrency(32))
+        .reconcile_on(from(woken))
+        .run(reconcile::<J>, trouble, Arc::clone(context))
+        .for_each(|outcome| async move {
+            // What a reconciliation says is logged above; these are of watches and of objects that are gone.
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "controller");
+            }
+        })
+        .await;
+}
+
+fn from<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> + Send {
+    stream::unfold(receiver, |mut receiver| async move {
+        let next = receiver.recv().await?;
+        Some((next, receiver))
+    })
+}
+
+/// From what changed to the jobs that it concerns.
+async fn spread(
+    context: Arc<Context>,
+    mut changed: mpsc::UnboundedReceiver<Change>,
+    mut hears: mpsc::UnboundedReceiver<String>,
+    wake: mpsc::UnboundedSender<ObjectRef<TraceJob>>,
+    wake_cluster: mpsc::UnboundedSender<ObjectRef<ClusterTraceJob>>,
+) {
+    loop {
+        let mut changes = HashSet::new();
+        let mut uids = HashSet::new();
+        tokio::select! {
+            Some(change) = changed.recv() => { changes.insert(change); }
+            Some(uid) = hears.recv() => { uids.insert(uid); }
+            else => return,
+        }
+        tokio::time::sleep(TOGETHER).await;
+        while let Ok(change) = changed.try_recv() {
+            changes.insert(change);
+        }
+        while let Ok(uid) = hears.try_recv() {
+            uids.insert(uid);
+        }
+        if changes.remove(&Change::Agents) {
+            let agents = context.world.read().agents();
+            context.fleet.addresses(&agents);
+        }
+        let mut woken = HashMap::new();
+        for uid in uids {
+            if let Some(place) = context.queue.place(&uid) {
+                woken.insert(uid, place);
+            }
+        }
+        let mut places = Vec::new();
+        if changes.contains(&Change::Cluster) {
+            places = context.queue.places(None);
+        } else {
+            for change in &changes {
+                if let Change::Pods(namespace) = change {
+                    places.extend(context.queue.places(Some(namespace)));
+                }
+            }
+        }
+        for place in places.into_iter().chain(woken.into_values()) {
+            // At the end nobody is woken.
+            let _ = match place.namespace.as_str() {
+                "" => wake_cluster.send(ObjectRef::new(&place.name)).is_ok(),
+                namespace => wake
+                    .send(ObjectRef::new(&place.name).within(namespace))
+                    .is_ok(),
+            };
+        }
+    }
+}

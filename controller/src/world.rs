@@ -1,0 +1,281 @@
+//! What the cluster has: pods, nodes, namespaces and agents, as little of each as is needed. 150,000 pods fit 100 MB.
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
+use kube::{Resource, ResourceExt, runtime::watcher};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Debug,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+use tokio::sync::mpsc;
+
+type Labels = BTreeMap<String, String>;
+
+/// A pod that is bound to a node and has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pod {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) node: Arc<str>,
+    pub(crate) labels: Labels,
+    /// Name and id of each container that runs.
+    pub(crate) containers: Vec<(String, String)>,
+}
+
+/// All of it at a moment.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// By namespace and the object's name.
+    pub(crate) pods: HashMap<String, BTreeMap<String, Pod>>,
+    pub(crate) nodes: BTreeMap<Arc<str>, Labels>,
+    pub(crate) namespaces: BTreeMap<String, Labels>,
+    /// By slice: which node's agent is where.
+    slices: BTreeMap<String, Vec<(Arc<str>, SocketAddr)>>,
+}
+
+/// What has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Change {
+    /// Pods of a namespace.
+    Pods(String),
+    /// Nodes, or namespaces.
+    Cluster,
+    /// Where agents are.
+    Agents,
+}
+
+/// Shared by everything that looks at the cluster.
+#[derive(Debug)]
+pub(crate) struct World {
+    state: RwLock<State>,
+    changes: mpsc::UnboundedSender<Change>,
+}
+
+impl World {
+    pub(crate) fn new(changes: mpsc::UnboundedSender<Change>) -> Self {
+        Self {
+            state: RwLock::default(),
+            changes,
+        }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self, change: Change) {
+        // At the end nobody listens.
+        let _ = self.changes.send(change);
+    }
+
+    /// Keeps up with a kind of object for as long as it is polled.
+    pub(crate) async fn follow<K: Known>(
+        &self,
+        events: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
+        ready: tokio::sync::oneshot::Sender<()>,
+    ) {
+        let mut ready = Some(ready);
+        let mut all = Vec::new();
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => all.clear(),
+                Ok(watcher::Event::InitApply(object)) => all.push(object),
+                Ok(watcher::Event::InitDone) => {
+                    K::replace(self, std::mem::take(&mut all));
+                    if let Some(ready) = ready.take() {
+                        // Whoever waited may be gone.
+                        let _ = ready.send(());
+                    }
+                }
+                Ok(watcher::Event::Apply(object)) => K::apply(self, &object),
+                Ok(watcher::Event::Delete(object)) => K::delete(self, &object),
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), %error, "watching: it is tried again");
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// Where the agents are.
+    pub(crate) fn agents(&self) -> BTreeMap<Arc<str>, SocketAddr> {
+        self.slices.values().flatten().cloned().collect()
+    }
+}
+
+/// A kind of object that the world is made of.
+pub(crate) trait Known: Resource<DynamicType = ()> + Clone + Debug + Send + 'static {
+    fn replace(world: &World, all: Vec<Self>);
+    fn apply(world: &World, object: &Self);
+    fn delete(world: &World, object: &Self);
+}
+
+/// What is needed of a pod; none where it has no node, or is over.
+fn pod(pod: &core::Pod) -> Option<Pod> {
+    let node = pod.spec.as_ref()?.node_name.as_deref()?;
+    let status = pod.status.as_ref();
+    if status.is_some_and(|status| matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")))
+    {
+        return None;
+    }
+    let statuses = status.into_iter().flat_map(|status| {
+        [
+            &status.init_container_statuses,
+            &status.container_statuses,
+            &status.ephemeral_container_statuses,
+        ]
+    });
+    let containers = statuses.flatten().flatten().filter_map(|container| {
+        container.state.as_ref()?.running.as_ref()?;
+        // "containerd://4f2a…"
+        let (_, id) = container.container_id.as_deref()?.split_once("://")?;
+        Some((container.name.clone(), id.to_owned()))
+    });
+    Some(Pod {
+        name: pod.name_any(),
+        uid: pod.uid()?,
+        node: node.into(),
+        labels: pod.labels().clone(),
+        containers: containers.collect(),
+    })
+}
+
+impl Known for core::Pod {
+    fn replace(world: &World, all: Vec<Self>) {
+        let mut pods: HashMap<String, BTreeMap<String, Pod>> = HashMap::new();
+        for object in &all {
+            if let Some(pod) = pod(object) {
+                let namespace = pods.entry(object.namespace().unwrap_or_default());
+                namespace.or_default().insert(pod.name.clone(), pod);
+            }
+        }
+        world.write().pods = pods;
+        world.changed(Change::Cluster);
+    }
+
+    fn apply(world: &World, object: &Self) {
+        let Some(new) = pod(object) else {
+            return Self::delete(world, object);
+        };
+        let namespace = object.namespace().unwrap_or_default();
+        {
+            let mut state = world.write();
+            let pods = state.pods.entry(namespace.clone()).or_default();
+            if pods.get(&new.name) == Some(&new) {
+                return;
+            }
+            pods.insert(new.name.clone(), new);
+        }
+        world.changed(Change::Pods(namespace));
+    }
+
+    fn delete(world: &World, object: &Self) {
+        let namespace = object.namespace().unwrap_or_default();
+        let gone = {
+            let mut state = world.write();
+            let pods = state.pods.get_mut(&namespace);
+            pods.and_then(|pods| pods.remove(&object.name_any()))
+        };
+        if gone.is_some() {
+            world.changed(Change::Pods(namespace));
+        }
+    }
+}
+
+impl Known for core::Node {
+    fn replace(world: &World, all: Vec<Self>) {
+        world.write().nodes = all
+            .iter()
+            .map(|node| (node.name_any().into(), node.labels().clone()))
+            .collect();
+        world.changed(Change::Cluster);
+    }
+
+    fn apply(world: &World, object: &Self) {
+        let (name, labels) = (object.name_any(), object.labels().clone());
+        // A node's status changes every few seconds, and nothing of it is looked at.
+        let before = world.write().nodes.insert(name.into(), labels.clone());
+        if before != Some(labels) {
+            world.changed(Change::Cluster);
+        }
+    }
+
+    fn delete(world: &World, object: &Self) {
+        world.write().nodes.remove(object.name_any().as_str());
+        world.changed(Change::Cluster);
+    }
+}
+
+impl Known for core::Namespace {
+    fn replace(world: &World, all: Vec<Self>) {
+        world.write().namespaces = all
+            .iter()
+            .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
+            .collect();
+        world.changed(Change::Cluster);
+    }
+
+    fn apply(world: &World, object: &Self) {
+        let (name, labels) = (object.name_any(), object.labels().clone());
+        let before = world.write().namespaces.insert(name, labels.clone());
+        if before != Some(labels) {
+            world.changed(Change::Cluster);
+        }
+    }
+
+    fn delete(world: &World, object: &Self) {
+        world.write().namespaces.remove(&object.name_any());
+        world.changed(Change::Cluster);
+    }
+}
+
+/// The name of the port that agents serve in their pods.
+const PORT: &str = "grpc";
+
+/// Node and address of each agent in a slice, ready or not: one that is not may be about to be.
+fn agents(slice: &EndpointSlice) -> Vec<(Arc<str>, SocketAddr)> {
+    let ports = slice.ports.iter().flatten();
+    let port = ports
+        .filter(|port| port.name.as_deref() == Some(PORT))
+        .find_map(|port| u16::try_from(port.port?).ok());
+    let Some(port) = port else {
+        return Vec::new();
+    };
+    let endpoints = slice.endpoints.iter();
+    endpoints
+        .filter_map(|endpoint| {
+            let node = endpoint.node_name.as_deref()?;
+            let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+            Some((node.into(), SocketAddr::new(address, port)))
+        })
+        .collect()
+}
+
+impl Known for EndpointSlice {
+    fn replace(world: &World, all: Vec<Self>) {
+        world.write().slices = all
+            .iter()
+            .map(|slice| (slice.name_any(), agents(slice)))
+            .collect();
+        world.changed(Change::Agents);
+    }
+
+    fn apply(world: &World, object: &Self) {
+        let agents = agents(object);
+        world.write().slices.insert(object.name_any(), agents);
+        world.changed(Change::Agents);
+    }
+
+    fn delete(world: &World, object: &Self) {
+        world.write().slices.remove(&object.name_any());
+        world.changed(Change::Agents);
+    }
+}

@@ -1,0 +1,330 @@
+//! A cluster without kubelets: the API server, the controller, and real agents on addresses of their own. Nodes, pods and what is in
+//! them the tests make themselves; pods' cgroups as a kubelet does.
+
+use crate::plane;
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+use tests::{Certificate, Cgroup, ControlPlane, Workload, program, until};
+
+/// The namespace of controller and agents.
+pub(crate) const SYSTEM: &str = "tracejob-system";
+
+pub(crate) struct Cluster {
+    pub(crate) plane: ControlPlane,
+    controller: Option<Child>,
+    agents: Vec<Agent>,
+    kubelet: Cgroup,
+}
+
+struct Agent {
+    address: String,
+    child: Option<Child>,
+}
+
+/// A pod that is bound to a node, and what is in it.
+pub(crate) struct Pod {
+    pub(crate) name: String,
+    uid: String,
+    // Goes first: it lies in the other.
+    container: Option<Cgroup>,
+    cgroup: Option<Cgroup>,
+}
+
+impl Cluster {
+    /// One with so many nodes, `node-0` and so on, and an agent on each.
+    pub(crate) fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, "")
+    }
+
+    /// The same with lines for the agents' policy.
+    pub(crate) fn start_with(nodes: usize, policy: &str) -> Self {
+        let plane = plane();
+        for namespace in [SYSTEM, "shop", "bank"] {
+            plane.apply(&[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})]).unwrap();
+        }
+        for (file, name) in [("agent", "tracejob-agent"), ("tls", "tracejob-controller")] {
+            plane.pki().sign(Certificate {
+                file,
+                common_name: name,
+                organizations: &[],
+                names: &[name],
+            });
+        }
+        let mut cluster = Self {
+            plane,
+            controller: None,
+            agents: Vec::new(),
+            kubelet: Cgroup::new(),
+        };
+        for node in 0..nodes {
+            cluster.node(node);
+            let address = format!("10.77.1.{}", node + 1);
+            cluster.plane.net().address(&format!("{address}/32"));
+            cluster.agents.push(Agent {
+                address,
+                child: None,
+            });
+            cluster.write_config(node, policy);
+            cluster.start_agent(node);
+        }
+        cluster.endpoints();
+        cluster.start_controller();
+        cluster
+    }
+
+    pub(crate) fn node(&self, node: usize) {
+        let labels = json!({"kubernetes.io/hostname": format!("node-{node}")});
+        let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("node-{node}"), "labels": labels}});
+        self.plane.apply(&[object]).unwrap();
+    }
+
+    /// Where the agents are, as the service's controller would say it.
+    fn endpoints(&self) {
+        let endpoints = self.agents.iter().enumerate();
+        let endpoints: Vec<Value> = endpoints
+            .map(|(node, agent)| json!({"addresses": [agent.address], "nodeName": format!("node-{node}")}))
+            .collect();
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "agents", "namespace": SYSTEM, "labels": {"kubernetes.io/service-name": "tracejob-agent"}},
+            "ports": [{"name": "grpc", "port": 4040}], "endpoints": endpoints,
+        });
+        self.plane.apply(&[slice]).unwrap();
+    }
+
+    fn write_config(&self, node: usize, policy: &str) {
+        let file = |name: &str| self.plane.pki().file(name).display().to_string();
+        let config = format!(
+            "listen: https://{}:4040\ntls: {{certificate: {}, key: {}, clientCa: {}}}\nroles: {{control: [tracejob-controller]}}\npolicy: {{{policy}}}\n",
+            self.agents[node].address,
+            file("agent.crt"),
+            file("agent.key"),
+            file("ca.crt"),
+        );
+        fs::write(self.config(node), config).unwrap();
+    }
+
+    fn config(&self, node: usize) -> PathBuf {
+        self.plane.folder().join(format!("agent-{node}.yaml"))
+    }
+
+    pub(crate) fn start_agent(&mut self, node: usize) {
+        let log = self.log(&format!("agent-{node}"));
+        let agent = ours("tracejob-agent");
+        let mut command = self.plane.net().command(agent);
+        command.arg("--config").arg(self.config(node));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.agents[node].child = Some(child);
+    }
+
+    fn log(&self, name: &str) -> fs::File {
+        let path = self.plane.folder().join(format!("{name}.log"));
+        fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap()
+    }
+
+    /// By SIGKILL.
+    pub(crate) fn kill_agent(&mut self, node: usize) {
+        end(&mut self.agents[node].child);
+    }
+
+    pub(crate) fn start_controller(&mut self) {
+        self.start_controller_with(&[]);
+    }
+
+    pub(crate) fn start_controller_with(&mut self, more: &[&str]) {
+        let folder = self.plane.folder().join("tls");
+        fs::create_dir_all(&folder).unwrap();
+        for (from, to) in [
+            ("ca.crt", "ca.crt"),
+            ("tls.crt", "tls.crt"),
+            ("tls.key", "tls.key"),
+        ] {
+            fs::copy(self.plane.pki().file(from), folder.join(to)).unwrap();
+        }
+        let log = self.log("controller");
+        let mut command = self.plane.net().command(ours("tracejob-controller"));
+        command
+            .args(["--namespace", SYSTEM, "--no-lease", "--tls"])
+            .arg(folder)
+            .args(more)
+            .env("KUBECONFIG", self.plane.admin())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.controller = Some(command.spawn().unwrap());
+    }
+
+    /// By SIGKILL.
+    pub(crate) fn kill_controller(&mut self) {
+        end(&mut self.controller);
+    }
+
+    /// A pod that is bound to a node, as the scheduler leaves it: the kubelet has not made anything for it yet.
+    pub(crate) fn bind(&self, namespace: &str, name: &str, node: usize, app: &str) -> Pod {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace, "labels": {"app": app}},
+            "spec": {"nodeName": format!("node-{node}"), "containers": [{"name": "main", "image": "none"}]},
+        });
+        self.plane.apply(&[pod]).unwrap();
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+        let uid = self.plane.get(&path).unwrap()["metadata"]["uid"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        Pod {
+            name: name.to_owned(),
+            uid,
+            cgroup: None,
+            container: None,
+        }
+    }
+
+    /// A pod that runs.
+    pub(crate) fn pod(&self, namespace: &str, name: &str, node: usize, app: &str) -> Pod {
+        let mut pod = self.bind(namespace, name, node, app);
+        self.run(namespace, &mut pod);
+        pod
+    }
+
+    /// What a kubelet does with a pod that is bound to its node.
+    pub(crate) fn run(&self, namespace: &str, pod: &mut Pod) {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let cgroup = self.kubelet.below(&format!("pod{}", pod.uid));
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:032x}{:032x}", std::process::id(), number);
+        pod.container = Some(cgroup.below(&format!("cri-containerd-{id}.scope")));
+        pod.cgroup = Some(cgroup);
+        let status = json!({"status": {"phase": "Running", "containerStatuses": [{
+            "name": "main", "image": "none", "imageID": "none", "ready": true, "restartCount": 0,
+            "containerID": format!("containerd://{id}"), "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+        }]}});
+        let out = self.plane.kubectl(&[
+            "patch",
+            "pod",
+            &pod.name,
+            "-n",
+            namespace,
+            "--subresource=status",
+            "--type=strategic",
+            "-p",
+            &status.to_string(),
+        ]);
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+
+    pub(crate) fn apply(&self, job: &Value) {
+        self.plane.apply(std::slice::from_ref(job)).unwrap();
+    }
+
+    pub(crate) fn job(&self, namespace: &str, name: &str) -> Option<Value> {
+        let path = format!("/apis/tracejob.dev/v1alpha1/namespaces/{namespace}/tracejobs/{name}");
+        self.plane.get(&path)
+    }
+
+    /// Waits until a job is as it should be, and says what it is.
+    pub(crate) fn until(
+        &self,
+        what: &str,
+        namespace: &str,
+        name: &str,
+        is: impl Fn(&Value) -> bool,
+    ) -> Value {
+        until(&format!("{name} {what}"), || {
+            self.job(namespace, name).filter(|job| is(job))
+        })
+    }
+
+    /// Waits until it runs on so many nodes.
+    pub(crate) fn until_runs(&self, namespace: &str, name: &str, nodes: u64) -> Value {
+        self.until("to run", namespace, name, |job| {
+            job["status"]["nodes"]["running"] == nodes
+        })
+    }
+
+    /// Waits until it is over.
+    pub(crate) fn until_over(&self, namespace: &str, name: &str) -> Value {
+        let over = |job: &Value| ["Complete", "Failed"].iter().any(|type_| holds(job, type_));
+        self.until("to be over", namespace, name, over)
+    }
+}
+
+impl Pod {
+    /// Puts a workload into its container.
+    pub(crate) fn add(&self, workload: &Workload) {
+        self.container.as_ref().unwrap().add(workload.pid());
+    }
+}
+
+/// Whether a condition of a job holds.
+pub(crate) fn holds(job: &Value, type_: &str) -> bool {
+    let conditions = job["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|condition| condition["type"] == type_ && condition["status"] == "True")
+}
+
+/// The reason that `kubectl get` shows.
+pub(crate) fn word(job: &Value) -> &str {
+    let conditions = job["status"]["conditions"].as_array().unwrap();
+    let mut conditions = conditions.iter();
+    let found = conditions
+        .find(|condition| condition["type"] == "Progressing")
+        .unwrap();
+    found["reason"].as_str().unwrap()
+}
+
+/// A job of a namespace.
+pub(crate) fn job(namespace: &str, name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "tracejob.dev/v1alpha1", "kind": "TraceJob",
+        "metadata": {"name": name, "namespace": namespace}, "spec": spec,
+    })
+}
+
+fn ours(name: &str) -> PathBuf {
+    match std::env::var_os("TRACEJOB_BIN") {
+        Some(path) => PathBuf::from(path).with_file_name(name),
+        None => program(name),
+    }
+}
+
+fn end(child: &mut Option<Child>) {
+    if let Some(mut child) = child.take() {
+        // It may have ended already.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        end(&mut self.controller);
+        for agent in &mut self.agents {
+            end(&mut agent.child);
+        }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.plane.folder().join("controller.log"));
+            let log = log.unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(10).collect();
+            eprintln!("the controller, last first:\n{}", last.join("\n"));
+        }
+    }
+}

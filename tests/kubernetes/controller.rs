@@ -1,0 +1,298 @@
+//! The controller: from a job to traces of the right pods on the right nodes, and back to its status.
+
+use crate::cluster::{Cluster, holds, job, word};
+use serde_json::{Value, json};
+use tests::{Workload, until};
+
+const OPENS: [&str; 6] = ["open-times", "50", "openat", "/dev/null", "0", "0"];
+
+fn in_pod(pod: &crate::cluster::Pod) -> Workload {
+    let workload = Workload::behind_gate(&OPENS);
+    pod.add(&workload);
+    workload
+}
+
+#[test]
+fn a_job_traces_the_pods_that_it_selects_on_all_nodes_and_no_others() {
+    let cluster = Cluster::start(2);
+    let here = cluster.pod("shop", "here", 0, "checkout");
+    let there = cluster.pod("shop", "there", 1, "checkout");
+    let other = cluster.pod("shop", "other", 0, "cart");
+    let foreign = cluster.pod("bank", "foreign", 1, "checkout");
+    let selector = json!({"matchLabels": {"app": "checkout"}});
+    let spec = json!({"tracer": {"open": {}}, "selector": selector, "activeDeadlineSeconds": 10});
+    cluster.apply(&job("shop", "opens", spec));
+    let running = cluster.until_runs("shop", "opens", 2);
+    assert_eq!(running["status"]["pods"], 2);
+    assert_eq!(running["status"]["tracer"], "open");
+    assert_eq!(word(&running), "Running");
+    let workloads = [&here, &there, &other, &foreign].map(in_pod);
+    for mut workload in workloads {
+        workload.finish();
+    }
+    let over = cluster.until_over("shop", "opens");
+    let status = &over["status"];
+    assert_eq!(word(&over), "Complete", "{status:#}");
+    assert!(holds(&over, "Complete") && !holds(&over, "Failed") && !holds(&over, "Partial"));
+    assert_eq!(status["events"]["produced"], 100, "{status:#}");
+    assert_eq!(
+        (&status["events"]["delivered"], &status["events"]["lost"]),
+        (&json!(100), &json!(0))
+    );
+    assert_eq!(
+        status["nodes"],
+        json!({"desired": 2, "running": 0, "ended": 2, "failed": 0, "shown": "2/2"})
+    );
+    assert!(status["completionTime"].is_string() && status["startTime"].is_string());
+    assert_eq!(status["observedGeneration"], 1);
+    let wait = cluster.plane.kubectl(&[
+        "wait",
+        "--for=condition=Complete",
+        "tj/opens",
+        "-n",
+        "shop",
+        "--timeout=5s",
+    ]);
+    assert!(wait.status.success());
+}
+
+#[test]
+fn a_pod_that_comes_while_a_job_runs_is_traced_from_its_first_instruction() {
+    let cluster = Cluster::start(2);
+    let spec = json!({"tracer": {"open": {}}, "selector": {"matchLabels": {"app": "checkout"}}, "activeDeadlineSeconds": 12});
+    cluster.apply(&job("shop", "late", spec));
+    let nowhere = cluster.until("to wait for pods", "shop", "late", |job| {
+        !job["status"]["startTime"].is_null()
+    });
+    assert_eq!(nowhere["status"]["nodes"]["desired"], 0);
+    let mut pod = cluster.bind("shop", "late-0", 1, "checkout");
+    cluster.until_runs("shop", "late", 1);
+    // Its cgroup, its container and its first instruction: nobody waits between.
+    let mut workload = Workload::behind_gate(&OPENS);
+    cluster.run("shop", &mut pod);
+    pod.add(&workload);
+    workload.finish();
+    let over = cluster.until_over("shop", "late");
+    assert_eq!(word(&over), "Complete");
+    assert_eq!(over["status"]["events"]["delivered"], 50);
+}
+
+#[test]
+fn tables_of_all_nodes_are_one_summary_without_text_of_the_traced() {
+    let cluster = Cluster::start(2);
+    let pods = [
+        cluster.pod("shop", "a", 0, "x"),
+        cluster.pod("shop", "b", 1, "x"),
+    ];
+    let spec = json!({"tracer": {"syscallCount": {}}, "activeDeadlineSeconds": 10, "output": {"summaryRows": 3}});
+    cluster.apply(&job("shop", "calls", spec));
+    cluster.until_runs("shop", "calls", 2);
+    for (pod, calls) in pods.iter().zip(["700", "300"]) {
+        let mut workload = Workload::behind_gate(&["getppid", calls]);
+        pod.add(&workload);
+        workload.finish();
+    }
+    let over = cluster.until_over("shop", "calls");
+    assert_eq!(word(&over), "Complete", "{:#}", over["status"]);
+    let summary = &over["status"]["summary"];
+    let row = |at: usize| {
+        let cell = |name: &str| summary["rows"][at][name].as_str().unwrap().to_owned();
+        [cell("node"), cell("pod"), cell("syscall"), cell("count")]
+    };
+    assert_eq!(row(0), ["node-0", "a", "getppid", "700"], "{summary:#}");
+    assert_eq!(row(1), ["node-1", "b", "getppid", "300"], "{summary:#}");
+    assert_eq!(summary["rows"].as_array().unwrap().len(), 3);
+    assert_eq!(summary["cut"], true);
+}
+
+#[test]
+fn an_agent_that_is_killed_has_its_traces_again_and_the_job_says_that_something_is_missing() {
+    let mut cluster = Cluster::start(1);
+    let pod = cluster.pod("shop", "a", 0, "x");
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 25});
+    cluster.apply(&job("shop", "again", spec));
+    cluster.until_runs("shop", "again", 1);
+    in_pod(&pod).finish();
+    cluster.until("to have seen", "shop", "again", |job| {
+        job["status"]["events"]["delivered"] == 50
+    });
+    cluster.kill_agent(0);
+    cluster.until("to miss its agent", "shop", "again", |job| {
+        job["status"]["nodes"]["running"] == 0
+    });
+    cluster.start_agent(0);
+    let began = std::time::Instant::now();
+    cluster.until_runs("shop", "again", 1);
+    eprintln!("it runs again after {:?}", began.elapsed());
+    in_pod(&pod).finish();
+    let over = cluster.until_over("shop", "again");
+    assert_eq!(word(&over), "Partial", "{:#}", over["status"]);
+    assert_eq!(over["status"]["events"]["delivered"], 100);
+}
+
+#[test]
+fn a_controller_that_is_killed_goes_on_where_it_was_and_starts_nothing_twice() {
+    let mut cluster = Cluster::start(1);
+    let pod = cluster.pod("shop", "a", 0, "x");
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 20});
+    cluster.apply(&job("shop", "on", spec));
+    cluster.until_runs("shop", "on", 1);
+    in_pod(&pod).finish();
+    cluster.kill_controller();
+    in_pod(&pod).finish();
+    cluster.start_controller();
+    in_pod(&pod).finish();
+    let over = cluster.until_over("shop", "on");
+    assert_eq!(word(&over), "Complete", "{:#}", over["status"]);
+    assert_eq!(over["status"]["events"]["produced"], 150);
+}
+
+#[test]
+fn a_suspended_job_stops_and_starts_anew_when_it_is_resumed() {
+    let cluster = Cluster::start(1);
+    let pod = cluster.pod("shop", "a", 0, "x");
+    let spec = |suspend: bool| json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 8, "suspend": suspend});
+    cluster.apply(&job("shop", "pause", spec(true)));
+    let paused = cluster.until("to be suspended", "shop", "pause", |job| {
+        holds(job, "Suspended")
+    });
+    assert!(paused["status"]["startTime"].is_null());
+    cluster.apply(&job("shop", "pause", spec(false)));
+    cluster.until_runs("shop", "pause", 1);
+    in_pod(&pod).finish();
+    cluster.apply(&job("shop", "pause", spec(true)));
+    cluster.until("to be suspended", "shop", "pause", |job| {
+        holds(job, "Suspended")
+    });
+    in_pod(&pod).finish();
+    cluster.apply(&job("shop", "pause", spec(false)));
+    cluster.until_runs("shop", "pause", 1);
+    in_pod(&pod).finish();
+    let over = cluster.until_over("shop", "pause");
+    assert_eq!(word(&over), "Complete", "{:#}", over["status"]);
+    assert_eq!(
+        over["status"]["events"]["delivered"], 50,
+        "what came before it was resumed is not its"
+    );
+}
+
+#[test]
+fn a_job_that_is_deleted_or_old_enough_is_gone_with_its_traces() {
+    let mut cluster = Cluster::start(1);
+    let _pod = cluster.pod("shop", "a", 0, "x");
+    cluster.apply(&job(
+        "shop",
+        "gone",
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600}),
+    ));
+    cluster.until_runs("shop", "gone", 1);
+    let delete = |name: &str| {
+        let out = cluster
+            .plane
+            .kubectl(&["delete", "tj", name, "-n", "shop", "--timeout=30s"]);
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    };
+    delete("gone");
+    let old =
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 2});
+    cluster.apply(&job("shop", "old", old));
+    cluster.until_over("shop", "old");
+    until("it to be gone", || {
+        cluster.job("shop", "old").is_none().then_some(())
+    });
+    // A node that does not answer keeps nothing.
+    cluster.apply(&job(
+        "shop",
+        "dead",
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600}),
+    ));
+    cluster.until_runs("shop", "dead", 1);
+    cluster.kill_agent(0);
+    let out = cluster
+        .plane
+        .kubectl(&["delete", "tj", "dead", "-n", "shop", "--timeout=30s"]);
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
+#[test]
+fn a_node_that_is_lost_is_named_and_the_others_results_are_there() {
+    let mut cluster = Cluster::start(2);
+    let pods = [
+        cluster.pod("shop", "a", 0, "x"),
+        cluster.pod("shop", "b", 1, "x"),
+    ];
+    cluster.apply(&job(
+        "shop",
+        "lost",
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 10}),
+    ));
+    cluster.until_runs("shop", "lost", 2);
+    for pod in &pods {
+        in_pod(pod).finish();
+    }
+    cluster.kill_agent(1);
+    let out = cluster.plane.kubectl(&["delete", "node", "node-1"]);
+    assert!(out.status.success());
+    let over = cluster.until_over("shop", "lost");
+    assert_eq!(word(&over), "Partial", "{:#}", over["status"]);
+    assert_eq!(over["status"]["nodes"]["failed"], 1);
+    assert_eq!(over["status"]["failures"][0]["node"], "node-1");
+    assert_eq!(over["status"]["failures"][0]["reason"], "NodeGone");
+    assert!(over["status"]["events"]["delivered"].as_u64().unwrap() >= 50);
+}
+
+#[test]
+fn what_is_denied_or_too_much_is_said_in_the_condition() {
+    let mut cluster = Cluster::start(1);
+    cluster.kill_controller();
+    cluster.start_controller_with(&[
+        "--denied-namespaces",
+        "bank",
+        "--max-jobs-per-namespace",
+        "1",
+    ]);
+    let _pod = cluster.pod("shop", "a", 0, "x");
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600});
+    cluster.apply(&job("bank", "denied", spec.clone()));
+    let denied = cluster.until_over("bank", "denied");
+    assert_eq!(word(&denied), "NamespaceDenied");
+    cluster.apply(&job("shop", "first", spec.clone()));
+    cluster.until_runs("shop", "first", 1);
+    cluster.apply(&job("shop", "second", spec));
+    let queued = cluster.until("to wait", "shop", "second", |job| holds(job, "Progressing"));
+    assert_eq!(word(&queued), "Queued");
+    let message = |job: &Value| {
+        job["status"]["conditions"][0]["message"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert!(
+        message(&queued).contains("1 jobs of namespace shop run already"),
+        "{}",
+        message(&queued)
+    );
+    let out = cluster
+        .plane
+        .kubectl(&["delete", "tj", "first", "-n", "shop", "--timeout=30s"]);
+    assert!(out.status.success());
+    cluster.until_runs("shop", "second", 1);
+    let host = json!({
+        "apiVersion": "tracejob.dev/v1alpha1", "kind": "ClusterTraceJob", "metadata": {"name": "all"},
+        "spec": {"tracer": {"open": {}}, "host": true},
+    });
+    cluster.apply(&host);
+    let path = "/apis/tracejob.dev/v1alpha1/clustertracejobs/all";
+    let refused = until("it to be refused", || {
+        cluster.plane.get(path).filter(|job| holds(job, "Failed"))
+    });
+    assert_eq!(word(&refused), "HostDenied");
+}
