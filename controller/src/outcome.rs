@@ -5,6 +5,7 @@ use crd::{Cost, Events, Failure, MAX_FAILURES, Nodes, Summary};
 use proto::v1;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem::discriminant,
     sync::Arc,
 };
 use tracers::{Batch, Column, Data, Kind, Role, Table, Value};
@@ -168,7 +169,7 @@ fn is_trusted(column: &Column) -> bool {
 }
 
 /// The last tables of all nodes as one, largest rows first.
-pub(crate) fn summary(columns: &[Column], tables: Vec<&Batch>, most: usize) -> Summary {
+pub(crate) fn summary(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
     let kept: Vec<usize> = (0..columns.len())
         .filter(|at| is_trusted(&columns[*at]))
         .collect();
@@ -176,7 +177,13 @@ pub(crate) fn summary(columns: &[Column], tables: Vec<&Batch>, most: usize) -> S
     let left_out = left_out.map(|column| column.name.to_owned()).collect();
     let columns: Vec<Column> = kept.iter().map(|at| columns[*at]).collect();
     let mut table = Table::new(&columns);
+    let sorts = |batch: &Batch| -> Vec<_> { batch.columns.iter().map(discriminant).collect() };
+    let first = tables.first().map(|batch| sorts(batch));
     for batch in tables {
+        // One agent's column of numbers is another's of text only where one of them is not what it says.
+        if Some(sorts(batch)) != first {
+            continue;
+        }
         let kept: Vec<Data> = kept.iter().map(|at| batch.columns[*at].clone()).collect();
         table.add(&Batch::from_columns(kept, Vec::new()));
     }
@@ -258,4 +265,168 @@ pub(crate) fn columns(tracer: &'static dyn tracers::Erased) -> Vec<Column> {
 /// Whether a tracer's rows have a count: without one there are no largest.
 pub(crate) fn counts(columns: &[Column]) -> bool {
     columns.iter().any(|column| column.role == Role::Count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(names: &[&str]) -> BTreeSet<Arc<str>> {
+        names.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    fn account(produced: u64, lost: u64) -> v1::Account {
+        v1::Account {
+            produced,
+            delivered: produced - lost,
+            lost: vec![v1::Stage {
+                name: "ring_full".to_owned(),
+                events: lost,
+            }],
+            complete: lost == 0,
+            ended: "duration".to_owned(),
+            ..v1::Account::default()
+        }
+    }
+
+    fn report(progress: Progress, account: v1::Account) -> Report {
+        let mut report = Report::default();
+        (report.progress, report.account) = (progress, account);
+        report
+    }
+
+    fn failed(message: &str) -> Progress {
+        Progress::Failed {
+            reason: "KernelRefused".to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    #[test]
+    fn accounts_add_up_over_nodes_and_incarnations() {
+        let mut restarted = report(Progress::Ended, account(5, 0));
+        restarted.before.push(account(7, 2));
+        let reports = BTreeMap::from([
+            ("a".into(), report(Progress::Ended, account(10, 3))),
+            ("b".into(), restarted),
+        ]);
+        let outcome = fold(&nodes(&["a", "b"]), &reports, |_| true, false);
+        let events = &outcome.events;
+        assert_eq!(
+            (events.produced, events.delivered, events.lost),
+            (22, 17, 5)
+        );
+        assert_eq!(
+            events.lost_by_stage,
+            BTreeMap::from([("ring_full".to_owned(), 5)])
+        );
+        assert_eq!((outcome.over, outcome.complete), (2, false));
+        assert_eq!(outcome.nodes.shown, "2/2");
+    }
+
+    #[test]
+    fn who_is_silent_has_failed_only_when_it_is_too_late_or_its_node_is_gone() {
+        let reports = BTreeMap::from([("a".into(), report(Progress::Running, account(1, 0)))]);
+        let all = nodes(&["a", "b"]);
+        let fold = |there: bool, late| fold(&all, &reports, |_| there, late);
+        assert_eq!(fold(true, false).over, 0);
+        assert_eq!(fold(true, false).nodes.running, 1);
+        let reasons = |outcome: Outcome| -> Vec<String> {
+            outcome
+                .failures
+                .into_iter()
+                .map(|failure| failure.reason)
+                .collect()
+        };
+        assert_eq!(reasons(fold(true, true)), ["NoAccount", "NoAccount"]);
+        assert_eq!(reasons(fold(false, false)), ["NodeGone", "NodeGone"]);
+        // Its events have been seen all the same.
+        assert_eq!(fold(false, false).events.produced, 1);
+    }
+
+    #[test]
+    fn the_size_of_a_status_does_not_grow_with_the_nodes_or_their_words() {
+        let names: Vec<String> = (0..1000).map(|n| format!("node{n}")).collect();
+        let all: BTreeSet<Arc<str>> = names.iter().map(|name| Arc::from(name.as_str())).collect();
+        let mut account = account(1, 1);
+        account.lost = (0..100)
+            .map(|n| v1::Stage {
+                name: format!("stage{n}"),
+                events: 1,
+            })
+            .collect();
+        let long = format!("\x1b[2J\u{202e}{}", "x".repeat(10_000));
+        let reports = all
+            .iter()
+            .map(|node| (Arc::clone(node), report(failed(&long), account.clone())))
+            .collect();
+        let outcome = fold(&all, &reports, |_| true, false);
+        assert_eq!(
+            (outcome.nodes.failed, outcome.failures.len()),
+            (1000, MAX_FAILURES)
+        );
+        assert_eq!(outcome.events.lost, 100_000);
+        assert_eq!(outcome.events.lost_by_stage.len(), 16);
+        let message = &outcome.failures[0].message;
+        assert_eq!(message.chars().count(), 300);
+        assert!(!message.contains(['\x1b', '\u{202e}']), "{message:?}");
+    }
+
+    /// Columns: a label, text of the traced, a count, a histogram.
+    fn table(rows: &[(&str, &str, u64)]) -> (Vec<Column>, Batch) {
+        let of = |name, kind, role| Column {
+            name,
+            about: "",
+            kind,
+            role,
+            wide: false,
+        };
+        let unit = tracers::Unit::None;
+        let columns = vec![
+            of("pod", Kind::Text, Role::Key),
+            of("comm", Kind::Text, Role::Key),
+            of("count", Kind::Unsigned, Role::Count),
+            of("latency", Kind::Log2 { unit }, Role::Histogram),
+        ];
+        let mut data: Vec<Data> = columns.iter().map(|column| Data::of(column.kind)).collect();
+        for (pod, comm, count) in rows {
+            assert!(data[0].push(Value::Bytes(pod.as_bytes(), false)));
+            assert!(data[1].push(Value::Bytes(comm.as_bytes(), false)));
+            assert!(data[2].push(Value::Unsigned(*count)));
+            assert!(data[3].push(Value::List(&[0, *count])));
+        }
+        (columns, Batch::from_columns(data, Vec::new()))
+    }
+
+    #[test]
+    fn what_differs_only_in_text_of_the_traced_is_one_row() {
+        let (columns, one) = table(&[("a", "\x1b[2Jevil", 3), ("a", "other", 4), ("b", "x", 1)]);
+        let (_, two) = table(&[("c", "y", 90), ("b", "y", 1)]);
+        let summary = summary(&columns, &[&one, &two], 2);
+        assert_eq!(summary.columns, ["pod", "count", "latency"]);
+        assert_eq!(summary.left_out, ["comm"]);
+        let row = |at: usize| {
+            (
+                summary.rows[at]["pod"].as_str(),
+                summary.rows[at]["count"].as_str(),
+            )
+        };
+        assert_eq!((row(0), row(1)), (("c", "90"), ("a", "7")));
+        assert_eq!(summary.rows[1]["latency"], "p50<4 p90<4 p99<4");
+        assert_eq!(
+            (summary.total_rows, summary.cut, summary.rows.len()),
+            (3, true, 2)
+        );
+        assert!(!serde_json::to_string(&summary).unwrap().contains("evil"));
+    }
+
+    #[test]
+    fn a_table_of_other_sorts_of_values_is_left_out() {
+        let (columns, one) = table(&[("a", "x", 3)]);
+        let mut wrong = one.columns.clone();
+        wrong[2] = Data::Signed(vec![3]);
+        let wrong = Batch::from_columns(wrong, Vec::new());
+        let summary = summary(&columns, &[&one, &wrong], 20);
+        assert_eq!(summary.rows[0]["count"], "3");
+    }
 }

@@ -322,14 +322,9 @@ impl Context {
             .output
             .summary_rows
             .map_or(MAX_SUMMARY_ROWS, |most| most as usize);
-        let right = |batch: &&&tracers::Batch| batch.columns.len() == columns.len();
         match tables.is_empty() || !outcome::counts(&columns) {
             true => None,
-            false => Some(outcome::summary(
-                &columns,
-                tables.iter().filter(right).copied().collect(),
-                most,
-            )),
+            false => Some(outcome::summary(&columns, &tables, most)),
         }
     }
 

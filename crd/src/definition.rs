@@ -1,6 +1,6 @@
 //! The definitions that a cluster takes.
 
-use crate::{ClusterTraceJob, GROUP, MAX_SUMMARY_ROWS, TraceJob, VERSION, rules::rules};
+use crate::{ClusterTraceJob, GROUP, MAX_SUMMARY_ROWS, TraceJob, VERSION, condition, rules::rules};
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
@@ -18,7 +18,9 @@ pub fn definitions() -> [Value; 2] {
 /// Where the derived definition is none: a bug that the tests find.
 pub fn definition<T: CustomResourceExt>() -> Value {
     let mut definition = serde_json::to_value(T::crd()).expect("a definition is JSON");
-    let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let version = &mut definition["spec"]["versions"][0];
+    version["additionalPrinterColumns"] = printed();
+    let schema = &mut version["schema"]["openAPIV3Schema"];
     mend(schema);
     let fields: Vec<String> = properties(&schema["properties"]["spec"])
         .map(|fields| fields.keys().cloned().collect())
@@ -52,6 +54,48 @@ pub fn definition<T: CustomResourceExt>() -> Value {
     spec["activeDeadlineSeconds"]["default"] = json!(DEFAULT_DEADLINE_SECONDS);
     spec["output"]["properties"]["summaryRows"]["default"] = json!(MAX_SUMMARY_ROWS);
     definition
+}
+
+/// What `kubectl get` shows.
+fn printed() -> Value {
+    let column = |name: &str, type_: &str, path: &str, about: &str| json!({"name": name, "type": type_, "jsonPath": path, "description": about});
+    let progress = format!(
+        ".status.conditions[?(@.type==\"{}\")].reason",
+        condition::PROGRESSING
+    );
+    json!([
+        column("Tracer", "string", ".status.tracer", "What runs."),
+        column(
+            "Nodes",
+            "string",
+            ".status.nodes.shown",
+            "Nodes that run it or have run it, of those that should."
+        ),
+        column(
+            "Events",
+            "integer",
+            ".status.events.delivered",
+            "Events that were delivered."
+        ),
+        column(
+            "Lost",
+            "integer",
+            ".status.events.lost",
+            "Events that were lost."
+        ),
+        column(
+            "Status",
+            "string",
+            &progress,
+            "How far it is, and at last how it went."
+        ),
+        column(
+            "Age",
+            "date",
+            ".metadata.creationTimestamp",
+            "Since when it is there."
+        ),
+    ])
 }
 
 /// The JSON Schema of a TraceJob's file, for editors: unknown fields are refused, and what Kubernetes alone fills is anything.

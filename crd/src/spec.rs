@@ -17,43 +17,7 @@ use tracers::Spec;
     shortname = "tj",
     category = "tracing",
     status = "TraceJobStatus",
-    doc = "Runs a tracer in pods of its namespace, on the nodes where they are, for a bounded time.",
-    printcolumn(
-        name = "Tracer",
-        type_ = "string",
-        json_path = ".status.tracer",
-        description = "What runs."
-    ),
-    printcolumn(
-        name = "Nodes",
-        type_ = "string",
-        json_path = ".status.nodes.shown",
-        description = "Nodes that run it, of those that should."
-    ),
-    printcolumn(
-        name = "Events",
-        type_ = "integer",
-        json_path = ".status.events.delivered",
-        description = "Events that were delivered."
-    ),
-    printcolumn(
-        name = "Lost",
-        type_ = "integer",
-        json_path = ".status.events.lost",
-        description = "Events that were lost."
-    ),
-    printcolumn(
-        name = "Status",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Progressing\")].reason",
-        description = "How far it is."
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "Since when it is there."
-    )
+    doc = "Runs a tracer in pods of its namespace, on the nodes where they are, for a bounded time."
 )]
 #[serde(
     rename_all = "camelCase",
@@ -116,43 +80,7 @@ pub struct TraceJobSpec {
     shortname = "ctj",
     category = "tracing",
     status = "TraceJobStatus",
-    doc = "Runs a tracer in pods of several namespaces, or on whole nodes, for a bounded time.",
-    printcolumn(
-        name = "Tracer",
-        type_ = "string",
-        json_path = ".status.tracer",
-        description = "What runs."
-    ),
-    printcolumn(
-        name = "Nodes",
-        type_ = "string",
-        json_path = ".status.nodes.shown",
-        description = "Nodes that run it, of those that should."
-    ),
-    printcolumn(
-        name = "Events",
-        type_ = "integer",
-        json_path = ".status.events.delivered",
-        description = "Events that were delivered."
-    ),
-    printcolumn(
-        name = "Lost",
-        type_ = "integer",
-        json_path = ".status.events.lost",
-        description = "Events that were lost."
-    ),
-    printcolumn(
-        name = "Status",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Progressing\")].reason",
-        description = "How far it is."
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "Since when it is there."
-    )
+    doc = "Runs a tracer in pods of several namespaces, or on whole nodes, for a bounded time."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterTraceJobSpec {

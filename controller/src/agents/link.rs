@@ -1,6 +1,7 @@
 //! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
 
 use super::{Fleet, Node, OURS, Progress, Report, Wanted, connect, lock};
+use crate::outcome;
 use client::Schema;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
 use std::{
@@ -9,7 +10,7 @@ use std::{
 };
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
-use tracers::Batch;
+use tracers::{Batch, Column};
 
 type Client = AgentClient<Channel>;
 
@@ -382,6 +383,13 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, S
         }
     }
     let schema = schema.ok_or("it sends rows without a schema")?;
+    let own = tracers::find(tracer)
+        .map(outcome::columns)
+        .unwrap_or_default();
+    let names = |columns: &[Column]| columns.iter().map(|c| c.name).collect::<Vec<_>>();
+    if names(&schema.columns) != names(&own) {
+        return Err("its table has other columns than this controller knows: they are of different versions".to_owned());
+    }
     match last {
         Some(batch) => schema.batch(batch),
         None => Ok(Batch::new(&schema.columns)),

@@ -106,13 +106,14 @@ impl Table {
         self.rows.len()
     }
 
-    /// A stack's column is numbers before it is symbolised and frames after.
+    /// A stack's column is numbers before it is symbolised and frames after, a system call's a number here and a name elsewhere.
     fn empty(&self, index: usize, kind: Kind) -> Data {
         match self.rows.first().map(|row| &row[index]) {
             Some(Cell::Frames(_)) => Data::Frames {
                 ends: Vec::new(),
                 ids: Vec::new(),
             },
+            Some(Cell::Bytes(..)) => Data::of(Kind::Text),
             _ => Data::of(kind),
         }
     }
