@@ -168,6 +168,12 @@ struct Running {
 
 impl Running {
     fn finish(mut self, json: bool) -> Result<ExitCode> {
+        if json {
+            // From here on a signal ends the trace with its account: whoever starts us may wait for this line.
+            let started = serde_json::json!({"started": {"tracer": self.tracer}});
+            // Where standard error is gone nobody is left to be told.
+            let _ = writeln!(io::stderr(), "{started}");
+        }
         let account = loop {
             let update = match self.feed.next(TICK) {
                 Ok(update) => update,

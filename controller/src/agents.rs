@@ -6,7 +6,7 @@
 mod connect;
 mod link;
 
-pub(crate) use connect::Connector;
+pub(crate) use connect::{Connector, Tls};
 
 use proto::v1;
 use std::{

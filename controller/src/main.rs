@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod certificates;
 mod outcome;
 mod plan;
 mod queue;
@@ -13,7 +14,7 @@ mod view;
 mod world;
 
 use clap::Parser;
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 /// Makes TraceJobs of a cluster into traces of its nodes.
 #[derive(Clone, Debug, Parser)]
@@ -31,9 +32,10 @@ struct Args {
     /// The service whose endpoints are the agents
     #[arg(long, default_value = "tracejob-agent")]
     agents: String,
-    /// The folder of ca.crt, tls.crt and tls.key: who signs the agents' certificates, and what they know it by
+    /// The folder of ca.crt, tls.crt and tls.key: who signs the agents' certificates, and what they know it by. Without it the
+    /// controller makes them all, and keeps the agents' in a Secret
     #[arg(long)]
-    tls: PathBuf,
+    tls: Option<PathBuf>,
     /// The name in the agents' certificates
     #[arg(long, default_value = "tracejob-agent")]
     agent_name: String,
@@ -49,9 +51,6 @@ struct Args {
     /// Jobs that run at the same time
     #[arg(long, default_value_t = 50)]
     max_jobs: usize,
-    /// Where /healthz and /metrics are served; nowhere without it
-    #[arg(long)]
-    health: Option<SocketAddr>,
     /// Runs without asking whether another one does
     #[arg(long)]
     no_lease: bool,

@@ -2,7 +2,8 @@
 
 use crate::{
     Args,
-    agents::{Connector, Fleet},
+    agents::{Connector, Fleet, Tls},
+    certificates::{self, Identity},
     plan::Rules,
     queue::{Queue, Quota},
     reconcile::{Context, Error, MANAGER, place, reconcile},
@@ -35,19 +36,22 @@ use std::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
 /// What changes within this time is looked at once.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// How often certificates are looked at.
+const RENEWAL: Duration = Duration::from_secs(3600);
 /// The lease: held so long after its holder's last word, and renewed so long before that.
 const LEASE: (u64, u64) = (15, 5);
 
 pub(crate) async fn run(args: Args) -> Result<()> {
     // What the folder lacks is said before anything else goes wrong.
     for name in ["ca.crt", "tls.crt", "tls.key"] {
-        let path = args.tls.join(name);
+        let Some(folder) = &args.tls else { break };
+        let path = folder.join(name);
         fs::metadata(&path).with_context(|| format!("--tls: {}", path.display()))?;
     }
     rustls::crypto::ring::default_provider()
@@ -101,12 +105,17 @@ async fn lead(args: &Args, client: Client) -> Result<()> {
 }
 
 async fn work(args: &Args, client: Client) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let tls = match &args.tls {
+        Some(folder) => Tls::Folder(folder.clone()),
+        None => Tls::Issued(issue(args, &client, &mut tasks).await?),
+    };
     let (changes, changed) = mpsc::unbounded_channel();
     let (heard, hears) = mpsc::unbounded_channel();
     let world = Arc::new(World::new(changes));
     let fleet = Fleet::new(
         Connector {
-            tls: args.tls.clone(),
+            tls,
             name: args.agent_name.clone(),
         },
         heard,
@@ -136,7 +145,6 @@ async fn work(args: &Args, client: Client) -> Result<()> {
     // Those that run already have their places before any other is looked at.
     occupy::<TraceJob>(&client, &context).await?;
     occupy::<ClusterTraceJob>(&client, &context).await?;
-    let mut tasks = JoinSet::new();
     let mut ready = Vec::new();
     let slices = Api::<EndpointSlice>::namespaced(client.clone(), &args.namespace);
     let of_agents =
@@ -195,6 +203,34 @@ async fn work(args: &Args, client: Client) -> Result<()> {
         Some(ended) = tasks.join_next() => ended.context("a task of the controller panicked")?,
     }
     Err(anyhow!("a watch has ended"))
+}
+
+/// Certificates, and a task that renews them.
+async fn issue(
+    args: &Args,
+    client: &Client,
+    tasks: &mut JoinSet<()>,
+) -> Result<watch::Receiver<Identity>> {
+    let first = certificates::ensure(client, &args.namespace, &args.agent_name)
+        .await
+        .context("making certificates")?;
+    let (new, newest) = watch::channel(first);
+    let (client, args) = (client.clone(), args.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            match certificates::ensure(&client, &args.namespace, &args.agent_name).await {
+                Ok(identity) => {
+                    new.send_replace(identity);
+                }
+                Err(error) => tracing::warn!(
+                    error = format!("{error:#}"),
+                    "certificates: it is tried again"
+                ),
+            }
+        }
+    });
+    Ok(newest)
 }
 
 async fn occupy<J: Job>(client: &Client, context: &Context) -> Result<()> {

@@ -104,6 +104,10 @@ impl Daemon {
         drop(free);
         let listen = format!("https://127.0.0.1:{port}");
         let daemon = Self::start_with(config, &["--listen", &listen]).await;
+        // The unix socket was there first.
+        until("the agent to listen on its port", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
         (daemon, port)
     }
 

@@ -57,7 +57,7 @@ impl Tally {
     }
 
     /// Takes one message; false at the end.
-    async fn next(&mut self) -> Result<bool, Status> {
+    pub(crate) async fn next(&mut self) -> Result<bool, Status> {
         let message = tokio::time::timeout(3 * deadline(), self.stream.message());
         let Some(message) = message.await.expect("the stream to go on or to end")? else {
             return Ok(false);

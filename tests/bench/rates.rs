@@ -219,11 +219,13 @@ async fn stopped_reader(calls: u64) -> (f64, f64, u64) {
     let before = mib().unwrap();
     let mut most = before;
     workload.go();
-    let mut wanted = 0;
-    while wanted < calls * 9 / 10 {
-        wanted += calls / 20;
-        other.until_rows(wanted).await;
-        most = most.max(mib().unwrap());
+    let mut look = calls / 20;
+    // On a machine that is busy with others some are lost, and counted.
+    while other.next().await.unwrap() {
+        if other.rows + other.gap_rows >= look {
+            look += calls / 20;
+            most = most.max(mib().unwrap());
+        }
     }
     let rows = other.read_all().await.unwrap().delivered;
     most = most.max(mib().unwrap());

@@ -2,6 +2,7 @@
 //! them the tests make themselves; pods' cgroups as a kubelet does.
 
 use crate::plane;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -55,6 +56,8 @@ impl Cluster {
                 names: &[name],
             });
         }
+        let ca = |name: &str| plane.pki().file(name);
+        fs::copy(ca("ca.crt"), ca("agents-ca.crt")).unwrap();
         let mut cluster = Self {
             plane,
             controller: None,
@@ -104,13 +107,25 @@ impl Cluster {
             self.agents[node].address,
             file("agent.crt"),
             file("agent.key"),
-            file("ca.crt"),
+            file("agents-ca.crt"),
         );
         fs::write(self.config(node), config).unwrap();
     }
 
     fn config(&self, node: usize) -> PathBuf {
         self.plane.folder().join(format!("agent-{node}.yaml"))
+    }
+
+    /// Gives the agents the files of a Secret: they see it by themselves.
+    pub(crate) fn agents_take(&self, data: &Value) {
+        for (name, file) in [
+            ("tls.crt", "agent.crt"),
+            ("tls.key", "agent.key"),
+            ("ca.crt", "agents-ca.crt"),
+        ] {
+            let text = STANDARD.decode(data[name].as_str().unwrap()).unwrap();
+            fs::write(self.plane.pki().file(file), text).unwrap();
+        }
     }
 
     pub(crate) fn start_agent(&mut self, node: usize) {
@@ -166,6 +181,21 @@ impl Cluster {
             .stdout(Stdio::null())
             .stderr(log);
         self.controller = Some(command.spawn().unwrap());
+    }
+
+    /// As a user of the cluster, with certificates of its own making, in competition for the lease.
+    pub(crate) fn start_controller_as(&mut self, user: &str) -> Child {
+        let mut command = self.plane.net().command(ours("tracejob-controller"));
+        command
+            .args(["--namespace", SYSTEM])
+            .env(
+                "KUBECONFIG",
+                self.plane.kubeconfig(user, &["system:serviceaccounts"]),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(self.log("controller"));
+        command.spawn().unwrap()
     }
 
     /// By SIGKILL.
@@ -299,7 +329,8 @@ pub(crate) fn job(namespace: &str, name: &str, spec: Value) -> Value {
     })
 }
 
-fn ours(name: &str) -> PathBuf {
+/// A program of ours.
+pub(crate) fn ours(name: &str) -> PathBuf {
     match std::env::var_os("TRACEJOB_BIN") {
         Some(path) => PathBuf::from(path).with_file_name(name),
         None => program(name),

@@ -5,6 +5,7 @@
     reason = "tests fail by panics, and their names are their docs"
 )]
 
+mod chart;
 mod cluster;
 mod controller;
 mod definitions;

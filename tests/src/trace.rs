@@ -197,22 +197,10 @@ impl Tracing {
         self.child.id()
     }
 
-    /// Whether it has begun, or what it said instead. Its reader is a thread that it starts when everything is attached.
+    /// Whether it has begun, or what it said instead.
     fn started(&self) -> Option<Result<(), String>> {
-        let thread = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
-        let reads = threads
-            .into_iter()
-            .flatten()
-            .flatten()
-            .any(|task| thread(task).is_ok_and(|name| name.trim() == "tracejob-reader"));
-        if reads {
-            return Some(Ok(()));
-        }
-        // It may have ended already, well or not.
-        self.messages
-            .first("account")
-            .map(|account| account.map(|_| ()))
+        let begun = self.messages.first("started")?;
+        Some(begun.map(|_| ()))
     }
 
     /// Sends it a signal.

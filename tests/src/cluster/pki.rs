@@ -83,10 +83,11 @@ impl Pki {
         fs::write(file("key"), key.serialize_pem()).unwrap();
     }
 
-    /// A kubeconfig of a user who is certified for it: its file is `USER.kubeconfig`.
+    /// A kubeconfig of a user who is certified for it: its file is `USER.kubeconfig`, with a dash for what separates files there.
     pub fn kubeconfig(&self, user: &str, groups: &[&str], api: &str) -> PathBuf {
+        let file = user.replace(':', "-");
         self.sign(Certificate {
-            file: user,
+            file: &file,
             common_name: user,
             organizations: groups,
             names: &[],
@@ -98,11 +99,11 @@ impl Pki {
                 "server": format!("https://{api}"), "certificate-authority-data": data("ca.crt"),
             }}],
             "users": [{"name": user, "user": {
-                "client-certificate-data": data(&format!("{user}.crt")), "client-key-data": data(&format!("{user}.key")),
+                "client-certificate-data": data(&format!("{file}.crt")), "client-key-data": data(&format!("{file}.key")),
             }}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
         });
-        let path = self.file(&format!("{user}.kubeconfig"));
+        let path = self.file(&format!("{file}.kubeconfig"));
         fs::write(&path, config.to_string()).unwrap();
         path
     }

@@ -149,6 +149,9 @@ fn init(programs: &Programs, suites: &[Suite], args: &[String]) -> String {
         .replace("@FOLDER@", &quoted(&programs.folder.to_string_lossy()))
         .replace("@BEGIN@", verdict::BEGIN)
         .replace("@END@", verdict::END)
+        .replace("@AGAIN@", verdict::AGAIN)
+        .replace("@AGAIN_END@", verdict::AGAIN_END)
+        .replace("@TRIES@", &verdict::TRIES.to_string())
         .replace("@FINISHED@", verdict::FINISHED)
 }
 

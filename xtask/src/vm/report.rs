@@ -85,7 +85,7 @@ fn line(kernel: &Kernel, progress: &Progress) -> String {
 /// The final table, and below it everything that was not simply right.
 pub(super) fn report(kernels: &[Kernel], outcomes: Vec<Result<Outcome>>) -> Result<String> {
     let mut rows = Vec::new();
-    let (mut passed, mut skipped) = (0, 0);
+    let (mut passed, mut skipped, mut second) = (0, 0, 0);
     let mut notes = String::new();
     let mut wrong = Vec::new();
     for (kernel, outcome) in kernels.iter().zip(outcomes) {
@@ -122,6 +122,7 @@ pub(super) fn report(kernels: &[Kernel], outcomes: Vec<Result<Outcome>>) -> Resu
         let seconds = took.as_secs().to_string();
         passed += verdict.passed;
         skipped += verdict.skipped.len();
+        second += verdict.second.len();
         let word = match (&end, right) {
             (End::Finished, true) => "ok",
             (End::Finished, false) => "FAILED",
@@ -139,6 +140,9 @@ pub(super) fn report(kernels: &[Kernel], outcomes: Vec<Result<Outcome>>) -> Resu
         );
         for failed in &verdict.failed {
             notes += &format!("{name}: failed {}\n", verdict.told(failed));
+        }
+        for test in &verdict.second {
+            notes += &format!("{name}: right only when it ran again {}\n", verdict.told(test));
         }
         for skip in &verdict.skipped {
             notes += &format!(
@@ -174,8 +178,12 @@ pub(super) fn report(kernels: &[Kernel], outcomes: Vec<Result<Outcome>>) -> Resu
     );
     print!("{notes}");
     if wrong.is_empty() {
+        let again = match second {
+            0 => String::new(),
+            _ => format!(" ({second} only when they ran again)"),
+        };
         return Ok(format!(
-            "{passed} passed, {skipped} skipped on {} kernels",
+            "{passed} passed{again}, {skipped} skipped on {} kernels",
             kernels.len()
         ));
     }

@@ -8,6 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const BEGIN: &str = "@@tracejob-begin";
 /// Ends it: `SUITE PROGRAM STATUS` follows.
 pub(crate) const END: &str = "@@tracejob-end";
+/// Begins another run of a test that failed: `SUITE TEST` follows.
+pub(crate) const AGAIN: &str = "@@tracejob-again-begin";
+/// Ends it: `SUITE TEST STATUS` follows.
+pub(crate) const AGAIN_END: &str = "@@tracejob-again-end";
+/// How many tests of a program may run again: where more fail, it was not the machine.
+pub(crate) const TRIES: usize = 3;
 /// Ends all: the status follows.
 pub(crate) const FINISHED: &str = "@@tracejob-finished";
 
@@ -29,6 +35,8 @@ pub(crate) struct Verdict {
     pub(crate) passed: usize,
     /// Tests that were wrong, as `SUITE: TEST`.
     pub(crate) failed: Vec<String>,
+    /// Tests that were wrong and then, by themselves, right.
+    pub(crate) second: Vec<String>,
     /// What a test that panicked said, and where, by `SUITE: TEST`.
     panics: BTreeMap<String, String>,
     /// Tests that could not run.
@@ -40,7 +48,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// A failed test with what it said, in one line.
+    /// A failed test with what it said, in one line; the first time, where it failed twice.
     pub(crate) fn told(&self, failed: &str) -> String {
         match self.panics.get(failed) {
             Some(why) => format!("{failed}: {why}"),
@@ -78,6 +86,8 @@ struct Reader {
     failed_before: usize,
     /// The test whose panic's message is being read.
     panicking: Option<String>,
+    /// In the second run of a test, whose lines tell nothing that its status does not.
+    again: bool,
 }
 
 impl Reader {
@@ -90,9 +100,14 @@ impl Reader {
             self.verdict.running = Some(program.to_owned());
         } else if let Some(rest) = after(END) {
             self.program_ended(rest);
+        } else if let Some(rest) = after(AGAIN_END) {
+            self.ran_again(rest);
+        } else if let Some(rest) = after(AGAIN) {
+            self.again = true;
+            self.verdict.running = rest.split_once(' ').map(|(_, test)| test.to_owned());
         } else if let Some(rest) = after(FINISHED) {
             self.verdict.finished = rest.parse().ok();
-        } else {
+        } else if !self.again {
             self.verdict.skipped.extend(skip(line, &self.suite));
             self.panic(line);
             self.test(line);
@@ -161,6 +176,19 @@ impl Reader {
             let left = MESSAGE_MAX.saturating_sub(message.len());
             message.push(' ');
             message.extend(line.trim().chars().take(left));
+        }
+    }
+
+    fn ran_again(&mut self, rest: &str) {
+        self.again = false;
+        self.verdict.running = None;
+        let Some((test, "0")) = rest.rsplit_once(' ') else {
+            return;
+        };
+        let name = test.replacen(' ', ": ", 1);
+        if let Some(at) = self.verdict.failed.iter().position(|one| *one == name) {
+            self.verdict.second.push(self.verdict.failed.remove(at));
+            self.passed += 1;
         }
     }
 
@@ -251,6 +279,21 @@ mod tests {
         let verdict = read(open);
         assert_eq!(verdict.failed, ["caps: a::b"]);
         assert_eq!(verdict.told("caps: a::b"), "caps: a::b: x.rs:1:1 no");
+    }
+
+    #[test]
+    fn a_test_that_is_right_the_second_time_is_named_and_one_that_is_not_has_failed() {
+        let first = "@@tracejob-begin caps t\ntest a ... FAILED\ntest b ... \nthread 'b' (1) panicked at x.rs:1:1:\nno\nFAILED\n@@tracejob-end caps t 101\n";
+        let again = |test: &str, word: &str, status: u8| {
+            format!("{AGAIN} caps {test}\n\nrunning 1 test\ntest {test} ... {word}\n\n{AGAIN_END} caps {test} {status}\r\n")
+        };
+        let output = format!("{first}{}{}", again("a", "FAILED", 101), again("b", "ok", 0));
+        let verdict = read(&output);
+        assert_eq!((verdict.passed, verdict.failed.as_slice()), (1, ["caps: a".to_owned()].as_slice()));
+        assert_eq!(verdict.second, ["caps: b"]);
+        assert_eq!(verdict.told("caps: b"), "caps: b: x.rs:1:1 no");
+        // One that hangs the second time is named.
+        assert_eq!(read(&format!("{first}{AGAIN} caps a\n")).running.as_deref(), Some("a"));
     }
 
     #[test]

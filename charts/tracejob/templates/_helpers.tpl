@@ -1,0 +1,25 @@
+{{/* Labels of everything; takes a list of the root and the component. */}}
+{{- define "tracejob.labels" -}}
+{{- $root := index . 0 -}}
+helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+app.kubernetes.io/part-of: tracejob
+{{ include "tracejob.selector" . }}
+{{- end }}
+
+{{/* Labels by which pods are found. */}}
+{{- define "tracejob.selector" -}}
+app.kubernetes.io/name: tracejob
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* An image; takes a list of the root and the name under `image`. */}}
+{{- define "tracejob.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index $root.Values.image (index . 1) -}}
+{{- with $root.Values.image.registry }}{{ . }}/{{ end -}}
+{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
+{{- end }}

@@ -1,0 +1,196 @@
+//! Certificates of the cluster's own: an authority, the agents' certificate, which they mount, and the controller's, which stays in
+//! memory. Whoever leads renews them.
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use std::collections::BTreeMap;
+use time::{Duration, OffsetDateTime};
+
+use crate::reconcile::MANAGER;
+
+/// The Secret of the authority. Only the controller reads it.
+const CA: &str = "tracejob-ca";
+/// The Secret that agents mount.
+const AGENTS: &str = "tracejob-agent-tls";
+/// By which agents know the controller.
+pub(crate) const CONTROLLER_NAME: &str = "tracejob-controller";
+/// When a certificate was signed, seconds since 1970.
+const SIGNED: &str = "tracejob.dev/signed";
+/// How long certificates are good, and when they are renewed: agents have the rest of the time to see it.
+const VALID: Duration = Duration::days(90);
+const RENEW: Duration = Duration::days(60);
+const CA_VALID: Duration = Duration::days(3650);
+/// Clocks differ.
+const BEFORE: Duration = Duration::hours(1);
+
+/// What a connection to an agent takes, PEM.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) ca: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+/// Makes what is missing or old, and a new certificate for the controller.
+pub(crate) async fn ensure(client: &Client, namespace: &str, agent_name: &str) -> Result<Identity> {
+    let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
+    let (ca, key) = authority(&secrets)
+        .await
+        .with_context(|| format!("Secret {CA}"))?;
+    let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&key)?)
+        .with_context(|| format!("Secret {CA}"))?;
+    let known = secrets.get_opt(AGENTS).await?;
+    let fresh = known.as_ref().is_some_and(|secret| is_fresh(secret, &ca));
+    if !fresh {
+        let (certificate, key) = sign(&issuer, agent_name)?;
+        let secret = secret(
+            AGENTS,
+            [
+                ("ca.crt", &ca),
+                ("tls.crt", &certificate),
+                ("tls.key", &key),
+            ],
+        );
+        let params = PatchParams::apply(MANAGER).force();
+        let applied = secrets.patch(AGENTS, &params, &Patch::Apply(&secret)).await;
+        applied.with_context(|| format!("Secret {AGENTS}"))?;
+        tracing::info!("the agents have a new certificate");
+    }
+    let (certificate, key) = sign(&issuer, CONTROLLER_NAME)?;
+    Ok(Identity {
+        ca,
+        certificate,
+        key,
+    })
+}
+
+async fn authority(secrets: &Api<Secret>) -> Result<(String, String)> {
+    let known = match secrets.get_opt(CA).await? {
+        Some(known) => known,
+        None => {
+            let (certificate, key) = new_authority()?;
+            let new = secret(CA, [("ca.crt", &certificate), ("ca.key", &key), ("", "")]);
+            match secrets.create(&PostParams::default(), &new).await {
+                // Another one that led a moment ago was quicker.
+                Err(kube::Error::Api(status)) if status.code == 409 => secrets.get(CA).await?,
+                created => created?,
+            }
+        }
+    };
+    let text = |name: &str| -> Result<String> {
+        let data = known.data.as_ref().and_then(|data| data.get(name));
+        let data = data.with_context(|| format!("it has no {name}"))?;
+        Ok(String::from_utf8(data.0.clone())?)
+    };
+    Ok((text("ca.crt")?, text("ca.key")?))
+}
+
+fn new_authority() -> Result<(String, String)> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name.push(DnType::CommonName, CA);
+    let now = OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = (now - BEFORE, now + CA_VALID);
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+/// A certificate of a name, for either end of a connection.
+fn sign(issuer: &Issuer<'_, KeyPair>, name: &str) -> Result<(String, String)> {
+    let mut params = CertificateParams::new([name.to_owned()])?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    let now = OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = (now - BEFORE, now + VALID);
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, issuer)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+/// Whether a certificate of this authority is good for a while.
+fn is_fresh(secret: &Secret, ca: &str) -> bool {
+    let signed = secret.annotations().get(SIGNED);
+    let signed = signed.and_then(|text| text.parse().ok());
+    let signed = signed.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+    let data = secret.data.as_ref();
+    let same = data
+        .and_then(|data| data.get("ca.crt"))
+        .is_some_and(|known| known.0 == ca.as_bytes());
+    let whole =
+        data.is_some_and(|data| data.contains_key("tls.crt") && data.contains_key("tls.key"));
+    let now = OffsetDateTime::now_utc();
+    same && whole && signed.is_some_and(|signed| signed <= now && now - signed < RENEW)
+}
+
+fn secret(name: &str, files: [(&str, &str); 3]) -> Secret {
+    let files = files.into_iter().filter(|(name, _)| !name.is_empty());
+    let files = files.map(|(name, text)| (name.to_owned(), ByteString(text.as_bytes().to_vec())));
+    let mut secret = Secret {
+        data: Some(files.collect()),
+        ..Secret::default()
+    };
+    secret.metadata.name = Some(name.to_owned());
+    let signed = OffsetDateTime::now_utc().unix_timestamp().to_string();
+    secret.metadata.annotations = Some(BTreeMap::from([(SIGNED.to_owned(), signed)]));
+    secret
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_renewed_when_it_is_old_or_of_another_authority() {
+        let (ca, _) = new_authority().unwrap();
+        let (other, _) = new_authority().unwrap();
+        let mut known = secret(
+            AGENTS,
+            [("ca.crt", &ca), ("tls.crt", "c"), ("tls.key", "k")],
+        );
+        assert!(is_fresh(&known, &ca));
+        assert!(!is_fresh(&known, &other));
+        let aged = |secret: &mut Secret, days: i64| {
+            let at = OffsetDateTime::now_utc() - Duration::days(days);
+            let annotations = secret.metadata.annotations.as_mut().unwrap();
+            annotations.insert(SIGNED.to_owned(), at.unix_timestamp().to_string());
+        };
+        aged(&mut known, 59);
+        assert!(is_fresh(&known, &ca));
+        aged(&mut known, 61);
+        assert!(!is_fresh(&known, &ca));
+        // From the future: somebody's clock was wrong.
+        aged(&mut known, -1);
+        assert!(!is_fresh(&known, &ca));
+        let half = secret(AGENTS, [("ca.crt", &ca), ("tls.crt", "c"), ("", "")]);
+        assert!(!is_fresh(&half, &ca));
+    }
+
+    #[test]
+    fn what_is_signed_is_signed_by_the_authority_for_its_name() {
+        let (ca, key) = new_authority().unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&key).unwrap()).unwrap();
+        let (certificate, _) = sign(&issuer, "tracejob-agent").unwrap();
+        let parse = |pem: &str| x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1;
+        let (ca, certificate) = (parse(&ca), parse(&certificate));
+        let (ca, certificate) = (ca.parse_x509().unwrap(), certificate.parse_x509().unwrap());
+        assert_eq!(certificate.issuer(), ca.subject());
+        let names = certificate.subject_alternative_name().unwrap().unwrap();
+        assert_eq!(names.value.general_names.len(), 1);
+        assert!(format!("{:?}", names.value.general_names[0]).contains("tracejob-agent"));
+        let left = certificate.validity().time_to_expiration().unwrap();
+        assert!(left.whole_days() >= 89, "{left}");
+    }
+}
