@@ -142,7 +142,10 @@ pub(super) fn report(kernels: &[Kernel], outcomes: Vec<Result<Outcome>>) -> Resu
             notes += &format!("{name}: failed {}\n", verdict.told(failed));
         }
         for test in &verdict.second {
-            notes += &format!("{name}: right only when it ran again {}\n", verdict.told(test));
+            notes += &format!(
+                "{name}: right only when it ran again {}\n",
+                verdict.told(test)
+            );
         }
         for skip in &verdict.skipped {
             notes += &format!(

@@ -285,15 +285,27 @@ mod tests {
     fn a_test_that_is_right_the_second_time_is_named_and_one_that_is_not_has_failed() {
         let first = "@@tracejob-begin caps t\ntest a ... FAILED\ntest b ... \nthread 'b' (1) panicked at x.rs:1:1:\nno\nFAILED\n@@tracejob-end caps t 101\n";
         let again = |test: &str, word: &str, status: u8| {
-            format!("{AGAIN} caps {test}\n\nrunning 1 test\ntest {test} ... {word}\n\n{AGAIN_END} caps {test} {status}\r\n")
+            format!(
+                "{AGAIN} caps {test}\n\nrunning 1 test\ntest {test} ... {word}\n\n{AGAIN_END} caps {test} {status}\r\n"
+            )
         };
-        let output = format!("{first}{}{}", again("a", "FAILED", 101), again("b", "ok", 0));
+        let output = format!(
+            "{first}{}{}",
+            again("a", "FAILED", 101),
+            again("b", "ok", 0)
+        );
         let verdict = read(&output);
-        assert_eq!((verdict.passed, verdict.failed.as_slice()), (1, ["caps: a".to_owned()].as_slice()));
+        assert_eq!(
+            (verdict.passed, verdict.failed.as_slice()),
+            (1, ["caps: a".to_owned()].as_slice())
+        );
         assert_eq!(verdict.second, ["caps: b"]);
         assert_eq!(verdict.told("caps: b"), "caps: b: x.rs:1:1 no");
         // One that hangs the second time is named.
-        assert_eq!(read(&format!("{first}{AGAIN} caps a\n")).running.as_deref(), Some("a"));
+        assert_eq!(
+            read(&format!("{first}{AGAIN} caps a\n")).running.as_deref(),
+            Some("a")
+        );
     }
 
     #[test]
