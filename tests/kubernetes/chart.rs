@@ -1,13 +1,13 @@
 //! The chart: what it renders, what it asks for and why, and that it installs, changes and goes on a real API server.
 
 use crate::{
-    cluster::{Cluster, SYSTEM, job, word},
+    cluster::{Cluster, job, word},
     shared,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{path::Path, process::Command, time::Duration};
-use tests::{ControlPlane, Workload, cluster_program, until};
+use tests::{ControlPlane, SYSTEM, Workload, cluster_program, until};
 
 fn chart() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/tracejob");

@@ -10,10 +10,7 @@ use std::{
     process::{Child, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
-use tests::{Certificate, Cgroup, ControlPlane, Workload, program, until};
-
-/// The namespace of controller and agents.
-pub(crate) const SYSTEM: &str = "tracejob-system";
+use tests::{Certificate, Cgroup, ControlPlane, SYSTEM, Workload, program, until};
 
 pub(crate) struct Cluster {
     pub(crate) plane: ControlPlane,

@@ -2,19 +2,21 @@
 //!
 //! TRACEJOB_CLUSTER says where the programs are: folders with `:` between them, as `cargo xtask cluster` builds them.
 
+mod kubectl;
 mod net;
+mod nodes;
 mod pki;
 
+pub use kubectl::Kubectl;
 pub use net::Net;
+pub use nodes::{KERNELS, Nodes, SYSTEM};
 pub use pki::{Certificate, Pki};
 
 use crate::{folder, until};
-use serde_json::Value;
 use std::{
     fs::{self, File},
-    io::Write,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Stdio},
 };
 
 /// Where the API server listens.
@@ -22,9 +24,13 @@ const API: &str = "10.77.0.1:6443";
 
 /// An API server, and what it needs. Everything ends when it is dropped.
 pub struct ControlPlane {
-    // Ends first.
+    /// Controller manager and scheduler, where it has nodes.
+    managers: Vec<Child>,
+    // Ends before etcd.
     api: Option<Child>,
     etcd: Child,
+    whole: bool,
+    kubectl: Kubectl,
     folder: PathBuf,
     pki: Pki,
     net: Net,
@@ -45,11 +51,50 @@ pub fn cluster_program(name: &str) -> PathBuf {
 }
 
 impl ControlPlane {
-    /// Starts one, and waits until it is ready: 3 s.
+    /// Starts one without nodes, and waits until it is ready: 3 s.
     pub fn start() -> Self {
+        Self::start_as(false)
+    }
+
+    /// One for nodes: with controller manager and scheduler, on a bridge.
+    pub(crate) fn whole() -> Self {
+        let mut plane = Self::start_as(true);
+        for (name, user, more) in [
+            (
+                "kube-controller-manager",
+                "system:kube-controller-manager",
+                vec![
+                    format!("--root-ca-file={}", plane.pki.file("ca.crt").display()),
+                    format!("--service-account-private-key-file={}", plane.pki.file("accounts.key").display()),
+                    "--use-service-account-credentials".to_owned(),
+                    // A node that is gone is to be noticed soon.
+                    "--node-monitor-grace-period=24s".to_owned(),
+                ],
+            ),
+            ("kube-scheduler", "system:kube-scheduler", Vec::new()),
+        ] {
+            let kubeconfig = plane.kubeconfig(user, &[]).display().to_string();
+            let mut arguments = vec![format!("--kubeconfig={kubeconfig}"), "--leader-elect=false".to_owned()];
+            arguments.extend(more);
+            plane.managers.push(Self::child(&plane.net, &plane.folder, name, &arguments));
+        }
+        // kubectl logs and exec.
+        let kubelets = serde_json::json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "kubelet-api"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:kubelet-api-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "kube-apiserver"}],
+        });
+        plane.apply(&[kubelets]).unwrap();
+        plane
+    }
+
+    fn start_as(whole: bool) -> Self {
         let folder = folder();
         let net = Net::new();
-        net.address("10.77.0.1/16");
+        match whole {
+            true => net.bridge("10.77.0.1/16"),
+            false => net.address("10.77.0.1/16"),
+        }
         let pki = Pki::new(&folder);
         pki.kubeconfig("admin", &["system:masters"], API);
         let etcd = Self::child(
@@ -62,8 +107,11 @@ impl ControlPlane {
             ],
         );
         let mut started = Self {
+            managers: Vec::new(),
             api: None,
             etcd,
+            whole,
+            kubectl: Kubectl::in_net(net.name(), pki.file("admin.kubeconfig"), &folder),
             folder,
             pki,
             net,
@@ -76,7 +124,7 @@ impl ControlPlane {
     pub fn start_api(&mut self) {
         let file = |name: &str| self.pki.file(name).display().to_string();
         let (address, port) = API.split_once(':').unwrap();
-        let arguments = [
+        let mut arguments = vec![
             "--etcd-servers=http://127.0.0.1:2379".to_owned(),
             format!("--bind-address={address}"),
             format!("--secure-port={port}"),
@@ -93,9 +141,18 @@ impl ControlPlane {
             ),
             "--authorization-mode=Node,RBAC".to_owned(),
             "--allow-privileged=true".to_owned(),
-            // Nobody makes them here: there is no controller manager.
-            "--disable-admission-plugins=ServiceAccount".to_owned(),
         ];
+        arguments.extend(match self.whole {
+            // Nobody makes them here: there is no controller manager.
+            false => vec!["--disable-admission-plugins=ServiceAccount".to_owned()],
+            true => vec![
+                "--enable-admission-plugins=NodeRestriction".to_owned(),
+                format!("--kubelet-client-certificate={}", file("apiserver.crt")),
+                format!("--kubelet-client-key={}", file("apiserver.key")),
+                // Nodes' names are nowhere to be looked up.
+                "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            ],
+        });
         let mut api = Self::child(&self.net, &self.folder, "kube-apiserver", &arguments);
         until("the API server to be ready", || {
             if let Some(status) = api.try_wait().unwrap() {
@@ -156,62 +213,22 @@ impl ControlPlane {
     pub fn admin(&self) -> PathBuf {
         self.pki.file("admin.kubeconfig")
     }
+}
 
-    /// kubectl as who may do everything.
-    pub fn kubectl(&self, arguments: &[&str]) -> Output {
-        self.kubectl_command(arguments).output().unwrap()
-    }
+/// kubectl as who may do everything.
+impl std::ops::Deref for ControlPlane {
+    type Target = Kubectl;
 
-    /// The same, with an object as its input.
-    pub fn kubectl_with(&self, object: &Value, arguments: &[&str]) -> Output {
-        let mut child = self
-            .kubectl_command(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(object.to_string().as_bytes()).unwrap();
-        drop(input);
-        child.wait_with_output().unwrap()
-    }
-
-    fn kubectl_command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.net.command(cluster_program("kubectl"));
-        command
-            .arg("--kubeconfig")
-            .arg(self.admin())
-            .args(arguments)
-            .env("HOME", &self.folder);
-        command
-    }
-
-    /// `kubectl apply` of objects.
-    ///
-    /// # Errors
-    /// What it says where it does not succeed.
-    pub fn apply(&self, objects: &[Value]) -> Result<String, String> {
-        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
-        let out = self.kubectl_with(&list, &["apply", "--server-side", "-f", "-"]);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        match out.status.success() {
-            true => Ok(text(&out.stdout)),
-            false => Err(text(&out.stderr)),
-        }
-    }
-
-    /// An object as JSON; none where it is not there.
-    pub fn get(&self, path: &str) -> Option<Value> {
-        let out = self.kubectl(&["get", "--raw", path]);
-        out.status
-            .success()
-            .then(|| serde_json::from_slice(&out.stdout).unwrap())
+    fn deref(&self) -> &Kubectl {
+        &self.kubectl
     }
 }
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
+        for manager in &mut self.managers {
+            end(manager);
+        }
         self.stop_api();
         end(&mut self.etcd);
         if std::thread::panicking() {

@@ -1,10 +1,46 @@
-//! The test cluster's programs: Kubernetes, containerd, etcd and Helm, built from the modules that `tests/cluster` pins.
+//! The test cluster: Kubernetes, containerd, etcd and Helm, built from the modules that `tests/cluster` pins; and nodes for it.
 
-use std::{fs, path::PathBuf};
+mod hand;
+mod node;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{check, go, test, toolchain, workspace};
+use crate::{check, go, package, setup, test, toolchain, workspace};
+
+/// What `cluster` is asked.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Args {
+    /// Builds its programs, its nodes' disk and the images, and does nothing with them
+    Build,
+    /// Starts a cluster with two nodes and TraceJob in it, which stays until `down`
+    Up,
+    /// Ends it
+    Down,
+    /// Talks to it
+    #[command(after_help = "Examples:\n  cargo xtask cluster kubectl get nodes\n  cargo xtask cluster kubectl apply -f tracejob.yaml")]
+    Kubectl {
+        /// What kubectl takes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs the tests that need nodes, on a cluster of their own or on yours
+    Test {
+        /// A cluster that is there, with TraceJob in it: its tests alone, and in namespaces of their own
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+        /// The image of tests/cluster/node/Containerfile, where that cluster can get it
+        #[arg(long, value_name = "IMAGE", requires = "kubeconfig")]
+        workload_image: Option<String>,
+        /// Part of a test's name
+        filter: Option<String>,
+    },
+}
 
 /// A folder of `tests/cluster` with a go.mod of its own, and the modules whose versions name what is built from it.
 struct Module {
@@ -54,51 +90,97 @@ const MODULES: [Module; 3] = [
 ];
 
 /// For `cargo xtask cluster`.
-pub(crate) fn run() -> Result<()> {
-    match programs()? {
-        Ok(_) => Ok(()),
-        Err(why) => bail!(why),
+pub(crate) fn run(args: Args) -> Result<()> {
+    match args {
+        Args::Build => environment().map(drop),
+        Args::Up => hand::up(),
+        Args::Down => hand::down(),
+        Args::Kubectl { arguments } => hand::kubectl(&arguments),
+        Args::Test {
+            kubeconfig,
+            workload_image,
+            filter,
+        } => {
+            let mut command = match kubeconfig {
+                None => nodes_test()?,
+                Some(file) => {
+                    let mut command = cargo_test("nodes");
+                    command.args(["--", "--show-output"]);
+                    command.env("TRACEJOB_KUBECONFIG", absolute(&file)?);
+                    if let Some(image) = workload_image {
+                        command.env("TRACEJOB_WORKLOAD_IMAGE", image);
+                    }
+                    command
+                }
+            };
+            let result = check::rust_tests("nodes", "a whole cluster", command.args(filter))?;
+            println!("{result}");
+            Ok(())
+        }
     }
 }
 
-/// The stage.
+fn absolute(file: &Path) -> Result<PathBuf> {
+    fs::canonicalize(file).with_context(|| format!("finding {}", file.display()))
+}
+
+/// The stage without nodes.
 pub(crate) fn test() -> Result<String> {
     test::require_root()?;
-    let folders = match programs()? {
-        Ok(folders) => folders,
-        Err(why) => bail!(why),
-    };
-    let mut command = toolchain::cargo();
+    let mut command = cargo_test("kubernetes");
     command
-        .args([
-            "test",
-            "--locked",
-            "--package",
-            "tests",
-            "--test",
-            "kubernetes",
-        ])
         .args(["--", "--show-output"])
-        .env("TRACEJOB_CLUSTER", std::env::join_paths(folders)?)
+        .env("TRACEJOB_CLUSTER", programs()?)
         .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
         .env_remove("TRACEJOB_TEST_CAPS");
     check::rust_tests(
         "kubernetes",
-        "a real API server, with our definitions",
+        "a real API server, the controller, and agents",
         &mut command,
     )
 }
 
-/// Where the programs are, or why this machine has none.
-pub(crate) fn programs() -> Result<Result<Vec<PathBuf>, String>> {
+/// The stage with nodes.
+pub(crate) fn nodes() -> Result<String> {
+    test::require_root()?;
+    check::rust_tests("nodes", "a whole cluster", &mut nodes_test()?)
+}
+
+fn nodes_test() -> Result<Command> {
+    test::require_root()?;
+    let environment = environment()?;
+    let mut command = cargo_test("nodes");
+    command.args(["--", "--show-output"]).envs(environment);
+    Ok(command)
+}
+
+fn cargo_test(name: &str) -> Command {
+    let mut command = toolchain::cargo();
+    command.args(["test", "--locked", "--package", "tests", "--test", name]);
+    command
+}
+
+/// Everything that a cluster with nodes takes, made where it is not there: as the tests read it.
+fn environment() -> Result<Vec<(&'static str, PathBuf)>> {
+    setup::build()?;
+    Ok(vec![
+        ("TRACEJOB_CLUSTER", programs()?),
+        ("TRACEJOB_NODES", node::ensure()?),
+        ("TRACEJOB_IMAGES", package::archives()?),
+        ("TRACEJOB_QEMU", setup::qemu()?),
+    ])
+}
+
+/// Where the programs are: folders with `:` between them.
+fn programs() -> Result<PathBuf> {
     let mut folders = Vec::new();
     for module in &MODULES {
         match module.build()? {
             Ok(bin) => folders.push(bin),
-            Err(why) => return Ok(Err(why)),
+            Err(why) => bail!(why),
         }
     }
-    Ok(Ok(folders))
+    Ok(std::env::join_paths(folders)?.into())
 }
 
 impl Module {

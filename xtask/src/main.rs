@@ -55,8 +55,9 @@ enum Task {
     Foreign,
     /// Checks a change without running a kernel program: format, lints, dependencies, tidy, generated files, unit tests.
     Check,
-    /// Builds the test cluster's programs: Kubernetes, containerd, etcd and Helm.
-    Cluster,
+    /// A Kubernetes cluster on this machine: its control plane, and two nodes with two kernels in QEMU.
+    #[command(subcommand)]
+    Cluster(cluster::Args),
     /// Measures TraceJob beside its peers on this machine, on workloads of its own.
     Bench(bench::Args),
     /// Lets libFuzzer look for bytes that break a reader of foreign bytes.
@@ -93,7 +94,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Foreign => foreign::alone(),
         Task::Check => check::run(),
-        Task::Cluster => cluster::run(),
+        Task::Cluster(args) => cluster::run(args),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Tidy => tidy::run(),

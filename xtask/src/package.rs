@@ -18,7 +18,35 @@ use crate::{
 };
 
 const UNIT: &str = "agent/package/tracejob-agent.service";
-const IMAGE: &str = "localhost/tracejob-agent";
+/// What is built into an image of its own, each of one static program.
+struct Image {
+    /// Its name, and that of the program.
+    name: &'static str,
+    /// The cargo package that the program is of.
+    package: &'static str,
+    program: &'static str,
+    recipe: &'static str,
+}
+
+const AGENT: Image = Image {
+    name: "tracejob-agent",
+    package: "agent",
+    program: "tracejob-agent",
+    recipe: "agent/package/Containerfile",
+};
+const CONTROLLER: Image = Image {
+    name: "tracejob-controller",
+    package: "controller",
+    program: "tracejob-controller",
+    recipe: "controller/package/Containerfile",
+};
+/// What the test cluster's pods run.
+const WORKLOAD: Image = Image {
+    name: "tracejob-workload",
+    package: "tests",
+    program: "workload",
+    recipe: "tests/cluster/node/Containerfile",
+};
 /// What buildah gives a container that asks for nothing.
 const DEFAULT_CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
@@ -114,37 +142,15 @@ pub(crate) fn image() -> Result<String> {
         Ok(path) => path,
         Err(error) => return Ok(format!("skipped: no buildah can be had ({error:#})")),
     };
-    let agent = vm::static_agent()?;
     let folder = workspace::target().join("package");
-    let context = folder.join("context");
-    fs::create_dir_all(&context).with_context(|| format!("creating {}", context.display()))?;
-    let packed = context.join("tracejob-agent");
-    fs::copy(&agent, &packed).with_context(|| format!("copying {}", agent.display()))?;
-    if let Some(strip) = workspace::find_program("strip") {
-        // A sixth of the size; where it is missing, the image is only larger.
-        process::output(Command::new(strip).arg(&packed))?;
-    }
-    let step = Step::start("image", "built, run and asked");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let tool = Buildah::new(buildah, &folder)?;
-    let recipe = workspace::root().join("agent/package/Containerfile");
-    process::quietly(
-        &step,
-        "image-build",
-        tool.command(&[
-            "build-using-dockerfile",
-            "--isolation",
-            "chroot",
-            "--tag",
-            IMAGE,
-            "--file",
-        ])
-        .arg(&recipe)
-        .arg(&context),
-    )?;
+    let packed = AGENT.build(&tool, &folder)?;
+    let step = Step::start("image", "run and asked");
     let container = process::captured(
         &step,
         "image-from",
-        &mut tool.command(&["from", "--pull-never", IMAGE]),
+        &mut tool.command(&["from", "--pull-never", &AGENT.reference()]),
     )?;
     let container = Container {
         tool: &tool,
@@ -158,6 +164,58 @@ pub(crate) fn image() -> Result<String> {
     );
     step.done(&result);
     Ok(result)
+}
+
+/// Images of all that a test cluster runs, as archives in a folder, named `localhost/NAME:test`.
+pub(crate) fn archives() -> Result<PathBuf> {
+    let folder = workspace::target().join("package");
+    let archives = folder.join("images");
+    fs::create_dir_all(&archives).with_context(|| format!("creating {}", archives.display()))?;
+    let tool = Buildah::new(setup::buildah()?, &folder)?;
+    for image in [AGENT, CONTROLLER, WORKLOAD] {
+        image.build(&tool, &folder)?;
+        let step = Step::start(image.name, "writing its image into a file");
+        let file = archives.join(format!("{}.tar", image.name));
+        if file.exists() {
+            fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+        }
+        let to = format!("docker-archive:{}:{}", file.display(), image.reference());
+        process::quietly(&step, "image-push", &mut tool.command(&["push", &image.reference(), &to]))?;
+        step.done("written");
+    }
+    Ok(archives)
+}
+
+impl Image {
+    fn reference(&self) -> String {
+        format!("localhost/{}:test", self.name)
+    }
+
+    /// Builds it from the static program alone, which it returns.
+    fn build(&self, tool: &Buildah, folder: &Path) -> Result<PathBuf> {
+        let program = vm::shipped(self.package, self.program)?;
+        let context = folder.join(self.name);
+        fs::create_dir_all(&context).with_context(|| format!("creating {}", context.display()))?;
+        let packed = context.join(self.program);
+        fs::copy(&program, &packed).with_context(|| format!("copying {}", program.display()))?;
+        if let Some(strip) = workspace::find_program("strip") {
+            // A sixth of the size; where it is missing, the image is only larger.
+            process::output(Command::new(strip).arg(&packed))?;
+        }
+        let step = Step::start(self.name, "building its image");
+        let mut command = tool.command(&[
+            "build-using-dockerfile",
+            "--isolation",
+            "chroot",
+            "--tag",
+            &self.reference(),
+            "--file",
+        ]);
+        command.arg(workspace::root().join(self.recipe)).arg(&context);
+        process::quietly(&step, "image-build", &mut command)?;
+        step.done("built");
+        Ok(packed)
+    }
 }
 
 /// buildah with a storage of its own: nothing of the machine's is touched, no registry is known.
@@ -192,7 +250,7 @@ impl Buildah {
         command.args(["--storage-driver", "vfs"]);
         let (what, rest) = args.split_first().expect("a command of buildah's");
         command.arg(what);
-        if ["build-using-dockerfile", "from"].contains(what) {
+        if ["build-using-dockerfile", "from", "push"].contains(what) {
             command.arg("--signature-policy").arg(&self.policy);
         }
         command.args(rest);

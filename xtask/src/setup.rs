@@ -72,6 +72,15 @@ pub(crate) fn buildah() -> Result<PathBuf> {
     Ok(workspace::tools_bin().join("buildah"))
 }
 
+/// It makes a node's disk: the machine's own, for it is a script that wants the machine's Perl.
+pub(crate) fn mmdebstrap() -> Result<PathBuf> {
+    let name = "mmdebstrap";
+    if let Some(path) = workspace::find_program(name) {
+        return Ok(path);
+    }
+    debian_program(name, name, "it makes the disk of the test cluster's nodes")
+}
+
 /// The path of a QEMU that is new enough.
 pub(crate) fn qemu() -> Result<PathBuf> {
     let program = "qemu-system-x86_64";

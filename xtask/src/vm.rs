@@ -20,7 +20,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use programs::agent as static_agent;
+pub(crate) use kernels::{Release, releases};
+pub(crate) use programs::shipped;
 
 use self::{
     boot::{Accelerator, Machine, Outcome, Progress},

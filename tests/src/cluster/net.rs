@@ -25,13 +25,23 @@ impl Net {
             name: format!("tracejob-{}-{n}", std::process::id()),
         };
         ip(&["netns", "add", &net.name]);
-        ip(&["-n", &net.name, "link", "set", "lo", "up"]);
+        net.ip(&["link", "set", "lo", "up"]);
         net
     }
 
     /// Gives its loopback an address, with its prefix's length.
     pub fn address(&self, address: &str) {
-        ip(&["-n", &self.name, "address", "add", address, "dev", "lo"]);
+        self.ip(&["address", "add", address, "dev", "lo"]);
+    }
+
+    /// ip(8) in it.
+    pub(crate) fn ip(&self, arguments: &[&str]) {
+        ip(&[&["-n", &self.name], arguments].concat());
+    }
+
+    /// Its name to ip(8).
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A program that runs in it.

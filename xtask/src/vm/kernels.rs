@@ -60,6 +60,24 @@ pub(crate) struct Kernel {
     pub(crate) image: PathBuf,
 }
 
+/// A kernel's package on the mirror, for who installs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Release {
+    /// The series' name.
+    pub(crate) series: &'static str,
+    /// As uname says it: `6.1.0-56-cloud-amd64`.
+    pub(crate) release: String,
+    /// The package's version.
+    pub(crate) version: String,
+    /// The suites that may have it.
+    pub(crate) suites: &'static [&'static str],
+}
+
+/// The newest kernels of these series on the mirror.
+pub(crate) fn releases(names: &[&str]) -> Result<Vec<Release>> {
+    names.iter().map(|name| by_name(name)?.release()).collect()
+}
+
 /// The series that are named, or all.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Series>> {
     if names.is_empty() {
@@ -111,19 +129,7 @@ impl Series {
             &step_name,
             &format!("fetching from {}: {}", self.suites.join(" or "), self.why),
         );
-        let suites: Vec<Suite> = self
-            .suites
-            .iter()
-            .map(|suite| Suite::named(suite))
-            .collect();
-        let archive = Archive::open(&step, &format!("kernel-{}", self.name), &suites)?;
-        let Some(package) = newest(self, archive.packages()?) else {
-            bail!(
-                "no {}.* cloud kernel for amd64 is in {}",
-                self.name,
-                self.suites.join(" or ")
-            );
-        };
+        let (package, archive) = self.newest(&step)?;
         let folder = workspace::fetched().join("kernels").join(&package.version);
         let image = folder.join("vmlinuz");
         if !image.is_file() {
@@ -146,6 +152,39 @@ impl Series {
             version: package.version,
             image,
         })
+    }
+
+    fn release(&'static self) -> Result<Release> {
+        let step = Step::start(
+            &format!("kernel {}", self.name),
+            "looking for its newest package",
+        );
+        let (package, _) = self.newest(&step)?;
+        step.done(&format!("{} ({})", package.version, package.name));
+        Ok(Release {
+            series: self.name,
+            release: package.name.trim_start_matches("linux-image-").to_owned(),
+            version: package.version,
+            suites: self.suites,
+        })
+    }
+
+    /// The newest package of the mirror that holds an image, and where it is from.
+    fn newest(&self, step: &Step) -> Result<(Package, Archive)> {
+        let suites: Vec<Suite> = self
+            .suites
+            .iter()
+            .map(|suite| Suite::named(suite))
+            .collect();
+        let archive = Archive::open(step, &format!("kernel-{}", self.name), &suites)?;
+        match newest(self, archive.packages()?) {
+            Some(package) => Ok((package, archive)),
+            None => bail!(
+                "no {}.* cloud kernel for amd64 is in {}",
+                self.name,
+                self.suites.join(" or ")
+            ),
+        }
     }
 
     fn has(&self, version: &str) -> bool {

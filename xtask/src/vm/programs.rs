@@ -70,17 +70,18 @@ pub(crate) fn build() -> Result<Programs> {
     })
 }
 
-/// The agent as it is shipped in an image.
-pub(crate) fn agent() -> Result<PathBuf> {
-    let step = Step::start("static agent", "building it; minutes when cold");
-    let built = cargo_json(&step, &["build", "--package", "agent", "--bins"])?;
-    let agent = executables(&built)?.into_iter().map(|built| built.path);
-    let agent = agent
-        .into_iter()
-        .find(|path| path.ends_with("tracejob-agent"));
-    let agent = agent.context("cargo built no program `tracejob-agent`")?;
+/// A program as it is shipped in an image.
+pub(crate) fn shipped(package: &str, name: &str) -> Result<PathBuf> {
+    let step = Step::start(
+        &format!("static {package}"),
+        "building it; minutes when cold",
+    );
+    let built = cargo_json(&step, &["build", "--package", package, "--bin", name])?;
+    let built = executables(&built)?.into_iter().map(|built| built.path);
+    let program = built.into_iter().find(|path| path.ends_with(name));
+    let program = program.with_context(|| format!("cargo built no program `{name}`"))?;
     step.done("built");
-    Ok(agent)
+    Ok(program)
 }
 
 fn cargo_json(step: &Step, args: &[&str]) -> Result<String> {

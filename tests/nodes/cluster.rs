@@ -1,0 +1,204 @@
+//! The cluster that the tests are on, and what they ask of it.
+
+use serde_json::{Value, json};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tests::{Kubectl, Nodes, SYSTEM};
+
+/// How long anything may take that pods have to start for: 10 s here, emulated.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+pub(crate) struct Cluster {
+    kubectl: Kubectl,
+    /// Nodes that pods can be put on.
+    pub(crate) nodes: Vec<String>,
+    image: String,
+    ours: Option<Mutex<Nodes>>,
+}
+
+impl Cluster {
+    /// One that is there, or one of our own.
+    pub(crate) fn find() -> Self {
+        let there = std::env::var_os("TRACEJOB_KUBECONFIG");
+        let (kubectl, ours) = match there {
+            Some(file) => (Kubectl::of(PathBuf::from(file)), None),
+            None => {
+                let began = Instant::now();
+                let tell = |what: &str| eprintln!("{:5.1} s  {what}", began.elapsed().as_secs_f32());
+                let nodes = Nodes::start(tell);
+                tell("installing TraceJob");
+                nodes.install(&[]);
+                tell("TraceJob is ready");
+                ((**nodes.plane()).clone(), Some(Mutex::new(nodes)))
+            }
+        };
+        let all = kubectl.get("/api/v1/nodes").expect("the cluster to answer");
+        let nodes = all["items"].as_array().unwrap().iter();
+        let nodes = nodes.filter(|node| node["spec"]["taints"].is_null());
+        let name = |node: &Value| node["metadata"]["labels"]["kubernetes.io/hostname"].as_str().unwrap().to_owned();
+        Self {
+            nodes: nodes.map(name).take(2).collect(),
+            image: std::env::var("TRACEJOB_WORKLOAD_IMAGE")
+                .unwrap_or_else(|_| "localhost/tracejob-workload:test".to_owned()),
+            kubectl,
+            ours,
+        }
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        self.ours.is_some()
+    }
+
+    /// Our own cluster's parts.
+    pub(crate) fn parts(&self) -> MutexGuard<'_, Nodes> {
+        let ours = self.ours.as_ref().expect("a cluster of our own");
+        ours.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What there is, for who looks at why a test failed.
+    pub(crate) fn tell(&self) {
+        for arguments in [
+            &["get", "pods", "-A", "-o", "wide"][..],
+            &["get", "tracejobs", "-A"],
+            &["get", "events", "-n", SYSTEM],
+            &["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component=controller", "--tail=20", "--prefix"],
+            &["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component=agent", "--tail=10", "--prefix"],
+        ] {
+            let out = self.kubectl.kubectl(arguments);
+            eprintln!("kubectl {}\n{}", arguments.join(" "), String::from_utf8_lossy(&out.stdout));
+        }
+    }
+
+    pub(crate) fn kubectl(&self) -> &Kubectl {
+        &self.kubectl
+    }
+
+    /// A namespace of a test's own, removed when it is dropped.
+    pub(crate) fn namespace(&self, name: &str) -> Namespace<'_> {
+        let name = format!("tracejob-test-{name}");
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        self.kubectl.apply(&[object]).unwrap();
+        // Its default account is made by another, and pods want it.
+        let cluster = self;
+        let namespace = Namespace { cluster, name };
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts/default", namespace.name);
+        until(|| "its account".to_owned(), || self.kubectl.get(&path));
+        namespace
+    }
+}
+
+pub(crate) struct Namespace<'a> {
+    cluster: &'a Cluster,
+    pub(crate) name: String,
+}
+
+impl Namespace<'_> {
+    pub(crate) fn apply(&self, object: Value) {
+        self.cluster.kubectl.apply(&[object]).unwrap();
+    }
+
+    /// A pod on a node whose container does these steps.
+    pub(crate) fn pod(&self, name: &str, node: usize, steps: &str) {
+        let node = self.cluster.nodes[node % self.cluster.nodes.len()].as_str();
+        self.apply(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": self.name, "labels": {"app": name.split('-').next()}},
+            "spec": {
+                "nodeSelector": {"kubernetes.io/hostname": node},
+                "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": false,
+                "containers": [{
+                    "name": "main", "image": self.cluster.image, "imagePullPolicy": "IfNotPresent",
+                    "args": steps.split(' ').collect::<Vec<_>>(),
+                }],
+            },
+        }));
+    }
+
+    /// Waits until a pod's container runs, or did.
+    pub(crate) fn until_pod_runs(&self, name: &str) -> Value {
+        let path = format!("/api/v1/namespaces/{}/pods/{name}", self.name);
+        until(|| format!("pod {name} to run"), || {
+            let pod = self.cluster.kubectl.get(&path)?;
+            let started = &pod["status"]["containerStatuses"][0];
+            (started["started"] == true || started["restartCount"].as_u64() > Some(0)).then_some(pod)
+        })
+    }
+
+    /// A job of these pods.
+    pub(crate) fn job(&self, name: &str, seconds: u32, tracer: Value, app: &str) {
+        self.apply(json!({
+            "apiVersion": "tracejob.dev/v1alpha1", "kind": "TraceJob",
+            "metadata": {"name": name, "namespace": self.name},
+            "spec": {"tracer": tracer, "activeDeadlineSeconds": seconds, "selector": {"matchLabels": {"app": app}}},
+        }));
+    }
+
+    /// Waits until a job is so.
+    pub(crate) fn until_job(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let path = format!("/apis/tracejob.dev/v1alpha1/namespaces/{}/tracejobs/{name}", self.name);
+        let last = std::cell::RefCell::new(Value::Null);
+        let told = || format!("{name} {what}: {:#}", last.borrow());
+        until(told, || {
+            let job = self.cluster.kubectl.get(&path)?;
+            last.replace(job["status"].clone());
+            is(&job).then_some(job)
+        })
+    }
+
+    pub(crate) fn until_runs(&self, name: &str, nodes: u64) -> Value {
+        self.until_job(name, "to run", |job| job["status"]["nodes"]["running"] == nodes)
+    }
+
+    pub(crate) fn until_delivered(&self, name: &str, events: u64) -> Value {
+        self.until_job(name, &format!("to have {events} events"), |job| {
+            job["status"]["events"]["delivered"] == events
+        })
+    }
+
+    /// Waits until it is over, which must be so.
+    pub(crate) fn until_over(&self, name: &str, reason: &str) -> Value {
+        let over = self.until_job(name, "to be over", |job| holds(job, "Complete") || holds(job, "Failed"));
+        assert_eq!(word(&over), reason, "{:#}", over["status"]);
+        over
+    }
+
+}
+
+impl Drop for Namespace<'_> {
+    fn drop(&mut self) {
+        // Where the test failed it is left to be looked at; and it goes with a cluster of our own.
+        if !std::thread::panicking() {
+            let arguments = ["delete", "namespace", &self.name, "--wait=false"];
+            self.cluster.kubectl.kubectl(&arguments);
+        }
+    }
+}
+
+/// Waits as long as pods may take.
+pub(crate) fn until<T>(what: impl Fn() -> String, mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited in vain for {}", what());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Whether a condition of a job holds.
+pub(crate) fn holds(job: &Value, type_: &str) -> bool {
+    let conditions = job["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|condition| condition["type"] == type_ && condition["status"] == "True")
+}
+
+/// The reason that `kubectl get` shows.
+fn word(job: &Value) -> &str {
+    let conditions = job["status"]["conditions"].as_array().unwrap();
+    let found = conditions.iter().find(|condition| condition["type"] == "Progressing");
+    found.unwrap()["reason"].as_str().unwrap()
+}

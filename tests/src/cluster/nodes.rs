@@ -1,0 +1,258 @@
+//! Nodes: machines of QEMU with Debian's kernels, containerd and a kubelet, on a bridge in the control plane's network.
+//!
+//! TRACEJOB_NODES says where their disk and kernels are, TRACEJOB_IMAGES where the images that they have, and TRACEJOB_QEMU what
+//! runs them; `cargo xtask cluster` makes all of it.
+
+use super::{ControlPlane, Net, cluster_program, end};
+use serde_json::Value;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The series of the nodes' kernels: `node-1` has the first.
+pub const KERNELS: [&str; 2] = ["6.1", "6.12"];
+/// The namespace that [`Nodes::install`] installs into.
+pub const SYSTEM: &str = "tracejob-system";
+/// How long nodes may take to be ready: a minute here, emulated, on two processors.
+const READY: Duration = Duration::from_secs(400);
+/// What of `tests/cluster/node` a node needs as it is.
+const FILES: [&str; 6] = [
+    "start",
+    "containerd.service",
+    "kubelet.service",
+    "kube-proxy.service",
+    "containerd.toml",
+    "kubelet.yaml",
+];
+
+/// A whole cluster: its control plane, and a node for each of [`KERNELS`].
+pub struct Nodes {
+    // They end before what they talk to.
+    machines: Vec<Option<Child>>,
+    payload: PathBuf,
+    plane: ControlPlane,
+}
+
+impl Nodes {
+    /// Boots them, and waits until all are ready. `tell` is told what is done.
+    ///
+    /// # Panics
+    /// Where they are not in time, with the ends of their consoles.
+    pub fn start(tell: impl Fn(&str)) -> Self {
+        tell("starting the control plane");
+        let plane = ControlPlane::whole();
+        tell("writing the nodes' disk");
+        let payload = payload(&plane);
+        let mut nodes = Self {
+            machines: Vec::new(),
+            payload,
+            plane,
+        };
+        for (node, kernel) in KERNELS.iter().enumerate() {
+            nodes.plane.net().tap(&format!("tap{}", node + 1));
+            nodes.machines.push(None);
+            nodes.boot(node + 1);
+            tell(&format!("booting node-{} with Linux {kernel}", node + 1));
+        }
+        for node in 1..=KERNELS.len() {
+            nodes.until_ready(node);
+            tell(&format!("node-{node} is ready"));
+        }
+        nodes
+    }
+
+    /// Installs the chart with the images that the nodes have, and waits until all of it is ready. Further arguments are helm's.
+    ///
+    /// # Panics
+    /// Where it does not come up in time.
+    pub fn install(&self, more: &[&str]) {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/tracejob");
+        let mut helm = self.plane.beside(cluster_program("helm"));
+        helm.args(["upgrade", "--install", "tracejob"]).arg(chart);
+        helm.args(["--namespace", SYSTEM, "--create-namespace"]);
+        for image in ["agent", "controller"] {
+            helm.args(["--set", &format!("image.{image}.repository=localhost/tracejob-{image},image.{image}.tag=test")]);
+        }
+        let out = helm.args(["--set", "image.pullPolicy=Never"]).args(more).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        for what in ["deployment/tracejob-controller", "daemonset/tracejob-agent"] {
+            let arguments = ["rollout", "status", what, "-n", SYSTEM, "--timeout=240s"];
+            let out = self.plane.kubectl(&arguments);
+            if !out.status.success() {
+                let pods = self.plane.kubectl(&["describe", "pods", "-n", SYSTEM]);
+                panic!("{what} does not come up: {}", String::from_utf8_lossy(&pods.stdout));
+            }
+        }
+    }
+
+    /// Takes the chart away again.
+    pub fn uninstall(&self) -> std::process::Output {
+        let mut helm = self.plane.beside(cluster_program("helm"));
+        helm.args(["uninstall", "tracejob", "--namespace", SYSTEM, "--wait"]);
+        helm.output().unwrap()
+    }
+
+    /// Its control plane.
+    pub fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
+    /// Its control plane, to be changed.
+    pub fn plane_mut(&mut self) -> &mut ControlPlane {
+        &mut self.plane
+    }
+
+    /// Boots a node, also one that was powered off: its disk is as new.
+    pub fn boot(&mut self, node: usize) {
+        let kernel = folder_of("TRACEJOB_NODES").join(KERNELS[node - 1]);
+        let disk = folder_of("TRACEJOB_NODES").join("disk.img");
+        let console = fs::File::create(self.console(node)).unwrap();
+        // A machine must not outlive us, however we end.
+        let mut command = self.plane.net().command("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        command.arg(folder_of("TRACEJOB_QEMU"));
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536"]);
+        command.args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+        command.arg("-kernel").arg(kernel.join("vmlinuz"));
+        command.arg("-initrd").arg(kernel.join("initrd"));
+        command.args(["-append", &format!(
+            "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 tracejob.node={node} \
+             systemd.show_status=0 systemd.journald.forward_to_console=1 systemd.journald.max_level_console=warning"
+        )]);
+        // What a node writes is forgotten with it.
+        command.args(["-drive", &format!(
+            "file={},format=raw,if=virtio,cache=unsafe,snapshot=on", disk.display()
+        )]);
+        command.args(["-drive", &format!(
+            "file={},format=raw,if=virtio,readonly=on", self.payload.display()
+        )]);
+        command.args(["-netdev", &format!("tap,id=net,ifname=tap{node},script=no,downscript=no")]);
+        command.args(["-device", &format!("virtio-net,netdev=net,mac=52:54:00:00:00:0{node}")]);
+        command
+            .stdin(Stdio::null())
+            .stdout(console.try_clone().unwrap())
+            .stderr(console);
+        self.machines[node - 1] = Some(command.spawn().expect("setpriv (util-linux)"));
+    }
+
+    /// Takes its power away.
+    pub fn power_off(&mut self, node: usize) {
+        if let Some(mut machine) = self.machines[node - 1].take() {
+            end(&mut machine);
+        }
+    }
+
+    /// What a node says.
+    pub fn console(&self, node: usize) -> PathBuf {
+        self.plane.folder().join(format!("node-{node}.log"))
+    }
+
+    /// Waits until a node is ready.
+    ///
+    /// # Panics
+    /// Where it is not in time, or ended.
+    pub fn until_ready(&mut self, node: usize) {
+        let end = Instant::now() + READY;
+        while !self.is_ready(node) {
+            let ended = match &mut self.machines[node - 1] {
+                Some(machine) => machine.try_wait().unwrap().is_some(),
+                None => true,
+            };
+            if ended || Instant::now() > end {
+                let text = fs::read(self.console(node)).unwrap_or_default();
+                let text = String::from_utf8_lossy(&text).into_owned();
+                let last: Vec<&str> = text.lines().rev().take(15).collect();
+                panic!("node-{node} is not ready; its console, last first:\n{}", last.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    fn is_ready(&self, node: usize) -> bool {
+        let object = self.plane.get(&format!("/api/v1/nodes/node-{node}"));
+        object.is_some_and(|object| is(&object, "Ready"))
+    }
+}
+
+/// Whether a condition of an object holds.
+fn is(object: &Value, type_: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|one| one["type"] == type_ && one["status"] == "True")
+}
+
+/// The second disk of every node: programs, images, certificates.
+fn payload(plane: &ControlPlane) -> PathBuf {
+    let folder = plane.folder().join("payload");
+    for part in ["bin", "cni", "images", "pki"] {
+        fs::create_dir_all(folder.join(part)).unwrap();
+    }
+    let copy = |from: &Path, to: &str| {
+        fs::copy(from, folder.join(to)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    };
+    for name in ["containerd", "containerd-shim-runc-v2", "ctr", "kubelet", "kube-proxy"] {
+        copy(&cluster_program(name), &format!("bin/{name}"));
+    }
+    for name in ["bridge", "host-local", "loopback", "portmap"] {
+        copy(&cluster_program(name), &format!("cni/{name}"));
+    }
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/node");
+    for name in FILES {
+        copy(&own.join(name), name);
+    }
+    for image in fs::read_dir(folder_of("TRACEJOB_IMAGES")).unwrap() {
+        let image = image.unwrap();
+        copy(&image.path(), &format!("images/{}", image.file_name().to_string_lossy()));
+    }
+    copy(&plane.pki().file("ca.crt"), "pki/ca.crt");
+    copy(&plane.kubeconfig("system:kube-proxy", &[]), "pki/kube-proxy.kubeconfig");
+    for node in 1..=KERNELS.len() {
+        let kubeconfig = plane.kubeconfig(&format!("system:node:node-{node}"), &["system:nodes"]);
+        copy(&kubeconfig, &format!("pki/node-{node}.kubeconfig"));
+    }
+    let disk = plane.folder().join("payload.img");
+    let file = fs::File::create(&disk).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let made = Command::new("/sbin/mke2fs")
+        .args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"])
+        .arg(&folder)
+        .arg(&disk)
+        .status();
+    let made = made.unwrap_or_else(|error| panic!("mke2fs (Debian's e2fsprogs): {error}"));
+    assert!(made.success());
+    fs::remove_dir_all(&folder).unwrap();
+    disk
+}
+
+fn folder_of(variable: &str) -> PathBuf {
+    let path = env::var_os(variable);
+    PathBuf::from(path.unwrap_or_else(|| panic!("{variable} is not set: run by `cargo xtask cluster`")))
+}
+
+impl Net {
+    /// A bridge with an address, for machines.
+    pub fn bridge(&self, address: &str) {
+        self.ip(&["link", "add", "br0", "type", "bridge"]);
+        self.ip(&["address", "add", address, "dev", "br0"]);
+        self.ip(&["link", "set", "br0", "up"]);
+    }
+
+    /// A machine's end of a cable to the bridge.
+    fn tap(&self, name: &str) {
+        self.ip(&["tuntap", "add", "dev", name, "mode", "tap"]);
+        self.ip(&["link", "set", name, "master", "br0", "up"]);
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for machine in self.machines.iter_mut().flatten() {
+            end(machine);
+        }
+        // Half a gigabyte that nobody reads where the logs are kept.
+        let _ = fs::remove_file(&self.payload);
+    }
+}

@@ -1,0 +1,129 @@
+//! The cluster that a developer starts by hand: a program that stays, and a folder that says where it is.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::{cargo_test, environment};
+use crate::{process, screen::Step, test, workspace};
+
+/// How long it may take from its start to its last pod.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// How long it may take to end.
+const END: Duration = Duration::from_secs(30);
+
+fn folder() -> PathBuf {
+    workspace::target().join("cluster")
+}
+
+/// The program's process, if it still is one.
+fn running() -> Option<u32> {
+    let pid = fs::read_to_string(folder().join("pid")).ok()?;
+    let pid: u32 = pid.trim().parse().ok()?;
+    // Another process may have its number now.
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let ours = folder();
+    let ours = ours.as_os_str().as_encoded_bytes();
+    command
+        .windows(ours.len())
+        .any(|words| words == ours)
+        .then_some(pid)
+}
+
+pub(super) fn up() -> Result<()> {
+    test::require_root()?;
+    if running().is_some() {
+        bail!("the cluster is up; `cargo xtask cluster down` ends it");
+    }
+    let environment = environment()?;
+    let step = Step::start("cluster", "building what starts it");
+    let mut build = cargo_test("nodes");
+    build.args(["--no-run", "--message-format", "json-render-diagnostics"]);
+    let messages = process::captured(&step, "cluster-build", &mut build)?;
+    let program = executable(&messages).context("cargo built no test program `nodes`")?;
+    step.done("built");
+    let folder = folder();
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let step = Step::start("cluster", "two nodes, and TraceJob on them; 3 min");
+    let log = folder.join("log");
+    let output = fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    step.follow(log.clone());
+    // It stays when we and the terminal are gone.
+    let mut child = Command::new("setsid")
+        .arg(program)
+        .arg("serve")
+        .arg(&folder)
+        .envs(environment)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .spawn()
+        .context("starting setsid (util-linux)")?;
+    let since = Instant::now();
+    while !folder.join("ready").exists() {
+        let ended = child.try_wait().context("waiting for it")?.is_some();
+        if ended || since.elapsed() > PATIENCE {
+            step.failed();
+            bail!("the cluster did not start; {} says why", workspace::short(&log));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    step.done("up");
+    println!(
+        "\n  cargo xtask cluster kubectl get nodes\n  cargo xtask cluster kubectl get pods -A\n  cargo xtask cluster kubectl apply -f examples/tracejob.yaml\n  cargo xtask cluster down"
+    );
+    Ok(())
+}
+
+pub(super) fn down() -> Result<()> {
+    let Some(pid) = running() else {
+        println!("no cluster is up");
+        return Ok(());
+    };
+    process::output(Command::new("kill").args(["-TERM", &pid.to_string()]))?;
+    let since = Instant::now();
+    while running().is_some() {
+        if since.elapsed() > END {
+            bail!("the cluster (process {pid}) does not end");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("the cluster is down");
+    Ok(())
+}
+
+pub(super) fn kubectl(arguments: &[String]) -> Result<()> {
+    if running().is_none() {
+        bail!("no cluster is up; `cargo xtask cluster up` starts one");
+    }
+    let read = |name: &str| {
+        let file = folder().join(name);
+        let text = fs::read_to_string(&file);
+        text.with_context(|| format!("reading {}: the cluster is not up yet", file.display()))
+    };
+    let (net, program) = (read("net")?, read("kubectl")?);
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", net.trim(), program.trim(), "--kubeconfig"]);
+    command.arg(folder().join("admin.kubeconfig")).args(arguments);
+    Err(command.exec()).context("starting ip (Debian's iproute2)")
+}
+
+fn executable(messages: &str) -> Option<PathBuf> {
+    let mut messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    messages.find_map(|message| {
+        (message["target"]["name"] == "nodes").then_some(())?;
+        Some(Path::new(message["executable"].as_str()?).to_owned())
+    })
+}
