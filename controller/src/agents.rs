@@ -8,6 +8,7 @@ mod link;
 
 pub(crate) use connect::{Connector, Tls};
 
+use crate::counters::Counters;
 use proto::v1;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -84,6 +85,7 @@ pub(crate) struct Fleet {
     /// Uids of traces of which something new is known.
     heard: mpsc::UnboundedSender<String>,
     at_once: Arc<Semaphore>,
+    counters: Arc<Counters>,
 }
 
 /// One node's.
@@ -111,12 +113,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Fleet {
-    pub(crate) fn new(connector: Connector, heard: mpsc::UnboundedSender<String>) -> Arc<Self> {
+    pub(crate) fn new(
+        connector: Connector,
+        heard: mpsc::UnboundedSender<String>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             nodes: Mutex::default(),
             connector,
             heard,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            counters,
         })
     }
 

@@ -4,6 +4,7 @@
 
 mod agents;
 mod certificates;
+mod counters;
 mod outcome;
 mod plan;
 mod queue;
@@ -51,6 +52,9 @@ struct Args {
     /// Jobs that run at the same time
     #[arg(long, default_value_t = 50)]
     max_jobs: usize,
+    /// Where /metrics, /healthz and /readyz are served over plain HTTP
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<std::net::SocketAddr>,
     /// Runs without asking whether another one does
     #[arg(long)]
     no_lease: bool,

@@ -66,6 +66,13 @@ impl Queue {
         jobs.values().filter(meant).cloned().collect()
     }
 
+    /// How many run, and how many wait.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let jobs = self.jobs();
+        let running = jobs.values().filter(|place| place.runs).count();
+        (running, jobs.len() - running)
+    }
+
     /// Where a job is.
     pub(crate) fn place(&self, uid: &str) -> Option<Place> {
         self.jobs().get(uid).cloned()

@@ -3,6 +3,7 @@
 
 use crate::{
     agents::{Fleet, Report, Wanted},
+    counters::Counters,
     outcome::{self, Outcome, fold},
     plan::{Rules, plan},
     queue::{Place, Queue},
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     /// When the status of a job was last written.
     pub(crate) written: Mutex<HashMap<String, Instant>>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// Why it did not work; it is tried again.
@@ -88,21 +90,29 @@ pub(crate) fn place<J: Job>(job: &J) -> Place {
     }
 }
 
-/// Looks at a job once.
+/// Looks at a job once, and counts it.
 pub(crate) async fn reconcile<J: Job>(job: Arc<J>, context: Arc<Context>) -> Result<Action, Error> {
+    context.counters.reconciliations.inc();
+    let outcome = look(job, &context).await;
+    let (running, queued) = context.queue.counts();
+    context.counters.jobs(running, queued);
+    outcome
+}
+
+async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Action, Error> {
     let uid = job.trace_uid();
     if job.meta().deletion_timestamp.is_some() {
-        return deleted(&*job, &uid, &context).await;
+        return deleted(&*job, &uid, context).await;
     }
     let old = job.status().cloned().unwrap_or_default();
     if is_over(&old) {
         context.leave(&uid);
-        return expire(&*job, &old, &context).await;
+        return expire(&*job, &old, context).await;
     }
     if !job.finalizers().iter().any(|name| name == FINALIZER) {
         let mut all = job.finalizers().to_vec();
         all.push(FINALIZER.to_owned());
-        finalizers(&*job, all, &context).await?;
+        finalizers(&*job, all, context).await?;
     }
     let now = Timestamp::now();
     let mut new = old.clone();
@@ -142,6 +152,9 @@ pub(crate) async fn reconcile<J: Job>(job: Arc<J>, context: Arc<Context>) -> Res
     status::tell(&mut new, &phase, generation, now);
     let told = context.write(&*job, &old, &new, phase.is_over()).await?;
     if told {
+        if phase.is_over() {
+            context.counters.over(&phase);
+        }
         context.publish(&*job, &phase).await;
     }
     Ok(Action::requeue(again))
@@ -378,6 +391,7 @@ impl Context {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             patched => {
                 patched.map_err(write("a status"))?;
+                self.counters.writes.inc();
                 Ok(words(old) != words(new))
             }
         }

@@ -4,6 +4,7 @@ use crate::{
     Args,
     agents::{Connector, Fleet, Tls},
     certificates::{self, Identity},
+    counters::Counters,
     plan::Rules,
     queue::{Queue, Quota},
     reconcile::{Context, Error, MANAGER, place, reconcile},
@@ -31,10 +32,12 @@ use kube_lease_manager::LeaseManagerBuilder;
 use std::{
     collections::{HashMap, HashSet},
     fs,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -68,18 +71,37 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             _ = interrupt.recv() => {}
         }
     };
+    let counters = Counters::new();
+    let serving = serve(args.metrics, Arc::clone(&counters));
     tokio::select! {
         () = ended => Ok(()),
-        outcome = lead(&args, client) => outcome,
+        outcome = lead(&args, client, &counters) => outcome,
+        Err(error) = serving => Err(error),
     }
 }
 
+/// Metrics and health, where they are wanted.
+async fn serve(address: Option<SocketAddr>, counters: Arc<Counters>) -> Result<()> {
+    let Some(address) = address else {
+        return Ok(());
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} for metrics"))?;
+    match metrics::over_tcp(&listener, counters).await {}
+}
+
 /// Waits until this one leads, and works until it does not any more: the agents go on meanwhile.
-async fn lead(args: &Args, client: Client) -> Result<()> {
+async fn lead(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<()> {
     if args.no_lease {
-        return work(args, client).await;
+        return work(args, client, counters).await;
     }
-    let manager = LeaseManagerBuilder::new(client.clone(), MANAGER)
+    let mut manager = LeaseManagerBuilder::new(client.clone(), MANAGER);
+    // Who leads is to be found among the pods.
+    if let Ok(pod) = std::env::var("POD_NAME") {
+        manager = manager.with_identity(pod);
+    }
+    let manager = manager
         .with_namespace(&args.namespace)
         .with_duration(LEASE.0)
         .with_grace(LEASE.1)
@@ -87,6 +109,8 @@ async fn lead(args: &Args, client: Client) -> Result<()> {
         .await
         .context("the lease")?;
     let (mut leads, task) = manager.watch().await;
+    // One that waits is as it should be.
+    counters.ready();
     leads.wait_for(|leads| *leads).await.context("the lease")?;
     tracing::info!("leads");
     let lost = async {
@@ -94,7 +118,7 @@ async fn lead(args: &Args, client: Client) -> Result<()> {
         let _ = leads.wait_for(|leads| !*leads).await;
     };
     let outcome = tokio::select! {
-        outcome = work(args, client) => outcome,
+        outcome = work(args, client, counters) => outcome,
         // Started anew, it forgets what it wanted when it led.
         () = lost => Err(anyhow!("another one leads now")),
     };
@@ -104,7 +128,7 @@ async fn lead(args: &Args, client: Client) -> Result<()> {
     outcome
 }
 
-async fn work(args: &Args, client: Client) -> Result<()> {
+async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<()> {
     let mut tasks = JoinSet::new();
     let tls = match &args.tls {
         Some(folder) => Tls::Folder(folder.clone()),
@@ -119,6 +143,7 @@ async fn work(args: &Args, client: Client) -> Result<()> {
             name: args.agent_name.clone(),
         },
         heard,
+        Arc::clone(counters),
     );
     let mut denied: std::collections::BTreeSet<String> =
         args.denied_namespaces.iter().cloned().collect();
@@ -141,6 +166,7 @@ async fn work(args: &Args, client: Client) -> Result<()> {
         },
         recorder: Recorder::new(client.clone(), reporter),
         written: Mutex::default(),
+        counters: Arc::clone(counters),
     });
     // Those that run already have their places before any other is looked at.
     occupy::<TraceJob>(&client, &context).await?;
@@ -186,6 +212,8 @@ async fn work(args: &Args, client: Client) -> Result<()> {
         agents = world.read().agents().len(),
         "works"
     );
+    counters.ready();
+    counters.leads();
     let (wake, woken) = mpsc::unbounded_channel();
     let (wake_cluster, woken_cluster) = mpsc::unbounded_channel();
     tasks.spawn(spread(
@@ -269,7 +297,8 @@ async fn control<J: Job>(
     context: &Arc<Context>,
     woken: mpsc::UnboundedReceiver<ObjectRef<J>>,
 ) {
-    let trouble = |job: Arc<J>, error: &Error, _: Arc<Context>| {
+    let trouble = |job: Arc<J>, error: &Error, context: Arc<Context>| {
+        context.counters.errors.inc();
         tracing::warn!(job = %kube::ResourceExt::name_any(&*job), %error, "it is tried again");
         Action::requeue(Duration::from_secs(2))
     };

@@ -116,13 +116,15 @@ pub(crate) struct Running {
 
 /// Where tools write: memory, so that no disk is measured.
 fn scratch() -> PathBuf {
-    let shm = Path::new("/dev/shm");
-    if shm.is_dir() {
-        let folder = shm.join(tests::folder().file_name().unwrap_or_default());
-        fs::create_dir_all(&folder).unwrap();
-        return folder;
+    let (shm, new) = (Path::new("/dev/shm"), tests::folder());
+    if !shm.is_dir() {
+        return new;
     }
-    tests::folder()
+    // Only its name is new there as well.
+    let folder = shm.join(new.file_name().unwrap_or_default());
+    fs::create_dir_all(&folder).unwrap();
+    fs::remove_dir(new).unwrap();
+    folder
 }
 
 impl Running {

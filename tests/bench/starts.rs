@@ -155,8 +155,10 @@ fn first_line(
         times.push(began.elapsed().as_secs_f64() * 1000.0);
         child.kill().unwrap();
         child.wait().unwrap();
+        let said = fs::read_to_string(&errors).unwrap_or_default();
+        let _ = fs::remove_dir_all(errors.parent().unwrap());
         if !matches!(told, Some(Ok(_))) {
-            return Err(fs::read_to_string(errors).unwrap_or_default());
+            return Err(said);
         }
     }
     workload.kill();

@@ -153,6 +153,15 @@ impl Cluster {
         end(&mut self.agents[node].child);
     }
 
+    /// By SIGTERM, as a kubelet does.
+    pub(crate) fn end_agent(&mut self, node: usize) {
+        if let Some(mut child) = self.agents[node].child.take() {
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            child.wait().unwrap();
+        }
+    }
+
     pub(crate) fn start_controller(&mut self) {
         self.start_controller_with(&[]);
     }

@@ -107,6 +107,15 @@ fn tables_of_all_nodes_are_one_summary_without_text_of_the_traced() {
 
 #[test]
 fn an_agent_that_is_killed_has_its_traces_again_and_the_job_says_that_something_is_missing() {
+    comes_back(Cluster::kill_agent);
+}
+
+#[test]
+fn an_agent_that_is_replaced_has_its_traces_again_and_the_job_does_not_end_with_the_old_one() {
+    comes_back(Cluster::end_agent);
+}
+
+fn comes_back(end: fn(&mut Cluster, usize)) {
     let mut cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
     let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 25});
@@ -116,7 +125,7 @@ fn an_agent_that_is_killed_has_its_traces_again_and_the_job_says_that_something_
     cluster.until("to have seen", "shop", "again", |job| {
         job["status"]["events"]["delivered"] == 50
     });
-    cluster.kill_agent(0);
+    end(&mut cluster, 0);
     cluster.until("to miss its agent", "shop", "again", |job| {
         job["status"]["nodes"]["running"] == 0
     });

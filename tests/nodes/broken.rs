@@ -1,17 +1,23 @@
 //! What is taken away from the cluster: one after the other, and each puts it back.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Test};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tests::SYSTEM;
 
-/// What these are to the runner.
-pub(crate) const KIND: &str = "alone";
-
-pub(crate) const TESTS: [(&str, fn(&Cluster)); 3] = [
-    ("broken::agents_go_on_while_the_api_server_is_away", api_away),
-    ("broken::a_node_without_power_is_named_and_one_that_is_back_traces_again", power),
-    ("broken::an_upgrade_keeps_jobs_and_an_uninstall_leaves_nothing_that_runs", upgrade),
+pub(crate) const TESTS: [Test; 3] = [
+    (
+        "broken::agents_go_on_while_the_api_server_is_away",
+        api_away,
+    ),
+    (
+        "broken::a_node_without_power_is_named_and_one_that_is_back_traces_again",
+        power,
+    ),
+    (
+        "broken::an_upgrade_keeps_jobs_and_an_uninstall_leaves_nothing_that_runs",
+        upgrade,
+    ),
 ];
 
 fn tcp() -> Value {
@@ -21,9 +27,13 @@ fn tcp() -> Value {
 fn api_away(cluster: &Cluster) {
     let namespace = cluster.namespace("api");
     // It connects while the API server is away.
-    namespace.pod("on-0", 0, "nanosleep 25000 1 , connect-times 40 127.0.0.1:9 , pause-forever");
+    namespace.pod(
+        "on-0",
+        0,
+        "nanosleep 25000 1 , connect-times 40 127.0.0.1:9 , pause-forever",
+    );
     namespace.until_pod_runs("on-0");
-    namespace.job("api", 60, tcp(), "on");
+    namespace.job("api", 90, tcp(), "on");
     namespace.until_runs("api", 1);
     let mut parts = cluster.parts();
     parts.plane_mut().stop_api();
@@ -41,18 +51,30 @@ fn power(cluster: &Cluster) {
         namespace.pod(&name, node, "pause-forever");
         namespace.until_pod_runs(&name);
     }
-    namespace.job("dark", 60, tcp(), "dark");
+    namespace.job("dark", 90, tcp(), "dark");
     namespace.until_runs("dark", 2);
     cluster.parts().power_off(2);
-    namespace.pod("dark-more", 0, "connect-times 25 127.0.0.1:9 , pause-forever");
+    namespace.pod(
+        "dark-more",
+        0,
+        "connect-times 25 127.0.0.1:9 , pause-forever",
+    );
     let over = namespace.until_over("dark", "Partial");
     let status = &over["status"];
     assert_eq!(status["events"]["delivered"], 25, "{status:#}");
     assert_eq!(status["failures"][0]["node"], "node-2", "{status:#}");
     // It comes back, as a new machine of its name.
     cluster.parts().boot(2);
-    namespace.job("light", 120, tcp(), "light");
-    cluster.kubectl().says(&["delete", "pod", "dark-1", "-n", &namespace.name, "--force", "--grace-period=0"]);
+    namespace.job("light", 240, tcp(), "light");
+    cluster.kubectl().says(&[
+        "delete",
+        "pod",
+        "dark-1",
+        "-n",
+        &namespace.name,
+        "--force",
+        "--grace-period=0",
+    ]);
     namespace.pod("light", 1, "connect-times 15 127.0.0.1:9 , pause-forever");
     namespace.until_delivered("light", 15);
     cluster.parts().until_ready(2);
@@ -62,21 +84,32 @@ fn upgrade(cluster: &Cluster) {
     let namespace = cluster.namespace("upgrade");
     namespace.pod("up", 0, "pause-forever");
     namespace.until_pod_runs("up");
-    namespace.job("up", 200, tcp(), "up");
+    namespace.job("up", 400, tcp(), "up");
     namespace.until_runs("up", 1);
     // Another configuration for all of it: pods are replaced, the job goes on.
     cluster.parts().install(&["--set", "controller.annotations.a=b,agent.annotations.a=b,agent.updateStrategy.rollingUpdate.maxUnavailable=100%"]);
     namespace.pod("up-more", 0, "connect-times 10 127.0.0.1:9 , pause-forever");
     namespace.until_delivered("up", 10);
     let out = cluster.parts().uninstall();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     for kind in ["daemonsets", "deployments"] {
-        let left = cluster.kubectl().get(&format!("/apis/apps/v1/namespaces/{SYSTEM}/{kind}"));
+        let left = cluster
+            .kubectl()
+            .get(&format!("/apis/apps/v1/namespaces/{SYSTEM}/{kind}"));
         assert_eq!(left.unwrap()["items"], json!([]), "{kind}");
     }
     // The definitions, and with them the jobs, stay; and one can be removed, though nobody is there for its finalizer.
-    let job = format!("/apis/tracejob.dev/v1alpha1/namespaces/{}/tracejobs/up", namespace.name);
+    let job = format!(
+        "/apis/tracejob.dev/v1alpha1/namespaces/{}/tracejobs/up",
+        namespace.name
+    );
     assert!(cluster.kubectl().get(&job).is_some());
     cluster.parts().install(&[]);
-    cluster.kubectl().says(&["delete", "tj", "up", "-n", &namespace.name, "--timeout=60s"]);
+    cluster
+        .kubectl()
+        .says(&["delete", "tj", "up", "-n", &namespace.name, "--timeout=60s"]);
 }

@@ -8,8 +8,11 @@ use std::{
 };
 use tests::{Kubectl, Nodes, SYSTEM};
 
-/// How long anything may take that pods have to start for: 10 s here, emulated.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long anything may take that pods have to start for: 10 s each here, emulated, and several at a time.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A test with its name.
+pub(crate) type Test = (&'static str, fn(&Cluster));
 
 pub(crate) struct Cluster {
     kubectl: Kubectl,
@@ -27,7 +30,8 @@ impl Cluster {
             Some(file) => (Kubectl::of(PathBuf::from(file)), None),
             None => {
                 let began = Instant::now();
-                let tell = |what: &str| eprintln!("{:5.1} s  {what}", began.elapsed().as_secs_f32());
+                let tell =
+                    |what: &str| eprintln!("{:5.1} s  {what}", began.elapsed().as_secs_f32());
                 let nodes = Nodes::start(tell);
                 tell("installing TraceJob");
                 nodes.install(&[]);
@@ -38,7 +42,12 @@ impl Cluster {
         let all = kubectl.get("/api/v1/nodes").expect("the cluster to answer");
         let nodes = all["items"].as_array().unwrap().iter();
         let nodes = nodes.filter(|node| node["spec"]["taints"].is_null());
-        let name = |node: &Value| node["metadata"]["labels"]["kubernetes.io/hostname"].as_str().unwrap().to_owned();
+        let name = |node: &Value| {
+            node["metadata"]["labels"]["kubernetes.io/hostname"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
         Self {
             nodes: nodes.map(name).take(2).collect(),
             image: std::env::var("TRACEJOB_WORKLOAD_IMAGE")
@@ -64,11 +73,31 @@ impl Cluster {
             &["get", "pods", "-A", "-o", "wide"][..],
             &["get", "tracejobs", "-A"],
             &["get", "events", "-n", SYSTEM],
-            &["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component=controller", "--tail=20", "--prefix"],
-            &["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component=agent", "--tail=10", "--prefix"],
+            &[
+                "logs",
+                "-n",
+                SYSTEM,
+                "-l",
+                "app.kubernetes.io/component=controller",
+                "--tail=20",
+                "--prefix",
+            ],
+            &[
+                "logs",
+                "-n",
+                SYSTEM,
+                "-l",
+                "app.kubernetes.io/component=agent",
+                "--tail=10",
+                "--prefix",
+            ],
         ] {
             let out = self.kubectl.kubectl(arguments);
-            eprintln!("kubectl {}\n{}", arguments.join(" "), String::from_utf8_lossy(&out.stdout));
+            eprintln!(
+                "kubectl {}\n{}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&out.stdout)
+            );
         }
     }
 
@@ -84,7 +113,10 @@ impl Cluster {
         // Its default account is made by another, and pods want it.
         let cluster = self;
         let namespace = Namespace { cluster, name };
-        let path = format!("/api/v1/namespaces/{}/serviceaccounts/default", namespace.name);
+        let path = format!(
+            "/api/v1/namespaces/{}/serviceaccounts/default",
+            namespace.name
+        );
         until(|| "its account".to_owned(), || self.kubectl.get(&path));
         namespace
     }
@@ -120,11 +152,15 @@ impl Namespace<'_> {
     /// Waits until a pod's container runs, or did.
     pub(crate) fn until_pod_runs(&self, name: &str) -> Value {
         let path = format!("/api/v1/namespaces/{}/pods/{name}", self.name);
-        until(|| format!("pod {name} to run"), || {
-            let pod = self.cluster.kubectl.get(&path)?;
-            let started = &pod["status"]["containerStatuses"][0];
-            (started["started"] == true || started["restartCount"].as_u64() > Some(0)).then_some(pod)
-        })
+        until(
+            || format!("pod {name} to run"),
+            || {
+                let pod = self.cluster.kubectl.get(&path)?;
+                let started = &pod["status"]["containerStatuses"][0];
+                (started["started"] == true || started["restartCount"].as_u64() > Some(0))
+                    .then_some(pod)
+            },
+        )
     }
 
     /// A job of these pods.
@@ -138,18 +174,29 @@ impl Namespace<'_> {
 
     /// Waits until a job is so.
     pub(crate) fn until_job(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let path = format!("/apis/tracejob.dev/v1alpha1/namespaces/{}/tracejobs/{name}", self.name);
+        let path = format!(
+            "/apis/tracejob.dev/v1alpha1/namespaces/{}/tracejobs/{name}",
+            self.name
+        );
         let last = std::cell::RefCell::new(Value::Null);
         let told = || format!("{name} {what}: {:#}", last.borrow());
         until(told, || {
             let job = self.cluster.kubectl.get(&path)?;
             last.replace(job["status"].clone());
-            is(&job).then_some(job)
+            let over = holds(&job, "Complete") || holds(&job, "Failed");
+            match is(&job) {
+                true => Some(job),
+                // It will not be so any more.
+                false if over => panic!("{}", told()),
+                false => None,
+            }
         })
     }
 
     pub(crate) fn until_runs(&self, name: &str, nodes: u64) -> Value {
-        self.until_job(name, "to run", |job| job["status"]["nodes"]["running"] == nodes)
+        self.until_job(name, "to run", |job| {
+            job["status"]["nodes"]["running"] == nodes
+        })
     }
 
     pub(crate) fn until_delivered(&self, name: &str, events: u64) -> Value {
@@ -160,11 +207,12 @@ impl Namespace<'_> {
 
     /// Waits until it is over, which must be so.
     pub(crate) fn until_over(&self, name: &str, reason: &str) -> Value {
-        let over = self.until_job(name, "to be over", |job| holds(job, "Complete") || holds(job, "Failed"));
+        let over = self.until_job(name, "to be over", |job| {
+            holds(job, "Complete") || holds(job, "Failed")
+        });
         assert_eq!(word(&over), reason, "{:#}", over["status"]);
         over
     }
-
 }
 
 impl Drop for Namespace<'_> {
@@ -199,6 +247,8 @@ pub(crate) fn holds(job: &Value, type_: &str) -> bool {
 /// The reason that `kubectl get` shows.
 fn word(job: &Value) -> &str {
     let conditions = job["status"]["conditions"].as_array().unwrap();
-    let found = conditions.iter().find(|condition| condition["type"] == "Progressing");
+    let found = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Progressing");
     found.unwrap()["reason"].as_str().unwrap()
 }

@@ -1,16 +1,28 @@
 //! Jobs on pods that kubelets run.
 
-use crate::cluster::{Cluster, until};
+use crate::cluster::{Cluster, Test, until};
 use serde_json::{Value, json};
 use tests::SYSTEM;
 
-pub(crate) const TESTS: [(&str, fn(&Cluster)); 7] = [
-    ("jobs::agents_run_on_every_node_with_what_they_need_and_no_more", agents_run),
-    ("jobs::pods_are_traced_from_their_first_instruction_on_every_node", first_instruction),
+pub(crate) const TESTS: [Test; 7] = [
+    (
+        "jobs::agents_run_on_every_node_with_what_they_need_and_no_more",
+        agents_run,
+    ),
+    (
+        "jobs::pods_are_traced_from_their_first_instruction_on_every_node",
+        first_instruction,
+    ),
     ("jobs::a_container_that_restarts_is_traced_again", restarts),
     ("jobs::tables_of_real_containers_are_one_summary", summary),
-    ("jobs::an_agent_that_is_replaced_has_its_traces_again", agent_replaced),
-    ("jobs::another_controller_goes_on_when_the_leader_is_gone", leader_gone),
+    (
+        "jobs::an_agent_that_is_replaced_has_its_traces_again",
+        agent_replaced,
+    ),
+    (
+        "jobs::another_controller_goes_on_when_the_leader_is_gone",
+        leader_gone,
+    ),
     ("jobs::kubectl_applies_waits_and_shows", kubectl),
 ];
 
@@ -25,12 +37,23 @@ fn tcp() -> Value {
 
 fn agents_run(cluster: &Cluster) {
     let pods = |component: &str| {
-        let path = format!("/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app.kubernetes.io/component={component}");
-        cluster.kubectl().get(&path).unwrap()["items"].as_array().unwrap().clone()
+        let path = format!(
+            "/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app.kubernetes.io/component={component}"
+        );
+        cluster.kubectl().get(&path).unwrap()["items"]
+            .as_array()
+            .unwrap()
+            .clone()
     };
     let agents = pods("agent");
-    let on: Vec<&str> = agents.iter().map(|pod| pod["spec"]["nodeName"].as_str().unwrap()).collect();
-    assert!(cluster.nodes.iter().all(|node| on.contains(&node.as_str())), "{on:?}");
+    let on: Vec<&str> = agents
+        .iter()
+        .map(|pod| pod["spec"]["nodeName"].as_str().unwrap())
+        .collect();
+    assert!(
+        cluster.nodes.iter().all(|node| on.contains(&node.as_str())),
+        "{on:?}"
+    );
     for pod in agents.iter().chain(&pods("controller")) {
         let status = &pod["status"]["containerStatuses"][0];
         assert_eq!(status["ready"], true, "{}", pod["metadata"]["name"]);
@@ -45,11 +68,17 @@ fn agents_run(cluster: &Cluster) {
 
 fn first_instruction(cluster: &Cluster) {
     let namespace = cluster.namespace("first");
-    namespace.job("first", 60, tcp(), "early");
-    namespace.until_job("first", "to wait for pods", |job| !job["status"]["startTime"].is_null());
+    namespace.job("first", 120, tcp(), "early");
+    namespace.until_job("first", "to wait for pods", |job| {
+        !job["status"]["startTime"].is_null()
+    });
     let nodes = cluster.nodes.len();
     for node in 0..nodes {
-        namespace.pod(&format!("early-{node}"), node, &format!("{} , pause-forever", connections(50)));
+        namespace.pod(
+            &format!("early-{node}"),
+            node,
+            &format!("{} , pause-forever", connections(50)),
+        );
     }
     namespace.pod("other", 0, &format!("{} , pause-forever", connections(50)));
     let all = 50 * nodes as u64;
@@ -62,7 +91,7 @@ fn first_instruction(cluster: &Cluster) {
 
 fn restarts(cluster: &Cluster) {
     let namespace = cluster.namespace("again");
-    namespace.job("again", 75, tcp(), "again");
+    namespace.job("again", 120, tcp(), "again");
     // It ends, and the kubelet starts it anew, later each time.
     namespace.pod("again", 0, &connections(20));
     namespace.until_job("again", "to have two runs of it", |job| {
@@ -80,25 +109,28 @@ fn summary(cluster: &Cluster) {
         namespace.pod(&name, node, "nanosleep 1 300 , pause-forever");
         namespace.until_pod_runs(&name);
     }
-    namespace.job("calls", 20, json!({"syscallCount": {}}), "calls");
+    namespace.job("calls", 30, json!({"syscallCount": {}}), "calls");
     namespace.until_runs("calls", cluster.nodes.len() as u64);
     // What they do while it runs: a new container of the same pod.
     for node in 0..cluster.nodes.len() {
         let name = format!("late-{node}");
-        namespace.pod(&name, node, "getppid 500 , pause-forever");
+        namespace.pod(&name, node, "getppid 30000 , pause-forever");
     }
-    namespace.job("late", 40, json!({"syscallCount": {}}), "late");
+    namespace.job("late", 90, json!({"syscallCount": {}}), "late");
     namespace.until_over("calls", "Complete");
     let over = namespace.until_over("late", "Complete");
     let rows = over["status"]["summary"]["rows"].as_array().unwrap();
     for node in 0..cluster.nodes.len() {
         let name = format!("late-{node}");
-        let row = rows.iter().find(|row| row["pod"] == name.as_str() && row["syscall"] == "getppid");
+        let row = rows
+            .iter()
+            .find(|row| row["pod"] == name.as_str() && row["syscall"] == "getppid");
         let row = row.unwrap_or_else(|| panic!("no row of {name}: {:#}", over["status"]));
         assert_eq!(row["node"], cluster.nodes[node].as_str());
+        assert_eq!(row["container"], "main", "{row}");
         // The container's runtime asks for its parent, too.
         let count: u64 = row["count"].as_str().unwrap().parse().unwrap();
-        assert!((500..510).contains(&count), "{row}");
+        assert!((30_000..30_010).contains(&count), "{row}");
     }
 }
 
@@ -106,33 +138,68 @@ fn agent_replaced(cluster: &Cluster) {
     let namespace = cluster.namespace("agent");
     namespace.pod("one", 0, "pause-forever");
     namespace.until_pod_runs("one");
-    namespace.job("agent", 120, tcp(), "one");
+    namespace.job("agent", 180, tcp(), "one");
     namespace.until_runs("agent", 1);
-    let path = format!("/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app.kubernetes.io/component=agent");
+    let path =
+        format!("/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app.kubernetes.io/component=agent");
     let agents = cluster.kubectl().get(&path).unwrap();
     let agents = agents["items"].as_array().unwrap();
-    let one = agents.iter().find(|pod| pod["spec"]["nodeName"] == cluster.nodes[0].as_str()).unwrap();
-    cluster.kubectl().says(&["delete", "pod", "-n", SYSTEM, one["metadata"]["name"].as_str().unwrap()]);
+    let one = agents
+        .iter()
+        .find(|pod| pod["spec"]["nodeName"] == cluster.nodes[0].as_str())
+        .unwrap();
+    cluster.kubectl().says(&[
+        "delete",
+        "pod",
+        "-n",
+        SYSTEM,
+        one["metadata"]["name"].as_str().unwrap(),
+    ]);
     // Its pod is gone; the next one has its traces ten seconds after it is ready, at most.
-    cluster.kubectl().says(&["rollout", "status", "daemonset/tracejob-agent", "-n", SYSTEM, "--timeout=120s"]);
-    namespace.pod("one-more", 0, &format!("nanosleep 12000 1 , {} , pause-forever", connections(30)));
+    cluster.kubectl().says(&[
+        "rollout",
+        "status",
+        "daemonset/tracejob-agent",
+        "-n",
+        SYSTEM,
+        "--timeout=120s",
+    ]);
+    namespace.pod(
+        "one-more",
+        0,
+        &format!("nanosleep 12000 1 , {} , pause-forever", connections(30)),
+    );
     namespace.until_delivered("agent", 30);
 }
 
 fn leader_gone(cluster: &Cluster) {
     let namespace = cluster.namespace("leader");
-    namespace.job("leader", 90, tcp(), "steady");
-    namespace.pod("steady-0", 0, &format!("{} , pause-forever", connections(30)));
+    namespace.job("leader", 120, tcp(), "steady");
+    namespace.pod(
+        "steady-0",
+        0,
+        &format!("{} , pause-forever", connections(30)),
+    );
     namespace.until_delivered("leader", 30);
     let lease = || {
-        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/tracejob-controller");
+        let path =
+            format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/tracejob-controller");
         let lease = cluster.kubectl().get(&path)?;
         lease["spec"]["holderIdentity"].as_str().map(str::to_owned)
     };
     let leader = until(|| "a leader".to_owned(), lease);
-    cluster.kubectl().says(&["delete", "pod", "-n", SYSTEM, &leader]);
-    until(|| "another leader".to_owned(), || lease().filter(|now| *now != leader));
-    namespace.pod("steady-1", 1, &format!("{} , pause-forever", connections(30)));
+    cluster
+        .kubectl()
+        .says(&["delete", "pod", "-n", SYSTEM, &leader]);
+    until(
+        || "another leader".to_owned(),
+        || lease().filter(|now| *now != leader),
+    );
+    namespace.pod(
+        "steady-1",
+        1,
+        &format!("{} , pause-forever", connections(30)),
+    );
     namespace.until_delivered("leader", 60);
     namespace.until_over("leader", "Complete");
 }
@@ -143,14 +210,31 @@ fn kubectl(cluster: &Cluster) {
     let text = std::fs::read_to_string(file).unwrap();
     let mut job: Value = serde_yaml::from_str(&text).unwrap();
     job["metadata"]["namespace"] = json!(namespace.name);
-    job["spec"]["activeDeadlineSeconds"] = json!(40);
+    job["spec"]["activeDeadlineSeconds"] = json!(90);
     namespace.apply(job);
-    namespace.pod("checkout", 1, "connect-times 7 127.0.0.1:5432 , connect-times 5 127.0.0.1:80 , pause-forever");
+    namespace.pod(
+        "checkout",
+        1,
+        "connect-times 7 127.0.0.1:5432 , connect-times 5 127.0.0.1:80 , pause-forever",
+    );
     let name = namespace.name.as_str();
-    cluster.kubectl().says(&["wait", "-n", name, "--for=condition=Complete", "--timeout=150s", "tj/checkout-db"]);
+    cluster.kubectl().says(&[
+        "wait",
+        "-n",
+        name,
+        "--for=condition=Complete",
+        "--timeout=150s",
+        "tj/checkout-db",
+    ]);
     let table = cluster.kubectl().says(&["get", "tj", "-n", name]);
     let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row[..4], ["checkout-db", "tcp_connect", "1/1", "7"], "{table}");
-    let events = cluster.kubectl().says(&["events", "-n", name, "--for=tracejob/checkout-db"]);
+    assert_eq!(
+        row[..4],
+        ["checkout-db", "tcpConnect", "1/1", "7"],
+        "{table}"
+    );
+    let events = cluster
+        .kubectl()
+        .says(&["events", "-n", name, "--for=tracejob/checkout-db"]);
     assert!(events.contains("Complete"), "{events}");
 }

@@ -33,21 +33,30 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_args();
     if arguments.list {
-        libtest_mimic::run(&arguments, trials(None)).exit();
+        let all = jobs::TESTS.into_iter().chain(broken::TESTS);
+        let trials = all.map(|(name, _)| Trial::test(name, || Ok(())));
+        libtest_mimic::run(&arguments, trials.collect()).exit();
     }
     let cluster = Arc::new(Cluster::find());
-    // First what runs side by side, then what breaks the cluster.
-    let (side_by_side, alone) = trials(Some(&cluster))
-        .into_iter()
-        .partition(|trial| trial.kind() != broken::KIND);
     let mut failed = false;
-    for (trials, threads) in [(side_by_side, AT_ONCE), (alone, 1)] {
+    // First what runs side by side, then what breaks the cluster: not where it is another's.
+    for (tests, at_once, allowed) in [
+        (&jobs::TESTS[..], AT_ONCE, true),
+        (&broken::TESTS[..], 1, cluster.is_ours()),
+    ] {
         let arguments = Arguments {
-            test_threads: Some(arguments.test_threads.unwrap_or(threads)),
+            test_threads: Some(arguments.test_threads.unwrap_or(at_once)),
             ..arguments.clone()
         };
-        let conclusion = libtest_mimic::run(&arguments, trials);
-        failed |= conclusion.has_failed();
+        let trials = tests.iter().map(|&(name, test)| {
+            let cluster = Arc::clone(&cluster);
+            let run = move || {
+                test(&cluster);
+                Ok(())
+            };
+            Trial::test(name, run).with_ignored_flag(!allowed)
+        });
+        failed |= libtest_mimic::run(&arguments, trials.collect()).has_failed();
     }
     match failed {
         true => {
@@ -56,26 +65,6 @@ fn main() -> ExitCode {
         }
         false => ExitCode::SUCCESS,
     }
-}
-
-fn trials(cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
-    let one = |(name, test): (&'static str, fn(&Cluster)), kind: &str| {
-        let cluster = cluster.cloned();
-        let run = move || {
-            if let Some(cluster) = cluster {
-                test(&cluster);
-            }
-            Ok(())
-        };
-        Trial::test(name, run).with_kind(kind)
-    };
-    let jobs = jobs::TESTS.into_iter().map(|test| one(test, ""));
-    // They take away what is not ours where the cluster is not.
-    let ours = cluster.is_none_or(|cluster| cluster.is_ours());
-    let broken = broken::TESTS
-        .into_iter()
-        .map(|test| one(test, broken::KIND).with_ignored_flag(!ours));
-    jobs.chain(broken).collect()
 }
 
 /// Until it is told to end.

@@ -65,7 +65,10 @@ impl ControlPlane {
                 "system:kube-controller-manager",
                 vec![
                     format!("--root-ca-file={}", plane.pki.file("ca.crt").display()),
-                    format!("--service-account-private-key-file={}", plane.pki.file("accounts.key").display()),
+                    format!(
+                        "--service-account-private-key-file={}",
+                        plane.pki.file("accounts.key").display()
+                    ),
                     "--use-service-account-credentials".to_owned(),
                     // A node that is gone is to be noticed soon.
                     "--node-monitor-grace-period=24s".to_owned(),
@@ -74,9 +77,18 @@ impl ControlPlane {
             ("kube-scheduler", "system:kube-scheduler", Vec::new()),
         ] {
             let kubeconfig = plane.kubeconfig(user, &[]).display().to_string();
-            let mut arguments = vec![format!("--kubeconfig={kubeconfig}"), "--leader-elect=false".to_owned()];
+            let mut arguments = vec![
+                format!("--kubeconfig={kubeconfig}"),
+                "--leader-elect=false".to_owned(),
+            ];
             arguments.extend(more);
-            plane.managers.push(Self::child(&plane.net, &plane.folder, name, &arguments));
+            plane.managers.push(Self::child(
+                &plane.net,
+                &plane.folder,
+                true,
+                name,
+                &arguments,
+            ));
         }
         // kubectl logs and exec.
         let kubelets = serde_json::json!({
@@ -100,6 +112,7 @@ impl ControlPlane {
         let etcd = Self::child(
             &net,
             &folder,
+            whole,
             "etcd",
             &[
                 format!("--data-dir={}", folder.join("etcd").display()),
@@ -153,7 +166,13 @@ impl ControlPlane {
                 "--kubelet-preferred-address-types=InternalIP".to_owned(),
             ],
         });
-        let mut api = Self::child(&self.net, &self.folder, "kube-apiserver", &arguments);
+        let mut api = Self::child(
+            &self.net,
+            &self.folder,
+            self.whole,
+            "kube-apiserver",
+            &arguments,
+        );
         until("the API server to be ready", || {
             if let Some(status) = api.try_wait().unwrap() {
                 let log = fs::read_to_string(self.folder.join("kube-apiserver.log"));
@@ -174,13 +193,24 @@ impl ControlPlane {
         }
     }
 
-    fn child(net: &Net, folder: &Path, name: &str, arguments: &[String]) -> Child {
+    /// One that is `whole` ends with the thread that starts it, however that ends: a cluster stays in its main thread, and is not
+    /// to be left where that is killed.
+    fn child(net: &Net, folder: &Path, whole: bool, name: &str, arguments: &[String]) -> Child {
         let log = File::options()
             .create(true)
             .append(true)
             .open(folder.join(format!("{name}.log")))
             .unwrap();
-        net.command(cluster_program(name))
+        let program = cluster_program(name);
+        let mut command = match whole {
+            false => net.command(program),
+            true => {
+                let mut command = net.command("setpriv");
+                command.args(["--pdeathsig", "KILL"]).arg(program);
+                command
+            }
+        };
+        command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

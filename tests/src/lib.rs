@@ -27,7 +27,9 @@ mod workload;
 pub use account::{Account, Lost};
 pub use cgroup::Cgroup;
 pub use clock::JumpedClock;
-pub use cluster::{Certificate, ControlPlane, KERNELS, Kubectl, Net, Nodes, Pki, SYSTEM, cluster_program};
+pub use cluster::{
+    Certificate, ControlPlane, KERNELS, Kubectl, Net, Nodes, Pki, SYSTEM, cluster_program,
+};
 pub use daemon::Agent;
 pub use elf32::program32;
 pub use held::{descriptors, held_by, in_kernel, resident, threads};

@@ -23,7 +23,9 @@ pub(crate) enum Args {
     /// Ends it
     Down,
     /// Talks to it
-    #[command(after_help = "Examples:\n  cargo xtask cluster kubectl get nodes\n  cargo xtask cluster kubectl apply -f tracejob.yaml")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster kubectl get nodes\n  cargo xtask cluster kubectl apply -f tracejob.yaml"
+    )]
     Kubectl {
         /// What kubectl takes
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]

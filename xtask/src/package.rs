@@ -180,7 +180,11 @@ pub(crate) fn archives() -> Result<PathBuf> {
             fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
         }
         let to = format!("docker-archive:{}:{}", file.display(), image.reference());
-        process::quietly(&step, "image-push", &mut tool.command(&["push", &image.reference(), &to]))?;
+        process::quietly(
+            &step,
+            "image-push",
+            &mut tool.command(&["push", &image.reference(), &to]),
+        )?;
         step.done("written");
     }
     Ok(archives)
@@ -211,7 +215,9 @@ impl Image {
             &self.reference(),
             "--file",
         ]);
-        command.arg(workspace::root().join(self.recipe)).arg(&context);
+        command
+            .arg(workspace::root().join(self.recipe))
+            .arg(&context);
         process::quietly(&step, "image-build", &mut command)?;
         step.done("built");
         Ok(packed)

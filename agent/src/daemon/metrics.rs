@@ -1,36 +1,21 @@
-//! Metrics and health over HTTP, on a listener of their own: it answers three questions and knows no request that changes anything.
+//! Metrics and health on the listener that the configuration names.
 
 use super::{config::MetricsListen, counters::Counters, socket};
 use anyhow::{Context, Result};
-use http_body_util::Full;
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header::CONTENT_TYPE,
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text},
-    metrics::{counter::ConstCounter, gauge::ConstGauge, info::Info},
-    registry::{Registry, Unit},
-};
-use rustix::time::{ClockId, clock_gettime};
-use std::{convert::Infallible, fs, sync::Arc, time::Duration};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
-    sync::Semaphore,
-};
+use metrics::Source;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use tokio::net::TcpListener;
 
-/// Who asks at once; further ones wait.
-const CONNECTIONS: usize = 8;
-/// How long one may take to ask, and to take its answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// What Prometheus asks for: OpenMetrics 1.0.
-const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+impl Source for Counters {
+    fn registry(&self) -> &Registry {
+        self.registry()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_ready()
+    }
+}
 
 /// Serves for as long as it is polled.
 ///
@@ -46,206 +31,26 @@ pub(crate) async fn serve(listen: &MetricsListen, counters: Arc<Counters>) -> Re
             if !address.ip().is_loopback() {
                 tracing::warn!("metrics are not on loopback: whoever reaches {address} reads them");
             }
-            tcp(&listener, counters).await
+            match metrics::over_tcp(&listener, counters).await {}
         }
         MetricsListen::Unix(path) => {
             let (listener, _socket) = socket::bind(path)?;
             tracing::info!(socket = %path.display(), "metrics");
-            let places = places();
-            loop {
-                let place = Arc::clone(&places).acquire_owned().await;
-                match listener.accept().await {
-                    Ok((stream, _)) => answer(stream, place, &counters),
-                    Err(error) => wait_after(&error).await,
-                }
-            }
+            match metrics::over_unix(&listener, counters).await {}
         }
     }
-}
-
-async fn tcp(listener: &TcpListener, counters: Arc<Counters>) -> Result<()> {
-    let places = places();
-    loop {
-        let place = Arc::clone(&places).acquire_owned().await;
-        match listener.accept().await {
-            Ok((stream, _)) => answer(stream, place, &counters),
-            Err(error) => wait_after(&error).await,
-        }
-    }
-}
-
-fn places() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(CONNECTIONS))
-}
-
-/// Descriptors may have run out: they come back, and asking at once again would only take a CPU.
-async fn wait_after(error: &std::io::Error) {
-    tracing::warn!("a connection for metrics could not be taken: {error}");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-}
-
-/// One connection, one answer. `place` is held until then.
-fn answer<S, P>(stream: S, place: P, counters: &Arc<Counters>)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    P: Send + 'static,
-{
-    let counters = Arc::clone(counters);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), &counters);
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .keep_alive(false)
-        .max_buf_size(16 << 10)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::spawn(async move {
-        // Who does not ask properly, or goes away, gets no answer.
-        let _ = tokio::time::timeout(2 * PATIENCE, connection).await;
-        drop(place);
-    });
-}
-
-fn respond(method: &Method, path: &str, counters: &Counters) -> Response<Full<Bytes>> {
-    let (status, kind, text) = match (method, path) {
-        (&Method::GET, "/metrics") => match encoded(counters) {
-            Ok(text) => (StatusCode::OK, TEXT, text),
-            Err(error) => plain(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                &format!("a bug: {error}"),
-            ),
-        },
-        // Who answers is alive.
-        (&Method::GET, "/healthz") => plain(StatusCode::OK, "ok"),
-        (&Method::GET, "/readyz") => match counters.is_ready() {
-            true => plain(StatusCode::OK, "ok"),
-            false => plain(StatusCode::SERVICE_UNAVAILABLE, "it is starting, or ending"),
-        },
-        (&Method::GET, _) => plain(
-            StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz and /readyz",
-        ),
-        _ => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let kind = kind.try_into().expect("a constant of visible ASCII");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-}
-
-fn plain(status: StatusCode, text: &str) -> (StatusCode, &'static str, String) {
-    (status, "text/plain; charset=utf-8", format!("{text}\n"))
-}
-
-fn encoded(counters: &Counters) -> Result<String, std::fmt::Error> {
-    let mut text = String::new();
-    text::encode_registry(&mut text, counters.registry())?;
-    text::encode_registry(&mut text, &of_this_process())?;
-    text::encode_eof(&mut text)?;
-    Ok(text)
-}
-
-/// What is read when it is asked for.
-fn of_this_process() -> Registry {
-    let mut registry = Registry::default();
-    let build = [("version", env!("CARGO_PKG_VERSION"))];
-    registry.register("tracejob_build", "This agent", Info::new(build));
-    registry.register_collector(Box::new(ThisProcess));
-    registry
-}
-
-/// By the names that Prometheus' own libraries give them.
-#[derive(Debug)]
-struct ThisProcess;
-
-impl Collector for ThisProcess {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        let cpu = ConstCounter::new(cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9);
-        let kind = cpu.metric_type();
-        cpu.encode(encoder.encode_descriptor(
-            "process_cpu",
-            "CPU time of this process",
-            Some(&Unit::Seconds),
-            kind,
-        )?)?;
-        let memory = ConstGauge::new(resident_bytes());
-        let kind = memory.metric_type();
-        memory.encode(encoder.encode_descriptor(
-            "process_resident_memory",
-            "Memory of this process",
-            Some(&Unit::Bytes),
-            kind,
-        )?)?;
-        let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        // One of them is the list itself.
-        let open = ConstGauge::new(open.saturating_sub(1) as i64);
-        let kind = open.metric_type();
-        open.encode(encoder.encode_descriptor(
-            "process_open_fds",
-            "Files and sockets that this process has open",
-            None,
-            kind,
-        )?)
-    }
-}
-
-/// The second number of statm, in pages: proc_pid_statm(5).
-fn resident_bytes() -> i64 {
-    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: Option<i64> = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as i64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
-
-    async fn ask(request: &'static str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let asked = tokio::task::spawn_blocking(move || {
-            let mut stream = std::net::TcpStream::connect(address).unwrap();
-            stream.write_all(request.as_bytes()).unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            answer
-        });
-        tokio::select! {
-            answer = asked => answer.unwrap(),
-            _ = tcp(&listener, Counters::new()) => panic!("it serves for ever"),
-        }
-    }
-
-    #[tokio::test]
-    async fn only_three_questions_are_answered() {
-        for (request, wanted) in [
-            ("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200"),
-            ("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200"),
-            // Nobody has said that clients are served.
-            ("GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 503"),
-            (
-                "GET /metrics/../x HTTP/1.1\r\nhost: a\r\n\r\n",
-                "HTTP/1.1 404",
-            ),
-            ("POST /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 405"),
-            ("nonsense\r\n\r\n", "HTTP/1.1 400"),
-        ] {
-            let answer = ask(request).await;
-            assert!(answer.starts_with(wanted), "{request}: {answer}");
-        }
-    }
 
     #[test]
     fn nothing_that_a_client_wrote_becomes_a_series() {
         let counters = Counters::new();
-        let before = encoded(&counters).unwrap().lines().count();
+        let before = metrics::encoded(&*counters).unwrap().lines().count();
         drop(counters.started("x\"} 1\nfake_total{a=\""));
-        let after = encoded(&counters).unwrap();
+        let after = metrics::encoded(&*counters).unwrap();
         assert!(after.contains("tracer=\"unknown\""));
         assert!(!after.contains("fake"), "{after}");
         assert_eq!(after.lines().count(), before + 2);

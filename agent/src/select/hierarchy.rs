@@ -3,6 +3,7 @@
 use crate::Error;
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -30,27 +31,34 @@ const CONTROLLERS: [(&str, &str); 5] = [
 pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, Error> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let numbers = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let found = read(&mounts, &numbers);
+    let found = read(&mounts, &numbers, is_root);
     match found.is_empty() {
         true => Err(Error::NoCgroups),
         false => Ok(found),
     }
 }
 
-fn read(mounts: &str, numbers: &str) -> Vec<Hierarchy> {
-    let second = mounts
-        .lines()
-        .find_map(cgroup2_mount)
-        .map(|root| Hierarchy {
-            root,
-            number: 0,
-            subsystem: None,
-        });
+/// The inode of the root of every hierarchy: cgroup_setup_root in kernel/cgroup/cgroup.c warns where it is another (Linux 5.10 to 7).
+const ROOT: u64 = 1;
+
+/// Whether a folder is the root of a hierarchy, and not what a container may see of it: both are called `/` by whom they belong to.
+fn is_root(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|data| data.ino() == ROOT)
+}
+
+fn read(mounts: &str, numbers: &str, is_root: impl Fn(&Path) -> bool) -> Vec<Hierarchy> {
+    let find = |of: &dyn Fn(&str) -> Option<PathBuf>| {
+        let mut points = mounts.lines().filter_map(of);
+        points.find(|point| is_root(point))
+    };
+    let second = find(&cgroup2_mount).map(|root| Hierarchy {
+        root,
+        number: 0,
+        subsystem: None,
+    });
     let first = CONTROLLERS.iter().find_map(|(controller, subsystem)| {
         Some(Hierarchy {
-            root: mounts
-                .lines()
-                .find_map(|line| cgroup1_mount(line, controller))?,
+            root: find(&|line| cgroup1_mount(line, controller))?,
             number: numbers.lines().find_map(|line| number(line, controller))?,
             subsystem: Some(subsystem),
         })
@@ -58,7 +66,7 @@ fn read(mounts: &str, numbers: &str) -> Vec<Hierarchy> {
     second.into_iter().chain(first).collect()
 }
 
-/// The mount point of a line of mountinfo where it is a whole cgroup v2 hierarchy; proc_pid_mountinfo(5).
+/// The mount point of a line of mountinfo where it may be a whole cgroup v2 hierarchy; proc_pid_mountinfo(5).
 pub(crate) fn cgroup2_mount(line: &str) -> Option<PathBuf> {
     let (point, rest) = whole(line)?;
     rest.starts_with("cgroup2 ").then_some(point)
@@ -74,12 +82,16 @@ fn cgroup1_mount(line: &str, controller: &str) -> Option<PathBuf> {
         .then_some(point)
 }
 
-/// Mount point and what follows the fields of it, where all of a file system is mounted.
+/// Mount point and what follows the fields of it, where all of a file system may be mounted. Who is in a cgroup namespace sees what is
+/// above its own root as `/..`: the host's hierarchy in a container too; cgroup_namespaces(7).
 fn whole(line: &str) -> Option<(PathBuf, &str)> {
     let (mount, rest) = line.split_once(" - ")?;
     let mut fields = mount.split(' ').skip(3);
     let (root, point) = (fields.next()?, fields.next()?);
-    (root == "/").then(|| (PathBuf::from(point.replace("\\040", " ")), rest))
+    let mut parts = root.split('/');
+    parts
+        .all(|part| part.is_empty() || part == "..")
+        .then(|| (PathBuf::from(point.replace("\\040", " ")), rest))
 }
 
 /// `4:memory:/path` of /proc/PID/cgroup, cgroups(7).
@@ -113,7 +125,7 @@ mod tests {
 
     #[test]
     fn version_2_comes_first_and_one_of_version_1_after_it() {
-        let [second, first] = &read(MOUNTS, NUMBERS)[..] else {
+        let [second, first] = &read(MOUNTS, NUMBERS, |_| true)[..] else {
             panic!("two")
         };
         assert_eq!((second.number, second.subsystem), (0, None));
@@ -125,13 +137,25 @@ mod tests {
     #[test]
     fn a_host_of_version_1_alone_has_the_first_controller_that_is_mounted() {
         let cpu_only = MOUNTS.lines().next().unwrap();
-        let found = read(cpu_only, NUMBERS);
+        let found = read(cpu_only, NUMBERS, |_| true);
         assert_eq!(found.len(), 1);
         assert_eq!(
             (found[0].number, found[0].subsystem),
             (1, Some("cpu_cgrp_id"))
         );
-        assert_eq!(read("", ""), []);
+        assert_eq!(read("", "", |_| true), []);
+    }
+
+    #[test]
+    fn a_container_finds_the_hosts_hierarchy_and_not_its_own() {
+        let own = "50 40 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw";
+        let hosts = "51 40 0:26 /../../../.. /host/cgroup ro - cgroup2 cgroup2 rw";
+        let above = "52 40 0:26 /../.. /host/kubepods ro - cgroup2 cgroup2 rw";
+        let found = read(&[own, above, hosts].join("\n"), NUMBERS, |point| {
+            point == Path::new("/host/cgroup")
+        });
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].root, Path::new("/host/cgroup"));
     }
 
     #[test]

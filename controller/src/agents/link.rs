@@ -26,6 +26,8 @@ const CALL: Duration = Duration::from_secs(10);
 const TABLE: Duration = Duration::from_secs(60);
 /// The agent's word for a generation that it has already: `Reason` of `agent`.
 const OTHER_SPEC: &str = "OtherSpec";
+/// The agent's word for a trace that somebody ended before its time: the agent itself, where it ends; `wire::ended` of `agent`.
+const STOPPED: &str = "stopped";
 /// A reason that is no agent's: there is no connection.
 const UNREACHABLE: &str = "AgentUnreachable";
 
@@ -97,6 +99,7 @@ async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
         let first = first.map_err(|_| "it does not say what it runs".to_owned())?;
         (client, watch, first.map_err(|status| said(&status))?)
     };
+    let _connected = fleet.counters.connected();
     let first = first.unwrap_or_default();
     restarted(node, &first);
     heard(fleet, node, &first);
@@ -164,6 +167,13 @@ fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
                 continue;
             }
             let report = state.reports.entry(trace.uid.clone()).or_default();
+            // What was said before its start was refused may be heard after it.
+            if report.generation == trace.generation
+                && matches!(report.progress, Progress::Failed { .. })
+            {
+                state.running.remove(&trace.uid);
+                continue;
+            }
             report.generation = trace.generation;
             report.account = trace.account.clone().unwrap_or_default();
             // From 1: this is how a trace that an agent has, or had, is known.
@@ -172,6 +182,11 @@ fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
                 v1::State::Failed => Progress::Failed {
                     reason: trace.reason.clone(),
                     message: trace.message.clone(),
+                },
+                // Not by us, since it is wanted. The node's next agent is given it anew.
+                v1::State::Ended if report.account.ended == STOPPED => Progress::Troubled {
+                    reason: "Stopped".to_owned(),
+                    message: "the trace was ended on its node before its time: by the end of its agent, or by another client".to_owned(),
                 },
                 // Its table is fetched before it counts as ended.
                 v1::State::Ended if wanted.table && report.table.is_none() => Progress::Running,
@@ -206,6 +221,7 @@ fn steps(node: &Node) -> Vec<(String, Step)> {
             Some(report) if report.version > 0 => {
                 let ended = !report.account.ended.is_empty();
                 match (ended, report.targets == wanted.targets) {
+                    _ if report.account.ended == STOPPED => continue,
                     (true, _) if wanted.table && report.table.is_none() => {
                         Step::Fetch(wanted.clone())
                     }
@@ -273,7 +289,11 @@ async fn start(
             report.targets.clone_from(&wanted.targets);
             report.version = 1;
         }
+        let failed = matches!(progress, Progress::Failed { .. });
         report.progress = progress;
+        if failed {
+            state.running.remove(uid);
+        }
     }
     fleet.heard_of(uid);
     broken.map_or(Ok(()), Err)

@@ -74,16 +74,32 @@ impl Nodes {
         helm.args(["upgrade", "--install", "tracejob"]).arg(chart);
         helm.args(["--namespace", SYSTEM, "--create-namespace"]);
         for image in ["agent", "controller"] {
-            helm.args(["--set", &format!("image.{image}.repository=localhost/tracejob-{image},image.{image}.tag=test")]);
+            helm.args([
+                "--set",
+                &format!(
+                    "image.{image}.repository=localhost/tracejob-{image},image.{image}.tag=test"
+                ),
+            ]);
         }
-        let out = helm.args(["--set", "image.pullPolicy=Never"]).args(more).output().unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let out = helm
+            .args(["--set", "image.pullPolicy=Never"])
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
         for what in ["deployment/tracejob-controller", "daemonset/tracejob-agent"] {
             let arguments = ["rollout", "status", what, "-n", SYSTEM, "--timeout=240s"];
             let out = self.plane.kubectl(&arguments);
             if !out.status.success() {
                 let pods = self.plane.kubectl(&["describe", "pods", "-n", SYSTEM]);
-                panic!("{what} does not come up: {}", String::from_utf8_lossy(&pods.stdout));
+                panic!(
+                    "{what} does not come up: {}",
+                    String::from_utf8_lossy(&pods.stdout)
+                );
             }
         }
     }
@@ -114,23 +130,53 @@ impl Nodes {
         let mut command = self.plane.net().command("setpriv");
         command.args(["--pdeathsig", "KILL"]);
         command.arg(folder_of("TRACEJOB_QEMU"));
-        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536"]);
-        command.args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+        command.args([
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "1536",
+        ]);
+        command.args([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-serial",
+            "stdio",
+        ]);
         command.arg("-kernel").arg(kernel.join("vmlinuz"));
         command.arg("-initrd").arg(kernel.join("initrd"));
         command.args(["-append", &format!(
             "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 tracejob.node={node} \
-             systemd.show_status=0 systemd.journald.forward_to_console=1 systemd.journald.max_level_console=warning"
+             systemd.show_status=0 systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info"
         )]);
         // What a node writes is forgotten with it.
-        command.args(["-drive", &format!(
-            "file={},format=raw,if=virtio,cache=unsafe,snapshot=on", disk.display()
-        )]);
-        command.args(["-drive", &format!(
-            "file={},format=raw,if=virtio,readonly=on", self.payload.display()
-        )]);
-        command.args(["-netdev", &format!("tap,id=net,ifname=tap{node},script=no,downscript=no")]);
-        command.args(["-device", &format!("virtio-net,netdev=net,mac=52:54:00:00:00:0{node}")]);
+        command.args([
+            "-drive",
+            &format!(
+                "file={},format=raw,if=virtio,cache=unsafe,snapshot=on",
+                disk.display()
+            ),
+        ]);
+        command.args([
+            "-drive",
+            &format!(
+                "file={},format=raw,if=virtio,readonly=on",
+                self.payload.display()
+            ),
+        ]);
+        command.args([
+            "-netdev",
+            &format!("tap,id=net,ifname=tap{node},script=no,downscript=no"),
+        ]);
+        command.args([
+            "-device",
+            &format!("virtio-net,netdev=net,romfile=,mac=52:54:00:00:00:0{node}"),
+        ]);
         command
             .stdin(Stdio::null())
             .stdout(console.try_clone().unwrap())
@@ -165,7 +211,10 @@ impl Nodes {
                 let text = fs::read(self.console(node)).unwrap_or_default();
                 let text = String::from_utf8_lossy(&text).into_owned();
                 let last: Vec<&str> = text.lines().rev().take(15).collect();
-                panic!("node-{node} is not ready; its console, last first:\n{}", last.join("\n"));
+                panic!(
+                    "node-{node} is not ready; its console, last first:\n{}",
+                    last.join("\n")
+                );
             }
             std::thread::sleep(Duration::from_millis(500));
         }
@@ -191,9 +240,16 @@ fn payload(plane: &ControlPlane) -> PathBuf {
         fs::create_dir_all(folder.join(part)).unwrap();
     }
     let copy = |from: &Path, to: &str| {
-        fs::copy(from, folder.join(to)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        fs::copy(from, folder.join(to))
+            .unwrap_or_else(|error| panic!("{}: {error}", from.display()));
     };
-    for name in ["containerd", "containerd-shim-runc-v2", "ctr", "kubelet", "kube-proxy"] {
+    for name in [
+        "containerd",
+        "containerd-shim-runc-v2",
+        "ctr",
+        "kubelet",
+        "kube-proxy",
+    ] {
         copy(&cluster_program(name), &format!("bin/{name}"));
     }
     for name in ["bridge", "host-local", "loopback", "portmap"] {
@@ -205,10 +261,16 @@ fn payload(plane: &ControlPlane) -> PathBuf {
     }
     for image in fs::read_dir(folder_of("TRACEJOB_IMAGES")).unwrap() {
         let image = image.unwrap();
-        copy(&image.path(), &format!("images/{}", image.file_name().to_string_lossy()));
+        copy(
+            &image.path(),
+            &format!("images/{}", image.file_name().to_string_lossy()),
+        );
     }
     copy(&plane.pki().file("ca.crt"), "pki/ca.crt");
-    copy(&plane.kubeconfig("system:kube-proxy", &[]), "pki/kube-proxy.kubeconfig");
+    copy(
+        &plane.kubeconfig("system:kube-proxy", &[]),
+        "pki/kube-proxy.kubeconfig",
+    );
     for node in 1..=KERNELS.len() {
         let kubeconfig = plane.kubeconfig(&format!("system:node:node-{node}"), &["system:nodes"]);
         copy(&kubeconfig, &format!("pki/node-{node}.kubeconfig"));
@@ -229,7 +291,9 @@ fn payload(plane: &ControlPlane) -> PathBuf {
 
 fn folder_of(variable: &str) -> PathBuf {
     let path = env::var_os(variable);
-    PathBuf::from(path.unwrap_or_else(|| panic!("{variable} is not set: run by `cargo xtask cluster`")))
+    PathBuf::from(
+        path.unwrap_or_else(|| panic!("{variable} is not set: run by `cargo xtask cluster`")),
+    )
 }
 
 impl Net {

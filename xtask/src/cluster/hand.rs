@@ -74,7 +74,10 @@ pub(super) fn up() -> Result<()> {
         let ended = child.try_wait().context("waiting for it")?.is_some();
         if ended || since.elapsed() > PATIENCE {
             step.failed();
-            bail!("the cluster did not start; {} says why", workspace::short(&log));
+            bail!(
+                "the cluster did not start; {} says why",
+                workspace::short(&log)
+            );
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -114,7 +117,9 @@ pub(super) fn kubectl(arguments: &[String]) -> Result<()> {
     let (net, program) = (read("net")?, read("kubectl")?);
     let mut command = Command::new("ip");
     command.args(["netns", "exec", net.trim(), program.trim(), "--kubeconfig"]);
-    command.arg(folder().join("admin.kubeconfig")).args(arguments);
+    command
+        .arg(folder().join("admin.kubeconfig"))
+        .args(arguments);
     Err(command.exec()).context("starting ip (Debian's iproute2)")
 }
 

@@ -67,7 +67,10 @@ pub(super) fn ensure() -> Result<PathBuf> {
         .map(|kernel| kernel.version.as_str())
         .collect();
     let folder = workspace::tools().join(name + &versions.join("-"));
-    let step = Step::start("node", &format!("making a disk of Debian {RELEASE} with its kernels; 2 min, once"));
+    let step = Step::start(
+        "node",
+        &format!("making a disk of Debian {RELEASE} with its kernels; 2 min, once"),
+    );
     let partial = PathBuf::from(format!("{}.partial", folder.display()));
     if partial.exists() {
         fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))?;
@@ -80,8 +83,14 @@ pub(super) fn ensure() -> Result<PathBuf> {
         let to = partial.join(kernel.series);
         fs::create_dir_all(&to).with_context(|| format!("creating {}", to.display()))?;
         for (from, to) in [
-            (format!("boot/vmlinuz-{}", kernel.release), to.join("vmlinuz")),
-            (format!("boot/initrd.img-{}", kernel.release), to.join("initrd")),
+            (
+                format!("boot/vmlinuz-{}", kernel.release),
+                to.join("vmlinuz"),
+            ),
+            (
+                format!("boot/initrd.img-{}", kernel.release),
+                to.join("initrd"),
+            ),
         ] {
             let from = root.join(from);
             fs::rename(&from, &to).with_context(|| format!("moving {}", from.display()))?;
@@ -89,10 +98,15 @@ pub(super) fn ensure() -> Result<PathBuf> {
     }
     let disk = partial.join("disk.img");
     let mut command = Command::new(program("mke2fs")?);
-    command.args(["-q", "-t", "ext4", "-d"]).arg(&root).arg(&disk).arg(DISK);
+    command
+        .args(["-q", "-t", "ext4", "-d"])
+        .arg(&root)
+        .arg(&disk)
+        .arg(DISK);
     process::quietly(&step, "node-disk", &mut command)?;
     fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))?;
-    fs::rename(&partial, &folder).with_context(|| format!("moving {} into place", folder.display()))?;
+    fs::rename(&partial, &folder)
+        .with_context(|| format!("moving {} into place", folder.display()))?;
     step.done("made");
     Ok(folder)
 }
@@ -110,19 +124,30 @@ fn here(name: &str) -> Option<PathBuf> {
 fn bootstrap(step: &Step, mmdebstrap: &Path, kernels: &[Release], root: &Path) -> Result<()> {
     let mirrors = Mirrors::of_this_machine()?;
     let mut suites = vec![RELEASE.to_owned(), format!("{RELEASE}-security")];
-    suites.extend(kernels.iter().flat_map(|kernel| kernel.suites.iter().map(|&suite| suite.to_owned())));
+    suites.extend(
+        kernels
+            .iter()
+            .flat_map(|kernel| kernel.suites.iter().map(|&suite| suite.to_owned())),
+    );
     suites.dedup();
     // The first place of each: a mirror that has moved a release to its archive has none of the nodes' any more.
     let mut lines = Vec::new();
     for suite in &suites {
-        let line = mirrors.source_lines(&Suite::named(suite)).into_iter().next();
+        let line = mirrors
+            .source_lines(&Suite::named(suite))
+            .into_iter()
+            .next();
         let line = line.with_context(|| format!("no mirror of {suite}"))?;
         if !lines.contains(&line) {
             lines.push(line);
         }
     }
     let mut packages = PACKAGES.map(str::to_owned).to_vec();
-    packages.extend(kernels.iter().map(|kernel| format!("linux-image-{}", kernel.release)));
+    packages.extend(
+        kernels
+            .iter()
+            .map(|kernel| format!("linux-image-{}", kernel.release)),
+    );
     let mut command = Command::new(mmdebstrap);
     command.args(["--mode=root", "--variant=minbase", "--quiet"]);
     for without in ["doc", "info", "locale", "man"] {

@@ -121,7 +121,8 @@ impl Reader {
             .and_then(|rest| rest.split_once(" ..."))
         {
             Some((test, end)) => {
-                self.verdict.running = Some(test.to_owned());
+                // Some put all ends below each other.
+                self.verdict.running = Some(test.trim_end().to_owned());
                 end.trim()
             }
             None => line,

@@ -1,0 +1,173 @@
+//! What the controller counts of itself, for whoever watches over it.
+
+use crate::status::Phase;
+use metrics::Source;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Metric, Registry},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// Series of the controller. Nothing in them is named by a user: their number does not grow with jobs.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    registry: Registry,
+    ready: AtomicBool,
+    leads: Gauge,
+    jobs: Family<State, Gauge>,
+    ended: Family<Outcome, Counter>,
+    connected: Gauge,
+    pub(crate) reconciliations: Counter,
+    pub(crate) errors: Counter,
+    pub(crate) writes: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// An agent that is connected, for as long as this lives.
+pub(crate) struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+impl Counters {
+    pub(crate) fn new() -> Arc<Self> {
+        let mut registry = Registry::default();
+        let all = &mut registry;
+        let counters = Self {
+            ready: AtomicBool::new(false),
+            leads: add(
+                all,
+                "tracejob_controller_leads",
+                "1 where this controller leads",
+            ),
+            jobs: add(
+                all,
+                "tracejob_jobs",
+                "Jobs that run, and that wait for their turn",
+            ),
+            ended: add(
+                all,
+                "tracejob_jobs_ended",
+                "Jobs that are over, by how they went",
+            ),
+            connected: add(
+                all,
+                "tracejob_agents_connected",
+                "Agents that this controller is connected to",
+            ),
+            reconciliations: add(
+                all,
+                "tracejob_reconciliations",
+                "How often a job was looked at",
+            ),
+            errors: add(
+                all,
+                "tracejob_reconciliation_errors",
+                "How often that failed, and was tried again",
+            ),
+            writes: add(
+                all,
+                "tracejob_status_writes",
+                "Statuses that were written to the API server",
+            ),
+            registry,
+        };
+        // There before the first of each.
+        counters.jobs(0, 0);
+        for outcome in ["complete", "partial", "failed"] {
+            drop(counters.ended.get_or_create(&Outcome { outcome }));
+        }
+        Arc::new(counters)
+    }
+
+    /// It watches the lease, or works.
+    pub(crate) fn ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leads(&self) {
+        self.leads.set(1);
+    }
+
+    pub(crate) fn jobs(&self, running: usize, queued: usize) {
+        for (state, count) in [("running", running), ("queued", queued)] {
+            self.jobs.get_or_create(&State { state }).set(count as i64);
+        }
+    }
+
+    pub(crate) fn over(&self, phase: &Phase) {
+        let outcome = match phase {
+            Phase::Complete { partial: None } => "complete",
+            Phase::Complete { partial: Some(_) } => "partial",
+            _ => "failed",
+        };
+        self.ended.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn connected(&self) -> Connected {
+        self.connected.inc();
+        Connected(self.connected.clone())
+    }
+}
+
+impl Source for Counters {
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_told_by_names_of_ours_alone() {
+        let counters = Counters::new();
+        let before = metrics::encoded(&*counters).unwrap();
+        assert!(
+            before.contains("tracejob_jobs{state=\"queued\"} 0"),
+            "{before}"
+        );
+        counters.over(&Phase::Failed {
+            reason: "x\"}".to_owned(),
+            message: "y".to_owned(),
+        });
+        let connected = counters.connected();
+        let after = metrics::encoded(&*counters).unwrap();
+        assert!(
+            after.contains("tracejob_jobs_ended_total{outcome=\"failed\"} 1"),
+            "{after}"
+        );
+        assert!(after.contains("tracejob_agents_connected 1"), "{after}");
+        assert_eq!(before.lines().count(), after.lines().count());
+        drop(connected);
+        let last = metrics::encoded(&*counters).unwrap();
+        assert!(last.contains("tracejob_agents_connected 0"), "{last}");
+    }
+}

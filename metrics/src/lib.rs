@@ -1,0 +1,249 @@
+//! Metrics and health of a daemon over HTTP, on a listener of their own: it answers three questions and knows no request that changes
+//! anything.
+#![forbid(unsafe_code)]
+
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::CONTENT_TYPE,
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{counter::ConstCounter, gauge::ConstGauge, info::Info},
+    registry::{Registry, Unit},
+};
+use rustix::time::{ClockId, clock_gettime};
+use std::{convert::Infallible, fs, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
+};
+
+/// Who asks at once; further ones wait.
+const CONNECTIONS: usize = 8;
+/// How long one may take to ask, and to take its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What Prometheus asks for: OpenMetrics 1.0.
+const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a daemon says of itself.
+pub trait Source: Send + Sync + 'static {
+    /// Its series.
+    fn registry(&self) -> &Registry;
+
+    /// Whether it does what it is there for.
+    fn is_ready(&self) -> bool;
+}
+
+/// Serves on a port for as long as it is polled.
+pub async fn over_tcp(listener: &TcpListener, source: Arc<impl Source>) -> Infallible {
+    let places = places();
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        match listener.accept().await {
+            Ok((stream, _)) => answer(stream, place, &source),
+            Err(error) => wait_after(&error).await,
+        }
+    }
+}
+
+/// The same on a socket of the file system.
+pub async fn over_unix(listener: &UnixListener, source: Arc<impl Source>) -> Infallible {
+    let places = places();
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        match listener.accept().await {
+            Ok((stream, _)) => answer(stream, place, &source),
+            Err(error) => wait_after(&error).await,
+        }
+    }
+}
+
+fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONNECTIONS))
+}
+
+/// Descriptors may have run out: they come back, and asking at once again would only take a CPU.
+async fn wait_after(error: &std::io::Error) {
+    tracing::warn!("a connection for metrics could not be taken: {error}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// One connection, one answer. `place` is held until then.
+fn answer<S, P>(stream: S, place: P, source: &Arc<impl Source>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    P: Send + 'static,
+{
+    let source = Arc::clone(source);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = respond(request.method(), request.uri().path(), &*source);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .keep_alive(false)
+        .max_buf_size(16 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::spawn(async move {
+        // Who does not ask properly, or goes away, gets no answer.
+        let _ = tokio::time::timeout(2 * PATIENCE, connection).await;
+        drop(place);
+    });
+}
+
+fn respond(method: &Method, path: &str, source: &impl Source) -> Response<Full<Bytes>> {
+    let (status, kind, text) = match (method, path) {
+        (&Method::GET, "/metrics") => match encoded(source) {
+            Ok(text) => (StatusCode::OK, TEXT, text),
+            Err(error) => plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("a bug: {error}"),
+            ),
+        },
+        // Who answers is alive.
+        (&Method::GET, "/healthz") => plain(StatusCode::OK, "ok"),
+        (&Method::GET, "/readyz") => match source.is_ready() {
+            true => plain(StatusCode::OK, "ok"),
+            false => plain(StatusCode::SERVICE_UNAVAILABLE, "it is starting, or ending"),
+        },
+        (&Method::GET, _) => plain(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /healthz and /readyz",
+        ),
+        _ => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let kind = kind.try_into().expect("a constant of visible ASCII");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn plain(status: StatusCode, text: &str) -> (StatusCode, &'static str, String) {
+    (status, "text/plain; charset=utf-8", format!("{text}\n"))
+}
+
+/// What `/metrics` answers.
+///
+/// # Errors
+/// Where a series of the source cannot be written.
+pub fn encoded(source: &impl Source) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    text::encode_registry(&mut text, source.registry())?;
+    text::encode_registry(&mut text, &of_this_process())?;
+    text::encode_eof(&mut text)?;
+    Ok(text)
+}
+
+/// What is read when it is asked for.
+fn of_this_process() -> Registry {
+    let mut registry = Registry::default();
+    let build = [("version", env!("CARGO_PKG_VERSION"))];
+    registry.register("tracejob_build", "This program", Info::new(build));
+    registry.register_collector(Box::new(ThisProcess));
+    registry
+}
+
+/// By the names that Prometheus' own libraries give them.
+#[derive(Debug)]
+struct ThisProcess;
+
+impl Collector for ThisProcess {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        let cpu = ConstCounter::new(cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9);
+        let kind = cpu.metric_type();
+        cpu.encode(encoder.encode_descriptor(
+            "process_cpu",
+            "CPU time of this process",
+            Some(&Unit::Seconds),
+            kind,
+        )?)?;
+        let memory = ConstGauge::new(resident_bytes());
+        let kind = memory.metric_type();
+        memory.encode(encoder.encode_descriptor(
+            "process_resident_memory",
+            "Memory of this process",
+            Some(&Unit::Bytes),
+            kind,
+        )?)?;
+        let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        // One of them is the list itself.
+        let open = ConstGauge::new(open.saturating_sub(1) as i64);
+        let kind = open.metric_type();
+        open.encode(encoder.encode_descriptor(
+            "process_open_fds",
+            "Files and sockets that this process has open",
+            None,
+            kind,
+        )?)
+    }
+}
+
+/// The second number of statm, in pages: proc_pid_statm(5).
+fn resident_bytes() -> i64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: Option<i64> = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[derive(Default)]
+    struct Starting(Registry);
+
+    impl Source for Starting {
+        fn registry(&self) -> &Registry {
+            &self.0
+        }
+
+        fn is_ready(&self) -> bool {
+            false
+        }
+    }
+
+    async fn ask(request: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        tokio::select! {
+            answer = asked => answer.unwrap(),
+            never = over_tcp(&listener, Arc::new(Starting::default())) => match never {},
+        }
+    }
+
+    #[tokio::test]
+    async fn only_three_questions_are_answered() {
+        for (request, wanted) in [
+            ("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200"),
+            ("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200"),
+            ("GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 503"),
+            (
+                "GET /metrics/../x HTTP/1.1\r\nhost: a\r\n\r\n",
+                "HTTP/1.1 404",
+            ),
+            ("POST /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 405"),
+            ("nonsense\r\n\r\n", "HTTP/1.1 400"),
+        ] {
+            let answer = ask(request).await;
+            assert!(answer.starts_with(wanted), "{request}: {answer}");
+        }
+    }
+}
