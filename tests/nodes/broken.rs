@@ -65,7 +65,7 @@ fn power(cluster: &Cluster) {
     assert_eq!(status["failures"][0]["node"], "node-2", "{status:#}");
     // It comes back, as a new machine of its name.
     cluster.parts().boot(2);
-    namespace.job("light", 240, tcp(), "light");
+    namespace.job("light", 400, tcp(), "light");
     cluster.kubectl().says(&[
         "delete",
         "pod",
