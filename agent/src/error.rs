@@ -59,9 +59,12 @@ pub enum Error {
     },
     /// No cgroups are mounted.
     #[error(
-        "no cgroups are mounted, so nothing can be selected by cgroup or container; select by --pid"
+        "no whole hierarchy of cgroups is mounted, so nothing can be selected by cgroup or container: mount the host's /sys/fs/cgroup, or select by --pid"
     )]
     NoCgroups,
+    /// What is to be the host's /proc is none.
+    #[error("proc: {} is no /proc: mount the host's there", .0.display())]
+    NoProc(PathBuf),
     /// The container id is not one.
     #[error("\"{}\" is not a container id: it takes at least 4 letters, digits, '_', '.', '+' or '-'", .0.escape_debug())]
     BadContainerId(String),
@@ -238,6 +241,7 @@ impl Error {
             | Self::Thread { .. }
             | Self::NoCgroup { .. }
             | Self::NoCgroups
+            | Self::NoProc(_)
             | Self::NoContainer(_)
             | Self::AmbiguousContainer { .. }
             | Self::Command { .. } => Reason::TargetNotFound,

@@ -6,7 +6,10 @@ use crate::{
     btf::Btf,
     objects::object,
 };
-use std::io;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 use tracers::{Erased, Hook, HookKind};
 
 /// The running kernel.
@@ -15,6 +18,8 @@ pub struct Kernel {
     pub(crate) btf: Btf,
     /// What the kernel says to the simplest tracing program.
     tracing: Result<(), io::Error>,
+    /// Where it shows processes.
+    pub(crate) proc: PathBuf,
 }
 
 /// Whether a tracer works here.
@@ -47,7 +52,21 @@ impl Kernel {
                 .into_owned(),
             btf: Btf::of_kernel()?,
             tracing: bpf::try_load(Trial::RawTracepoint),
+            proc: "/proc".into(),
         })
+    }
+
+    /// Looks for processes there: the host's /proc, for who is not in the host's namespace of processes.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn with_proc(mut self, proc: &Path) -> Result<Self, Error> {
+        // `self` leads nowhere there; this is there for everybody.
+        if !proc.join("kallsyms").exists() {
+            return Err(Error::NoProc(proc.to_owned()));
+        }
+        proc.clone_into(&mut self.proc);
+        Ok(self)
     }
 
     /// Its version, as uname(2) says it.

@@ -79,7 +79,7 @@ fn run(args: Args) -> Result<()> {
     agent::fault::inject(args.inject);
     let paths = paths(&config, source.file.as_deref())?;
     daemon::confine::process()?;
-    let kernel = Kernel::read()?;
+    let kernel = Kernel::read()?.with_proc(&config.proc)?;
     let loader = daemon::loader::Loader::start()?;
     // This thread, and with it all that the runtime starts.
     daemon::confine::serve(&paths)?;

@@ -145,7 +145,7 @@ impl Trace {
         loaded.attach(&mut selection, command.as_ref().map(Launched::pid), kernel)?;
         let (hooks, faults) = (loaded.hooks, loaded.faults);
         let started = Instant::now();
-        let mut stacks = Stacks::new(&spec.tracer().columns());
+        let mut stacks = Stacks::new(&spec.tracer().columns(), &kernel.proc);
         if let Some(argv) = selection.command() {
             stacks.know_command(argv);
         }

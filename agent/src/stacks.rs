@@ -46,7 +46,8 @@ struct Followed {
 }
 
 impl Stacks {
-    pub(crate) fn new(columns: &[Column]) -> Self {
+    /// Of these columns, for processes that are found at `proc`.
+    pub(crate) fn new(columns: &[Column], proc: &Path) -> Self {
         let stacks = columns
             .iter()
             .enumerate()
@@ -54,7 +55,7 @@ impl Stacks {
         Self {
             columns: stacks.map(|(index, column)| (index, column.kind)).collect(),
             process: columns.iter().position(|column| column.name == "pid"),
-            symbolizer: Symbolizer::new(),
+            symbolizer: Symbolizer::new().with_proc(proc),
             followed: HashMap::new(),
         }
     }

@@ -3,7 +3,7 @@
 use crate::daemon::{Daemon, Events, spec};
 use proto::v1::{self, stream_events_response::Item};
 use std::{collections::BTreeMap, fs, path::PathBuf};
-use tests::{Workload, needs, program};
+use tests::{Cgroup, Workload, needs, program};
 
 /// CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYSLOG: include/uapi/linux/capability.h.
 const LOADING: u64 = 1 << 39 | 1 << 38 | 1 << 19 | 1 << 2 | 1 << 34;
@@ -117,6 +117,33 @@ async fn until_named(events: &mut Events, function: &str) {
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn names_are_found_in_the_hosts_proc_by_who_does_not_see_its_processes() {
+    needs!("page_fault");
+    let mut daemon = Daemon::in_pid_namespace("");
+    let mut workload = toucher();
+    // By its number nobody is found there, and it says so.
+    let refused = daemon.trace(spec("page_fault", &workload)).await;
+    let refused = refused.map(drop).unwrap_err();
+    assert!(refused.message().contains("namespace"), "{refused}");
+    let group = Cgroup::new();
+    group.add(workload.pid());
+    let path = group.path().display().to_string();
+    let target = v1::Target {
+        target: Some(v1::target::Target::Cgroup(path)),
+        ..v1::Target::default()
+    };
+    let of_group = v1::TraceSpec {
+        targets: vec![target],
+        ..spec("page_fault", &workload)
+    };
+    let mut events = daemon.trace(of_group).await.unwrap();
+    workload.go();
+    until_named(&mut events, "write_pages").await;
+    workload.end();
+    daemon.kill_inside();
 }
 
 #[tokio::test]

@@ -90,6 +90,43 @@ impl Daemon {
         daemon
     }
 
+    /// One that is in a pid namespace of its own and has another /proc, the host's at `host` in its folder; its log in a file.
+    pub(crate) fn in_pid_namespace(config: &str) -> Self {
+        let folder = folder();
+        let file = folder.join("agent.yaml");
+        let listen = format!("listen: unix://{}", folder.join("run/agent.sock").display());
+        let proc = folder.join("host");
+        fs::create_dir(&proc).unwrap();
+        fs::write(
+            &file,
+            format!("{listen}\nproc: {}\n{config}", proc.display()),
+        )
+        .unwrap();
+        let agent = tests::agent(&["--config", file.to_str().unwrap()]);
+        let child = Command::new("unshare")
+            .args(["-m", "-p", "-f", "sh", "-c"])
+            .arg("mount --bind /proc host && mount -t proc proc /proc && exec 2>log && exec \"$0\" \"$@\"")
+            .arg(agent.get_program())
+            .args(agent.get_args())
+            .current_dir(&folder)
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { child, folder };
+        daemon.until_it_listens();
+        daemon
+    }
+
+    /// Kills the first process of its pid namespace, which is the agent.
+    pub(crate) fn kill_inside(&mut self) {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        for child in children.split_whitespace() {
+            let child = rustix::process::Pid::from_raw(child.parse().unwrap()).unwrap();
+            rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+        }
+        self.child.wait().unwrap();
+    }
+
     /// How often it said this, if it was started by shell.
     pub(crate) fn said(&self, what: &str) -> usize {
         let log = fs::read_to_string(self.folder.join("log")).unwrap();

@@ -86,6 +86,21 @@ fn values_are_linted_and_wrong_ones_are_refused_by_name() {
     }
 }
 
+/// Without the definitions, which `cargo xtask codegen` writes.
+#[test]
+fn what_is_rendered_has_changed_on_purpose_only() {
+    for (name, values) in VALUES {
+        let mut text = String::new();
+        for object in rendered(values) {
+            if object["kind"] != "CustomResourceDefinition" {
+                text += "---\n";
+                text += &serde_yaml::to_string(&object).unwrap();
+            }
+        }
+        insta::assert_snapshot!(name, text);
+    }
+}
+
 #[test]
 fn a_real_api_server_takes_everything_that_is_rendered() {
     let plane = shared();
@@ -275,7 +290,9 @@ fn pods_may_do_what_they_must_and_nothing_else() {
         let controller =
             &find(&objects, "Deployment", "tracejob-controller")["spec"]["template"]["spec"];
         for pod in [agent, controller] {
-            assert!(pod["hostNetwork"].is_null() && pod["hostIPC"].is_null());
+            for namespace in ["hostNetwork", "hostIPC", "hostPID"] {
+                assert!(pod[namespace].is_null(), "{namespace}");
+            }
             let containers = pod["containers"].as_array().unwrap();
             for container in containers {
                 let security = &container["securityContext"];
@@ -323,7 +340,8 @@ fn an_agent_takes_the_configuration_that_is_rendered() {
             .replace(
                 "/etc/tracejob-tls/ca",
                 &folder.join("pki/ca").display().to_string(),
-            );
+            )
+            .replace("/host/proc", "/proc");
         let file = folder.join("rendered.yaml");
         std::fs::write(&file, config).unwrap();
         let mut agent = plane.net().command(crate::cluster::ours("tracejob-agent"));

@@ -8,8 +8,13 @@ use std::{
 };
 use tests::{Kubectl, Nodes, SYSTEM};
 
+/// Those that this machine has.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
 /// How long anything may take that pods have to start for: 10 s each here, emulated, and several at a time.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(450);
 
 /// A test with its name.
 pub(crate) type Test = (&'static str, fn(&Cluster));
@@ -122,6 +127,15 @@ impl Cluster {
     }
 }
 
+/// How long a job runs in which pods are to start: longer where they are emulated by few processors.
+pub(crate) fn scaled(seconds: u32) -> u32 {
+    if processors() < 4 {
+        2 * seconds
+    } else {
+        seconds
+    }
+}
+
 pub(crate) struct Namespace<'a> {
     cluster: &'a Cluster,
     pub(crate) name: String,
@@ -168,7 +182,7 @@ impl Namespace<'_> {
         self.apply(json!({
             "apiVersion": "tracejob.dev/v1alpha1", "kind": "TraceJob",
             "metadata": {"name": name, "namespace": self.name},
-            "spec": {"tracer": tracer, "activeDeadlineSeconds": seconds, "selector": {"matchLabels": {"app": app}}},
+            "spec": {"tracer": tracer, "activeDeadlineSeconds": scaled(seconds), "selector": {"matchLabels": {"app": app}}},
         }));
     }
 

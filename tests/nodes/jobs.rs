@@ -1,6 +1,6 @@
 //! Jobs on pods that kubelets run.
 
-use crate::cluster::{Cluster, Test, until};
+use crate::cluster::{Cluster, Test, scaled, until};
 use serde_json::{Value, json};
 use tests::SYSTEM;
 
@@ -80,7 +80,7 @@ fn first_instruction(cluster: &Cluster) {
             &format!("{} , pause-forever", connections(50)),
         );
     }
-    namespace.pod("other", 0, &format!("{} , pause-forever", connections(50)));
+    namespace.pod("other", 1, &format!("{} , pause-forever", connections(50)));
     let all = 50 * nodes as u64;
     namespace.until_delivered("first", all);
     let over = namespace.until_over("first", "Complete");
@@ -93,7 +93,7 @@ fn restarts(cluster: &Cluster) {
     let namespace = cluster.namespace("again");
     namespace.job("again", 120, tcp(), "again");
     // It ends, and the kubelet starts it anew, later each time.
-    namespace.pod("again", 0, &connections(20));
+    namespace.pod("again", 1, &connections(20));
     namespace.until_job("again", "to have two runs of it", |job| {
         job["status"]["events"]["delivered"].as_u64() >= Some(40)
     });
@@ -210,7 +210,7 @@ fn kubectl(cluster: &Cluster) {
     let text = std::fs::read_to_string(file).unwrap();
     let mut job: Value = serde_yaml::from_str(&text).unwrap();
     job["metadata"]["namespace"] = json!(namespace.name);
-    job["spec"]["activeDeadlineSeconds"] = json!(90);
+    job["spec"]["activeDeadlineSeconds"] = json!(scaled(90));
     namespace.apply(job);
     namespace.pod(
         "checkout",

@@ -20,8 +20,10 @@ use signal_hook::{
 use std::{fs, path::Path, process::ExitCode, sync::Arc};
 use tests::{Nodes, cluster_program};
 
-/// Tests that run side by side: they wait for pods most of the time.
-const AT_ONCE: usize = 3;
+/// Tests that run side by side: they wait for pods most of the time, and pods take a processor that is emulated.
+fn at_once() -> usize {
+    cluster::processors().div_ceil(2).clamp(1, 3)
+}
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
     let mut failed = false;
     // First what runs side by side, then what breaks the cluster: not where it is another's.
     for (tests, at_once, allowed) in [
-        (&jobs::TESTS[..], AT_ONCE, true),
+        (&jobs::TESTS[..], at_once(), true),
         (&broken::TESTS[..], 1, cluster.is_ours()),
     ] {
         let arguments = Arguments {

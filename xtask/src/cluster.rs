@@ -78,9 +78,7 @@ const MODULES: [Module; 3] = [
             "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
             "github.com/containerd/containerd/v2/cmd/ctr",
             "github.com/containernetworking/plugins/plugins/main/bridge",
-            "github.com/containernetworking/plugins/plugins/main/loopback",
             "github.com/containernetworking/plugins/plugins/ipam/host-local",
-            "github.com/containernetworking/plugins/plugins/meta/portmap",
         ],
     },
     Module {

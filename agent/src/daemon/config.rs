@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) metrics: Option<Metrics>,
     /// Where who traced whom is written; absent is the log.
     pub(crate) audit: Option<PathBuf>,
+    /// The host's /proc, where the agent's own is another: in a pod without hostPID.
+    pub(crate) proc: PathBuf,
 }
 
 impl Default for Config {
@@ -37,6 +39,7 @@ impl Default for Config {
             policy: Policy::default(),
             metrics: None,
             audit: None,
+            proc: "/proc".into(),
         }
     }
 }

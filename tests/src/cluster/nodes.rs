@@ -52,7 +52,16 @@ impl Nodes {
             plane,
         };
         for (node, kernel) in KERNELS.iter().enumerate() {
-            nodes.plane.net().tap(&format!("tap{}", node + 1));
+            let number = node + 1;
+            nodes.plane.net().tap(&format!("tap{number}"));
+            // The API server calls what pods serve, and answers them.
+            nodes.plane.net().ip(&[
+                "route",
+                "add",
+                &format!("10.244.{number}.0/24"),
+                "via",
+                &format!("10.77.0.1{number}"),
+            ]);
             nodes.machines.push(None);
             nodes.boot(node + 1);
             tell(&format!("booting node-{} with Linux {kernel}", node + 1));
@@ -152,7 +161,7 @@ impl Nodes {
         command.arg("-initrd").arg(kernel.join("initrd"));
         command.args(["-append", &format!(
             "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 tracejob.node={node} \
-             systemd.show_status=0 systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info"
+             systemd.show_status=0 systemd.journald.forward_to_console=1 systemd.journald.max_level_console=warning"
         )]);
         // What a node writes is forgotten with it.
         command.args([
@@ -252,7 +261,7 @@ fn payload(plane: &ControlPlane) -> PathBuf {
     ] {
         copy(&cluster_program(name), &format!("bin/{name}"));
     }
-    for name in ["bridge", "host-local", "loopback", "portmap"] {
+    for name in ["bridge", "host-local"] {
         copy(&cluster_program(name), &format!("cni/{name}"));
     }
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/node");
