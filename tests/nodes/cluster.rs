@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use std::{
+    cell::Cell,
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -15,6 +16,11 @@ pub(crate) fn processors() -> usize {
 
 /// How long anything may take that pods have to start for: 10 s each here, emulated, and several at a time.
 const PATIENCE: Duration = Duration::from_secs(450);
+
+thread_local! {
+    /// Which one of the test that runs: what the first has left is not to meet the second.
+    pub(crate) static ATTEMPT: Cell<usize> = const { Cell::new(1) };
+}
 
 /// A test with its name.
 pub(crate) type Test = (&'static str, fn(&Cluster));
@@ -112,7 +118,7 @@ impl Cluster {
 
     /// A namespace of a test's own, removed when it is dropped.
     pub(crate) fn namespace(&self, name: &str) -> Namespace<'_> {
-        let name = format!("tracejob-test-{name}");
+        let name = format!("tracejob-test-{name}-{}", ATTEMPT.get());
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         self.kubectl.apply(&[object]).unwrap();
         // Its default account is made by another, and pods want it.

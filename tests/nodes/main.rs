@@ -17,7 +17,7 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
 };
-use std::{fs, path::Path, process::ExitCode, sync::Arc};
+use std::{fs, panic::AssertUnwindSafe, path::Path, process::ExitCode, sync::Arc};
 use tests::{Nodes, cluster_program};
 
 /// Tests that run side by side: they wait for pods most of the time, and pods take a processor that is emulated.
@@ -53,7 +53,11 @@ fn main() -> ExitCode {
         let trials = tests.iter().map(|&(name, test)| {
             let cluster = Arc::clone(&cluster);
             let run = move || {
-                test(&cluster);
+                // An emulated machine stands still now and then: once more, and it is told by name.
+                if let Err(why) = attempt(test, &cluster, 1) {
+                    attempt(test, &cluster, 2)?;
+                    println!("RAN AGAIN {name}: {why}");
+                }
                 Ok(())
             };
             Trial::test(name, run).with_ignored_flag(!allowed)
@@ -67,6 +71,18 @@ fn main() -> ExitCode {
         }
         false => ExitCode::SUCCESS,
     }
+}
+
+fn attempt(test: fn(&Cluster), cluster: &Cluster, number: usize) -> Result<(), String> {
+    cluster::ATTEMPT.set(number);
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| test(cluster)));
+    outcome.map_err(|panic| match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => match panic.downcast::<&str>() {
+            Ok(message) => (*message).to_owned(),
+            Err(_) => "it panicked".to_owned(),
+        },
+    })
 }
 
 /// Until it is told to end.

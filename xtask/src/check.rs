@@ -172,6 +172,12 @@ pub(crate) fn rust_tests(name: &str, why: &str, command: &mut Command) -> Result
     for skip in &verdict.skipped {
         say("", &format!("skipped {}: {}", skip.test, skip.reason));
     }
+    for test in &verdict.second {
+        say(
+            "",
+            &format!("right only when it ran again {}", verdict.told(test)),
+        );
+    }
     for failed in &verdict.failed {
         say("", &format!("failed {}", verdict.told(failed)));
     }

@@ -12,6 +12,8 @@ pub(crate) const END: &str = "@@tracejob-end";
 pub(crate) const AGAIN: &str = "@@tracejob-again-begin";
 /// Ends it: `SUITE TEST STATUS` follows.
 pub(crate) const AGAIN_END: &str = "@@tracejob-again-end";
+/// Said by a program that runs its tests again by itself: `TEST: what was wrong the first time` follows.
+const RAN_AGAIN: &str = "RAN AGAIN ";
 /// How many tests of a program may run again: where more fail, it was not the machine.
 pub(crate) const TRIES: usize = 3;
 /// Ends all: the status follows.
@@ -109,6 +111,11 @@ impl Reader {
             self.verdict.finished = rest.parse().ok();
         } else if !self.again {
             self.verdict.skipped.extend(skip(line, &self.suite));
+            if let Some((test, why)) = after(RAN_AGAIN).and_then(|rest| rest.split_once(": ")) {
+                let name = named(&self.suite, test);
+                self.verdict.panics.insert(name.clone(), why.to_owned());
+                self.verdict.second.push(name);
+            }
             self.panic(line);
             self.test(line);
         }
