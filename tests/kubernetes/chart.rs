@@ -31,6 +31,7 @@ const VALUES: [(&str, &[&str]); 3] = [
         "little",
         &[
             "--set=crds.enabled=false,networkPolicy.enabled=false,podDisruptionBudget.enabled=false,rbac.aggregate=false",
+            "--set=admissionPolicy.enabled=false",
             "--set=tls.mode=existing,controller.replicas=1,controller.deniedNamespaces=null",
         ],
     ),
@@ -129,6 +130,30 @@ fn a_real_api_server_takes_everything_that_is_rendered() {
             assert!(!said.contains("Warning"), "{name}: {kind} {who}: {said}");
         }
     }
+}
+
+#[test]
+fn a_job_of_a_denied_namespace_is_not_taken() {
+    let plane = shared();
+    let objects = rendered(&[]);
+    for kind in [
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ] {
+        let object = find(&objects, kind, "tracejob-denied-namespaces").clone();
+        plane.apply(&[object]).unwrap();
+    }
+    let tracer = tracers::camel(tracers::ALL[0].name());
+    let in_namespace = |name: &str| job(name, "denied", json!({"tracer": {&*tracer: {}}}));
+    // The API server reads policies every now and then.
+    let said = until("the policy to hold", || {
+        let dry = ["apply", "--dry-run=server", "-f", "-"];
+        let out = plane.kubectl_with(&in_namespace("kube-system"), &dry);
+        (!out.status.success()).then(|| String::from_utf8(out.stderr).unwrap())
+    });
+    let words = "pods of namespace kube-system are not traced here: see controller.deniedNamespaces of the chart";
+    assert!(said.contains(words), "{said}");
+    plane.apply(&[in_namespace("default")]).unwrap();
 }
 
 /// Everything that the controller may do, with the reason.

@@ -1,11 +1,22 @@
 //! What is taken away from the cluster: one after the other, and each puts it back.
 
-use crate::cluster::{Cluster, Test};
-use serde_json::{Value, json};
+use crate::{
+    cluster::{Cluster, Test, until},
+    jobs::{connections, tcp},
+};
+use serde_json::json;
 use std::time::Duration;
 use tests::SYSTEM;
 
-pub(crate) const TESTS: [Test; 3] = [
+pub(crate) const TESTS: [Test; 5] = [
+    (
+        "broken::an_agent_that_is_replaced_has_its_traces_again",
+        agent_replaced,
+    ),
+    (
+        "broken::another_controller_goes_on_when_the_leader_is_gone",
+        leader_gone,
+    ),
     (
         "broken::agents_go_on_while_the_api_server_is_away",
         api_away,
@@ -20,8 +31,74 @@ pub(crate) const TESTS: [Test; 3] = [
     ),
 ];
 
-fn tcp() -> Value {
-    json!({"tcpConnect": {}})
+fn agent_replaced(cluster: &Cluster) {
+    let namespace = cluster.namespace("agent");
+    namespace.pod("one", 0, "pause-forever");
+    namespace.until_pod_runs("one");
+    namespace.job("agent", 180, tcp(), "one");
+    namespace.until_runs("agent", 1);
+    let path =
+        format!("/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app.kubernetes.io/component=agent");
+    let agents = cluster.kubectl().get(&path).unwrap();
+    let agents = agents["items"].as_array().unwrap();
+    let one = agents
+        .iter()
+        .find(|pod| pod["spec"]["nodeName"] == cluster.nodes[0].as_str())
+        .unwrap();
+    cluster.kubectl().says(&[
+        "delete",
+        "pod",
+        "-n",
+        SYSTEM,
+        one["metadata"]["name"].as_str().unwrap(),
+    ]);
+    // Its pod is gone; the next one has its traces ten seconds after it is ready, at most.
+    cluster.kubectl().says(&[
+        "rollout",
+        "status",
+        "daemonset/tracejob-agent",
+        "-n",
+        SYSTEM,
+        "--timeout=120s",
+    ]);
+    namespace.pod(
+        "one-more",
+        0,
+        &format!("nanosleep 12000 1 , {} , pause-forever", connections(30)),
+    );
+    namespace.until_delivered("agent", 30);
+}
+
+fn leader_gone(cluster: &Cluster) {
+    let namespace = cluster.namespace("leader");
+    namespace.job("leader", 120, tcp(), "steady");
+    namespace.pod(
+        "steady-0",
+        0,
+        &format!("{} , pause-forever", connections(30)),
+    );
+    namespace.until_delivered("leader", 30);
+    let lease = || {
+        let path =
+            format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/tracejob-controller");
+        let lease = cluster.kubectl().get(&path)?;
+        lease["spec"]["holderIdentity"].as_str().map(str::to_owned)
+    };
+    let leader = until(|| "a leader".to_owned(), lease);
+    cluster
+        .kubectl()
+        .says(&["delete", "pod", "-n", SYSTEM, &leader]);
+    until(
+        || "another leader".to_owned(),
+        || lease().filter(|now| *now != leader),
+    );
+    namespace.pod(
+        "steady-1",
+        1,
+        &format!("{} , pause-forever", connections(30)),
+    );
+    namespace.until_delivered("leader", 60);
+    namespace.until_over("leader", "Complete");
 }
 
 fn api_away(cluster: &Cluster) {

@@ -1,10 +1,10 @@
 //! Jobs on pods that kubelets run.
 
-use crate::cluster::{Cluster, Test, scaled, until};
+use crate::cluster::{Cluster, Test, scaled};
 use serde_json::{Value, json};
 use tests::SYSTEM;
 
-pub(crate) const TESTS: [Test; 7] = [
+pub(crate) const TESTS: [Test; 5] = [
     (
         "jobs::agents_run_on_every_node_with_what_they_need_and_no_more",
         agents_run,
@@ -15,23 +15,15 @@ pub(crate) const TESTS: [Test; 7] = [
     ),
     ("jobs::a_container_that_restarts_is_traced_again", restarts),
     ("jobs::tables_of_real_containers_are_one_summary", summary),
-    (
-        "jobs::an_agent_that_is_replaced_has_its_traces_again",
-        agent_replaced,
-    ),
-    (
-        "jobs::another_controller_goes_on_when_the_leader_is_gone",
-        leader_gone,
-    ),
     ("jobs::kubectl_applies_waits_and_shows", kubectl),
 ];
 
 /// Nobody but the workload connects to anything in its pod.
-fn connections(times: u32) -> String {
+pub(crate) fn connections(times: u32) -> String {
     format!("connect-times {times} 127.0.0.1:9")
 }
 
-fn tcp() -> Value {
+pub(crate) fn tcp() -> Value {
     json!({"tcpConnect": {}})
 }
 
@@ -132,76 +124,6 @@ fn summary(cluster: &Cluster) {
         let count: u64 = row["count"].as_str().unwrap().parse().unwrap();
         assert!((30_000..30_010).contains(&count), "{row}");
     }
-}
-
-fn agent_replaced(cluster: &Cluster) {
-    let namespace = cluster.namespace("agent");
-    namespace.pod("one", 0, "pause-forever");
-    namespace.until_pod_runs("one");
-    namespace.job("agent", 180, tcp(), "one");
-    namespace.until_runs("agent", 1);
-    let path =
-        format!("/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app.kubernetes.io/component=agent");
-    let agents = cluster.kubectl().get(&path).unwrap();
-    let agents = agents["items"].as_array().unwrap();
-    let one = agents
-        .iter()
-        .find(|pod| pod["spec"]["nodeName"] == cluster.nodes[0].as_str())
-        .unwrap();
-    cluster.kubectl().says(&[
-        "delete",
-        "pod",
-        "-n",
-        SYSTEM,
-        one["metadata"]["name"].as_str().unwrap(),
-    ]);
-    // Its pod is gone; the next one has its traces ten seconds after it is ready, at most.
-    cluster.kubectl().says(&[
-        "rollout",
-        "status",
-        "daemonset/tracejob-agent",
-        "-n",
-        SYSTEM,
-        "--timeout=120s",
-    ]);
-    namespace.pod(
-        "one-more",
-        0,
-        &format!("nanosleep 12000 1 , {} , pause-forever", connections(30)),
-    );
-    namespace.until_delivered("agent", 30);
-}
-
-fn leader_gone(cluster: &Cluster) {
-    let namespace = cluster.namespace("leader");
-    namespace.job("leader", 120, tcp(), "steady");
-    namespace.pod(
-        "steady-0",
-        0,
-        &format!("{} , pause-forever", connections(30)),
-    );
-    namespace.until_delivered("leader", 30);
-    let lease = || {
-        let path =
-            format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/tracejob-controller");
-        let lease = cluster.kubectl().get(&path)?;
-        lease["spec"]["holderIdentity"].as_str().map(str::to_owned)
-    };
-    let leader = until(|| "a leader".to_owned(), lease);
-    cluster
-        .kubectl()
-        .says(&["delete", "pod", "-n", SYSTEM, &leader]);
-    until(
-        || "another leader".to_owned(),
-        || lease().filter(|now| *now != leader),
-    );
-    namespace.pod(
-        "steady-1",
-        1,
-        &format!("{} , pause-forever", connections(30)),
-    );
-    namespace.until_delivered("leader", 60);
-    namespace.until_over("leader", "Complete");
 }
 
 fn kubectl(cluster: &Cluster) {
