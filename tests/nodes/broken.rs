@@ -71,7 +71,7 @@ fn agent_replaced(cluster: &Cluster) {
 
 fn leader_gone(cluster: &Cluster) {
     let namespace = cluster.namespace("leader");
-    namespace.job("leader", 120, tcp(), "steady");
+    namespace.job("leader", 300, tcp(), "steady");
     namespace.pod(
         "steady-0",
         0,
@@ -98,7 +98,6 @@ fn leader_gone(cluster: &Cluster) {
         &format!("{} , pause-forever", connections(30)),
     );
     namespace.until_delivered("leader", 60);
-    namespace.until_over("leader", "Complete");
 }
 
 fn api_away(cluster: &Cluster) {
@@ -110,7 +109,7 @@ fn api_away(cluster: &Cluster) {
         "nanosleep 25000 1 , connect-times 40 127.0.0.1:9 , pause-forever",
     );
     namespace.until_pod_runs("on-0");
-    namespace.job("api", 90, tcp(), "on");
+    namespace.job("api", 80, tcp(), "on");
     namespace.until_runs("api", 1);
     let mut parts = cluster.parts();
     parts.plane_mut().stop_api();
@@ -128,7 +127,7 @@ fn power(cluster: &Cluster) {
         namespace.pod(&name, node, "pause-forever");
         namespace.until_pod_runs(&name);
     }
-    namespace.job("dark", 90, tcp(), "dark");
+    namespace.job("dark", 70, tcp(), "dark");
     namespace.until_runs("dark", 2);
     cluster.parts().power_off(2);
     namespace.pod(
