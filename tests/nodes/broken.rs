@@ -35,7 +35,7 @@ fn agent_replaced(cluster: &Cluster) {
     let namespace = cluster.namespace("agent");
     namespace.pod("one", 0, "pause-forever");
     namespace.until_pod_runs("one");
-    namespace.job("agent", 180, tcp(), "one");
+    namespace.job("agent", 180, None, tcp(), "one");
     namespace.until_runs("agent", 1);
     let path =
         format!("/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app.kubernetes.io/component=agent");
@@ -71,7 +71,7 @@ fn agent_replaced(cluster: &Cluster) {
 
 fn leader_gone(cluster: &Cluster) {
     let namespace = cluster.namespace("leader");
-    namespace.job("leader", 300, tcp(), "steady");
+    namespace.job("leader", 300, None, tcp(), "steady");
     namespace.pod(
         "steady-0",
         0,
@@ -109,7 +109,7 @@ fn api_away(cluster: &Cluster) {
         "nanosleep 25000 1 , connect-times 40 127.0.0.1:9 , pause-forever",
     );
     namespace.until_pod_runs("on-0");
-    namespace.job("api", 80, tcp(), "on");
+    namespace.job("api", 300, Some(40), tcp(), "on");
     namespace.until_runs("api", 1);
     let mut parts = cluster.parts();
     parts.plane_mut().stop_api();
@@ -127,7 +127,7 @@ fn power(cluster: &Cluster) {
         namespace.pod(&name, node, "pause-forever");
         namespace.until_pod_runs(&name);
     }
-    namespace.job("dark", 70, tcp(), "dark");
+    namespace.job("dark", 70, None, tcp(), "dark");
     namespace.until_runs("dark", 2);
     cluster.parts().power_off(2);
     namespace.pod(
@@ -141,7 +141,7 @@ fn power(cluster: &Cluster) {
     assert_eq!(status["failures"][0]["node"], "node-2", "{status:#}");
     // It comes back, as a new machine of its name.
     cluster.parts().boot(2);
-    namespace.job("light", 400, tcp(), "light");
+    namespace.job("light", 400, None, tcp(), "light");
     cluster.kubectl().says(&[
         "delete",
         "pod",
@@ -160,7 +160,7 @@ fn upgrade(cluster: &Cluster) {
     let namespace = cluster.namespace("upgrade");
     namespace.pod("up", 0, "pause-forever");
     namespace.until_pod_runs("up");
-    namespace.job("up", 400, tcp(), "up");
+    namespace.job("up", 400, None, tcp(), "up");
     namespace.until_runs("up", 1);
     // Another configuration for all of it: pods are replaced, the job goes on.
     cluster.parts().install(&["--set", "controller.annotations.a=b,agent.annotations.a=b,agent.updateStrategy.rollingUpdate.maxUnavailable=100%"]);

@@ -183,12 +183,23 @@ impl Namespace<'_> {
         )
     }
 
-    /// A job of these pods.
-    pub(crate) fn job(&self, name: &str, seconds: u32, tracer: Value, app: &str) {
+    /// A job of these pods, which is over after so many events on each of its nodes, where that is said, and else in time.
+    pub(crate) fn job(
+        &self,
+        name: &str,
+        seconds: u32,
+        events: Option<u64>,
+        tracer: Value,
+        app: &str,
+    ) {
+        let limits = events.map_or_else(|| json!({}), |events| json!({"maxEvents": events}));
         self.apply(json!({
             "apiVersion": "tracejob.dev/v1alpha1", "kind": "TraceJob",
             "metadata": {"name": name, "namespace": self.name},
-            "spec": {"tracer": tracer, "activeDeadlineSeconds": scaled(seconds), "selector": {"matchLabels": {"app": app}}},
+            "spec": {
+                "tracer": tracer, "activeDeadlineSeconds": scaled(seconds), "limits": limits,
+                "selector": {"matchLabels": {"app": app}},
+            },
         }));
     }
 
