@@ -68,7 +68,7 @@ const GENERATORS: [Generator; 3] = [
     },
     Generator {
         name: "crd",
-        writes: "the definitions of our Kubernetes objects",
+        writes: "the definitions of our Kubernetes objects, the chart's README",
         program: &[
             "run",
             "--quiet",
@@ -78,8 +78,8 @@ const GENERATORS: [Generator; 3] = [
             "gen",
             "--",
         ],
-        folder: "charts/tracejob/files/crds",
-        owns: &[""],
+        folder: "charts/tracejob",
+        owns: &["files/crds"],
     },
 ];
 
