@@ -299,7 +299,7 @@ fn the_controllers_rights_are_those_that_have_a_reason() {
     // Nobody but the controller is given any.
     let bindings = objects
         .iter()
-        .filter(|object| object["kind"].as_str().unwrap().ends_with("Binding"));
+        .filter(|object| object["kind"].as_str().unwrap().ends_with("RoleBinding"));
     for binding in bindings {
         for subject in binding["subjects"].as_array().unwrap() {
             assert_eq!(subject["name"], "tracejob-controller");
