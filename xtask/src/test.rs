@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     stages.push(Stage::new("benchmarks, quick", bench::quick));
     if !args.no_vm {
         stages.push(Stage::new("nodes", cluster::nodes));
-        stages.push(Stage::new("test kernels", || vm::run(&vm::Args::default())));
+        stages.push(Stage::new("test kernels", || vm::run(&vm::Args::brief())));
     }
     stage::run_all("test", stages)
 }
