@@ -20,7 +20,7 @@ fn a_job_traces_the_pods_that_it_selects_on_all_nodes_and_no_others() {
     let other = cluster.pod("shop", "other", 0, "cart");
     let foreign = cluster.pod("bank", "foreign", 1, "checkout");
     let selector = json!({"matchLabels": {"app": "checkout"}});
-    let spec = json!({"tracer": {"open": {}}, "selector": selector, "activeDeadlineSeconds": 10});
+    let spec = json!({"tracer": {"open": {}}, "selector": selector, "activeDeadlineSeconds": 20});
     cluster.apply(&job("shop", "opens", spec));
     let running = cluster.until_runs("shop", "opens", 2);
     assert_eq!(running["status"]["pods"], 2);
@@ -59,7 +59,7 @@ fn a_job_traces_the_pods_that_it_selects_on_all_nodes_and_no_others() {
 #[test]
 fn a_pod_that_comes_while_a_job_runs_is_traced_from_its_first_instruction() {
     let cluster = Cluster::start(2);
-    let spec = json!({"tracer": {"open": {}}, "selector": {"matchLabels": {"app": "checkout"}}, "activeDeadlineSeconds": 12});
+    let spec = json!({"tracer": {"open": {}}, "selector": {"matchLabels": {"app": "checkout"}}, "activeDeadlineSeconds": 20});
     cluster.apply(&job("shop", "late", spec));
     let nowhere = cluster.until("to wait for pods", "shop", "late", |job| {
         !job["status"]["startTime"].is_null()
@@ -84,7 +84,7 @@ fn tables_of_all_nodes_are_one_summary_without_text_of_the_traced() {
         cluster.pod("shop", "a", 0, "x"),
         cluster.pod("shop", "b", 1, "x"),
     ];
-    let spec = json!({"tracer": {"syscallCount": {}}, "activeDeadlineSeconds": 10, "output": {"summaryRows": 3}});
+    let spec = json!({"tracer": {"syscallCount": {}}, "activeDeadlineSeconds": 20, "output": {"summaryRows": 3}});
     cluster.apply(&job("shop", "calls", spec));
     cluster.until_runs("shop", "calls", 2);
     for (pod, calls) in pods.iter().zip(["700", "300"]) {
@@ -118,7 +118,7 @@ fn an_agent_that_is_replaced_has_its_traces_again_and_the_job_does_not_end_with_
 fn comes_back(end: fn(&mut Cluster, usize)) {
     let mut cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 25});
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 35});
     cluster.apply(&job("shop", "again", spec));
     cluster.until_runs("shop", "again", 1);
     in_pod(&pod).finish();
@@ -160,7 +160,7 @@ fn a_controller_that_is_killed_goes_on_where_it_was_and_starts_nothing_twice() {
 fn a_suspended_job_stops_and_starts_anew_when_it_is_resumed() {
     let cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = |suspend: bool| json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 8, "suspend": suspend});
+    let spec = |suspend: bool| json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 16, "suspend": suspend});
     cluster.apply(&job("shop", "pause", spec(true)));
     let paused = cluster.until("to be suspended", "shop", "pause", |job| {
         holds(job, "Suspended")
@@ -241,7 +241,7 @@ fn a_node_that_is_lost_is_named_and_the_others_results_are_there() {
     cluster.apply(&job(
         "shop",
         "lost",
-        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 10}),
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 20}),
     ));
     cluster.until_runs("shop", "lost", 2);
     for pod in &pods {
