@@ -58,12 +58,14 @@ fn agents_run(cluster: &Cluster) {
     }
 }
 
+fn started(job: &Value) -> bool {
+    !job["status"]["startTime"].is_null()
+}
+
 fn first_instruction(cluster: &Cluster) {
     let namespace = cluster.namespace("first");
     namespace.job("first", 300, Some(50), tcp(), "early");
-    namespace.until_job("first", "to wait for pods", |job| {
-        !job["status"]["startTime"].is_null()
-    });
+    namespace.until_job("first", "to wait for pods", started);
     let nodes = cluster.nodes.len();
     for node in 0..nodes {
         namespace.pod(
@@ -91,20 +93,12 @@ fn restarts(cluster: &Cluster) {
 
 fn summary(cluster: &Cluster) {
     let namespace = cluster.namespace("calls");
-    for node in 0..cluster.nodes.len() {
-        let name = format!("calls-{node}");
-        namespace.pod(&name, node, "nanosleep 1 300 , pause-forever");
-        namespace.until_pod_runs(&name);
-    }
-    namespace.job("calls", 30, None, json!({"syscallCount": {}}), "calls");
-    namespace.until_runs("calls", cluster.nodes.len() as u64);
-    // What they do while it runs: a new container of the same pod.
+    namespace.job("late", 90, None, json!({"syscallCount": {}}), "late");
+    namespace.until_job("late", "to wait for pods", started);
     for node in 0..cluster.nodes.len() {
         let name = format!("late-{node}");
         namespace.pod(&name, node, "getppid 30000 , pause-forever");
     }
-    namespace.job("late", 90, None, json!({"syscallCount": {}}), "late");
-    namespace.until_over("calls", "Complete");
     let over = namespace.until_over("late", "Complete");
     let rows = over["status"]["summary"]["rows"].as_array().unwrap();
     for node in 0..cluster.nodes.len() {
