@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, Test, scaled};
 use serde_json::{Value, json};
 use tests::SYSTEM;
 
-pub(crate) const TESTS: [Test; 5] = [
+pub(crate) const TESTS: [Test; 6] = [
     (
         "jobs::agents_run_on_every_node_with_what_they_need_and_no_more",
         agents_run,
@@ -12,6 +12,10 @@ pub(crate) const TESTS: [Test; 5] = [
     (
         "jobs::pods_are_traced_from_their_first_instruction_on_every_node",
         first_instruction,
+    ),
+    (
+        "jobs::every_tracer_runs_on_every_node_with_the_charts_capabilities",
+        every_tracer,
     ),
     ("jobs::a_container_that_restarts_is_traced_again", restarts),
     ("jobs::tables_of_real_containers_are_one_summary", summary),
@@ -80,6 +84,26 @@ fn first_instruction(cluster: &Cluster) {
     assert_eq!(over["status"]["events"]["produced"], all);
     assert_eq!(over["status"]["events"]["lost"], 0);
     assert_eq!(over["status"]["nodes"]["ended"], nodes as u64);
+}
+
+/// Debian's own perf_event_paranoid is 3 there.
+fn every_tracer(cluster: &Cluster) {
+    let namespace = cluster.namespace("tracers");
+    let nodes = cluster.nodes.len();
+    for node in 0..nodes {
+        let name = format!("all-{node}");
+        namespace.pod(&name, node, "pause-forever");
+        namespace.until_pod_runs(&name);
+    }
+    for tracer in tracers::ALL {
+        let name = tracer.name().replace('_', "-");
+        let spec = json!({tracers::camel(tracer.name()): {}});
+        namespace.job(&name, 300, None, spec, "all");
+        namespace.until_runs(&name, nodes as u64);
+        cluster
+            .kubectl()
+            .says(&["delete", "tj", &name, "-n", &namespace.name]);
+    }
 }
 
 fn restarts(cluster: &Cluster) {
