@@ -1,5 +1,6 @@
 //! The test cluster: Kubernetes, containerd, etcd and Helm, built from the modules that `tests/cluster` pins; and nodes for it.
 
+mod demo;
 mod hand;
 mod node;
 
@@ -10,6 +11,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+
+pub(crate) use demo::demo;
 
 use crate::{check, go, package, setup, test, toolchain, workspace};
 

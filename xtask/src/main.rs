@@ -48,7 +48,11 @@ enum Task {
     /// Fetches what building and testing need; does nothing when it is there.
     Setup,
     /// Shows what TraceJob shows, on programs that it starts itself.
-    Demo,
+    Demo {
+        /// On the cluster that `cluster up` started, as objects
+        #[arg(long)]
+        cluster: bool,
+    },
     /// Runs everything that CI runs: the checks, the tests on this kernel and on four others.
     Test(test::Args),
     /// Runs the agent against clients that are not ours, as docs/grpc.md says; `test` does it too.
@@ -90,7 +94,8 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup => setup::all(),
-        Task::Demo => demo::run(),
+        Task::Demo { cluster: false } => demo::run(),
+        Task::Demo { cluster: true } => cluster::demo(),
         Task::Test(args) => test::run(&args),
         Task::Foreign => foreign::alone(),
         Task::Check => check::run(),

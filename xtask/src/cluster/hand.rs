@@ -83,7 +83,7 @@ pub(super) fn up() -> Result<()> {
     }
     step.done("up");
     println!(
-        "\n  cargo xtask cluster kubectl get nodes\n  cargo xtask cluster kubectl get pods -A\n  cargo xtask cluster kubectl apply -f examples/tracejob.yaml\n  cargo xtask cluster down"
+        "\n  cargo xtask cluster kubectl get nodes\n  cargo xtask cluster kubectl get pods -A\n  cargo xtask cluster kubectl explain tracejob.spec.tracer\n  cargo xtask demo --cluster\n  cargo xtask cluster down"
     );
     Ok(())
 }
@@ -105,10 +105,22 @@ pub(super) fn down() -> Result<()> {
     Ok(())
 }
 
-pub(super) fn kubectl(arguments: &[String]) -> Result<()> {
+/// An error where none is.
+pub(super) fn must_be_up() -> Result<()> {
     if running().is_none() {
         bail!("no cluster is up; `cargo xtask cluster up` starts one");
     }
+    Ok(())
+}
+
+pub(super) fn kubectl(arguments: &[String]) -> Result<()> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Err(command(&arguments)?.exec()).context("starting ip (Debian's iproute2)")
+}
+
+/// kubectl on it.
+pub(super) fn command(arguments: &[&str]) -> Result<Command> {
+    must_be_up()?;
     let read = |name: &str| {
         let file = folder().join(name);
         let text = fs::read_to_string(&file);
@@ -116,11 +128,12 @@ pub(super) fn kubectl(arguments: &[String]) -> Result<()> {
     };
     let (net, program) = (read("net")?, read("kubectl")?);
     let mut command = Command::new("ip");
-    command.args(["netns", "exec", net.trim(), program.trim(), "--kubeconfig"]);
     command
+        .args(["netns", "exec", net.trim(), program.trim(), "--kubeconfig"])
         .arg(folder().join("admin.kubeconfig"))
-        .args(arguments);
-    Err(command.exec()).context("starting ip (Debian's iproute2)")
+        .args(arguments)
+        .env("HOME", folder());
+    Ok(command)
 }
 
 fn executable(messages: &str) -> Option<PathBuf> {
