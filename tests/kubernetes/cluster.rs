@@ -45,14 +45,7 @@ impl Cluster {
         for namespace in [SYSTEM, "shop", "bank"] {
             plane.apply(&[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})]).unwrap();
         }
-        for (file, name) in [("agent", "tracejob-agent"), ("tls", "tracejob-controller")] {
-            plane.pki().sign(Certificate {
-                file,
-                common_name: name,
-                organizations: &[],
-                names: &[name],
-            });
-        }
+        certify(&plane);
         let ca = |name: &str| plane.pki().file(name);
         fs::copy(ca("ca.crt"), ca("agents-ca.crt")).unwrap();
         let mut cluster = Self {
@@ -75,6 +68,11 @@ impl Cluster {
         cluster.endpoints();
         cluster.start_controller();
         cluster
+    }
+
+    /// New certificates for agents and controller, by the same authority.
+    pub(crate) fn certify(&self) {
+        certify(&self.plane);
     }
 
     pub(crate) fn node(&self, node: usize) {
@@ -300,6 +298,17 @@ impl Cluster {
     pub(crate) fn until_over(&self, namespace: &str, name: &str) -> Value {
         let over = |job: &Value| ["Complete", "Failed"].iter().any(|type_| holds(job, type_));
         self.until("to be over", namespace, name, over)
+    }
+}
+
+fn certify(plane: &ControlPlane) {
+    for (file, name) in [("agent", "tracejob-agent"), ("tls", "tracejob-controller")] {
+        plane.pki().sign(Certificate {
+            file,
+            common_name: name,
+            organizations: &[],
+            names: &[name],
+        });
     }
 }
 

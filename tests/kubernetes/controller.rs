@@ -157,6 +157,25 @@ fn a_controller_that_is_killed_goes_on_where_it_was_and_starts_nothing_twice() {
 }
 
 #[test]
+fn certificates_that_change_during_a_job_cost_it_nothing() {
+    let mut cluster = Cluster::start(1);
+    let pod = cluster.pod("shop", "a", 0, "x");
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 20});
+    cluster.apply(&job("shop", "certified", spec));
+    cluster.until_runs("shop", "certified", 1);
+    in_pod(&pod).finish();
+    cluster.certify();
+    in_pod(&pod).finish();
+    // It has to connect anew, by a new certificate to a new one.
+    cluster.kill_controller();
+    cluster.start_controller();
+    in_pod(&pod).finish();
+    let over = cluster.until_over("shop", "certified");
+    assert_eq!(word(&over), "Complete", "{:#}", over["status"]);
+    assert_eq!(over["status"]["events"]["produced"], 150);
+}
+
+#[test]
 fn a_suspended_job_stops_and_starts_anew_when_it_is_resumed() {
     let cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
