@@ -83,9 +83,6 @@ pub(crate) struct Args {
     /// Only lists the kernels, and which of them are fetched.
     #[arg(long)]
     list: bool,
-    /// Leaves out the agent's tests on kernels between the oldest and the newest: a cluster's nodes run agents on these
-    #[arg(long)]
-    brief: bool,
     /// Asks the mirror for newer kernels than those that are fetched.
     #[arg(long)]
     refresh: bool,
@@ -95,14 +92,6 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// All kernels, and the agent's tests on the oldest and the newest.
-    pub(crate) fn brief() -> Self {
-        Self {
-            brief: true,
-            ..Self::default()
-        }
-    }
-
     /// All kernels, and of the tests those whose name has this in it.
     pub(crate) fn of_test(name: &str) -> Self {
         Self {
@@ -149,9 +138,8 @@ pub(crate) fn run(args: &Args) -> Result<String> {
         accelerator,
         initramfs,
         deadline: DEADLINE,
-        brief: args.brief,
     };
-    report::report(&machine, &kernels, boot_all(&machine, &kernels))
+    report::report(&kernels, boot_all(&machine, &kernels))
 }
 
 fn list() -> String {

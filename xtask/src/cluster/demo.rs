@@ -11,7 +11,7 @@ use crate::{
     screen::{Step, duration, table},
 };
 
-const OBJECTS: &str = "examples/demo-cluster.yaml";
+const OBJECTS: &str = "tests/cluster/demo.yaml";
 const NAMESPACE: &str = "tracejob-demo";
 /// How long nodes may take to run both jobs: pods start in half a minute, emulated.
 const PATIENCE: Duration = Duration::from_secs(300);
