@@ -171,8 +171,8 @@ impl Running {
         if json {
             // From here on a signal ends the trace with its account: whoever starts us may wait for this line.
             let started = serde_json::json!({"started": {"tracer": self.tracer}});
-            // Where standard error is gone nobody is left to be told.
-            let _ = writeln!(io::stderr(), "{started}");
+            // At once: a command that it started may write there too. Where standard error is gone nobody is left to be told.
+            let _ = io::stderr().write_all(format!("{started}\n").as_bytes());
         }
         let account = loop {
             let update = match self.feed.next(TICK) {
