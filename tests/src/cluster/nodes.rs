@@ -101,7 +101,7 @@ impl Nodes {
             String::from_utf8_lossy(&out.stderr)
         );
         for what in ["deployment/tracejob-controller", "daemonset/tracejob-agent"] {
-            let arguments = ["rollout", "status", what, "-n", SYSTEM, "--timeout=240s"];
+            let arguments = ["rollout", "status", what, "-n", SYSTEM, "--timeout=600s"];
             let out = self.plane.kubectl(&arguments);
             if !out.status.success() {
                 let pods = self.plane.kubectl(&["describe", "pods", "-n", SYSTEM]);
