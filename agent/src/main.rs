@@ -43,6 +43,11 @@ enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Writes what confines it from outside, where a node has it: a profile for seccomp and one for AppArmor; docs/kubernetes.md
+    WriteProfiles {
+        /// Where to
+        folder: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -66,6 +71,9 @@ fn run(args: Args) -> Result<()> {
             .with_context(|| format!("{} is not as it should be", file.display()))?;
         return writeln!(io::stdout(), "{}: as it should be", file.display())
             .context("cannot write to standard output");
+    }
+    if let Some(Command::WriteProfiles { folder }) = &args.command {
+        return daemon::confine::write_profiles(folder);
     }
     let listen = args.listen.into_iter().map(TryInto::try_into);
     let source = daemon::config::Source {

@@ -2,7 +2,6 @@
 
 mod cell;
 mod csv;
-mod escape;
 #[cfg(test)]
 mod fixture;
 mod grid;
@@ -15,19 +14,17 @@ mod spark;
 mod stacks;
 mod status;
 mod table;
-mod wall;
 
 pub(crate) use self::csv::Csv;
-pub(crate) use escape::escaped;
 pub(crate) use grid::Palette;
 pub(crate) use human::{count, plural, size, span};
 pub(crate) use json::Json;
 pub(crate) use layout::in_table;
 pub(crate) use pprof::Pprof;
+pub(crate) use rows::{Wall, escape::escaped};
 pub(crate) use stacks::{Flamegraph, Folded, has_stacks};
 pub(crate) use status::StatusLine;
 pub(crate) use table::Table;
-pub(crate) use wall::Wall;
 
 use agent::Account;
 use std::{io, time::Duration};

@@ -1,13 +1,14 @@
-//! The agent's API from its client's side: what is asked of it, and rows from its messages. Whoever answers is not trusted:
-//! every index in a batch is in range, or the batch is refused, and no name reaches a terminal unseen.
+//! The API's messages in the catalogue's terms, for both of its ends: what is asked for, schemas, and rows. Whoever answers is not
+//! trusted: every index in a batch is in range, or the batch is refused, and no name reaches a terminal unseen.
 #![forbid(unsafe_code)]
 
 mod batch;
 mod options;
 mod schema;
 
+pub use batch::wire;
 pub use options::options;
-pub use schema::Schema;
+pub use schema::{Schema, schema};
 
 /// The start of somebody else's text, as it may be printed.
 fn shown(text: &str) -> String {

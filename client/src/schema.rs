@@ -6,7 +6,7 @@ use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
 };
-use tracers::{Batch, Column, Kind, Role, Unit};
+use tracers::{Batch, Column, Erased, Kind, Role, Source, Unit};
 
 /// More columns than any tracer has, with labels.
 const COLUMNS: usize = 256;
@@ -45,7 +45,7 @@ impl Schema {
     /// # Errors
     /// Where it is another tracer's, or none at all.
     pub fn read(told: v1::Schema, tracer: &str) -> Result<Self, String> {
-        schema(told, tracer)
+        read(told, tracer)
     }
 
     /// Rows that an agent sends.
@@ -57,7 +57,37 @@ impl Schema {
     }
 }
 
-fn schema(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
+/// What the rows of a tracer are, the other way round.
+pub fn schema(tracer: &dyn Erased, columns: &[Column]) -> v1::Schema {
+    v1::Schema {
+        tracer: tracer.name().to_owned(),
+        table: tracer.source() == Source::Map,
+        columns: columns.iter().map(told).collect(),
+        instance: 0,
+    }
+}
+
+fn told(column: &Column) -> v1::Column {
+    let role = match column.role {
+        Role::None => v1::Role::Unspecified,
+        Role::Key => v1::Role::Key,
+        Role::Count => v1::Role::Count,
+        Role::Sum => v1::Role::Sum,
+        Role::Max => v1::Role::Max,
+        Role::Min => v1::Role::Min,
+        Role::Last => v1::Role::Last,
+        Role::Histogram => v1::Role::Histogram,
+    };
+    v1::Column {
+        name: column.name.to_owned(),
+        about: column.about.to_owned(),
+        kind: wire(column.kind).into(),
+        role: role.into(),
+        unit: column.unit().word().to_owned(),
+    }
+}
+
+fn read(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
     if schema.tracer != tracer {
         return Err(format!(
             "it was asked for {tracer} and sends rows of \"{}\"",
@@ -218,7 +248,7 @@ fn role(role: v1::Role) -> Role {
 mod tests {
     use super::*;
 
-    fn told(name: &str, kind: v1::Kind) -> v1::Column {
+    fn column(name: &str, kind: v1::Kind) -> v1::Column {
         v1::Column {
             name: name.to_owned(),
             kind: kind.into(),
@@ -232,29 +262,27 @@ mod tests {
             tracer: tracer.to_owned(),
             table: false,
             columns,
+            instance: 0,
         };
-        schema(wire, tracer)
+        read(wire, tracer)
     }
 
     #[test]
     fn a_tracers_own_columns_are_the_catalogues_and_others_are_taken_as_they_are_told() {
         for tracer in tracers::ALL {
             let own = tracer.columns();
-            let told_of = |column: &Column| v1::Column {
-                role: role_of(column).into(),
-                ..told(column.name, wire(column.kind))
-            };
-            let mut all: Vec<v1::Column> = own.iter().map(told_of).collect();
-            all.push(told("pod.name/x", v1::Kind::Text));
+            let mut all: Vec<v1::Column> = own.iter().map(super::told).collect();
+            all.push(column("pod.name/x", v1::Kind::Text));
             all.push(v1::Column {
                 kind: 99,
-                ..told("newer", v1::Kind::Unspecified)
+                ..column("newer", v1::Kind::Unspecified)
             });
-            let read = schema(
+            let read = read(
                 v1::Schema {
                     tracer: tracer.name().to_owned(),
                     table: false,
                     columns: all,
+                    instance: 0,
                 },
                 tracer.name(),
             )
@@ -269,24 +297,9 @@ mod tests {
         }
     }
 
-    fn role_of(column: &Column) -> v1::Role {
-        let all = [
-            v1::Role::Unspecified,
-            v1::Role::Key,
-            v1::Role::Count,
-            v1::Role::Sum,
-            v1::Role::Max,
-            v1::Role::Min,
-            v1::Role::Last,
-            v1::Role::Histogram,
-        ];
-        let found = all.into_iter().find(|told| role(*told) == column.role);
-        found.unwrap()
-    }
-
     #[test]
     fn a_schema_that_is_none_is_refused() {
-        let text = |name: &str| told(name, v1::Kind::Text);
+        let text = |name: &str| column(name, v1::Kind::Text);
         assert!(of(vec![]).unwrap_err().contains("0 columns"));
         let many = (0..300).map(|n| text(&format!("c{n}"))).collect();
         assert!(of(many).unwrap_err().contains("300 columns"));
@@ -302,7 +315,7 @@ mod tests {
                 "{said}"
             );
         }
-        let other = schema(v1::Schema::default(), "open").unwrap_err();
+        let other = read(v1::Schema::default(), "open").unwrap_err();
         assert!(other.contains("asked for open"), "{other}");
     }
 }

@@ -3,12 +3,11 @@
 //! A connection is there while something is wanted of its node. Everything that is sent may be sent again: a start names a uid and a
 //! generation, an update all targets.
 
-mod connect;
 mod link;
 
-pub(crate) use connect::{Connector, Tls};
-
 use crate::counters::Counters;
+use fleet::Connector;
+pub(crate) use fleet::OURS;
 use proto::v1;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,8 +18,6 @@ use std::{
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tracers::Batch;
 
-/// What the uids of our traces begin with: an agent may have others', which are left alone.
-pub(crate) const OURS: &str = "tj-";
 /// Nodes that are talked to at once while they are connected, and started.
 const AT_ONCE: usize = 256;
 

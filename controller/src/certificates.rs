@@ -1,8 +1,11 @@
-//! Certificates of the cluster's own: an authority, the agents' certificate, which they mount, and the controller's, which stays in
-//! memory. Whoever leads renews them.
+//! Certificates of the cluster's own: an authority, the agents' certificate and the gateway's, which they mount, and the controller's,
+//! which stays in memory. Whoever leads renews them.
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use fleet::Identity;
+use k8s_openapi::{
+    ByteString, api::core::v1::Secret, kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
 use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams, PostParams},
@@ -11,6 +14,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use serde_json::json;
 use std::collections::BTreeMap;
 use time::{Duration, OffsetDateTime};
 
@@ -20,6 +24,10 @@ use crate::reconcile::MANAGER;
 const CA: &str = "tracejob-ca";
 /// The Secret that agents mount.
 const AGENTS: &str = "tracejob-agent-tls";
+/// The Secret that the gateway mounts.
+const GATEWAY: &str = "tracejob-gateway-tls";
+/// By what the API server knows that it is to ask the gateway.
+const API: &str = "v1alpha1.subresources.tracejob.dev";
 /// By which agents know the controller.
 pub(crate) const CONTROLLER_NAME: &str = "tracejob-controller";
 /// When a certificate was signed, seconds since 1970.
@@ -31,45 +39,68 @@ const CA_VALID: Duration = Duration::days(3650);
 /// Clocks differ.
 const BEFORE: Duration = Duration::hours(1);
 
-/// What a connection to an agent takes, PEM.
-#[derive(Clone)]
-pub(crate) struct Identity {
-    pub(crate) ca: String,
-    pub(crate) certificate: String,
-    pub(crate) key: String,
-}
-
-/// Makes what is missing or old, and a new certificate for the controller.
-pub(crate) async fn ensure(client: &Client, namespace: &str, agent_name: &str) -> Result<Identity> {
+/// Makes what is missing or old, and a new certificate for the controller. `gateway` is its service, where there is one.
+pub(crate) async fn ensure(
+    client: &Client,
+    namespace: &str,
+    agent_name: &str,
+    gateway: Option<&str>,
+) -> Result<Identity> {
     let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
     let (ca, key) = authority(&secrets)
         .await
         .with_context(|| format!("Secret {CA}"))?;
     let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&key)?)
         .with_context(|| format!("Secret {CA}"))?;
-    let known = secrets.get_opt(AGENTS).await?;
-    let fresh = known.as_ref().is_some_and(|secret| is_fresh(secret, &ca));
-    if !fresh {
-        let (certificate, key) = sign(&issuer, agent_name)?;
-        let secret = secret(
-            AGENTS,
-            [
-                ("ca.crt", &ca),
-                ("tls.crt", &certificate),
-                ("tls.key", &key),
-            ],
-        );
-        let params = PatchParams::apply(MANAGER).force();
-        let applied = secrets.patch(AGENTS, &params, &Patch::Apply(&secret)).await;
-        applied.with_context(|| format!("Secret {AGENTS}"))?;
-        tracing::info!("the agents have a new certificate");
+    renew(&secrets, AGENTS, &ca, &issuer, &[agent_name.to_owned()]).await?;
+    if let Some(gateway) = gateway {
+        // To agents it is its name, and to the API server its service.
+        let names = [gateway.to_owned(), format!("{gateway}.{namespace}.svc")];
+        renew(&secrets, GATEWAY, &ca, &issuer, &names).await?;
+        vouch(client, &ca).await?;
     }
-    let (certificate, key) = sign(&issuer, CONTROLLER_NAME)?;
+    let (certificate, key) = sign(&issuer, &[CONTROLLER_NAME.to_owned()])?;
     Ok(Identity {
         ca,
         certificate,
         key,
     })
+}
+
+/// Makes the certificate in a Secret anew where it is old or there is none.
+async fn renew(
+    secrets: &Api<Secret>,
+    name: &'static str,
+    ca: &str,
+    issuer: &Issuer<'_, KeyPair>,
+    names: &[String],
+) -> Result<()> {
+    let known = secrets.get_opt(name).await?;
+    if known.as_ref().is_some_and(|secret| is_fresh(secret, ca)) {
+        return Ok(());
+    }
+    let (certificate, key) = sign(issuer, names)?;
+    let files = [("ca.crt", ca), ("tls.crt", &certificate), ("tls.key", &key)];
+    let params = PatchParams::apply(MANAGER).force();
+    let secret = secret(name, files);
+    let applied = secrets.patch(name, &params, &Patch::Apply(&secret)).await;
+    applied.with_context(|| format!("Secret {name}"))?;
+    tracing::info!(secret = name, "a new certificate");
+    Ok(())
+}
+
+/// Tells the API server who has signed the gateway's certificate.
+async fn vouch(client: &Client, ca: &str) -> Result<()> {
+    let services = Api::<APIService>::all(client.clone());
+    let patch = json!({"spec": {"caBundle": ByteString(ca.as_bytes().to_vec())}});
+    let params = PatchParams::apply(MANAGER);
+    match services.patch(API, &params, &Patch::Merge(patch)).await {
+        // Somebody does without it.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        patched => patched
+            .map(drop)
+            .with_context(|| format!("APIService {API}")),
+    }
 }
 
 async fn authority(secrets: &Api<Secret>) -> Result<(String, String)> {
@@ -105,10 +136,11 @@ fn new_authority() -> Result<(String, String)> {
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// A certificate of a name, for either end of a connection.
-fn sign(issuer: &Issuer<'_, KeyPair>, name: &str) -> Result<(String, String)> {
-    let mut params = CertificateParams::new([name.to_owned()])?;
-    params.distinguished_name.push(DnType::CommonName, name);
+/// A certificate of some names, for either end of a connection.
+fn sign(issuer: &Issuer<'_, KeyPair>, names: &[String]) -> Result<(String, String)> {
+    let mut params = CertificateParams::new(names)?;
+    let first = names.first().map_or("", String::as_str);
+    params.distinguished_name.push(DnType::CommonName, first);
     params.extended_key_usages = vec![
         ExtendedKeyUsagePurpose::ServerAuth,
         ExtendedKeyUsagePurpose::ClientAuth,
@@ -182,7 +214,7 @@ mod tests {
     fn what_is_signed_is_signed_by_the_authority_for_its_name() {
         let (ca, key) = new_authority().unwrap();
         let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&key).unwrap()).unwrap();
-        let (certificate, _) = sign(&issuer, "tracejob-agent").unwrap();
+        let (certificate, _) = sign(&issuer, &["tracejob-agent".to_owned()]).unwrap();
         let parse = |pem: &str| x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1;
         let (ca, certificate) = (parse(&ca), parse(&certificate));
         let (ca, certificate) = (ca.parse_x509().unwrap(), certificate.parse_x509().unwrap());

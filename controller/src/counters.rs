@@ -1,11 +1,11 @@
 //! What the controller counts of itself, for whoever watches over it.
 
 use crate::status::Phase;
-use metrics::Source;
+use metrics::{OneOf, Source, add};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::{Metric, Registry},
+    registry::Registry,
 };
 use std::sync::{
     Arc,
@@ -34,21 +34,6 @@ struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
-}
-
-/// An agent that is connected, for as long as this lives.
-pub(crate) struct Connected(Gauge);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
-    let metric = M::default();
-    registry.register(name, help, metric.clone());
-    metric
 }
 
 impl Counters {
@@ -126,9 +111,9 @@ impl Counters {
         self.ended.get_or_create(&Outcome { outcome }).inc();
     }
 
-    pub(crate) fn connected(&self) -> Connected {
-        self.connected.inc();
-        Connected(self.connected.clone())
+    /// An agent is connected, until this is dropped.
+    pub(crate) fn connected(&self) -> OneOf {
+        OneOf::new(self.connected.clone())
     }
 }
 

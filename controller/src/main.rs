@@ -4,6 +4,7 @@
 
 mod agents;
 mod certificates;
+mod check;
 mod counters;
 mod outcome;
 mod plan;
@@ -23,12 +24,21 @@ use std::{path::PathBuf, process::ExitCode};
     name = "tracejob-controller",
     version,
     about,
+    subcommand_negates_reqs = true,
     after_help = "It runs in a pod of the chart `tracejob`. By hand, against a cluster of your own:\n  \
                   tracejob-controller --namespace tracejob-system --tls /etc/tracejob/tls --no-lease"
 )]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The namespace that it and the agents are in
-    #[arg(long, env = "POD_NAMESPACE")]
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        default_value = "",
+        hide_default_value = true,
+        required = true
+    )]
     namespace: String,
     /// The service whose endpoints are the agents
     #[arg(long, default_value = "tracejob-agent")]
@@ -40,6 +50,9 @@ struct Args {
     /// The name in the agents' certificates
     #[arg(long, default_value = "tracejob-agent")]
     agent_name: String,
+    /// The gateway's service, whose certificate it makes too, and vouches for to the API server
+    #[arg(long, conflicts_with = "tls")]
+    gateway: Option<String>,
     /// Namespaces whose pods are not traced, beside its own
     #[arg(long, value_delimiter = ',', default_value = "kube-system")]
     denied_namespaces: Vec<String>,
@@ -60,6 +73,16 @@ struct Args {
     no_lease: bool,
 }
 
+/// What it does instead.
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Command {
+    /// Has this pod traced by a job, and compares what is told with what it did: `helm test`
+    Check(check::Pod),
+}
+
+/// Said where there is none.
+const NO_CLUSTER: &str = "there is no cluster: neither a pod's account nor a kubeconfig";
+
 fn main() -> ExitCode {
     let args = Args::parse();
     tracing_subscriber::fmt()
@@ -74,7 +97,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run::run(args)) {
+    let outcome = match &args.command {
+        Some(Command::Check(pod)) => runtime.block_on(run::check(pod)),
+        None => runtime.block_on(run::run(args)),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

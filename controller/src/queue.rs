@@ -3,6 +3,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -52,9 +53,9 @@ impl Queue {
         jobs.entry(uid.to_owned()).or_insert(place).runs |= runs;
     }
 
-    /// One that is over, suspended or gone.
-    pub(crate) fn leave(&self, uid: &str) {
-        self.jobs().remove(uid);
+    /// One that is over, suspended or gone; whether it was there.
+    pub(crate) fn leave(&self, uid: &str) -> bool {
+        self.jobs().remove(uid).is_some()
     }
 
     /// All that run or wait, of a namespace or of all.
@@ -78,60 +79,91 @@ impl Queue {
         self.jobs().get(uid).cloned()
     }
 
-    /// Whether a job may start, which it has then; else why it waits.
+    /// Whether a job may start, which it has then; else why it waits, in words that do not change with each job before it.
     pub(crate) fn admit(&self, uid: &str) -> Result<(), String> {
         let mut jobs = self.jobs();
-        let Some(own) = jobs.get(uid).cloned() else {
+        let Some(own) = jobs.get(uid) else {
             return Err("it is not in the queue".to_owned());
         };
         if own.runs {
             return Ok(());
         }
-        let mut running: HashMap<&str, usize> = HashMap::new();
-        for place in jobs.values().filter(|place| place.runs) {
-            *running.entry(&place.namespace).or_default() += 1;
-        }
-        let of = |namespace: &str| running.get(namespace).copied().unwrap_or(0);
-        let all: usize = running.values().sum();
-        let whose = |namespace: &str| match namespace {
-            "" => "ClusterTraceJobs".to_owned(),
-            namespace => format!("jobs of namespace {namespace}"),
-        };
-        if of(&own.namespace) >= self.quota.each {
-            return Err(format!(
-                "{} {} run already, and that is how many may at once",
-                self.quota.each,
-                whose(&own.namespace)
-            ));
-        }
-        if all >= self.quota.all {
-            return Err(format!(
-                "{all} jobs run already, and that is how many may at once"
-            ));
-        }
-        // Who is before it: the same namespace's older ones, and the oldest of namespaces that have less.
-        let free = self.quota.all - all;
-        let rank = |place: &Place| (of(&place.namespace), place.created, place.name.clone());
-        let waiting = jobs
-            .values()
-            .filter(|place| !place.runs && of(&place.namespace) < self.quota.each);
-        let before = waiting.filter(|place| rank(place) < rank(&own)).count();
-        if before >= free {
-            return Err(format!("{before} jobs are before it"));
-        }
-        let older = jobs.values().filter(|place| {
-            !place.runs
-                && place.namespace == own.namespace
-                && (place.created, &place.name) < (own.created, &own.name)
-        });
-        if older.count() >= self.quota.each - of(&own.namespace) {
-            return Err(format!("older {} are before it", whose(&own.namespace)));
+        if !next(&jobs, self.quota).iter().any(|next| next == uid) {
+            return Err(why(&jobs, self.quota, own));
         }
         if let Some(place) = jobs.get_mut(uid) {
             place.runs = true;
         }
         Ok(())
     }
+
+    /// The uids of those that wait and may start now.
+    pub(crate) fn next(&self) -> Vec<String> {
+        next(&self.jobs(), self.quota)
+    }
+}
+
+/// How many run, by namespace.
+fn running(jobs: &HashMap<String, Place>) -> HashMap<&str, usize> {
+    let mut running = HashMap::new();
+    for place in jobs.values().filter(|place| place.runs) {
+        *running.entry(place.namespace.as_str()).or_default() += 1;
+    }
+    running
+}
+
+fn next(jobs: &HashMap<String, Place>, quota: Quota) -> Vec<String> {
+    let mut running = running(jobs);
+    let mut free = quota.all.saturating_sub(running.values().sum());
+    if free == 0 {
+        return Vec::new();
+    }
+    // Of each namespace the oldest, which come last.
+    let mut waiting: HashMap<&str, Vec<(&String, &Place)>> = HashMap::new();
+    for (uid, place) in jobs.iter().filter(|(_, place)| !place.runs) {
+        let of = waiting.entry(&place.namespace).or_default();
+        of.push((uid, place));
+    }
+    for of in waiting.values_mut() {
+        of.sort_unstable_by_key(|(_, place)| Reverse((place.created, &place.name)));
+    }
+    let mut next = Vec::new();
+    while free > 0 {
+        let has = |namespace: &str| running.get(namespace).copied().unwrap_or(0);
+        let first = waiting.iter().filter_map(|(namespace, of)| {
+            let (_, oldest) = of.last()?;
+            (has(namespace) < quota.each).then_some((has(namespace), oldest.created, *namespace))
+        });
+        let Some((.., namespace)) = first.min() else {
+            break;
+        };
+        if let Some((uid, _)) = waiting.get_mut(namespace).and_then(Vec::pop) {
+            next.push(uid.clone());
+        }
+        *running.entry(namespace).or_default() += 1;
+        free -= 1;
+    }
+    next
+}
+
+fn why(jobs: &HashMap<String, Place>, quota: Quota, own: &Place) -> String {
+    let running = running(jobs);
+    let of_its_own = running.get(own.namespace.as_str()).copied().unwrap_or(0);
+    let all: usize = running.values().sum();
+    if of_its_own >= quota.each {
+        let whose = match own.namespace.as_str() {
+            "" => "ClusterTraceJobs".to_owned(),
+            namespace => format!("jobs of namespace {namespace}"),
+        };
+        return format!(
+            "{} {whose} run already, and that is how many may at once",
+            quota.each
+        );
+    }
+    if all >= quota.all {
+        return format!("{all} jobs run already, and that is how many may at once");
+    }
+    "others, of namespaces that have less or older ones of its own, start first".to_owned()
 }
 
 #[cfg(test)]
@@ -164,7 +196,7 @@ mod tests {
                 ("b", "b1", 9),
             ],
         );
-        assert!(queue.admit("a3").unwrap_err().contains("namespace a"));
+        assert!(queue.admit("a3").unwrap_err().ends_with("start first"));
         queue.admit("a2").unwrap();
         queue.admit("b1").unwrap();
         queue.admit("a1").unwrap();
@@ -192,7 +224,9 @@ mod tests {
             ],
         );
         queue.admit("a1").unwrap();
-        assert_eq!(queue.admit("a2").unwrap_err(), "1 jobs are before it");
+        let said = queue.admit("a2").unwrap_err();
+        assert!(said.ends_with("start first"), "{said}");
+        assert_eq!(queue.next(), ["b1"]);
         queue.admit("b1").unwrap();
         assert!(
             queue

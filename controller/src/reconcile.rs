@@ -28,6 +28,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
+use tokio::sync::mpsc;
 use tracers::Source;
 
 /// Who writes statuses, to the API server.
@@ -40,8 +41,8 @@ const STOP: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(15);
 /// How often counts are written.
 const WRITE: Duration = Duration::from_secs(10);
-/// How often a job that waits looks again.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often a job looks again that waits for what wakes it.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// What every reconciliation works with.
 pub(crate) struct Context {
@@ -49,6 +50,8 @@ pub(crate) struct Context {
     pub(crate) world: Arc<World>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) queue: Queue,
+    /// Uids of jobs that are to be looked at.
+    pub(crate) wake: mpsc::UnboundedSender<String>,
     pub(crate) rules: Rules,
     pub(crate) recorder: Recorder,
     /// When the status of a job was last written.
@@ -225,8 +228,14 @@ async fn expire<J: Job>(
 }
 
 impl Context {
+    /// A job's place is free, and those whose it is now are looked at.
     fn leave(&self, uid: &str) {
-        self.queue.leave(uid);
+        if self.queue.leave(uid) {
+            self.queue.next().into_iter().for_each(|next| {
+                // At the end nobody listens.
+                let _ = self.wake.send(next);
+            });
+        }
         self.fleet.forget(uid);
     }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     Args,
-    agents::{Connector, Fleet, Tls},
-    certificates::{self, Identity},
+    agents::Fleet,
+    certificates, check,
     counters::Counters,
     plan::Rules,
     queue::{Queue, Quota},
@@ -13,6 +13,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, anyhow};
 use crd::{ClusterTraceJob, TraceJob};
+use fleet::{Connector, Identity, Tls};
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, Pod},
@@ -51,18 +52,15 @@ const RENEWAL: Duration = Duration::from_secs(3600);
 const LEASE: (u64, u64) = (15, 5);
 
 pub(crate) async fn run(args: Args) -> Result<()> {
+    fleet::allow_descriptors();
     // What the folder lacks is said before anything else goes wrong.
     for name in ["ca.crt", "tls.crt", "tls.key"] {
         let Some(folder) = &args.tls else { break };
         let path = folder.join(name);
         fs::metadata(&path).with_context(|| format!("--tls: {}", path.display()))?;
     }
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| anyhow!("another cryptography is installed already: a bug"))?;
-    let client = Client::try_default()
-        .await
-        .context("there is no cluster: neither a pod's account nor a kubeconfig")?;
+    install_cryptography()?;
+    let client = Client::try_default().await.context(crate::NO_CLUSTER)?;
     let mut end = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let ended = async {
@@ -78,6 +76,18 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         outcome = lead(&args, client, &counters) => outcome,
         Err(error) = serving => Err(error),
     }
+}
+
+fn install_cryptography() -> Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("another cryptography is installed already: a bug"))
+}
+
+/// `check`, which ends by itself.
+pub(crate) async fn check(pod: &check::Pod) -> Result<()> {
+    install_cryptography()?;
+    check::check(pod).await
 }
 
 /// Metrics and health, where they are wanted.
@@ -142,7 +152,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
             tls,
             name: args.agent_name.clone(),
         },
-        heard,
+        heard.clone(),
         Arc::clone(counters),
     );
     let mut denied: std::collections::BTreeSet<String> =
@@ -160,6 +170,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
             each: args.max_jobs_per_namespace,
             all: args.max_jobs,
         }),
+        wake: heard,
         rules: Rules {
             denied,
             host: args.allow_host,
@@ -239,15 +250,27 @@ async fn issue(
     client: &Client,
     tasks: &mut JoinSet<()>,
 ) -> Result<watch::Receiver<Identity>> {
-    let first = certificates::ensure(client, &args.namespace, &args.agent_name)
-        .await
-        .context("making certificates")?;
+    let first = certificates::ensure(
+        client,
+        &args.namespace,
+        &args.agent_name,
+        args.gateway.as_deref(),
+    )
+    .await
+    .context("making certificates")?;
     let (new, newest) = watch::channel(first);
     let (client, args) = (client.clone(), args.clone());
     tasks.spawn(async move {
         loop {
             tokio::time::sleep(RENEWAL).await;
-            match certificates::ensure(&client, &args.namespace, &args.agent_name).await {
+            match certificates::ensure(
+                &client,
+                &args.namespace,
+                &args.agent_name,
+                args.gateway.as_deref(),
+            )
+            .await
+            {
                 Ok(identity) => {
                     new.send_replace(identity);
                 }

@@ -24,7 +24,7 @@ where
 
     /// Whose traces are whose: the agents know jobs by it.
     fn trace_uid(&self) -> String {
-        format!("{}{}", crate::agents::OURS, self.uid().unwrap_or_default())
+        fleet::trace_uid(&self.uid().unwrap_or_default())
     }
 }
 

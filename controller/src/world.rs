@@ -1,12 +1,13 @@
 //! What the cluster has: pods, nodes, namespaces and agents, as little of each as is needed. 150,000 pods fit 100 MB.
 
+use fleet::agents;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
 use kube::{Resource, ResourceExt, runtime::watcher};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Debug,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 use tokio::sync::mpsc;
@@ -235,28 +236,6 @@ impl Known for core::Namespace {
         world.write().namespaces.remove(&object.name_any());
         world.changed(Change::Cluster);
     }
-}
-
-/// The name of the port that agents serve in their pods.
-const PORT: &str = "grpc";
-
-/// Node and address of each agent in a slice, ready or not: one that is not may be about to be.
-fn agents(slice: &EndpointSlice) -> Vec<(Arc<str>, SocketAddr)> {
-    let ports = slice.ports.iter().flatten();
-    let port = ports
-        .filter(|port| port.name.as_deref() == Some(PORT))
-        .find_map(|port| u16::try_from(port.port?).ok());
-    let Some(port) = port else {
-        return Vec::new();
-    };
-    let endpoints = slice.endpoints.iter();
-    endpoints
-        .filter_map(|endpoint| {
-            let node = endpoint.node_name.as_deref()?;
-            let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
-            Some((node.into(), SocketAddr::new(address, port)))
-        })
-        .collect()
 }
 
 impl Known for EndpointSlice {

@@ -14,11 +14,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
-    metrics::{counter::ConstCounter, gauge::ConstGauge, info::Info},
-    registry::{Registry, Unit},
+    metrics::{
+        counter::ConstCounter,
+        gauge::{ConstGauge, Gauge},
+        info::Info,
+    },
+    registry::{Metric, Registry, Unit},
 };
 use rustix::time::{ClockId, clock_gettime};
-use std::{convert::Infallible, fs, sync::Arc, time::Duration};
+use std::{convert::Infallible, fs, io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -41,36 +45,57 @@ pub trait Source: Send + Sync + 'static {
     fn is_ready(&self) -> bool;
 }
 
+/// Registers a series, at zero.
+pub fn add<M: Metric + Default + Clone>(to: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    to.register(name, help, metric.clone());
+    metric
+}
+
+/// Counts one of something for as long as it lives.
+#[derive(Debug)]
+pub struct OneOf(Gauge);
+
+impl OneOf {
+    /// One more.
+    pub fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for OneOf {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Serves on a port for as long as it is polled.
 pub async fn over_tcp(listener: &TcpListener, source: Arc<impl Source>) -> Infallible {
-    let places = places();
-    loop {
-        let place = Arc::clone(&places).acquire_owned().await;
-        match listener.accept().await {
-            Ok((stream, _)) => answer(stream, place, &source),
-            Err(error) => wait_after(&error).await,
-        }
-    }
+    serve(async || Ok(listener.accept().await?.0), source).await
 }
 
 /// The same on a socket of the file system.
 pub async fn over_unix(listener: &UnixListener, source: Arc<impl Source>) -> Infallible {
-    let places = places();
+    serve(async || Ok(listener.accept().await?.0), source).await
+}
+
+async fn serve<S>(accept: impl AsyncFn() -> io::Result<S>, source: Arc<impl Source>) -> Infallible
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
-        match listener.accept().await {
-            Ok((stream, _)) => answer(stream, place, &source),
+        match accept().await {
+            Ok(stream) => answer(stream, place, &source),
             Err(error) => wait_after(&error).await,
         }
     }
 }
 
-fn places() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(CONNECTIONS))
-}
-
 /// Descriptors may have run out: they come back, and asking at once again would only take a CPU.
-async fn wait_after(error: &std::io::Error) {
+async fn wait_after(error: &io::Error) {
     tracing::warn!("a connection for metrics could not be taken: {error}");
     tokio::time::sleep(Duration::from_millis(100)).await;
 }

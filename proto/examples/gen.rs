@@ -9,6 +9,7 @@ use std::{
 };
 
 const AGENT: &str = "tracejob/v1/agent.proto";
+const JOBS: &str = "tracejob/v1/jobs.proto";
 const PPROF: &str = "pprof.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,15 +22,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     prost_build::Config::new()
         .out_dir(&folder)
         .compile_fds(compile(PPROF)?)?;
-    let agent = compile(AGENT)?;
     // For reflection: with it a client needs no .proto file.
-    fs::write(folder.join("agent.binpb"), agent.encode_to_vec())?;
+    fs::write(folder.join("agent.binpb"), compile(AGENT)?.encode_to_vec())?;
+    let jobs = compile(JOBS)?;
+    fs::write(folder.join("jobs.binpb"), jobs.encode_to_vec())?;
     tonic_prost_build::configure()
         // An event's bytes are copied once, out of the batch.
         .bytes(".tracejob.v1.Bytes.data")
         .out_dir(&folder)
-        .compile_fds(agent)?;
-    for (file, source) in [("pprof.rs", PPROF), ("tracejob.v1.rs", AGENT)] {
+        .compile_fds(jobs)?;
+    for (file, source) in [("pprof.rs", PPROF), ("tracejob.v1.rs", JOBS)] {
         let path = folder.join(file);
         let code = fs::read_to_string(&path)?;
         // The generator's own line 1 says less.

@@ -72,40 +72,30 @@ impl Daemon {
 
     /// One by its configuration alone, its log in a file, after a line of shell.
     pub(crate) fn by_shell(before: &str, config: &str) -> Self {
-        let folder = folder();
-        let file = folder.join("agent.yaml");
-        let listen = format!("listen: unix://{}", folder.join("run/agent.sock").display());
-        fs::write(&file, format!("{listen}\n{config}")).unwrap();
-        let agent = tests::agent(&["--config", file.to_str().unwrap()]);
-        let child = Command::new("sh")
-            .arg("-c")
-            .arg(format!("{before}; exec 2>log; exec \"$0\" \"$@\""))
-            .arg(agent.get_program())
-            .args(agent.get_args())
-            .current_dir(&folder)
-            .spawn()
-            .unwrap();
-        let mut daemon = Self { child, folder };
-        daemon.until_it_listens();
-        daemon
+        Self::after(folder(), &["sh", "-c"], before, config)
     }
 
     /// One that is in a pid namespace of its own and has another /proc, the host's at `host` in its folder; its log in a file.
     pub(crate) fn in_pid_namespace(config: &str) -> Self {
         let folder = folder();
-        let file = folder.join("agent.yaml");
-        let listen = format!("listen: unix://{}", folder.join("run/agent.sock").display());
         let proc = folder.join("host");
         fs::create_dir(&proc).unwrap();
-        fs::write(
-            &file,
-            format!("{listen}\nproc: {}\n{config}", proc.display()),
+        Self::after(
+            folder,
+            &["unshare", "-m", "-p", "-f", "sh", "-c"],
+            "mount --bind /proc host && mount -t proc proc /proc",
+            &format!("proc: {}\n{config}", proc.display()),
         )
-        .unwrap();
+    }
+
+    fn after(folder: PathBuf, shell: &[&str], before: &str, config: &str) -> Self {
+        let file = folder.join("agent.yaml");
+        let listen = format!("listen: unix://{}", folder.join("run/agent.sock").display());
+        fs::write(&file, format!("{listen}\n{config}")).unwrap();
         let agent = tests::agent(&["--config", file.to_str().unwrap()]);
-        let child = Command::new("unshare")
-            .args(["-m", "-p", "-f", "sh", "-c"])
-            .arg("mount --bind /proc host && mount -t proc proc /proc && exec 2>log && exec \"$0\" \"$@\"")
+        let child = Command::new(shell[0])
+            .args(&shell[1..])
+            .arg(format!("{before}; exec 2>log; exec \"$0\" \"$@\""))
             .arg(agent.get_program())
             .args(agent.get_args())
             .current_dir(&folder)

@@ -39,6 +39,7 @@ fn events(uid: &str, from_sequence: u64) -> v1::StreamEventsRequest {
     v1::StreamEventsRequest {
         uid: uid.to_owned(),
         from_sequence,
+        ..v1::StreamEventsRequest::default()
     }
 }
 

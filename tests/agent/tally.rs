@@ -37,6 +37,7 @@ impl Tally {
         let request = v1::StreamEventsRequest {
             uid: uid.to_owned(),
             from_sequence: 0,
+            ..v1::StreamEventsRequest::default()
         };
         let stream = daemon.client().await.stream_events(request).await;
         Self::of(stream.unwrap().into_inner()).await

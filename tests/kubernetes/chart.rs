@@ -22,7 +22,8 @@ const VALUES: [(&str, &[&str]); 3] = [
         &[
             "--set=podMonitor.enabled=true,controller.allowHost=true,agent.policy.host=true,image.registry=registry.example",
             "--set=image.agent.digest=sha256:0123456789012345678901234567890123456789012345678901234567890123",
-            "--set=agent.seccompLocalhostProfile=operator/tracejob.json,controller.deniedNamespaces={kube-system,bank}",
+            "--set=agent.seccompProfile.type=Localhost,agent.seccompProfile.localhostProfile=tracejob-agent.json,controller.deniedNamespaces={kube-system,bank}",
+            "--set=agent.appArmorProfile.type=Localhost,agent.appArmorProfile.localhostProfile=tracejob-agent,helmTest.namespace=shop",
             "--set=crds.keep=false,tls.mode=certManager,tls.issuerRef.name=ours,tls.issuerRef.kind=ClusterIssuer",
             "--set=agent.annotations.a=b,controller.annotations.c=d,image.pullSecrets[0].name=s",
         ],
@@ -47,7 +48,7 @@ fn helm(arguments: &[&str], values: &[&str]) -> Result<String, String> {
     }
 }
 
-fn rendered(values: &[&str]) -> Vec<Value> {
+pub(crate) fn rendered(values: &[&str]) -> Vec<Value> {
     let arguments = ["template", "tj", &chart(), "--namespace", SYSTEM];
     let text = helm(&arguments, values).unwrap();
     let documents = serde_yaml::Deserializer::from_str(&text);
@@ -55,7 +56,7 @@ fn rendered(values: &[&str]) -> Vec<Value> {
     documents.filter(|object| !object.is_null()).collect()
 }
 
-fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+pub(crate) fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
     let found = objects
         .iter()
         .find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
@@ -296,15 +297,25 @@ fn the_controllers_rights_are_those_that_have_a_reason() {
     seen.sort();
     wanted.sort();
     assert_eq!(seen, wanted);
-    // Nobody but the controller is given any.
+    // Nobody but the controller is given any, and the pod of `helm test`: to make one job, read it and remove it.
     let bindings = objects
         .iter()
         .filter(|object| object["kind"].as_str().unwrap().ends_with("RoleBinding"));
     for binding in bindings {
         for subject in binding["subjects"].as_array().unwrap() {
-            assert_eq!(subject["name"], "tracejob-controller");
+            let test = binding["metadata"]["annotations"]["helm.sh/hook"] == "test";
+            let (who, role) = (&subject["name"], &binding["roleRef"]["name"]);
+            let one = ["tracejob-controller", "tracejob-check"][usize::from(test)];
+            assert_eq!((who, role), (&json!(one), &json!(one)));
         }
     }
+    assert_eq!(
+        find(&objects, "Role", "tracejob-check")["rules"],
+        json!([
+            {"apiGroups": ["tracejob.dev"], "resources": ["tracejobs"], "verbs": ["create"]},
+            {"apiGroups": ["tracejob.dev"], "resources": ["tracejobs"], "resourceNames": ["check-tracejob-check"], "verbs": ["get", "delete"]},
+        ])
+    );
 }
 
 #[test]
@@ -392,14 +403,9 @@ fn an_agent_takes_the_configuration_that_is_rendered() {
 }
 
 fn helm_in(plane: &ControlPlane, arguments: &[&str]) -> String {
-    let mut command = plane.net().command(cluster_program("helm"));
-    let out = command
-        .args(arguments)
-        .args(["--namespace", SYSTEM])
-        .env("KUBECONFIG", plane.admin())
-        .env("HOME", plane.folder())
-        .output()
-        .unwrap();
+    let mut helm = plane.helm();
+    let out = helm.args(arguments).args(["--namespace", SYSTEM]);
+    let out = out.output().unwrap();
     assert!(
         out.status.success(),
         "{}",

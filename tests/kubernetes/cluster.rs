@@ -3,9 +3,12 @@
 
 use crate::plane;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -153,11 +156,24 @@ impl Cluster {
 
     /// By SIGTERM, as a kubelet does.
     pub(crate) fn end_agent(&mut self, node: usize) {
+        self.signal_agent(node, Signal::TERM);
         if let Some(mut child) = self.agents[node].child.take() {
-            let pid = rustix::process::Pid::from_child(&child);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Stopped, it does not answer, as if it could not be reached.
+    pub(crate) fn signal_agent(&self, node: usize, signal: Signal) {
+        send(&self.agents[node].child, signal);
+    }
+
+    pub(crate) fn signal_controller(&self, signal: Signal) {
+        send(&self.controller, signal);
+    }
+
+    /// What an agent says, and its audit records.
+    pub(crate) fn agent_log(&self, node: usize) -> PathBuf {
+        self.plane.folder().join(format!("agent-{node}.log"))
     }
 
     pub(crate) fn start_controller(&mut self) {
@@ -200,6 +216,26 @@ impl Cluster {
             .stdout(Stdio::null())
             .stderr(self.log("controller"));
         command.spawn().unwrap()
+    }
+
+    /// Its process: ip(8) became it.
+    pub(crate) fn controller_pid(&self) -> u32 {
+        self.controller.as_ref().unwrap().id()
+    }
+
+    /// What it counts of itself, once it serves that.
+    pub(crate) fn controller_metrics(&self, address: &str) -> Option<String> {
+        let ask = || {
+            self.plane.net().enter();
+            let mut stream = TcpStream::connect(address).ok()?;
+            let asked = stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: controller\r\n\r\n");
+            asked.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            Some(answer)
+        };
+        // A network is a thread's.
+        std::thread::scope(|scope| scope.spawn(ask).join().unwrap())
     }
 
     /// By SIGKILL.
@@ -315,7 +351,12 @@ fn certify(plane: &ControlPlane) {
 impl Pod {
     /// Puts a workload into its container.
     pub(crate) fn add(&self, workload: &Workload) {
-        self.container.as_ref().unwrap().add(workload.pid());
+        self.add_process(workload.pid());
+    }
+
+    /// The same with a process.
+    pub(crate) fn add_process(&self, pid: u32) {
+        self.container.as_ref().unwrap().add(pid);
     }
 }
 
@@ -350,6 +391,11 @@ pub(crate) fn ours(name: &str) -> PathBuf {
         Some(path) => PathBuf::from(path).with_file_name(name),
         None => program(name),
     }
+}
+
+fn send(child: &Option<Child>, signal: Signal) {
+    let pid = Pid::from_child(child.as_ref().unwrap());
+    kill_process(pid, signal).unwrap();
 }
 
 fn end(child: &mut Option<Child>) {

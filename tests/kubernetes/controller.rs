@@ -1,7 +1,9 @@
 //! The controller: from a job to traces of the right pods on the right nodes, and back to its status.
 
 use crate::cluster::{Cluster, holds, job, word};
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::{io::Write, process::Stdio};
 use tests::{Workload, until};
 
 const OPENS: [&str; 6] = ["open-times", "50", "openat", "/dev/null", "0", "0"];
@@ -20,7 +22,7 @@ fn a_job_traces_the_pods_that_it_selects_on_all_nodes_and_no_others() {
     let other = cluster.pod("shop", "other", 0, "cart");
     let foreign = cluster.pod("bank", "foreign", 1, "checkout");
     let selector = json!({"matchLabels": {"app": "checkout"}});
-    let spec = json!({"tracer": {"open": {}}, "selector": selector, "activeDeadlineSeconds": 20});
+    let spec = json!({"tracer": {"open": {}}, "selector": selector, "activeDeadlineSeconds": 40});
     cluster.apply(&job("shop", "opens", spec));
     let running = cluster.until_runs("shop", "opens", 2);
     assert_eq!(running["status"]["pods"], 2);
@@ -59,7 +61,7 @@ fn a_job_traces_the_pods_that_it_selects_on_all_nodes_and_no_others() {
 #[test]
 fn a_pod_that_comes_while_a_job_runs_is_traced_from_its_first_instruction() {
     let cluster = Cluster::start(2);
-    let spec = json!({"tracer": {"open": {}}, "selector": {"matchLabels": {"app": "checkout"}}, "activeDeadlineSeconds": 20});
+    let spec = json!({"tracer": {"open": {}}, "selector": {"matchLabels": {"app": "checkout"}}, "activeDeadlineSeconds": 40});
     cluster.apply(&job("shop", "late", spec));
     let nowhere = cluster.until("to wait for pods", "shop", "late", |job| {
         !job["status"]["startTime"].is_null()
@@ -84,7 +86,7 @@ fn tables_of_all_nodes_are_one_summary_without_text_of_the_traced() {
         cluster.pod("shop", "a", 0, "x"),
         cluster.pod("shop", "b", 1, "x"),
     ];
-    let spec = json!({"tracer": {"syscallCount": {}}, "activeDeadlineSeconds": 20, "output": {"summaryRows": 3}});
+    let spec = json!({"tracer": {"syscallCount": {}}, "activeDeadlineSeconds": 40, "output": {"summaryRows": 3}});
     cluster.apply(&job("shop", "calls", spec));
     cluster.until_runs("shop", "calls", 2);
     for (pod, calls) in pods.iter().zip(["700", "300"]) {
@@ -118,7 +120,7 @@ fn an_agent_that_is_replaced_has_its_traces_again_and_the_job_does_not_end_with_
 fn comes_back(end: fn(&mut Cluster, usize)) {
     let mut cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 35});
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 60});
     cluster.apply(&job("shop", "again", spec));
     cluster.until_runs("shop", "again", 1);
     in_pod(&pod).finish();
@@ -143,7 +145,7 @@ fn comes_back(end: fn(&mut Cluster, usize)) {
 fn a_controller_that_is_killed_goes_on_where_it_was_and_starts_nothing_twice() {
     let mut cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 20});
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 40});
     cluster.apply(&job("shop", "on", spec));
     cluster.until_runs("shop", "on", 1);
     in_pod(&pod).finish();
@@ -157,10 +159,60 @@ fn a_controller_that_is_killed_goes_on_where_it_was_and_starts_nothing_twice() {
 }
 
 #[test]
+fn agents_end_traces_by_themselves_while_nobody_hears_the_controller_and_it_has_their_accounts_later()
+ {
+    let cluster = Cluster::start(1);
+    let pod = cluster.pod("shop", "a", 0, "x");
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 15});
+    cluster.apply(&job("shop", "alone", spec));
+    cluster.until_runs("shop", "alone", 1);
+    cluster.signal_controller(Signal::STOP);
+    in_pod(&pod).finish();
+    // The agent says so, to whoever asks it.
+    let agent = cluster.agent_log(0);
+    until("the agent to end the trace", || {
+        let log = std::fs::read_to_string(&agent).unwrap();
+        log.contains("\"ended\":\"duration\"").then_some(())
+    });
+    let seen = cluster.job("shop", "alone").unwrap();
+    assert_eq!(seen["status"]["nodes"]["ended"], 0);
+    cluster.signal_controller(Signal::CONT);
+    let over = cluster.until_over("shop", "alone");
+    assert_eq!(word(&over), "Complete", "{:#}", over["status"]);
+    assert_eq!(over["status"]["events"]["delivered"], 50);
+}
+
+#[test]
+fn a_node_that_does_not_answer_for_a_while_goes_on_tracing_and_nothing_is_missing() {
+    let cluster = Cluster::start(1);
+    let pod = cluster.pod("shop", "a", 0, "x");
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 70});
+    cluster.apply(&job("shop", "cut", spec));
+    cluster.until_runs("shop", "cut", 1);
+    cluster.signal_agent(0, Signal::STOP);
+    in_pod(&pod).finish();
+    let away = cluster.until("to miss its agent", "shop", "cut", |job| {
+        job["status"]["nodes"]["running"] == 0
+    });
+    let failure = &away["status"]["failures"][0];
+    assert_eq!(
+        (&failure["node"], &failure["reason"]),
+        (&json!("node-0"), &json!("AgentUnreachable"))
+    );
+    cluster.signal_agent(0, Signal::CONT);
+    cluster.until_runs("shop", "cut", 1);
+    in_pod(&pod).finish();
+    let over = cluster.until_over("shop", "cut");
+    assert_eq!(word(&over), "Complete", "{:#}", over["status"]);
+    assert_eq!(over["status"]["events"]["delivered"], 100);
+    assert_eq!(over["status"]["failures"], Value::Null);
+}
+
+#[test]
 fn certificates_that_change_during_a_job_cost_it_nothing() {
     let mut cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 20});
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 40});
     cluster.apply(&job("shop", "certified", spec));
     cluster.until_runs("shop", "certified", 1);
     in_pod(&pod).finish();
@@ -179,7 +231,7 @@ fn certificates_that_change_during_a_job_cost_it_nothing() {
 fn a_suspended_job_stops_and_starts_anew_when_it_is_resumed() {
     let cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = |suspend: bool| json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 16, "suspend": suspend});
+    let spec = |suspend: bool| json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 30, "suspend": suspend});
     cluster.apply(&job("shop", "pause", spec(true)));
     let paused = cluster.until("to be suspended", "shop", "pause", |job| {
         holds(job, "Suspended")
@@ -260,7 +312,7 @@ fn a_node_that_is_lost_is_named_and_the_others_results_are_there() {
     cluster.apply(&job(
         "shop",
         "lost",
-        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 20}),
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 40}),
     ));
     cluster.until_runs("shop", "lost", 2);
     for pod in &pods {
@@ -323,4 +375,42 @@ fn what_is_denied_or_too_much_is_said_in_the_condition() {
         cluster.plane.get(path).filter(|job| holds(job, "Failed"))
     });
     assert_eq!(word(&refused), "HostDenied");
+}
+
+#[test]
+fn what_helm_test_runs_is_traced_and_says_what_was_counted_of_what_it_did() {
+    let cluster = Cluster::start(1);
+    let pod = cluster.pod("shop", "checker", 0, "check");
+    let run = |namespace: &str| {
+        let mut command = cluster.plane.net().command("sh");
+        command
+            .args(["-c", "read go; exec \"$0\" check"])
+            .arg(crate::cluster::ours("tracejob-controller"))
+            .env("KUBECONFIG", cluster.plane.admin())
+            .envs([("POD_NAMESPACE", namespace), ("POD_NAME", "checker")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        pod.add_process(child.id());
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let out = run("shop");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, wrong) = (text(&out.stdout), text(&out.stderr));
+    assert!(out.status.success(), "{said}{wrong}");
+    assert!(
+        said.contains("10000 of 10000 calls of getppid counted"),
+        "{said}"
+    );
+    // Where it is not in the pod that it says, it says what is wrong.
+    let out = run("bank");
+    assert!(!out.status.success());
+    let wrong = text(&out.stderr);
+    assert!(
+        wrong.contains("in vain") && wrong.contains("no pod that it selects"),
+        "{wrong}"
+    );
+    assert!(cluster.job("shop", "check-checker").is_none());
 }

@@ -9,6 +9,9 @@ mod chart;
 mod cluster;
 mod controller;
 mod definitions;
+mod scale;
+mod simulated;
+mod tenants;
 
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, Weak};

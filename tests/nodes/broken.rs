@@ -8,7 +8,8 @@ use serde_json::json;
 use std::time::Duration;
 use tests::SYSTEM;
 
-pub(crate) const TESTS: [Test; 5] = [
+pub(crate) const TESTS: [Test; 6] = [
+    ("broken::helm_test_has_its_own_pod_traced", helm_test),
     (
         "broken::an_agent_that_is_replaced_has_its_traces_again",
         agent_replaced,
@@ -30,6 +31,32 @@ pub(crate) const TESTS: [Test; 5] = [
         upgrade,
     ),
 ];
+
+fn helm_test(cluster: &Cluster) {
+    let out = cluster
+        .kubectl()
+        .helm()
+        .args(["test", "tracejob", "-n", SYSTEM, "--timeout", "10m"])
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let logs = || {
+        cluster
+            .kubectl()
+            .says(&["logs", "-n", "default", "tracejob-check"])
+    };
+    assert!(out.status.success(), "{}{}", text(&out.stderr), logs());
+    let said = text(&out.stdout);
+    assert!(
+        said.contains("Phase:") && said.contains("Succeeded"),
+        "{said}"
+    );
+    // It takes away what it made.
+    let left = cluster
+        .kubectl()
+        .get("/api/v1/namespaces/default/pods/tracejob-check");
+    assert!(left.is_none());
+}
 
 fn agent_replaced(cluster: &Cluster) {
     let namespace = cluster.namespace("agent");

@@ -55,8 +55,8 @@ fn main() -> ExitCode {
             let run = move || {
                 // An emulated machine stands still now and then: once more, and it is told by name.
                 if let Err(why) = attempt(test, &cluster, 1) {
-                    attempt(test, &cluster, 2)?;
                     println!("RAN AGAIN {name}: {why}");
+                    attempt(test, &cluster, 2)?;
                 }
                 Ok(())
             };

@@ -8,7 +8,7 @@ mod nodes;
 mod pki;
 
 pub use kubectl::Kubectl;
-pub use net::Net;
+pub use net::{Net, enter_net};
 pub use nodes::{KERNELS, Nodes, SYSTEM};
 pub use pki::{Certificate, Pki};
 
@@ -153,6 +153,16 @@ impl ControlPlane {
                 file("accounts.key")
             ),
             "--authorization-mode=Node,RBAC".to_owned(),
+            // Servers behind it.
+            format!("--requestheader-client-ca-file={}", file("proxies.crt")),
+            "--requestheader-allowed-names=front-proxy-client".to_owned(),
+            "--requestheader-username-headers=X-Remote-User".to_owned(),
+            "--requestheader-group-headers=X-Remote-Group".to_owned(),
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
+            format!("--proxy-client-cert-file={}", file("proxy.crt")),
+            format!("--proxy-client-key-file={}", file("proxy.key")),
+            // Addresses of services lead nowhere from where it is: it calls their endpoints.
+            "--enable-aggregator-routing=true".to_owned(),
             "--allow-privileged=true".to_owned(),
         ];
         arguments.extend(match self.whole {

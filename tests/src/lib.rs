@@ -29,6 +29,7 @@ pub use cgroup::Cgroup;
 pub use clock::JumpedClock;
 pub use cluster::{
     Certificate, ControlPlane, KERNELS, Kubectl, Net, Nodes, Pki, SYSTEM, cluster_program,
+    enter_net,
 };
 pub use daemon::Agent;
 pub use elf32::program32;
@@ -36,5 +37,5 @@ pub use held::{descriptors, held_by, in_kernel, resident, threads};
 pub use row::{Wanted, bytes, check, expect, sum};
 pub use support::{in_vm, runs_here, skips_runs, tracers};
 pub use trace::{Listener, Outcome, Trace, Tracing, agent, tracejob};
-pub use wait::{deadline, join, until};
+pub use wait::{deadline, join, until, until_within};
 pub use workload::{Report, Workload, cgroup_of, executable, folder, program};

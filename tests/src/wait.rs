@@ -8,8 +8,13 @@ pub const fn deadline() -> Duration {
 }
 
 /// Waits until `found` finds something; panics with `what` at the deadline.
-pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + deadline();
+pub fn until<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    until_within(deadline(), what, found)
+}
+
+/// The same, where it may take longer, or must not take so long.
+pub fn until_within<T>(patience: Duration, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
     loop {
         if let Some(value) = found() {
             return value;

@@ -14,7 +14,11 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) use demo::demo;
 
-use crate::{check, go, package, setup, test, toolchain, workspace};
+use crate::{
+    check, go, package, process,
+    screen::{Step, table},
+    setup, test, toolchain, workspace,
+};
 
 /// What `cluster` is asked.
 #[derive(clap::Subcommand, Debug)]
@@ -34,6 +38,15 @@ pub(crate) enum Args {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,
     },
+    /// Measures the controller with many nodes, whose agents are simulated, and with many jobs
+    Scale {
+        /// Nodes of the one job
+        #[arg(long, default_value_t = 5000)]
+        nodes: usize,
+        /// Jobs that wait for each other
+        #[arg(long, default_value_t = 2000)]
+        jobs: usize,
+    },
     /// Runs the tests that need nodes, on a cluster of their own or on yours
     Test {
         /// A cluster that is there, with TraceJob in it: its tests alone, and in namespaces of their own
@@ -50,27 +63,51 @@ pub(crate) enum Args {
 /// A folder of `tests/cluster` with a go.mod of its own, and the modules whose versions name what is built from it.
 struct Module {
     folder: &'static str,
+    /// Where a folder's programs are built in parts: this one's, with a `-`.
+    part: &'static str,
     named_by: &'static [&'static str],
     about: &'static str,
     packages: &'static [&'static str],
 }
 
-const MODULES: [Module; 3] = [
+/// A cluster without nodes.
+const CONTROL_PLANE: [Module; 2] = [
     Module {
         folder: "kubernetes",
+        part: "",
         named_by: &["k8s.io/kubernetes"],
-        about: "building Kubernetes with Go: the test cluster; 5 min, once",
+        about: "building an API server and kubectl with Go: the test cluster; 4 min, once",
         packages: &[
             "k8s.io/kubernetes/cmd/kube-apiserver",
-            "k8s.io/kubernetes/cmd/kube-controller-manager",
-            "k8s.io/kubernetes/cmd/kube-scheduler",
-            "k8s.io/kubernetes/cmd/kube-proxy",
-            "k8s.io/kubernetes/cmd/kubelet",
             "k8s.io/kubernetes/cmd/kubectl",
         ],
     },
     Module {
+        folder: "tools",
+        part: "",
+        named_by: &["go.etcd.io/etcd/server/v3", "helm.sh/helm/v4"],
+        about: "building etcd and Helm with Go: the test cluster; 2 min, once",
+        packages: &["go.etcd.io/etcd/server/v3", "helm.sh/helm/v4/cmd/helm"],
+    },
+];
+
+/// What nodes take besides. Programs of their own: a test without nodes does not wait for them.
+const NODES: [Module; 2] = [
+    Module {
+        folder: "kubernetes",
+        part: "nodes-",
+        named_by: &["k8s.io/kubernetes"],
+        about: "building the rest of Kubernetes with Go: nodes of the test cluster; 4 min, once",
+        packages: &[
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "k8s.io/kubernetes/cmd/kube-scheduler",
+            "k8s.io/kubernetes/cmd/kube-proxy",
+            "k8s.io/kubernetes/cmd/kubelet",
+        ],
+    },
+    Module {
         folder: "containerd",
+        part: "",
         named_by: &[
             "github.com/containerd/containerd/v2",
             "github.com/containernetworking/plugins",
@@ -84,12 +121,6 @@ const MODULES: [Module; 3] = [
             "github.com/containernetworking/plugins/plugins/ipam/host-local",
         ],
     },
-    Module {
-        folder: "tools",
-        named_by: &["go.etcd.io/etcd/server/v3", "helm.sh/helm/v4"],
-        about: "building etcd and Helm with Go: the test cluster; 2 min, once",
-        packages: &["go.etcd.io/etcd/server/v3", "helm.sh/helm/v4/cmd/helm"],
-    },
 ];
 
 /// For `cargo xtask cluster`.
@@ -99,6 +130,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Args::Up => hand::up(),
         Args::Down => hand::down(),
         Args::Kubectl { arguments } => hand::kubectl(&arguments),
+        Args::Scale { nodes, jobs } => scale(nodes, jobs),
         Args::Test {
             kubeconfig,
             workload_image,
@@ -129,18 +161,65 @@ fn absolute(file: &Path) -> Result<PathBuf> {
 
 /// The stage without nodes.
 pub(crate) fn test() -> Result<String> {
-    test::require_root()?;
-    let mut command = cargo_test("kubernetes");
-    command
-        .args(["--", "--show-output"])
-        .env("TRACEJOB_CLUSTER", programs()?)
-        .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
-        .env_remove("TRACEJOB_TEST_CAPS");
+    let mut command = kubernetes_test()?;
+    command.arg("--show-output");
     check::rust_tests(
         "kubernetes",
         "a real API server, the controller, and agents",
         &mut command,
     )
+}
+
+fn kubernetes_test() -> Result<Command> {
+    test::require_root()?;
+    let mut command = cargo_test("kubernetes");
+    command
+        .arg("--")
+        .env("TRACEJOB_CLUSTER", programs(&CONTROL_PLANE)?)
+        .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
+        .env_remove("TRACEJOB_TEST_CAPS");
+    Ok(command)
+}
+
+/// The same tests of scale as in that stage, with the controller as it is shipped, one by one and at full size.
+fn scale(nodes: usize, jobs: usize) -> Result<()> {
+    setup::build()?;
+    let step = Step::start("controller", "building it as it is shipped");
+    let mut build = toolchain::cargo();
+    build.args(["build", "--locked", "--release", "--bins"]);
+    build.args([
+        "--package",
+        "agent",
+        "--package",
+        "controller",
+        "--package",
+        "gateway",
+    ]);
+    process::quietly(&step, "scale-build", &mut build)?;
+    step.done("built");
+    let mut command = kubernetes_test()?;
+    command
+        .args(["--test-threads=1", "--show-output", "scale::"])
+        .env("TRACEJOB_BIN", workspace::target().join("release/tracejob"))
+        .env("TRACEJOB_SCALE_NODES", nodes.to_string())
+        .env("TRACEJOB_SCALE_JOBS", jobs.to_string());
+    let step = Step::start("scale", "one job on all nodes, then all jobs; minutes");
+    let (status, log) = process::logged(&step, "scale", &mut command)?;
+    if !status.success() {
+        step.failed();
+        return Err(process::failure(&command, status, &log));
+    }
+    step.done("measured");
+    let text = fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
+    let measured = text.lines().filter_map(|line| {
+        let (what, value) = line.strip_prefix("MEASURED ")?.split_once(": ")?;
+        Some(vec![what.to_owned(), value.to_owned()])
+    });
+    print!(
+        "{}",
+        table(&["WHAT", "HOW MUCH"], &measured.collect::<Vec<_>>())
+    );
+    Ok(())
 }
 
 /// The stage with nodes.
@@ -167,7 +246,10 @@ fn cargo_test(name: &str) -> Command {
 fn environment() -> Result<Vec<(&'static str, PathBuf)>> {
     setup::build()?;
     Ok(vec![
-        ("TRACEJOB_CLUSTER", programs()?),
+        (
+            "TRACEJOB_CLUSTER",
+            programs(CONTROL_PLANE.iter().chain(&NODES))?,
+        ),
         ("TRACEJOB_NODES", node::ensure()?),
         ("TRACEJOB_IMAGES", package::archives()?),
         ("TRACEJOB_QEMU", setup::qemu()?),
@@ -175,9 +257,9 @@ fn environment() -> Result<Vec<(&'static str, PathBuf)>> {
 }
 
 /// Where the programs are: folders with `:` between them.
-fn programs() -> Result<PathBuf> {
+fn programs<'a>(modules: impl IntoIterator<Item = &'a Module>) -> Result<PathBuf> {
     let mut folders = Vec::new();
-    for module in &MODULES {
+    for module in modules {
         match module.build()? {
             Ok(bin) => folders.push(bin),
             Err(why) => bail!(why),
@@ -223,7 +305,7 @@ impl Module {
         }
         flags.extend(["-ldflags".to_owned(), link]);
         let bin = go::Build {
-            name: format!("{} {}", self.folder, versions.join(" ")),
+            name: format!("{} {}{}", self.folder, self.part, versions.join(" ")),
             folder: self.target(&versions),
             about: self.about,
             from,
@@ -242,7 +324,8 @@ impl Module {
     }
 
     fn target(&self, versions: &[String]) -> PathBuf {
-        workspace::tools().join(format!("{}-{}", self.folder, versions.join("-")))
+        let versions = versions.join("-");
+        workspace::tools().join(format!("{}-{}{versions}", self.folder, self.part))
     }
 }
 

@@ -34,7 +34,7 @@ struct Generator {
     owns: &'static [&'static str],
 }
 
-const GENERATORS: [Generator; 3] = [
+const GENERATORS: [Generator; 4] = [
     Generator {
         name: "tracejob",
         writes: "pages of the tracers, man page, completions, schema",
@@ -80,6 +80,22 @@ const GENERATORS: [Generator; 3] = [
         ],
         folder: "charts/tracejob",
         owns: &["files/crds"],
+    },
+    Generator {
+        name: "profiles",
+        writes: "what confines the agent on a node: seccomp, AppArmor",
+        program: &[
+            "run",
+            "--quiet",
+            "--package",
+            "agent",
+            "--bin",
+            "tracejob-agent",
+            "--",
+            "write-profiles",
+        ],
+        folder: "charts/tracejob/files/profiles",
+        owns: &[""],
     },
 ];
 

@@ -40,6 +40,12 @@ const CONTROLLER: Image = Image {
     program: "tracejob-controller",
     recipe: "controller/package/Containerfile",
 };
+const GATEWAY: Image = Image {
+    name: "tracejob-gateway",
+    package: "gateway",
+    program: "tracejob-gateway",
+    recipe: "gateway/package/Containerfile",
+};
 /// What the test cluster's pods run.
 const WORKLOAD: Image = Image {
     name: "tracejob-workload",
@@ -172,7 +178,7 @@ pub(crate) fn archives() -> Result<PathBuf> {
     let archives = folder.join("images");
     fs::create_dir_all(&archives).with_context(|| format!("creating {}", archives.display()))?;
     let tool = Buildah::new(setup::buildah()?, &folder)?;
-    for image in [AGENT, CONTROLLER, WORKLOAD] {
+    for image in [AGENT, CONTROLLER, GATEWAY, WORKLOAD] {
         image.build(&tool, &folder)?;
         let step = Step::start(image.name, "writing its image into a file");
         let file = archives.join(format!("{}.tar", image.name));

@@ -35,9 +35,10 @@ pub(crate) fn run_all(task: &str, stages: Vec<Stage>) -> Result<()> {
         let result = match result {
             Ok(text) => text,
             Err(error) => {
-                // At once, for the one who watches; the table comes last.
-                println!("{name}: {error:#}\n");
-                failed.push(name);
+                let why = format!("{name}: {error:#}\n");
+                // At once, for the one who watches, and again below the table, for the one who comes when all is over.
+                println!("{why}");
+                failed.push((name, why));
                 "FAILED".to_owned()
             }
         };
@@ -49,11 +50,15 @@ pub(crate) fn run_all(task: &str, stages: Vec<Stage>) -> Result<()> {
         println!("{task}: all is well, in {took}");
         return Ok(());
     }
+    for (_, why) in &failed {
+        println!("{why}");
+    }
+    let names: Vec<&str> = failed.iter().map(|(name, _)| *name).collect();
     bail!(
         "{task} failed in {} of {} stages, in {took}: {}",
-        failed.len(),
+        names.len(),
         rows.len(),
-        failed.join(", ")
+        names.join(", ")
     )
 }
 

@@ -71,6 +71,8 @@ pub(crate) fn build() -> Result<String> {
             "agent",
             "--package",
             "controller",
+            "--package",
+            "gateway",
             "--bins",
         ]),
     )?;

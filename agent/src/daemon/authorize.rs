@@ -83,12 +83,12 @@ where
 mod tests {
     use super::*;
     use prost_types::FileDescriptorSet;
-    use proto::DESCRIPTORS;
+    use proto::AGENT_DESCRIPTORS;
 
     #[test]
     fn whoever_may_only_read_calls_nothing_that_changes_anything() {
         let reads = |path: &str| READING.iter().any(|one| path.starts_with(one));
-        let set: FileDescriptorSet = prost::Message::decode(DESCRIPTORS).unwrap();
+        let set: FileDescriptorSet = prost::Message::decode(AGENT_DESCRIPTORS).unwrap();
         let services = set.file.iter().flat_map(|file| &file.service);
         let agent = services
             .into_iter()

@@ -9,9 +9,11 @@
 
 mod calls;
 mod files;
+mod profiles;
 
 pub(crate) use calls::Role;
 pub(crate) use files::Paths;
+pub(crate) use profiles::write as write_profiles;
 
 use anyhow::{Context, Result, bail};
 use rustix::{
@@ -41,6 +43,9 @@ const LOADING: [(CapabilitySet, &str); 5] = [
 pub(crate) fn process() -> Result<()> {
     if fs::read_dir("/proc/self/task").map_or(1, Iterator::count) != 1 {
         bail!("a bug: there are threads already, which would stay as they are");
+    }
+    if let Some(profile) = apparmor() {
+        tracing::info!(%profile, "confined from outside, by AppArmor");
     }
     allow_locked_memory();
     allow_descriptors();
@@ -84,6 +89,13 @@ pub(crate) fn serve(paths: &Paths) -> Result<()> {
 /// Where it has no seccomp: [`process`] has said so.
 pub(crate) fn load() -> Result<(), calls::FilterError> {
     calls::refuse(Role::Loading)
+}
+
+/// The profile that whoever started us has put us under: apparmor(7).
+fn apparmor() -> Option<String> {
+    let profile = fs::read_to_string("/proc/self/attr/apparmor/current").ok()?;
+    let profile = profile.trim_end_matches(['\0', '\n']);
+    (profile != "unconfined").then(|| profile.to_owned())
 }
 
 /// Kernels before 5.11 count maps by RLIMIT_MEMLOCK, and only CAP_SYS_RESOURCE raises that, which is not kept.

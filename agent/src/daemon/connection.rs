@@ -2,11 +2,12 @@
 
 use super::{
     config::{Listen, Roles},
-    counters::{Counters, OneOf},
+    counters::Counters,
     socket::{self, Socket},
     tls::{Identity, Role},
 };
 use anyhow::{Context as _, Result, bail};
+use metrics::OneOf;
 use std::{
     fmt, io,
     net::SocketAddr,

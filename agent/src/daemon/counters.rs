@@ -4,9 +4,10 @@
 
 use super::wire;
 use agent::{Account, Reason};
+use metrics::{OneOf, Source, add};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::{Metric, Registry},
+    registry::Registry,
 };
 use std::sync::{
     Arc,
@@ -44,22 +45,6 @@ pub(crate) struct Counters {
     turned_away: Counter,
     audit_failures: Counter,
     refused: Family<[Label; 1], Counter>,
-}
-
-/// Counts one of something as long as it is there.
-pub(crate) struct OneOf(Gauge);
-
-impl OneOf {
-    fn new(gauge: Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for OneOf {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl Counters {
@@ -195,19 +180,9 @@ impl Counters {
         }
     }
 
-    /// Everything, for who writes it.
-    pub(crate) fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
     /// Clients are served from here on, or no longer.
     pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
-    }
-
-    /// Whether clients are served.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
     }
 
     /// A trace has been attached; it runs until this is dropped.
@@ -305,10 +280,14 @@ impl Counters {
     }
 }
 
-fn add<M: Metric + Default + Clone>(to: &mut Registry, name: &str, help: &str) -> M {
-    let metric = M::default();
-    to.register(name, help, metric.clone());
-    metric
+impl Source for Counters {
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
 }
 
 /// The catalogue's own name of it.

@@ -10,6 +10,7 @@ use agent::{Account, Change, Handle, Reason, Target};
 use proto::v1::{self, State, stream_events_response::Item};
 use std::{
     collections::VecDeque,
+    hash::{BuildHasher, Hasher, RandomState},
     iter,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -83,7 +84,11 @@ impl Job {
             generation,
             spec,
             who,
-            schema,
+            schema: v1::Schema {
+                // By chance, and never 0: an agent that is started anew must not come upon the same.
+                instance: RandomState::new().build_hasher().finish() | 1,
+                ..schema
+            },
             bytes,
             log: Log::new(replay_bytes),
             state: Mutex::new(Now {

@@ -3,13 +3,14 @@
 use super::{
     audit::Audit,
     config::Policy,
-    counters::{Counters, OneOf},
+    counters::Counters,
     job::{Job, check_uid, lock},
     loader::Loader,
     refuse::{self, Refusal},
     wire,
 };
 use agent::{Account, Kernel, Reason, Request, Trace, Update};
+use metrics::OneOf;
 use proto::v1::{self, stream_events_response::Item};
 use std::{
     collections::BTreeMap,
@@ -241,7 +242,7 @@ impl Jobs {
                 generation,
                 spec.unwrap_or_default(),
                 who.to_owned(),
-                wire::schema(tracer, &agent::columns(&request)),
+                client::schema(tracer, &agent::columns(&request)),
                 needed,
                 policy.replay_bytes,
             ));

@@ -24,6 +24,8 @@ struct Kept {
     first: u64,
     /// Rows in all that is no longer kept.
     forgotten_rows: u64,
+    /// Rows in all of it.
+    rows: u64,
     closed: bool,
 }
 
@@ -73,6 +75,7 @@ impl Log {
                 most_bytes,
                 first: 1,
                 forgotten_rows: 0,
+                rows: 0,
                 closed: false,
             }),
             next: watch::Sender::new(1),
@@ -93,8 +96,11 @@ impl Log {
         let sequence = kept.first + kept.entries.len() as u64;
         let message = Arc::new(StreamEventsResponse {
             sequence,
+            rows_before: kept.rows,
             item: Some(item),
+            ..StreamEventsResponse::default()
         });
+        kept.rows += rows;
         kept.bytes += bytes;
         kept.entries.push_back(Entry {
             message,
@@ -151,8 +157,8 @@ impl Log {
             cursor.next = kept.first;
             cursor.rows = Some(kept.forgotten_rows);
             return Next::Message(Arc::new(StreamEventsResponse {
-                sequence: 0,
                 item: Some(Item::Gap(gap)),
+                ..StreamEventsResponse::default()
             }));
         }
         let at = usize::try_from(cursor.next - kept.first).unwrap_or(usize::MAX);

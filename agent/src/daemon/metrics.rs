@@ -2,20 +2,8 @@
 
 use super::{config::MetricsListen, counters::Counters, socket};
 use anyhow::{Context, Result};
-use metrics::Source;
-use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-
-impl Source for Counters {
-    fn registry(&self) -> &Registry {
-        self.registry()
-    }
-
-    fn is_ready(&self) -> bool {
-        self.is_ready()
-    }
-}
 
 /// Serves for as long as it is polled.
 ///

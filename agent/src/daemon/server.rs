@@ -65,7 +65,7 @@ pub(crate) async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServer<Api>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(proto::AGENT_DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         // What errors carry.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
@@ -263,8 +263,17 @@ impl Agent for Api {
         &self,
         request: Request<v1::StreamEventsRequest>,
     ) -> Result<Response<Events>, Status> {
-        let v1::StreamEventsRequest { uid, from_sequence } = request.into_inner();
+        let v1::StreamEventsRequest {
+            uid,
+            from_sequence,
+            instance,
+        } = request.into_inner();
         let job = self.0.get(&uid)?;
+        let from_sequence = match instance == 0 || instance == job.schema.instance {
+            true => from_sequence,
+            // A number of a trace that was there before: nothing of this one has been read.
+            false => 1,
+        };
         let counters = Arc::clone(&self.0.counters);
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -342,8 +351,8 @@ async fn follow(
     let mut changes = job.log.changes();
     let mut cursor = job.log.cursor(from);
     send(Ok(StreamEventsResponse {
-        sequence: 0,
         item: Some(Item::Schema(job.schema.clone())),
+        ..StreamEventsResponse::default()
     }))
     .await?;
     loop {
@@ -397,7 +406,7 @@ fn capabilities(jobs: &Jobs) -> Vec<v1::Tracer> {
                 })
                 .collect(),
             needs: tracers::needs(*tracer).to_owned(),
-            schema: Some(super::wire::schema(*tracer, &tracer.columns())),
+            schema: Some(client::schema(*tracer, &tracer.columns())),
             remedy: remedy.unwrap_or_default(),
         }
     };

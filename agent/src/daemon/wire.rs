@@ -6,7 +6,7 @@ use agent::{
 use prost_types::value::Kind as Json;
 use proto::v1;
 use std::time::Duration;
-use tracers::{Batch, Column, Data, Erased, Kind, LABELS, Role, Source, Spec, Value};
+use tracers::{Batch, Column, Data, Kind, LABELS, Spec, Value};
 
 /// Why a request cannot be understood: the field, and what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
@@ -198,15 +198,6 @@ fn json(value: prost_types::Value) -> serde_json::Value {
     }
 }
 
-/// A tracer's columns.
-pub(crate) fn schema(tracer: &'static dyn Erased, columns: &[Column]) -> v1::Schema {
-    v1::Schema {
-        tracer: tracer.name().to_owned(),
-        table: tracer.source() == Source::Map,
-        columns: columns.iter().map(column).collect(),
-    }
-}
-
 /// One thing that was checked.
 pub(crate) fn check(check: Check) -> v1::Check {
     let Check {
@@ -225,44 +216,6 @@ pub(crate) fn check(check: Check) -> v1::Check {
         verdict: verdict.to_owned(),
         detail,
         remedy: remedy.unwrap_or_default(),
-    }
-}
-
-fn column(column: &Column) -> v1::Column {
-    use v1::Kind as Wire;
-    let kind = match column.kind {
-        Kind::Unsigned => Wire::Unsigned,
-        Kind::Signed => Wire::Signed,
-        Kind::Bool => Wire::Bool,
-        Kind::Time => Wire::Time,
-        Kind::Text => Wire::Text,
-        Kind::Path => Wire::Path,
-        Kind::Args => Wire::Args,
-        Kind::Ip => Wire::Ip,
-        Kind::Syscall => Wire::Syscall,
-        Kind::Outcome => Wire::Outcome,
-        Kind::Octal => Wire::Octal,
-        Kind::Flags(_) => Wire::Flags,
-        Kind::UserStack | Kind::KernelStack => Wire::Stack,
-        Kind::Log2 { .. } => Wire::Log2,
-        Kind::Errors => Wire::Errors,
-    };
-    let role = match column.role {
-        Role::None => v1::Role::Unspecified,
-        Role::Key => v1::Role::Key,
-        Role::Count => v1::Role::Count,
-        Role::Sum => v1::Role::Sum,
-        Role::Max => v1::Role::Max,
-        Role::Min => v1::Role::Min,
-        Role::Last => v1::Role::Last,
-        Role::Histogram => v1::Role::Histogram,
-    };
-    v1::Column {
-        name: column.name.to_owned(),
-        about: column.about.to_owned(),
-        kind: kind.into(),
-        role: role.into(),
-        unit: column.unit().word().to_owned(),
     }
 }
 
@@ -402,6 +355,10 @@ pub(crate) fn account(account: &Account) -> v1::Account {
             bpf_measured: cost.bpf.map_or(0.0, |bpf| bpf.measured),
         }),
         ended: ended(account).to_owned(),
+        // Of a job, and never of a trace.
+        nodes: Vec::new(),
+        missed_rows: 0,
+        late_rows: 0,
     }
 }
 

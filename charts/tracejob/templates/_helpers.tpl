@@ -23,3 +23,9 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{ $image.repository }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
 {{- end }}
+
+{{/* Annotations of what `helm test` makes: it stays where it failed, and is replaced by the next. */}}
+{{- define "tracejob.hook" -}}
+helm.sh/hook: test
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

@@ -127,6 +127,10 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         cost,
         ended,
         sampled,
+        // Of jobs.
+        nodes: _,
+        missed_rows: _,
+        late_rows: _,
     } = told;
     let mut lost = Lost::default();
     beside.lost.clear();

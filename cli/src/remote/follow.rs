@@ -60,7 +60,7 @@ impl Follow {
         if self.over {
             return Err("a message after the account".to_owned());
         }
-        let StreamEventsResponse { sequence, item } = message;
+        let StreamEventsResponse { sequence, item, .. } = message;
         if sequence > 0 {
             if self.next.is_some_and(|next| sequence != next) {
                 // Left out without a word: the agent does not say how much.
@@ -95,8 +95,8 @@ impl Follow {
                 out.push_back(Update::Done(account));
                 self.over = true;
             }
-            // Of a kind that only newer agents send: what it says is beside the rows.
-            None => {}
+            // Of jobs, or of a kind that only newer agents send: what it says is beside the rows.
+            Some(Item::Nodes(_)) | None => {}
         }
         Ok(())
     }

@@ -1,14 +1,12 @@
 //! One value as a table shows it. Only the column's kind, unit and role decide.
 
-use super::{
+use super::human;
+use rows::{
+    Wall,
     escape::{arguments, escape, quote},
-    human,
-    wall::Wall,
+    ip,
 };
-use std::{
-    fmt::Write,
-    net::{IpAddr, Ipv6Addr},
-};
+use std::fmt::Write;
 use tracers::{Batch, Column, Kind, Role, Unit, Value, errno, error_of, syscall};
 
 /// How a cell stands out.
@@ -68,13 +66,6 @@ pub(crate) fn cell(
         (_, Value::Frames(ids)) => stack(batch, ids, out),
     }
     Tone::Plain
-}
-
-/// An address; IPv4 is stored mapped into IPv6.
-pub(crate) fn ip(bytes: &[u8]) -> Option<IpAddr> {
-    <[u8; 16]>::try_from(bytes)
-        .ok()
-        .map(|bytes| Ipv6Addr::from(bytes).to_canonical())
 }
 
 fn number(column: &Column, n: u64, out: &mut String) {

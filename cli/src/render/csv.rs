@@ -1,112 +1,38 @@
-//! Rows as comma-separated values (RFC 4180): numbers raw, texts byte for byte. docs/output.md says which columns there are.
+//! Rows as comma-separated values: the forms are those of the crate `rows`.
 
-use super::{
-    Output, Wall,
-    cell::ip,
-    escape::{arguments, escaped, quote},
-    json::lower_bounds,
-};
+use super::{Output, Wall};
 use crate::sink::Sink;
 use agent::Account;
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
-use tracers::{Batch, Column, Kind, Value, errno, error_of, syscall};
+use std::{io, time::Duration};
+use tracers::{Batch, Column};
 
 /// Comma-separated values.
 #[derive(Debug)]
 pub(crate) struct Csv {
-    to: csv::Writer<Sink>,
-    columns: Vec<Column>,
+    rows: rows::Csv<Sink>,
     /// Whether each interval's state of a map is written, marked by its time, and not only the last.
     intervals: bool,
-    /// Whether texts are escaped: a terminal would act on what they say.
-    escaped: bool,
-    headed: bool,
-    field: Vec<u8>,
 }
 
 impl Csv {
     /// Rows of these columns.
     pub(crate) fn new(columns: &[Column], intervals: bool, to: Sink) -> Self {
         let escaped = to.is_terminal();
-        let to = csv::WriterBuilder::new()
-            .buffer_capacity(64 << 10)
-            .from_writer(to);
         Self {
-            to,
-            columns: columns.to_vec(),
+            rows: rows::Csv::new(columns, intervals, escaped, to),
             intervals,
-            escaped,
-            headed: false,
-            field: Vec::new(),
         }
-    }
-
-    fn head(&mut self) -> io::Result<()> {
-        if self.headed {
-            return Ok(());
-        }
-        self.headed = true;
-        if self.intervals {
-            self.to.write_field("elapsed_ns").map_err(io)?;
-        }
-        for column in &self.columns {
-            self.to.write_field(column.name).map_err(io)?;
-            if let Some(more) = more(column) {
-                self.to
-                    .write_field(format!("{}_{more}", column.name))
-                    .map_err(io)?;
-            }
-        }
-        self.to.write_record(None::<&[u8]>).map_err(io)
-    }
-
-    fn write(&mut self, batch: &Batch, wall: Wall, elapsed: Option<Duration>) -> io::Result<()> {
-        self.head()?;
-        for row in 0..batch.rows() {
-            if let Some(elapsed) = elapsed {
-                self.to
-                    .write_field(elapsed.as_nanos().to_string())
-                    .map_err(io)?;
-            }
-            for (at, column) in self.columns.iter().enumerate() {
-                let value = batch.value(at, row);
-                self.field.clear();
-                field(column, batch, value, wall, &mut self.field);
-                if self.escaped {
-                    self.field = escaped(&self.field).into_bytes();
-                }
-                self.to.write_field(&self.field).map_err(io)?;
-                match (more(column), value) {
-                    (Some("error"), Value::Signed(n)) => {
-                        let name = error_of(n).map(errno).unwrap_or_default();
-                        self.to.write_field(name.as_bytes()).map_err(io)?;
-                    }
-                    (Some(_), Value::Bytes(_, cut)) => {
-                        self.to
-                            .write_field(if cut { "true" } else { "false" })
-                            .map_err(io)?;
-                    }
-                    (Some(_), _) => self.to.write_field("").map_err(io)?,
-                    (None, _) => {}
-                }
-            }
-            self.to.write_record(None::<&[u8]>).map_err(io)?;
-        }
-        self.to.flush()
     }
 }
 
 impl Output for Csv {
     fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()> {
-        self.write(batch, wall, None)
+        self.rows.write(batch, wall, None)
     }
 
     fn table(&mut self, batch: &Batch, wall: Wall, elapsed: Duration) -> io::Result<()> {
         match self.intervals {
-            true => self.write(batch, wall, Some(elapsed)),
+            true => self.rows.write(batch, wall, Some(elapsed)),
             false => Ok(()),
         }
     }
@@ -118,107 +44,13 @@ impl Output for Csv {
         _: &Account,
     ) -> io::Result<Option<String>> {
         match table.filter(|_| !self.intervals) {
-            Some(table) => self.write(table, wall, None)?,
-            None => self.head()?,
+            Some(table) => self.rows.write(table, wall, None)?,
+            None => self.rows.head()?,
         }
-        self.to.flush()?;
-        let written = self
-            .to
-            .get_ref()
-            .path()
-            .map(|path| format!("{} written", path.display()));
-        self.to.get_ref().finish()?;
+        let to = self.rows.to();
+        let written = to.path().map(|path| format!("{} written", path.display()));
+        to.finish()?;
         Ok(written)
-    }
-}
-
-/// The column that follows this one, as the part of its name behind the `_`.
-fn more(column: &Column) -> Option<&'static str> {
-    match column.kind {
-        Kind::Outcome => Some("error"),
-        Kind::Path | Kind::Args => Some("cut"),
-        _ => None,
-    }
-}
-
-fn field(column: &Column, batch: &Batch, value: Value<'_>, wall: Wall, out: &mut Vec<u8>) {
-    match (column.kind, value) {
-        (Kind::Bool, Value::Unsigned(n)) => {
-            out.extend_from_slice(if n == 0 { b"false" } else { b"true" })
-        }
-        (Kind::Time, Value::Unsigned(n)) => number(wall.unix_ns(n), out),
-        (Kind::Syscall, Value::Unsigned(n)) => out.extend_from_slice(syscall(n).as_bytes()),
-        (Kind::Octal, Value::Unsigned(n)) => push(out, format_args!("{n:04o}")),
-        (Kind::Flags(names), Value::Unsigned(n)) => out.extend_from_slice(names(n).as_bytes()),
-        // A stack that nobody has symbolised.
-        (Kind::UserStack | Kind::KernelStack, Value::Unsigned(0)) => {}
-        (Kind::UserStack | Kind::KernelStack, Value::Unsigned(n)) => {
-            push(out, format_args!("{n:#x}"))
-        }
-        (_, Value::Unsigned(n)) => number(n, out),
-        (_, Value::Signed(n)) => out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
-        (Kind::Ip, Value::Bytes(bytes, _)) => match ip(bytes) {
-            Some(address) => push(out, format_args!("{address}")),
-            None => out.extend_from_slice(bytes),
-        },
-        (Kind::Args, Value::Bytes(bytes, _)) => {
-            for (index, argument) in arguments(bytes).enumerate() {
-                separate(index, b' ', out);
-                quote(argument, out);
-            }
-        }
-        (_, Value::Bytes(bytes, _)) => out.extend_from_slice(bytes),
-        (Kind::Errors, Value::List(pairs)) => {
-            for (index, [error, count]) in pairs.as_chunks().0.iter().enumerate() {
-                separate(index, b' ', out);
-                match error {
-                    0 => out.extend_from_slice(b"other"),
-                    error => out.extend_from_slice(errno(*error).as_bytes()),
-                }
-                out.push(b':');
-                number(*count, out);
-            }
-        }
-        (_, Value::List(buckets)) => {
-            for (index, (from, count)) in lower_bounds(buckets).enumerate() {
-                separate(index, b' ', out);
-                push(out, format_args!("{from}:{count}"));
-            }
-        }
-        // From the root, as folded stacks are.
-        (_, Value::Frames(ids)) => {
-            let names = ids
-                .iter()
-                .rev()
-                .filter_map(|id| batch.frames.get(*id as usize));
-            for (index, frame) in names.enumerate() {
-                separate(index, b';', out);
-                out.extend_from_slice(frame.name.as_bytes());
-            }
-        }
-    }
-}
-
-fn separate(index: usize, by: u8, out: &mut Vec<u8>) {
-    if index > 0 {
-        out.push(by);
-    }
-}
-
-fn number(n: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
-}
-
-fn push(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to a vector cannot fail.
-    let _ = out.write_fmt(text);
-}
-
-/// Our sink is all that can fail.
-fn io(error: csv::Error) -> io::Error {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        other => io::Error::other(format!("{other:?}")),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::{
     cell::Tone,
-    escape::{cut_left, cut_right, width},
     layout::{Cut, Head, View},
 };
+use rows::escape::{cut_left, cut_right, width};
 
 /// Blanks between two columns.
 const GAP: usize = 2;

@@ -4,8 +4,8 @@ use super::{
     cell::{Tone, cell},
     human,
     spark::{Axis, percentile, percentile_heading},
-    wall::Wall,
 };
+use rows::Wall;
 use tracers::{Batch, Column, Kind, Role, Unit, Value};
 
 /// What of a text is cut where room is short.

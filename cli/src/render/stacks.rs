@@ -1,12 +1,13 @@
 //! Rows with a stack as folded stacks and flame graphs, whatever it is that they count.
 
-use super::{Output, Wall, escape::escape, human::count};
+use super::{Output, Wall, human::count};
 use crate::sink::Sink;
 use agent::Account;
 use inferno::flamegraph::{
     self, Options, Palette,
     color::{BackgroundColor, MultiPalette},
 };
+use rows::escape::escape;
 use std::{
     collections::BTreeMap,
     io::{self, Write},

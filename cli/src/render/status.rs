@@ -1,13 +1,9 @@
 //! The line at the bottom of a terminal: how much time is left, how many rows there are, and what was lost.
 
-use super::{
-    Output, Status, Wall,
-    escape::{cut_right, width},
-    grid::Palette,
-    human,
-};
+use super::{Output, Status, Wall, grid::Palette, human};
 use crate::screen::{Line, Screen, size};
 use agent::Account;
+use rows::escape::{cut_right, width};
 use std::{io, time::Duration};
 use tracers::Batch;
 

@@ -2,7 +2,6 @@
 
 use super::{
     Output, Status, Wall,
-    escape::width,
     grid::{Cells, Palette, Widths},
     human,
     layout::{Head, View, layout},
@@ -14,6 +13,7 @@ use crate::{
     sink::Sink,
 };
 use agent::Account;
+use rows::escape::width;
 use std::{
     io::{self, Write},
     time::Duration,
@@ -278,10 +278,8 @@ impl Drop for Table {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{escape::is_printable, fixture::*},
-        *,
-    };
+    use super::{super::fixture::*, *};
+    use rows::escape::is_printable;
 
     fn plain(columns: &[Column], wide: bool, write: impl FnOnce(&mut Table)) -> String {
         let bytes = written(|sink| {

@@ -1,6 +1,6 @@
 //! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
 
-use super::{Fleet, Node, OURS, Progress, Report, Wanted, connect, lock};
+use super::{Fleet, Node, OURS, Progress, Report, Wanted, lock};
 use crate::outcome;
 use client::Schema;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
@@ -90,7 +90,7 @@ async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
     let (client, mut watch, first) = {
         let _one_of_many = fleet.at_once.acquire().await;
         let client = fleet.connector.connect(address).await;
-        let mut client = client.map_err(|error: connect::Error| error.to_string())?;
+        let mut client = client.map_err(|error: fleet::Error| error.to_string())?;
         let all = v1::WatchTracesRequest::default();
         let watch = client.watch_traces(all).await;
         let mut watch = watch.map_err(|status| said(&status))?.into_inner();
@@ -390,6 +390,7 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, S
     let request = v1::StreamEventsRequest {
         uid: uid.to_owned(),
         from_sequence: 0,
+        ..v1::StreamEventsRequest::default()
     };
     let stream = client.clone().stream_events(request).await;
     let mut stream = stream.map_err(|status| said(&status))?.into_inner();

@@ -1,4 +1,4 @@
-// Generated from proto/tracejob/v1/agent.proto by `cargo xtask codegen`. Do not edit.
+// Generated from proto/tracejob/v1/jobs.proto by `cargo xtask codegen`. Do not edit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetCapabilitiesRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -283,13 +283,22 @@ pub struct StreamEventsRequest {
     /// The first sequence number that is wanted; 0 is the oldest that is kept.
     #[prost(uint64, tag = "2")]
     pub from_sequence: u64,
+    /// The trace that this is a sequence number of, as Schema.instance said it: another one begins with its first. 0 is whichever it is.
+    #[prost(fixed64, tag = "3")]
+    pub instance: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StreamEventsResponse {
-    /// Counts up by one from 1. The schema and a gap have none.
+    /// Counts up by one from 1. The schema and a gap have none, and nothing has that comes from several nodes.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    #[prost(oneof = "stream_events_response::Item", tags = "2, 3, 4, 5, 6")]
+    /// Of a batch of events: rows of the trace before it.
+    #[prost(uint64, tag = "7")]
+    pub rows_before: u64,
+    /// Of a job: where a reader that is cut off after this goes on, by any replica.
+    #[prost(bytes = "vec", tag = "8")]
+    pub resume: ::prost::alloc::vec::Vec<u8>,
+    #[prost(oneof = "stream_events_response::Item", tags = "2, 3, 4, 5, 6, 9")]
     pub item: ::core::option::Option<stream_events_response::Item>,
 }
 /// Nested message and enum types in `StreamEventsResponse`.
@@ -310,6 +319,9 @@ pub mod stream_events_response {
         /// Last of all.
         #[prost(message, tag = "6")]
         Account(super::Account),
+        /// Of a job: how far its nodes are; those of which something new is known.
+        #[prost(message, tag = "9")]
+        Nodes(super::Nodes),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -341,6 +353,9 @@ pub struct Schema {
     pub table: bool,
     #[prost(message, repeated, tag = "3")]
     pub columns: ::prost::alloc::vec::Vec<Column>,
+    /// One number for the trace as long as it runs: sequence numbers of another mean nothing. Never 0; of a job it is 0.
+    #[prost(fixed64, tag = "4")]
+    pub instance: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Column {
@@ -499,6 +514,36 @@ pub struct Account {
     /// Left out so that it kept to its budget.
     #[prost(uint64, tag = "11")]
     pub sampled: u64,
+    /// Of a job: the same of each of its nodes, which these are the sums of.
+    #[prost(message, repeated, tag = "12")]
+    pub nodes: ::prost::alloc::vec::Vec<NodeAccount>,
+    /// Of a job: rows that this reader did not get, because it was too slow or came too late.
+    #[prost(uint64, tag = "13")]
+    pub missed_rows: u64,
+    /// Of a job: rows that came after a later one: their nodes were slow, or have other clocks.
+    #[prost(uint64, tag = "14")]
+    pub late_rows: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Nodes {
+    #[prost(message, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<NodeAccount>,
+}
+/// What is known of a job on one node.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodeAccount {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(enumeration = "NodeState", tag = "2")]
+    pub state: i32,
+    /// Its books, as far as they are known.
+    #[prost(message, optional, tag = "3")]
+    pub account: ::core::option::Option<Account>,
+    /// A word, and what happened, for people; empty where all is well.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub message: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Cost {
@@ -684,6 +729,45 @@ impl Role {
             "ROLE_MIN" => Some(Self::Min),
             "ROLE_LAST" => Some(Self::Last),
             "ROLE_HISTOGRAM" => Some(Self::Histogram),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NodeState {
+    Unspecified = 0,
+    /// Its rows come.
+    Running = 1,
+    /// With an account.
+    Ended = 2,
+    /// Its agent does not answer any more, or was started anew: its account is what was seen of it.
+    Left = 3,
+    /// It should run the job, and nothing was ever seen of it.
+    Unreached = 4,
+}
+impl NodeState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NODE_STATE_UNSPECIFIED",
+            Self::Running => "NODE_STATE_RUNNING",
+            Self::Ended => "NODE_STATE_ENDED",
+            Self::Left => "NODE_STATE_LEFT",
+            Self::Unreached => "NODE_STATE_UNREACHED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NODE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "NODE_STATE_RUNNING" => Some(Self::Running),
+            "NODE_STATE_ENDED" => Some(Self::Ended),
+            "NODE_STATE_LEFT" => Some(Self::Left),
+            "NODE_STATE_UNREACHED" => Some(Self::Unreached),
             _ => None,
         }
     }
@@ -1464,6 +1548,332 @@ pub mod agent_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "tracejob.v1.Agent";
     impl<T> tonic::server::NamedService for AgentServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamJobEventsRequest {
+    /// Empty for a ClusterTraceJob.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Only of these nodes; none is all of them.
+    #[prost(string, repeated, tag = "3")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How often a table is told; without it every second.
+    #[prost(message, optional, tag = "4")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    /// Ends the stream after this many rows; 0 is no end.
+    #[prost(uint64, tag = "5")]
+    pub limit: u64,
+    /// Where a reader was cut off: StreamEventsResponse.resume.
+    #[prost(bytes = "vec", tag = "6")]
+    pub resume: ::prost::alloc::vec::Vec<u8>,
+    /// Of a table: only these of its key columns, so that rows that differ in others are one; none is all of them.
+    #[prost(string, repeated, tag = "7")]
+    pub by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ends the stream with what is there now, and does not wait for more.
+    #[prost(bool, tag = "8")]
+    pub no_follow: bool,
+}
+/// Generated client implementations.
+pub mod jobs_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct JobsClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> JobsClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> JobsClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            JobsClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The schema; then rows of events in the order of their times, or at each interval one table of all nodes; at last the account, with
+        /// each node's.
+        pub async fn stream_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StreamJobEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::StreamEventsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tracejob.v1.Jobs/StreamEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tracejob.v1.Jobs", "StreamEvents"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod jobs_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with JobsServer.
+    #[async_trait]
+    pub trait Jobs: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the StreamEvents method.
+        type StreamEventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::StreamEventsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The schema; then rows of events in the order of their times, or at each interval one table of all nodes; at last the account, with
+        /// each node's.
+        async fn stream_events(
+            &self,
+            request: tonic::Request<super::StreamJobEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::StreamEventsStream>,
+            tonic::Status,
+        >;
+    }
+    #[derive(Debug)]
+    pub struct JobsServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> JobsServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for JobsServer<T>
+    where
+        T: Jobs,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/tracejob.v1.Jobs/StreamEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct StreamEventsSvc<T: Jobs>(pub Arc<T>);
+                    impl<
+                        T: Jobs,
+                    > tonic::server::ServerStreamingService<
+                        super::StreamJobEventsRequest,
+                    > for StreamEventsSvc<T> {
+                        type Response = super::StreamEventsResponse;
+                        type ResponseStream = T::StreamEventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StreamJobEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Jobs>::stream_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StreamEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for JobsServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "tracejob.v1.Jobs";
+    impl<T> tonic::server::NamedService for JobsServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -86,6 +86,7 @@ async fn a_hundred_readers_of_one_trace_get_every_row() {
                 let request = v1::StreamEventsRequest {
                     uid: "a".to_owned(),
                     from_sequence: 0,
+                    ..v1::StreamEventsRequest::default()
                 };
                 let stream = client.stream_events(request).await.unwrap();
                 let mut tally = Tally::of(stream.into_inner()).await;

@@ -57,6 +57,11 @@ impl Kubectl {
         command
     }
 
+    /// Helm, which is to be told what to do.
+    pub fn helm(&self) -> Command {
+        self.beside(cluster_program("helm"))
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.beside(&self.program);
         command.args(arguments);

@@ -29,6 +29,11 @@ impl Net {
         net
     }
 
+    /// Makes all addresses of a prefix its own.
+    pub fn all_of(&self, prefix: &str) {
+        self.ip(&["route", "add", "local", prefix, "dev", "lo"]);
+    }
+
     /// Gives its loopback an address, with its prefix's length.
     pub fn address(&self, address: &str) {
         self.ip(&["address", "add", address, "dev", "lo"]);
@@ -51,18 +56,26 @@ impl Net {
         command
     }
 
-    /// Moves the calling thread into it: sockets that it makes from now on, and threads that it starts, are there.
+    /// Moves the calling thread into it.
     ///
     /// # Panics
-    /// Where this is not root.
+    /// As [`enter_net`].
     pub fn enter(&self) {
-        let file = File::open(format!("/run/netns/{}", self.name)).unwrap();
-        rustix::thread::move_into_link_name_space(
-            std::os::fd::AsFd::as_fd(&file),
-            Some(rustix::thread::LinkNameSpaceType::Network),
-        )
-        .unwrap();
+        enter_net(&self.name);
     }
+}
+
+/// Moves the calling thread into the network of this name: sockets that it makes from now on, and threads that it starts, are there.
+///
+/// # Panics
+/// Where there is none, or this is not root.
+pub fn enter_net(name: &str) {
+    let file = File::open(format!("/run/netns/{name}")).unwrap();
+    rustix::thread::move_into_link_name_space(
+        std::os::fd::AsFd::as_fd(&file),
+        Some(rustix::thread::LinkNameSpaceType::Network),
+    )
+    .unwrap();
 }
 
 impl Drop for Net {

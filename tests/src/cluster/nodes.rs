@@ -28,6 +28,14 @@ const FILES: [&str; 6] = [
     "kubelet.yaml",
 ];
 
+/// What confines the agents from outside.
+const PROFILES: [&str; 4] = [
+    "--set",
+    "agent.seccompProfile.type=Localhost,agent.seccompProfile.localhostProfile=tracejob-agent.json",
+    "--set",
+    "agent.appArmorProfile.type=Localhost,agent.appArmorProfile.localhostProfile=tracejob-agent",
+];
+
 /// A whole cluster: its control plane, and a node for each of [`KERNELS`].
 pub struct Nodes {
     // They end before what they talk to.
@@ -79,10 +87,10 @@ impl Nodes {
     /// Where it does not come up in time.
     pub fn install(&self, more: &[&str]) {
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/tracejob");
-        let mut helm = self.plane.beside(cluster_program("helm"));
+        let mut helm = self.plane.helm();
         helm.args(["upgrade", "--install", "tracejob"]).arg(chart);
         helm.args(["--namespace", SYSTEM, "--create-namespace"]);
-        for image in ["agent", "controller"] {
+        for image in ["agent", "controller", "gateway"] {
             helm.args([
                 "--set",
                 &format!(
@@ -92,6 +100,8 @@ impl Nodes {
         }
         let out = helm
             .args(["--set", "image.pullPolicy=Never"])
+            // With the profiles that these nodes have.
+            .args(PROFILES)
             .args(more)
             .output()
             .unwrap();
@@ -100,7 +110,11 @@ impl Nodes {
             "{}",
             String::from_utf8_lossy(&out.stderr)
         );
-        for what in ["deployment/tracejob-controller", "daemonset/tracejob-agent"] {
+        for what in [
+            "deployment/tracejob-controller",
+            "deployment/tracejob-gateway",
+            "daemonset/tracejob-agent",
+        ] {
             let arguments = ["rollout", "status", what, "-n", SYSTEM, "--timeout=600s"];
             let out = self.plane.kubectl(&arguments);
             if !out.status.success() {
@@ -115,7 +129,7 @@ impl Nodes {
 
     /// Takes the chart away again.
     pub fn uninstall(&self) -> std::process::Output {
-        let mut helm = self.plane.beside(cluster_program("helm"));
+        let mut helm = self.plane.helm();
         helm.args(["uninstall", "tracejob", "--namespace", SYSTEM, "--wait"]);
         helm.output().unwrap()
     }
@@ -267,6 +281,10 @@ fn payload(plane: &ControlPlane) -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/node");
     for name in FILES {
         copy(&own.join(name), name);
+    }
+    let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/tracejob/files/profiles");
+    for name in ["tracejob-agent", "tracejob-agent.json"] {
+        copy(&profiles.join(name), name);
     }
     for image in fs::read_dir(folder_of("TRACEJOB_IMAGES")).unwrap() {
         let image = image.unwrap();

@@ -13,6 +13,8 @@ use std::{
 /// It signs whatever it is asked, into a folder.
 pub struct Pki {
     ca: CertifiedIssuer<'static, KeyPair>,
+    /// Whom servers behind the API server know it by: nobody else has a certificate of it.
+    proxies: CertifiedIssuer<'static, KeyPair>,
     folder: PathBuf,
 }
 
@@ -29,19 +31,34 @@ pub struct Certificate<'a> {
     pub names: &'a [&'a str],
 }
 
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
 impl Pki {
-    /// One of a folder's own, with what an API server needs: `apiserver` and `accounts.key`.
+    /// One of a folder's own, with what an API server needs: `apiserver` and `accounts.key`; `proxy` for when it calls servers behind it.
     pub fn new(folder: &Path) -> Self {
         let folder = folder.join("pki");
         fs::create_dir_all(&folder).unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "tracejob-test-ca");
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let pki = Self { ca, folder };
+        let pki = Self {
+            ca: authority("tracejob-test-ca"),
+            proxies: authority("tracejob-test-proxies"),
+            folder,
+        };
         fs::write(pki.file("ca.crt"), pki.ca.pem()).unwrap();
+        fs::write(pki.file("proxies.crt"), pki.proxies.pem()).unwrap();
+        pki.sign_by(
+            &pki.proxies,
+            Certificate {
+                file: "proxy",
+                common_name: "front-proxy-client",
+                organizations: &[],
+                names: &[],
+            },
+        );
         let accounts = KeyPair::generate().unwrap();
         fs::write(pki.file("accounts.key"), accounts.serialize_pem()).unwrap();
         fs::write(pki.file("accounts.pub"), accounts.public_key_pem()).unwrap();
@@ -61,6 +78,10 @@ impl Pki {
 
     /// Signs a certificate, for servers and clients alike: its files are `NAME.crt` and `NAME.key`.
     pub fn sign(&self, certificate: Certificate<'_>) {
+        self.sign_by(&self.ca, certificate);
+    }
+
+    fn sign_by(&self, ca: &CertifiedIssuer<'static, KeyPair>, certificate: Certificate<'_>) {
         let names = certificate.names.iter().map(|name| (*name).to_owned());
         let mut params = CertificateParams::new(names.collect::<Vec<_>>()).unwrap();
         params.distinguished_name = DistinguishedName::new();
@@ -77,7 +98,7 @@ impl Pki {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         let key = KeyPair::generate().unwrap();
-        let signed = params.signed_by(&key, &self.ca).unwrap();
+        let signed = params.signed_by(&key, ca).unwrap();
         let file = |end: &str| self.file(&format!("{}.{end}", certificate.file));
         fs::write(file("crt"), signed.pem()).unwrap();
         fs::write(file("key"), key.serialize_pem()).unwrap();

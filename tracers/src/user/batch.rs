@@ -102,6 +102,27 @@ impl Data {
         }
     }
 
+    /// An empty column of the same sort.
+    pub fn like(other: &Self) -> Self {
+        match other {
+            Self::Unsigned(_) => Self::Unsigned(Vec::new()),
+            Self::Signed(_) => Self::Signed(Vec::new()),
+            Self::Bytes { .. } => Self::Bytes {
+                ends: Vec::new(),
+                data: Vec::new(),
+                cut: Vec::new(),
+            },
+            Self::List { .. } => Self::List {
+                ends: Vec::new(),
+                values: Vec::new(),
+            },
+            Self::Frames { .. } => Self::Frames {
+                ends: Vec::new(),
+                ids: Vec::new(),
+            },
+        }
+    }
+
     /// Rows in this column.
     pub fn rows(&self) -> usize {
         match self {
@@ -230,6 +251,40 @@ impl Batch {
             targets: std::vec![0; rows],
             rows,
         }
+    }
+
+    /// Rows of several batches in any order, each by its batch and its place there, which must be in range. All batches have columns of
+    /// the same sorts; one that has not gives no rows, and the answer is `None`.
+    pub fn gather(batches: &[&Self], rows: &[(u32, u32)]) -> Option<Self> {
+        let first = batches.first()?;
+        let mut frames = Vec::new();
+        // Where each batch's frames begin among all.
+        let mut begin = Vec::with_capacity(batches.len());
+        for batch in batches {
+            begin.push(frames.len() as u32);
+            frames.extend_from_slice(&batch.frames);
+        }
+        let mut columns = Vec::with_capacity(first.columns.len());
+        let mut moved = Vec::new();
+        for (at, like) in first.columns.iter().enumerate() {
+            let mut column = Data::like(like);
+            for (batch, row) in rows {
+                let data = batches[*batch as usize].columns.get(at)?;
+                let fits = match data.value(*row as usize) {
+                    Value::Frames(ids) => {
+                        moved.clear();
+                        moved.extend(ids.iter().map(|id| id + begin[*batch as usize]));
+                        column.push(Value::Frames(&moved))
+                    }
+                    value => column.push(value),
+                };
+                if !fits {
+                    return None;
+                }
+            }
+            columns.push(column);
+        }
+        Some(Self::from_columns(columns, frames))
     }
 
     /// How many rows.

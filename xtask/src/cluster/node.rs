@@ -18,12 +18,13 @@ use crate::{
 };
 
 /// Changes with all that is written below, and with the list of packages.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 /// The release that the nodes run, whichever kernel they have.
 const RELEASE: &str = "trixie";
 /// The series of the nodes' kernels; `tests/src/cluster/nodes.rs` boots them.
 const KERNELS: [&str; 2] = ["6.1", "6.12"];
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 13] = [
+    "apparmor",
     "conntrack",
     "dbus",
     "initramfs-tools",

@@ -6,7 +6,8 @@ use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
     SeccompFilter, SeccompRule,
 };
-use std::collections::BTreeMap;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why there is no filter.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +111,35 @@ fn not_for_serving() -> Result<Rules, BackendError> {
         rules.insert(call, vec![rule(2, SeccompCmpOp::MaskedEq(exec), exec)?]);
     }
     Ok(rules)
+}
+
+/// The same list as the profile that container runtimes read, by which nothing before us can do more either. What depends on arguments
+/// we narrow ourselves.
+pub(crate) fn profile() -> serde_json::Value {
+    let of_arguments = [
+        libc::SYS_clone,
+        libc::SYS_ioctl,
+        libc::SYS_prctl,
+        libc::SYS_prlimit64,
+        libc::SYS_socket,
+        libc::SYS_socketpair,
+    ];
+    let all = NEEDED.iter().chain(NEEDED_OLD).chain(&of_arguments);
+    let names: BTreeSet<&str> = all
+        .filter_map(|call| Some(syscalls::Sysno::new(*call as usize)?.name()))
+        .collect();
+    json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": libc::EPERM,
+        "archMap": [
+            {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []},
+            {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": []},
+        ],
+        "syscalls": [
+            {"names": names, "action": "SCMP_ACT_ALLOW"},
+            {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS},
+        ],
+    })
 }
 
 fn rule(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {

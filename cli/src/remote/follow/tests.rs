@@ -58,6 +58,7 @@ fn told(table: bool) -> v1::Schema {
         tracer: tracer().to_owned(),
         table,
         columns: KINDS.iter().chain(&KINDS).enumerate().map(column).collect(),
+        instance: 0,
     }
 }
 
@@ -137,6 +138,7 @@ fn message(sequence: u64, item: Item) -> StreamEventsResponse {
     StreamEventsResponse {
         sequence,
         item: Some(item),
+        ..StreamEventsResponse::default()
     }
 }
 

@@ -5,16 +5,16 @@ use std::fmt::Write;
 
 /// What CLOCK_BOOTTIME means on the wall.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wall {
+pub struct Wall {
     /// Wall-clock time at boot: Unix time, ns.
-    pub(crate) boot_unix_ns: u64,
+    pub boot_unix_ns: u64,
     /// Seconds that the local zone is ahead of UTC.
-    pub(crate) offset_s: i32,
+    pub offset_s: i32,
 }
 
 impl Wall {
     /// As it stands now. `boot_unix_ns` is the wall-clock time at boot.
-    pub(crate) fn now(boot_unix_ns: u64) -> Self {
+    pub fn now(boot_unix_ns: u64) -> Self {
         let offset = TimeZone::system().to_offset(Timestamp::now());
         Self {
             boot_unix_ns,
@@ -23,12 +23,12 @@ impl Wall {
     }
 
     /// Unix time in ns of a time since boot.
-    pub(crate) fn unix_ns(self, boottime_ns: u64) -> u64 {
+    pub fn unix_ns(self, boottime_ns: u64) -> u64 {
         self.boot_unix_ns.saturating_add(boottime_ns)
     }
 
     /// Appends the local time of day, `10:15:02.113`.
-    pub(crate) fn time_of_day(self, boottime_ns: u64, out: &mut String) {
+    pub fn time_of_day(self, boottime_ns: u64, out: &mut String) {
         let ms = self.unix_ns(boottime_ns) / 1_000_000;
         let local = (ms as i64 + i64::from(self.offset_s) * 1000).rem_euclid(86_400_000);
         let (s, ms) = (local / 1000, local % 1000);

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthChar;
 const MARKS: usize = 2;
 
 /// Appends `bytes` with everything escaped that is not plain printable text.
-pub(crate) fn escape(bytes: &[u8], out: &mut String) {
+pub fn escape(bytes: &[u8], out: &mut String) {
     if bytes.iter().all(|b| (b' '..=b'~').contains(b)) {
         out.extend(bytes.iter().map(|&b| char::from(b)));
         return;
@@ -33,14 +33,14 @@ pub(crate) fn escape(bytes: &[u8], out: &mut String) {
 }
 
 /// The same as a new string.
-pub(crate) fn escaped(bytes: &[u8]) -> String {
+pub fn escaped(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     escape(bytes, &mut out);
     out
 }
 
 /// Whether a character prints as itself, in its place, and does nothing else.
-pub(crate) fn is_printable(c: char) -> bool {
+pub fn is_printable(c: char) -> bool {
     match c {
         ' '..='~' => true,
         _ if c.is_control() => false,
@@ -87,7 +87,7 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// Columns that printable text takes on a terminal.
-pub(crate) fn width(text: &str) -> usize {
+pub fn width(text: &str) -> usize {
     match text.is_ascii() {
         true => text.len(),
         // Character by character, as terminals advance.
@@ -100,7 +100,7 @@ fn char_width(c: char) -> usize {
 }
 
 /// Cuts text on the right to at most `room` columns; a cut ends with `…`.
-pub(crate) fn cut_right(text: &str, room: usize, out: &mut String) {
+pub fn cut_right(text: &str, room: usize, out: &mut String) {
     if width(text) <= room {
         return out.push_str(text);
     }
@@ -118,7 +118,7 @@ pub(crate) fn cut_right(text: &str, room: usize, out: &mut String) {
 }
 
 /// Cuts text on the left to at most `room` columns; a cut begins with `…`.
-pub(crate) fn cut_left(text: &str, room: usize, out: &mut String) {
+pub fn cut_left(text: &str, room: usize, out: &mut String) {
     if width(text) <= room {
         return out.push_str(text);
     }
@@ -141,7 +141,7 @@ pub(crate) fn cut_left(text: &str, room: usize, out: &mut String) {
 }
 
 /// Appends one argument as a shell would need it typed.
-pub(crate) fn quote(argument: &[u8], out: &mut Vec<u8>) {
+pub fn quote(argument: &[u8], out: &mut Vec<u8>) {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-+=:,./@%^".contains(b) || *b >= 0x80;
     if !argument.is_empty() && argument.iter().all(plain) {
         return out.extend_from_slice(argument);
@@ -157,7 +157,7 @@ pub(crate) fn quote(argument: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The arguments of a program: each ends with a zero byte, the last where it was cut perhaps without.
-pub(crate) fn arguments(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn arguments(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     // A lone zero byte is one empty argument; nothing is none.
     let some = !bytes.is_empty();
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);

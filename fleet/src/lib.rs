@@ -1,10 +1,62 @@
-//! A connection to an agent, by mutual TLS.
+//! The agents of a cluster as those see them who call them: where they are, by what certificates they are called, and what their
+//! traces of jobs are called.
+//!
+//! It knows neither what is asked of them nor who asks.
+#![forbid(unsafe_code)]
 
-use crate::certificates::Identity;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use proto::v1::agent_client::AgentClient;
-use std::{fmt, fs, io, net::SocketAddr, path::PathBuf, time::Duration};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::{
+    fmt, fs, io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::watch;
 use tonic::transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint};
+
+/// What the uids of jobs' traces begin with: an agent may have others', which are left alone.
+pub const OURS: &str = "tj-";
+
+/// The uid that agents know a job by.
+pub fn trace_uid(job_uid: &str) -> String {
+    format!("{OURS}{job_uid}")
+}
+
+/// Takes as many descriptors as may be had without a right: there is a connection for each node's agent, and containers start with 1,024.
+pub fn allow_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // Refused, it is as it was: an agent for which there is none is told as unreachable, and why.
+    let _ = setrlimit(Resource::Nofile, all);
+}
+
+/// The name of the port that agents serve in their pods.
+const PORT: &str = "grpc";
+
+/// Node and address of each agent in a slice, ready or not: one that is not may be about to be.
+pub fn agents(slice: &EndpointSlice) -> Vec<(Arc<str>, SocketAddr)> {
+    let ports = slice.ports.iter().flatten();
+    let port = ports
+        .filter(|port| port.name.as_deref() == Some(PORT))
+        .find_map(|port| u16::try_from(port.port?).ok());
+    let Some(port) = port else {
+        return Vec::new();
+    };
+    let endpoints = slice.endpoints.iter();
+    endpoints
+        .filter_map(|endpoint| {
+            let node = endpoint.node_name.as_deref()?;
+            let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+            Some((node.into(), SocketAddr::new(address, port)))
+        })
+        .collect()
+}
 
 /// The largest message that is taken: as much as an agent's last table may have.
 const MESSAGE_BYTES: usize = 32 << 20;
@@ -15,18 +67,19 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from
 
 /// How agents are called.
 #[derive(Clone, Debug)]
-pub(crate) struct Connector {
-    pub(crate) tls: Tls,
+pub struct Connector {
+    /// By what.
+    pub tls: Tls,
     /// The name in every agent's certificate.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 /// Where certificates come from; asked for each connection, because they are replaced now and then.
 #[derive(Clone)]
-pub(crate) enum Tls {
+pub enum Tls {
     /// A folder of `ca.crt`, `tls.crt` and `tls.key`.
     Folder(PathBuf),
-    /// Of the controller's own.
+    /// Of the program's own making.
     Issued(watch::Receiver<Identity>),
 }
 
@@ -59,11 +112,29 @@ impl Tls {
     }
 }
 
+/// What a connection to an agent takes, PEM.
+#[derive(Clone)]
+pub struct Identity {
+    /// Whom to trust.
+    pub ca: String,
+    /// One's own.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
+    /// A certificate.
     #[error("cannot read {}: {source}", path.display())]
-    File { path: PathBuf, source: io::Error },
+    File {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection.
     #[error("{}", causes(.0))]
     Transport(#[from] tonic::transport::Error),
 }
@@ -76,7 +147,11 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 impl Connector {
-    pub(super) async fn connect(&self, address: SocketAddr) -> Result<AgentClient<Channel>, Error> {
+    /// Calls one.
+    ///
+    /// # Errors
+    /// Where it does not answer, or is not let in, or we are not.
+    pub async fn connect(&self, address: SocketAddr) -> Result<AgentClient<Channel>, Error> {
         let Identity {
             ca,
             certificate,

@@ -1,0 +1,60 @@
+//! What a node can have to confine an agent in a container from outside, before its first instruction.
+
+use super::calls;
+use anyhow::{Context, Result};
+use std::{fs, path::Path};
+
+/// The file of the profile for seccomp, as the OCI runtime specification has it.
+const SECCOMP: &str = "tracejob-agent.json";
+/// The file of the profile for AppArmor, and its name.
+const APPARMOR: &str = "tracejob-agent";
+
+/// It reads whatever a target runs, to name functions; it writes nothing but its socket and its audit records.
+const RULES: &str = "\
+# AppArmor's profile of tracejob-agent, as `tracejob-agent write-profiles` writes it.
+profile tracejob-agent flags=(attach_disconnected,mediate_deleted) {
+  # Load programs and read what they find; for names of functions, read other processes' mappings and files, and the kernel's symbols.
+  capability bpf,
+  capability perfmon,
+  capability sys_ptrace,
+  capability dac_read_search,
+  capability syslog,
+  ptrace (read),
+
+  # Files of programs lie wherever targets have them.
+  /** r,
+  # Itself, and as the worker that reads symbols.
+  /{,usr/bin/,usr/local/bin/}tracejob-agent mrix,
+  /memfd:* rw,
+  /dev/null rw,
+  @{PROC}/@{pid}/{,task/@{tid}/}comm rw,
+  # The socket, and audit records.
+  /{,var/}run/tracejob/{,**} rwk,
+  /var/log/tracejob/{,**} rwk,
+
+  # Clients.
+  network inet stream,
+  network inet6 stream,
+  network unix stream,
+  network unix dgram,
+  unix,
+
+  # The runtime ends it; it ends its worker.
+  signal (receive),
+  signal (send) peer=tracejob-agent,
+}
+";
+
+/// Writes both.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub(crate) fn write(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    let seccomp = format!("{:#}\n", calls::profile());
+    for (name, text) in [(SECCOMP, seccomp.as_str()), (APPARMOR, RULES)] {
+        let path = folder.join(name);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! `check`: one job from its creation to its summary, on the pod that asks. `helm test` runs it.
+
+use crate::status::{is_over, is_true};
+use anyhow::{Context as _, Result, bail};
+use crd::{TraceJob, TraceJobStatus, condition};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, PostParams},
+};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// The system call that is counted, how often it is made, and so often it must have been seen.
+const CALL: &str = "getppid";
+const CALLS: u32 = 10_000;
+/// How long the job runs at most.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// How long everything may take: an agent may just be starting.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Which pod this is.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Pod {
+    /// The namespace of this pod, which must not be a denied one
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// The name of this pod
+    #[arg(long, env = "POD_NAME")]
+    pod: String,
+}
+
+/// Has this pod traced, and compares what is told with what it did.
+pub(crate) async fn check(pod: &Pod) -> Result<()> {
+    let client = Client::try_default().await.context(super::NO_CLUSTER)?;
+    let jobs = Api::<TraceJob>::namespaced(client, &pod.namespace);
+    let name = format!("check-{}", pod.pod);
+    let job = serde_json::from_value(json!({
+        "apiVersion": "tracejob.dev/v1alpha1", "kind": "TraceJob",
+        "metadata": {"name": name},
+        "spec": {
+            "pods": [pod.pod], "tracer": {"syscallCount": {}},
+            "activeDeadlineSeconds": DEADLINE.as_secs(), "ttlSecondsAfterFinished": 60,
+        },
+    }))
+    .context("its own job: a bug")?;
+    let created = jobs.create(&PostParams::default(), &job).await;
+    created.with_context(|| format!("creating TraceJob {}/{name}", pod.namespace))?;
+    println!("created TraceJob {}/{name}", pod.namespace);
+    let outcome = follow(&jobs, &name).await;
+    // It goes by its ttl where this does not succeed.
+    let _ = jobs.delete(&name, &DeleteParams::default()).await;
+    outcome
+}
+
+async fn follow(jobs: &Api<TraceJob>, name: &str) -> Result<()> {
+    let since = Instant::now();
+    let seconds = || since.elapsed().as_secs_f64();
+    let running = until(jobs, name, "to run on this pod's node", |status| {
+        status.nodes.running == 1
+    });
+    running.await?;
+    println!("it runs after {:.1} s", seconds());
+    for _ in 0..CALLS {
+        std::hint::black_box(rustix::process::getppid());
+    }
+    let over = until(jobs, name, "to be over", is_over).await?;
+    if is_true(&over, condition::FAILED) {
+        bail!("the job failed: {}", said(&over));
+    }
+    let summary = over.summary.clone().unwrap_or_default();
+    let counted = summary.rows.iter().find_map(|row| {
+        let is_ours = row.get("syscall").is_some_and(|name| name == CALL);
+        is_ours.then(|| row.get("count").cloned().unwrap_or_default())
+    });
+    let counted = counted.unwrap_or_default();
+    if counted != CALLS.to_string() {
+        bail!(
+            "{CALLS} calls of {CALL} were made, and {} counted: {}",
+            if counted.is_empty() {
+                "none were"
+            } else {
+                &counted
+            },
+            said(&over)
+        );
+    }
+    println!(
+        "over after {:.1} s: {counted} of {CALLS} calls of {CALL} counted, {} events, {} lost",
+        seconds(),
+        over.events.produced,
+        over.events.lost
+    );
+    Ok(())
+}
+
+async fn until(
+    jobs: &Api<TraceJob>,
+    name: &str,
+    what: &str,
+    is: impl Fn(&TraceJobStatus) -> bool,
+) -> Result<TraceJobStatus> {
+    let since = Instant::now();
+    loop {
+        let job = jobs.get(name).await.context("reading the job")?;
+        let status = job.status.unwrap_or_default();
+        if is(&status) {
+            return Ok(status);
+        }
+        if is_over(&status) || since.elapsed() > PATIENCE {
+            bail!("waited for the job {what}, in vain: {}", said(&status));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// What a job's conditions and nodes say.
+fn said(status: &TraceJobStatus) -> String {
+    let conditions = status.conditions.iter();
+    let mut said: Vec<String> = conditions
+        .map(|condition| format!("{} ({})", condition.message, condition.reason))
+        .collect();
+    let failures = status.failures.iter();
+    said.extend(failures.map(|failure| format!("{}: {}", failure.node, failure.message)));
+    match said.is_empty() {
+        true => "no controller has looked at it: does one lead?".to_owned(),
+        false => said.join("; "),
+    }
+}

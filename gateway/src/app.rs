@@ -1,0 +1,195 @@
+//! From who calls and what they ask for to a stream, or to why there is none. HTTP and gRPC are two ways to say both.
+
+use crate::{
+    caller::{Callers, Refused, Verb},
+    counters::Counters,
+    hub::{self, Addresses, Reading},
+    job::{self, Name},
+    pool::Pool,
+    reader::{self, Ask, Follow, Said},
+    requestheader::Proxy,
+};
+use axum::http::HeaderMap;
+use metrics::OneOf;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+/// Readers of one replica. Each has a few messages at most; what they read is kept once for each job.
+const READERS: usize = 1000;
+/// How often it is asked whether a reader may still read.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// What every call works with.
+pub(crate) struct App {
+    pub(crate) client: kube::Client,
+    pub(crate) callers: Callers,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) addresses: watch::Receiver<Addresses>,
+    pub(crate) counters: Arc<Counters>,
+    /// Jobs that are read, by uid.
+    jobs: Mutex<HashMap<String, Weak<Reading>>>,
+    readers: Arc<Semaphore>,
+}
+
+/// By whom a call comes: connections have it, and give it to each of their requests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    /// Where it is the API server.
+    pub(crate) proxy: Option<Arc<Proxy>>,
+}
+
+/// Why there is no stream, or none any more.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("{0} not found")]
+    NotFound(Name),
+    #[error("{field}: {why}")]
+    Invalid { field: &'static str, why: String },
+    #[error("{READERS} readers are here already: try again, another replica may have room")]
+    Full,
+    #[error("the API server does not answer: {0}")]
+    Away(String),
+}
+
+/// A stream, and who reads it.
+pub(crate) struct Stream {
+    said: mpsc::Receiver<Said>,
+    who: Who,
+    _reader: OneOf,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What it takes to ask again whether somebody may read.
+struct Who {
+    app: Arc<App>,
+    headers: HeaderMap,
+    peer: Peer,
+    verb: Verb,
+    name: Name,
+}
+
+impl Who {
+    async fn check(&self) -> Result<(), Refused> {
+        let callers = &self.app.callers;
+        let caller = callers
+            .who(&self.headers, self.peer.proxy.as_deref())
+            .await?;
+        callers.may(&caller, self.verb, &self.name).await
+    }
+}
+
+impl App {
+    pub(crate) fn new(
+        callers: Callers,
+        pool: Arc<Pool>,
+        addresses: watch::Receiver<Addresses>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            client: callers.client.clone(),
+            callers,
+            pool,
+            addresses,
+            counters,
+            jobs: Mutex::default(),
+            readers: Arc::new(Semaphore::new(READERS)),
+        })
+    }
+
+    /// A job's stream for whoever calls.
+    ///
+    /// # Errors
+    /// Where they may not read it, or it is not there, or cannot be read so.
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        headers: HeaderMap,
+        peer: Peer,
+        name: Name,
+        ask: Ask,
+    ) -> Result<Stream, Trouble> {
+        let verb = match ask.follow {
+            Follow::Job => Verb::Watch,
+            Follow::For(_) | Follow::Now => Verb::Get,
+        };
+        let who = Who {
+            app: Arc::clone(self),
+            headers,
+            peer,
+            verb,
+            name,
+        };
+        who.check().await?;
+        // Before that, whether there is such a job is nothing that they may know.
+        let job = job::get(&self.client, &who.name).await;
+        let job = job.map_err(|error| Trouble::Away(error.to_string()))?;
+        let job = job.ok_or_else(|| Trouble::NotFound(who.name.clone()))?;
+        let place = Arc::clone(&self.readers).try_acquire_owned();
+        let place = place.map_err(|_| Trouble::Full)?;
+        let reading = self.reading(&who.name, job);
+        let said = reader::read(reading, ask).map_err(|error| Trouble::Invalid {
+            field: match error {
+                reader::Error::Position(_) => "resume",
+                reader::Error::By(_) => "by",
+            },
+            why: error.to_string(),
+        })?;
+        Ok(Stream {
+            said,
+            who,
+            _reader: self.counters.reader(),
+            _place: place,
+        })
+    }
+
+    /// The job as it is read already, or from now on.
+    fn reading(&self, name: &Name, job: job::Job) -> Arc<Reading> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.retain(|_, reading| reading.strong_count() > 0);
+        if let Some(reading) = jobs.get(&job.uid).and_then(Weak::upgrade)
+            // What is over is read anew: agents may have been started since.
+            && !reading.hub.is_closed()
+        {
+            return reading;
+        }
+        let uid = job.uid.clone();
+        let (pool, addresses) = (Arc::clone(&self.pool), self.addresses.clone());
+        let reading = Arc::new(hub::read(&self.client, name, job, pool, addresses));
+        jobs.insert(uid, Arc::downgrade(&reading));
+        reading
+    }
+}
+
+impl Stream {
+    /// What is said next; none at the end.
+    ///
+    /// # Errors
+    /// Where its reader may not read it any more.
+    pub(crate) async fn next(
+        &mut self,
+        again: &mut tokio::time::Interval,
+    ) -> Result<Option<Said>, Trouble> {
+        loop {
+            tokio::select! {
+                said = self.said.recv() => return Ok(said),
+                _ = again.tick() => match self.who.check().await {
+                    // Who was let in stays while nobody can be asked.
+                    Ok(()) | Err(Refused::Unknown(_)) => {}
+                    Err(refused) => return Err(refused.into()),
+                },
+            }
+        }
+    }
+
+    /// When to ask again whether a reader may read.
+    pub(crate) fn again() -> tokio::time::Interval {
+        let mut again = tokio::time::interval_at(tokio::time::Instant::now() + AGAIN, AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        again
+    }
+}

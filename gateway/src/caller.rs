@@ -1,0 +1,274 @@
+//! Who calls, and whether they may: by the API server's word, where it is the API server that calls, or by a token.
+//!
+//! Whoever it is, RBAC is asked: what the API server has let through is not taken for granted.
+
+use crate::{counters::Counters, job::Name, requestheader::Proxy};
+use axum::http::{HeaderMap, header::AUTHORIZATION};
+use k8s_openapi::api::{
+    authentication::v1::{TokenReview, TokenReviewSpec},
+    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+};
+use kube::{Api, Client, api::PostParams};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Whom a token must be made for: one for the API server is none for us, who could use it there.
+pub(crate) const AUDIENCE: &str = "tracejob.dev";
+/// The group of the resources that RBAC is asked about.
+pub(crate) const GROUP: &str = "subresources.tracejob.dev";
+/// Its version.
+pub(crate) const VERSION: &str = "v1alpha1";
+/// Values of headers that are taken from the API server.
+const MOST_VALUES: usize = 1024;
+
+/// Somebody, as the cluster knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) user: String,
+    uid: Option<String>,
+    groups: Vec<String>,
+    extra: BTreeMap<String, Vec<String>>,
+}
+
+/// What a caller wants to do with a job's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// Read what there is.
+    Get,
+    /// Follow them.
+    Watch,
+}
+
+impl Verb {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Watch => "watch",
+        }
+    }
+}
+
+/// Why somebody is sent away.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("nobody knows who you are: {0}")]
+    Unauthenticated(&'static str),
+    #[error("{0}")]
+    Forbidden(String),
+    /// The API server is away: who they are cannot be found out now.
+    #[error("the API server does not say who you are, or what you may: {0}")]
+    Unknown(String),
+}
+
+/// Asks the API server about callers.
+#[derive(Clone)]
+pub(crate) struct Callers {
+    pub(crate) client: Client,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Callers {
+    /// Who calls. `proxy` is there where the connection is the API server's.
+    ///
+    /// # Errors
+    /// Where nobody says who it is.
+    pub(crate) async fn who(
+        &self,
+        headers: &HeaderMap,
+        proxy: Option<&Proxy>,
+    ) -> Result<Caller, Refused> {
+        let who = match proxy {
+            Some(proxy) => told(headers, proxy),
+            None => self.by_token(headers).await,
+        };
+        if who.is_err() {
+            self.counters.refused("unauthenticated");
+        }
+        who
+    }
+
+    async fn by_token(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let token = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let token = token.and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then_some(token.trim())
+        });
+        let Some(token) = token else {
+            // What a caller says of themselves without the API server's certificate is not looked at.
+            return Err(Refused::Unauthenticated(
+                "send `authorization: Bearer TOKEN` with a token for the audience tracejob.dev, or ask the API server",
+            ));
+        };
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                audiences: Some(vec![AUDIENCE.to_owned()]),
+                token: Some(token.to_owned()),
+            },
+            ..TokenReview::default()
+        };
+        let api = Api::<TokenReview>::all(self.client.clone());
+        let answer = api.create(&PostParams::default(), &review).await;
+        let answer = answer.map_err(|error| Refused::Unknown(error.to_string()))?;
+        let status = answer.status.unwrap_or_default();
+        let audiences = status.audiences.unwrap_or_default();
+        if status.authenticated != Some(true) || !audiences.iter().any(|name| name == AUDIENCE) {
+            return Err(Refused::Unauthenticated(
+                "the token is not good, or not for the audience tracejob.dev",
+            ));
+        }
+        let user = status.user.unwrap_or_default();
+        Ok(Caller {
+            user: user.username.unwrap_or_default(),
+            uid: user.uid,
+            groups: user.groups.unwrap_or_default(),
+            extra: user.extra.unwrap_or_default(),
+        })
+    }
+
+    /// Whether somebody may read a job's events.
+    ///
+    /// # Errors
+    /// Where they may not, with what would let them.
+    pub(crate) async fn may(
+        &self,
+        caller: &Caller,
+        verb: Verb,
+        name: &Name,
+    ) -> Result<(), Refused> {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(caller.user.clone()),
+                uid: caller.uid.clone(),
+                groups: Some(caller.groups.clone()),
+                extra: Some(caller.extra.clone()),
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some(GROUP.to_owned()),
+                    version: Some(VERSION.to_owned()),
+                    resource: Some(name.resource().to_owned()),
+                    subresource: Some("events".to_owned()),
+                    name: Some(name.name.clone()),
+                    namespace: name.namespace.clone(),
+                    verb: Some(verb.word().to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                non_resource_attributes: None,
+            },
+            ..SubjectAccessReview::default()
+        };
+        let api = Api::<SubjectAccessReview>::all(self.client.clone());
+        let answer = api.create(&PostParams::default(), &review).await;
+        let answer = answer.map_err(|error| Refused::Unknown(error.to_string()))?;
+        let status = answer.status.unwrap_or_default();
+        if status.allowed && status.denied != Some(true) {
+            return Ok(());
+        }
+        self.counters.refused("forbidden");
+        let what = format!("{}/events", name.resource());
+        let place = match &name.namespace {
+            Some(namespace) => format!("in the namespace \"{namespace}\""),
+            None => "at the cluster scope".to_owned(),
+        };
+        Err(Refused::Forbidden(format!(
+            "User \"{}\" cannot {} resource \"{what}\" in API group \"{GROUP}\" {place}",
+            caller.user,
+            verb.word()
+        )))
+    }
+}
+
+/// Whom the API server says that it calls for.
+fn told(headers: &HeaderMap, proxy: &Proxy) -> Result<Caller, Refused> {
+    let values = |names: &[String]| {
+        let names = names.iter();
+        let all = names.flat_map(|name| headers.get_all(name.as_str()));
+        let all = all.filter_map(|value| value.to_str().ok().map(str::to_owned));
+        all.take(MOST_VALUES).collect::<Vec<_>>()
+    };
+    let user = values(&proxy.user)
+        .into_iter()
+        .find(|user| !user.is_empty());
+    let user = user.ok_or(Refused::Unauthenticated(
+        "the API server does not say whom it calls for",
+    ))?;
+    let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in headers.iter().take(MOST_VALUES) {
+        let key = proxy.extra.iter().find_map(|prefix| {
+            let name = name.as_str();
+            let prefix = prefix.to_ascii_lowercase();
+            name.strip_prefix(&prefix)
+        });
+        if let (Some(key), Ok(value)) = (key, value.to_str()) {
+            let values = extra.entry(unescaped(key)).or_default();
+            values.push(value.to_owned());
+        }
+    }
+    Ok(Caller {
+        user,
+        uid: values(&proxy.uid).into_iter().next(),
+        groups: values(&proxy.groups),
+        extra,
+    })
+}
+
+/// A header's name has no slashes: they come percent-encoded.
+fn unescaped(key: &str) -> String {
+    let mut out = Vec::with_capacity(key.len());
+    let mut rest = key.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = |at: usize| {
+            after
+                .get(at)
+                .and_then(|byte| char::from(*byte).to_digit(16))
+        };
+        rest = match (first, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                &after[2..]
+            }
+            _ => {
+                out.push(*first);
+                after
+            }
+        };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy() -> Proxy {
+        Proxy {
+            user: vec!["X-Remote-User".to_owned()],
+            uid: vec!["X-Remote-Uid".to_owned()],
+            groups: vec!["X-Remote-Group".to_owned()],
+            extra: vec!["X-Remote-Extra-".to_owned()],
+        }
+    }
+
+    #[test]
+    fn the_api_server_says_for_whom_it_calls() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-remote-user", "ann"),
+            ("x-remote-group", "a"),
+            ("x-remote-group", "b"),
+            ("x-remote-uid", "7"),
+            ("x-remote-extra-example.com%2fscope", "all"),
+        ] {
+            headers.append(name, value.parse().unwrap());
+        }
+        let caller = told(&headers, &proxy()).unwrap();
+        assert_eq!(
+            (caller.user.as_str(), caller.uid.as_deref()),
+            ("ann", Some("7"))
+        );
+        assert_eq!(caller.groups, ["a", "b"]);
+        assert_eq!(caller.extra["example.com/scope"], ["all"]);
+        assert!(told(&HeaderMap::new(), &proxy()).is_err());
+    }
+}

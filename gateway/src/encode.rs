@@ -1,0 +1,365 @@
+//! What a reader is told, as bytes: lines of JSON, CSV, or messages of the API.
+//!
+//! In JSON every line that is no row is an object of one key that no column has; in CSV it is the same after a `#`.
+
+use crate::reader::Said;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use client::wire;
+use prost::Message;
+use proto::v1::{self, StreamEventsResponse, stream_events_response::Item};
+use serde_json::{Value, json};
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tracers::Batch;
+
+/// A form of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Csv,
+    Protobuf,
+}
+
+impl Format {
+    /// By its name, the media types that ask for it, and the one that it has.
+    const ALL: [(Self, &'static str, &'static [&'static str], &'static str); 3] = [
+        (
+            Self::Json,
+            "json",
+            &[
+                "application/json",
+                "application/x-ndjson",
+                "application/*",
+                "*/*",
+            ],
+            "application/x-ndjson",
+        ),
+        (Self::Csv, "csv", &["text/csv", "text/*"], "text/csv"),
+        (
+            Self::Protobuf,
+            "protobuf",
+            &["application/vnd.tracejob.v1+protobuf"],
+            "application/vnd.tracejob.v1+protobuf",
+        ),
+    ];
+
+    /// By its name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter();
+        all.find(|(_, known, ..)| *known == name)
+            .map(|(format, ..)| *format)
+    }
+
+    /// Whatever of an Accept header comes first that we have; JSON where there is none.
+    pub(crate) fn accepted(accept: &str) -> Option<Self> {
+        if accept.is_empty() {
+            return Some(Self::Json);
+        }
+        accept.split(',').find_map(|part| {
+            let part = part.split(';').next().unwrap_or_default().trim();
+            let mut all = Self::ALL.iter();
+            all.find(|(_, _, accepted, _)| accepted.contains(&part))
+                .map(|(format, ..)| *format)
+        })
+    }
+
+    pub(crate) fn media_type(self) -> &'static str {
+        let mut all = Self::ALL.iter();
+        all.find(|(format, ..)| *format == self)
+            .map_or("", |(.., media)| media)
+    }
+}
+
+/// Writes one stream.
+pub(crate) enum Encoder {
+    /// Lines.
+    Text(Box<Lines>),
+    /// Messages, each after its length (as a varint).
+    Protobuf,
+}
+
+/// Lines of one stream.
+pub(crate) struct Lines {
+    csv: bool,
+    /// Whether each table is written, marked by its time, and not only the last.
+    intervals: bool,
+    table: Option<Arc<Batch>>,
+    /// By the schema, which comes first.
+    rows: Option<Text>,
+    out: Out,
+}
+
+enum Text {
+    Json(rows::Json<Out>),
+    Csv(rows::Csv<Out>),
+}
+
+/// Bytes that are taken away again and again: writers of rows keep where they write to.
+#[derive(Clone, Debug, Default)]
+struct Out(Arc<Mutex<Vec<u8>>>);
+
+impl Out {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Encoder {
+    /// `intervals` are wanted by name.
+    pub(crate) fn new(format: Format, intervals: bool) -> Self {
+        match format {
+            Format::Protobuf => Self::Protobuf,
+            text => Self::Text(Box::new(Lines {
+                csv: text == Format::Csv,
+                intervals,
+                table: None,
+                rows: None,
+                out: Out::default(),
+            })),
+        }
+    }
+
+    /// The next bytes; often none.
+    pub(crate) fn encode(&mut self, said: Said) -> Vec<u8> {
+        match self {
+            Self::Protobuf => message(said).encode_length_delimited_to_vec(),
+            Self::Text(lines) => {
+                // It writes to memory, which does not fail.
+                let _ = lines.write(said);
+                lines.out.take()
+            }
+        }
+    }
+}
+
+impl Encoder {
+    /// Why it ends before its time. Messages have no room for it: there the stream breaks off.
+    pub(crate) fn error(&mut self, reason: &str, message: &str) -> Vec<u8> {
+        match self {
+            Self::Protobuf => Vec::new(),
+            Self::Text(lines) => {
+                let error = json!({"reason": reason, "message": message});
+                // It writes to memory, which does not fail.
+                let _ = lines.line("error", error);
+                lines.out.take()
+            }
+        }
+    }
+}
+
+impl Lines {
+    fn write(&mut self, said: Said) -> io::Result<()> {
+        match said {
+            Said::Schema(schema, columns) => {
+                self.intervals &= schema.table;
+                let out = self.out.clone();
+                self.rows = Some(match self.csv {
+                    true => Text::Csv(rows::Csv::new(&columns, self.intervals, false, out)),
+                    false => Text::Json(rows::Json::new(&columns, out)),
+                });
+            }
+            Said::Rows(batch) => self.batch(&batch, None)?,
+            Said::Table(batch, elapsed) => match self.intervals {
+                true => self.batch(&batch, Some(elapsed))?,
+                false => self.table = Some(batch),
+            },
+            Said::Lost(lost) => {
+                let mut told = stages(&lost.stages);
+                if lost.missed_runs > 0 {
+                    told.insert("missed_runs".to_owned(), lost.missed_runs.into());
+                }
+                self.line("lost", told.into())?;
+            }
+            Said::Gap(rows) => self.line("gap", json!({"rows": rows}))?,
+            Said::Nodes(nodes) => self.line("nodes", nodes.iter().map(node).collect())?,
+            Said::Resume(place) => {
+                self.line("resume", BASE64_URL_SAFE_NO_PAD.encode(place).into())?;
+            }
+            Said::Account(account) => {
+                if let Some(table) = self.table.take() {
+                    self.batch(&table, None)?;
+                }
+                if let Some(Text::Csv(csv)) = &mut self.rows {
+                    csv.head()?;
+                }
+                let mut told = books(&account);
+                told["missed_rows"] = account.missed_rows.into();
+                told["late_rows"] = account.late_rows.into();
+                told["nodes"] = account.nodes.iter().map(node).collect();
+                self.line("account", told)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, batch: &Batch, elapsed: Option<Duration>) -> io::Result<()> {
+        // Times are the wall clock's already.
+        let wall = rows::Wall::default();
+        match &mut self.rows {
+            Some(Text::Json(json)) => json.write(batch, wall, elapsed),
+            Some(Text::Csv(csv)) => csv.write(batch, wall, elapsed),
+            None => Ok(()),
+        }
+    }
+
+    fn line(&mut self, what: &str, value: Value) -> io::Result<()> {
+        let mark = if self.csv { "# " } else { "" };
+        writeln!(self.out, "{mark}{}", json!({what: value}))
+    }
+}
+
+/// Names of stages are an agent's, and JSON escapes what a terminal would act on.
+fn stages(stages: &[v1::Stage]) -> serde_json::Map<String, Value> {
+    let some = stages.iter().filter(|stage| stage.events > 0);
+    some.map(|stage| (shown(&stage.name), stage.events.into()))
+        .collect()
+}
+
+/// Somebody else's words, without what a terminal acts on.
+fn shown(text: &str) -> String {
+    rows::escape::escaped(text.as_bytes())
+}
+
+fn books(account: &v1::Account) -> Value {
+    let time = |time: &Option<prost_types::Duration>| {
+        let time = time.and_then(|time| Duration::try_from(time).ok());
+        time.map(|time| time.as_nanos() as u64)
+    };
+    let cost = account.cost.clone().unwrap_or_default();
+    json!({
+        "produced": account.produced,
+        "delivered": account.delivered,
+        "beyond_limit": account.beyond_limit,
+        "sampled": account.sampled,
+        "lost": stages(&account.lost),
+        "missed_runs": account.missed_runs,
+        "stacks_missing": account.stacks_missing,
+        "complete": account.complete,
+        "ended": (!account.ended.is_empty()).then(|| shown(&account.ended)),
+        "elapsed_ns": time(&account.elapsed),
+        "cost": {
+            "bpf_ns": time(&cost.bpf), "bpf_runs": cost.bpf_runs, "bpf_measured": cost.bpf_measured,
+            "reader_ns": time(&cost.reader), "kernel_bytes": cost.kernel_bytes,
+        },
+    })
+}
+
+fn node(node: &v1::NodeAccount) -> Value {
+    let mut told = node.account.as_ref().map_or_else(|| json!({}), books);
+    told["node"] = node.node.as_str().into();
+    told["state"] = match node.state() {
+        v1::NodeState::Unspecified => "",
+        v1::NodeState::Running => "running",
+        v1::NodeState::Ended => "ended",
+        v1::NodeState::Left => "left",
+        v1::NodeState::Unreached => "unreached",
+    }
+    .into();
+    if !node.reason.is_empty() {
+        told["reason"] = shown(&node.reason).into();
+        told["message"] = shown(&node.message).into();
+    }
+    told
+}
+
+/// The same as a message of the API.
+pub(crate) fn message(said: Said) -> StreamEventsResponse {
+    let item = match said {
+        Said::Schema(schema, _) => Item::Schema(schema),
+        Said::Rows(batch) | Said::Table(batch, _) => Item::Batch(wire(&batch)),
+        Said::Lost(lost) => Item::Lost(lost),
+        Said::Gap(rows) => Item::Gap(v1::Gap {
+            rows: Some(rows),
+            ..v1::Gap::default()
+        }),
+        Said::Nodes(nodes) => Item::Nodes(v1::Nodes { nodes }),
+        Said::Resume(resume) => {
+            return StreamEventsResponse {
+                resume,
+                ..StreamEventsResponse::default()
+            };
+        }
+        Said::Account(account) => Item::Account(*account),
+    };
+    StreamEventsResponse {
+        item: Some(item),
+        ..StreamEventsResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_no_row_is_told_by_a_key_that_no_column_has() {
+        for tracer in tracers::ALL {
+            for column in tracer.columns() {
+                let words = ["account", "error", "gap", "lost", "nodes", "resume"];
+                assert!(!words.contains(&column.name), "{}", column.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_form_that_there_is_is_taken_of_those_that_are_accepted() {
+        assert_eq!(Format::accepted(""), Some(Format::Json));
+        assert_eq!(
+            Format::accepted("application/json, */*"),
+            Some(Format::Json)
+        );
+        assert_eq!(
+            Format::accepted("image/png, text/csv;q=0.5"),
+            Some(Format::Csv)
+        );
+        assert_eq!(Format::accepted("image/png"), None);
+        for format in [Format::Json, Format::Csv, Format::Protobuf] {
+            assert_eq!(Format::accepted(format.media_type()), Some(format));
+        }
+    }
+
+    #[test]
+    fn an_account_is_the_last_line_and_a_table_comes_before_it() {
+        let columns = tracers::LABELS[..1].to_vec();
+        let table = Batch::new(&columns);
+        let mut encoder = Encoder::new(Format::Csv, false);
+        let schema = v1::Schema {
+            table: true,
+            ..v1::Schema::default()
+        };
+        assert!(encoder.encode(Said::Schema(schema, columns)).is_empty());
+        let table = Said::Table(Arc::new(table), Duration::ZERO);
+        assert!(encoder.encode(table).is_empty());
+        let account = v1::Account {
+            produced: 3,
+            nodes: vec![v1::NodeAccount {
+                node: "a".to_owned(),
+                reason: "\x1b[2J".to_owned(),
+                ..v1::NodeAccount::default()
+            }],
+            ..v1::Account::default()
+        };
+        let text = encoder.encode(Said::Account(Box::new(account)));
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.starts_with("node\n# {\"account\":{"), "{text}");
+        assert!(
+            text.contains("\"produced\":3") && !text.contains('\x1b'),
+            "{text}"
+        );
+    }
+}

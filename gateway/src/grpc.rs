@@ -1,0 +1,145 @@
+//! The same stream by gRPC, for programs in the cluster: `tracejob.v1.Jobs`.
+
+use crate::{
+    app::{App, Peer, Stream, Trouble},
+    caller::Refused,
+    encode::message,
+    job::Name,
+    reader::{self, Ask, Follow},
+};
+use proto::v1::{
+    StreamEventsResponse, StreamJobEventsRequest,
+    jobs_server::{Jobs, JobsServer},
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, service::Routes};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Of the words that errors have.
+const DOMAIN: &str = "tracejob.dev";
+/// Names in a request.
+const NAMES: usize = 5000;
+/// A request has little to say.
+const REQUEST_BYTES: usize = 1 << 20;
+
+struct Api(Arc<App>);
+
+/// The service, with health and reflection.
+///
+/// # Errors
+/// Where the descriptors cannot be read: a bug.
+pub(crate) async fn routes(app: Arc<App>) -> anyhow::Result<Routes> {
+    let service = JobsServer::new(Api(app)).max_decoding_message_size(REQUEST_BYTES);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<JobsServer<Api>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::JOBS_DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        // The descriptors have the agent's as well, which is not here.
+        .with_service_name("tracejob.v1.Jobs")
+        .with_service_name("grpc.health.v1.Health")
+        .build_v1()?;
+    Ok(Routes::new(service)
+        .add_service(health_service)
+        .add_service(reflection))
+}
+
+#[tonic::async_trait]
+impl Jobs for Api {
+    type StreamEventsStream = ReceiverStream<Result<StreamEventsResponse, Status>>;
+
+    async fn stream_events(
+        &self,
+        request: Request<StreamJobEventsRequest>,
+    ) -> Result<Response<Self::StreamEventsStream>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let headers = request.metadata().clone().into_headers();
+        let (name, ask) = ask(request.into_inner())?;
+        let opened = self
+            .0
+            .open(headers, peer.unwrap_or_default(), name, ask)
+            .await;
+        let mut stream = opened?;
+        let (to, messages) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            let mut again = Stream::again();
+            loop {
+                let next = match stream.next(&mut again).await {
+                    Ok(Some(said)) => Ok(message(said)),
+                    Ok(None) => return,
+                    Err(trouble) => Err(trouble.into()),
+                };
+                if to.send(next).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+fn ask(request: StreamJobEventsRequest) -> Result<(Name, Ask), Trouble> {
+    let StreamJobEventsRequest {
+        namespace,
+        name,
+        nodes,
+        interval,
+        limit,
+        resume,
+        by,
+        no_follow,
+    } = request;
+    let invalid = |field, why: &str| Trouble::Invalid {
+        field,
+        why: why.to_owned(),
+    };
+    if name.is_empty() {
+        return Err(invalid("name", "it is empty; name the job"));
+    }
+    if nodes.len() > NAMES {
+        return Err(invalid("nodes", "5000 at most"));
+    }
+    let interval = interval.map(Duration::try_from).transpose();
+    let interval = interval
+        .ok()
+        .filter(|time| time.is_none_or(|time| time >= reader::SHORTEST));
+    let interval = interval.ok_or_else(|| invalid("interval", "100 ms and more"))?;
+    let name = Name {
+        namespace: (!namespace.is_empty()).then_some(namespace),
+        name,
+    };
+    let ask = Ask {
+        nodes: nodes.into_iter().collect(),
+        interval,
+        limit,
+        by,
+        resume,
+        follow: if no_follow { Follow::Now } else { Follow::Job },
+    };
+    Ok((name, ask))
+}
+
+impl From<Trouble> for Status {
+    fn from(trouble: Trouble) -> Self {
+        use tonic::Code;
+        let (code, reason) = match &trouble {
+            Trouble::Refused(Refused::Unauthenticated(_)) => {
+                (Code::Unauthenticated, "Unauthenticated")
+            }
+            Trouble::Refused(Refused::Forbidden(_)) => (Code::PermissionDenied, "NotAllowed"),
+            Trouble::NotFound(_) => (Code::NotFound, "UnknownJob"),
+            Trouble::Invalid { .. } => (Code::InvalidArgument, "InvalidRequest"),
+            Trouble::Full => (Code::ResourceExhausted, "ResourceExhausted"),
+            Trouble::Refused(Refused::Unknown(_)) | Trouble::Away(_) => {
+                (Code::Unavailable, "ApiServerAway")
+            }
+        };
+        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+        if let Trouble::Invalid { field, why } = &trouble {
+            details.add_bad_request_violation(*field, why);
+        }
+        Self::with_error_details(code, trouble.to_string(), details)
+    }
+}

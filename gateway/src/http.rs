@@ -1,0 +1,359 @@
+//! The aggregated API: what the API server asks of a server behind it, and a job's events.
+//!
+//! It gives an answer a minute, except where the verb is `watch`, which a path says: `…/watch/namespaces/…`. So what is asked for by `get`
+//! ends before that, with a place to go on from.
+
+use crate::{
+    app::{App, Peer, Stream, Trouble},
+    caller::{GROUP, Refused, VERSION},
+    encode::{Encoder, Format},
+    job::Name,
+    reader::{self, Ask, Follow},
+};
+use axum::{
+    Extension, Json, Router,
+    body::{Body, Bytes},
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio_stream::wrappers::ReceiverStream;
+
+/// How long an answer to `get` may take: the API server's own bound is 60 s where nobody has changed it (--request-timeout).
+const GET: Duration = Duration::from_secs(50);
+/// The most of a `nodes` or `by`.
+const NAMES: usize = 5000;
+
+/// All paths.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let base = format!("/apis/{GROUP}/{VERSION}");
+    let mut router = Router::new()
+        .route(&format!("/apis/{GROUP}"), get(async || Json(group())))
+        .route(&base, get(async || Json(resources())))
+        .route("/openapi/v2", get(async || Json(openapi_v2())))
+        .route("/openapi/v3", get(async || Json(openapi_v3_index())))
+        .route(
+            &format!("/openapi/v3{base}"),
+            get(async || Json(openapi_v3())),
+        );
+    for path in ["/healthz", "/livez", "/readyz"] {
+        router = router.route(path, get(async || "ok"));
+    }
+    for (prefix, verb) in [("", Follow::For(GET)), ("/watch", Follow::Job)] {
+        let of = async move |State(app): State<Arc<App>>,
+                             Extension(peer): Extension<Peer>,
+                             Path((namespace, name)): Path<(String, String)>,
+                             RawQuery(query): RawQuery,
+                             headers: HeaderMap| {
+            let name = Name {
+                namespace: Some(namespace),
+                name,
+            };
+            events(app, peer, name, query, headers, verb).await
+        };
+        let of_cluster = async move |State(app): State<Arc<App>>,
+                                     Extension(peer): Extension<Peer>,
+                                     Path(name): Path<String>,
+                                     RawQuery(query): RawQuery,
+                                     headers: HeaderMap| {
+            let name = Name {
+                namespace: None,
+                name,
+            };
+            events(app, peer, name, query, headers, verb).await
+        };
+        router = router
+            .route(
+                &format!("{base}{prefix}/namespaces/{{namespace}}/tracejobs/{{name}}/events"),
+                get(of),
+            )
+            .route(
+                &format!("{base}{prefix}/clustertracejobs/{{name}}/events"),
+                get(of_cluster),
+            );
+    }
+    router
+        .fallback(async || {
+            status(
+                StatusCode::NOT_FOUND,
+                "NotFound",
+                "the server could not find the requested resource",
+            )
+        })
+        .with_state(app)
+}
+
+async fn events(
+    app: Arc<App>,
+    peer: Peer,
+    name: Name,
+    query: Option<String>,
+    headers: HeaderMap,
+    verb: Follow,
+) -> Response {
+    let asked = ask(query.as_deref().unwrap_or_default(), &headers, verb);
+    let opened = match asked {
+        Ok((ask, format)) => {
+            let intervals = ask.interval.is_some();
+            let opened = app.open(headers, peer, name, ask).await;
+            opened.map(|stream| (stream, format, intervals))
+        }
+        Err(trouble) => Err(trouble),
+    };
+    match opened {
+        Ok((stream, format, intervals)) => {
+            let (to, bytes) = tokio::sync::mpsc::channel(1);
+            tokio::spawn(send(stream, Encoder::new(format, intervals), to));
+            let body = Body::from_stream(ReceiverStream::new(bytes));
+            let kind = HeaderValue::from_static(format.media_type());
+            ([(header::CONTENT_TYPE, kind)], body).into_response()
+        }
+        Err(trouble) => trouble.into_response(),
+    }
+}
+
+/// Until the end, or until nobody takes it.
+async fn send(
+    mut stream: Stream,
+    mut encoder: Encoder,
+    to: tokio::sync::mpsc::Sender<Result<Bytes, Infallible>>,
+) {
+    let mut again = Stream::again();
+    loop {
+        let bytes = match stream.next(&mut again).await {
+            Ok(Some(said)) => encoder.encode(said),
+            Ok(None) => return,
+            Err(trouble) => encoder.error(trouble.reason(), &trouble.to_string()),
+        };
+        if !bytes.is_empty() && to.send(Ok(bytes.into())).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What a query asks for, and in which form.
+fn ask(query: &str, headers: &HeaderMap, verb: Follow) -> Result<(Ask, Format), Trouble> {
+    let mut ask = Ask {
+        follow: verb,
+        ..Ask::default()
+    };
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let mut format = Format::accepted(accept.unwrap_or_default());
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        let invalid = |field, why: &str| Trouble::Invalid {
+            field,
+            why: why.to_owned(),
+        };
+        let names = |field| {
+            let names: Vec<String> = value.split(',').map(str::to_owned).collect();
+            match names.len() <= NAMES && names.iter().all(|name| (1..=253).contains(&name.len())) {
+                true => Ok(names),
+                false => Err(invalid(
+                    field,
+                    "names with commas between them, such as a,b",
+                )),
+            }
+        };
+        match &*key {
+            "format" => {
+                let named = Format::named(&value);
+                format = Some(named.ok_or_else(|| invalid("format", "json, csv or protobuf"))?);
+            }
+            "follow" => match &*value {
+                "true" => {}
+                "false" => ask.follow = Follow::Now,
+                _ => return Err(invalid("follow", "true or false")),
+            },
+            "interval" => {
+                let time = duration(&value).filter(|time| *time >= reader::SHORTEST);
+                let time = time
+                    .ok_or_else(|| invalid("interval", "a time of 100ms and more, such as 5s"))?;
+                ask.interval = Some(time);
+            }
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| *limit > 0);
+                ask.limit = limit.ok_or_else(|| invalid("limit", "a number of rows, from 1"))?;
+            }
+            "nodes" => ask.nodes = names("nodes")?.into_iter().collect(),
+            "by" => ask.by = names("by")?,
+            "resume" => {
+                let place = BASE64_URL_SAFE_NO_PAD.decode(value.as_bytes());
+                ask.resume = place.map_err(|_| {
+                    invalid("resume", "a place that a line {\"resume\":…} has told")
+                })?;
+            }
+            // The API server's own, which concern us not.
+            "pretty" | "timeout" | "timeoutSeconds" => {}
+            other => {
+                let other: String = other.chars().take(64).collect();
+                return Err(Trouble::Invalid {
+                    field: "query",
+                    why: format!(
+                        "there is no {other:?}; there are by, follow, format, interval, limit, nodes and resume"
+                    ),
+                });
+            }
+        }
+    }
+    let format = format.ok_or_else(|| Trouble::Invalid {
+        field: "accept",
+        why: "application/x-ndjson, text/csv or application/vnd.tracejob.v1+protobuf".to_owned(),
+    })?;
+    Ok((ask, format))
+}
+
+/// `500ms`, `5s`, `2m`.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let milliseconds = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(milliseconds)?))
+}
+
+impl Trouble {
+    /// A word for it, as Kubernetes has words.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused(Refused::Unauthenticated(_)) => "Unauthorized",
+            Self::Refused(Refused::Forbidden(_)) => "Forbidden",
+            Self::NotFound(_) => "NotFound",
+            Self::Invalid { .. } => "BadRequest",
+            Self::Full => "TooManyRequests",
+            Self::Refused(Refused::Unknown(_)) | Self::Away(_) => "ServiceUnavailable",
+        }
+    }
+}
+
+impl IntoResponse for Trouble {
+    fn into_response(self) -> Response {
+        let code = match self {
+            Self::Refused(Refused::Unauthenticated(_)) => StatusCode::UNAUTHORIZED,
+            Self::Refused(Refused::Forbidden(_)) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::Full => StatusCode::TOO_MANY_REQUESTS,
+            Self::Refused(Refused::Unknown(_)) | Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        status(code, self.reason(), &self.to_string())
+    }
+}
+
+/// What Kubernetes' clients take for an error.
+fn status(code: StatusCode, reason: &str, message: &str) -> Response {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": code.as_u16(),
+    });
+    (code, Json(body)).into_response()
+}
+
+fn group() -> Value {
+    let version = json!({"groupVersion": format!("{GROUP}/{VERSION}"), "version": VERSION});
+    json!({
+        "kind": "APIGroup", "apiVersion": "v1", "name": GROUP,
+        "versions": [version], "preferredVersion": version,
+    })
+}
+
+fn resources() -> Value {
+    let resource = |name: &str, namespaced: bool| {
+        json!({
+            "name": name, "singularName": "", "namespaced": namespaced, "kind": "Events", "verbs": ["get", "watch"],
+        })
+    };
+    json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{GROUP}/{VERSION}"),
+        "resources": [resource("tracejobs/events", true), resource("clustertracejobs/events", false)],
+    })
+}
+
+const ABOUT: &str = "What a TraceJob sees, from all its nodes as one stream.";
+
+/// The paths of events, with what each of them takes before the name.
+fn paths(of: impl Fn(&str, &[&str]) -> Value) -> Value {
+    let base = format!("/apis/{GROUP}/{VERSION}");
+    let mut paths = serde_json::Map::new();
+    for prefix in ["", "/watch"] {
+        for (path, parameters) in [
+            (
+                "/namespaces/{namespace}/tracejobs/{name}/events",
+                &["namespace", "name"][..],
+            ),
+            ("/clustertracejobs/{name}/events", &["name"]),
+        ] {
+            let path = format!("{base}{prefix}{path}");
+            paths.insert(path, of(prefix, parameters));
+        }
+    }
+    paths.into()
+}
+
+fn openapi_v2() -> Value {
+    let parameter =
+        |name: &&str| json!({"name": name, "in": "path", "required": true, "type": "string"});
+    json!({
+        "swagger": "2.0", "info": {"title": "TraceJob", "version": VERSION},
+        "paths": paths(|_, parameters| json!({
+            "parameters": parameters.iter().map(parameter).collect::<Value>(),
+            "get": {"description": ABOUT, "produces": ["application/x-ndjson", "text/csv"], "responses": {"200": {"description": "OK", "schema": {"type": "string"}}}},
+        })),
+        "definitions": {},
+    })
+}
+
+fn openapi_v3_index() -> Value {
+    let group = format!("apis/{GROUP}/{VERSION}");
+    json!({"paths": {&group: {"serverRelativeURL": format!("/openapi/v3/{group}")}}})
+}
+
+fn openapi_v3() -> Value {
+    let parameter = |name: &&str| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}});
+    json!({
+        "openapi": "3.0.0", "info": {"title": "TraceJob", "version": VERSION},
+        "paths": paths(|_, parameters| json!({
+            "parameters": parameters.iter().map(parameter).collect::<Value>(),
+            "get": {"description": ABOUT, "responses": {"200": {"description": "OK", "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}}},
+        })),
+        "components": {},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_asked_for_is_named() {
+        let said = |query: &str| {
+            let asked = ask(query, &HeaderMap::new(), Follow::Job);
+            asked.map(drop).unwrap_err().to_string()
+        };
+        assert_eq!(said("format=xml"), "format: json, csv or protobuf");
+        assert!(said("interval=5").starts_with("interval: a time"));
+        assert!(said("interval=1ms").starts_with("interval: a time"));
+        assert!(said("limit=0").starts_with("limit: a number"));
+        assert!(said("resume=%00").starts_with("resume: a place"));
+        assert!(said("nodes=a,,b").starts_with("nodes: names"));
+        assert!(said("lmit=3").contains("there is no \"lmit\""));
+        let (ask, format) = ask(
+            "format=csv&interval=2m&limit=3&nodes=a%2Cb&by=pod&follow=false",
+            &HeaderMap::new(),
+            Follow::Job,
+        )
+        .unwrap();
+        assert_eq!((format, ask.limit, ask.nodes.len()), (Format::Csv, 3, 2));
+        assert_eq!(ask.interval, Some(Duration::from_secs(120)));
+        assert_eq!((ask.by, ask.follow), (vec!["pod".to_owned()], Follow::Now));
+    }
+}

@@ -1,0 +1,365 @@
+//! One job's rows: followed on all nodes for as long as somebody reads them, put together once, and kept in one bounded log that all
+//! readers share. A reader is a place in it: memory does not grow with readers, and a slow one holds up nobody.
+
+mod books;
+mod follow;
+
+use crate::{
+    job::{self, Job, Name, Seen},
+    merge::{Entry, Merge, Origin, Source},
+    pool::Pool,
+};
+use books::Node;
+pub(crate) use books::add;
+use client::Schema;
+use futures::StreamExt;
+use proto::v1;
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    mem::Discriminant,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+};
+use tracers::{Batch, Column, Data, Erased, Kind, LABELS};
+
+/// Where the agents are, by node.
+pub(crate) type Addresses = BTreeMap<Arc<str>, SocketAddr>;
+
+/// What a job's log keeps: it bounds how far behind a reader may be, and what a job costs a replica.
+const LOG_BYTES: usize = 32 << 20;
+/// Batches that have come and are not yet put together: agents wait beyond that.
+const COMING: usize = 256;
+/// How often rows that have waited long enough are looked for.
+const TICK: Duration = Duration::from_millis(25);
+/// How long after the end of a job its nodes may take to tell their accounts.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// A job that is read.
+pub(crate) struct Hub {
+    pub(crate) uid: String,
+    pub(crate) tracer: &'static dyn Erased,
+    /// Of its rows: those of labels, and the tracer's.
+    pub(crate) columns: Vec<Column>,
+    /// Whether its rows are tables.
+    pub(crate) table: bool,
+    state: Mutex<State>,
+    changed: watch::Sender<()>,
+    coming: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
+}
+
+struct State {
+    job: Job,
+    nodes: Vec<Node>,
+    by_name: HashMap<Arc<str>, u32>,
+    /// What each column's values are stored as, by the first rows that came.
+    sorts: Option<Vec<Discriminant<Data>>>,
+    entries: VecDeque<(Arc<Entry>, usize)>,
+    bytes: usize,
+    /// Entries that are no longer kept.
+    forgotten: u64,
+    /// Counts changes of tables.
+    tables: u64,
+    /// Counts changes of nodes.
+    changes: u64,
+    /// Why nothing follows, in a word of its own where it is not the job's end.
+    closed: Option<&'static str>,
+}
+
+/// A hub at work; it stops with the last who has it.
+pub(crate) struct Reading {
+    pub(crate) hub: Arc<Hub>,
+    work: AbortHandle,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}
+
+/// What a reader finds at its place.
+pub(crate) enum Next {
+    Entry(Arc<Entry>),
+    /// Nothing yet.
+    Wait,
+    /// Nothing any more, and why.
+    End(&'static str),
+}
+
+/// Follows a job.
+pub(crate) fn read(
+    client: &kube::Client,
+    name: &Name,
+    job: Job,
+    pool: Arc<Pool>,
+    addresses: watch::Receiver<Addresses>,
+) -> Reading {
+    let (coming, comes) = mpsc::channel(COMING);
+    let columns = LABELS.iter().copied().chain(job.tracer.columns());
+    let watch = job::watch(client, name);
+    let hub = Arc::new(Hub {
+        uid: job.uid.clone(),
+        tracer: job.tracer,
+        columns: columns.collect(),
+        table: job.tracer.source() == tracers::Source::Map,
+        state: Mutex::new(State {
+            job,
+            nodes: Vec::new(),
+            by_name: HashMap::new(),
+            sorts: None,
+            entries: VecDeque::new(),
+            bytes: 0,
+            forgotten: 0,
+            tables: 0,
+            changes: 0,
+            closed: None,
+        }),
+        changed: watch::Sender::new(()),
+        coming,
+    });
+    let work = tokio::spawn(work(Arc::clone(&hub), watch, pool, addresses, comes));
+    Reading {
+        hub,
+        work: work.abort_handle(),
+    }
+}
+
+/// Until the job is over and its nodes have said so.
+async fn work(
+    hub: Arc<Hub>,
+    mut watch: impl futures::Stream<Item = Seen> + Unpin,
+    pool: Arc<Pool>,
+    mut addresses: watch::Receiver<Addresses>,
+    mut comes: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
+) {
+    let time = hub
+        .columns
+        .iter()
+        .position(|c| matches!(c.kind, Kind::Time));
+    let mut merge = Merge::new(time);
+    let mut followers = JoinSet::new();
+    let mut followed = BTreeMap::new();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut since_over: Option<Instant> = None;
+    let mut gone = false;
+    loop {
+        let known: Vec<Arc<str>> = addresses.borrow_and_update().keys().cloned().collect();
+        for node in &known {
+            followed.entry(Arc::clone(node)).or_insert_with(|| {
+                let (hub, pool) = (Arc::clone(&hub), Arc::clone(&pool));
+                let (node, addresses) = (Arc::clone(node), addresses.clone());
+                followers.spawn(follow::follow(hub, node, pool, addresses))
+            });
+        }
+        tokio::select! {
+            seen = watch.next() => match seen {
+                Some(Seen::Job(job)) if job.uid == hub.uid => hub.job(*job),
+                // Another one has its name by now, or nobody.
+                Some(_) | None => gone = true,
+            },
+            // Where nobody tells of agents any more, those that are known are all.
+            Ok(()) = addresses.changed() => {}
+            Some((source, batch, arrived)) = comes.recv() => {
+                merge.add(source, batch, arrived);
+                if hub.is_alone() {
+                    hub.push(merge.take_all());
+                }
+            }
+            _ = tick.tick() => {}
+        }
+        if !merge.is_empty() {
+            let window = crate::merge::WINDOW;
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let until = now.unwrap_or_default().saturating_sub(window).as_nanos() as u64;
+            hub.push(merge.take(Instant::now(), until));
+        }
+        if gone || hub.is_over() {
+            let since = *since_over.get_or_insert_with(Instant::now);
+            if hub.is_settled(followed.len()) || since.elapsed() > LAST_WORDS {
+                break;
+            }
+        } else {
+            since_over = None;
+        }
+    }
+    while let Ok((source, batch, arrived)) = comes.try_recv() {
+        merge.add(source, batch, arrived);
+    }
+    hub.push(merge.take_all());
+    hub.close(if gone { "deleted" } else { "" });
+}
+
+impl Hub {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked left a state that is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of every change.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn tell(&self) {
+        self.changed.send_replace(());
+    }
+
+    fn job(&self, job: Job) {
+        let mut state = self.state();
+        state.job = job;
+        state.changes += 1;
+        drop(state);
+        self.tell();
+    }
+
+    fn is_over(&self) -> bool {
+        let state = self.state();
+        state.job.over || state.job.going
+    }
+
+    /// Whether the rows of one node alone come: they wait for nobody's.
+    fn is_alone(&self) -> bool {
+        let state = self.state();
+        let running = state.nodes.iter().filter(|node| node.is_running());
+        state.job.status.nodes.desired <= 1 && running.count() <= 1
+    }
+
+    /// Whether all nodes that are followed have said all that they will.
+    fn is_settled(&self, followed: usize) -> bool {
+        let state = self.state();
+        let settled = state.nodes.iter().filter(|node| node.is_settled());
+        settled.count() >= followed
+    }
+
+    /// Whether nothing follows.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().closed.is_some()
+    }
+
+    fn close(&self, why: &'static str) {
+        self.state().closed = Some(why);
+        self.tell();
+    }
+
+    fn push(&self, entry: Option<Entry>) {
+        let Some(entry) = entry else { return };
+        let bytes = size(&entry.batch) + 4 * entry.of.len();
+        let mut state = self.state();
+        state.bytes += bytes;
+        state.entries.push_back((Arc::new(entry), bytes));
+        while state.bytes > LOG_BYTES && state.entries.len() > 1 {
+            if let Some((_, bytes)) = state.entries.pop_front() {
+                state.bytes -= bytes;
+                state.forgotten += 1;
+            }
+        }
+        drop(state);
+        self.tell();
+    }
+
+    /// What is at a reader's place, which moves on. What it has missed shows in the entries: they say how many rows are before theirs.
+    pub(crate) fn next(&self, place: &mut u64) -> Next {
+        let state = self.state();
+        *place = (*place).max(state.forgotten);
+        let at = usize::try_from(*place - state.forgotten).unwrap_or(usize::MAX);
+        match (state.entries.get(at), state.closed) {
+            (Some((entry, _)), _) => {
+                *place += 1;
+                Next::Entry(Arc::clone(entry))
+            }
+            (None, Some(why)) => Next::End(why),
+            (None, None) => Next::Wait,
+        }
+    }
+
+    /// The newest table of each trace of these nodes, and how often tables have changed.
+    pub(crate) fn tables(&self, wanted: impl Fn(&str) -> bool) -> (u64, Vec<Arc<Batch>>) {
+        let state = self.state();
+        let nodes = state.nodes.iter().filter(|node| wanted(&node.name));
+        (state.tables, nodes.flat_map(Node::tables).collect())
+    }
+
+    /// What is known of these nodes, if anything has changed since.
+    pub(crate) fn nodes(
+        &self,
+        since: &mut u64,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Option<Vec<(u64, v1::NodeAccount)>> {
+        let state = self.state();
+        if state.changes == *since {
+            return None;
+        }
+        *since = state.changes;
+        let nodes = state.nodes.iter().filter(|node| wanted(&node.name));
+        Some(
+            nodes
+                .filter(|node| node.is_known())
+                .map(|node| (node.version, node.account(self.table)))
+                .collect(),
+        )
+    }
+
+    /// How the agent calls a trace of a node, and the node's name.
+    pub(crate) fn origin(&self, origin: Origin) -> (Arc<str>, u64) {
+        let state = self.state();
+        let node = &state.nodes[origin.node as usize];
+        let trace = &node.traces[origin.trace as usize];
+        (Arc::clone(&node.name), trace.instance)
+    }
+
+    /// A node's trace by what the agent calls it.
+    pub(crate) fn find(&self, node: &str, instance: u64) -> Option<Origin> {
+        let state = self.state();
+        let node = *state.by_name.get(node)?;
+        let traces = &state.nodes[node as usize].traces;
+        let trace = traces.iter().position(|trace| trace.instance == instance)? as u32;
+        Some(Origin { node, trace })
+    }
+
+    /// The job, as it was last seen.
+    pub(crate) fn seen(&self) -> Job {
+        self.state().job.clone()
+    }
+
+    /// Reads what an agent says that its rows are.
+    fn schema(&self, told: v1::Schema) -> Result<Schema, String> {
+        let table = told.table;
+        let schema = Schema::read(told, self.tracer.name())?;
+        let names = |columns: &[Column]| columns.iter().map(|c| c.name).collect::<Vec<_>>();
+        match names(&schema.columns) == names(&self.columns) && table == self.table {
+            true => Ok(schema),
+            false => Err("its rows have other columns than this gateway knows: they are of different versions".to_owned()),
+        }
+    }
+
+    /// Holds rows to be stored as all others are.
+    fn check(&self, batch: &Batch) -> Result<(), String> {
+        let sorts = batch.columns.iter().map(std::mem::discriminant);
+        let sorts: Vec<_> = sorts.collect();
+        let mut state = self.state();
+        match state.sorts.get_or_insert_with(|| sorts.clone()) == &sorts {
+            true => Ok(()),
+            false => Err("its rows are of other sorts than those of other nodes".to_owned()),
+        }
+    }
+}
+
+/// About how many bytes rows take.
+fn size(batch: &Batch) -> usize {
+    let columns = batch.columns.iter().map(|data| match data {
+        Data::Unsigned(values) => 8 * values.len(),
+        Data::Signed(values) => 8 * values.len(),
+        Data::Bytes { ends, data, cut } => 4 * (ends.len() + cut.len()) + data.len(),
+        Data::List { ends, values } => 4 * ends.len() + 8 * values.len(),
+        Data::Frames { ends, ids } => 4 * (ends.len() + ids.len()),
+    });
+    let frames = batch.frames.iter();
+    let frames = frames.map(|frame| frame.name.len() + frame.module.len() + frame.file.len() + 80);
+    columns.sum::<usize>() + frames.sum::<usize>() + 128
+}

@@ -1,0 +1,217 @@
+//! One node's agent, followed: is there a trace of the job, what are its rows, how did it end. Where it does not answer it is asked again.
+
+use super::{Addresses, Hub};
+use crate::{
+    merge::{Origin, Source},
+    pool::Pool,
+};
+use client::Schema;
+use proto::v1::{self, State as Phase, StreamEventsResponse, stream_events_response::Item};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+use tonic::{Status, Streaming};
+
+/// How long until an agent that does not answer is asked again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// How long an agent may take to say what it has.
+const CALL: Duration = Duration::from_secs(10);
+
+/// For as long as it is polled.
+pub(super) async fn follow(
+    hub: Arc<Hub>,
+    name: Arc<str>,
+    pool: Arc<Pool>,
+    mut addresses: watch::Receiver<Addresses>,
+) {
+    let node = hub.node(&name);
+    let mut wait = RETRY.0;
+    loop {
+        let address = addresses.borrow_and_update().get(&name).copied();
+        let began = Instant::now();
+        let why = match address {
+            None => "there is no agent on this node".to_owned(),
+            Some(address) => match attend(&hub, node, &pool, address).await {
+                Err(why) => why,
+            },
+        };
+        tracing::debug!(node = %name, %why, "an agent");
+        hub.broken(node, &why);
+        // It was well for a while.
+        if began.elapsed() > RETRY.1 {
+            wait = RETRY.0;
+        }
+        // Another address is a reason to ask at once.
+        let _ = tokio::time::timeout(wait, addresses.changed()).await;
+        wait = (wait * 2).min(RETRY.1);
+    }
+}
+
+/// One connection, until it breaks.
+async fn attend(
+    hub: &Arc<Hub>,
+    node: u32,
+    pool: &Pool,
+    address: SocketAddr,
+) -> Result<Infallible, String> {
+    let connection = pool.get(address).await?;
+    let attended = attend_by(hub, node, connection.client.clone()).await;
+    pool.forget(address, &connection);
+    attended
+}
+
+/// A trace's stream that is open.
+struct Open {
+    stream: Streaming<StreamEventsResponse>,
+    schema: Schema,
+    at: Origin,
+}
+
+async fn attend_by(
+    hub: &Arc<Hub>,
+    node: u32,
+    mut client: proto::v1::agent_client::AgentClient<tonic::transport::Channel>,
+) -> Result<Infallible, String> {
+    let uid = fleet::trace_uid(&hub.uid);
+    let asked = client.watch_traces(v1::WatchTracesRequest { uid: uid.clone() });
+    let asked = tokio::time::timeout(CALL, asked).await;
+    let watch = asked.map_err(|_| "it does not say what it runs".to_owned())?;
+    let mut watch = watch.map_err(|status| said(&status))?.into_inner();
+    let mut open: Option<Open> = None;
+    // Of the trace whose stream has come to its end.
+    let mut finished: Option<u64> = None;
+    loop {
+        tokio::select! {
+            // What has been said before is taken before what is said of it.
+            biased;
+            message = next(&mut open) => match message {
+                Ok(Some(message)) => {
+                    if let Some(open) = &open {
+                        take(hub, open, message).await?;
+                    }
+                }
+                Ok(None) => open = None,
+                Err(status) => {
+                    if let Some(Open { at, .. }) = open.take() {
+                        // Of an agent's own word the trace has failed; of any other the connection.
+                        let reason = reason(&status).ok_or_else(|| said(&status))?;
+                        hub.failed(at, &reason, status.message());
+                    }
+                }
+            },
+            message = watch.message() => {
+                let message = message.map_err(|status| said(&status))?;
+                let message = message.ok_or("it ended the connection")?;
+                let trace = message.traces.into_iter().find(|trace| trace.uid == uid);
+                if let Some(trace) = trace {
+                    let phase = trace.state();
+                    let is_new = finished != Some(trace.generation);
+                    if open.is_none() && is_new && phase != Phase::Starting {
+                        open = begin(hub, node, &mut client, &uid).await?;
+                        finished = Some(trace.generation);
+                    }
+                    if let (Some(open), Some(account)) = (&open, trace.account) {
+                        hub.told(open.at, account);
+                    }
+                }
+                hub.heard(node);
+            }
+        }
+    }
+}
+
+async fn next(open: &mut Option<Open>) -> Result<Option<StreamEventsResponse>, Status> {
+    match open {
+        Some(open) => open.stream.message().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Opens the stream of the trace that an agent has, from where it was left; none where all of it has been read.
+async fn begin(
+    hub: &Hub,
+    node: u32,
+    client: &mut proto::v1::agent_client::AgentClient<tonic::transport::Channel>,
+    uid: &str,
+) -> Result<Option<Open>, String> {
+    let newest = hub.newest(node);
+    let (instance, from_sequence) = newest.map_or((0, 1), |(instance, next, _)| (instance, next));
+    let request = v1::StreamEventsRequest {
+        uid: uid.to_owned(),
+        from_sequence,
+        instance,
+    };
+    let stream = client.stream_events(request).await;
+    let mut stream = stream.map_err(|status| said(&status))?.into_inner();
+    let first = tokio::time::timeout(CALL, stream.message()).await;
+    let first = first.map_err(|_| "it does not say what its rows are".to_owned())?;
+    let first = first.map_err(|status| said(&status))?;
+    let Some(Item::Schema(told)) = first.and_then(|first| first.item) else {
+        return Err("its rows come without a schema".to_owned());
+    };
+    let instance = told.instance;
+    let schema = hub.schema(told)?;
+    if newest.is_some_and(|(known, _, over)| over && known == instance) {
+        return Ok(None);
+    }
+    let at = hub.began(node, instance);
+    Ok(Some(Open { stream, schema, at }))
+}
+
+async fn take(hub: &Hub, open: &Open, message: StreamEventsResponse) -> Result<(), String> {
+    let StreamEventsResponse {
+        sequence,
+        rows_before,
+        item,
+        ..
+    } = message;
+    match item {
+        Some(Item::Batch(told)) => {
+            let batch = Arc::new(open.schema.batch(told)?);
+            hub.check(&batch)?;
+            if hub.table {
+                hub.passed(open.at, sequence);
+                hub.table(open.at, batch);
+                return Ok(());
+            }
+            let source = Source {
+                origin: open.at,
+                before: rows_before,
+                rows: batch.rows() as u32,
+            };
+            let arrived = Instant::now();
+            // Where it is full this agent waits, and keeps what it has.
+            if hub.coming.send((source, batch, arrived)).await.is_ok() {
+                hub.came(open.at, sequence, rows_before, source.rows);
+            }
+        }
+        Some(Item::Lost(lost)) => {
+            hub.passed(open.at, sequence);
+            hub.lost(open.at, lost);
+        }
+        Some(Item::Account(account)) => {
+            hub.passed(open.at, sequence);
+            hub.ended(open.at, account);
+        }
+        // How many rows are missing the next batch says.
+        Some(Item::Gap(_) | Item::Schema(_) | Item::Nodes(_)) | None => {}
+    }
+    Ok(())
+}
+
+/// An agent's own word for why, where it is the agent that says it.
+fn reason(status: &Status) -> Option<String> {
+    use tonic_types::StatusExt as _;
+    Some(status.get_details_error_info()?.reason)
+}
+
+fn said(status: &Status) -> String {
+    match status.message() {
+        "" => format!("{:?}", status.code()),
+        message => message.to_owned(),
+    }
+}

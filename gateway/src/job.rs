@@ -1,0 +1,149 @@
+//! A job as a reader needs it: which one it is, what its rows are, and whether it is over.
+
+use crd::{ClusterTraceJob, TraceJob, TraceJobSpec, TraceJobStatus, condition};
+use futures::{Stream, StreamExt, stream::BoxStream};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
+use serde::de::DeserializeOwned;
+use std::fmt::{self, Debug};
+use tracers::Erased;
+
+/// Which job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Name {
+    /// None of a ClusterTraceJob.
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
+}
+
+impl Name {
+    /// Of the kind, as RBAC and paths say it.
+    pub(crate) fn resource(&self) -> &'static str {
+        match self.namespace {
+            Some(_) => "tracejobs",
+            None => "clustertracejobs",
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "tracejobs.tracejob.dev \"{namespace}/{}\"", self.name),
+            None => write!(f, "clustertracejobs.tracejob.dev \"{}\"", self.name),
+        }
+    }
+}
+
+/// A job at a moment.
+#[derive(Clone)]
+pub(crate) struct Job {
+    pub(crate) uid: String,
+    pub(crate) tracer: &'static dyn Erased,
+    /// Whether its controller has said that it is over.
+    pub(crate) over: bool,
+    /// Whether it is to be deleted.
+    pub(crate) going: bool,
+    pub(crate) status: TraceJobStatus,
+}
+
+/// What a watch has seen.
+pub(crate) enum Seen {
+    Job(Box<Job>),
+    /// It is not there any more.
+    Gone,
+}
+
+/// A kind of job.
+trait Kind: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
+    fn parts(&self) -> (&TraceJobSpec, Option<&TraceJobStatus>);
+}
+
+impl Kind for TraceJob {
+    fn parts(&self) -> (&TraceJobSpec, Option<&TraceJobStatus>) {
+        (&self.spec, self.status.as_ref())
+    }
+}
+
+impl Kind for ClusterTraceJob {
+    fn parts(&self) -> (&TraceJobSpec, Option<&TraceJobStatus>) {
+        (&self.spec.job, self.status.as_ref())
+    }
+}
+
+fn job<K: Kind>(object: &K) -> Job {
+    let (spec, status) = object.parts();
+    let status = status.cloned().unwrap_or_default();
+    let is_true = |type_: &str| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|condition| condition.type_ == type_ && condition.status == "True")
+    };
+    Job {
+        uid: object.uid().unwrap_or_default(),
+        tracer: spec.tracer.tracer(),
+        over: is_true(condition::COMPLETE) || is_true(condition::FAILED),
+        going: object.meta().deletion_timestamp.is_some(),
+        status,
+    }
+}
+
+/// Asks for a job; none where it is not there.
+///
+/// # Errors
+/// Where the API server does not answer.
+pub(crate) async fn get(client: &Client, name: &Name) -> kube::Result<Option<Job>> {
+    let client = client.clone();
+    Ok(match &name.namespace {
+        Some(namespace) => {
+            let api = Api::<TraceJob>::namespaced(client, namespace);
+            api.get_opt(&name.name).await?.as_ref().map(job)
+        }
+        None => {
+            let api = Api::<ClusterTraceJob>::all(client);
+            api.get_opt(&name.name).await?.as_ref().map(job)
+        }
+    })
+}
+
+/// Follows a job for as long as it is polled; while the API server is away nothing comes.
+pub(crate) fn watch(client: &Client, name: &Name) -> BoxStream<'static, Seen> {
+    let client = client.clone();
+    match &name.namespace {
+        Some(namespace) => follow(Api::<TraceJob>::namespaced(client, namespace), &name.name),
+        None => follow(Api::<ClusterTraceJob>::all(client), &name.name),
+    }
+}
+
+fn follow<K: Kind + Sync>(api: Api<K>, name: &str) -> BoxStream<'static, Seen> {
+    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    seen(watcher(api, only).default_backoff()).boxed()
+}
+
+fn seen<K: Kind>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+) -> impl Stream<Item = Seen> + Send {
+    // A list without it says that it is gone as well.
+    let mut listed = false;
+    events.filter_map(move |event| {
+        let seen = match event {
+            Ok(watcher::Event::Init) => {
+                listed = false;
+                None
+            }
+            Ok(watcher::Event::InitApply(object)) => {
+                listed = true;
+                Some(Seen::Job(Box::new(job(&object))))
+            }
+            Ok(watcher::Event::InitDone) => (!listed).then_some(Seen::Gone),
+            Ok(watcher::Event::Apply(object)) => Some(Seen::Job(Box::new(job(&object)))),
+            Ok(watcher::Event::Delete(_)) => Some(Seen::Gone),
+            Err(error) => {
+                tracing::debug!(%error, "watching a job: it is tried again");
+                None
+            }
+        };
+        async move { seen }
+    })
+}

@@ -1,0 +1,74 @@
+//! Connections to agents: one to each, for all who read of it, and none where nobody does.
+
+use crate::counters::Counters;
+use fleet::Connector;
+use metrics::OneOf;
+use proto::v1::agent_client::AgentClient;
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+use tokio::sync::Semaphore;
+use tonic::transport::Channel;
+
+/// Agents that are called at the same time.
+const AT_ONCE: usize = 256;
+
+/// All of them.
+pub(crate) struct Pool {
+    connector: Connector,
+    known: Mutex<HashMap<SocketAddr, Weak<Connection>>>,
+    at_once: Semaphore,
+    counters: Arc<Counters>,
+}
+
+/// One, which ends with the last who has it.
+pub(crate) struct Connection {
+    pub(crate) client: AgentClient<Channel>,
+    _connected: OneOf,
+}
+
+impl Pool {
+    pub(crate) fn new(connector: Connector, counters: Arc<Counters>) -> Self {
+        Self {
+            connector,
+            known: Mutex::default(),
+            at_once: Semaphore::new(AT_ONCE),
+            counters,
+        }
+    }
+
+    /// The connection to an agent: that which is there, or a new one.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub(crate) async fn get(&self, address: SocketAddr) -> Result<Arc<Connection>, String> {
+        if let Some(known) = self.known().get(&address).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let _one_of_many = self.at_once.acquire().await;
+        let client = self.connector.connect(address).await;
+        let connection = Arc::new(Connection {
+            client: client.map_err(|error| error.to_string())?,
+            _connected: self.counters.connected(),
+        });
+        let mut known = self.known();
+        known.retain(|_, connection| connection.strong_count() > 0);
+        known.insert(address, Arc::downgrade(&connection));
+        Ok(connection)
+    }
+
+    /// What somebody has found broken: the next who asks gets another.
+    pub(crate) fn forget(&self, address: SocketAddr, broken: &Arc<Connection>) {
+        let mut known = self.known();
+        let same = |known: &Weak<Connection>| std::ptr::eq(known.as_ptr(), Arc::as_ptr(broken));
+        if known.get(&address).is_some_and(same) {
+            known.remove(&address);
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Weak<Connection>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

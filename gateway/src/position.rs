@@ -1,0 +1,83 @@
+//! Where a reader is in a job's rows, in a form that any replica understands: how many rows of each node's trace it has passed.
+
+use prost::Message;
+use std::collections::HashMap;
+
+/// How far a reader is on one node.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Node {
+    #[prost(string, tag = "1")]
+    pub(crate) node: String,
+    /// Of its newest trace that the reader has seen rows of, what the agent calls it.
+    #[prost(fixed64, tag = "2")]
+    pub(crate) instance: u64,
+    /// Rows of it.
+    #[prost(uint64, tag = "3")]
+    pub(crate) rows: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Written {
+    /// The job's uid: a place in another job is none in this one.
+    #[prost(string, tag = "1")]
+    job: String,
+    #[prost(message, repeated, tag = "2")]
+    nodes: Vec<Node>,
+}
+
+/// Why it cannot be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Nothing that we have written.
+    #[error("resume is not a place that this API has told")]
+    Nonsense,
+    /// Another job's, perhaps one of the same name.
+    #[error("resume is a place in another job: it may have been deleted, and made anew")]
+    OtherJob,
+}
+
+/// Writes it down.
+pub(crate) fn write(job: &str, nodes: Vec<Node>) -> Vec<u8> {
+    let job = job.to_owned();
+    Written { job, nodes }.encode_to_vec()
+}
+
+/// What somebody has who says that we wrote it.
+///
+/// # Errors
+/// Where it is none, or another job's.
+pub(crate) fn read(job: &str, bytes: &[u8]) -> Result<HashMap<String, Node>, Error> {
+    if bytes.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let written = Written::decode(bytes).map_err(|_| Error::Nonsense)?;
+    match written.job == job {
+        true => Ok(written
+            .nodes
+            .into_iter()
+            .map(|node| (node.node.clone(), node))
+            .collect()),
+        false => Err(Error::OtherJob),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_one_in_its_job_alone() {
+        let node = Node {
+            node: "node-1".to_owned(),
+            instance: 7,
+            rows: 3,
+        };
+        let bytes = write("a", vec![node.clone()]);
+        assert_eq!(read("a", &bytes).unwrap()["node-1"], node);
+        assert!(read("a", b"").unwrap().is_empty());
+        assert!(matches!(read("b", &bytes), Err(Error::OtherJob)));
+        for nonsense in [&b"\xff"[..], b"rows", &bytes[..bytes.len() - 1]] {
+            assert!(matches!(read("a", nonsense), Err(Error::Nonsense)));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The whole of it: what is watched, what is served, and until when.
+
+use crate::{
+    Args,
+    app::App,
+    caller::Callers,
+    counters::Counters,
+    hub::Addresses,
+    pool::Pool,
+    requestheader,
+    server::{self, Certificate},
+};
+use anyhow::{Context as _, Result, anyhow};
+use fleet::{Connector, Tls};
+use futures::StreamExt;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+pub(crate) async fn run(args: &Args) -> Result<()> {
+    fleet::allow_descriptors();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("another cryptography is installed already: a bug"))?;
+    let client = Client::try_default()
+        .await
+        .context("there is no cluster: neither a pod's account nor a kubeconfig")?;
+    let (mut end, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let counters = Counters::new();
+    let (authority, keep) = requestheader::follow(&client).await?;
+    let certificate = Certificate::read(&args.tls, authority).context("--tls")?;
+    let (addresses, agents) = follow_agents(&client, args);
+    let connector = Connector {
+        tls: Tls::Folder(args.tls.clone()),
+        name: args.agent_name.clone(),
+    };
+    let pool = Arc::new(Pool::new(connector, Arc::clone(&counters)));
+    let callers = Callers {
+        client,
+        counters: Arc::clone(&counters),
+    };
+    let app = App::new(callers, pool, addresses, Arc::clone(&counters));
+    tokio::select! {
+        // Readers are cut off, and go on by another replica.
+        _ = end.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        served = server::serve(args.listen, &certificate, &app) => served,
+        () = certificate.follow() => Ok(()),
+        () = keep => Err(anyhow!("the watch of the API server's certificates has ended")),
+        () = agents => Err(anyhow!("the watch of agents has ended")),
+        failed = measured(args.metrics, counters) => failed,
+    }
+}
+
+/// Where the agents are, kept as it is for as long as the task runs.
+fn follow_agents(
+    client: &Client,
+    args: &Args,
+) -> (watch::Receiver<Addresses>, impl Future<Output = ()> + use<>) {
+    let slices = Api::<EndpointSlice>::namespaced(client.clone(), &args.namespace);
+    let of_agents =
+        watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", args.agents));
+    let (new, newest) = watch::channel(Addresses::new());
+    let keep = async move {
+        let mut known: BTreeMap<String, Vec<(Arc<str>, SocketAddr)>> = BTreeMap::new();
+        let mut listed = BTreeMap::new();
+        let mut events = std::pin::pin!(watcher(slices, of_agents).default_backoff());
+        while let Some(event) = events.next().await {
+            let of = |slice: &EndpointSlice| (slice.name_any(), fleet::agents(slice));
+            match event {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(slice)) => listed.extend([of(&slice)]),
+                Ok(watcher::Event::InitDone) => known = std::mem::take(&mut listed),
+                Ok(watcher::Event::Apply(slice)) => known.extend([of(&slice)]),
+                Ok(watcher::Event::Delete(slice)) => drop(known.remove(&slice.name_any())),
+                Err(error) => {
+                    tracing::warn!(%error, "watching agents: it is tried again");
+                    continue;
+                }
+            }
+            let all: Addresses = known.values().flatten().cloned().collect();
+            new.send_if_modified(|before| {
+                let changed = *before != all;
+                *before = all;
+                changed
+            });
+        }
+    };
+    (newest, keep)
+}
+
+/// Metrics and health, where they are wanted.
+async fn measured(address: Option<SocketAddr>, counters: Arc<Counters>) -> Result<()> {
+    let Some(address) = address else {
+        return std::future::pending().await;
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} for metrics"))?;
+    match metrics::over_tcp(&listener, counters).await {}
+}

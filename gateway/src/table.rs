@@ -1,0 +1,131 @@
+//! The tables of all nodes as one: rows of equal keys are one row, as their columns' roles say.
+
+use std::sync::Arc;
+use tracers::{Batch, Column, Data, Role, Table};
+
+/// Which columns a reader wants: all, or of the keys only some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    kept: Vec<usize>,
+    whole: bool,
+}
+
+impl View {
+    /// Of these columns those that are no keys, and these keys; all keys where none is named.
+    ///
+    /// # Errors
+    /// Where a name is no key column's.
+    pub(crate) fn new(columns: &[Column], by: &[String]) -> Result<Self, String> {
+        let keys = columns.iter().filter(|column| column.role == Role::Key);
+        let keys: Vec<&str> = keys.map(|column| column.name).collect();
+        if let Some(wrong) = by.iter().find(|name| !keys.contains(&name.as_str())) {
+            let wrong: String = wrong.chars().take(64).collect();
+            return Err(match keys.is_empty() {
+                true => "rows of events are not merged: `by` is for tracers that count".to_owned(),
+                false => format!("{wrong:?} is no key column; there are {}", keys.join(", ")),
+            });
+        }
+        let wanted = |column: &Column| {
+            by.is_empty() || column.role != Role::Key || by.iter().any(|name| name == column.name)
+        };
+        let kept = columns.iter().enumerate();
+        let kept: Vec<usize> = kept
+            .filter(|(_, column)| wanted(column))
+            .map(|(at, _)| at)
+            .collect();
+        Ok(Self {
+            whole: kept.len() == columns.len(),
+            kept,
+        })
+    }
+
+    /// The columns that it has.
+    pub(crate) fn columns(&self, columns: &[Column]) -> Vec<Column> {
+        self.kept.iter().map(|at| columns[*at]).collect()
+    }
+
+    /// All tables as one, largest rows first, `most` at most. They have the columns of which this is a view.
+    pub(crate) fn merge(&self, columns: &[Column], tables: &[Arc<Batch>], most: usize) -> Batch {
+        let columns = self.columns(columns);
+        let mut table = Table::new(&columns);
+        for batch in tables {
+            match self.whole {
+                true => table.add(batch),
+                false => {
+                    let kept = self.kept.iter().map(|at| batch.columns[*at].clone());
+                    let kept: Vec<Data> = kept.collect();
+                    table.add(&Batch::from_columns(kept, batch.frames.clone()));
+                }
+            }
+        }
+        let merged = table.batch();
+        match merged.rows() > most {
+            true => {
+                let mut columns = merged.columns;
+                columns.iter_mut().for_each(|data| data.truncate(most));
+                Batch::from_columns(columns, merged.frames)
+            }
+            false => merged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracers::{Kind, Value};
+
+    fn column(name: &'static str, kind: Kind, role: Role) -> Column {
+        Column {
+            name,
+            about: "",
+            kind,
+            role,
+            wide: false,
+        }
+    }
+
+    fn columns() -> Vec<Column> {
+        vec![
+            column("node", Kind::Text, Role::Key),
+            column("call", Kind::Text, Role::Key),
+            column("count", Kind::Unsigned, Role::Count),
+            column("max_ns", Kind::Unsigned, Role::Max),
+        ]
+    }
+
+    fn table(node: &str, rows: &[(&str, u64, u64)]) -> Arc<Batch> {
+        let mut data: Vec<Data> = columns().iter().map(|c| Data::of(c.kind)).collect();
+        for (call, count, max) in rows {
+            assert!(data[0].push(Value::Bytes(node.as_bytes(), false)));
+            assert!(data[1].push(Value::Bytes(call.as_bytes(), false)));
+            assert!(data[2].push(Value::Unsigned(*count)));
+            assert!(data[3].push(Value::Unsigned(*max)));
+        }
+        Arc::new(Batch::from_columns(data, Vec::new()))
+    }
+
+    #[test]
+    fn rows_that_differ_only_in_keys_that_nobody_wants_are_one() {
+        let tables = [
+            table("a", &[("read", 3, 9), ("open", 2, 1)]),
+            table("b", &[("read", 4, 5)]),
+        ];
+        let columns = columns();
+        let all = View::new(&columns, &[]).unwrap();
+        assert_eq!(all.merge(&columns, &tables, 100).rows(), 3);
+        assert_eq!(all.merge(&columns, &tables, 1).rows(), 1);
+        let by = View::new(&columns, &["call".to_owned()]).unwrap();
+        let merged = by.merge(&columns, &tables, 100);
+        let names = by.columns(&columns);
+        let names: Vec<&str> = names.iter().map(|column| column.name).collect();
+        assert_eq!(names, ["call", "count", "max_ns"]);
+        assert_eq!(merged.value(0, 0), Value::Bytes(b"read", false));
+        assert_eq!(
+            (merged.value(1, 0), merged.value(2, 0)),
+            (Value::Unsigned(7), Value::Unsigned(9))
+        );
+        let wrong = View::new(&columns, &["count".to_owned()]).unwrap_err();
+        assert_eq!(wrong, "\"count\" is no key column; there are node, call");
+    }
+}

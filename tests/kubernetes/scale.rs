@@ -1,0 +1,329 @@
+//! Many nodes, and many jobs: the real API server and the real controller; the agents are simulated.
+//!
+//! `cargo xtask cluster scale` runs these at full size, and shows what they measured.
+
+use crate::{
+    cluster::{Cluster, holds, job, word},
+    simulated::{Agents, CALLS, record},
+};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+use tests::{SYSTEM, until_within};
+
+/// How many of each there are, where nobody says otherwise.
+const SMALL: Size = Size {
+    nodes: 150,
+    jobs: 60,
+};
+/// How many objects one call makes, so that several make them side by side.
+const CHUNK: usize = 500;
+const NAMESPACES: usize = 20;
+/// What the controller is told of its queue.
+const QUOTA: (usize, usize) = (5, 50);
+/// Addresses of simulated agents.
+const PREFIX: &str = "10.128.0.0/16";
+/// As the API server has it, and Kubernetes' own controller uses it.
+const ENDPOINTS_PER_SLICE: usize = 100;
+/// Where the controller says how it is.
+const METRICS: &str = "127.0.0.1:9464";
+
+struct Size {
+    nodes: usize,
+    jobs: usize,
+}
+
+impl Size {
+    fn asked() -> Self {
+        let number = |name: &str, small: usize| match std::env::var(name) {
+            Ok(text) => text.parse().unwrap(),
+            Err(_) => small,
+        };
+        Self {
+            nodes: number("TRACEJOB_SCALE_NODES", SMALL.nodes),
+            jobs: number("TRACEJOB_SCALE_JOBS", SMALL.jobs),
+        }
+    }
+}
+
+/// What was measured, for who asked.
+fn show(what: &str, value: impl std::fmt::Display) {
+    println!("MEASURED {what}: {value}");
+}
+
+struct Fleet {
+    cluster: Cluster,
+    agents: std::sync::Arc<Agents>,
+    recorded: crate::simulated::Recorded,
+}
+
+/// A cluster whose nodes are names and addresses, each with a pod of `shop`.
+fn fleet(nodes: usize) -> Fleet {
+    // For both ends of each connection.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let all = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, all).unwrap();
+    let mut cluster = Cluster::start(1);
+    let recorded = record(&cluster.plane, "10.77.1.1");
+    cluster.kill_controller();
+    cluster.kill_agent(0);
+    cluster.plane.net().all_of(PREFIX);
+    let agents = Agents::serve(&cluster.plane, recorded.clone());
+    let names: Vec<String> = (0..nodes).map(|node| format!("simulated-{node}")).collect();
+    let all = names.iter();
+    create(
+        &cluster,
+        all.map(|name| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})),
+    );
+    let addresses = names.iter().enumerate().collect::<Vec<_>>();
+    let slices = addresses.chunks(ENDPOINTS_PER_SLICE).map(|nodes| {
+        let endpoints = nodes.iter().map(|(node, name)| json!({"addresses": [address(*node)], "nodeName": name}));
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"generateName": "simulated-", "namespace": SYSTEM, "labels": {"kubernetes.io/service-name": "tracejob-agent"}},
+            "ports": [{"name": "grpc", "port": 4040}], "endpoints": endpoints.collect::<Vec<_>>(),
+        })
+    });
+    create(&cluster, slices);
+    let pods = names
+        .iter()
+        .map(|name| pod("shop", &format!("load-{name}"), name));
+    create(&cluster, pods);
+    Fleet {
+        cluster,
+        agents,
+        recorded,
+    }
+}
+
+fn address(node: usize) -> String {
+    let first = u32::from(Ipv4Addr::new(10, 128, 0, 1));
+    Ipv4Addr::from(first + node as u32).to_string()
+}
+
+fn pod(namespace: &str, name: &str, node: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app": "load"}},
+        "spec": {"nodeName": node, "containers": [{"name": "main", "image": "none"}]},
+    })
+}
+
+/// Makes objects, several calls side by side: kubectl keeps each of them to 50 a second.
+fn create(cluster: &Cluster, objects: impl Iterator<Item = Value>) {
+    let objects: Vec<Value> = objects.collect();
+    std::thread::scope(|scope| {
+        for chunk in objects.chunks(CHUNK) {
+            scope.spawn(move || {
+                let list = json!({"apiVersion": "v1", "kind": "List", "items": chunk});
+                let arguments = ["create", "--validate=false", "-o", "name", "-f", "-"];
+                let out = cluster.plane.kubectl_with(&list, &arguments);
+                let said = String::from_utf8_lossy(&out.stderr);
+                assert!(out.status.success(), "{said}");
+            });
+        }
+    });
+}
+
+/// A field of `/proc/PID/status`, in bytes.
+fn memory(pid: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib: u64 = line
+        .unwrap()
+        .trim_matches([':', ' ', '\t'])
+        .trim_end_matches(" kB")
+        .trim()
+        .parse()
+        .unwrap();
+    kib << 10
+}
+
+/// CPU time of a process: fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms.
+fn cpu(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+    Duration::from_millis(10 * (ticks(11) + ticks(12)))
+}
+
+/// What the controller counts of itself.
+fn counted(cluster: &Cluster, series: &str) -> u64 {
+    let text = cluster.controller_metrics(METRICS).unwrap();
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let value = value.unwrap_or_else(|| panic!("no {series} in {text}"));
+    value.parse().unwrap()
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[test]
+fn one_job_on_many_nodes_is_one_status_of_the_same_size_by_as_many_writes() {
+    let nodes = Size::asked().nodes;
+    let Fleet {
+        mut cluster,
+        recorded,
+        ..
+    } = fleet(nodes);
+    cluster.start_controller_with(&["--metrics", METRICS]);
+    let pid = cluster.controller_pid();
+    until_within(Duration::from_secs(120), "the controller to work", || {
+        cluster.controller_metrics(METRICS)
+    });
+    show("nodes", nodes);
+    show("controller's memory before", mib(memory(pid, "VmRSS")));
+    let length = 20 + nodes / 50;
+    let spec = json!({"tracer": {"syscallCount": {}}, "activeDeadlineSeconds": length, "selector": {"matchLabels": {"app": "load"}}});
+    let since = Instant::now();
+    let before = cpu(pid);
+    cluster.apply(&job("shop", "wide", spec));
+    let patience = Duration::from_secs(length as u64);
+    until_within(patience, "all nodes to run it", || {
+        let job = cluster.job("shop", "wide")?;
+        (job["status"]["nodes"]["running"] == nodes).then_some(())
+    });
+    show(
+        "applied until all run, s",
+        format!("{:.1}", since.elapsed().as_secs_f64()),
+    );
+    show(
+        "agents connected",
+        counted(&cluster, "tracejob_agents_connected"),
+    );
+    show("controller's memory with all", mib(memory(pid, "VmRSS")));
+    let over = until_within(patience + Duration::from_secs(120), "its end", || {
+        let job = cluster.job("shop", "wide")?;
+        holds(&job, "Complete").then_some(job)
+    });
+    show(
+        "applied until over, s",
+        format!("{:.1} of {length}", since.elapsed().as_secs_f64()),
+    );
+    show("controller's most memory", mib(memory(pid, "VmHWM")));
+    show(
+        "controller's CPU, s",
+        format!("{:.1}", (cpu(pid) - before).as_secs_f64()),
+    );
+    let writes = counted(&cluster, "tracejob_status_writes_total");
+    show("status writes", writes);
+    let size = over["status"].to_string().len();
+    show("status, bytes", size);
+    let status = &over["status"];
+    assert_eq!(word(&over), "Complete", "{status:#}");
+    assert_eq!(status["nodes"]["ended"], nodes);
+    let each = recorded.account.produced;
+    assert!(each > CALLS.1);
+    assert_eq!(status["events"]["produced"], each * nodes as u64);
+    let summary = &status["summary"];
+    assert_eq!(summary["rows"].as_array().unwrap().len(), 20);
+    assert_eq!(
+        (&summary["cut"], &summary["rows"][0]["syscall"]),
+        (&json!(true), &json!(CALLS.0))
+    );
+    let rows = summary["totalRows"].as_u64().unwrap();
+    assert_eq!(rows % nodes as u64, 0, "{rows} rows of {nodes} nodes");
+    assert!(size < 16 << 10, "{size}");
+    // Starting, all running, at its end; and one in a second while nodes come or go, ten seconds while only counts do.
+    let most = 10 + length as u64;
+    assert!(writes <= most, "{writes}");
+}
+
+#[test]
+fn many_jobs_run_in_turn_and_no_namespace_has_more_than_its_share() {
+    let jobs = Size::asked().jobs;
+    let Fleet {
+        mut cluster,
+        agents,
+        ..
+    } = fleet(NAMESPACES);
+    let (each, all) = QUOTA;
+    let names: Vec<String> = (0..NAMESPACES).map(|at| format!("team-{at}")).collect();
+    create(
+        &cluster,
+        names.iter().map(
+            |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+        ),
+    );
+    let pods = names.iter().enumerate();
+    create(
+        &cluster,
+        pods.map(|(at, name)| pod(name, "load", &format!("simulated-{at}"))),
+    );
+    // The first namespace has half of all.
+    let spec = json!({"tracer": {"syscallCount": {}}, "activeDeadlineSeconds": 1});
+    let of = |at: usize| match at < jobs / 2 {
+        true => &names[0],
+        false => &names[1 + at % (NAMESPACES - 1)],
+    };
+    create(
+        &cluster,
+        (0..jobs).map(|at| job(of(at), &format!("job-{at}"), spec.clone())),
+    );
+    let since = Instant::now();
+    cluster.start_controller_with(&[
+        "--metrics",
+        METRICS,
+        "--max-jobs-per-namespace",
+        &each.to_string(),
+        "--max-jobs",
+        &all.to_string(),
+    ]);
+    let pid = cluster.controller_pid();
+    let all_jobs = || {
+        let list = cluster
+            .plane
+            .get("/apis/tracejob.dev/v1alpha1/tracejobs")
+            .unwrap();
+        list["items"].as_array().unwrap().clone()
+    };
+    let over = |job: &Value| holds(job, "Complete");
+    let small = |job: &&Value| job["metadata"]["namespace"] != names[0].as_str();
+    let patience = Duration::from_secs(120 + jobs as u64);
+    until_within(patience, "the others' jobs", || {
+        std::thread::sleep(Duration::from_millis(500));
+        all_jobs().iter().filter(small).all(over).then_some(())
+    });
+    let others = since.elapsed();
+    let ended = all_jobs().iter().filter(|job| over(job)).count();
+    until_within(patience, "all jobs", || {
+        std::thread::sleep(Duration::from_millis(500));
+        all_jobs().iter().all(over).then_some(())
+    });
+    show("jobs", jobs);
+    show(
+        "until those of 19 namespaces were over, s",
+        format!("{:.1}", others.as_secs_f64()),
+    );
+    show("jobs that were over then", ended);
+    show(
+        "until all were over, s",
+        format!("{:.1}", since.elapsed().as_secs_f64()),
+    );
+    show("controller's most memory", mib(memory(pid, "VmHWM")));
+    show(
+        "controller's CPU, s",
+        format!("{:.1}", cpu(pid).as_secs_f64()),
+    );
+    let writes = counted(&cluster, "tracejob_status_writes_total");
+    show(
+        "status writes a job",
+        format!("{:.1}", writes as f64 / jobs as f64),
+    );
+    let load = agents.load();
+    show("ran at once", load.most);
+    assert!((1..=all).contains(&load.most), "{}", load.most);
+    assert_eq!(load.most_of_one, each);
+    // The namespace with half of all did not keep the others waiting for its own.
+    assert!(ended < jobs);
+}

@@ -1,0 +1,397 @@
+//! Agents of thousands of nodes, by one process: each says what the real agent said once.
+//!
+//! What a node's kernel does is left out, and all that the controller sees of an agent is here: its certificate, its calls, its traces'
+//! lives and accounts, its last tables.
+
+use prost_types::Duration as ProtoDuration;
+use proto::v1::{
+    self,
+    agent_client::AgentClient,
+    agent_server::{Agent, AgentServer},
+    stream_events_response::Item,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tests::{ControlPlane, Workload};
+use tokio::sync::watch;
+use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{
+        Certificate, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig,
+        server::TcpIncoming,
+    },
+};
+
+/// The labels that the controller asks for, which are a table's columns.
+const LABELS: [&str; 4] = ["node", "namespace", "pod", "container"];
+/// Calls of the workload that the real agent counted, and its name for them.
+pub(crate) const CALLS: (&str, u64) = ("getppid", 700);
+
+/// What a real agent said of one trace.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    schema: v1::Schema,
+    batch: v1::Batch,
+    pub(crate) account: v1::Account,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Agents {
+    recorded: Recorded,
+    nodes: Mutex<HashMap<IpAddr, Arc<Node>>>,
+    load: Mutex<Load>,
+}
+
+type Traces = BTreeMap<String, v1::TraceStatus>;
+
+#[derive(Debug)]
+struct Node {
+    traces: watch::Sender<Traces>,
+    /// The labels of each trace's first target.
+    labels: Mutex<HashMap<String, v1::Labels>>,
+}
+
+/// How many jobs ran at once: the most, of all and of one namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    now: HashMap<String, (String, usize)>,
+    pub(crate) most: usize,
+    pub(crate) most_of_one: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts a workload's calls by the real agent at this address, as the controller would have it counted.
+pub(crate) fn record(plane: &ControlPlane, address: &str) -> Recorded {
+    let file = |name: &str| std::fs::read_to_string(plane.pki().file(name)).unwrap();
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(file("ca.crt")))
+        .identity(Identity::from_pem(file("tls.crt"), file("tls.key")))
+        .domain_name("tracejob-agent");
+    let endpoint = Endpoint::from_shared(format!("https://{address}:4040")).unwrap();
+    let endpoint = endpoint.tls_config(tls).unwrap();
+    let mut workload = Workload::behind_gate(&[CALLS.0, &CALLS.1.to_string()]);
+    let spec = v1::TraceSpec {
+        tracer: "syscall_count".to_owned(),
+        targets: vec![v1::Target {
+            target: Some(v1::target::Target::Process(workload.pid())),
+            labels: Some(v1::Labels {
+                node: "node".to_owned(),
+                namespace: "namespace".to_owned(),
+                pod: "pod".to_owned(),
+                container: "container".to_owned(),
+            }),
+            ..v1::Target::default()
+        }],
+        label_columns: LABELS.map(str::to_owned).to_vec(),
+        duration: Some(ProtoDuration {
+            seconds: 60,
+            nanos: 0,
+        }),
+        ..v1::TraceSpec::default()
+    };
+    in_network(plane, async move {
+        let mut client = loop {
+            match endpoint.connect().await {
+                Ok(channel) => break AgentClient::new(channel),
+                // It starts.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
+        let (send, requests) = tokio::sync::mpsc::unbounded_channel();
+        let request = |request| v1::TraceRequest {
+            request: Some(request),
+        };
+        send.send(request(v1::trace_request::Request::Start(spec)))
+            .unwrap();
+        let requests = tokio_stream::wrappers::UnboundedReceiverStream::new(requests);
+        let mut rows = client.trace(requests).await.unwrap().into_inner();
+        let (mut schema, mut batch) = (None, None);
+        while let Some(message) = rows.message().await.unwrap() {
+            match message.item {
+                Some(Item::Schema(told)) => {
+                    schema = Some(told);
+                    // It is attached. The trace ends with its only target.
+                    workload.finish();
+                }
+                Some(Item::Batch(told)) => batch = Some(told),
+                Some(Item::Account(account)) => {
+                    return Recorded {
+                        schema: schema.unwrap(),
+                        batch: batch.unwrap(),
+                        account,
+                    };
+                }
+                _ => {}
+            }
+        }
+        panic!("the agent told no account");
+    })
+}
+
+/// Runs something in the network of the control plane.
+fn in_network<T: Send>(plane: &ControlPlane, what: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            plane.net().enter();
+            let runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = { runtime }.enable_all().build().unwrap();
+            runtime.block_on(what)
+        });
+        match thread.join() {
+            Ok(value) => value,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+impl Agents {
+    /// Serves on every address of the network until the test's process ends.
+    pub(crate) fn serve(plane: &ControlPlane, recorded: Recorded) -> Arc<Self> {
+        let agents = Arc::new(Self {
+            recorded,
+            nodes: Mutex::default(),
+            load: Mutex::default(),
+        });
+        let file = |name: &str| std::fs::read_to_string(plane.pki().file(name)).unwrap();
+        let tls = ServerTlsConfig::new()
+            .identity(Identity::from_pem(file("agent.crt"), file("agent.key")))
+            .client_ca_root(Certificate::from_pem(file("ca.crt")));
+        let service = AgentServer::new(Service(Arc::clone(&agents)));
+        let name = plane.net().name().to_owned();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            tests::enter_net(&name);
+            let runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = { runtime }.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let incoming = TcpIncoming::bind("0.0.0.0:4040".parse().unwrap()).unwrap();
+                ready.send(()).unwrap();
+                let mut server = Server::builder().tls_config(tls).unwrap();
+                let server = server.add_service(service);
+                server.serve_with_incoming(incoming).await.unwrap();
+            });
+        });
+        is_ready.recv().unwrap();
+        agents
+    }
+
+    /// How many jobs have run at once.
+    pub(crate) fn load(&self) -> MutexGuard<'_, Load> {
+        lock(&self.load)
+    }
+
+    #[expect(clippy::result_large_err, reason = "it is gRPC's")]
+    fn node<T>(&self, request: &Request<T>) -> Result<Arc<Node>, Status> {
+        let address = request.local_addr();
+        let address = address.ok_or_else(|| Status::internal("which node?"))?.ip();
+        let mut nodes = lock(&self.nodes);
+        let node = nodes.entry(address).or_insert_with(|| {
+            Arc::new(Node {
+                traces: watch::Sender::default(),
+                labels: Mutex::default(),
+            })
+        });
+        Ok(Arc::clone(node))
+    }
+
+    fn began(&self, uid: &str, namespace: &str) {
+        let mut load = lock(&self.load);
+        let job = load.now.entry(uid.to_owned());
+        job.or_insert_with(|| (namespace.to_owned(), 0)).1 += 1;
+        let of_one = load.now.values().filter(|(of, _)| of == namespace).count();
+        load.most = load.most.max(load.now.len());
+        load.most_of_one = load.most_of_one.max(of_one);
+    }
+
+    fn ended(&self, node: &Node, uid: &str) {
+        let ended = node.traces.send_if_modified(|traces| {
+            let running = traces.get_mut(uid);
+            let Some(trace) = running.filter(|trace| trace.state() == v1::State::Running) else {
+                return false;
+            };
+            trace.set_state(v1::State::Ended);
+            trace.account = Some(v1::Account {
+                ended: "duration".to_owned(),
+                ..self.recorded.account.clone()
+            });
+            true
+        });
+        if !ended {
+            return;
+        }
+        let mut load = lock(&self.load);
+        let over = load.now.get_mut(uid).is_some_and(|(_, nodes)| {
+            *nodes -= 1;
+            *nodes == 0
+        });
+        if over {
+            load.now.remove(uid);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Service(Arc<Agents>);
+
+#[tonic::async_trait]
+impl Agent for Service {
+    async fn get_capabilities(
+        &self,
+        _: Request<v1::GetCapabilitiesRequest>,
+    ) -> Result<Response<v1::GetCapabilitiesResponse>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn start_trace(
+        &self,
+        request: Request<v1::StartTraceRequest>,
+    ) -> Result<Response<v1::StartTraceResponse>, Status> {
+        let node = self.0.node(&request)?;
+        let v1::StartTraceRequest {
+            uid,
+            generation,
+            spec,
+        } = request.into_inner();
+        let spec = spec.ok_or_else(|| Status::invalid_argument("spec"))?;
+        let labels = spec.targets.first().and_then(|first| first.labels.clone());
+        let labels = labels.unwrap_or_default();
+        let mut status = v1::TraceStatus {
+            uid: uid.clone(),
+            generation,
+            tracer: spec.tracer,
+            targets_version: 1,
+            account: Some(v1::Account::default()),
+            ..v1::TraceStatus::default()
+        };
+        status.set_state(v1::State::Running);
+        let is_new = node.traces.send_if_modified(|traces| {
+            let is_new = !traces.contains_key(&uid);
+            traces.entry(uid.clone()).or_insert(status.clone());
+            is_new
+        });
+        if is_new {
+            self.0.began(&uid, &labels.namespace);
+            lock(&node.labels).insert(uid.clone(), labels);
+            let left = Duration::try_from(spec.duration.unwrap_or_default()).unwrap_or_default();
+            let agents = Arc::clone(&self.0);
+            tokio::spawn(async move {
+                tokio::time::sleep(left).await;
+                agents.ended(&node, &uid);
+            });
+        }
+        Ok(Response::new(v1::StartTraceResponse {
+            status: Some(status),
+        }))
+    }
+
+    async fn update_targets(
+        &self,
+        request: Request<Streaming<v1::UpdateTargetsRequest>>,
+    ) -> Result<Response<v1::UpdateTargetsResponse>, Status> {
+        let node = self.0.node(&request)?;
+        let mut updates = request.into_inner();
+        while let Some(update) = updates.message().await? {
+            let version = update.update.unwrap_or_default().version;
+            node.traces.send_modify(|traces| {
+                if let Some(trace) = traces.get_mut(&update.uid) {
+                    trace.targets_version = version;
+                }
+            });
+        }
+        Ok(Response::new(v1::UpdateTargetsResponse {}))
+    }
+
+    async fn stop_trace(
+        &self,
+        request: Request<v1::StopTraceRequest>,
+    ) -> Result<Response<v1::StopTraceResponse>, Status> {
+        let node = self.0.node(&request)?;
+        self.0.ended(&node, &request.get_ref().uid);
+        Ok(Response::new(v1::StopTraceResponse::default()))
+    }
+
+    type WatchTracesStream = Rows<v1::WatchTracesResponse>;
+
+    async fn watch_traces(
+        &self,
+        request: Request<v1::WatchTracesRequest>,
+    ) -> Result<Response<Self::WatchTracesStream>, Status> {
+        let node = self.0.node(&request)?;
+        let states = WatchStream::new(node.traces.subscribe()).map(|traces| {
+            Ok(v1::WatchTracesResponse {
+                traces: traces.into_values().collect(),
+            })
+        });
+        Ok(Response::new(Box::pin(states)))
+    }
+
+    type StreamEventsStream = Rows<v1::StreamEventsResponse>;
+
+    async fn stream_events(
+        &self,
+        request: Request<v1::StreamEventsRequest>,
+    ) -> Result<Response<Self::StreamEventsStream>, Status> {
+        let node = self.0.node(&request)?;
+        let labels = lock(&node.labels).get(&request.get_ref().uid).cloned();
+        let labels = labels.ok_or_else(|| Status::not_found("the trace"))?;
+        let mut batch = self.0.recorded.batch.clone();
+        let columns = self.0.recorded.schema.columns.iter();
+        for (column, values) in columns.zip(&mut batch.columns) {
+            let text = match column.name.as_str() {
+                "node" => &labels.node,
+                "namespace" => &labels.namespace,
+                "pod" => &labels.pod,
+                "container" => &labels.container,
+                _ => continue,
+            };
+            *values = repeated(text, batch.rows);
+        }
+        let items = [
+            Item::Schema(self.0.recorded.schema.clone()),
+            Item::Batch(batch),
+            Item::Account(self.0.recorded.account.clone()),
+        ];
+        let messages = (1..).zip(items).map(|(sequence, item)| {
+            Ok(v1::StreamEventsResponse {
+                sequence,
+                item: Some(item),
+                ..v1::StreamEventsResponse::default()
+            })
+        });
+        let messages: Vec<_> = messages.collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
+    }
+
+    type TraceStream = Rows<v1::StreamEventsResponse>;
+
+    async fn trace(
+        &self,
+        _: Request<Streaming<v1::TraceRequest>>,
+    ) -> Result<Response<Self::TraceStream>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+}
+
+type Rows<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A column that says the same in each row.
+fn repeated(text: &str, rows: u32) -> v1::Values {
+    let length = text.len() as u32;
+    v1::Values {
+        values: Some(v1::values::Values::Bytes(v1::Bytes {
+            ends: (1..=rows).map(|row| row * length).collect(),
+            data: text.repeat(rows as usize).into_bytes().into(),
+            cut: Vec::new(),
+        })),
+    }
+}
