@@ -1,7 +1,7 @@
 //! A cluster without kubelets: the API server, the controller, and real agents on addresses of their own. Nodes, pods and what is in
 //! them the tests make themselves; pods' cgroups as a kubelet does.
 
-use crate::plane;
+use crate::{chart::rendered, plane};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ pub(crate) struct Cluster {
     pub(crate) plane: ControlPlane,
     controller: Option<Child>,
     agents: Vec<Agent>,
+    gateways: Vec<Option<Child>>,
     kubelet: Cgroup,
 }
 
@@ -55,6 +56,7 @@ impl Cluster {
             plane,
             controller: None,
             agents: Vec::new(),
+            gateways: Vec::new(),
             kubelet: Cgroup::new(),
         };
         for node in 0..nodes {
@@ -101,7 +103,7 @@ impl Cluster {
     fn write_config(&self, node: usize, policy: &str) {
         let file = |name: &str| self.plane.pki().file(name).display().to_string();
         let config = format!(
-            "listen: https://{}:4040\ntls: {{certificate: {}, key: {}, clientCa: {}}}\nroles: {{control: [tracejob-controller]}}\npolicy: {{{policy}}}\n",
+            "listen: https://{}:4040\ntls: {{certificate: {}, key: {}, clientCa: {}}}\nroles: {{control: [tracejob-controller], read: [tracejob-gateway]}}\npolicy: {{{policy}}}\n",
             self.agents[node].address,
             file("agent.crt"),
             file("agent.key"),
@@ -218,7 +220,7 @@ impl Cluster {
         command.spawn().unwrap()
     }
 
-    /// Its process: ip(8) became it.
+    /// Its process: nsenter(1) became it.
     pub(crate) fn controller_pid(&self) -> u32 {
         self.controller.as_ref().unwrap().id()
     }
@@ -236,6 +238,90 @@ impl Cluster {
         };
         // A network is a thread's.
         std::thread::scope(|scope| scope.spawn(ask).join().unwrap())
+    }
+
+    /// Gateways behind the API server, with the rights that the chart gives them.
+    pub(crate) fn start_gateways(&mut self, replicas: usize) {
+        let objects = rendered(&[]);
+        let kinds = [
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "Role",
+            "RoleBinding",
+            "Service",
+            "APIService",
+        ];
+        let mut ours: Vec<Value> = objects
+            .into_iter()
+            .filter(|object| {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                let is_ours = name.contains("gateway")
+                    || name.contains("subresources")
+                    || name == "tracejob-reader";
+                is_ours && kinds.iter().any(|kind| object["kind"] == *kind)
+            })
+            .collect();
+        let ca = fs::read(self.plane.pki().file("ca.crt")).unwrap();
+        for object in &mut ours {
+            if object["kind"] == "APIService" {
+                object["spec"]["caBundle"] = STANDARD.encode(&ca).into();
+            }
+        }
+        ours.push(json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "gateways", "namespace": SYSTEM, "labels": {"kubernetes.io/service-name": "tracejob-gateway"}},
+            "ports": [{"name": "https", "port": 8443}],
+            "endpoints": (0..replicas).map(|replica| json!({"addresses": [gateway_address(replica)], "conditions": {"ready": true}})).collect::<Vec<_>>(),
+        }));
+        self.plane.apply(&ours).unwrap();
+        for replica in 0..replicas {
+            let address = format!("{}/32", gateway_address(replica));
+            self.plane.net().address(&address);
+            self.gateways.push(None);
+            self.start_gateway(replica);
+        }
+        let api = "/apis/subresources.tracejob.dev/v1alpha1";
+        until("the gateway to be asked by the API server", || {
+            self.plane.get(api)
+        });
+    }
+
+    /// One of them, anew.
+    pub(crate) fn start_gateway(&mut self, replica: usize) {
+        let folder = self.plane.folder().join("gateway-tls");
+        fs::create_dir_all(&folder).unwrap();
+        for (from, to) in [
+            ("ca.crt", "ca.crt"),
+            ("gateway.crt", "tls.crt"),
+            ("gateway.key", "tls.key"),
+        ] {
+            fs::copy(self.plane.pki().file(from), folder.join(to)).unwrap();
+        }
+        let account = "system:serviceaccount:tracejob-system:tracejob-gateway";
+        let mut command = self.plane.net().command(ours("tracejob-gateway"));
+        command
+            .args(["--namespace", SYSTEM, "--tls"])
+            .arg(folder)
+            .args(["--listen", &format!("{}:8443", gateway_address(replica))])
+            .args(["--metrics", &format!("{}:9464", gateway_address(replica))])
+            .env(
+                "KUBECONFIG",
+                self.plane.kubeconfig(account, &["system:serviceaccounts"]),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(self.log(&format!("gateway-{replica}")));
+        self.gateways[replica] = Some(command.spawn().unwrap());
+    }
+
+    /// By SIGKILL.
+    pub(crate) fn kill_gateway(&mut self, replica: usize) {
+        end(&mut self.gateways[replica]);
+    }
+
+    /// Its process.
+    pub(crate) fn gateway_pid(&self, replica: usize) -> u32 {
+        self.gateways[replica].as_ref().unwrap().id()
     }
 
     /// By SIGKILL.
@@ -337,13 +423,25 @@ impl Cluster {
     }
 }
 
+/// Where a gateway serves.
+pub(crate) fn gateway_address(replica: usize) -> String {
+    format!("10.77.2.{}", replica + 1)
+}
+
 fn certify(plane: &ControlPlane) {
-    for (file, name) in [("agent", "tracejob-agent"), ("tls", "tracejob-controller")] {
+    for (file, names) in [
+        ("agent", &["tracejob-agent"][..]),
+        ("tls", &["tracejob-controller"]),
+        (
+            "gateway",
+            &["tracejob-gateway", "tracejob-gateway.tracejob-system.svc"],
+        ),
+    ] {
         plane.pki().sign(Certificate {
             file,
-            common_name: name,
+            common_name: names[0],
             organizations: &[],
-            names: &[name],
+            names,
         });
     }
 }
@@ -409,6 +507,7 @@ fn end(child: &mut Option<Child>) {
 impl Drop for Cluster {
     fn drop(&mut self) {
         end(&mut self.controller);
+        self.gateways.iter_mut().for_each(end);
         for agent in &mut self.agents {
             end(&mut agent.child);
         }

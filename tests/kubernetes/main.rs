@@ -9,6 +9,7 @@ mod chart;
 mod cluster;
 mod controller;
 mod definitions;
+mod gateway;
 mod scale;
 mod simulated;
 mod tenants;

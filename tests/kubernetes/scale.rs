@@ -4,7 +4,8 @@
 
 use crate::{
     cluster::{Cluster, holds, job, word},
-    simulated::{Agents, CALLS, record},
+    gateway::reader::{Tally, ask, bind, connect, in_network, open, raw, token},
+    simulated::{Agents, CALLS, Recorded, record},
 };
 use serde_json::{Value, json};
 use std::{
@@ -18,6 +19,7 @@ use tests::{SYSTEM, until_within};
 const SMALL: Size = Size {
     nodes: 150,
     jobs: 60,
+    rows: 60_000,
 };
 /// How many objects one call makes, so that several make them side by side.
 const CHUNK: usize = 500;
@@ -34,6 +36,8 @@ const METRICS: &str = "127.0.0.1:9464";
 struct Size {
     nodes: usize,
     jobs: usize,
+    /// Of one job, of all its nodes.
+    rows: usize,
 }
 
 impl Size {
@@ -45,6 +49,7 @@ impl Size {
         Self {
             nodes: number("TRACEJOB_SCALE_NODES", SMALL.nodes),
             jobs: number("TRACEJOB_SCALE_JOBS", SMALL.jobs),
+            rows: number("TRACEJOB_SCALE_ROWS", SMALL.rows),
         }
     }
 }
@@ -57,11 +62,24 @@ fn show(what: &str, value: impl std::fmt::Display) {
 struct Fleet {
     cluster: Cluster,
     agents: std::sync::Arc<Agents>,
-    recorded: crate::simulated::Recorded,
+    recorded: Recorded,
 }
 
-/// A cluster whose nodes are names and addresses, each with a pod of `shop`.
+/// A cluster whose nodes are names and addresses, each with a pod of `shop`; what they say a real agent has said of the calls that
+/// [`CALLS`] names.
 fn fleet(nodes: usize) -> Fleet {
+    let calls = CALLS.1.to_string();
+    fleet_of(nodes, |cluster| {
+        record(
+            &cluster.plane,
+            "10.77.1.1",
+            "syscall_count",
+            &[CALLS.0, &calls],
+        )
+    })
+}
+
+fn fleet_of(nodes: usize, said: impl FnOnce(&Cluster) -> Recorded) -> Fleet {
     // For both ends of each connection.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let all = rustix::process::Rlimit {
@@ -70,7 +88,7 @@ fn fleet(nodes: usize) -> Fleet {
     };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, all).unwrap();
     let mut cluster = Cluster::start(1);
-    let recorded = record(&cluster.plane, "10.77.1.1");
+    let recorded = said(&cluster);
     cluster.kill_controller();
     cluster.kill_agent(0);
     cluster.plane.net().all_of(PREFIX);
@@ -237,6 +255,101 @@ fn one_job_on_many_nodes_is_one_status_of_the_same_size_by_as_many_writes() {
     // Starting, all running, at its end; and one in a second while nodes come or go, ten seconds while only counts do.
     let most = 10 + length as u64;
     assert!(writes <= most, "{writes}");
+    // One reader of all of it.
+    cluster.start_gateways(1);
+    let pid = cluster.gateway_pid(0);
+    let (began, before) = (Instant::now(), cpu(pid));
+    let path = "/apis/subresources.tracejob.dev/v1alpha1/watch/namespaces/shop/tracejobs/wide/events?by=syscall&limit=20";
+    let text = raw(&cluster, &cluster.plane.admin(), path).unwrap();
+    show(
+        "gateway: all nodes' tables as one, s",
+        format!("{:.1}", began.elapsed().as_secs_f64()),
+    );
+    show(
+        "gateway: CPU for it, with a TLS connection to each node, s",
+        format!("{:.1}", (cpu(pid) - before).as_secs_f64()),
+    );
+    show("gateway: most memory", mib(memory(pid, "VmHWM")));
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of_call = lines
+        .iter()
+        .find(|line| line["syscall"] == CALLS.0)
+        .unwrap();
+    assert_eq!(of_call["count"], CALLS.1 * nodes as u64);
+    let account = &lines.last().unwrap()["account"];
+    assert_eq!(
+        (&account["produced"], &account["complete"]),
+        (&json!(each * nodes as u64), &json!(true))
+    );
+}
+
+#[test]
+fn rows_of_few_and_of_many_nodes_are_one_stream_without_a_gap() {
+    let Size { nodes, rows, .. } = Size::asked();
+    for nodes in [2, nodes.min(200)] {
+        let each = (rows / nodes) as u64;
+        let Fleet {
+            mut cluster,
+            recorded,
+            ..
+        } = fleet_of(nodes, |cluster| {
+            let work = ["open-times", "5000", "openat", "/dev/null", "0", "0"];
+            record(&cluster.plane, "10.77.1.1", "open", &work).of_events(each)
+        });
+        cluster.start_controller();
+        cluster.start_gateways(1);
+        let pid = cluster.gateway_pid(0);
+        let token = token(&cluster, "shop", "reader", "tracejob.dev");
+        bind(
+            &cluster,
+            "shop",
+            "tracejob-reader",
+            json!({"kind": "ServiceAccount", "name": "reader", "namespace": "shop"}),
+        );
+        let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 10, "selector": {"matchLabels": {"app": "load"}}});
+        cluster.apply(&job("shop", "rows", spec));
+        cluster.until("to run", "shop", "rows", |job| {
+            job["status"]["nodes"]["running"] == nodes
+        });
+        let (began, before) = (Instant::now(), cpu(pid));
+        let (tally, took) = in_network(&cluster, async {
+            let mut client = connect(&cluster, 0).await;
+            let mut stream = open(&mut client, &token, ask("shop", "rows"))
+                .await
+                .unwrap();
+            let mut tally = Tally::default();
+            let mut took = Duration::ZERO;
+            while tally.take(&mut stream).await.unwrap() {
+                if tally.account.is_none() && tally.rows > 0 {
+                    took = began.elapsed();
+                }
+            }
+            (tally, took)
+        });
+        let all = recorded.account.produced * nodes as u64;
+        assert_eq!((tally.rows, tally.gap), (all, 0));
+        assert_eq!(
+            (tally.closed().produced, tally.closed().complete),
+            (all, true)
+        );
+        let used = (cpu(pid) - before).as_secs_f64();
+        show(&format!("gateway: rows of {nodes} nodes"), all);
+        show(
+            &format!("gateway: rows/s of {nodes} nodes, by one CPU's time"),
+            format!("{:.0}", all as f64 / used.max(0.01)),
+        );
+        show(
+            &format!("gateway: until the last row, s, of {nodes} nodes"),
+            format!("{:.1}", took.as_secs_f64()),
+        );
+        show(
+            &format!("gateway: most memory, {nodes} nodes"),
+            mib(memory(pid, "VmHWM")),
+        );
+    }
 }
 
 #[test]

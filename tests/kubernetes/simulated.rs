@@ -37,8 +37,21 @@ pub(crate) const CALLS: (&str, u64) = ("getppid", 700);
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     schema: v1::Schema,
+    /// Of events the largest.
     batch: v1::Batch,
+    /// How often each node says it.
+    times: u64,
     pub(crate) account: v1::Account,
+}
+
+impl Recorded {
+    /// The same of a node that has seen so many events and more.
+    pub(crate) fn of_events(mut self, events: u64) -> Self {
+        let rows = u64::from(self.batch.rows);
+        self.times = events.div_ceil(rows);
+        (self.account.produced, self.account.delivered) = (self.times * rows, self.times * rows);
+        self
+    }
 }
 
 /// All of them.
@@ -70,8 +83,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts a workload's calls by the real agent at this address, as the controller would have it counted.
-pub(crate) fn record(plane: &ControlPlane, address: &str) -> Recorded {
+/// Traces a workload by the real agent at this address, as the controller would have it traced.
+pub(crate) fn record(plane: &ControlPlane, address: &str, tracer: &str, work: &[&str]) -> Recorded {
     let file = |name: &str| std::fs::read_to_string(plane.pki().file(name)).unwrap();
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(file("ca.crt")))
@@ -79,9 +92,9 @@ pub(crate) fn record(plane: &ControlPlane, address: &str) -> Recorded {
         .domain_name("tracejob-agent");
     let endpoint = Endpoint::from_shared(format!("https://{address}:4040")).unwrap();
     let endpoint = endpoint.tls_config(tls).unwrap();
-    let mut workload = Workload::behind_gate(&[CALLS.0, &CALLS.1.to_string()]);
+    let mut workload = Workload::behind_gate(work);
     let spec = v1::TraceSpec {
-        tracer: "syscall_count".to_owned(),
+        tracer: tracer.to_owned(),
         targets: vec![v1::Target {
             target: Some(v1::target::Target::Process(workload.pid())),
             labels: Some(v1::Labels {
@@ -115,7 +128,7 @@ pub(crate) fn record(plane: &ControlPlane, address: &str) -> Recorded {
             .unwrap();
         let requests = tokio_stream::wrappers::UnboundedReceiverStream::new(requests);
         let mut rows = client.trace(requests).await.unwrap().into_inner();
-        let (mut schema, mut batch) = (None, None);
+        let (mut schema, mut batch) = (None::<v1::Schema>, v1::Batch::default());
         while let Some(message) = rows.message().await.unwrap() {
             match message.item {
                 Some(Item::Schema(told)) => {
@@ -123,11 +136,17 @@ pub(crate) fn record(plane: &ControlPlane, address: &str) -> Recorded {
                     // It is attached. The trace ends with its only target.
                     workload.finish();
                 }
-                Some(Item::Batch(told)) => batch = Some(told),
+                Some(Item::Batch(told)) => {
+                    let is_table = schema.as_ref().is_some_and(|schema| schema.table);
+                    if is_table || told.rows > batch.rows {
+                        batch = told;
+                    }
+                }
                 Some(Item::Account(account)) => {
                     return Recorded {
                         schema: schema.unwrap(),
-                        batch: batch.unwrap(),
+                        batch,
+                        times: 1,
                         account,
                     };
                 }
@@ -356,20 +375,29 @@ impl Agent for Service {
             };
             *values = repeated(text, batch.rows);
         }
-        let items = [
-            Item::Schema(self.0.recorded.schema.clone()),
-            Item::Batch(batch),
-            Item::Account(self.0.recorded.account.clone()),
-        ];
-        let messages = (1..).zip(items).map(|(sequence, item)| {
-            Ok(v1::StreamEventsResponse {
-                sequence,
-                item: Some(item),
-                ..v1::StreamEventsResponse::default()
-            })
+        let recorded = self.0.recorded.clone();
+        let schema = v1::StreamEventsResponse {
+            item: Some(Item::Schema(v1::Schema {
+                instance: 1,
+                ..recorded.schema
+            })),
+            ..v1::StreamEventsResponse::default()
+        };
+        let batches = (1..=recorded.times).map(move |sequence| v1::StreamEventsResponse {
+            sequence,
+            rows_before: (sequence - 1) * u64::from(batch.rows),
+            item: Some(Item::Batch(batch.clone())),
+            ..v1::StreamEventsResponse::default()
         });
-        let messages: Vec<_> = messages.collect();
-        Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
+        let account = v1::StreamEventsResponse {
+            sequence: recorded.times + 1,
+            item: Some(Item::Account(recorded.account)),
+            ..v1::StreamEventsResponse::default()
+        };
+        let messages = std::iter::once(schema).chain(batches).chain([account]);
+        Ok(Response::new(Box::pin(tokio_stream::iter(
+            messages.map(Ok),
+        ))))
     }
 
     type TraceStream = Rows<v1::StreamEventsResponse>;

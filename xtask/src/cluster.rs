@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 pub(crate) use demo::demo;
 
 use crate::{
-    check, go, package, process,
+    check, foreign, go, package, process,
     screen::{Step, table},
     setup, test, toolchain, workspace,
 };
@@ -38,7 +38,7 @@ pub(crate) enum Args {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,
     },
-    /// Measures the controller with many nodes, whose agents are simulated, and with many jobs
+    /// Measures controller and gateway with many nodes, whose agents are simulated, and with many jobs
     Scale {
         /// Nodes of the one job
         #[arg(long, default_value_t = 5000)]
@@ -178,6 +178,7 @@ fn kubernetes_test() -> Result<Command> {
         .env("TRACEJOB_CLUSTER", programs(&CONTROL_PLANE)?)
         .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
         .env_remove("TRACEJOB_TEST_CAPS");
+    foreign::name(&mut command)?;
     Ok(command)
 }
 
@@ -202,7 +203,8 @@ fn scale(nodes: usize, jobs: usize) -> Result<()> {
         .args(["--test-threads=1", "--show-output", "scale::"])
         .env("TRACEJOB_BIN", workspace::target().join("release/tracejob"))
         .env("TRACEJOB_SCALE_NODES", nodes.to_string())
-        .env("TRACEJOB_SCALE_JOBS", jobs.to_string());
+        .env("TRACEJOB_SCALE_JOBS", jobs.to_string())
+        .env("TRACEJOB_SCALE_ROWS", "2000000");
     let step = Step::start("scale", "one job on all nodes, then all jobs; minutes");
     let (status, log) = process::logged(&step, "scale", &mut command)?;
     if !status.success() {

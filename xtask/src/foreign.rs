@@ -36,24 +36,29 @@ pub(crate) fn alone() -> Result<()> {
 /// The stage.
 pub(crate) fn run() -> Result<String> {
     test::require_root()?;
-    let clients = [("GRPCURL", grpcurl()?), ("PYTHON", python()?)];
     let mut command = toolchain::cargo();
     command.args(["test", "--locked", "--package", "tests", "--test", TEST]);
     command.args(["--", "--show-output"]);
     command
         .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
         .env_remove("TRACEJOB_TEST_CAPS");
-    for (name, client) in clients {
-        match client {
-            Ok(path) => command.env(format!("TRACEJOB_{name}"), path),
-            Err(why) => command.env(format!("TRACEJOB_NO_{name}"), why),
-        };
-    }
+    name(&mut command)?;
     check::rust_tests(
         "foreign clients",
         "the agent by grpcurl and Python, as docs/grpc.md says",
         &mut command,
     )
+}
+
+/// Tells tests where the clients are, or why there are none.
+pub(crate) fn name(command: &mut Command) -> Result<()> {
+    for (name, client) in [("GRPCURL", grpcurl()?), ("PYTHON", python()?)] {
+        match client {
+            Ok(path) => command.env(format!("TRACEJOB_{name}"), path),
+            Err(why) => command.env(format!("TRACEJOB_NO_{name}"), why),
+        };
+    }
+    Ok(())
 }
 
 fn grpcurl() -> Result<Client> {

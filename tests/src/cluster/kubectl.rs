@@ -1,6 +1,6 @@
 //! kubectl as who may do everything, on a cluster of a test's own or on one that was there.
 
-use super::cluster_program;
+use super::{cluster_program, net::command_in_net};
 use serde_json::Value;
 use std::{
     io::Write,
@@ -44,11 +44,7 @@ impl Kubectl {
     pub fn beside(&self, program: impl AsRef<Path>) -> Command {
         let program = program.as_ref();
         let mut command = match &self.net {
-            Some(net) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", net]).arg(program);
-                command
-            }
+            Some(net) => command_in_net(net, program),
             None => Command::new(program),
         };
         command

@@ -51,9 +51,7 @@ impl Net {
 
     /// A program that runs in it.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
-        command
+        command_in_net(&self.name, program)
     }
 
     /// Moves the calling thread into it.
@@ -63,6 +61,13 @@ impl Net {
     pub fn enter(&self) {
         enter_net(&self.name);
     }
+}
+
+/// A program that runs in the network of this name, and sees else what we see: `ip netns exec` would take the cgroups below /sys away.
+pub(crate) fn command_in_net(name: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{name}")).arg(program);
+    command
 }
 
 /// Moves the calling thread into the network of this name: sockets that it makes from now on, and threads that it starts, are there.
