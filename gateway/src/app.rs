@@ -6,7 +6,7 @@ use crate::{
     hub::{self, Addresses, Reading},
     job::{self, Name},
     pool::Pool,
-    reader::{self, Ask, Follow, Said},
+    reader::{self, Ask, Said},
     requestheader::Proxy,
 };
 use axum::http::HeaderMap;
@@ -110,13 +110,10 @@ impl App {
         self: &Arc<Self>,
         headers: HeaderMap,
         peer: Peer,
+        verb: Verb,
         name: Name,
         ask: Ask,
     ) -> Result<Stream, Trouble> {
-        let verb = match ask.follow {
-            Follow::Job => Verb::Watch,
-            Follow::For(_) | Follow::Now => Verb::Get,
-        };
         let who = Who {
             app: Arc::clone(self),
             headers,

@@ -2,7 +2,7 @@
 
 use crate::{
     app::{App, Peer, Stream, Trouble},
-    caller::Refused,
+    caller::{Refused, Verb},
     encode::message,
     job::Name,
     reader::{self, Ask, Follow},
@@ -57,9 +57,13 @@ impl Jobs for Api {
         let peer = request.extensions().get::<Peer>().cloned();
         let headers = request.metadata().clone().into_headers();
         let (name, ask) = ask(request.into_inner())?;
+        let verb = match ask.follow {
+            Follow::Now => Verb::Get,
+            Follow::Job | Follow::For(_) => Verb::Watch,
+        };
         let opened = self
             .0
-            .open(headers, peer.unwrap_or_default(), name, ask)
+            .open(headers, peer.unwrap_or_default(), verb, name, ask)
             .await;
         let mut stream = opened?;
         let (to, messages) = tokio::sync::mpsc::channel(1);

@@ -5,7 +5,7 @@
 
 use crate::{
     app::{App, Peer, Stream, Trouble},
-    caller::{GROUP, Refused, VERSION},
+    caller::{GROUP, Refused, VERSION, Verb},
     encode::{Encoder, Format},
     job::Name,
     reader::{self, Ask, Follow},
@@ -43,7 +43,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     for path in ["/healthz", "/livez", "/readyz"] {
         router = router.route(path, get(async || "ok"));
     }
-    for (prefix, verb) in [("", Follow::For(GET)), ("/watch", Follow::Job)] {
+    for (prefix, verb) in [("", Verb::Get), ("/watch", Verb::Watch)] {
         let of = async move |State(app): State<Arc<App>>,
                              Extension(peer): Extension<Peer>,
                              Path((namespace, name)): Path<(String, String)>,
@@ -93,13 +93,17 @@ async fn events(
     name: Name,
     query: Option<String>,
     headers: HeaderMap,
-    verb: Follow,
+    verb: Verb,
 ) -> Response {
-    let asked = ask(query.as_deref().unwrap_or_default(), &headers, verb);
+    let longest = match verb {
+        Verb::Get => Follow::For(GET),
+        Verb::Watch => Follow::Job,
+    };
+    let asked = ask(query.as_deref().unwrap_or_default(), &headers, longest);
     let opened = match asked {
         Ok((ask, format)) => {
             let intervals = ask.interval.is_some();
-            let opened = app.open(headers, peer, name, ask).await;
+            let opened = app.open(headers, peer, verb, name, ask).await;
             opened.map(|stream| (stream, format, intervals))
         }
         Err(trouble) => Err(trouble),
@@ -136,9 +140,9 @@ async fn send(
 }
 
 /// What a query asks for, and in which form.
-fn ask(query: &str, headers: &HeaderMap, verb: Follow) -> Result<(Ask, Format), Trouble> {
+fn ask(query: &str, headers: &HeaderMap, longest: Follow) -> Result<(Ask, Format), Trouble> {
     let mut ask = Ask {
-        follow: verb,
+        follow: longest,
         ..Ask::default()
     };
     let accept = headers

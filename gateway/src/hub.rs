@@ -192,7 +192,8 @@ async fn work(
         merge.add(source, batch, arrived);
     }
     hub.push(merge.take_all());
-    hub.close(if gone { "deleted" } else { "" });
+    let deleted = gone || hub.seen().going;
+    hub.close(if deleted { "deleted" } else { "" });
 }
 
 impl Hub {

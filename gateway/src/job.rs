@@ -44,6 +44,8 @@ pub(crate) struct Job {
     pub(crate) tracer: &'static dyn Erased,
     /// Whether its controller has said that it is over.
     pub(crate) over: bool,
+    /// And that no node says what it saw.
+    pub(crate) failed: bool,
     /// Whether it is to be deleted.
     pub(crate) going: bool,
     pub(crate) status: TraceJobStatus,
@@ -84,6 +86,7 @@ fn job<K: Kind>(object: &K) -> Job {
         uid: object.uid().unwrap_or_default(),
         tracer: spec.tracer.tracer(),
         over: is_true(condition::COMPLETE) || is_true(condition::FAILED),
+        failed: is_true(condition::FAILED),
         going: object.meta().deletion_timestamp.is_some(),
         status,
     }

@@ -436,7 +436,7 @@ impl Reader {
             .iter()
             .all(|node| node.state() == v1::NodeState::Ended);
         let enough = !self.ask.nodes.is_empty() || nodes.len() as i64 >= job.status.nodes.desired;
-        sum.complete &= all_ended && enough && self.missed == 0 && ended != "limit";
+        sum.complete &= all_ended && enough && !job.failed && self.missed == 0 && ended != "limit";
         if !ended.is_empty() {
             ended.clone_into(&mut sum.ended);
         } else if nodes.iter().any(running) {

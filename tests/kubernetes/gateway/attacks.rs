@@ -150,14 +150,12 @@ fn nobody_is_taken_for_the_api_server_by_what_they_say() {
     });
     let file = |name: &str| pki.file(name).display().to_string();
     let (certificate, key) = (file("forged.crt"), file("forged.key"));
-    let (_, said) = curl(
+    let (answer, _) = curl(
         &cluster,
         &[&["--cert", &certificate, "--key", &key][..], &forged].concat(),
     );
-    assert!(
-        said.contains("alert") || said.contains("certificate"),
-        "{said}"
-    );
+    // The connection ends before there is an answer.
+    assert!(answer.ends_with("\n000"), "{answer}");
     // The API server's own would be believed: the test can tell.
     let (certificate, key) = (file("proxy.crt"), file("proxy.key"));
     let (answer, _) = curl(

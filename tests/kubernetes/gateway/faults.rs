@@ -192,34 +192,32 @@ fn opened(
 #[test]
 fn a_reader_that_stops_reading_costs_a_bounded_memory_and_the_others_nothing_and_is_told_what_it_missed()
  {
-    const OPENS: &str = "150000";
+    // More rows than the gateway keeps.
+    const OPENS: &str = "130000";
     let (cluster, pods) = cluster();
     let token = reader(&cluster);
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 300, "limits": {"maxEvents": 150_000, "ringBytes": 16 << 20}});
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 45, "limits": {"ringBytes": 16 << 20}});
     cluster.apply(&job("shop", "flood", spec));
     cluster.until_runs("shop", "flood", 2);
     let pid = cluster.gateway_pid(0);
     let before = resident(pid).unwrap();
-    let (slow, fast) = in_network(&cluster, async {
-        let mut client = connect(&cluster, 0).await;
-        let mut stands_still = connect(&cluster, 0).await;
-        let mut slow = open(&mut stands_still, &token, ask("shop", "flood"))
-            .await
-            .unwrap();
-        let mut fast = open(&mut client, &token, ask("shop", "flood"))
-            .await
-            .unwrap();
-        let (pods, reads) = (&pods, Tally::all(&mut fast));
-        let opened = async {
-            tokio::task::block_in_place(|| {
-                std::thread::scope(|scope| {
-                    pods.iter()
-                        .for_each(|pod| drop(scope.spawn(|| opens(pod, OPENS))));
-                });
-            });
-        };
-        let (fast, ()) = tokio::join!(reads, opened);
-        (Tally::all(&mut slow).await.unwrap(), fast.unwrap())
+    let (ready, are_ready) = std::sync::mpsc::channel();
+    let (slow, fast) = std::thread::scope(|scope| {
+        let pods = &pods;
+        scope.spawn(move || {
+            are_ready.recv().unwrap();
+            pods.iter().for_each(|pod| opens(pod, OPENS));
+        });
+        in_network(&cluster, async {
+            let mut client = connect(&cluster, 0).await;
+            let mut stands_still = connect(&cluster, 0).await;
+            let ask = || ask("shop", "flood");
+            let mut slow = open(&mut stands_still, &token, ask()).await.unwrap();
+            let mut fast = open(&mut client, &token, ask()).await.unwrap();
+            ready.send(()).unwrap();
+            let fast = Tally::all(&mut fast).await.unwrap();
+            (Tally::all(&mut slow).await.unwrap(), fast)
+        })
     });
     let grown = resident(pid).unwrap() - before;
     let (of_fast, of_slow) = (fast.closed(), slow.closed());
