@@ -7,7 +7,7 @@ use crate::{
     usage::{self, Usage},
 };
 use anyhow::Result;
-use clap::ArgMatches;
+use clap::{ArgMatches, parser::ValueSource};
 use clap_complete::Shell;
 use crd::Selector;
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
@@ -160,7 +160,10 @@ fn many<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Vec
 
 fn run(matches: &ArgMatches) -> Result<Run> {
     let (what, m) = match matches.subcommand() {
-        Some((name, m)) => (What::Spec(args::spec(name, m)?), m),
+        Some((name, m)) => {
+            nothing_before(name, matches)?;
+            (What::Spec(args::spec(name, m)?), m)
+        }
         None => match matches.get_one::<PathBuf>("file") {
             Some(file) => (What::File(file.clone()), matches),
             None => {
@@ -188,6 +191,26 @@ fn run(matches: &ArgMatches) -> Result<Run> {
         keep: m.get_flag("keep"),
         view: view(m),
     })
+}
+
+/// What is said before a tracer's name would be lost, but for what every command takes.
+fn nothing_before(tracer: &str, matches: &ArgMatches) -> Result<(), Usage> {
+    let root = command();
+    let run = root.find_subcommand("run");
+    let mut own = run.into_iter().flat_map(|run| run.get_arguments());
+    let said = own.find(|arg| {
+        let id = arg.get_id().as_str();
+        id != "help" && matches.value_source(id) == Some(ValueSource::CommandLine)
+    });
+    let Some(flag) = said.and_then(|arg| arg.get_long()) else {
+        return Ok(());
+    };
+    Err(Usage(match flag {
+        "file" => format!("a tracer is named either by {tracer} or by a file"),
+        flag => {
+            format!("name the tracer before --{flag}: kubectl tracejob run {tracer} --{flag} …")
+        }
+    }))
 }
 
 fn view(m: &ArgMatches) -> View {
@@ -290,6 +313,12 @@ mod tests {
         assert!(said(&["run", tracer(), "-l", "a in b"]).contains("labels are selected"));
         assert!(said(&["attach"]).contains("`kubectl tracejob attach --help`"));
         assert!(said(&["run", tracer(), "--pods", "x"]).contains("did you mean --pod?"));
+        let before = said(&["run", "-l", "a=b", tracer()]);
+        assert!(
+            before.starts_with("name the tracer before --selector"),
+            "{before}"
+        );
+        assert!(said(&["run", "-f", "x", tracer()]).contains("or by a file"));
         assert!(said(&["run", tracer(), "ls"]).contains("--pod or -l"));
     }
 }

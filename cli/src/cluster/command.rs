@@ -70,7 +70,6 @@ fn run() -> Command {
         .subcommand_value_name("TRACER")
         .subcommand_help_heading("Tracers")
         .disable_help_subcommand(true)
-        .args_conflicts_with_subcommands(true)
         .help_template("{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}")
         .arg(file);
     command = common(command);

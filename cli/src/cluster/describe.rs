@@ -8,6 +8,7 @@ use super::{
     list::{columns, state},
 };
 use crate::{
+    describe::flag,
     remote::words,
     render::{count, plural, size, span},
     text::{beside, wrap},
@@ -18,6 +19,7 @@ use std::{
     io::{self, Write},
     time::Duration,
 };
+use tracers::{OptKind, Spec};
 
 /// Prose is not wider.
 const WIDEST: usize = 100;
@@ -91,10 +93,7 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
     let spec = &job.spec;
     let mut facts = vec![
         ("Job", job.name.shown()),
-        (
-            "Tracer",
-            words(&serde_json::to_string(&spec.tracer).unwrap_or_default()),
-        ),
+        ("Tracer", tracer_text(&spec.tracer)),
         ("Of", whom(job)),
     ];
     let mut nodes: Vec<String> = spec
@@ -161,6 +160,17 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
         facts.push(("Cost", format!("{} of CPU time, {memory}", span(cpu))));
     }
     facts
+}
+
+/// A tracer as it is typed.
+fn tracer_text(spec: &Spec) -> String {
+    let options = spec.options().filter(|(_, value)| *value > 0);
+    let options = options.map(|(option, value)| match option.kind {
+        OptKind::Flag => flag(option),
+        OptKind::Number { .. } => format!("{} {value}", flag(option)),
+    });
+    let words = std::iter::once(spec.tracer().name().to_owned()).chain(options);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Whom it traces.
@@ -255,14 +265,14 @@ mod tests {
         let job = Job::from(serde_json::from_value::<TraceJob>(job).unwrap());
         insta::assert_snapshot!(page(&job), @r#"
         Job         tracejob.tracejob.dev/a in namespace shop
-        Tracer      {"tcpConnect":{"port":443}}
+        Tracer      tcp_connect --port 443
         Of          pods app=x
         On nodes    3 at most
         For         1m00s
         Status      Partial
         Nodes       2 desired, 0 running, 1 ended, 1 failed; 3 pods
         Events      12 produced, 10 delivered, 2 lost (2 ring full)
-        Cost        15 ms of CPU time, 1.0 MiB
+        Cost        15 ms of CPU time, 1 MiB
 
         Conditions
           Progressing   False   Partial   it is over

@@ -145,12 +145,21 @@ impl Error {
                 why,
             },
             // An admission's refusal is Forbidden as well.
-            (403, _) if !message.contains(" cannot ") => Self::Denied { what, why },
+            (403, _) if !message.contains("User \"") || !message.contains(" cannot ") => {
+                Self::Denied { what, why }
+            }
             (403, _) => Self::Forbidden {
                 what,
                 grant: doing.grant(message),
             },
-            (404, Some(job)) if message.contains(job.name.as_str()) => Self::not_found(job),
+            (404, Some(job)) if message.contains(&format!("{}\" not found", job.name)) => {
+                Self::not_found(job)
+            }
+            (404, _) if message.contains("namespaces \"") => Self::Refused {
+                what,
+                why,
+                invalid: true,
+            },
             (404, _) => Self::NotInstalled {
                 what: match doing.resource.ends_with("/events") {
                     true => "jobs' events (subresources.tracejob.dev)",
@@ -309,7 +318,10 @@ mod tests {
     fn what_is_not_there_is_told_apart() {
         let gone = "tracejobs.tracejob.dev \"shop/a\" not found";
         insta::assert_snapshot!(said(404, gone, "watch", "tracejobs/events", "a"), @r#"there is no tracejob.tracejob.dev/a in namespace shop; `kubectl tracejob list -n shop` shows those that are there"#);
-        let none = said(404, "404 page not found", "watch", "tracejobs/events", "a1");
+        let place = "namespaces \"shop\" not found";
+        let place = said(404, place, "create", "tracejobs", "");
+        assert!(place.ends_with("namespaces \"shop\" not found"), "{place}");
+        let none = said(404, "404 page not found", "watch", "tracejobs/events", "a");
         assert!(none.contains("helm install tracejob"), "{none}");
         assert!(none.contains("subresources.tracejob.dev"), "{none}");
         let away = said(503, "service unavailable", "watch", "tracejobs/events", "a");

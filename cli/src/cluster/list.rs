@@ -139,7 +139,7 @@ mod tests {
         });
         let job = Job::from(serde_json::from_value::<TraceJob>(job).unwrap());
         let other = Job::from(serde_json::from_value::<ClusterTraceJob>(other).unwrap());
-        insta::assert_snapshot!(table(&[job.clone()], false), @r"
+        insta::assert_snapshot!(table(std::slice::from_ref(&job), false), @r"
         NAME          TRACER       NODES   EVENTS   LOST   STATUS    AGE
         checkout-db   tcpConnect   3/3     1,204    0      Running
         ");
