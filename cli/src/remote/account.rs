@@ -112,7 +112,7 @@ impl Beside {
             && !self.incomplete
             && !self.cut_off
             && self.failed.is_none()
-            && self.troubled().next().is_none()
+            && (self.left || self.troubled().next().is_none())
     }
 
     /// Nodes of a job that have not ended as they should.
