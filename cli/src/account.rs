@@ -8,6 +8,9 @@ use agent::{Account, BpfCost, Cost, Ended};
 use serde_json::json;
 use std::{os::unix::process::ExitStatusExt, time::Duration};
 
+/// Nodes that are named, of those that have not ended as they should.
+const NAMED: usize = 10;
+
 /// Whether nothing is missing, for certain, and the books say so too.
 pub(crate) fn is_whole(account: &Account, beside: &Beside) -> bool {
     account.complete() && beside.complete() && balances(account, beside)
@@ -106,7 +109,14 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
         out.push_str(&format!("It failed ({reason}): {message}.\n"));
     }
     if !left {
-        out.extend(beside.troubled().map(node_text));
+        out.extend(beside.troubled().take(NAMED).map(node_text));
+        let more = beside.troubled().count().saturating_sub(NAMED);
+        if more > 0 {
+            out.push_str(&format!(
+                "So it is with {} more.\n",
+                plural(more as u64, "node")
+            ));
+        }
     }
     for (stage, _, remedy) in some {
         out.push_str(&format!(

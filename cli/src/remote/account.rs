@@ -124,14 +124,16 @@ impl Beside {
     pub(super) fn tell_nodes(&mut self, told: Vec<v1::NodeAccount>) -> Result<(), String> {
         for node in told {
             let node = read_node(node);
-            let known = self.nodes.iter().position(|known| known.name == node.name);
-            match known {
-                Some(at) => self.nodes[at] = node,
-                None if self.nodes.len() < NODES => self.nodes.push(node),
-                None => return Err(format!("more than {NODES} nodes")),
+            // They are sorted by name.
+            let place = self
+                .nodes
+                .binary_search_by(|known| known.name.cmp(&node.name));
+            match place {
+                Ok(at) => self.nodes[at] = node,
+                Err(at) if self.nodes.len() < NODES => self.nodes.insert(at, node),
+                Err(_) => return Err(format!("more than {NODES} nodes")),
             }
         }
-        self.nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(())
     }
 
