@@ -1,12 +1,15 @@
 //! The account of a trace, in words and as data: what was produced, delivered and lost, and what it cost.
 
 use crate::{
-    remote::{Beside, Gaps},
+    remote::{Beside, Gaps, Node, State},
     render::{count, plural, size, span},
 };
 use agent::{Account, BpfCost, Cost, Ended};
 use serde_json::json;
 use std::{os::unix::process::ExitStatusExt, time::Duration};
+
+/// Nodes that are named, of those that have not ended as they should.
+const NAMED: usize = 10;
 
 /// Whether nothing is missing, for certain, and the books say so too.
 pub(crate) fn is_whole(account: &Account, beside: &Beside) -> bool {
@@ -15,6 +18,10 @@ pub(crate) fn is_whole(account: &Account, beside: &Beside) -> bool {
 
 /// Whether the books balance, with what only a newer agent counts.
 fn balances(account: &Account, beside: &Beside) -> bool {
+    // What is known of a node that has not ended is no account.
+    if beside.left || beside.troubled().next().is_some() {
+        return true;
+    }
     let others = beside.lost_total();
     account
         .produced
@@ -46,19 +53,27 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
         lost: others,
         gaps,
         ended: other,
-        incomplete,
+        incomplete: _,
+        unsaid,
         cut_off,
         said,
+        nodes,
+        desired,
+        late_rows,
+        failed,
+        left,
     } = beside;
-    let verdict = if account.complete() && beside.complete() {
-        "complete"
-    } else {
-        "PARTIAL"
+    let verdict = match failed {
+        Some(_) => "FAILED",
+        None if *left => "so far",
+        None if account.complete() && beside.complete() => "complete",
+        None => "PARTIAL",
     };
     let mut out = format!(
-        "{}, {verdict}: {}{} produced, {} delivered",
+        "{}, {verdict}: {}{}{} produced, {} delivered",
         plural(rows, "row"),
-        if *cut_off { "at least " } else { "" },
+        nodes_text(nodes, *desired),
+        if *cut_off || *left { "at least " } else { "" },
         count(*produced),
         count(*delivered),
     );
@@ -84,11 +99,25 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
             .collect();
         out.push_str(&format!(" ({})", stages.join(", ")));
     }
-    let costs = match cut_off {
-        false => cost_text(cost, elapsed.as_secs_f64()),
-        true => "Its account never came; what it cost is not known.".to_owned(),
+    let costs = match (left, cut_off) {
+        (true, _) => "It goes on without this reader.".to_owned(),
+        (false, false) => cost_text(cost, elapsed.as_secs_f64()),
+        (false, true) => "Its account never came; what it cost is not known.".to_owned(),
     };
     out.push_str(&format!(" in {}. {costs}\n", span(*elapsed)));
+    if let Some((reason, message)) = failed {
+        out.push_str(&format!("It failed ({reason}): {message}.\n"));
+    }
+    if !left {
+        out.extend(beside.troubled().take(NAMED).map(node_text));
+        let more = beside.troubled().count().saturating_sub(NAMED);
+        if more > 0 {
+            out.push_str(&format!(
+                "So it is with {} more.\n",
+                plural(more as u64, "node")
+            ));
+        }
+    }
     for (stage, _, remedy) in some {
         out.push_str(&format!(
             "{}: {remedy}.\n",
@@ -115,13 +144,23 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
     }
     if let Some(Gaps { count: gaps, rows }) = gaps {
         let rows = rows.map_or("some rows".to_owned(), |rows| plural(rows, "row"));
+        let gaps = plural(*gaps, "gap");
+        out.push_str(&match nodes.is_empty() {
+            true => format!("{rows} in {gaps} delivered by the agent and not received: this reader was too slow. A narrower selection keeps up, or a larger policy.replayBytes of that node bridges it.\n"),
+            false => format!("{rows} in {gaps} delivered by the nodes and not received: this reader was too slow, or came too late. A narrower selection keeps up.\n"),
+        });
+    }
+    if *late_rows > 0 {
         out.push_str(&format!(
-            "{rows} in {} delivered by the agent and not received: this reader was too slow. A narrower selection keeps up, or a larger policy.replayBytes of that node bridges it.\n",
-            plural(*gaps, "gap")
+            "{} came after a later one: nodes were slow, or their clocks differ.\n",
+            plural(*late_rows, "row")
         ));
     }
-    if *incomplete {
-        out.push_str("The agent says that something is missing, which only a tracejob of its version can tell.\n");
+    if *unsaid {
+        out.push_str(match nodes.is_empty() {
+            true => "The agent says that something is missing, which only a tracejob of its version can tell.\n",
+            false => "Something is missing on one of the nodes: `kubectl tracejob describe` tells what is known.\n",
+        });
     }
     if !balances(account, beside) {
         out.push_str("The books do not balance: this is a bug, please report it.\n");
@@ -144,13 +183,51 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
         )),
         Some(Ended::Duration | Ended::MaxEvents | Ended::Stopped) | None => {}
     }
-    if let Some(word) = other {
-        out.push_str(&format!("It ended by {}.\n", word.replace('_', " ")));
+    match other.as_deref() {
+        // By whoever reads this.
+        Some("stopped") | None => {}
+        Some("deleted") => out.push_str("The job was deleted before its end.\n"),
+        Some(word) => out.push_str(&format!("It ended by {}.\n", word.replace('_', " "))),
     }
     for sentence in said {
         out.push_str(&format!("{sentence}\n"));
     }
     out
+}
+
+/// `2 of 2 nodes, `; nothing, of a trace that is no job's.
+fn nodes_text(nodes: &[Node], desired: Option<u64>) -> String {
+    if nodes.is_empty() && desired.is_none() {
+        return String::new();
+    }
+    let there = nodes
+        .iter()
+        .filter(|node| node.state != State::Unreached)
+        .count() as u64;
+    let all = desired.unwrap_or(0).max(nodes.len() as u64);
+    format!("{} of {}, ", count(there), plural(all, "node"))
+}
+
+/// A node that has not ended as it should, in a line.
+fn node_text(node: &Node) -> String {
+    let Node {
+        name,
+        state,
+        reason,
+        message,
+        ..
+    } = node;
+    let why = match (reason.as_str(), message.as_str()) {
+        ("", "") => String::new(),
+        (reason, "") | ("", reason) => format!(": {reason}"),
+        (reason, message) => format!(": {message} ({reason})"),
+    };
+    let how = match state {
+        State::Left => "left before its end",
+        State::Unreached => "was never reached",
+        State::Running | State::Other | State::Ended => "has not told its account",
+    };
+    format!("{name} {how}{why}.\n")
 }
 
 fn cost_text(cost: &Cost, elapsed: f64) -> String {
@@ -238,7 +315,17 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
     if let Some(Gaps { count, rows }) = beside.gaps {
         account["gaps"] = json!({ "count": count, "rows": rows });
     }
+    if !beside.nodes.is_empty() || beside.desired.is_some() {
+        account["nodes"] = beside.nodes.iter().map(node_json).collect();
+        account["nodes_desired"] = json!(beside.desired);
+        account["late_rows"] = beside.late_rows.into();
+    }
+    if let Some((reason, message)) = &beside.failed {
+        account["failed"] = json!({ "reason": reason, "message": message });
+    }
     let word = match ended {
+        None if beside.left => "left",
+        None if beside.cut_off && beside.desired.is_some() => "gateway_gone",
         None if beside.cut_off => "agent_gone",
         None => match &beside.ended {
             Some(word) => word,
@@ -259,6 +346,26 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
     };
     account["ended"] = word.into();
     json!({ "account": account })
+}
+
+fn node_json(node: &Node) -> serde_json::Value {
+    let Node {
+        name,
+        state,
+        reason,
+        message,
+        produced,
+        delivered,
+        lost,
+    } = node;
+    let mut data = json!({
+        "node": name, "state": state.word(), "produced": produced, "delivered": delivered, "lost": lost,
+    });
+    if !reason.is_empty() || !message.is_empty() {
+        data["reason"] = reason.as_str().into();
+        data["message"] = message.as_str().into();
+    }
+    data
 }
 
 fn ns(duration: Duration) -> u64 {

@@ -2,7 +2,9 @@
 
 mod command;
 
-pub(crate) use command::command;
+pub(crate) use command::{
+    command, data, examples, help_arg, interval, option_arg, output_arg, ring, styles,
+};
 
 use crate::{
     output::OutputArg,
@@ -89,7 +91,7 @@ pub(crate) enum What {
 pub(crate) fn parse(line: &[OsString]) -> Result<Asked> {
     let matches = command()
         .try_get_matches_from(line)
-        .map_err(|error| usage::explain(error, line))?;
+        .map_err(|error| usage::explain(error, line, &command()))?;
     let json = |matches: &ArgMatches| {
         matches
             .get_one::<String>("output")
@@ -133,7 +135,8 @@ fn agent(matches: &ArgMatches) -> Result<Option<Address>> {
     Ok(Some(Address::new(place.clone(), files)?))
 }
 
-fn string(matches: &ArgMatches, id: &str) -> String {
+/// A word that has to be there.
+pub(crate) fn string(matches: &ArgMatches, id: &str) -> String {
     matches.get_one::<String>(id).cloned().unwrap_or_default()
 }
 
@@ -164,7 +167,8 @@ fn run(matches: &ArgMatches) -> Result<Run> {
     })
 }
 
-fn spec(name: &str, matches: &ArgMatches) -> Result<Spec> {
+/// A tracer with its options.
+pub(crate) fn spec(name: &str, matches: &ArgMatches) -> Result<Spec> {
     let mut spec = Spec::new(name)?;
     for option in spec.tracer().options() {
         let value = match option.kind {

@@ -2,6 +2,7 @@
 
 use crate::{
     args::command,
+    cluster,
     describe::{flag_with_value, hooks, kind_words, source_word},
     list::family_word,
     manual::manual,
@@ -42,12 +43,14 @@ fn files() -> Vec<(PathBuf, Vec<u8>)> {
             )
         })
         .collect();
-    for (shell, name) in [
-        (Shell::Bash, "tracejob.bash"),
-        (Shell::Zsh, "_tracejob"),
-        (Shell::Fish, "tracejob.fish"),
+    for (shell, name, plugin) in [
+        (Shell::Bash, "tracejob.bash", "kubectl-tracejob.bash"),
+        (Shell::Zsh, "_tracejob", "_kubectl-tracejob"),
+        (Shell::Fish, "tracejob.fish", "kubectl-tracejob.fish"),
     ] {
-        files.push((Path::new("completions").join(name), marked(shell)));
+        let folder = Path::new("completions");
+        files.push((folder.join(name), marked(completions(shell))));
+        files.push((folder.join(plugin), marked(cluster::script(shell))));
     }
     files.push((
         "tracejob.1".into(),
@@ -64,12 +67,12 @@ pub(crate) fn completions(shell: Shell) -> Vec<u8> {
     out
 }
 
-fn marked(shell: Shell) -> Vec<u8> {
-    let script = completions(shell);
+fn marked(script: Vec<u8>) -> Vec<u8> {
     let mark = format!("# {GENERATED}\n").into_bytes();
+    let end = script.iter().position(|byte| *byte == b'\n');
     // zsh wants its own word in line 1.
-    match script.strip_prefix(b"#compdef tracejob\n") {
-        Some(rest) => [b"#compdef tracejob\n", mark.as_slice(), rest].concat(),
+    match end.filter(|_| script.starts_with(b"#compdef ")) {
+        Some(end) => [&script[..=end], &mark, &script[end + 1..]].concat(),
         None => [mark, script].concat(),
     }
 }
@@ -188,7 +191,8 @@ mod tests {
         assert_eq!(files, super::files());
         for (path, bytes) in &files {
             let text = String::from_utf8(bytes.clone()).unwrap();
-            let lines = if path.ends_with("_tracejob") { 2 } else { 1 };
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            let lines = if name.starts_with(b"_") { 2 } else { 1 };
             assert!(
                 text.lines()
                     .take(lines)
@@ -198,7 +202,7 @@ mod tests {
             );
             assert!(text.ends_with('\n'), "{}", path.display());
         }
-        assert_eq!(files.len(), tracers::ALL.len() + 5);
+        assert_eq!(files.len(), tracers::ALL.len() + 8);
     }
 
     #[test]

@@ -38,15 +38,24 @@ pub(crate) fn describe(name: &str, json: bool, agent: Option<&Address>) -> Resul
         },
     };
     let works = works.map(|entry| entry.works.clone());
+    print(tracer, works.as_ref(), json)
+}
+
+/// Prints what is the same everywhere.
+pub(crate) fn describe_known(tracer: &'static dyn Erased, json: bool) -> Result<()> {
+    print(tracer, None, json)
+}
+
+fn print(tracer: &'static dyn Erased, works: Option<&Works>, json: bool) -> Result<()> {
     let text = match json {
-        true => format!("{:#}\n", data(tracer, works.as_ref())),
+        true => format!("{:#}\n", data(tracer, works)),
         false => {
             let columns = if io::stdout().is_terminal() {
                 size().columns.min(WIDEST)
             } else {
                 WIDEST
             };
-            page(tracer, works.as_ref(), columns, palette(&io::stdout()))
+            page(tracer, works, columns, palette(&io::stdout()))
         }
     };
     Ok(io::stdout().write_all(text.as_bytes())?)

@@ -1,6 +1,7 @@
-//! Where a trace's updates come from: the kernel here, or an agent elsewhere.
+//! Where a trace's updates come from: the kernel here, an agent elsewhere, or the nodes of a cluster.
 
 use crate::{
+    cluster,
     remote::{self, Beside},
     render::Wall,
 };
@@ -15,6 +16,17 @@ pub(crate) enum Feed {
     Here(agent::Trace),
     /// Elsewhere.
     There(Box<remote::Trace>),
+    /// On the nodes of a cluster.
+    Cluster(Box<cluster::Watch>),
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Its nodes, in a few words.
+    pub(crate) nodes: String,
+    /// Until it ends by itself; not known before it has begun.
+    pub(crate) left: Option<Duration>,
 }
 
 impl Feed {
@@ -23,6 +35,7 @@ impl Feed {
         Ok(match self {
             Self::Here(trace) => trace.next(timeout)?,
             Self::There(trace) => trace.next(timeout)?,
+            Self::Cluster(watch) => watch.next(timeout)?,
         })
     }
 
@@ -30,8 +43,8 @@ impl Feed {
     pub(crate) fn wall(&self) -> Wall {
         Wall::now(match self {
             Self::Here(trace) => u64::try_from(trace.clock().unix_ns(0)).unwrap_or(0),
-            // An agent's are the wall clock's already.
-            Self::There(_) => 0,
+            // Those of others are the wall clock's already.
+            Self::There(_) | Self::Cluster(_) => 0,
         })
     }
 
@@ -40,6 +53,7 @@ impl Feed {
         match self {
             Self::Here(trace) => trace.handle().stop(),
             Self::There(trace) => trace.stopper().stop(),
+            Self::Cluster(watch) => watch.stopper().stop(),
         }
     }
 
@@ -48,6 +62,15 @@ impl Feed {
         match self {
             Self::Here(_) => Beside::default(),
             Self::There(trace) => trace.beside(account),
+            Self::Cluster(watch) => watch.beside(),
+        }
+    }
+
+    /// How far it is, of a job.
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        match self {
+            Self::Here(_) | Self::There(_) => None,
+            Self::Cluster(watch) => Some(watch.progress()),
         }
     }
 
@@ -56,6 +79,7 @@ impl Feed {
         match self {
             Self::Here(_) => None,
             Self::There(trace) => Some(trace.cut_off()),
+            Self::Cluster(watch) => Some(watch.cut_off()),
         }
     }
 }

@@ -4,7 +4,7 @@ mod explain;
 
 use agent::Budget;
 use anyhow::{Context as _, Result, anyhow, bail};
-use crd::{TraceJob, TraceJobSpec, Wrong, definition};
+use crd::{ClusterTraceJob, ClusterTraceJobSpec, TraceJob, TraceJobSpec, Wrong, definition};
 use explain::{explain, place};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
@@ -19,6 +19,7 @@ use tracers::Spec;
 /// What a cluster's API server would take.
 const API_VERSION: &str = "tracejob.dev/v1alpha1";
 const KIND: &str = "TraceJob";
+const CLUSTER_KIND: &str = "ClusterTraceJob";
 /// A TraceJob is a screenful. The API server's own limit is 1.5 MiB (etcd, --max-request-bytes).
 const MAX_BYTES: u64 = 1 << 20;
 /// Brackets within brackets. A TraceJob has four; libyaml's time grows with the square of them (1 MiB of `[`: 10 s).
@@ -43,6 +44,27 @@ pub(crate) struct Job {
     pub(crate) budget: Budget,
 }
 
+/// A job of a cluster, as a file has it.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// In a namespace.
+    Job {
+        /// Its name.
+        name: String,
+        /// Where the file names one.
+        namespace: Option<String>,
+        /// What it says.
+        spec: Box<TraceJobSpec>,
+    },
+    /// Beyond namespaces.
+    Cluster {
+        /// Its name.
+        name: String,
+        /// What it says.
+        spec: Box<ClusterTraceJobSpec>,
+    },
+}
+
 /// Which kind of object a document is.
 #[derive(Deserialize)]
 struct Head {
@@ -58,7 +80,6 @@ struct Head {
 struct Object {
     api_version: String,
     kind: String,
-    #[expect(dead_code, reason = "it has to be there, as in a cluster")]
     metadata: Metadata,
     spec: TraceJobSpec,
     // What a cluster has written may come back.
@@ -70,12 +91,44 @@ struct Object {
 /// A Kubernetes object's metadata belongs to Kubernetes: whatever else it has is accepted.
 #[derive(Deserialize)]
 struct Metadata {
-    #[expect(dead_code, reason = "it has to be there, as in a cluster")]
     name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+}
+
+/// The same of a ClusterTraceJob. Its spec's names are looked at by themselves: serde cannot refuse unknown ones there.
+#[derive(Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a ClusterTraceJob"
+)]
+struct ClusterObject {
+    api_version: String,
+    #[expect(dead_code, reason = "it has been looked at")]
+    kind: String,
+    metadata: Metadata,
+    spec: serde_json::Value,
+    // What a cluster has written may come back.
+    #[serde(default)]
+    #[expect(dead_code, reason = "accepted and not used")]
+    status: Option<IgnoredAny>,
 }
 
 /// Reads a TraceJob from a file; `-` is standard input.
 pub(crate) fn read(path: &Path) -> Result<Job> {
+    let (text, shown) = text(path)?;
+    parse(&text, &shown)
+}
+
+/// Reads a job for a cluster from a file, of either kind; `-` is standard input.
+pub(crate) fn read_wanted(path: &Path) -> Result<Wanted> {
+    let (text, shown) = text(path)?;
+    parse_wanted(&text, &shown)
+}
+
+/// What a file says, and how it is called.
+fn text(path: &Path) -> Result<(String, String)> {
     let shown = if path.as_os_str() == "-" {
         "standard input".to_owned()
     } else {
@@ -100,11 +153,33 @@ pub(crate) fn read(path: &Path) -> Result<Job> {
             .count();
         anyhow!("{shown}:{line}: this is not UTF-8")
     })?;
-    parse(&text, &shown)
+    Ok((text, shown))
 }
 
 /// Reads a TraceJob; `file` is its name in messages.
 pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
+    let text = only(text, file, &[KIND])?;
+    let (_, spec) = checked(&text, file)?;
+    Ok(job(spec))
+}
+
+/// Reads a job of either kind; `file` is its name in messages.
+fn parse_wanted(text: &str, file: &str) -> Result<Wanted> {
+    let text = only(text, file, &[KIND, CLUSTER_KIND])?;
+    let head = Head::deserialize(serde_yaml::Deserializer::from_str(&text));
+    if head.is_ok_and(|head| head.kind.is_some_and(|kind| kind == CLUSTER_KIND)) {
+        return cluster(&text, file);
+    }
+    let (Metadata { name, namespace }, spec) = checked(&text, file)?;
+    Ok(Wanted::Job {
+        name,
+        namespace,
+        spec: Box::new(spec),
+    })
+}
+
+/// The only job of a file.
+fn only(text: &str, file: &str, kinds: &[&str]) -> Result<String> {
     let mut jobs: Vec<String> = Vec::new();
     if let Some(line) = too_deep(text) {
         bail!(
@@ -118,21 +193,14 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
     for document in &documents {
         let head = Head::deserialize(serde_yaml::Deserializer::from_str(document));
         // The only document is one, whatever it says.
-        if documents.len() == 1 || head.is_ok_and(|head| head.kind.is_some_and(|kind| kind == KIND))
-        {
+        let named = |kind: String| kinds.contains(&kind.as_str());
+        if documents.len() == 1 || head.is_ok_and(|head| head.kind.is_some_and(named)) {
             jobs.push(document.clone());
         }
     }
     match jobs.as_slice() {
         [] => bail!("{file} has no TraceJob in it"),
-        [text] => {
-            let object = Object::deserialize(serde_yaml::Deserializer::from_str(text));
-            job(
-                object.map_err(|error| anyhow!(explain(&error, text, file)))?,
-                text,
-                file,
-            )
-        }
+        [text] => Ok(text.clone()),
         more => bail!(
             "{file} has {} TraceJobs; one trace at a time: give each a file of its own",
             more.len()
@@ -179,14 +247,16 @@ fn documents(text: &str) -> Vec<String> {
     documents
 }
 
-fn job(object: Object, text: &str, file: &str) -> Result<Job> {
+/// A TraceJob that a cluster would take.
+fn checked(text: &str, file: &str) -> Result<(Metadata, TraceJobSpec)> {
+    let object = Object::deserialize(serde_yaml::Deserializer::from_str(text));
     let Object {
         api_version,
         kind,
-        metadata: _,
+        metadata,
         spec,
         status: _,
-    } = object;
+    } = object.map_err(|error| anyhow!(explain(&error, text, file)))?;
     let at = |key: &str| {
         place(text, key).map_or(String::new(), |(line, column)| format!(":{line}:{column}"))
     };
@@ -210,6 +280,46 @@ fn job(object: Object, text: &str, file: &str) -> Result<Job> {
         let key = key.split('[').next().unwrap_or(key);
         bail!("{file}{}: {field}: {message}", at(key));
     }
+    Ok((metadata, spec))
+}
+
+/// A ClusterTraceJob that a cluster would take.
+fn cluster(text: &str, file: &str) -> Result<Wanted> {
+    let object = ClusterObject::deserialize(serde_yaml::Deserializer::from_str(text));
+    let ClusterObject {
+        api_version,
+        kind: _,
+        metadata: Metadata { name, .. },
+        spec,
+        status: _,
+    } = object.map_err(|error| anyhow!(explain(&error, text, file)))?;
+    if api_version != API_VERSION {
+        let version = api_version.escape_debug();
+        bail!("{file}: apiVersion is \"{version}\"; this tracejob knows {API_VERSION}");
+    }
+    let definition = definition::<ClusterTraceJob>();
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let known = &schema["properties"]["spec"]["properties"];
+    for field in spec.as_object().into_iter().flatten().map(|(name, _)| name) {
+        if known.get(field).is_none() {
+            let field = field.escape_debug();
+            bail!("{file}: spec: there is no \"{field}\"");
+        }
+    }
+    let spec: ClusterTraceJobSpec =
+        serde_json::from_value(spec).map_err(|error| anyhow!("{file}: spec: {error}"))?;
+    let object = json!({ "apiVersion": api_version, "kind": CLUSTER_KIND, "spec": &spec });
+    if let Some(Wrong { field, message }) = crd::check(&definition, &object).first() {
+        bail!("{file}: {field}: {message}");
+    }
+    Ok(Wanted::Cluster {
+        name,
+        spec: Box::new(spec),
+    })
+}
+
+/// As far as one host can act on it.
+fn job(spec: TraceJobSpec) -> Job {
     let TraceJobSpec {
         tracer,
         selector,
@@ -232,7 +342,7 @@ fn job(object: Object, text: &str, file: &str) -> Result<Job> {
         memory_bytes,
         ring_bytes,
     } = limits;
-    Ok(Job {
+    Job {
         spec: tracer,
         selects_pods: selector.is_some()
             || !pods.is_empty()
@@ -246,7 +356,7 @@ fn job(object: Object, text: &str, file: &str) -> Result<Job> {
             events_per_second,
             memory_bytes,
         },
-    })
+    }
 }
 
 #[cfg(test)]
@@ -308,6 +418,44 @@ mod tests {
             (Some(Duration::from_secs(60)), Some(10), Some(65536))
         );
         assert_eq!(job.budget.cpu_percent, Some(5));
+    }
+
+    #[test]
+    fn a_cluster_takes_either_kind() {
+        let text = job("open: {}", "  pods: [a]\n");
+        let text = text.replace("name: x", "name: x, namespace: shop");
+        let text = text.replace(
+            "metadata:\n  name: x, namespace: shop",
+            "metadata: {name: x, namespace: shop}",
+        );
+        match parse_wanted(&text, "job.yaml").unwrap() {
+            Wanted::Job {
+                name,
+                namespace,
+                spec,
+            } => {
+                assert_eq!((name.as_str(), namespace.as_deref()), ("x", Some("shop")));
+                assert_eq!(spec.pods, ["a"]);
+            }
+            other => panic!("{other:?}"),
+        }
+        let cluster = |more: &str| {
+            let text = job("open: {}", more).replace("kind: TraceJob", "kind: ClusterTraceJob");
+            parse_wanted(&text, "job.yaml").map_err(|error| format!("{error:#}"))
+        };
+        match cluster("  host: true\n").unwrap() {
+            Wanted::Cluster { spec, .. } => assert_eq!(spec.host, Some(true)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(
+            cluster("  hosts: true\n").unwrap_err(),
+            "job.yaml: spec: there is no \"hosts\""
+        );
+        assert!(
+            cluster("  host: true\n  pods: [a]\n")
+                .unwrap_err()
+                .contains("host is everything")
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod account;
 mod args;
+mod cluster;
 mod codegen;
 mod describe;
 mod doctor;
@@ -47,7 +48,11 @@ pub fn main() -> ExitCode {
     // That one must not get as far as reading a command line.
     agent::worker_if_asked();
     let line: Vec<OsString> = env::args_os().collect();
-    match args::parse(&line).and_then(act) {
+    let done = match cluster::is_plugin(&line) {
+        true => cluster::act(&line),
+        false => args::parse(&line).and_then(act),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => fail(&error),
     }
@@ -80,7 +85,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Our own messages say what the thing beneath them said, where it matters.
-    let whole = error.is::<agent::Error>() || error.is::<remote::Error>();
+    let whole =
+        error.is::<agent::Error>() || error.is::<remote::Error>() || error.is::<cluster::Error>();
     let text = match whole {
         true => error.to_string(),
         false => error
@@ -98,7 +104,10 @@ fn fail(error: &anyhow::Error) -> ExitCode {
             .is_some_and(|error| error.reason() == Reason::InvalidRequest)
         || error
             .downcast_ref::<remote::Error>()
-            .is_some_and(remote::Error::is_usage);
+            .is_some_and(remote::Error::is_usage)
+        || error
+            .downcast_ref::<cluster::Error>()
+            .is_some_and(cluster::Error::is_usage);
     match usage {
         true => ExitCode::from(USAGE),
         false => ExitCode::FAILURE,

@@ -9,9 +9,10 @@ pub(crate) mod fuzzing;
 mod request;
 mod trace;
 
-pub(crate) use account::{Beside, Gaps};
+pub(crate) use account::{Beside, Gaps, Node, State};
 pub(crate) use address::{Address, Files, Place};
 pub(crate) use error::{Error, words};
+pub(crate) use follow::Follow;
 pub(crate) use request::spec;
 pub(crate) use trace::Trace;
 
@@ -22,7 +23,7 @@ use tonic::{Status, transport::Channel};
 
 /// The largest message that is taken: a table of 100,000 rows has some 15 MB. It bounds what a hostile agent makes us hold as well:
 /// an empty frame takes two bytes in a message and 88 in memory.
-const MESSAGE_BYTES: usize = 32 << 20;
+pub(crate) const MESSAGE_BYTES: usize = 32 << 20;
 /// How long an agent may take to say what can be traced: it tries every hook out.
 const PATIENCE: Duration = Duration::from_secs(60);
 

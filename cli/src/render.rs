@@ -33,8 +33,8 @@ use tracers::Batch;
 /// What a person who waits is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
-    /// The tracer.
-    pub(crate) tracer: &'static str,
+    /// The tracer; of a job its nodes.
+    pub(crate) what: String,
     /// Since the trace began.
     pub(crate) elapsed: Duration,
     /// Until it ends by itself.

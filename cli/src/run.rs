@@ -120,10 +120,27 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             (Feed::There(Box::new(trace)), outputs)
         }
     };
+    show(
+        feed,
+        outputs,
+        spec.tracer().name(),
+        limit,
+        output::is_json(&wanted),
+    )
+}
+
+/// Shows a trace until its account; `json` says that a program reads.
+pub(crate) fn show(
+    feed: Feed,
+    outputs: Vec<Box<dyn Output>>,
+    tracer: &'static str,
+    limit: Option<Duration>,
+    json: bool,
+) -> Result<ExitCode> {
     let running = Running {
         feed,
         outputs,
-        tracer: spec.tracer().name(),
+        tracer,
         limit,
         started: Instant::now(),
         rows: 0,
@@ -132,7 +149,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
         failed: None,
         told: Instant::now(),
     };
-    running.finish(output::is_json(&wanted))
+    running.finish(json)
 }
 
 /// Whom a trace is of, in a few words.
@@ -219,10 +236,14 @@ impl Running {
         }
         self.told = Instant::now();
         let elapsed = self.started.elapsed();
+        let progress = self.feed.progress();
+        let left = self.limit.map(|limit| limit.saturating_sub(elapsed));
         let status = Status {
-            tracer: self.tracer,
+            what: progress
+                .as_ref()
+                .map_or_else(|| self.tracer.to_owned(), |progress| progress.nodes.clone()),
             elapsed,
-            left: self.limit.map(|limit| limit.saturating_sub(elapsed)),
+            left: progress.map_or(left, |progress| progress.left),
             rows: self.rows,
             lost: self.lost,
         };
@@ -279,6 +300,7 @@ impl Running {
         let _ = io::stderr().write_all(text.as_bytes());
         match self.failed {
             Some(error) => Err(error),
+            None if beside.failed.is_some() => Ok(ExitCode::FAILURE),
             None if is_whole(account, &beside) => Ok(ExitCode::SUCCESS),
             None => Ok(ExitCode::from(PARTIAL)),
         }

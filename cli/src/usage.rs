@@ -1,8 +1,7 @@
 //! Mistakes on the command line: what is wrong, and what would be right.
 
-use crate::args::command;
 use clap::{
-    Error,
+    Command, Error,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use std::{ffi::OsString, fmt};
@@ -20,18 +19,24 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Says it in this program's words. What is not a mistake (`--help`) stays as it is.
-pub(crate) fn explain(error: Error, line: &[OsString]) -> anyhow::Error {
+/// Says it in this program's words; `command` is what the line was read by. What is not a mistake (`--help`) stays as it is.
+pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> anyhow::Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
         _ => None,
     };
+    let program = command.get_bin_name().unwrap_or_else(|| command.get_name());
     let words: Vec<&str> = line
         .iter()
         .skip(1)
         .filter_map(|word| word.to_str())
         .collect();
+    // Options may stand before the command.
+    let first = words
+        .iter()
+        .position(|word| command.find_subcommand(word).is_some());
+    let words = words.get(first.unwrap_or(0)..).unwrap_or_default();
     let name = text(ContextKind::InvalidArg);
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
     let message = match error.kind() {
@@ -41,10 +46,11 @@ pub(crate) fn explain(error: Error, line: &[OsString]) -> anyhow::Error {
             return error.into();
         }
         ErrorKind::InvalidSubcommand => unknown_word(
-            &words,
+            command,
+            words,
             text(ContextKind::InvalidSubcommand).unwrap_or_default(),
         ),
-        ErrorKind::UnknownArgument => unknown_argument(&words, name.unwrap_or_default()),
+        ErrorKind::UnknownArgument => unknown_argument(command, words, name.unwrap_or_default()),
         ErrorKind::ValueValidation => {
             let reason = std::error::Error::source(&error)
                 .map(ToString::to_string)
@@ -72,7 +78,7 @@ pub(crate) fn explain(error: Error, line: &[OsString]) -> anyhow::Error {
             };
             let missing = missing.join(" ").replace(['<', '>'], "");
             format!(
-                "{} needs {missing}; `tracejob {} --help` tells more",
+                "{} needs {missing}; `{program} {} --help` tells more",
                 words.first().unwrap_or(&""),
                 words.first().unwrap_or(&"")
             )
@@ -109,7 +115,8 @@ fn tracer(words: &[&str]) -> Option<&'static dyn Erased> {
         .find_map(|word| find(word))
 }
 
-fn unknown_word(words: &[&str], word: &str) -> String {
+fn unknown_word(command: &Command, words: &[&str], word: &str) -> String {
+    let program = command.get_bin_name().unwrap_or_else(|| command.get_name());
     if words.first() == Some(&"run") {
         return match Spec::new(word) {
             Err(error) => error.to_string(),
@@ -120,38 +127,40 @@ fn unknown_word(words: &[&str], word: &str) -> String {
             ),
         };
     }
-    let command = command();
     let names = command
         .get_subcommands()
         .filter(|command| !command.is_hide_set())
         .map(|command| command.get_name());
     let shown = word.escape_debug();
     match (nearest(word, names), find(word)) {
-        (_, Some(tracer)) => format!("\"{shown}\" is a tracer: tracejob run {}", tracer.name()),
+        (_, Some(tracer)) => format!("\"{shown}\" is a tracer: {program} run {}", tracer.name()),
         (Some(near), _) => format!("no command is called \"{shown}\"; did you mean {near}?"),
-        (None, _) => format!("no command is called \"{shown}\"; `tracejob --help` shows them"),
+        (None, _) => format!("no command is called \"{shown}\"; `{program} --help` shows them"),
     }
 }
 
-fn unknown_argument(words: &[&str], argument: &str) -> String {
+fn unknown_argument(command: &Command, words: &[&str], argument: &str) -> String {
+    let program = command.get_bin_name().unwrap_or_else(|| command.get_name());
     let shown = argument.escape_debug();
-    let command = command();
     let place = words.first().and_then(|word| command.find_subcommand(word));
     let tracer = tracer(words);
     if !argument.starts_with('-') {
         return match (tracer, find(argument)) {
             (Some(tracer), Some(named)) if std::ptr::addr_eq(tracer, named) => {
-                format!("name the tracer first: tracejob run {} …", tracer.name())
+                format!("name the tracer first: {program} run {} …", tracer.name())
+            }
+            (Some(_), _) if !starts_commands(command) => {
+                format!("unexpected \"{shown}\"; pods are named by --pod or -l")
             }
             (Some(tracer), _) => {
                 format!(
-                    "unexpected \"{shown}\"; a command to trace goes behind `--`: tracejob run {} -- {shown}",
+                    "unexpected \"{shown}\"; a command to trace goes behind `--`: {program} run {} -- {shown}",
                     tracer.name()
                 )
             }
-            (None, _) if words.first() == Some(&"run") => unknown_word(words, argument),
+            (None, _) if words.first() == Some(&"run") => unknown_word(command, words, argument),
             (None, _) => format!(
-                "unexpected \"{shown}\"; `tracejob {} --help` tells more",
+                "unexpected \"{shown}\"; `{program} {} --help` tells more",
                 words.first().unwrap_or(&"")
             ),
         };
@@ -165,13 +174,14 @@ fn unknown_argument(words: &[&str], argument: &str) -> String {
     });
     let general: Vec<String> = place
         .into_iter()
+        .chain([command])
         .flat_map(|command| command.get_arguments())
         .filter_map(|arg| arg.get_long().map(|long| format!("--{long}")))
         .collect();
     let called = match (tracer, place) {
         (Some(tracer), _) => tracer.name().to_owned(),
         (None, Some(place)) => place.get_name().to_owned(),
-        (None, None) => "tracejob".to_owned(),
+        (None, None) => program.to_owned(),
     };
     let mut message = format!("{called} has no option {shown}");
     let mut all: Vec<&str> = own.iter().chain(&general).map(String::as_str).collect();
@@ -185,8 +195,14 @@ fn unknown_argument(words: &[&str], argument: &str) -> String {
             false => format!("Its own: {}", own.join(", ")),
         };
         message.push_str(&format!(
-            "\n       {listed}; `tracejob run {called} --help` shows all."
+            "\n       {listed}; `{program} run {called} --help` shows all."
         ));
     }
     message
+}
+
+/// Whether a command to trace may stand behind `--`.
+fn starts_commands(command: &Command) -> bool {
+    let run = command.find_subcommand("run");
+    run.is_some_and(|run| run.get_arguments().any(|arg| arg.get_id() == "command"))
 }

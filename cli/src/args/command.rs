@@ -102,7 +102,8 @@ fn agent() -> [Arg; 4] {
     })
 }
 
-fn styles() -> Styles {
+/// How help is set.
+pub(crate) fn styles() -> Styles {
     Styles::plain()
         .header(Style::new().bold())
         .usage(Style::new().bold())
@@ -187,7 +188,7 @@ fn codegen() -> Command {
 }
 
 /// A command whose answer is there as data as well.
-fn data(command: Command, what: &'static str) -> Command {
+pub(crate) fn data(command: Command, what: &'static str) -> Command {
     command.arg(
         Arg::new("output")
             .short('o')
@@ -267,7 +268,8 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
 /// What reads an option's value.
 type Parse = fn(&str) -> Result<u64, String>;
 
-fn option_arg(option: &'static Opt) -> Arg {
+/// A tracer's option as a flag.
+pub(crate) fn option_arg(option: &'static Opt) -> Arg {
     let arg = Arg::new(option.name)
         .long(option.name.replace('_', "-"))
         .help(option.about);
@@ -343,20 +345,28 @@ fn common(command: Command) -> Command {
             .value_parser(ValueParser::from(ring))
             .help("Room for events that wait to be read [default: 2MiB]"),
     ];
-    let output = Arg::new("output").short('o').long("output").value_name("FORMAT[=FILE]").action(ArgAction::Append)
-        .value_parser(ValueParser::from(OutputArg::parse)).help_heading("Output")
-        .help("table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]");
-    let help = Arg::new("help")
-        .short('h')
-        .long("help")
-        .action(ArgAction::Help)
-        .help_heading("Output")
-        .help("Prints this");
     command
         .disable_help_flag(true)
         .args(selection.map(|arg| arg.help_heading("Selection (each adds; one is needed)")))
         .args(bounds.map(|arg| arg.help_heading("Bounds")))
-        .args([output, help])
+        .args([output_arg(), help_arg()])
+}
+
+/// Where rows go, and as what.
+pub(crate) fn output_arg() -> Arg {
+    Arg::new("output").short('o').long("output").value_name("FORMAT[=FILE]").action(ArgAction::Append)
+        .value_parser(ValueParser::from(OutputArg::parse)).help_heading("Output")
+        .help("table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]")
+}
+
+/// Help, among what is about output.
+pub(crate) fn help_arg() -> Arg {
+    Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(ArgAction::Help)
+        .help_heading("Output")
+        .help("Prints this")
 }
 
 fn process(text: &str) -> Result<u32, String> {
@@ -367,7 +377,8 @@ fn process(text: &str) -> Result<u32, String> {
         .ok_or_else(wanted)
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+/// Reads how often.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     match quantity::duration(text)? {
         short if short < Duration::from_millis(100) => {
             Err("an interval is at least 100ms".to_owned())
@@ -376,7 +387,8 @@ fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn ring(text: &str) -> Result<u32, String> {
+/// Reads how large a ring is.
+pub(crate) fn ring(text: &str) -> Result<u32, String> {
     match quantity::bytes(text)? {
         bytes @ 4096..=0x4000_0000 => Ok(bytes as u32),
         _ => Err("a ring has 4KiB to 1GiB".to_owned()),
@@ -384,7 +396,7 @@ fn ring(text: &str) -> Result<u32, String> {
 }
 
 /// A section of commands, those with a remark beside them aligned.
-fn examples(lines: &[(&str, &str)]) -> String {
+pub(crate) fn examples(lines: &[(&str, &str)]) -> String {
     let bold = Style::new().bold();
     let width = lines
         .iter()

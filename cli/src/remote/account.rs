@@ -9,6 +9,8 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(1 << 40);
 /// More stages than there will be.
 const STAGES: usize = 64;
+/// More nodes than a cluster has: Kubernetes is made for 5,000.
+const NODES: usize = 20_000;
 
 /// What there is to say of a trace elsewhere beside its account. Nothing, for one that ran here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,10 +23,69 @@ pub(crate) struct Beside {
     pub(crate) ended: Option<String>,
     /// The agent says that something is missing, and no count of ours does.
     pub(crate) incomplete: bool,
+    /// And nothing else that it says tells what.
+    pub(crate) unsaid: bool,
     /// There is no account: what is called one is what was seen until the agent was gone.
     pub(crate) cut_off: bool,
     /// Further sentences for a person.
     pub(crate) said: Vec<&'static str>,
+    /// Of a job: its nodes, as far as they are known.
+    pub(crate) nodes: Vec<Node>,
+    /// Of a job: how many nodes should run it, where that is known.
+    pub(crate) desired: Option<u64>,
+    /// Of a job: rows that came after a later one.
+    pub(crate) late_rows: u64,
+    /// Of a job that failed: a word, and what happened.
+    pub(crate) failed: Option<(String, String)>,
+    /// Who reads has left it, and it goes on.
+    pub(crate) left: bool,
+}
+
+/// What is known of a job on one node. Its texts are fit to be printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Its name.
+    pub(crate) name: String,
+    /// How it is.
+    pub(crate) state: State,
+    /// A word where something is wrong, else nothing.
+    pub(crate) reason: String,
+    /// What happened.
+    pub(crate) message: String,
+    /// Events that were produced there, as far as that is known.
+    pub(crate) produced: u64,
+    /// Events of it that were delivered.
+    pub(crate) delivered: u64,
+    /// Events of it that were lost, all stages together.
+    pub(crate) lost: u64,
+}
+
+/// How a job is on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its rows come.
+    Running,
+    /// With an account.
+    Ended,
+    /// Its agent does not answer any more, or was started anew.
+    Left,
+    /// It should run the job, and nothing was ever seen of it.
+    Unreached,
+    /// One that only newer gateways know.
+    Other,
+}
+
+impl State {
+    /// As the API has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Ended => "ended",
+            Self::Left => "left",
+            Self::Unreached => "unreached",
+            Self::Other => "unknown",
+        }
+    }
 }
 
 /// What a reader did not get.
@@ -46,7 +107,34 @@ impl Beside {
 
     /// Whether nothing is missing, for certain.
     pub(crate) fn complete(&self) -> bool {
-        self.gaps.is_none() && self.lost_total() == 0 && !self.incomplete && !self.cut_off
+        self.gaps.is_none()
+            && self.lost_total() == 0
+            && !self.incomplete
+            && !self.cut_off
+            && self.failed.is_none()
+            && (self.left || self.troubled().next().is_none())
+    }
+
+    /// Nodes of a job that have not ended as they should.
+    pub(crate) fn troubled(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.state != State::Ended)
+    }
+
+    /// Takes note of nodes of which something new is known.
+    pub(super) fn tell_nodes(&mut self, told: Vec<v1::NodeAccount>) -> Result<(), String> {
+        for node in told {
+            let node = read_node(node);
+            // They are sorted by name.
+            let place = self
+                .nodes
+                .binary_search_by(|known| known.name.cmp(&node.name));
+            match place {
+                Ok(at) => self.nodes[at] = node,
+                Err(at) if self.nodes.len() < NODES => self.nodes.insert(at, node),
+                Err(_) => return Err(format!("more than {NODES} nodes")),
+            }
+        }
+        Ok(())
     }
 
     /// Takes note of rows that do not come.
@@ -62,6 +150,34 @@ impl Beside {
                 .zip(rows)
                 .map(|(all, more)| all.saturating_add(more)),
         });
+    }
+}
+
+fn read_node(told: v1::NodeAccount) -> Node {
+    let state = match told.state() {
+        v1::NodeState::Running => State::Running,
+        v1::NodeState::Ended => State::Ended,
+        v1::NodeState::Left => State::Left,
+        v1::NodeState::Unreached => State::Unreached,
+        v1::NodeState::Unspecified => State::Other,
+    };
+    let v1::NodeAccount {
+        node,
+        state: _,
+        account,
+        reason,
+        message,
+    } = told;
+    let account = account.unwrap_or_default();
+    let lost = account.lost.iter();
+    Node {
+        name: words(&node),
+        state,
+        reason: words(&reason),
+        message: words(&message),
+        produced: account.produced,
+        delivered: account.delivered,
+        lost: lost.fold(0, |sum, stage| sum.saturating_add(stage.events)),
     }
 }
 
@@ -127,11 +243,23 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         cost,
         ended,
         sampled,
-        // Of jobs.
-        nodes: _,
-        missed_rows: _,
-        late_rows: _,
+        nodes,
+        missed_rows,
+        late_rows,
     } = told;
+    beside.tell_nodes(nodes)?;
+    beside.late_rows = beside.late_rows.saturating_add(late_rows);
+    if missed_rows > 0 {
+        // Most of them, or all, were told as gaps.
+        let told = beside.gaps.unwrap_or(Gaps {
+            count: 1,
+            rows: Some(0),
+        });
+        beside.gaps = Some(Gaps {
+            rows: told.rows.map(|rows| rows.max(missed_rows)),
+            ..told
+        });
+    }
     let mut lost = Lost::default();
     beside.lost.clear();
     add_stages(stages, &mut lost, &mut beside.lost)?;
@@ -192,7 +320,10 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         },
         ended,
     };
+    // Where nodes have not ended or rows were missed, that is why, and it is told.
+    let explained = beside.troubled().next().is_some() || beside.gaps.is_some();
     beside.incomplete = !complete && account.complete() && beside.lost_total() == 0;
+    beside.unsaid = beside.incomplete && !explained;
     Ok(account)
 }
 

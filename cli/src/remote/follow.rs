@@ -1,7 +1,7 @@
 //! What a stream's messages come to, one after the other. It knows no network: messages go in, updates come out.
 
 use super::account::{Beside, account, add_lost};
-use agent::{Account, Update};
+use agent::{Account, Lost, Update};
 use client::Schema;
 use proto::v1::{StreamEventsResponse, stream_events_response::Item};
 use std::{collections::VecDeque, time::Duration};
@@ -12,7 +12,7 @@ const EARLY: Duration = Duration::from_millis(50);
 
 /// A reader of a stream.
 #[derive(Debug)]
-pub(super) struct Follow {
+pub(crate) struct Follow {
     schema: Schema,
     /// How often a table is wanted: agents tell it more often than each second only where that is asked for, and never less often.
     interval: Duration,
@@ -24,13 +24,13 @@ pub(super) struct Follow {
     next: Option<u64>,
     /// The books so far, and at last the account.
     told: Account,
-    pub(super) beside: Beside,
+    pub(crate) beside: Beside,
     /// Whether the account has come.
-    pub(super) over: bool,
+    pub(crate) over: bool,
 }
 
 impl Follow {
-    pub(super) fn new(schema: Schema, interval: Duration) -> Self {
+    pub(crate) fn new(schema: Schema, interval: Duration) -> Self {
         Self {
             schema,
             interval,
@@ -43,7 +43,7 @@ impl Follow {
         }
     }
 
-    pub(super) fn schema(&self) -> &Schema {
+    pub(crate) fn schema(&self) -> &Schema {
         &self.schema
     }
 
@@ -51,7 +51,7 @@ impl Follow {
     ///
     /// # Errors
     /// Where it is not what the API says.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         message: StreamEventsResponse,
         elapsed: Duration,
@@ -83,7 +83,10 @@ impl Follow {
                 out.push_back(Update::Progress(self.told.clone()));
             }
             Some(Item::Gap(gap)) => {
-                self.next = Some(gap.last_sequence.saturating_add(1));
+                // What several nodes send has no numbers.
+                if gap.last_sequence > 0 {
+                    self.next = Some(gap.last_sequence.saturating_add(1));
+                }
                 // Of a table whatever comes next is all of it.
                 if !self.schema.table {
                     self.beside.gap(gap.rows);
@@ -95,9 +98,30 @@ impl Follow {
                 out.push_back(Update::Done(account));
                 self.over = true;
             }
-            // Of jobs, or of a kind that only newer agents send: what it says is beside the rows.
-            Some(Item::Nodes(_)) | None => {}
+            Some(Item::Nodes(told)) => self.beside.tell_nodes(told.nodes)?,
+            // A place to go on from, or of a kind that only newer agents send: what it says is beside the rows.
+            None => {}
         }
+        Ok(())
+    }
+
+    /// The stream was cut off, and goes on with another one, which begins with its schema and with all losses.
+    ///
+    /// # Errors
+    /// Where that one's rows are others.
+    pub(crate) fn resume(&mut self, schema: Schema) -> Result<(), String> {
+        let shape = |schema: &Schema| {
+            let names: Vec<&str> = schema.columns.iter().map(|column| column.name).collect();
+            (schema.table, names)
+        };
+        if shape(&schema) != shape(&self.schema) {
+            return Err("other columns than before it broke off".to_owned());
+        }
+        self.schema = schema;
+        self.next = None;
+        self.told.lost = Lost::default();
+        self.told.missed_runs = 0;
+        self.beside.lost.clear();
         Ok(())
     }
 
@@ -136,7 +160,7 @@ impl Follow {
     }
 
     /// What is known where the account never comes, with the last table that came.
-    pub(super) fn cut_off(&mut self, elapsed: Duration) -> (Account, Option<Batch>) {
+    pub(crate) fn cut_off(&mut self, elapsed: Duration) -> (Account, Option<Batch>) {
         self.over = true;
         self.beside.cut_off = true;
         let mut account = self.told.clone();

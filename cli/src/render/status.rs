@@ -30,7 +30,7 @@ pub(super) fn status_line(
     palette: Palette,
 ) -> Line {
     let Status {
-        tracer,
+        what,
         elapsed,
         left,
         rows,
@@ -40,7 +40,7 @@ pub(super) fn status_line(
         Some(left) => format!("{} left", seconds(left.as_secs_f64().ceil() as u64)),
         None => format!("{}, until Ctrl-C", seconds(elapsed.as_secs())),
     };
-    let mut said = format!("{tracer}  {time}  {}", human::plural(*rows, "row"));
+    let mut said = format!("{what}  {time}  {}", human::plural(*rows, "row"));
     if hidden > 0 {
         said.push_str(&format!(
             "  {} hidden",
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn the_status_fits_whatever_there_is_to_say() {
         let status = Status {
-            tracer: "some_tracer",
+            what: "some_tracer".to_owned(),
             elapsed: Duration::from_secs(75),
             left: Some(Duration::from_millis(11_200)),
             rows: 1_204_511,
