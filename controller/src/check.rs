@@ -9,6 +9,7 @@ use kube::{
 };
 use serde_json::json;
 use std::time::{Duration, Instant};
+use tracers::{Kind, Role};
 
 /// The system call that is counted, how often it is made, and so often it must have been seen.
 const CALL: &str = "getppid";
@@ -33,12 +34,13 @@ pub(crate) struct Pod {
 pub(crate) async fn check(pod: &Pod) -> Result<()> {
     let client = Client::try_default().await.context(super::NO_CLUSTER)?;
     let jobs = Api::<TraceJob>::namespaced(client, &pod.namespace);
+    let (tracer, column) = counter().context("no tracer counts system calls: a bug")?;
     let name = format!("check-{}", pod.pod);
     let job = serde_json::from_value(json!({
         "apiVersion": "tracejob.dev/v1alpha1", "kind": "TraceJob",
         "metadata": {"name": name},
         "spec": {
-            "pods": [pod.pod], "tracer": {"syscallCount": {}},
+            "pods": [pod.pod], "tracer": {tracers::camel(tracer): {}},
             "activeDeadlineSeconds": DEADLINE.as_secs(), "ttlSecondsAfterFinished": 60,
         },
     }))
@@ -46,13 +48,24 @@ pub(crate) async fn check(pod: &Pod) -> Result<()> {
     let created = jobs.create(&PostParams::default(), &job).await;
     created.with_context(|| format!("creating TraceJob {}/{name}", pod.namespace))?;
     println!("created TraceJob {}/{name}", pod.namespace);
-    let outcome = follow(&jobs, &name).await;
+    let outcome = follow(&jobs, &name, column).await;
     // It goes by its ttl where this does not succeed.
     let _ = jobs.delete(&name, &DeleteParams::default()).await;
     outcome
 }
 
-async fn follow(jobs: &Api<TraceJob>, name: &str) -> Result<()> {
+/// The tracer that counts system calls, and its column of their names.
+fn counter() -> Option<(&'static str, &'static str)> {
+    tracers::ALL.iter().find_map(|tracer| {
+        let columns = tracer.columns();
+        let mut columns = columns.iter();
+        let calls = columns
+            .find(|column| matches!(column.kind, Kind::Syscall) && column.role == Role::Key)?;
+        Some((tracer.name(), calls.name))
+    })
+}
+
+async fn follow(jobs: &Api<TraceJob>, name: &str, column: &str) -> Result<()> {
     let since = Instant::now();
     let seconds = || since.elapsed().as_secs_f64();
     let running = until(jobs, name, "to run on this pod's node", |status| {
@@ -69,7 +82,7 @@ async fn follow(jobs: &Api<TraceJob>, name: &str) -> Result<()> {
     }
     let summary = over.summary.clone().unwrap_or_default();
     let counted = summary.rows.iter().find_map(|row| {
-        let is_ours = row.get("syscall").is_some_and(|name| name == CALL);
+        let is_ours = row.get(column).is_some_and(|name| name == CALL);
         is_ours.then(|| row.get("count").cloned().unwrap_or_default())
     });
     let counted = counted.unwrap_or_default();

@@ -1,13 +1,14 @@
 //! From who calls and what they ask for to a stream, or to why there is none. HTTP and gRPC are two ways to say both.
 
 use crate::{
-    caller::{Callers, Refused, Verb},
+    caller::{Callers, Refused, Thing, Verb},
     counters::Counters,
     hub::{self, Addresses, Reading},
     job::{self, Name},
     pool::Pool,
     reader::{self, Ask, Said},
     requestheader::Proxy,
+    survey::Survey,
 };
 use axum::http::HeaderMap;
 use metrics::OneOf;
@@ -30,9 +31,12 @@ pub(crate) struct App {
     pub(crate) pool: Arc<Pool>,
     pub(crate) addresses: watch::Receiver<Addresses>,
     pub(crate) counters: Arc<Counters>,
+    /// Of each job's log.
+    log_bytes: usize,
     /// Jobs that are read, by uid.
     jobs: Mutex<HashMap<String, Weak<Reading>>>,
     readers: Arc<Semaphore>,
+    survey: Survey,
 }
 
 /// By whom a call comes: connections have it, and give it to each of their requests.
@@ -80,7 +84,7 @@ impl Who {
         let caller = callers
             .who(&self.headers, self.peer.proxy.as_deref())
             .await?;
-        callers.may(&caller, self.verb, &self.name).await
+        callers.may(&caller, self.verb, &self.name.events()).await
     }
 }
 
@@ -90,6 +94,7 @@ impl App {
         pool: Arc<Pool>,
         addresses: watch::Receiver<Addresses>,
         counters: Arc<Counters>,
+        log_bytes: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
             client: callers.client.clone(),
@@ -97,9 +102,32 @@ impl App {
             pool,
             addresses,
             counters,
+            log_bytes,
             jobs: Mutex::default(),
             readers: Arc::new(Semaphore::new(READERS)),
+            survey: Survey::default(),
         })
+    }
+
+    /// What each node can trace, for whoever may `get` `tracers`.
+    ///
+    /// # Errors
+    /// Where they may not.
+    pub(crate) async fn survey(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<Arc<serde_json::Value>, Trouble> {
+        let caller = self.callers.who(headers, peer.proxy.as_deref()).await?;
+        let tracers = Thing {
+            resource: "tracers",
+            subresource: None,
+            namespace: None,
+            name: None,
+        };
+        self.callers.may(&caller, Verb::Get, &tracers).await?;
+        let addresses = self.addresses.borrow().clone();
+        Ok(self.survey.get(&self.pool, &addresses).await)
     }
 
     /// A job's stream for whoever calls.
@@ -156,7 +184,14 @@ impl App {
         }
         let uid = job.uid.clone();
         let (pool, addresses) = (Arc::clone(&self.pool), self.addresses.clone());
-        let reading = Arc::new(hub::read(&self.client, name, job, pool, addresses));
+        let reading = Arc::new(hub::read(
+            &self.client,
+            name,
+            job,
+            self.log_bytes,
+            pool,
+            addresses,
+        ));
         jobs.insert(uid, Arc::downgrade(&reading));
         reading
     }

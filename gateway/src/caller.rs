@@ -2,7 +2,7 @@
 //!
 //! Whoever it is, RBAC is asked: what the API server has let through is not taken for granted.
 
-use crate::{counters::Counters, job::Name, requestheader::Proxy};
+use crate::{counters::Counters, requestheader::Proxy};
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec},
@@ -29,7 +29,18 @@ pub(crate) struct Caller {
     extra: BTreeMap<String, Vec<String>>,
 }
 
-/// What a caller wants to do with a job's events.
+/// What RBAC is asked about.
+#[derive(Clone, Debug)]
+pub(crate) struct Thing {
+    pub(crate) resource: &'static str,
+    pub(crate) subresource: Option<&'static str>,
+    /// None where it is the cluster's.
+    pub(crate) namespace: Option<String>,
+    /// None is all of them.
+    pub(crate) name: Option<String>,
+}
+
+/// What a caller wants to do with a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     /// Read what there is.
@@ -128,7 +139,7 @@ impl Callers {
         })
     }
 
-    /// Whether somebody may read a job's events.
+    /// Whether somebody may do something with a thing.
     ///
     /// # Errors
     /// Where they may not, with what would let them.
@@ -136,7 +147,7 @@ impl Callers {
         &self,
         caller: &Caller,
         verb: Verb,
-        name: &Name,
+        thing: &Thing,
     ) -> Result<(), Refused> {
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -147,10 +158,10 @@ impl Callers {
                 resource_attributes: Some(ResourceAttributes {
                     group: Some(GROUP.to_owned()),
                     version: Some(VERSION.to_owned()),
-                    resource: Some(name.resource().to_owned()),
-                    subresource: Some("events".to_owned()),
-                    name: Some(name.name.clone()),
-                    namespace: name.namespace.clone(),
+                    resource: Some(thing.resource.to_owned()),
+                    subresource: thing.subresource.map(str::to_owned),
+                    name: thing.name.clone(),
+                    namespace: thing.namespace.clone(),
                     verb: Some(verb.word().to_owned()),
                     ..ResourceAttributes::default()
                 }),
@@ -166,8 +177,9 @@ impl Callers {
             return Ok(());
         }
         self.counters.refused("forbidden");
-        let what = format!("{}/events", name.resource());
-        let place = match &name.namespace {
+        let part = thing.subresource.map(|part| format!("/{part}"));
+        let what = format!("{}{}", thing.resource, part.unwrap_or_default());
+        let place = match &thing.namespace {
             Some(namespace) => format!("in the namespace \"{namespace}\""),
             None => "at the cluster scope".to_owned(),
         };

@@ -94,7 +94,7 @@ pub(crate) struct Lines {
 
 enum Text {
     Json(rows::Json<Out>),
-    Csv(rows::Csv<Out>),
+    Csv(Box<rows::Csv<Out>>),
 }
 
 /// Bytes that are taken away again and again: writers of rows keep where they write to.
@@ -169,7 +169,10 @@ impl Lines {
                 self.intervals &= schema.table;
                 let out = self.out.clone();
                 self.rows = Some(match self.csv {
-                    true => Text::Csv(rows::Csv::new(&columns, self.intervals, false, out)),
+                    true => {
+                        let csv = rows::Csv::new(&columns, self.intervals, false, out);
+                        Text::Csv(Box::new(csv))
+                    }
                     false => Text::Json(rows::Json::new(&columns, out)),
                 });
             }
@@ -240,7 +243,7 @@ fn books(account: &v1::Account) -> Value {
         let time = time.and_then(|time| Duration::try_from(time).ok());
         time.map(|time| time.as_nanos() as u64)
     };
-    let cost = account.cost.clone().unwrap_or_default();
+    let cost = account.cost.unwrap_or_default();
     json!({
         "produced": account.produced,
         "delivered": account.delivered,

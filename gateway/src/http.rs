@@ -40,6 +40,15 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             &format!("/openapi/v3{base}"),
             get(async || Json(openapi_v3())),
         );
+    let tracers = async |State(app): State<Arc<App>>,
+                         Extension(peer): Extension<Peer>,
+                         headers: HeaderMap| {
+        match app.survey(&headers, &peer).await {
+            Ok(all) => Json(Value::clone(&all)).into_response(),
+            Err(trouble) => trouble.into_response(),
+        }
+    };
+    router = router.route(&format!("{base}/tracers"), get(tracers));
     for path in ["/healthz", "/livez", "/readyz"] {
         router = router.route(path, get(async || "ok"));
     }
@@ -278,7 +287,11 @@ fn resources() -> Value {
     };
     json!({
         "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{GROUP}/{VERSION}"),
-        "resources": [resource("tracejobs/events", true), resource("clustertracejobs/events", false)],
+        "resources": [
+            resource("tracejobs/events", true),
+            resource("clustertracejobs/events", false),
+            {"name": "tracers", "singularName": "tracer", "namespaced": false, "kind": "TracerList", "verbs": ["get"]},
+        ],
     })
 }
 

@@ -30,13 +30,11 @@ use tracers::{Batch, Column, Data, Erased, Kind, LABELS};
 /// Where the agents are, by node.
 pub(crate) type Addresses = BTreeMap<Arc<str>, SocketAddr>;
 
-/// What a job's log keeps: it bounds how far behind a reader may be, and what a job costs a replica.
-const LOG_BYTES: usize = 32 << 20;
 /// Batches that have come and are not yet put together: agents wait beyond that.
 const COMING: usize = 256;
 /// How often rows that have waited long enough are looked for.
 const TICK: Duration = Duration::from_millis(25);
-/// How long after the end of a job its nodes may take to tell their accounts.
+/// How long after the end of a job its nodes may say nothing before they are taken to have nothing more to say.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// A job that is read.
@@ -47,6 +45,8 @@ pub(crate) struct Hub {
     pub(crate) columns: Vec<Column>,
     /// Whether its rows are tables.
     pub(crate) table: bool,
+    /// What its log keeps: it bounds how far behind a reader may be, and what a job costs a replica.
+    log_bytes: usize,
     state: Mutex<State>,
     changed: watch::Sender<()>,
     coming: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
@@ -66,6 +66,8 @@ struct State {
     tables: u64,
     /// Counts changes of nodes.
     changes: u64,
+    /// When a node has last said anything.
+    heard: Instant,
     /// Why nothing follows, in a word of its own where it is not the job's end.
     closed: Option<&'static str>,
 }
@@ -96,6 +98,7 @@ pub(crate) fn read(
     client: &kube::Client,
     name: &Name,
     job: Job,
+    log_bytes: usize,
     pool: Arc<Pool>,
     addresses: watch::Receiver<Addresses>,
 ) -> Reading {
@@ -107,6 +110,7 @@ pub(crate) fn read(
         tracer: job.tracer,
         columns: columns.collect(),
         table: job.tracer.source() == tracers::Source::Map,
+        log_bytes,
         state: Mutex::new(State {
             job,
             nodes: Vec::new(),
@@ -117,6 +121,7 @@ pub(crate) fn read(
             forgotten: 0,
             tables: 0,
             changes: 0,
+            heard: Instant::now(),
             closed: None,
         }),
         changed: watch::Sender::new(()),
@@ -181,7 +186,8 @@ async fn work(
         }
         if gone || hub.is_over() {
             let since = *since_over.get_or_insert_with(Instant::now);
-            if hub.is_settled(followed.len()) || since.elapsed() > LAST_WORDS {
+            let quiet = since.max(hub.heard_at()).elapsed();
+            if hub.is_settled(followed.len()) || quiet > LAST_WORDS {
                 break;
             }
         } else {
@@ -231,6 +237,10 @@ impl Hub {
         state.job.status.nodes.desired <= 1 && running.count() <= 1
     }
 
+    fn heard_at(&self) -> Instant {
+        self.state().heard
+    }
+
     /// Whether all nodes that are followed have said all that they will.
     fn is_settled(&self, followed: usize) -> bool {
         let state = self.state();
@@ -254,7 +264,7 @@ impl Hub {
         let mut state = self.state();
         state.bytes += bytes;
         state.entries.push_back((Arc::new(entry), bytes));
-        while state.bytes > LOG_BYTES && state.entries.len() > 1 {
+        while state.bytes > self.log_bytes && state.entries.len() > 1 {
             if let Some((_, bytes)) = state.entries.pop_front() {
                 state.bytes -= bytes;
                 state.forgotten += 1;
@@ -321,6 +331,17 @@ impl Hub {
         let traces = &state.nodes[node as usize].traces;
         let trace = traces.iter().position(|trace| trace.instance == instance)? as u32;
         Some(Origin { node, trace })
+    }
+
+    /// All traces of a job, and how many rows of each there were.
+    pub(crate) fn traces(&self) -> Vec<(Origin, u64)> {
+        let state = self.state();
+        let nodes = (0..).zip(&state.nodes);
+        let traces = nodes.flat_map(|(node, of)| {
+            let traces = (0..).zip(&of.traces);
+            traces.map(move |(trace, of)| (Origin { node, trace }, of.rows))
+        });
+        traces.collect()
     }
 
     /// The job, as it was last seen.

@@ -1,5 +1,6 @@
 //! A job as a reader needs it: which one it is, what its rows are, and whether it is over.
 
+use crate::caller::Thing;
 use crd::{ClusterTraceJob, TraceJob, TraceJobSpec, TraceJobStatus, condition};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use kube::{
@@ -19,11 +20,16 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// Of the kind, as RBAC and paths say it.
-    pub(crate) fn resource(&self) -> &'static str {
-        match self.namespace {
-            Some(_) => "tracejobs",
-            None => "clustertracejobs",
+    /// Its events, as RBAC knows them.
+    pub(crate) fn events(&self) -> Thing {
+        Thing {
+            resource: match self.namespace {
+                Some(_) => "tracejobs",
+                None => "clustertracejobs",
+            },
+            subresource: Some("events"),
+            namespace: self.namespace.clone(),
+            name: Some(self.name.clone()),
         }
     }
 }

@@ -18,6 +18,7 @@ mod reader;
 mod requestheader;
 mod run;
 mod server;
+mod survey;
 mod table;
 
 use clap::Parser;
@@ -48,6 +49,9 @@ struct Args {
     /// Where it serves
     #[arg(long, default_value = "0.0.0.0:8443")]
     listen: SocketAddr,
+    /// Bytes of rows that are kept of each job that is read: so far behind a reader may be
+    #[arg(long, default_value_t = 32 << 20)]
+    log_bytes: usize,
     /// Where metrics and health are served
     #[arg(long)]
     metrics: Option<SocketAddr>,

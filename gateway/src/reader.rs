@@ -169,7 +169,10 @@ impl Reader {
                     }
                 }
                 Next::Wait => {}
-                Next::End(why) => break why,
+                Next::End(why) => {
+                    self.rest().await?;
+                    break why;
+                }
             }
             let now = Instant::now();
             if now >= tell {
@@ -278,6 +281,25 @@ impl Reader {
             self.say(Said::Rows(batch)).await?;
         }
         Ok(self.ask.limit > 0 && self.rows >= self.ask.limit)
+    }
+
+    /// What was forgotten and nothing of the same trace came after, by which it would have been seen.
+    async fn rest(&mut self) -> Result<(), Gone> {
+        if self.reading.hub.table {
+            return Ok(());
+        }
+        let mut missed = 0;
+        for (origin, rows) in self.reading.hub.traces() {
+            if let Some(passed) = self.passed(origin) {
+                missed += rows.saturating_sub(passed);
+                self.seen.insert(origin, passed.max(rows));
+            }
+        }
+        if missed > 0 {
+            self.missed += missed;
+            self.say(Said::Gap(missed)).await?;
+        }
+        Ok(())
     }
 
     /// So many rows of each source are behind this reader now.

@@ -50,7 +50,13 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         client,
         counters: Arc::clone(&counters),
     };
-    let app = App::new(callers, pool, addresses, Arc::clone(&counters));
+    let app = App::new(
+        callers,
+        pool,
+        addresses,
+        Arc::clone(&counters),
+        args.log_bytes,
+    );
     tokio::select! {
         // Readers are cut off, and go on by another replica.
         _ = end.recv() => Ok(()),

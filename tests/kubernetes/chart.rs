@@ -106,8 +106,11 @@ fn what_is_rendered_has_changed_on_purpose_only() {
 #[test]
 fn a_real_api_server_takes_everything_that_is_rendered() {
     let plane = shared();
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}});
-    plane.apply(&[namespace]).unwrap();
+    let namespace =
+        |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    plane
+        .apply(&[namespace(SYSTEM), namespace("shop")])
+        .unwrap();
     for (name, values) in VALUES {
         for object in rendered(values) {
             // Others' kinds this cluster does not have, and ours it has already.
@@ -158,7 +161,7 @@ fn a_job_of_a_denied_namespace_is_not_taken() {
 }
 
 /// Everything that the controller may do, with the reason.
-const RULES: [(&str, &str, &[&str], &str); 13] = [
+const RULES: [(&str, &str, &[&str], &str); 14] = [
     (
         "tracejob.dev",
         "tracejobs",
@@ -226,6 +229,12 @@ const RULES: [(&str, &str, &[&str], &str); 13] = [
         "where the agents are",
     ),
     (
+        "apiregistration.k8s.io",
+        "apiservices",
+        &["patch"],
+        "who has signed the gateway's certificate; its own by name",
+    ),
+    (
         "coordination.k8s.io",
         "leases",
         &["create", "get", "patch", "update", "watch"],
@@ -268,9 +277,13 @@ fn the_controllers_rights_are_those_that_have_a_reason() {
                     // Secrets: its own, in its own namespace. A name cannot be said of what is not there yet.
                     if resource == "secrets" {
                         assert_eq!(kind, "Role");
-                        let named =
-                            rule["resourceNames"] == json!(["tracejob-ca", "tracejob-agent-tls"]);
+                        let named = rule["resourceNames"]
+                            == json!(["tracejob-ca", "tracejob-agent-tls", "tracejob-gateway-tls"]);
                         assert!(named || verbs == ["create"], "{rule}");
+                    }
+                    if resource == "apiservices" {
+                        let ours = json!(["v1alpha1.subresources.tracejob.dev"]);
+                        assert_eq!(rule["resourceNames"], ours, "{rule}");
                     }
                     match seen
                         .iter_mut()
@@ -297,7 +310,7 @@ fn the_controllers_rights_are_those_that_have_a_reason() {
     seen.sort();
     wanted.sort();
     assert_eq!(seen, wanted);
-    // Nobody but the controller is given any, and the pod of `helm test`: to make one job, read it and remove it.
+    // Nobody but controller and gateway is given any, and the pod of `helm test`: to make one job, read it and remove it.
     let bindings = objects
         .iter()
         .filter(|object| object["kind"].as_str().unwrap().ends_with("RoleBinding"));
@@ -305,10 +318,29 @@ fn the_controllers_rights_are_those_that_have_a_reason() {
         for subject in binding["subjects"].as_array().unwrap() {
             let test = binding["metadata"]["annotations"]["helm.sh/hook"] == "test";
             let (who, role) = (&subject["name"], &binding["roleRef"]["name"]);
-            let one = ["tracejob-controller", "tracejob-check"][usize::from(test)];
-            assert_eq!((who, role), (&json!(one), &json!(one)));
+            let ones = match test {
+                true => &["tracejob-check"][..],
+                false => &["tracejob-controller", "tracejob-gateway"],
+            };
+            assert!(ones.iter().any(|one| who == one), "{who}");
+            // By what the API server is known is Kubernetes' own role.
+            let known = "extension-apiserver-authentication-reader";
+            assert!(who == role || role == known, "{who}: {role}");
         }
     }
+    // The gateway looks, and asks who somebody is and what they may: it changes nothing.
+    assert_eq!(
+        find(&objects, "ClusterRole", "tracejob-gateway")["rules"],
+        json!([
+            {"apiGroups": ["tracejob.dev"], "resources": ["tracejobs", "clustertracejobs"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
+            {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
+        ])
+    );
+    assert_eq!(
+        find(&objects, "Role", "tracejob-gateway")["rules"],
+        json!([{"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]}])
+    );
     assert_eq!(
         find(&objects, "Role", "tracejob-check")["rules"],
         json!([
@@ -325,7 +357,8 @@ fn pods_may_do_what_they_must_and_nothing_else() {
         let agent = &find(&objects, "DaemonSet", "tracejob-agent")["spec"]["template"]["spec"];
         let controller =
             &find(&objects, "Deployment", "tracejob-controller")["spec"]["template"]["spec"];
-        for pod in [agent, controller] {
+        let gateway = &find(&objects, "Deployment", "tracejob-gateway")["spec"]["template"]["spec"];
+        for pod in [agent, controller, gateway] {
             for namespace in ["hostNetwork", "hostIPC", "hostPID"] {
                 assert!(pod[namespace].is_null(), "{namespace}");
             }
@@ -347,14 +380,16 @@ fn pods_may_do_what_they_must_and_nothing_else() {
         assert_eq!(agent["automountServiceAccountToken"], false);
         let mounts = agent["containers"][0]["volumeMounts"].as_array().unwrap();
         assert!(mounts.iter().all(|mount| mount["readOnly"] == true));
-        let security = &controller["securityContext"];
-        assert_eq!(
-            (&security["runAsNonRoot"], &security["runAsUser"]),
-            (&json!(true), &json!(65532))
-        );
-        assert!(controller["containers"][0]["securityContext"]["capabilities"]["add"].is_null());
-        let volumes = controller["volumes"].as_array().into_iter().flatten();
-        assert!(volumes.clone().all(|volume| volume["hostPath"].is_null()));
+        for pod in [controller, gateway] {
+            let security = &pod["securityContext"];
+            assert_eq!(
+                (&security["runAsNonRoot"], &security["runAsUser"]),
+                (&json!(true), &json!(65532))
+            );
+            assert!(pod["containers"][0]["securityContext"]["capabilities"]["add"].is_null());
+            let mut volumes = pod["volumes"].as_array().into_iter().flatten();
+            assert!(volumes.all(|volume| volume["hostPath"].is_null()));
+        }
     }
 }
 
@@ -460,7 +495,7 @@ fn the_controller_works_with_the_charts_rights_and_certificates_of_its_own() {
     let plane = &cluster.plane;
     for object in rendered(&[]).iter().filter(|object| {
         let kind = object["kind"].as_str().unwrap();
-        kind.contains("Role") || kind == "ServiceAccount"
+        kind.contains("Role") || ["ServiceAccount", "APIService"].contains(&kind)
     }) {
         plane.apply(std::slice::from_ref(object)).unwrap();
     }
@@ -470,6 +505,15 @@ fn the_controller_works_with_the_charts_rights_and_certificates_of_its_own() {
     let path = format!("/api/v1/namespaces/{SYSTEM}/secrets/tracejob-agent-tls");
     let secret = until("the agents' certificate", || cluster.plane.get(&path));
     cluster.agents_take(&secret["data"]);
+    // The gateway's, which the API server is told to believe.
+    let path = format!("/api/v1/namespaces/{SYSTEM}/secrets/tracejob-gateway-tls");
+    let gateway = until("the gateway's certificate", || cluster.plane.get(&path));
+    assert_eq!(gateway["data"]["ca.crt"], secret["data"]["ca.crt"]);
+    let service = "/apis/apiregistration.k8s.io/v1/apiservices/v1alpha1.subresources.tracejob.dev";
+    until("the API server to be told of it", || {
+        let service = cluster.plane.get(service)?;
+        (service["spec"]["caBundle"] == secret["data"]["ca.crt"]).then_some(())
+    });
     let pod = cluster.pod("shop", "a", 0, "x");
     cluster.apply(&job(
         "shop",

@@ -209,7 +209,7 @@ impl Cluster {
     pub(crate) fn start_controller_as(&mut self, user: &str) -> Child {
         let mut command = self.plane.net().command(ours("tracejob-controller"));
         command
-            .args(["--namespace", SYSTEM])
+            .args(["--namespace", SYSTEM, "--gateway", "tracejob-gateway"])
             .env(
                 "KUBECONFIG",
                 self.plane.kubeconfig(user, &["system:serviceaccounts"]),
@@ -242,6 +242,10 @@ impl Cluster {
 
     /// Gateways behind the API server, with the rights that the chart gives them.
     pub(crate) fn start_gateways(&mut self, replicas: usize) {
+        self.start_gateways_with(replicas, &[]);
+    }
+
+    pub(crate) fn start_gateways_with(&mut self, replicas: usize, more: &[&str]) {
         let objects = rendered(&[]);
         let kinds = [
             "ClusterRole",
@@ -278,7 +282,7 @@ impl Cluster {
             let address = format!("{}/32", gateway_address(replica));
             self.plane.net().address(&address);
             self.gateways.push(None);
-            self.start_gateway(replica);
+            self.start_gateway(replica, more);
         }
         let api = "/apis/subresources.tracejob.dev/v1alpha1";
         until("the gateway to be asked by the API server", || {
@@ -286,8 +290,7 @@ impl Cluster {
         });
     }
 
-    /// One of them, anew.
-    pub(crate) fn start_gateway(&mut self, replica: usize) {
+    fn start_gateway(&mut self, replica: usize, more: &[&str]) {
         let folder = self.plane.folder().join("gateway-tls");
         fs::create_dir_all(&folder).unwrap();
         for (from, to) in [
@@ -304,6 +307,7 @@ impl Cluster {
             .arg(folder)
             .args(["--listen", &format!("{}:8443", gateway_address(replica))])
             .args(["--metrics", &format!("{}:9464", gateway_address(replica))])
+            .args(more)
             .env(
                 "KUBECONFIG",
                 self.plane.kubeconfig(account, &["system:serviceaccounts"]),

@@ -8,17 +8,41 @@ pub(crate) mod reader;
 use crate::cluster::{Cluster, Pod, job};
 use reader::{Reader, raw};
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, Weak};
 use tests::Workload;
 
-/// A cluster with two nodes, a pod on each, and a gateway.
+/// A cluster of a test's own with two nodes, a pod on each, and a gateway.
 fn cluster() -> (Cluster, [Pod; 2]) {
     let mut cluster = Cluster::start(2);
     cluster.start_gateways(1);
-    let pods = [
-        cluster.pod("shop", "a", 0, "checkout"),
-        cluster.pod("shop", "b", 1, "checkout"),
-    ];
+    let pods = pods(&cluster, "shop");
     (cluster, pods)
+}
+
+/// One that all tests have which break nothing, with a namespace of a test's own.
+pub(crate) fn shared(namespace: &str) -> (Arc<Cluster>, [Pod; 2]) {
+    static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+    let cluster = {
+        let mut shared = SHARED.lock().unwrap_or_else(|broken| broken.into_inner());
+        shared.upgrade().unwrap_or_else(|| {
+            let mut cluster = Cluster::start(2);
+            cluster.start_gateways(1);
+            let cluster = Arc::new(cluster);
+            *shared = Arc::downgrade(&cluster);
+            cluster
+        })
+    };
+    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+    cluster.plane.apply(&[object]).unwrap();
+    let pods = pods(&cluster, namespace);
+    (cluster, pods)
+}
+
+fn pods(cluster: &Cluster, namespace: &str) -> [Pod; 2] {
+    [
+        cluster.pod(namespace, "a", 0, "checkout"),
+        cluster.pod(namespace, "b", 1, "checkout"),
+    ]
 }
 
 fn opens(pod: &Pod, times: &str) {
@@ -40,10 +64,11 @@ fn until_end(limit: u64) -> Value {
 
 #[test]
 fn rows_of_all_nodes_come_by_one_call_of_kubectl_in_the_order_of_their_times_with_their_accounts() {
-    let (cluster, pods) = cluster();
-    cluster.apply(&job("shop", "opens", until_end(50)));
-    let reader = Reader::start(&cluster, &cluster.plane.admin(), &events("shop", "opens"));
-    cluster.until_runs("shop", "opens", 2);
+    const NS: &str = "rows";
+    let (cluster, pods) = shared(NS);
+    cluster.apply(&job(NS, "opens", until_end(50)));
+    let reader = Reader::start(&cluster, &cluster.plane.admin(), &events(NS, "opens"));
+    cluster.until_runs(NS, "opens", 2);
     std::thread::scope(|scope| {
         pods.iter()
             .for_each(|pod| drop(scope.spawn(|| opens(pod, "50"))));
@@ -57,8 +82,7 @@ fn rows_of_all_nodes_come_by_one_call_of_kubectl_in_the_order_of_their_times_wit
         .collect();
     assert!(times.is_sorted(), "{times:?}");
     for (node, pod) in [("node-0", "a"), ("node-1", "b")] {
-        let of =
-            |row: &&Value| row["node"] == node && row["pod"] == pod && row["namespace"] == "shop";
+        let of = |row: &&Value| row["node"] == node && row["pod"] == pod && row["namespace"] == NS;
         assert_eq!(read.rows.iter().filter(of).count(), 50, "{node}");
     }
     let account = &read.account;
@@ -84,7 +108,7 @@ fn rows_of_all_nodes_come_by_one_call_of_kubectl_in_the_order_of_their_times_wit
         ]
     );
     // What has ended is still there to be read, and only a part of it where only that is wanted.
-    let path = events("shop", "opens") + "?nodes=node-1&limit=7&format=csv";
+    let path = events(NS, "opens") + "?nodes=node-1&limit=7&format=csv";
     let text = raw(&cluster, &cluster.plane.admin(), &path).unwrap();
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(lines.len(), 1 + 7, "{text}");
@@ -93,22 +117,23 @@ fn rows_of_all_nodes_come_by_one_call_of_kubectl_in_the_order_of_their_times_wit
         "{}",
         lines[0]
     );
-    assert!(lines[1].starts_with("node-1,shop,b,"), "{}", lines[1]);
+    assert!(lines[1].starts_with("node-1,rows,b,"), "{}", lines[1]);
 }
 
 #[test]
 fn tables_of_all_nodes_are_one_table_by_those_keys_that_a_reader_wants() {
-    let (cluster, pods) = cluster();
+    const NS: &str = "tables";
+    let (cluster, pods) = shared(NS);
     let spec = json!({"tracer": {"syscallCount": {}}, "activeDeadlineSeconds": 25});
-    cluster.apply(&job("shop", "calls", spec));
+    cluster.apply(&job(NS, "calls", spec));
     let admin = cluster.plane.admin();
     let by_call = Reader::start(
         &cluster,
         &admin,
-        &(events("shop", "calls") + "?by=syscall&interval=1s"),
+        &(events(NS, "calls") + "?by=syscall&interval=1s"),
     );
-    let whole = Reader::start(&cluster, &admin, &events("shop", "calls"));
-    cluster.until_runs("shop", "calls", 2);
+    let whole = Reader::start(&cluster, &admin, &events(NS, "calls"));
+    cluster.until_runs(NS, "calls", 2);
     for (pod, calls) in pods.iter().zip(["700", "300"]) {
         let mut workload = Workload::behind_gate(&["getppid", calls]);
         pod.add(&workload);
@@ -140,12 +165,12 @@ fn tables_of_all_nodes_are_one_table_by_those_keys_that_a_reader_wants() {
         [(json!("node-0"), json!(700)), (json!("node-1"), json!(300))]
     );
     assert_eq!(whole.account["complete"], true, "{}", whole.account);
-    let job = cluster.until_over("shop", "calls");
+    let job = cluster.until_over(NS, "calls");
     assert_eq!(
         whole.account["produced"],
         job["status"]["events"]["produced"]
     );
-    let said = raw(&cluster, &admin, &(events("shop", "calls") + "?by=count")).unwrap_err();
+    let said = raw(&cluster, &admin, &(events(NS, "calls") + "?by=count")).unwrap_err();
     assert!(
         said.contains("is no key column; there are node, namespace, pod, container, syscall"),
         "{said}"
@@ -154,7 +179,8 @@ fn tables_of_all_nodes_are_one_table_by_those_keys_that_a_reader_wants() {
 
 #[test]
 fn kubectl_finds_what_there_is_and_has_nothing_to_complain_of() {
-    let (cluster, _pods) = cluster();
+    const NS: &str = "finds";
+    let (cluster, _pods) = shared(NS);
     let says = |arguments: &[&str]| {
         let out = cluster.plane.kubectl(arguments);
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -189,16 +215,17 @@ fn kubectl_finds_what_there_is_and_has_nothing_to_complain_of() {
 
 #[test]
 fn what_cannot_be_is_an_error_that_kubectl_shows() {
-    let (cluster, _pods) = cluster();
+    const NS: &str = "errors";
+    let (cluster, _pods) = shared(NS);
     let admin = cluster.plane.admin();
     let said = |path: &str| raw(&cluster, &admin, path).unwrap_err();
-    let none = said(&events("shop", "none"));
+    let none = said(&events(NS, "none"));
     assert_eq!(
         none.trim(),
-        "Error from server (NotFound): tracejobs.tracejob.dev \"shop/none\" not found"
+        "Error from server (NotFound): tracejobs.tracejob.dev \"errors/none\" not found"
     );
     cluster.apply(&job(
-        "shop",
+        NS,
         "opens",
         json!({"tracer": {"open": {}}, "suspend": true}),
     ));
@@ -209,7 +236,7 @@ fn what_cannot_be_is_an_error_that_kubectl_shows() {
         ("?limit=-1", "limit: a number of rows, from 1"),
         ("?lmit=1", "there is no \"lmit\""),
     ] {
-        let said = said(&(events("shop", "opens") + query));
+        let said = said(&(events(NS, "opens") + query));
         assert!(
             said.contains("BadRequest") && said.contains(words),
             "{query}: {said}"

@@ -10,6 +10,7 @@ mod cluster;
 mod controller;
 mod definitions;
 mod gateway;
+mod plugin;
 mod scale;
 mod simulated;
 mod tenants;

@@ -309,10 +309,11 @@ fn rows_of_few_and_of_many_nodes_are_one_stream_without_a_gap() {
             "tracejob-reader",
             json!({"kind": "ServiceAccount", "name": "reader", "namespace": "shop"}),
         );
-        let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 10, "selector": {"matchLabels": {"app": "load"}}});
+        let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 30 + nodes / 10, "selector": {"matchLabels": {"app": "load"}}});
         cluster.apply(&job("shop", "rows", spec));
+        let all_run = format!("{nodes}/{nodes}");
         cluster.until("to run", "shop", "rows", |job| {
-            job["status"]["nodes"]["running"] == nodes
+            job["status"]["nodes"]["shown"] == *all_run
         });
         let (began, before) = (Instant::now(), cpu(pid));
         let (tally, took) = in_network(&cluster, async {

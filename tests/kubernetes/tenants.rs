@@ -192,7 +192,7 @@ fn a_job_that_names_another_namespaces_pods_traces_none_of_them() {
         ("by-container", json!({"containers": ["main"]})),
         (
             "by-node",
-            json!({"nodeSelector": {"matchLabels": {"kubernetes.io/hostname": "node-0"}}}),
+            json!({"nodeSelector": {"kubernetes.io/hostname": "node-0"}}),
         ),
         ("all", json!({})),
     ];

@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, Test, scaled};
 use serde_json::{Value, json};
 use tests::SYSTEM;
 
-pub(crate) const TESTS: [Test; 6] = [
+pub(crate) const TESTS: [Test; 7] = [
     (
         "jobs::agents_run_on_every_node_with_what_they_need_and_no_more",
         agents_run,
@@ -20,6 +20,7 @@ pub(crate) const TESTS: [Test; 6] = [
     ("jobs::a_container_that_restarts_is_traced_again", restarts),
     ("jobs::tables_of_real_containers_are_one_summary", summary),
     ("jobs::kubectl_applies_waits_and_shows", kubectl),
+    ("jobs::rows_of_all_nodes_come_by_one_call", rows),
 ];
 
 /// Nobody but the workload connects to anything in its pod.
@@ -50,7 +51,8 @@ fn agents_run(cluster: &Cluster) {
         cluster.nodes.iter().all(|node| on.contains(&node.as_str())),
         "{on:?}"
     );
-    for pod in agents.iter().chain(&pods("controller")) {
+    let others = [pods("controller"), pods("gateway")].concat();
+    for pod in agents.iter().chain(&others) {
         let status = &pod["status"]["containerStatuses"][0];
         assert_eq!(status["ready"], true, "{}", pod["metadata"]["name"]);
     }
@@ -86,6 +88,41 @@ fn first_instruction(cluster: &Cluster) {
     assert_eq!(over["status"]["events"]["produced"], all);
     assert_eq!(over["status"]["events"]["lost"], 0);
     assert_eq!(over["status"]["nodes"]["ended"], nodes as u64);
+}
+
+/// By the gateway, whose certificate the controller has made.
+fn rows(cluster: &Cluster) {
+    let namespace = cluster.namespace("rows");
+    namespace.job("rows", 300, Some(20), tcp(), "told");
+    namespace.until_job("rows", "to wait for pods", started);
+    for node in 0..cluster.nodes.len() {
+        let steps = format!("{} , pause-forever", connections(20));
+        namespace.pod(&format!("told-{node}"), node, &steps);
+    }
+    let path = format!(
+        "/apis/subresources.tracejob.dev/v1alpha1/watch/namespaces/{}/tracejobs/rows/events",
+        namespace.name
+    );
+    let text = cluster.kubectl().says(&["get", "--raw", &path]);
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    let rows = lines.iter().filter(|line| line["pod"].is_string());
+    let pods: Vec<&str> = rows.map(|row| row["pod"].as_str().unwrap()).collect();
+    for node in 0..cluster.nodes.len() {
+        let name = format!("told-{node}");
+        assert_eq!(
+            pods.iter().filter(|pod| **pod == name).count(),
+            20,
+            "{text}"
+        );
+    }
+    let account = &lines.last().unwrap()["account"];
+    let all = 20 * cluster.nodes.len();
+    assert_eq!(
+        (&account["produced"], &account["complete"]),
+        (&json!(all), &json!(true)),
+        "{account:#}"
+    );
 }
 
 /// Debian's own perf_event_paranoid is 3 there.

@@ -162,10 +162,11 @@ fn absolute(file: &Path) -> Result<PathBuf> {
 /// The stage without nodes.
 pub(crate) fn test() -> Result<String> {
     let mut command = kubernetes_test()?;
-    command.arg("--show-output");
+    // They mostly wait: for jobs to end, and for programs to start.
+    command.args(["--test-threads=4", "--show-output"]);
     check::rust_tests(
         "kubernetes",
-        "a real API server, the controller, and agents",
+        "a real API server, the controller, agents and gateways",
         &mut command,
     )
 }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{process, screen::Step, setup, toolchain, workspace};
+use crate::{process, screen::Step, setup, test, workspace};
 
 /// What `codegen` is asked.
 #[derive(clap::Args, Debug, Default)]
@@ -26,7 +26,7 @@ struct Generator {
     name: &'static str,
     /// What it writes, for the one who waits.
     writes: &'static str,
-    /// What cargo is asked; the folder follows.
+    /// The program, among those that are built, and its arguments; the folder follows.
     program: &'static [&'static str],
     /// The folder of the repository that is as the one that it writes.
     folder: &'static str,
@@ -38,62 +38,28 @@ const GENERATORS: [Generator; 4] = [
     Generator {
         name: "tracejob",
         writes: "pages of the tracers, man page, completions, schema",
-        program: &[
-            "run",
-            "--quiet",
-            "--package",
-            "cli",
-            "--bin",
-            "tracejob",
-            "--",
-            "codegen",
-        ],
+        program: &["tracejob", "codegen"],
         folder: "docs",
         owns: &["tracers", "completions"],
     },
     Generator {
         name: "proto",
         writes: "Rust from the .proto files",
-        program: &[
-            "run",
-            "--quiet",
-            "--package",
-            "proto",
-            "--example",
-            "gen",
-            "--",
-        ],
+        program: &["examples/gen"],
         folder: "proto/src/gen",
         owns: &[""],
     },
     Generator {
         name: "crd",
         writes: "the definitions of our Kubernetes objects, the chart's README",
-        program: &[
-            "run",
-            "--quiet",
-            "--package",
-            "crd",
-            "--example",
-            "gen",
-            "--",
-        ],
+        program: &["examples/definitions"],
         folder: "charts/tracejob",
         owns: &["files/crds"],
     },
     Generator {
         name: "profiles",
         writes: "what confines the agent on a node: seccomp, AppArmor",
-        program: &[
-            "run",
-            "--quiet",
-            "--package",
-            "agent",
-            "--bin",
-            "tracejob-agent",
-            "--",
-            "write-profiles",
-        ],
+        program: &["tracejob-agent", "write-profiles"],
         folder: "charts/tracejob/files/profiles",
         owns: &[""],
     },
@@ -118,6 +84,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Like `run`, where setup has been done.
 pub(crate) fn generate(check: bool) -> Result<()> {
+    // All of them at once, as the tests want them too: one by one each has other features of what it depends on, and builds that anew.
+    test::build()?;
     let mut stale_files = Vec::new();
     for generator in &GENERATORS {
         let stale = generator.run(check)?;
@@ -145,12 +113,10 @@ impl Generator {
         let step = Step::start(&name, &format!("generating: {writes}"));
         let fresh = workspace::target().join("codegen").join(self.name);
         empty(&fresh)?;
-        let mut command: Command = toolchain::cargo();
-        process::quietly(
-            &step,
-            &name.replace(' ', "-"),
-            command.args(*program).arg(&fresh),
-        )?;
+        let (program, arguments) = program.split_first().context("a generator is a program")?;
+        let mut command = Command::new(workspace::target().join("debug").join(program));
+        command.args(arguments).arg(&fresh);
+        process::quietly(&step, &name.replace(' ', "-"), &mut command)?;
         let generated = read(&fresh)?;
         if generated.is_empty() {
             bail!(

@@ -22,6 +22,9 @@ pub(crate) struct Args {
     nodes: bool,
 }
 
+/// Packages of programs that tests start, and of those that generate code.
+const PROGRAMS: [&str; 6] = ["cli", "agent", "controller", "gateway", "crd", "proto"];
+
 /// Test programs that need a kernel and nothing else. All others are stages of their own, and nothing for a test kernel.
 pub(crate) const KERNEL_TESTS: [&str; 4] = ["agent", "run", "terminal", "tracers"];
 
@@ -58,23 +61,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Builds what the tests start.
 pub(crate) fn build() -> Result<String> {
-    let step = Step::start("build tracejob", "the programs that the tests start");
+    let step = Step::start(
+        "build tracejob",
+        "the programs that the tests start, and that generate code",
+    );
     process::quietly(
         &step,
         "build-tracejob",
-        toolchain::cargo().args([
-            "build",
-            "--locked",
-            "--package",
-            "cli",
-            "--package",
-            "agent",
-            "--package",
-            "controller",
-            "--package",
-            "gateway",
-            "--bins",
-        ]),
+        toolchain::cargo()
+            .args(["build", "--locked", "--bins", "--examples"])
+            .args(PROGRAMS.map(|package| format!("--package={package}"))),
     )?;
     step.done("built");
     Ok("ok".to_owned())

@@ -22,7 +22,9 @@ use k8s_openapi::{
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{Api, api::PostParams};
+use serde::Deserialize;
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     process::ExitCode,
 };
@@ -31,8 +33,36 @@ use std::{
 const SUBRESOURCES: &str = "subresources.tracejob.dev";
 /// How the API server asks it.
 const SERVICE: &str = "v1alpha1.subresources.tracejob.dev";
+/// What each node can trace, after what the gateway serves.
+const TRACERS: &str = "/apis/subresources.tracejob.dev/v1alpha1/tracers";
 /// Prose is not wider.
 const PROSE: usize = 90;
+/// Nodes that are named where a tracer does not work on several for the same reason.
+const NAMED: usize = 3;
+
+/// What each node can trace.
+#[derive(Debug, Default, Deserialize)]
+struct Tracers {
+    items: Vec<Node>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Node {
+    node: String,
+    /// Why it is not known.
+    error: Option<String>,
+    tracers: Vec<Tracer>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Tracer {
+    name: String,
+    supported: bool,
+    reason: String,
+    remedy: String,
+}
 
 /// One thing that was checked.
 #[derive(Debug)]
@@ -49,7 +79,9 @@ pub(super) fn doctor(access: &Access) -> Result<ExitCode> {
     let cluster = Cluster::connect(access)?;
     let checks = cluster.checks()?;
     let well = checks.iter().all(|check| check.ok);
-    io::stdout().write_all(page(&checks, palette(&io::stdout())).as_bytes())?;
+    let palette = palette(&io::stdout());
+    let nodes = nodes(&cluster.tracers(), palette);
+    io::stdout().write_all(format!("{}\n{nodes}", page(&checks, palette)).as_bytes())?;
     Ok(match well {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -172,6 +204,22 @@ impl Cluster {
         }
     }
 
+    /// What each node can trace, by the gateway.
+    fn tracers(&self) -> Result<Tracers, String> {
+        let request = http::Request::get(TRACERS).body(Vec::new());
+        let request = request.map_err(|error| error.to_string())?;
+        match self.wait(self.client.request::<Tracers>(request)) {
+            Ok(Ok(tracers)) => Ok(tracers),
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(
+                "you may not get tracers, which tells what each node can trace; whoever runs the cluster can let you: \
+                 `kubectl create clusterrolebinding tracejob-doctor --clusterrole=tracejob-doctor --user=USER`"
+                    .to_owned(),
+            ),
+            Ok(Err(error)) => Err(super::error::chain(&error)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Whether we may do something in our namespace.
     fn right(
         &self,
@@ -260,9 +308,113 @@ fn page(checks: &[Check], palette: Palette) -> String {
     out
 }
 
+/// Each tracer with how many nodes it works on, and where not and why.
+fn nodes(told: &Result<Tracers, String>, palette: Palette) -> String {
+    let all = match told {
+        Ok(all) => all,
+        Err(why) => return format!("{}\n", wrap(why, PROSE).join("\n")),
+    };
+    let mut out = String::new();
+    let known: Vec<&Node> = all
+        .items
+        .iter()
+        .filter(|node| node.error.is_none())
+        .collect();
+    // By name: how often it works, and by why not the nodes.
+    let mut tracers: BTreeMap<&str, (usize, BTreeMap<String, Vec<&str>>)> = BTreeMap::new();
+    for node in &known {
+        for tracer in &node.tracers {
+            let (works, not) = tracers.entry(&tracer.name).or_default();
+            match tracer.supported {
+                true => *works += 1,
+                false => {
+                    let why = [tracer.reason.as_str(), &tracer.remedy];
+                    let why: Vec<String> = why
+                        .iter()
+                        .filter(|text| !text.is_empty())
+                        .map(|text| words(text))
+                        .collect();
+                    not.entry(why.join("; ")).or_default().push(&node.node);
+                }
+            }
+        }
+    }
+    let width = tracers
+        .keys()
+        .map(|name| name.len())
+        .max()
+        .unwrap_or(0)
+        .max("TRACER".len());
+    let count = format!("{0} of {0}", known.len()).len().max("NODES".len());
+    let line = |cells: [Vec<String>; 3], out: &mut String| beside(&cells, &[width, count], out);
+    let head = ["TRACER", "NODES", ""].map(|text| vec![text.to_owned()]);
+    line(head, &mut out);
+    for (name, (works, not)) in &tracers {
+        let why = not
+            .iter()
+            .flat_map(|(why, nodes)| wrap(&format!("not on {}: {why}", some(nodes)), PROSE));
+        let start = out.len();
+        let works = format!("{works} of {}", known.len());
+        let cells = [vec![words(name)], vec![works.clone()], why.collect()];
+        line(cells, &mut out);
+        if palette.on && !not.is_empty() {
+            let at = start + width + 2;
+            let red = format!("{}{works}\x1b[0m", Palette::RED);
+            out.replace_range(at..at + works.len(), &red);
+        }
+    }
+    for node in &all.items {
+        if let Some(why) = &node.error {
+            out.push_str(
+                &wrap(
+                    &format!("{} is not known: {}", words(&node.node), words(why)),
+                    PROSE,
+                )
+                .join("\n"),
+            );
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// The first of them by name, and how many there are besides.
+fn some(nodes: &[&str]) -> String {
+    let first: Vec<String> = nodes.iter().take(NAMED).map(|node| words(node)).collect();
+    match nodes.len().saturating_sub(NAMED) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tracer_that_does_not_work_somewhere_says_where_and_why() {
+        let tracer = |name: &str, reason: &str| Tracer {
+            name: name.to_owned(),
+            supported: reason.is_empty(),
+            reason: reason.to_owned(),
+            remedy: String::new(),
+        };
+        let node = |name: &str, tracers| Node {
+            node: name.to_owned(),
+            error: None,
+            tracers,
+        };
+        let lacks = "this kernel has no x";
+        let mut items: Vec<Node> = (2..7)
+            .map(|n| node(&format!("n{n}"), vec![tracer("a", ""), tracer("bb", lacks)]))
+            .collect();
+        items.push(node("n1", vec![tracer("a", ""), tracer("bb", "")]));
+        items.push(Node {
+            error: Some("gone\u{1b}".to_owned()),
+            ..node("n9", Vec::new())
+        });
+        insta::assert_snapshot!(nodes(&Ok(Tracers { items }), Palette::default()), @"");
+    }
 
     #[test]
     fn each_line_says_what_it_found_and_what_to_do() {

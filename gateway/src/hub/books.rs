@@ -3,7 +3,7 @@
 use super::{Hub, State};
 use crate::merge::Origin;
 use proto::v1::{self, NodeState};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tracers::Batch;
 
 /// A node.
@@ -245,7 +245,13 @@ impl Hub {
 
     fn change<T>(&self, node: u32, change: impl FnOnce(&mut Node) -> T) -> T {
         let mut state = self.state();
-        let State { nodes, changes, .. } = &mut *state;
+        let State {
+            nodes,
+            changes,
+            heard,
+            ..
+        } = &mut *state;
+        *heard = Instant::now();
         let node = &mut nodes[node as usize];
         let answer = change(node);
         *changes += 1;
@@ -301,29 +307,30 @@ impl Hub {
         Origin { node, trace }
     }
 
+    /// Something of a trace that its node's books do not show.
+    fn note(&self, at: Origin, note: impl FnOnce(&mut Trace)) {
+        let mut state = self.state();
+        state.heard = Instant::now();
+        note(&mut state.nodes[at.node as usize].traces[at.trace as usize]);
+    }
+
     /// A message of so many rows has come, of events.
     pub(super) fn came(&self, at: Origin, sequence: u64, before: u64, rows: u32) {
-        // Rows are told by themselves: nothing else of the node has changed.
-        let mut state = self.state();
-        let trace = &mut state.nodes[at.node as usize].traces[at.trace as usize];
-        trace.rows = before + u64::from(rows);
-        trace.next = sequence + 1;
+        self.note(at, |trace| {
+            trace.rows = before + u64::from(rows);
+            trace.next = sequence + 1;
+        });
     }
 
     /// Another message has come.
     pub(super) fn passed(&self, at: Origin, sequence: u64) {
-        let mut state = self.state();
-        let trace = &mut state.nodes[at.node as usize].traces[at.trace as usize];
-        trace.next = sequence + 1;
+        self.note(at, |trace| trace.next = sequence + 1);
     }
 
     /// The newest table of a trace.
     pub(super) fn table(&self, at: Origin, batch: Arc<Batch>) {
-        let mut state = self.state();
-        state.tables += 1;
-        let trace = &mut state.nodes[at.node as usize].traces[at.trace as usize];
-        trace.table = Some(batch);
-        drop(state);
+        self.note(at, |trace| trace.table = Some(batch));
+        self.state().tables += 1;
         self.tell();
     }
 

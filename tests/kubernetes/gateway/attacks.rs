@@ -1,9 +1,9 @@
 //! Who may read what, and what is tried by those who may not.
 
 use super::{
-    cluster, events, opens,
+    events, opens,
     reader::{Reader, Tally, ask, bind, connect, in_network, open, raw, token},
-    until_end,
+    shared, until_end,
 };
 use crate::cluster::{Cluster, gateway_address, job};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -32,22 +32,23 @@ fn suspended(cluster: &Cluster, namespace: &str) {
 
 #[test]
 fn who_has_no_right_in_a_namespace_reads_nothing_of_it() {
-    let (cluster, _pods) = cluster();
-    suspended(&cluster, "shop");
+    const NS: &str = "rights";
+    let (cluster, _pods) = shared(NS);
+    suspended(&cluster, NS);
     suspended(&cluster, "bank");
     let everywhere = json!({
         "apiVersion": "tracejob.dev/v1alpha1", "kind": "ClusterTraceJob", "metadata": {"name": "all"},
         "spec": {"tracer": {"open": {}}, "suspend": true},
     });
     cluster.apply(&everywhere);
-    bind(&cluster, "shop", "tracejob-reader", user("ann"));
+    bind(&cluster, NS, "tracejob-reader", user("ann"));
     let (nobody, ann) = (
         cluster.plane.kubeconfig("bob", &[]),
         cluster.plane.kubeconfig("ann", &[]),
     );
     let of_cluster = "/apis/subresources.tracejob.dev/v1alpha1/watch/clustertracejobs/all/events";
     for (who, kubeconfig, path) in [
-        ("no right", &nobody, events("shop", "opens")),
+        ("no right", &nobody, events(NS, "opens")),
         ("in another namespace only", &ann, events("bank", "opens")),
         (
             "of a namespace, of a ClusterTraceJob",
@@ -64,17 +65,18 @@ fn who_has_no_right_in_a_namespace_reads_nothing_of_it() {
         );
     }
     // The same path without waiting is another right, which she has as well.
-    let now = events("shop", "opens").replace("/watch/", "/") + "?follow=false";
+    let now = events(NS, "opens").replace("/watch/", "/") + "?follow=false";
     let said = raw(&cluster, &ann, &now).unwrap();
     assert!(said.contains("\"account\""), "{said}");
 }
 
 #[test]
 fn who_acts_for_another_may_read_what_that_one_may() {
-    let (cluster, _pods) = cluster();
-    suspended(&cluster, "shop");
-    bind(&cluster, "shop", "tracejob-reader", user("ann"));
-    let path = events("shop", "opens").replace("/watch/", "/") + "?follow=false";
+    const NS: &str = "acting";
+    let (cluster, _pods) = shared(NS);
+    suspended(&cluster, NS);
+    bind(&cluster, NS, "tracejob-reader", user("ann"));
+    let path = events(NS, "opens").replace("/watch/", "/") + "?follow=false";
     let as_user = |name: &str| {
         let out = cluster
             .plane
@@ -103,10 +105,10 @@ fn who_acts_for_another_may_read_what_that_one_may() {
 }
 
 /// curl, past the API server, with what it takes for the gateway's authority.
-fn curl(cluster: &Cluster, arguments: &[&str]) -> (String, String) {
+fn curl(cluster: &Cluster, namespace: &str, arguments: &[&str]) -> (String, String) {
     let url = format!(
         "https://tracejob-gateway:8443{}",
-        events("shop", "opens").replace("/watch/", "/")
+        events(namespace, "opens").replace("/watch/", "/")
     );
     let mut curl: Command = cluster.plane.net().command("curl");
     let out = curl
@@ -127,15 +129,16 @@ fn curl(cluster: &Cluster, arguments: &[&str]) -> (String, String) {
 
 #[test]
 fn nobody_is_taken_for_the_api_server_by_what_they_say() {
-    let (cluster, _pods) = cluster();
-    suspended(&cluster, "shop");
+    const NS: &str = "forged";
+    let (cluster, _pods) = shared(NS);
+    suspended(&cluster, NS);
     let forged = [
         "-H",
         "X-Remote-User: admin",
         "-H",
         "X-Remote-Group: system:masters",
     ];
-    let (answer, _) = curl(&cluster, &forged);
+    let (answer, _) = curl(&cluster, NS, &forged);
     assert!(
         answer.ends_with("\n401") && answer.contains("Unauthorized"),
         "{answer}"
@@ -152,6 +155,7 @@ fn nobody_is_taken_for_the_api_server_by_what_they_say() {
     let (certificate, key) = (file("forged.crt"), file("forged.key"));
     let (answer, _) = curl(
         &cluster,
+        NS,
         &[&["--cert", &certificate, "--key", &key][..], &forged].concat(),
     );
     // The connection ends before there is an answer.
@@ -160,19 +164,22 @@ fn nobody_is_taken_for_the_api_server_by_what_they_say() {
     let (certificate, key) = (file("proxy.crt"), file("proxy.key"));
     let (answer, _) = curl(
         &cluster,
+        NS,
         &[&["--cert", &certificate, "--key", &key][..], &forged].concat(),
     );
     assert!(answer.ends_with("\n200"), "{answer}");
     // And even it must say for whom.
-    let (answer, _) = curl(&cluster, &["--cert", &certificate, "--key", &key]);
+    let (answer, _) = curl(&cluster, NS, &["--cert", &certificate, "--key", &key]);
     assert!(answer.ends_with("\n401"), "{answer}");
 }
 
 /// A token as the API server makes them, signed with its key.
-fn forged_token(cluster: &Cluster, good_for: i64) -> String {
+fn forged_token(cluster: &Cluster, namespace: &str, good_for: i64) -> String {
     let account = cluster
         .plane
-        .get("/api/v1/namespaces/shop/serviceaccounts/reader")
+        .get(&format!(
+            "/api/v1/namespaces/{namespace}/serviceaccounts/reader"
+        ))
         .unwrap();
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -181,9 +188,9 @@ fn forged_token(cluster: &Cluster, good_for: i64) -> String {
     let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let head = part(json!({"alg": "ES256"}));
     let body = part(json!({
-        "iss": "https://kubernetes.default.svc", "aud": ["tracejob.dev"], "sub": "system:serviceaccount:shop:reader",
+        "iss": "https://kubernetes.default.svc", "aud": ["tracejob.dev"], "sub": format!("system:serviceaccount:{namespace}:reader"),
         "iat": now - 7200, "nbf": now - 7200, "exp": now + good_for,
-        "kubernetes.io": {"namespace": "shop", "serviceaccount": {"name": "reader", "uid": account["metadata"]["uid"]}},
+        "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": "reader", "uid": account["metadata"]["uid"]}},
     }));
     let key = fs::read_to_string(cluster.plane.pki().file("accounts.key")).unwrap();
     let der = KeyPair::from_pem(&key)
@@ -205,27 +212,23 @@ fn forged_token(cluster: &Cluster, good_for: i64) -> String {
 
 #[test]
 fn a_token_is_good_for_its_audience_and_its_time_and_as_long_as_its_account_is_there() {
-    let (cluster, pods) = cluster();
-    let good = token(&cluster, "shop", "reader", "tracejob.dev");
-    let elsewhere = token(&cluster, "shop", "reader", "https://kubernetes.default.svc");
+    const NS: &str = "tokens";
+    let (cluster, pods) = shared(NS);
+    let good = token(&cluster, NS, "reader", "tracejob.dev");
+    let elsewhere = token(&cluster, NS, "reader", "https://kubernetes.default.svc");
     let stranger = token(&cluster, "bank", "stranger", "tracejob.dev");
-    let gone = token(&cluster, "shop", "gone", "tracejob.dev");
-    bind(
-        &cluster,
-        "shop",
-        "tracejob-reader",
-        account("shop", "reader"),
-    );
-    bind(&cluster, "shop", "tracejob-reader", account("shop", "gone"));
+    let gone = token(&cluster, NS, "gone", "tracejob.dev");
+    bind(&cluster, NS, "tracejob-reader", account(NS, "reader"));
+    bind(&cluster, NS, "tracejob-reader", account(NS, "gone"));
     cluster
         .plane
-        .says(&["delete", "serviceaccount", "gone", "-n", "shop"]);
-    cluster.apply(&job("shop", "opens", until_end(20)));
-    cluster.until_runs("shop", "opens", 2);
+        .says(&["delete", "serviceaccount", "gone", "-n", NS]);
+    cluster.apply(&job(NS, "opens", until_end(20)));
+    cluster.until_runs(NS, "opens", 2);
     pods.iter().for_each(|pod| opens(pod, "20"));
-    let expired = forged_token(&cluster, -60);
+    let expired = forged_token(&cluster, NS, -60);
     let read = |token: &str, name: &str| {
-        let (token, ask) = (token.to_owned(), ask("shop", name));
+        let (token, ask) = (token.to_owned(), ask(NS, name));
         in_network(&cluster, async {
             let mut client = connect(&cluster, 0).await;
             let mut stream = open(&mut client, &token, ask).await?;
@@ -236,7 +239,9 @@ fn a_token_is_good_for_its_audience_and_its_time_and_as_long_as_its_account_is_t
     assert_eq!((tally.rows, tally.closed().complete), (40, true));
     // Ours are as good as the API server's own, so it is the time that is refused below.
     assert_eq!(
-        read(&forged_token(&cluster, 600), "opens").unwrap().rows,
+        read(&forged_token(&cluster, NS, 600), "opens")
+            .unwrap()
+            .rows,
         40
     );
     for (what, token, code, reason) in [
@@ -291,10 +296,11 @@ fn a_token_is_good_for_its_audience_and_its_time_and_as_long_as_its_account_is_t
 
 #[test]
 fn text_of_traced_programs_reaches_a_terminal_escaped_and_no_object() {
-    let (cluster, pods) = cluster();
-    cluster.apply(&job("shop", "opens", until_end(3)));
-    let reader = Reader::start(&cluster, &cluster.plane.admin(), &events("shop", "opens"));
-    cluster.until_runs("shop", "opens", 2);
+    const NS: &str = "text";
+    let (cluster, pods) = shared(NS);
+    cluster.apply(&job(NS, "opens", until_end(3)));
+    let reader = Reader::start(&cluster, &cluster.plane.admin(), &events(NS, "opens"));
+    cluster.until_runs(NS, "opens", 2);
     let evil = "/dev/\u{1b}[2Jnull\u{202e}";
     for pod in &pods {
         let mut workload =
@@ -304,8 +310,8 @@ fn text_of_traced_programs_reaches_a_terminal_escaped_and_no_object() {
     }
     let read = reader.finish();
     assert_eq!(read.rows[0]["path"], evil);
-    let text = raw(&cluster, &cluster.plane.admin(), &events("shop", "opens")).unwrap();
+    let text = raw(&cluster, &cluster.plane.admin(), &events(NS, "opens")).unwrap();
     assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
-    let over = cluster.until_over("shop", "opens");
+    let over = cluster.until_over(NS, "opens");
     assert!(!over.to_string().contains("[2Jnull"), "{over}");
 }

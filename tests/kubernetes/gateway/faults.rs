@@ -3,7 +3,7 @@
 use super::{
     cluster, events, opens,
     reader::{Reader, Tally, ask, bind, connect, in_network, open, token},
-    until_end,
+    shared, until_end,
 };
 use crate::cluster::{Cluster, job};
 use proto::v1::NodeState;
@@ -12,26 +12,27 @@ use std::fs;
 use tests::{resident, until};
 
 /// A token that reads jobs of `shop`.
-fn reader(cluster: &Cluster) -> String {
-    let token = token(cluster, "shop", "reader", "tracejob.dev");
+fn reader(cluster: &Cluster, namespace: &str) -> String {
+    let token = token(cluster, namespace, "reader", "tracejob.dev");
     bind(
         cluster,
-        "shop",
+        namespace,
         "tracejob-reader",
-        json!({"kind": "ServiceAccount", "name": "reader", "namespace": "shop"}),
+        json!({"kind": "ServiceAccount", "name": "reader", "namespace": namespace}),
     );
     token
 }
 
 #[test]
 fn a_job_that_is_deleted_under_its_reader_ends_with_its_account() {
-    let (cluster, pods) = cluster();
-    cluster.apply(&job("shop", "opens", until_end(1_000_000)));
-    let reader = Reader::start(&cluster, &cluster.plane.admin(), &events("shop", "opens"));
-    cluster.until_runs("shop", "opens", 2);
+    const NS: &str = "deleted";
+    let (cluster, pods) = shared(NS);
+    cluster.apply(&job(NS, "opens", until_end(1_000_000)));
+    let reader = Reader::start(&cluster, &cluster.plane.admin(), &events(NS, "opens"));
+    cluster.until_runs(NS, "opens", 2);
     pods.iter().for_each(|pod| opens(pod, "50"));
-    super::reader::until_seen(&cluster, "shop", "opens", 100);
-    cluster.plane.says(&["delete", "tj", "opens", "-n", "shop"]);
+    super::reader::until_seen(&cluster, NS, "opens", 100);
+    cluster.plane.says(&["delete", "tj", "opens", "-n", NS]);
     let read = reader.finish();
     assert_eq!(
         (read.rows.len(), &read.account["ended"]),
@@ -105,7 +106,7 @@ fn a_replica_that_dies_costs_a_reader_one_resume_and_no_row() {
         cluster.pod("shop", "a", 0, "x"),
         cluster.pod("shop", "b", 1, "x"),
     ];
-    let token = reader(&cluster);
+    let token = reader(&cluster, "shop");
     cluster.apply(&job("shop", "opens", until_end(100)));
     cluster.until_runs("shop", "opens", 2);
     let first = {
@@ -148,7 +149,7 @@ fn a_replica_that_dies_costs_a_reader_one_resume_and_no_row() {
 #[test]
 fn the_api_server_may_be_started_anew_while_a_job_is_read() {
     let (mut cluster, pods) = cluster();
-    let token = reader(&cluster);
+    let token = reader(&cluster, "shop");
     cluster.apply(&job("shop", "opens", until_end(100)));
     cluster.until_runs("shop", "opens", 2);
     let name = cluster.plane.net().name().to_owned();
@@ -192,11 +193,13 @@ fn opened(
 #[test]
 fn a_reader_that_stops_reading_costs_a_bounded_memory_and_the_others_nothing_and_is_told_what_it_missed()
  {
-    // More rows than the gateway keeps.
-    const OPENS: &str = "130000";
-    let (cluster, pods) = cluster();
-    let token = reader(&cluster);
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 45, "limits": {"ringBytes": 16 << 20}});
+    // More rows than this gateway keeps.
+    const OPENS: &str = "30000";
+    let mut cluster = Cluster::start(2);
+    cluster.start_gateways_with(1, &["--log-bytes", "2097152"]);
+    let pods = super::pods(&cluster, "shop");
+    let token = reader(&cluster, "shop");
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 30, "limits": {"ringBytes": 16 << 20}});
     cluster.apply(&job("shop", "flood", spec));
     cluster.until_runs("shop", "flood", 2);
     let pid = cluster.gateway_pid(0);
@@ -222,6 +225,8 @@ fn a_reader_that_stops_reading_costs_a_bounded_memory_and_the_others_nothing_and
     let grown = resident(pid).unwrap() - before;
     let (of_fast, of_slow) = (fast.closed(), slow.closed());
     assert_eq!((fast.gap, fast.rows), (0, of_fast.delivered), "{of_fast:?}");
+    let ended = |node: &proto::v1::NodeAccount| node.state() == NodeState::Ended;
+    assert!(of_fast.nodes.iter().all(ended), "{of_fast:?}");
     let lost: u64 = of_fast.lost.iter().map(|stage| stage.events).sum();
     assert_eq!(
         of_fast.produced,
@@ -233,15 +238,16 @@ fn a_reader_that_stops_reading_costs_a_bounded_memory_and_the_others_nothing_and
         (of_slow.delivered, of_slow.missed_rows)
     );
     assert!(!of_slow.complete);
-    assert!(grown < 160 << 10, "{} MiB", grown >> 10);
+    assert!(grown < 64 << 10, "{} MiB", grown >> 10);
 }
 
 #[test]
 fn a_hundred_readers_of_one_job_read_the_same_and_its_agents_send_it_once() {
-    let (cluster, pods) = cluster();
-    let token = reader(&cluster);
-    cluster.apply(&job("shop", "opens", until_end(500)));
-    cluster.until_runs("shop", "opens", 2);
+    const NS: &str = "hundred";
+    let (cluster, pods) = shared(NS);
+    let token = reader(&cluster, NS);
+    cluster.apply(&job(NS, "opens", until_end(500)));
+    cluster.until_runs(NS, "opens", 2);
     let tallies = in_network(&cluster, async {
         let mut readers = Vec::new();
         for _ in 0..10 {
@@ -249,9 +255,7 @@ fn a_hundred_readers_of_one_job_read_the_same_and_its_agents_send_it_once() {
             for _ in 0..10 {
                 let (mut client, token) = (client.clone(), token.clone());
                 readers.push(tokio::spawn(async move {
-                    let mut stream = open(&mut client, &token, ask("shop", "opens"))
-                        .await
-                        .unwrap();
+                    let mut stream = open(&mut client, &token, ask(NS, "opens")).await.unwrap();
                     Tally::all(&mut stream).await.unwrap()
                 }));
             }
@@ -281,7 +285,7 @@ fn a_hundred_readers_of_one_job_read_the_same_and_its_agents_send_it_once() {
 #[test]
 fn certificates_change_without_a_break() {
     let (cluster, pods) = cluster();
-    let token = reader(&cluster);
+    let token = reader(&cluster, "shop");
     cluster.apply(&job("shop", "opens", until_end(100)));
     cluster.until_runs("shop", "opens", 2);
     let reader = Reader::start(&cluster, &cluster.plane.admin(), &events("shop", "opens"));

@@ -1,9 +1,9 @@
 //! Clients that are not ours: grpcurl, and Python's grpcio by code generated from our .proto files.
 
 use super::{
-    cluster, opens,
+    opens,
     reader::{bind, token},
-    until_end,
+    shared, until_end,
 };
 use crate::cluster::{gateway_address, job};
 use serde_json::{Value, json};
@@ -36,20 +36,21 @@ fn said(out: &Output) -> String {
 
 #[test]
 fn grpcurl_and_python_read_a_job() {
+    const NS: &str = "foreign";
     let test = "gateway::foreign::grpcurl_and_python_read_a_job";
     let (Some(grpcurl), Some(python)) = (client("GRPCURL", test), client("PYTHON", test)) else {
         return;
     };
-    let (cluster, pods) = cluster();
-    let token = token(&cluster, "shop", "reader", "tracejob.dev");
+    let (cluster, pods) = shared(NS);
+    let token = token(&cluster, NS, "reader", "tracejob.dev");
     bind(
         &cluster,
-        "shop",
+        NS,
         "tracejob-reader",
-        json!({"kind": "ServiceAccount", "name": "reader", "namespace": "shop"}),
+        json!({"kind": "ServiceAccount", "name": "reader", "namespace": NS}),
     );
-    cluster.apply(&job("shop", "opens", until_end(30)));
-    cluster.until_runs("shop", "opens", 2);
+    cluster.apply(&job(NS, "opens", until_end(30)));
+    cluster.until_runs(NS, "opens", 2);
     pods.iter().for_each(|pod| opens(pod, "30"));
     let ca = cluster.plane.pki().file("ca.crt");
     let address = format!("{}:8443", gateway_address(0));
@@ -73,7 +74,7 @@ fn grpcurl_and_python_read_a_job() {
     assert!(health.contains("SERVING"), "{health}");
     let rows = grpcurl(&[
         "-d",
-        r#"{"namespace": "shop", "name": "opens"}"#,
+        r#"{"namespace": NS, "name": "opens"}"#,
         &address,
         "tracejob.v1.Jobs/StreamEvents",
     ]);
@@ -105,7 +106,7 @@ fn grpcurl_and_python_read_a_job() {
         .arg(&address)
         .arg(&ca);
     let out = program
-        .args([&token, "shop", "opens"])
+        .args([&token, NS, "opens"])
         .env("PYTHONPATH", folder)
         .output()
         .unwrap();
@@ -116,7 +117,7 @@ fn grpcurl_and_python_read_a_job() {
     assert_eq!(lines.len(), 61);
     assert_eq!(
         (&lines[0]["namespace"], &lines[0]["path"]),
-        (&json!("shop"), &json!("/dev/null"))
+        (&json!(NS), &json!("/dev/null"))
     );
     assert_eq!(lines[60]["account"]["nodes"].as_array().unwrap().len(), 2);
 }

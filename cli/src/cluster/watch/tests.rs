@@ -85,10 +85,11 @@ fn answer(mut stream: TcpStream, told: &Asked, answers: &Mutex<VecDeque<Answer>>
 }
 
 fn job() -> Job {
+    let tracer = tracers::camel(tracers::ALL[0].name());
     let job = json!({
         "apiVersion": "tracejob.dev/v1alpha1", "kind": "TraceJob",
         "metadata": {"name": "x", "namespace": "shop"},
-        "spec": {"tracer": {"open": {}}, "activeDeadlineSeconds": 60},
+        "spec": {"tracer": {tracer: {}}, "activeDeadlineSeconds": 60},
     });
     serde_json::from_value::<TraceJob>(job).unwrap().into()
 }
