@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }),
     });
     if !args.no_vm {
-        stages.push(Stage::new("test kernels", || vm::run(&vm::Args::default())));
+        stages.push(Stage::new("test kernels", || vm::run(&vm::Args::brief())));
     }
     stage::run_all("test", stages)
 }

@@ -83,6 +83,10 @@ pub(crate) struct Args {
     /// Only lists the kernels, and which of them are fetched.
     #[arg(long)]
     list: bool,
+    /// Leaves out the agent's tests on kernels between the oldest and the newest, as `test` does: they take longest, and most of what
+    /// they look at is user space
+    #[arg(long)]
+    brief: bool,
     /// Asks the mirror for newer kernels than those that are fetched.
     #[arg(long)]
     refresh: bool,
@@ -92,6 +96,14 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// All kernels, and the agent's tests on the oldest and the newest.
+    pub(crate) fn brief() -> Self {
+        Self {
+            brief: true,
+            ..Self::default()
+        }
+    }
+
     /// All kernels, and of the tests those whose name has this in it.
     pub(crate) fn of_test(name: &str) -> Self {
         Self {
@@ -138,8 +150,9 @@ pub(crate) fn run(args: &Args) -> Result<String> {
         accelerator,
         initramfs,
         deadline: DEADLINE,
+        brief: args.brief,
     };
-    report::report(&kernels, boot_all(&machine, &kernels))
+    report::report(&machine, &kernels, boot_all(&machine, &kernels))
 }
 
 fn list() -> String {

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    kernels::Kernel,
+    kernels::{Kernel, SERIES},
     verdict::{self, Verdict},
 };
 use crate::{process, workspace};
@@ -54,6 +54,20 @@ pub(crate) struct Machine {
     pub(crate) initramfs: PathBuf,
     /// When a guest is given up.
     pub(crate) deadline: Duration,
+    /// Whether kernels between the oldest and the newest leave something out.
+    pub(crate) brief: bool,
+}
+
+impl Machine {
+    /// The test program that a kernel leaves out.
+    pub(crate) fn without(&self, kernel: &Kernel) -> Option<&'static str> {
+        let ends = [SERIES.first(), SERIES.last()];
+        let is_end = ends
+            .iter()
+            .flatten()
+            .any(|series| series.name == kernel.series);
+        (self.brief && !is_end).then_some("agent")
+    }
 }
 
 /// How a guest's life ended.
@@ -112,6 +126,7 @@ pub(crate) fn accelerator(qemu: &Path, kernel: &Kernel, initramfs: &Path) -> Res
         accelerator: Accelerator::Kvm,
         initramfs: initramfs.to_owned(),
         deadline: PROBE_DEADLINE,
+        brief: false,
     };
     let outcome = run(&machine, kernel, "probe", &Mutex::default())?;
     Ok(if outcome.end == End::Finished {
@@ -268,8 +283,10 @@ fn qemu(
     } else {
         ""
     };
+    let without = machine.without(kernel);
+    let without = without.map_or_else(String::new, |name| format!(" tracejob.without={name}"));
     let append = format!(
-        "console=ttyS0 quiet panic=-1 oops=panic mitigations=off tracejob.kernel={}{probe}",
+        "console=ttyS0 quiet panic=-1 oops=panic mitigations=off tracejob.kernel={}{probe}{without}",
         kernel.series
     );
     command.args([

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
-    boot::{self, End, Outcome, Progress},
+    boot::{self, End, Machine, Outcome, Progress},
     kernels::Kernel,
 };
 use crate::{
@@ -83,7 +83,11 @@ fn line(kernel: &Kernel, progress: &Progress) -> String {
 }
 
 /// The final table, and below it everything that was not simply right.
-pub(super) fn report(kernels: &[Kernel], outcomes: Vec<Result<Outcome>>) -> Result<String> {
+pub(super) fn report(
+    machine: &Machine,
+    kernels: &[Kernel],
+    outcomes: Vec<Result<Outcome>>,
+) -> Result<String> {
     let mut rows = Vec::new();
     let (mut passed, mut skipped, mut second) = (0, 0, 0);
     let mut notes = String::new();
@@ -151,6 +155,11 @@ pub(super) fn report(kernels: &[Kernel], outcomes: Vec<Result<Outcome>>) -> Resu
             notes += &format!(
                 "{name}: skipped {}: {}: {}\n",
                 skip.suite, skip.test, skip.reason
+            );
+        }
+        if let Some(program) = machine.without(kernel) {
+            notes += &format!(
+                "{name}: left out the tests of {program}, as --brief says; `cargo xtask vm --kernel {name}` runs them\n"
             );
         }
         for complaint in &complaints {
