@@ -46,7 +46,19 @@ pub(crate) fn batch(batch: v1::Batch, schema: &Schema) -> Result<Batch, String> 
 
 /// Rows as a message has them, the other way round.
 pub fn wire(batch: &Batch) -> v1::Batch {
-    let values = |data: &Data| match data.clone() {
+    let columns = batch.columns.iter().map(|data| v1::Values {
+        values: Some(wire_values(data.clone())),
+    });
+    v1::Batch {
+        rows: batch.rows() as u32,
+        columns: columns.collect(),
+        frames: batch.frames.iter().cloned().map(wire_frame).collect(),
+    }
+}
+
+/// A column's values as they are stored.
+pub fn wire_values(data: Data) -> Wire {
+    match data {
         Data::Unsigned(values) => Wire::Unsigned(v1::Unsigned { values }),
         Data::Signed(values) => Wire::Signed(v1::Signed { values }),
         Data::Bytes { ends, data, cut } => Wire::Bytes(v1::Bytes {
@@ -56,30 +68,24 @@ pub fn wire(batch: &Batch) -> v1::Batch {
         }),
         Data::List { ends, values } => Wire::Lists(v1::Lists { ends, values }),
         Data::Frames { ends, ids } => Wire::Stacks(v1::Stacks { ends, frames: ids }),
-    };
-    let columns = batch.columns.iter().map(|data| v1::Values {
-        values: Some(values(data)),
-    });
-    let frames = batch.frames.iter().cloned().map(|frame| {
-        let Frame {
-            name,
-            module,
-            offset,
-            file,
-            line,
-        } = frame;
-        v1::Frame {
-            name,
-            module,
-            offset,
-            file,
-            line,
-        }
-    });
-    v1::Batch {
-        rows: batch.rows() as u32,
-        columns: columns.collect(),
-        frames: frames.collect(),
+    }
+}
+
+/// A frame of a stack.
+pub fn wire_frame(frame: Frame) -> v1::Frame {
+    let Frame {
+        name,
+        module,
+        offset,
+        file,
+        line,
+    } = frame;
+    v1::Frame {
+        name,
+        module,
+        offset,
+        file,
+        line,
     }
 }
 

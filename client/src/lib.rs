@@ -6,7 +6,7 @@ mod batch;
 mod options;
 mod schema;
 
-pub use batch::wire;
+pub use batch::{wire, wire_frame, wire_values};
 pub use options::options;
 pub use schema::{Schema, schema};
 

@@ -229,7 +229,7 @@ pub(crate) fn batch(batch: Batch, columns: &[Column], clock: Clock) -> (v1::Batc
             values: Some(values(column.kind, data, clock)),
         })
         .collect();
-    let frames: Vec<v1::Frame> = batch.frames.into_iter().map(frame).collect();
+    let frames: Vec<v1::Frame> = batch.frames.into_iter().map(client::wire_frame).collect();
     let bytes = values.iter().map(size).sum::<usize>()
         + frames
             .iter()
@@ -275,15 +275,7 @@ fn values(kind: Kind, data: Data, clock: Clock) -> v1::values::Values {
                 values: times.into_iter().map(unix).collect(),
             })
         }
-        (_, Data::Unsigned(values)) => Wire::Unsigned(v1::Unsigned { values }),
-        (_, Data::Signed(values)) => Wire::Signed(v1::Signed { values }),
-        (_, Data::Bytes { ends, data, cut }) => Wire::Bytes(v1::Bytes {
-            ends,
-            data: data.into(),
-            cut,
-        }),
-        (_, Data::List { ends, values }) => Wire::Lists(v1::Lists { ends, values }),
-        (_, Data::Frames { ends, ids }) => Wire::Stacks(v1::Stacks { ends, frames: ids }),
+        (_, data) => client::wire_values(data),
     }
 }
 
@@ -297,23 +289,6 @@ fn size(values: &v1::Values) -> usize {
         Some(Wire::Bytes(of)) => of.data.len() + (of.ends.len() + of.cut.len()) * 4,
         Some(Wire::Lists(of)) => of.values.len() * 8 + of.ends.len() * 4,
         Some(Wire::Stacks(of)) => (of.frames.len() + of.ends.len()) * 4,
-    }
-}
-
-fn frame(frame: tracers::Frame) -> v1::Frame {
-    let tracers::Frame {
-        name,
-        module,
-        offset,
-        file,
-        line,
-    } = frame;
-    v1::Frame {
-        name,
-        module,
-        offset,
-        file,
-        line,
     }
 }
 
