@@ -74,7 +74,7 @@ fn grpcurl_and_python_read_a_job() {
     assert!(health.contains("SERVING"), "{health}");
     let rows = grpcurl(&[
         "-d",
-        r#"{"namespace": NS, "name": "opens"}"#,
+        &json!({"namespace": NS, "name": "opens"}).to_string(),
         &address,
         "tracejob.v1.Jobs/StreamEvents",
     ]);
