@@ -152,7 +152,7 @@ async fn work(
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut since_over: Option<Instant> = None;
-    let mut gone = false;
+    let (mut gone, mut due) = (false, false);
     loop {
         let known: Vec<Arc<str>> = addresses.borrow_and_update().keys().cloned().collect();
         for node in &known {
@@ -176,9 +176,10 @@ async fn work(
                     hub.push(merge.take_all());
                 }
             }
-            _ = tick.tick() => {}
+            _ = tick.tick() => due = true,
         }
-        if !merge.is_empty() {
+        // Not with each batch: whatever waits is looked at each time.
+        if std::mem::take(&mut due) && !merge.is_empty() {
             let window = crate::merge::WINDOW;
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             let until = now.unwrap_or_default().saturating_sub(window).as_nanos() as u64;
@@ -296,24 +297,17 @@ impl Hub {
         (state.tables, nodes.flat_map(Node::tables).collect())
     }
 
-    /// What is known of these nodes, if anything has changed since.
+    /// What is known of those of these nodes of which anything has changed since; after 0 it is all of them.
     pub(crate) fn nodes(
         &self,
         since: &mut u64,
         wanted: impl Fn(&str) -> bool,
-    ) -> Option<Vec<(u64, v1::NodeAccount)>> {
+    ) -> Vec<v1::NodeAccount> {
         let state = self.state();
-        if state.changes == *since {
-            return None;
-        }
-        *since = state.changes;
-        let nodes = state.nodes.iter().filter(|node| wanted(&node.name));
-        Some(
-            nodes
-                .filter(|node| node.is_known())
-                .map(|node| (node.version, node.account(self.table)))
-                .collect(),
-        )
+        let before = std::mem::replace(since, state.changes);
+        let nodes = state.nodes.iter().filter(|node| node.version > before);
+        let nodes = nodes.filter(|node| node.is_known() && wanted(&node.name));
+        nodes.map(|node| node.account(self.table)).collect()
     }
 
     /// How the agent calls a trace of a node, and the node's name.

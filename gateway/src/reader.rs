@@ -101,10 +101,8 @@ pub(crate) fn read(reading: Arc<Reading>, ask: Ask) -> Result<mpsc::Receiver<Sai
         rows: 0,
         missed: 0,
         late: 0,
-        lost: BTreeMap::new(),
-        missed_runs: 0,
         changes: 0,
-        told: 0,
+        told: HashMap::new(),
         moved: false,
         to,
         reading,
@@ -119,6 +117,40 @@ pub(crate) fn read(reading: Arc<Reading>, ask: Ask) -> Result<mpsc::Receiver<Sai
 /// Nobody listens.
 struct Gone;
 
+/// What a reader has been told of a node.
+#[derive(Default)]
+struct Told {
+    state: i32,
+    reason: String,
+    lost: HashMap<String, u64>,
+    missed_runs: u64,
+}
+
+impl Told {
+    /// Adds what a node has lost since.
+    fn losses(&mut self, node: &v1::NodeAccount, lost: &mut v1::Lost) {
+        let Some(account) = &node.account else { return };
+        let runs = account.missed_runs.saturating_sub(self.missed_runs);
+        lost.missed_runs = lost.missed_runs.saturating_add(runs);
+        self.missed_runs = self.missed_runs.max(account.missed_runs);
+        for v1::Stage { name, events } in &account.lost {
+            let before = self.lost.entry(name.clone()).or_default();
+            let more = events.saturating_sub(*before);
+            *before = (*before).max(*events);
+            if more == 0 {
+                continue;
+            }
+            match lost.stages.iter_mut().find(|stage| stage.name == *name) {
+                Some(stage) => stage.events = stage.events.saturating_add(more),
+                None => lost.stages.push(v1::Stage {
+                    name: name.clone(),
+                    events: more,
+                }),
+            }
+        }
+    }
+}
+
 struct Reader {
     reading: Arc<Reading>,
     ask: Ask,
@@ -132,12 +164,10 @@ struct Reader {
     rows: u64,
     missed: u64,
     late: u64,
-    /// What it has been told of losses.
-    lost: BTreeMap<String, u64>,
-    missed_runs: u64,
-    /// Of the hub's nodes: which changes it has looked at, and of which it has been told.
+    /// Which changes of the hub's nodes it has looked at.
     changes: u64,
-    told: u64,
+    /// What it has been told of each node.
+    told: HashMap<String, Told>,
     /// Whether it has moved since it was told where it is.
     moved: bool,
     to: mpsc::Sender<Said>,
@@ -351,44 +381,27 @@ impl Reader {
 
     /// Losses, nodes and where it is, where anything of it is new.
     async fn tell(&mut self) -> Result<(), Gone> {
-        let hub = &self.reading.hub;
+        let hub = Arc::clone(&self.reading.hub);
         let mut changes = self.changes;
-        if let Some(nodes) = hub.nodes(&mut changes, |node| self.wants(node)) {
-            self.changes = changes;
-            let mut lost: BTreeMap<String, u64> = BTreeMap::new();
-            let mut missed_runs = 0_u64;
-            for (_, node) in &nodes {
-                let account = node.account.iter();
-                for account in account {
-                    missed_runs = missed_runs.saturating_add(account.missed_runs);
-                    for stage in &account.lost {
-                        let sum = lost.entry(stage.name.clone()).or_default();
-                        *sum = sum.saturating_add(stage.events);
-                    }
-                }
+        let nodes = hub.nodes(&mut changes, |node| self.wants(node));
+        self.changes = changes;
+        let mut lost = v1::Lost::default();
+        let mut news = Vec::new();
+        for node in nodes {
+            let told = self.told.entry(node.node.clone()).or_default();
+            told.losses(&node, &mut lost);
+            // Counts change all the time: they are in the account.
+            if told.state != node.state || told.reason != node.reason {
+                told.state = node.state;
+                told.reason.clone_from(&node.reason);
+                news.push(node);
             }
-            let stages = lost.iter().filter_map(|(name, events)| {
-                let before = self.lost.get(name).copied().unwrap_or(0);
-                let events = events.saturating_sub(before);
-                let name = name.clone();
-                (events > 0).then_some(v1::Stage { name, events })
-            });
-            let told = v1::Lost {
-                stages: stages.collect(),
-                missed_runs: missed_runs.saturating_sub(self.missed_runs),
-            };
-            (self.lost, self.missed_runs) = (lost, missed_runs);
-            if !told.stages.is_empty() || told.missed_runs > 0 {
-                self.say(Said::Lost(told)).await?;
-            }
-            let new = nodes
-                .into_iter()
-                .filter(|(version, _)| *version > self.told);
-            let new: Vec<_> = new.map(|(_, node)| node).collect();
-            self.told = changes;
-            if !new.is_empty() {
-                self.say(Said::Nodes(new)).await?;
-            }
+        }
+        if !lost.stages.is_empty() || lost.missed_runs > 0 {
+            self.say(Said::Lost(lost)).await?;
+        }
+        if !news.is_empty() {
+            self.say(Said::Nodes(news)).await?;
         }
         if std::mem::take(&mut self.moved) {
             let position = self.position();
@@ -430,9 +443,7 @@ impl Reader {
         let hub = &self.reading.hub;
         let job = hub.seen();
         let mut all = 0;
-        let nodes = hub.nodes(&mut all, |node| self.wants(node));
-        let mut nodes: Vec<v1::NodeAccount> =
-            nodes.into_iter().flatten().map(|(_, node)| node).collect();
+        let mut nodes = hub.nodes(&mut all, |node| self.wants(node));
         let mut sum = v1::Account {
             complete: true,
             ..v1::Account::default()

@@ -150,6 +150,10 @@ fn bootstrap(step: &Step, mmdebstrap: &Path, kernels: &[Release], root: &Path) -
             .map(|kernel| format!("linux-image-{}", kernel.release)),
     );
     let mut command = Command::new(mmdebstrap);
+    // It starts a program of its own package by name.
+    if let (Some(own), Ok(path)) = (mmdebstrap.parent(), std::env::var("PATH")) {
+        command.env("PATH", format!("{}:{path}", own.display()));
+    }
     command.args(["--mode=root", "--variant=minbase", "--quiet"]);
     for without in ["doc", "info", "locale", "man"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{without}/*"));
