@@ -376,6 +376,7 @@ impl Events {
                 Item::Account(account) => self.account = Some(account),
                 Item::Lost(_) => {}
                 Item::Schema(_) => panic!("a second schema"),
+                Item::Nodes(_) => panic!("an agent is one node's"),
             }
         }
     }

@@ -22,6 +22,8 @@ pub(crate) fn saw_all(account: &Account, events: u64) {
 pub(crate) struct Tally {
     stream: Streaming<StreamEventsResponse>,
     expected: Option<u64>,
+    /// Rows of the trace until here; not known before the first.
+    before: Option<u64>,
     pub(crate) rows: u64,
     /// Rows that it was told that it does not get.
     pub(crate) gap_rows: u64,
@@ -49,6 +51,7 @@ impl Tally {
         Self {
             stream,
             expected: None,
+            before: None,
             rows: 0,
             gap_rows: 0,
             gaps: 0,
@@ -67,10 +70,17 @@ impl Tally {
         let mut next = message.sequence + 1;
         let mut first = message.sequence;
         match message.item.unwrap() {
-            Item::Batch(batch) => self.rows += u64::from(batch.rows),
+            Item::Batch(batch) => {
+                let before = self.before.unwrap_or(message.rows_before);
+                assert_eq!(message.rows_before, before, "each batch says where it is");
+                self.before = Some(before + u64::from(batch.rows));
+                self.rows += u64::from(batch.rows);
+            }
             Item::Gap(gap) => {
                 self.gaps += 1;
-                self.gap_rows += gap.rows.expect("who reads from the start is told the rows");
+                let rows = gap.rows.expect("who reads from the start is told the rows");
+                self.before = self.before.map(|before| before + rows);
+                self.gap_rows += rows;
                 (first, next) = (gap.first_sequence, gap.last_sequence + 1);
             }
             Item::Lost(lost) => {
@@ -80,6 +90,7 @@ impl Tally {
             }
             Item::Account(account) => self.account = Some(account),
             Item::Schema(_) => panic!("a second schema"),
+            Item::Nodes(_) => panic!("an agent is one node's"),
         }
         if let Some(expected) = self.expected {
             assert_eq!(first, expected, "none is left out in silence");

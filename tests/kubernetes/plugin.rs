@@ -41,6 +41,7 @@ fn says(cluster: &Cluster, arguments: &[&str]) -> String {
 }
 
 /// One that runs, once it has said that tracing has begun, and the lines that it says after that.
+#[expect(clippy::zombie_processes, reason = "who asks for it waits for it")]
 fn started(command: &mut Command) -> (Child, String) {
     let mut child = command.spawn().unwrap();
     let mut said = BufReader::new(child.stderr.as_mut().unwrap());

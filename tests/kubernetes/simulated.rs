@@ -209,7 +209,6 @@ impl Agents {
         lock(&self.load)
     }
 
-    #[expect(clippy::result_large_err, reason = "it is gRPC's")]
     fn node<T>(&self, request: &Request<T>) -> Result<Arc<Node>, Status> {
         let address = request.local_addr();
         let address = address.ok_or_else(|| Status::internal("which node?"))?.ip();

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Changes with all that is written below, and with the list of packages.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 /// The release that the nodes run, whichever kernel they have.
 const RELEASE: &str = "trixie";
 /// The series of the nodes' kernels; `tests/src/cluster/nodes.rs` boots them.
@@ -150,14 +150,7 @@ fn bootstrap(step: &Step, mmdebstrap: &Path, kernels: &[Release], root: &Path) -
             .map(|kernel| format!("linux-image-{}", kernel.release)),
     );
     let mut command = Command::new(mmdebstrap);
-    // It starts a program of its own package by name.
-    if let (Some(own), Ok(path)) = (mmdebstrap.parent(), std::env::var("PATH")) {
-        command.env("PATH", format!("{}:{path}", own.display()));
-    }
     command.args(["--mode=root", "--variant=minbase", "--quiet"]);
-    for without in ["doc", "info", "locale", "man"] {
-        command.arg(format!("--dpkgopt=path-exclude=/usr/share/{without}/*"));
-    }
     command.arg(format!("--include={}", packages.join(",")));
     command.arg(RELEASE).arg(root).args(&lines);
     process::quietly(step, "node-root", &mut command)
