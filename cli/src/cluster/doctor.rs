@@ -413,7 +413,12 @@ mod tests {
             error: Some("gone\u{1b}".to_owned()),
             ..node("n9", Vec::new())
         });
-        insta::assert_snapshot!(nodes(&Ok(Tracers { items }), Palette::default()), @"");
+        insta::assert_snapshot!(nodes(&Ok(Tracers { items }), Palette::default()), @r"
+        TRACER  NODES
+        a       6 of 6
+        bb      1 of 6  not on n2, n3, n4 and 2 more: this kernel has no x
+        n9 is not known: gone\x1b
+        ");
     }
 
     #[test]
