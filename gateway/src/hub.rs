@@ -245,6 +245,12 @@ impl Hub {
     /// Whether all nodes that are followed have said all that they will.
     fn is_settled(&self, followed: usize) -> bool {
         let state = self.state();
+        let desired = usize::try_from(state.job.status.nodes.desired).unwrap_or(0);
+        let known = || state.nodes.iter().filter(|node| node.is_known());
+        // As many as should have run it: whoever else does not answer has nothing to say of it.
+        if desired > 0 && known().count() >= desired {
+            return known().all(Node::is_over);
+        }
         let settled = state.nodes.iter().filter(|node| node.is_settled());
         settled.count() >= followed
     }

@@ -23,6 +23,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const SHORTEST: Duration = Duration::from_millis(100);
 /// One that does not wait for more has all that there is when nothing has come for so long.
 const QUIET: Duration = Duration::from_secs(1);
+/// And after so long in any case: rows may come all the time.
+const NOW: Duration = Duration::from_secs(5);
 /// Messages that a slow reader has not taken: it is behind in the log then, which is bounded.
 const MESSAGES: usize = 2;
 
@@ -217,7 +219,9 @@ impl Reader {
             }
             match self.ask.follow {
                 Follow::For(time) if began.elapsed() >= time => break "time_over",
-                Follow::Now if last_news.elapsed() >= QUIET => break "no_follow",
+                Follow::Now if last_news.elapsed() >= QUIET || began.elapsed() >= NOW => {
+                    break "no_follow";
+                }
                 Follow::Job | Follow::For(_) | Follow::Now => {}
             }
             let next = if hub.table { tell.min(due) } else { tell };
@@ -275,6 +279,8 @@ impl Reader {
         // Of each source: how many of its rows are not for this reader.
         let mut skip = Vec::with_capacity(entry.sources.len());
         let mut missed = 0;
+        // Of one origin there are several where its agent left something out.
+        let mut until: HashMap<Origin, u64> = HashMap::new();
         for Source {
             origin,
             before,
@@ -285,6 +291,8 @@ impl Reader {
                 skip.push(*rows);
                 continue;
             };
+            let passed = until.get(origin).copied().unwrap_or(passed);
+            until.insert(*origin, passed.max(before + u64::from(*rows)));
             missed += before.saturating_sub(passed);
             skip.push(passed.saturating_sub(*before).min((*rows).into()) as u32);
         }

@@ -54,12 +54,17 @@ impl Node {
         !self.traces.is_empty()
     }
 
+    /// Whether nothing more is to be expected of its newest trace.
+    pub(super) fn is_over(&self) -> bool {
+        self.traces.last().is_some_and(Trace::is_over)
+    }
+
     /// Whether it has said all that it will, of a job that is over.
     pub(super) fn is_settled(&self) -> bool {
         match self.link {
             Link::New => false,
             Link::Heard => self.traces.last().is_none_or(Trace::is_over),
-            Link::Broken(_) => self.traces.last().is_some_and(Trace::is_over),
+            Link::Broken(_) => self.is_over(),
         }
     }
 
