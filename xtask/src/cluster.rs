@@ -215,7 +215,7 @@ fn scale(nodes: usize, jobs: usize) -> Result<()> {
     step.done("measured");
     let text = fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
     let measured = text.lines().filter_map(|line| {
-        let (what, value) = line.strip_prefix("MEASURED ")?.split_once(": ")?;
+        let (what, value) = line.strip_prefix("MEASURED ")?.rsplit_once(": ")?;
         Some(vec![what.to_owned(), value.to_owned()])
     });
     print!(
