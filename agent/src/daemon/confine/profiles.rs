@@ -27,7 +27,7 @@ profile tracejob-agent flags=(attach_disconnected,mediate_deleted) {
   /{,usr/bin/,usr/local/bin/}tracejob-agent mrix,
   /memfd:* rw,
   /dev/null rw,
-  @{PROC}/@{pid}/{,task/@{tid}/}comm rw,
+  /proc/[0-9]*/{,task/[0-9]*/}comm rw,
   # The socket, and audit records.
   /{,var/}run/tracejob/{,**} rwk,
   /var/log/tracejob/{,**} rwk,
