@@ -58,3 +58,14 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_profile_for_apparmor_declares_all_that_it_names() {
+        // Variables and abstractions are files that a node may not have: the parser refuses a profile that has none of them.
+        assert!(!RULES.contains("@{") && !RULES.contains("<abstractions/"));
+    }
+}
