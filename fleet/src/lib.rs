@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch;
-use tonic::transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{
+    Status,
+    transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint},
+};
 
 /// What the uids of jobs' traces begin with: an agent may have others', which are left alone.
 pub const OURS: &str = "tj-";
@@ -137,6 +140,14 @@ pub enum Error {
     /// The connection.
     #[error("{}", causes(.0))]
     Transport(#[from] tonic::transport::Error),
+}
+
+/// What an agent says of a call that it does not do, or what has become of the connection to it.
+pub fn said(status: &Status) -> String {
+    match status.message() {
+        "" => format!("{:?}", status.code()),
+        message => message.to_owned(),
+    }
 }
 
 /// An error with everything that led to it.

@@ -152,15 +152,18 @@ async fn work(
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut since_over: Option<Instant> = None;
-    let (mut gone, mut due) = (false, false);
+    let (mut gone, mut due, mut moved) = (false, false, true);
     loop {
-        let known: Vec<Arc<str>> = addresses.borrow_and_update().keys().cloned().collect();
-        for node in &known {
-            followed.entry(Arc::clone(node)).or_insert_with(|| {
-                let (hub, pool) = (Arc::clone(&hub), Arc::clone(&pool));
-                let (node, addresses) = (Arc::clone(node), addresses.clone());
-                followers.spawn(follow::follow(hub, node, pool, addresses))
-            });
+        // Not with each batch: there may be thousands.
+        if std::mem::take(&mut moved) {
+            let known: Vec<Arc<str>> = addresses.borrow_and_update().keys().cloned().collect();
+            for node in &known {
+                followed.entry(Arc::clone(node)).or_insert_with(|| {
+                    let (hub, pool) = (Arc::clone(&hub), Arc::clone(&pool));
+                    let (node, addresses) = (Arc::clone(node), addresses.clone());
+                    followers.spawn(follow::follow(hub, node, pool, addresses))
+                });
+            }
         }
         tokio::select! {
             seen = watch.next() => match seen {
@@ -169,7 +172,7 @@ async fn work(
                 Some(_) | None => gone = true,
             },
             // Where nobody tells of agents any more, those that are known are all.
-            Ok(()) = addresses.changed() => {}
+            Ok(()) = addresses.changed() => moved = true,
             Some((source, batch, arrived)) = comes.recv() => {
                 merge.add(source, batch, arrived);
                 if hub.is_alone() {

@@ -3,6 +3,7 @@
 use super::{Fleet, Node, OURS, Progress, Report, Wanted, lock};
 use crate::outcome;
 use client::Schema;
+use fleet::said;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
 use std::{
     sync::Arc,
@@ -426,11 +427,4 @@ async fn stop(node: &Node, client: &Client, uid: String) -> Result<(), String> {
     answer.map_err(|status| said(&status))?;
     lock(&node.state).running.remove(&uid);
     Ok(())
-}
-
-fn said(status: &Status) -> String {
-    match status.message() {
-        "" => format!("{:?}", status.code()),
-        message => message.to_owned(),
-    }
 }

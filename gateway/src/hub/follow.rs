@@ -6,6 +6,7 @@ use crate::{
     pool::Pool,
 };
 use client::Schema;
+use fleet::said;
 use proto::v1::{self, State as Phase, StreamEventsResponse, stream_events_response::Item};
 use std::{
     convert::Infallible,
@@ -207,11 +208,4 @@ async fn take(hub: &Hub, open: &Open, message: StreamEventsResponse) -> Result<(
 fn reason(status: &Status) -> Option<String> {
     use tonic_types::StatusExt as _;
     Some(status.get_details_error_info()?.reason)
-}
-
-fn said(status: &Status) -> String {
-    match status.message() {
-        "" => format!("{:?}", status.code()),
-        message => message.to_owned(),
-    }
 }
