@@ -1,5 +1,4 @@
 //! `tracejob-agent`: the daemon of a node.
-#![deny(unsafe_code)]
 
 mod daemon;
 

@@ -2,12 +2,12 @@
 //!
 //! What is measured, and how, is in `tests/bench`; here is what fetches, builds and runs it.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    peers, process,
+    peers, process, programs,
     screen::{Step, say},
     setup, test, toolchain, workspace,
 };
@@ -54,70 +54,55 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The stage of `test`.
+/// The stage of `test`: one round of every row with the programs of the tests, for the counts alone.
 pub(crate) fn quick() -> Result<String> {
     test::require_root()?;
-    report(&Args {
-        quick: true,
-        ..Args::default()
-    })?;
+    let programs = programs::built()?;
+    let bench = programs.file("bench")?.to_owned();
+    measure(
+        &Args {
+            quick: true,
+            ..Args::default()
+        },
+        &bench,
+        programs.file("tracejob")?,
+    )?;
     Ok("counts agree".to_owned())
 }
 
 fn report(args: &Args) -> Result<String> {
-    let peers = peers::ensure()?;
-    let (profile, folder) = if args.quick {
-        ("dev", "debug")
-    } else {
-        ("release", "release")
-    };
+    if args.quick {
+        test::only("bench", &["benchmarks, quick"])?;
+        return fs::read_to_string(workspace::root().join(MARKDOWN)).context("reading the report");
+    }
     let step = Step::start(
         "build",
         "tracejob, the daemon and the workload; minutes when cold",
     );
     let mut command = toolchain::cargo();
-    command.args(["build", "--locked", "--bins", "--profile", profile]);
+    command.args(["build", "--locked", "--release", "--bins", "--benches"]);
     for package in ["cli", "agent", "tests"] {
         command.args(["--package", package]);
     }
-    process::quietly(&step, "build-bench", &mut command)?;
-    let mut command = toolchain::cargo();
-    command.args([
-        "bench",
-        "--locked",
-        "--package",
-        "tests",
-        "--bench",
-        "bench",
-        "--profile",
-        profile,
-    ]);
-    process::quietly(&step, "build-bench", command.arg("--no-run"))?;
+    command.args(["--message-format", "json-render-diagnostics"]);
+    let built = programs::parse(&process::captured(&step, "build-bench", &mut command)?)?;
     step.done("built");
+    measure(args, built.file("bench")?, built.file("tracejob")?)
+}
+
+fn measure(args: &Args, bench: &Path, tracejob: &Path) -> Result<String> {
+    let peers = peers::ensure()?;
     let step = Step::start(
         "measure",
         "round by round; a quarter of an hour, or a minute with --quick",
     );
-    // Two CPUs for all of it: what most machines that are measured have, and what one can compare.
+    // Two CPUs for all of it, which most machines have: figures of different machines can be compared.
     let mut command = Command::new("taskset");
-    toolchain::pin(&mut command);
-    command.args(["-c", "0,1", "cargo"]);
-    command.args([
-        "bench",
-        "--locked",
-        "--package",
-        "tests",
-        "--bench",
-        "bench",
-        "--profile",
-        profile,
-    ]);
+    command.args(["-c", "0,1"]).arg(bench).arg("--bench");
     let rows: Vec<String> = args.row.iter().map(u8::to_string).collect();
     command
-        .env(
-            "TRACEJOB_BIN",
-            workspace::target().join(folder).join("tracejob"),
-        )
+        .current_dir(workspace::root().join("tests"))
+        .env("TRACEJOB_BIN", tracejob)
         .env("BENCH_PEERS", peers)
         .env("BENCH_ROWS", rows.join(","))
         .env("BENCH_JSON", workspace::root().join(JSON))
@@ -135,7 +120,7 @@ fn report(args: &Args) -> Result<String> {
 }
 
 /// Puts the report between the page's two lines.
-fn keep(page: &std::path::Path) -> Result<()> {
+fn keep(page: &Path) -> Result<()> {
     let shown = page.display();
     let report = workspace::root().join(MARKDOWN);
     let report = fs::read_to_string(&report).with_context(|| format!("reading {MARKDOWN}"))?;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{process, screen::Step, setup, test, workspace};
+use crate::{process, programs, screen::Step, setup, test, workspace};
 
 /// What `codegen` is asked.
 #[derive(clap::Args, Debug, Default)]
@@ -24,9 +24,10 @@ pub(crate) struct Args {
 /// A program that writes files into a folder that it is given.
 struct Generator {
     name: &'static str,
-    /// What it writes, for the one who waits.
+    /// Its output, in words.
     writes: &'static str,
-    /// The program, among those that are built, and its arguments; the folder follows.
+    package: &'static str,
+    /// The program or example, and its arguments; the folder follows.
     program: &'static [&'static str],
     /// The folder of the repository that is as the one that it writes.
     folder: &'static str,
@@ -36,28 +37,32 @@ struct Generator {
 
 const GENERATORS: [Generator; 4] = [
     Generator {
+        name: "proto",
+        package: "proto",
+        writes: "Rust from the .proto files",
+        program: &["gen"],
+        folder: "proto/src/gen",
+        owns: &[""],
+    },
+    Generator {
         name: "tracejob",
+        package: "cli",
         writes: "pages of the tracers, man page, completions, schema",
         program: &["tracejob", "codegen"],
         folder: "docs",
         owns: &["tracers", "completions"],
     },
     Generator {
-        name: "proto",
-        writes: "Rust from the .proto files",
-        program: &["examples/gen"],
-        folder: "proto/src/gen",
-        owns: &[""],
-    },
-    Generator {
         name: "crd",
+        package: "crd",
         writes: "the definitions of our Kubernetes objects, the chart's README",
-        program: &["examples/definitions"],
+        program: &["definitions"],
         folder: "charts/tracejob",
         owns: &["files/crds"],
     },
     Generator {
         name: "profiles",
+        package: "agent",
         writes: "what confines the agent on a node: seccomp, AppArmor",
         program: &["tracejob-agent", "write-profiles"],
         folder: "charts/tracejob/files/profiles",
@@ -76,36 +81,44 @@ enum Stale {
     TooMany(PathBuf),
 }
 
-/// Writes what is stale, or names it.
+/// Writes the stale files, or names them.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::build()?;
-    generate(args.check)
-}
-
-/// Like `run`, where setup has been done.
-pub(crate) fn generate(check: bool) -> Result<()> {
-    // All of them at once, as the tests want them too: one by one each has other features of what it depends on, and builds that anew.
-    test::build()?;
-    let mut stale_files = Vec::new();
-    for generator in &GENERATORS {
-        let stale = generator.run(check)?;
-        stale_files.extend(stale.iter().map(|stale| told(stale, generator.folder)));
+    if args.check {
+        return test::only("codegen --check", &["generated files"]);
     }
-    if check && !stale_files.is_empty() {
-        bail!(
-            "generated files are not what their sources say; run `cargo xtask codegen` and commit:\n  {}",
-            stale_files.join("\n  ")
-        );
+    setup::build()?;
+    for generator in &GENERATORS {
+        // One after the other: code that the first one writes is compiled into the next.
+        let program = programs::of_package(generator.package, generator.program[0])?;
+        generator.run(&program, false)?;
     }
     Ok(())
 }
 
+/// The stage: an error that names the files that are not what would be written.
+pub(crate) fn check() -> Result<String> {
+    let mut stale_files = Vec::new();
+    for generator in &GENERATORS {
+        let program = programs::built()?.file(generator.program[0])?;
+        let stale = generator.run(program, true)?;
+        stale_files.extend(stale.iter().map(|stale| described(stale, generator.folder)));
+    }
+    if stale_files.is_empty() {
+        return Ok("ok".to_owned());
+    }
+    bail!(
+        "generated files differ from their sources; run `cargo xtask codegen` and commit:\n  {}",
+        stale_files.join("\n  ")
+    )
+}
+
 impl Generator {
-    fn run(&self, check: bool) -> Result<Vec<Stale>> {
+    fn run(&self, program: &Path, check: bool) -> Result<Vec<Stale>> {
         let Self {
             name,
             writes,
-            program,
+            package: _,
+            program: words,
             folder,
             owns,
         } = self;
@@ -113,9 +126,8 @@ impl Generator {
         let step = Step::start(&name, &format!("generating: {writes}"));
         let fresh = workspace::target().join("codegen").join(self.name);
         empty(&fresh)?;
-        let (program, arguments) = program.split_first().context("a generator is a program")?;
-        let mut command = Command::new(workspace::target().join("debug").join(program));
-        command.args(arguments).arg(&fresh);
+        let mut command = Command::new(program);
+        command.args(&words[1..]).arg(&fresh);
         process::quietly(&step, &name.replace(' ', "-"), &mut command)?;
         let generated = read(&fresh)?;
         if generated.is_empty() {
@@ -154,11 +166,11 @@ impl Generator {
     }
 }
 
-fn told(stale: &Stale, folder: &str) -> String {
+fn described(stale: &Stale, folder: &str) -> String {
     let what = match stale {
         Stale::Missing(_) => "is missing",
         Stale::Different(_) => "is stale",
-        Stale::TooMany(_) => "is written by nobody any more",
+        Stale::TooMany(_) => "has no source any more",
     };
     format!(
         "{} {what}",

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use index::{Package, compare_versions};
+pub(crate) use index::{Package, newest};
 pub(crate) use mirror::{Mirrors, Suite};
 
 use crate::{process, screen::Step, workspace};

@@ -16,12 +16,16 @@ mod new_tracer;
 mod package;
 mod peers;
 mod process;
+mod programs;
 mod screen;
 mod setup;
 mod stage;
+mod suite;
 mod test;
 mod tidy;
+mod times;
 mod toolchain;
+mod verdict;
 mod verifier;
 mod vm;
 mod workspace;
@@ -93,12 +97,12 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
-        Task::Setup => setup::all(),
+        Task::Setup => test::setup(),
         Task::Demo { cluster: false } => demo::run(),
         Task::Demo { cluster: true } => cluster::demo(),
         Task::Test(args) => test::run(&args),
-        Task::Foreign => foreign::alone(),
-        Task::Check => check::run(),
+        Task::Foreign => test::only("foreign", &["foreign clients"]),
+        Task::Check => test::check(),
         Task::Cluster(args) => cluster::run(args),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
@@ -107,6 +111,6 @@ fn run(task: Task) -> Result<()> {
         Task::Package => package::run(),
         Task::NewTracer(args) => new_tracer::run(&args),
         Task::Verifier => verifier::run(),
-        Task::Vm(args) => vm::run(&args).map(drop),
+        Task::Vm(args) => vm::run(args),
     }
 }

@@ -10,11 +10,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    process,
+    process, programs,
     screen::Step,
-    setup,
-    stage::{self, Stage},
-    test, vm, workspace,
+    setup, test, workspace,
 };
 
 const UNIT: &str = "agent/package/tracejob-agent.service";
@@ -22,34 +20,28 @@ const UNIT: &str = "agent/package/tracejob-agent.service";
 struct Image {
     /// Its name, and that of the program.
     name: &'static str,
-    /// The cargo package that the program is of.
-    package: &'static str,
     program: &'static str,
     recipe: &'static str,
 }
 
 const AGENT: Image = Image {
     name: "tracejob-agent",
-    package: "agent",
     program: "tracejob-agent",
     recipe: "agent/package/Containerfile",
 };
 const CONTROLLER: Image = Image {
     name: "tracejob-controller",
-    package: "controller",
     program: "tracejob-controller",
     recipe: "controller/package/Containerfile",
 };
 const GATEWAY: Image = Image {
     name: "tracejob-gateway",
-    package: "gateway",
     program: "tracejob-gateway",
     recipe: "gateway/package/Containerfile",
 };
 /// What the test cluster's pods run.
 const WORKLOAD: Image = Image {
     name: "tracejob-workload",
-    package: "tests",
     program: "workload",
     recipe: "tests/cluster/node/Containerfile",
 };
@@ -75,15 +67,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What `systemd-analyze security` may find at most, of 10 (in tenths): an ordinary unit has 9.6.
 const EXPOSURE_MOST: u32 = 25;
 
-/// Both, for `cargo xtask package`.
+/// The unit, and the agent's image as it is shipped, for `cargo xtask package`.
 pub(crate) fn run() -> Result<()> {
-    setup::build()?;
-    let stages = vec![
-        Stage::new("build tracejob", test::build),
-        Stage::new("unit of systemd", unit),
-        Stage::new("image", image),
-    ];
-    stage::run_all("package", stages)
+    test::require_root()?;
+    test::only("package", &["unit of systemd"])?;
+    println!("{}", image_of(&programs::shipped("agent", AGENT.program)?)?);
+    Ok(())
 }
 
 /// Holds the unit to what systemd says of it.
@@ -95,7 +84,7 @@ pub(crate) fn unit() -> Result<String> {
     let folder = workspace::target().join("package");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     // systemd wants the program to be where the unit says.
-    let agent = workspace::target().join("debug/tracejob-agent");
+    let agent = programs::built()?.file(AGENT.program)?;
     let text = fs::read_to_string(workspace::root().join(UNIT)).context("reading the unit")?;
     let text = text.replace("/usr/bin/tracejob-agent", &agent.display().to_string());
     let unit = folder.join("tracejob-agent.service");
@@ -139,19 +128,18 @@ fn exposure(told: &str) -> Option<u32> {
     Some(whole.parse::<u32>().ok()? * 10 + tenths.parse::<u32>().ok()?)
 }
 
-/// Builds the image from the static program alone, runs it, and asks it over gRPC what it can trace.
+/// Builds the agent's image from the program of the tests, runs it, and asks it over gRPC what it can trace.
 pub(crate) fn image() -> Result<String> {
-    if process::output(Command::new("id").arg("-u"))?.trim() != "0" {
-        return Ok("skipped: containers are run by root here".to_owned());
-    }
-    let buildah = match setup::buildah() {
-        Ok(path) => path,
-        Err(error) => return Ok(format!("skipped: no buildah can be had ({error:#})")),
-    };
+    image_of(programs::built()?.file(AGENT.program)?)
+}
+
+fn image_of(program: &Path) -> Result<String> {
+    test::require_root()?;
+    let buildah = setup::buildah()?;
     let folder = workspace::target().join("package");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let tool = Buildah::new(buildah, &folder)?;
-    let packed = AGENT.build(&tool, &folder)?;
+    let packed = AGENT.build(&tool, &folder, program)?;
     let step = Step::start("image", "run and asked");
     let container = process::captured(
         &step,
@@ -179,7 +167,7 @@ pub(crate) fn archives() -> Result<PathBuf> {
     fs::create_dir_all(&archives).with_context(|| format!("creating {}", archives.display()))?;
     let tool = Buildah::new(setup::buildah()?, &folder)?;
     for image in [AGENT, CONTROLLER, GATEWAY, WORKLOAD] {
-        image.build(&tool, &folder)?;
+        image.build(&tool, &folder, programs::built()?.file(image.program)?)?;
         let step = Step::start(image.name, "writing its image into a file");
         let file = archives.join(format!("{}.tar", image.name));
         if file.exists() {
@@ -201,13 +189,12 @@ impl Image {
         format!("localhost/{}:test", self.name)
     }
 
-    /// Builds it from the static program alone, which it returns.
-    fn build(&self, tool: &Buildah, folder: &Path) -> Result<PathBuf> {
-        let program = vm::shipped(self.package, self.program)?;
+    /// Builds it from a static program, of which it returns the stripped copy.
+    fn build(&self, tool: &Buildah, folder: &Path, program: &Path) -> Result<PathBuf> {
         let context = folder.join(self.name);
         fs::create_dir_all(&context).with_context(|| format!("creating {}", context.display()))?;
         let packed = context.join(self.program);
-        fs::copy(&program, &packed).with_context(|| format!("copying {}", program.display()))?;
+        fs::copy(program, &packed).with_context(|| format!("copying {}", program.display()))?;
         if let Some(strip) = workspace::find_program("strip") {
             // A sixth of the size; where it is missing, the image is only larger.
             process::output(Command::new(strip).arg(&packed))?;
@@ -326,7 +313,7 @@ impl Container<'_> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let mut command = Command::new(workspace::target().join("debug/tracejob"));
+        let mut command = Command::new(programs::built()?.file("tracejob")?);
         command.args([
             "list",
             "-o",

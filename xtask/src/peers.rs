@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    debian::{self, Archive, Suite, compare_versions},
+    debian::{self, Archive, Suite, newest},
     screen::{Step, say},
     workspace,
 };
@@ -33,11 +33,8 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     let known = archive.packages()?;
     let mut versions = Vec::new();
     for package in PACKAGES {
-        let newest = known
-            .iter()
-            .filter(|known| known.name == package)
-            .max_by(|one, other| compare_versions(&one.version, &other.version));
-        let Some(newest) = newest else {
+        let versions_of_it = known.iter().filter(|known| known.name == package);
+        let Some(newest) = newest(versions_of_it, |known| &known.version)? else {
             bail!("Debian sid has no package {package} for this machine")
         };
         versions.push((package, newest.version.as_str()));

@@ -1,175 +1,127 @@
-//! What a person sees of a step: what is done and why, how long it takes, how it ended.
+//! The screen: one spinner for each step under way, one line for each step that ended, and tables.
 //!
-//! It knows nothing of what the steps are.
+//! Where standard output is not a terminal, each step prints a line at its start and a line at its end.
 
 use std::{
+    fmt,
     fs::File,
-    io::{self, IsTerminal, Read, Seek, SeekFrom, Write},
-    path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{self, RecvTimeoutError, Sender},
-    },
-    thread::{self, JoinHandle},
+    io::{self, IsTerminal, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
 /// Columns kept for a step's name.
 const NAME_COLUMNS: usize = 22;
+/// How often a spinner is redrawn.
+const TICK: Duration = Duration::from_millis(250);
 
-/// A step under way; after a second it shows that it is.
+/// All spinners of this process.
+static SPINNERS: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stdout()));
+
+/// A step under way. Its spinner goes when this is dropped.
 pub(crate) struct Step {
     name: String,
     started: Instant,
-    followed: Arc<Mutex<Option<PathBuf>>>,
-    stop: Option<Sender<()>>,
-    ticker: Option<JoinHandle<()>>,
+    spinner: ProgressBar,
+    log: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl Step {
-    /// Begins a step; `doing` says what and why, for the one who waits.
+    /// Starts a step; `doing` says what it does and why.
     pub(crate) fn start(name: &str, doing: &str) -> Self {
-        let (stop, stopped) = mpsc::channel();
-        let followed = Arc::new(Mutex::new(None));
-        let started = Instant::now();
-        let ticker = thread::spawn({
-            let (name, doing, followed) =
-                (name.to_owned(), doing.to_owned(), Arc::clone(&followed));
-            move || tick(&name, &doing, started, &followed, &stopped)
-        });
+        let log = Arc::<Mutex<Option<PathBuf>>>::default();
+        let spinner = SPINNERS.add(ProgressBar::new_spinner());
+        if is_live() {
+            let followed = Arc::clone(&log);
+            let last = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+                let log = followed.lock().unwrap_or_else(PoisonError::into_inner);
+                // The formatter of a spinner has nobody to report to.
+                let _ = out.write_str(&log.as_deref().and_then(last_line).unwrap_or_default());
+            };
+            let template = format!("{{prefix:{NAME_COLUMNS}}} {{msg}} … {{elapsed}}  {{last:40!}}");
+            let style = ProgressStyle::with_template(&template).expect("the template is valid");
+            spinner.set_style(style.with_key("last", last));
+            spinner.set_prefix(name.to_owned());
+            spinner.set_message(doing.to_owned());
+            spinner.enable_steady_tick(TICK);
+        } else {
+            say(name, &format!("{doing} …"));
+        }
         Self {
             name: name.to_owned(),
-            started,
-            followed,
-            stop: Some(stop),
-            ticker: Some(ticker),
+            started: Instant::now(),
+            spinner,
+            log,
         }
     }
 
-    /// Shows the last line of this log beside the step.
+    /// Shows the last line of this log beside the spinner.
     pub(crate) fn follow(&self, log: PathBuf) {
-        *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(log);
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log);
     }
 
-    /// Ends the step, with what came of it.
-    pub(crate) fn done(mut self, result: &str) {
-        self.end(result);
+    /// Replaces the text beside the spinner.
+    pub(crate) fn update(&self, state: String) {
+        self.spinner.set_message(state);
     }
 
-    /// Ends the step as failed; the error itself is printed by whoever handles it.
-    pub(crate) fn failed(mut self) {
-        self.end("FAILED");
-    }
-
-    fn end(&mut self, result: &str) {
-        self.quiet();
+    /// Ends the step with its result.
+    pub(crate) fn done(self, result: &str) {
+        self.spinner.finish_and_clear();
         let took = self.started.elapsed();
-        let time = if took < Duration::from_secs(1) {
-            String::new()
-        } else {
-            format!("  ({})", duration(took))
+        let time = match took < Duration::from_secs(1) {
+            true => String::new(),
+            false => format!("  ({})", duration(took)),
         };
         say(&self.name, &format!("{result}{time}"));
     }
 
-    fn quiet(&mut self) {
-        drop(self.stop.take());
-        if let Some(ticker) = self.ticker.take() {
-            // It only prints: if it panicked, the step is not the worse for it.
-            let _ = ticker.join();
-        }
+    /// Ends the step as failed. The caller returns the error, which is printed once, by the stage.
+    pub(crate) fn failed(self) {
+        self.done("FAILED");
     }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
-        self.quiet();
+        self.spinner.finish_and_clear();
     }
 }
 
-/// One line: a name and what there is to say of it.
+/// Prints one line: a name and a text.
 pub(crate) fn say(name: &str, text: &str) {
-    println!("{name:<NAME_COLUMNS$} {text}");
+    line(&format!("{name:<NAME_COLUMNS$} {text}"));
 }
 
-fn tick(
-    name: &str,
-    doing: &str,
-    started: Instant,
-    followed: &Mutex<Option<PathBuf>>,
-    stopped: &mpsc::Receiver<()>,
-) {
-    let live = is_live();
-    let mut said = false;
-    while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(Duration::from_secs(1)) {
-        let elapsed = started.elapsed();
-        if live {
-            let log = followed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            let last = log.and_then(|log| last_line(&log)).unwrap_or_default();
-            redraw(
-                &[format!(
-                    "{name:<NAME_COLUMNS$} {doing} … {}  {last}",
-                    duration(elapsed)
-                )],
-                usize::from(said),
-            );
-            said = true;
-        } else if !said {
-            say(name, &format!("{doing} …"));
-            said = true;
-        }
-    }
-    if live && said {
-        print!("\r\x1b[K\x1b[1A\r\x1b[K");
-        flush();
-    }
+/// Prints text above all spinners.
+pub(crate) fn line(text: &str) {
+    // A hidden set of spinners would swallow the line.
+    SPINNERS.suspend(|| println!("{text}"));
 }
 
-/// Whether lines can be redrawn.
-pub(crate) fn is_live() -> bool {
+/// Whether standard output is a terminal.
+fn is_live() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Draws lines over the `above` lines that were drawn before, each cut to the terminal's width.
-pub(crate) fn redraw(lines: &[String], above: usize) {
-    let columns = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
-    let mut text = String::new();
-    if above > 0 {
-        text.push_str(&format!("\x1b[{above}A"));
-    }
-    for line in lines {
-        let cut: String = line
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(columns.saturating_sub(1))
-            .collect();
-        text.push_str(&format!("\r\x1b[K{cut}\n"));
-    }
-    print!("{text}");
-    flush();
-}
-
-fn flush() {
-    // A closed terminal is no reason to stop the work.
-    let _ = io::stdout().flush();
-}
-
-fn last_line(log: &PathBuf) -> Option<String> {
+fn last_line(log: &Path) -> Option<String> {
     let mut file = File::open(log).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(500)))
         .ok()?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail).ok()?;
-    let tail = String::from_utf8_lossy(&tail).into_owned();
-    tail.lines()
+    let tail = String::from_utf8_lossy(&tail);
+    let line = tail
+        .lines()
         .rev()
         .map(str::trim)
-        .find(|line| !line.is_empty())
-        .map(str::to_owned)
+        .find(|line| !line.is_empty())?;
+    Some(line.replace(|c: char| c.is_control(), " "))
 }
 
 /// `0.4 s`, `12 s`, `3 min 05 s`.
@@ -182,7 +134,7 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
-/// Aligned columns under a header; the last column is as long as it likes.
+/// Aligned columns under a header; the last column is not padded.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows

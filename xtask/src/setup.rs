@@ -13,48 +13,26 @@ use crate::{
     debian::{self, Archive, Mirrors, Suite},
     process,
     screen::{Step, say},
-    toolchain::{self, BPF_LINKER, CARGO_DENY},
+    toolchain::{self, BPF_LINKER},
     workspace,
 };
 
 /// Older ones corrupt the guest: under 7.2 its flags are wrong after cmpxchg16b, and its kernel double-faults within minutes.
 const OLDEST_QEMU: u32 = 10;
 
-/// Everything, for `cargo xtask setup`.
-pub(crate) fn all() -> Result<()> {
-    println!(
-        "setup: everything stays in rustup and under target/; no package is installed, apt's sources are not touched\n"
-    );
-    build()?;
-    CARGO_DENY.ensure()?;
-    tests()?;
-    vm()
-}
-
-/// What building takes.
+/// The pinned Rust and the linker of kernel programs.
 pub(crate) fn build() -> Result<()> {
-    if workspace::find_program("cc").is_none() {
-        bail!(
-            "no C linker (cc) is here, and every Rust program is linked with it: install gcc (`apt-get install gcc libc6-dev`)"
-        );
-    }
     toolchain::ensure_rust()?;
     BPF_LINKER.ensure()
 }
 
-/// What the tests start: bpftool tells what a killed tracer left in the kernel.
-pub(crate) fn tests() -> Result<PathBuf> {
+/// Lists what a killed tracer left in the kernel.
+pub(crate) fn bpftool() -> Result<PathBuf> {
     debian_program(
         "bpftool",
         "bpftool",
         "it shows what is loaded in the kernel",
     )
-}
-
-/// What test kernels run in.
-pub(crate) fn vm() -> Result<()> {
-    qemu()?;
-    busybox().map(drop)
 }
 
 /// A static busybox: the whole user space of a test kernel but our own programs.

@@ -1,103 +1,197 @@
-//! `test`: everything, as CI runs it: the checks, the tests on this kernel, and on the four test kernels.
+//! `test`, `check`, `vm` and `package`: the list of all stages, of which each command runs some.
 
-use anyhow::{Result, bail};
+use std::{fs, process::Command};
+
+use anyhow::{Context, Result, bail};
 
 use crate::{
-    bench, check, cluster, foreign, package, process,
-    screen::Step,
+    bench, check, cluster, codegen, foreign, package, process, programs,
     setup,
     stage::{self, Stage},
-    toolchain::{self, CARGO_DENY},
-    vm, workspace,
+    suite, tidy, times, toolchain, vm, workspace,
 };
 
-/// What `test` is asked.
+/// Arguments of `test`.
 #[derive(clap::Args, Debug, Default)]
+#[command(
+    after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --only kubernetes\n  cargo xtask test --only 'kernel 6.1' --only 'this kernel'"
+)]
 pub(crate) struct Args {
-    /// Only on this kernel: leaves out the test kernels.
+    /// Runs this stage with what it needs, and no other; repeatable
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<String>,
+    /// Lists the stages and runs none
     #[arg(long)]
-    no_vm: bool,
-    /// Also on a Kubernetes cluster of two emulated nodes, as `cargo xtask cluster test` does
-    #[arg(long)]
-    nodes: bool,
+    list: bool,
 }
 
-/// Packages of programs that tests start, and of those that generate code.
-const PROGRAMS: [&str; 6] = ["cli", "agent", "controller", "gateway", "crd", "proto"];
+/// Stages of `check`; what they need comes with them.
+const CHECKS: [&str; 6] = [
+    "format",
+    "tidy",
+    "dependencies",
+    "lint, kernel side",
+    "generated files",
+    "unit tests",
+];
 
-/// Test programs that need a kernel and nothing else. All others are stages of their own, and nothing for a test kernel.
+/// Test programs that need a kernel and nothing else. All others are stages of their own, and do not run on the test kernels.
 pub(crate) const KERNEL_TESTS: [&str; 4] = ["agent", "run", "terminal", "tracers"];
 
-/// Runs everything; an error if any of it failed.
+/// Stages of `setup`.
+const SETUP: [&str; 9] = [
+    "rust",
+    "bpf-linker",
+    "cargo-deny",
+    "fetch bpftool",
+    "fetch buildah",
+    "fetch peers",
+    "fetch kernels",
+    "foreign clients: get",
+    "kubernetes: get",
+];
+
+/// Runs everything, or the stages that are named.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::build()?;
-    CARGO_DENY.ensure()?;
-    setup::tests()?;
-    if !args.no_vm {
-        setup::vm()?;
+    let stages = stages(&vm::Args::brief());
+    if args.list {
+        print!("{}", stage::list(&stages));
+        return Ok(());
     }
-    let mut stages = check::stages();
-    stages.push(Stage::new("build tracejob", build));
-    stages.push(Stage::new("unit of systemd", package::unit));
-    stages.push(Stage::new("image", package::image));
-    for suite in &vm::SUITES {
-        stages.push(Stage::new(suite.native, move || on_this_kernel(suite)));
-    }
-    stages.push(Stage::new("foreign clients", foreign::run));
-    stages.push(Stage::new("kubernetes", cluster::test));
-    stages.push(Stage::new("benchmarks, quick", bench::quick));
-    stages.push(match args.nodes {
-        true => Stage::new("nodes", cluster::nodes),
-        // A quarter of an hour of an emulated machine, and three quarters on a busy one.
-        false => Stage::new("nodes", || {
-            Ok("LEFT OUT: `cargo xtask cluster test` runs them".to_owned())
-        }),
-    });
-    if !args.no_vm {
-        stages.push(Stage::new("test kernels", || vm::run(&vm::Args::brief())));
-    }
-    stage::run_all("test", stages)
+    let result = stage::run_all("test", stage::chosen(stages, &args.only)?);
+    println!("{}", times::report(&tracers()?));
+    result
 }
 
-/// Builds what the tests start.
-pub(crate) fn build() -> Result<String> {
-    let step = Step::start(
-        "build tracejob",
-        "the programs that the tests start, and that generate code",
+/// Runs the checks of a change that run no kernel program.
+pub(crate) fn check() -> Result<()> {
+    only("check", &CHECKS)
+}
+
+/// Fetches and builds what the other tasks need.
+pub(crate) fn setup() -> Result<()> {
+    println!(
+        "setup: everything stays in rustup and under target/; no package is installed, apt's sources are not touched\n"
     );
-    process::quietly(
-        &step,
-        "build-tracejob",
-        toolchain::cargo()
-            .args(["build", "--locked", "--bins", "--examples"])
-            .args(PROGRAMS.map(|package| format!("--package={package}"))),
-    )?;
-    step.done("built");
-    Ok("ok".to_owned())
+    only("setup", &SETUP)
 }
 
-fn on_this_kernel(suite: &vm::Suite) -> Result<String> {
-    require_root()?;
-    let mut command = toolchain::cargo();
-    command.args(["test", "--locked", "--package", "tests", "--no-fail-fast"]);
-    command.args(KERNEL_TESTS.map(|name| format!("--test={name}")));
-    command.args(["--", "--show-output"]);
-    command
-        .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
-        .env_remove("TRACEJOB_TEST_CAPS");
-    if !suite.capabilities.is_empty() {
-        command.env("TRACEJOB_TEST_CAPS", suite.capabilities);
+/// Runs the stages of these names with what they need, as a task of its own.
+pub(crate) fn only(task: &str, names: &[&str]) -> Result<()> {
+    of(task, vm::Args::brief(), names)
+}
+
+/// The same, with arguments for the test kernels.
+pub(crate) fn of(task: &str, args: vm::Args, names: &[&str]) -> Result<()> {
+    stage::run_all(task, stage::chosen(stages(&args), names)?)
+}
+
+/// All stages, in the order in which they start where the machine has processors for them.
+///
+/// What fetches, and what compiles in the background at the lowest priority, counts as no processor.
+fn stages(args: &vm::Args) -> Vec<Stage> {
+    let ok = |result: Result<()>| result.map(|()| "ok".to_owned());
+    let mut stages = vec![
+        Stage::new("rust", "the pinned Rust, by rustup", move || {
+            ok(toolchain::ensure_rust())
+        }),
+        Stage::new("bpf-linker", "links the kernel programs", move || {
+            ok(toolchain::BPF_LINKER.ensure())
+        })
+        .after(&["rust"])
+        .cpus(2),
+        Stage::new("cargo-deny", "checks the dependencies", move || {
+            ok(toolchain::CARGO_DENY.ensure())
+        })
+        .after(&["rust"]),
+        Stage::new("fetch bpftool", "lists what is loaded in the kernel", move || {
+            setup::bpftool().map(|_| "ok".to_owned())
+        }),
+        Stage::new("fetch buildah", "builds and runs images", move || {
+            setup::buildah().map(|_| "ok".to_owned())
+        }),
+        Stage::new("format", "rustfmt", check::format).after(&["rust"]),
+        Stage::new("tidy", "the rules that no compiler checks", || {
+            tidy::run().map(|()| "ok".to_owned())
+        }),
+        Stage::new("dependencies", "licences, sources, advisories", check::dependencies)
+            .after(&["cargo-deny"]),
+        Stage::new("build and lint", "all programs and tests, with clippy", programs::stage)
+            .after(&["bpf-linker"])
+            .cpus(2),
+        Stage::new("generated files", "docs, proto, CRDs, profiles are fresh", codegen::check)
+            .after(&["build and lint"])
+            .cpus(1),
+        Stage::new("unit tests", "tests without a kernel program", check::unit_tests)
+            .after(&["build and lint"])
+            .cpus(1),
+        Stage::new("lint, kernel side", "clippy on the kernel programs", check::kernel_side)
+            .after(&["build and lint"])
+            .cpus(1),
+    ];
+    stages.extend(vm::stages(args));
+    for (name, about, capabilities) in ON_THIS_KERNEL {
+        let stage = Stage::new(name, about, move || on_this_kernel(name, about, capabilities));
+        stages.push(stage.after(&["build and lint", "fetch bpftool"]).cpus(1));
     }
-    check::rust_tests(
-        suite.native,
-        "the tracers on this machine's kernel",
-        &mut command,
-    )
+    stages.extend([
+        Stage::new("foreign clients", "the agent by grpcurl and Python", foreign::run)
+            .after(&["build and lint", "foreign clients: get"])
+            .cpus(1),
+        Stage::new("unit of systemd", "systemd-analyze on the agent's unit", package::unit)
+            .after(&["build and lint"]),
+        Stage::new("image", "the agent's image, built and asked", package::image)
+            .after(&["build and lint", "fetch buildah"])
+            .cpus(1),
+        Stage::new("benchmarks, quick", "counts beside the peers, no times", bench::quick)
+            .after(&["build and lint", "fetch peers"])
+            .cpus(2),
+        Stage::new("kubernetes", "controller, gateway and agents with a real API server", cluster::test)
+            .after(&["build and lint", "kubernetes: get", "foreign clients: get"])
+            .cpus(1),
+        Stage::new("nodes", "two nodes with kubelets, in QEMU", cluster::nodes)
+            .after(&["image", "kubernetes: get", "nodes: get"])
+            .cpus(2),
+    ]);
+    stages
 }
 
-/// An error for anybody but root.
+/// Stages of the tracers' tests on this machine's kernel: name, description, and the capabilities of `tracejob`; all of root's where empty.
+const ON_THIS_KERNEL: [(&str, &str, &str); 2] = [
+    ("this kernel", "the tracers and the agent, as root", ""),
+    (
+        "this kernel, 2 caps",
+        "the same with CAP_BPF and CAP_PERFMON alone",
+        "bpf,perfmon",
+    ),
+];
+
+fn on_this_kernel(name: &str, about: &str, capabilities: &str) -> Result<String> {
+    require_root()?;
+    let programs = programs::built()?;
+    let tests = KERNEL_TESTS.map(|name| programs.test(name));
+    let tests: Vec<_> = tests.into_iter().collect::<Result<_>>()?;
+    let tracejob = programs.file("tracejob")?;
+    suite::run(name, about, &tests, |command| {
+        command.arg("--show-output").env("TRACEJOB_BIN", tracejob);
+        match capabilities {
+            "" => command.env_remove("TRACEJOB_TEST_CAPS"),
+            names => command.env("TRACEJOB_TEST_CAPS", names),
+        };
+    })
+}
+
+/// The names of all tracers.
+fn tracers() -> Result<Vec<String>> {
+    let folder = workspace::root().join("agent-ebpf/src/bin");
+    let entries = fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
+    let names = entries.filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_str()?.to_owned()));
+    Ok(names.collect())
+}
+
+/// An error for any user but root.
 pub(crate) fn require_root() -> Result<()> {
-    if process::output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
+    if process::output(Command::new("id").arg("-u"))?.trim() != "0" {
         bail!(
             "the tests load kernel programs, which takes root: run it with sudo, or `cargo xtask check` for all that does not"
         );

@@ -53,7 +53,7 @@ struct Rule {
 }
 
 /// All rules; each one's findings are printed under it.
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 6] = [
     Rule {
         demands: "a tracer is named only in its own files",
         because: "behaviour follows from column kinds and sources; a name elsewhere is a special case that the next tracer lacks",
@@ -68,21 +68,6 @@ const RULES: [Rule; 9] = [
         demands: "files are foo.rs and foo/bar.rs, and are named by an idea",
         because: "mod.rs says nothing in an editor's tab; util, common, helper, manager and types say it of anything",
         check: layout::file_names,
-    },
-    Rule {
-        demands: "unsafe code is only where it is expected",
-        because: "elsewhere nobody would look for it",
-        check: source::unsafe_places,
-    },
-    Rule {
-        demands: "every unsafe block says in a SAFETY comment why it is sound",
-        because: "the next reader has to judge it, and cannot ask",
-        check: source::unsafe_reasons,
-    },
-    Rule {
-        demands: "nothing is left undone: no #[ignore], todo!, unimplemented!, dbg!",
-        because: "a test that does not run and a stub look like the real thing",
-        check: source::leftovers,
     },
     Rule {
         demands: "no package registry or mirror is named",

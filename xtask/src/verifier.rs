@@ -1,13 +1,13 @@
 //! `verifier`: records what the verifier takes to load each program, here and on the test kernels. The tests compare with it.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    process,
+    process, programs,
     screen::{Step, say},
-    setup, test, toolchain, vm, workspace,
+    setup, test, vm, workspace,
 };
 
 /// The record, from the root.
@@ -21,7 +21,6 @@ const LINE: &str = "VERIFIED ";
 pub(crate) fn run() -> Result<()> {
     test::require_root()?;
     setup::build()?;
-    test::build()?;
     let path = workspace::root().join(RECORD);
     let old = fs::read_to_string(&path).with_context(|| format!("reading {RECORD}"))?;
     let heading = old.lines().next().unwrap_or_default();
@@ -42,24 +41,18 @@ pub(crate) fn run() -> Result<()> {
 
 fn everywhere(lines: &mut BTreeSet<String>) -> Result<()> {
     let step = Step::start("this kernel", "every tracer is loaded once");
-    let mut command = toolchain::cargo();
-    command.args([
-        "test",
-        "--locked",
-        "--package",
-        "tests",
-        "--test",
-        "run",
-        TEST,
-    ]);
-    command.args(["--", "--show-output"]);
+    let programs = programs::built()?;
+    let run = programs.test("run")?;
+    let mut command = Command::new(&run.path);
     command
-        .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
+        .args([TEST, "--show-output"])
+        .current_dir(&run.folder)
+        .env("TRACEJOB_BIN", programs.file("tracejob")?)
         .env_remove("TRACEJOB_TEST_CAPS");
     let told = take(&process::captured(&step, "verifier", &mut command)?, lines);
     step.done(if told { "told" } else { "told nothing" });
     // A test that only told has not passed: what counts is whether every kernel told.
-    let outcome = vm::run(&vm::Args::of_test(TEST));
+    let outcome = vm::run(vm::Args::of_test(TEST));
     for log in vm::logs()? {
         let text = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
         if !take(&String::from_utf8_lossy(&text), lines) {

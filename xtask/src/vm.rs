@@ -3,65 +3,22 @@
 mod boot;
 mod initramfs;
 mod kernels;
-mod programs;
 mod report;
-pub(crate) mod verdict;
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, sync::OnceLock, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 
 pub(crate) use kernels::{Release, releases};
-pub(crate) use programs::shipped;
 
-use self::{
-    boot::{Accelerator, Machine, Outcome, Progress},
-    kernels::{Kernel, SERIES},
-};
+use self::{boot::Machine, kernels::SERIES};
 use crate::{
-    screen::{say, table},
-    setup, workspace,
+    programs,
+    screen::{Step, say, table},
+    setup,
+    stage::Stage,
+    test, workspace,
 };
-
-/// One pass over all tests.
-pub(crate) struct Suite {
-    /// As shown before a test's name.
-    pub(crate) name: &'static str,
-    /// As a stage of `test`, on the kernel that it runs on.
-    pub(crate) native: &'static str,
-    /// What TRACEJOB_TEST_CAPS says: with which capabilities alone `tracejob` is started; empty is all of root's.
-    pub(crate) capabilities: &'static str,
-}
-
-/// What runs here: as root, and with what a hardened cluster grants.
-pub(crate) const SUITES: [Suite; 2] = [
-    Suite {
-        name: "root",
-        native: "this kernel",
-        capabilities: "",
-    },
-    Suite {
-        name: "caps",
-        native: "this kernel, 2 caps",
-        capabilities: "bpf,perfmon",
-    },
-];
-
-/// What runs on the test kernels: what a hardened cluster grants, which is the harder. Both would take an emulated CPU an hour.
-const VM_SUITES: &[Suite] = &[Suite {
-    name: "caps",
-    native: "",
-    capabilities: "bpf,perfmon",
-}];
 
 /// What a test kernel's user space has besides our own programs.
 pub(crate) struct UserSpace {
@@ -74,29 +31,31 @@ pub(crate) struct UserSpace {
 /// When a kernel is given up that is not silent: three times what it takes with a machine for itself.
 const DEADLINE: Duration = Duration::from_secs(45 * 60);
 
-/// What `vm` is asked.
-#[derive(clap::Args, Debug, Default)]
+/// The capabilities of `tracejob` on the test kernels: what a hardened cluster grants, which is the harder case.
+const CAPABILITIES: &str = "bpf,perfmon";
+
+/// Arguments of `vm`.
+#[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Args {
-    /// A kernel series, repeatable; all without it.
+    /// A kernel series, repeatable; all without it
     #[arg(long, value_name = "SERIES")]
     kernel: Vec<String>,
-    /// Only lists the kernels, and which of them are fetched.
+    /// Only lists the kernels, and which of them are fetched
     #[arg(long)]
     list: bool,
-    /// Leaves out the agent's tests on kernels between the oldest and the newest, as `test` does: they take longest, and most of what
-    /// they look at is user space
+    /// Leaves out what `test` leaves out: the agent's tests on kernels between the oldest and the newest
     #[arg(long)]
     brief: bool,
-    /// Asks the mirror for newer kernels than those that are fetched.
+    /// Asks the mirror for newer kernels than those that are fetched
     #[arg(long)]
     refresh: bool,
-    /// Arguments for each test program, for instance part of a test's name.
+    /// Arguments for each test program, for instance part of a test's name
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<String>,
 }
 
 impl Args {
-    /// All kernels, and the agent's tests on the oldest and the newest.
+    /// All kernels, with the part of the agent's tests that `test` runs.
     pub(crate) fn brief() -> Self {
         Self {
             brief: true,
@@ -104,7 +63,7 @@ impl Args {
         }
     }
 
-    /// All kernels, and of the tests those whose name has this in it.
+    /// All kernels, and the tests whose name contains this.
     pub(crate) fn of_test(name: &str) -> Self {
         Self {
             args: vec![name.to_owned()],
@@ -113,111 +72,103 @@ impl Args {
     }
 }
 
-/// What each kernel's console said.
+/// The console output of each kernel's last run.
 pub(crate) fn logs() -> Result<Vec<PathBuf>> {
-    let folder = workspace::target().join("vm");
     let logs = kernels::chosen(&[])?
         .into_iter()
-        .map(|series| folder.join(format!("{}.log", series.name)));
+        .map(|series| boot::log(series.name, ""));
     Ok(logs.collect())
 }
 
-/// Runs the tests on the chosen kernels, and tells what came of it; an error if any of them failed.
-pub(crate) fn run(args: &Args) -> Result<String> {
+/// Runs the tests on the chosen kernels.
+///
+/// # Errors
+/// Any failed test, and a kernel that cannot be booted.
+pub(crate) fn run(args: Args) -> Result<()> {
     if args.list {
-        print!("{}", list());
-        return Ok(String::new());
+        print!("{}", list()?);
+        return Ok(());
     }
-    let chosen = kernels::chosen(&args.kernel)?;
-    setup::build()?;
+    let names: Vec<&str> = kernels::chosen(&args.kernel)?
+        .into_iter()
+        .map(|series| series.stage)
+        .collect();
+    test::of("vm", args, &names)
+}
+
+/// One stage for each kernel, the oldest and the newest first, which run most tests; and the stages that fetch and pack.
+pub(crate) fn stages(args: &Args) -> Vec<Stage> {
+    let refresh = args.refresh;
+    let mut stages = vec![
+        Stage::new("fetch kernels", "Debian's kernels, and what they run in", move || {
+            for series in &SERIES {
+                series.ensure(refresh)?;
+            }
+            setup::qemu()?;
+            setup::busybox()?;
+            Ok("ok".to_owned())
+        }),
+        Stage::new("initramfs", "the test kernels' user space", {
+            let args = args.args.clone();
+            move || {
+                machine(&args)?;
+                Ok("ok".to_owned())
+            }
+        })
+        .after(&["fetch kernels", "fetch bpftool", "build and lint"]),
+    ];
+    let (between, ends): (Vec<_>, Vec<_>) = SERIES.iter().partition(|series| !series.is_end());
+    for series in ends.into_iter().chain(between) {
+        let args = args.clone();
+        let stage = Stage::new(series.stage, series.why, move || {
+            let without = (args.brief && !series.is_end()).then_some(LEFT_OUT_BETWEEN);
+            report::boot(machine(&args.args)?, &series.ensure(false)?, without)
+        });
+        stages.push(stage.after(&["initramfs"]).cpus(1));
+    }
+    stages
+}
+
+/// The test program that a brief run leaves out on kernels between the oldest and the newest: it takes longest, and most of its
+/// subject is user space.
+const LEFT_OUT_BETWEEN: &str = "agent";
+
+/// What the kernels are booted with; the first caller packs it.
+fn machine(args: &[String]) -> Result<&'static Machine> {
+    static MACHINE: OnceLock<Result<Machine, String>> = OnceLock::new();
+    let machine = MACHINE.get_or_init(|| pack(args).map_err(|error| format!("{error:#}")));
+    machine.as_ref().map_err(|error| anyhow!("{error}"))
+}
+
+fn pack(args: &[String]) -> Result<Machine> {
     let qemu = setup::qemu()?;
     let user_space = UserSpace {
         busybox: setup::busybox()?,
-        bpftool: setup::tests()?,
+        bpftool: setup::bpftool()?,
     };
-    let kernels = chosen
-        .into_iter()
-        .map(|series| series.ensure(args.refresh))
-        .collect::<Result<Vec<Kernel>>>()?;
-    let programs = programs::build()?;
+    let step = Step::start("initramfs", "packing the test kernels' user space");
     let folder = workspace::target().join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let initramfs = folder.join("initramfs.cpio");
-    initramfs::write(&initramfs, &user_space, &programs, VM_SUITES, &args.args)?;
-    let accelerator = boot::accelerator(&qemu, &kernels[0], &initramfs)?;
-    let machine = Machine {
+    initramfs::write(&initramfs, &user_space, programs::built()?, args)?;
+    let size = fs::metadata(&initramfs)?.len() >> 20;
+    step.done(&format!("{size} MiB"));
+    let accelerator = boot::accelerator(&qemu, &SERIES[0].ensure(false)?, &initramfs)?;
+    say("test kernels", accelerator.about());
+    Ok(Machine {
         qemu,
         accelerator,
         initramfs,
         deadline: DEADLINE,
-        brief: args.brief,
-    };
-    report::report(&machine, &kernels, boot_all(&machine, &kernels))
+    })
 }
 
-fn list() -> String {
-    let row = |series: &'static kernels::Series| {
-        let fetched = series
-            .cached()
-            .map_or_else(|| "not yet".to_owned(), |kernel| kernel.version);
-        vec![series.name.to_owned(), fetched, series.why.to_owned()]
-    };
-    table(
-        &["KERNEL", "FETCHED", "WHY"],
-        &SERIES.iter().map(row).collect::<Vec<_>>(),
-    )
-}
-
-/// Boots them side by side, as many as the cores allow: each has two.
-fn boot_all(machine: &Machine, kernels: &[Kernel]) -> Vec<Result<Outcome>> {
-    let cores = thread::available_parallelism().map_or(2, usize::from);
-    let at_once = (cores / 2).clamp(1, kernels.len());
-    let how = match machine.accelerator {
-        Accelerator::Tcg => "emulated, about 3 times slower than native",
-        Accelerator::Kvm => "KVM",
-    };
-    say(
-        "booting",
-        &format!(
-            "{} kernels, {at_once} at a time, {how}; logs in {}",
-            kernels.len(),
-            workspace::short(&boot::log("KERNEL", ""))
-        ),
-    );
-    let progress: Vec<Mutex<Progress>> = kernels.iter().map(|_| Mutex::default()).collect();
-    let outcomes: Vec<Mutex<Option<Result<Outcome>>>> =
-        kernels.iter().map(|_| Mutex::default()).collect();
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..at_once {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(kernel) = kernels.get(index) else {
-                        break;
-                    };
-                    let outcome = boot::run(machine, kernel, kernel.series, &progress[index]);
-                    // One that could not even be started has ended, too.
-                    let took = outcome
-                        .as_ref()
-                        .map_or(Duration::ZERO, |outcome| outcome.took);
-                    progress[index]
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .took = Some(took);
-                    *outcomes[index]
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-                }
-            });
-        }
-        report::watch(kernels, &progress);
-    });
-    let take = |outcome: Mutex<Option<Result<Outcome>>>| {
-        outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
-    };
-    outcomes
-        .into_iter()
-        .map(|outcome| take(outcome).unwrap_or_else(|| bail!("it was never booted")))
-        .collect()
+fn list() -> Result<String> {
+    let mut rows = Vec::new();
+    for series in &SERIES {
+        let fetched = series.cached()?;
+        let fetched = fetched.map_or_else(|| "not yet".to_owned(), |kernel| kernel.version);
+        rows.push(vec![series.name.to_owned(), fetched, series.why.to_owned()]);
+    }
+    Ok(table(&["KERNEL", "FETCHED", "WHY"], &rows))
 }

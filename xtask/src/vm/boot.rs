@@ -5,18 +5,19 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 
-use super::{
-    kernels::{Kernel, SERIES},
+use super::kernels::Kernel;
+use crate::{
+    process,
+    screen::Step,
     verdict::{self, Verdict},
+    workspace,
 };
-use crate::{process, workspace};
 
 /// Asks for KVM where it works; here /dev/kvm exists and ordinary guests hang on it for ever, so nobody gets it unasked.
 pub(crate) const KVM_VARIABLE: &str = "TRACEJOB_VM_KVM";
@@ -43,6 +44,16 @@ pub(crate) enum Accelerator {
     Kvm,
 }
 
+impl Accelerator {
+    /// Its speed, in words.
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Self::Tcg => "emulated, about 3 times slower than native",
+            Self::Kvm => "run by KVM",
+        }
+    }
+}
+
 /// What a boot needs besides its kernel.
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -54,20 +65,6 @@ pub(crate) struct Machine {
     pub(crate) initramfs: PathBuf,
     /// When a guest is given up.
     pub(crate) deadline: Duration,
-    /// Whether kernels between the oldest and the newest leave something out.
-    pub(crate) brief: bool,
-}
-
-impl Machine {
-    /// The test program that a kernel leaves out.
-    pub(crate) fn without(&self, kernel: &Kernel) -> Option<&'static str> {
-        let ends = [SERIES.first(), SERIES.last()];
-        let is_end = ends
-            .iter()
-            .flatten()
-            .any(|series| series.name == kernel.series);
-        (self.brief && !is_end).then_some("agent")
-    }
 }
 
 /// How a guest's life ended.
@@ -98,17 +95,6 @@ pub(crate) struct Outcome {
     pub(crate) boots: u32,
 }
 
-/// A guest under way, as the screen shows it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Progress {
-    /// When it was started.
-    pub(crate) since: Option<Instant>,
-    /// What it has said so far.
-    pub(crate) verdict: Verdict,
-    /// How long it lasted, once it has ended.
-    pub(crate) took: Option<Duration>,
-}
-
 /// Where a guest's output goes: the tests' and, under `console`, the kernel's.
 pub(crate) fn log(kernel: &str, kind: &str) -> PathBuf {
     workspace::target()
@@ -126,9 +112,10 @@ pub(crate) fn accelerator(qemu: &Path, kernel: &Kernel, initramfs: &Path) -> Res
         accelerator: Accelerator::Kvm,
         initramfs: initramfs.to_owned(),
         deadline: PROBE_DEADLINE,
-        brief: false,
     };
-    let outcome = run(&machine, kernel, "probe", &Mutex::default())?;
+    let step = Step::start("KVM", "a probe boot");
+    let outcome = run(&machine, kernel, "probe", None, &step)?;
+    drop(step);
     Ok(if outcome.end == End::Finished {
         Accelerator::Kvm
     } else {
@@ -143,17 +130,17 @@ pub(crate) fn run(
     machine: &Machine,
     kernel: &Kernel,
     log_name: &str,
-    progress: &Mutex<Progress>,
+    without: Option<&str>,
+    step: &Step,
 ) -> Result<Outcome> {
-    let mut outcome = attempt(machine, kernel, log_name, progress)?;
+    let mut outcome = attempt(machine, kernel, log_name, without, step)?;
     for boots in 2..=BOOTS {
         if outcome.end != End::NeverBooted {
             break;
         }
-        outcome = attempt(machine, kernel, log_name, progress)?;
+        outcome = attempt(machine, kernel, log_name, without, step)?;
         outcome.boots = boots;
     }
-    progress.lock().unwrap_or_else(PoisonError::into_inner).took = Some(outcome.took);
     Ok(outcome)
 }
 
@@ -161,7 +148,8 @@ fn attempt(
     machine: &Machine,
     kernel: &Kernel,
     log_name: &str,
-    progress: &Mutex<Progress>,
+    without: Option<&str>,
+    step: &Step,
 ) -> Result<Outcome> {
     let (output, console, errors) = (
         log(log_name, ""),
@@ -173,7 +161,7 @@ fn attempt(
         // The ones of the run before must not be read as this one's.
         files.push(File::create(file).with_context(|| format!("creating {}", file.display()))?);
     }
-    let mut command = qemu(machine, kernel, log_name, &output, &console);
+    let mut command = qemu(machine, kernel, log_name, without, &output, &console);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     if let Some(errors) = files.pop() {
         command.stderr(errors);
@@ -182,11 +170,7 @@ fn attempt(
     let child = command
         .spawn()
         .with_context(|| format!("starting {}", process::shown(&command)))?;
-    progress
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .since = Some(started);
-    let stopped = watch(Guest(child), started, machine.deadline, &output, progress)?;
+    let stopped = watch(Guest(child), started, machine.deadline, &output, step)?;
     let verdict = verdict::read(&text(&output));
     let end = match (verdict.finished, stopped) {
         (Some(_), _) => End::Finished,
@@ -216,7 +200,7 @@ fn watch(
     started: Instant,
     deadline: Duration,
     output: &Path,
-    progress: &Mutex<Progress>,
+    step: &Step,
 ) -> Result<Stopped> {
     let mut finished_at: Option<Instant> = None;
     let (mut length, mut spoke_at) = (0, started);
@@ -228,10 +212,12 @@ fn watch(
         }
         let verdict = verdict::read(&text);
         let finished = verdict.finished.is_some();
-        progress
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .verdict = verdict;
+        step.update(format!(
+            "{}, {} failed; {}",
+            verdict.counts(),
+            verdict.failed.len(),
+            verdict.running.as_deref().unwrap_or("boots")
+        ));
         if guest.0.try_wait().context("waiting for QEMU")?.is_some() {
             return Ok(Stopped::ByItself);
         }
@@ -262,6 +248,7 @@ fn qemu(
     machine: &Machine,
     kernel: &Kernel,
     log_name: &str,
+    without: Option<&str>,
     output: &Path,
     console: &Path,
 ) -> Command {
@@ -283,7 +270,6 @@ fn qemu(
     } else {
         ""
     };
-    let without = machine.without(kernel);
     let without = without.map_or_else(String::new, |name| format!(" tracejob.without={name}"));
     let append = format!(
         "console=ttyS0 quiet panic=-1 oops=panic mitigations=off tracejob.kernel={}{probe}{without}",

@@ -11,9 +11,14 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::process;
+use crate::{
+    process,
+    programs::{Program, Programs},
+    test::KERNEL_TESTS,
+    verdict, workspace,
+};
 
-use super::{Suite, UserSpace, programs::Programs, verdict};
+use super::{CAPABILITIES, UserSpace};
 
 /// What init is made from.
 const INIT: &str = include_str!("init.sh");
@@ -23,7 +28,6 @@ pub(crate) fn write(
     file: &Path,
     user_space: &UserSpace,
     programs: &Programs,
-    suites: &[Suite],
     args: &[String],
 ) -> Result<()> {
     let out = File::create(file).with_context(|| format!("creating {}", file.display()))?;
@@ -32,7 +36,7 @@ pub(crate) fn write(
         inode: 0,
         folders: BTreeSet::new(),
     };
-    fill(&mut archive, user_space, programs, suites, args)
+    fill(&mut archive, user_space, programs, args)
         .with_context(|| format!("writing {}", file.display()))
 }
 
@@ -40,7 +44,6 @@ fn fill(
     archive: &mut Newc<impl Write>,
     user_space: &UserSpace,
     programs: &Programs,
-    suites: &[Suite],
     args: &[String],
 ) -> Result<()> {
     for folder in [
@@ -77,31 +80,28 @@ fn fill(
     for library in libraries(bpftool)? {
         archive.copy(&library, &where_the_loader_looks(&library))?;
     }
-    for ours in &programs.ours {
-        let name = ours.file_name().unwrap_or_default();
-        archive.copy(ours, &Path::new("/bin").join(name))?;
+    for ours in ["tracejob", "tracejob-agent"] {
+        archive.copy_stripped(programs.file(ours)?, &Path::new("/bin").join(ours))?;
     }
+    let tests = tests(programs)?;
     // At the paths of this machine, which are compiled into the tests (CARGO_BIN_EXE_…, CARGO_MANIFEST_DIR).
-    for (program, _) in &programs.tests {
-        archive.copy(program, program)?;
+    for program in tests.iter().copied().chain(programs.started_by_tests()) {
+        archive.copy_stripped(&program.path, &program.path)?;
     }
-    for program in &programs.others {
-        archive.copy(program, program)?;
-    }
-    archive.folder(&programs.folder)?;
-    for (program, name) in &programs.tests {
+    for program in &tests {
+        archive.folder(&program.folder)?;
         archive.entry(
-            &Path::new("/tests").join(name),
+            &Path::new("/tests").join(&program.name),
             0o120_777,
-            program.as_os_str().as_encoded_bytes(),
+            program.path.as_os_str().as_encoded_bytes(),
         )?;
     }
-    archive.entry(
-        Path::new("/init"),
-        0o100_755,
-        init(programs, suites, args).as_bytes(),
-    )?;
+    archive.entry(Path::new("/init"), 0o100_755, init(&tests, args).as_bytes())?;
     archive.end()
+}
+
+fn tests(programs: &Programs) -> Result<Vec<&Program>> {
+    KERNEL_TESTS.iter().map(|name| programs.test(name)).collect()
 }
 
 /// The shared libraries of a program, and its loader.
@@ -130,28 +130,24 @@ fn where_the_loader_looks(library: &Path) -> PathBuf {
     }
 }
 
-/// The init script with what it runs written into it.
-fn init(programs: &Programs, suites: &[Suite], args: &[String]) -> String {
-    let mut runs = String::new();
-    for suite in suites {
-        for (_, name) in &programs.tests {
-            runs += &format!(
-                "run {} {} {}\n",
-                quoted(suite.name),
-                quoted(suite.capabilities),
-                quoted(name)
-            );
-        }
-    }
+/// The init script with the tests that it runs.
+fn init(tests: &[&Program], args: &[String]) -> String {
+    let runs: Vec<String> = tests
+        .iter()
+        .map(|test| format!("run {}", quoted(&test.name)))
+        .collect();
+    let folder = tests.first().map_or("/".into(), |test| test.folder.to_string_lossy());
     let args: Vec<String> = args.iter().map(|arg| quoted(arg)).collect();
-    INIT.replace("@RUNS@", &runs)
+    INIT.replace("@RUNS@", &runs.join("\n"))
         .replace("@ARGS@", &args.join(" "))
-        .replace("@FOLDER@", &quoted(&programs.folder.to_string_lossy()))
+        .replace("@REPORT_TIME@", &verdict::REPORT_TIME.join(" "))
+        .replace("@CAPABILITIES@", CAPABILITIES)
+        .replace("@FOLDER@", &quoted(&folder))
         .replace("@BEGIN@", verdict::BEGIN)
         .replace("@END@", verdict::END)
         .replace("@AGAIN@", verdict::AGAIN)
         .replace("@AGAIN_END@", verdict::AGAIN_END)
-        .replace("@TRIES@", &verdict::TRIES.to_string())
+        .replace("@RETRIES@", &verdict::RETRIES.to_string())
         .replace("@FINISHED@", verdict::FINISHED)
 }
 
@@ -194,6 +190,16 @@ impl<W: Write> Newc<W> {
             .map(|data| data.permissions().mode())
             .unwrap_or(0o100_755);
         self.entry(to, mode, &bytes)
+    }
+
+    /// Without debug information, which is most of a program: a test kernel's memory holds it twice, packed and unpacked.
+    /// Names of functions stay.
+    fn copy_stripped(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let stripped = workspace::target().join("vm/stripped");
+        let mut strip = Command::new("strip");
+        strip.arg("--strip-debug").arg("-o").arg(&stripped).arg(from);
+        process::output(&mut strip).context("install binutils")?;
+        self.copy(&stripped, to)
     }
 
     fn entry(&mut self, path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {

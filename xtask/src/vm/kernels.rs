@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    debian::{self, Archive, Package, Suite, compare_versions},
+    debian::{self, Archive, Package, Suite},
     screen::{Step, say},
     workspace,
 };
@@ -18,6 +18,8 @@ use crate::{
 pub(crate) struct Series {
     /// What `--kernel` takes, and how versions of the line begin.
     pub(crate) name: &'static str,
+    /// The name of its stage.
+    pub(crate) stage: &'static str,
     /// Where its packages are; those that the mirror has no more are passed over.
     suites: &'static [&'static str],
     /// Why it is tested.
@@ -28,22 +30,26 @@ pub(crate) struct Series {
 pub(crate) const SERIES: [Series; 4] = [
     Series {
         name: "5.10",
+        stage: "kernel 5.10",
         suites: &["bullseye-security", "bullseye"],
         why: "the oldest supported: memory is charged to RLIMIT_MEMLOCK",
     },
     Series {
         name: "6.1",
+        stage: "kernel 6.1",
         suites: &["bookworm-security", "bookworm"],
         why: "Debian 12: no uprobe.multi",
     },
     Series {
         name: "6.12",
+        stage: "kernel 6.12",
         suites: &["trixie-security", "trixie"],
         why: "Debian 13",
     },
     // Two suites: sid's kernel is at times older than the one that is already built for the release.
     Series {
         name: "7",
+        stage: "kernel 7",
         suites: &["sid", "trixie-backports"],
         why: "the newest in Debian",
     },
@@ -99,28 +105,36 @@ fn by_name(name: &str) -> Result<&'static Series> {
 }
 
 impl Series {
+    /// Whether it is the oldest or the newest.
+    pub(crate) fn is_end(&self) -> bool {
+        let ends = [SERIES.first(), SERIES.last()];
+        ends.iter().flatten().any(|end| end.name == self.name)
+    }
+
     /// The newest kernel that was fetched, if any.
-    pub(crate) fn cached(&'static self) -> Option<Kernel> {
+    pub(crate) fn cached(&'static self) -> Result<Option<Kernel>> {
         let folder = workspace::fetched().join("kernels");
         let names = fs::read_dir(&folder)
-            .ok()?
+            .into_iter()
+            .flatten()
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok());
-        let version = names
-            .filter(|name| self.has(name))
-            .max_by(|one, other| compare_versions(one, other))?;
+        let versions = names.filter(|name| self.has(name));
+        let Some(version) = debian::newest(versions, |version| version)? else {
+            return Ok(None);
+        };
         let image = folder.join(&version).join("vmlinuz");
-        image.is_file().then_some(Kernel {
+        Ok(image.is_file().then_some(Kernel {
             series: self.name,
             version,
             image,
-        })
+        }))
     }
 
     /// The kernel to test: what was fetched before, or the newest that the mirror has; `refresh` asks it in any case.
     pub(crate) fn ensure(&'static self, refresh: bool) -> Result<Kernel> {
         let step_name = format!("kernel {}", self.name);
-        if let (false, Some(kernel)) = (refresh, self.cached()) {
+        if let (false, Some(kernel)) = (refresh, self.cached()?) {
             say(&step_name, &format!("{} here", kernel.version));
             return Ok(kernel);
         }
@@ -177,7 +191,7 @@ impl Series {
             .map(|suite| Suite::named(suite))
             .collect();
         let archive = Archive::open(step, &format!("kernel-{}", self.name), &suites)?;
-        match newest(self, archive.packages()?) {
+        match newest(self, archive.packages()?)? {
             Some(package) => Ok((package, archive)),
             None => bail!(
                 "no {}.* cloud kernel for amd64 is in {}",
@@ -195,8 +209,8 @@ impl Series {
 }
 
 /// The newest package of the series that holds an image.
-fn newest(series: &Series, packages: Vec<Package>) -> Option<Package> {
-    let kernels = packages.into_iter().filter(|package| {
+fn newest(series: &Series, packages: Vec<Package>) -> Result<Option<Package>> {
+    let is_kernel = |package: &Package| {
         let release = package
             .name
             .strip_prefix("linux-image-")
@@ -205,11 +219,11 @@ fn newest(series: &Series, packages: Vec<Package>) -> Option<Package> {
             .and_then(|release| release.strip_suffix("-cloud-amd64"))
             .is_some_and(|release| series.has(release))
             && series.has(&package.version)
-    });
-    // Since 7 the image is in linux-binary, and linux-image only depends on it.
-    kernels.max_by(|one, other| {
-        compare_versions(&one.version, &other.version).then_with(|| other.name.cmp(&one.name))
-    })
+    };
+    let mut kernels: Vec<Package> = packages.into_iter().filter(is_kernel).collect();
+    // Of the same version the first one counts: since 7 the image is in linux-binary, and linux-image only depends on it.
+    kernels.sort_by(|one, other| one.name.cmp(&other.name));
+    debian::newest(kernels, |package| &package.version)
 }
 
 fn find_image(folder: &Path) -> Option<PathBuf> {
@@ -250,6 +264,7 @@ mod tests {
         ];
         assert_eq!(
             newest(series, packages)
+                .unwrap()
                 .map(|package| package.name)
                 .as_deref(),
             Some("linux-image-6.12.117+deb13-cloud-amd64")
@@ -268,6 +283,7 @@ mod tests {
         ];
         assert_eq!(
             newest(&SERIES[3], packages)
+                .unwrap()
                 .map(|package| package.name)
                 .as_deref(),
             Some("linux-binary-7.3.4+deb13-cloud-amd64")

@@ -1,0 +1,112 @@
+//! A suite: test programs that run one after the other on this kernel, with one verdict.
+//!
+//! A failed test runs once more by itself, so that a busy machine is told apart from a fault. Both are reported.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    process,
+    programs::Program,
+    screen::{Step, say},
+    times,
+    verdict::{self, Verdict},
+    workspace,
+};
+
+/// Runs the programs and returns the number of tests that passed and that were skipped.
+///
+/// `configure` sets arguments and environment of each program.
+///
+/// # Errors
+/// Tests that failed, by name and with their first panic.
+pub(crate) fn run(
+    name: &str,
+    why: &str,
+    programs: &[&Program],
+    configure: impl Fn(&mut Command),
+) -> Result<String> {
+    let step = Step::start(name, why);
+    let log = process::log_file(&name.replace([' ', ','], "-"))?;
+    let mut file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    step.follow(log.clone());
+    let mut verdict = Verdict::default();
+    for program in programs {
+        writeln!(file, "{} {}", verdict::BEGIN, program.name)?;
+        let status = start(program, &[], &file, &configure)?;
+        writeln!(file, "{} {} {status}", verdict::END, program.name)?;
+        let failed_before = verdict.failed;
+        verdict = read(&log)?;
+        let is_new = |test: &&String| !failed_before.contains(test) && !verdict.ran_again.contains(*test);
+        let new: Vec<&String> = verdict.failed.iter().filter(is_new).collect();
+        if new.len() <= verdict::RETRIES {
+            for test in new {
+                writeln!(file, "{} {test}", verdict::AGAIN)?;
+                let status = start(program, &["--exact", test], &file, &configure)?;
+                writeln!(file, "{} {test} {status}", verdict::AGAIN_END)?;
+            }
+            verdict = read(&log)?;
+        }
+    }
+    let counts = verdict.counts();
+    let passed = verdict.failed.is_empty() && verdict.passed > 0;
+    match passed {
+        true => step.done(&counts),
+        false => step.failed(),
+    }
+    for note in verdict.notes() {
+        say("", &note);
+    }
+    times::record(name, &verdict.times);
+    if passed {
+        return Ok(counts);
+    }
+    let failed: Vec<String> = verdict
+        .failed
+        .iter()
+        .map(|test| format!("\n    {}", verdict.failure(test)))
+        .collect();
+    bail!(
+        "{} tests failed, {counts}; their output is in {}{}",
+        failed.len(),
+        workspace::short(&log),
+        failed.concat()
+    )
+}
+
+fn read(log: &std::path::Path) -> Result<Verdict> {
+    let output = fs::read(log).with_context(|| format!("reading {}", log.display()))?;
+    Ok(verdict::read(&String::from_utf8_lossy(&output)))
+}
+
+/// Runs one program as cargo would; returns its exit status, or -1 where a signal killed it.
+fn start(
+    program: &Program,
+    args: &[&str],
+    log: &File,
+    configure: &impl Fn(&mut Command),
+) -> Result<i32> {
+    let mut command = Command::new(&program.path);
+    command.current_dir(&program.folder);
+    configure(&mut command);
+    command
+        .args(verdict::REPORT_TIME)
+        .args(args)
+        .env("RUSTC_BOOTSTRAP", "1")
+        // Else insta runs cargo to find it.
+        .env("INSTA_WORKSPACE_ROOT", workspace::root())
+        // A backtrace is longer than the assertion that failed.
+        .env_remove("RUST_BACKTRACE")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log.try_clone()?);
+    let status = command
+        .status()
+        .with_context(|| format!("starting {}", process::shown(&command)))?;
+    Ok(status.code().unwrap_or(-1))
+}
