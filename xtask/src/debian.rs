@@ -8,7 +8,7 @@ mod mirror;
 
 use std::{
     ffi::OsString,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -23,18 +23,23 @@ use crate::{process, screen::Step, workspace};
 /// apt with private state, knowing the suites that it was opened with.
 pub(crate) struct Archive {
     dir: PathBuf,
+    /// Held as long as this is: two that download into the same folder would remove each other's files.
+    _lock: File,
 }
 
 impl Archive {
     /// Fetches the package lists of those `suites` that the mirror has; an error if it has none of them.
     pub(crate) fn open(step: &Step, name: &str, suites: &[Suite]) -> Result<Self> {
-        let archive = Self {
-            dir: workspace::fetched().join("apt").join(name),
-        };
+        let dir = workspace::fetched().join("apt").join(name);
         for part in ["lists/partial", "cache/archives/partial", "empty"] {
-            let part = archive.dir.join(part);
+            let part = dir.join(part);
             fs::create_dir_all(&part).with_context(|| format!("creating {}", part.display()))?;
         }
+        let lock = dir.join("lock");
+        let file = File::create(&lock).with_context(|| format!("creating {}", lock.display()))?;
+        file.lock()
+            .with_context(|| format!("locking {}", lock.display()))?;
+        let archive = Self { dir, _lock: file };
         let mirrors = Mirrors::of_this_machine()?;
         let mut known = Vec::new();
         let mut last_error = None;
@@ -179,10 +184,11 @@ impl Archive {
             }
         }
         fs::create_dir_all(&partial).with_context(|| format!("creating {}", partial.display()))?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
         for deb in debs {
             process::quietly(
                 step,
-                "unpack",
+                &format!("unpack-{name}"),
                 Command::new("dpkg-deb")
                     .arg("--extract")
                     .arg(&deb)

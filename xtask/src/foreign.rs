@@ -67,11 +67,8 @@ fn grpcurl() -> Result<Client> {
         folder: workspace::tools().join(format!("grpcurl-{GRPCURL}")),
         about: "building with Go: a client that is not ours; 2 min, once",
         from: workspace::root(),
-        command: &["install"],
         flags: &[],
-        packages: &[&format!(
-            "github.com/fullstorydev/grpcurl/cmd/grpcurl@v{GRPCURL}"
-        )],
+        package: &format!("github.com/fullstorydev/grpcurl/cmd/grpcurl@v{GRPCURL}"),
     };
     Ok(build.ensure()?.map(|bin| bin.join("grpcurl")))
 }

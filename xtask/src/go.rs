@@ -22,14 +22,14 @@ pub(crate) struct Build<'a> {
     pub(crate) about: &'a str,
     /// Where Go runs.
     pub(crate) from: PathBuf,
-    /// `build` or `install`.
-    pub(crate) command: &'a [&'a str],
-    pub(crate) flags: &'a [String],
-    pub(crate) packages: &'a [&'a str],
+    /// Flags of `go install`.
+    pub(crate) flags: &'a [&'a str],
+    /// The package of the program.
+    pub(crate) package: &'a str,
 }
 
 impl Build<'_> {
-    /// The folder of the programs, or why this machine cannot build them.
+    /// The folder of the program, or why this machine cannot build it.
     pub(crate) fn ensure(&self) -> Result<Result<PathBuf, String>> {
         let bin = self.folder.join("bin");
         // Written last.
@@ -58,9 +58,9 @@ impl Build<'_> {
         let flags = std::env::var("GOFLAGS").unwrap_or_default();
         let mut command = Command::new("go");
         command
-            .args(self.command)
+            .arg("install")
             .args(self.flags)
-            .args(self.packages)
+            .arg(self.package)
             .env("GOBIN", &bin)
             .env("GOPATH", cache.join("path"))
             .env("GOCACHE", cache.join("build"))

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, bail};
@@ -119,6 +120,9 @@ fn parse_qemu_version(text: &str) -> Option<(u32, String)> {
 
 /// The program itself, out of a package of this machine's release; a script in `target/tools/bin` runs it with its own libraries.
 fn debian_program(program: &str, package: &str, why: &str) -> Result<PathBuf> {
+    /// Several threads may need the same program: the first fetches it.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     // What is on PATH may be another build of it: busybox must be the static one, which only we know ours to be.
     if let Some(path) = unpacked(program, package) {
         say(package, "here");

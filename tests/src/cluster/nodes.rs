@@ -7,6 +7,7 @@ use super::{ControlPlane, Net, cluster_program, end};
 use serde_json::Value;
 use std::{
     env, fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -259,25 +260,16 @@ fn is(object: &Value, type_: &str) -> bool {
 /// The second disk of every node: programs, images, certificates.
 fn payload(plane: &ControlPlane) -> PathBuf {
     let folder = plane.folder().join("payload");
-    for part in ["bin", "cni", "images", "pki"] {
+    for part in ["bin", "images", "pki"] {
         fs::create_dir_all(folder.join(part)).unwrap();
     }
     let copy = |from: &Path, to: &str| {
         fs::copy(from, folder.join(to))
             .unwrap_or_else(|error| panic!("{}: {error}", from.display()));
     };
-    for name in [
-        "containerd",
-        "containerd-shim-runc-v2",
-        "ctr",
-        "kubelet",
-        "kube-proxy",
-    ] {
-        copy(&cluster_program(name), &format!("bin/{name}"));
-    }
-    for name in ["bridge", "host-local"] {
-        copy(&cluster_program(name), &format!("cni/{name}"));
-    }
+    // One program, which is the component that it is called as.
+    copy(&cluster_program("kubelet"), "bin/kubelet");
+    symlink("kubelet", folder.join("bin/kube-proxy")).unwrap();
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/node");
     for name in FILES {
         copy(&own.join(name), name);

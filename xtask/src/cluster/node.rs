@@ -18,14 +18,17 @@ use crate::{
 };
 
 /// Changes with all that is written below, and with the list of packages.
-const VERSION: &str = "3";
+const VERSION: &str = "4";
 /// The release that the nodes run, whichever kernel they have.
 const RELEASE: &str = "trixie";
 /// The series of the nodes' kernels; `tests/src/cluster/nodes.rs` boots them.
 const KERNELS: [&str; 2] = ["6.1", "6.12"];
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 15] = [
     "apparmor",
     "conntrack",
+    // The release has 1.7, and kubelets of Kubernetes 1.36 need 2.0.
+    "containerd/sid",
+    "containernetworking-plugins",
     "dbus",
     "initramfs-tools",
     "iproute2",
@@ -54,7 +57,7 @@ WantedBy=multi-user.target
 ";
 
 /// Makes the disk where it is not there; the folder of `disk.img` and, for each kernel, `SERIES/vmlinuz` and `SERIES/initrd`.
-pub(super) fn ensure() -> Result<PathBuf> {
+pub(crate) fn ensure() -> Result<PathBuf> {
     let name = format!("node-{VERSION}-{RELEASE}-");
     if let Some(folder) = here(&name) {
         say("node", "its disk is here");
@@ -124,7 +127,11 @@ fn here(name: &str) -> Option<PathBuf> {
 
 fn bootstrap(step: &Step, mmdebstrap: &Path, kernels: &[Release], root: &Path) -> Result<()> {
     let mirrors = Mirrors::of_this_machine()?;
-    let mut suites = vec![RELEASE.to_owned(), format!("{RELEASE}-security")];
+    let mut suites = vec![
+        RELEASE.to_owned(),
+        format!("{RELEASE}-security"),
+        "sid".to_owned(),
+    ];
     suites.extend(
         kernels
             .iter()
@@ -151,6 +158,10 @@ fn bootstrap(step: &Step, mmdebstrap: &Path, kernels: &[Release], root: &Path) -
     );
     let mut command = Command::new(mmdebstrap);
     command.args(["--mode=root", "--variant=minbase", "--quiet"]);
+    // A snapshot of sid is past its date when it is mirrored late; it is signed all the same.
+    command.arg(r#"--aptopt=Acquire::Check-Valid-Until "false""#);
+    // From sid only the packages that name it.
+    command.arg(r#"--setup-hook=printf 'Package: *\nPin: release n=sid\nPin-Priority: 100\n' >"$1/etc/apt/preferences.d/sid""#);
     command.arg(format!("--include={}", packages.join(",")));
     command.arg(RELEASE).arg(root).args(&lines);
     process::quietly(step, "node-root", &mut command)
@@ -167,6 +178,9 @@ fn configure(root: &Path) -> Result<()> {
     write("etc/machine-id", "")?;
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wants).with_context(|| format!("creating {}", wants.display()))?;
+    // The second disk has its unit, and its settings.
+    let debians = wants.join("containerd.service");
+    fs::remove_file(&debians).with_context(|| format!("removing {}", debians.display()))?;
     let link = wants.join("tracejob-node.service");
     std::os::unix::fs::symlink("../tracejob-node.service", &link)
         .with_context(|| format!("linking {}", link.display()))
