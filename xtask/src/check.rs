@@ -4,11 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{
-    process, programs,
-    screen::Step,
-    suite, toolchain, workspace,
-};
+use crate::{process, programs, screen::Step, suite, toolchain, workspace};
 
 /// Whether every file is as rustfmt writes it.
 pub(crate) fn format() -> Result<String> {
@@ -43,7 +39,9 @@ pub(crate) fn dependencies() -> Result<String> {
     if text.contains("failed to fetch advisory database") {
         // Not every machine reaches it, and the code is no worse for it.
         step.done("NOT CHECKED: the advisory database cannot be fetched from here");
-        return Ok("ok; advisories NOT CHECKED: their database cannot be fetched from here".to_owned());
+        return Ok(
+            "ok; advisories NOT CHECKED: their database cannot be fetched from here".to_owned(),
+        );
     }
     step.failed();
     Err(process::failure(&command, status, &log))
@@ -90,7 +88,12 @@ fn as_for_the_kernel(command: &mut Command) {
 /// Tests that need no kernel program.
 pub(crate) fn unit_tests() -> Result<String> {
     let programs = programs::built()?.unit_tests();
-    suite::run("unit tests", "tests without a kernel program", &programs, |_| {})
+    suite::run(
+        "unit tests",
+        "tests without a kernel program",
+        &programs,
+        |_| {},
+    )
 }
 
 fn quiet(name: &str, why: &str, command: &mut Command) -> Result<String> {

@@ -1,11 +1,12 @@
 //! The test cluster: a control plane, and nodes for it.
 
+pub(crate) mod components;
 mod demo;
 mod hand;
 pub(crate) mod node;
-pub(crate) mod programs;
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -16,9 +17,9 @@ use anyhow::{Context, Result};
 pub(crate) use demo::demo;
 
 use crate::{
-    check, foreign, package, process,
+    foreign, package, process, programs,
     screen::{Step, table},
-    setup, test, toolchain, workspace,
+    setup, suite, test,
 };
 
 /// What `cluster` is asked.
@@ -74,20 +75,18 @@ pub(crate) fn run(args: Args) -> Result<()> {
             workload_image,
             filter,
         } => {
-            let mut command = match kubeconfig {
-                None => nodes_test()?,
+            let environment = match kubeconfig {
+                None => environment()?,
                 Some(file) => {
-                    let mut command = cargo_test("nodes");
-                    command.args(["--", "--show-output"]);
-                    command.env("TRACEJOB_KUBECONFIG", absolute(&file)?);
-                    if let Some(image) = workload_image {
-                        command.env("TRACEJOB_WORKLOAD_IMAGE", image);
-                    }
-                    command
+                    setup::build()?;
+                    let mut environment = vec![("TRACEJOB_KUBECONFIG", absolute(&file)?)];
+                    environment.extend(
+                        workload_image.map(|image| ("TRACEJOB_WORKLOAD_IMAGE", image.into())),
+                    );
+                    environment
                 }
             };
-            let result = check::rust_tests("nodes", "a whole cluster", command.args(filter))?;
-            println!("{result}");
+            println!("{}", nodes_with(&environment, filter.as_deref())?);
             Ok(())
         }
     }
@@ -99,48 +98,42 @@ fn absolute(file: &Path) -> Result<PathBuf> {
 
 /// The stage without nodes.
 pub(crate) fn test() -> Result<String> {
-    let mut command = kubernetes_test()?;
-    // They mostly wait: for jobs to end, and for programs to start.
-    command.args(["--test-threads=4", "--show-output"]);
-    check::rust_tests(
+    test::require_root()?;
+    let environment = kubernetes_environment(programs::built()?.file("tracejob")?)?;
+    suite::run(
         "kubernetes",
         "a real API server, the controller, agents and gateways",
-        &mut command,
+        &[programs::built()?.test("kubernetes")?],
+        |command| {
+            // They mostly wait: for jobs to end, and for programs to start.
+            command.args(["--test-threads=4", "--show-output"]);
+            command
+                .envs(environment.clone())
+                .env_remove("TRACEJOB_TEST_CAPS");
+        },
     )
 }
 
-fn kubernetes_test() -> Result<Command> {
-    test::require_root()?;
-    let mut command = cargo_test("kubernetes");
-    command
-        .arg("--")
-        .env("TRACEJOB_CLUSTER", control_plane()?)
-        .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
-        .env_remove("TRACEJOB_TEST_CAPS");
-    foreign::name(&mut command)?;
-    Ok(command)
+fn kubernetes_environment(tracejob: &Path) -> Result<Vec<(&'static str, OsString)>> {
+    let mut environment = foreign::clients()?;
+    environment.push(("TRACEJOB_CLUSTER", control_plane()?.into()));
+    environment.push(("TRACEJOB_BIN", tracejob.into()));
+    Ok(environment)
 }
 
 /// The same tests of scale as in that stage, with the controller as it is shipped, one by one and at full size.
 fn scale(nodes: usize, jobs: usize) -> Result<()> {
     setup::build()?;
-    let step = Step::start("controller", "building it as it is shipped");
-    let mut build = toolchain::cargo();
-    build.args(["build", "--locked", "--release", "--bins"]);
-    build.args([
-        "--package",
-        "agent",
-        "--package",
-        "controller",
-        "--package",
-        "gateway",
-    ]);
-    process::quietly(&step, "scale-build", &mut build)?;
-    step.done("built");
-    let mut command = kubernetes_test()?;
+    for program in ["controller", "gateway"] {
+        programs::shipped(program, &format!("tracejob-{program}"))?;
+    }
+    let tracejob = programs::shipped("agent", "tracejob-agent")?.with_file_name("tracejob");
+    let kubernetes = programs::built()?.test("kubernetes")?;
+    let mut command = Command::new(&kubernetes.path);
     command
+        .current_dir(&kubernetes.folder)
         .args(["--test-threads=1", "--show-output", "scale::"])
-        .env("TRACEJOB_BIN", workspace::target().join("release/tracejob"))
+        .envs(kubernetes_environment(&tracejob)?)
         .env("TRACEJOB_SCALE_NODES", nodes.to_string())
         .env("TRACEJOB_SCALE_JOBS", jobs.to_string())
         .env("TRACEJOB_SCALE_ROWS", "2000000");
@@ -165,22 +158,20 @@ fn scale(nodes: usize, jobs: usize) -> Result<()> {
 
 /// The stage with nodes.
 pub(crate) fn nodes() -> Result<String> {
-    test::require_root()?;
-    check::rust_tests("nodes", "a whole cluster", &mut nodes_test()?)
+    nodes_with(&environment()?, None)
 }
 
-fn nodes_test() -> Result<Command> {
+fn nodes_with(environment: &[(&'static str, PathBuf)], filter: Option<&str>) -> Result<String> {
     test::require_root()?;
-    let environment = environment()?;
-    let mut command = cargo_test("nodes");
-    command.args(["--", "--show-output"]).envs(environment);
-    Ok(command)
-}
-
-fn cargo_test(name: &str) -> Command {
-    let mut command = toolchain::cargo();
-    command.args(["test", "--locked", "--package", "tests", "--test", name]);
-    command
+    suite::run(
+        "nodes",
+        "a cluster of two nodes",
+        &[programs::built()?.test("nodes")?],
+        |command| {
+            command.arg("--show-output").args(filter);
+            command.envs(environment.iter().cloned());
+        },
+    )
 }
 
 /// Everything that a cluster with nodes takes, made where it is not there: as the tests read it.
@@ -197,9 +188,9 @@ fn environment() -> Result<Vec<(&'static str, PathBuf)>> {
 /// The folders of all programs of Kubernetes, with `:` between them.
 fn control_plane() -> Result<PathBuf> {
     let folders = [
-        programs::clients()?,
-        programs::etcd()?,
-        programs::components()?,
+        components::clients()?,
+        components::etcd()?,
+        components::build()?,
     ];
     Ok(std::env::join_paths(folders)?.into())
 }

@@ -2,6 +2,7 @@
 //! tools, everything under `target/tools`, and run by the commands that docs/grpc.md prints.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -10,9 +11,9 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    check, go, process,
+    go, process, programs,
     screen::{Step, say},
-    setup, test, toolchain, workspace,
+    suite, test, workspace,
 };
 
 /// The test program.
@@ -26,39 +27,35 @@ const PROTOBUF: &str = "7.36.2";
 /// A client, or why there is none.
 type Client = Result<PathBuf, String>;
 
-/// The stage by itself, for `cargo xtask foreign`.
-pub(crate) fn alone() -> Result<()> {
-    setup::build()?;
-    test::build()?;
-    run().map(drop)
-}
-
 /// The stage.
 pub(crate) fn run() -> Result<String> {
     test::require_root()?;
-    let mut command = toolchain::cargo();
-    command.args(["test", "--locked", "--package", "tests", "--test", TEST]);
-    command.args(["--", "--show-output"]);
-    command
-        .env("TRACEJOB_BIN", workspace::target().join("debug/tracejob"))
-        .env_remove("TRACEJOB_TEST_CAPS");
-    name(&mut command)?;
-    check::rust_tests(
+    let programs = programs::built()?;
+    let tracejob = programs.file("tracejob")?;
+    let clients = clients()?;
+    suite::run(
         "foreign clients",
         "the agent by grpcurl and Python, as docs/grpc.md says",
-        &mut command,
+        &[programs.test(TEST)?],
+        |command| {
+            command.arg("--show-output").envs(clients.clone());
+            command
+                .env("TRACEJOB_BIN", tracejob)
+                .env_remove("TRACEJOB_TEST_CAPS");
+        },
     )
 }
 
-/// Tells tests where the clients are, or why there are none.
-pub(crate) fn name(command: &mut Command) -> Result<()> {
-    for (name, client) in [("GRPCURL", grpcurl()?), ("PYTHON", python()?)] {
-        match client {
-            Ok(path) => command.env(format!("TRACEJOB_{name}"), path),
-            Err(why) => command.env(format!("TRACEJOB_NO_{name}"), why),
-        };
-    }
-    Ok(())
+/// The clients, set up where they are missing, as tests find them: each by its path, or with the reason why there is none.
+pub(crate) fn clients() -> Result<Vec<(&'static str, OsString)>> {
+    let named = |found: Client, path: &'static str, none: &'static str| match found {
+        Ok(file) => (path, file.into_os_string()),
+        Err(why) => (none, why.into()),
+    };
+    Ok(vec![
+        named(grpcurl()?, "TRACEJOB_GRPCURL", "TRACEJOB_NO_GRPCURL"),
+        named(python()?, "TRACEJOB_PYTHON", "TRACEJOB_NO_PYTHON"),
+    ])
 }
 
 fn grpcurl() -> Result<Client> {

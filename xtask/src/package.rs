@@ -9,11 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    process, programs,
-    screen::Step,
-    setup, test, workspace,
-};
+use crate::{process, programs, screen::Step, setup, test, workspace};
 
 const UNIT: &str = "agent/package/tracejob-agent.service";
 /// What is built into an image of its own, each of one static program.

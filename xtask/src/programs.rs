@@ -108,7 +108,10 @@ fn build() -> Result<Programs> {
     command
         .env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver")
         .env("CLIPPY_CONF_DIR", workspace::root())
-        .env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
+        .env(
+            "CLIPPY_ARGS",
+            "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__",
+        );
     let built = parse(&process::captured(&step, "build", &mut command)?)?;
     step.done(&format!("{} programs", built.0.len()));
     Ok(built)
@@ -194,10 +197,16 @@ mod tests {
 {"reason":"build-finished","success":true}"#;
         let found = parse(messages).unwrap();
         assert_eq!(found.0.len(), 5);
-        assert_eq!(found.file("tracejob-agent").unwrap(), Path::new("/t/tracejob-agent"));
+        assert_eq!(
+            found.file("tracejob-agent").unwrap(),
+            Path::new("/t/tracejob-agent")
+        );
         assert_eq!(found.test("tracers").unwrap().folder, Path::new("/w/tests"));
         let names = |programs: Vec<&Program>| -> Vec<String> {
-            programs.iter().map(|program| program.name.clone()).collect()
+            programs
+                .iter()
+                .map(|program| program.name.clone())
+                .collect()
         };
         assert_eq!(names(found.unit_tests()), ["agent", "tracejob-agent"]);
         assert_eq!(names(found.started_by_tests()), ["workload"]);

@@ -81,7 +81,10 @@ pub(crate) fn chosen(stages: Vec<Stage>, names: &[impl AsRef<str>]) -> Result<Ve
     while let Some(name) = open.pop() {
         let Some(stage) = stages.iter().find(|stage| stage.name == name) else {
             let known: Vec<&str> = stages.iter().map(|stage| stage.name).collect();
-            bail!("no stage is called {name:?}; there are {}", known.join(", "));
+            bail!(
+                "no stage is called {name:?}; there are {}",
+                known.join(", ")
+            );
         };
         if wanted.insert(stage.name) {
             open.extend(&stage.needs);
@@ -165,7 +168,12 @@ fn schedule(stages: Vec<Stage>, cpus: usize) -> Vec<Ended> {
                     Ready::Never(needed) => {
                         let stage = waiting.remove(index);
                         let result = Err(anyhow!("not run: it needs {needed}, which failed"));
-                        ended.push(report(stage.name, started.elapsed(), Duration::ZERO, result));
+                        ended.push(report(
+                            stage.name,
+                            started.elapsed(),
+                            Duration::ZERO,
+                            result,
+                        ));
                         // Stages before it may need this one.
                         index = 0;
                     }
@@ -188,7 +196,8 @@ fn schedule(stages: Vec<Stage>, cpus: usize) -> Vec<Ended> {
                             let result = catch_unwind(AssertUnwindSafe(stage.run))
                                 .unwrap_or_else(|panic| Err(anyhow!("panic: {}", said(&*panic))));
                             // The receiver lives as long as this scope.
-                            let _ = sender.send((wanted, report(name, began, since.elapsed(), result)));
+                            let _ =
+                                sender.send((wanted, report(name, began, since.elapsed(), result)));
                         });
                     }
                 }
@@ -307,7 +316,11 @@ mod tests {
             })
             .cpus(1)
         };
-        assert!(schedule(vec![meets("a"), meets("b")], 2).iter().all(|ended| ended.result.is_ok()));
+        assert!(
+            schedule(vec![meets("a"), meets("b")], 2)
+                .iter()
+                .all(|ended| ended.result.is_ok())
+        );
     }
 
     #[test]

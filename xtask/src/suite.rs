@@ -42,7 +42,8 @@ pub(crate) fn run(
         writeln!(file, "{} {} {status}", verdict::END, program.name)?;
         let failed_before = verdict.failed;
         verdict = read(&log)?;
-        let is_new = |test: &&String| !failed_before.contains(test) && !verdict.ran_again.contains(*test);
+        let is_new =
+            |test: &&String| !failed_before.contains(test) && !verdict.ran_again.contains(*test);
         let new: Vec<&String> = verdict.failed.iter().filter(is_new).collect();
         if new.len() <= verdict::RETRIES {
             for test in new {

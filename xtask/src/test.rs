@@ -5,8 +5,7 @@ use std::{fs, process::Command};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    bench, check, cluster, codegen, foreign, package, process, programs,
-    setup,
+    bench, check, cluster, codegen, foreign, package, peers, process, programs, setup,
     stage::{self, Stage},
     suite, tidy, times, toolchain, vm, workspace,
 };
@@ -39,7 +38,7 @@ const CHECKS: [&str; 6] = [
 pub(crate) const KERNEL_TESTS: [&str; 4] = ["agent", "run", "terminal", "tracers"];
 
 /// Stages of `setup`.
-const SETUP: [&str; 9] = [
+const SETUP: [&str; 11] = [
     "rust",
     "bpf-linker",
     "cargo-deny",
@@ -47,8 +46,10 @@ const SETUP: [&str; 9] = [
     "fetch buildah",
     "fetch peers",
     "fetch kernels",
-    "foreign clients: get",
-    "kubernetes: get",
+    "fetch clients",
+    "fetch Kubernetes",
+    "build Kubernetes",
+    "make node disk",
 ];
 
 /// Runs everything, or the stages that are named.
@@ -104,9 +105,11 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
             ok(toolchain::CARGO_DENY.ensure())
         })
         .after(&["rust"]),
-        Stage::new("fetch bpftool", "lists what is loaded in the kernel", move || {
-            setup::bpftool().map(|_| "ok".to_owned())
-        }),
+        Stage::new(
+            "fetch bpftool",
+            "lists what is loaded in the kernel",
+            move || setup::bpftool().map(|_| "ok".to_owned()),
+        ),
         Stage::new("fetch buildah", "builds and runs images", move || {
             setup::buildah().map(|_| "ok".to_owned())
         }),
@@ -114,43 +117,114 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
         Stage::new("tidy", "the rules that no compiler checks", || {
             tidy::run().map(|()| "ok".to_owned())
         }),
-        Stage::new("dependencies", "licences, sources, advisories", check::dependencies)
-            .after(&["cargo-deny"]),
-        Stage::new("build and lint", "all programs and tests, with clippy", programs::stage)
-            .after(&["bpf-linker"])
-            .cpus(2),
-        Stage::new("generated files", "docs, proto, CRDs, profiles are fresh", codegen::check)
-            .after(&["build and lint"])
-            .cpus(1),
-        Stage::new("unit tests", "tests without a kernel program", check::unit_tests)
-            .after(&["build and lint"])
-            .cpus(1),
-        Stage::new("lint, kernel side", "clippy on the kernel programs", check::kernel_side)
-            .after(&["build and lint"])
-            .cpus(1),
+        Stage::new(
+            "dependencies",
+            "licences, sources, advisories",
+            check::dependencies,
+        )
+        .after(&["cargo-deny"]),
+        Stage::new(
+            "build and lint",
+            "all programs and tests, with clippy",
+            programs::stage,
+        )
+        .after(&["bpf-linker"])
+        .cpus(2),
+        Stage::new(
+            "generated files",
+            "docs, proto, CRDs, profiles are fresh",
+            codegen::check,
+        )
+        .after(&["build and lint"])
+        .cpus(1),
+        Stage::new(
+            "unit tests",
+            "tests without a kernel program",
+            check::unit_tests,
+        )
+        .after(&["build and lint"])
+        .cpus(1),
+        Stage::new(
+            "lint, kernel side",
+            "clippy on the kernel programs",
+            check::kernel_side,
+        )
+        .after(&["build and lint"])
+        .cpus(1),
     ];
     stages.extend(vm::stages(args));
     for (name, about, capabilities) in ON_THIS_KERNEL {
-        let stage = Stage::new(name, about, move || on_this_kernel(name, about, capabilities));
+        let stage = Stage::new(name, about, move || {
+            on_this_kernel(name, about, capabilities)
+        });
         stages.push(stage.after(&["build and lint", "fetch bpftool"]).cpus(1));
     }
     stages.extend([
-        Stage::new("foreign clients", "the agent by grpcurl and Python", foreign::run)
-            .after(&["build and lint", "foreign clients: get"])
-            .cpus(1),
-        Stage::new("unit of systemd", "systemd-analyze on the agent's unit", package::unit)
-            .after(&["build and lint"]),
-        Stage::new("image", "the agent's image, built and asked", package::image)
-            .after(&["build and lint", "fetch buildah"])
-            .cpus(1),
-        Stage::new("benchmarks, quick", "counts beside the peers, no times", bench::quick)
-            .after(&["build and lint", "fetch peers"])
-            .cpus(2),
-        Stage::new("kubernetes", "controller, gateway and agents with a real API server", cluster::test)
-            .after(&["build and lint", "kubernetes: get", "foreign clients: get"])
-            .cpus(1),
+        Stage::new("fetch clients", "grpcurl and grpcio", || {
+            foreign::clients().map(|_| "ok".to_owned())
+        }),
+        Stage::new("fetch Kubernetes", "kubectl, Helm, etcd", || {
+            cluster::components::clients()?;
+            cluster::components::etcd().map(|_| "ok".to_owned())
+        }),
+        Stage::new("fetch peers", "bpftrace and others of Debian sid", || {
+            peers::ensure().map(|_| "ok".to_owned())
+        }),
+        Stage::new(
+            "build Kubernetes",
+            "its components, by Go, in the background",
+            || cluster::components::build().map(|_| "ok".to_owned()),
+        ),
+        Stage::new("make node disk", "Debian with kubelets' needs", || {
+            cluster::node::ensure().map(|_| "ok".to_owned())
+        })
+        .after(&["fetch kernels"]),
+        Stage::new(
+            "foreign clients",
+            "the agent by grpcurl and Python",
+            foreign::run,
+        )
+        .after(&["build and lint", "fetch clients"])
+        .cpus(1),
+        Stage::new(
+            "unit of systemd",
+            "systemd-analyze on the agent's unit",
+            package::unit,
+        )
+        .after(&["build and lint"]),
+        Stage::new(
+            "image",
+            "the agent's image, built and asked",
+            package::image,
+        )
+        .after(&["build and lint", "fetch buildah"])
+        .cpus(1),
+        Stage::new(
+            "benchmarks, quick",
+            "counts beside the peers, no times",
+            bench::quick,
+        )
+        .after(&["build and lint", "fetch peers"])
+        .cpus(2),
+        Stage::new(
+            "kubernetes",
+            "controller, gateway and agents with a real API server",
+            cluster::test,
+        )
+        .after(&[
+            "build and lint",
+            "fetch Kubernetes",
+            "build Kubernetes",
+            "fetch clients",
+        ])
+        .cpus(1),
         Stage::new("nodes", "two nodes with kubelets, in QEMU", cluster::nodes)
-            .after(&["image", "kubernetes: get", "nodes: get"])
+            .after(&[
+                "image",
+                "fetch Kubernetes",
+                "build Kubernetes",
+                "make node disk",
+            ])
             .cpus(2),
     ]);
     stages
@@ -185,7 +259,8 @@ fn on_this_kernel(name: &str, about: &str, capabilities: &str) -> Result<String>
 fn tracers() -> Result<Vec<String>> {
     let folder = workspace::root().join("agent-ebpf/src/bin");
     let entries = fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
-    let names = entries.filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_str()?.to_owned()));
+    let names =
+        entries.filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_str()?.to_owned()));
     Ok(names.collect())
 }
 

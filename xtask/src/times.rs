@@ -55,7 +55,9 @@ fn costs(
     let mut costs = BTreeMap::<String, (Duration, usize)>::new();
     for ((_, test), time) in all {
         // `exec::…`, and a tracer's own test of a program that tests all of them: `loading::exec`.
-        let of = test.split("::").find(|part| tracers.iter().any(|tracer| tracer == part));
+        let of = test
+            .split("::")
+            .find(|part| tracers.iter().any(|tracer| tracer == part));
         if let Some(tracer) = of {
             let cost = costs.entry(tracer.to_owned()).or_default();
             cost.0 += *time;
@@ -76,7 +78,10 @@ mod tests {
     #[test]
     fn a_tracers_cost_is_the_sum_over_stages() {
         let entry = |stage: &str, test: &str, millis| {
-            ((stage.to_owned(), test.to_owned()), Duration::from_millis(millis))
+            (
+                (stage.to_owned(), test.to_owned()),
+                Duration::from_millis(millis),
+            )
         };
         let all = BTreeMap::from([
             entry("this kernel", "exec::it_happens", 100),

@@ -82,7 +82,8 @@ impl Verdict {
         let skipped = self.skipped.iter();
         let skipped = skipped.map(|skip| format!("skipped {}: {}", skip.test, skip.reason));
         let second = self.second.iter();
-        let second = second.map(|test| format!("passed on its second run only: {}", self.failure(test)));
+        let second =
+            second.map(|test| format!("passed on its second run only: {}", self.failure(test)));
         skipped.chain(second).collect()
     }
 }
@@ -232,7 +233,9 @@ impl Reader {
         let (program, status) = rest.rsplit_once(' ').unwrap_or((rest, ""));
         let running = self.verdict.running.take();
         if status != "0" && self.verdict.failed.len() == self.failed_before {
-            let at = running.map(|test| format!(" in {test}")).unwrap_or_default();
+            let at = running
+                .map(|test| format!(" in {test}"))
+                .unwrap_or_default();
             self.verdict
                 .failed
                 .push(format!("{program} ended with status {status}{at}"));
@@ -344,19 +347,28 @@ mod tests {
 
     #[test]
     fn the_time_of_a_test_is_read() {
-        let verdict = read(
-            "test a ... ok <0.250s>\ntest b ... \nFAILED <2.000s>\ntest c ... ok\n",
+        let verdict = read("test a ... ok <0.250s>\ntest b ... \nFAILED <2.000s>\ntest c ... ok\n");
+        assert_eq!(
+            (verdict.passed, verdict.failed.as_slice()),
+            (2, ["b".to_owned()].as_slice())
         );
-        assert_eq!((verdict.passed, verdict.failed.as_slice()), (2, ["b".to_owned()].as_slice()));
-        let times: Vec<_> = verdict.times.iter().map(|(test, time)| (test.as_str(), time.as_millis())).collect();
+        let times: Vec<_> = verdict
+            .times
+            .iter()
+            .map(|(test, time)| (test.as_str(), time.as_millis()))
+            .collect();
         assert_eq!(times, [("a", 250), ("b", 2000)]);
     }
 
     #[test]
     fn a_test_that_its_program_ran_again_by_itself_passes_or_fails_by_its_second_run() {
-        let output = "RAN AGAIN a: x.rs:1 no\nRAN AGAIN b: x.rs:2 no\ntest a ... ok\ntest b ... FAILED\n";
+        let output =
+            "RAN AGAIN a: x.rs:1 no\nRAN AGAIN b: x.rs:2 no\ntest a ... ok\ntest b ... FAILED\n";
         let verdict = read(output);
-        assert_eq!((verdict.second.as_slice(), verdict.failed.as_slice()), (["a".to_owned()].as_slice(), ["b".to_owned()].as_slice()));
+        assert_eq!(
+            (verdict.second.as_slice(), verdict.failed.as_slice()),
+            (["a".to_owned()].as_slice(), ["b".to_owned()].as_slice())
+        );
         assert_eq!(verdict.ran_again.len(), 2);
     }
 

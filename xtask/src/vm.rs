@@ -100,14 +100,18 @@ pub(crate) fn run(args: Args) -> Result<()> {
 pub(crate) fn stages(args: &Args) -> Vec<Stage> {
     let refresh = args.refresh;
     let mut stages = vec![
-        Stage::new("fetch kernels", "Debian's kernels, and what they run in", move || {
-            for series in &SERIES {
-                series.ensure(refresh)?;
-            }
-            setup::qemu()?;
-            setup::busybox()?;
-            Ok("ok".to_owned())
-        }),
+        Stage::new(
+            "fetch kernels",
+            "Debian's kernels, and what they run in",
+            move || {
+                for series in &SERIES {
+                    series.ensure(refresh)?;
+                }
+                setup::qemu()?;
+                setup::busybox()?;
+                Ok("ok".to_owned())
+            },
+        ),
         Stage::new("initramfs", "the test kernels' user space", {
             let args = args.args.clone();
             move || {

@@ -3,16 +3,14 @@
 use std::{
     fs,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use super::environment;
+use crate::{process, programs, screen::Step, test, workspace};
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
-
-use super::{cargo_test, environment};
-use crate::{process, screen::Step, test, workspace};
 
 /// How long it may take from its start to its last pod.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -43,12 +41,7 @@ pub(super) fn up() -> Result<()> {
         bail!("the cluster is up; `cargo xtask cluster down` ends it");
     }
     let environment = environment()?;
-    let step = Step::start("cluster", "building what starts it");
-    let mut build = cargo_test("nodes");
-    build.args(["--no-run", "--message-format", "json-render-diagnostics"]);
-    let messages = process::captured(&step, "cluster-build", &mut build)?;
-    let program = executable(&messages).context("cargo built no test program `nodes`")?;
-    step.done("built");
+    let program = &programs::built()?.test("nodes")?.path;
     let folder = folder();
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -134,14 +127,4 @@ pub(super) fn command(arguments: &[&str]) -> Result<Command> {
         .args(arguments)
         .env("HOME", folder());
     Ok(command)
-}
-
-fn executable(messages: &str) -> Option<PathBuf> {
-    let mut messages = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    messages.find_map(|message| {
-        (message["target"]["name"] == "nodes").then_some(())?;
-        Some(Path::new(message["executable"].as_str()?).to_owned())
-    })
 }

@@ -36,7 +36,10 @@ pub(crate) fn parse(text: &str) -> Vec<Package> {
 ///
 /// # Errors
 /// There is no dpkg, or one of them is no version.
-pub(crate) fn newest<T>(items: impl IntoIterator<Item = T>, version: impl Fn(&T) -> &str) -> Result<Option<T>> {
+pub(crate) fn newest<T>(
+    items: impl IntoIterator<Item = T>,
+    version: impl Fn(&T) -> &str,
+) -> Result<Option<T>> {
     let mut newest: Option<T> = None;
     for item in items {
         let is_newer = match &newest {
@@ -53,7 +56,9 @@ pub(crate) fn newest<T>(items: impl IntoIterator<Item = T>, version: impl Fn(&T)
 fn is_newer(one: &str, other: &str) -> Result<bool> {
     let mut command = Command::new("dpkg");
     command.args(["--compare-versions", one, "gt", other]);
-    let status = command.status().context("starting dpkg, which orders versions")?;
+    let status = command
+        .status()
+        .context("starting dpkg, which orders versions")?;
     match status.code() {
         Some(0) => Ok(true),
         Some(1) => Ok(false),
@@ -84,7 +89,10 @@ mod tests {
     #[test]
     fn the_newest_version_is_found() {
         let versions = ["7.2.13-1", "7.3.4-1", "7.3.4-1~bpo13+1", "6.12.115-1"];
-        assert_eq!(newest(versions, |version| version).unwrap(), Some("7.3.4-1"));
+        assert_eq!(
+            newest(versions, |version| version).unwrap(),
+            Some("7.3.4-1")
+        );
         assert_eq!(newest([""; 0], |version| version).unwrap(), None);
     }
 }

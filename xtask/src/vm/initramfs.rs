@@ -101,7 +101,10 @@ fn fill(
 }
 
 fn tests(programs: &Programs) -> Result<Vec<&Program>> {
-    KERNEL_TESTS.iter().map(|name| programs.test(name)).collect()
+    KERNEL_TESTS
+        .iter()
+        .map(|name| programs.test(name))
+        .collect()
 }
 
 /// The shared libraries of a program, and its loader.
@@ -136,7 +139,9 @@ fn init(tests: &[&Program], args: &[String]) -> String {
         .iter()
         .map(|test| format!("run {}", quoted(&test.name)))
         .collect();
-    let folder = tests.first().map_or("/".into(), |test| test.folder.to_string_lossy());
+    let folder = tests
+        .first()
+        .map_or("/".into(), |test| test.folder.to_string_lossy());
     let args: Vec<String> = args.iter().map(|arg| quoted(arg)).collect();
     INIT.replace("@RUNS@", &runs.join("\n"))
         .replace("@ARGS@", &args.join(" "))
@@ -197,7 +202,11 @@ impl<W: Write> Newc<W> {
     fn copy_stripped(&mut self, from: &Path, to: &Path) -> Result<()> {
         let stripped = workspace::target().join("vm/stripped");
         let mut strip = Command::new("strip");
-        strip.arg("--strip-debug").arg("-o").arg(&stripped).arg(from);
+        strip
+            .arg("--strip-debug")
+            .arg("-o")
+            .arg(&stripped)
+            .arg(from);
         process::output(&mut strip).context("install binutils")?;
         self.copy(&stripped, to)
     }

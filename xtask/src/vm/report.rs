@@ -58,7 +58,10 @@ pub(super) fn boot(machine: &Machine, kernel: &Kernel, without: Option<&str>) ->
         End::Finished => {
             let failed = verdict.failed.iter();
             let failed = failed.map(|test| format!("\n    {}", verdict.failure(test)));
-            bail!("tests failed; their output is in {log}{}", failed.collect::<String>())
+            bail!(
+                "tests failed; their output is in {log}{}",
+                failed.collect::<String>()
+            )
         }
         End::NeverBooted => bail!("it never reached init; see {log}"),
         End::Died(words) => bail!("it ended before its tests did\n{words}"),

@@ -121,7 +121,7 @@ pub(crate) fn etcd() -> Result<PathBuf> {
 }
 
 /// Returns the folder of the components of Kubernetes, built where it is missing.
-pub(crate) fn components() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     let from = workspace::root().join("tests/cluster/kubernetes");
     let file = from.join("go.mod");
     let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
