@@ -3,7 +3,6 @@
 //! A [`Trace`] is a running tracer: dropping it detaches everything, and nothing is pinned.
 //! This is the only crate that knows aya. It knows no tracer by name, no terminal and no network.
 
-
 mod account;
 mod bpf;
 mod btf;

@@ -88,11 +88,17 @@ fn as_for_the_kernel(command: &mut Command) {
 /// Tests that need no kernel program.
 pub(crate) fn unit_tests() -> Result<String> {
     let programs = programs::built()?.unit_tests();
+    // The tests of the macros are linked with the compiler, which has its libraries in both folders.
+    let libraries = process::output(toolchain::rustc().args(["--print", "target-libdir"]))?;
+    let sysroot = process::output(toolchain::rustc().args(["--print", "sysroot"]))?;
+    let libraries = format!("{}:{}/lib", libraries.trim(), sysroot.trim());
     suite::run(
         "unit tests",
         "tests without a kernel program",
         &programs,
-        |_| {},
+        |command| {
+            command.env("LD_LIBRARY_PATH", &libraries);
+        },
     )
 }
 

@@ -142,8 +142,7 @@ fn build() -> Result<()> {
     if let Some(folder) = workload.parent() {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
-    let mut rustc = Command::new("rustc");
-    toolchain::pin(&mut rustc);
+    let mut rustc = toolchain::rustc();
     rustc.args([
         "--edition",
         "2024",

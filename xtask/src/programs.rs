@@ -101,7 +101,7 @@ fn build() -> Result<Programs> {
         "every program and test, with clippy's lints as errors; minutes when cold",
     );
     let mut command = toolchain::cargo();
-    command.args(["test", "--no-run", "--all-targets"]);
+    command.args(["build", "--all-targets"]);
     command.args(["--workspace", "--exclude", "agent-ebpf"]);
     static_linked(&mut command);
     // What `cargo clippy` does, which however only checks.
@@ -164,8 +164,8 @@ pub(crate) fn parse(messages: &str) -> Result<Programs> {
         let kind = match (kind, is_test) {
             ("test", _) => Kind::IntegrationTests,
             ("bin", false) => Kind::Binary,
-            ("lib" | "bin" | "proc-macro", true) => Kind::UnitTests,
-            ("example" | "bench", _) => Kind::Other,
+            ("lib" | "bin" | "proc-macro" | "example", true) => Kind::UnitTests,
+            ("example", false) | ("bench", _) => Kind::Other,
             _ => bail!("cargo built {path}, of a kind that xtask does not know: {kind}"),
         };
         let folder = Path::new(manifest).parent().unwrap_or(Path::new("/"));

@@ -14,7 +14,7 @@ use crate::{
     process,
     programs::Program,
     screen::{Step, say},
-    times,
+    times, toolchain,
     verdict::{self, Verdict},
     workspace,
 };
@@ -93,12 +93,13 @@ fn start(
     configure: &impl Fn(&mut Command),
 ) -> Result<i32> {
     let mut command = Command::new(&program.path);
+    toolchain::pin(&mut command);
     command.current_dir(&program.folder);
     configure(&mut command);
     command
         .args(verdict::REPORT_TIME)
         .args(args)
-        .env("RUSTC_BOOTSTRAP", "1")
+        .env(verdict::UNSTABLE.0, verdict::UNSTABLE.1)
         // Else insta runs cargo to find it.
         .env("INSTA_WORKSPACE_ROOT", workspace::root())
         // A backtrace is longer than the assertion that failed.

@@ -65,6 +65,13 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// rustc of the pinned toolchain.
+pub(crate) fn rustc() -> Command {
+    let mut command = Command::new("rustc");
+    pin(&mut command);
+    command
+}
+
 /// Makes any program that calls cargo or rustc get the pinned ones.
 pub(crate) fn pin(command: &mut Command) {
     // `cargo xtask` runs us with its own compiler's paths in these.

@@ -21,8 +21,10 @@ pub(crate) const FINISHED: &str = "@@tracejob-finished";
 const RAN_AGAIN: &str = "RAN AGAIN ";
 /// Failed tests of one program that run again at most. Where more fail, the machine is not the reason.
 pub(crate) const RETRIES: usize = 3;
-/// Makes a test program print how long each test took. The option is unstable: `RUSTC_BOOTSTRAP=1` must be set.
+/// Makes a test program print how long each test took.
 pub(crate) const REPORT_TIME: [&str; 3] = ["-Z", "unstable-options", "--report-time"];
+/// Allows that unstable option: libtest asks whether the variable is there, rustc whether it names the crate that is compiled.
+pub(crate) const UNSTABLE: (&str, &str) = ("RUSTC_BOOTSTRAP", "no_crate");
 
 /// A test that could not run here.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

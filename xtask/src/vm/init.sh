@@ -40,8 +40,8 @@ cd @FOLDER@ || exit
 
 status=0
 export TRACEJOB_TEST_CAPS=@CAPABILITIES@
-# The option that reports times is unstable.
-export RUSTC_BOOTSTRAP=1
+# For @REPORT_TIME@.
+export @UNSTABLE@
 # run TEST
 run() {
     [ "$1" != "$without" ] || return 0

@@ -146,6 +146,10 @@ fn init(tests: &[&Program], args: &[String]) -> String {
     INIT.replace("@RUNS@", &runs.join("\n"))
         .replace("@ARGS@", &args.join(" "))
         .replace("@REPORT_TIME@", &verdict::REPORT_TIME.join(" "))
+        .replace(
+            "@UNSTABLE@",
+            &format!("{}={}", verdict::UNSTABLE.0, verdict::UNSTABLE.1),
+        )
         .replace("@CAPABILITIES@", CAPABILITIES)
         .replace("@FOLDER@", &quoted(&folder))
         .replace("@BEGIN@", verdict::BEGIN)

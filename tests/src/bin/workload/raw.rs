@@ -1,5 +1,8 @@
 //! System calls as they are, without a library's own thoughts about them. All unsafe code of the workload is here.
-#![allow(unsafe_code, reason = "system calls as no library makes them, 32-bit ones too")]
+#![allow(
+    unsafe_code,
+    reason = "system calls as no library makes them, 32-bit ones too"
+)]
 
 use serde_json::{Value, json};
 use std::ffi::{CStr, CString, OsStr, c_char, c_long};
