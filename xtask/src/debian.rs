@@ -7,16 +7,18 @@ mod index;
 mod mirror;
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, bail};
 
 pub(crate) use index::{Package, newest};
-pub(crate) use mirror::{Mirrors, Suite};
+pub(crate) use mirror::Mirrors;
 
 use crate::{process, screen::Step, workspace};
 
@@ -27,9 +29,12 @@ pub(crate) struct Archive {
     _lock: File,
 }
 
+/// Archives whose package lists this process has fetched.
+static OPENED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
 impl Archive {
-    /// Fetches the package lists of those `suites` that the mirror has; an error if it has none of them.
-    pub(crate) fn open(step: &Step, name: &str, suites: &[Suite]) -> Result<Self> {
+    /// Fetches the package lists of those `suites` that the mirror has, once; an error if it has none of them.
+    pub(crate) fn open(step: &Step, name: &str, suites: &[&str]) -> Result<Self> {
         let dir = workspace::fetched().join("apt").join(name);
         for part in ["lists/partial", "cache/archives/partial", "empty"] {
             let part = dir.join(part);
@@ -40,6 +45,10 @@ impl Archive {
         file.lock()
             .with_context(|| format!("locking {}", lock.display()))?;
         let archive = Self { dir, _lock: file };
+        let opened = || OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened().contains(name) {
+            return Ok(archive);
+        }
         let mirrors = Mirrors::of_this_machine()?;
         let mut known = Vec::new();
         let mut last_error = None;
@@ -61,13 +70,13 @@ impl Archive {
             }
         }
         if let (true, Some(error)) = (known.is_empty(), last_error) {
-            let names: Vec<&str> = suites.iter().map(Suite::name).collect();
             return Err(error.context(format!(
                 "no package list of {} could be fetched",
-                names.join(" or ")
+                suites.join(" or ")
             )));
         }
         archive.write_sources(&known)?;
+        opened().insert(name.to_owned());
         Ok(archive)
     }
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    debian::{self, Archive, Suite, newest},
+    debian::{self, Archive, newest},
     screen::{Step, say},
     workspace,
 };
@@ -29,7 +29,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
         "peers",
         "fetching bpftrace, libbpf-tools, perf and strace of Debian sid; minutes",
     );
-    let archive = Archive::open(&step, "sid", &[Suite::named("sid")])?;
+    let archive = Archive::open(&step, "sid", &["sid"])?;
     let known = archive.packages()?;
     let mut versions = Vec::new();
     for package in PACKAGES {

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    debian::{self, Archive, Mirrors, Suite},
+    debian::{self, Archive, Mirrors},
     process,
     screen::{Step, say},
     toolchain::{self, BPF_LINKER},
@@ -138,7 +138,7 @@ fn debian_program(program: &str, package: &str, why: &str) -> Result<PathBuf> {
         format!("{codename}-security"),
         backports.clone(),
     ];
-    let archive = Archive::open(&step, &codename, &suites.map(|suite| Suite::named(&suite)))?;
+    let archive = Archive::open(&step, &codename, &suites.each_ref().map(String::as_str))?;
     let folder = workspace::tools().join(package);
     // Newer where there is a newer one, and the release's own where it has no backports.
     archive

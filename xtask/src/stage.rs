@@ -143,7 +143,7 @@ pub(crate) fn run_all(task: &str, stages: Vec<Stage>) -> Result<()> {
     }
     let names: Vec<&str> = failed.iter().map(|(name, _)| **name).collect();
     bail!(
-        "{task}: {} of {} stages failed, in {took}: {}; `cargo xtask {task} --only \"{}\"` runs one of them with what it needs",
+        "{task}: {} of {} stages failed, in {took}: {}; `cargo xtask test --only \"{}\"` runs one of them with what it needs",
         names.len(),
         rows.len(),
         names.join(", "),

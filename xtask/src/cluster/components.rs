@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    debian::{self, Archive, Suite},
+    debian::{self, Archive},
     go, process,
     screen::{Step, say},
     workspace,
@@ -109,7 +109,7 @@ pub(crate) fn etcd() -> Result<PathBuf> {
     }
     debian::require_apt("etcd")?;
     let step = Step::start("etcd", "fetching Debian's: the API server's store");
-    let archive = Archive::open(&step, "etcd", &[Suite::named(ETCD_SUITE)])?;
+    let archive = Archive::open(&step, "etcd", &[ETCD_SUITE])?;
     let mut packages = archive.packages()?;
     packages.retain(|package| package.name == "etcd-server");
     let package = packages

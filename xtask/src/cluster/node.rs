@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    debian::{self, Mirrors, Suite},
+    debian::{self, Mirrors},
     process,
     screen::{Step, say},
     setup,
@@ -141,10 +141,7 @@ fn bootstrap(step: &Step, mmdebstrap: &Path, kernels: &[Release], root: &Path) -
     // The first place of each: a mirror that has moved a release to its archive has none of the nodes' any more.
     let mut lines = Vec::new();
     for suite in &suites {
-        let line = mirrors
-            .source_lines(&Suite::named(suite))
-            .into_iter()
-            .next();
+        let line = mirrors.source_lines(suite).into_iter().next();
         let line = line.with_context(|| format!("no mirror of {suite}"))?;
         if !lines.contains(&line) {
             lines.push(line);

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    debian::{self, Archive, Package, Suite},
+    debian::{self, Archive, Package},
     screen::{Step, say},
     workspace,
 };
@@ -185,12 +185,7 @@ impl Series {
 
     /// The newest package of the mirror that holds an image, and where it is from.
     fn newest(&self, step: &Step) -> Result<(Package, Archive)> {
-        let suites: Vec<Suite> = self
-            .suites
-            .iter()
-            .map(|suite| Suite::named(suite))
-            .collect();
-        let archive = Archive::open(step, &format!("kernel-{}", self.name), &suites)?;
+        let archive = Archive::open(step, &format!("kernel-{}", self.name), self.suites)?;
         match newest(self, archive.packages()?)? {
             Some(package) => Ok((package, archive)),
             None => bail!(
