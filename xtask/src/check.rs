@@ -67,7 +67,7 @@ pub(crate) fn kernel_side() -> Result<String> {
         .args(["--", "-D", "warnings"]);
     as_for_the_kernel(&mut command);
     quiet(
-        "lint, kernel side",
+        "lint kernel side",
         "clippy on the kernel programs",
         &mut command,
     )
@@ -104,7 +104,7 @@ pub(crate) fn unit_tests() -> Result<String> {
 
 fn quiet(name: &str, why: &str, command: &mut Command) -> Result<String> {
     let step = Step::start(name, why);
-    let result = process::quietly(&step, &name.replace([' ', ','], "-"), command);
+    let result = process::quietly(&step, &name.replace(' ', "-"), command);
     match result {
         Ok(()) => step.done("ok"),
         Err(error) => {

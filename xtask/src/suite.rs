@@ -32,7 +32,7 @@ pub(crate) fn run(
     configure: impl Fn(&mut Command),
 ) -> Result<String> {
     let step = Step::start(name, why);
-    let log = process::log_file(&name.replace([' ', ','], "-"))?;
+    let log = process::log_file(&name.replace(' ', "-"))?;
     let mut file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     step.follow(log.clone());
     let mut verdict = Verdict::default();

@@ -29,7 +29,7 @@ const CHECKS: [&str; 6] = [
     "format",
     "tidy",
     "dependencies",
-    "lint, kernel side",
+    "lint kernel side",
     "generated files",
     "unit tests",
 ];
@@ -145,7 +145,7 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
         .after(&["build and lint"])
         .cpus(1),
         Stage::new(
-            "lint, kernel side",
+            "lint kernel side",
             "clippy on the kernel programs",
             check::kernel_side,
         )
@@ -200,7 +200,7 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
         .after(&["build and lint", "fetch buildah"])
         .cpus(1),
         Stage::new(
-            "benchmarks, quick",
+            "quick benchmarks",
             "counts beside the peers, no times",
             bench::quick,
         )
@@ -234,7 +234,7 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
 const ON_THIS_KERNEL: [(&str, &str, &str); 2] = [
     ("this kernel", "the tracers and the agent, as root", ""),
     (
-        "this kernel, 2 caps",
+        "this kernel 2 caps",
         "the same with CAP_BPF and CAP_PERFMON alone",
         "bpf,perfmon",
     ),
