@@ -163,10 +163,11 @@ fn scale(nodes: usize, jobs: usize) -> Result<()> {
     Ok(())
 }
 
-/// The stage with nodes.
+/// The stage with nodes: the short form, which names the tests that it leaves out.
 pub(crate) fn nodes() -> Result<String> {
-    test::require_root()?;
-    check::rust_tests("nodes", "a whole cluster", &mut nodes_test()?)
+    let mut command = nodes_test()?;
+    command.env("TRACEJOB_NODES_SHORT", "1");
+    check::rust_tests("nodes", "a whole cluster, short form", &mut command)
 }
 
 fn nodes_test() -> Result<Command> {

@@ -17,9 +17,6 @@ pub(crate) struct Args {
     /// Only on this kernel: leaves out the test kernels.
     #[arg(long)]
     no_vm: bool,
-    /// Also on a Kubernetes cluster of two emulated nodes, as `cargo xtask cluster test` does
-    #[arg(long)]
-    nodes: bool,
 }
 
 /// Packages of programs that tests start, and of those that generate code.
@@ -46,13 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     stages.push(Stage::new("foreign clients", foreign::run));
     stages.push(Stage::new("kubernetes", cluster::test));
     stages.push(Stage::new("benchmarks, quick", bench::quick));
-    stages.push(match args.nodes {
-        true => Stage::new("nodes", cluster::nodes),
-        // A quarter of an hour of an emulated machine, and three quarters on a busy one.
-        false => Stage::new("nodes", || {
-            Ok("LEFT OUT: `cargo xtask cluster test` runs them".to_owned())
-        }),
-    });
+    stages.push(Stage::new("nodes", cluster::nodes));
     if !args.no_vm {
         stages.push(Stage::new("test kernels", || vm::run(&vm::Args::brief())));
     }
