@@ -1,34 +1,42 @@
 //! What is taken away from the cluster: one after the other, and each puts it back.
 
 use crate::{
-    cluster::{Cluster, Test, until},
-    jobs::{connections, tcp},
+    cluster::{Cluster, FOREVER, GATE, Namespace, Test, until},
+    jobs::{connections, started, tcp},
 };
 use serde_json::json;
-use std::time::Duration;
 use tests::SYSTEM;
 
-pub(crate) const TESTS: [Test; 6] = [
-    ("broken::helm_test_has_its_own_pod_traced", helm_test),
-    (
+pub(crate) const TESTS: [Test; 8] = [
+    Test::long("broken::helm_test_has_its_own_pod_traced", helm_test),
+    Test::long(
         "broken::an_agent_that_is_replaced_has_its_traces_again",
         agent_replaced,
     ),
-    (
+    Test::long(
         "broken::another_controller_goes_on_when_the_leader_is_gone",
         leader_gone,
     ),
-    (
+    Test::short(
         "broken::agents_go_on_while_the_api_server_is_away",
         api_away,
     ),
-    (
+    Test::long(
+        "broken::a_trace_that_ends_while_the_api_server_is_away_keeps_its_account",
+        ends_without_api,
+    ),
+    Test::short(
         "broken::a_node_without_power_is_named_and_one_that_is_back_traces_again",
         power,
     ),
-    (
-        "broken::an_upgrade_keeps_jobs_and_an_uninstall_leaves_nothing_that_runs",
+    Test::long(
+        "broken::jobs_survive_an_upgrade_and_a_new_installation",
         upgrade,
+    ),
+    // The last: there is no TraceJob after it.
+    Test::short(
+        "broken::an_uninstall_leaves_jobs_and_nothing_that_runs",
+        uninstall,
     ),
 ];
 
@@ -129,39 +137,52 @@ fn leader_gone(cluster: &Cluster) {
 
 fn api_away(cluster: &Cluster) {
     let namespace = cluster.namespace("api");
-    // It connects while the API server is away.
+    without_api(cluster, &namespace, None);
+    namespace.until_delivered("api", 40);
+}
+
+fn ends_without_api(cluster: &Cluster) {
+    let namespace = cluster.namespace("api-end");
+    without_api(cluster, &namespace, Some(40));
+    let over = namespace.until_over("api", "Complete");
+    assert_eq!(over["status"]["events"]["delivered"], 40);
+}
+
+/// Has the job `api` trace 40 connections of one pod while there is no API server.
+fn without_api(cluster: &Cluster, namespace: &Namespace<'_>, events: Option<u64>) {
     namespace.pod(
         "on-0",
         0,
-        "nanosleep 25000 1 , connect-times 40 127.0.0.1:9 , pause-forever",
+        &format!("{GATE} , {} , {FOREVER}", connections(40)),
     );
-    namespace.until_pod_runs("on-0");
-    namespace.job("api", 300, Some(40), tcp(), "on");
+    let pod = namespace.until_pod_runs("on-0");
+    namespace.job("api", 300, events, tcp(), "on");
     namespace.until_runs("api", 1);
-    let mut parts = cluster.parts();
-    parts.plane_mut().stop_api();
-    std::thread::sleep(Duration::from_secs(25));
-    parts.plane_mut().start_api();
-    drop(parts);
-    namespace.until_delivered("api", 40);
-    namespace.until_over("api", "Complete");
+    let agent = cluster.agent(0);
+    let before = cluster.produced(&agent);
+    cluster.parts().plane_mut().stop_api();
+    cluster.open_gate(&pod);
+    until(
+        || "the agent to trace without an API server".to_owned(),
+        || (cluster.produced(&agent) == before + 40).then_some(()),
+    );
+    cluster.parts().plane_mut().start_api();
 }
 
 fn power(cluster: &Cluster) {
     let namespace = cluster.namespace("power");
-    for node in 0..2 {
-        let name = format!("dark-{node}");
-        namespace.pod(&name, node, "pause-forever");
-        namespace.until_pod_runs(&name);
-    }
-    namespace.job("dark", 70, None, tcp(), "dark");
+    namespace.pod(
+        "dark-0",
+        0,
+        &format!("{GATE} , {} , {FOREVER}", connections(25)),
+    );
+    namespace.pod("dark-1", 1, FOREVER);
+    let stays = namespace.until_pod_runs("dark-0");
+    namespace.until_pod_runs("dark-1");
+    namespace.job("dark", 30, None, tcp(), "dark");
     namespace.until_runs("dark", 2);
     cluster.parts().power_off(2);
-    namespace.pod(
-        "dark-more",
-        0,
-        "connect-times 25 127.0.0.1:9 , pause-forever",
-    );
+    cluster.open_gate(&stays);
     let over = namespace.until_over("dark", "Partial");
     let status = &over["status"];
     assert_eq!(status["events"]["delivered"], 25, "{status:#}");
@@ -178,41 +199,56 @@ fn power(cluster: &Cluster) {
         "--force",
         "--grace-period=0",
     ]);
-    namespace.pod("light", 1, "connect-times 15 127.0.0.1:9 , pause-forever");
+    namespace.pod("light", 1, &format!("{} , {FOREVER}", connections(15)));
     namespace.until_delivered("light", 15);
     cluster.parts().until_ready(2);
 }
 
 fn upgrade(cluster: &Cluster) {
     let namespace = cluster.namespace("upgrade");
-    namespace.pod("up", 0, "pause-forever");
-    namespace.until_pod_runs("up");
+    namespace.pod(
+        "up",
+        0,
+        &format!("{GATE} , {} , {FOREVER}", connections(10)),
+    );
+    let pod = namespace.until_pod_runs("up");
     namespace.job("up", 400, None, tcp(), "up");
     namespace.until_runs("up", 1);
     // Another configuration for all of it: pods are replaced, the job goes on.
     cluster.parts().install(&["--set", "controller.annotations.a=b,agent.annotations.a=b,agent.updateStrategy.rollingUpdate.maxUnavailable=100%"]);
-    namespace.pod("up-more", 0, "connect-times 10 127.0.0.1:9 , pause-forever");
+    cluster.open_gate(&pod);
     namespace.until_delivered("up", 10);
-    let out = cluster.parts().uninstall();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    cluster.uninstall();
+    cluster.parts().install(&[]);
+    // The controller that was taken away has left its finalizer.
+    cluster
+        .kubectl()
+        .says(&["delete", "tj", "up", "-n", &namespace.name, "--timeout=60s"]);
+}
+
+fn uninstall(cluster: &Cluster) {
+    let namespace = cluster.namespace("uninstall");
+    namespace.job("left", 400, None, tcp(), "left");
+    namespace.until_job("left", "to wait for pods", started);
+    cluster.uninstall();
     for kind in ["daemonsets", "deployments"] {
         let left = cluster
             .kubectl()
             .get(&format!("/apis/apps/v1/namespaces/{SYSTEM}/{kind}"));
         assert_eq!(left.unwrap()["items"], json!([]), "{kind}");
     }
-    // The definitions, and with them the jobs, stay; and one can be removed, though nobody is there for its finalizer.
+    until(
+        || "the pods of TraceJob to end".to_owned(),
+        || {
+            let path = format!("/api/v1/namespaces/{SYSTEM}/pods");
+            let left = cluster.kubectl().get(&path)?;
+            (left["items"] == json!([])).then_some(())
+        },
+    );
+    // The definitions, and with them the jobs, stay.
     let job = format!(
-        "/apis/tracejob.dev/v1alpha1/namespaces/{}/tracejobs/up",
+        "/apis/tracejob.dev/v1alpha1/namespaces/{}/tracejobs/left",
         namespace.name
     );
     assert!(cluster.kubectl().get(&job).is_some());
-    cluster.parts().install(&[]);
-    cluster
-        .kubectl()
-        .says(&["delete", "tj", "up", "-n", &namespace.name, "--timeout=60s"]);
 }

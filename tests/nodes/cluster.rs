@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use std::{
     cell::Cell,
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -22,8 +24,37 @@ thread_local! {
     pub(crate) static ATTEMPT: Cell<usize> = const { Cell::new(1) };
 }
 
-/// A test with its name.
-pub(crate) type Test = (&'static str, fn(&Cluster));
+/// A step of a pod's container: waits until [`Cluster::open_gate`] is called for the pod.
+pub(crate) const GATE: &str = "serve 0.0.0.0:8000 0 0 1";
+/// A step that does not end.
+pub(crate) const FOREVER: &str = "pause-forever";
+/// Where agents serve their metrics.
+const METRICS_PORT: u16 = 9464;
+
+/// A test of the cluster.
+pub(crate) struct Test {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Cluster),
+    /// Part of the short form, which CI runs.
+    pub(crate) is_short: bool,
+}
+
+impl Test {
+    pub(crate) const fn short(name: &'static str, run: fn(&Cluster)) -> Self {
+        Self {
+            name,
+            run,
+            is_short: true,
+        }
+    }
+
+    pub(crate) const fn long(name: &'static str, run: fn(&Cluster)) -> Self {
+        Self {
+            is_short: false,
+            ..Self::short(name, run)
+        }
+    }
+}
 
 pub(crate) struct Cluster {
     kubectl: Kubectl,
@@ -34,8 +65,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// One that is there, or one of our own.
-    pub(crate) fn find() -> Self {
+    /// One that is there, or one of our own; `more` are arguments of Helm for our own.
+    pub(crate) fn find(more: &[&str]) -> Self {
         let there = std::env::var_os("TRACEJOB_KUBECONFIG");
         let (kubectl, ours) = match there {
             Some(file) => (Kubectl::of(PathBuf::from(file)), None),
@@ -45,7 +76,7 @@ impl Cluster {
                     |what: &str| eprintln!("{:5.1} s  {what}", began.elapsed().as_secs_f32());
                 let nodes = Nodes::start(tell);
                 tell("installing TraceJob");
-                nodes.install(&[]);
+                nodes.install(more);
                 tell("TraceJob is ready");
                 ((**nodes.plane()).clone(), Some(Mutex::new(nodes)))
             }
@@ -76,6 +107,64 @@ impl Cluster {
     pub(crate) fn parts(&self) -> MutexGuard<'_, Nodes> {
         let ours = self.ours.as_ref().expect("a cluster of our own");
         ours.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Uninstalls TraceJob.
+    pub(crate) fn uninstall(&self) {
+        let out = self.parts().uninstall();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+
+    /// The pod of the agent on a node.
+    pub(crate) fn agent(&self, node: usize) -> Value {
+        let path = format!(
+            "/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app.kubernetes.io/component=agent"
+        );
+        let agents = self.kubectl.get(&path).unwrap();
+        let mut agents = agents["items"].as_array().unwrap().iter();
+        let on_node = |pod: &&Value| pod["spec"]["nodeName"] == self.nodes[node].as_str();
+        agents.find(on_node).unwrap().clone()
+    }
+
+    /// Events that an agent has produced since its start. The API server is not called.
+    pub(crate) fn produced(&self, agent: &Value) -> u64 {
+        let request = "GET /metrics HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n";
+        let answer = until(
+            || "the agent's metrics".to_owned(),
+            || self.call(agent, METRICS_PORT, request),
+        );
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let counters = answer
+            .lines()
+            .filter(|line| line.starts_with("tracejob_events_produced_total"));
+        let values = counters.map(|line| line.rsplit_once(' ').unwrap().1);
+        values.map(|value| value.parse::<u64>().unwrap()).sum()
+    }
+
+    /// Lets a pod's container go on that waits in [`GATE`]. The API server is not called.
+    pub(crate) fn open_gate(&self, pod: &Value) {
+        until(|| "the gate".to_owned(), || self.call(pod, 8000, ""));
+    }
+
+    /// Sends a request to a pod, and returns its answer; none while nothing listens there.
+    fn call(&self, pod: &Value, port: u16, request: &str) -> Option<String> {
+        let address = pod["status"]["podIP"].as_str().unwrap();
+        let net = self.parts().plane().net().name().to_owned();
+        let ask = || {
+            tests::enter_net(&net);
+            let mut stream = TcpStream::connect((address, port)).ok()?;
+            stream.write_all(request.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            Some(answer)
+        };
+        // A network is a thread's.
+        std::thread::scope(|scope| scope.spawn(ask).join().unwrap())
     }
 
     /// What there is, for who looks at why a test failed.

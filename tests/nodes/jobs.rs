@@ -5,22 +5,22 @@ use serde_json::{Value, json};
 use tests::SYSTEM;
 
 pub(crate) const TESTS: [Test; 7] = [
-    (
+    Test::short(
         "jobs::agents_run_on_every_node_with_what_they_need_and_no_more",
         agents_run,
     ),
-    (
+    Test::short(
         "jobs::pods_are_traced_from_their_first_instruction_on_every_node",
         first_instruction,
     ),
-    (
+    Test::long(
         "jobs::every_tracer_runs_on_every_node_with_the_charts_capabilities",
         every_tracer,
     ),
-    ("jobs::a_container_that_restarts_is_traced_again", restarts),
-    ("jobs::tables_of_real_containers_are_one_summary", summary),
-    ("jobs::kubectl_applies_waits_and_shows", kubectl),
-    ("jobs::rows_of_all_nodes_come_by_one_call", rows),
+    Test::long("jobs::a_container_that_restarts_is_traced_again", restarts),
+    Test::long("jobs::tables_of_real_containers_are_one_summary", summary),
+    Test::long("jobs::kubectl_applies_waits_and_shows", kubectl),
+    Test::long("jobs::rows_of_all_nodes_come_by_one_call", rows),
 ];
 
 /// Nobody but the workload connects to anything in its pod.
@@ -66,7 +66,7 @@ fn agents_run(cluster: &Cluster) {
     }
 }
 
-fn started(job: &Value) -> bool {
+pub(crate) fn started(job: &Value) -> bool {
     !job["status"]["startTime"].is_null()
 }
 

@@ -156,9 +156,11 @@ fn scale(nodes: usize, jobs: usize) -> Result<()> {
     Ok(())
 }
 
-/// The stage with nodes.
+/// The stage with nodes: the short form, which names the tests that it leaves out.
 pub(crate) fn nodes() -> Result<String> {
-    nodes_with(&environment()?, None)
+    let mut environment = environment()?;
+    environment.push(("TRACEJOB_NODES_SHORT", "1".into()));
+    nodes_with(&environment, None)
 }
 
 fn nodes_with(environment: &[(&'static str, PathBuf)], filter: Option<&str>) -> Result<String> {

@@ -4,6 +4,7 @@
 //! runs them; `cargo xtask cluster` makes all of it.
 
 use super::{ControlPlane, Net, cluster_program, end};
+use crate::until;
 use serde_json::Value;
 use std::{
     env, fs,
@@ -260,7 +261,7 @@ fn is(object: &Value, type_: &str) -> bool {
 /// The second disk of every node: programs, images, certificates.
 fn payload(plane: &ControlPlane) -> PathBuf {
     let folder = plane.folder().join("payload");
-    for part in ["bin", "images", "pki"] {
+    for part in ["bin", "pki"] {
         fs::create_dir_all(folder.join(part)).unwrap();
     }
     let copy = |from: &Path, to: &str| {
@@ -278,13 +279,7 @@ fn payload(plane: &ControlPlane) -> PathBuf {
     for name in ["tracejob-agent", "tracejob-agent.json"] {
         copy(&profiles.join(name), name);
     }
-    for image in fs::read_dir(folder_of("TRACEJOB_IMAGES")).unwrap() {
-        let image = image.unwrap();
-        copy(
-            &image.path(),
-            &format!("images/{}", image.file_name().to_string_lossy()),
-        );
-    }
+    unpack_images(&folder);
     copy(&plane.pki().file("ca.crt"), "pki/ca.crt");
     copy(
         &plane.kubeconfig("system:kube-proxy", &[]),
@@ -306,6 +301,72 @@ fn payload(plane: &ControlPlane) -> PathBuf {
     assert!(made.success());
     fs::remove_dir_all(&folder).unwrap();
     disk
+}
+
+/// Unpacks the images into the payload, as containerd keeps them: an emulated machine takes a minute for it at each boot.
+fn unpack_images(payload: &Path) {
+    let tools = folder_of("TRACEJOB_NODES");
+    let work = payload.join("unpacking");
+    let root = payload.join("images");
+    fs::create_dir(&work).unwrap();
+    let socket = work.join("containerd.sock");
+    let config = work.join("containerd.toml");
+    let text = format!(
+        "version = 3\nroot = {root:?}\nstate = {:?}\n\
+         disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\", \"io.containerd.cri.v1.runtime\", \
+         \"io.containerd.nri.v1.nri\"]\n[grpc]\naddress = {socket:?}\n[ttrpc]\naddress = {:?}\n",
+        work.join("state"),
+        work.join("ttrpc.sock"),
+    );
+    fs::write(&config, text).unwrap();
+    let log = fs::File::create(payload.with_file_name("unpacking.log")).unwrap();
+    let mut containerd = Command::new(tools.join("containerd"))
+        .arg("--config")
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", tools.display()));
+    until("containerd to listen", || {
+        if let Some(status) = containerd.try_wait().unwrap() {
+            panic!("containerd ended, {status}; unpacking.log beside the nodes' consoles says why");
+        }
+        socket.exists().then_some(())
+    });
+    for image in fs::read_dir(folder_of("TRACEJOB_IMAGES")).unwrap() {
+        let out = Command::new(tools.join("ctr"))
+            .arg("--address")
+            .arg(&socket)
+            .args(["--namespace", "k8s.io", "images", "import"])
+            .arg(image.unwrap().path())
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "ctr images import: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+    // By a signal that it handles: its databases must be whole.
+    let pid = rustix::process::Pid::from_child(&containerd);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    containerd.wait().unwrap();
+    fs::remove_dir_all(&work).unwrap();
+    // Files stay on this disk, by links: a node copies the rest, which containerd writes to.
+    let keep = |path: &str| {
+        let to = payload.join("kept").join(path.replace('/', "-"));
+        fs::rename(root.join(path), &to).unwrap();
+        let there = Path::new("/payload/kept").join(path.replace('/', "-"));
+        symlink(there, root.join(path)).unwrap();
+    };
+    fs::create_dir(payload.join("kept")).unwrap();
+    keep("io.containerd.content.v1.content/blobs");
+    let snapshots = "io.containerd.snapshotter.v1.overlayfs/snapshots";
+    for snapshot in fs::read_dir(root.join(snapshots)).unwrap() {
+        let name = snapshot.unwrap().file_name();
+        keep(&format!("{snapshots}/{}", name.to_string_lossy()));
+    }
 }
 
 fn folder_of(variable: &str) -> PathBuf {
