@@ -1,6 +1,12 @@
 //! Hostile files, through the whole way: named, opened, read by the worker.
 
-use super::{DEADLINE, build::Build, by_build_id, symbolizer, target::Directory, user};
+use super::{
+    DEADLINE,
+    build::Build,
+    by_build_id, symbolizer,
+    target::{Directory, Waiting},
+    user,
+};
 use std::{fs, path::Path, time::Instant};
 use symbols::{Symbolizer, UserAddr};
 
@@ -19,11 +25,8 @@ fn name(symbolizer: &mut Symbolizer, path: &Path) -> String {
 
 /// Another file is named as if nothing had been.
 fn is_well(symbolizer: &mut Symbolizer) {
-    let frame = user(
-        symbolizer,
-        std::process::id(),
-        libc::getpgid as *const () as u64,
-    );
+    let other = Waiting::new("/bin/cat");
+    let frame = user(symbolizer, other.pid(), other.libc_function());
     assert!(frame.name.contains("getpgid"), "{frame:?}");
 }
 

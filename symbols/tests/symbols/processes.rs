@@ -2,7 +2,7 @@
 
 use super::{
     by_build_id, frames, symbolizer,
-    target::{Area, Directory, Waiting, build_id},
+    target::{Area, Directory, Waiting, build_id, libc_function_offset},
     user, wait_for,
 };
 use std::{fs, path::Path, process::Command};
@@ -11,20 +11,6 @@ use symbols::{ObserveError, UserAddr};
 #[inline(never)]
 fn a_function_of_this_test(value: u64) -> u64 {
     std::hint::black_box(value) + 1
-}
-
-/// Where this process's libc has a function.
-fn libc_function() -> u64 {
-    libc::getpgid as *const () as u64
-}
-
-fn libc_path() -> String {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let line = maps
-        .lines()
-        .find(|line| line.contains("libc.so") || line.contains("libc-"))
-        .unwrap();
-    line[line.find('/').unwrap()..].to_owned()
 }
 
 #[test]
@@ -105,19 +91,18 @@ fn an_inlined_function_comes_before_the_one_that_it_is_in() {
 #[test]
 fn a_function_of_libc_has_its_name() {
     let mut symbolizer = symbolizer();
-    let frame = user(&mut symbolizer, std::process::id(), libc_function());
+    let waiting = Waiting::new("/bin/cat");
+    let frame = user(&mut symbolizer, waiting.pid(), waiting.libc_function());
     assert!(frame.name.contains("getpgid"), "{frame:?}");
     assert_eq!(frame.offset, 0);
-    assert_eq!(&*frame.module, libc_path());
+    assert_eq!(Path::new(&*frame.module), waiting.libc_path());
 }
 
 #[test]
 fn a_process_that_has_ended_is_named_by_what_was_observed() {
     let mut symbolizer = symbolizer();
     let waiting = Waiting::new("/bin/cat");
-    let ours = Area::of(std::process::id(), "libc").unwrap();
-    let theirs = waiting.area("libc").unwrap();
-    let address = theirs.address(ours.offset(libc_function()));
+    let address = waiting.libc_function();
     let pid = waiting.pid();
     symbolizer.observe(pid).unwrap();
     waiting.end();
@@ -206,17 +191,16 @@ fn a_process_in_another_root_is_named_as_it_sees_itself() {
             .arg(directory.path(""))
             .arg("/bin/cat"),
     );
-    let libc = libc_path();
     let theirs = wait_for("cat runs in its root", || {
         let exe = fs::read_link(format!("/proc/{}/exe", inside.pid())).ok()?;
         exe.ends_with("bin/cat").then(|| inside.area("libc"))?
     });
-    let ours = Area::of(std::process::id(), "libc").unwrap();
+    let libc = outside.libc_path();
     let mut symbolizer = symbolizer();
-    let address = theirs.address(ours.offset(libc_function()));
+    let address = theirs.address(libc_function_offset(&libc));
     let frame = user(&mut symbolizer, inside.pid(), address);
     assert!(frame.name.contains("getpgid"), "{frame:?}");
-    assert_eq!(&*frame.module, libc);
+    assert_eq!(Path::new(&*frame.module), libc);
 }
 
 #[test]
@@ -233,12 +217,11 @@ fn a_process_that_nobody_saw_has_addresses_only() {
 fn a_program_that_was_only_named_lends_its_libraries_by_build_id() {
     let mut symbolizer = symbolizer();
     symbolizer.know_file(Path::new("/bin/cat"));
-    let libc = libc_path();
-    let ours = Area::of(std::process::id(), "libc").unwrap();
+    let libc = Waiting::new("/bin/cat").libc_path();
     let frame = by_build_id(
         &mut symbolizer,
-        build_id(libc.as_ref()),
-        ours.offset(libc_function()),
+        build_id(&libc),
+        libc_function_offset(&libc),
     );
     assert!(frame.name.contains("getpgid"), "{frame:?}");
 }
@@ -272,14 +255,10 @@ fn the_vdso_has_names() {
 
 #[test]
 fn prepared_stacks_are_named_alike() {
-    let pid = std::process::id();
+    let waiting = Waiting::new("/bin/cat");
+    let (pid, function) = (waiting.pid(), waiting.libc_function());
     let stacks: Vec<Vec<UserAddr>> = (0..20)
-        .map(|n| {
-            vec![
-                UserAddr::Ip(libc_function() + n),
-                UserAddr::Ip(libc_function() + 7 * n),
-            ]
-        })
+        .map(|n| vec![UserAddr::Ip(function + n), UserAddr::Ip(function + 7 * n)])
         .collect();
     let mut prepared = symbolizer();
     prepared.prepare(pid, &stacks.iter().map(Vec::as_slice).collect::<Vec<_>>());

@@ -1,6 +1,7 @@
 //! Processes and files to look at.
 
 use super::wait_for;
+use object::{Object, ObjectSegment, ObjectSymbol};
 use std::{
     fs,
     io::ErrorKind,
@@ -64,6 +65,19 @@ impl Waiting {
         Area::of(self.pid(), part)
     }
 
+    /// The file of the libc that the process has mapped, as the process sees it.
+    pub(super) fn libc_path(&self) -> PathBuf {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid())).unwrap();
+        let line = maps.lines().find(|line| line.contains("/libc")).unwrap();
+        line[line.find('/').unwrap()..].into()
+    }
+
+    /// The address of the function `getpgid` of libc in this process.
+    pub(super) fn libc_function(&self) -> u64 {
+        let area = self.area("libc").unwrap();
+        area.address(libc_function_offset(&self.libc_path()))
+    }
+
     pub(super) fn end(self) {
         drop(self);
     }
@@ -107,10 +121,6 @@ impl Area {
     pub(super) fn address(&self, offset: u64) -> u64 {
         self.start + (offset - self.offset)
     }
-
-    pub(super) fn offset(&self, address: u64) -> u64 {
-        address - self.start + self.offset
-    }
 }
 
 /// The build id of a file, by the look of its note.
@@ -127,4 +137,22 @@ pub(super) fn build_id(path: &Path) -> [u8; 20] {
         .unwrap()
         + note.len();
     bytes[at..at + 20].try_into().unwrap()
+}
+
+/// The offset of the function `getpgid` in the file of a libc.
+///
+/// The test program is linked without shared libraries, so it has no such function itself.
+pub(super) fn libc_function_offset(path: &Path) -> u64 {
+    let bytes = fs::read(path).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let symbol = file
+        .dynamic_symbols()
+        .find(|symbol| symbol.name() == Ok("getpgid"))
+        .unwrap();
+    let offset = file.segments().find_map(|segment| {
+        let within = symbol.address().checked_sub(segment.address())?;
+        let (start, size) = segment.file_range();
+        (within < size).then_some(start + within)
+    });
+    offset.unwrap()
 }

@@ -1,6 +1,6 @@
 //! The worker: what it may do, and what becomes of it.
 
-use super::{symbolizer, user, wait_for};
+use super::{symbolizer, target::Waiting, user, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
@@ -12,12 +12,9 @@ use std::{
 };
 use symbols::Symbolizer;
 
-fn address() -> u64 {
-    libc::getpgid as *const () as u64
-}
-
-fn ask(symbolizer: &mut Symbolizer, address: u64) -> String {
-    user(symbolizer, std::process::id(), address)
+/// The name of an address near the start of `getpgid` in a process's libc.
+fn ask(symbolizer: &mut Symbolizer, target: &Waiting, offset: u64) -> String {
+    user(symbolizer, target.pid(), target.libc_function() + offset)
         .name
         .to_string()
 }
@@ -46,8 +43,9 @@ fn nothing_runs_before_the_first_question() {
 
 #[test]
 fn the_worker_has_no_rights() {
+    let target = Waiting::new("/bin/cat");
     let mut symbolizer = symbolizer();
-    ask(&mut symbolizer, address());
+    ask(&mut symbolizer, &target, 0);
     let worker = symbolizer.worker().unwrap();
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert_eq!(status(worker, set).unwrap(), "0000000000000000", "{set}");
@@ -76,20 +74,22 @@ fn the_worker_has_no_rights() {
 
 #[test]
 fn a_worker_that_was_killed_is_replaced_at_the_next_question() {
+    let target = Waiting::new("/bin/cat");
     let mut symbolizer = symbolizer();
-    assert!(ask(&mut symbolizer, address()).contains("getpgid"));
+    assert!(ask(&mut symbolizer, &target, 0).contains("getpgid"));
     let worker = symbolizer.worker().unwrap();
     signal(worker, Signal::KILL);
     wait_for_its_end(worker);
-    assert!(ask(&mut symbolizer, address() + 1).contains("getpgid"));
+    assert!(ask(&mut symbolizer, &target, 1).contains("getpgid"));
     assert_eq!(symbolizer.counts().workers, 2);
     assert_eq!(symbolizer.counts().failures, 0);
 }
 
 #[test]
 fn a_worker_that_is_killed_in_the_middle_costs_nothing_the_first_time() {
+    let target = Waiting::new("/bin/cat");
     let mut symbolizer = symbolizer();
-    assert!(ask(&mut symbolizer, address()).contains("getpgid"));
+    assert!(ask(&mut symbolizer, &target, 0).contains("getpgid"));
     let worker = symbolizer.worker().unwrap();
     // It stands still, so that the question is in its hands when it dies.
     signal(worker, Signal::STOP);
@@ -106,7 +106,7 @@ fn a_worker_that_is_killed_in_the_middle_costs_nothing_the_first_time() {
         });
         signal(worker, Signal::KILL);
     });
-    assert!(ask(&mut symbolizer, address() + 1).contains("getpgid"));
+    assert!(ask(&mut symbolizer, &target, 1).contains("getpgid"));
     killer.join().unwrap();
     wait_for_its_end(worker);
     assert_eq!(
@@ -120,14 +120,15 @@ fn a_worker_that_is_killed_in_the_middle_costs_nothing_the_first_time() {
 
 #[test]
 fn a_worker_that_hangs_is_killed_and_the_file_has_names_only() {
+    let target = Waiting::new("/bin/cat");
     let mut symbolizer = symbolizer();
-    assert!(ask(&mut symbolizer, address()).contains("getpgid"));
+    assert!(ask(&mut symbolizer, &target, 0).contains("getpgid"));
     let worker = symbolizer.worker().unwrap();
     signal(worker, Signal::STOP);
     wait_for("it stands still", || {
         status(worker, "State")?.starts_with('T').then_some(())
     });
-    let name = ask(&mut symbolizer, address() + 1);
+    let name = ask(&mut symbolizer, &target, 1);
     wait_for_its_end(worker);
     // Where libc has no debug information there is nothing less to try.
     let counts = symbolizer.counts();
@@ -143,21 +144,23 @@ fn a_worker_that_hangs_is_killed_and_the_file_has_names_only() {
 
 #[test]
 fn an_idle_worker_is_ended_and_the_next_question_has_a_new_one() {
+    let target = Waiting::new("/bin/cat");
     let mut symbolizer = symbolizer();
-    ask(&mut symbolizer, address());
+    ask(&mut symbolizer, &target, 0);
     let worker = symbolizer.worker().unwrap();
     symbolizer.rest(Duration::from_secs(1000));
     assert_eq!(symbolizer.worker(), Some(worker));
     symbolizer.rest(Duration::ZERO);
     assert_eq!(symbolizer.worker(), None);
     wait_for_its_end(worker);
-    assert!(ask(&mut symbolizer, address() + 1).contains("getpgid"));
+    assert!(ask(&mut symbolizer, &target, 1).contains("getpgid"));
 }
 
 #[test]
 fn the_worker_ends_with_its_symbolizer() {
+    let target = Waiting::new("/bin/cat");
     let mut symbolizer = symbolizer();
-    ask(&mut symbolizer, address());
+    ask(&mut symbolizer, &target, 0);
     let worker = symbolizer.worker().unwrap();
     drop(symbolizer);
     wait_for_its_end(worker);
@@ -165,17 +168,19 @@ fn the_worker_ends_with_its_symbolizer() {
 
 #[test]
 fn without_a_worker_frames_are_module_and_offset() {
+    let target = Waiting::new("/bin/cat");
     let mut symbolizer = Symbolizer::with_worker("/nonexistent/program");
-    let name = ask(&mut symbolizer, address());
+    let name = ask(&mut symbolizer, &target, 0);
     assert!(name.starts_with("libc") && name.contains("+0x"), "{name}");
 }
 
 #[test]
 fn a_worker_that_says_nothing_true_costs_names_only() {
     // It ends at once, and it answers with nonsense.
+    let target = Waiting::new("/bin/cat");
     for program in ["/bin/true", "/bin/echo"] {
         let mut symbolizer = Symbolizer::with_worker(program);
-        let name = ask(&mut symbolizer, address());
+        let name = ask(&mut symbolizer, &target, 0);
         assert!(name.starts_with("libc") && name.contains("+0x"), "{name}");
     }
 }
@@ -186,8 +191,9 @@ const PARENT: &str = "TRACEJOB_TEST_PARENT";
 #[test]
 fn the_worker_ends_with_its_parent_even_if_that_is_killed() {
     if std::env::var_os(PARENT).is_some() {
+        let target = Waiting::new("/bin/cat");
         let mut symbolizer = symbolizer();
-        ask(&mut symbolizer, address());
+        ask(&mut symbolizer, &target, 0);
         println!("worker {}", symbolizer.worker().unwrap());
         std::io::stdin().read_line(&mut String::new()).unwrap();
         return;
