@@ -199,7 +199,15 @@ fn power(cluster: &Cluster) {
         "--force",
         "--grace-period=0",
     ]);
-    namespace.pod("light", 1, &format!("{} , {FOREVER}", connections(15)));
+    // Its pods start in any order: the agent may be the last.
+    namespace.pod(
+        "light",
+        1,
+        &format!("{GATE} , {} , {FOREVER}", connections(15)),
+    );
+    let pod = namespace.until_pod_runs("light");
+    namespace.until_runs("light", 1);
+    cluster.open_gate(&pod);
     namespace.until_delivered("light", 15);
     cluster.parts().until_ready(2);
 }

@@ -26,6 +26,7 @@ thread_local! {
 
 /// A step of a pod's container: waits until [`Cluster::open_gate`] is called for the pod.
 pub(crate) const GATE: &str = "serve 0.0.0.0:8000 0 0 1";
+const GATE_PORT: u16 = 8000;
 /// A step that does not end.
 pub(crate) const FOREVER: &str = "pause-forever";
 /// Where agents serve their metrics.
@@ -147,7 +148,7 @@ impl Cluster {
 
     /// Lets a pod's container go on that waits in [`GATE`]. The API server is not called.
     pub(crate) fn open_gate(&self, pod: &Value) {
-        until(|| "the gate".to_owned(), || self.call(pod, 8000, ""));
+        until(|| "the gate".to_owned(), || self.call(pod, GATE_PORT, ""));
     }
 
     /// Sends a request to a pod, and returns its answer; none while nothing listens there.
@@ -157,8 +158,11 @@ impl Cluster {
         let ask = || {
             tests::enter_net(&net);
             let mut stream = TcpStream::connect((address, port)).ok()?;
-            stream.write_all(request.as_bytes()).unwrap();
-            stream.shutdown(Shutdown::Write).unwrap();
+            match port {
+                // It waits for the end of what it reads; a server of HTTP takes that for a client that is gone.
+                GATE_PORT => stream.shutdown(Shutdown::Write).unwrap(),
+                _ => stream.write_all(request.as_bytes()).unwrap(),
+            }
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
             Some(answer)
