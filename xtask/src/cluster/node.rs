@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Changes with all that is written below, and with the list of packages.
-const VERSION: &str = "4";
+const VERSION: &str = "5";
 /// The release that the nodes run, whichever kernel they have.
 const RELEASE: &str = "trixie";
 /// The series of the nodes' kernels; `tests/src/cluster/nodes.rs` boots them.
