@@ -20,6 +20,8 @@ use tracers::Malformed;
 
 /// Every how many records one does not decode.
 const DROPS: u64 = 10;
+/// By how much a short keepalive is shorter.
+const SHORTER: u32 = 10;
 /// How long a slow taker takes for one update.
 const SLOW: Duration = Duration::from_millis(50);
 
@@ -42,9 +44,11 @@ enum Fault {
     SlowSink,
     /// The reader has a bug.
     Panic,
+    /// A client that does not answer loses its connection after a tenth of the time. Of no trace.
+    ShortKeepalive,
 }
 
-const NAMES: [(&str, Fault); 8] = [
+const NAMES: [(&str, Fault); 9] = [
     ("map-enomem", Fault::MapEnomem),
     ("load-eperm", Fault::LoadEperm),
     ("verifier", Fault::Verifier),
@@ -53,6 +57,7 @@ const NAMES: [(&str, Fault); 8] = [
     ("read", Fault::Read),
     ("slow-sink", Fault::SlowSink),
     ("panic", Fault::Panic),
+    ("short-keepalive", Fault::ShortKeepalive),
 ];
 
 /// One fault, and the trace that has it, counted from 1 as they are started; every one where that is not said.
@@ -94,9 +99,21 @@ pub fn inject(injections: Vec<Injection>) {
     }
 }
 
+/// Returns how long the server waits for a client that does not answer, where it waits `usual` without a fault.
+pub fn keepalive(usual: Duration) -> Duration {
+    let injected = INJECTED.get().into_iter().flatten();
+    match injected
+        .map(|one| one.fault)
+        .any(|fault| fault == Fault::ShortKeepalive)
+    {
+        false => usual,
+        true => usual / SHORTER,
+    }
+}
+
 /// The faults of one trace: none, but in tests.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Faults(u8);
+pub(crate) struct Faults(u16);
 
 impl Faults {
     pub(crate) fn of_next_trace() -> Self {
@@ -200,6 +217,8 @@ mod tests {
         let faults = Faults::of_next_trace();
         assert!(faults.maps().is_ok() && faults.load().is_ok() && faults.attach().is_ok());
         assert!(faults.books().is_ok());
+        let usual = Duration::from_secs(30);
+        assert_eq!(keepalive(usual), usual);
         assert!((0..100).all(|n| faults.record(n).is_ok()));
     }
 }

@@ -101,20 +101,27 @@ fn run(target: Target, data: &[u8]) {
 
 #[test]
 fn no_reader_of_foreign_bytes_panics_at_its_corpus_or_at_mutations_of_it() {
-    for target in TARGETS {
-        let corpus = corpus(target);
-        for data in &corpus {
-            assert!(data.len() <= LONGEST, "a corpus is small: {}", target.name);
-            run(target, data);
+    std::thread::scope(|scope| {
+        for target in TARGETS {
+            scope.spawn(move || run_all(target));
         }
-        let mut random = Random(1);
-        for _ in 0..MUTATIONS {
-            let mut data = corpus[random.below(corpus.len())].clone();
-            for _ in 0..=random.below(4) {
-                mutate(&mut data, &corpus, &mut random);
-            }
-            run(target, &data);
+    });
+}
+
+/// Runs a target on its corpus and on mutations of it.
+fn run_all(target: Target) {
+    let corpus = corpus(target);
+    for data in &corpus {
+        assert!(data.len() <= LONGEST, "a corpus is small: {}", target.name);
+        run(target, data);
+    }
+    let mut random = Random(1);
+    for _ in 0..MUTATIONS {
+        let mut data = corpus[random.below(corpus.len())].clone();
+        for _ in 0..=random.below(4) {
+            mutate(&mut data, &corpus, &mut random);
         }
+        run(target, &data);
     }
 }
 

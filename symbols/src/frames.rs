@@ -9,10 +9,10 @@ use std::{
 
 /// How many distinct frames are kept, each about 150 bytes with its share of names: 40 MB at most.
 /// A frame beyond them is [`FrameId::TOO_MANY`].
-pub(super) const FRAMES_MAX: usize = 1 << 18;
+const FRAMES_MAX: usize = 1 << 18;
 /// From so many on, a function is one frame, whatever the place in it: a target decides where its stacks seem to point, and
 /// thousands of places in its libraries are not to take the names of all others.
-const FINE_FRAMES_MAX: usize = FRAMES_MAX / 2;
+const FINE_PART: usize = 2;
 
 /// The number of a frame in [`Frames`]. It stays valid as long as its symbolizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,11 +55,19 @@ pub struct Frames {
     ids: HashMap<Arc<Frame>, FrameId>,
     words: HashSet<Arc<str>>,
     refused: u64,
+    /// How many frames fit.
+    most: usize,
 }
 
 impl Frames {
     pub(super) fn new() -> Self {
+        Self::of(FRAMES_MAX)
+    }
+
+    /// A table for this many frames.
+    fn of(most: usize) -> Self {
         let mut frames = Self {
+            most,
             frames: Vec::new(),
             ids: HashMap::new(),
             words: HashSet::new(),
@@ -91,7 +99,7 @@ impl Frames {
 
     /// Whether places in functions are not told apart any more.
     pub(super) fn are_coarse(&self) -> bool {
-        self.frames.len() >= FINE_FRAMES_MAX
+        self.frames.len() >= self.most / FINE_PART
     }
 
     /// How many times a frame did not fit.
@@ -106,7 +114,7 @@ impl Frames {
         }
         let word: Arc<str> = text.into();
         // Bounded with the frames that they belong to: a few for each.
-        if self.words.len() < 4 * FRAMES_MAX {
+        if self.words.len() < 4 * self.most {
             self.words.insert(word.clone());
         }
         word
@@ -123,7 +131,7 @@ impl Frames {
                 return *id;
             }
         }
-        if self.frames.len() >= FRAMES_MAX {
+        if self.frames.len() >= self.most {
             self.refused += 1;
             return FrameId::TOO_MANY;
         }
@@ -138,6 +146,9 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A small table: how large it is makes no difference but time.
+    const MOST: usize = 1 << 10;
 
     fn frame(frames: &mut Frames, name: &str, offset: u64) -> FrameId {
         let (name, module) = (frames.word(name), frames.word("/bin/x"));
@@ -171,11 +182,11 @@ mod tests {
 
     #[test]
     fn a_half_full_table_has_room_for_functions_but_not_for_places() {
-        let mut frames = Frames::new();
-        for offset in 1..=2 * FRAMES_MAX as u64 {
+        let mut frames = Frames::of(MOST);
+        for offset in 1..=2 * MOST as u64 {
             frame(&mut frames, "f", offset);
         }
-        assert_eq!(frames.iter().len(), FINE_FRAMES_MAX + 1);
+        assert_eq!(frames.iter().len(), MOST / 2 + 1);
         let g = frame(&mut frames, "g", 5);
         assert_eq!((&*frames.get(g).name, frames.get(g).offset), ("g", 0));
         assert_eq!(g, frame(&mut frames, "g", 6));
@@ -186,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_and_counts() {
-        let mut frames = Frames::new();
-        for number in 0..FRAMES_MAX {
+        let mut frames = Frames::of(MOST);
+        for number in 0..MOST {
             frame(&mut frames, &number.to_string(), 0);
         }
         assert_eq!(frame(&mut frames, "g", 0), FrameId::TOO_MANY);

@@ -86,11 +86,21 @@ async fn a_single_target_has_the_whole_ring() {
     assert!(account.lost.ring_full > 0, "{account:?}");
 }
 
+/// Waits until the only trace has left out so many events, or has ended for leaving out too many.
+async fn until_left_out(daemon: &Daemon, events: u64) {
+    let left_out = async |daemon: &Daemon| {
+        let traces = daemon.traces().await;
+        let account = traces[0].account.clone().unwrap_or_default();
+        account.sampled >= events || traces[0].state() == v1::State::Ended
+    };
+    daemon.until("events to be left out", left_out).await;
+}
+
 #[tokio::test]
 async fn a_trace_beyond_its_budget_of_events_keeps_a_part_and_says_how_many_it_left_out() {
     needs!("syscall_count");
     let daemon = Daemon::start("").await;
-    let mut workload = Workload::behind_gate(&["storm", "4", "1"]);
+    let mut workload = Workload::behind_gate(&["storm", "until-byte", "1"]);
     let spec = v1::TraceSpec {
         budget: Some(v1::Budget {
             events_per_second: 2000,
@@ -99,6 +109,8 @@ async fn a_trace_beyond_its_budget_of_events_keeps_a_part_and_says_how_many_it_l
         ..spec("syscall_count", &workload)
     };
     let mut events = daemon.trace(spec).await.unwrap();
+    workload.go();
+    until_left_out(&daemon, 50_000).await;
     workload.finish();
     events.read_all().await.unwrap();
     let account = events.account();
@@ -117,7 +129,7 @@ async fn a_trace_beyond_its_budget_of_events_keeps_a_part_and_says_how_many_it_l
 async fn rows_that_are_left_out_are_counted_to_the_last() {
     needs!("open");
     let daemon = Daemon::start("").await;
-    let mut workload = Workload::behind_gate(&["open-storm", "3", "1", "/dev/null"]);
+    let mut workload = Workload::behind_gate(&["open-storm", "until-byte", "1", "/dev/null"]);
     let spec = v1::TraceSpec {
         budget: Some(v1::Budget {
             events_per_second: 1000,
@@ -126,6 +138,8 @@ async fn rows_that_are_left_out_are_counted_to_the_last() {
         ..spec("open", &workload)
     };
     let mut events = daemon.trace(spec).await.unwrap();
+    workload.go();
+    until_left_out(&daemon, 1000).await;
     workload.finish();
     events.read_all().await.unwrap();
     let rows: u64 = events

@@ -47,8 +47,11 @@ fn command(folder: &Path, args: &[&str]) -> Command {
     tests::agent(&[&own, args].concat())
 }
 
+/// Starts one whose log is the file `log` in its folder.
 fn spawn(folder: &Path, args: &[&str]) -> Child {
-    command(folder, args).spawn().unwrap()
+    let mut log = fs::File::options();
+    let log = log.append(true).create(true).open(folder.join("log"));
+    command(folder, args).stderr(log.unwrap()).spawn().unwrap()
 }
 
 impl Daemon {
@@ -117,7 +120,7 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
-    /// How often it said this, if it was started by shell.
+    /// How often it logged this.
     pub(crate) fn said(&self, what: &str) -> usize {
         let log = fs::read_to_string(self.folder.join("log")).unwrap();
         log.lines().filter(|line| line.contains(what)).count()
@@ -125,12 +128,18 @@ impl Daemon {
 
     /// One that listens on a port of loopback as well.
     pub(crate) async fn over_tcp(config: &str) -> (Self, u16) {
+        Self::over_tcp_with(config, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub(crate) async fn over_tcp_with(config: &str, args: &[&str]) -> (Self, u16) {
         // Free a moment ago; nobody else here asks for ports by number.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
         let listen = format!("https://127.0.0.1:{port}");
-        let daemon = Self::start_with(config, &["--listen", &listen]).await;
+        let args = [&["--listen", &listen], args].concat();
+        let daemon = Self::start_with(config, &args).await;
         // The unix socket was there first.
         until("the agent to listen on its port", || {
             std::net::TcpStream::connect(("127.0.0.1", port)).ok()
@@ -305,6 +314,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.folder.join("log"));
+            println!("the agent's log:\n{}", log.unwrap_or_default());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         // What cannot be removed is in /tmp.

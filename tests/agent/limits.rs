@@ -21,6 +21,8 @@ use std::{
 use tests::until;
 use tonic::Code;
 
+/// The least time for which a client keeps its place, whatever it does: agent/src/daemon/connection.rs.
+const SHORTEST: Duration = Duration::from_secs(5);
 /// For an agent that has room for four.
 const FOUR: &str = "maxConnections: 4";
 
@@ -59,10 +61,12 @@ async fn until_let_in(files: &Files, port: u16) {
     }
 }
 
-/// The same, where all places are taken now, while the socket serves its owner.
-async fn until_let_in_again(daemon: &Daemon, files: &Files, port: u16) {
+/// The same, where all places are taken since `taken`, while the socket serves its owner.
+async fn until_let_in_again(daemon: &Daemon, files: &Files, port: u16, taken: Instant) {
     let full = files.client(port, uri(CONTROLLER)).await;
-    assert!(calls(full).await.is_err(), "there was a place");
+    // On a machine that is too slow for these tests the first place is free again.
+    let is_full = calls(full).await.is_err() || taken.elapsed() >= SHORTEST;
+    assert!(is_full, "there was a place");
     assert!(daemon.traces().await.is_empty());
     until_let_in(files, port).await;
 }
@@ -71,10 +75,11 @@ async fn until_let_in_again(daemon: &Daemon, files: &Files, port: u16) {
 async fn who_shakes_hands_and_says_nothing_keeps_no_place() {
     let files = Files::new();
     let (daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
+    let began = Instant::now();
     let silent: Vec<_> = (0..4)
         .map(|_| shaken_hands(&files, port, CONTROLLER))
         .collect();
-    until_let_in_again(&daemon, &files, port).await;
+    until_let_in_again(&daemon, &files, port, began).await;
     drop(silent);
 }
 
@@ -82,6 +87,7 @@ async fn who_shakes_hands_and_says_nothing_keeps_no_place() {
 async fn who_has_no_role_is_told_so_and_keeps_no_place() {
     let files = Files::new();
     let (daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
+    let began = Instant::now();
     let mut strangers = Vec::new();
     for _ in 0..4 {
         let stranger = files.client(port, uri("spiffe://example.org/nobody")).await;
@@ -93,7 +99,7 @@ async fn who_has_no_role_is_told_so_and_keeps_no_place() {
         (Code::PermissionDenied, "NotAllowed")
     );
     // They are alive, and answer whatever they are asked.
-    until_let_in_again(&daemon, &files, port).await;
+    until_let_in_again(&daemon, &files, port, began).await;
     drop(strangers);
 }
 
@@ -136,11 +142,14 @@ async fn what_is_no_http2_is_cut_off_with_tls_and_without() {
     until_let_in(&files, port).await;
 }
 
+/// By a keepalive of a tenth of the usual 50 s.
 #[tokio::test]
 async fn who_answers_nothing_and_who_reads_nothing_loses_his_place() {
     let files = Files::new();
-    let (daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
+    let (daemon, port) =
+        Daemon::over_tcp_with(&files.config(FOUR), &["--inject", "short-keepalive"]).await;
     let begin = [PREFACE, &frame(4, 0, 0, 0, &[])].concat();
+    let began = Instant::now();
     let mut held: Vec<_> = (0..4)
         .map(|_| shaken_hands(&files, port, CONTROLLER))
         .collect();
@@ -155,7 +164,7 @@ async fn who_answers_nothing_and_who_reads_nothing_loses_his_place() {
         stream.sock.set_write_timeout(patience).unwrap();
         while stream.write_all(&pings).is_ok() {}
     }
-    until_let_in_again(&daemon, &files, port).await;
+    until_let_in_again(&daemon, &files, port, began).await;
     // All four places are free, not one.
     let mut inside = Vec::new();
     let end = Instant::now() + tests::deadline();
@@ -245,9 +254,7 @@ async fn headers_that_never_end_are_cut_off() {
     let first = frame(1, 0, 1, field.len() as u32, &field);
     stream.write_all(&first).unwrap();
     let more = frame(9, 0, 1, 16_384, &[b'a'; 16_384]);
-    stream
-        .set_write_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+    stream.set_write_timeout(Some(tests::deadline())).unwrap();
     // 64 MiB, were they taken.
     let ended = (0..4096).find_map(|_| stream.write_all(&more).err());
     let kind = ended.expect("64 MiB of headers were taken").kind();

@@ -227,7 +227,7 @@ async fn who_has_no_certificate_or_one_of_another_ca_is_not_let_in() {
 #[tokio::test]
 async fn new_certificates_and_a_new_ca_are_used_from_then_on_and_connections_go_on() {
     let mut files = Files::new();
-    let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
+    let (daemon, port) = Daemon::over_tcp(&files.config("")).await;
     let mut old = files.client(port, uri(CONTROLLER)).await.unwrap();
     old.get_capabilities(capabilities()).await.unwrap();
     // What is half written changes nothing.
@@ -236,7 +236,9 @@ async fn new_certificates_and_a_new_ca_are_used_from_then_on_and_connections_go_
         "-----BEGIN CERTIFICATE-----\n",
     )
     .unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    until("the agent to have read it", || {
+        (daemon.said("the old certificates stay") > 0).then_some(())
+    });
     calls(files.client(port, uri(CONTROLLER)).await)
         .await
         .unwrap();

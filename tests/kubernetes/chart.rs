@@ -6,7 +6,7 @@ use crate::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command};
 use tests::{ControlPlane, SYSTEM, Workload, cluster_program, until};
 
 fn chart() -> String {
@@ -500,7 +500,7 @@ fn the_controller_works_with_the_charts_rights_and_certificates_of_its_own() {
         plane.apply(std::slice::from_ref(object)).unwrap();
     }
     let user = format!("system:serviceaccount:{SYSTEM}:tracejob-controller");
-    let mut first = cluster.start_controller_as(&user);
+    let mut first = cluster.start_controller_as(&user, &[]);
     // The agents' Secret as their pods mount it: these agents read files of the same names.
     let path = format!("/api/v1/namespaces/{SYSTEM}/secrets/tracejob-agent-tls");
     let secret = until("the agents' certificate", || cluster.plane.get(&path));
@@ -518,12 +518,15 @@ fn the_controller_works_with_the_charts_rights_and_certificates_of_its_own() {
     cluster.apply(&job(
         "shop",
         "own",
-        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 45}),
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}}),
     ));
     cluster.until_runs("shop", "own", 1);
     // Another one waits for the lease, and goes on when the first is gone.
-    let mut second = cluster.start_controller_as(&user);
-    std::thread::sleep(Duration::from_secs(1));
+    let metrics = "127.0.0.1:9464";
+    let mut second = cluster.start_controller_as(&user, &["--metrics", metrics]);
+    until("the second one to wait for the lease", || {
+        cluster.controller_is_ready(metrics).then_some(())
+    });
     first.kill().unwrap();
     first.wait().unwrap();
     let mut workload =

@@ -206,10 +206,11 @@ impl Cluster {
     }
 
     /// As a user of the cluster, with certificates of its own making, in competition for the lease.
-    pub(crate) fn start_controller_as(&mut self, user: &str) -> Child {
+    pub(crate) fn start_controller_as(&mut self, user: &str, more: &[&str]) -> Child {
         let mut command = self.plane.net().command(ours("tracejob-controller"));
         command
             .args(["--namespace", SYSTEM, "--gateway", "tracejob-gateway"])
+            .args(more)
             .env(
                 "KUBECONFIG",
                 self.plane.kubeconfig(user, &["system:serviceaccounts"]),
@@ -227,11 +228,20 @@ impl Cluster {
 
     /// What it counts of itself, once it serves that.
     pub(crate) fn controller_metrics(&self, address: &str) -> Option<String> {
+        self.ask_controller(address, "/metrics")
+    }
+
+    /// Whether it works or waits for the lease.
+    pub(crate) fn controller_is_ready(&self, address: &str) -> bool {
+        let answer = self.ask_controller(address, "/readyz");
+        answer.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    fn ask_controller(&self, address: &str, path: &str) -> Option<String> {
         let ask = || {
             self.plane.net().enter();
             let mut stream = TcpStream::connect(address).ok()?;
-            let asked = stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: controller\r\n\r\n");
-            asked.unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: controller\r\n\r\n").unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
             Some(answer)

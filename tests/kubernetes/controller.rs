@@ -22,13 +22,14 @@ fn a_job_traces_the_pods_that_it_selects_on_all_nodes_and_no_others() {
     let other = cluster.pod("shop", "other", 0, "cart");
     let foreign = cluster.pod("bank", "foreign", 1, "checkout");
     let selector = json!({"matchLabels": {"app": "checkout"}});
-    let spec = json!({"tracer": {"open": {}}, "selector": selector, "activeDeadlineSeconds": 40});
+    let spec = json!({"tracer": {"open": {}}, "selector": selector, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}});
     cluster.apply(&job("shop", "opens", spec));
     let running = cluster.until_runs("shop", "opens", 2);
     assert_eq!(running["status"]["pods"], 2);
     assert_eq!(running["status"]["tracer"], "open");
     assert_eq!(word(&running), "Running");
-    let workloads = [&here, &there, &other, &foreign].map(in_pod);
+    // Those that are not to be seen come first: the job ends with the others.
+    let workloads = [&other, &foreign, &here, &there].map(in_pod);
     for mut workload in workloads {
         workload.finish();
     }
@@ -61,7 +62,7 @@ fn a_job_traces_the_pods_that_it_selects_on_all_nodes_and_no_others() {
 #[test]
 fn a_pod_that_comes_while_a_job_runs_is_traced_from_its_first_instruction() {
     let cluster = Cluster::start(2);
-    let spec = json!({"tracer": {"open": {}}, "selector": {"matchLabels": {"app": "checkout"}}, "activeDeadlineSeconds": 40});
+    let spec = json!({"tracer": {"open": {}}, "selector": {"matchLabels": {"app": "checkout"}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}});
     cluster.apply(&job("shop", "late", spec));
     let nowhere = cluster.until("to wait for pods", "shop", "late", |job| {
         !job["status"]["startTime"].is_null()
@@ -145,7 +146,8 @@ fn comes_back(end: fn(&mut Cluster, usize)) {
 fn a_controller_that_is_killed_goes_on_where_it_was_and_starts_nothing_twice() {
     let mut cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 40});
+    let spec =
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 150}});
     cluster.apply(&job("shop", "on", spec));
     cluster.until_runs("shop", "on", 1);
     in_pod(&pod).finish();
@@ -187,7 +189,8 @@ fn agents_end_traces_by_themselves_while_nobody_hears_the_controller_and_it_has_
 fn a_node_that_does_not_answer_for_a_while_goes_on_tracing_and_nothing_is_missing() {
     let cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 70});
+    let spec =
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 100}});
     cluster.apply(&job("shop", "cut", spec));
     cluster.until_runs("shop", "cut", 1);
     cluster.signal_agent(0, Signal::STOP);
@@ -213,7 +216,8 @@ fn a_node_that_does_not_answer_for_a_while_goes_on_tracing_and_nothing_is_missin
 fn certificates_that_change_during_a_job_cost_it_nothing() {
     let mut cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 40});
+    let spec =
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 150}});
     cluster.apply(&job("shop", "certified", spec));
     cluster.until_runs("shop", "certified", 1);
     in_pod(&pod).finish();

@@ -1,9 +1,11 @@
 //! How a run ends: by its duration, its limit, its target, its command, or because it is asked to.
 
 use serde_json::json;
-use tests::{Trace, Workload, needs};
+use tests::{Trace, Workload, deadline, needs};
 
 const MS: u64 = 1_000_000;
+/// As late as a busy machine may be, ns: less than a thousand times the durations below.
+const LATE: u64 = deadline().as_nanos() as u64;
 
 /// A process that only waits.
 fn waiting() -> Workload {
@@ -21,10 +23,10 @@ fn a_duration_is_kept() {
         assert_eq!(account.ended, "duration");
         account.elapsed_ns
     };
-    for ms in [500, 2000] {
+    for ms in [300, 900] {
         // Never early. How late is the machine's affair, but not a mistaken unit's.
         let ns = elapsed(ms);
-        assert!((ms * MS..ms * MS + 30_000 * MS).contains(&ns), "{ns}");
+        assert!((ms * MS..ms * MS + LATE).contains(&ns), "{ns}");
     }
 }
 
@@ -37,7 +39,7 @@ fn a_command_is_asked_to_end_when_its_time_is_over() {
         .run();
     let account = outcome.complete();
     assert_eq!(account.ended, "duration");
-    assert!(account.elapsed_ns < 30_000 * MS);
+    assert!(account.elapsed_ns < LATE);
 }
 
 #[test]

@@ -27,12 +27,13 @@ fn leaves_nothing(trace: Tracing) {
 #[test]
 fn a_killed_tracer_of_a_ring_leaves_no_program_no_map_and_no_link() {
     needs!("open");
-    let mut workload = Workload::behind_gate(&["open-storm", "4", "1", "/dev/null"]);
+    let mut workload = Workload::behind_gate(&["open-storm", "until-byte", "1", "/dev/null"]);
     let trace = Trace::of("open").counting().of_process(&workload).start();
     workload.go();
     trace.wait_for_rows(1000);
     leaves_nothing(trace);
-    // It has done all it was to do, and reports.
+    // It goes on until it is told to end, and reports.
+    workload.go();
     assert!(workload.wait().success());
     assert!(workload.reports()[0].number("rounds") > 0);
 }
@@ -40,10 +41,11 @@ fn a_killed_tracer_of_a_ring_leaves_no_program_no_map_and_no_link() {
 #[test]
 fn a_killed_tracer_of_a_map_leaves_no_program_no_map_and_no_link() {
     needs!("syscall_count");
-    let mut workload = Workload::behind_gate(&["storm", "3", "1"]);
+    let mut workload = Workload::behind_gate(&["storm", "until-byte", "1"]);
     let trace = Trace::of("syscall_count").of_process(&workload).start();
     workload.go();
     leaves_nothing(trace);
+    workload.go();
     assert!(workload.wait().success());
     assert!(workload.reports()[0].number("rounds") > 0);
 }

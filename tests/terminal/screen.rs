@@ -14,10 +14,10 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tests::program;
+use tests::{deadline, program, until};
 
-/// How long anything may take, also under an emulated CPU.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What the terminal gets when the program has ended: a string for no one, which changes nothing on the screen (ECMA-48, 8.3.143).
+const END: &[u8] = b"\x1bXend\x1b\\";
 /// Lines that the emulator keeps above the screen.
 const SCROLLBACK: usize = 10_000;
 
@@ -125,7 +125,7 @@ impl Terminal {
     }
 
     pub(crate) fn wait_for_value<T>(&self, what: &str, value: impl Fn(&str) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + deadline();
         loop {
             let screen = self.screen();
             if let Some(value) = value(&screen) {
@@ -155,11 +155,15 @@ impl Terminal {
 
     /// Waits for the program's end: its exit status, `None` where a signal ended it.
     pub(crate) fn end(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + deadline();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                // What it wrote last is on its way through the terminal.
-                std::thread::sleep(Duration::from_millis(100));
+                // What it wrote last is on its way through the terminal, and this comes after it.
+                rustix::io::write(&self.slave, END).unwrap();
+                until("what it wrote last", || {
+                    let sent = &self.state.lock().unwrap().sent;
+                    sent.ends_with(END).then_some(())
+                });
                 return status.code();
             }
             assert!(

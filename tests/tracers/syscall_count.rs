@@ -150,7 +150,13 @@ fn only_slow_calls_and_only_failures_are_counted_where_that_is_asked() {
     let (outcome, _, _) = traced(&["--min-latency-ns", "40ms"], &steps);
     consistent(&outcome);
     assert_eq!(outcome.row_where("syscall", "nanosleep")["count"], json!(3));
-    assert_eq!(outcome.rows_where("syscall", "getppid").len(), 0);
+    // On a busy machine any call may take as long, but not each of them; 40 ms lie in the bucket from 2^25 ns.
+    for row in &outcome.rows {
+        let buckets: Vec<(u64, u64)> = serde_json::from_value(row["latency"].clone()).unwrap();
+        assert!(buckets.iter().all(|(from, _)| *from >= 1 << 25), "{row}");
+    }
+    let quick = outcome.rows_where("syscall", "getppid");
+    assert!(sum(&quick, "count") < 100, "{quick:?}");
     let (outcome, _, _) = traced(&["--failed-only"], &steps);
     consistent(&outcome);
     assert_eq!(outcome.row_where("syscall", "close")["count"], json!(7));

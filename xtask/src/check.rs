@@ -97,6 +97,8 @@ pub(crate) fn unit_tests() -> Result<String> {
         "tests without a kernel program",
         &programs,
         |command| {
+            // Some wait for what takes too long.
+            command.arg("--test-threads=4");
             command.env("LD_LIBRARY_PATH", &libraries);
         },
     )

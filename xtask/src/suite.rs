@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     io::Write,
     process::{Command, Stdio},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +32,7 @@ pub(crate) fn run(
     programs: &[&Program],
     configure: impl Fn(&mut Command),
 ) -> Result<String> {
+    let began = Instant::now();
     let step = Step::start(name, why);
     let log = process::log_file(&name.replace(' ', "-"))?;
     let mut file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
@@ -63,7 +65,7 @@ pub(crate) fn run(
     for note in verdict.notes() {
         say("", &note);
     }
-    times::record(name, &verdict.times);
+    times::record(name, &verdict.times, began.elapsed());
     if passed {
         return Ok(counts);
     }

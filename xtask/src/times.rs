@@ -1,4 +1,6 @@
 //! How long tests took, over all stages of this run: the slowest, and what each tracer costs.
+//!
+//! Tests of one stage run side by side, so a tracer's cost is its tests' share of the stage's time.
 
 use std::{
     collections::BTreeMap,
@@ -14,11 +16,16 @@ const SHOWN: usize = 10;
 /// Times of tests by stage and test.
 static TIMES: Mutex<BTreeMap<(String, String), Duration>> = Mutex::new(BTreeMap::new());
 
-/// Keeps the times of one stage's tests.
-pub(crate) fn record(stage: &str, times: &BTreeMap<String, Duration>) {
+/// How long each of those stages took.
+static STAGES: Mutex<BTreeMap<String, Duration>> = Mutex::new(BTreeMap::new());
+
+/// Keeps the times of one stage's tests, and the time of the stage.
+pub(crate) fn record(stage: &str, times: &BTreeMap<String, Duration>, took: Duration) {
     let mut all = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
     let times = times.iter();
     all.extend(times.map(|(test, time)| ((stage.to_owned(), test.clone()), *time)));
+    let mut stages = STAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    stages.insert(stage.to_owned(), took);
 }
 
 /// The slowest tests, and each tracer's share: `NAME::TEST` is a test of the tracer `NAME`.
@@ -35,7 +42,8 @@ pub(crate) fn report(tracers: &[String]) -> String {
         .map(|((stage, test), time)| vec![seconds(*time), stage.clone(), test.clone()])
         .collect();
     let mut text = table(&["SECONDS", "STAGE", "SLOWEST TESTS"], &rows);
-    let costs = costs(&all, tracers);
+    let stages = STAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let costs = costs(&all, &stages, tracers);
     if !costs.is_empty() {
         let rows: Vec<_> = costs
             .into_iter()
@@ -50,17 +58,23 @@ pub(crate) fn report(tracers: &[String]) -> String {
 /// Time and number of test runs by tracer.
 fn costs(
     all: &BTreeMap<(String, String), Duration>,
+    stages: &BTreeMap<String, Duration>,
     tracers: &[String],
 ) -> BTreeMap<String, (Duration, usize)> {
+    let mut sums = BTreeMap::<&str, f64>::new();
+    for ((stage, _), time) in all {
+        *sums.entry(stage).or_default() += time.as_secs_f64();
+    }
     let mut costs = BTreeMap::<String, (Duration, usize)>::new();
-    for ((_, test), time) in all {
+    for ((stage, test), time) in all {
         // `exec::…`, and a tracer's own test of a program that tests all of them: `loading::exec`.
         let of = test
             .split("::")
             .find(|part| tracers.iter().any(|tracer| tracer == part));
         if let Some(tracer) = of {
             let cost = costs.entry(tracer.to_owned()).or_default();
-            cost.0 += *time;
+            let took = stages.get(stage).copied().unwrap_or_default();
+            cost.0 += took.mul_f64(time.as_secs_f64() / sums[stage.as_str()].max(1e-9));
             cost.1 += 1;
         }
     }
@@ -89,8 +103,12 @@ mod tests {
             entry("kernel 6.1", "loading::exec", 50),
             entry("kernel 6.1", "bounds::it_ends", 900),
         ]);
-        let costs = costs(&all, &["exec".to_owned(), "open".to_owned()]);
+        // Two tests at a time on this kernel, one on the other.
+        let took = |stage: &str, millis| (stage.to_owned(), Duration::from_millis(millis));
+        let stages = BTreeMap::from([took("this kernel", 50), took("kernel 6.1", 1250)]);
+        let costs = costs(&all, &stages, &["exec".to_owned(), "open".to_owned()]);
         assert_eq!(costs.len(), 1);
-        assert_eq!(costs["exec"], (Duration::from_millis(450), 3));
+        let (time, tests) = costs["exec"];
+        assert_eq!((time.as_millis(), tests), (50 + 350, 3));
     }
 }

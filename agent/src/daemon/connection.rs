@@ -6,6 +6,7 @@ use super::{
     socket::{self, Socket},
     tls::{Identity, Role},
 };
+use agent::fault::keepalive;
 use anyhow::{Context as _, Result, bail};
 use metrics::OneOf;
 use std::{
@@ -285,7 +286,7 @@ impl Door {
         // Answers are small, and wait for nothing.
         stream.set_nodelay(true)?;
         // One that reads nothing gets no keepalive either, and what is not sent cannot be waited for.
-        rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN.as_millis() as u32)?;
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, keepalive(UNTAKEN).as_millis() as u32)?;
         let mut stream = acceptor.accept(stream).await?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().context("it has no certificate")?;

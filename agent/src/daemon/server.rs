@@ -16,7 +16,7 @@ use super::{
     tls::Identity,
     wire::Violation,
 };
-use agent::{Kernel, Support};
+use agent::{Kernel, Support, fault::keepalive};
 use anyhow::{Context, Result};
 use proto::v1::{
     self, StreamEventsResponse,
@@ -88,8 +88,8 @@ pub(crate) async fn serve(
         .layer(Authorize)
         .concurrency_limit_per_connection(CALLS as usize)
         .max_concurrent_streams(CALLS)
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .http2_keepalive_interval(Some(keepalive(KEEPALIVE.0)))
+        .http2_keepalive_timeout(Some(keepalive(KEEPALIVE.1)))
         .http2_max_header_list_size(Some(HEADER_BYTES))
         .add_service(service)
         .add_service(health_service)

@@ -50,7 +50,7 @@ pub(super) fn boot(machine: &Machine, kernel: &Kernel, without: Option<&str>) ->
     for note in notes {
         say(&stage, &note);
     }
-    times::record(&stage, &verdict.times);
+    times::record(&stage, &verdict.times, took);
     let log = workspace::short(&boot::log(name, ""));
     match end {
         _ if passed => Ok(counts),

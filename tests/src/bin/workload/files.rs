@@ -1,9 +1,10 @@
 //! Files opened in every way.
 
-use crate::{number, raw, report};
+use crate::{is_over, number, process, raw, report};
 use serde_json::json;
 use std::{
     ffi::{CString, OsStr, OsString},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -40,11 +41,16 @@ pub(crate) fn open_deep(levels: u64, bytes: u64) {
     }
 }
 
-/// Opens a pipe for reading whose writer comes only after so many ms.
+/// Opens a pipe for reading whose writer comes only when the reader has waited for so many ms.
 pub(crate) fn open_fifo(path: &OsStr, ms: u64) {
     let path = raw::c_string(path);
+    let reader = rustix::thread::gettid().as_raw_nonzero();
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let reader = format!("/proc/self/task/{reader}");
+            process::until(|| {
+                process::sleeps_in(Path::new(&reader), &libc::SYS_openat.to_string())
+            });
             std::thread::sleep(Duration::from_millis(ms));
             raw::open("openat", &path, libc::O_WRONLY as u64, 0).unwrap();
         });
@@ -98,16 +104,16 @@ pub(crate) fn open_missing(times: u64, threads: u64) {
     });
 }
 
-/// Opens one file and closes it again, as fast as so many threads can for so many seconds.
-pub(crate) fn storm(seconds: u64, threads: u64, path: &OsStr) {
+/// Opens one file and closes it again, as fast as so many threads can, until that is over.
+pub(crate) fn storm(lasts: &OsStr, threads: u64, path: &OsStr) {
     let path = raw::c_string(path);
-    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let is_over = is_over(lasts);
     let rounds = std::sync::atomic::AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut own = 0;
-                while Instant::now() < deadline {
+                while !is_over() {
                     for _ in 0..100 {
                         let fd = raw::open("openat", &path, 0, 0).unwrap();
                         raw::close(fd as i32).unwrap();

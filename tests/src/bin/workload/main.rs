@@ -18,7 +18,10 @@ mod raw;
 mod report;
 mod syscalls;
 
-use std::ffi::{OsStr, OsString};
+use std::{
+    ffi::{OsStr, OsString},
+    time::{Duration, Instant},
+};
 
 fn main() {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -81,7 +84,7 @@ fn step(args: &[OsString]) {
         "nanosleep" => syscalls::nanosleep(number(&args[0]), number(&args[1])),
         "read-forever" => syscalls::read_forever(),
         "pause-forever" => syscalls::pause_forever(),
-        "storm" => syscalls::storm(number(&args[0]), number(&args[1])),
+        "storm" => syscalls::storm(&args[0], number(&args[1])),
         // Files.
         "open" => files::open(1, args),
         "open-times" => files::open(number(&args[0]), &args[1..]),
@@ -91,7 +94,7 @@ fn step(args: &[OsString]) {
         "open-per-byte" => files::open_per_byte(number(&args[0]), &args[1]),
         "open-paced" => files::open_paced(number(&args[0]), number(&args[1]), &args[2]),
         "open-missing" => files::open_missing(number(&args[0]), number(&args[1])),
-        "open-storm" => files::storm(number(&args[0]), number(&args[1]), &args[2]),
+        "open-storm" => files::storm(&args[0], number(&args[1]), &args[2]),
         // Programs.
         "exec" => exec::become_program(args),
         "exec-in-thread" => exec::become_program_in_thread(args),
@@ -122,6 +125,16 @@ fn step(args: &[OsString]) {
         "victims" => memory::victims(number(&args[0])),
         "hold" => memory::hold(number(&args[0])),
         other => panic!("no step is called {other:?}"),
+    }
+}
+
+/// Whether a storm is over: after so many seconds, or for `until-byte` when there is a byte on stdin.
+fn is_over(lasts: &OsStr) -> impl Fn() -> bool + Sync {
+    let seconds = (lasts != "until-byte").then(|| Duration::from_secs(number(lasts)));
+    let end = seconds.map(|seconds| Instant::now() + seconds);
+    move || match end {
+        Some(end) => Instant::now() >= end,
+        None => rustix::io::ioctl_fionread(std::io::stdin()).unwrap() > 0,
     }
 }
 

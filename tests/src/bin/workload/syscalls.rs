@@ -1,11 +1,11 @@
 //! System calls in known numbers.
 
-use crate::{raw, report};
+use crate::{is_over, raw, report};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
 };
 
 /// getppid(2), so often.
@@ -82,9 +82,9 @@ pub(crate) fn pause_forever() {
     }
 }
 
-/// getppid, read and futex in turn, as fast as so many threads can for so many seconds.
-pub(crate) fn storm(seconds: u64, threads: u64) {
-    let deadline = Instant::now() + Duration::from_secs(seconds);
+/// getppid, read and futex in turn, as fast as so many threads can, until that is over.
+pub(crate) fn storm(lasts: &OsStr, threads: u64) {
+    let is_over = is_over(lasts);
     let rounds = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -93,7 +93,7 @@ pub(crate) fn storm(seconds: u64, threads: u64) {
                 let zero = std::os::fd::AsRawFd::as_raw_fd(&zero);
                 let word = 0;
                 let mut own = 0;
-                while Instant::now() < deadline {
+                while !is_over() {
                     for _ in 0..1000 {
                         raw::getppid().unwrap();
                         raw::read_byte(zero).unwrap();
