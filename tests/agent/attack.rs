@@ -1,5 +1,6 @@
 //! The daemon under attack: by its readers, by its clients, by its targets, and by the machine it runs on.
 
+mod alone;
 mod clients;
 mod faults;
 mod life;

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
+mod alone;
 mod bounds;
 mod killed;
 mod loading;
 mod refused;
-mod storm;

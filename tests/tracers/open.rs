@@ -1,5 +1,6 @@
 //! `open` against files whose paths, flags and outcomes are known.
 
+mod alone;
 mod paths;
 mod selection;
 

@@ -27,15 +27,6 @@ pub(crate) fn build() -> Result<()> {
     BPF_LINKER.ensure()
 }
 
-/// Lists what a killed tracer left in the kernel.
-pub(crate) fn bpftool() -> Result<PathBuf> {
-    debian_program(
-        "bpftool",
-        "bpftool",
-        "it shows what is loaded in the kernel",
-    )
-}
-
 /// A static busybox: the whole user space of a test kernel but our own programs.
 pub(crate) fn busybox() -> Result<PathBuf> {
     debian_program(

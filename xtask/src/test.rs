@@ -38,11 +38,10 @@ const CHECKS: [&str; 6] = [
 pub(crate) const KERNEL_TESTS: [&str; 4] = ["agent", "run", "terminal", "tracers"];
 
 /// Stages of `setup`.
-const SETUP: [&str; 11] = [
+const SETUP: [&str; 10] = [
     "rust",
     "bpf-linker",
     "cargo-deny",
-    "fetch bpftool",
     "fetch buildah",
     "fetch peers",
     "fetch kernels",
@@ -105,11 +104,6 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
             ok(toolchain::CARGO_DENY.ensure())
         })
         .after(&["rust"]),
-        Stage::new(
-            "fetch bpftool",
-            "lists what is loaded in the kernel",
-            move || setup::bpftool().map(|_| "ok".to_owned()),
-        ),
         Stage::new("fetch buildah", "builds and runs images", move || {
             setup::buildah().map(|_| "ok".to_owned())
         }),
@@ -155,7 +149,7 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
     stages.extend(vm::stages(args));
     for suite in &ON_THIS_KERNEL {
         let stage = Stage::new(suite.name, suite.about, || on_this_kernel(suite));
-        stages.push(stage.after(&["build and lint", "fetch bpftool"]).cpus(1));
+        stages.push(stage.after(&["build and lint"]).cpus(1));
     }
     stages.extend([
         Stage::new("fetch clients", "grpcurl and grpcio", || {

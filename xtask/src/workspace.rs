@@ -49,7 +49,7 @@ pub(crate) fn short(path: &Path) -> String {
 /// The program `name` on PATH or among our tools.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    // sbin is not on an ordinary user's PATH, but Debian puts bpftool there.
+    // sbin is not on an ordinary user's PATH, but Debian puts mke2fs there.
     let more = [tools_bin(), "/usr/sbin".into(), "/sbin".into()];
     env::split_paths(&path)
         .chain(more)

@@ -1,19 +1,14 @@
-//! The agent's own life: killed and started again, twice on one socket, started and stopped for a long time, its clock set wrong.
+//! The agent's own life: killed and started again, twice on one socket, started and stopped for a long time.
 
 use super::{from_environment, started};
 use crate::{
-    daemon::{Daemon, process, spec},
+    daemon::{Daemon, spec},
     events,
     tally::{Tally, saw_all},
 };
 use proto::v1;
-use std::{
-    os::unix::net::UnixStream,
-    time::{Duration, Instant},
-};
-use tests::{
-    JumpedClock, Workload, descriptors, held_by, in_kernel, needs, resident, threads, until,
-};
+use std::os::unix::net::UnixStream;
+use tests::{Workload, descriptors, held_by, in_kernel, needs, resident, threads, until};
 
 #[tokio::test]
 async fn a_killed_agent_leaves_nothing_in_the_kernel_and_starts_again_on_the_same_socket() {
@@ -104,38 +99,4 @@ async fn starting_and_stopping_for_a_long_time_leaves_nothing_behind() {
     let now = resident(pid).unwrap();
     println!("{cycles} cycles: from {memory} to {now} KiB, {open} descriptors, {running} threads");
     assert!(now - memory <= GROWTH, "from {memory} to {now} KiB");
-}
-
-#[tokio::test]
-async fn a_trace_lasts_as_long_as_it_was_told_to_when_the_clock_jumps() {
-    needs!("open");
-    const SECONDS: i64 = 3;
-    const DAY: i64 = 86_400;
-    let daemon = Daemon::start("").await;
-    for jump in [DAY, -DAY] {
-        let spec = v1::TraceSpec {
-            targets: vec![process(std::process::id())],
-            duration: Some(prost_types::Duration {
-                seconds: SECONDS,
-                nanos: 0,
-            }),
-            tracer: "open".to_owned(),
-            ..v1::TraceSpec::default()
-        };
-        let began = Instant::now();
-        let mut events = daemon.trace(spec).await.unwrap();
-        let Some(clock) = JumpedClock::by(jump) else {
-            println!(
-                "SKIPPED attack::life::a_trace_lasts_as_long_as_it_was_told_to_when_the_clock_jumps: the clock of this machine is not a test's"
-            );
-            return;
-        };
-        events.read_all().await.unwrap();
-        drop(clock);
-        assert!(began.elapsed() >= Duration::from_secs(SECONDS as u64));
-        let account = events.account();
-        assert_eq!(account.ended, "duration");
-        let elapsed = account.elapsed.unwrap().seconds;
-        assert!((SECONDS..DAY / 2).contains(&elapsed), "{elapsed} s");
-    }
 }

@@ -3,7 +3,7 @@
 use super::{Folder, os, steps, traced};
 use serde_json::json;
 use std::ffi::OsStr;
-use tests::{Cgroup, Trace, Workload, bytes, in_vm, needs};
+use tests::{Cgroup, Trace, Workload, bytes, needs};
 
 #[test]
 fn the_command_is_seen_from_its_first_call_on() {
@@ -201,32 +201,6 @@ fn a_container_is_traced_by_the_beginning_of_its_id_with_everything_below_it() {
         outcome.row_where("cgroup", inner.id())["pid"],
         json!(workloads[1].pid())
     );
-}
-
-#[test]
-fn the_host_is_everything_but_the_tracer_itself() {
-    needs!("open");
-    if !in_vm() {
-        return; // Others' processes run on this machine.
-    }
-    let folder = Folder::new();
-    let (one, two) = (folder.file("one"), folder.file("two"));
-    let mut workloads = [&one, &two]
-        .map(|file| Workload::behind_gate(&steps(&[&"open", &"openat", file, &"0", &"0"])));
-    let trace = Trace::of("open").with(&["--host"]).start();
-    let tracer = trace.pid();
-    for workload in &mut workloads {
-        workload.finish();
-    }
-    let outcome = trace.stop();
-    outcome.complete();
-    for (file, workload) in [&one, &two].into_iter().zip(&workloads) {
-        assert_eq!(
-            outcome.row_where("path", bytes(os(file)))["pid"],
-            json!(workload.pid())
-        );
-    }
-    assert_eq!(outcome.rows_where("pid", tracer).len(), 0);
 }
 
 #[test]

@@ -27,11 +27,11 @@ for controller in cpu memory pids; do echo "+$controller" >/sys/fs/cgroup/cgroup
 case "$(uname -r)" in 5.10.*) ulimit -l unlimited ;; esac
 
 export TRACEJOB_BIN=/bin/tracejob
-without=
+brief=
 for word in $(cat /proc/cmdline); do
     case "$word" in
         tracejob.kernel=*) export TRACEJOB_TEST_VM="${word#*=}" ;;
-        tracejob.without=*) without="${word#*=}" ;;
+        tracejob.brief) brief=yes ;;
     esac
 done
 echo "kernel $(uname -r), perf_event_paranoid $(cat /proc/sys/kernel/perf_event_paranoid), memlock $(ulimit -l)"
@@ -42,12 +42,25 @@ status=0
 export TRACEJOB_TEST_CAPS=@CAPABILITIES@
 # For @REPORT_TIME@.
 export @UNSTABLE@
-# run TEST
+# run TEST: its tests side by side, because each waits for most of its time, and then those in modules `alone`.
 run() {
-    [ "$1" != "$without" ] || return 0
+    skip=
+    if [ -n "$brief" ]; then
+        [ "$1" != @BRIEF_PROGRAM@ ] || return 0
+        skip="--skip @BRIEF_TESTS@"
+    fi
+    set -- "$1" @ARGS@
+    if [ $# = 1 ]; then
+        part "$1" --test-threads=4 --skip alone::
+        set -- "$1" alone::
+    fi
+    part "$@" --test-threads=1 $skip
+}
+# part TEST ARGS
+part() {
     echo "@BEGIN@ $1"
     ended=0
-    "/tests/$1" --test-threads=1 --nocapture --logfile=/run/results @REPORT_TIME@ @ARGS@ || ended=$?
+    "/tests/$@" --show-output --logfile=/run/results @REPORT_TIME@ || ended=$?
     echo "@END@ $1 $ended"
     # An emulated machine stands still now and then: a failed test runs once more by itself, and the report names it.
     failed=$(sed -n 's/^failed \([^ ]*\).*/\1/p' /run/results)
@@ -59,7 +72,7 @@ run() {
         if [ "$count" -le @RETRIES@ ]; then
             again=0
             echo "@AGAIN@ $test"
-            "/tests/$1" --test-threads=1 --nocapture --exact "$test" || again=$?
+            "/tests/$1" --show-output --exact "$test" || again=$?
             echo "@AGAIN_END@ $test $again"
         fi
         [ "$again" = 0 ] || status=1

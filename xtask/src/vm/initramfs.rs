@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
     os::unix::fs::PermissionsExt,
-    path::{Component, Path, PathBuf},
+    path::{Component, Path},
     process::Command,
 };
 
@@ -18,7 +18,7 @@ use crate::{
     verdict, workspace,
 };
 
-use super::{CAPABILITIES, UserSpace};
+use super::{BRIEF_PROGRAM, BRIEF_TESTS, CAPABILITIES};
 
 /// What init is made from.
 const INIT: &str = include_str!("init.sh");
@@ -26,7 +26,7 @@ const INIT: &str = include_str!("init.sh");
 /// Writes the archive.
 pub(crate) fn write(
     file: &Path,
-    user_space: &UserSpace,
+    busybox: &Path,
     programs: &Programs,
     args: &[String],
 ) -> Result<()> {
@@ -36,13 +36,13 @@ pub(crate) fn write(
         inode: 0,
         folders: BTreeSet::new(),
     };
-    fill(&mut archive, user_space, programs, args)
+    fill(&mut archive, busybox, programs, args)
         .with_context(|| format!("writing {}", file.display()))
 }
 
 fn fill(
     archive: &mut Newc<impl Write>,
-    user_space: &UserSpace,
+    busybox: &Path,
     programs: &Programs,
     args: &[String],
 ) -> Result<()> {
@@ -74,12 +74,7 @@ fn fill(
         0o100_644,
         b"127.0.0.1 localhost\n::1 localhost\n",
     )?;
-    let UserSpace { busybox, bpftool } = user_space;
     archive.copy(busybox, Path::new("/bin/busybox"))?;
-    archive.copy(bpftool, Path::new("/bin/bpftool"))?;
-    for library in libraries(bpftool)? {
-        archive.copy(&library, &where_the_loader_looks(&library))?;
-    }
     for ours in ["tracejob", "tracejob-agent"] {
         archive.copy_stripped(programs.file(ours)?, &Path::new("/bin").join(ours))?;
     }
@@ -107,32 +102,6 @@ fn tests(programs: &Programs) -> Result<Vec<&Program>> {
         .collect()
 }
 
-/// The shared libraries of a program, and its loader.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let text = process::output(Command::new("ldd").arg(program))
-        .with_context(|| format!("finding the libraries of {}", program.display()))?;
-    Ok(parse_ldd(&text))
-}
-
-fn parse_ldd(text: &str) -> Vec<PathBuf> {
-    let path = |line: &str| {
-        line.split_whitespace()
-            .find(|word| word.starts_with('/'))
-            .map(PathBuf::from)
-    };
-    text.lines().filter_map(path).collect()
-}
-
-/// A loader is named in the program; all else it finds in its own folder, wherever it was here.
-fn where_the_loader_looks(library: &Path) -> PathBuf {
-    let name = library.file_name().unwrap_or_default();
-    if name.to_string_lossy().starts_with("ld-linux") {
-        library.to_owned()
-    } else {
-        Path::new("/lib/x86_64-linux-gnu").join(name)
-    }
-}
-
 /// The init script with the tests that it runs.
 fn init(tests: &[&Program], args: &[String]) -> String {
     let runs: Vec<String> = tests
@@ -151,6 +120,8 @@ fn init(tests: &[&Program], args: &[String]) -> String {
             &format!("{}={}", verdict::UNSTABLE.0, verdict::UNSTABLE.1),
         )
         .replace("@CAPABILITIES@", CAPABILITIES)
+        .replace("@BRIEF_PROGRAM@", BRIEF_PROGRAM)
+        .replace("@BRIEF_TESTS@", BRIEF_TESTS)
         .replace("@FOLDER@", &quoted(&folder))
         .replace("@BEGIN@", verdict::BEGIN)
         .replace("@END@", verdict::END)
@@ -282,18 +253,6 @@ mod tests {
         let content = 112 + (110usize + 4).next_multiple_of(4);
         assert_eq!(&bytes[content..content + 8], b"12345\0\0\0");
         assert!(bytes.windows(10).any(|window| window == b"TRAILER!!!"));
-    }
-
-    #[test]
-    fn a_programs_libraries_are_found() {
-        let text = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibelf.so.1 => /usr/lib/libelf.so.1 (0x00007f)\n\tlibx.so => not found\n\t/lib64/ld-linux-x86-64.so.2 (0x00)\n";
-        assert_eq!(
-            parse_ldd(text),
-            [
-                PathBuf::from("/usr/lib/libelf.so.1"),
-                PathBuf::from("/lib64/ld-linux-x86-64.so.2")
-            ]
-        );
     }
 
     #[test]

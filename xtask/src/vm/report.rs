@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::{
+    BRIEF_PROGRAM, BRIEF_TESTS,
     boot::{self, End, Machine, Outcome},
     kernels::Kernel,
 };
@@ -11,15 +12,15 @@ use crate::{
     times, workspace,
 };
 
-/// Boots a kernel, runs the tests on it but for one program, and returns their number.
+/// Boots a kernel, runs the tests on it, some of them where it is to be brief, and returns their number.
 ///
 /// # Errors
 /// Tests that failed, and a kernel that did not come to its end.
-pub(super) fn boot(machine: &Machine, kernel: &Kernel, without: Option<&str>) -> Result<String> {
+pub(super) fn boot(machine: &Machine, kernel: &Kernel, brief: bool) -> Result<String> {
     let name = kernel.series;
     let stage = format!("kernel {name}");
     let step = Step::start(&stage, "boots");
-    let outcome = boot::run(machine, kernel, name, without, &step)?;
+    let outcome = boot::run(machine, kernel, name, brief, &step)?;
     let Outcome {
         verdict,
         end,
@@ -37,9 +38,9 @@ pub(super) fn boot(machine: &Machine, kernel: &Kernel, without: Option<&str>) ->
         false => step.failed(),
     }
     let mut notes = verdict.notes();
-    if let Some(program) = without {
+    if brief {
         notes.push(format!(
-            "left out the tests of {program}; `cargo xtask vm --kernel {name}` runs them"
+            "left out: the tests of `{BRIEF_PROGRAM}` and of `{BRIEF_TESTS}`, which the oldest and the newest kernel run; `cargo xtask vm --kernel {name}` runs them here"
         ));
     }
     let complaints = complaints.iter();
