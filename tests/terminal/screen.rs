@@ -14,10 +14,8 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tests::program;
+use tests::{deadline, program};
 
-/// How long anything may take, also under an emulated CPU.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Lines that the emulator keeps above the screen.
 const SCROLLBACK: usize = 10_000;
 
@@ -125,7 +123,7 @@ impl Terminal {
     }
 
     pub(crate) fn wait_for_value<T>(&self, what: &str, value: impl Fn(&str) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + deadline();
         loop {
             let screen = self.screen();
             if let Some(value) = value(&screen) {
@@ -155,7 +153,7 @@ impl Terminal {
 
     /// Waits for the program's end: its exit status, `None` where a signal ended it.
     pub(crate) fn end(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + deadline();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 // What it wrote last is on its way through the terminal.
