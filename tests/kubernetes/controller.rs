@@ -9,7 +9,13 @@ use tests::{Workload, until};
 const OPENS: [&str; 6] = ["open-times", "50", "openat", "/dev/null", "0", "0"];
 
 fn in_pod(pod: &crate::cluster::Pod) -> Workload {
-    let workload = Workload::behind_gate(&OPENS);
+    opens(pod, "50")
+}
+
+fn opens(pod: &crate::cluster::Pod, times: &str) -> Workload {
+    let mut steps = OPENS;
+    steps[1] = times;
+    let workload = Workload::behind_gate(&steps);
     pod.add(&workload);
     workload
 }
@@ -121,7 +127,8 @@ fn an_agent_that_is_replaced_has_its_traces_again_and_the_job_does_not_end_with_
 fn comes_back(end: fn(&mut Cluster, usize)) {
     let mut cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 60});
+    let spec =
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 60}});
     cluster.apply(&job("shop", "again", spec));
     cluster.until_runs("shop", "again", 1);
     in_pod(&pod).finish();
@@ -136,10 +143,11 @@ fn comes_back(end: fn(&mut Cluster, usize)) {
     let began = std::time::Instant::now();
     cluster.until_runs("shop", "again", 1);
     eprintln!("it runs again after {:?}", began.elapsed());
-    in_pod(&pod).finish();
+    // The trace is a new one, with a limit of its own.
+    opens(&pod, "60").finish();
     let over = cluster.until_over("shop", "again");
     assert_eq!(word(&over), "Partial", "{:#}", over["status"]);
-    assert_eq!(over["status"]["events"]["delivered"], 100);
+    assert_eq!(over["status"]["events"]["delivered"], 110);
 }
 
 #[test]
@@ -236,7 +244,7 @@ fn certificates_that_change_during_a_job_cost_it_nothing() {
 fn a_suspended_job_stops_and_starts_anew_when_it_is_resumed() {
     let cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
-    let spec = |suspend: bool| json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 30, "suspend": suspend});
+    let spec = |suspend: bool| json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}, "suspend": suspend});
     cluster.apply(&job("shop", "pause", spec(true)));
     let paused = cluster.until("to be suspended", "shop", "pause", |job| {
         holds(job, "Suspended")
@@ -244,7 +252,7 @@ fn a_suspended_job_stops_and_starts_anew_when_it_is_resumed() {
     assert!(paused["status"]["startTime"].is_null());
     cluster.apply(&job("shop", "pause", spec(false)));
     cluster.until_runs("shop", "pause", 1);
-    in_pod(&pod).finish();
+    opens(&pod, "30").finish();
     cluster.apply(&job("shop", "pause", spec(true)));
     cluster.until("to be suspended", "shop", "pause", |job| {
         holds(job, "Suspended")
@@ -317,15 +325,14 @@ fn a_node_that_is_lost_is_named_and_the_others_results_are_there() {
     cluster.apply(&job(
         "shop",
         "lost",
-        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 40}),
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}}),
     ));
     cluster.until_runs("shop", "lost", 2);
-    for pod in &pods {
-        in_pod(pod).finish();
-    }
+    opens(&pods[1], "30").finish();
     cluster.kill_agent(1);
     let out = cluster.plane.kubectl(&["delete", "node", "node-1"]);
     assert!(out.status.success());
+    in_pod(&pods[0]).finish();
     let over = cluster.until_over("shop", "lost");
     assert_eq!(word(&over), "Partial", "{:#}", over["status"]);
     assert_eq!(over["status"]["nodes"]["failed"], 1);

@@ -47,7 +47,8 @@ fn a_job_that_is_deleted_under_its_reader_ends_with_its_account() {
 #[test]
 fn an_agent_that_is_killed_and_comes_back_goes_on_in_the_same_stream_which_is_partial() {
     let (mut cluster, pods) = cluster();
-    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 60});
+    let spec =
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 100}});
     cluster.apply(&job("shop", "again", spec));
     let reader = Reader::start(&cluster, &cluster.plane.admin(), &events("shop", "again"));
     cluster.until_runs("shop", "again", 2);
@@ -59,13 +60,15 @@ fn an_agent_that_is_killed_and_comes_back_goes_on_in_the_same_stream_which_is_pa
     });
     cluster.start_agent(0);
     cluster.until_runs("shop", "again", 2);
-    pods.iter().for_each(|pod| opens(pod, "50"));
+    // The first node's trace is a new one, with a limit of its own.
+    opens(&pods[0], "100");
+    opens(&pods[1], "50");
     let read = reader.finish();
-    assert_eq!(read.rows.len(), 200, "{:?}", read.told);
+    assert_eq!(read.rows.len(), 250, "{:?}", read.told);
     let account = &read.account;
     assert_eq!(
         (&account["complete"], &account["delivered"]),
-        (&json!(false), &json!(200)),
+        (&json!(false), &json!(250)),
         "{account:#}"
     );
     let node = &account["nodes"][0];
