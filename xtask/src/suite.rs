@@ -5,6 +5,7 @@
 use std::{
     fs::{self, File},
     io::Write,
+    os::unix::process::ExitStatusExt,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -44,8 +45,11 @@ pub(crate) fn run(
         writeln!(file, "{} {} {status}", verdict::END, program.name)?;
         let failed_before = verdict.failed;
         verdict = read(&log)?;
-        let is_new =
-            |test: &&String| !failed_before.contains(test) && !verdict.ran_again.contains(*test);
+        // A program that died is not a test: by that name a second run would find nothing, and pass.
+        let is_new = |test: &&String| {
+            let seen = failed_before.contains(test) || verdict.ran_again.contains(*test);
+            !seen && !test.contains(' ')
+        };
         let new: Vec<&String> = verdict.failed.iter().filter(is_new).collect();
         if new.len() <= verdict::RETRIES {
             for test in new {
@@ -87,7 +91,7 @@ fn read(log: &std::path::Path) -> Result<Verdict> {
     Ok(verdict::read(&String::from_utf8_lossy(&output)))
 }
 
-/// Runs one program as cargo would; returns its exit status, or -1 where a signal killed it.
+/// Runs one program as cargo would; returns its exit status, or the negative number of the signal that killed it.
 fn start(
     program: &Program,
     args: &[&str],
@@ -112,5 +116,7 @@ fn start(
     let status = command
         .status()
         .with_context(|| format!("starting {}", process::shown(&command)))?;
-    Ok(status.code().unwrap_or(-1))
+    Ok(status
+        .code()
+        .unwrap_or_else(|| -status.signal().unwrap_or_default()))
 }
