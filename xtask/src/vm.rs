@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Only lists the kernels, and which of them are fetched
     #[arg(long)]
     list: bool,
-    /// Leaves out what `test` leaves out: some tests on kernels between the oldest and the newest
+    /// Leaves out what `test` leaves out: user space, and more on kernels between the oldest and the newest
     #[arg(long)]
     brief: bool,
     /// Asks the mirror for newer kernels than those that are fetched
@@ -117,19 +117,41 @@ pub(crate) fn stages(args: &Args) -> Vec<Stage> {
     for series in ends.into_iter().chain(between) {
         let args = args.clone();
         let stage = Stage::new(series.stage, series.why, move || {
-            let brief = args.brief && !series.is_end();
-            report::boot(machine(&args.args)?, &series.ensure(false)?, brief)
+            let left_out = match (args.brief, series.is_end()) {
+                (false, _) => LeftOut::default(),
+                (true, true) => LeftOut::ON_ALL_KERNELS,
+                (true, false) => LeftOut::BETWEEN,
+            };
+            report::boot(machine(&args.args)?, &series.ensure(false)?, left_out)
         });
-        stages.push(stage.after(&["initramfs"]).cpus(1));
+        stages.push(stage.after(&["initramfs"]).cpus(CPUS));
     }
     stages
 }
 
-/// Test program that a brief run leaves out on kernels between the oldest and the newest: its subject is user space.
-const BRIEF_PROGRAM: &str = "agent";
+/// Processors of a test kernel.
+const CPUS: usize = 2;
 
-/// Tests that a brief run leaves out on the same kernels: accounting and memory under load, which is user space and the ring.
-const BRIEF_TESTS: &str = "alone::storm::";
+/// What a brief run leaves out on a kernel.
+#[derive(Clone, Copy, Debug, Default)]
+struct LeftOut {
+    program: Option<&'static str>,
+    /// How the names of the tests begin.
+    tests: &'static [&'static str],
+}
+
+impl LeftOut {
+    /// On the oldest and the newest kernel.
+    const ON_ALL_KERNELS: Self = Self {
+        program: None,
+        tests: &test::USER_SPACE,
+    };
+    /// On kernels between them: the agent, of which most is user space, and accounting and memory under load.
+    const BETWEEN: Self = Self {
+        program: Some("agent"),
+        tests: &["alone::storm::"],
+    };
+}
 
 /// What the kernels are booted with; the first caller packs it.
 fn machine(args: &[String]) -> Result<&'static Machine> {

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::kernels::Kernel;
+use super::{CPUS, LeftOut, kernels::Kernel};
 use crate::{
     process,
     screen::Step,
@@ -119,7 +119,7 @@ pub(crate) fn accelerator(qemu: &Path, kernel: &Kernel, initramfs: &Path) -> Res
         deadline: PROBE_DEADLINE,
     };
     let step = Step::start("KVM", "a probe boot");
-    let outcome = run(&machine, kernel, "probe", false, &step)?;
+    let outcome = run(&machine, kernel, "probe", LeftOut::default(), &step)?;
     drop(step);
     Ok(if outcome.end == End::Finished {
         Accelerator::Kvm
@@ -135,15 +135,15 @@ pub(crate) fn run(
     machine: &Machine,
     kernel: &Kernel,
     log_name: &str,
-    brief: bool,
+    left_out: LeftOut,
     step: &Step,
 ) -> Result<Outcome> {
-    let mut outcome = attempt(machine, kernel, log_name, brief, step)?;
+    let mut outcome = attempt(machine, kernel, log_name, left_out, step)?;
     for boots in 2..=BOOTS {
         if outcome.end != End::NeverBooted {
             break;
         }
-        outcome = attempt(machine, kernel, log_name, brief, step)?;
+        outcome = attempt(machine, kernel, log_name, left_out, step)?;
         outcome.boots = boots;
     }
     Ok(outcome)
@@ -153,7 +153,7 @@ fn attempt(
     machine: &Machine,
     kernel: &Kernel,
     log_name: &str,
-    brief: bool,
+    left_out: LeftOut,
     step: &Step,
 ) -> Result<Outcome> {
     let (output, console, errors) = (
@@ -166,7 +166,7 @@ fn attempt(
         // The ones of the run before must not be read as this one's.
         files.push(File::create(file).with_context(|| format!("creating {}", file.display()))?);
     }
-    let mut command = qemu(machine, kernel, log_name, brief, &output, &console);
+    let mut command = qemu(machine, kernel, log_name, left_out, &output, &console);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     if let Some(errors) = files.pop() {
         command.stderr(errors);
@@ -252,7 +252,7 @@ fn qemu(
     machine: &Machine,
     kernel: &Kernel,
     log_name: &str,
-    brief: bool,
+    left_out: LeftOut,
     output: &Path,
     console: &Path,
 ) -> Command {
@@ -274,11 +274,15 @@ fn qemu(
     } else {
         ""
     };
-    let brief = if brief { " tracejob.brief" } else { "" };
-    let append = format!("{APPEND} tracejob.kernel={}{probe}{brief}", kernel.series);
+    let LeftOut { program, tests } = left_out;
+    let append = format!(
+        "{APPEND} tracejob.kernel={}{probe} tracejob.without={} tracejob.skip={}",
+        kernel.series,
+        program.unwrap_or_default(),
+        tests.join(",")
+    );
+    command.arg("-smp").arg(CPUS.to_string());
     command.args([
-        "-smp",
-        "2",
         "-m",
         "1024",
         "-nodefaults",

@@ -27,11 +27,13 @@ for controller in cpu memory pids; do echo "+$controller" >/sys/fs/cgroup/cgroup
 case "$(uname -r)" in 5.10.*) ulimit -l unlimited ;; esac
 
 export TRACEJOB_BIN=/bin/tracejob
-brief=
+without=
+skip=
 for word in $(cat /proc/cmdline); do
     case "$word" in
         tracejob.kernel=*) export TRACEJOB_TEST_VM="${word#*=}" ;;
-        tracejob.brief) brief=yes ;;
+        tracejob.without=*) without="${word#*=}" ;;
+        tracejob.skip=*) for name in $(echo "${word#*=}" | tr , ' '); do skip="$skip --skip $name"; done ;;
     esac
 done
 echo "kernel $(uname -r), perf_event_paranoid $(cat /proc/sys/kernel/perf_event_paranoid), memlock $(ulimit -l)"
@@ -44,14 +46,10 @@ export TRACEJOB_TEST_CAPS=@CAPABILITIES@
 export @UNSTABLE@
 # run TEST: its tests side by side, because each waits for most of its time, and then those in modules `alone`.
 run() {
-    skip=
-    if [ -n "$brief" ]; then
-        [ "$1" != @BRIEF_PROGRAM@ ] || return 0
-        skip="--skip @BRIEF_TESTS@"
-    fi
+    [ "$1" != "$without" ] || return 0
     set -- "$1" @ARGS@
     if [ $# = 1 ]; then
-        part "$1" --test-threads=4 --skip alone::
+        part "$1" --test-threads=4 --skip alone:: $skip
         set -- "$1" alone::
     fi
     part "$@" --test-threads=1 $skip

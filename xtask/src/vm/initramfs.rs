@@ -18,7 +18,7 @@ use crate::{
     verdict, workspace,
 };
 
-use super::{BRIEF_PROGRAM, BRIEF_TESTS, CAPABILITIES};
+use super::CAPABILITIES;
 
 /// What init is made from.
 const INIT: &str = include_str!("init.sh");
@@ -120,8 +120,6 @@ fn init(tests: &[&Program], args: &[String]) -> String {
             &format!("{}={}", verdict::UNSTABLE.0, verdict::UNSTABLE.1),
         )
         .replace("@CAPABILITIES@", CAPABILITIES)
-        .replace("@BRIEF_PROGRAM@", BRIEF_PROGRAM)
-        .replace("@BRIEF_TESTS@", BRIEF_TESTS)
         .replace("@FOLDER@", &quoted(&folder))
         .replace("@BEGIN@", verdict::BEGIN)
         .replace("@END@", verdict::END)

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::{
-    BRIEF_PROGRAM, BRIEF_TESTS,
+    LeftOut,
     boot::{self, End, Machine, Outcome},
     kernels::Kernel,
 };
@@ -12,15 +12,15 @@ use crate::{
     times, workspace,
 };
 
-/// Boots a kernel, runs the tests on it, some of them where it is to be brief, and returns their number.
+/// Boots a kernel, runs the tests on it but for those that are left out, and returns their number.
 ///
 /// # Errors
 /// Tests that failed, and a kernel that did not come to its end.
-pub(super) fn boot(machine: &Machine, kernel: &Kernel, brief: bool) -> Result<String> {
+pub(super) fn boot(machine: &Machine, kernel: &Kernel, left_out: LeftOut) -> Result<String> {
     let name = kernel.series;
     let stage = format!("kernel {name}");
     let step = Step::start(&stage, "boots");
-    let outcome = boot::run(machine, kernel, name, brief, &step)?;
+    let outcome = boot::run(machine, kernel, name, left_out, &step)?;
     let Outcome {
         verdict,
         end,
@@ -38,9 +38,12 @@ pub(super) fn boot(machine: &Machine, kernel: &Kernel, brief: bool) -> Result<St
         false => step.failed(),
     }
     let mut notes = verdict.notes();
-    if brief {
+    let programs = left_out.program.into_iter();
+    let names: Vec<&str> = programs.chain(left_out.tests.iter().copied()).collect();
+    if !names.is_empty() {
         notes.push(format!(
-            "left out: the tests of `{BRIEF_PROGRAM}` and of `{BRIEF_TESTS}`, which the oldest and the newest kernel run; `cargo xtask vm --kernel {name}` runs them here"
+            "left out {}; `cargo xtask vm --kernel {name}` runs them",
+            names.join(" ")
         ));
     }
     let complaints = complaints.iter();
