@@ -98,7 +98,7 @@ pub(crate) fn unit_tests() -> Result<String> {
         &programs,
         |command| {
             // Some wait for what takes too long.
-            command.arg("--test-threads=4");
+            suite::harness(command, 4);
             command.env("LD_LIBRARY_PATH", &libraries);
         },
     )

@@ -106,7 +106,7 @@ pub(crate) fn test() -> Result<String> {
         &[programs::built()?.test("kubernetes")?],
         |command| {
             // They mostly wait: for jobs to end, and for programs to start.
-            command.args(["--test-threads=4", "--show-output"]);
+            suite::harness(command, 4);
             command
                 .envs(environment.clone())
                 .env_remove("TRACEJOB_TEST_CAPS");
@@ -170,7 +170,7 @@ fn nodes_with(environment: &[(&'static str, PathBuf)], filter: Option<&str>) -> 
         "a cluster of two nodes",
         &[programs::built()?.test("nodes")?],
         |command| {
-            command.arg("--show-output").args(filter);
+            command.args(filter);
             command.envs(environment.iter().cloned());
         },
     )

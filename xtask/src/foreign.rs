@@ -38,7 +38,8 @@ pub(crate) fn run() -> Result<String> {
         "the agent by grpcurl and Python, as docs/grpc.md says",
         &[programs.test(TEST)?],
         |command| {
-            command.arg("--show-output").envs(clients.clone());
+            suite::harness(command, 2);
+            command.envs(clients.clone());
             command
                 .env("TRACEJOB_BIN", tracejob)
                 .env_remove("TRACEJOB_TEST_CAPS");

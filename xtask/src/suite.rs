@@ -86,6 +86,15 @@ pub(crate) fn run(
     )
 }
 
+/// Arguments of a test program that is Rust's own harness: so many tests side by side, the output of each, and its time.
+pub(crate) fn harness(command: &mut Command, threads: usize) {
+    command
+        .arg(format!("--test-threads={threads}"))
+        .arg("--show-output")
+        .args(verdict::REPORT_TIME)
+        .env(verdict::UNSTABLE.0, verdict::UNSTABLE.1);
+}
+
 fn read(log: &std::path::Path) -> Result<Verdict> {
     let output = fs::read(log).with_context(|| format!("reading {}", log.display()))?;
     Ok(verdict::read(&String::from_utf8_lossy(&output)))
@@ -103,9 +112,7 @@ fn start(
     command.current_dir(&program.folder);
     configure(&mut command);
     command
-        .args(verdict::REPORT_TIME)
         .args(args)
-        .env(verdict::UNSTABLE.0, verdict::UNSTABLE.1)
         // Else insta runs cargo to find it.
         .env("INSTA_WORKSPACE_ROOT", workspace::root())
         // A backtrace is longer than the assertion that failed.

@@ -277,7 +277,7 @@ fn on_this_kernel(stage: &OnThisKernel) -> Result<String> {
     let counts = suite::run(name, about, &tests, |command| {
         command.args(modules.iter().flat_map(|module| ["--skip", module]));
         // They mostly wait: for processes, for timers, and for the kernel to detach programs.
-        command.args(["--test-threads=6", "--show-output"]);
+        suite::harness(command, 6);
         command.env("TRACEJOB_BIN", tracejob);
         match capabilities {
             "" => command.env_remove("TRACEJOB_TEST_CAPS"),
