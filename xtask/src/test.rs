@@ -222,9 +222,11 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
     stages
 }
 
-/// Modules of the agent's tests whose subject is user space, which neither a kernel nor a capability changes: connections, files,
-/// and the command line by an agent. The stage "this kernel" runs them, and others leave them out.
-pub(crate) const USER_SPACE: [&str; 8] = [
+/// Modules of the agent's tests whose subject is user space, which neither a kernel nor a capability changes: many clients and
+/// readers, connections, files, and the command line by an agent. The stage "this kernel" runs them, and others leave them out.
+pub(crate) const USER_SPACE: [&str; 10] = [
+    "attack::clients::",
+    "attack::readers::",
     "audit::",
     "garbage::",
     "limits::",

@@ -49,7 +49,7 @@ run() {
     [ "$1" != "$without" ] || return 0
     set -- "$1" @ARGS@
     if [ $# = 1 ]; then
-        part "$1" --test-threads=4 --skip alone:: $skip
+        part "$1" --test-threads=3 --skip alone:: $skip
         set -- "$1" alone::
     fi
     part "$@" --test-threads=1 $skip
