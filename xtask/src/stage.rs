@@ -21,6 +21,7 @@ pub(crate) struct Stage {
     about: &'static str,
     needs: Vec<&'static str>,
     cpus: usize,
+    on_demand: Option<&'static str>,
     run: Box<dyn FnOnce() -> Result<String> + Send>,
 }
 
@@ -36,6 +37,7 @@ impl Stage {
             about,
             needs: Vec::new(),
             cpus: 0,
+            on_demand: None,
             run: Box::new(run),
         }
     }
@@ -45,6 +47,25 @@ impl Stage {
     pub(crate) fn after(mut self, needs: &[&'static str]) -> Self {
         self.needs.extend(needs);
         self
+    }
+
+    /// Leaves the stage out where it is not named, for this reason. The report says so.
+    #[must_use]
+    pub(crate) fn on_demand(mut self, why: &'static str) -> Self {
+        self.on_demand = Some(why);
+        self
+    }
+
+    fn left_out(self) -> Self {
+        let Some(why) = self.on_demand else {
+            return self;
+        };
+        let (name, about) = (self.name, self.about);
+        Self::new(name, about, move || {
+            Ok(format!(
+                "LEFT OUT: {why}; `cargo xtask test --only \"{name}\"` runs it"
+            ))
+        })
     }
 
     /// Processors that the stage keeps busy. Stages run side by side while the sum is at most the machine's number of processors.
@@ -68,13 +89,13 @@ pub(crate) fn list(stages: &[Stage]) -> String {
     table(&["STAGE", "DOES", "NEEDS"], &rows)
 }
 
-/// The stages of these names, with all that they need; every stage where no name is given.
+/// The stages of these names, with all that they need; every stage where no name is given, but for those that run on demand.
 ///
 /// # Errors
 /// A name that no stage has.
 pub(crate) fn chosen(stages: Vec<Stage>, names: &[impl AsRef<str>]) -> Result<Vec<Stage>> {
     if names.is_empty() {
-        return Ok(stages);
+        return Ok(stages.into_iter().map(Stage::left_out).collect());
     }
     let mut wanted = BTreeSet::new();
     let mut open: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
@@ -336,6 +357,21 @@ mod tests {
         let log = log.lock().unwrap();
         let at = |name| log.iter().position(|other| *other == name);
         assert!(at("all") < at("late"), "{log:?}");
+    }
+
+    #[test]
+    fn a_stage_on_demand_runs_only_where_it_is_named() {
+        let log = Arc::default();
+        let stages = || {
+            vec![
+                stage("a", &log),
+                stage("b", &log).on_demand("it takes long"),
+            ]
+        };
+        run_all("test", chosen(stages(), &[""; 0]).unwrap()).unwrap();
+        assert_eq!(*log.lock().unwrap(), ["a"]);
+        run_all("test", chosen(stages(), &["b"]).unwrap()).unwrap();
+        assert_eq!(*log.lock().unwrap(), ["a", "b"]);
     }
 
     #[test]

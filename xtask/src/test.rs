@@ -170,7 +170,8 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
         Stage::new("make node disk", "Debian with kubelets' needs", || {
             cluster::node::ensure().map(|_| "ok".to_owned())
         })
-        .after(&["fetch kernels"]),
+        .after(&["fetch kernels"])
+        .on_demand("only the stage \"nodes\" needs it"),
         Stage::new(
             "foreign clients",
             "the agent by grpcurl and Python",
@@ -217,6 +218,7 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
                 "build Kubernetes",
                 "make node disk",
             ])
+            .on_demand("its short form has not yet passed from start to end")
             .cpus(2),
     ]);
     stages
