@@ -36,7 +36,7 @@ const METRICS_PORT: u16 = 9464;
 pub(crate) struct Test {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&Cluster),
-    /// Part of the short form, which CI runs.
+    /// Part of the short form.
     pub(crate) is_short: bool,
 }
 
