@@ -5,7 +5,7 @@ use crate::{
     reason,
 };
 use proto::v1;
-use tests::{Cgroup, Workload, needs};
+use tests::{Cgroup, Workload, needs, skips_runs};
 use tonic_types::StatusExt;
 
 fn cgroup(group: &Cgroup, pod: &str) -> v1::Target {
@@ -64,11 +64,22 @@ async fn a_cgroup_that_floods_the_ring_costs_another_nothing_of_its_quota() {
             })
             .sum()
     };
-    assert_eq!(rows("modest"), 90);
     let account = events.account();
-    assert_eq!(account.produced, 20_090);
+    // Exactly all, but for the runs that a kernel since Linux 7.0 skipped.
+    assert!(account.missed_runs == 0 || skips_runs(), "{account:?}");
+    let seen = account.produced..=account.produced + account.missed_runs;
+    assert!(seen.contains(&20_090), "{account:?}");
+    let (modest, floods) = (rows("modest") as u64, rows("floods") as u64);
+    assert!(
+        modest <= 90 && modest + account.missed_runs >= 90,
+        "{modest}"
+    );
+    // Whatever is missing of the rest is the flood's own.
     assert_eq!(lost(account, "ring_full"), 0);
-    assert_eq!(lost(account, "over_quota"), 20_000 - rows("floods") as u64);
+    assert_eq!(
+        lost(account, "over_quota"),
+        account.produced - modest - floods
+    );
     assert!(lost(account, "over_quota") > 0);
 }
 
