@@ -10,8 +10,8 @@ use std::{
 /// How many distinct frames are kept, each about 150 bytes with its share of names: 40 MB at most.
 /// A frame beyond them is [`FrameId::TOO_MANY`].
 const FRAMES_MAX: usize = 1 << 18;
-/// From so many on, a function is one frame, whatever the place in it: a target decides where its stacks seem to point, and
-/// thousands of places in its libraries are not to take the names of all others.
+/// Part of a table, one of this many, that tells places in functions apart. In the rest a function is one frame: a target decides where
+/// its stacks seem to point, and thousands of places in its libraries must not take the room of all other names.
 const FINE_PART: usize = 2;
 
 /// The number of a frame in [`Frames`]. It stays valid as long as its symbolizer.
