@@ -9,6 +9,9 @@ use std::{
 /// A kernel with its modules has some 200,000 symbols; this many take 250 MB at most, which the limit on memory meets before.
 const SYMBOLS_MAX: usize = 4 << 20;
 
+/// So many functions at address zero: all of them are, and the rest is not worth reading.
+const HIDDEN: usize = 16;
+
 /// The kernel's functions, by address.
 #[derive(Debug)]
 pub(super) struct Kallsyms {
@@ -42,8 +45,11 @@ impl Kallsyms {
                 break;
             }
             kallsyms.take(&line, &mut modules);
+            if kallsyms.symbols.len() == HIDDEN && kallsyms.is_hidden() {
+                return Ok(None);
+            }
         }
-        if kallsyms.symbols.iter().all(|symbol| symbol.address == 0) {
+        if kallsyms.is_hidden() {
             return Ok(None);
         }
         // Of several names of one address the first counts: the others are aliases.
@@ -51,6 +57,11 @@ impl Kallsyms {
         kallsyms.symbols.dedup_by_key(|symbol| symbol.address);
         kallsyms.symbols.shrink_to_fit();
         Ok(Some(kallsyms))
+    }
+
+    /// The kernel shows all addresses, or zeros in their place (kernel/kallsyms.c, v6.12: s_show).
+    fn is_hidden(&self) -> bool {
+        self.symbols.iter().all(|symbol| symbol.address == 0)
     }
 
     fn take(&mut self, line: &[u8], modules: &mut HashMap<String, u16>) -> Option<()> {
