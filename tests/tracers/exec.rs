@@ -336,52 +336,6 @@ fn arguments_of_20_kb_are_cut_and_say_so() {
 }
 
 #[test]
-fn a_failure_with_more_arguments_than_are_read_is_cut_and_says_so() {
-    needs!("exec");
-    let (outcome, _, _) = traced(&[&"exec-fails-with", &"100", &"12", &"/no/such/program"]);
-    let (args, cut) = shown(&outcome);
-    assert!(cut, "{} of 100 arguments", args.len());
-    begins(&args, &many(100, 12));
-    assert!(args.len() >= 64);
-}
-
-#[test]
-fn a_failure_with_as_many_arguments_as_are_read_is_whole() {
-    needs!("exec");
-    for count in [1, 63, 64] {
-        let (outcome, _, _) = traced(&[
-            &"exec-fails-with",
-            &count.to_string(),
-            &"12",
-            &"/no/such/program",
-        ]);
-        assert_eq!(shown(&outcome), (many(count, 12), false), "{count}");
-    }
-}
-
-#[test]
-fn a_failure_with_an_argument_longer_than_is_read_is_cut_and_says_so() {
-    needs!("exec");
-    let (outcome, _, _) = traced(&[&"exec-fails-with", &"2", &"3000", &"/no/such/program"]);
-    let (args, cut) = shown(&outcome);
-    assert!(
-        cut,
-        "{:?}",
-        args.iter().map(String::len).collect::<Vec<_>>()
-    );
-    assert!(many(2, 3000)[0].starts_with(&args[0]));
-}
-
-#[test]
-fn a_failure_with_more_bytes_than_fit_is_cut_and_says_so() {
-    needs!("exec");
-    let (outcome, _, _) = traced(&[&"exec-fails-with", &"20", &"1000", &"/no/such/program"]);
-    let (args, cut) = shown(&outcome);
-    assert!(cut, "{} of 20 arguments", args.len());
-    begins(&args, &many(20, 1000));
-}
-
-#[test]
 fn no_argument_and_an_empty_one_are_told_apart() {
     needs!("exec");
     let (outcome, _, _) = traced(&[&"exec-fails", &"execve", &"/no/such/program", &""]);
@@ -439,102 +393,6 @@ fn the_command_itself_is_the_first_row() {
 }
 
 #[test]
-fn only_failures_are_shown_where_that_is_asked() {
-    needs!("exec");
-    let programs = Programs::new();
-    let path = programs.nothing("true");
-    let words = steps(&[
-        &"spawn",
-        &path,
-        &"zero",
-        &"getppid",
-        &"1",
-        &",",
-        &"exec-fails-times",
-        &"3",
-        &"execve",
-        &"/no/such/program",
-        &"zero",
-    ]);
-    let outcome = Trace::of("exec")
-        .with(&["--failed-only"])
-        .workload(&words)
-        .run();
-    assert_eq!(outcome.complete().produced, 3);
-    assert_eq!(outcome.rows_where("result_error", "ENOENT").len(), 3);
-}
-
-#[test]
-fn another_process_is_not_seen() {
-    needs!("exec");
-    let words = [
-        "exec-fails-times",
-        "20",
-        "execve",
-        "/no/such/program",
-        "zero",
-    ];
-    let mut beside = Workload::behind_gate(&words);
-    let mut selected = Workload::behind_gate(&[
-        "exec-fails-times",
-        "2",
-        "execve",
-        "/no/such/program",
-        "zero",
-    ]);
-    let trace = Trace::of("exec").of_process(&selected).start();
-    beside.finish();
-    selected.finish();
-    let outcome = trace.finish();
-    assert_eq!(outcome.complete().produced, 2);
-    assert_eq!(outcome.rows_where("pid", selected.pid()).len(), 2);
-}
-
-#[test]
-fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
-    needs!("exec");
-    let (outer, beside) = (Cgroup::new(), Cgroup::new());
-    let inner = outer.below("inner");
-    let mut workloads = [&outer, &inner, &beside].map(|group| {
-        let workload = Workload::behind_gate(&["exec-fails", "execve", "/no/such/program", "zero"]);
-        group.add(workload.pid());
-        workload
-    });
-    let trace = Trace::of("exec")
-        .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
-        .start();
-    for workload in &mut workloads {
-        workload.finish();
-    }
-    let outcome = trace.stop();
-    assert_eq!(outcome.complete().produced, 2);
-    assert_eq!(
-        outcome.row_where("cgroup", outer.id())["pid"],
-        json!(workloads[0].pid())
-    );
-    assert_eq!(
-        outcome.row_where("cgroup", inner.id())["pid"],
-        json!(workloads[1].pid())
-    );
-}
-
-#[test]
-fn a_process_in_a_pid_namespace_has_both_its_numbers() {
-    needs!("exec");
-    let (outcome, report, workload) = traced(&[
-        &"newpid",
-        &"exec-fails",
-        &"execve",
-        &"/no/such/program",
-        &"zero",
-    ]);
-    let row = outcome.row();
-    assert_eq!(row["pid"], report.note("child"));
-    assert_eq!(row["ns_pid"], json!(1));
-    assert_eq!(row["ppid"], json!(workload.pid()));
-}
-
-#[test]
 fn a_program_in_another_root_is_shown_as_it_is_seen_there() {
     needs!("exec");
     let programs = Programs::new();
@@ -544,30 +402,177 @@ fn a_program_in_another_root_is_shown_as_it_is_seen_there() {
     assert_eq!(outcome.row()["filename"], json!("/not/there"));
 }
 
-#[test]
-fn a_storm_is_counted_to_the_last_program() {
-    needs!("exec");
-    let words = [
-        "exec-fails-times",
-        "2000",
-        "execve",
-        "/no/such/program",
-        "zero",
-    ];
-    let mut workload = Workload::behind_gate(&words);
-    let trace = Trace::of("exec")
-        .with(&["--ring", "4KiB"])
-        .of_process(&workload)
-        .start();
-    trace.while_nobody_reads(|| workload.finish());
-    let outcome = trace.finish();
-    let account = outcome.account();
-    assert_eq!(account.produced, 2000);
-    assert_eq!(account.delivered + account.lost.ring_full, 2000);
-    assert!(
-        account.lost.ring_full > 0 && account.delivered > 0,
-        "{}",
-        account.raw
-    );
-    assert_eq!(outcome.status, Some(3));
+mod here {
+    use super::*;
+
+    #[test]
+    fn a_failure_with_more_arguments_than_are_read_is_cut_and_says_so() {
+        needs!("exec");
+        let (outcome, _, _) = traced(&[&"exec-fails-with", &"100", &"12", &"/no/such/program"]);
+        let (args, cut) = shown(&outcome);
+        assert!(cut, "{} of 100 arguments", args.len());
+        begins(&args, &many(100, 12));
+        assert!(args.len() >= 64);
+    }
+
+    #[test]
+    fn a_failure_with_as_many_arguments_as_are_read_is_whole() {
+        needs!("exec");
+        for count in [1, 63, 64] {
+            let (outcome, _, _) = traced(&[
+                &"exec-fails-with",
+                &count.to_string(),
+                &"12",
+                &"/no/such/program",
+            ]);
+            assert_eq!(shown(&outcome), (many(count, 12), false), "{count}");
+        }
+    }
+
+    #[test]
+    fn a_failure_with_an_argument_longer_than_is_read_is_cut_and_says_so() {
+        needs!("exec");
+        let (outcome, _, _) = traced(&[&"exec-fails-with", &"2", &"3000", &"/no/such/program"]);
+        let (args, cut) = shown(&outcome);
+        assert!(
+            cut,
+            "{:?}",
+            args.iter().map(String::len).collect::<Vec<_>>()
+        );
+        assert!(many(2, 3000)[0].starts_with(&args[0]));
+    }
+
+    #[test]
+    fn a_failure_with_more_bytes_than_fit_is_cut_and_says_so() {
+        needs!("exec");
+        let (outcome, _, _) = traced(&[&"exec-fails-with", &"20", &"1000", &"/no/such/program"]);
+        let (args, cut) = shown(&outcome);
+        assert!(cut, "{} of 20 arguments", args.len());
+        begins(&args, &many(20, 1000));
+    }
+
+    #[test]
+    fn only_failures_are_shown_where_that_is_asked() {
+        needs!("exec");
+        let programs = Programs::new();
+        let path = programs.nothing("true");
+        let words = steps(&[
+            &"spawn",
+            &path,
+            &"zero",
+            &"getppid",
+            &"1",
+            &",",
+            &"exec-fails-times",
+            &"3",
+            &"execve",
+            &"/no/such/program",
+            &"zero",
+        ]);
+        let outcome = Trace::of("exec")
+            .with(&["--failed-only"])
+            .workload(&words)
+            .run();
+        assert_eq!(outcome.complete().produced, 3);
+        assert_eq!(outcome.rows_where("result_error", "ENOENT").len(), 3);
+    }
+
+    #[test]
+    fn another_process_is_not_seen() {
+        needs!("exec");
+        let words = [
+            "exec-fails-times",
+            "20",
+            "execve",
+            "/no/such/program",
+            "zero",
+        ];
+        let mut beside = Workload::behind_gate(&words);
+        let mut selected = Workload::behind_gate(&[
+            "exec-fails-times",
+            "2",
+            "execve",
+            "/no/such/program",
+            "zero",
+        ]);
+        let trace = Trace::of("exec").of_process(&selected).start();
+        beside.finish();
+        selected.finish();
+        let outcome = trace.finish();
+        assert_eq!(outcome.complete().produced, 2);
+        assert_eq!(outcome.rows_where("pid", selected.pid()).len(), 2);
+    }
+
+    #[test]
+    fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
+        needs!("exec");
+        let (outer, beside) = (Cgroup::new(), Cgroup::new());
+        let inner = outer.below("inner");
+        let mut workloads = [&outer, &inner, &beside].map(|group| {
+            let workload =
+                Workload::behind_gate(&["exec-fails", "execve", "/no/such/program", "zero"]);
+            group.add(workload.pid());
+            workload
+        });
+        let trace = Trace::of("exec")
+            .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
+            .start();
+        for workload in &mut workloads {
+            workload.finish();
+        }
+        let outcome = trace.stop();
+        assert_eq!(outcome.complete().produced, 2);
+        assert_eq!(
+            outcome.row_where("cgroup", outer.id())["pid"],
+            json!(workloads[0].pid())
+        );
+        assert_eq!(
+            outcome.row_where("cgroup", inner.id())["pid"],
+            json!(workloads[1].pid())
+        );
+    }
+
+    #[test]
+    fn a_process_in_a_pid_namespace_has_both_its_numbers() {
+        needs!("exec");
+        let (outcome, report, workload) = traced(&[
+            &"newpid",
+            &"exec-fails",
+            &"execve",
+            &"/no/such/program",
+            &"zero",
+        ]);
+        let row = outcome.row();
+        assert_eq!(row["pid"], report.note("child"));
+        assert_eq!(row["ns_pid"], json!(1));
+        assert_eq!(row["ppid"], json!(workload.pid()));
+    }
+
+    #[test]
+    fn a_storm_is_counted_to_the_last_program() {
+        needs!("exec");
+        let words = [
+            "exec-fails-times",
+            "2000",
+            "execve",
+            "/no/such/program",
+            "zero",
+        ];
+        let mut workload = Workload::behind_gate(&words);
+        let trace = Trace::of("exec")
+            .with(&["--ring", "4KiB"])
+            .of_process(&workload)
+            .start();
+        trace.while_nobody_reads(|| workload.finish());
+        let outcome = trace.finish();
+        let account = outcome.account();
+        assert_eq!(account.produced, 2000);
+        assert_eq!(account.delivered + account.lost.ring_full, 2000);
+        assert!(
+            account.lost.ring_full > 0 && account.delivered > 0,
+            "{}",
+            account.raw
+        );
+        assert_eq!(outcome.status, Some(3));
+    }
 }

@@ -1,5 +1,8 @@
 //! Each tracer against workloads whose truth is known: it happens, it is filtered, it fails, and its edges.
 //!
+//! A tracer's module `here` has what is the same code on every kernel, and the test kernels leave it out: which processes are selected,
+//! options, and storms. `open` has the former for all of them, outside of it.
+//!
 //! The claims about a run as such (its bounds, its books under a storm, its end) are in `tests/run`.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]

@@ -143,65 +143,6 @@ fn a_victim_is_told_apart_from_whose_allocation_it_was_killed_for() {
 }
 
 #[test]
-fn a_kill_is_selected_by_its_victim_alone() {
-    needs!("oom_kill");
-    let (outcome, victim, trigger) =
-        killed_for_another(|victim, _| Trace::of("oom_kill").of_process(victim));
-    outcome.complete();
-    assert_eq!(outcome.row()["victim_pid"], json!(victim));
-    assert_eq!(outcome.row()["pid"], json!(trigger));
-}
-
-#[test]
-fn a_kill_is_selected_by_its_trigger_alone() {
-    needs!("oom_kill");
-    let (outcome, victim, trigger) =
-        killed_for_another(|_, trigger| Trace::of("oom_kill").of_process(trigger));
-    outcome.complete();
-    assert_eq!(
-        outcome.row_where("victim_pid", victim)["pid"],
-        json!(trigger)
-    );
-}
-
-#[test]
-fn a_kill_among_others_is_not_seen() {
-    needs!("oom_kill");
-    let (one, two) = (Cgroup::with_memory(LIMIT), Cgroup::with_memory(LIMIT));
-    let (mut selected, mut beside) = (eater(&one), eater(&two));
-    let trace = Trace::of("oom_kill").of_process(&selected).start();
-    eats_until_it_is_killed(&mut beside);
-    eats_until_it_is_killed(&mut selected);
-    let outcome = trace.finish();
-    assert_eq!(outcome.complete().produced, 1);
-    assert_eq!(outcome.row()["victim_pid"], json!(selected.pid()));
-}
-
-#[test]
-fn a_kill_is_selected_by_a_cgroup_above_its_victim() {
-    needs!("oom_kill");
-    // The cgroup that is selected and the one whose memory runs out may be of two hierarchies.
-    let (outer, memory) = (Cgroup::new(), Cgroup::with_memory(LIMIT));
-    let inner = outer.below("inner");
-    let beside = Cgroup::with_memory(LIMIT);
-    let mut other = eater(&beside);
-    let mut workload = eater(&memory);
-    let in_inner = memory.is_of_another_hierarchy(&inner);
-    if in_inner {
-        inner.add(workload.pid());
-    }
-    let selected = if in_inner { &outer } else { &memory };
-    let trace = Trace::of("oom_kill")
-        .with(&["--cgroup".as_ref(), selected.path().as_os_str()])
-        .start();
-    eats_until_it_is_killed(&mut other);
-    eats_until_it_is_killed(&mut workload);
-    let outcome = trace.stop();
-    assert_eq!(outcome.complete().produced, 1);
-    assert_eq!(outcome.row()["victim_pid"], json!(workload.pid()));
-}
-
-#[test]
 fn a_process_that_is_killed_otherwise_is_not_seen() {
     needs!("oom_kill");
     let mut workload = Workload::behind_gate(&["kill", "9"]);
@@ -211,26 +152,89 @@ fn a_process_that_is_killed_otherwise_is_not_seen() {
     assert_eq!(trace.finish().complete().produced, 0);
 }
 
-#[test]
-fn a_storm_is_counted_to_the_last_victim() {
-    needs!("oom_kill");
-    const VICTIMS: u64 = 40;
-    let group = Cgroup::with_memory(8 << 20);
-    let mut workload = Workload::behind_gate(&["victims", &VICTIMS.to_string()]);
-    group.add(workload.pid());
-    let trace = Trace::of("oom_kill")
-        .with(&["--ring", "4KiB"])
-        .of_process(&workload)
-        .start();
-    trace.while_nobody_reads(|| workload.finish());
-    let outcome = trace.finish();
-    let account = outcome.account();
-    assert_eq!(account.produced, VICTIMS);
-    assert_eq!(account.delivered + account.lost.ring_full, VICTIMS);
-    assert!(
-        account.lost.ring_full > 0 && account.delivered > 0,
-        "{}",
-        account.raw
-    );
-    assert_eq!(outcome.status, Some(3));
+mod here {
+    use super::*;
+
+    #[test]
+    fn a_kill_is_selected_by_its_victim_alone() {
+        needs!("oom_kill");
+        let (outcome, victim, trigger) =
+            killed_for_another(|victim, _| Trace::of("oom_kill").of_process(victim));
+        outcome.complete();
+        assert_eq!(outcome.row()["victim_pid"], json!(victim));
+        assert_eq!(outcome.row()["pid"], json!(trigger));
+    }
+
+    #[test]
+    fn a_kill_is_selected_by_its_trigger_alone() {
+        needs!("oom_kill");
+        let (outcome, victim, trigger) =
+            killed_for_another(|_, trigger| Trace::of("oom_kill").of_process(trigger));
+        outcome.complete();
+        assert_eq!(
+            outcome.row_where("victim_pid", victim)["pid"],
+            json!(trigger)
+        );
+    }
+
+    #[test]
+    fn a_kill_among_others_is_not_seen() {
+        needs!("oom_kill");
+        let (one, two) = (Cgroup::with_memory(LIMIT), Cgroup::with_memory(LIMIT));
+        let (mut selected, mut beside) = (eater(&one), eater(&two));
+        let trace = Trace::of("oom_kill").of_process(&selected).start();
+        eats_until_it_is_killed(&mut beside);
+        eats_until_it_is_killed(&mut selected);
+        let outcome = trace.finish();
+        assert_eq!(outcome.complete().produced, 1);
+        assert_eq!(outcome.row()["victim_pid"], json!(selected.pid()));
+    }
+
+    #[test]
+    fn a_kill_is_selected_by_a_cgroup_above_its_victim() {
+        needs!("oom_kill");
+        // The cgroup that is selected and the one whose memory runs out may be of two hierarchies.
+        let (outer, memory) = (Cgroup::new(), Cgroup::with_memory(LIMIT));
+        let inner = outer.below("inner");
+        let beside = Cgroup::with_memory(LIMIT);
+        let mut other = eater(&beside);
+        let mut workload = eater(&memory);
+        let in_inner = memory.is_of_another_hierarchy(&inner);
+        if in_inner {
+            inner.add(workload.pid());
+        }
+        let selected = if in_inner { &outer } else { &memory };
+        let trace = Trace::of("oom_kill")
+            .with(&["--cgroup".as_ref(), selected.path().as_os_str()])
+            .start();
+        eats_until_it_is_killed(&mut other);
+        eats_until_it_is_killed(&mut workload);
+        let outcome = trace.stop();
+        assert_eq!(outcome.complete().produced, 1);
+        assert_eq!(outcome.row()["victim_pid"], json!(workload.pid()));
+    }
+
+    #[test]
+    fn a_storm_is_counted_to_the_last_victim() {
+        needs!("oom_kill");
+        const VICTIMS: u64 = 40;
+        let group = Cgroup::with_memory(8 << 20);
+        let mut workload = Workload::behind_gate(&["victims", &VICTIMS.to_string()]);
+        group.add(workload.pid());
+        let trace = Trace::of("oom_kill")
+            .with(&["--ring", "4KiB"])
+            .of_process(&workload)
+            .start();
+        trace.while_nobody_reads(|| workload.finish());
+        let outcome = trace.finish();
+        let account = outcome.account();
+        assert_eq!(account.produced, VICTIMS);
+        assert_eq!(account.delivered + account.lost.ring_full, VICTIMS);
+        assert!(
+            account.lost.ring_full > 0 && account.delivered > 0,
+            "{}",
+            account.raw
+        );
+        assert_eq!(outcome.status, Some(3));
+    }
 }

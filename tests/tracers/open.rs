@@ -337,73 +337,77 @@ fn a_call_that_waits_has_its_whole_latency() {
     assert_ne!(writer["tid"], waiting["tid"]);
 }
 
-#[test]
-fn only_slow_calls_are_shown_where_that_is_asked() {
-    needs!("open");
-    let folder = Folder::new();
-    let (fifo, file) = (folder.path("fifo"), folder.file("file"));
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        0o600.into(),
-        0,
-    )
-    .unwrap();
-    let words = steps(&[
-        &"open-fifo",
-        &fifo,
-        &"250",
-        &",",
-        &"open",
-        &"openat",
-        &file,
-        &"0",
-        &"0",
-    ]);
-    let outcome = Trace::of("open")
-        .with(&["--min-latency-ns", "200ms"])
-        .workload(&words)
-        .run();
-    let shown = outcome.complete().produced;
-    let slow = |row: &serde_json::Value| row["latency_ns"].as_u64().unwrap() >= 200_000_000;
-    assert!(outcome.rows.iter().all(slow), "{:?}", outcome.rows);
-    assert_eq!(
-        outcome.row_where("flags", "O_RDONLY")["path"],
-        bytes(os(&fifo))
-    );
-    // On a busy machine any of the others may be slow, but not all: both ends of the pipe, the file, and how the reader waits.
-    assert!(shown < 4, "{:?}", outcome.rows);
-}
+mod here {
+    use super::*;
 
-#[test]
-fn only_failures_and_only_writers_are_shown_where_that_is_asked() {
-    needs!("open");
-    let folder = Folder::new();
-    let file = folder.file("file");
-    let missing = folder.path("missing");
-    let mut words = Vec::new();
-    for (path, flags) in [
-        (&file, "0"),
-        (&file, "1"),
-        (&file, "2"),
-        (&missing, "0"),
-        (&missing, "1"),
-    ] {
-        words.extend(steps(&[&"open", &"openat", path, &flags, &"0", &","]));
+    #[test]
+    fn only_slow_calls_are_shown_where_that_is_asked() {
+        needs!("open");
+        let folder = Folder::new();
+        let (fifo, file) = (folder.path("fifo"), folder.file("file"));
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        let words = steps(&[
+            &"open-fifo",
+            &fifo,
+            &"250",
+            &",",
+            &"open",
+            &"openat",
+            &file,
+            &"0",
+            &"0",
+        ]);
+        let outcome = Trace::of("open")
+            .with(&["--min-latency-ns", "200ms"])
+            .workload(&words)
+            .run();
+        let shown = outcome.complete().produced;
+        let slow = |row: &serde_json::Value| row["latency_ns"].as_u64().unwrap() >= 200_000_000;
+        assert!(outcome.rows.iter().all(slow), "{:?}", outcome.rows);
+        assert_eq!(
+            outcome.row_where("flags", "O_RDONLY")["path"],
+            bytes(os(&fifo))
+        );
+        // On a busy machine any of the others may be slow, but not all: both ends of the pipe, the file, and how the reader waits.
+        assert!(shown < 4, "{:?}", outcome.rows);
     }
-    words.pop();
-    let shown = |options: &[&str]| {
-        let outcome = Trace::of("open").with(options).workload(&words).run();
-        outcome.complete();
-        let of = |path: &Path| outcome.rows_where("path", bytes(os(path))).len();
-        (of(&file), of(&missing), outcome.account().produced as usize)
-    };
-    let (whole, absent, _) = shown(&[]);
-    assert_eq!((whole, absent), (3, 2));
-    let (whole, absent, all) = shown(&["--failed-only"]);
-    assert_eq!((whole, absent), (0, 2));
-    assert!(all >= 2);
-    assert_eq!(shown(&["--write-only"]), (2, 1, 3));
-    assert_eq!(shown(&["--write-only", "--failed-only"]), (0, 1, 1));
+
+    #[test]
+    fn only_failures_and_only_writers_are_shown_where_that_is_asked() {
+        needs!("open");
+        let folder = Folder::new();
+        let file = folder.file("file");
+        let missing = folder.path("missing");
+        let mut words = Vec::new();
+        for (path, flags) in [
+            (&file, "0"),
+            (&file, "1"),
+            (&file, "2"),
+            (&missing, "0"),
+            (&missing, "1"),
+        ] {
+            words.extend(steps(&[&"open", &"openat", path, &flags, &"0", &","]));
+        }
+        words.pop();
+        let shown = |options: &[&str]| {
+            let outcome = Trace::of("open").with(options).workload(&words).run();
+            outcome.complete();
+            let of = |path: &Path| outcome.rows_where("path", bytes(os(path))).len();
+            (of(&file), of(&missing), outcome.account().produced as usize)
+        };
+        let (whole, absent, _) = shown(&[]);
+        assert_eq!((whole, absent), (3, 2));
+        let (whole, absent, all) = shown(&["--failed-only"]);
+        assert_eq!((whole, absent), (0, 2));
+        assert!(all >= 2);
+        assert_eq!(shown(&["--write-only"]), (2, 1, 3));
+        assert_eq!(shown(&["--write-only", "--failed-only"]), (0, 1, 1));
+    }
 }

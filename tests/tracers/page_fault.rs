@@ -95,84 +95,9 @@ fn every_page_that_the_kernel_writes_first_is_one_fault_with_a_kernel_stack() {
     }
 }
 
-#[test]
-fn only_writes_and_only_user_faults_are_counted_where_that_is_asked() {
-    needs!("page_fault");
-    let steps = [
-        "comm",
-        "all sorts",
-        ",",
-        "touch",
-        "100",
-        "write",
-        ",",
-        "touch",
-        "200",
-        "read",
-        ",",
-        "read-into",
-        "300",
-    ];
-    let writes = traced(&["--write-only"], &steps);
-    assert_eq!(
-        access(&rows(&writes, "all sorts", "write_pages"), "write|user"),
-        100
-    );
-    assert!(
-        writes
-            .rows
-            .iter()
-            .all(|row| row["access"].as_str().unwrap().starts_with("write"))
-    );
-    assert!(access(&writes.rows_where("comm", "all sorts"), "write") >= 300);
-    let users = traced(&["--user-only"], &steps);
-    assert_eq!(
-        access(&rows(&users, "all sorts", "write_pages"), "write|user"),
-        100
-    );
-    assert_eq!(
-        access(&rows(&users, "all sorts", "read_pages"), "read|user"),
-        200
-    );
-    assert!(
-        users
-            .rows
-            .iter()
-            .all(|row| row["access"].as_str().unwrap().contains("user"))
-    );
-    let both = traced(&["--user-only", "--write-only"], &steps);
-    assert!(
-        both.rows
-            .iter()
-            .all(|row| row["access"].as_str().unwrap().starts_with("write|user"))
-    );
-}
-
 /// Faults of pages that were touched, by process, without regard to stacks.
 fn written(outcome: &Outcome, pid: impl Into<Value>) -> u64 {
     access(&outcome.rows_where("pid", pid), "write|user")
-}
-
-#[test]
-fn a_running_process_and_its_children_are_counted_and_another_is_not() {
-    needs!("page_fault");
-    let mut beside = Workload::behind_gate(&["touch", "5000", "write"]);
-    let mut selected = Workload::behind_gate(&[
-        "touch", "1000", "write", ",", "fork", "touch", "2000", "write",
-    ]);
-    let trace = Trace::of("page_fault").of_process(&selected).start();
-    beside.finish();
-    let report = selected.finish();
-    let outcome = trace.finish();
-    outcome.complete();
-    assert_eq!(outcome.rows_where("pid", beside.pid()).len(), 0);
-    // What a process touches besides is its stack and its heap, and after a fork what it shares with its child.
-    let (own, child) = (
-        written(&outcome, selected.pid()),
-        written(&outcome, report.note("child")),
-    );
-    assert!((1000..1200).contains(&own), "{own}");
-    assert!((2000..2200).contains(&child), "{child}");
 }
 
 #[test]
@@ -207,28 +132,107 @@ fn stacks_of_threads_that_fault_at_once_are_resolved() {
     );
 }
 
-#[test]
-fn a_cgroup_is_counted_with_everything_below_it_and_nothing_beside_it() {
-    needs!("page_fault");
-    let (outer, beside) = (Cgroup::new(), Cgroup::new());
-    let inner = outer.below("inner");
-    let mut workloads = [&outer, &inner, &beside].map(|group| {
-        let workload = Workload::behind_gate(&["touch", "700", "write"]);
-        group.add(workload.pid());
-        workload
-    });
-    let trace = Trace::of("page_fault")
-        .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
-        .start();
-    for workload in &mut workloads {
-        workload.finish();
+mod here {
+    use super::*;
+
+    #[test]
+    fn only_writes_and_only_user_faults_are_counted_where_that_is_asked() {
+        needs!("page_fault");
+        let steps = [
+            "comm",
+            "all sorts",
+            ",",
+            "touch",
+            "100",
+            "write",
+            ",",
+            "touch",
+            "200",
+            "read",
+            ",",
+            "read-into",
+            "300",
+        ];
+        let writes = traced(&["--write-only"], &steps);
+        assert_eq!(
+            access(&rows(&writes, "all sorts", "write_pages"), "write|user"),
+            100
+        );
+        assert!(
+            writes
+                .rows
+                .iter()
+                .all(|row| row["access"].as_str().unwrap().starts_with("write"))
+        );
+        assert!(access(&writes.rows_where("comm", "all sorts"), "write") >= 300);
+        let users = traced(&["--user-only"], &steps);
+        assert_eq!(
+            access(&rows(&users, "all sorts", "write_pages"), "write|user"),
+            100
+        );
+        assert_eq!(
+            access(&rows(&users, "all sorts", "read_pages"), "read|user"),
+            200
+        );
+        assert!(
+            users
+                .rows
+                .iter()
+                .all(|row| row["access"].as_str().unwrap().contains("user"))
+        );
+        let both = traced(&["--user-only", "--write-only"], &steps);
+        assert!(
+            both.rows
+                .iter()
+                .all(|row| row["access"].as_str().unwrap().starts_with("write|user"))
+        );
     }
-    let outcome = trace.stop();
-    outcome.complete();
-    let [one, two, other] = workloads.map(|workload| written(&outcome, workload.pid()));
-    assert!(
-        (700..900).contains(&one) && (700..900).contains(&two),
-        "{one} {two}"
-    );
-    assert_eq!(other, 0);
+
+    #[test]
+    fn a_running_process_and_its_children_are_counted_and_another_is_not() {
+        needs!("page_fault");
+        let mut beside = Workload::behind_gate(&["touch", "5000", "write"]);
+        let mut selected = Workload::behind_gate(&[
+            "touch", "1000", "write", ",", "fork", "touch", "2000", "write",
+        ]);
+        let trace = Trace::of("page_fault").of_process(&selected).start();
+        beside.finish();
+        let report = selected.finish();
+        let outcome = trace.finish();
+        outcome.complete();
+        assert_eq!(outcome.rows_where("pid", beside.pid()).len(), 0);
+        // What a process touches besides is its stack and its heap, and after a fork what it shares with its child.
+        let (own, child) = (
+            written(&outcome, selected.pid()),
+            written(&outcome, report.note("child")),
+        );
+        assert!((1000..1200).contains(&own), "{own}");
+        assert!((2000..2200).contains(&child), "{child}");
+    }
+
+    #[test]
+    fn a_cgroup_is_counted_with_everything_below_it_and_nothing_beside_it() {
+        needs!("page_fault");
+        let (outer, beside) = (Cgroup::new(), Cgroup::new());
+        let inner = outer.below("inner");
+        let mut workloads = [&outer, &inner, &beside].map(|group| {
+            let workload = Workload::behind_gate(&["touch", "700", "write"]);
+            group.add(workload.pid());
+            workload
+        });
+        let trace = Trace::of("page_fault")
+            .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
+            .start();
+        for workload in &mut workloads {
+            workload.finish();
+        }
+        let outcome = trace.stop();
+        outcome.complete();
+        let [one, two, other] = workloads.map(|workload| written(&outcome, workload.pid()));
+        assert!(
+            (700..900).contains(&one) && (700..900).contains(&two),
+            "{one} {two}"
+        );
+        assert_eq!(other, 0);
+    }
 }

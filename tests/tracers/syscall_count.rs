@@ -134,37 +134,6 @@ fn a_call_that_sleeps_has_its_time_in_total_in_max_and_in_the_histogram() {
 }
 
 #[test]
-fn only_slow_calls_and_only_failures_are_counted_where_that_is_asked() {
-    needs!("syscall_count");
-    let steps = [
-        "nanosleep",
-        "50",
-        "3",
-        ",",
-        "getppid",
-        "100",
-        ",",
-        "close-bad",
-        "7",
-    ];
-    let (outcome, _, _) = traced(&["--min-latency-ns", "40ms"], &steps);
-    consistent(&outcome);
-    assert_eq!(outcome.row_where("syscall", "nanosleep")["count"], json!(3));
-    // On a busy machine any call may take as long, but not each of them; 40 ms lie in the bucket from 2^25 ns.
-    for row in &outcome.rows {
-        let buckets: Vec<(u64, u64)> = serde_json::from_value(row["latency"].clone()).unwrap();
-        assert!(buckets.iter().all(|(from, _)| *from >= 1 << 25), "{row}");
-    }
-    let quick = outcome.rows_where("syscall", "getppid");
-    assert!(sum(&quick, "count") < 100, "{quick:?}");
-    let (outcome, _, _) = traced(&["--failed-only"], &steps);
-    consistent(&outcome);
-    assert_eq!(outcome.row_where("syscall", "close")["count"], json!(7));
-    assert_eq!(outcome.rows_where("syscall", "getppid").len(), 0);
-    assert_eq!(outcome.account().produced, 7);
-}
-
-#[test]
 fn there_is_a_row_per_process_where_that_is_asked() {
     needs!("syscall_count");
     let steps = [
@@ -274,73 +243,6 @@ fn calls_of_a_32_bit_program_are_counted_by_its_own_table() {
 }
 
 #[test]
-fn more_rows_than_fit_are_lost_and_counted() {
-    needs!("syscall_count");
-    // Each child has rows of its own for several calls.
-    let mut workload = Workload::behind_gate(&["fork-storm", "3000"]);
-    let trace = Trace::of("syscall_count")
-        .with(&["--per-process"])
-        .of_process(&workload)
-        .start();
-    workload.finish();
-    let outcome = trace.finish();
-    let account = outcome.account();
-    // The map's, and on each CPU as many more as were the first of their hash: `agent-ebpf/src/rows.rs`.
-    let cpus = std::thread::available_parallelism().unwrap().get();
-    assert!((4096..=4096 + 256 * cpus).contains(&outcome.rows.len()));
-    assert!(account.lost.map_full > 0, "{}", account.raw);
-    assert_eq!(account.lost.total(), account.lost.map_full);
-    assert_eq!(outcome.status, Some(3));
-    // Three thousand children end, and fork and wait for each: nothing of it is missing in the sum.
-    assert!(account.produced >= 4 * 3000, "{}", account.raw);
-}
-
-#[test]
-fn threads_and_children_are_counted_with_their_process() {
-    needs!("syscall_count");
-    let mut steps = vec!["threads", "8", "getppid", "500"];
-    for _ in 0..20 {
-        steps.extend([",", "fork", "getppid", "100"]);
-    }
-    let (outcome, _, _) = traced(&[], &steps);
-    consistent(&outcome);
-    let calls = sum(&outcome.rows_where("syscall", "getppid"), "count");
-    outcome.saw(calls, 8 * 500 + 20 * 100);
-}
-
-#[test]
-fn another_process_is_not_counted() {
-    needs!("syscall_count");
-    let mut beside = Workload::behind_gate(&["getppid", "1000"]);
-    let mut selected = Workload::behind_gate(&["getppid", "10"]);
-    let trace = Trace::of("syscall_count").of_process(&selected).start();
-    beside.finish();
-    selected.finish();
-    let outcome = trace.finish();
-    outcome.complete();
-    consistent(&outcome);
-    assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(10));
-}
-
-#[test]
-fn several_processes_are_counted_where_several_are_named() {
-    needs!("syscall_count");
-    let mut workloads =
-        [1, 2, 3].map(|n| Workload::behind_gate(&["getppid".to_owned(), (n * 10).to_string()]));
-    let [one, two, _] = &workloads;
-    let trace = Trace::of("syscall_count")
-        .of_process(one)
-        .of_process(two)
-        .start();
-    for workload in &mut workloads {
-        workload.finish();
-    }
-    let outcome = trace.finish();
-    outcome.complete();
-    assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(30));
-}
-
-#[test]
 fn the_command_is_counted_from_its_first_call_on_and_nothing_before() {
     needs!("syscall_count");
     let outcome = Trace::of("syscall_count")
@@ -357,24 +259,127 @@ fn the_command_is_counted_from_its_first_call_on_and_nothing_before() {
     assert!(sum(&outcome.rows_where("syscall", "execve"), "count") <= 1);
 }
 
-#[test]
-fn a_cgroup_is_counted_with_everything_below_it_and_nothing_beside_it() {
-    needs!("syscall_count");
-    let (outer, beside) = (Cgroup::new(), Cgroup::new());
-    let inner = outer.below("inner");
-    let mut workloads = [(&outer, "1"), (&inner, "20"), (&beside, "300")].map(|(group, times)| {
-        let workload = Workload::behind_gate(&["getppid", times]);
-        group.add(workload.pid());
-        workload
-    });
-    let trace = Trace::of("syscall_count")
-        .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
-        .start();
-    for workload in &mut workloads {
-        workload.finish();
+mod here {
+    use super::*;
+
+    #[test]
+    fn only_slow_calls_and_only_failures_are_counted_where_that_is_asked() {
+        needs!("syscall_count");
+        let steps = [
+            "nanosleep",
+            "50",
+            "3",
+            ",",
+            "getppid",
+            "100",
+            ",",
+            "close-bad",
+            "7",
+        ];
+        let (outcome, _, _) = traced(&["--min-latency-ns", "40ms"], &steps);
+        consistent(&outcome);
+        assert_eq!(outcome.row_where("syscall", "nanosleep")["count"], json!(3));
+        // On a busy machine any call may take as long, but not each of them; 40 ms lie in the bucket from 2^25 ns.
+        for row in &outcome.rows {
+            let buckets: Vec<(u64, u64)> = serde_json::from_value(row["latency"].clone()).unwrap();
+            assert!(buckets.iter().all(|(from, _)| *from >= 1 << 25), "{row}");
+        }
+        let quick = outcome.rows_where("syscall", "getppid");
+        assert!(sum(&quick, "count") < 100, "{quick:?}");
+        let (outcome, _, _) = traced(&["--failed-only"], &steps);
+        consistent(&outcome);
+        assert_eq!(outcome.row_where("syscall", "close")["count"], json!(7));
+        assert_eq!(outcome.rows_where("syscall", "getppid").len(), 0);
+        assert_eq!(outcome.account().produced, 7);
     }
-    let outcome = trace.stop();
-    outcome.complete();
-    consistent(&outcome);
-    assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(21));
+
+    #[test]
+    fn more_rows_than_fit_are_lost_and_counted() {
+        needs!("syscall_count");
+        // Each child has rows of its own for several calls.
+        let mut workload = Workload::behind_gate(&["fork-storm", "3000"]);
+        let trace = Trace::of("syscall_count")
+            .with(&["--per-process"])
+            .of_process(&workload)
+            .start();
+        workload.finish();
+        let outcome = trace.finish();
+        let account = outcome.account();
+        // The map's, and on each CPU as many more as were the first of their hash: `agent-ebpf/src/rows.rs`.
+        let cpus = std::thread::available_parallelism().unwrap().get();
+        assert!((4096..=4096 + 256 * cpus).contains(&outcome.rows.len()));
+        assert!(account.lost.map_full > 0, "{}", account.raw);
+        assert_eq!(account.lost.total(), account.lost.map_full);
+        assert_eq!(outcome.status, Some(3));
+        // Three thousand children end, and fork and wait for each: nothing of it is missing in the sum.
+        assert!(account.produced >= 4 * 3000, "{}", account.raw);
+    }
+
+    #[test]
+    fn threads_and_children_are_counted_with_their_process() {
+        needs!("syscall_count");
+        let mut steps = vec!["threads", "8", "getppid", "500"];
+        for _ in 0..20 {
+            steps.extend([",", "fork", "getppid", "100"]);
+        }
+        let (outcome, _, _) = traced(&[], &steps);
+        consistent(&outcome);
+        let calls = sum(&outcome.rows_where("syscall", "getppid"), "count");
+        outcome.saw(calls, 8 * 500 + 20 * 100);
+    }
+
+    #[test]
+    fn another_process_is_not_counted() {
+        needs!("syscall_count");
+        let mut beside = Workload::behind_gate(&["getppid", "1000"]);
+        let mut selected = Workload::behind_gate(&["getppid", "10"]);
+        let trace = Trace::of("syscall_count").of_process(&selected).start();
+        beside.finish();
+        selected.finish();
+        let outcome = trace.finish();
+        outcome.complete();
+        consistent(&outcome);
+        assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(10));
+    }
+
+    #[test]
+    fn several_processes_are_counted_where_several_are_named() {
+        needs!("syscall_count");
+        let mut workloads =
+            [1, 2, 3].map(|n| Workload::behind_gate(&["getppid".to_owned(), (n * 10).to_string()]));
+        let [one, two, _] = &workloads;
+        let trace = Trace::of("syscall_count")
+            .of_process(one)
+            .of_process(two)
+            .start();
+        for workload in &mut workloads {
+            workload.finish();
+        }
+        let outcome = trace.finish();
+        outcome.complete();
+        assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(30));
+    }
+
+    #[test]
+    fn a_cgroup_is_counted_with_everything_below_it_and_nothing_beside_it() {
+        needs!("syscall_count");
+        let (outer, beside) = (Cgroup::new(), Cgroup::new());
+        let inner = outer.below("inner");
+        let mut workloads =
+            [(&outer, "1"), (&inner, "20"), (&beside, "300")].map(|(group, times)| {
+                let workload = Workload::behind_gate(&["getppid", times]);
+                group.add(workload.pid());
+                workload
+            });
+        let trace = Trace::of("syscall_count")
+            .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
+            .start();
+        for workload in &mut workloads {
+            workload.finish();
+        }
+        let outcome = trace.stop();
+        outcome.complete();
+        consistent(&outcome);
+        assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(21));
+    }
 }

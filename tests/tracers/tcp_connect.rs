@@ -207,150 +207,154 @@ fn an_attempt_without_a_route_is_not_seen() {
     assert_eq!(trace.finish().complete().produced, 0);
 }
 
-#[test]
-fn only_the_asked_port_and_only_failures_are_shown() {
-    needs!("tcp_connect");
-    let (_open, open) = listener("127.0.0.1:0");
-    let (_closed, closed) = closed_port("127.0.0.1:0");
-    let (open_at, closed_at) = (format!("127.0.0.1:{open}"), format!("127.0.0.1:{closed}"));
-    let steps = [
-        "connect-times",
-        "3",
-        &open_at,
-        ",",
-        "connect-times",
-        "2",
-        &closed_at,
-    ];
-    let shown = |options: &[&str]| {
-        let outcome = Trace::of("tcp_connect")
-            .with(options)
-            .workload(&steps)
-            .run();
-        let ports: Vec<&Value> = outcome.rows.iter().map(|row| &row["dport"]).collect();
-        let of = |port: u16| ports.iter().filter(|shown| ***shown == json!(port)).count();
-        assert_eq!(outcome.complete().produced as usize, of(open) + of(closed));
-        (of(open), of(closed))
-    };
-    assert_eq!(shown(&[]), (3, 2));
-    assert_eq!(shown(&["--port", &open.to_string()]), (3, 0));
-    assert_eq!(shown(&["--port", &closed.to_string()]), (0, 2));
-    assert_eq!(shown(&["--failed-only"]), (0, 2));
-    assert_eq!(
-        shown(&["--failed-only", "--port", &open.to_string()]),
-        (0, 0)
-    );
-}
+mod here {
+    use super::*;
 
-#[test]
-fn another_process_is_not_seen() {
-    needs!("tcp_connect");
-    let (_open, port) = listener("127.0.0.1:0");
-    let at = format!("127.0.0.1:{port}");
-    let mut other = Workload::behind_gate(&["connect-times", "5", &at]);
-    let mut selected = Workload::behind_gate(&["connect-times", "2", &at]);
-    let trace = Trace::of("tcp_connect").of_process(&selected).start();
-    other.finish();
-    selected.finish();
-    let outcome = trace.finish();
-    assert_eq!(outcome.complete().produced, 2);
-    assert_eq!(outcome.rows_where("pid", selected.pid()).len(), 2);
-}
-
-#[test]
-fn a_thread_and_a_child_are_told_apart_from_their_process() {
-    needs!("tcp_connect");
-    let (_open, port) = listener("127.0.0.1:0");
-    let at = format!("127.0.0.1:{port}");
-    let steps = [
-        "threads",
-        "1",
-        "connect-times",
-        "1",
-        &at,
-        ",",
-        "fork",
-        "connect-times",
-        "1",
-        &at,
-    ];
-    let mut workload = Workload::behind_gate(&steps);
-    let trace = Trace::of("tcp_connect").of_process(&workload).start();
-    let report = workload.finish();
-    let outcome = trace.finish();
-    assert_eq!(outcome.complete().delivered, 2);
-    let thread = outcome.row_where("pid", workload.pid());
-    assert_eq!(thread["tid"], report.note("tid"));
-    assert_ne!(thread["tid"], thread["pid"]);
-    let child = outcome.row_where("pid", report.note("child"));
-    assert_eq!(child["tid"], child["pid"]);
-}
-
-#[test]
-fn a_process_in_a_pid_namespace_has_both_its_numbers() {
-    needs!("tcp_connect");
-    let (_open, port) = listener("127.0.0.1:0");
-    let mut workload =
-        Workload::behind_gate(&["newpid", "connect-times", "1", &format!("127.0.0.1:{port}")]);
-    let trace = Trace::of("tcp_connect").of_process(&workload).start();
-    let report = workload.finish();
-    let outcome = trace.finish();
-    outcome.complete();
-    // fork(2) says the child's number in the parent's namespace, which is the host's.
-    assert_eq!(outcome.row()["pid"], report.note("child"));
-    assert_eq!(outcome.row()["ns_pid"], json!(1));
-}
-
-#[test]
-fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
-    needs!("tcp_connect");
-    let (_open, port) = listener("127.0.0.1:0");
-    let at = format!("127.0.0.1:{port}");
-    let (outer, beside) = (Cgroup::new(), Cgroup::new());
-    let inner = outer.below("inner");
-    let deepest = inner.below("deepest");
-    let mut workloads = [&outer, &inner, &deepest, &beside].map(|group| {
-        let workload = Workload::behind_gate(&["connect-times", "1", &at]);
-        group.add(workload.pid());
-        workload
-    });
-    let trace = Trace::of("tcp_connect")
-        .with(&["--cgroup".as_ref(), inner.path().as_os_str()])
-        .start();
-    for workload in &mut workloads {
-        workload.finish();
+    #[test]
+    fn only_the_asked_port_and_only_failures_are_shown() {
+        needs!("tcp_connect");
+        let (_open, open) = listener("127.0.0.1:0");
+        let (_closed, closed) = closed_port("127.0.0.1:0");
+        let (open_at, closed_at) = (format!("127.0.0.1:{open}"), format!("127.0.0.1:{closed}"));
+        let steps = [
+            "connect-times",
+            "3",
+            &open_at,
+            ",",
+            "connect-times",
+            "2",
+            &closed_at,
+        ];
+        let shown = |options: &[&str]| {
+            let outcome = Trace::of("tcp_connect")
+                .with(options)
+                .workload(&steps)
+                .run();
+            let ports: Vec<&Value> = outcome.rows.iter().map(|row| &row["dport"]).collect();
+            let of = |port: u16| ports.iter().filter(|shown| ***shown == json!(port)).count();
+            assert_eq!(outcome.complete().produced as usize, of(open) + of(closed));
+            (of(open), of(closed))
+        };
+        assert_eq!(shown(&[]), (3, 2));
+        assert_eq!(shown(&["--port", &open.to_string()]), (3, 0));
+        assert_eq!(shown(&["--port", &closed.to_string()]), (0, 2));
+        assert_eq!(shown(&["--failed-only"]), (0, 2));
+        assert_eq!(
+            shown(&["--failed-only", "--port", &open.to_string()]),
+            (0, 0)
+        );
     }
-    let outcome = trace.stop();
-    assert_eq!(outcome.complete().produced, 2);
-    assert_eq!(
-        outcome.row_where("cgroup", inner.id())["pid"],
-        json!(workloads[1].pid())
-    );
-    assert_eq!(
-        outcome.row_where("cgroup", deepest.id())["pid"],
-        json!(workloads[2].pid())
-    );
-}
 
-#[test]
-fn a_storm_of_attempts_is_counted_to_the_last_one() {
-    needs!("tcp_connect");
-    let (_closed, port) = closed_port("127.0.0.1:0");
-    let mut workload =
-        Workload::behind_gate(&["connect-times", "1000", &format!("127.0.0.1:{port}")]);
-    let trace = Trace::of("tcp_connect")
-        .with(&["--ring", "4KiB"])
-        .of_process(&workload)
-        .start();
-    trace.while_nobody_reads(|| workload.finish());
-    let outcome = trace.finish();
-    let account = outcome.account();
-    assert_eq!(account.produced, 1000);
-    assert_eq!(account.delivered + account.lost.ring_full, 1000);
-    assert!(
-        account.lost.ring_full > 0 && account.delivered > 0,
-        "{}",
-        account.raw
-    );
-    assert_eq!(outcome.status, Some(3));
+    #[test]
+    fn another_process_is_not_seen() {
+        needs!("tcp_connect");
+        let (_open, port) = listener("127.0.0.1:0");
+        let at = format!("127.0.0.1:{port}");
+        let mut other = Workload::behind_gate(&["connect-times", "5", &at]);
+        let mut selected = Workload::behind_gate(&["connect-times", "2", &at]);
+        let trace = Trace::of("tcp_connect").of_process(&selected).start();
+        other.finish();
+        selected.finish();
+        let outcome = trace.finish();
+        assert_eq!(outcome.complete().produced, 2);
+        assert_eq!(outcome.rows_where("pid", selected.pid()).len(), 2);
+    }
+
+    #[test]
+    fn a_thread_and_a_child_are_told_apart_from_their_process() {
+        needs!("tcp_connect");
+        let (_open, port) = listener("127.0.0.1:0");
+        let at = format!("127.0.0.1:{port}");
+        let steps = [
+            "threads",
+            "1",
+            "connect-times",
+            "1",
+            &at,
+            ",",
+            "fork",
+            "connect-times",
+            "1",
+            &at,
+        ];
+        let mut workload = Workload::behind_gate(&steps);
+        let trace = Trace::of("tcp_connect").of_process(&workload).start();
+        let report = workload.finish();
+        let outcome = trace.finish();
+        assert_eq!(outcome.complete().delivered, 2);
+        let thread = outcome.row_where("pid", workload.pid());
+        assert_eq!(thread["tid"], report.note("tid"));
+        assert_ne!(thread["tid"], thread["pid"]);
+        let child = outcome.row_where("pid", report.note("child"));
+        assert_eq!(child["tid"], child["pid"]);
+    }
+
+    #[test]
+    fn a_process_in_a_pid_namespace_has_both_its_numbers() {
+        needs!("tcp_connect");
+        let (_open, port) = listener("127.0.0.1:0");
+        let mut workload =
+            Workload::behind_gate(&["newpid", "connect-times", "1", &format!("127.0.0.1:{port}")]);
+        let trace = Trace::of("tcp_connect").of_process(&workload).start();
+        let report = workload.finish();
+        let outcome = trace.finish();
+        outcome.complete();
+        // fork(2) says the child's number in the parent's namespace, which is the host's.
+        assert_eq!(outcome.row()["pid"], report.note("child"));
+        assert_eq!(outcome.row()["ns_pid"], json!(1));
+    }
+
+    #[test]
+    fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
+        needs!("tcp_connect");
+        let (_open, port) = listener("127.0.0.1:0");
+        let at = format!("127.0.0.1:{port}");
+        let (outer, beside) = (Cgroup::new(), Cgroup::new());
+        let inner = outer.below("inner");
+        let deepest = inner.below("deepest");
+        let mut workloads = [&outer, &inner, &deepest, &beside].map(|group| {
+            let workload = Workload::behind_gate(&["connect-times", "1", &at]);
+            group.add(workload.pid());
+            workload
+        });
+        let trace = Trace::of("tcp_connect")
+            .with(&["--cgroup".as_ref(), inner.path().as_os_str()])
+            .start();
+        for workload in &mut workloads {
+            workload.finish();
+        }
+        let outcome = trace.stop();
+        assert_eq!(outcome.complete().produced, 2);
+        assert_eq!(
+            outcome.row_where("cgroup", inner.id())["pid"],
+            json!(workloads[1].pid())
+        );
+        assert_eq!(
+            outcome.row_where("cgroup", deepest.id())["pid"],
+            json!(workloads[2].pid())
+        );
+    }
+
+    #[test]
+    fn a_storm_of_attempts_is_counted_to_the_last_one() {
+        needs!("tcp_connect");
+        let (_closed, port) = closed_port("127.0.0.1:0");
+        let mut workload =
+            Workload::behind_gate(&["connect-times", "1000", &format!("127.0.0.1:{port}")]);
+        let trace = Trace::of("tcp_connect")
+            .with(&["--ring", "4KiB"])
+            .of_process(&workload)
+            .start();
+        trace.while_nobody_reads(|| workload.finish());
+        let outcome = trace.finish();
+        let account = outcome.account();
+        assert_eq!(account.produced, 1000);
+        assert_eq!(account.delivered + account.lost.ring_full, 1000);
+        assert!(
+            account.lost.ring_full > 0 && account.delivered > 0,
+            "{}",
+            account.raw
+        );
+        assert_eq!(outcome.status, Some(3));
+    }
 }

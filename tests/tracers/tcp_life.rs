@@ -336,106 +336,6 @@ fn a_connection_that_its_server_closes_unread_is_a_row_of_the_server() {
 }
 
 #[test]
-fn only_the_asked_port_and_only_long_lives_are_shown() {
-    needs!("tcp_life");
-    /// The least duration that is asked for, and how late the slow server answers, ms.
-    const LONG: (u64, u64) = (250, 300);
-    let shown = |late: u64, options: &dyn Fn(u16, u16) -> Vec<String>| {
-        let (quick, quick_port) = server("127.0.0.1:0", 1, 2);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let slow_port = listener.local_addr().unwrap().port();
-        // This one may answer late.
-        let slow = std::thread::spawn(move || {
-            let stream = listener.accept().unwrap().0;
-            std::thread::sleep(std::time::Duration::from_millis(late));
-            exchange(stream, 1)
-        });
-        let (quick_at, slow_at) = (
-            format!("127.0.0.1:{quick_port}"),
-            format!("127.0.0.1:{slow_port}"),
-        );
-        let steps = [
-            "connect", &quick_at, "1", "1", ",", "connect", &quick_at, "1", "1", ",", "connect",
-            &slow_at, "1", "1",
-        ];
-        let outcome = Trace::of("tcp_life")
-            .with(&options(quick_port, slow_port))
-            .workload(&steps)
-            .run();
-        outcome.complete();
-        join(quick);
-        join(slow);
-        let durations = |port: u16| -> Vec<u64> {
-            let rows = outcome.rows_where("dport", port).into_iter();
-            rows.map(|row| row["duration_ns"].as_u64().unwrap())
-                .collect()
-        };
-        (durations(quick_port), durations(slow_port))
-    };
-    let counts = |(quick, slow): (Vec<u64>, Vec<u64>)| (quick.len(), slow.len());
-    assert_eq!(counts(shown(0, &|_, _| vec![])), (2, 1));
-    let port = |port: u16| vec!["--port".into(), port.to_string()];
-    assert_eq!(counts(shown(0, &|quick, _| port(quick))), (2, 0));
-    assert_eq!(counts(shown(0, &|_, slow| port(slow))), (0, 1));
-    let (least, late) = LONG;
-    let (quick, slow) = shown(late, &|_, _| {
-        vec!["--min-duration-ns".into(), format!("{least}ms")]
-    });
-    assert_eq!(slow.len(), 1);
-    // On a busy machine the quick ones may take as long.
-    let is_long = |ns: &u64| *ns >= least * 1_000_000;
-    assert!(quick.iter().chain(&slow).all(is_long), "{quick:?} {slow:?}");
-}
-
-#[test]
-fn another_process_is_not_seen() {
-    needs!("tcp_life");
-    let (serving, port) = server("127.0.0.1:0", 10, 2);
-    let at = format!("127.0.0.1:{port}");
-    let mut beside = Workload::behind_gate(&["connect", &at, "1", "10"]);
-    let mut selected = staying(&[], &["connect", &at, "1", "10"]);
-    let trace = Trace::of("tcp_life").of_process(&selected).start();
-    beside.finish();
-    selected.go();
-    join(serving);
-    let (outcome, _) = rows(trace, 1, &mut [&mut selected]);
-    assert_eq!(outcome.complete().produced, 1);
-    assert_eq!(outcome.row()["pid"], json!(selected.pid()));
-}
-
-#[test]
-fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
-    needs!("tcp_life");
-    let (outer, beside) = (Cgroup::new(), Cgroup::new());
-    let inner = outer.below("inner");
-    let (serving, port) = server("127.0.0.1:0", 10, 3);
-    let at = format!("127.0.0.1:{port}");
-    let mut workloads = [&outer, &inner, &beside].map(|group| {
-        let workload = Workload::behind_gate(&["connect", &at, "1", "10"]);
-        group.add(workload.pid());
-        workload
-    });
-    let trace = Trace::of("tcp_life")
-        .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
-        .start();
-    for workload in &mut workloads {
-        workload.finish();
-    }
-    join(serving);
-    trace.wait_for_rows(2);
-    let outcome = trace.stop();
-    assert_eq!(outcome.complete().produced, 2);
-    assert_eq!(
-        outcome.row_where("cgroup", outer.id())["pid"],
-        json!(workloads[0].pid())
-    );
-    assert_eq!(
-        outcome.row_where("cgroup", inner.id())["pid"],
-        json!(workloads[1].pid())
-    );
-}
-
-#[test]
 fn many_connections_are_a_row_each_and_add_up() {
     needs!("tcp_life");
     const CONNECTIONS: usize = 200;
@@ -465,33 +365,137 @@ fn many_connections_are_a_row_each_and_add_up() {
     assert_eq!(ports, truth);
 }
 
-#[test]
-fn a_storm_is_counted_to_the_last_connection() {
-    needs!("tcp_life");
-    const CONNECTIONS: usize = 400;
-    let (serving, port) = server("127.0.0.1:0", 0, CONNECTIONS);
-    let at = format!("127.0.0.1:{port}");
-    let mut steps = vec!["connect", &at, "0", "0"];
-    for _ in 1..CONNECTIONS {
-        steps.extend([",", "connect", &at, "0", "0"]);
+mod here {
+    use super::*;
+
+    #[test]
+    fn only_the_asked_port_and_only_long_lives_are_shown() {
+        needs!("tcp_life");
+        /// The least duration that is asked for, and how late the slow server answers, ms.
+        const LONG: (u64, u64) = (250, 300);
+        let shown = |late: u64, options: &dyn Fn(u16, u16) -> Vec<String>| {
+            let (quick, quick_port) = server("127.0.0.1:0", 1, 2);
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let slow_port = listener.local_addr().unwrap().port();
+            // This one may answer late.
+            let slow = std::thread::spawn(move || {
+                let stream = listener.accept().unwrap().0;
+                std::thread::sleep(std::time::Duration::from_millis(late));
+                exchange(stream, 1)
+            });
+            let (quick_at, slow_at) = (
+                format!("127.0.0.1:{quick_port}"),
+                format!("127.0.0.1:{slow_port}"),
+            );
+            let steps = [
+                "connect", &quick_at, "1", "1", ",", "connect", &quick_at, "1", "1", ",",
+                "connect", &slow_at, "1", "1",
+            ];
+            let outcome = Trace::of("tcp_life")
+                .with(&options(quick_port, slow_port))
+                .workload(&steps)
+                .run();
+            outcome.complete();
+            join(quick);
+            join(slow);
+            let durations = |port: u16| -> Vec<u64> {
+                let rows = outcome.rows_where("dport", port).into_iter();
+                rows.map(|row| row["duration_ns"].as_u64().unwrap())
+                    .collect()
+            };
+            (durations(quick_port), durations(slow_port))
+        };
+        let counts = |(quick, slow): (Vec<u64>, Vec<u64>)| (quick.len(), slow.len());
+        assert_eq!(counts(shown(0, &|_, _| vec![])), (2, 1));
+        let port = |port: u16| vec!["--port".into(), port.to_string()];
+        assert_eq!(counts(shown(0, &|quick, _| port(quick))), (2, 0));
+        assert_eq!(counts(shown(0, &|_, slow| port(slow))), (0, 1));
+        let (least, late) = LONG;
+        let (quick, slow) = shown(late, &|_, _| {
+            vec!["--min-duration-ns".into(), format!("{least}ms")]
+        });
+        assert_eq!(slow.len(), 1);
+        // On a busy machine the quick ones may take as long.
+        let is_long = |ns: &u64| *ns >= least * 1_000_000;
+        assert!(quick.iter().chain(&slow).all(is_long), "{quick:?} {slow:?}");
     }
-    let mut workload = Workload::behind_gate(&steps);
-    let trace = Trace::of("tcp_life")
-        .with(&["--ring", "4KiB"])
-        .of_process(&workload)
-        .start();
-    trace.while_nobody_reads(|| {
-        workload.finish();
+
+    #[test]
+    fn another_process_is_not_seen() {
+        needs!("tcp_life");
+        let (serving, port) = server("127.0.0.1:0", 10, 2);
+        let at = format!("127.0.0.1:{port}");
+        let mut beside = Workload::behind_gate(&["connect", &at, "1", "10"]);
+        let mut selected = staying(&[], &["connect", &at, "1", "10"]);
+        let trace = Trace::of("tcp_life").of_process(&selected).start();
+        beside.finish();
+        selected.go();
         join(serving);
-    });
-    let outcome = trace.finish();
-    let account = outcome.account();
-    assert_eq!(account.produced, CONNECTIONS as u64);
-    assert_eq!(account.delivered + account.lost.ring_full, account.produced);
-    assert!(
-        account.lost.ring_full > 0 && account.delivered > 0,
-        "{}",
-        account.raw
-    );
-    assert_eq!(outcome.status, Some(3));
+        let (outcome, _) = rows(trace, 1, &mut [&mut selected]);
+        assert_eq!(outcome.complete().produced, 1);
+        assert_eq!(outcome.row()["pid"], json!(selected.pid()));
+    }
+
+    #[test]
+    fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
+        needs!("tcp_life");
+        let (outer, beside) = (Cgroup::new(), Cgroup::new());
+        let inner = outer.below("inner");
+        let (serving, port) = server("127.0.0.1:0", 10, 3);
+        let at = format!("127.0.0.1:{port}");
+        let mut workloads = [&outer, &inner, &beside].map(|group| {
+            let workload = Workload::behind_gate(&["connect", &at, "1", "10"]);
+            group.add(workload.pid());
+            workload
+        });
+        let trace = Trace::of("tcp_life")
+            .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
+            .start();
+        for workload in &mut workloads {
+            workload.finish();
+        }
+        join(serving);
+        trace.wait_for_rows(2);
+        let outcome = trace.stop();
+        assert_eq!(outcome.complete().produced, 2);
+        assert_eq!(
+            outcome.row_where("cgroup", outer.id())["pid"],
+            json!(workloads[0].pid())
+        );
+        assert_eq!(
+            outcome.row_where("cgroup", inner.id())["pid"],
+            json!(workloads[1].pid())
+        );
+    }
+
+    #[test]
+    fn a_storm_is_counted_to_the_last_connection() {
+        needs!("tcp_life");
+        const CONNECTIONS: usize = 400;
+        let (serving, port) = server("127.0.0.1:0", 0, CONNECTIONS);
+        let at = format!("127.0.0.1:{port}");
+        let mut steps = vec!["connect", &at, "0", "0"];
+        for _ in 1..CONNECTIONS {
+            steps.extend([",", "connect", &at, "0", "0"]);
+        }
+        let mut workload = Workload::behind_gate(&steps);
+        let trace = Trace::of("tcp_life")
+            .with(&["--ring", "4KiB"])
+            .of_process(&workload)
+            .start();
+        trace.while_nobody_reads(|| {
+            workload.finish();
+            join(serving);
+        });
+        let outcome = trace.finish();
+        let account = outcome.account();
+        assert_eq!(account.produced, CONNECTIONS as u64);
+        assert_eq!(account.delivered + account.lost.ring_full, account.produced);
+        assert!(
+            account.lost.ring_full > 0 && account.delivered > 0,
+            "{}",
+            account.raw
+        );
+        assert_eq!(outcome.status, Some(3));
+    }
 }

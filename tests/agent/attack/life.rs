@@ -8,7 +8,7 @@ use crate::{
 };
 use proto::v1;
 use std::os::unix::net::UnixStream;
-use tests::{Workload, descriptors, held_by, in_kernel, needs, resident, threads, until};
+use tests::{Workload, descriptors, held_by, in_kernel, in_vm, needs, resident, threads, until};
 
 #[tokio::test]
 async fn a_killed_agent_leaves_nothing_in_the_kernel_and_starts_again_on_the_same_socket() {
@@ -58,7 +58,8 @@ async fn starting_and_stopping_for_a_long_time_leaves_nothing_behind() {
     const WARM_UP: u64 = 20;
     /// What memory may grow by afterwards, KiB.
     const GROWTH: i64 = 4096;
-    let cycles = from_environment("TRACEJOB_TEST_CYCLES", 60);
+    // An emulated kernel takes a second for each.
+    let cycles = from_environment("TRACEJOB_TEST_CYCLES", if in_vm() { 10 } else { 60 });
     let daemon = Daemon::start("policy: {keepSeconds: 0}").await;
     let pid = daemon.pid();
     let workload = Workload::behind_gate(&["getppid", "1"]);

@@ -203,32 +203,36 @@ fn a_container_is_traced_by_the_beginning_of_its_id_with_everything_below_it() {
     );
 }
 
-#[test]
-fn a_storm_is_counted_to_the_last_call() {
-    needs!("open");
-    let folder = Folder::new();
-    let file = folder.file("file");
-    let mut workload = Workload::behind_gate(&steps(&[
-        &"open-times",
-        &"5000",
-        &"openat",
-        &file,
-        &"0",
-        &"0",
-    ]));
-    let trace = Trace::of("open")
-        .with(&["--ring", "4KiB"])
-        .of_process(&workload)
-        .start();
-    trace.while_nobody_reads(|| workload.finish());
-    let outcome = trace.finish();
-    let account = outcome.account();
-    assert_eq!(account.produced, 5000);
-    assert_eq!(account.delivered + account.lost.ring_full, 5000);
-    assert!(
-        account.lost.ring_full > 0 && account.delivered > 0,
-        "{}",
-        account.raw
-    );
-    assert_eq!(outcome.status, Some(3));
+mod here {
+    use super::*;
+
+    #[test]
+    fn a_storm_is_counted_to_the_last_call() {
+        needs!("open");
+        let folder = Folder::new();
+        let file = folder.file("file");
+        let mut workload = Workload::behind_gate(&steps(&[
+            &"open-times",
+            &"5000",
+            &"openat",
+            &file,
+            &"0",
+            &"0",
+        ]));
+        let trace = Trace::of("open")
+            .with(&["--ring", "4KiB"])
+            .of_process(&workload)
+            .start();
+        trace.while_nobody_reads(|| workload.finish());
+        let outcome = trace.finish();
+        let account = outcome.account();
+        assert_eq!(account.produced, 5000);
+        assert_eq!(account.delivered + account.lost.ring_full, 5000);
+        assert!(
+            account.lost.ring_full > 0 && account.delivered > 0,
+            "{}",
+            account.raw
+        );
+        assert_eq!(outcome.status, Some(3));
+    }
 }
