@@ -103,7 +103,7 @@ fn build() -> Result<Programs> {
     let mut command = toolchain::cargo();
     command.args(["build", "--all-targets"]);
     command.args(["--workspace", "--exclude", "agent-ebpf"]);
-    static_linked(&mut command);
+    for_this_machine(&mut command, TESTED);
     // What `cargo clippy` does, which however only checks.
     command
         .env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver")
@@ -117,34 +117,41 @@ fn build() -> Result<Programs> {
     Ok(built)
 }
 
+/// Flags of programs as they are shipped: without shared libraries, and at an address that nobody knows.
+const SHIPPED: &str = "-C target-feature=+crt-static";
+
+/// Flags of programs that are tested: at a fixed address. At any other, each start writes 120,000 addresses into `tracejob`,
+/// which takes longer than most tests do on an emulated processor.
+const TESTED: &str = "-C target-feature=+crt-static -C relocation-model=static";
+
 /// A program as it is shipped: optimised.
 pub(crate) fn shipped(package: &str, name: &str) -> Result<PathBuf> {
-    of_package_with(package, name, &["--release"])
+    of_package_with(package, name, &["--release"], SHIPPED)
 }
 
 /// A program or example of one package, without the lints and the tests: for code that is not finished.
 pub(crate) fn of_package(package: &str, name: &str) -> Result<PathBuf> {
-    of_package_with(package, name, &[])
+    of_package_with(package, name, &[], TESTED)
 }
 
-fn of_package_with(package: &str, name: &str, options: &[&str]) -> Result<PathBuf> {
+fn of_package_with(package: &str, name: &str, options: &[&str], flags: &str) -> Result<PathBuf> {
     let step = Step::start(&format!("build {package}"), "minutes when cold");
     let mut command = toolchain::cargo();
     command.args(["build", "--bins", "--examples", "--package", package]);
     command.args(options);
-    static_linked(&mut command);
+    for_this_machine(&mut command, flags);
     let messages = process::captured(&step, &format!("build-{package}"), &mut command)?;
     step.done("built");
     Ok(parse(&messages)?.file(name)?.to_owned())
 }
 
-/// For this machine, without shared libraries. The target is named so that the flag is not for build scripts and macros, too.
-fn static_linked(command: &mut Command) {
+/// The target is named so that the flags are not for build scripts and macros, too.
+fn for_this_machine(command: &mut Command, flags: &str) {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     command
         .args(["--locked", "--target", &target])
         .args(["--message-format", "json-render-diagnostics"])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        .env("RUSTFLAGS", flags);
 }
 
 /// The programs in cargo's JSON messages, sorted: cargo names them in the order in which it happened to build them.

@@ -40,19 +40,19 @@ pub(crate) fn busybox() -> Result<PathBuf> {
 pub(crate) fn buildah() -> Result<PathBuf> {
     let name = "buildah";
     let program = debian_program(name, name, "it builds and runs the agent's image")?;
-    // It starts itself again without its environment, and must find its libraries then too.
+    // It starts a copy of itself, in memory and without its environment, which must find its libraries too.
     let done = workspace::tools().join(name).join("finds-libraries");
-    if !done.is_file() {
+    let libraries = libraries(&workspace::tools().join(name));
+    if fs::read_to_string(&done).ok().as_ref() != Some(&libraries) {
         debian_program(
             "patchelf",
             "patchelf",
             "it tells buildah where its libraries are",
         )?;
         let mut command = Command::new(workspace::tools_bin().join("patchelf"));
-        let libraries = libraries(&workspace::tools().join(name));
         command.args(["--force-rpath", "--set-rpath", &libraries]);
         process::output(command.arg(&program))?;
-        fs::write(&done, "").with_context(|| format!("writing {}", done.display()))?;
+        fs::write(&done, &libraries).with_context(|| format!("writing {}", done.display()))?;
     }
     Ok(workspace::tools_bin().join(name))
 }
@@ -114,8 +114,10 @@ fn debian_program(program: &str, package: &str, why: &str) -> Result<PathBuf> {
     /// Several threads may need the same program: the first fetches it.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = workspace::tools().join(package);
     // What is on PATH may be another build of it: busybox must be the static one, which only we know ours to be.
-    if let Some(path) = unpacked(program, package) {
+    if let Some(path) = unpacked(program, &folder) {
+        write_script(program, &folder, &path)?;
         say(package, "here");
         return Ok(path);
     }
@@ -130,12 +132,11 @@ fn debian_program(program: &str, package: &str, why: &str) -> Result<PathBuf> {
         backports.clone(),
     ];
     let archive = Archive::open(&step, &codename, &suites.each_ref().map(String::as_str))?;
-    let folder = workspace::tools().join(package);
     // Newer where there is a newer one, and the release's own where it has no backports.
     archive
         .unpack_with_dependencies(&step, package, Some(&backports), &folder)
         .or_else(|_| archive.unpack_with_dependencies(&step, package, None, &folder))?;
-    let Some(path) = unpacked(program, package) else {
+    let Some(path) = unpacked(program, &folder) else {
         bail!("Debian's package {package} holds no program {program}")
     };
     write_script(program, &folder, &path)?;
@@ -143,8 +144,7 @@ fn debian_program(program: &str, package: &str, why: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn unpacked(program: &str, package: &str) -> Option<PathBuf> {
-    let folder = workspace::tools().join(package);
+fn unpacked(program: &str, folder: &Path) -> Option<PathBuf> {
     ["usr/bin", "usr/sbin", "bin", "sbin"]
         .iter()
         .map(|dir| folder.join(dir).join(program))

@@ -4,7 +4,7 @@
 
 use std::{
     any::Any,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc,
     thread,
@@ -21,7 +21,6 @@ pub(crate) struct Stage {
     about: &'static str,
     needs: Vec<&'static str>,
     cpus: usize,
-    on_demand: Option<&'static str>,
     run: Box<dyn FnOnce() -> Result<String> + Send>,
 }
 
@@ -37,7 +36,6 @@ impl Stage {
             about,
             needs: Vec::new(),
             cpus: 0,
-            on_demand: None,
             run: Box::new(run),
         }
     }
@@ -49,31 +47,22 @@ impl Stage {
         self
     }
 
-    /// Leaves the stage out where it is not named, for this reason. The report says so.
-    #[must_use]
-    pub(crate) fn on_demand(mut self, why: &'static str) -> Self {
-        self.on_demand = Some(why);
-        self
-    }
-
-    fn left_out(self) -> Self {
-        let Some(why) = self.on_demand else {
-            return self;
-        };
-        let (name, about) = (self.name, self.about);
-        Self::new(name, about, move || {
-            Ok(format!(
-                "LEFT OUT: {why}; `cargo xtask test --only \"{name}\"` runs it"
-            ))
-        })
-    }
-
     /// Processors that the stage keeps busy. Stages run side by side while the sum is at most the machine's number of processors.
     #[must_use]
     pub(crate) fn cpus(mut self, cpus: usize) -> Self {
         self.cpus = cpus;
         self
     }
+}
+
+/// How much of this machine each stage takes, from 0 to 1.
+pub(crate) fn shares(stages: &[Stage]) -> BTreeMap<&'static str, f64> {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let share = |stage: &Stage| stage.cpus.clamp(1, cpus) as f64 / cpus as f64;
+    stages
+        .iter()
+        .map(|stage| (stage.name, share(stage)))
+        .collect()
 }
 
 /// A table of the stages: what each does, and which others it needs.
@@ -89,13 +78,13 @@ pub(crate) fn list(stages: &[Stage]) -> String {
     table(&["STAGE", "DOES", "NEEDS"], &rows)
 }
 
-/// The stages of these names, with all that they need; every stage where no name is given, but for those that run on demand.
+/// The stages of these names, with all that they need; every stage where no name is given.
 ///
 /// # Errors
 /// A name that no stage has.
 pub(crate) fn chosen(stages: Vec<Stage>, names: &[impl AsRef<str>]) -> Result<Vec<Stage>> {
     if names.is_empty() {
-        return Ok(stages.into_iter().map(Stage::left_out).collect());
+        return Ok(stages);
     }
     let mut wanted = BTreeSet::new();
     let mut open: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
@@ -357,21 +346,6 @@ mod tests {
         let log = log.lock().unwrap();
         let at = |name| log.iter().position(|other| *other == name);
         assert!(at("all") < at("late"), "{log:?}");
-    }
-
-    #[test]
-    fn a_stage_on_demand_runs_only_where_it_is_named() {
-        let log = Arc::default();
-        let stages = || {
-            vec![
-                stage("a", &log),
-                stage("b", &log).on_demand("it takes long"),
-            ]
-        };
-        run_all("test", chosen(stages(), &[""; 0]).unwrap()).unwrap();
-        assert_eq!(*log.lock().unwrap(), ["a"]);
-        run_all("test", chosen(stages(), &["b"]).unwrap()).unwrap();
-        assert_eq!(*log.lock().unwrap(), ["a", "b"]);
     }
 
     #[test]

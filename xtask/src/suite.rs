@@ -45,11 +45,8 @@ pub(crate) fn run(
         writeln!(file, "{} {} {status}", verdict::END, program.name)?;
         let failed_before = verdict.failed;
         verdict = read(&log)?;
-        // A program that died is not a test: by that name a second run would find nothing, and pass.
-        let is_new = |test: &&String| {
-            let seen = failed_before.contains(test) || verdict.ran_again.contains(*test);
-            !seen && !test.contains(' ')
-        };
+        let is_new =
+            |test: &&String| !failed_before.contains(test) && !verdict.ran_again.contains(*test);
         let new: Vec<&String> = verdict.failed.iter().filter(is_new).collect();
         if new.len() <= verdict::RETRIES {
             for test in new {
@@ -61,8 +58,7 @@ pub(crate) fn run(
         }
     }
     let counts = verdict.counts();
-    let passed = verdict.failed.is_empty() && verdict.passed > 0;
-    match passed {
+    match verdict.is_good() {
         true => step.done(&counts),
         false => step.failed(),
     }
@@ -70,20 +66,38 @@ pub(crate) fn run(
         say("", &note);
     }
     times::record(name, &verdict.times, began.elapsed());
-    if passed {
+    if verdict.is_good() {
         return Ok(counts);
     }
-    let failed: Vec<String> = verdict
-        .failed
-        .iter()
-        .map(|test| format!("\n    {}", verdict.failure(test)))
-        .collect();
+    let failures = verdict.failures();
     bail!(
-        "{} tests failed, {counts}; their output is in {}{}",
-        failed.len(),
+        "{} failed, {counts}; all output is in {}{}",
+        failures.len(),
         workspace::short(&log),
-        failed.concat()
+        indented(&failures)
     )
+}
+
+/// Each line on a line of its own, indented.
+pub(crate) fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n    {line}")).collect()
+}
+
+/// What a stage leaves out of the tests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeftOut {
+    /// Test programs.
+    pub(crate) programs: Vec<&'static str>,
+    /// Parts of the names of tests: their modules.
+    pub(crate) tests: Vec<&'static str>,
+}
+
+impl LeftOut {
+    /// What it is, in words, and the command that runs it; `None` where nothing is left out.
+    pub(crate) fn told(&self, command: &str) -> Option<String> {
+        let names = [&self.programs[..], &self.tests].concat().join(" ");
+        (!names.is_empty()).then(|| format!("left out {names}; `{command}` runs them"))
+    }
 }
 
 /// Arguments of a test program that is Rust's own harness: so many tests side by side, the output of each, and its time.

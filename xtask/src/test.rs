@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use crate::{
     bench, check, cluster, codegen, foreign, package, peers, process, programs, setup,
     stage::{self, Stage},
-    suite, tidy, times, toolchain, vm, workspace,
+    suite::{self, LeftOut},
+    tidy, times, toolchain, vm, workspace,
 };
 
 /// Arguments of `test`.
@@ -58,8 +59,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         print!("{}", stage::list(&stages));
         return Ok(());
     }
+    let shares = stage::shares(&stages);
     let result = stage::run_all("test", stage::chosen(stages, &args.only)?);
-    println!("{}", times::report(&tracers()?));
+    println!("{}", times::report(&tracers()?, &shares));
     result
 }
 
@@ -170,8 +172,7 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
         Stage::new("make node disk", "Debian with kubelets' needs", || {
             cluster::node::ensure().map(|_| "ok".to_owned())
         })
-        .after(&["fetch kernels"])
-        .on_demand("only the stage \"nodes\" needs it"),
+        .after(&["fetch kernels"]),
         Stage::new(
             "foreign clients",
             "the agent by grpcurl and Python",
@@ -218,7 +219,6 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
                 "build Kubernetes",
                 "make node disk",
             ])
-            .on_demand("its short form has not yet passed from start to end")
             .cpus(2),
     ]);
     stages
@@ -226,8 +226,9 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
 
 /// Modules of the agent's tests whose subject is user space, which neither a kernel nor a capability changes: many clients and
 /// readers, connections, files, and the command line by an agent. The stage "this kernel" runs them, and others leave them out.
-pub(crate) const USER_SPACE: [&str; 10] = [
+pub(crate) const USER_SPACE: [&str; 11] = [
     "attack::clients::",
+    "attack::faults::a_slow_sink_",
     "attack::readers::",
     "audit::",
     "garbage::",
@@ -239,14 +240,18 @@ pub(crate) const USER_SPACE: [&str; 10] = [
     "tls::",
 ];
 
+/// The module, in the tests of a tracer, of what only this machine's kernel has to show: which processes are selected, options and
+/// storms are the same code on every kernel.
+pub(crate) const HERE: &str = "::here::";
+
 /// A stage of the tests on this machine's kernel.
 struct OnThisKernel {
     name: &'static str,
     about: &'static str,
     /// The capabilities of `tracejob`; all of root's where empty.
     capabilities: &'static str,
-    /// Test programs, and modules of tests, that the stage leaves out.
-    without: (&'static [&'static str], &'static [&'static str]),
+    /// Test programs that it leaves out, and parts of the names of tests.
+    left_out: (&'static [&'static str], &'static [&'static str]),
 }
 
 static ON_THIS_KERNEL: [OnThisKernel; 2] = [
@@ -254,32 +259,38 @@ static ON_THIS_KERNEL: [OnThisKernel; 2] = [
         name: "this kernel",
         about: "the tracers and the agent, as root",
         capabilities: "",
-        without: (&[], &[]),
+        left_out: (&[], &[]),
     },
     OnThisKernel {
         name: "this kernel 2 caps",
         about: "the same with CAP_BPF and CAP_PERFMON alone",
         capabilities: "bpf,perfmon",
-        without: (&["terminal"], &USER_SPACE),
+        left_out: (&["terminal"], &USER_SPACE),
     },
 ];
 
 fn on_this_kernel(stage: &OnThisKernel) -> Result<String> {
     require_root()?;
-    let OnThisKernel {
+    let &OnThisKernel {
         name,
         about,
         capabilities,
-        without: (left_out, modules),
-    } = *stage;
+        left_out: (programs, tests),
+    } = stage;
+    let left_out = LeftOut {
+        programs: programs.to_vec(),
+        tests: tests.to_vec(),
+    };
     let programs = programs::built()?;
-    let tests = KERNEL_TESTS.iter().filter(|test| !left_out.contains(test));
+    let tests = KERNEL_TESTS
+        .iter()
+        .filter(|test| !left_out.programs.contains(test));
     let tests: Vec<_> = tests
         .map(|test| programs.test(test))
         .collect::<Result<_>>()?;
     let tracejob = programs.file("tracejob")?;
     let counts = suite::run(name, about, &tests, |command| {
-        command.args(modules.iter().flat_map(|module| ["--skip", module]));
+        command.args(left_out.tests.iter().flat_map(|module| ["--skip", module]));
         // They mostly wait: for processes, for timers, and for the kernel to detach programs.
         suite::harness(command, 6);
         command.env("TRACEJOB_BIN", tracejob);
@@ -288,14 +299,12 @@ fn on_this_kernel(stage: &OnThisKernel) -> Result<String> {
             names => command.env("TRACEJOB_TEST_CAPS", names),
         };
     })?;
-    if left_out.is_empty() {
-        return Ok(counts);
-    }
-    Ok(format!(
-        "{counts}; left out what no capability changes: {} {}; `cargo xtask vm` runs all",
-        left_out.join(" "),
-        modules.join(" ")
-    ))
+    let told = left_out.told("cargo xtask vm");
+    Ok([counts]
+        .into_iter()
+        .chain(told)
+        .collect::<Vec<_>>()
+        .join("; "))
 }
 
 /// The names of all tracers.

@@ -1,6 +1,7 @@
 //! How long tests took, over all stages of this run: the slowest, and what each tracer costs.
 //!
-//! Tests of one stage run side by side, so a tracer's cost is its tests' share of the stage's time.
+//! Tests of one stage run side by side, so a tracer's cost is its tests' share of the stage's time; and stages run side by side,
+//! so that a stage on one of two processors costs half of its time.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +30,8 @@ pub(crate) fn record(stage: &str, times: &BTreeMap<String, Duration>, took: Dura
 }
 
 /// The slowest tests, and each tracer's share: `NAME::TEST` is a test of the tracer `NAME`.
-pub(crate) fn report(tracers: &[String]) -> String {
+/// `shares` is how much of the machine each stage took, from 0 to 1.
+pub(crate) fn report(tracers: &[String], shares: &BTreeMap<&str, f64>) -> String {
     let all = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
     if all.is_empty() {
         return String::new();
@@ -43,6 +45,11 @@ pub(crate) fn report(tracers: &[String]) -> String {
         .collect();
     let mut text = table(&["SECONDS", "STAGE", "SLOWEST TESTS"], &rows);
     let stages = STAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let weigh = |(stage, took): (&String, &Duration)| {
+        let share = shares.get(stage.as_str()).copied().unwrap_or(1.0);
+        (stage.clone(), took.mul_f64(share))
+    };
+    let stages = stages.iter().map(weigh).collect();
     let costs = costs(&all, &stages, tracers);
     if !costs.is_empty() {
         let rows: Vec<_> = costs
@@ -50,12 +57,12 @@ pub(crate) fn report(tracers: &[String]) -> String {
             .map(|(tracer, (time, tests))| vec![seconds(time), tests.to_string(), tracer])
             .collect();
         text += "\n";
-        text += &table(&["SECONDS", "TESTS", "TRACER, ON ALL KERNELS"], &rows);
+        text += &table(&["SECONDS", "TESTS", "TRACER, IN ALL STAGES"], &rows);
     }
     text
 }
 
-/// Time and number of test runs by tracer.
+/// Time and number of test runs by tracer; `stages` is how long each would have taken on the whole machine.
 fn costs(
     all: &BTreeMap<(String, String), Duration>,
     stages: &BTreeMap<String, Duration>,

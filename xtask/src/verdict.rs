@@ -40,8 +40,10 @@ pub(crate) struct Skip {
 pub(crate) struct Verdict {
     /// Number of tests that passed, the second run of a test included.
     pub(crate) passed: usize,
-    /// Tests that failed, and programs that died.
+    /// Tests that failed.
     pub(crate) failed: Vec<String>,
+    /// Programs that failed as a whole, and in which test, in words.
+    died: Vec<String>,
     /// Tests that failed once and passed when they ran again by themselves.
     pub(crate) second: Vec<String>,
     /// Tests that ran a second time, whatever came of it.
@@ -59,8 +61,19 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// Whether tests passed and nothing failed.
+    pub(crate) fn is_good(&self) -> bool {
+        self.passed > 0 && self.failures().is_empty()
+    }
+
+    /// What failed, a line each: tests with their first panic, and programs that died.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let tests = self.failed.iter().map(|test| self.failure(test));
+        tests.chain(self.died.iter().cloned()).collect()
+    }
+
     /// A failed test with its first panic, in one line.
-    pub(crate) fn failure(&self, test: &str) -> String {
+    fn failure(&self, test: &str) -> String {
         match self.panics.get(test) {
             Some(why) => format!("{test}: {why}"),
             None => test.to_owned(),
@@ -239,7 +252,7 @@ impl Reader {
                 .map(|test| format!(" in {test}"))
                 .unwrap_or_default();
             self.verdict
-                .failed
+                .died
                 .push(format!("{program} ended with status {status}{at}"));
         }
     }
@@ -303,7 +316,9 @@ mod tests {
         let verdict = read(
             "@@tracejob-begin tracers\ntest a ... ok\ntest b ... \n@@tracejob-end tracers 139\n",
         );
-        assert_eq!(verdict.failed, ["tracers ended with status 139 in b"]);
+        assert_eq!(verdict.failures(), ["tracers ended with status 139 in b"]);
+        // It is no test, which could run again.
+        assert!(verdict.failed.is_empty() && !verdict.is_good());
         assert_eq!(verdict.passed, 1);
     }
 

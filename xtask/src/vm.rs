@@ -17,6 +17,7 @@ use crate::{
     screen::{Step, say, table},
     setup,
     stage::Stage,
+    suite::LeftOut,
     test, workspace,
 };
 
@@ -88,15 +89,16 @@ pub(crate) fn run(args: Args) -> Result<()> {
     test::of("vm", args, &names)
 }
 
-/// One stage for each kernel, the oldest and the newest first, which run most tests; and the stages that fetch and pack.
+/// One stage for each kernel, and the stages that fetch and pack.
 pub(crate) fn stages(args: &Args) -> Vec<Stage> {
     let refresh = args.refresh;
+    let names = args.kernel.clone();
     let mut stages = vec![
         Stage::new(
             "fetch kernels",
             "Debian's kernels, and what they run in",
             move || {
-                for series in &SERIES {
+                for series in kernels::chosen(&names)? {
                     series.ensure(refresh)?;
                 }
                 setup::qemu()?;
@@ -113,44 +115,63 @@ pub(crate) fn stages(args: &Args) -> Vec<Stage> {
         })
         .after(&["fetch kernels", "build and lint"]),
     ];
-    let (between, ends): (Vec<_>, Vec<_>) = SERIES.iter().partition(|series| !series.is_end());
-    for series in ends.into_iter().chain(between) {
-        let args = args.clone();
+    // The oldest first: it has the most to do.
+    for (age, series) in SERIES.iter().enumerate() {
+        let words = args.args.clone();
+        let plan = match args.brief {
+            true => Plan::brief(age),
+            false => Plan::whole(),
+        };
+        let cpus = plan.cpus;
         let stage = Stage::new(series.stage, series.why, move || {
-            let left_out = match (args.brief, series.is_end()) {
-                (false, _) => LeftOut::default(),
-                (true, true) => LeftOut::ON_ALL_KERNELS,
-                (true, false) => LeftOut::BETWEEN,
-            };
-            report::boot(machine(&args.args)?, &series.ensure(false)?, left_out)
+            report::boot(
+                machine(&words)?,
+                series.stage,
+                &series.ensure(false)?,
+                &plan,
+            )
         });
-        stages.push(stage.after(&["initramfs"]).cpus(CPUS));
+        stages.push(stage.after(&["initramfs"]).cpus(cpus));
     }
     stages
 }
 
-/// Processors of a test kernel.
-const CPUS: usize = 2;
-
-/// What a brief run leaves out on a kernel.
-#[derive(Clone, Copy, Debug, Default)]
-struct LeftOut {
-    program: Option<&'static str>,
-    /// How the names of the tests begin.
-    tests: &'static [&'static str],
+/// What runs on a kernel, and on how many processors.
+#[derive(Clone, Debug)]
+struct Plan {
+    cpus: usize,
+    left_out: LeftOut,
 }
 
-impl LeftOut {
-    /// On the oldest and the newest kernel.
-    const ON_ALL_KERNELS: Self = Self {
-        program: None,
-        tests: &test::USER_SPACE,
-    };
-    /// On kernels between them: the agent, of which most is user space, and accounting and memory under load.
-    const BETWEEN: Self = Self {
-        program: Some("agent"),
-        tests: &["alone::storm::"],
-    };
+impl Plan {
+    /// Everything, and two processors, for what several of them do at once.
+    fn whole() -> Self {
+        Self {
+            cpus: 2,
+            left_out: LeftOut::default(),
+        }
+    }
+
+    /// What `test` runs on the kernel at this place of the list.
+    ///
+    /// One processor: two that are emulated do a third more work for the same, in waiting for each other, and another kernel
+    /// has the machine's other one meanwhile. What several do at once is this machine's kernel's to show.
+    fn brief(age: usize) -> Self {
+        // The agent is user space for the most part; the rest of it is for the oldest kernel, of which the least can be expected.
+        // What is lost under load, and what memory that takes, is for the oldest and the newest.
+        let (programs, storms): (&[_], &[_]) = match age {
+            0 => (&["terminal"], &[]),
+            _ if age + 1 == SERIES.len() => (&["terminal", "agent"], &[]),
+            _ => (&["terminal", "agent"], &["alone::storm::"]),
+        };
+        Self {
+            cpus: 1,
+            left_out: LeftOut {
+                programs: programs.to_vec(),
+                tests: [&test::USER_SPACE, &[test::HERE][..], storms].concat(),
+            },
+        }
+    }
 }
 
 /// What the kernels are booted with; the first caller packs it.

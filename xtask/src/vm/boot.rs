@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{CPUS, LeftOut, kernels::Kernel};
+use super::{Plan, kernels::Kernel};
 use crate::{
     process,
     screen::Step,
@@ -119,7 +119,7 @@ pub(crate) fn accelerator(qemu: &Path, kernel: &Kernel, initramfs: &Path) -> Res
         deadline: PROBE_DEADLINE,
     };
     let step = Step::start("KVM", "a probe boot");
-    let outcome = run(&machine, kernel, "probe", LeftOut::default(), &step)?;
+    let outcome = run(&machine, kernel, "probe", &Plan::whole(), &step)?;
     drop(step);
     Ok(if outcome.end == End::Finished {
         Accelerator::Kvm
@@ -135,15 +135,15 @@ pub(crate) fn run(
     machine: &Machine,
     kernel: &Kernel,
     log_name: &str,
-    left_out: LeftOut,
+    plan: &Plan,
     step: &Step,
 ) -> Result<Outcome> {
-    let mut outcome = attempt(machine, kernel, log_name, left_out, step)?;
+    let mut outcome = attempt(machine, kernel, log_name, plan, step)?;
     for boots in 2..=BOOTS {
         if outcome.end != End::NeverBooted {
             break;
         }
-        outcome = attempt(machine, kernel, log_name, left_out, step)?;
+        outcome = attempt(machine, kernel, log_name, plan, step)?;
         outcome.boots = boots;
     }
     Ok(outcome)
@@ -153,7 +153,7 @@ fn attempt(
     machine: &Machine,
     kernel: &Kernel,
     log_name: &str,
-    left_out: LeftOut,
+    plan: &Plan,
     step: &Step,
 ) -> Result<Outcome> {
     let (output, console, errors) = (
@@ -166,7 +166,7 @@ fn attempt(
         // The ones of the run before must not be read as this one's.
         files.push(File::create(file).with_context(|| format!("creating {}", file.display()))?);
     }
-    let mut command = qemu(machine, kernel, log_name, left_out, &output, &console);
+    let mut command = qemu(machine, kernel, log_name, plan, &output, &console);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     if let Some(errors) = files.pop() {
         command.stderr(errors);
@@ -252,7 +252,7 @@ fn qemu(
     machine: &Machine,
     kernel: &Kernel,
     log_name: &str,
-    left_out: LeftOut,
+    plan: &Plan,
     output: &Path,
     console: &Path,
 ) -> Command {
@@ -274,14 +274,14 @@ fn qemu(
     } else {
         ""
     };
-    let LeftOut { program, tests } = left_out;
+    let Plan { cpus, left_out } = plan;
     let append = format!(
         "{APPEND} tracejob.kernel={}{probe} tracejob.without={} tracejob.skip={}",
         kernel.series,
-        program.unwrap_or_default(),
-        tests.join(",")
+        left_out.programs.join(","),
+        left_out.tests.join(",")
     );
-    command.arg("-smp").arg(CPUS.to_string());
+    command.arg("-smp").arg(cpus.to_string());
     command.args([
         "-m",
         "1024",

@@ -105,12 +105,6 @@ fn by_name(name: &str) -> Result<&'static Series> {
 }
 
 impl Series {
-    /// Whether it is the oldest or the newest.
-    pub(crate) fn is_end(&self) -> bool {
-        let ends = [SERIES.first(), SERIES.last()];
-        ends.iter().flatten().any(|end| end.name == self.name)
-    }
-
     /// The newest kernel that was fetched, if any.
     pub(crate) fn cached(&'static self) -> Result<Option<Kernel>> {
         let folder = workspace::fetched().join("kernels");
