@@ -2,7 +2,7 @@
 
 use crate::{
     chart::{find, rendered},
-    cluster::{Cluster, job, word},
+    cluster::{Cluster, holds, job, word},
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -199,7 +199,7 @@ fn a_job_that_names_another_namespaces_pods_traces_none_of_them() {
     let mut taken = Vec::new();
     for (name, mut spec) in tries {
         spec["tracer"] = json!({"open": {}});
-        spec["activeDeadlineSeconds"] = json!(15);
+        spec["activeDeadlineSeconds"] = json!(30);
         match shop.tries(&["apply", "-f", "-"], &job("shop", name, spec)) {
             Ok(_) => taken.push(name),
             Err(said) => assert!(
@@ -213,6 +213,13 @@ fn a_job_that_names_another_namespaces_pods_traces_none_of_them() {
         Workload::behind_gate(&["open-times", "50", "openat", "/dev/null", "0", "0"]);
     theirs.add(&workload);
     workload.finish();
+    for name in &taken {
+        let seen = cluster.job("shop", name).unwrap();
+        assert!(
+            !holds(&seen, "Complete") && !holds(&seen, "Failed"),
+            "{name} was over before anything happened"
+        );
+    }
     for name in taken {
         let over = cluster.until_over("shop", name);
         assert_eq!(word(&over), "NoPods", "{name}: {:#}", over["status"]);

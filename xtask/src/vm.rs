@@ -157,18 +157,19 @@ impl Plan {
     /// One processor: two that are emulated do a third more work for the same, in waiting for each other, and another kernel
     /// has the machine's other one meanwhile. What several do at once is this machine's kernel's to show.
     fn brief(age: usize) -> Self {
-        // The agent is user space for the most part; the rest of it is for the oldest kernel, of which the least can be expected.
-        // What is lost under load, and what memory that takes, is for the oldest and the newest.
-        let (programs, storms): (&[_], &[_]) = match age {
+        // The agent, and when and how a run ends, is user space for the most part; the rest of it is for the oldest kernel, of which
+        // the least can be expected. What is lost under load, and what memory that takes, is for the oldest and the newest.
+        const RUNS: [&str; 3] = ["bounds::", "refused::", "alone::storm::"];
+        let (programs, more): (&[_], &[_]) = match age {
             0 => (&["terminal"], &[]),
-            _ if age + 1 == SERIES.len() => (&["terminal", "agent"], &[]),
-            _ => (&["terminal", "agent"], &["alone::storm::"]),
+            _ if age + 1 == SERIES.len() => (&["terminal", "agent"], &RUNS[..2]),
+            _ => (&["terminal", "agent"], &RUNS),
         };
         Self {
             cpus: 1,
             left_out: LeftOut {
                 programs: programs.to_vec(),
-                tests: [&test::USER_SPACE, &[test::HERE][..], storms].concat(),
+                tests: [&test::USER_SPACE, &[test::HERE][..], more].concat(),
             },
         }
     }

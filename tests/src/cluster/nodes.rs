@@ -158,10 +158,10 @@ impl Nodes {
         command.args([
             "-accel",
             "tcg,thread=multi",
-            // Without what costs most to emulate and nothing here needs: page tables of five levels, SMAP and SMEP. And one
-            // processor: emulated ones wait for each other much of their time.
+            // As the test kernels (xtask/src/vm/boot.rs): without what costs most to emulate. And one processor: emulated ones wait
+            // for each other much of their time.
             "-cpu",
-            "max,-la57,-smap,-smep",
+            "max,-la57,-smap,-smep,-erms,-fsrm",
             "-smp",
             "1",
             "-m",
