@@ -247,7 +247,10 @@ impl Reader {
         // A program that dies without a summary fails as a whole, in the test that it was at.
         let (program, status) = rest.rsplit_once(' ').unwrap_or((rest, ""));
         let running = self.verdict.running.take();
-        if status != "0" && self.verdict.failed.len() == self.failed_before {
+        // Those by which a program says that tests failed: libtest's, and that of a program of ours.
+        let failed = self.verdict.failed.len() > self.failed_before;
+        let is_told = status == "0" || failed && matches!(status, "101" | "1");
+        if !is_told {
             let at = running
                 .map(|test| format!(" in {test}"))
                 .unwrap_or_default();
@@ -320,6 +323,16 @@ mod tests {
         // It is no test, which could run again.
         assert!(verdict.failed.is_empty() && !verdict.is_good());
         assert_eq!(verdict.passed, 1);
+    }
+
+    #[test]
+    fn a_program_that_dies_after_a_test_failed_fails_too() {
+        let output = format!(
+            "{BEGIN} tracers\ntest a ... FAILED\ntest b ... \n{END} tracers -11\n{AGAIN} a\n{AGAIN_END} a 0\n"
+        );
+        let verdict = read(&output);
+        assert_eq!(verdict.second, ["a"]);
+        assert_eq!(verdict.failures(), ["tracers ended with status -11 in b"]);
     }
 
     #[test]
