@@ -2,7 +2,6 @@
 //!
 //! TRACEJOB_TEST_STORM_SECONDS makes them longer.
 
-use serde_json::json;
 use std::{
     thread::available_parallelism,
     time::{Duration, Instant},
@@ -60,20 +59,21 @@ fn a_storm_of_system_calls_is_counted_to_the_last_call_in_constant_memory() {
     let trace = Trace::of("syscall_count").of_process(&workload).start();
     let (first, last) = watched(&trace, &mut workload);
     let outcome = trace.finish();
-    outcome.complete();
+    let missed = outcome.complete().missed_runs;
     let rounds = workload.reports()[0].number("rounds");
     println!("{} calls a second", rounds * 3 / seconds());
-    assert_eq!(
-        outcome.row_where("syscall", "getppid")["count"],
-        json!(rounds)
-    );
+    let count = |syscall| {
+        outcome.row_where("syscall", syscall)["count"]
+            .as_u64()
+            .unwrap()
+    };
+    // Exactly all, but for the runs of programs that a kernel since Linux 7.0 skipped and that the account tells of.
+    outcome.saw(count("getppid"), rounds);
     // Besides, the workload reads at its gate and the library wakes and waits.
     for (syscall, besides) in [("read", 10), ("futex", 2 + 4 * threads())] {
-        let count = outcome.row_where("syscall", syscall)["count"]
-            .as_u64()
-            .unwrap();
+        let count = count(syscall);
         assert!(
-            (rounds..=rounds + besides).contains(&count),
+            (rounds.saturating_sub(missed)..=rounds + besides).contains(&count),
             "{syscall}: {count}, and should be {rounds}"
         );
     }
@@ -96,8 +96,10 @@ fn a_storm_of_files_is_accounted_for_to_the_last_one_in_constant_memory() {
     let account = outcome.account();
     let rounds = workload.reports()[0].number("rounds");
     println!("{} files a second, {}", rounds / seconds(), account.raw);
-    assert_eq!(account.produced, rounds);
-    assert_eq!(account.delivered + account.lost.ring_full, rounds);
+    // As above.
+    let seen = account.produced..=account.produced + account.missed_runs;
+    assert!(seen.contains(&rounds), "{rounds}: {}", account.raw);
+    assert_eq!(account.delivered + account.lost.ring_full, account.produced);
     assert!(
         last - first <= GROWTH + QUEUE,
         "grew from {first} to {last} KiB"
