@@ -93,10 +93,11 @@ fn a_fork_in_the_middle_loses_and_doubles_nothing() {
             .map(|word| word as &dyn AsRef<OsStr>)
             .collect::<Vec<_>>(),
     );
-    assert_eq!(outcome.account().produced, 50 + 150);
-    assert_eq!(outcome.rows_where("pid", workload.pid()).len(), 50);
+    outcome.saw(outcome.account().produced, 50 + 150);
+    let own = outcome.rows_where("pid", workload.pid()).len();
+    outcome.saw(own as u64, 50);
     for child in report.all("child") {
-        assert_eq!(outcome.rows_where("pid", child).len(), 3);
+        outcome.saw(outcome.rows_where("pid", child).len() as u64, 3);
     }
 }
 
