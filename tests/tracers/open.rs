@@ -303,40 +303,6 @@ fn a_text_longer_than_a_path_can_be_is_cut_and_says_so() {
     assert_eq!(row["path"], json!(long[..4095]));
 }
 
-#[test]
-fn a_call_that_waits_has_its_whole_latency() {
-    needs!("open");
-    let folder = Folder::new();
-    let fifo = folder.path("fifo");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        0o600.into(),
-        0,
-    )
-    .unwrap();
-    let (outcome, report, workload) = traced(&[&"open-fifo", &fifo, &"200"]);
-    let (began, ended) = report.boottime_ns;
-    let waiting = outcome.row_where("flags", "O_RDONLY");
-    let mut wanted = columns(
-        &Who::workload(&workload),
-        &report,
-        os(&fifo),
-        "O_RDONLY",
-        "0000",
-        true,
-    );
-    wanted.retain(|(column, _)| *column != "latency_ns");
-    wanted.push(("latency_ns", Wanted::Within(200_000_000, ended - began)));
-    wanted.extend(result(waiting["result"].as_i64().unwrap(), None));
-    check(waiting, &wanted);
-    // Its writer is another thread of the same process.
-    let writer = outcome.row_where("flags", "O_WRONLY");
-    assert_eq!(writer["pid"], waiting["pid"]);
-    assert_ne!(writer["tid"], waiting["tid"]);
-}
-
 mod here {
     use super::*;
 

@@ -175,7 +175,10 @@ fn not_begun(regs: *const u8) -> Option<Begun> {
 
 #[program(raw_tp = "sched_process_exit")]
 fn sched_process_exit(_ctx: &RawTracePointContext) {
-    CALLS.leave();
+    // Every call comes back before its thread ends: the end of this one was left out by the kernel, as above.
+    if let Some(begun) = CALLS.leave() {
+        book_unfinished(begun.since);
+    }
 }
 
 #[inline(always)]

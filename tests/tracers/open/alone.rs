@@ -1,8 +1,9 @@
-//! Whose files are seen where everything on the machine is traced: on the test kernels these tests run one at a time.
+//! What other traces and programs would disturb: on the test kernels these tests run one at a time.
 
-use super::{Folder, os, steps};
+use super::{Folder, columns, os, steps, traced};
+use crate::{Who, result};
 use serde_json::json;
-use tests::{Trace, Workload, bytes, in_vm, needs};
+use tests::{Trace, Wanted, Workload, bytes, check, in_vm, needs};
 
 #[test]
 fn the_host_is_everything_but_the_tracer_itself() {
@@ -31,4 +32,39 @@ fn the_host_is_everything_but_the_tracer_itself() {
         );
     }
     assert_eq!(outcome.rows_where("pid", tracer).len(), 0);
+}
+
+// Where another trace detaches meanwhile, the kernel leaves out the end of a call that is under way, which is told and no row.
+#[test]
+fn a_call_that_waits_has_its_whole_latency() {
+    needs!("open");
+    let folder = Folder::new();
+    let fifo = folder.path("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let (outcome, report, workload) = traced(&[&"open-fifo", &fifo, &"200"]);
+    let (began, ended) = report.boottime_ns;
+    let waiting = outcome.row_where("flags", "O_RDONLY");
+    let mut wanted = columns(
+        &Who::workload(&workload),
+        &report,
+        os(&fifo),
+        "O_RDONLY",
+        "0000",
+        true,
+    );
+    wanted.retain(|(column, _)| *column != "latency_ns");
+    wanted.push(("latency_ns", Wanted::Within(200_000_000, ended - began)));
+    wanted.extend(result(waiting["result"].as_i64().unwrap(), None));
+    check(waiting, &wanted);
+    // Its writer is another thread of the same process.
+    let writer = outcome.row_where("flags", "O_WRONLY");
+    assert_eq!(writer["pid"], waiting["pid"]);
+    assert_ne!(writer["tid"], waiting["tid"]);
 }
