@@ -85,11 +85,21 @@ pub(crate) fn unit() -> Result<String> {
     let text = text.replace("/usr/bin/tracejob-agent", &agent.display().to_string());
     let unit = folder.join("tracejob-agent.service");
     fs::write(&unit, text).with_context(|| format!("writing {}", unit.display()))?;
-    process::quietly(
-        &step,
-        "unit-verify",
-        Command::new(&program).arg("verify").arg(&unit),
-    )?;
+    let mut verify = Command::new(&program);
+    verify.arg("verify").arg(&unit);
+    let (status, log) = process::logged(&step, "unit-verify", &mut verify)?;
+    if !status.success() {
+        return Err(process::failure(&verify, status, &log));
+    }
+    // What it does not know it ignores, tells, and takes for no failure.
+    let said = fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
+    if let Some(line) = said
+        .lines()
+        .find(|line| line.contains("tracejob-agent.service:"))
+    {
+        step.failed();
+        bail!("systemd-analyze verify: {line}");
+    }
     let mut command = Command::new(&program);
     command
         .args(["security", "--no-pager", "--offline=true"])
@@ -281,7 +291,12 @@ impl Container<'_> {
             "--volume",
             &volume,
         ]);
-        command.args([&self.name, "--", "/tracejob-agent"]);
+        // buildah runs what it is told to: here, what the image says.
+        let entry = "{{range .OCIv1.Config.Entrypoint}}{{.}}{{end}}";
+        let reference = AGENT.reference();
+        let inspect = ["inspect", "--type", "image", "--format", entry, &reference];
+        let entry = process::output(&mut self.tool.command(&inspect))?;
+        command.args([&self.name, "--", entry.trim()]);
         let log = workspace::logs().join("image-run.log");
         let output =
             fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;

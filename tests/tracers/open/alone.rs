@@ -68,3 +68,42 @@ fn a_call_that_waits_has_its_whole_latency() {
     assert_eq!(writer["pid"], waiting["pid"]);
     assert_ne!(writer["tid"], waiting["tid"]);
 }
+
+// As above.
+#[test]
+fn a_process_that_is_killed_in_the_call_is_a_row_with_erestartsys() {
+    needs!("open");
+    let folder = Folder::new();
+    let fifo = folder.path("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    // 257 is openat: arch/x86/entry/syscalls/syscall_64.tbl; 56 that of include/uapi/asm-generic/unistd.h.
+    let number = if cfg!(target_arch = "x86_64") {
+        "257"
+    } else {
+        "56"
+    };
+    let mut workload = Workload::behind_gate(&steps(&[
+        &"killed-in",
+        &number,
+        &"open",
+        &"openat",
+        &fifo,
+        &"0",
+        &"0",
+    ]));
+    let trace = Trace::of("open").of_process(&workload).start();
+    let report = workload.finish();
+    let outcome = trace.finish();
+    outcome.complete();
+    let row = outcome.row_where("path", bytes(os(&fifo)));
+    assert_eq!(row["pid"], report.note("child"));
+    assert_eq!(row["result_error"], json!("ERESTARTSYS"));
+    assert_eq!(row["resolved"], json!(false));
+}
