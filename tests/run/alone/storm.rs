@@ -43,6 +43,8 @@ fn watched(trace: &Tracing, workload: &mut Workload) -> (i64, i64) {
         // Between two samples.
         std::thread::sleep(Duration::from_millis(100));
     }
+    // What it said is read by then.
+    workload.wait();
     assert!(samples.len() >= 5, "{samples:?}");
     println!("resident, KiB: {samples:?}");
     // The median of the first five, so that one early sample does not decide.
