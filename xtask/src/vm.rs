@@ -163,13 +163,13 @@ impl Plan {
         // The agent, and when and how a run ends, is user space for the most part; the rest of it is for the oldest kernel, of which
         // the least can be expected. What is lost under load, and what memory that takes, is for the oldest and the newest.
         const RUNS: [&str; 3] = ["bounds::", "refused::", "alone::storm::"];
-        let (programs, more): (&[_], &[_]) = match age {
-            0 => (&["terminal"], &[]),
-            _ if age + 1 == SERIES.len() => (&["terminal", "agent"], &RUNS[..2]),
-            _ => (&["terminal", "agent"], &RUNS),
+        let (cpus, programs, more): (_, &[_], &[_]) = match age {
+            0 => (1, &["terminal"], &[]),
+            _ if age + 1 == SERIES.len() => (2, &["terminal", "agent"], &RUNS[..2]),
+            _ => (1, &["terminal", "agent"], &RUNS),
         };
         Self {
-            cpus: if age + 1 == SERIES.len() { 2 } else { 1 },
+            cpus,
             left_out: LeftOut {
                 programs: programs.to_vec(),
                 tests: [&test::USER_SPACE, &[test::HERE][..], more].concat(),

@@ -3,7 +3,16 @@
 use super::{Folder, columns, os, steps, traced};
 use crate::{Who, result};
 use serde_json::json;
+use std::path::PathBuf;
 use tests::{Trace, Wanted, Workload, bytes, check, in_vm, needs};
+
+/// A pipe with a name: a call that opens it waits for its other end.
+fn fifo(folder: &Folder) -> PathBuf {
+    let path = folder.path("fifo");
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o600.into(), 0).unwrap();
+    path
+}
 
 #[test]
 fn the_host_is_everything_but_the_tracer_itself() {
@@ -39,15 +48,7 @@ fn the_host_is_everything_but_the_tracer_itself() {
 fn a_call_that_waits_has_its_whole_latency() {
     needs!("open");
     let folder = Folder::new();
-    let fifo = folder.path("fifo");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        0o600.into(),
-        0,
-    )
-    .unwrap();
+    let fifo = fifo(&folder);
     let (outcome, report, workload) = traced(&[&"open-fifo", &fifo, &"200"]);
     let (began, ended) = report.boottime_ns;
     let waiting = outcome.row_where("flags", "O_RDONLY");
@@ -74,15 +75,7 @@ fn a_call_that_waits_has_its_whole_latency() {
 fn a_process_that_is_killed_in_the_call_is_a_row_with_erestartsys() {
     needs!("open");
     let folder = Folder::new();
-    let fifo = folder.path("fifo");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        0o600.into(),
-        0,
-    )
-    .unwrap();
+    let fifo = fifo(&folder);
     // 257 is openat: arch/x86/entry/syscalls/syscall_64.tbl; 56 that of include/uapi/asm-generic/unistd.h.
     let number = if cfg!(target_arch = "x86_64") {
         "257"
