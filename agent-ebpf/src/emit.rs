@@ -213,7 +213,9 @@ impl<T: Event> Record<T> {
         let mut flags = Tail::CUT;
         let mut cut = 0;
         for i in 0..=COUNT {
-            let from = next(i).unwrap_or(core::ptr::null());
+            let Ok(from) = next(i) else {
+                break;
+            };
             if from.is_null() {
                 flags = cut;
                 break;

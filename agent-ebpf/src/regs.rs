@@ -52,8 +52,8 @@ pub fn is_compat() -> bool {
 #[inline(always)]
 pub fn syscall(number: u32) -> Syscall {
     match is_compat() {
-        true => Syscall(number | Syscall::COMPAT),
-        false => Syscall(number),
+        true => Syscall(u64::from(number) | Syscall::COMPAT),
+        false => Syscall(u64::from(number)),
     }
 }
 

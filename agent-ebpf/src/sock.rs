@@ -1,6 +1,6 @@
 //! Sockets: their ends and their states. Fields that only TCP tracers read: they bring them in with `sock_fields!`.
 
-/// Declares the fields of `struct sock` that tracers of TCP read, and `ends`, beside the programs that use them:
+/// Declares the fields of `struct sock` that tracers of TCP read, and `addresses` and `ports`, beside the programs that use them:
 /// a kernel without one of them has the other tracers all the same.
 #[macro_export]
 macro_rules! sock_fields {
@@ -59,6 +59,7 @@ pub mod tcp {
     #![allow(missing_docs, reason = "the kernel's own names")]
     pub const ESTABLISHED: i32 = 1;
     pub const SYN_SENT: i32 = 2;
+    pub const SYN_RECV: i32 = 3;
     pub const FIN_WAIT1: i32 = 4;
     pub const CLOSE: i32 = 7;
     pub const CLOSE_WAIT: i32 = 8;

@@ -128,7 +128,11 @@ fn more(column: &Column) -> Option<&'static str> {
 fn field(column: &Column, batch: &Batch, value: Value<'_>, wall: Wall, out: &mut Vec<u8>) {
     match (column.kind, value) {
         (Kind::Bool, Value::Unsigned(n)) => {
-            out.extend_from_slice(if n == 0 { b"false" } else { b"true" })
+            out.extend_from_slice(match n {
+                0 => b"false",
+                1 => b"true",
+                _ => b"",
+            });
         }
         (Kind::Time, Value::Unsigned(n)) => number(wall.unix_ns(n), out),
         (Kind::Syscall, Value::Unsigned(n)) => out.extend_from_slice(syscall(n).as_bytes()),

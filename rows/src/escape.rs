@@ -63,7 +63,9 @@ pub fn is_printable(c: char) -> bool {
         | '\u{1bca0}'..='\u{1bca3}'
         | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e0fff}' => false,
-        _ => true,
+        // No characters, and never will be; XML does not allow all of them. Unicode 16, 23.7.
+        '\u{fdd0}'..='\u{fdef}' => false,
+        _ => c as u32 & 0xfffe != 0xfffe,
     }
 }
 

@@ -127,7 +127,11 @@ fn value(named: &mut Named, value: Value<'_>, wall: Wall, frames: &[Vec<u8>], ou
     let column = named.column;
     match (column.kind, value) {
         (Kind::Bool, Value::Unsigned(n)) => {
-            out.extend_from_slice(if n == 0 { b"false" } else { b"true" });
+            out.extend_from_slice(match n {
+                0 => b"false",
+                1 => b"true",
+                _ => b"null",
+            });
         }
         (Kind::Time, Value::Unsigned(n)) => integer(wall.unix_ns(n), out),
         (Kind::Syscall, Value::Unsigned(n)) => {

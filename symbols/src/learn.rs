@@ -49,6 +49,10 @@ impl Symbolizer {
     ///
     /// So addresses with build ids get names even of processes that ended before anybody could look at them.
     pub fn know_file(&mut self, path: &Path) {
+        // A relative one begins in our own folder, and not in the root. It fails only where there is no such folder any more.
+        let Ok(path) = std::path::absolute(path) else {
+            return;
+        };
         let root = self
             .patience
             .run(OPEN_LIMIT, || hold_directory("/".as_ref()));

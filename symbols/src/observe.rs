@@ -6,7 +6,7 @@ use super::{
     maps::{self, Backing, MappedFile, Mapping},
     open::{Held, OpenError, Root, hold_directory, hold_in, hold_link},
 };
-use rustix::fs::{Mode, OFlags, openat, readlinkat};
+use rustix::fs::{Dir, Mode, OFlags, openat, readlinkat};
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
@@ -89,9 +89,20 @@ pub(super) fn observe(
     let start_time =
         maps::start_time(&read("stat", STATUS_BYTES_MAX)?).ok_or(ObserveError::Gone { pid })?;
     let mut mappings = maps::mappings(&read("maps", MAPS_BYTES_MAX)?);
-    see_from_root(process.as_fd(), &mut mappings);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = openat(&process, "root", flags, Mode::empty()).ok();
+    // Of a process whose first thread has ended, only the others show what there is.
+    let other = match mappings.is_empty() {
+        true => living_thread(process.as_fd()),
+        false => None,
+    };
+    let thread = match other {
+        Some((thread, its)) => {
+            mappings = its;
+            thread
+        }
+        None => process.try_clone().map_err(|source| explain(pid, "maps", source))?,
+    };
+    see_from_root(thread.as_fd(), &mut mappings);
+    let root = openat(&thread, "root", DIRECTORY, Mode::empty()).ok();
     let root = root.and_then(|directory| Root::of(&directory).map(|root| (directory, root)));
     let mut seen = Seen {
         start_time,
@@ -101,7 +112,7 @@ pub(super) fn observe(
         perf_map: None,
     };
     if let Some((root, _)) = &seen.root {
-        seen.files = hold_files(process.as_fd(), root.as_fd(), &seen.mappings, known);
+        seen.files = hold_files(thread.as_fd(), root.as_fd(), &seen.mappings, known);
         let status = maps::status(&read("status", STATUS_BYTES_MAX)?);
         seen.perf_map = status.and_then(|status| {
             let path = format!("tmp/perf-{}.map", status.own_pid.unwrap_or(pid));
@@ -111,6 +122,25 @@ pub(super) fn observe(
         });
     }
     Ok(seen)
+}
+
+const DIRECTORY: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+/// Threads that are looked at for one that lives.
+const THREADS_MAX: usize = 1024;
+
+/// A thread of the process that has mappings: its folder, and they.
+fn living_thread(process: BorrowedFd<'_>) -> Option<(OwnedFd, Vec<Mapping>)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let tasks = openat(process, "task", flags, Mode::empty()).ok()?;
+    let threads = Dir::read_from(&tasks).ok()?.flatten().take(THREADS_MAX);
+    let names = threads.map(|thread| thread.file_name().to_owned());
+    names.filter(|name| !name.as_bytes().starts_with(b".")).find_map(|name| {
+        let thread = openat(&tasks, name, DIRECTORY, Mode::empty()).ok()?;
+        let mappings = maps::mappings(&read_all(thread.as_fd(), "maps", MAPS_BYTES_MAX).ok()?);
+        (!mappings.is_empty()).then_some((thread, mappings))
+    })
 }
 
 /// Paths of maps are as we see them, if we see them: a process that was put into another root of our own mount namespace
@@ -175,7 +205,7 @@ fn hold_files(
     files.into_iter().collect()
 }
 
-/// By its name, and if another file has the name now, through the mapping itself.
+/// By its name, and if another file has the name now, as the process's program or through the mapping itself.
 fn hold_mapped(
     process: BorrowedFd<'_>,
     root: BorrowedFd<'_>,
@@ -189,6 +219,10 @@ fn hold_mapped(
     if !file.deleted
         && let Ok(held) = hold_in(root, &file.path).and_then(same)
     {
+        return Ok(held);
+    }
+    // The program itself is there by another name, also after it was deleted, and where it was never in a folder: memfd_create(2).
+    if let Ok(held) = hold_link(process, "exe").and_then(same) {
         return Ok(held);
     }
     // Needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN (proc_pid_map_files(5)), which an agent does not have and a laptop's root has.

@@ -289,6 +289,7 @@ fn a_path_that_cannot_be_read_is_a_row_with_efault_and_no_path() {
     let (outcome, _, _) = traced(&[&"open-bad-pointer"]);
     assert_eq!(outcome.row()["result_error"], json!("EFAULT"));
     assert_eq!(outcome.row()["path"], json!(""));
+    assert_eq!(outcome.row()["path_cut"], json!(true));
 }
 
 #[test]

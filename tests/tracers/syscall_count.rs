@@ -91,6 +91,50 @@ fn errors_are_counted_by_name() {
 }
 
 #[test]
+fn calls_that_seccomp_answers_are_counted() {
+    needs!("syscall_count");
+    let (outcome, _, _) = traced(&[], &["mount-denied", "1000"]);
+    consistent(&outcome);
+    let row = outcome.row_where("syscall", "mount");
+    assert_eq!(
+        (&row["count"], &row["errors"]),
+        (&json!(1000), &json!({ "EPERM": 1000 }))
+    );
+}
+
+#[test]
+fn a_child_does_not_make_the_call_that_made_it() {
+    needs!("syscall_count");
+    let (outcome, report, workload) = traced(&["--per-process"], &["fork", "getppid", "1"]);
+    consistent(&outcome);
+    let pids = [json!(workload.pid()), report.note("child")];
+    let made = |pid: &Value| {
+        let of = |row: &&Value| {
+            let name = row["syscall"].as_str().unwrap();
+            row["pid"] == *pid && (name.contains("fork") || name.contains("clone"))
+        };
+        outcome.rows.iter().filter(of).count()
+    };
+    assert_eq!(pids.each_ref().map(made), [1, 0]);
+}
+
+#[test]
+fn a_number_that_no_call_has_is_shown_as_it_is() {
+    needs!("syscall_count");
+    let steps = ["no-such-call", "4294967295", "7", ",", "no-such-call", "2147483649", "5"];
+    let (outcome, _, _) = traced(&[], &steps);
+    consistent(&outcome);
+    for (name, count) in [("syscall_4294967295", 7), ("syscall_2147483649", 5)] {
+        let row = outcome.row_where("syscall", name);
+        assert_eq!(
+            (&row["count"], &row["errors"]),
+            (&json!(count), &json!({ "ENOSYS": count })),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn more_kinds_of_errors_than_fit_are_counted_together() {
     needs!("syscall_count");
     let (outcome, report, _) = traced(&[], &["open-errors"]);

@@ -125,6 +125,18 @@ fn an_ipv4_connection_of_an_ipv6_socket_is_shown_as_ipv4() {
     check(outcome.row(), &wanted);
 }
 
+#[test]
+fn a_socket_that_connects_to_itself_is_one_established_connection() {
+    needs!("tcp_connect");
+    let (outcome, report, who) = traced(&["connect-to-itself"]);
+    outcome.complete();
+    let port = report.number("sport") as u16;
+    let mut wanted = columns(&who, &report, "127.0.0.1", port, port);
+    wanted.extend(result(0, None));
+    wanted.push(("established", true.into()));
+    check(outcome.row(), &wanted);
+}
+
 fn refused(address: &str, shown: &str) {
     let (_bound, port) = closed_port(&format!("{address}:0"));
     let (outcome, report, who) = traced(&["connect", &format!("{address}:{port}"), "0", "0"]);

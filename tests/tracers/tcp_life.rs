@@ -117,6 +117,25 @@ fn a_connection_is_one_row_with_every_byte_each_way() {
 }
 
 #[test]
+fn a_socket_that_connects_to_itself_is_one_connection_of_the_end_that_connects() {
+    needs!("tcp_life");
+    let (mut workload, who) = workload(&["connect-to-itself"]);
+    let trace = Trace::of("tcp_life").of_process(&workload).start();
+    workload.go();
+    let (outcome, report) = rows(trace, 1, &mut [&mut workload]);
+    outcome.complete();
+    let ends = Ends {
+        address: "127.0.0.1",
+        sport: report.number("sport"),
+        dport: report.number("sport"),
+        rx: 5,
+        tx: 5,
+        connected: true,
+    };
+    check(outcome.row(), &columns(&who, &report, &ends));
+}
+
+#[test]
 fn an_ipv6_connection_is_one_row_with_every_byte_each_way() {
     needs!("tcp_life");
     client("[::1]", "::1", 10, 1_000_000);
@@ -278,6 +297,8 @@ fn a_connection_that_was_open_before_is_reported_with_all_its_bytes_and_no_durat
         (&json!(900), &json!(700))
     );
     assert_eq!(row["duration_ns"], json!(0));
+    // Nobody saw which end connected.
+    assert_eq!(row["connected"], Value::Null);
 }
 
 /// A connection of which nobody sees an ordinary end: the traced end's bytes received and sent.

@@ -59,8 +59,12 @@ shared! {
     Text16 (pub [u8; 16]);
 }
 shared! {
-    /// 0 or 1.
+    /// 0 is no, 1 is yes, anything else is not known.
     Bool (pub u8);
+}
+impl Bool {
+    /// What was not seen.
+    pub const UNKNOWN: Self = Self(2);
 }
 shared! {
     /// Where in the record's tail a byte string lies.
@@ -100,17 +104,17 @@ shared! {
     Args (pub Tail);
 }
 shared! {
-    /// A system call's number, and in the highest bit whether it was made through the 32-bit table.
-    Syscall (pub u32);
+    /// A system call's number, of 32 bits that the caller chooses, and above them whether it was made through the 32-bit table.
+    Syscall (pub u64);
 }
 impl Syscall {
     /// Set where the call was made through the 32-bit table.
-    pub const COMPAT: u32 = 1 << 31;
+    pub const COMPAT: u64 = 1 << 32;
 
     /// Its number in its table.
     #[inline(always)]
     pub const fn number(self) -> u32 {
-        self.0 & !Self::COMPAT
+        self.0 as u32
     }
 
     /// Whether that is the 32-bit one.
@@ -217,7 +221,7 @@ mod user {
         Text16 => Kind::Text, |v, out| out.bytes(until_zero(&v.0));
         Path => Kind::Path, |v, out| out.tail(v.0);
         Args => Kind::Args, |v, out| out.tail(v.0);
-        Syscall => Kind::Syscall, |v, out| out.unsigned(v.0.into());
+        Syscall => Kind::Syscall, |v, out| out.unsigned(v.0);
         Outcome => Kind::Outcome, |v, out| out.signed(v.0);
         Mode => Kind::Octal, |v, out| out.unsigned(v.0.into());
         OpenFlags => Kind::Flags(open_flags), |v, out| out.unsigned(v.0);

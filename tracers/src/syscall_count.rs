@@ -3,7 +3,8 @@ use crate::{Family, Tracer, prelude::*};
 
 /// Calls, errors and latency by system call.
 ///
-/// A call is counted when it returns, or when its thread dies in it.
+/// A call is counted when it returns, or when its thread dies in it. One whose beginning was not seen has the duration 0: it began
+/// before the trace, or was answered before the kernel began it, by seccomp(2) or by a tracer.
 #[event]
 pub struct SyscallCount {
     /// The system call.
@@ -20,8 +21,6 @@ pub struct SyscallCount {
     /// Whose calls these are.
     #[key]
     pub target: Target,
-    #[key]
-    pub _pad: u32,
     /// Calls.
     #[count]
     pub count: u64,

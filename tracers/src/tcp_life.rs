@@ -28,7 +28,7 @@ pub struct TcpLife {
     pub sport: u16,
     /// Remote port.
     pub dport: u16,
-    /// Whether this end connected; no if it accepted.
+    /// Whether this end connected; no if it accepted, nothing where the beginning was not seen.
     pub connected: Bool,
     pub _pad: [u8; 7],
 }

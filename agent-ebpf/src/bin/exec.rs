@@ -115,7 +115,7 @@ fn not_started(
     };
     let mut record = Record::<Exec>::new()?;
     // Memory that cannot be read (EFAULT) is a failure like another.
-    let filename = record.user_text(name as *const u8).unwrap_or(Tail::EMPTY);
+    let filename = record.user_text(name as *const u8).unwrap_or(Tail::LOST);
     let args = record.user_texts::<ARGS, ARG_BYTES>(|i| item(argv, i, compat));
     send(record, filename, args, result, target)
 }
@@ -123,6 +123,10 @@ fn not_started(
 /// Entry `i` of an argv.
 #[inline(always)]
 fn item(argv: u64, i: usize, compat: bool) -> Result<*const u8, i32> {
+    // No list is an empty one: execve(2), NOTES.
+    if argv == 0 {
+        return Ok(core::ptr::null());
+    }
     // SAFETY: a bad address is an error.
     unsafe {
         Ok(match compat {

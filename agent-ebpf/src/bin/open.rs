@@ -32,6 +32,7 @@ kernel_fields! {
 struct Begun {
     since: u64,
     target: Target,
+    _pad: u32,
     /// 0 of a call that was seen by the kernel's function.
     syscall: Syscall,
 }
@@ -113,6 +114,7 @@ fn begin(syscall: Syscall, target: Target) -> Result<bool, Loss> {
         // SAFETY: the helper only returns a number.
         since: unsafe { bpf_ktime_get_boot_ns() },
         target,
+        _pad: 0,
         syscall,
     };
     // The kernel leaves out programs at a function's end for calls that are under way when somebody attaches or detaches there
@@ -140,6 +142,7 @@ fn unseen(syscall: Syscall, target: Target) -> Begun {
     Begun {
         since: u64::MAX,
         target,
+        _pad: 0,
         syscall,
     }
 }
@@ -275,6 +278,6 @@ fn path(record: &mut Record<Open>, asked: &Asked, result: i64) -> Result<(Tail, 
             return Ok((path, true));
         }
     }
-    // Memory that cannot be read (EFAULT) is an event all the same.
-    Ok((record.user_text(asked.name).unwrap_or(Tail::EMPTY), false))
+    // Memory that cannot be read (EFAULT, or not in memory yet) is an event all the same.
+    Ok((record.user_text(asked.name).unwrap_or(Tail::LOST), false))
 }

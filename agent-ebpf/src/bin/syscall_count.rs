@@ -3,7 +3,7 @@
 #![no_main]
 use agent_ebpf::{
     Loss, add, add_duration, add_error, book, calls, current_comm, current_tgid, rows, sample,
-    selected, syscall,
+    selected, syscall, syscall_number,
 };
 use aya_ebpf::{Global, helpers::generated::bpf_ktime_get_boot_ns, programs::RawTracePointContext};
 use tracers::{
@@ -27,6 +27,7 @@ struct Begun {
     since: u64,
     syscall: Syscall,
     target: Target,
+    _pad: u32,
 }
 
 calls!(Begun);
@@ -45,14 +46,47 @@ fn begin(number: u32, target: Target) -> Result<bool, Loss> {
         since: unsafe { bpf_ktime_get_boot_ns() },
         syscall: syscall(number),
         target,
+        _pad: 0,
     };
     CALLS.begin(&begun).map(|_| false)
 }
 
 #[program(raw_tp = "sys_exit")]
 fn sys_exit(ctx: &RawTracePointContext) {
-    if let Some(begun) = CALLS.end() {
-        book(end(&begun, ctx.arg(1)));
+    let (regs, result): (*const u8, i64) = (ctx.arg(0), ctx.arg(1));
+    if let Some(begun) = CALLS.end().or_else(|| not_begun(regs, result)) {
+        book(end(&begun, result));
+    }
+}
+
+/// It may be of a call that began before the trace, or that never began: seccomp and tracers answer it before `sys_enter`
+/// (syscall_trace_enter, kernel/entry/common.c).
+#[inline(always)]
+fn not_begun(regs: *const u8, result: i64) -> Option<Begun> {
+    let target = selected()?;
+    let syscall = syscall(syscall_number(regs).ok()?);
+    // A new task returns from a call that its parent made.
+    if result == 0 && makes_tasks(syscall) {
+        return None;
+    }
+    Some(Begun {
+        since: u64::MAX,
+        syscall,
+        target,
+        _pad: 0,
+    })
+}
+
+/// Whether it is clone, fork, vfork or clone3: arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h.
+#[inline(always)]
+fn makes_tasks(syscall: Syscall) -> bool {
+    match (syscall.is_compat(), syscall.number()) {
+        (_, 435) | (true, 2 | 120 | 190) => true,
+        #[cfg(not(bpf_target_arch = "aarch64"))]
+        (false, 56..=58) => true,
+        #[cfg(bpf_target_arch = "aarch64")]
+        (false, 220) => true,
+        _ => false,
     }
 }
 
@@ -67,7 +101,8 @@ fn sched_process_exit(_ctx: &RawTracePointContext) {
 #[inline(always)]
 fn end(begun: &Begun, result: i64) -> Result<bool, Loss> {
     // SAFETY: the helper only returns a number.
-    let ns = unsafe { bpf_ktime_get_boot_ns() } - begun.since;
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let ns = now.saturating_sub(begun.since);
     // Numbers from -4095 on are errors: include/linux/err.h.
     let failed = (-4095..0).contains(&result);
     if ns < MIN_LATENCY_NS.load() || (FAILED_ONLY.load() == 1 && !failed) {
@@ -83,7 +118,6 @@ fn end(begun: &Begun, result: i64) -> Result<bool, Loss> {
         pid,
         comm: Text16(comm),
         target: begun.target,
-        _pad: 0,
     };
     let row = TABLE.row(&key, weight)?;
     add(&mut row.count, weight);

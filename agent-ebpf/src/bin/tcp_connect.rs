@@ -16,7 +16,7 @@ static FAILED_ONLY: Global<u8> = Global::new(0);
 sock_fields!();
 
 /// Sockets that wait for an answer: since when, and for whom. The outcome arrives in softirq context, where the
-/// current task is somebody else. Full means that the attempt is lost and counted; a socket always leaves SYN_SENT.
+/// current task is somebody else. Full means that the attempt is lost and counted; a socket always leaves SYN_SENT and SYN_RECV.
 #[map]
 static PENDING: HashMap<u64, (u64, Task)> = HashMap::with_max_entries(16384, 0);
 
@@ -26,7 +26,10 @@ const ECANCELED: i64 = 125;
 #[program(raw_tp = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: &RawTracePointContext) {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
-    if new == tcp::SYN_SENT || old == tcp::SYN_SENT {
+    // Where both ends connect at once, or one to itself, the other's SYN comes before an answer: RFC 9293, 3.5, figure 7.
+    let is_simultaneous = old == tcp::SYN_SENT && new == tcp::SYN_RECV;
+    let is_decided = old == tcp::SYN_SENT || old == tcp::SYN_RECV;
+    if new == tcp::SYN_SENT || is_decided && !is_simultaneous {
         book(on_change(ctx.arg(0), new));
     }
 }

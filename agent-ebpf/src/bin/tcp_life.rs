@@ -49,9 +49,13 @@ const SHUTDOWN_MASK: u8 = 3;
 struct Owner {
     /// 0 where the beginning was not seen.
     since: u64,
+    /// 1 of an end that connected, 0 of one that accepted, [`BOTH`] while both ends try to connect.
     connected: u64,
     task: Task,
 }
+
+/// The other's SYN came before an answer: RFC 9293, 3.5, figure 7.
+const BOTH: u64 = 2;
 
 #[program(raw_tp = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: &RawTracePointContext) {
@@ -109,6 +113,14 @@ fn own(sk: *const u8, target: Target) -> Result<(), Loss> {
 }
 
 #[inline(always)]
+fn set_connected(key: u64, connected: u64) {
+    if let Some(owner) = OWNERS.get_ptr_mut(&key) {
+        // SAFETY: an aligned u64 in a map, written whole; a socket changes its state under its own lock.
+        unsafe { (*owner).connected = connected };
+    }
+}
+
+#[inline(always)]
 fn on_change(sk: *const u8, old: i32, new: i32) -> Result<bool, Loss> {
     let key = sk as u64;
     // SAFETY: the helper only returns a number.
@@ -128,7 +140,14 @@ fn on_change(sk: *const u8, old: i32, new: i32) -> Result<bool, Loss> {
                 let _ = OWNERS.remove(&key);
             }
         },
+        tcp::SYN_RECV if old == tcp::SYN_SENT => set_connected(key, BOTH),
         tcp::ESTABLISHED if old != tcp::SYN_SENT => {
+            // SAFETY: copied at once.
+            let connected = unsafe { OWNERS.get(&key) }.map(|owner| owner.connected);
+            if connected == Some(BOTH) {
+                set_connected(key, 1);
+                return Ok(false);
+            }
             // The address may have been another socket's, whose close was not seen.
             let _ = OWNERS.remove(&key);
             // An eviction map takes every entry; what it evicts has duration 0.
@@ -165,7 +184,7 @@ fn closed(sk: *const u8, old: i32, now: u64) -> Result<bool, Loss> {
     };
     let _ = OWNERS.remove(&key);
     // An attempt that failed was no connection.
-    if old == tcp::SYN_SENT || SK_PROTOCOL.read(sk)? != IPPROTO_TCP {
+    if old == tcp::SYN_SENT || owner.connected == BOTH || SK_PROTOCOL.read(sk)? != IPPROTO_TCP {
         return Ok(false);
     }
     let duration_ns = match owner.since {
@@ -192,7 +211,10 @@ fn closed(sk: *const u8, old: i32, now: u64) -> Result<bool, Loss> {
             retransmits: TP_TOTAL_RETRANS.read(sk)?,
             sport,
             dport,
-            connected: Bool(owner.connected as u8),
+            connected: match owner.since {
+                0 => Bool::UNKNOWN,
+                _ => Bool(owner.connected as u8),
+            },
             _pad: [0; 7],
         },
     )

@@ -115,7 +115,7 @@ impl Cgroups {
     }
 
     /// The cgroup of the container whose id begins so. Every runtime gives a container a directory with its whole id in the name:
-    /// `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`, or just `ID`.
+    /// `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`, `SLICE:cri-containerd:ID`, or just `ID`.
     pub(super) fn container(&self, id: &str) -> Result<(u64, u32), Error> {
         let fine = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
         if id.len() < 4 || !id.chars().all(fine) {
@@ -183,12 +183,14 @@ pub(crate) fn pod_of(name: &str) -> Option<String> {
     Some(uid.replace('_', "-"))
 }
 
-/// The container id in the name of a cgroup directory: at least 32 hexadecimal digits.
+/// The container id in the name of a cgroup directory: at least 32 hexadecimal digits, behind the runtime's name, if that is there.
+/// `crio-conmon-ID.scope` and `libpod-conmon-ID.scope` have the container's monitor, and not the container.
 pub(crate) fn container_id(name: &str) -> Option<&str> {
     let name = name.strip_suffix(".scope").unwrap_or(name);
-    let id = name.rsplit('-').next()?;
+    let at = name.rfind(['-', ':']).map_or(0, |at| at + 1);
+    let (before, id) = name.split_at(at);
     let is_id = id.len() >= 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
-    is_id.then_some(id)
+    (is_id && !before.ends_with("conmon-")).then_some(id)
 }
 
 #[cfg(test)]
@@ -206,9 +208,15 @@ mod tests {
             format!("docker-{id}.scope"),
             format!("cri-containerd-{id}.scope"),
             format!("crio-{id}.scope"),
+            format!("libpod-{id}.scope"),
+            // containerd by cgroupfs below a kubelet by systemd.
+            format!("kubepods-burstable-podb4f3dfaf_f987_499d_a04c_2c60eb01958c.slice:cri-containerd:{id}"),
             id.clone(),
         ] {
             assert_eq!(container_id(&name), Some(id.as_str()), "{name}");
+        }
+        for monitor in [format!("crio-conmon-{id}.scope"), format!("libpod-conmon-{id}.scope")] {
+            assert_eq!(container_id(&monitor), None, "{monitor}");
         }
         assert_eq!(container_id("user-1000.slice"), None);
         assert_eq!(container_id("cafe"), None);

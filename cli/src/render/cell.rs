@@ -28,7 +28,11 @@ pub(crate) fn cell(
     out: &mut String,
 ) -> Tone {
     match (column.kind, value) {
-        (Kind::Bool, Value::Unsigned(n)) => out.push_str(if n == 0 { "no" } else { "yes" }),
+        (Kind::Bool, Value::Unsigned(n)) => out.push_str(match n {
+            0 => "no",
+            1 => "yes",
+            _ => "",
+        }),
         (Kind::Time, Value::Unsigned(n)) => wall.time_of_day(n, out),
         (Kind::Syscall, Value::Unsigned(n)) => out.push_str(&syscall(n)),
         (Kind::Octal, Value::Unsigned(n)) => push(out, format_args!("{n:04o}")),

@@ -9,6 +9,7 @@ use inferno::flamegraph::{
 };
 use rows::escape::escape;
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io::{self, Write},
     time::Duration,
@@ -221,7 +222,9 @@ impl Output for Flamegraph {
         account: &Account,
     ) -> io::Result<Option<String>> {
         table.into_iter().for_each(|table| self.fold.add(table));
-        let lines: Vec<String> = self.fold.lines().collect();
+        let lines = self.fold.lines.iter().filter(|(_, count)| **count > 0);
+        let lines = lines.map(|(stack, count)| format!("{} {count}", one_number(stack)));
+        let lines: Vec<String> = lines.collect();
         let noun = noun(&self.fold.columns);
         let lost = account.lost.total();
         let subtitle = match lost {
@@ -263,6 +266,17 @@ fn draw(
     options.hash = true;
     options.deterministic = true;
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)
+}
+
+/// A stack whose end inferno does not take for the first of two weights, as differential graphs have them: a name may end in a number.
+fn one_number(stack: &str) -> Cow<'_, str> {
+    match stack.rsplit_once(' ') {
+        Some((name, last)) if last.starts_with(|first: char| first.is_ascii_digit()) => {
+            // It looks the same, and is no blank to inferno.
+            format!("{name}\u{a0}{last}").into()
+        }
+        _ => stack.into(),
+    }
 }
 
 /// What inferno refuses to draw.
@@ -332,6 +346,19 @@ mod tests {
             !svg.contains("src=\"http") && !svg.contains("href=\"http"),
             "nothing is fetched"
         );
+    }
+
+    #[test]
+    fn a_name_that_ends_in_a_number_is_no_weight() {
+        for name in ["wasm function 7", "f 0.5", "g 12 13"] {
+            let (options, mut svg) = (&mut Options::default(), Vec::new());
+            let line = format!("{} 400", one_number(name));
+            flamegraph::from_lines(options, [line.as_str()], &mut svg).unwrap();
+            let svg = String::from_utf8(svg).unwrap().replace('\u{a0}', " ");
+            assert!(svg.contains(&format!("{name} (400 samples, 100%)")), "{svg}");
+        }
+        assert_eq!(one_number("main;push 7b"), "main;push\u{a0}7b");
+        assert_eq!(one_number("main;operator new"), "main;operator new");
     }
 
     #[test]

@@ -227,6 +227,39 @@ fn a_program_that_was_only_named_lends_its_libraries_by_build_id() {
 }
 
 #[test]
+fn a_program_may_be_named_by_a_relative_path() {
+    let mut symbolizer = symbolizer();
+    let here = std::env::current_dir().unwrap();
+    let root = "../".repeat(here.components().count() - 1);
+    symbolizer.know_file(&Path::new(&root).join("bin/cat"));
+    let libc = Waiting::new("/bin/cat").libc_path();
+    let offset = libc_function_offset(&libc);
+    let frame = by_build_id(&mut symbolizer, build_id(&libc), offset);
+    assert!(frame.name.contains("getpgid"), "{frame:?}");
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_is_named_by_another() {
+    // Python, because a test program's own threads are its harness's.
+    let program = format!(
+        "import ctypes, sys, threading\nsys.stdin.read()\nthreading.Thread(target=threading.Event().wait).start()\n\
+         ctypes.CDLL(None).syscall({}, 0)",
+        libc::SYS_exit
+    );
+    let mut waiting = Waiting::start(Command::new("python3").args(["-c", &program]));
+    let (pid, address) = (waiting.pid(), waiting.libc_function());
+    waiting.close();
+    wait_for("the first thread to end", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.contains(") Z ").then_some(())
+    });
+    let mut symbolizer = symbolizer();
+    symbolizer.observe(pid).unwrap();
+    let frame = user(&mut symbolizer, pid, address);
+    assert!(frame.name.contains("getpgid"), "{frame:?}");
+}
+
+#[test]
 fn an_unknown_build_id_is_shown() {
     let mut symbolizer = symbolizer();
     let frame = by_build_id(&mut symbolizer, [0xab; 20], 0x10);

@@ -78,6 +78,11 @@ impl Waiting {
         area.address(libc_function_offset(&self.libc_path()))
     }
 
+    /// Closes its stdin, on which it may wait.
+    pub(super) fn close(&mut self) {
+        self.0.stdin = None;
+    }
+
     pub(super) fn end(self) {
         drop(self);
     }

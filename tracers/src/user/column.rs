@@ -60,7 +60,7 @@ pub enum Kind {
     Unsigned,
     /// A number.
     Signed,
-    /// 0 or 1, shown as no or yes.
+    /// 0, 1 or, where it is not known, more; shown as no, yes or nothing.
     Bool,
     /// CLOCK_BOOTTIME in ns, shown as the wall clock's time.
     Time,

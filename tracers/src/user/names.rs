@@ -6,8 +6,8 @@ use syscalls::{Errno, Sysno, x86};
 
 /// A system call by name. One of the 32-bit table is marked: the same name may take other arguments there.
 pub fn syscall(number: u64) -> Cow<'static, str> {
-    let compat = number & u64::from(Syscall::COMPAT) != 0;
-    let index = (number & !u64::from(Syscall::COMPAT)) as usize;
+    let compat = number & Syscall::COMPAT != 0;
+    let index = (number & !Syscall::COMPAT) as usize;
     match compat {
         false => match Sysno::new(index) {
             Some(known) => known.name().into(),
@@ -44,8 +44,11 @@ mod tests {
     fn system_calls_and_errors_have_their_names_and_unknown_ones_their_numbers() {
         assert_eq!(syscall(Sysno::openat as u64), "openat");
         assert_eq!(syscall(100_000), "syscall_100000");
-        assert_eq!(syscall(5 | 1 << 31), "ia32:open");
-        assert_eq!(syscall(99_999 | 1 << 31), "ia32:syscall_99999");
+        assert_eq!(syscall(5 | Syscall::COMPAT), "ia32:open");
+        assert_eq!(syscall(99_999 | Syscall::COMPAT), "ia32:syscall_99999");
+        // Whatever number a caller takes, it is none of the other table.
+        assert_eq!(syscall(u64::from(u32::MAX)), "syscall_4294967295");
+        assert_eq!(syscall(1 << 31 | 1), "syscall_2147483649");
         assert_eq!(errno(2), "ENOENT");
         assert_eq!(
             errno(512),

@@ -80,6 +80,8 @@ fn step(args: &[OsString]) {
         "getppid" => syscalls::getppid(number(&args[0])),
         "getppid32" => syscalls::getppid32(number(&args[0])),
         "close-bad" => syscalls::close_bad(number(&args[0])),
+        "mount-denied" => syscalls::mount_denied(number(&args[0])),
+        "no-such-call" => syscalls::no_such_call(number(&args[0]), number(&args[1])),
         "open-errors" => syscalls::open_errors(),
         "nanosleep" => syscalls::nanosleep(number(&args[0]), number(&args[1])),
         "read-forever" => syscalls::read_forever(),
@@ -107,6 +109,7 @@ fn step(args: &[OsString]) {
         "exec-fails-with" => exec::fails_with(number(&args[0]), number(&args[1]), &args[2]),
         // Connections.
         "connect" => network::connect(args),
+        "connect-to-itself" => network::connect_to_itself(),
         "connect-before-gate" => network::connect_before_gate(args),
         "connect-times" => network::connect_times(number(&args[0]), &args[1]),
         "connections" => network::connections(number(&args[0]), number(&args[1])),

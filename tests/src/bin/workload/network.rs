@@ -136,6 +136,22 @@ fn local_port(socket: &OwnedFd) -> u16 {
     address.port()
 }
 
+/// A socket that connects to its own address, which is a simultaneous open with itself, and sends itself five bytes.
+pub(crate) fn connect_to_itself() {
+    let (family, kind) = (
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+    );
+    let socket = rustix::net::socket(family, kind, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let port = local_port(&socket);
+    rustix::net::connect(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.write_all(b"hello").unwrap();
+    stream.read_exact(&mut [0; 5]).unwrap();
+    report::note(json!({ "result": 0, "sport": port }));
+}
+
 /// Connects to where nobody answers, and closes without an answer.
 pub(crate) fn give_up(to: &OsStr) {
     let socket = begun(address(to));

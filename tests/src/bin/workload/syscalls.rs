@@ -29,6 +29,21 @@ pub(crate) fn close_bad(times: u64) {
     }
 }
 
+/// mount(2), so often, which seccomp answers with EPERM before the kernel begins it.
+pub(crate) fn mount_denied(times: u64) {
+    raw::deny_mount();
+    for _ in 0..times {
+        assert_eq!(raw::mount_nothing(), Err(libc::EPERM));
+    }
+}
+
+/// A call of a number that no call has, so often: ENOSYS.
+pub(crate) fn no_such_call(number: u64, times: u64) {
+    for _ in 0..times {
+        assert_eq!(raw::no_such_call(number as u32), Err(libc::ENOSYS));
+    }
+}
+
 /// openat(2) with nine different errors: the n-th of them n times.
 pub(crate) fn open_errors() {
     let long = "x".repeat(300);
