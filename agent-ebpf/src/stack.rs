@@ -3,7 +3,10 @@
 //! Unlike the kernel's own stack map, two stacks do not evict or refuse each other here until the map is full,
 //! and user frames come with the build id of their file, so that they can be resolved when the process is gone.
 
-use crate::{CLAIMS, Claim, Claimable, claim, clamped, count, counter, kernel_fields, masked};
+use crate::{
+    CLAIMS, Claim, Claimable, TASK_GROUP_LEADER, claim, clamped, count, counter, current_tgid,
+    kernel_fields, masked,
+};
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK, bpf_stack_build_id},
@@ -112,7 +115,18 @@ pub fn kernel_stack<C: EbpfContext>(ctx: &C, skip: u64) -> KernelStack {
 
 kernel_fields! {
     TASK_MM = task_struct.mm: *const u8;
-    MM_EXE_FILE = mm_struct.exe_file: u64;
+    TASK_START = task_struct.start_boottime: u64;
+    TASK_EXEC_ID = task_struct.self_exec_id: u64;
+}
+
+/// The program that the current process runs, told apart from every other that ever ran: when the process began, and how many programs
+/// it has executed. No address will do: the kernel gives it again to what comes next.
+#[inline(always)]
+fn program() -> u64 {
+    let began = TASK_GROUP_LEADER.of_current_task().and_then(|leader| TASK_START.read(leader));
+    let execs = TASK_EXEC_ID.of_current_task().unwrap_or(0);
+    // Two processes may begin at once.
+    began.unwrap_or(0) ^ u64::from(current_tgid()) << 32 ^ execs << 48
 }
 
 /// The kernel gives build ids only where it gets hold of the process's mappings at once, which another thread may hinder:
@@ -142,15 +156,10 @@ fn known(stack: *const UserFrames, len: u32) -> u32 {
     known
 }
 
-/// The user stack of the current task. Equal addresses in two programs are two stacks; a process and its forked children,
-/// which have the same open program file and the same mappings, share theirs.
+/// The user stack of the current task. Equal addresses in two processes, or in two programs of one, are two stacks.
 #[inline(always)]
 pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
-    let program = TASK_MM
-        .of_current_task()
-        .and_then(|mm| MM_EXE_FILE.read(mm));
-    let seed = program.unwrap_or(0);
-    let Some((hash, ..)) = read(ctx, u64::from(BPF_F_USER_STACK), seed) else {
+    let Some((hash, ..)) = read(ctx, u64::from(BPF_F_USER_STACK), program()) else {
         return UserStack(0);
     };
     let reads = match USER_STACKS.get_ptr(&hash) {

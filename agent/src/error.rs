@@ -46,7 +46,7 @@ pub enum Error {
     },
     /// Process numbers cannot be compared with the kernel's.
     #[error(
-        "--pid needs the host's pid namespace, and this process is in another; run it in the host's (hostPID: true), or select by --container or --cgroup"
+        "--pid and -- COMMAND need the host's pid namespace, and this process is in another; run it in the host's (hostPID: true), or select by --container or --cgroup"
     )]
     PidNamespace,
     /// The cgroup is not there.

@@ -20,6 +20,17 @@ pub struct Kernel {
     tracing: Result<(), io::Error>,
     /// Where it shows processes.
     pub(crate) proc: PathBuf,
+    /// How far CLOCK_BOOTTIME is ahead here, in our time namespace, of what kernel programs read.
+    pub(crate) boottime_ahead_ns: i64,
+}
+
+/// `boottime SECONDS NANOSECONDS` of /proc/self/timens_offsets, time_namespaces(7). Kernels before 5.6 have no such file.
+fn boottime_ahead(text: &str) -> i64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("boottime"));
+    let mut numbers = line.into_iter().flat_map(str::split_whitespace).flat_map(str::parse::<i64>);
+    let mut next = || numbers.next().unwrap_or(0);
+    let (seconds, nanoseconds) = (next(), next());
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 /// Whether a tracer works here.
@@ -53,6 +64,9 @@ impl Kernel {
             btf: Btf::of_kernel()?,
             tracing: bpf::try_load(Trial::RawTracepoint),
             proc: "/proc".into(),
+            boottime_ahead_ns: boottime_ahead(
+                &fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default(),
+            ),
         })
     }
 

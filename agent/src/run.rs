@@ -103,7 +103,7 @@ pub struct Clock {
 
 impl Clock {
     /// Compares both clocks. Of several comparisons the shortest counts: on a busy machine a thread may stand still within one.
-    fn now() -> Self {
+    fn now(kernel: &Kernel) -> Self {
         let ns = |clock| {
             let time = clock_gettime(clock);
             time.tv_sec * 1_000_000_000 + time.tv_nsec
@@ -117,7 +117,9 @@ impl Clock {
             (after - before, wall - before)
         });
         let (_, offset) = compared.min().unwrap_or_default();
-        Self { offset }
+        Self {
+            offset: offset.saturating_add(kernel.boottime_ahead_ns),
+        }
     }
 
     /// Nanoseconds since 1970 of a CLOCK_BOOTTIME time.
@@ -148,7 +150,7 @@ impl Trace {
         let Request { spec, limits, .. } = request;
         let mut loaded = Loaded::load(&spec, &selection, &limits, kernel)?;
         let mut command = selection.command().map(Launched::new).transpose()?;
-        let clock = Clock::now();
+        let clock = Clock::now(kernel);
         let cost = CostMeter::start(&loaded)?;
         loaded.attach(&mut selection, command.as_ref().map(Launched::pid), kernel)?;
         let (hooks, faults) = (loaded.hooks, loaded.faults);

@@ -146,8 +146,10 @@ impl Stacks {
                 named.push(frames.clone());
                 continue;
             }
-            let mut frames = self.symbolizer.kernel(&kernel_addresses(reader, hash)?);
+            let addresses = kernel_addresses(reader, hash)?;
+            let mut frames = self.symbolizer.kernel(&addresses);
             self.cut_own(&mut frames);
+            self.mark_cut(addresses.len(), &mut frames);
             known.insert(hash, frames.clone());
             named.push(frames);
         }
@@ -163,6 +165,13 @@ impl Stacks {
         };
         if let Some(last) = frames.iter().take(OWN_FRAMES).rposition(own) {
             frames.drain(..=last);
+        }
+    }
+
+    /// Marks a stack that is as deep as the kernel records them: what called its outermost frame is not known.
+    fn mark_cut(&mut self, depth: usize, frames: &mut Vec<FrameId>) {
+        if depth >= FRAMES {
+            frames.push(self.symbolizer.deeper());
         }
     }
 
@@ -186,7 +195,9 @@ impl Stacks {
             let all: Vec<&[UserAddr]> = stacks.iter().map(Vec::as_slice).collect();
             self.symbolizer.prepare(pid, &all);
             for (row, stack) in rows.iter().zip(&stacks) {
-                named[*row] = self.symbolizer.user(pid, stack);
+                let mut frames = self.symbolizer.user(pid, stack);
+                self.mark_cut(stack.len(), &mut frames);
+                named[*row] = frames;
             }
         }
         Ok(named)

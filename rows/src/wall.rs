@@ -48,6 +48,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_zone_is_known_by_its_name() {
+        const NAME: &str = "Asia/Kolkata";
+        match TimeZone::get(NAME) {
+            Ok(zone) => assert_eq!(zone.to_offset(Timestamp::UNIX_EPOCH).seconds(), 19_800),
+            Err(error) => {
+                let here = std::path::Path::new("/usr/share/zoneinfo").join(NAME);
+                assert!(!here.exists(), "{error}");
+                println!("SKIPPED wall::tests::a_zone_is_known_by_its_name: this machine has no zones");
+            }
+        }
+    }
+
+    #[test]
     fn a_time_is_that_of_the_local_zone() {
         let shown = |offset_s| {
             let wall = Wall {

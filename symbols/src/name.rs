@@ -113,6 +113,12 @@ impl Symbolizer {
         self.plain_frame(name, module, 0)
     }
 
+    /// The frame that stands for all that called the outermost one that the kernel recorded.
+    pub fn deeper(&mut self) -> FrameId {
+        let name = self.frames.word("[deeper than recorded]");
+        self.plain_frame(name, "", 0)
+    }
+
     pub(super) fn plain_frame(&mut self, name: Arc<str>, module: &str, offset: u64) -> FrameId {
         let module = self.frames.word(module);
         self.frames.intern(Frame {

@@ -6,4 +6,5 @@ mod alone;
 mod bounds;
 mod killed;
 mod loading;
+mod namespaces;
 mod refused;

@@ -1,7 +1,8 @@
 //! `page_fault` against memory of which every first touch is known.
 
 use serde_json::{Value, json};
-use tests::{Cgroup, Outcome, Trace, Workload, needs, sum};
+use std::{ffi::OsString, fs, path::Path};
+use tests::{Cgroup, Outcome, Trace, Workload, executable, needs, program, sum};
 
 /// The rows of the one function that touches pages, by the thread's name and the innermost frame.
 fn rows<'a>(outcome: &'a Outcome, comm: &str, function: &str) -> Vec<&'a Value> {
@@ -54,6 +55,69 @@ fn every_page_that_is_written_first_is_one_fault_of_its_stack() {
         );
         assert!(row["user_stack"].as_array().unwrap().len() > 1, "{row}");
     }
+}
+
+/// The program under another name, where `write_pages` is called `other_pages`, and a build id of its own.
+fn other_workload(path: &Path) {
+    let mut bytes = fs::read(program("workload")).unwrap();
+    let places = |bytes: &[u8], what: &[u8]| -> Vec<usize> {
+        let windows = bytes.windows(what.len()).enumerate();
+        windows.filter(|(_, window)| *window == what).map(|(at, _)| at).collect()
+    };
+    for at in places(&bytes, b"write_pages") {
+        bytes[at..at + 11].copy_from_slice(b"other_pages");
+    }
+    // Lengths of name and id, NT_GNU_BUILD_ID, name: include/uapi/linux/elf.h.
+    let words = [4_u32, 20, 3].map(u32::to_ne_bytes).concat();
+    let [note] = places(&bytes, &[&words[..], b"GNU\0"].concat())[..] else {
+        panic!("one build id");
+    };
+    bytes[note + 16] ^= 0xff;
+    executable(path, bytes);
+}
+
+#[test]
+fn two_programs_with_the_same_addresses_have_their_own_names() {
+    needs!("page_fault");
+    let folder = tests::folder();
+    let (one, other) = (folder.join("one"), folder.join("other"));
+    fs::copy(program("workload"), &one).unwrap();
+    other_workload(&other);
+    let (a, b) = (one.display(), other.display());
+    // Two that stay until they are looked at; and then in turn, so that each gets what the kernel has of the one before.
+    let script = format!(
+        "{a} nanosleep 1000 1 & {b} nanosleep 1000 1 &
+        for i in 1 2 3 4 5 6 7 8 9 10; do {a} touch 200 write; {b} touch 200 write; done; wait"
+    );
+    let command = ["sh", "-c", &script].map(OsString::from).to_vec();
+    let outcome = Trace::of("page_fault").command(command).run();
+    outcome.complete();
+    let written = |comm, function| access(&rows(&outcome, comm, function), "write|user");
+    assert_eq!(
+        [written("one", "write_pages"), written("one", "other_pages")],
+        [2000, 0]
+    );
+    assert_eq!(
+        [written("other", "write_pages"), written("other", "other_pages")],
+        [0, 2000]
+    );
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_stack_deeper_than_the_kernel_records_says_so() {
+    needs!("page_fault");
+    let steps = ["comm", "a diver", ",", "touch-deep", "300", "200"];
+    let outcome = traced(&[], &steps);
+    let rows = rows(&outcome, "a diver", "write_pages");
+    assert_eq!(access(&rows, "write|user"), 200);
+    let outermost = |row: &Value| row["user_stack"].as_array().unwrap().last().unwrap()["name"].clone();
+    for row in rows {
+        assert_eq!(outermost(row), json!("[deeper than recorded]"), "{row}");
+    }
+    let others = outcome.rows.iter().filter(|row| row["user_stack"].as_array().is_some_and(|stack| stack.len() < 100));
+    assert!(others.clone().count() > 0);
+    assert!(others.flat_map(|row| row["user_stack"].as_array().unwrap()).all(|frame| frame["name"] != "[deeper than recorded]"));
 }
 
 #[test]

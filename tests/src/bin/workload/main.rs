@@ -122,6 +122,7 @@ fn step(args: &[OsString]) {
         "serve-by-child" => network::serve_by_child(args),
         // Memory.
         "touch" => memory::touch(number(&args[0]), &args[1]),
+        "touch-deep" => memory::touch_deep(number(&args[0]), number(&args[1])),
         "write-after-fork" => memory::write_after_fork(number(&args[0])),
         "read-into" => memory::read_into(number(&args[0])),
         "eat" => memory::eat(),
