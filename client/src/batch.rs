@@ -25,6 +25,11 @@ pub(crate) fn batch(batch: v1::Batch, schema: &Schema) -> Result<Batch, String> 
         .columns
         .iter()
         .map(|column| (column.name, column.kind));
+    if rows == 0 && columns.iter().all(is_empty) {
+        // Nothing is of the wrong kind where nothing is, whatever it is in.
+        let none = kinds.zip(&schema.sorts).map(|((_, kind), sort)| empty(*sort, kind));
+        return Ok(Batch::from_columns(none.collect(), Vec::new()));
+    }
     let decoded = kinds.zip(&schema.sorts).zip(columns);
     let columns = decoded.map(|(((name, kind), sort), values)| {
         let data = column(values, *sort, kind, frames.len());
@@ -86,6 +91,33 @@ pub fn wire_frame(frame: Frame) -> v1::Frame {
         offset,
         file,
         line,
+    }
+}
+
+/// Whether there is no value in a message's column, of whatever kind.
+fn is_empty(values: &v1::Values) -> bool {
+    match &values.values {
+        Some(Wire::Unsigned(of)) => of.values.is_empty(),
+        Some(Wire::Signed(of)) => of.values.is_empty(),
+        Some(Wire::Bytes(of)) => of.ends.is_empty() && of.data.is_empty() && of.cut.is_empty(),
+        Some(Wire::Lists(of)) => of.ends.is_empty() && of.values.is_empty(),
+        Some(Wire::Stacks(of)) => of.ends.is_empty() && of.frames.is_empty(),
+        None => false,
+    }
+}
+
+/// A column without a value.
+fn empty(sort: Sort, kind: Kind) -> Data {
+    match sort {
+        Sort::Unsigned => Data::of(Kind::Unsigned),
+        Sort::Signed => Data::of(Kind::Signed),
+        Sort::Bytes => Data::of(Kind::Text),
+        Sort::Lists => Data::of(Kind::Errors),
+        Sort::Stacks => Data::Frames {
+            ends: Vec::new(),
+            ids: Vec::new(),
+        },
+        Sort::Any => Data::of(kind),
     }
 }
 

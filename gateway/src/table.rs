@@ -125,6 +125,11 @@ mod tests {
             (merged.value(1, 0), merged.value(2, 0)),
             (Value::Unsigned(7), Value::Unsigned(9))
         );
+        // Of tables without rows the one has columns of the same sorts, which its kinds alone do not say: an agent sends calls by name.
+        let calls = vec![column("call", Kind::Syscall, Role::Key)];
+        let none = Arc::new(Batch::from_columns(vec![Data::of(Kind::Text)], Vec::new()));
+        let merged = View::new(&calls, &[]).unwrap().merge(&calls, &[none], 100);
+        assert_eq!((merged.rows(), &merged.columns[0]), (0, &Data::of(Kind::Text)));
         let wrong = View::new(&columns, &["count".to_owned()]).unwrap_err();
         assert_eq!(wrong, "\"count\" is no key column; there are node, call");
     }

@@ -9,6 +9,8 @@ pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
     targets: Vec<u32>,
+    /// Empty columns of the sorts that the first batch had.
+    sorts: Vec<Data>,
     index: HashMap<Vec<u8>, usize>,
     frames: Vec<Frame>,
     frame_index: HashMap<Frame, u32>,
@@ -30,6 +32,7 @@ impl Table {
             columns: columns.to_vec(),
             rows: Vec::new(),
             targets: Vec::new(),
+            sorts: Vec::new(),
             index: HashMap::new(),
             frames: Vec::new(),
             frame_index: HashMap::new(),
@@ -39,6 +42,9 @@ impl Table {
     /// Merges the rows of a batch, which must have this table's columns.
     pub fn add(&mut self, batch: &Batch) {
         let frames: Vec<u32> = batch.frames.iter().map(|f| self.intern(f)).collect();
+        if self.sorts.is_empty() {
+            self.sorts = batch.columns.iter().map(Data::like).collect();
+        }
         let mut key = Vec::new();
         for row in 0..batch.rows() {
             let cells: Vec<Cell> = (0..self.columns.len())
@@ -107,8 +113,10 @@ impl Table {
     }
 
     /// A stack's column is numbers before it is symbolised and frames after, a system call's a number here and a name elsewhere.
+    /// Where there is no row, batches without rows say it.
     fn empty(&self, index: usize, kind: Kind) -> Data {
         match self.rows.first().map(|row| &row[index]) {
+            None => self.sorts.get(index).map_or_else(|| Data::of(kind), Data::like),
             Some(Cell::Frames(_)) => Data::Frames {
                 ends: Vec::new(),
                 ids: Vec::new(),

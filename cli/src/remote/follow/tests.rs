@@ -255,6 +255,13 @@ fn a_batch_that_is_none_is_refused_by_name() {
                 ..good_batch()
             },
         ),
+        (
+            "has 2 rows, and the batch 0",
+            v1::Batch {
+                rows: 0,
+                ..good_batch()
+            },
+        ),
         ("has 1 rows", with(1, Some(unsigned(&[1])))),
         ("it has no values", with(1, None)),
         ("not of its kind", with(1, Some(lists(&[0, 0], &[])))),
@@ -305,6 +312,20 @@ fn a_batch_that_is_none_is_refused_by_name() {
         assert!(why.contains(said), "{why:?} and not {said:?}");
         assert!(out.is_empty());
     }
+}
+
+#[test]
+fn a_batch_without_rows_is_taken_whatever_its_columns_are_stored_as() {
+    let none = v1::Values {
+        values: Some(unsigned(&[])),
+    };
+    let batch = v1::Batch {
+        columns: vec![none; 2 * KINDS.len()],
+        ..v1::Batch::default()
+    };
+    let mut out = VecDeque::new();
+    let taken = follow(false).take(message(1, Item::Batch(batch)), Duration::ZERO, &mut out);
+    assert!(taken.is_ok());
 }
 
 #[test]
