@@ -178,7 +178,9 @@ pub(crate) fn summary(columns: &[Column], tables: &[&Batch], most: usize) -> Sum
     let columns: Vec<Column> = kept.iter().map(|at| columns[*at]).collect();
     let mut table = Table::new(&columns);
     let sorts = |batch: &Batch| -> Vec<_> { batch.columns.iter().map(discriminant).collect() };
-    let first = tables.first().map(|batch| sorts(batch));
+    // A table without rows says nothing, neither of what its columns are.
+    let tables = tables.iter().filter(|batch| batch.rows() > 0);
+    let first = tables.clone().next().map(|batch| sorts(batch));
     for batch in tables {
         // One agent's column of numbers is another's of text only where one of them is not what it says.
         if Some(sorts(batch)) != first {
@@ -426,7 +428,11 @@ mod tests {
         let mut wrong = one.columns.clone();
         wrong[2] = Data::Signed(vec![3]);
         let wrong = Batch::from_columns(wrong, Vec::new());
-        let summary = summary(&columns, &[&one, &wrong], 20);
-        assert_eq!(summary.rows[0]["count"], "3");
+        let rows = |tables: &[&Batch]| summary(&columns, tables, 20).rows;
+        assert_eq!(rows(&[&one, &wrong])[0]["count"], "3");
+        // Of a node where nothing happened.
+        let nothing = Batch::from_columns(vec![Data::Signed(Vec::new()); 4], Vec::new());
+        assert_eq!(rows(&[&nothing, &one])[0]["count"], "3");
+        assert!(rows(&[&nothing]).is_empty());
     }
 }

@@ -110,9 +110,11 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Action, Error> {
     let old = job.status().cloned().unwrap_or_default();
     if is_over(&old) {
         context.leave(&uid);
+        // It has nothing to stop any more, and must not wait for a controller that may be uninstalled by then.
+        without_finalizer(&*job, context).await?;
         return expire(&*job, &old, context).await;
     }
-    if !job.finalizers().iter().any(|name| name == FINALIZER) {
+    if !has_finalizer(&*job) {
         let mut all = job.finalizers().to_vec();
         all.push(FINALIZER.to_owned());
         finalizers(&*job, all, context).await?;
@@ -149,11 +151,12 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Action, Error> {
             }
         }
     };
-    if phase.is_over() {
-        context.leave(&uid);
-    }
     status::tell(&mut new, &phase, generation, now);
     let told = context.write(&*job, &old, &new, phase.is_over()).await?;
+    if phase.is_over() {
+        // Not before its account is in the status: what its agents have said is known nowhere else.
+        context.leave(&uid);
+    }
     if told {
         if phase.is_over() {
             context.counters.over(&phase);
@@ -166,7 +169,7 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Action, Error> {
 /// A job that is to go: its traces first, unless their nodes do not answer.
 async fn deleted<J: Job>(job: &J, uid: &str, context: &Context) -> Result<Action, Error> {
     context.leave(uid);
-    if !job.finalizers().iter().any(|name| name == FINALIZER) {
+    if !has_finalizer(job) {
         return Ok(Action::await_change());
     }
     let since = job.meta().deletion_timestamp.as_ref();
@@ -175,10 +178,21 @@ async fn deleted<J: Job>(job: &J, uid: &str, context: &Context) -> Result<Action
     if context.fleet.is_running(uid) && waited < STOP {
         return Ok(Action::requeue(Duration::from_millis(500)));
     }
+    without_finalizer(job, context).await?;
+    Ok(Action::await_change())
+}
+
+fn has_finalizer<J: Job>(job: &J) -> bool {
+    job.finalizers().iter().any(|name| name == FINALIZER)
+}
+
+async fn without_finalizer<J: Job>(job: &J, context: &Context) -> Result<(), Error> {
+    if !has_finalizer(job) {
+        return Ok(());
+    }
     let mut rest = job.finalizers().to_vec();
     rest.retain(|name| name != FINALIZER);
-    finalizers(job, rest, context).await?;
-    Ok(Action::await_change())
+    finalizers(job, rest, context).await
 }
 
 async fn finalizers<J: Job>(job: &J, all: Vec<String>, context: &Context) -> Result<(), Error> {
@@ -372,7 +386,7 @@ impl Context {
             || old.observed_generation != new.observed_generation;
         let uid = job.trace_uid();
         {
-            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
             let since = written.get(&uid).map(Instant::elapsed);
             // Nodes come one by one: what changes with each of them waits a little.
             let wait = if words(old) != words(new) {
@@ -385,7 +399,6 @@ impl Context {
             if !at_once && since.is_some_and(|since| since < wait) {
                 return Ok(false);
             }
-            written.insert(uid, Instant::now());
         }
         let patch = json!({
             "apiVersion": J::api_version(&()), "kind": J::kind(&()),
@@ -400,6 +413,9 @@ impl Context {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             patched => {
                 patched.map_err(write("a status"))?;
+                let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+                written.insert(uid, Instant::now());
+                drop(written);
                 self.counters.writes.inc();
                 Ok(words(old) != words(new))
             }

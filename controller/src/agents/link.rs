@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 use tracers::{Batch, Column};
 
@@ -88,20 +88,15 @@ async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
     let Some(address) = address else {
         return Err("there is no agent on this node".to_owned());
     };
-    let (client, mut watch, first) = {
+    let (client, (mut watch, first)) = {
         let _one_of_many = fleet.at_once.acquire().await;
         let client = fleet.connector.connect(address).await;
         let mut client = client.map_err(|error: fleet::Error| error.to_string())?;
-        let all = v1::WatchTracesRequest::default();
-        let watch = client.watch_traces(all).await;
-        let mut watch = watch.map_err(|status| said(&status))?.into_inner();
         // What it runs already, by this controller or one before it, is not started again.
-        let first = tokio::time::timeout(CALL, watch.message()).await;
-        let first = first.map_err(|_| "it does not say what it runs".to_owned())?;
-        (client, watch, first.map_err(|status| said(&status))?)
+        let watch = watch(&mut client).await?;
+        (client, watch)
     };
     let _connected = fleet.counters.connected();
-    let first = first.unwrap_or_default();
     restarted(node, &first);
     heard(fleet, node, &first);
     loop {
@@ -125,6 +120,19 @@ async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
             return Err("its agent has moved".to_owned());
         }
     }
+}
+
+/// Watches all traces of an agent, and what it says first: which it has.
+async fn watch(
+    client: &mut Client,
+) -> Result<(Streaming<v1::WatchTracesResponse>, v1::WatchTracesResponse), String> {
+    let all = v1::WatchTracesRequest::default();
+    let watch = client.watch_traces(all).await;
+    let mut watch = watch.map_err(|status| said(&status))?.into_inner();
+    let first = tokio::time::timeout(CALL, watch.message()).await;
+    let first = first.map_err(|_| "it does not say what it runs".to_owned())?;
+    let first = first.map_err(|status| said(&status))?.unwrap_or_default();
+    Ok((watch, first))
 }
 
 /// Traces that an agent had, and has no more: it was started anew. They are started again, and their books kept.
@@ -276,6 +284,12 @@ async fn start(
     let answer = tokio::time::timeout(START, client.start_trace(request)).await;
     let (progress, broken) = match answer {
         Ok(Ok(_)) => (Progress::Running, None),
+        // It has it, with other targets or another duration left. How far it is with it, it may have said before it was wanted.
+        Ok(Err(status)) if is_known(&status) => {
+            let (_, first) = watch(&mut client).await?;
+            heard(fleet, node, &first);
+            return Ok(());
+        }
         Ok(Err(status)) => refused(&status),
         Err(_) => (
             Progress::Waiting,
@@ -300,6 +314,14 @@ async fn start(
     broken.map_or(Ok(()), Err)
 }
 
+/// Whether an agent refuses to start a trace because it has it already, and of the same generation.
+fn is_known(status: &Status) -> bool {
+    status.code() == Code::FailedPrecondition
+        && status
+            .get_details_error_info()
+            .is_some_and(|info| info.reason == OTHER_SPEC)
+}
+
 /// What an agent's refusal means: for this trace, and for the connection.
 fn refused(status: &Status) -> (Progress, Option<String>) {
     // An agent's refusal has a reason; what has none is a connection's.
@@ -308,8 +330,6 @@ fn refused(status: &Status) -> (Progress, Option<String>) {
     };
     let (reason, message) = (info.reason, status.message().to_owned());
     match status.code() {
-        // It has it, with other targets or another duration left.
-        Code::FailedPrecondition if reason == OTHER_SPEC => (Progress::Running, None),
         // A place may become free.
         Code::ResourceExhausted | Code::Unavailable => {
             (Progress::Troubled { reason, message }, None)
