@@ -178,6 +178,11 @@ impl Cluster {
         self.plane.folder().join(format!("agent-{node}.log"))
     }
 
+    /// Where the controller's lines go.
+    pub(crate) fn controller_log(&self) -> PathBuf {
+        self.plane.folder().join("controller.log")
+    }
+
     pub(crate) fn start_controller(&mut self) {
         self.start_controller_with(&[]);
     }
@@ -526,7 +531,7 @@ impl Drop for Cluster {
             end(&mut agent.child);
         }
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.plane.folder().join("controller.log"));
+            let log = fs::read_to_string(self.controller_log());
             let log = log.unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(10).collect();
             eprintln!("the controller, last first:\n{}", last.join("\n"));

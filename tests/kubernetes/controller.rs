@@ -194,6 +194,33 @@ fn agents_end_traces_by_themselves_while_nobody_hears_the_controller_and_it_has_
 }
 
 #[test]
+fn a_trace_that_ends_while_the_api_server_is_away_has_its_account_in_the_status_later() {
+    let mut cluster = Cluster::start(1);
+    let pod = cluster.pod("shop", "a", 0, "x");
+    let spec =
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}});
+    cluster.apply(&job("shop", "away", spec));
+    cluster.until_runs("shop", "away", 1);
+    cluster.plane.stop_api();
+    in_pod(&pod).finish();
+    // More than one write fails.
+    let log = cluster.controller_log();
+    until("the controller to try again", || {
+        let log = std::fs::read_to_string(&log).unwrap();
+        (log.matches("writing a status").count() > 2).then_some(())
+    });
+    cluster.plane.start_api();
+    let over = cluster.until_over("shop", "away");
+    assert_eq!(word(&over), "Complete", "{:#}", over["status"]);
+    assert_eq!(over["status"]["events"]["delivered"], 50);
+    // What is over waits for no controller any more.
+    until("the finalizer to go", || {
+        let finalizers = &cluster.job("shop", "away")?["metadata"]["finalizers"];
+        finalizers.is_null().then_some(())
+    });
+}
+
+#[test]
 fn a_node_that_does_not_answer_for_a_while_goes_on_tracing_and_nothing_is_missing() {
     let cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
