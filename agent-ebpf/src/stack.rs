@@ -123,7 +123,9 @@ kernel_fields! {
 /// it has executed. No address will do: the kernel gives it again to what comes next.
 #[inline(always)]
 fn program() -> u64 {
-    let began = TASK_GROUP_LEADER.of_current_task().and_then(|leader| TASK_START.read(leader));
+    let began = TASK_GROUP_LEADER
+        .of_current_task()
+        .and_then(|leader| TASK_START.read(leader));
     let execs = TASK_EXEC_ID.of_current_task().unwrap_or(0);
     // Two processes may begin at once.
     began.unwrap_or(0) ^ u64::from(current_tgid()) << 32 ^ execs << 48

@@ -7,7 +7,7 @@ use crate::{
     objects::object,
 };
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 use tracers::{Erased, Hook, HookKind};
@@ -27,10 +27,15 @@ pub struct Kernel {
 /// `boottime SECONDS NANOSECONDS` of /proc/self/timens_offsets, time_namespaces(7). Kernels before 5.6 have no such file.
 fn boottime_ahead(text: &str) -> i64 {
     let line = text.lines().find_map(|line| line.strip_prefix("boottime"));
-    let mut numbers = line.into_iter().flat_map(str::split_whitespace).flat_map(str::parse::<i64>);
+    let mut numbers = line
+        .into_iter()
+        .flat_map(str::split_whitespace)
+        .flat_map(str::parse::<i64>);
     let mut next = || numbers.next().unwrap_or(0);
     let (seconds, nanoseconds) = (next(), next());
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds)
 }
 
 /// Whether a tracer works here.

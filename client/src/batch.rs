@@ -27,7 +27,9 @@ pub(crate) fn batch(batch: v1::Batch, schema: &Schema) -> Result<Batch, String> 
         .map(|column| (column.name, column.kind));
     if rows == 0 && columns.iter().all(is_empty) {
         // Nothing is of the wrong kind where nothing is, whatever it is in.
-        let none = kinds.zip(&schema.sorts).map(|((_, kind), sort)| empty(*sort, kind));
+        let none = kinds
+            .zip(&schema.sorts)
+            .map(|((_, kind), sort)| empty(*sort, kind));
         return Ok(Batch::from_columns(none.collect(), Vec::new()));
     }
     let decoded = kinds.zip(&schema.sorts).zip(columns);

@@ -53,6 +53,17 @@ impl Phase {
     pub(crate) fn is_over(&self) -> bool {
         matches!(self, Self::Complete { .. } | Self::Failed { .. })
     }
+
+    /// Why a condition does not hold.
+    fn why_not(&self, type_: &str) -> (&'static str, &'static str) {
+        match (self, type_) {
+            (_, condition::SUSPENDED) => ("NotSuspended", "its user has not suspended it"),
+            (Self::Failed { .. }, _) => ("NoResult", "nothing is known of what it saw"),
+            (Self::Complete { .. }, condition::FAILED) => ("HasResult", "what it saw is known"),
+            (Self::Complete { .. }, _) => ("NothingMissing", "nothing is missing"),
+            _ => ("NotOver", "it is not over"),
+        }
+    }
 }
 
 /// Whether a status says that its job is over.
@@ -79,14 +90,20 @@ pub(crate) fn tell(status: &mut TraceJobStatus, phase: &Phase, generation: i64, 
     };
     for type_ in condition::ALL {
         let state = if holds(type_) { "True" } else { "False" };
+        let (reason, message) = match type_ {
+            // The one that says how far it is, whatever that is.
+            condition::PROGRESSING => (phase.word(), phase.message()),
+            _ if holds(type_) => (phase.word(), phase.message()),
+            _ => phase.why_not(type_),
+        };
         let same = before
             .iter()
             .find(|condition| condition.type_ == type_ && condition.status == state);
         status.conditions.push(Condition {
             type_: type_.to_owned(),
             status: state.to_owned(),
-            reason: phase.word().to_owned(),
-            message: phase.message().to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
             last_transition_time: same.map_or(Time(now), |condition| {
                 condition.last_transition_time.clone()
             }),
@@ -104,4 +121,49 @@ pub(crate) fn count(status: &mut TraceJobStatus, outcome: &Outcome) {
     status.events = outcome.events.clone();
     status.cost = outcome.cost.clone();
     status.failures.clone_from(&outcome.failures);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_that_does_not_hold_has_a_reason_of_its_own() {
+        let reasons = |phase: &Phase| {
+            let mut status = TraceJobStatus::default();
+            tell(&mut status, phase, 1, Timestamp::UNIX_EPOCH);
+            let conditions = status.conditions.into_iter();
+            let told = conditions.map(|one| format!("{}={} {}", one.type_, one.status, one.reason));
+            told.collect::<Vec<_>>()
+        };
+        let failed = Phase::Failed {
+            reason: "NoPods".to_owned(),
+            message: String::new(),
+        };
+        assert_eq!(
+            reasons(&failed),
+            [
+                "Progressing=False NoPods",
+                "Suspended=False NotSuspended",
+                "Complete=False NoResult",
+                "Failed=True NoPods",
+                "Partial=False NoResult",
+            ]
+        );
+        assert_eq!(
+            reasons(&Phase::Complete { partial: None }),
+            [
+                "Progressing=False Complete",
+                "Suspended=False NotSuspended",
+                "Complete=True Complete",
+                "Failed=False HasResult",
+                "Partial=False NothingMissing",
+            ]
+        );
+        assert!(reasons(&Phase::Running(String::new())).iter().all(|told| {
+            told.ends_with("=True Running")
+                || told.ends_with("=False NotOver")
+                || told.ends_with("NotSuspended")
+        }));
+    }
 }

@@ -129,7 +129,10 @@ mod tests {
         let calls = vec![column("call", Kind::Syscall, Role::Key)];
         let none = Arc::new(Batch::from_columns(vec![Data::of(Kind::Text)], Vec::new()));
         let merged = View::new(&calls, &[]).unwrap().merge(&calls, &[none], 100);
-        assert_eq!((merged.rows(), &merged.columns[0]), (0, &Data::of(Kind::Text)));
+        assert_eq!(
+            (merged.rows(), &merged.columns[0]),
+            (0, &Data::of(Kind::Text))
+        );
         let wrong = View::new(&columns, &["count".to_owned()]).unwrap_err();
         assert_eq!(wrong, "\"count\" is no key column; there are node, call");
     }

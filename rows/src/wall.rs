@@ -55,7 +55,9 @@ mod tests {
             Err(error) => {
                 let here = std::path::Path::new("/usr/share/zoneinfo").join(NAME);
                 assert!(!here.exists(), "{error}");
-                println!("SKIPPED wall::tests::a_zone_is_known_by_its_name: this machine has no zones");
+                println!(
+                    "SKIPPED wall::tests::a_zone_is_known_by_its_name: this machine has no zones"
+                );
             }
         }
     }

@@ -99,7 +99,9 @@ pub(super) fn observe(
             mappings = its;
             thread
         }
-        None => process.try_clone().map_err(|source| explain(pid, "maps", source))?,
+        None => process
+            .try_clone()
+            .map_err(|source| explain(pid, "maps", source))?,
     };
     see_from_root(thread.as_fd(), &mut mappings);
     let root = openat(&thread, "root", DIRECTORY, Mode::empty()).ok();
@@ -124,9 +126,7 @@ pub(super) fn observe(
     Ok(seen)
 }
 
-const DIRECTORY: OFlags = OFlags::PATH
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// Threads that are looked at for one that lives.
 const THREADS_MAX: usize = 1024;
 
@@ -136,11 +136,13 @@ fn living_thread(process: BorrowedFd<'_>) -> Option<(OwnedFd, Vec<Mapping>)> {
     let tasks = openat(process, "task", flags, Mode::empty()).ok()?;
     let threads = Dir::read_from(&tasks).ok()?.flatten().take(THREADS_MAX);
     let names = threads.map(|thread| thread.file_name().to_owned());
-    names.filter(|name| !name.as_bytes().starts_with(b".")).find_map(|name| {
-        let thread = openat(&tasks, name, DIRECTORY, Mode::empty()).ok()?;
-        let mappings = maps::mappings(&read_all(thread.as_fd(), "maps", MAPS_BYTES_MAX).ok()?);
-        (!mappings.is_empty()).then_some((thread, mappings))
-    })
+    names
+        .filter(|name| !name.as_bytes().starts_with(b"."))
+        .find_map(|name| {
+            let thread = openat(&tasks, name, DIRECTORY, Mode::empty()).ok()?;
+            let mappings = maps::mappings(&read_all(thread.as_fd(), "maps", MAPS_BYTES_MAX).ok()?);
+            (!mappings.is_empty()).then_some((thread, mappings))
+        })
 }
 
 /// Paths of maps are as we see them, if we see them: a process that was put into another root of our own mount namespace

@@ -21,12 +21,18 @@ fn run_in(test: &str, options: &[&str]) -> Option<Output> {
     let words: Vec<_> = words.into_iter().chain([workload]).chain(steps).collect();
     let traced = tracejob(&words);
     let mut command = Command::new("unshare");
-    command.args(options).arg(traced.get_program()).args(traced.get_args());
+    command
+        .args(options)
+        .arg(traced.get_program())
+        .args(traced.get_args());
     Some(command.output().unwrap())
 }
 
 fn unix_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as u64
 }
 
 #[test]
@@ -38,12 +44,17 @@ fn rows_of_a_tracer_in_another_time_namespace_have_the_time_of_the_wall() {
         return;
     };
     let text = String::from_utf8(out.stdout).unwrap();
-    let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let rows = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     let rows: Vec<Value> = rows.filter(|row| row["path"] == "/dev/null").collect();
     assert_eq!(rows.len(), 1, "{text}");
     let time = rows[0]["time"].as_u64().unwrap();
     // Clocks are compared, so 20 ms are granted.
-    assert!((began - 20_000_000..unix_ns() + 20_000_000).contains(&time), "{time} and {began}");
+    assert!(
+        (began - 20_000_000..unix_ns() + 20_000_000).contains(&time),
+        "{time} and {began}"
+    );
 }
 
 #[test]
@@ -55,5 +66,8 @@ fn a_command_in_another_pid_namespace_is_refused_with_what_to_do() {
     };
     let said = String::from_utf8(out.stderr).unwrap();
     assert_eq!(out.status.code(), Some(1), "{said}");
-    assert!(said.contains("-- COMMAND") && said.contains("hostPID"), "{said}");
+    assert!(
+        said.contains("-- COMMAND") && said.contains("hostPID"),
+        "{said}"
+    );
 }

@@ -62,7 +62,10 @@ fn other_workload(path: &Path) {
     let mut bytes = fs::read(program("workload")).unwrap();
     let places = |bytes: &[u8], what: &[u8]| -> Vec<usize> {
         let windows = bytes.windows(what.len()).enumerate();
-        windows.filter(|(_, window)| *window == what).map(|(at, _)| at).collect()
+        windows
+            .filter(|(_, window)| *window == what)
+            .map(|(at, _)| at)
+            .collect()
     };
     for at in places(&bytes, b"write_pages") {
         bytes[at..at + 11].copy_from_slice(b"other_pages");
@@ -98,7 +101,10 @@ fn two_programs_with_the_same_addresses_have_their_own_names() {
         [2000, 0]
     );
     assert_eq!(
-        [written("other", "write_pages"), written("other", "other_pages")],
+        [
+            written("other", "write_pages"),
+            written("other", "other_pages")
+        ],
         [0, 2000]
     );
     fs::remove_dir_all(folder).unwrap();
@@ -111,13 +117,22 @@ fn a_stack_deeper_than_the_kernel_records_says_so() {
     let outcome = traced(&[], &steps);
     let rows = rows(&outcome, "a diver", "write_pages");
     assert_eq!(access(&rows, "write|user"), 200);
-    let outermost = |row: &Value| row["user_stack"].as_array().unwrap().last().unwrap()["name"].clone();
+    let outermost =
+        |row: &Value| row["user_stack"].as_array().unwrap().last().unwrap()["name"].clone();
     for row in rows {
         assert_eq!(outermost(row), json!("[deeper than recorded]"), "{row}");
     }
-    let others = outcome.rows.iter().filter(|row| row["user_stack"].as_array().is_some_and(|stack| stack.len() < 100));
+    let others = outcome.rows.iter().filter(|row| {
+        row["user_stack"]
+            .as_array()
+            .is_some_and(|stack| stack.len() < 100)
+    });
     assert!(others.clone().count() > 0);
-    assert!(others.flat_map(|row| row["user_stack"].as_array().unwrap()).all(|frame| frame["name"] != "[deeper than recorded]"));
+    assert!(
+        others
+            .flat_map(|row| row["user_stack"].as_array().unwrap())
+            .all(|frame| frame["name"] != "[deeper than recorded]")
+    );
 }
 
 #[test]

@@ -121,7 +121,15 @@ fn a_child_does_not_make_the_call_that_made_it() {
 #[test]
 fn a_number_that_no_call_has_is_shown_as_it_is() {
     needs!("syscall_count");
-    let steps = ["no-such-call", "4294967295", "7", ",", "no-such-call", "2147483649", "5"];
+    let steps = [
+        "no-such-call",
+        "4294967295",
+        "7",
+        ",",
+        "no-such-call",
+        "2147483649",
+        "5",
+    ];
     let (outcome, _, _) = traced(&[], &steps);
     consistent(&outcome);
     for (name, count) in [("syscall_4294967295", 7), ("syscall_2147483649", 5)] {

@@ -210,12 +210,17 @@ mod tests {
             format!("crio-{id}.scope"),
             format!("libpod-{id}.scope"),
             // containerd by cgroupfs below a kubelet by systemd.
-            format!("kubepods-burstable-podb4f3dfaf_f987_499d_a04c_2c60eb01958c.slice:cri-containerd:{id}"),
+            format!(
+                "kubepods-burstable-podb4f3dfaf_f987_499d_a04c_2c60eb01958c.slice:cri-containerd:{id}"
+            ),
             id.clone(),
         ] {
             assert_eq!(container_id(&name), Some(id.as_str()), "{name}");
         }
-        for monitor in [format!("crio-conmon-{id}.scope"), format!("libpod-conmon-{id}.scope")] {
+        for monitor in [
+            format!("crio-conmon-{id}.scope"),
+            format!("libpod-conmon-{id}.scope"),
+        ] {
             assert_eq!(container_id(&monitor), None, "{monitor}");
         }
         assert_eq!(container_id("user-1000.slice"), None);

@@ -10,7 +10,7 @@ use kube::{
         NamedCluster, NamedContext,
     },
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsStr, io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 
 /// How long an answer may take where nobody says.
@@ -130,7 +130,10 @@ impl Access {
         let named = self.kubeconfig.is_some() || options_named.iter().any(|name| name.is_some());
         let read = match &self.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
-            None => Kubeconfig::read(),
+            None => match std::env::var_os("KUBECONFIG") {
+                Some(files) if !files.is_empty() => merged(&files),
+                _ => Kubeconfig::read(),
+            },
         };
         let read = match (read, &self.server) {
             // Who names the server needs no file.
@@ -231,6 +234,25 @@ fn only(server: &str) -> Kubeconfig {
     }
 }
 
+/// The files of $KUBECONFIG as kubectl takes them: those that are not there are passed over, and a context without a name is none.
+fn merged(files: &OsStr) -> Result<Kubeconfig, KubeconfigError> {
+    let mut merged = Kubeconfig::default();
+    for path in std::env::split_paths(files).filter(|path| !path.as_os_str().is_empty()) {
+        let mut file = match Kubeconfig::read_from(&path) {
+            Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == ErrorKind::NotFound => {
+                continue;
+            }
+            read => read?,
+        };
+        file.current_context.take_if(|context| context.is_empty());
+        merged = merged.merge(file)?;
+    }
+    match merged.clusters.is_empty() && merged.contexts.is_empty() {
+        true => Err(KubeconfigError::FindPath),
+        false => Ok(merged),
+    }
+}
+
 /// A connection to a cluster.
 pub(super) struct Cluster {
     /// Carries what the signals' thread asks for as well.
@@ -316,6 +338,35 @@ contexts:
             .unwrap();
         let config = runtime.block_on(access.config())?;
         Ok((config, access))
+    }
+
+    #[test]
+    fn several_files_are_merged_as_kubectl_does() {
+        let folder = std::env::temp_dir().join(format!("kubeconfigs-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let whole = file("whole", FILE);
+        let without = file(
+            "without",
+            &FILE.replace("current-context: a", "current-context: \"\""),
+        );
+        let missing = folder.join("missing");
+        for files in [[&whole, &missing], [&missing, &whole], [&without, &whole]] {
+            let files = std::env::join_paths(files).unwrap();
+            let merged = merged(&files).unwrap();
+            assert_eq!(merged.current_context.as_deref(), Some("a"), "{files:?}");
+        }
+        assert!(matches!(
+            merged(missing.as_os_str()),
+            Err(KubeconfigError::FindPath)
+        ));
+        let wrong = file("wrong", "clusters: 3");
+        assert!(merged(wrong.as_os_str()).is_err());
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

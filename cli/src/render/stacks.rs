@@ -355,7 +355,10 @@ mod tests {
             let line = format!("{} 400", one_number(name));
             flamegraph::from_lines(options, [line.as_str()], &mut svg).unwrap();
             let svg = String::from_utf8(svg).unwrap().replace('\u{a0}', " ");
-            assert!(svg.contains(&format!("{name} (400 samples, 100%)")), "{svg}");
+            assert!(
+                svg.contains(&format!("{name} (400 samples, 100%)")),
+                "{svg}"
+            );
         }
         assert_eq!(one_number("main;push 7b"), "main;push\u{a0}7b");
         assert_eq!(one_number("main;operator new"), "main;operator new");

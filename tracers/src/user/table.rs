@@ -116,7 +116,10 @@ impl Table {
     /// Where there is no row, batches without rows say it.
     fn empty(&self, index: usize, kind: Kind) -> Data {
         match self.rows.first().map(|row| &row[index]) {
-            None => self.sorts.get(index).map_or_else(|| Data::of(kind), Data::like),
+            None => self
+                .sorts
+                .get(index)
+                .map_or_else(|| Data::of(kind), Data::like),
             Some(Cell::Frames(_)) => Data::Frames {
                 ends: Vec::new(),
                 ids: Vec::new(),

@@ -157,7 +157,12 @@ pub(crate) fn deny_mount() {
     let mode = libc::SECCOMP_MODE_FILTER as usize;
     let at = &raw const program as usize;
     // SAFETY: a program that is there, with as many instructions as it says.
-    let set = unsafe { call(libc::SYS_prctl, [libc::PR_SET_SECCOMP as usize, mode, at, 0, 0]) };
+    let set = unsafe {
+        call(
+            libc::SYS_prctl,
+            [libc::PR_SET_SECCOMP as usize, mode, at, 0, 0],
+        )
+    };
     set.unwrap();
 }
 
