@@ -49,8 +49,8 @@ pub(crate) struct Job {
 pub(crate) enum Wanted {
     /// In a namespace.
     Job {
-        /// Its name.
-        name: String,
+        /// Its name, or the beginning of one.
+        name: Name,
         /// Where the file names one.
         namespace: Option<String>,
         /// What it says.
@@ -58,11 +58,20 @@ pub(crate) enum Wanted {
     },
     /// Beyond namespaces.
     Cluster {
-        /// Its name.
-        name: String,
+        /// Its name, or the beginning of one.
+        name: Name,
         /// What it says.
         spec: Box<ClusterTraceJobSpec>,
     },
+}
+
+/// How an object is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// So.
+    Whole(String),
+    /// By the API server, beginning so: `generateName`.
+    Beginning(String),
 }
 
 /// Which kind of object a document is.
@@ -90,10 +99,25 @@ struct Object {
 
 /// A Kubernetes object's metadata belongs to Kubernetes: whatever else it has is accepted.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Metadata {
-    name: String,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    generate_name: Option<String>,
     #[serde(default)]
     namespace: Option<String>,
+}
+
+impl Metadata {
+    /// The name where there is one, as the API server has it.
+    fn name(&self, file: &str) -> Result<Name> {
+        match (&self.name, &self.generate_name) {
+            (Some(name), _) => Ok(Name::Whole(name.clone())),
+            (None, Some(beginning)) => Ok(Name::Beginning(beginning.clone())),
+            (None, None) => bail!("{file}: metadata has neither a name nor a generateName"),
+        }
+    }
 }
 
 /// The same of a ClusterTraceJob. Its spec's names are looked at by themselves: serde cannot refuse unknown ones there.
@@ -145,7 +169,7 @@ fn text(path: &Path) -> Result<(String, String)> {
     if bytes.len() as u64 > MAX_BYTES {
         bail!("cannot read {shown}: it has more than 1 MiB, and a TraceJob has less");
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
+    let mut text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = 1 + error.as_bytes()[..at]
             .iter()
@@ -153,13 +177,18 @@ fn text(path: &Path) -> Result<(String, String)> {
             .count();
         anyhow!("{shown}:{line}: this is not UTF-8")
     })?;
+    // A byte order mark, as editors of Windows put it there; YAML 1.2, 5.2.
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
     Ok((text, shown))
 }
 
 /// Reads a TraceJob; `file` is its name in messages.
 pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
     let text = only(text, file, &[KIND])?;
-    let (_, spec) = checked(&text, file)?;
+    let (metadata, spec) = checked(&text, file)?;
+    metadata.name(file)?;
     Ok(job(spec))
 }
 
@@ -170,10 +199,10 @@ fn parse_wanted(text: &str, file: &str) -> Result<Wanted> {
     if head.is_ok_and(|head| head.kind.is_some_and(|kind| kind == CLUSTER_KIND)) {
         return cluster(&text, file);
     }
-    let (Metadata { name, namespace }, spec) = checked(&text, file)?;
+    let (metadata, spec) = checked(&text, file)?;
     Ok(Wanted::Job {
-        name,
-        namespace,
+        name: metadata.name(file)?,
+        namespace: metadata.namespace,
         spec: Box::new(spec),
     })
 }
@@ -289,7 +318,7 @@ fn cluster(text: &str, file: &str) -> Result<Wanted> {
     let ClusterObject {
         api_version,
         kind: _,
-        metadata: Metadata { name, .. },
+        metadata,
         spec,
         status: _,
     } = object.map_err(|error| anyhow!(explain(&error, text, file)))?;
@@ -313,7 +342,7 @@ fn cluster(text: &str, file: &str) -> Result<Wanted> {
         bail!("{file}: {field}: {message}");
     }
     Ok(Wanted::Cluster {
-        name,
+        name: metadata.name(file)?,
         spec: Box::new(spec),
     })
 }
@@ -376,6 +405,25 @@ mod tests {
     }
 
     #[test]
+    fn a_job_may_be_named_by_the_api_server_and_begin_with_a_byte_order_mark() {
+        let text = job("{tcpConnect: {}}", "").replace("name: x", "generateName: x-");
+        assert!(parse(&text, "job.yaml").is_ok());
+        let Wanted::Job { name, .. } = parse_wanted(&text, "job.yaml").unwrap() else {
+            panic!("a TraceJob");
+        };
+        assert_eq!(name, Name::Beginning("x-".to_owned()));
+        let nameless = error(&text.replace("generateName: x-", "labels: {}"));
+        assert!(
+            nameless.contains("neither a name nor a generateName"),
+            "{nameless}"
+        );
+        let path = std::env::temp_dir().join(format!("tracejob-mark-{}", std::process::id()));
+        fs::write(&path, format!("\u{feff}{text}")).unwrap();
+        assert!(read(&path).is_ok());
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
     fn every_example_is_a_job_and_every_family_has_one() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
         let mut families = Vec::new();
@@ -434,7 +482,8 @@ mod tests {
                 namespace,
                 spec,
             } => {
-                assert_eq!((name.as_str(), namespace.as_deref()), ("x", Some("shop")));
+                assert_eq!(name, Name::Whole("x".to_owned()));
+                assert_eq!(namespace.as_deref(), Some("shop"));
                 assert_eq!(spec.pods, ["a"]);
             }
             other => panic!("{other:?}"),

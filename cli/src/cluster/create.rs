@@ -6,7 +6,7 @@ use super::{
     job::Object,
 };
 use crate::{
-    job::{self, Wanted},
+    job::{self, Name, Wanted},
     usage::Usage,
 };
 use anyhow::Result;
@@ -58,7 +58,8 @@ pub(super) fn object(run: &Run, access: &Access, namespace: &str) -> Result<Obje
     };
     let spec = narrowed(spec, run);
     let beyond = access.all_namespaces || run.select.namespaces.is_some() || run.select.host;
-    let name = run.name.clone().or(named.map(|(name, ..)| name));
+    let in_file = named.map(|(name, ..)| name);
+    let name = run.name.clone().map(Name::Whole).or(in_file);
     made(spec, name, of_cluster || beyond, namespace)
 }
 
@@ -124,14 +125,20 @@ fn narrowed(mut spec: ClusterTraceJobSpec, run: &Run) -> ClusterTraceJobSpec {
 
 fn made(
     spec: ClusterTraceJobSpec,
-    name: Option<String>,
+    name: Option<Name>,
     of_cluster: bool,
     namespace: String,
 ) -> Result<Object> {
-    let prefix = format!("{}-", spec.job.tracer.tracer().name().replace('_', "-"));
-    let generate_name = name.is_none().then_some(prefix);
+    let (name, generate_name) = match name {
+        Some(Name::Whole(name)) => (Some(name), None),
+        Some(Name::Beginning(beginning)) => (None, Some(beginning)),
+        None => {
+            let tracer = spec.job.tracer.tracer().name().replace('_', "-");
+            (None, Some(format!("{tracer}-")))
+        }
+    };
     let metadata = ObjectMeta {
-        name: name.clone(),
+        name,
         generate_name,
         namespace: (!of_cluster).then_some(namespace),
         ..ObjectMeta::default()
