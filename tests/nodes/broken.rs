@@ -21,7 +21,7 @@ pub(crate) const TESTS: [Test; 8] = [
         "broken::agents_go_on_while_the_api_server_is_away",
         api_away,
     ),
-    Test::long(
+    Test::short(
         "broken::a_trace_that_ends_while_the_api_server_is_away_keeps_its_account",
         ends_without_api,
     ),
