@@ -610,7 +610,7 @@ pub enum Kind {
     Unsigned = 1,
     /// signed
     Signed = 2,
-    /// unsigned, 0 or 1
+    /// unsigned: 0 is no, 1 is yes, 2 is not known
     Bool = 3,
     /// unsigned: ns since 1970
     Time = 4,
