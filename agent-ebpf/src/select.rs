@@ -115,7 +115,7 @@ fn choose(of: usize, key: u64, change: i32) {
     }
 }
 
-/// Pods that are selected before they have a cgroup, by uid.
+/// Pods that are selected before they have a cgroup, by uid; a static pod's is shorter, with zero bytes after it.
 #[map]
 pub static PODS: HashMap<[u8; POD_UID], Member> = HashMap::with_max_entries(1024, 0);
 /// Bit n: pods' cgroups are made at depth n. What a container makes lies deeper, whatever its name.
@@ -123,6 +123,10 @@ pub static PODS: HashMap<[u8; POD_UID], Member> = HashMap::with_max_entries(1024
 static POD_LEVELS: Array<u32> = Array::with_max_entries(1, 0);
 /// Bytes of a pod's uid: RFC 9562.
 const POD_UID: usize = 36;
+/// Bytes of a static pod's uid: the MD5 sum of its manifest as hexadecimal digits (pkg/kubelet/config/common.go).
+const STATIC_UID: usize = 32;
+/// What the kubelet puts before a pod's uid.
+const POD: [u8; 3] = *b"pod";
 
 kernel_fields! {
     TASK_SIGNAL = task_struct.signal: *const u8;
@@ -335,6 +339,38 @@ const NAME: usize = 256;
 /// What systemd's driver puts after a pod's uid.
 const SLICE: [u8; 6] = *b".slice";
 
+/// The selected pod whose uid ends the name of a cgroup, without what systemd's driver puts after it.
+#[inline(always)]
+fn pod_selected(name: *const u8, length: usize) -> Result<Option<Member>, Loss> {
+    if let Some(start) = length.checked_sub(POD_UID) {
+        let mut uid = [0_u8; POD_UID];
+        read_kernel(name.wrapping_add(start), &mut uid)?;
+        for byte in &mut uid {
+            if *byte == b'_' {
+                *byte = b'-';
+            }
+        }
+        // SAFETY: copied at once.
+        if let Some(member) = unsafe { PODS.get(&uid) }.copied() {
+            return Ok(Some(member));
+        }
+    }
+    let Some(start) = length.checked_sub(POD.len() + STATIC_UID) else {
+        return Ok(None);
+    };
+    let mut before = [0_u8; POD.len()];
+    let mut digits = [0_u8; STATIC_UID];
+    read_kernel(name.wrapping_add(start), &mut before)?;
+    read_kernel(name.wrapping_add(start + POD.len()), &mut digits)?;
+    if before != POD {
+        return Ok(None);
+    }
+    let mut uid = [0_u8; POD_UID];
+    uid[..STATIC_UID].copy_from_slice(&digits);
+    // SAFETY: copied at once.
+    Ok(unsafe { PODS.get(&uid) }.copied())
+}
+
 /// `(struct cgroup *cgrp, const char *path)`. A pod's cgroup is selected as it is made, before anybody can be in it.
 #[program(raw_tp = "cgroup_mkdir")]
 fn select_pod(ctx: &RawTracePointContext) {
@@ -344,7 +380,7 @@ fn select_pod(ctx: &RawTracePointContext) {
 }
 
 /// The kubelet names a pod's directory `kubepods-burstable-podUID.slice`, with `_` for `-` in the uid, or `podUID`:
-/// pkg/kubelet/cm/{pod_container_manager,cgroup_manager}_linux.go.
+/// pkg/kubelet/cm/{pod_container_manager,cgroup_manager}_linux.go. A static pod's name may be shorter than another pod's uid.
 #[inline(always)]
 fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     let node = CGROUP_KN.read(cgroup)?;
@@ -354,7 +390,7 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     let read =
         unsafe { bpf_probe_read_kernel_str(whole.as_mut_ptr().cast(), NAME as u32, name.cast()) };
     // Without its zero byte; an error is below 0.
-    if (read as i64) < POD_UID as i64 {
+    if (read as i64) < (POD.len() + STATIC_UID) as i64 {
         return Ok(());
     }
     let length = read as usize - 1;
@@ -364,18 +400,7 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
         true => SLICE.len(),
         false => 0,
     };
-    let Some(start) = length.checked_sub(POD_UID + after) else {
-        return Ok(());
-    };
-    let mut uid = [0_u8; POD_UID];
-    read_kernel(name.wrapping_add(start), &mut uid)?;
-    for byte in &mut uid {
-        if *byte == b'_' {
-            *byte = b'-';
-        }
-    }
-    // SAFETY: copied at once.
-    let Some(member) = unsafe { PODS.get(&uid) }.copied() else {
+    let Some(member) = pod_selected(name, length - after)? else {
         return Ok(());
     };
     // Numbers of cgroups are told apart within a hierarchy only.

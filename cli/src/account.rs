@@ -19,7 +19,7 @@ pub(crate) fn is_whole(account: &Account, beside: &Beside) -> bool {
 /// Whether the books balance, with what only a newer agent counts.
 fn balances(account: &Account, beside: &Beside) -> bool {
     // What is known of a node that has not ended is no account.
-    if beside.left || beside.troubled().next().is_some() {
+    if beside.left || beside.nodes.iter().any(|node| node.state != State::Ended) {
         return true;
     }
     let others = beside.lost_total();
@@ -208,7 +208,7 @@ fn nodes_text(nodes: &[Node], desired: Option<u64>) -> String {
     format!("{} of {}, ", count(there), plural(all, "node"))
 }
 
-/// A node that has not ended as it should, in a line.
+/// A node that has not ended as it should, or did not see all that it should, in a line.
 fn node_text(node: &Node) -> String {
     let Node {
         name,
@@ -225,7 +225,8 @@ fn node_text(node: &Node) -> String {
     let how = match state {
         State::Left => "left before its end",
         State::Unreached => "was never reached",
-        State::Running | State::Other | State::Ended => "has not told its account",
+        State::Running | State::Other => "has not told its account",
+        State::Ended => "did not see everything",
     };
     format!("{name} {how}{why}.\n")
 }

@@ -6,12 +6,14 @@ mod agents;
 mod certificates;
 mod check;
 mod counters;
+mod lead;
 mod outcome;
 mod plan;
 mod queue;
 mod reconcile;
 mod run;
 mod status;
+mod untraced;
 mod view;
 mod world;
 

@@ -8,6 +8,7 @@ use crate::{
     plan::{Rules, plan},
     queue::{Place, Queue},
     status::{self, Phase, is_over, is_true},
+    untraced::untraced,
     view::{Job, Scope},
     world::World,
 };
@@ -311,7 +312,7 @@ impl Context {
         let run = reports.iter().filter(|(_, report)| report.has_run());
         let run = run.map(|(node, _)| Arc::clone(node));
         let nodes: BTreeSet<Arc<str>> = planned.nodes.keys().cloned().chain(run).collect();
-        let outcome = {
+        let mut outcome = {
             let state = self.world.read();
             fold(
                 &nodes,
@@ -320,6 +321,8 @@ impl Context {
                 age > length + GRACE,
             )
         };
+        outcome.untraced = untraced(spec, &planned.nodes, &reports);
+        outcome.complete &= outcome.untraced.count == 0;
         status::count(new, &outcome);
         new.pods = planned.pods as i64;
         let all_over = outcome.over == nodes.len();
@@ -383,6 +386,7 @@ impl Context {
         let said = words(old) != words(new)
             || old.nodes != new.nodes
             || old.failures != new.failures
+            || old.target_failures != new.target_failures
             || old.observed_generation != new.observed_generation;
         let uid = job.trace_uid();
         {
@@ -479,6 +483,7 @@ fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
             outcome.nodes.failed, outcome.nodes.desired
         ));
     }
+    missing.extend(outcome.untraced.sentence());
     let events = &outcome.events;
     for (number, what) in [
         (events.lost, "events were lost"),

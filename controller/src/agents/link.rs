@@ -1,6 +1,6 @@
 //! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
 
-use super::{Fleet, Node, OURS, Progress, Report, Wanted, lock};
+use super::{Fleet, Node, OURS, Progress, Report, Retry, Wanted, lock};
 use crate::outcome;
 use client::Schema;
 use fleet::said;
@@ -149,6 +149,8 @@ fn restarted(node: &Node, first: &v1::WatchTracesResponse) {
         }
         if !over && !there {
             report.targets.clear();
+            report.target_failures.clear();
+            report.targets_failed = 0;
             report.progress = Progress::Waiting;
         }
     }
@@ -185,6 +187,8 @@ fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
             }
             report.generation = trace.generation;
             report.account = trace.account.clone().unwrap_or_default();
+            report.target_failures.clone_from(&trace.target_failures);
+            report.targets_failed = trace.targets_failed;
             // From 1: this is how a trace that an agent has, or had, is known.
             report.version = report.version.max(trace.targets_version).max(1);
             report.progress = match trace.state() {
@@ -229,7 +233,8 @@ fn steps(node: &Node) -> Vec<(String, Step)> {
             }) => continue,
             Some(report) if report.version > 0 => {
                 let ended = !report.account.ended.is_empty();
-                match (ended, report.targets == wanted.targets) {
+                let as_wanted = report.targets == wanted.targets && !report.is_to_be_retried();
+                match (ended, as_wanted) {
                     _ if report.account.ended == STOPPED => continue,
                     (true, _) if wanted.table && report.table.is_none() => {
                         Step::Fetch(wanted.clone())
@@ -303,6 +308,7 @@ async fn start(
         if progress == Progress::Running {
             report.targets.clone_from(&wanted.targets);
             report.version = 1;
+            report.retry = Retry::default();
         }
         let failed = matches!(progress, Progress::Failed { .. });
         report.progress = progress;
@@ -373,6 +379,10 @@ async fn update(
     }
     let mut state = lock(&node.state);
     if let Some(report) = state.reports.get_mut(uid) {
+        match report.targets == wanted.targets {
+            true => report.retry.again(),
+            false => report.retry = Retry::default(),
+        }
         report.targets.clone_from(&wanted.targets);
         report.version = version;
     }
