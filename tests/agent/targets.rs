@@ -243,7 +243,7 @@ async fn an_update_that_comes_while_its_trace_starts_is_applied() {
 async fn an_update_that_cannot_be_done_is_told_and_the_rest_of_it_is_done() {
     needs!("open");
     let daemon = Daemon::start("policy: {host: true}").await;
-    let (here, comes) = (Cgroup::new(), Cgroup::new());
+    let [here, comes, other] = [(); 3].map(|()| Cgroup::new());
     let mut workload = Workload::behind_gate(&OPENS);
     comes.add(workload.pid());
     let spec = v1::TraceSpec {
@@ -257,7 +257,7 @@ async fn an_update_that_cannot_be_done_is_told_and_the_rest_of_it_is_done() {
             node: "n".to_owned(),
             ..v1::Labels::default()
         }),
-        ..cgroup(&comes)
+        ..cgroup(&other)
     };
     let changes = vec![
         add(of(Whom::Container("0123456789abcdef".to_owned()))),

@@ -178,7 +178,12 @@ fn over_http(shared: &Shared, identity: &str) -> Contender {
                     None => (409, None),
                 },
             };
-            let failure = serde_json::json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "no", "code": code});
+            let reason = match code {
+                404 => "NotFound",
+                409 => "Conflict",
+                _ => "ServiceUnavailable",
+            };
+            let failure = serde_json::json!({"kind": "Status", "status": "Failure", "message": "no", "reason": reason, "code": code});
             let body = body.map_or_else(
                 || failure.to_string(),
                 |lease| serde_json::to_string(&lease).unwrap(),
@@ -195,12 +200,18 @@ fn server() -> Shared {
     Arc::new(Mutex::new((Server::default(), Answers::Rightly)))
 }
 
+/// Waits until a contender leads, and not for ever.
+async fn leads(contender: &mut Contender) {
+    let acquired = timeout(Duration::from_secs(60), contender.acquire(|| {})).await;
+    acquired.expect("the lease is free");
+}
+
 #[tokio::test]
 async fn a_leader_stops_when_it_cannot_renew_in_time() {
     for answers in [Answers::WithErrors, Answers::Never] {
         let server = server();
         let mut leader = over_http(&server, "a");
-        leader.acquire(|| {}).await;
+        leads(&mut leader).await;
         server.lock().unwrap().1 = answers;
         assert_eq!(leader.keep().await, Lost::Deadline, "{answers:?}");
     }
@@ -210,7 +221,7 @@ async fn a_leader_stops_when_it_cannot_renew_in_time() {
 async fn a_leader_stops_when_another_one_holds_the_lease() {
     let server = server();
     let mut leader = over_http(&server, "a");
-    leader.acquire(|| {}).await;
+    leads(&mut leader).await;
     {
         let server = &mut server.lock().unwrap().0;
         let mut taken = server.lease.clone().unwrap();
@@ -228,7 +239,7 @@ async fn a_leader_stops_when_another_one_holds_the_lease() {
 async fn a_contender_waits_until_the_lease_is_given_back() {
     let server = server();
     let (mut leader, mut next) = (over_http(&server, "a"), over_http(&server, "b"));
-    leader.acquire(|| {}).await;
+    leads(&mut leader).await;
     let answered = tokio::sync::Notify::new();
     let waits = async {
         next.acquire(|| answered.notify_one()).await;
