@@ -5,19 +5,28 @@
 
 mod link;
 
+#[cfg(test)]
+pub(crate) use link::Step;
+
 use crate::counters::Counters;
 use fleet::Connector;
 pub(crate) use fleet::OURS;
+use k8s_openapi::jiff::Timestamp;
 use proto::v1;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tracers::Batch;
 
+/// After this time an agent was told late: what its targets did before is missing. It is more than clocks of a cluster differ.
+const LATE: Duration = Duration::from_secs(15);
 /// Nodes that are talked to at once while they are connected, and started.
 const AT_ONCE: usize = 256;
 
@@ -28,6 +37,8 @@ pub(crate) struct Wanted {
     /// All but its targets and its duration.
     pub(crate) spec: v1::TraceSpec,
     pub(crate) targets: Vec<v1::Target>,
+    /// When each target was there, or its job if that is later.
+    pub(crate) since: Vec<SystemTime>,
     /// When the agent ends it.
     pub(crate) deadline: SystemTime,
     /// Whether its last table is wanted.
@@ -59,10 +70,14 @@ pub(crate) struct Report {
     pub(crate) account: v1::Account,
     /// Those of the same trace before its agent was started anew: what came between is not known.
     pub(crate) before: Vec<v1::Account>,
+    /// How long a target had been there when the agent was told of it, where that was long.
+    pub(crate) late: Option<Duration>,
     /// Its last table.
     pub(crate) table: Option<Batch>,
     /// The targets that the agent has.
     targets: Vec<v1::Target>,
+    /// Whether it was there already: which targets its agent had been told of is not known.
+    adopted: bool,
     /// Of the newest update.
     version: u64,
 }
@@ -74,14 +89,28 @@ impl Report {
     }
 }
 
+/// A job that ran under another controller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unseen {
+    pub(crate) generation: u64,
+    /// Whether its traces' last tables are wanted.
+    pub(crate) table: bool,
+}
+
 /// All nodes' agents.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     nodes: Mutex<HashMap<Arc<str>, Arc<Node>>>,
+    /// Jobs that ran under another controller, by uid, and that this one has not looked at: their traces are left alone.
+    unseen: Mutex<HashMap<String, Unseen>>,
+    /// Nodes that have not said yet which traces they have.
+    unasked: AtomicUsize,
     connector: Connector,
     /// Uids of traces of which something new is known.
     heard: mpsc::UnboundedSender<String>,
     at_once: Arc<Semaphore>,
+    /// What time it is.
+    clock: fn() -> Timestamp,
     counters: Arc<Counters>,
 }
 
@@ -100,8 +129,66 @@ struct State {
     reports: BTreeMap<String, Report>,
     /// Traces of ours that the agent runs, wanted or not.
     running: BTreeSet<String>,
+    /// When the first target was there that the agent has not been told of, by trace.
+    untold: BTreeMap<String, SystemTime>,
+    /// Whether it is to say which traces it has, wanted or not.
+    unasked: bool,
     /// Whether somebody looks after it.
     tended: bool,
+}
+
+impl State {
+    /// Remembers since when the agent should know what it has not been told.
+    fn note_untold(&mut self, uid: &str) {
+        let Some(wanted) = self.wanted.get(uid) else {
+            return;
+        };
+        let told = self.reports.get(uid).map(|report| &report.targets);
+        let targets = wanted.targets.iter().zip(&wanted.since);
+        let new = targets.filter(|(target, _)| told.is_none_or(|told| !told.contains(target)));
+        if let Some(first) = new.map(|(_, since)| *since).min() {
+            let known = self.untold.entry(uid.to_owned()).or_insert(first);
+            *known = first.min(*known);
+        }
+    }
+
+    /// Whether there is anything to start: of nobody, a trace has ended, or never will have begun.
+    fn judge(&mut self, uid: &str, wanted: &Wanted) {
+        let report = self.reports.entry(uid.to_owned()).or_default();
+        let gone = Progress::Failed {
+            reason: "TargetGone".to_owned(),
+            message: "what it should trace was gone before its agent could be told of it"
+                .to_owned(),
+        };
+        let waits = matches!(
+            report.progress,
+            Progress::Waiting | Progress::Troubled { .. }
+        );
+        if !wanted.targets.is_empty() {
+            if report.progress == gone {
+                report.progress = Progress::Waiting;
+            }
+        } else if waits && report.version == 0 {
+            report.generation = wanted.generation;
+            report.progress = match report.has_run() {
+                true => Progress::Ended,
+                false => gone,
+            };
+        }
+    }
+
+    /// An agent that was asked then has these targets now.
+    fn told(&mut self, uid: &str, targets: &[v1::Target], asked: SystemTime) {
+        let untold = self.untold.remove(uid);
+        if let Some(report) = self.reports.get_mut(uid) {
+            report.targets = targets.to_vec();
+            let late = untold.and_then(|since| asked.duration_since(since).ok());
+            let late = late.filter(|late| *late > LATE && !report.adopted);
+            report.late = report.late.max(late);
+            report.adopted = false;
+        }
+        self.note_untold(uid);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -113,21 +200,24 @@ impl Fleet {
     pub(crate) fn new(
         connector: Connector,
         heard: mpsc::UnboundedSender<String>,
+        clock: fn() -> Timestamp,
         counters: Arc<Counters>,
     ) -> Arc<Self> {
         Arc::new(Self {
             nodes: Mutex::default(),
+            unseen: Mutex::default(),
+            unasked: AtomicUsize::new(0),
             connector,
             heard,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            clock,
             counters,
         })
     }
 
     /// Where the agents are now.
     pub(crate) fn addresses(self: &Arc<Self>, addresses: &BTreeMap<Arc<str>, SocketAddr>) {
-        let known: Vec<Arc<Node>> = lock(&self.nodes).values().cloned().collect();
-        for node in known {
+        for node in self.all() {
             let address = addresses.get(&node.name).copied();
             let mut state = lock(&node.state);
             if state.address != address {
@@ -141,23 +231,57 @@ impl Fleet {
         }
     }
 
+    /// Leaves the traces of a job alone until it is said what it should run.
+    pub(crate) fn leave_alone(&self, uid: &str, job: Unseen) {
+        lock(&self.unseen).insert(uid.to_owned(), job);
+    }
+
+    /// Asks all agents which traces they have: a controller that was not there does not know where jobs have run.
+    pub(crate) fn ask_all(self: &Arc<Self>) {
+        for node in self.all() {
+            let mut state = lock(&node.state);
+            if state.address.is_some() && !std::mem::replace(&mut state.unasked, true) {
+                self.unasked.fetch_add(1, Ordering::Relaxed);
+                self.tend(&node, &mut state);
+            }
+        }
+    }
+
+    /// Whether all agents have said which traces they have, or do not answer.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.unasked.load(Ordering::Relaxed) == 0
+    }
+
+    fn all(&self) -> Vec<Arc<Node>> {
+        lock(&self.nodes).values().cloned().collect()
+    }
+
+    /// Sees to it that somebody looks after a node.
+    fn tend(self: &Arc<Self>, node: &Arc<Node>, state: &mut State) {
+        if !std::mem::replace(&mut state.tended, true) {
+            tokio::spawn(link::tend(Arc::clone(self), Arc::clone(node)));
+        }
+    }
+
     /// What a job should run, on these nodes and no others.
     pub(crate) fn want(self: &Arc<Self>, uid: &str, wanted: BTreeMap<Arc<str>, Wanted>) {
-        let known: Vec<Arc<Node>> = lock(&self.nodes).values().cloned().collect();
-        for node in known {
-            if !wanted.contains_key(&node.name) && lock(&node.state).wanted.remove(uid).is_some() {
+        lock(&self.unseen).remove(uid);
+        for node in self.all() {
+            let mut state = lock(&node.state);
+            if !wanted.contains_key(&node.name) && state.wanted.remove(uid).is_some() {
+                state.untold.remove(uid);
                 node.wake.notify_one();
             }
         }
         for (name, wanted) in wanted {
             let node = self.node(&name);
             let mut state = lock(&node.state);
+            state.judge(uid, &wanted);
             if state.wanted.get(uid) != Some(&wanted) {
                 state.wanted.insert(uid.to_owned(), wanted);
+                state.note_untold(uid);
                 node.wake.notify_one();
-                if !std::mem::replace(&mut state.tended, true) {
-                    tokio::spawn(link::tend(Arc::clone(self), Arc::clone(&node)));
-                }
+                self.tend(&node, &mut state);
             }
         }
     }
@@ -192,13 +316,28 @@ impl Fleet {
 
     /// The nodes on which a job is wanted or known.
     pub(crate) fn nodes_of(&self, uid: &str) -> BTreeSet<Arc<str>> {
+        self.nodes_where(|state| state.wanted.contains_key(uid) || state.reports.contains_key(uid))
+    }
+
+    /// The nodes on which a job has seen something, or should have.
+    pub(crate) fn nodes_that_owe(&self, uid: &str) -> BTreeSet<Arc<str>> {
+        let now = self.now();
+        self.nodes_where(|state| {
+            let untold = state.untold.get(uid);
+            let waits = untold.and_then(|since| now.duration_since(*since).ok());
+            let has_run = state.reports.get(uid).is_some_and(Report::has_run);
+            has_run || waits.is_some_and(|waits| waits > LATE)
+        })
+    }
+
+    fn nodes_where(&self, holds: impl Fn(&State) -> bool) -> BTreeSet<Arc<str>> {
         let nodes = lock(&self.nodes);
-        let has = |node: &&Arc<Node>| {
-            let state = lock(&node.state);
-            state.wanted.contains_key(uid) || state.reports.contains_key(uid)
-        };
-        let nodes = nodes.values().filter(has);
+        let nodes = nodes.values().filter(|node| holds(&lock(&node.state)));
         nodes.map(|node| Arc::clone(&node.name)).collect()
+    }
+
+    fn now(&self) -> SystemTime {
+        (self.clock)().into()
     }
 
     fn node(&self, name: &Arc<str>) -> Arc<Node> {
@@ -211,6 +350,48 @@ impl Fleet {
             })
         });
         Arc::clone(node)
+    }
+
+    /// Makes a node that a test plays the agent of: nobody connects to it.
+    #[cfg(test)]
+    pub(crate) fn play(self: &Arc<Self>, node: &Arc<str>) {
+        lock(&self.node(node).state).tended = true;
+    }
+
+    /// What an agent that a test plays is asked for next.
+    #[cfg(test)]
+    pub(crate) fn next_step(&self, node: &Arc<str>, uid: &str) -> Option<Step> {
+        let steps = link::steps(self, &self.node(node));
+        let mut steps = steps.into_iter();
+        steps.find_map(|(of, step)| (of == uid).then_some(step))
+    }
+
+    /// Takes in that an agent that a test plays has done it.
+    #[cfg(test)]
+    pub(crate) fn done(&self, node: &Arc<str>, uid: &str, step: &Step) {
+        let node = self.node(node);
+        match step {
+            Step::Start(wanted) => {
+                link::answered(&node, uid, wanted, Progress::Running, self.now());
+            }
+            Step::Update(wanted, version) => {
+                link::updated(&node, uid, wanted, *version, self.now());
+            }
+            Step::Fetch(_) => {}
+            Step::Stop => drop(lock(&node.state).running.remove(uid)),
+        }
+    }
+
+    /// Takes in what an agent says that a test plays.
+    #[cfg(test)]
+    pub(crate) fn hear(&self, node: &Arc<str>, trace: v1::TraceStatus) {
+        let node = self.node(node);
+        let traces = vec![trace];
+        let message = v1::WatchTracesResponse {
+            traces,
+            ..v1::WatchTracesResponse::default()
+        };
+        link::heard(self, &node, &message);
     }
 
     fn heard_of(&self, uid: &str) {

@@ -80,9 +80,6 @@ enum Command {
     Check(check::Pod),
 }
 
-/// Said where there is none.
-const NO_CLUSTER: &str = "there is no cluster: neither a pod's account nor a kubeconfig";
-
 fn main() -> ExitCode {
     let args = Args::parse();
     tracing_subscriber::fmt()

@@ -19,6 +19,10 @@ pub(crate) struct Outcome {
     pub(crate) failures: Vec<Failure>,
     /// Nodes that will say nothing more: ended, failed or gone.
     pub(crate) over: usize,
+    /// Nodes whose traces were started anew in the middle: what came between is missing.
+    pub(crate) anew: usize,
+    /// Nodes whose traces began long after there was something to trace.
+    pub(crate) late: usize,
     /// Nothing is missing, for certain.
     pub(crate) complete: bool,
 }
@@ -43,8 +47,15 @@ pub(crate) fn fold(
         }
         if let Some(report) = report {
             outcome.add(&report.account);
-            // What was between its last word and its end is not known.
-            outcome.complete &= report.before.is_empty();
+            outcome.anew += usize::from(!report.before.is_empty());
+            if let Some(late) = report.late.filter(|_| report.before.is_empty()) {
+                outcome.late += 1;
+                let message = format!(
+                    "it was told {} s late of something to trace: its agent did not answer before",
+                    late.as_secs()
+                );
+                outcome.tell(node, "BeganLate", &message);
+            }
         }
         let gone = !there(node);
         let failure = match report.map(|report| &report.progress) {
@@ -82,7 +93,7 @@ pub(crate) fn fold(
         outcome.tell(node, &failure.0, &failure.1);
     }
     outcome.nodes.failed = failed;
-    outcome.complete &= failed == 0;
+    outcome.complete &= failed == 0 && outcome.anew == 0 && outcome.late == 0;
     let Nodes {
         desired,
         running,
@@ -94,6 +105,14 @@ pub(crate) fn fold(
 }
 
 impl Outcome {
+    /// Nodes of which nothing is known any more: who knew them does not lead any more, and their agents do not answer.
+    pub(crate) fn forgotten(&mut self, nodes: usize) {
+        let nodes = nodes as i64;
+        self.nodes.desired += nodes;
+        self.nodes.failed += nodes;
+        self.complete &= nodes == 0;
+    }
+
     fn tell(&mut self, node: &str, reason: &str, message: &str) {
         if self.failures.len() < MAX_FAILURES {
             self.failures.push(Failure {

@@ -7,7 +7,7 @@ use crate::{
     counters::Counters,
     plan::Rules,
     queue::{Queue, Quota},
-    reconcile::{Context, Error, MANAGER, place, reconcile},
+    reconcile::{Context, Error, MANAGER, reconcile},
     view::Job,
     world::{Change, Known, World},
 };
@@ -15,9 +15,12 @@ use anyhow::{Context as _, Result, anyhow};
 use crd::{ClusterTraceJob, TraceJob};
 use fleet::{Connector, Identity, Tls};
 use futures::{Stream, StreamExt, stream};
-use k8s_openapi::api::{
-    core::v1::{Namespace, Node, Pod},
-    discovery::v1::EndpointSlice,
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Node, Pod},
+        discovery::v1::EndpointSlice,
+    },
+    jiff::Timestamp,
 };
 use kube::{
     Api, Client,
@@ -60,7 +63,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         fs::metadata(&path).with_context(|| format!("--tls: {}", path.display()))?;
     }
     install_cryptography()?;
-    let client = Client::try_default().await.context(crate::NO_CLUSTER)?;
+    let client = fleet::api_client().await?;
     let mut end = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let ended = async {
@@ -153,6 +156,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
             name: args.agent_name.clone(),
         },
         heard.clone(),
+        Timestamp::now,
         Arc::clone(counters),
     );
     let mut denied: std::collections::BTreeSet<String> =
@@ -177,6 +181,9 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         },
         recorder: Recorder::new(client.clone(), reporter),
         written: Mutex::default(),
+        clock: Timestamp::now,
+        began: Timestamp::now(),
+        inherited: Mutex::default(),
         counters: Arc::clone(counters),
     });
     // Those that run already have their places before any other is looked at.
@@ -185,26 +192,26 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
     let mut ready = Vec::new();
     let slices = Api::<EndpointSlice>::namespaced(client.clone(), &args.namespace);
     let of_agents =
-        watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", args.agents));
+        fleet::watching().labels(&format!("kubernetes.io/service-name={}", args.agents));
     follow::<Pod>(
         &mut tasks,
         &world,
         Api::all(client.clone()),
-        watcher::Config::default(),
+        fleet::watching(),
         &mut ready,
     );
     follow::<Node>(
         &mut tasks,
         &world,
         Api::all(client.clone()),
-        watcher::Config::default(),
+        fleet::watching(),
         &mut ready,
     );
     follow::<Namespace>(
         &mut tasks,
         &world,
         Api::all(client.clone()),
-        watcher::Config::default(),
+        fleet::watching(),
         &mut ready,
     );
     follow::<EndpointSlice>(&mut tasks, &world, slices, of_agents, &mut ready);
@@ -212,6 +219,9 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         known.await.context("a watch ended before it began")?;
     }
     fleet.addresses(&world.read().agents());
+    if context.queue.counts().0 > 0 {
+        fleet.ask_all();
+    }
     tracing::info!(
         pods = world
             .read()
@@ -290,10 +300,7 @@ async fn occupy<J: Job>(client: &Client, context: &Context) -> Result<()> {
         .await;
     let all = all.with_context(|| format!("listing {}s", J::kind(&())))?;
     for job in all {
-        let place = place(&job);
-        if place.runs {
-            context.queue.enter(&job.trace_uid(), place);
-        }
+        context.occupy(&job);
     }
     Ok(())
 }
@@ -325,7 +332,7 @@ async fn control<J: Job>(
         tracing::warn!(job = %kube::ResourceExt::name_any(&*job), %error, "it is tried again");
         Action::requeue(Duration::from_secs(2))
     };
-    Controller::new(Api::<J>::all(client.clone()), watcher::Config::default())
+    Controller::new(Api::<J>::all(client.clone()), fleet::watching())
         .with_config(kube::runtime::controller::Config::default().concurrency(32))
         .reconcile_on(from(woken))
         .run(reconcile::<J>, trouble, Arc::clone(context))

@@ -2,7 +2,10 @@
 
 use fleet::agents;
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
+use k8s_openapi::{
+    api::{core::v1 as core, discovery::v1::EndpointSlice},
+    jiff::Timestamp,
+};
 use kube::{Resource, ResourceExt, runtime::watcher};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,8 +24,26 @@ pub(crate) struct Pod {
     pub(crate) uid: String,
     pub(crate) node: Arc<str>,
     pub(crate) labels: Labels,
-    /// Name and id of each container that runs.
-    pub(crate) containers: Vec<(String, String)>,
+    /// When it came to its node.
+    pub(crate) started: Timestamp,
+    /// Those that run.
+    pub(crate) containers: Vec<Container>,
+}
+
+/// A container that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Container {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) started: Timestamp,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) labels: Labels,
+    /// When it joined the cluster.
+    pub(crate) created: Timestamp,
 }
 
 /// All of it at a moment.
@@ -30,7 +51,7 @@ pub(crate) struct Pod {
 pub(crate) struct State {
     /// By namespace and the object's name.
     pub(crate) pods: HashMap<String, BTreeMap<String, Pod>>,
-    pub(crate) nodes: BTreeMap<Arc<str>, Labels>,
+    pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) namespaces: BTreeMap<String, Labels>,
     /// By slice: which node's agent is where.
     slices: BTreeMap<String, Vec<(Arc<str>, SocketAddr)>>,
@@ -135,18 +156,33 @@ fn pod(pod: &core::Pod) -> Option<Pod> {
         ]
     });
     let containers = statuses.flatten().flatten().filter_map(|container| {
-        container.state.as_ref()?.running.as_ref()?;
+        let running = container.state.as_ref()?.running.as_ref()?;
         // "containerd://4f2a…"
         let (_, id) = container.container_id.as_deref()?.split_once("://")?;
-        Some((container.name.clone(), id.to_owned()))
+        let at = running.started_at.as_ref();
+        Some(Container {
+            name: container.name.clone(),
+            id: id.to_owned(),
+            started: at.map_or_else(|| started(pod), |time| time.0),
+        })
     });
     Some(Pod {
         name: pod.name_any(),
         uid: pod.uid()?,
         node: node.into(),
         labels: pod.labels().clone(),
+        started: started(pod),
         containers: containers.collect(),
     })
+}
+
+/// When the kubelet took it; until it says so, when its object was made.
+fn started(pod: &core::Pod) -> Timestamp {
+    let taken = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.start_time.clone());
+    taken.map_or_else(|| created(pod), |time| time.0)
 }
 
 impl Known for core::Pod {
@@ -191,20 +227,32 @@ impl Known for core::Pod {
     }
 }
 
+fn node(node: &core::Node) -> Node {
+    Node {
+        labels: node.labels().clone(),
+        created: created(node),
+    }
+}
+
+fn created(object: &impl ResourceExt) -> Timestamp {
+    let created = object.creation_timestamp();
+    created.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}
+
 impl Known for core::Node {
     fn replace(world: &World, all: Vec<Self>) {
         world.write().nodes = all
             .iter()
-            .map(|node| (node.name_any().into(), node.labels().clone()))
+            .map(|object| (object.name_any().into(), node(object)))
             .collect();
         world.changed(Change::Cluster);
     }
 
     fn apply(world: &World, object: &Self) {
-        let (name, labels) = (object.name_any(), object.labels().clone());
+        let (name, new) = (object.name_any(), node(object));
         // A node's status changes every few seconds, and nothing of it is looked at.
-        let before = world.write().nodes.insert(name.into(), labels.clone());
-        if before != Some(labels) {
+        let before = world.write().nodes.insert(name.into(), new.clone());
+        if before != Some(new) {
             world.changed(Change::Cluster);
         }
     }

@@ -4,6 +4,10 @@
 //! It knows neither what is asked of them nor who asks.
 #![forbid(unsafe_code)]
 
+mod api;
+
+pub use api::{Unconfigured, api_client, watching};
+
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use proto::v1::agent_client::AgentClient;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

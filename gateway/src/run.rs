@@ -30,9 +30,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow!("another cryptography is installed already: a bug"))?;
-    let client = Client::try_default()
-        .await
-        .context("there is no cluster: neither a pod's account nor a kubeconfig")?;
+    let client = fleet::api_client().await?;
     let (mut end, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -76,7 +74,7 @@ fn follow_agents(
 ) -> (watch::Receiver<Addresses>, impl Future<Output = ()> + use<>) {
     let slices = Api::<EndpointSlice>::namespaced(client.clone(), &args.namespace);
     let of_agents =
-        watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", args.agents));
+        fleet::watching().labels(&format!("kubernetes.io/service-name={}", args.agents));
     let (new, newest) = watch::channel(Addresses::new());
     let keep = async move {
         let mut known: BTreeMap<String, Vec<(Arc<str>, SocketAddr)>> = BTreeMap::new();

@@ -1,12 +1,12 @@
 //! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
 
-use super::{Fleet, Node, OURS, Progress, Report, Wanted, lock};
+use super::{Fleet, Node, OURS, Progress, Report, Unseen, Wanted, lock};
 use crate::outcome;
 use client::Schema;
 use fleet::said;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 use tonic::{Code, Status, Streaming, transport::Channel};
@@ -38,7 +38,7 @@ pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
     loop {
         {
             let mut state = lock(&node.state);
-            if state.wanted.is_empty() {
+            if state.wanted.is_empty() && !state.unasked {
                 // Under the same lock by which the next one who wants something looks.
                 state.tended = false;
                 return;
@@ -48,12 +48,20 @@ pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
             Ok(()) => wait = RETRY.0,
             Err(message) => {
                 tracing::debug!(node = %node.name, %message, "agent");
+                asked(&fleet, &node);
                 troubled(&fleet, &node, &message);
                 // Another address, or another wish, is a reason to try at once.
                 let _ = tokio::time::timeout(wait, node.wake.notified()).await;
                 wait = (wait * 2).min(RETRY.1);
             }
         }
+    }
+}
+
+/// A node has said which traces it has, or does not answer.
+fn asked(fleet: &Fleet, node: &Node) {
+    if std::mem::take(&mut lock(&node.state).unasked) {
+        fleet.unasked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -99,6 +107,7 @@ async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
     let _connected = fleet.counters.connected();
     restarted(node, &first);
     heard(fleet, node, &first);
+    asked(fleet, node);
     loop {
         drive(fleet, node, &client).await?;
         let idle = lock(&node.state).wanted.is_empty();
@@ -155,9 +164,10 @@ fn restarted(node: &Node, first: &v1::WatchTracesResponse) {
 }
 
 /// Takes in what an agent says of its traces.
-fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
+pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
     for trace in &message.traces {
         {
+            let unseen = lock(&fleet.unseen).get(&trace.uid).copied();
             let mut state = lock(&node.state);
             let state = &mut *state;
             match trace.state() {
@@ -169,7 +179,12 @@ fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
                     state.running.remove(&trace.uid);
                 }
             }
-            let Some(wanted) = state.wanted.get(&trace.uid) else {
+            let wanted = state.wanted.get(&trace.uid);
+            let wanted = wanted.map(|wanted| Unseen {
+                generation: wanted.generation,
+                table: wanted.table,
+            });
+            let Some(wanted) = wanted.or(unseen) else {
                 continue;
             };
             if trace.generation != wanted.generation {
@@ -183,6 +198,7 @@ fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
                 state.running.remove(&trace.uid);
                 continue;
             }
+            report.adopted |= report.version == 0;
             report.generation = trace.generation;
             report.account = trace.account.clone().unwrap_or_default();
             // From 1: this is how a trace that an agent has, or had, is known.
@@ -208,7 +224,7 @@ fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
 }
 
 /// What is to be done on a node.
-enum Step {
+pub(crate) enum Step {
     Start(Wanted),
     Update(Wanted, u64),
     Fetch(Wanted),
@@ -216,7 +232,8 @@ enum Step {
 }
 
 /// What is not as it is wanted.
-fn steps(node: &Node) -> Vec<(String, Step)> {
+pub(super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)> {
+    let (unseen, now) = (lock(&fleet.unseen), fleet.now());
     let state = lock(&node.state);
     let mut steps = Vec::new();
     for (uid, wanted) in &state.wanted {
@@ -238,22 +255,27 @@ fn steps(node: &Node) -> Vec<(String, Step)> {
                     _ => continue,
                 }
             }
+            // An agent that does not have it by now has nothing to see any more.
+            _ if wanted.deadline <= now => continue,
             _ => Step::Start(wanted.clone()),
         };
         steps.push((uid.clone(), step));
     }
     let strays = state.running.iter();
-    let strays = strays.filter(|uid| !state.wanted.contains_key(*uid));
+    let strays =
+        strays.filter(|uid| !state.wanted.contains_key(*uid) && !unseen.contains_key(*uid));
     steps.extend(strays.map(|uid| (uid.clone(), Step::Stop)));
     steps
 }
 
 /// Starts, changes and stops what is not as it is wanted.
 async fn drive(fleet: &Arc<Fleet>, node: &Arc<Node>, client: &Client) -> Result<(), String> {
-    for (uid, step) in steps(node) {
+    for (uid, step) in steps(fleet, node) {
         match step {
             Step::Start(wanted) => start(fleet, node, client, &uid, &wanted).await?,
-            Step::Update(wanted, version) => update(node, client, &uid, &wanted, version).await?,
+            Step::Update(wanted, version) => {
+                update(fleet, node, client, &uid, &wanted, version).await?
+            }
             Step::Fetch(wanted) => fetch(fleet, node, client, &uid, &wanted).await?,
             Step::Stop => stop(node, client, uid).await?,
         }
@@ -268,7 +290,7 @@ async fn start(
     uid: &str,
     wanted: &Wanted,
 ) -> Result<(), String> {
-    let left = wanted.deadline.duration_since(SystemTime::now());
+    let left = wanted.deadline.duration_since(fleet.now());
     let left = left.unwrap_or_default().max(Duration::from_millis(1));
     let request = v1::StartTraceRequest {
         uid: uid.to_owned(),
@@ -281,6 +303,7 @@ async fn start(
     };
     let mut client = client.clone();
     let _one_of_many = fleet.at_once.acquire().await;
+    let asked = fleet.now();
     let answer = tokio::time::timeout(START, client.start_trace(request)).await;
     let (progress, broken) = match answer {
         Ok(Ok(_)) => (Progress::Running, None),
@@ -296,22 +319,32 @@ async fn start(
             Some("it takes too long to start a trace".to_owned()),
         ),
     };
-    {
-        let mut state = lock(&node.state);
-        let report = state.reports.entry(uid.to_owned()).or_default();
-        report.generation = wanted.generation;
-        if progress == Progress::Running {
-            report.targets.clone_from(&wanted.targets);
-            report.version = 1;
-        }
-        let failed = matches!(progress, Progress::Failed { .. });
-        report.progress = progress;
-        if failed {
-            state.running.remove(uid);
-        }
-    }
+    answered(node, uid, wanted, progress, asked);
     fleet.heard_of(uid);
     broken.map_or(Ok(()), Err)
+}
+
+/// Takes in what an agent has answered that was asked then to start a trace.
+pub(super) fn answered(
+    node: &Node,
+    uid: &str,
+    wanted: &Wanted,
+    progress: Progress,
+    asked: SystemTime,
+) {
+    let mut state = lock(&node.state);
+    let report = state.reports.entry(uid.to_owned()).or_default();
+    report.generation = wanted.generation;
+    let runs = progress == Progress::Running;
+    let failed = matches!(progress, Progress::Failed { .. });
+    report.progress = progress;
+    if runs {
+        (report.version, report.adopted) = (1, false);
+        state.told(uid, &wanted.targets, asked);
+    }
+    if failed {
+        state.running.remove(uid);
+    }
 }
 
 /// Whether an agent refuses to start a trace because it has it already, and of the same generation.
@@ -339,6 +372,7 @@ fn refused(status: &Status) -> (Progress, Option<String>) {
 }
 
 async fn update(
+    fleet: &Fleet,
     node: &Node,
     client: &Client,
     uid: &str,
@@ -362,21 +396,27 @@ async fn update(
         }),
     };
     let mut client = client.clone();
-    let asked = client.update_targets(tokio_stream::once(request));
-    let asked = tokio::time::timeout(CALL, asked).await;
-    let answer = asked.map_err(|_| "it takes too long to change targets".to_owned())?;
+    let asked = fleet.now();
+    let answer = client.update_targets(tokio_stream::once(request));
+    let answer = tokio::time::timeout(CALL, answer).await;
+    let answer = answer.map_err(|_| "it takes too long to change targets".to_owned())?;
     if let Err(status) = answer
         // It has ended meanwhile, and its agent has forgotten it.
         && status.code() != Code::NotFound
     {
         return Err(said(&status));
     }
+    updated(node, uid, wanted, version, asked);
+    Ok(())
+}
+
+/// Takes in that an agent has the targets that it was sent then.
+pub(super) fn updated(node: &Node, uid: &str, wanted: &Wanted, version: u64, asked: SystemTime) {
     let mut state = lock(&node.state);
     if let Some(report) = state.reports.get_mut(uid) {
-        report.targets.clone_from(&wanted.targets);
         report.version = version;
     }
-    Ok(())
+    state.told(uid, &wanted.targets, asked);
 }
 
 /// The last table of a trace that has ended.
@@ -388,7 +428,12 @@ async fn fetch(
     wanted: &Wanted,
 ) -> Result<(), String> {
     let asked = tokio::time::timeout(TABLE, last_table(client, uid, &wanted.spec.tracer)).await;
-    let table = asked.map_err(|_| "it takes too long to send a table".to_owned())?;
+    let table = match asked.map_err(|_| "it takes too long to send a table".to_owned())? {
+        // The connection's fault, and not the table's: it is fetched by the next one.
+        Err(Unread::Broken(message)) => return Err(message),
+        Err(Unread::Refused(message)) => Err(message),
+        Ok(table) => Ok(table),
+    };
     {
         let mut state = lock(&node.state);
         let report = state.reports.entry(uid.to_owned()).or_default();
@@ -407,33 +452,56 @@ async fn fetch(
     Ok(())
 }
 
-async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, String> {
+/// Why there is no table.
+enum Unread {
+    /// The connection ended before it was whole.
+    Broken(String),
+    /// The agent has none, or one that cannot be read.
+    Refused(String),
+}
+
+impl From<Status> for Unread {
+    fn from(status: Status) -> Self {
+        // An agent's refusal has a reason; what has none is a connection's.
+        match status.get_details_error_info() {
+            Some(_) => Self::Refused(said(&status)),
+            None => Self::Broken(said(&status)),
+        }
+    }
+}
+
+impl From<String> for Unread {
+    fn from(message: String) -> Self {
+        Self::Refused(message)
+    }
+}
+
+async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, Unread> {
     let request = v1::StreamEventsRequest {
         uid: uid.to_owned(),
         from_sequence: 0,
         ..v1::StreamEventsRequest::default()
     };
-    let stream = client.clone().stream_events(request).await;
-    let mut stream = stream.map_err(|status| said(&status))?.into_inner();
+    let mut stream = client.clone().stream_events(request).await?.into_inner();
     let mut schema = None;
     let mut last = None;
-    while let Some(message) = stream.message().await.map_err(|status| said(&status))? {
+    while let Some(message) = stream.message().await? {
         match message.item {
             Some(Item::Schema(told)) => schema = Some(Schema::read(told, tracer)?),
             Some(Item::Batch(batch)) => last = Some(batch),
             _ => {}
         }
     }
-    let schema = schema.ok_or("it sends rows without a schema")?;
+    let schema = schema.ok_or_else(|| "it sends rows without a schema".to_owned())?;
     let own = tracers::find(tracer)
         .map(outcome::columns)
         .unwrap_or_default();
     let names = |columns: &[Column]| columns.iter().map(|c| c.name).collect::<Vec<_>>();
     if names(&schema.columns) != names(&own) {
-        return Err("its table has other columns than this controller knows: they are of different versions".to_owned());
+        return Err("its table has other columns than this controller knows: they are of different versions".to_owned().into());
     }
     match last {
-        Some(batch) => schema.batch(batch),
+        Some(batch) => Ok(schema.batch(batch)?),
         None => Ok(Batch::new(&schema.columns)),
     }
 }
