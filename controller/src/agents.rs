@@ -76,8 +76,8 @@ pub(crate) struct Report {
     pub(crate) table: Option<Batch>,
     /// The targets that the agent has.
     targets: Vec<v1::Target>,
-    /// Whether it was there already: which targets its agent had been told of is not known.
-    adopted: bool,
+    /// Whether this controller has told its agent of targets: of what another one has told it nothing is known.
+    asked: bool,
     /// Of the newest update.
     version: u64,
 }
@@ -177,15 +177,22 @@ impl State {
         }
     }
 
-    /// An agent that was asked then has these targets now.
-    fn told(&mut self, uid: &str, targets: &[v1::Target], asked: SystemTime) {
-        let untold = self.untold.remove(uid);
+    /// An agent is told now, for the first time or again.
+    fn tells(&mut self, uid: &str, now: SystemTime) {
+        let untold = self.untold.get(uid);
+        let late = untold.and_then(|since| now.duration_since(*since).ok());
+        let report = self.reports.entry(uid.to_owned()).or_default();
+        let is_ours = report.asked || report.version == 0;
+        let late = late.filter(|late| *late > LATE && is_ours);
+        report.late = report.late.max(late);
+        report.asked = true;
+    }
+
+    /// An agent has these targets.
+    fn told(&mut self, uid: &str, targets: &[v1::Target]) {
+        self.untold.remove(uid);
         if let Some(report) = self.reports.get_mut(uid) {
             report.targets = targets.to_vec();
-            let late = untold.and_then(|since| asked.duration_since(since).ok());
-            let late = late.filter(|late| *late > LATE && !report.adopted);
-            report.late = report.late.max(late);
-            report.adopted = false;
         }
         self.note_untold(uid);
     }
@@ -265,7 +272,9 @@ impl Fleet {
 
     /// What a job should run, on these nodes and no others.
     pub(crate) fn want(self: &Arc<Self>, uid: &str, wanted: BTreeMap<Arc<str>, Wanted>) {
-        lock(&self.unseen).remove(uid);
+        if self.is_asked() {
+            lock(&self.unseen).remove(uid);
+        }
         for node in self.all() {
             let mut state = lock(&node.state);
             if !wanted.contains_key(&node.name) && state.wanted.remove(uid).is_some() {
@@ -288,6 +297,7 @@ impl Fleet {
 
     /// Ends a job's traces, and forgets what is known of them.
     pub(crate) fn forget(self: &Arc<Self>, uid: &str) {
+        lock(&self.unseen).remove(uid);
         self.want(uid, BTreeMap::new());
         for node in lock(&self.nodes).values() {
             lock(&node.state).reports.remove(uid);
@@ -361,9 +371,13 @@ impl Fleet {
     /// What an agent that a test plays is asked for next.
     #[cfg(test)]
     pub(crate) fn next_step(&self, node: &Arc<str>, uid: &str) -> Option<Step> {
-        let steps = link::steps(self, &self.node(node));
-        let mut steps = steps.into_iter();
-        steps.find_map(|(of, step)| (of == uid).then_some(step))
+        let node = self.node(node);
+        let mut steps = link::steps(self, &node).into_iter();
+        let step = steps.find_map(|(of, step)| (of == uid).then_some(step))?;
+        if matches!(step, Step::Start(_) | Step::Update(..)) {
+            lock(&node.state).tells(uid, self.now());
+        }
+        Some(step)
     }
 
     /// Takes in that an agent that a test plays has done it.
@@ -372,10 +386,10 @@ impl Fleet {
         let node = self.node(node);
         match step {
             Step::Start(wanted) => {
-                link::answered(&node, uid, wanted, Progress::Running, self.now());
+                link::answered(&node, uid, wanted, Progress::Running);
             }
             Step::Update(wanted, version) => {
-                link::updated(&node, uid, wanted, *version, self.now());
+                link::updated(&node, uid, wanted, *version);
             }
             Step::Fetch(_) => {}
             Step::Stop => drop(lock(&node.state).running.remove(uid)),
@@ -387,10 +401,7 @@ impl Fleet {
     pub(crate) fn hear(&self, node: &Arc<str>, trace: v1::TraceStatus) {
         let node = self.node(node);
         let traces = vec![trace];
-        let message = v1::WatchTracesResponse {
-            traces,
-            ..v1::WatchTracesResponse::default()
-        };
+        let message = v1::WatchTracesResponse { traces };
         link::heard(self, &node, &message);
     }
 

@@ -7,7 +7,7 @@ use fleet::said;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -198,7 +198,6 @@ pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesRespons
                 state.running.remove(&trace.uid);
                 continue;
             }
-            report.adopted |= report.version == 0;
             report.generation = trace.generation;
             report.account = trace.account.clone().unwrap_or_default();
             // From 1: this is how a trace that an agent has, or had, is known.
@@ -303,7 +302,7 @@ async fn start(
     };
     let mut client = client.clone();
     let _one_of_many = fleet.at_once.acquire().await;
-    let asked = fleet.now();
+    lock(&node.state).tells(uid, fleet.now());
     let answer = tokio::time::timeout(START, client.start_trace(request)).await;
     let (progress, broken) = match answer {
         Ok(Ok(_)) => (Progress::Running, None),
@@ -319,19 +318,13 @@ async fn start(
             Some("it takes too long to start a trace".to_owned()),
         ),
     };
-    answered(node, uid, wanted, progress, asked);
+    answered(node, uid, wanted, progress);
     fleet.heard_of(uid);
     broken.map_or(Ok(()), Err)
 }
 
-/// Takes in what an agent has answered that was asked then to start a trace.
-pub(super) fn answered(
-    node: &Node,
-    uid: &str,
-    wanted: &Wanted,
-    progress: Progress,
-    asked: SystemTime,
-) {
+/// Takes in what an agent has answered that was asked to start a trace.
+pub(super) fn answered(node: &Node, uid: &str, wanted: &Wanted, progress: Progress) {
     let mut state = lock(&node.state);
     let report = state.reports.entry(uid.to_owned()).or_default();
     report.generation = wanted.generation;
@@ -339,8 +332,8 @@ pub(super) fn answered(
     let failed = matches!(progress, Progress::Failed { .. });
     report.progress = progress;
     if runs {
-        (report.version, report.adopted) = (1, false);
-        state.told(uid, &wanted.targets, asked);
+        report.version = 1;
+        state.told(uid, &wanted.targets);
     }
     if failed {
         state.running.remove(uid);
@@ -396,7 +389,7 @@ async fn update(
         }),
     };
     let mut client = client.clone();
-    let asked = fleet.now();
+    lock(&node.state).tells(uid, fleet.now());
     let answer = client.update_targets(tokio_stream::once(request));
     let answer = tokio::time::timeout(CALL, answer).await;
     let answer = answer.map_err(|_| "it takes too long to change targets".to_owned())?;
@@ -406,17 +399,17 @@ async fn update(
     {
         return Err(said(&status));
     }
-    updated(node, uid, wanted, version, asked);
+    updated(node, uid, wanted, version);
     Ok(())
 }
 
-/// Takes in that an agent has the targets that it was sent then.
-pub(super) fn updated(node: &Node, uid: &str, wanted: &Wanted, version: u64, asked: SystemTime) {
+/// Takes in that an agent has the targets that it was sent.
+pub(super) fn updated(node: &Node, uid: &str, wanted: &Wanted, version: u64) {
     let mut state = lock(&node.state);
     if let Some(report) = state.reports.get_mut(uid) {
         report.version = version;
     }
-    state.told(uid, &wanted.targets, asked);
+    state.told(uid, &wanted.targets);
 }
 
 /// The last table of a trace that has ended.

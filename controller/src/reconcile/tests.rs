@@ -23,8 +23,10 @@ thread_local! {
     static NOW: Cell<i64> = const { Cell::new(0) };
 }
 
+const EPOCH: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
 fn now() -> Timestamp {
-    Timestamp::UNIX_EPOCH + SignedDuration::from_millis(NOW.get() + 1_800_000_000_000)
+    EPOCH + SignedDuration::from_millis(NOW.get())
 }
 
 /// Numbers that are the same in each run; xorshift64*.
@@ -184,6 +186,8 @@ struct Agent {
     trouble: Trouble,
     trace: Option<Trace>,
     starts: usize,
+    /// When it was first asked to start one, in ms.
+    asked: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -214,6 +218,9 @@ impl Agent {
         let Some(step) = fleet.next_step(&self.node, uid) else {
             return;
         };
+        if matches!(step, Step::Start(_)) {
+            self.asked.get_or_insert(NOW.get());
+        }
         match (&step, &mut self.trace) {
             (Step::Start(wanted), None) => {
                 self.starts += 1;
@@ -333,6 +340,7 @@ impl Run {
             trouble: Trouble::any(&mut random),
             trace: None,
             starts: 0,
+            asked: None,
         });
         let agents = agents.collect();
         let server = Server {
@@ -417,7 +425,16 @@ impl Run {
             let told = status.events.delivered.unsigned_abs();
             expect(told == produced, &format!("{told} events of {produced}"));
             expect(is_true(&status, condition::COMPLETE), "it is not complete");
-            expect(!is_true(&status, condition::PARTIAL), "it is partial");
+            let started = status.start_time.as_ref().map_or(now(), |time| time.0);
+            let started = started.duration_since(EPOCH).as_millis() as i64;
+            // 15 s, and a step.
+            let late = |agent: &Agent| agent.asked.is_none_or(|asked| asked > started + 15_000);
+            let is_partial = is_true(&status, condition::PARTIAL);
+            let late = self.agents.iter().any(late);
+            expect(
+                is_partial == late,
+                &format!("partial is {is_partial}, and late {late}"),
+            );
         }
         faults
     }
