@@ -16,10 +16,7 @@ use proto::v1;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -103,8 +100,6 @@ pub(crate) struct Fleet {
     nodes: Mutex<HashMap<Arc<str>, Arc<Node>>>,
     /// Jobs that ran under another controller, by uid, and that this one has not looked at: their traces are left alone.
     unseen: Mutex<HashMap<String, Unseen>>,
-    /// Nodes that have not said yet which traces they have.
-    unasked: AtomicUsize,
     connector: Connector,
     /// Uids of traces of which something new is known.
     heard: mpsc::UnboundedSender<String>,
@@ -131,8 +126,6 @@ struct State {
     running: BTreeSet<String>,
     /// When the first target was there that the agent has not been told of, by trace.
     untold: BTreeMap<String, SystemTime>,
-    /// Whether it is to say which traces it has, wanted or not.
-    unasked: bool,
     /// Whether somebody looks after it.
     tended: bool,
 }
@@ -179,13 +172,13 @@ impl State {
 
     /// An agent is told now, for the first time or again.
     fn tells(&mut self, uid: &str, now: SystemTime) {
+        let report = self.reports.entry(uid.to_owned()).or_default();
+        if !std::mem::replace(&mut report.asked, true) && report.version > 0 {
+            self.untold.remove(uid);
+        }
         let untold = self.untold.get(uid);
         let late = untold.and_then(|since| now.duration_since(*since).ok());
-        let report = self.reports.entry(uid.to_owned()).or_default();
-        let is_ours = report.asked || report.version == 0;
-        let late = late.filter(|late| *late > LATE && is_ours);
-        report.late = report.late.max(late);
-        report.asked = true;
+        report.late = report.late.max(late.filter(|late| *late > LATE));
     }
 
     /// An agent has these targets.
@@ -213,7 +206,6 @@ impl Fleet {
         Arc::new(Self {
             nodes: Mutex::default(),
             unseen: Mutex::default(),
-            unasked: AtomicUsize::new(0),
             connector,
             heard,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
@@ -238,25 +230,9 @@ impl Fleet {
         }
     }
 
-    /// Leaves the traces of a job alone until it is said what it should run.
+    /// Takes in what agents have of a job, wanted or not.
     pub(crate) fn leave_alone(&self, uid: &str, job: Unseen) {
         lock(&self.unseen).insert(uid.to_owned(), job);
-    }
-
-    /// Asks all agents which traces they have: a controller that was not there does not know where jobs have run.
-    pub(crate) fn ask_all(self: &Arc<Self>) {
-        for node in self.all() {
-            let mut state = lock(&node.state);
-            if state.address.is_some() && !std::mem::replace(&mut state.unasked, true) {
-                self.unasked.fetch_add(1, Ordering::Relaxed);
-                self.tend(&node, &mut state);
-            }
-        }
-    }
-
-    /// Whether all agents have said which traces they have, or do not answer.
-    pub(crate) fn is_asked(&self) -> bool {
-        self.unasked.load(Ordering::Relaxed) == 0
     }
 
     fn all(&self) -> Vec<Arc<Node>> {
@@ -272,9 +248,6 @@ impl Fleet {
 
     /// What a job should run, on these nodes and no others.
     pub(crate) fn want(self: &Arc<Self>, uid: &str, wanted: BTreeMap<Arc<str>, Wanted>) {
-        if self.is_asked() {
-            lock(&self.unseen).remove(uid);
-        }
         for node in self.all() {
             let mut state = lock(&node.state);
             if !wanted.contains_key(&node.name) && state.wanted.remove(uid).is_some() {

@@ -10,6 +10,9 @@ use std::{
 };
 use tracers::{Batch, Column, Data, Kind, Role, Table, Value};
 
+/// Why a node has failed of which nothing was heard.
+pub(crate) const NO_ACCOUNT: &str = "NoAccount";
+
 /// All nodes of a job together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
@@ -74,7 +77,7 @@ pub(crate) fn fold(
                 (reason.clone(), message.clone())
             }
             _ if too_late => (
-                "NoAccount".to_owned(),
+                NO_ACCOUNT.to_owned(),
                 "its agent did not say how the trace ended".to_owned(),
             ),
             Some(Progress::Running) => {
@@ -105,12 +108,14 @@ pub(crate) fn fold(
 }
 
 impl Outcome {
-    /// Nodes of which nothing is known any more: who knew them does not lead any more, and their agents do not answer.
-    pub(crate) fn forgotten(&mut self, nodes: usize) {
-        let nodes = nodes as i64;
-        self.nodes.desired += nodes;
-        self.nodes.failed += nodes;
+    /// Nodes of which nothing is known yet: who knew them does not lead any more, and their agents have not answered.
+    pub(crate) fn unheard(&mut self, nodes: usize, too_late: bool) {
+        self.nodes.desired += nodes as i64;
         self.complete &= nodes == 0;
+        if too_late {
+            self.nodes.failed += nodes as i64;
+            self.over += nodes;
+        }
     }
 
     fn tell(&mut self, node: &str, reason: &str, message: &str) {

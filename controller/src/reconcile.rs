@@ -4,7 +4,7 @@
 use crate::{
     agents::{Fleet, Report, Unseen, Wanted},
     counters::Counters,
-    outcome::{self, Outcome, fold},
+    outcome::{self, NO_ACCOUNT, Outcome, fold},
     plan::{Rules, Share, plan},
     queue::{Place, Queue},
     status::{self, Phase, is_over, is_true},
@@ -59,6 +59,8 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     /// The statuses of jobs as they were last written, by uid: what is watched may lag behind them.
     pub(crate) written: Mutex<HashMap<String, Written>>,
+    /// How jobs have gone, by uid, until that is written.
+    pub(crate) closing: Mutex<HashMap<String, (TraceJobStatus, Phase)>>,
     /// What time it is.
     pub(crate) clock: fn() -> Timestamp,
     /// When this controller began to lead.
@@ -156,6 +158,10 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Again, Error> {
     if is_over(&old) {
         return Ok(None);
     }
+    let closing = lock(&context.closing).get(&uid).cloned();
+    if let Some((new, phase)) = closing {
+        return close(&*job, &old, new, phase, context).await;
+    }
     if !has_finalizer(&*job) {
         let mut all = job.finalizers().to_vec();
         all.push(FINALIZER.to_owned());
@@ -195,18 +201,33 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Again, Error> {
         }
     };
     status::tell(&mut new, &phase, generation, now);
-    let told = context.write(&*job, &old, &new, phase.is_over()).await?;
     if phase.is_over() {
-        // Not before its account is in the status: what its agents have said is known nowhere else.
-        context.leave(&uid);
+        // Said once, it stays: a write that seems to fail may have been read by somebody.
+        lock(&context.closing).insert(uid, (new.clone(), phase.clone()));
+        return close(&*job, &old, new, phase, context).await;
     }
-    if told {
-        if phase.is_over() {
-            context.counters.over(&phase);
-        }
+    if context.write(&*job, &old, &new, false).await? {
         context.publish(&*job, &phase).await;
     }
     Ok(Some(again))
+}
+
+/// Writes how a job has gone; again until it is written.
+async fn close<J: Job>(
+    job: &J,
+    old: &TraceJobStatus,
+    new: TraceJobStatus,
+    phase: Phase,
+    context: &Context,
+) -> Result<Again, Error> {
+    let told = context.write(job, old, &new, true).await?;
+    // Not before its account is in the status: what its agents have said is known nowhere else.
+    context.leave(&job.trace_uid());
+    if told {
+        context.counters.over(&phase);
+        context.publish(job, &phase).await;
+    }
+    Ok(Some(LOOK))
 }
 
 /// A job that is to go: its traces first, unless their nodes do not answer.
@@ -310,6 +331,7 @@ impl Context {
         }
         self.fleet.forget(uid);
         lock(&self.inherited).remove(uid);
+        lock(&self.closing).remove(uid);
     }
 
     /// One look at a job that runs.
@@ -368,30 +390,29 @@ impl Context {
         let last = (started + SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX))
             .max(self.began);
         let too_late = now.duration_since(last).unsigned_abs() > GRACE && now > last;
-        let asked = self.fleet.is_asked() || too_late;
+        // Nodes that the controller before this one knew: their agents are asked, and those that do not answer in time are failed.
+        let inherited = lock(&self.inherited).get(uid).copied();
+        let unheard = inherited.unwrap_or(0).saturating_sub(nodes.len());
         let outcome = {
             let state = self.world.read();
             let there = |node: &str| state.nodes.contains_key(node);
             let mut outcome = fold(&nodes, &reports, there, too_late);
-            if asked {
-                let inherited = lock(&self.inherited).get(uid).copied();
-                outcome.forgotten(inherited.unwrap_or(0).saturating_sub(nodes.len()));
-            }
+            outcome.unheard(unheard, too_late);
             outcome
         };
         status::count(new, &outcome);
         new.pods = planned.pods as i64;
-        let all_over = asked && outcome.over == nodes.len();
-        if all_over && (!nodes.is_empty() || left.is_zero()) {
+        let all = nodes.len() + unheard;
+        if outcome.over == all && (all > 0 || left.is_zero()) {
             if spec.output.summary_rows != Some(0) {
                 new.summary = self.summary(spec, &reports);
             }
-            return (ended(&outcome, nodes.is_empty()), LOOK);
+            return (ended(&outcome, all == 0), LOOK);
         }
-        let message = match nodes.len() {
+        let message = match all {
             0 => "no pod that it selects is on a node that it selects; those that come are traced"
                 .to_owned(),
-            _ => format!("{} of {} nodes run it", outcome.nodes.running, nodes.len()),
+            _ => format!("{} of {} nodes run it", outcome.nodes.running, all),
         };
         let next = match left.is_zero() {
             true => Duration::from_secs(1),
@@ -524,12 +545,12 @@ fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
     }
     let first = outcome.failures.first();
     if outcome.nodes.ended == 0 {
-        let message = first.map_or(String::new(), |first| {
-            format!("{}: {}", first.node, first.message)
-        });
+        let nobody = || "no agent that ran it has said how that ended".to_owned();
+        let message =
+            first.map_or_else(nobody, |first| format!("{}: {}", first.node, first.message));
         return Phase::Failed {
             reason: first
-                .map_or("Failed", |first| first.reason.as_str())
+                .map_or(NO_ACCOUNT, |first| first.reason.as_str())
                 .to_owned(),
             message,
         };

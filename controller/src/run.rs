@@ -181,6 +181,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         },
         recorder: Recorder::new(client.clone(), reporter),
         written: Mutex::default(),
+        closing: Mutex::default(),
         clock: Timestamp::now,
         began: Timestamp::now(),
         inherited: Mutex::default(),
@@ -219,9 +220,6 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         known.await.context("a watch ended before it began")?;
     }
     fleet.addresses(&world.read().agents());
-    if context.queue.counts().0 > 0 {
-        fleet.ask_all();
-    }
     tracing::info!(
         pods = world
             .read()

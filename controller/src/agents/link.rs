@@ -5,10 +5,7 @@ use crate::outcome;
 use client::Schema;
 use fleet::said;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 use tracers::{Batch, Column};
@@ -38,7 +35,7 @@ pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
     loop {
         {
             let mut state = lock(&node.state);
-            if state.wanted.is_empty() && !state.unasked {
+            if state.wanted.is_empty() {
                 // Under the same lock by which the next one who wants something looks.
                 state.tended = false;
                 return;
@@ -48,20 +45,12 @@ pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
             Ok(()) => wait = RETRY.0,
             Err(message) => {
                 tracing::debug!(node = %node.name, %message, "agent");
-                asked(&fleet, &node);
                 troubled(&fleet, &node, &message);
                 // Another address, or another wish, is a reason to try at once.
                 let _ = tokio::time::timeout(wait, node.wake.notified()).await;
                 wait = (wait * 2).min(RETRY.1);
             }
         }
-    }
-}
-
-/// A node has said which traces it has, or does not answer.
-fn asked(fleet: &Fleet, node: &Node) {
-    if std::mem::take(&mut lock(&node.state).unasked) {
-        fleet.unasked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -107,7 +96,6 @@ async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
     let _connected = fleet.counters.connected();
     restarted(node, &first);
     heard(fleet, node, &first);
-    asked(fleet, node);
     loop {
         drive(fleet, node, &client).await?;
         let idle = lock(&node.state).wanted.is_empty();
@@ -191,6 +179,10 @@ pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesRespons
                 continue;
             }
             let report = state.reports.entry(trace.uid.clone()).or_default();
+            if report.version == 0 {
+                // It has it, though the answer to its start may be lost.
+                state.untold.remove(&trace.uid);
+            }
             // What was said before its start was refused may be heard after it.
             if report.generation == trace.generation
                 && matches!(report.progress, Progress::Failed { .. })
