@@ -2,16 +2,18 @@
 //!
 //! A connection is there while something is wanted of its node. Everything that is sent may be sent again: a start names a uid and a
 //! generation, an update all targets.
+//!
+//! An agent that may run a trace of a job that is gone is asked, although nothing is wanted of it: each one when it is first known or
+//! has moved, and each one that a trace is taken from. So a job may be deleted while there is no controller.
 
 mod link;
 
 use crate::counters::Counters;
-use fleet::Connector;
 pub(crate) use fleet::OURS;
+use fleet::{Addresses, Connector};
 use proto::v1;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -20,6 +22,8 @@ use tracers::Batch;
 
 /// Nodes that are talked to at once while they are connected, and started.
 const AT_ONCE: usize = 256;
+/// Nodes that are asked at once what they run although nothing is wanted of them: a job's nodes do not wait for these.
+const SURVEYED_AT_ONCE: usize = 32;
 
 /// A trace that a node's agent should run.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +86,9 @@ pub(crate) struct Fleet {
     /// Uids of traces of which something new is known.
     heard: mpsc::UnboundedSender<String>,
     at_once: Arc<Semaphore>,
+    surveyed_at_once: Arc<Semaphore>,
+    /// Jobs that ran when this controller began and have not been looked at yet: what agents run of them goes on.
+    undecided: Mutex<BTreeSet<String>>,
     counters: Arc<Counters>,
 }
 
@@ -95,12 +102,14 @@ struct Node {
 
 #[derive(Debug, Default)]
 struct State {
-    address: Option<SocketAddr>,
+    address: Option<Addresses>,
     wanted: BTreeMap<String, Wanted>,
     reports: BTreeMap<String, Report>,
     /// Traces of ours that the agent runs, wanted or not.
     running: BTreeSet<String>,
-    /// Whether somebody looks after it.
+    /// Whether its agent may run a trace of ours that nobody wants.
+    suspect: bool,
+    /// Whether a task tends it.
     tended: bool,
 }
 
@@ -120,33 +129,60 @@ impl Fleet {
             connector,
             heard,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            surveyed_at_once: Arc::new(Semaphore::new(SURVEYED_AT_ONCE)),
+            undecided: Mutex::default(),
             counters,
         })
     }
 
+    /// Jobs that run already, before any agent is asked. What agents run of other jobs is stopped.
+    pub(crate) fn expect(&self, uids: impl IntoIterator<Item = String>) {
+        lock(&self.undecided).extend(uids);
+    }
+
     /// Where the agents are now.
-    pub(crate) fn addresses(self: &Arc<Self>, addresses: &BTreeMap<Arc<str>, SocketAddr>) {
+    pub(crate) fn addresses(self: &Arc<Self>, addresses: &BTreeMap<Arc<str>, Addresses>) {
         let known: Vec<Arc<Node>> = lock(&self.nodes).values().cloned().collect();
         for node in known {
-            let address = addresses.get(&node.name).copied();
-            let mut state = lock(&node.state);
-            if state.address != address {
-                state.address = address;
+            if !addresses.contains_key(&node.name) && lock(&node.state).address.take().is_some() {
                 node.wake.notify_one();
             }
         }
         for (name, address) in addresses {
             let node = self.node(name);
-            lock(&node.state).address = Some(*address);
+            let mut state = lock(&node.state);
+            if state.address.as_ref() != Some(address) {
+                state.address = Some(Arc::clone(address));
+                self.suspect(&node, &mut state);
+            }
+        }
+    }
+
+    /// Has a node's agent asked what it runs.
+    fn suspect(self: &Arc<Self>, node: &Arc<Node>, state: &mut State) {
+        state.suspect = true;
+        self.tend(node, state);
+    }
+
+    /// Wakes the task that tends a node; starts it where there is none.
+    fn tend(self: &Arc<Self>, node: &Arc<Node>, state: &mut State) {
+        node.wake.notify_one();
+        if !std::mem::replace(&mut state.tended, true) {
+            tokio::spawn(link::tend(Arc::clone(self), Arc::clone(node)));
         }
     }
 
     /// What a job should run, on these nodes and no others.
     pub(crate) fn want(self: &Arc<Self>, uid: &str, wanted: BTreeMap<Arc<str>, Wanted>) {
+        lock(&self.undecided).remove(uid);
         let known: Vec<Arc<Node>> = lock(&self.nodes).values().cloned().collect();
         for node in known {
-            if !wanted.contains_key(&node.name) && lock(&node.state).wanted.remove(uid).is_some() {
-                node.wake.notify_one();
+            if wanted.contains_key(&node.name) {
+                continue;
+            }
+            let mut state = lock(&node.state);
+            if state.wanted.remove(uid).is_some() || state.running.contains(uid) {
+                self.suspect(&node, &mut state);
             }
         }
         for (name, wanted) in wanted {
@@ -154,10 +190,7 @@ impl Fleet {
             let mut state = lock(&node.state);
             if state.wanted.get(uid) != Some(&wanted) {
                 state.wanted.insert(uid.to_owned(), wanted);
-                node.wake.notify_one();
-                if !std::mem::replace(&mut state.tended, true) {
-                    tokio::spawn(link::tend(Arc::clone(self), Arc::clone(&node)));
-                }
+                self.tend(&node, &mut state);
             }
         }
     }
@@ -178,16 +211,6 @@ impl Fleet {
             Some((Arc::clone(&node.name), report))
         };
         nodes.values().filter_map(of).collect()
-    }
-
-    /// Whether an agent that is there runs a job's trace still.
-    pub(crate) fn is_running(&self, uid: &str) -> bool {
-        let nodes = lock(&self.nodes);
-        let runs = |node: &Arc<Node>| {
-            let state = lock(&node.state);
-            state.tended && state.running.contains(uid)
-        };
-        nodes.values().any(runs)
     }
 
     /// The nodes on which a job is wanted or known.

@@ -6,6 +6,7 @@ use crate::{
     counters::Counters,
     outcome::{self, Outcome, fold},
     plan::{Rules, plan},
+    present::Present,
     queue::{Place, Queue},
     status::{self, Phase, is_over, is_true},
     view::{Job, Scope},
@@ -33,10 +34,8 @@ use tracers::Source;
 
 /// Who writes statuses, to the API server.
 pub(crate) const MANAGER: &str = "tracejob-controller";
-/// Keeps a job until its traces have been stopped, or could not be.
-pub(crate) const FINALIZER: &str = "tracejob.dev/stop";
-/// How long agents have to stop the traces of a job that is deleted. They end by their own deadline in any case.
-const STOP: Duration = Duration::from_secs(10);
+/// Version 0.1 kept jobs by it until their traces had been stopped. Now it is only taken away.
+const OLD_FINALIZER: &str = "tracejob.dev/stop";
 /// How long after its deadline a node has to tell its account.
 const GRACE: Duration = Duration::from_secs(15);
 /// How often counts are written.
@@ -50,6 +49,7 @@ pub(crate) struct Context {
     pub(crate) world: Arc<World>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) queue: Queue,
+    pub(crate) present: Present,
     /// Uids of jobs that are to be looked at.
     pub(crate) wake: mpsc::UnboundedSender<String>,
     pub(crate) rules: Rules,
@@ -96,7 +96,15 @@ pub(crate) fn place<J: Job>(job: &J) -> Place {
 /// Looks at a job once, and counts it.
 pub(crate) async fn reconcile<J: Job>(job: Arc<J>, context: Arc<Context>) -> Result<Action, Error> {
     context.counters.reconciliations.inc();
-    let outcome = look(job, &context).await;
+    let uid = job.trace_uid();
+    let outcome = match context.present.has(&uid) {
+        true => look(job, &context).await,
+        false => Ok(Action::await_change()),
+    };
+    // It may have gone meanwhile, and is not looked at again.
+    if !context.present.has(&uid) {
+        context.leave(&uid);
+    }
     let (running, queued) = context.queue.counts();
     context.counters.jobs(running, queued);
     outcome
@@ -104,20 +112,16 @@ pub(crate) async fn reconcile<J: Job>(job: Arc<J>, context: Arc<Context>) -> Res
 
 async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Action, Error> {
     let uid = job.trace_uid();
+    release(&*job, context).await?;
     if job.meta().deletion_timestamp.is_some() {
-        return deleted(&*job, &uid, context).await;
+        // Somebody else's finalizer keeps it.
+        context.leave(&uid);
+        return Ok(Action::await_change());
     }
     let old = job.status().cloned().unwrap_or_default();
     if is_over(&old) {
         context.leave(&uid);
-        // It has nothing to stop any more, and must not wait for a controller that may be uninstalled by then.
-        without_finalizer(&*job, context).await?;
         return expire(&*job, &old, context).await;
-    }
-    if !has_finalizer(&*job) {
-        let mut all = job.finalizers().to_vec();
-        all.push(FINALIZER.to_owned());
-        finalizers(&*job, all, context).await?;
     }
     let now = Timestamp::now();
     let mut new = old.clone();
@@ -166,39 +170,16 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Action, Error> {
     Ok(Action::requeue(again))
 }
 
-/// A job that is to go: its traces first, unless their nodes do not answer.
-async fn deleted<J: Job>(job: &J, uid: &str, context: &Context) -> Result<Action, Error> {
-    context.leave(uid);
-    if !has_finalizer(job) {
-        return Ok(Action::await_change());
-    }
-    let since = job.meta().deletion_timestamp.as_ref();
-    let since = since.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    let waited = Timestamp::now().duration_since(since).unsigned_abs();
-    if context.fleet.is_running(uid) && waited < STOP {
-        return Ok(Action::requeue(Duration::from_millis(500)));
-    }
-    without_finalizer(job, context).await?;
-    Ok(Action::await_change())
-}
-
-fn has_finalizer<J: Job>(job: &J) -> bool {
-    job.finalizers().iter().any(|name| name == FINALIZER)
-}
-
-async fn without_finalizer<J: Job>(job: &J, context: &Context) -> Result<(), Error> {
-    if !has_finalizer(job) {
+/// Takes the finalizer of version 0.1 away: a job waits for no controller, which may be uninstalled.
+async fn release<J: Job>(job: &J, context: &Context) -> Result<(), Error> {
+    let mut finalizers = job.finalizers().to_vec();
+    finalizers.retain(|name| name != OLD_FINALIZER);
+    if finalizers.len() == job.finalizers().len() {
         return Ok(());
     }
-    let mut rest = job.finalizers().to_vec();
-    rest.retain(|name| name != FINALIZER);
-    finalizers(job, rest, context).await
-}
-
-async fn finalizers<J: Job>(job: &J, all: Vec<String>, context: &Context) -> Result<(), Error> {
     // With the version that was looked at: others' finalizers are not lost.
     let patch = json!({"metadata": {
-        "finalizers": all, "resourceVersion": job.resource_version(),
+        "finalizers": finalizers, "resourceVersion": job.resource_version(),
     }});
     let api = job.api(context.client.clone());
     let params = PatchParams::apply(MANAGER);
@@ -243,7 +224,7 @@ async fn expire<J: Job>(
 
 impl Context {
     /// A job's place is free, and those whose it is now are looked at.
-    fn leave(&self, uid: &str) {
+    pub(crate) fn leave(&self, uid: &str) {
         if self.queue.leave(uid) {
             self.queue.next().into_iter().for_each(|next| {
                 // At the end nobody listens.
