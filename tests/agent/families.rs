@@ -28,7 +28,7 @@ async fn the_unspecified_address_serves_both_families_and_the_audit_has_plain_ad
     );
     let (_daemon, port) = Daemon::over_tcp_at("[::]", &files.config(&more), &[]).await;
     let workload = Workload::behind_gate(&["open-times", "10", "openat", "/dev/null", "0", "0"]);
-    for (host, from) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "[::1]")] {
+    for (uid, host) in [("over-ipv4", "127.0.0.1"), ("over-ipv6", "[::1]")] {
         // By the address in the certificate, and no name.
         let (certificate, key) = files.ca.sign(uri(CONTROLLER));
         let tls = ClientTlsConfig::new()
@@ -37,9 +37,9 @@ async fn the_unspecified_address_serves_both_families_and_the_audit_has_plain_ad
         let endpoint = Endpoint::new(format!("https://{host}:{port}")).unwrap();
         let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
         let mut client = AgentClient::new(channel);
-        let starts = start(host, 1, spec("open", &workload));
+        let starts = start(uid, 1, spec("open", &workload));
         client.start_trace(starts).await.unwrap();
-        let who = format!("{CONTROLLER} from {from}:");
+        let who = format!("{CONTROLLER} from {host}:");
         until("the audit to name the client", || {
             let text = fs::read_to_string(&audit).unwrap();
             text.contains(&who).then_some(())
