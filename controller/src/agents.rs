@@ -2,6 +2,9 @@
 //!
 //! A connection is there while something is wanted of its node. Everything that is sent may be sent again: a start names a uid and a
 //! generation, an update all targets.
+//!
+//! An agent that may run a trace of a job that is gone is asked, although nothing is wanted of it: each one when it is first known or
+//! has moved, and each one that a trace is taken from. So a job may be deleted while there is no controller.
 
 mod link;
 
@@ -9,13 +12,12 @@ mod link;
 pub(crate) use link::Step;
 
 use crate::counters::Counters;
-use fleet::Connector;
 pub(crate) use fleet::OURS;
+use fleet::{Addresses, Connector};
 use k8s_openapi::jiff::Timestamp;
 use proto::v1;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -26,6 +28,8 @@ use tracers::Batch;
 const LATE: Duration = Duration::from_secs(15);
 /// Nodes that are talked to at once while they are connected, and started.
 const AT_ONCE: usize = 256;
+/// Nodes that are asked at once what they run although nothing is wanted of them: a job's nodes do not wait for these.
+const SURVEYED_AT_ONCE: usize = 32;
 
 /// A trace that a node's agent should run.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +92,7 @@ impl Report {
 
 /// A job that ran under another controller.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Unseen {
+pub(crate) struct Expected {
     pub(crate) generation: u64,
     /// Whether its traces' last tables are wanted.
     pub(crate) table: bool,
@@ -98,12 +102,13 @@ pub(crate) struct Unseen {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     nodes: Mutex<HashMap<Arc<str>, Arc<Node>>>,
-    /// Jobs that ran under another controller, by uid, and that this one has not looked at: their traces are left alone.
-    unseen: Mutex<HashMap<String, Unseen>>,
+    /// Jobs that ran when this controller began, by uid.
+    expected: Mutex<HashMap<String, Expected>>,
     connector: Connector,
     /// Uids of traces of which something new is known.
     heard: mpsc::UnboundedSender<String>,
     at_once: Arc<Semaphore>,
+    surveyed_at_once: Arc<Semaphore>,
     /// What time it is.
     clock: fn() -> Timestamp,
     counters: Arc<Counters>,
@@ -119,14 +124,16 @@ struct Node {
 
 #[derive(Debug, Default)]
 struct State {
-    address: Option<SocketAddr>,
+    address: Option<Addresses>,
     wanted: BTreeMap<String, Wanted>,
     reports: BTreeMap<String, Report>,
     /// Traces of ours that the agent runs, wanted or not.
     running: BTreeSet<String>,
     /// When the first target was there that the agent has not been told of, by trace.
     untold: BTreeMap<String, SystemTime>,
-    /// Whether somebody looks after it.
+    /// Whether its agent may run a trace of ours that nobody wants.
+    suspect: bool,
+    /// Whether a task tends it.
     tended: bool,
 }
 
@@ -205,54 +212,67 @@ impl Fleet {
     ) -> Arc<Self> {
         Arc::new(Self {
             nodes: Mutex::default(),
-            unseen: Mutex::default(),
+            expected: Mutex::default(),
             connector,
             heard,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            surveyed_at_once: Arc::new(Semaphore::new(SURVEYED_AT_ONCE)),
             clock,
             counters,
         })
     }
 
+    /// A job that runs already, before any agent is asked: what agents have of it is taken in, and goes on. What agents run of jobs
+    /// that are gone is stopped.
+    pub(crate) fn expect(&self, uid: &str, job: Expected) {
+        lock(&self.expected).insert(uid.to_owned(), job);
+    }
+
     /// Where the agents are now.
-    pub(crate) fn addresses(self: &Arc<Self>, addresses: &BTreeMap<Arc<str>, SocketAddr>) {
+    pub(crate) fn addresses(self: &Arc<Self>, addresses: &BTreeMap<Arc<str>, Addresses>) {
         for node in self.all() {
-            let address = addresses.get(&node.name).copied();
-            let mut state = lock(&node.state);
-            if state.address != address {
-                state.address = address;
+            if !addresses.contains_key(&node.name) && lock(&node.state).address.take().is_some() {
                 node.wake.notify_one();
             }
         }
         for (name, address) in addresses {
             let node = self.node(name);
-            lock(&node.state).address = Some(*address);
+            let mut state = lock(&node.state);
+            if state.address.as_ref() != Some(address) {
+                state.address = Some(Arc::clone(address));
+                self.suspect(&node, &mut state);
+            }
         }
     }
 
-    /// Takes in what agents have of a job, wanted or not.
-    pub(crate) fn leave_alone(&self, uid: &str, job: Unseen) {
-        lock(&self.unseen).insert(uid.to_owned(), job);
+    /// Has a node's agent asked what it runs.
+    fn suspect(self: &Arc<Self>, node: &Arc<Node>, state: &mut State) {
+        state.suspect = true;
+        self.tend(node, state);
+    }
+
+    /// Wakes the task that tends a node; starts it where there is none.
+    fn tend(self: &Arc<Self>, node: &Arc<Node>, state: &mut State) {
+        node.wake.notify_one();
+        if !std::mem::replace(&mut state.tended, true) {
+            tokio::spawn(link::tend(Arc::clone(self), Arc::clone(node)));
+        }
     }
 
     fn all(&self) -> Vec<Arc<Node>> {
         lock(&self.nodes).values().cloned().collect()
     }
 
-    /// Sees to it that somebody looks after a node.
-    fn tend(self: &Arc<Self>, node: &Arc<Node>, state: &mut State) {
-        if !std::mem::replace(&mut state.tended, true) {
-            tokio::spawn(link::tend(Arc::clone(self), Arc::clone(node)));
-        }
-    }
-
     /// What a job should run, on these nodes and no others.
     pub(crate) fn want(self: &Arc<Self>, uid: &str, wanted: BTreeMap<Arc<str>, Wanted>) {
         for node in self.all() {
+            if wanted.contains_key(&node.name) {
+                continue;
+            }
             let mut state = lock(&node.state);
-            if !wanted.contains_key(&node.name) && state.wanted.remove(uid).is_some() {
-                state.untold.remove(uid);
-                node.wake.notify_one();
+            state.untold.remove(uid);
+            if state.wanted.remove(uid).is_some() || state.running.contains(uid) {
+                self.suspect(&node, &mut state);
             }
         }
         for (name, wanted) in wanted {
@@ -262,7 +282,6 @@ impl Fleet {
             if state.wanted.get(uid) != Some(&wanted) {
                 state.wanted.insert(uid.to_owned(), wanted);
                 state.note_untold(uid);
-                node.wake.notify_one();
                 self.tend(&node, &mut state);
             }
         }
@@ -270,7 +289,7 @@ impl Fleet {
 
     /// Ends a job's traces, and forgets what is known of them.
     pub(crate) fn forget(self: &Arc<Self>, uid: &str) {
-        lock(&self.unseen).remove(uid);
+        lock(&self.expected).remove(uid);
         self.want(uid, BTreeMap::new());
         for node in lock(&self.nodes).values() {
             lock(&node.state).reports.remove(uid);
@@ -285,16 +304,6 @@ impl Fleet {
             Some((Arc::clone(&node.name), report))
         };
         nodes.values().filter_map(of).collect()
-    }
-
-    /// Whether an agent that is there runs a job's trace still.
-    pub(crate) fn is_running(&self, uid: &str) -> bool {
-        let nodes = lock(&self.nodes);
-        let runs = |node: &Arc<Node>| {
-            let state = lock(&node.state);
-            state.tended && state.running.contains(uid)
-        };
-        nodes.values().any(runs)
     }
 
     /// The nodes on which a job is wanted or known.

@@ -97,13 +97,6 @@ pub(crate) fn fold(
     }
     outcome.nodes.failed = failed;
     outcome.complete &= failed == 0 && outcome.anew == 0 && outcome.late == 0;
-    let Nodes {
-        desired,
-        running,
-        ended,
-        ..
-    } = outcome.nodes;
-    outcome.nodes.shown = format!("{}/{desired}", running + ended);
     outcome
 }
 
@@ -347,7 +340,7 @@ mod tests {
             BTreeMap::from([("ring_full".to_owned(), 5)])
         );
         assert_eq!((outcome.over, outcome.complete), (2, false));
-        assert_eq!(outcome.nodes.shown, "2/2");
+        assert_eq!((outcome.nodes.desired, outcome.nodes.ended), (2, 2));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! the job's status and the agents do not say as well.
 
 use crate::{
-    agents::{Fleet, Report, Unseen, Wanted},
+    agents::{Expected, Fleet, Report, Wanted},
     counters::Counters,
     outcome::{self, NO_ACCOUNT, Outcome, fold},
     plan::{Rules, Share, plan},
+    present::Present,
     queue::{Place, Queue},
     status::{self, Phase, is_over, is_true},
     view::{Job, Scope},
@@ -36,10 +37,8 @@ use tracers::Source;
 
 /// Who writes statuses, to the API server.
 pub(crate) const MANAGER: &str = "tracejob-controller";
-/// Keeps a job until its traces have been stopped, or could not be.
-pub(crate) const FINALIZER: &str = "tracejob.dev/stop";
-/// How long agents have to stop the traces of a job that is deleted. They end by their own deadline in any case.
-const STOP: Duration = Duration::from_secs(10);
+/// Version 0.1 kept jobs by it until their traces had been stopped. Now it is only taken away.
+const OLD_FINALIZER: &str = "tracejob.dev/stop";
 /// How long after its deadline a node has to tell its account.
 const GRACE: Duration = Duration::from_secs(15);
 /// How often counts are written.
@@ -53,6 +52,7 @@ pub(crate) struct Context {
     pub(crate) world: Arc<World>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) queue: Queue,
+    pub(crate) present: Present,
     /// Uids of jobs that are to be looked at.
     pub(crate) wake: mpsc::UnboundedSender<String>,
     pub(crate) rules: Rules,
@@ -130,7 +130,15 @@ fn place<J: Job>(job: &J) -> Place {
 /// Looks at a job once, and counts it.
 pub(crate) async fn reconcile<J: Job>(job: Arc<J>, context: Arc<Context>) -> Result<Action, Error> {
     context.counters.reconciliations.inc();
-    let outcome = look(job, &context).await;
+    let uid = job.trace_uid();
+    let outcome = match context.present.has(&uid) {
+        true => look(job, &context).await,
+        false => Ok(None),
+    };
+    // It may have gone meanwhile, and is not looked at again.
+    if !context.present.has(&uid) {
+        context.forget(&uid);
+    }
     let (running, queued) = context.queue.counts();
     context.counters.jobs(running, queued);
     Ok(outcome?.map_or_else(Action::await_change, Action::requeue))
@@ -141,15 +149,16 @@ type Again = Option<Duration>;
 
 async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Again, Error> {
     let uid = job.trace_uid();
+    release(&*job, context).await?;
     if job.meta().deletion_timestamp.is_some() {
-        return deleted(&*job, &uid, context).await;
+        // Somebody else's finalizer keeps it.
+        context.leave(&uid);
+        return Ok(None);
     }
     let watched = job.status().cloned().unwrap_or_default();
     if is_over(&watched) {
         context.leave(&uid);
         lock(&context.written).remove(&uid);
-        // It has nothing to stop any more, and must not wait for a controller that may be uninstalled by then.
-        without_finalizer(&*job, context).await?;
         return expire(&*job, &watched, context).await;
     }
     // Only the leader writes statuses. What it has written is newer than what it watches, or the same.
@@ -161,11 +170,6 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Again, Error> {
     let closing = lock(&context.closing).get(&uid).cloned();
     if let Some((new, phase)) = closing {
         return close(&*job, &old, new, phase, context).await;
-    }
-    if !has_finalizer(&*job) {
-        let mut all = job.finalizers().to_vec();
-        all.push(FINALIZER.to_owned());
-        finalizers(&*job, all, context).await?;
     }
     let now = (context.clock)();
     let mut new = old.clone();
@@ -230,39 +234,16 @@ async fn close<J: Job>(
     Ok(Some(LOOK))
 }
 
-/// A job that is to go: its traces first, unless their nodes do not answer.
-async fn deleted<J: Job>(job: &J, uid: &str, context: &Context) -> Result<Again, Error> {
-    context.leave(uid);
-    if !has_finalizer(job) {
-        return Ok(None);
-    }
-    let since = job.meta().deletion_timestamp.as_ref();
-    let since = since.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    let waited = (context.clock)().duration_since(since).unsigned_abs();
-    if context.fleet.is_running(uid) && waited < STOP {
-        return Ok(Some(Duration::from_millis(500)));
-    }
-    without_finalizer(job, context).await?;
-    Ok(None)
-}
-
-fn has_finalizer<J: Job>(job: &J) -> bool {
-    job.finalizers().iter().any(|name| name == FINALIZER)
-}
-
-async fn without_finalizer<J: Job>(job: &J, context: &Context) -> Result<(), Error> {
-    if !has_finalizer(job) {
+/// Takes the finalizer of version 0.1 away: a job waits for no controller, which may be uninstalled.
+async fn release<J: Job>(job: &J, context: &Context) -> Result<(), Error> {
+    let mut finalizers = job.finalizers().to_vec();
+    finalizers.retain(|name| name != OLD_FINALIZER);
+    if finalizers.len() == job.finalizers().len() {
         return Ok(());
     }
-    let mut rest = job.finalizers().to_vec();
-    rest.retain(|name| name != FINALIZER);
-    finalizers(job, rest, context).await
-}
-
-async fn finalizers<J: Job>(job: &J, all: Vec<String>, context: &Context) -> Result<(), Error> {
     // With the version that was looked at: others' finalizers are not lost.
     let patch = json!({"metadata": {
-        "finalizers": all, "resourceVersion": job.resource_version(),
+        "finalizers": finalizers, "resourceVersion": job.resource_version(),
     }});
     let api = job.api(context.client.clone());
     let params = PatchParams::apply(MANAGER);
@@ -307,18 +288,28 @@ async fn expire<J: Job>(
 
 impl Context {
     /// Keeps the place of a job that runs already, and its traces, until it is looked at.
-    pub(crate) fn occupy<J: Job>(&self, job: &J) {
+    ///
+    /// Returns whether it runs.
+    pub(crate) fn occupy<J: Job>(&self, job: &J) -> bool {
         let (uid, place) = (job.trace_uid(), place(job));
-        if place.runs {
-            let unseen = Unseen {
+        let runs = place.runs;
+        if runs {
+            let expected = Expected {
                 generation: generation(job.status()),
                 table: has_table(job.spec()),
             };
             let desired = job.status().map_or(0, |status| status.nodes.desired);
             lock(&self.inherited).insert(uid.clone(), usize::try_from(desired).unwrap_or(0));
-            self.fleet.leave_alone(&uid, unseen);
+            self.fleet.expect(&uid, expected);
             self.queue.enter(&uid, place);
         }
+        runs
+    }
+
+    /// A job is gone.
+    pub(crate) fn forget(&self, uid: &str) {
+        self.leave(uid);
+        lock(&self.written).remove(uid);
     }
 
     /// A job's place is free, and those whose it is now are looked at.

@@ -6,6 +6,7 @@ use crate::{
     certificates, check,
     counters::Counters,
     plan::Rules,
+    present::{Present, Watched},
     queue::{Queue, Quota},
     reconcile::{Context, Error, MANAGER, reconcile},
     view::Job,
@@ -28,20 +29,20 @@ use kube::{
         WatchStreamExt,
         controller::{Action, Controller},
         events::{Recorder, Reporter},
-        reflector::ObjectRef,
+        reflector::{self, ObjectRef},
         watcher,
     },
 };
 use kube_lease_manager::LeaseManagerBuilder;
+use listen::Listener;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fs,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -98,8 +99,7 @@ async fn serve(address: Option<SocketAddr>, counters: Arc<Counters>) -> Result<(
     let Some(address) = address else {
         return Ok(());
     };
-    let listener = TcpListener::bind(address)
-        .await
+    let listener = Listener::bind(address)
         .with_context(|| format!("cannot listen on {address} for metrics"))?;
     match metrics::over_tcp(&listener, counters).await {}
 }
@@ -174,6 +174,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
             each: args.max_jobs_per_namespace,
             all: args.max_jobs,
         }),
+        present: Present::default(),
         wake: heard,
         rules: Rules {
             denied,
@@ -188,8 +189,8 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         counters: Arc::clone(counters),
     });
     // Those that run already have their places before any other is looked at.
-    occupy::<TraceJob>(&client, &context).await?;
-    occupy::<ClusterTraceJob>(&client, &context).await?;
+    let jobs = occupy::<TraceJob>(&client, &context).await?;
+    let cluster_jobs = occupy::<ClusterTraceJob>(&client, &context).await?;
     let mut ready = Vec::new();
     let slices = Api::<EndpointSlice>::namespaced(client.clone(), &args.namespace);
     let of_agents =
@@ -242,8 +243,8 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         wake,
         wake_cluster,
     ));
-    let jobs = control::<TraceJob>(&client, &context, woken);
-    let cluster_jobs = control::<ClusterTraceJob>(&client, &context, woken_cluster);
+    let jobs = control::<TraceJob>(&client, &context, jobs, woken);
+    let cluster_jobs = control::<ClusterTraceJob>(&client, &context, cluster_jobs, woken_cluster);
     tokio::select! {
         () = jobs => {}
         () = cluster_jobs => {}
@@ -292,15 +293,19 @@ async fn issue(
     Ok(newest)
 }
 
-async fn occupy<J: Job>(client: &Client, context: &Context) -> Result<()> {
+/// Gives the jobs of a kind that run their places, and returns their uids.
+async fn occupy<J: Job>(client: &Client, context: &Context) -> Result<BTreeSet<String>> {
     let all = Api::<J>::all(client.clone())
         .list(&Default::default())
         .await;
     let all = all.with_context(|| format!("listing {}s", J::kind(&())))?;
+    let mut running = BTreeSet::new();
     for job in all {
-        context.occupy(&job);
+        if context.occupy(&job) {
+            running.insert(job.trace_uid());
+        }
     }
-    Ok(())
+    Ok(running)
 }
 
 fn follow<K: Known + serde::de::DeserializeOwned + Sync>(
@@ -323,6 +328,7 @@ fn follow<K: Known + serde::de::DeserializeOwned + Sync>(
 async fn control<J: Job>(
     client: &Client,
     context: &Arc<Context>,
+    running: BTreeSet<String>,
     woken: mpsc::UnboundedReceiver<ObjectRef<J>>,
 ) {
     let trouble = |job: Arc<J>, error: &Error, context: Arc<Context>| {
@@ -330,7 +336,17 @@ async fn control<J: Job>(
         tracing::warn!(job = %kube::ResourceExt::name_any(&*job), %error, "it is tried again");
         Action::requeue(Duration::from_secs(2))
     };
-    Controller::new(Api::<J>::all(client.clone()), fleet::watching())
+    let (reader, writer) = reflector::store();
+    let events = watcher(Api::<J>::all(client.clone()), fleet::watching());
+    let mut watched = Watched::new(running);
+    let of_events = Arc::clone(context);
+    let events = events.default_backoff().inspect(move |event| {
+        let Ok(event) = event else { return };
+        for uid in of_events.present.see(&mut watched, event) {
+            of_events.forget(&uid);
+        }
+    });
+    Controller::for_stream(events.reflect(writer).applied_objects(), reader)
         .with_config(kube::runtime::controller::Config::default().concurrency(32))
         .reconcile_on(from(woken))
         .run(reconcile::<J>, trouble, Arc::clone(context))

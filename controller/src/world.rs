@@ -1,6 +1,6 @@
 //! What the cluster has: pods, nodes, namespaces and agents, as little of each as is needed. 150,000 pods fit 100 MB.
 
-use fleet::agents;
+use fleet::{Addresses, Listed, listed};
 use futures::{Stream, StreamExt};
 use k8s_openapi::{
     api::{core::v1 as core, discovery::v1::EndpointSlice},
@@ -10,7 +10,6 @@ use kube::{Resource, ResourceExt, runtime::watcher};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Debug,
-    net::SocketAddr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 use tokio::sync::mpsc;
@@ -54,7 +53,7 @@ pub(crate) struct State {
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) namespaces: BTreeMap<String, Labels>,
     /// By slice: which node's agent is where.
-    slices: BTreeMap<String, Vec<(Arc<str>, SocketAddr)>>,
+    slices: BTreeMap<String, Vec<Listed>>,
 }
 
 /// What has changed.
@@ -128,8 +127,8 @@ impl World {
 
 impl State {
     /// Where the agents are.
-    pub(crate) fn agents(&self) -> BTreeMap<Arc<str>, SocketAddr> {
-        self.slices.values().flatten().cloned().collect()
+    pub(crate) fn agents(&self) -> BTreeMap<Arc<str>, Addresses> {
+        fleet::agents(self.slices.values().flatten())
     }
 }
 
@@ -290,14 +289,14 @@ impl Known for EndpointSlice {
     fn replace(world: &World, all: Vec<Self>) {
         world.write().slices = all
             .iter()
-            .map(|slice| (slice.name_any(), agents(slice)))
+            .map(|slice| (slice.name_any(), listed(slice)))
             .collect();
         world.changed(Change::Agents);
     }
 
     fn apply(world: &World, object: &Self) {
-        let agents = agents(object);
-        world.write().slices.insert(object.name_any(), agents);
+        let listed = listed(object);
+        world.write().slices.insert(object.name_any(), listed);
         world.changed(Change::Agents);
     }
 

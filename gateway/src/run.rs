@@ -18,9 +18,9 @@ use kube::{
     Api, Client, ResourceExt,
     runtime::{WatchStreamExt, watcher},
 };
+use listen::Listener;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
@@ -77,11 +77,11 @@ fn follow_agents(
         fleet::watching().labels(&format!("kubernetes.io/service-name={}", args.agents));
     let (new, newest) = watch::channel(Addresses::new());
     let keep = async move {
-        let mut known: BTreeMap<String, Vec<(Arc<str>, SocketAddr)>> = BTreeMap::new();
+        let mut known: BTreeMap<String, Vec<fleet::Listed>> = BTreeMap::new();
         let mut listed = BTreeMap::new();
         let mut events = std::pin::pin!(watcher(slices, of_agents).default_backoff());
         while let Some(event) = events.next().await {
-            let of = |slice: &EndpointSlice| (slice.name_any(), fleet::agents(slice));
+            let of = |slice: &EndpointSlice| (slice.name_any(), fleet::listed(slice));
             match event {
                 Ok(watcher::Event::Init) => listed.clear(),
                 Ok(watcher::Event::InitApply(slice)) => listed.extend([of(&slice)]),
@@ -93,7 +93,7 @@ fn follow_agents(
                     continue;
                 }
             }
-            let all: Addresses = known.values().flatten().cloned().collect();
+            let all: Addresses = fleet::agents(known.values().flatten());
             new.send_if_modified(|before| {
                 let changed = *before != all;
                 *before = all;
@@ -109,8 +109,7 @@ async fn measured(address: Option<SocketAddr>, counters: Arc<Counters>) -> Resul
     let Some(address) = address else {
         return std::future::pending().await;
     };
-    let listener = TcpListener::bind(address)
-        .await
+    let listener = Listener::bind(address)
         .with_context(|| format!("cannot listen on {address} for metrics"))?;
     match metrics::over_tcp(&listener, counters).await {}
 }

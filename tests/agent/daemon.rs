@@ -54,6 +54,12 @@ fn spawn(folder: &Path, args: &[&str]) -> Child {
     command(folder, args).stderr(log.unwrap()).spawn().unwrap()
 }
 
+/// A port that was free a moment ago; nobody else here asks for ports by number.
+pub(crate) fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
+}
+
 impl Daemon {
     /// Starts one with this configuration, and waits until it answers.
     pub(crate) async fn start(config: &str) -> Self {
@@ -133,11 +139,13 @@ impl Daemon {
 
     /// The same with further arguments.
     pub(crate) async fn over_tcp_with(config: &str, args: &[&str]) -> (Self, u16) {
-        // Free a moment ago; nobody else here asks for ports by number.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let listen = format!("https://127.0.0.1:{port}");
+        Self::over_tcp_at("127.0.0.1", config, args).await
+    }
+
+    /// The same at another address.
+    pub(crate) async fn over_tcp_at(address: &str, config: &str, args: &[&str]) -> (Self, u16) {
+        let port = free_port();
+        let listen = format!("https://{address}:{port}");
         let args = [&["--listen", &listen], args].concat();
         let daemon = Self::start_with(config, &args).await;
         // The unix socket was there first.

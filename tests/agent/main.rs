@@ -11,6 +11,7 @@ mod audit;
 mod bounds;
 mod confined;
 mod daemon;
+mod families;
 mod garbage;
 mod limits;
 mod metrics;

@@ -1,11 +1,12 @@
 //! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
 
-use super::{Fleet, Node, OURS, Progress, Report, Unseen, Wanted, lock};
+use super::{Expected, Fleet, Node, OURS, Progress, Report, Wanted, lock};
 use crate::outcome;
 use client::Schema;
 use fleet::said;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::{AcquireError, SemaphorePermit};
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 use tracers::{Batch, Column};
@@ -16,6 +17,8 @@ type Client = AgentClient<Channel>;
 const IDLE: Duration = Duration::from_secs(30);
 /// How long until an agent that does not answer is called again: at most ten seconds after it is back it has its traces.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// How long at most until an agent is called again of which nothing is wanted.
+const RETRY_SURVEY: Duration = Duration::from_secs(60);
 /// How long an agent may take to start a trace: the kernel looks at every path of its programs.
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to do anything else.
@@ -29,13 +32,14 @@ const STOPPED: &str = "stopped";
 /// A reason that is no agent's: there is no connection.
 const UNREACHABLE: &str = "AgentUnreachable";
 
-/// Looks after a node for as long as something is wanted of it, and a little longer.
+/// Tends a node for as long as something is wanted of it, or its agent may run what nobody wants, and a little longer.
 pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
     let mut wait = RETRY.0;
     loop {
         {
             let mut state = lock(&node.state);
-            if state.wanted.is_empty() {
+            let asked = !state.suspect || state.address.is_none();
+            if state.wanted.is_empty() && asked {
                 // Under the same lock by which the next one who wants something looks.
                 state.tended = false;
                 return;
@@ -46,9 +50,13 @@ pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
             Err(message) => {
                 tracing::debug!(node = %node.name, %message, "agent");
                 troubled(&fleet, &node, &message);
+                let most = match lock(&node.state).wanted.is_empty() {
+                    true => RETRY_SURVEY,
+                    false => RETRY.1,
+                };
                 // Another address, or another wish, is a reason to try at once.
-                let _ = tokio::time::timeout(wait, node.wake.notified()).await;
-                wait = (wait * 2).min(RETRY.1);
+                let _ = tokio::time::timeout(wait.min(most), node.wake.notified()).await;
+                wait = (wait * 2).min(most);
             }
         }
     }
@@ -81,25 +89,29 @@ fn troubled(fleet: &Fleet, node: &Node, message: &str) {
 
 /// One connection, from its beginning to its end; an error where it did not end because nothing was wanted any more.
 async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
-    let address = lock(&node.state).address;
-    let Some(address) = address else {
-        return Err("there is no agent on this node".to_owned());
-    };
-    let (client, (mut watch, first)) = {
-        let _one_of_many = fleet.at_once.acquire().await;
-        let client = fleet.connector.connect(address).await;
-        let mut client = client.map_err(|error: fleet::Error| error.to_string())?;
+    let (client, address, (mut watch, first)) = {
+        let _one_of_many = place(fleet, node).await;
+        let addresses = lock(&node.state).address.clone();
+        let addresses = addresses.ok_or("there is no agent on this node")?;
+        let connected = fleet.connector.connect(&addresses).await;
+        let (mut client, address) = connected.map_err(|error: fleet::Error| error.to_string())?;
         // What it runs already, by this controller or one before it, is not started again.
         let watch = watch(&mut client).await?;
-        (client, watch)
+        (client, address, watch)
     };
+    let mut served = false;
     let _connected = fleet.counters.connected();
     restarted(node, &first);
     heard(fleet, node, &first);
     loop {
         drive(fleet, node, &client).await?;
         let idle = lock(&node.state).wanted.is_empty();
-        let wait = if idle { IDLE } else { RETRY.1 };
+        served |= !idle;
+        // An agent that was only asked is let go at once.
+        if !served && is_settled(node) {
+            return Ok(());
+        }
+        let wait = if idle && served { IDLE } else { RETRY.1 };
         tokio::select! {
             message = watch.message() => match message {
                 Ok(Some(message)) => heard(fleet, node, &message),
@@ -108,15 +120,43 @@ async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
             },
             () = node.wake.notified() => {}
             () = tokio::time::sleep(wait) => {
-                if idle && lock(&node.state).wanted.is_empty() {
+                if idle && is_settled(node) {
                     return Ok(());
                 }
             }
         }
-        if lock(&node.state).address != Some(address) {
+        let state = lock(&node.state);
+        if !state
+            .address
+            .iter()
+            .any(|addresses| addresses.contains(&address))
+        {
             return Err("its agent has moved".to_owned());
         }
     }
+}
+
+/// Waits until an agent may be called: one of which something is wanted soon, and any other when its turn comes.
+async fn place<'a>(fleet: &'a Fleet, node: &Node) -> Result<SemaphorePermit<'a>, AcquireError> {
+    loop {
+        if !lock(&node.state).wanted.is_empty() {
+            return fleet.at_once.acquire().await;
+        }
+        tokio::select! {
+            place = fleet.surveyed_at_once.acquire() => return place,
+            () = node.wake.notified() => {}
+        }
+    }
+}
+
+/// Whether nothing is wanted of a node, and its agent runs nothing of ours; it is suspect no more then.
+fn is_settled(node: &Node) -> bool {
+    let mut state = lock(&node.state);
+    let settled = state.wanted.is_empty() && state.running.is_empty();
+    if settled {
+        state.suspect = false;
+    }
+    settled
 }
 
 /// Watches all traces of an agent, and what it says first: which it has.
@@ -155,7 +195,7 @@ fn restarted(node: &Node, first: &v1::WatchTracesResponse) {
 pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
     for trace in &message.traces {
         {
-            let unseen = lock(&fleet.unseen).get(&trace.uid).copied();
+            let expected = lock(&fleet.expected).get(&trace.uid).copied();
             let mut state = lock(&node.state);
             let state = &mut *state;
             match trace.state() {
@@ -168,11 +208,11 @@ pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesRespons
                 }
             }
             let wanted = state.wanted.get(&trace.uid);
-            let wanted = wanted.map(|wanted| Unseen {
+            let wanted = wanted.map(|wanted| Expected {
                 generation: wanted.generation,
                 table: wanted.table,
             });
-            let Some(wanted) = wanted.or(unseen) else {
+            let Some(wanted) = wanted.or(expected) else {
                 continue;
             };
             if trace.generation != wanted.generation {
@@ -224,7 +264,7 @@ pub(crate) enum Step {
 
 /// What is not as it is wanted.
 pub(super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)> {
-    let (unseen, now) = (lock(&fleet.unseen), fleet.now());
+    let (expected, now) = (lock(&fleet.expected), fleet.now());
     let state = lock(&node.state);
     let mut steps = Vec::new();
     for (uid, wanted) in &state.wanted {
@@ -254,7 +294,7 @@ pub(super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)> {
     }
     let strays = state.running.iter();
     let strays =
-        strays.filter(|uid| !state.wanted.contains_key(*uid) && !unseen.contains_key(*uid));
+        strays.filter(|uid| !state.wanted.contains_key(*uid) && !expected.contains_key(*uid));
     steps.extend(strays.map(|uid| (uid.clone(), Step::Stop)));
     steps
 }
@@ -500,4 +540,40 @@ async fn stop(node: &Node, client: &Client, uid: String) -> Result<(), String> {
     answer.map_err(|status| said(&status))?;
     lock(&node.state).running.remove(&uid);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Counters;
+    use fleet::{Connector, Tls};
+    use k8s_openapi::jiff::Timestamp;
+    use std::collections::BTreeSet;
+
+    #[tokio::test]
+    async fn only_traces_of_jobs_that_are_gone_or_need_them_no_more_are_strays() {
+        let (heard, _hears) = tokio::sync::mpsc::unbounded_channel();
+        let connector = Connector {
+            tls: Tls::Folder("/nowhere".into()),
+            name: String::new(),
+        };
+        let fleet = Fleet::new(connector, heard, Timestamp::now, Counters::new());
+        // By the API server's list it is there, and nobody has looked at it yet.
+        let job = Expected {
+            generation: 1,
+            table: false,
+        };
+        fleet.expect("tj-there", job);
+        let node = fleet.node(&"node-0".into());
+        let running = ["tj-gone", "tj-there"].map(str::to_owned);
+        lock(&node.state).running = BTreeSet::from(running);
+        let strays = || -> Vec<String> {
+            let steps = steps(&fleet, &node).into_iter();
+            steps.map(|(uid, _)| uid).collect()
+        };
+        assert_eq!(strays(), ["tj-gone"]);
+        fleet.forget("tj-there");
+        assert_eq!(strays(), ["tj-gone", "tj-there"]);
+        assert!(lock(&node.state).suspect);
+    }
 }

@@ -299,6 +299,7 @@ fn controller(server: &Arc<Mutex<Server>>, agents: &[Agent]) -> Context {
     };
     let job = server.lock().unwrap().job.clone();
     let context = Context {
+        present: Present::default(),
         client: client.clone(),
         world: Arc::new(world),
         fleet,
@@ -313,8 +314,9 @@ fn controller(server: &Arc<Mutex<Server>>, agents: &[Agent]) -> Context {
         inherited: Mutex::default(),
         counters,
     };
-    job.into_iter()
-        .for_each(|job| context.occupy(&object::<TraceJob>(job)));
+    if let Some(job) = job {
+        context.occupy(&object::<TraceJob>(job));
+    }
     context
 }
 
@@ -336,10 +338,15 @@ impl Run {
     fn new(seed: u64) -> Self {
         NOW.set(0);
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        // Those of version 0.1 have one.
+        let finalizers = match random.percent(20) {
+            true => json!([OLD_FINALIZER]),
+            false => json!([]),
+        };
         let job = json!({
             "apiVersion": "tracejob.dev/v1alpha1", "kind": "TraceJob",
             "metadata": {
-                "name": "job", "namespace": "shop", "uid": UID, "generation": 1,
+                "name": "job", "namespace": "shop", "uid": UID, "generation": 1, "finalizers": finalizers,
                 "resourceVersion": "1", "creationTimestamp": now().to_string(),
             },
             "spec": {"tracer": {tracers::camel(tracers::ALL[0].name()): {}}, "activeDeadlineSeconds": DEADLINE},
@@ -388,6 +395,9 @@ impl Run {
             while server.shows.first().is_some_and(|(at, _)| *at <= NOW.get()) {
                 self.watched = server.shows.remove(0).1;
                 woken = true;
+                if self.watched.is_none() {
+                    context.forget(&self.uid);
+                }
             }
         }
         for agent in &mut self.agents {
@@ -416,7 +426,7 @@ impl Run {
         let job: TraceJob = object(server.job.clone().unwrap());
         let status = job.status.clone().unwrap_or_default();
         expect(is_over(&status), "it is not over");
-        expect(!has_finalizer(&job), "it has its finalizer still");
+        expect(job.finalizers().is_empty(), "it has a finalizer still");
         let known = context.fleet.nodes_of(&self.uid);
         expect(known.is_empty(), "agents are asked for something still");
         expect(
