@@ -1,6 +1,7 @@
 //! `open` against files whose paths, flags and outcomes are known.
 
 mod alone;
+mod answered;
 mod paths;
 mod selection;
 

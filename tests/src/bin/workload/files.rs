@@ -63,6 +63,19 @@ pub(crate) fn open_bad_pointer() {
     assert_eq!(raw::open_nowhere("openat"), Err(libc::EFAULT));
 }
 
+/// openat2(2) with flags at an address that is not there.
+pub(crate) fn open_bad_how(path: &OsStr) {
+    let path = raw::c_string(path);
+    assert_eq!(raw::open_how_nowhere(&path), Err(libc::EFAULT));
+}
+
+/// Opens with a path that is the beginning of a file, in memory that nobody has touched.
+pub(crate) fn open_unread(file: &OsStr) {
+    let file = std::fs::File::open(file).unwrap();
+    let outcome = raw::open_unread("open", &file);
+    report::note(json!({ "result": raw::shown(outcome) }));
+}
+
 /// Opens one file so often for each byte on stdin, until stdin is closed.
 pub(crate) fn open_per_byte(times: u64, path: &OsStr) {
     let path = raw::c_string(path);
