@@ -4,6 +4,7 @@ mod alone;
 mod answered;
 mod paths;
 mod selection;
+mod under_way;
 
 use crate::{Columns, Who, during, result};
 use serde_json::json;

@@ -5,6 +5,7 @@ use crate::{Family, Tracer, prelude::*};
 ///
 /// The arguments of a program that started are read from its own memory, those of one that failed from the caller's.
 /// A call that seccomp or a tracer (ptrace) answers in the kernel's place is a failure as well: `ENOSYS` where seccomp answers by SIGSYS.
+/// One in which seccomp kills the thread at once (`SECCOMP_RET_KILL_THREAD`, before 5.16 also `SECCOMP_RET_KILL_PROCESS`) is in no row.
 /// A call whose number a tracer changes is the call of its new number, as for the kernel.
 #[event]
 pub struct Exec {

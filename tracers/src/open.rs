@@ -6,6 +6,7 @@ use crate::{Family, Tracer, prelude::*};
 /// The path of a file that was opened is the one that the kernel resolved, as the process sees it from its own root.
 /// Where nothing was opened it is the text that the caller passed, which another thread may have changed meanwhile.
 /// A call that seccomp or a tracer (ptrace) answers in the kernel's place is a row as well: `ENOSYS` where seccomp answers by SIGSYS.
+/// One in which seccomp kills the thread at once (`SECCOMP_RET_KILL_THREAD`, before 5.16 also `SECCOMP_RET_KILL_PROCESS`) is in no row.
 /// A call whose number a tracer changes is the call of its new number, as for the kernel.
 /// Files opened through io_uring are not seen.
 #[event]

@@ -58,6 +58,23 @@ pub(crate) fn open_fifo(path: &OsStr, ms: u64) {
     });
 }
 
+/// Opens a pipe for reading, and its other end when the gate is open.
+pub(crate) fn open_fifo_before_gate(path: &OsStr) {
+    let path = raw::c_string(path);
+    let (send, reader) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            send.send(rustix::thread::gettid().as_raw_nonzero())
+                .unwrap();
+            raw::open("openat", &path, libc::O_RDONLY as u64, 0).unwrap();
+        });
+        let reader = format!("/proc/self/task/{}", reader.recv().unwrap());
+        process::until(|| process::sleeps_in(Path::new(&reader), &libc::SYS_openat.to_string()));
+        process::gate();
+        raw::open("openat", &path, libc::O_WRONLY as u64, 0).unwrap();
+    });
+}
+
 /// Opens with a path at an address that is not there.
 pub(crate) fn open_bad_pointer() {
     assert_eq!(raw::open_nowhere("openat"), Err(libc::EFAULT));

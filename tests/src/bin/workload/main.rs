@@ -98,6 +98,7 @@ fn step(args: &[OsString]) {
         "open-times" => files::open(number(&args[0]), &args[1..]),
         "open-deep" => files::open_deep(number(&args[0]), number(&args[1])),
         "open-fifo" => files::open_fifo(&args[0], number(&args[1])),
+        "open-fifo-before-gate" => files::open_fifo_before_gate(&args[0]),
         "open-bad-pointer" => files::open_bad_pointer(),
         "open-bad-how" => files::open_bad_how(&args[0]),
         "open-unread" => files::open_unread(&args[0]),
