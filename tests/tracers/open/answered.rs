@@ -137,6 +137,12 @@ mod here {
     #[test]
     fn a_call_in_which_seccomp_kills_the_process_is_a_row_with_enosys() {
         needs!("open");
+        if tests::in_vm() {
+            println!(
+                "SKIPPED open::answered::here::a_call_in_which_seccomp_kills_the_process_is_a_row_with_enosys: older test kernels do not come back from it"
+            );
+            return;
+        }
         is_deadly(libc::SECCOMP_RET_KILL_PROCESS);
     }
 }
