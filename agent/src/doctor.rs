@@ -101,7 +101,7 @@ impl Kernel {
             Err(error) => Check {
                 name: "fentry",
                 verdict: Verdict::Limited,
-                detail: format!("{error}; tracers fall back to tracepoints, which cost more"),
+                detail: format!("{error}; tracers use tracepoints instead"),
                 remedy: None,
             },
         }
