@@ -14,6 +14,7 @@ mod daemon;
 mod garbage;
 mod limits;
 mod metrics;
+mod nodes;
 mod packaged;
 mod reload;
 mod remote;
