@@ -120,7 +120,7 @@ pub enum Ended {
     MaxEvents,
     /// The command that it started ended.
     Command(ExitStatus),
-    /// Every process that it selected is gone.
+    /// Every process, cgroup and container that it selected is gone.
     TargetGone,
     /// It was asked to.
     Stopped,

@@ -97,6 +97,32 @@ impl Daemon {
         )
     }
 
+    /// One whose cgroup namespace begins at this cgroup, of which the hierarchy that is mounted is all that it sees: as on a node that is
+    /// a container.
+    pub(crate) fn in_cgroup_namespace(root: &tests::Cgroup, config: &str) -> Self {
+        let mounted = root.path().parent().unwrap().display();
+        let enter = format!(
+            "echo $$ > {}/cgroup.procs && exec \"$@\"",
+            root.path().display()
+        );
+        Self::after(
+            folder(),
+            &["sh", "-c", &enter, "sh", "unshare", "-C", "-m", "sh", "-c"],
+            &format!("umount -a -t cgroup,cgroup2; mount -t cgroup2 none {mounted}"),
+            config,
+        )
+    }
+
+    /// One in a pid namespace of its own, as on a node that is a container, beside what these lines of shell start there.
+    pub(crate) fn in_pid_namespace_with(lines: &str) -> Self {
+        Self::after(
+            folder(),
+            &["unshare", "-m", "-p", "-f", "sh", "-c"],
+            &format!("mount -t proc proc /proc; {lines}"),
+            "",
+        )
+    }
+
     fn after(folder: PathBuf, shell: &[&str], before: &str, config: &str) -> Self {
         let file = folder.join("agent.yaml");
         let listen = format!("listen: unix://{}", folder.join("run/agent.sock").display());

@@ -15,6 +15,7 @@ mod families;
 mod garbage;
 mod limits;
 mod metrics;
+mod nodes;
 mod packaged;
 mod reload;
 mod remote;
