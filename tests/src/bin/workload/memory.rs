@@ -33,17 +33,8 @@ fn read_pages(pages: &[u8]) {
 
 /// Writes so many fresh pages, in a call so deep.
 pub(crate) fn touch_deep(depth: u64, count: u64) {
-    deeper(depth, raw::pages(count as usize));
-}
-
-#[inline(never)]
-fn deeper(depth: u64, pages: &mut [u8]) {
-    match depth {
-        0 => write_pages(pages),
-        _ => deeper(black_box(depth) - 1, pages),
-    }
-    // Something is left to do after the call, which is then no jump.
-    black_box(depth);
+    let pages = raw::pages(count as usize);
+    raw::write_pages_deep(depth, pages.as_mut_ptr(), count);
 }
 
 /// Writes so many pages, and so does a child, called `a child`, which shares them until then.
