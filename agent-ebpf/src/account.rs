@@ -34,6 +34,8 @@ pub struct Counters {
     pub given_back: u64,
     /// Calls whose beginning was seen and whose end was not.
     pub unfinished: u64,
+    /// Stacks of events that are as deep as they are recorded: what called their outermost frame is not known.
+    pub stacks_truncated: u64,
 }
 
 /// One entry; never full.
