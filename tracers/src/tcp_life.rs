@@ -58,6 +58,7 @@ impl Tracer for TcpLife {
     const HOOKS: &'static [&'static [Hook]] =
         &[&[
             raw_tp("inet_sock_set_state"),
+            raw_tp("inet_sock_set_state").by("tcp_closed"),
             raw_tp("inet_sock_set_state").by("mptcp_set_state"),
             raw_tp("tcp_rcv_space_adjust"),
             raw_tp("tcp_destroy_sock"),

@@ -10,7 +10,7 @@ use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::generated::bpf_ktime_get_boot_ns,
     macros::map,
-    maps::{HashMap, LruHashMap},
+    maps::{Array, HashMap, LruHashMap},
     programs::RawTracePointContext,
 };
 use tracers::{Bool, Target, Task, Time, program, tcp_life::TcpLife};
@@ -55,6 +55,9 @@ static BEGUN: LruHashMap<u64, Begun> = LruHashMap::with_max_entries(32768, 0);
 /// Full means that a connection is lost and counted, though it may have been an unselected process's.
 #[map]
 static WAITING: HashMap<(u64, u64), TcpLife> = HashMap::with_max_entries(4096, 0);
+/// The owner of rows that wait, of zeroes: written onto the stack they would take a call, for which there is none left.
+#[map]
+static NOBODY: Array<Owner> = Array::with_max_entries(1, 0);
 /// Most rows of one MPTCP connection that wait: the kernel's path manager makes eight subflows at most at a time
 /// (MPTCP_PM_ADDR_MAX, net/mptcp/protocol.h).
 const WAITING_EACH: u64 = 16;
@@ -86,27 +89,24 @@ struct Begun {
     connected: u64,
 }
 
-/// The owner of a row that waits for its own.
-const NOBODY: Task = Task {
-    cgroup: 0,
-    pid: 0,
-    tid: 0,
-    ns_pid: 0,
-    uid: 0,
-    gid: 0,
-    target: Target::NONE,
-    comm: [0; 16],
-};
-
 /// The other's SYN came before an answer: RFC 9293, 3.5, figure 7.
 const BOTH: u64 = 2;
 
 #[program(raw_tp = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: &RawTracePointContext) {
-    book(on_change(ctx.arg(0), ctx.arg(1), ctx.arg(2)));
+    book(on_change(ctx.arg(0), ctx.arg(1), ctx.arg(2)).map(|()| false));
 }
 
-/// The same hook, for MPTCP sockets. One program for both needs more than the 512 bytes of stack.
+/// The same hook, once the owner is known; it has programs of its own because each has 512 bytes of stack and no more.
+#[program(raw_tp = "inet_sock_set_state")]
+fn tcp_closed(ctx: &RawTracePointContext) {
+    let new: i32 = ctx.arg(2);
+    if new == tcp::CLOSE {
+        book(closed(ctx.arg(0), ctx.arg(1)));
+    }
+}
+
+/// The same hook, for MPTCP sockets.
 #[program(raw_tp = "inet_sock_set_state")]
 fn mptcp_set_state(ctx: &RawTracePointContext) {
     book(on_mptcp(ctx.arg(0), ctx.arg(1), ctx.arg(2)).map(|()| false));
@@ -316,56 +316,57 @@ fn token(sk: *const u8, mptcp: *const u8) -> Result<u32, i32> {
 }
 
 #[inline(always)]
-fn on_change(sk: *const u8, old: i32, new: i32) -> Result<bool, Loss> {
+fn on_change(sk: *const u8, old: i32, new: i32) -> Result<(), Loss> {
     if SK_PROTOCOL.read(sk)? != IPPROTO_TCP {
-        return Ok(false);
+        return Ok(());
     }
     let key = sk as u64;
     // SAFETY: the helper only returns a number.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    match new {
+    let mptcp = mptcp_of(sk)?;
+    let target = match new {
+        tcp::SYN_SENT | tcp::FIN_WAIT1 | tcp::LAST_ACK | tcp::CLOSE => selected(),
+        _ => None,
+    };
+    // The task that closes a subflow may be a worker: see `on_mptcp`.
+    let is_owner = match new {
         tcp::SYN_SENT => {
-            if is_joined(sk, mptcp_of(sk)?)? {
+            let is_joined = is_joined(sk, mptcp)?;
+            if is_joined || target.is_some() {
                 begin(key, now, 1);
-                return Ok(false);
+            } else {
+                let _ = OWNERS.remove(&key);
             }
-            match selected() {
-                Some(target) => {
-                    let owner = Owner {
-                        since: now,
-                        connected: 1,
-                        task: current_task(target),
-                    };
-                    OWNERS.insert(&key, &owner, 0).map_err(|_| Loss::MapFull)?;
-                }
-                None => {
-                    let _ = OWNERS.remove(&key);
-                }
-            }
+            !is_joined
         }
-        tcp::SYN_RECV if old == tcp::SYN_SENT => set_connected(key, BOTH),
+        tcp::SYN_RECV if old == tcp::SYN_SENT => {
+            set_connected(key, BOTH);
+            false
+        }
         tcp::ESTABLISHED if old != tcp::SYN_SENT => {
             // SAFETY: copied at once.
             let connected = unsafe { OWNERS.get(&key) }.map(|owner| owner.connected);
             if connected == Some(BOTH) {
                 set_connected(key, 1);
-                return Ok(false);
+            } else {
+                begin(key, now, 0);
             }
-            begin(key, now, 0);
+            false
         }
         // Only close(2) and shutdown(2) lead here, in the process that calls them: net/ipv4/tcp.c, tcp_close_state.
-        tcp::FIN_WAIT1 | tcp::LAST_ACK => {
-            if let Some(target) = selected()
-                // The task that closes a subflow may be a worker: see `on_mptcp`.
-                && mptcp_of(sk)?.is_null()
-            {
-                own(sk, target)?;
-            }
+        tcp::FIN_WAIT1 | tcp::LAST_ACK => mptcp.is_null(),
+        // A process that closes without having read resets the connection at once: __tcp_close sets both halves shut before the
+        // state, tcp_reset, which is not the process's doing, after.
+        tcp::CLOSE => {
+            let was_open = old == tcp::ESTABLISHED || old == tcp::CLOSE_WAIT;
+            was_open && mptcp.is_null() && SK_SHUTDOWN.read(sk)? == SHUTDOWN_MASK
         }
-        tcp::CLOSE => return closed(sk, old, now),
-        _ => {}
+        _ => false,
+    };
+    if is_owner && let Some(target) = target {
+        own(sk, target)?;
     }
-    Ok(false)
+    Ok(())
 }
 
 /// Records the beginning of a connection whose process is known only later.
@@ -378,23 +379,15 @@ fn begin(key: u64, since: u64, connected: u64) {
 }
 
 #[inline(always)]
-fn closed(sk: *const u8, old: i32, now: u64) -> Result<bool, Loss> {
-    let mptcp = mptcp_of(sk)?;
-    // A process that closes without having read resets the connection at once: __tcp_close sets both halves shut before the
-    // state, tcp_reset, which is not the process's doing, after.
-    let was_open = old == tcp::ESTABLISHED || old == tcp::CLOSE_WAIT;
-    if was_open
-        && mptcp.is_null()
-        && SK_SHUTDOWN.read(sk)? == SHUTDOWN_MASK
-        && let Some(target) = selected()
-    {
-        own(sk, target)?;
+fn closed(sk: *const u8, old: i32) -> Result<bool, Loss> {
+    if SK_PROTOCOL.read(sk)? != IPPROTO_TCP {
+        return Ok(false);
     }
     let key = sk as u64;
     let ended = match old {
         // An attempt that failed was no connection, and neither is a listener.
         tcp::SYN_SENT | tcp::SYN_RECV | tcp::LISTEN | tcp::CLOSE => Ok(false),
-        _ => connection_ended(sk, mptcp, now),
+        _ => connection_ended(sk, mptcp_of(sk)?),
     };
     let _ = BEGUN.remove(&key);
     let _ = OWNERS.remove(&key);
@@ -402,10 +395,15 @@ fn closed(sk: *const u8, old: i32, now: u64) -> Result<bool, Loss> {
 }
 
 #[inline(always)]
-fn connection_ended(sk: *const u8, mptcp: *const u8, now: u64) -> Result<bool, Loss> {
+fn connection_ended(sk: *const u8, mptcp: *const u8) -> Result<bool, Loss> {
+    // SAFETY: the helper only returns a number.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
     let key = sk as u64;
-    let owner = OWNERS.get_ptr(&key);
-    let (since, connected) = match owner {
+    let known = OWNERS.get_ptr(&key);
+    let Some(owner) = known.or_else(|| NOBODY.get_ptr(0)) else {
+        return Ok(false);
+    };
+    let (since, connected) = match known {
         // SAFETY: a value in a map; a socket changes its state under its own lock.
         Some(owner) => unsafe { ((*owner).since, (*owner).connected) },
         None if !is_open(sk, mptcp)? => return Ok(false),
@@ -428,11 +426,8 @@ fn connection_ended(sk: *const u8, mptcp: *const u8, now: u64) -> Result<bool, L
     let row = TcpLife {
         time: Time(now),
         duration_ns,
-        task: match owner {
-            // SAFETY: as above.
-            Some(owner) => unsafe { (*owner).task },
-            None => NOBODY,
-        },
+        // SAFETY: a value in a map.
+        task: unsafe { (*owner).task },
         saddr,
         daddr,
         rx_bytes,
@@ -448,7 +443,7 @@ fn connection_ended(sk: *const u8, mptcp: *const u8, now: u64) -> Result<bool, L
         _pad: [0; 2],
         mptcp_token: token(sk, mptcp)?,
     };
-    match owner {
+    match known {
         Some(_) => emit(row.task.cgroup, &row),
         None => wait(sk, mptcp, &row),
     }
