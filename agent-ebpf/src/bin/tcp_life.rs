@@ -324,18 +324,12 @@ fn on_change(sk: *const u8, old: i32, new: i32) -> Result<(), Loss> {
     // SAFETY: the helper only returns a number.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let mptcp = mptcp_of(sk)?;
-    let target = match new {
-        tcp::SYN_SENT | tcp::FIN_WAIT1 | tcp::LAST_ACK | tcp::CLOSE => selected(),
-        _ => None,
-    };
     // The task that closes a subflow may be a worker: see `on_mptcp`.
     let is_owner = match new {
         tcp::SYN_SENT => {
             let is_joined = is_joined(sk, mptcp)?;
-            if is_joined || target.is_some() {
+            if is_joined {
                 begin(key, now, 1);
-            } else {
-                let _ = OWNERS.remove(&key);
             }
             !is_joined
         }
@@ -363,10 +357,22 @@ fn on_change(sk: *const u8, old: i32, new: i32) -> Result<(), Loss> {
         }
         _ => false,
     };
-    if is_owner && let Some(target) = target {
-        own(sk, target)?;
+    if !is_owner {
+        return Ok(());
     }
-    Ok(())
+    let target = selected();
+    if new == tcp::SYN_SENT {
+        match target {
+            Some(_) => begin(key, now, 1),
+            None => {
+                let _ = OWNERS.remove(&key);
+            }
+        }
+    }
+    match target {
+        Some(target) => own(sk, target),
+        None => Ok(()),
+    }
 }
 
 /// Records the beginning of a connection whose process is known only later.
