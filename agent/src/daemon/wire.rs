@@ -321,6 +321,7 @@ pub(crate) fn account(account: &Account) -> v1::Account {
             .collect(),
         missed_runs: account.missed_runs,
         stacks_missing: account.stacks_missing,
+        stacks_truncated: account.stacks_truncated,
         complete: account.complete(),
         elapsed: time(account.elapsed),
         cost: Some(v1::Cost {
