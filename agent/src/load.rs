@@ -12,16 +12,17 @@ use aya::{
     maps::{Map, MapData},
     programs::{Program, ProgramError},
 };
+pub(crate) use depth::{depth, value_bytes};
 pub(crate) use globals::sizes;
 use globals::{again, globals};
 use refused::{allow_locked_memory, chain, load_error, program_error};
-use rustix::time::{ClockId, clock_gettime};
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 use tracers::{Erased, Hook, HookKind, Spec, raw_tp};
 
+mod depth;
 mod globals;
 mod refused;
 
@@ -34,6 +35,8 @@ pub(crate) struct Loaded {
     tracer: &'static dyn Erased,
     /// Whether every program has its second one: `agent-ebpf/src/again.rs`.
     again: bool,
+    /// How many frames of a stack are recorded.
+    pub(crate) depth: u32,
     pub(crate) faults: Faults,
 }
 
@@ -69,19 +72,22 @@ impl Loaded {
         })?;
         allow_locked_memory(kernel);
         let again = again(tracer, kernel);
-        let globals = globals(spec, selection, limits, kernel, elf, hooks)?;
+        let depth = depth();
+        let mut globals = globals(spec, selection, limits, kernel, elf, hooks)?;
+        // Not every tracer takes stacks.
+        globals.push(("DEPTH".to_owned(), depth.to_ne_bytes().to_vec(), false));
         let mut loader = EbpfLoader::new();
         // Asked for only after a refusal: aya loads without a log first.
         loader.verifier_log_level(VerifierLogLevel::DEBUG);
         for (name, value, must_exist) in &globals {
             loader.override_global(name, GlobalData::from(value.as_slice()), *must_exist);
         }
-        for (name, entries) in sizes(tracer, selection.shape(), limits, kernel) {
+        for (name, entries) in sizes(tracer, selection.shape(), limits, kernel, depth) {
             loader.map_max_entries(name, entries);
         }
         let faults = Faults::of_next_trace();
         let ebpf = (faults.maps())
-            .and_then(|()| loader.load(elf))
+            .and_then(|()| loader.load(&depth::with_depth(elf, depth)))
             .map_err(|error| load_error(tracer, kernel, &error))?;
         let chosen = ebpf.map("CHOSEN").and_then(map_data);
         let chosen = chosen.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
@@ -95,6 +101,7 @@ impl Loaded {
             hooks,
             tracer,
             again,
+            depth,
             faults,
         };
         loaded.load_selection(selection, kernel)?;
@@ -227,10 +234,7 @@ impl Loaded {
             self.attach_program(&SELECT_EXEC)?;
         }
         selection.write_descendants(&self.selection_maps()?)?;
-        self.all_attached_since(u64::MAX)?;
         self.attach_first_set(kernel)?;
-        let now = clock_gettime(ClockId::Boottime);
-        self.all_attached_since((now.tv_sec * 1_000_000_000 + now.tv_nsec).cast_unsigned())?;
         self.faults.attach()?;
         if selection.shape().by_process() {
             // After the tracer's own program at this hook, which is to find the process selected still.
@@ -349,20 +353,8 @@ impl Loaded {
         maps.chain(self.descriptors()).map(locked_bytes).sum()
     }
 
-    /// From when on a call whose beginning is seen is one whose end is, CLOCK_BOOTTIME in ns.
-    fn all_attached_since(&self, ns: u64) -> Result<(), Error> {
-        bpf::update(self.map("ATTACHED")?, &[0; 4], &ns.to_ne_bytes()).map_err(|source| {
-            Error::Read {
-                what: "since when all programs are attached",
-                source,
-            }
-        })
-    }
-
     /// Detaches every program and waits until none runs any more. The maps stay.
     pub(crate) fn detach(&mut self) {
-        // One after the other: ends are missing from here on. Where it cannot be said, some are told as missed.
-        let _ = self.all_attached_since(u64::MAX);
         for (_, program) in self.ebpf.programs_mut() {
             unload(program);
         }

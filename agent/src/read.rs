@@ -200,7 +200,7 @@ impl Reader {
             stacks_missing,
             taken_over,
             given_back,
-            unfinished,
+            stacks_truncated,
         ] = sums;
         let skipped: u64 = self
             .programs
@@ -223,7 +223,8 @@ impl Reader {
                 malformed: self.malformed,
             },
             stacks_missing,
-            missed_runs: unfinished + skipped.saturating_sub(taken_over.saturating_sub(given_back)),
+            stacks_truncated,
+            missed_runs: skipped.saturating_sub(taken_over.saturating_sub(given_back)),
             ..Account::default()
         })
     }

@@ -1,9 +1,10 @@
 //! Stacks of a table: the hashes that the kernel side knows them by become frames with names.
 
-use crate::{Error, bpf, read::Reader};
+use crate::{Error, bpf, read::Reader, select::process::has_the_kernels_numbers};
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
+    fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -11,8 +12,6 @@ use std::{
 use symbols::{FrameId, Symbolizer, UserAddr};
 use tracers::{Batch, Column, Data, Frame, Kind, Value};
 
-/// Most frames of a stack: `FRAMES` of `agent-ebpf/src/stack.rs`.
-const FRAMES: usize = 127;
 /// Bytes of `struct bpf_stack_build_id`: a word of status, the id, the offset or address.
 const USER_FRAME: usize = 32;
 /// Its status where the kernel found the file's build id: include/uapi/linux/bpf.h.
@@ -29,6 +28,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(10);
 /// Most processes that are followed at once; others are named by build id alone.
 const FOLLOWED: usize = 4096;
+/// How often processes are listed where they have other numbers than the kernel's.
+const LISTED_EVERY: Duration = Duration::from_millis(100);
 
 /// Resolves the stacks of one trace.
 pub(crate) struct Stacks {
@@ -38,6 +39,19 @@ pub(crate) struct Stacks {
     process: Option<usize>,
     symbolizer: Symbolizer,
     followed: HashMap<u32, Followed>,
+    numbers: Numbers,
+}
+
+/// The numbers that processes have in the /proc where they are looked at.
+enum Numbers {
+    /// Those in the rows.
+    Kernels,
+    /// Others, on a node that is a container: a row's process cannot be found there, and who has its number is somebody else.
+    /// So all that are there are looked at, and stacks are named by build id alone.
+    Others {
+        proc: PathBuf,
+        listed: Option<Instant>,
+    },
 }
 
 struct Followed {
@@ -48,6 +62,13 @@ struct Followed {
 impl Stacks {
     /// Of these columns, for processes that are found at `proc`.
     pub(crate) fn new(columns: &[Column], proc: &Path) -> Self {
+        let numbers = match has_the_kernels_numbers(proc) {
+            true => Numbers::Kernels,
+            false => Numbers::Others {
+                proc: proc.to_owned(),
+                listed: None,
+            },
+        };
         let stacks = columns
             .iter()
             .enumerate()
@@ -57,6 +78,7 @@ impl Stacks {
             process: columns.iter().position(|column| column.name == "pid"),
             symbolizer: Symbolizer::new().with_proc(proc),
             followed: HashMap::new(),
+            numbers,
         }
     }
 
@@ -74,13 +96,7 @@ impl Stacks {
         if self.columns.is_empty() {
             return;
         }
-        let processes = reader.loaded.map("PROCESSES");
-        let pids = processes.map(|map| bpf::keys::<4>(map, FOLLOWED).unwrap_or_default());
-        let pids: Vec<u32> = pids
-            .unwrap_or_default()
-            .into_iter()
-            .map(u32::from_ne_bytes)
-            .collect();
+        let pids = self.numbers.there(reader);
         self.follow(&pids);
         self.symbolizer.rest(REST);
     }
@@ -110,7 +126,7 @@ impl Stacks {
         let mut pids: Vec<u32> = processes.clone();
         pids.sort_unstable();
         pids.dedup();
-        if !self.columns.is_empty() {
+        if !self.columns.is_empty() && matches!(self.numbers, Numbers::Kernels) {
             self.follow(&pids);
         }
         let mut dictionary = Dictionary::default();
@@ -149,7 +165,7 @@ impl Stacks {
             let addresses = kernel_addresses(reader, hash)?;
             let mut frames = self.symbolizer.kernel(&addresses);
             self.cut_own(&mut frames);
-            self.mark_cut(addresses.len(), &mut frames);
+            self.mark_truncated(addresses.len(), reader, &mut frames);
             known.insert(hash, frames.clone());
             named.push(frames);
         }
@@ -168,9 +184,9 @@ impl Stacks {
         }
     }
 
-    /// Marks a stack that is as deep as the kernel records them: what called its outermost frame is not known.
-    fn mark_cut(&mut self, depth: usize, frames: &mut Vec<FrameId>) {
-        if depth >= FRAMES {
+    /// Marks a stack that is as deep as they are recorded: what called its outermost frame is not known.
+    fn mark_truncated(&mut self, depth: usize, reader: &Reader, frames: &mut Vec<FrameId>) {
+        if depth >= reader.loaded.depth as usize {
             frames.push(self.symbolizer.deeper());
         }
     }
@@ -196,23 +212,48 @@ impl Stacks {
             self.symbolizer.prepare(pid, &all);
             for (row, stack) in rows.iter().zip(&stacks) {
                 let mut frames = self.symbolizer.user(pid, stack);
-                self.mark_cut(stack.len(), &mut frames);
+                self.mark_truncated(stack.len(), reader, &mut frames);
                 named[*row] = frames;
             }
         }
         Ok(named)
     }
 
-    /// The process of each row.
+    /// The process of each row, as it can be looked at; 0 is none.
     fn processes(&self, batch: &Batch) -> Vec<u32> {
+        let column = match self.numbers {
+            Numbers::Kernels => self.process,
+            Numbers::Others { .. } => None,
+        };
         (0..batch.rows())
-            .map(
-                |row| match self.process.map(|column| batch.value(column, row)) {
-                    Some(Value::Unsigned(pid)) => u32::try_from(pid).unwrap_or(0),
-                    _ => 0,
-                },
-            )
+            .map(|row| match column.map(|column| batch.value(column, row)) {
+                Some(Value::Unsigned(pid)) => u32::try_from(pid).unwrap_or(0),
+                _ => 0,
+            })
             .collect()
+    }
+}
+
+impl Numbers {
+    /// Processes to look at now, by their numbers there.
+    fn there(&mut self, reader: &Reader) -> Vec<u32> {
+        match self {
+            Self::Kernels => {
+                let processes = reader.loaded.map("PROCESSES");
+                let pids = processes.map(|map| bpf::keys::<4>(map, FOLLOWED).unwrap_or_default());
+                let pids = pids.unwrap_or_default().into_iter();
+                pids.map(u32::from_ne_bytes).collect()
+            }
+            Self::Others { proc, listed } => {
+                if listed.is_some_and(|listed| listed.elapsed() < LISTED_EVERY) {
+                    return Vec::new();
+                }
+                *listed = Some(Instant::now());
+                let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+                let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+                numbers.take(FOLLOWED).collect()
+            }
+        }
     }
 }
 
@@ -250,7 +291,8 @@ fn hashes(batch: &Batch, column: usize) -> Vec<u64> {
 
 /// The value of a stack's map, or nothing where the kernel side kept none.
 fn stack(reader: &Reader, map: &str, hash: u64, frame_bytes: usize) -> Result<Vec<u8>, Error> {
-    let mut value = vec![0; 8 + FRAMES * frame_bytes];
+    let depth = reader.loaded.depth as usize;
+    let mut value = vec![0; 8 + depth * frame_bytes];
     let found = hash != 0
         && bpf::lookup(reader.loaded.map(map)?, &hash.to_ne_bytes(), &mut value).map_err(
             |source| Error::Read {
@@ -262,7 +304,7 @@ fn stack(reader: &Reader, map: &str, hash: u64, frame_bytes: usize) -> Result<Ve
         return Ok(Vec::new());
     }
     // The upper half of the first word is the kernel side's own.
-    let frames = (word(&value, 0) as u32 as usize).min(FRAMES);
+    let frames = (word(&value, 0) as u32 as usize).min(depth);
     value.truncate(8 + frames * frame_bytes);
     value.drain(..8);
     Ok(value)

@@ -44,6 +44,7 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
         sampled,
         lost,
         stacks_missing,
+        stacks_truncated,
         missed_runs,
         elapsed,
         cost,
@@ -136,6 +137,12 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
             plural(*stacks_missing, "row")
         ));
     }
+    if *stacks_truncated > 0 {
+        out.push_str(&format!(
+            "{} deeper than recorded: they end with [deeper than recorded]; see kernel.perf_event_max_stack.\n",
+            plural(*stacks_truncated, "stack")
+        ));
+    }
     if *missed_runs > 0 {
         let runs = plural(*missed_runs, "run");
         out.push_str(&format!(
@@ -166,7 +173,7 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
         out.push_str("The books do not balance: this is a bug, please report it.\n");
     }
     match ended {
-        Some(Ended::TargetGone) => out.push_str("Every process that was selected is gone.\n"),
+        Some(Ended::TargetGone) => out.push_str("Everything that was selected is gone.\n"),
         Some(Ended::Command(status)) => match (status.code(), status.signal()) {
             (Some(0), _) => {}
             (Some(code), _) => out.push_str(&format!("The command exited with status {code}.\n")),
@@ -276,6 +283,7 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
         sampled,
         lost,
         stacks_missing,
+        stacks_truncated,
         missed_runs,
         elapsed,
         cost,
@@ -310,7 +318,8 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
     }
     let mut account = json!({
         "produced": produced, "delivered": delivered, "beyond_limit": beyond_limit, "sampled": sampled, "lost": stages,
-        "complete": account.complete() && beside.complete(), "stacks_missing": stacks_missing, "missed_runs": missed_runs,
+        "complete": account.complete() && beside.complete(), "stacks_missing": stacks_missing,
+        "stacks_truncated": stacks_truncated, "missed_runs": missed_runs,
         "elapsed_ns": ns(*elapsed), "cost": costs,
     });
     if let Some(Gaps { count, rows }) = beside.gaps {
@@ -415,6 +424,7 @@ mod tests {
             ..Lost::default()
         };
         account.stacks_missing = 1;
+        account.stacks_truncated = 2000;
         account.missed_runs = 3;
         account.cost.bpf = None;
         account.ended = Some(Ended::Command(ExitStatus::from_raw(2 << 8)));
@@ -423,6 +433,7 @@ mod tests {
         Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
         Unreadable: the memory was gone or paged out when the event happened.
         1 row without a stack: there was no room for it.
+        2,000 stacks deeper than recorded: they end with [deeper than recorded]; see kernel.perf_event_max_stack.
         3 runs of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.
         The command exited with status 2.
         ");

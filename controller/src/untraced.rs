@@ -1,6 +1,6 @@
 //! The pods and containers of a job that agents could not select, in a form whose size does not depend on how many there are.
 
-use crate::{agents::Report, outcome::words};
+use crate::{agents::Report, outcome::words, plan::Share};
 use crd::{MAX_TARGET_FAILURES, TargetFailure, TraceJobSpec};
 use proto::v1::{self, target::Target as Whom};
 use std::{collections::BTreeMap, sync::Arc};
@@ -18,14 +18,14 @@ pub(crate) struct Untraced {
 /// while it is wanted, and is no loss.
 pub(crate) fn untraced(
     spec: &TraceJobSpec,
-    wanted: &BTreeMap<Arc<str>, Vec<v1::Target>>,
+    wanted: &BTreeMap<Arc<str>, Share>,
     reports: &BTreeMap<Arc<str>, Report>,
 ) -> Untraced {
     let whole_pods = spec.containers.is_empty();
     let (mut missing, mut nameless) = (Vec::new(), Vec::new());
     let mut count = 0_u64;
     for (node, report) in reports {
-        let wanted = wanted.get(node).map_or(&[][..], Vec::as_slice);
+        let wanted = wanted.get(node).map_or(&[][..], |share| &share.targets);
         for failure in &report.target_failures {
             let is_container =
                 |target: &v1::Target| matches!(target.target, Some(Whom::Container(_)));
@@ -130,6 +130,15 @@ mod tests {
         BTreeMap::from([(Arc::from("n"), report)])
     }
 
+    fn shares(target: v1::Target) -> BTreeMap<Arc<str>, Share> {
+        let targets = vec![target];
+        let share = Share {
+            targets,
+            ..Share::default()
+        };
+        BTreeMap::from([(Arc::from("n"), share)])
+    }
+
     fn spec(containers: &[&str]) -> TraceJobSpec {
         let spec = json!({"tracer": {"open": {}}, "containers": containers});
         serde_json::from_value(spec).unwrap()
@@ -160,7 +169,7 @@ mod tests {
     #[test]
     fn a_container_of_a_whole_pod_lacks_its_name_while_it_runs_and_nothing_else() {
         let reports = report(vec![container(1), container(2)], 40);
-        let wanted = BTreeMap::from([(Arc::from("n"), vec![container(2)])]);
+        let wanted = shares(container(2));
         let untraced = untraced(&spec(&[]), &wanted, &reports);
         assert_eq!((untraced.count, untraced.failures.len()), (0, 1));
         assert_eq!(untraced.sentence(), None);
@@ -170,7 +179,7 @@ mod tests {
     fn a_pod_that_was_not_selected_is_missing() {
         let pod = target(Whom::Pod("u".to_owned()), "");
         let reports = report(vec![container(1), pod], 0);
-        let wanted = BTreeMap::from([(Arc::from("n"), vec![container(1)])]);
+        let wanted = shares(container(1));
         let untraced = untraced(&spec(&[]), &wanted, &reports);
         assert_eq!((untraced.count, untraced.failures.len()), (1, 2));
         assert_eq!(untraced.failures[0].container, "");

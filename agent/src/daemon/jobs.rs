@@ -219,6 +219,8 @@ impl Jobs {
         request.limits = policy.limits(&request.limits).map_err(Refusal::Denied)?;
         // Whoever starts a trace by uid reads its status. A call that is a trace of its own has none: it is refused.
         request.allow_missing = uid.is_some();
+        // A trace of one call is over with its targets; one that has a uid waits for what its manager names next.
+        request.outlives_cgroups = uid.is_some();
         let needed = agent::memory(&request, &self.kernel) + policy.replay_bytes as u64;
         let job = {
             let mut all = lock(&self.all);

@@ -527,6 +527,9 @@ pub struct Account {
     /// Of a job: rows that came after a later one: their nodes were slow, or have other clocks.
     #[prost(uint64, tag = "14")]
     pub late_rows: u64,
+    /// Stacks that are deeper than they are recorded; nothing else of their events is missing.
+    #[prost(uint64, tag = "15")]
+    pub stacks_truncated: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Nodes {

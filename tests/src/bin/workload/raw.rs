@@ -4,6 +4,10 @@
     reason = "system calls as no library makes them, 32-bit ones too"
 )]
 
+mod answer;
+
+pub(crate) use answer::*;
+
 use serde_json::{Value, json};
 use std::ffi::{CStr, CString, OsStr, c_char, c_long};
 use std::os::unix::ffi::OsStrExt;
@@ -138,36 +142,6 @@ pub(crate) fn getppid32() -> Outcome {
 pub(crate) fn mount_nothing() -> Outcome {
     // SAFETY: pointers that the kernel refuses.
     unsafe { call(libc::SYS_mount, [0; 5]) }
-}
-
-/// From here on seccomp answers mount(2) of this process, before the kernel begins it: EPERM.
-pub(crate) fn deny_mount() {
-    // include/uapi/linux/filter.h, seccomp.h: load the number; if it is mount's, answer; else allow.
-    let filter = [
-        filter(0x20, 0, 0, 0),
-        filter(0x15, 0, 1, libc::SYS_mount as u32),
-        filter(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-        filter(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_ptr().cast_mut(),
-    };
-    prctl(libc::PR_SET_NO_NEW_PRIVS, 1).unwrap();
-    let mode = libc::SECCOMP_MODE_FILTER as usize;
-    let at = &raw const program as usize;
-    // SAFETY: a program that is there, with as many instructions as it says.
-    let set = unsafe {
-        call(
-            libc::SYS_prctl,
-            [libc::PR_SET_SECCOMP as usize, mode, at, 0, 0],
-        )
-    };
-    set.unwrap();
-}
-
-fn filter(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code, jt, jf, k }
 }
 
 /// A call of a number that no call has.
@@ -322,6 +296,54 @@ pub(crate) fn read_into(fd: i32, memory: &mut [u8]) -> Outcome {
     let (at, len) = (memory.as_mut_ptr() as usize, memory.len());
     // SAFETY: the memory is there to be written.
     unsafe { call(libc::SYS_read, [fd as usize, at, len, 0, 0]) }
+}
+
+/// Writes into so many pages of 4096 bytes, one at least, in a call of itself that is so deep.
+/// Every call has a frame pointer, by which the kernel finds its caller, whatever the compiler does elsewhere.
+#[unsafe(naked)]
+#[cfg(target_arch = "x86_64")]
+pub(crate) extern "C" fn write_pages_deep(depth: u64, pages: *mut u8, count: u64) {
+    std::arch::naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "test rdi, rdi",
+        "jz 2f",
+        "dec rdi",
+        "call {deeper}",
+        "pop rbp",
+        "ret",
+        "2:",
+        "mov byte ptr [rsi], 1",
+        "add rsi, 4096",
+        "dec rdx",
+        "jnz 2b",
+        "pop rbp",
+        "ret",
+        deeper = sym write_pages_deep,
+    )
+}
+
+/// The same.
+#[unsafe(naked)]
+#[cfg(target_arch = "aarch64")]
+pub(crate) extern "C" fn write_pages_deep(depth: u64, pages: *mut u8, count: u64) {
+    std::arch::naked_asm!(
+        "stp x29, x30, [sp, #-16]!",
+        "mov x29, sp",
+        "cbz x0, 2f",
+        "sub x0, x0, #1",
+        "bl {deeper}",
+        "ldp x29, x30, [sp], #16",
+        "ret",
+        "2:",
+        "strb w2, [x1]",
+        "add x1, x1, #4096",
+        "subs x2, x2, #1",
+        "b.ne 2b",
+        "ldp x29, x30, [sp], #16",
+        "ret",
+        deeper = sym write_pages_deep,
+    )
 }
 
 /// prctl(2) with numbers.
@@ -495,6 +517,26 @@ pub(crate) fn set_syn_retries(socket: &std::os::fd::OwnedFd, times: i32) {
         )
     };
     assert_eq!(done, 0);
+}
+
+/// Further subflows of an MPTCP connection: the first byte of `struct mptcp_info`, include/uapi/linux/mptcp.h.
+pub(crate) fn mptcp_subflows(stream: &std::net::TcpStream) -> u64 {
+    use std::os::fd::AsRawFd;
+    /// include/linux/socket.h; MPTCP_INFO is 1.
+    const SOL_MPTCP: i32 = 284;
+    let (mut info, mut length) = ([0_u8; 128], 128_u32);
+    // SAFETY: the kernel writes into the buffer at most as much as it is said to have.
+    let done = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            SOL_MPTCP,
+            1,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(done, 0);
+    info[0].into()
 }
 
 /// Bytes that the other end has not acknowledged: tcp(7), SIOCOUTQ, the same number as TIOCOUTQ.
