@@ -1,10 +1,7 @@
 //! The books: `produced = in the ring or in a row + lost`, per CPU, only growing.
 
 use crate::{add, ended};
-use aya_ebpf::{
-    macros::map,
-    maps::{Array, PerCpuArray},
-};
+use aya_ebpf::{macros::map, maps::PerCpuArray};
 
 /// Counts of one CPU. The loader reads them as an array of u64 in this order.
 #[repr(C)]
@@ -32,26 +29,11 @@ pub struct Counters {
     pub taken_over: u64,
     /// Those of them for which the first program was run all the same, and let them be.
     pub given_back: u64,
-    /// Calls whose beginning was seen and whose end was not.
-    pub unfinished: u64,
 }
 
 /// One entry; never full.
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
-
-/// Since when all programs are attached, CLOCK_BOOTTIME; larger than any time while they are not. A call that began before
-/// may have no end that is seen.
-#[map]
-static ATTACHED: Array<u64> = Array::with_max_entries(1, 0);
-
-/// A call that began at this time has an end that was not seen.
-#[inline(always)]
-pub fn book_unfinished(since: u64) {
-    if ATTACHED.get(0).is_some_and(|attached| since >= *attached) {
-        count(crate::counter!(unfinished));
-    }
-}
 
 /// Why an event did not make it. Each is counted once as produced and once as lost.
 #[derive(Clone, Copy)]

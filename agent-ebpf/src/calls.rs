@@ -56,21 +56,20 @@ impl<T: Copy> Calls<'_, T> {
         self.slots.get_ptr_mut(hash as u32)
     }
 
-    /// A call begins. What is given back is of a call of the same thread whose end was not seen.
+    /// A call begins. One of the same thread whose end was not seen is forgotten.
     ///
     /// # Errors
     /// Where there is no room.
     #[inline(always)]
-    pub fn begin(&self, call: &T) -> Result<Option<T>, Loss> {
+    pub fn begin(&self, call: &T) -> Result<(), Loss> {
         let task = current() as u64;
         let slot = self.slot(task).ok_or(Loss::MapFull)?;
         // SAFETY: a slot of the array, which lives as long as the program. While it has this task nobody else writes to it but the counts.
         let of = unsafe { &mut *slot };
         if of.task == task {
-            let old = (of.under_way == 1).then_some(of.call);
             of.call = *call;
             of.under_way = 1;
-            return Ok(old);
+            return Ok(());
         }
         // SAFETY: an aligned u64 of the slot.
         unsafe { add_atomic(&raw mut (*slot).claims, 1) };
@@ -80,24 +79,19 @@ impl<T: Copy> Calls<'_, T> {
             of.call = *call;
             of.under_way = 1;
             of.task = task;
-            return Ok(None);
+            return Ok(());
         }
         // SAFETY: as above.
         unsafe { add_atomic(&raw mut (*slot).claims, -1) };
         // SAFETY: as above; before the entry is there, so that nobody who looks for it passes by.
         unsafe { add_atomic(&raw mut (*slot).crowded, 1) };
         if self.crowded.insert(&task, call, NO_EXIST).is_ok() {
-            return Ok(None);
+            return Ok(());
         }
         // SAFETY: as above.
         unsafe { add_atomic(&raw mut (*slot).crowded, -1) };
-        // SAFETY: copied at once.
-        let old = unsafe { self.crowded.get(&task) }.copied();
         // Where there is an old one it is replaced, and else there is no room.
-        self.crowded
-            .insert(&task, call, 0)
-            .map_err(|_| Loss::MapFull)?;
-        Ok(old)
+        (self.crowded.insert(&task, call, 0)).map_err(|_| Loss::MapFull)
     }
 
     /// The call ends that the current task is in, if it is in one.

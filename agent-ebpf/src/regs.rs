@@ -1,29 +1,15 @@
-//! Registers at a system call: number and arguments, of 64-bit and 32-bit calls alike.
+//! Registers at a system call: number, arguments and result, of 64-bit and 32-bit calls alike.
 
-use crate::kernel_fields;
+use crate::{current, kernel_fields};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use tracers::Syscall;
+use tracers::{
+    Syscall,
+    arch::{ENOSYS, SIGSYS, machine},
+};
 
-// The layout of `struct pt_regs` is user-space ABI (arch/x86/include/uapi/asm/ptrace.h, arch/arm64/include/uapi/asm/ptrace.h).
-#[cfg(not(bpf_target_arch = "aarch64"))]
-mod layout {
-    /// Offsets of the six arguments: di, si, dx, r10, r8, r9.
-    pub(super) const ARGUMENTS: [usize; 6] = [112, 104, 96, 56, 72, 64];
-    /// Offsets of the six arguments of a 32-bit call: bx, cx, dx, si, di, bp.
-    pub(super) const COMPAT_ARGUMENTS: [usize; 6] = [40, 88, 96, 104, 112, 32];
-    /// Offset of orig_ax, the number of the call.
-    pub(super) const NUMBER: usize = 120;
+kernel_fields! {
+    TASK_PENDING = task_struct.pending.signal: u64;
 }
-#[cfg(bpf_target_arch = "aarch64")]
-mod layout {
-    /// Offsets of x0 to x5; x0 holds the result on return, but orig_x0 keeps the argument.
-    pub(super) const ARGUMENTS: [usize; 6] = [272, 8, 16, 24, 32, 40];
-    /// A 32-bit call has the same registers.
-    pub(super) const COMPAT_ARGUMENTS: [usize; 6] = ARGUMENTS;
-    /// Offset of syscallno.
-    pub(super) const NUMBER: usize = 280;
-}
-
 #[cfg(not(bpf_target_arch = "aarch64"))]
 kernel_fields! {
     THREAD_STATUS = task_struct.thread_info.status: u32;
@@ -61,15 +47,42 @@ pub fn syscall(number: u32) -> Syscall {
 #[inline(always)]
 pub fn syscall_number(regs: *const u8) -> Result<u32, i32> {
     // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel(regs.wrapping_add(layout::NUMBER).cast::<u32>()) }
+    unsafe { bpf_probe_read_kernel(regs.wrapping_add(machine::NUMBER).cast::<u32>()) }
+}
+
+/// A result as a number with a sign: arm64 gave those of 32-bit calls without one before 5.14 (invoke_syscall, arch/arm64/kernel/syscall.c).
+#[inline(always)]
+pub fn signed(result: i64, compat: bool) -> i64 {
+    match compat {
+        true => i64::from(result as i32),
+        false => result,
+    }
+}
+
+/// What a call returns that was not seen to begin: it began before the trace, or seccomp or a tracer answered it before `sys_enter`
+/// (syscall_trace_enter, kernel/entry/common.c; arch/arm64/kernel/ptrace.c).
+///
+/// # Errors
+/// Where the registers cannot be read.
+#[inline(always)]
+pub fn answer(regs: *const u8, result: i64) -> Result<i64, i32> {
+    // Where seccomp answers by a signal it puts the registers back, and no result is in them (__seccomp_filter, kernel/seccomp.c).
+    // SAFETY: the helper checks the address.
+    let before: i64 =
+        unsafe { bpf_probe_read_kernel(regs.wrapping_add(machine::TAKEN_BACK).cast()) }?;
+    let signalled = TASK_PENDING.read(current())? >> (SIGSYS - 1) & 1 == 1;
+    Ok(match result == before && signalled {
+        true => -ENOSYS,
+        false => result,
+    })
 }
 
 /// Argument `N` of the call in `regs`; at return too, as the kernel keeps the registers but the result's.
 #[inline(always)]
 pub fn argument<const N: usize>(regs: *const u8, compat: bool) -> Result<u64, i32> {
     let offset = match compat {
-        true => layout::COMPAT_ARGUMENTS[N],
-        false => layout::ARGUMENTS[N],
+        true => machine::COMPAT_ARGUMENTS[N],
+        false => machine::ARGUMENTS[N],
     };
     // SAFETY: the helper checks the address.
     let value: u64 = unsafe { bpf_probe_read_kernel(regs.wrapping_add(offset).cast()) }?;

@@ -27,7 +27,8 @@ pub const BY_CGROUP: u32 = 2;
 /// Everything but the process in `SELF`.
 pub const BY_HOST: u32 = 4;
 
-/// The tracing process itself, which `BY_HOST` leaves out: its own output would be traced again.
+/// The tracing process itself, by its number in the machine's own pid namespace, which `BY_HOST` leaves out: its own output would be
+/// traced again.
 #[unsafe(no_mangle)]
 pub static SELF: Global<u32> = Global::new(0);
 
@@ -43,10 +44,15 @@ pub static CONTROLLER: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static HIERARCHY: Global<u32> = Global::new(0);
 
+/// The id of the root of the loader's cgroup namespace, where that is not the hierarchy's: on a node that is a container. Depths of
+/// `POD_LEVELS` count from there, and `CGROUP_DEPTHS`, which the helper counts from the hierarchy's, are of no use.
+#[unsafe(no_mangle)]
+pub static ROOT_CGROUP: Global<u64> = Global::new(0);
+
 /// Deepest cgroup that can be selected.
 const DEPTHS: usize = 24;
 
-/// At which depths below the root there are selected cgroups, the deepest first; [`NO_DEPTH`] ends the list.
+/// At which depths below the hierarchy's root there are selected cgroups, the deepest first; [`NO_DEPTH`] ends the list.
 /// The loader changes it as targets come and go: a cgroup is in `CGROUPS` before its depth is here.
 #[map]
 static CGROUP_DEPTHS: Array<[u8; DEPTHS]> = Array::with_max_entries(1, 0);
@@ -118,9 +124,10 @@ fn choose(of: usize, key: u64, change: i32) {
 /// Pods that are selected before they have a cgroup, by uid.
 #[map]
 pub static PODS: HashMap<[u8; POD_UID], Member> = HashMap::with_max_entries(1024, 0);
-/// Bit n: pods' cgroups are made at depth n. What a container makes lies deeper, whatever its name.
+/// Bit n: pods' cgroups are made at depth n; bit 32 + n: those of containers that lie beside their pods are.
+/// What a container makes lies deeper, whatever its name.
 #[map]
-static POD_LEVELS: Array<u32> = Array::with_max_entries(1, 0);
+static POD_LEVELS: Array<u64> = Array::with_max_entries(1, 0);
 /// Bytes of a pod's uid: RFC 9562.
 const POD_UID: usize = 36;
 
@@ -334,6 +341,9 @@ fn on_exit(ctx: &RawTracePointContext) {
 const NAME: usize = 256;
 /// What systemd's driver puts after a pod's uid.
 const SLICE: [u8; 6] = *b".slice";
+/// What containerd puts behind that, with 64 digits after it, where it uses no driver of systemd's.
+const BESIDE: [u8; 22] = *b".slice:cri-containerd:";
+const CONTAINER_ID: usize = 64;
 
 /// `(struct cgroup *cgrp, const char *path)`. A pod's cgroup is selected as it is made, before anybody can be in it.
 #[program(raw_tp = "cgroup_mkdir")]
@@ -344,7 +354,8 @@ fn select_pod(ctx: &RawTracePointContext) {
 }
 
 /// The kubelet names a pod's directory `kubepods-burstable-podUID.slice`, with `_` for `-` in the uid, or `podUID`:
-/// pkg/kubelet/cm/{pod_container_manager,cgroup_manager}_linux.go.
+/// pkg/kubelet/cm/{pod_container_manager,cgroup_manager}_linux.go. `pod_of` and `pod_beside` of `agent/src/select/find.rs` read the
+/// same names.
 #[inline(always)]
 fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     let node = CGROUP_KN.read(cgroup)?;
@@ -360,9 +371,12 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     let length = read as usize - 1;
     let mut end = [0_u8; SLICE.len()];
     read_kernel(name.wrapping_add(length - SLICE.len()), &mut end)?;
-    let after = match end == SLICE {
-        true => SLICE.len(),
-        false => 0,
+    let (after, first_level) = if end == SLICE {
+        (SLICE.len(), 0)
+    } else if is_beside(name, length)? {
+        (BESIDE.len() + CONTAINER_ID, 32)
+    } else {
+        (0, 0)
     };
     let Some(start) = length.checked_sub(POD_UID + after) else {
         return Ok(());
@@ -382,10 +396,17 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     if ROOT_HIERARCHY.read(CGROUP_ROOT.read(cgroup)?)? != HIERARCHY.load() as i32 {
         return Ok(());
     }
-    let level = CGROUP_LEVEL.read(cgroup)? as u32 & 31;
+    let level = match ROOT_CGROUP.load() {
+        0 => CGROUP_LEVEL.read(cgroup)? as u32,
+        root => match depth_below(root, cgroup)? {
+            Some(depth) => depth,
+            None => return Ok(()),
+        },
+    };
+    let bit = first_level + (level & 31);
     if POD_LEVELS
         .get(0)
-        .is_none_or(|levels| levels >> level & 1 == 0)
+        .is_none_or(|levels| levels >> bit & 1 == 0)
     {
         return Ok(());
     }
@@ -396,4 +417,32 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
         return Err(Loss::MapFull);
     }
     Ok(())
+}
+
+/// Whether a name of that length ends as those of containers that lie beside their pods do.
+#[inline(always)]
+fn is_beside(name: *const u8, length: usize) -> Result<bool, i32> {
+    let Some(start) = length.checked_sub(BESIDE.len() + CONTAINER_ID) else {
+        return Ok(false);
+    };
+    let mut end = [0_u8; BESIDE.len()];
+    read_kernel(name.wrapping_add(start), &mut end)?;
+    Ok(end == BESIDE)
+}
+
+/// How many levels a cgroup lies below another; `None` where it does not.
+#[inline(always)]
+fn depth_below(root: u64, mut cgroup: *const u8) -> Result<Option<u32>, i32> {
+    for depth in 0..DEPTHS {
+        if KERNFS_ID.read(CGROUP_KN.read(cgroup)?)? == root {
+            return Ok(Some(depth as u32));
+        }
+        let parent = CGROUP_PARENT.read(cgroup)?;
+        if parent.is_null() {
+            break;
+        }
+        // The parent is given by its `self` member.
+        cgroup = CGROUP_SELF.container(parent);
+    }
+    Ok(None)
 }

@@ -18,8 +18,7 @@ pub struct Account {
     /// Rows whose stack is missing because there was no room for it. The rows themselves are delivered.
     pub stacks_missing: u64,
     /// Runs of a program that the kernel skipped, because it was at work on that CPU already: for another task from which the CPU
-    /// was taken meanwhile (fentry and fexit everywhere, tracepoints from Linux 7.0 on), or in what an interrupt interrupted;
-    /// and calls whose end it left out, because somebody attached to the same function while they were under way.
+    /// was taken meanwhile (fentry and fexit everywhere, tracepoints from Linux 7.0 on), or in what an interrupt interrupted.
     /// At most so many events are missing that no counter saw; how many of these were selected is unknown.
     pub missed_runs: u64,
     /// Since the programs were attached.
@@ -121,7 +120,7 @@ pub enum Ended {
     MaxEvents,
     /// The command that it started ended.
     Command(ExitStatus),
-    /// Every process that it selected is gone.
+    /// Every process, cgroup and container that it selected is gone.
     TargetGone,
     /// It was asked to.
     Stopped,

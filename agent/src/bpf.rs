@@ -16,6 +16,7 @@ const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const PROG_LOAD: libc::c_long = 5;
+const PROG_TEST_RUN: libc::c_long = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 
 /// Kinds of program that [`try_load`] tries.
@@ -86,6 +87,26 @@ struct InfoAttr {
     fd: u32,
     len: u32,
     info: u64,
+}
+
+/// The attributes of BPF_PROG_TEST_RUN.
+#[repr(C)]
+#[derive(Default)]
+struct RunAttr {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
 }
 
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
@@ -227,13 +248,25 @@ pub(crate) fn try_load(trial: Trial) -> io::Result<()> {
         // r0 = *(u64 *)(r1 + 0); r0 = 0; exit
         _ => &[0x1079, 0xb7, 0x95],
     };
+    // BPF_PROG_TYPE_TRACING with BPF_TRACE_FENTRY or BPF_TRACE_FEXIT.
+    match trial {
+        Trial::RawTracepoint | Trial::AncestorHelper | Trial::TaskHelper => load_raw(insns),
+        Trial::FEntry(function) => load(insns, (26, 24, function)),
+        Trial::FExit(function) => load(insns, (26, 25, function)),
+    }
+    .map(drop)
+}
+
+/// Loads a program at a raw tracepoint: BPF_PROG_TYPE_RAW_TRACEPOINT.
+fn load_raw(insns: &[u64]) -> io::Result<OwnedFd> {
+    load(insns, (17, 0, 0))
+}
+
+fn load(
+    insns: &[u64],
+    (prog_type, expected_attach_type, attach_btf_id): (u32, u32, u32),
+) -> io::Result<OwnedFd> {
     let license = c"GPL";
-    // BPF_PROG_TYPE_RAW_TRACEPOINT; BPF_PROG_TYPE_TRACING with BPF_TRACE_FENTRY or BPF_TRACE_FEXIT.
-    let (prog_type, expected_attach_type, attach_btf_id) = match trial {
-        Trial::RawTracepoint | Trial::AncestorHelper | Trial::TaskHelper => (17, 0, 0),
-        Trial::FEntry(function) => (26, 24, function),
-        Trial::FExit(function) => (26, 25, function),
-    };
     let mut attr = ProgAttr {
         prog_type,
         insn_cnt: insns.len() as u32,
@@ -245,8 +278,20 @@ pub(crate) fn try_load(trial: Trial) -> io::Result<()> {
     };
     let fd = bpf(PROG_LOAD, &mut attr)?;
     // SAFETY: the call returned a new descriptor that nobody else has.
-    drop(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
-    Ok(())
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// The number of this process in the machine's own pid namespace, by which kernel programs know it.
+pub(crate) fn own_process() -> io::Result<u32> {
+    // call 14, bpf_get_current_pid_tgid; r0 >>= 32; exit
+    let program = load_raw(&[14 << 32 | 0x85, 32 << 32 | 0x77, 0x95])?;
+    let mut attr = RunAttr {
+        prog_fd: program.as_raw_fd() as u32,
+        ..RunAttr::default()
+    };
+    // It runs on the thread that asks: bpf_prog_test_run_raw_tp, net/bpf/test_run.c, since 5.10.
+    bpf(PROG_TEST_RUN, &mut attr)?;
+    Ok(attr.retval)
 }
 
 /// How many runs of a program the kernel skipped; 0 before 5.12, which does not tell.
@@ -270,4 +315,24 @@ pub(crate) fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
 pub(crate) fn wait_for_running_programs() {
     // SAFETY: takes numbers only. Where it is refused (nohz_full) programs have still ended microseconds after their detaching.
     unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::select::process::in_host_pid_namespace;
+
+    #[test]
+    fn the_kernel_knows_this_process_by_its_number_in_the_first_namespace() {
+        match own_process() {
+            Ok(number) if in_host_pid_namespace().is_ok() => {
+                assert_eq!(number, std::process::id());
+            }
+            Ok(number) => assert_ne!(number, 0),
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+                println!("SKIPPED: this needs CAP_BPF and CAP_PERFMON");
+            }
+        }
+    }
 }

@@ -3,9 +3,12 @@
 use crate::{
     Capability, Kernel,
     bpf::{self, Trial},
-    select::hierarchies,
+    select::{
+        hierarchies,
+        process::{has_the_kernels_numbers, in_host_pid_namespace},
+    },
 };
-use std::fs;
+use std::{fs, path::Path};
 
 /// One thing that was checked.
 #[derive(Clone, Debug)]
@@ -40,6 +43,7 @@ impl Kernel {
             self.fentry_check(),
             perf_event_check(),
             cgroup_check(),
+            process_check(&self.proc),
             symbols_check(),
         ];
         if self.version() < (5, 11) {
@@ -101,7 +105,7 @@ impl Kernel {
             Err(error) => Check {
                 name: "fentry",
                 verdict: Verdict::Limited,
-                detail: format!("{error}; tracers fall back to tracepoints, which cost more"),
+                detail: format!("{error}; tracers use tracepoints instead"),
                 remedy: None,
             },
         }
@@ -131,22 +135,62 @@ fn perf_event_check() -> Check {
 
 fn cgroup_check() -> Check {
     let first = hierarchies().map(|mut all| all.swap_remove(0));
+    let limited = |detail: String, remedy: &str| Check {
+        name: "cgroups",
+        verdict: Verdict::Limited,
+        detail,
+        remedy: Some(remedy.to_owned()),
+    };
     match first {
-        Ok(first) => Check {
-            name: "cgroups",
-            verdict: Verdict::Ok,
-            detail: match first.number {
-                0 => format!("version 2 at {}", first.root.display()),
-                _ => format!("version 1 at {}", first.root.display()),
-            },
-            remedy: None,
-        },
-        Err(_) => Check {
-            name: "cgroups",
-            verdict: Verdict::Limited,
-            detail: "none are mounted: --cgroup and --container do not work".to_owned(),
-            remedy: Some("mount -t cgroup2 none /sys/fs/cgroup/unified".to_owned()),
-        },
+        Ok(first) => {
+            let version = if first.number == 0 { 2 } else { 1 };
+            let found = format!("version {version} at {}", first.root.display());
+            match first.namespace {
+                None => Check {
+                    name: "cgroups",
+                    verdict: Verdict::Ok,
+                    detail: found,
+                    remedy: None,
+                },
+                Some(_) => limited(
+                    format!(
+                        "{found}, from the root of a cgroup namespace: containers and cgroups outside of it cannot be selected"
+                    ),
+                    "on a node that is a container (kind, k3d) this is the whole node; in any other container, mount the host's /sys/fs/cgroup",
+                ),
+            }
+        }
+        Err(_) => limited(
+            "none are mounted: --cgroup and --container do not work".to_owned(),
+            "mount -t cgroup2 none /sys/fs/cgroup/unified",
+        ),
+    }
+}
+
+fn process_check(proc: &Path) -> Check {
+    let ours = in_host_pid_namespace().is_ok();
+    let (verdict, detail) = match (ours, has_the_kernels_numbers(proc)) {
+        (true, _) => (Verdict::Ok, "numbered as in this pid namespace".to_owned()),
+        (false, true) => (
+            Verdict::Limited,
+            format!(
+                "numbered as in {}; this process is in another pid namespace, so --pid and -- COMMAND do not work",
+                proc.display()
+            ),
+        ),
+        (false, false) => (
+            Verdict::Limited,
+            "numbered as in the machine's own pid namespace, which cannot be seen from here: --pid and -- COMMAND do not work, and stacks have names by build id alone".to_owned(),
+        ),
+    };
+    Check {
+        name: "processes",
+        verdict,
+        detail,
+        remedy: (!ours).then(|| {
+            "run it in the machine's pid namespace (hostPID: true), which no pod on a node that is a container can"
+                .to_owned()
+        }),
     }
 }
 

@@ -46,7 +46,7 @@ pub enum Error {
     },
     /// Process numbers cannot be compared with the kernel's.
     #[error(
-        "--pid and -- COMMAND need the host's pid namespace, and this process is in another; run it in the host's (hostPID: true), or select by --container or --cgroup"
+        "--pid and -- COMMAND need the machine's own pid namespace, and this process is in another: that of a container, or of a node that is a container (kind, k3d); run it in the machine's (hostPID: true), or select by --container or --cgroup"
     )]
     PidNamespace,
     /// The cgroup is not there.
@@ -59,7 +59,7 @@ pub enum Error {
     },
     /// No cgroups are mounted.
     #[error(
-        "no whole hierarchy of cgroups is mounted, so nothing can be selected by cgroup or container: mount the host's /sys/fs/cgroup, or select by --pid"
+        "no hierarchy of cgroups is mounted, so nothing can be selected by cgroup or container: mount the host's /sys/fs/cgroup, or select by --pid"
     )]
     NoCgroups,
     /// What is to be the host's /proc is none.
@@ -77,6 +77,17 @@ pub enum Error {
     /// No container has that id.
     #[error("no container here has an id that begins with {0}")]
     NoContainer(String),
+    /// No container that can be seen has that id.
+    #[error(
+        "no container below {} has an id that begins with {id}, and that is only the root of this process's cgroup namespace: mount the host's /sys/fs/cgroup to select containers elsewhere",
+        root.display()
+    )]
+    NoContainerInNamespace {
+        /// What was asked for.
+        id: String,
+        /// Where the namespace's root is mounted.
+        root: PathBuf,
+    },
     /// Several containers have it.
     #[error("{count} containers here have an id that begins with {id}: give more of it")]
     AmbiguousContainer {
@@ -243,6 +254,7 @@ impl Error {
             | Self::NoCgroups
             | Self::NoProc(_)
             | Self::NoContainer(_)
+            | Self::NoContainerInNamespace { .. }
             | Self::AmbiguousContainer { .. }
             | Self::Command { .. } => Reason::TargetNotFound,
             Self::TooManyTargets(_)

@@ -12,6 +12,7 @@ pub fn system_texts(text: &str) {
             assert!(id.len() >= 32 && line.contains(id));
         }
         select::find::pod_of(line);
+        select::find::pod_beside(line);
         // Checked before anything is looked for.
         let pod = select::find::pod_uid(line);
         assert!(pod.is_err() || line.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));

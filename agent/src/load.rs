@@ -15,7 +15,6 @@ use aya::{
 pub(crate) use globals::sizes;
 use globals::{again, globals};
 use refused::{allow_locked_memory, chain, load_error, program_error};
-use rustix::time::{ClockId, clock_gettime};
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -227,10 +226,7 @@ impl Loaded {
             self.attach_program(&SELECT_EXEC)?;
         }
         selection.write_descendants(&self.selection_maps()?)?;
-        self.all_attached_since(u64::MAX)?;
         self.attach_first_set(kernel)?;
-        let now = clock_gettime(ClockId::Boottime);
-        self.all_attached_since((now.tv_sec * 1_000_000_000 + now.tv_nsec).cast_unsigned())?;
         self.faults.attach()?;
         if selection.shape().by_process() {
             // After the tracer's own program at this hook, which is to find the process selected still.
@@ -349,20 +345,8 @@ impl Loaded {
         maps.chain(self.descriptors()).map(locked_bytes).sum()
     }
 
-    /// From when on a call whose beginning is seen is one whose end is, CLOCK_BOOTTIME in ns.
-    fn all_attached_since(&self, ns: u64) -> Result<(), Error> {
-        bpf::update(self.map("ATTACHED")?, &[0; 4], &ns.to_ne_bytes()).map_err(|source| {
-            Error::Read {
-                what: "since when all programs are attached",
-                source,
-            }
-        })
-    }
-
     /// Detaches every program and waits until none runs any more. The maps stay.
     pub(crate) fn detach(&mut self) {
-        // One after the other: ends are missing from here on. Where it cannot be said, some are told as missed.
-        let _ = self.all_attached_since(u64::MAX);
         for (_, program) in self.ebpf.programs_mut() {
             unload(program);
         }

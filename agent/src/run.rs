@@ -398,7 +398,10 @@ impl Worker {
         if self.reader.at_limit() {
             return Ok(Some((Ended::MaxEvents, now)));
         }
-        if self.command.is_none() && self.selection.ends_with_processes() && !self.any_process()? {
+        if self.command.is_none()
+            && self.selection.has_processes_at_most()
+            && !self.any_process()?
+        {
             return Ok(Some((Ended::TargetGone, now + AFTER_TARGETS)));
         }
         Ok(None)

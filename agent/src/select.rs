@@ -11,14 +11,16 @@ pub(crate) mod find;
 pub(crate) mod hierarchy;
 mod members;
 pub(crate) mod process;
+mod walks;
 
 use entry::{Entry, FROM_EXEC, Found, MAX_CGROUPS, remove_entry, written};
 pub(crate) use entry::{Maps, PROCESS_BYTES};
-use find::Cgroups;
+use find::{Cgroups, Levels};
 pub(crate) use hierarchy::{Hierarchy, hierarchies};
 pub(crate) use members::{CHOSEN, Counts, Members};
 use process::Life;
 pub(crate) use process::descendants;
+use walks::Walks;
 
 /// Sets of labels that a trace may ever have: they are kept for its last row.
 const MAX_LABELS: usize = 16384;
@@ -70,7 +72,7 @@ impl Shape {
         self.by & BY_CGROUP != 0
     }
 
-    fn by_host(self) -> bool {
+    pub(crate) fn by_host(self) -> bool {
         self.by & BY_HOST != 0
     }
 }
@@ -87,8 +89,10 @@ pub(crate) struct Selection {
     /// Which of [`tracers::LABELS`] the first targets have.
     columns: [bool; tracers::LABELS.len()],
     shape: Shape,
-    /// Bit n: pods' cgroups are made at depth n.
-    pod_levels: u32,
+    /// Where pods' cgroups are made.
+    levels: Levels,
+    /// Whether it goes on when its last cgroup is gone.
+    outlives_cgroups: bool,
     /// In which its cgroups are; none while there are none.
     hierarchy: Option<Hierarchy>,
     /// Whether nothing is selected that may be gone.
@@ -113,7 +117,8 @@ impl Selection {
             labels: vec![first],
             columns: labels::wanted(request),
             shape: Shape::of(targets, changing),
-            pod_levels: 0,
+            levels: Levels::default(),
+            outlives_cgroups: request.outlives_cgroups,
             hierarchy: None,
         };
         let mut cgroups = Walks::default();
@@ -174,10 +179,16 @@ impl Selection {
         self.shape
     }
 
-    /// Whether it is over when the last process has ended.
-    pub(crate) fn ends_with_processes(&self) -> bool {
-        let others = |entry: &Entry| !matches!(entry.found, Found::Process(..) | Found::Command(_));
-        self.shape.by_process() && !self.shape.by_host() && !self.entries.values().any(others)
+    /// Whether no target is left that may give rows, but for processes: those the kernel side knows.
+    pub(crate) fn has_processes_at_most(&mut self) -> bool {
+        let outlives_cgroups = self.outlives_cgroups;
+        let ends = self.shape.by_process() || !(outlives_cgroups || self.entries.is_empty());
+        let mut others = self.entries.values_mut();
+        let goes_on = |entry: &mut Entry| match entry.found {
+            Found::Cgroup(_) if outlives_cgroups => true,
+            _ => entry.may_go_on(),
+        };
+        ends && !self.shape.by_host() && !others.any(goes_on)
     }
 
     /// The command to start.
@@ -317,10 +328,8 @@ impl Selection {
         };
         let cgroups = Cgroups::read(hierarchy);
         for (whom, entry) in &mut self.entries {
-            if let (Whom::Pod(uid), Found::Pod(_, cgroup)) = (whom, &mut entry.found) {
-                if cgroup.is_none() {
-                    *cgroup = cgroups.pod(uid)?;
-                }
+            if let (Whom::Pod(uid), Found::Pod(_, places)) = (whom, &mut entry.found) {
+                *places = cgroups.pod(uid)?;
                 entry.write(maps)?;
             }
         }
@@ -339,37 +348,22 @@ impl Selection {
             },
             Whom::Cgroup(path) => {
                 let (hierarchy, path) = hierarchy::of_path(path)?;
-                let (id, depth) = find::cgroup(&hierarchy.root, &path)?;
+                let place = find::cgroup(&hierarchy.root, &path)?;
                 self.lie_in(hierarchy)?;
-                Found::Cgroup(id, depth)
+                Found::Cgroup(place)
             }
             Whom::Container(id) => {
                 let found = cgroups.first(self.hierarchy.as_ref(), |cgroups| cgroups.container(id));
-                let (hierarchy, (id, depth)) = found?;
+                let (hierarchy, place) = found?;
                 self.lie_in(hierarchy)?;
-                Found::Cgroup(id, depth)
+                Found::Cgroup(place)
             }
             Whom::Pod(uid) => {
                 let bytes = find::pod_uid(uid)?;
-                let not_here = || Err(Error::NoContainer(uid.clone()));
-                // Where it is; else where a kubelet would make it; else anywhere.
-                let there = |cgroups: &Cgroups| match cgroups.pod(uid)? {
-                    None => not_here(),
-                    found => Ok((cgroups.pod_levels, found)),
-                };
-                let by_a_kubelet = |cgroups: &Cgroups| match cgroups.has_kubelet() {
-                    false => not_here(),
-                    true => Ok((cgroups.pod_levels, None)),
-                };
-                let anywhere = |cgroups: &Cgroups| Ok((cgroups.pod_levels, None));
-                let fixed = self.hierarchy.as_ref();
-                let (hierarchy, (levels, found)) = cgroups
-                    .first(fixed, there)
-                    .or_else(|_| cgroups.first(fixed, by_a_kubelet))
-                    .or_else(|_| cgroups.first(fixed, anywhere))?;
+                let (hierarchy, (levels, places)) = cgroups.pod(self.hierarchy.as_ref(), uid)?;
                 self.lie_in(hierarchy)?;
-                self.pod_levels |= levels;
-                Found::Pod(bytes, found)
+                self.levels = self.levels.and(levels);
+                Found::Pod(bytes, places)
             }
             Whom::Command(argv) => {
                 process::in_host_pid_namespace()?;
@@ -421,16 +415,18 @@ impl Selection {
     }
 
     fn write_depths(&self, maps: &Maps<'_>) -> Result<(), Error> {
-        let found = self.entries.values().filter_map(|entry| match entry.found {
-            Found::Cgroup(_, depth) | Found::Pod(_, Some((_, depth))) => Some(depth),
-            _ => None,
+        let found = self.entries.values().map(|entry| match &entry.found {
+            Found::Cgroup(place) => std::slice::from_ref(place),
+            Found::Pod(_, places) => places,
+            _ => &[],
         });
+        let found = found.flatten().map(|place| place.depth);
         let pods = self
             .entries
             .values()
             .any(|entry| matches!(entry.found, Found::Pod(..)));
-        let pods = (0..u32::BITS).filter(|level| pods && self.pod_levels >> level & 1 == 1);
-        let depths: BTreeSet<u32> = found.chain(pods).collect();
+        let ahead = self.levels.all().filter(|_| pods);
+        let depths: BTreeSet<u32> = found.chain(ahead).collect();
         let mut list = [NO_DEPTH; DEPTHS];
         for (at, depth) in list.iter_mut().zip(depths.into_iter().rev()) {
             *at = depth as u8;
@@ -441,41 +437,8 @@ impl Selection {
         )?;
         written(
             "the depths of pods' cgroups",
-            bpf::update(maps.pod_levels, &[0; 4], &self.pod_levels.to_ne_bytes()),
+            bpf::update(maps.pod_levels, &[0; 4], &self.levels.bytes()),
         )
-    }
-}
-
-/// The cgroups of each hierarchy, read where they have not been yet.
-#[derive(Default)]
-struct Walks(Vec<(Hierarchy, Cgroups)>);
-
-impl Walks {
-    /// What is found in the first hierarchy where it is; of all, or of the only one that may be.
-    fn first<T>(
-        &mut self,
-        only: Option<&Hierarchy>,
-        find: impl Fn(&Cgroups) -> Result<T, Error>,
-    ) -> Result<(Hierarchy, T), Error> {
-        let all = match only {
-            Some(only) => vec![only.clone()],
-            None => hierarchies()?,
-        };
-        let mut outcome = Err(Error::NoCgroups);
-        for hierarchy in all {
-            let known = self.0.iter().position(|(known, _)| *known == hierarchy);
-            let at = known.unwrap_or_else(|| {
-                self.0.push((hierarchy.clone(), Cgroups::read(&hierarchy)));
-                self.0.len() - 1
-            });
-            match find(&self.0[at].1) {
-                Ok(found) => return Ok((hierarchy, found)),
-                // Maybe in the next.
-                Err(error @ Error::NoContainer(_)) => outcome = Err(error),
-                Err(error) => return Err(error),
-            }
-        }
-        outcome
     }
 }
 
@@ -504,6 +467,7 @@ mod tests {
             spec: tracers::Spec::new(tracers::ALL[0].name()).unwrap(),
             targets,
             changing: false,
+            outlives_cgroups: false,
             label_columns: [true, false, false, false],
             limits: Limits::default(),
         })

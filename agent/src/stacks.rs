@@ -1,9 +1,10 @@
 //! Stacks of a table: the hashes that the kernel side knows them by become frames with names.
 
-use crate::{Error, bpf, read::Reader};
+use crate::{Error, bpf, read::Reader, select::process::has_the_kernels_numbers};
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
+    fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -29,6 +30,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(10);
 /// Most processes that are followed at once; others are named by build id alone.
 const FOLLOWED: usize = 4096;
+/// How often processes are listed where they have other numbers than the kernel's.
+const LISTED_EVERY: Duration = Duration::from_millis(100);
 
 /// Resolves the stacks of one trace.
 pub(crate) struct Stacks {
@@ -38,6 +41,19 @@ pub(crate) struct Stacks {
     process: Option<usize>,
     symbolizer: Symbolizer,
     followed: HashMap<u32, Followed>,
+    numbers: Numbers,
+}
+
+/// The numbers that processes have in the /proc where they are looked at.
+enum Numbers {
+    /// Those in the rows.
+    Kernels,
+    /// Others, on a node that is a container: a row's process cannot be found there, and who has its number is somebody else.
+    /// So all that are there are looked at, and stacks are named by build id alone.
+    Others {
+        proc: PathBuf,
+        listed: Option<Instant>,
+    },
 }
 
 struct Followed {
@@ -48,6 +64,13 @@ struct Followed {
 impl Stacks {
     /// Of these columns, for processes that are found at `proc`.
     pub(crate) fn new(columns: &[Column], proc: &Path) -> Self {
+        let numbers = match has_the_kernels_numbers(proc) {
+            true => Numbers::Kernels,
+            false => Numbers::Others {
+                proc: proc.to_owned(),
+                listed: None,
+            },
+        };
         let stacks = columns
             .iter()
             .enumerate()
@@ -57,6 +80,7 @@ impl Stacks {
             process: columns.iter().position(|column| column.name == "pid"),
             symbolizer: Symbolizer::new().with_proc(proc),
             followed: HashMap::new(),
+            numbers,
         }
     }
 
@@ -74,13 +98,7 @@ impl Stacks {
         if self.columns.is_empty() {
             return;
         }
-        let processes = reader.loaded.map("PROCESSES");
-        let pids = processes.map(|map| bpf::keys::<4>(map, FOLLOWED).unwrap_or_default());
-        let pids: Vec<u32> = pids
-            .unwrap_or_default()
-            .into_iter()
-            .map(u32::from_ne_bytes)
-            .collect();
+        let pids = self.numbers.there(reader);
         self.follow(&pids);
         self.symbolizer.rest(REST);
     }
@@ -110,7 +128,7 @@ impl Stacks {
         let mut pids: Vec<u32> = processes.clone();
         pids.sort_unstable();
         pids.dedup();
-        if !self.columns.is_empty() {
+        if !self.columns.is_empty() && matches!(self.numbers, Numbers::Kernels) {
             self.follow(&pids);
         }
         let mut dictionary = Dictionary::default();
@@ -203,16 +221,41 @@ impl Stacks {
         Ok(named)
     }
 
-    /// The process of each row.
+    /// The process of each row, as it can be looked at; 0 is none.
     fn processes(&self, batch: &Batch) -> Vec<u32> {
+        let column = match self.numbers {
+            Numbers::Kernels => self.process,
+            Numbers::Others { .. } => None,
+        };
         (0..batch.rows())
-            .map(
-                |row| match self.process.map(|column| batch.value(column, row)) {
-                    Some(Value::Unsigned(pid)) => u32::try_from(pid).unwrap_or(0),
-                    _ => 0,
-                },
-            )
+            .map(|row| match column.map(|column| batch.value(column, row)) {
+                Some(Value::Unsigned(pid)) => u32::try_from(pid).unwrap_or(0),
+                _ => 0,
+            })
             .collect()
+    }
+}
+
+impl Numbers {
+    /// Processes to look at now, by their numbers there.
+    fn there(&mut self, reader: &Reader) -> Vec<u32> {
+        match self {
+            Self::Kernels => {
+                let processes = reader.loaded.map("PROCESSES");
+                let pids = processes.map(|map| bpf::keys::<4>(map, FOLLOWED).unwrap_or_default());
+                let pids = pids.unwrap_or_default().into_iter();
+                pids.map(u32::from_ne_bytes).collect()
+            }
+            Self::Others { proc, listed } => {
+                if listed.is_some_and(|listed| listed.elapsed() < LISTED_EVERY) {
+                    return Vec::new();
+                }
+                *listed = Some(Instant::now());
+                let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+                let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+                numbers.take(FOLLOWED).collect()
+            }
+        }
     }
 }
 

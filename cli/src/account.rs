@@ -166,7 +166,7 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
         out.push_str("The books do not balance: this is a bug, please report it.\n");
     }
     match ended {
-        Some(Ended::TargetGone) => out.push_str("Every process that was selected is gone.\n"),
+        Some(Ended::TargetGone) => out.push_str("Everything that was selected is gone.\n"),
         Some(Ended::Command(status)) => match (status.code(), status.signal()) {
             (Some(0), _) => {}
             (Some(code), _) => out.push_str(&format!("The command exited with status {code}.\n")),

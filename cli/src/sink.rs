@@ -47,7 +47,7 @@ impl Sink {
     /// A file that takes its name when it is finished. What cannot be written is refused now.
     ///
     /// Only its owner may read it: a trace shows what others do. No symbolic link is followed, since whoever
-    /// can write to the directory could lead us elsewhere (requirement C24).
+    /// can write to the directory could have us, as root, write to any file.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
         match fs::symlink_metadata(path) {

@@ -1,4 +1,5 @@
-//! `version`: which program this is, down to every kernel program inside (requirement H50).
+//! `version`: which program this is, down to every kernel program inside, so that what runs in a kernel can be
+//! compared with what was built.
 
 use anyhow::Result;
 use serde_json::json;

@@ -2,24 +2,34 @@
 //!
 //! A connection is there while something is wanted of its node. Everything that is sent may be sent again: a start names a uid and a
 //! generation, an update all targets.
+//!
+//! An agent that may run a trace of a job that is gone is asked, although nothing is wanted of it: each one when it is first known or
+//! has moved, and each one that a trace is taken from. So a job may be deleted while there is no controller.
 
 mod link;
 
+#[cfg(test)]
+pub(crate) use link::Step;
+
 use crate::counters::Counters;
-use fleet::Connector;
 pub(crate) use fleet::OURS;
+use fleet::{Addresses, Connector};
+use k8s_openapi::jiff::Timestamp;
 use proto::v1;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tracers::Batch;
 
+/// After this time an agent was told late: what its targets did before is missing. It is more than clocks of a cluster differ.
+const LATE: Duration = Duration::from_secs(15);
 /// Nodes that are talked to at once while they are connected, and started.
 const AT_ONCE: usize = 256;
+/// Nodes that are asked at once what they run although nothing is wanted of them: a job's nodes do not wait for these.
+const SURVEYED_AT_ONCE: usize = 32;
 
 /// A trace that a node's agent should run.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +38,8 @@ pub(crate) struct Wanted {
     /// All but its targets and its duration.
     pub(crate) spec: v1::TraceSpec,
     pub(crate) targets: Vec<v1::Target>,
+    /// When each target was there, or its job if that is later.
+    pub(crate) since: Vec<SystemTime>,
     /// When the agent ends it.
     pub(crate) deadline: SystemTime,
     /// Whether its last table is wanted.
@@ -59,10 +71,14 @@ pub(crate) struct Report {
     pub(crate) account: v1::Account,
     /// Those of the same trace before its agent was started anew: what came between is not known.
     pub(crate) before: Vec<v1::Account>,
+    /// How long a target had been there when the agent was told of it, where that was long.
+    pub(crate) late: Option<Duration>,
     /// Its last table.
     pub(crate) table: Option<Batch>,
     /// The targets that the agent has.
     targets: Vec<v1::Target>,
+    /// Whether this controller has told its agent of targets: of what another one has told it nothing is known.
+    asked: bool,
     /// Of the newest update.
     version: u64,
 }
@@ -74,14 +90,27 @@ impl Report {
     }
 }
 
+/// A job that ran under another controller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    pub(crate) generation: u64,
+    /// Whether its traces' last tables are wanted.
+    pub(crate) table: bool,
+}
+
 /// All nodes' agents.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     nodes: Mutex<HashMap<Arc<str>, Arc<Node>>>,
+    /// Jobs that ran when this controller began, by uid.
+    expected: Mutex<HashMap<String, Expected>>,
     connector: Connector,
     /// Uids of traces of which something new is known.
     heard: mpsc::UnboundedSender<String>,
     at_once: Arc<Semaphore>,
+    surveyed_at_once: Arc<Semaphore>,
+    /// What time it is.
+    clock: fn() -> Timestamp,
     counters: Arc<Counters>,
 }
 
@@ -95,13 +124,78 @@ struct Node {
 
 #[derive(Debug, Default)]
 struct State {
-    address: Option<SocketAddr>,
+    address: Option<Addresses>,
     wanted: BTreeMap<String, Wanted>,
     reports: BTreeMap<String, Report>,
     /// Traces of ours that the agent runs, wanted or not.
     running: BTreeSet<String>,
-    /// Whether somebody looks after it.
+    /// When the first target was there that the agent has not been told of, by trace.
+    untold: BTreeMap<String, SystemTime>,
+    /// Whether its agent may run a trace of ours that nobody wants.
+    suspect: bool,
+    /// Whether a task tends it.
     tended: bool,
+}
+
+impl State {
+    /// Remembers since when the agent should know what it has not been told.
+    fn note_untold(&mut self, uid: &str) {
+        let Some(wanted) = self.wanted.get(uid) else {
+            return;
+        };
+        let told = self.reports.get(uid).map(|report| &report.targets);
+        let targets = wanted.targets.iter().zip(&wanted.since);
+        let new = targets.filter(|(target, _)| told.is_none_or(|told| !told.contains(target)));
+        if let Some(first) = new.map(|(_, since)| *since).min() {
+            let known = self.untold.entry(uid.to_owned()).or_insert(first);
+            *known = first.min(*known);
+        }
+    }
+
+    /// Whether there is anything to start: of nobody, a trace has ended, or never will have begun.
+    fn judge(&mut self, uid: &str, wanted: &Wanted) {
+        let report = self.reports.entry(uid.to_owned()).or_default();
+        let gone = Progress::Failed {
+            reason: "TargetGone".to_owned(),
+            message: "what it should trace was gone before its agent could be told of it"
+                .to_owned(),
+        };
+        let waits = matches!(
+            report.progress,
+            Progress::Waiting | Progress::Troubled { .. }
+        );
+        if !wanted.targets.is_empty() {
+            if report.progress == gone {
+                report.progress = Progress::Waiting;
+            }
+        } else if waits && report.version == 0 {
+            report.generation = wanted.generation;
+            report.progress = match report.has_run() {
+                true => Progress::Ended,
+                false => gone,
+            };
+        }
+    }
+
+    /// An agent is told now, for the first time or again.
+    fn tells(&mut self, uid: &str, now: SystemTime) {
+        let report = self.reports.entry(uid.to_owned()).or_default();
+        if !std::mem::replace(&mut report.asked, true) && report.version > 0 {
+            self.untold.remove(uid);
+        }
+        let untold = self.untold.get(uid);
+        let late = untold.and_then(|since| now.duration_since(*since).ok());
+        report.late = report.late.max(late.filter(|late| *late > LATE));
+    }
+
+    /// An agent has these targets.
+    fn told(&mut self, uid: &str, targets: &[v1::Target]) {
+        self.untold.remove(uid);
+        if let Some(report) = self.reports.get_mut(uid) {
+            report.targets = targets.to_vec();
+        }
+        self.note_untold(uid);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -113,57 +207,89 @@ impl Fleet {
     pub(crate) fn new(
         connector: Connector,
         heard: mpsc::UnboundedSender<String>,
+        clock: fn() -> Timestamp,
         counters: Arc<Counters>,
     ) -> Arc<Self> {
         Arc::new(Self {
             nodes: Mutex::default(),
+            expected: Mutex::default(),
             connector,
             heard,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            surveyed_at_once: Arc::new(Semaphore::new(SURVEYED_AT_ONCE)),
+            clock,
             counters,
         })
     }
 
+    /// A job that runs already, before any agent is asked: what agents have of it is taken in, and goes on. What agents run of jobs
+    /// that are gone is stopped.
+    pub(crate) fn expect(&self, uid: &str, job: Expected) {
+        lock(&self.expected).insert(uid.to_owned(), job);
+    }
+
     /// Where the agents are now.
-    pub(crate) fn addresses(self: &Arc<Self>, addresses: &BTreeMap<Arc<str>, SocketAddr>) {
-        let known: Vec<Arc<Node>> = lock(&self.nodes).values().cloned().collect();
-        for node in known {
-            let address = addresses.get(&node.name).copied();
-            let mut state = lock(&node.state);
-            if state.address != address {
-                state.address = address;
+    pub(crate) fn addresses(self: &Arc<Self>, addresses: &BTreeMap<Arc<str>, Addresses>) {
+        for node in self.all() {
+            if !addresses.contains_key(&node.name) && lock(&node.state).address.take().is_some() {
                 node.wake.notify_one();
             }
         }
         for (name, address) in addresses {
             let node = self.node(name);
-            lock(&node.state).address = Some(*address);
+            let mut state = lock(&node.state);
+            if state.address.as_ref() != Some(address) {
+                state.address = Some(Arc::clone(address));
+                self.suspect(&node, &mut state);
+            }
         }
+    }
+
+    /// Has a node's agent asked what it runs.
+    fn suspect(self: &Arc<Self>, node: &Arc<Node>, state: &mut State) {
+        state.suspect = true;
+        self.tend(node, state);
+    }
+
+    /// Wakes the task that tends a node; starts it where there is none.
+    fn tend(self: &Arc<Self>, node: &Arc<Node>, state: &mut State) {
+        node.wake.notify_one();
+        if !std::mem::replace(&mut state.tended, true) {
+            tokio::spawn(link::tend(Arc::clone(self), Arc::clone(node)));
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Node>> {
+        lock(&self.nodes).values().cloned().collect()
     }
 
     /// What a job should run, on these nodes and no others.
     pub(crate) fn want(self: &Arc<Self>, uid: &str, wanted: BTreeMap<Arc<str>, Wanted>) {
-        let known: Vec<Arc<Node>> = lock(&self.nodes).values().cloned().collect();
-        for node in known {
-            if !wanted.contains_key(&node.name) && lock(&node.state).wanted.remove(uid).is_some() {
-                node.wake.notify_one();
+        for node in self.all() {
+            if wanted.contains_key(&node.name) {
+                continue;
+            }
+            let mut state = lock(&node.state);
+            state.untold.remove(uid);
+            if state.wanted.remove(uid).is_some() || state.running.contains(uid) {
+                self.suspect(&node, &mut state);
             }
         }
         for (name, wanted) in wanted {
             let node = self.node(&name);
             let mut state = lock(&node.state);
+            state.judge(uid, &wanted);
             if state.wanted.get(uid) != Some(&wanted) {
                 state.wanted.insert(uid.to_owned(), wanted);
-                node.wake.notify_one();
-                if !std::mem::replace(&mut state.tended, true) {
-                    tokio::spawn(link::tend(Arc::clone(self), Arc::clone(&node)));
-                }
+                state.note_untold(uid);
+                self.tend(&node, &mut state);
             }
         }
     }
 
     /// Ends a job's traces, and forgets what is known of them.
     pub(crate) fn forget(self: &Arc<Self>, uid: &str) {
+        lock(&self.expected).remove(uid);
         self.want(uid, BTreeMap::new());
         for node in lock(&self.nodes).values() {
             lock(&node.state).reports.remove(uid);
@@ -180,25 +306,30 @@ impl Fleet {
         nodes.values().filter_map(of).collect()
     }
 
-    /// Whether an agent that is there runs a job's trace still.
-    pub(crate) fn is_running(&self, uid: &str) -> bool {
-        let nodes = lock(&self.nodes);
-        let runs = |node: &Arc<Node>| {
-            let state = lock(&node.state);
-            state.tended && state.running.contains(uid)
-        };
-        nodes.values().any(runs)
-    }
-
     /// The nodes on which a job is wanted or known.
     pub(crate) fn nodes_of(&self, uid: &str) -> BTreeSet<Arc<str>> {
+        self.nodes_where(|state| state.wanted.contains_key(uid) || state.reports.contains_key(uid))
+    }
+
+    /// The nodes on which a job has seen something, or should have.
+    pub(crate) fn nodes_that_owe(&self, uid: &str) -> BTreeSet<Arc<str>> {
+        let now = self.now();
+        self.nodes_where(|state| {
+            let untold = state.untold.get(uid);
+            let waits = untold.and_then(|since| now.duration_since(*since).ok());
+            let has_run = state.reports.get(uid).is_some_and(Report::has_run);
+            has_run || waits.is_some_and(|waits| waits > LATE)
+        })
+    }
+
+    fn nodes_where(&self, holds: impl Fn(&State) -> bool) -> BTreeSet<Arc<str>> {
         let nodes = lock(&self.nodes);
-        let has = |node: &&Arc<Node>| {
-            let state = lock(&node.state);
-            state.wanted.contains_key(uid) || state.reports.contains_key(uid)
-        };
-        let nodes = nodes.values().filter(has);
+        let nodes = nodes.values().filter(|node| holds(&lock(&node.state)));
         nodes.map(|node| Arc::clone(&node.name)).collect()
+    }
+
+    fn now(&self) -> SystemTime {
+        (self.clock)().into()
     }
 
     fn node(&self, name: &Arc<str>) -> Arc<Node> {
@@ -211,6 +342,49 @@ impl Fleet {
             })
         });
         Arc::clone(node)
+    }
+
+    /// Makes a node that a test plays the agent of: nobody connects to it.
+    #[cfg(test)]
+    pub(crate) fn play(self: &Arc<Self>, node: &Arc<str>) {
+        lock(&self.node(node).state).tended = true;
+    }
+
+    /// What an agent that a test plays is asked for next.
+    #[cfg(test)]
+    pub(crate) fn next_step(&self, node: &Arc<str>, uid: &str) -> Option<Step> {
+        let node = self.node(node);
+        let mut steps = link::steps(self, &node).into_iter();
+        let step = steps.find_map(|(of, step)| (of == uid).then_some(step))?;
+        if matches!(step, Step::Start(_) | Step::Update(..)) {
+            lock(&node.state).tells(uid, self.now());
+        }
+        Some(step)
+    }
+
+    /// Takes in that an agent that a test plays has done it.
+    #[cfg(test)]
+    pub(crate) fn done(&self, node: &Arc<str>, uid: &str, step: &Step) {
+        let node = self.node(node);
+        match step {
+            Step::Start(wanted) => {
+                link::answered(&node, uid, wanted, Progress::Running);
+            }
+            Step::Update(wanted, version) => {
+                link::updated(&node, uid, wanted, *version);
+            }
+            Step::Fetch(_) => {}
+            Step::Stop => drop(lock(&node.state).running.remove(uid)),
+        }
+    }
+
+    /// Takes in what an agent says that a test plays.
+    #[cfg(test)]
+    pub(crate) fn hear(&self, node: &Arc<str>, trace: v1::TraceStatus) {
+        let node = self.node(node);
+        let traces = vec![trace];
+        let message = v1::WatchTracesResponse { traces };
+        link::heard(self, &node, &message);
     }
 
     fn heard_of(&self, uid: &str) {

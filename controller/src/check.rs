@@ -4,7 +4,7 @@ use crate::status::{is_over, is_true};
 use anyhow::{Context as _, Result, bail};
 use crd::{TraceJob, TraceJobStatus, condition};
 use kube::{
-    Api, Client,
+    Api,
     api::{DeleteParams, PostParams},
 };
 use serde_json::json;
@@ -32,7 +32,7 @@ pub(crate) struct Pod {
 
 /// Has this pod traced, and compares what is told with what it did.
 pub(crate) async fn check(pod: &Pod) -> Result<()> {
-    let client = Client::try_default().await.context(super::NO_CLUSTER)?;
+    let client = fleet::api_client().await?;
     let jobs = Api::<TraceJob>::namespaced(client, &pod.namespace);
     let (tracer, column) = counter().context("no tracer counts system calls: a bug")?;
     let name = format!("check-{}", pod.pod);

@@ -8,6 +8,7 @@ mod check;
 mod counters;
 mod outcome;
 mod plan;
+mod present;
 mod queue;
 mod reconcile;
 mod run;
@@ -65,7 +66,7 @@ struct Args {
     /// Jobs that run at the same time
     #[arg(long, default_value_t = 50)]
     max_jobs: usize,
-    /// Where /metrics, /healthz and /readyz are served over plain HTTP
+    /// Where /metrics, /healthz and /readyz are served over plain HTTP, such as `[::]:9464`
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<std::net::SocketAddr>,
     /// Runs without asking whether another one does
@@ -79,9 +80,6 @@ enum Command {
     /// Has this pod traced by a job, and compares what is told with what it did: `helm test`
     Check(check::Pod),
 }
-
-/// Said where there is none.
-const NO_CLUSTER: &str = "there is no cluster: neither a pod's account nor a kubeconfig";
 
 fn main() -> ExitCode {
     let args = Args::parse();

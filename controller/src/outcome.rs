@@ -10,6 +10,9 @@ use std::{
 };
 use tracers::{Batch, Column, Data, Kind, Role, Table, Value};
 
+/// Why a node has failed of which nothing was heard.
+pub(crate) const NO_ACCOUNT: &str = "NoAccount";
+
 /// All nodes of a job together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
@@ -19,6 +22,10 @@ pub(crate) struct Outcome {
     pub(crate) failures: Vec<Failure>,
     /// Nodes that will say nothing more: ended, failed or gone.
     pub(crate) over: usize,
+    /// Nodes whose traces were started anew in the middle: what came between is missing.
+    pub(crate) anew: usize,
+    /// Nodes whose traces began long after there was something to trace.
+    pub(crate) late: usize,
     /// Nothing is missing, for certain.
     pub(crate) complete: bool,
 }
@@ -43,8 +50,15 @@ pub(crate) fn fold(
         }
         if let Some(report) = report {
             outcome.add(&report.account);
-            // What was between its last word and its end is not known.
-            outcome.complete &= report.before.is_empty();
+            outcome.anew += usize::from(!report.before.is_empty());
+            if let Some(late) = report.late.filter(|_| report.before.is_empty()) {
+                outcome.late += 1;
+                let message = format!(
+                    "it was told {} s late of something to trace: its agent did not answer before",
+                    late.as_secs()
+                );
+                outcome.tell(node, "BeganLate", &message);
+            }
         }
         let gone = !there(node);
         let failure = match report.map(|report| &report.progress) {
@@ -63,7 +77,7 @@ pub(crate) fn fold(
                 (reason.clone(), message.clone())
             }
             _ if too_late => (
-                "NoAccount".to_owned(),
+                NO_ACCOUNT.to_owned(),
                 "its agent did not say how the trace ended".to_owned(),
             ),
             Some(Progress::Running) => {
@@ -82,18 +96,21 @@ pub(crate) fn fold(
         outcome.tell(node, &failure.0, &failure.1);
     }
     outcome.nodes.failed = failed;
-    outcome.complete &= failed == 0;
-    let Nodes {
-        desired,
-        running,
-        ended,
-        ..
-    } = outcome.nodes;
-    outcome.nodes.shown = format!("{}/{desired}", running + ended);
+    outcome.complete &= failed == 0 && outcome.anew == 0 && outcome.late == 0;
     outcome
 }
 
 impl Outcome {
+    /// Nodes of which nothing is known yet: who knew them does not lead any more, and their agents have not answered.
+    pub(crate) fn unheard(&mut self, nodes: usize, too_late: bool) {
+        self.nodes.desired += nodes as i64;
+        self.complete &= nodes == 0;
+        if too_late {
+            self.nodes.failed += nodes as i64;
+            self.over += nodes;
+        }
+    }
+
     fn tell(&mut self, node: &str, reason: &str, message: &str) {
         if self.failures.len() < MAX_FAILURES {
             self.failures.push(Failure {
@@ -323,7 +340,7 @@ mod tests {
             BTreeMap::from([("ring_full".to_owned(), 5)])
         );
         assert_eq!((outcome.over, outcome.complete), (2, false));
-        assert_eq!(outcome.nodes.shown, "2/2");
+        assert_eq!((outcome.nodes.desired, outcome.nodes.ended), (2, 2));
     }
 
     #[test]

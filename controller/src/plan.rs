@@ -5,6 +5,7 @@ use crate::{
     world::{Pod, State},
 };
 use crd::{Operator, Selector, TraceJobSpec};
+use k8s_openapi::jiff::Timestamp;
 use proto::v1;
 use std::{
     collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
@@ -15,10 +16,18 @@ use std::{
 /// What a job comes to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Plan {
-    /// Whom to trace on each node.
-    pub(crate) nodes: BTreeMap<Arc<str>, Vec<v1::Target>>,
+    /// What to trace on each node.
+    pub(crate) nodes: BTreeMap<Arc<str>, Share>,
     /// Pods among them.
     pub(crate) pods: usize,
+}
+
+/// What a job traces on a node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Share {
+    pub(crate) targets: Vec<v1::Target>,
+    /// When each of them was there.
+    pub(crate) since: Vec<Timestamp>,
 }
 
 /// What the controller allows.
@@ -67,8 +76,14 @@ pub(crate) fn plan(
         Scope::Host => Plan {
             nodes: state
                 .nodes
-                .keys()
-                .map(|node| (Arc::clone(node), vec![host(node)]))
+                .iter()
+                .map(|(name, node)| {
+                    let share = Share {
+                        targets: vec![host(name)],
+                        since: vec![node.created],
+                    };
+                    (Arc::clone(name), share)
+                })
                 .collect(),
             pods: 0,
         },
@@ -83,17 +98,17 @@ pub(crate) fn plan(
         }
     };
     let qualifies = |node: &str| {
-        let labels = state.nodes.get(node);
-        labels.is_some_and(|labels| {
+        let node = state.nodes.get(node);
+        node.is_some_and(|node| {
             let mut wanted = spec.node_selector.iter();
-            wanted.all(|(name, value)| labels.get(name) == Some(value))
+            wanted.all(|(name, value)| node.labels.get(name) == Some(value))
         })
     };
     plan.nodes.retain(|node, _| qualifies(node));
     let chosen = choose(uid, spec, plan.nodes.keys(), running);
     plan.nodes.retain(|node, _| chosen.contains(node));
     let pod = |target: &v1::Target| matches!(target.target, Some(v1::target::Target::Pod(_)));
-    let targets = plan.nodes.values().flatten();
+    let targets = plan.nodes.values().flat_map(|share| &share.targets);
     plan.pods = match spec.containers.is_empty() {
         true => targets.filter(|target| pod(target)).count(),
         false => {
@@ -122,8 +137,11 @@ fn of_pods<'a>(
             if selects(spec, pod) {
                 let targets = targets(spec, namespace, pod);
                 if !targets.is_empty() {
-                    let node = plan.nodes.entry(Arc::clone(&pod.node)).or_default();
-                    node.extend(targets);
+                    let share = plan.nodes.entry(Arc::clone(&pod.node)).or_default();
+                    for (target, since) in targets {
+                        share.targets.push(target);
+                        share.since.push(since);
+                    }
                 }
             }
         }
@@ -145,7 +163,7 @@ fn selects(spec: &TraceJobSpec, pod: &Pod) -> bool {
 }
 
 /// A pod as a whole, from its first instruction, and its containers for their names; or just those containers that are meant.
-fn targets(spec: &TraceJobSpec, namespace: &str, pod: &Pod) -> Vec<v1::Target> {
+fn targets(spec: &TraceJobSpec, namespace: &str, pod: &Pod) -> Vec<(v1::Target, Timestamp)> {
     let target = |container: &str, target| v1::Target {
         target: Some(target),
         labels: Some(v1::Labels {
@@ -159,10 +177,13 @@ fn targets(spec: &TraceJobSpec, namespace: &str, pod: &Pod) -> Vec<v1::Target> {
     let containers = pod
         .containers
         .iter()
-        .filter(|(name, _)| spec.containers.is_empty() || spec.containers.contains(name))
-        .map(|(name, id)| target(name, v1::target::Target::Container(id.clone())));
+        .filter(|one| spec.containers.is_empty() || spec.containers.contains(&one.name))
+        .map(|one| {
+            let id = v1::target::Target::Container(one.id.clone());
+            (target(&one.name, id), one.started)
+        });
     let whole = target("", v1::target::Target::Pod(pod.uid.clone()));
-    let whole = spec.containers.is_empty().then_some(whole);
+    let whole = spec.containers.is_empty().then_some((whole, pod.started));
     whole.into_iter().chain(containers).collect()
 }
 

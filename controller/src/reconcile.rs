@@ -2,17 +2,21 @@
 //! the job's status and the agents do not say as well.
 
 use crate::{
-    agents::{Fleet, Report, Wanted},
+    agents::{Expected, Fleet, Report, Wanted},
     counters::Counters,
-    outcome::{self, Outcome, fold},
-    plan::{Rules, plan},
+    outcome::{self, NO_ACCOUNT, Outcome, fold},
+    plan::{Rules, Share, plan},
+    present::Present,
     queue::{Place, Queue},
     status::{self, Phase, is_over, is_true},
     view::{Job, Scope},
     world::World,
 };
 use crd::{DEFAULT_DEADLINE_SECONDS, MAX_SUMMARY_ROWS, TraceJobSpec, TraceJobStatus, condition};
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
 use kube::{
     Client, ResourceExt,
     api::{Patch, PatchParams},
@@ -25,18 +29,16 @@ use proto::v1;
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
 use tokio::sync::mpsc;
 use tracers::Source;
 
 /// Who writes statuses, to the API server.
 pub(crate) const MANAGER: &str = "tracejob-controller";
-/// Keeps a job until its traces have been stopped, or could not be.
-pub(crate) const FINALIZER: &str = "tracejob.dev/stop";
-/// How long agents have to stop the traces of a job that is deleted. They end by their own deadline in any case.
-const STOP: Duration = Duration::from_secs(10);
+/// Version 0.1 kept jobs by it until their traces had been stopped. Now it is only taken away.
+const OLD_FINALIZER: &str = "tracejob.dev/stop";
 /// How long after its deadline a node has to tell its account.
 const GRACE: Duration = Duration::from_secs(15);
 /// How often counts are written.
@@ -50,13 +52,29 @@ pub(crate) struct Context {
     pub(crate) world: Arc<World>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) queue: Queue,
+    pub(crate) present: Present,
     /// Uids of jobs that are to be looked at.
     pub(crate) wake: mpsc::UnboundedSender<String>,
     pub(crate) rules: Rules,
     pub(crate) recorder: Recorder,
-    /// When the status of a job was last written.
-    pub(crate) written: Mutex<HashMap<String, Instant>>,
+    /// The statuses of jobs as they were last written, by uid: what is watched may lag behind them.
+    pub(crate) written: Mutex<HashMap<String, Written>>,
+    /// How jobs have gone, by uid, until that is written.
+    pub(crate) closing: Mutex<HashMap<String, (TraceJobStatus, Phase)>>,
+    /// What time it is.
+    pub(crate) clock: fn() -> Timestamp,
+    /// When this controller began to lead.
+    pub(crate) began: Timestamp,
+    /// On how many nodes a job was to run, by uid, when this controller began to lead.
+    pub(crate) inherited: Mutex<HashMap<String, usize>>,
     pub(crate) counters: Arc<Counters>,
+}
+
+/// A status, and when it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    status: TraceJobStatus,
+    at: Timestamp,
 }
 
 /// Why it did not work; it is tried again.
@@ -76,8 +94,24 @@ fn write(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked left a state that is whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Of a job's traces.
+fn generation(status: Option<&TraceJobStatus>) -> u64 {
+    let generation = status.and_then(|status| status.trace_generation);
+    generation.unwrap_or(1).unsigned_abs()
+}
+
+/// Whether the last tables of a job's traces are wanted.
+fn has_table(spec: &TraceJobSpec) -> bool {
+    spec.tracer.tracer().source() == Source::Map
+}
+
 /// Where a job stands in the queue, by what its object says.
-pub(crate) fn place<J: Job>(job: &J) -> Place {
+fn place<J: Job>(job: &J) -> Place {
     let started = |status: &TraceJobStatus| {
         status.trace_generation.is_some()
             && !is_over(status)
@@ -96,30 +130,48 @@ pub(crate) fn place<J: Job>(job: &J) -> Place {
 /// Looks at a job once, and counts it.
 pub(crate) async fn reconcile<J: Job>(job: Arc<J>, context: Arc<Context>) -> Result<Action, Error> {
     context.counters.reconciliations.inc();
-    let outcome = look(job, &context).await;
+    let uid = job.trace_uid();
+    let outcome = match context.present.has(&uid) {
+        true => look(job, &context).await,
+        false => Ok(None),
+    };
+    // It may have gone meanwhile, and is not looked at again.
+    if !context.present.has(&uid) {
+        context.forget(&uid);
+    }
     let (running, queued) = context.queue.counts();
     context.counters.jobs(running, queued);
-    outcome
+    Ok(outcome?.map_or_else(Action::await_change, Action::requeue))
 }
 
-async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Action, Error> {
+/// How long until a job is to be looked at again; none where it waits for a change.
+type Again = Option<Duration>;
+
+async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Again, Error> {
     let uid = job.trace_uid();
+    release(&*job, context).await?;
     if job.meta().deletion_timestamp.is_some() {
-        return deleted(&*job, &uid, context).await;
-    }
-    let old = job.status().cloned().unwrap_or_default();
-    if is_over(&old) {
+        // Somebody else's finalizer keeps it.
         context.leave(&uid);
-        // It has nothing to stop any more, and must not wait for a controller that may be uninstalled by then.
-        without_finalizer(&*job, context).await?;
-        return expire(&*job, &old, context).await;
+        return Ok(None);
     }
-    if !has_finalizer(&*job) {
-        let mut all = job.finalizers().to_vec();
-        all.push(FINALIZER.to_owned());
-        finalizers(&*job, all, context).await?;
+    let watched = job.status().cloned().unwrap_or_default();
+    if is_over(&watched) {
+        context.leave(&uid);
+        lock(&context.written).remove(&uid);
+        return expire(&*job, &watched, context).await;
     }
-    let now = Timestamp::now();
+    // Only the leader writes statuses. What it has written is newer than what it watches, or the same.
+    let written = lock(&context.written).get(&uid).cloned();
+    let old = written.map_or(watched, |written| written.status);
+    if is_over(&old) {
+        return Ok(None);
+    }
+    let closing = lock(&context.closing).get(&uid).cloned();
+    if let Some((new, phase)) = closing {
+        return close(&*job, &old, new, phase, context).await;
+    }
+    let now = (context.clock)();
     let mut new = old.clone();
     let generation = job.meta().generation.unwrap_or(1);
     new.tracer = Some(tracers::camel(job.spec().tracer.tracer().name()));
@@ -142,6 +194,7 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Action, Error> {
                 if new.start_time.is_none() {
                     // Before any agent hears of it: whoever goes on after us goes on with these.
                     new.start_time = Some(Time(now));
+                    new.events = crd::Events::default();
                     new.trace_generation = Some(generation);
                     let phase = Phase::Running("it starts".to_owned());
                     status::tell(&mut new, &phase, generation, now);
@@ -152,53 +205,45 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Action, Error> {
         }
     };
     status::tell(&mut new, &phase, generation, now);
-    let told = context.write(&*job, &old, &new, phase.is_over()).await?;
     if phase.is_over() {
-        // Not before its account is in the status: what its agents have said is known nowhere else.
-        context.leave(&uid);
+        // Said once, it stays: a write that seems to fail may have been read by somebody.
+        lock(&context.closing).insert(uid, (new.clone(), phase.clone()));
+        return close(&*job, &old, new, phase, context).await;
     }
-    if told {
-        if phase.is_over() {
-            context.counters.over(&phase);
-        }
+    if context.write(&*job, &old, &new, false).await? {
         context.publish(&*job, &phase).await;
     }
-    Ok(Action::requeue(again))
+    Ok(Some(again))
 }
 
-/// A job that is to go: its traces first, unless their nodes do not answer.
-async fn deleted<J: Job>(job: &J, uid: &str, context: &Context) -> Result<Action, Error> {
-    context.leave(uid);
-    if !has_finalizer(job) {
-        return Ok(Action::await_change());
+/// Writes how a job has gone; again until it is written.
+async fn close<J: Job>(
+    job: &J,
+    old: &TraceJobStatus,
+    new: TraceJobStatus,
+    phase: Phase,
+    context: &Context,
+) -> Result<Again, Error> {
+    let told = context.write(job, old, &new, true).await?;
+    // Not before its account is in the status: what its agents have said is known nowhere else.
+    context.leave(&job.trace_uid());
+    if told {
+        context.counters.over(&phase);
+        context.publish(job, &phase).await;
     }
-    let since = job.meta().deletion_timestamp.as_ref();
-    let since = since.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    let waited = Timestamp::now().duration_since(since).unsigned_abs();
-    if context.fleet.is_running(uid) && waited < STOP {
-        return Ok(Action::requeue(Duration::from_millis(500)));
-    }
-    without_finalizer(job, context).await?;
-    Ok(Action::await_change())
+    Ok(Some(LOOK))
 }
 
-fn has_finalizer<J: Job>(job: &J) -> bool {
-    job.finalizers().iter().any(|name| name == FINALIZER)
-}
-
-async fn without_finalizer<J: Job>(job: &J, context: &Context) -> Result<(), Error> {
-    if !has_finalizer(job) {
+/// Takes the finalizer of version 0.1 away: a job waits for no controller, which may be uninstalled.
+async fn release<J: Job>(job: &J, context: &Context) -> Result<(), Error> {
+    let mut finalizers = job.finalizers().to_vec();
+    finalizers.retain(|name| name != OLD_FINALIZER);
+    if finalizers.len() == job.finalizers().len() {
         return Ok(());
     }
-    let mut rest = job.finalizers().to_vec();
-    rest.retain(|name| name != FINALIZER);
-    finalizers(job, rest, context).await
-}
-
-async fn finalizers<J: Job>(job: &J, all: Vec<String>, context: &Context) -> Result<(), Error> {
     // With the version that was looked at: others' finalizers are not lost.
     let patch = json!({"metadata": {
-        "finalizers": all, "resourceVersion": job.resource_version(),
+        "finalizers": finalizers, "resourceVersion": job.resource_version(),
     }});
     let api = job.api(context.client.clone());
     let params = PatchParams::apply(MANAGER);
@@ -217,16 +262,16 @@ async fn expire<J: Job>(
     job: &J,
     status: &TraceJobStatus,
     context: &Context,
-) -> Result<Action, Error> {
+) -> Result<Again, Error> {
     let Some(ttl) = job.spec().ttl_seconds_after_finished else {
-        return Ok(Action::await_change());
+        return Ok(None);
     };
     let ended = status.completion_time.as_ref();
     let ended = ended.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    let age = Timestamp::now().duration_since(ended).unsigned_abs();
+    let age = (context.clock)().duration_since(ended).unsigned_abs();
     let ttl = Duration::from_secs(ttl.into());
     if age < ttl {
-        return Ok(Action::requeue(ttl.saturating_sub(age)));
+        return Ok(Some(ttl.saturating_sub(age)));
     }
     let api = job.api(context.client.clone());
     match api
@@ -238,10 +283,35 @@ async fn expire<J: Job>(
             deleted.map_err(write("a deletion"))?;
         }
     }
-    Ok(Action::await_change())
+    Ok(None)
 }
 
 impl Context {
+    /// Keeps the place of a job that runs already, and its traces, until it is looked at.
+    ///
+    /// Returns whether it runs.
+    pub(crate) fn occupy<J: Job>(&self, job: &J) -> bool {
+        let (uid, place) = (job.trace_uid(), place(job));
+        let runs = place.runs;
+        if runs {
+            let expected = Expected {
+                generation: generation(job.status()),
+                table: has_table(job.spec()),
+            };
+            let desired = job.status().map_or(0, |status| status.nodes.desired);
+            lock(&self.inherited).insert(uid.clone(), usize::try_from(desired).unwrap_or(0));
+            self.fleet.expect(&uid, expected);
+            self.queue.enter(&uid, place);
+        }
+        runs
+    }
+
+    /// A job is gone.
+    pub(crate) fn forget(&self, uid: &str) {
+        self.leave(uid);
+        lock(&self.written).remove(uid);
+    }
+
     /// A job's place is free, and those whose it is now are looked at.
     fn leave(&self, uid: &str) {
         if self.queue.leave(uid) {
@@ -251,6 +321,8 @@ impl Context {
             });
         }
         self.fleet.forget(uid);
+        lock(&self.inherited).remove(uid);
+        lock(&self.closing).remove(uid);
     }
 
     /// One look at a job that runs.
@@ -275,64 +347,63 @@ impl Context {
             let state = self.world.read();
             plan(uid, spec, job.scope(), &self.rules, &state, &known)
         };
-        if !left.is_zero() {
+        let of = |share: &Share| Wanted {
+            generation: generation(Some(new)),
+            spec: trace_spec(spec, job.scope()),
+            targets: share.targets.clone(),
+            since: share
+                .since
+                .iter()
+                .map(|at| (*at).max(started).into())
+                .collect(),
             // From the start and not from now: the same whenever it is asked.
-            let deadline = SystemTime::from(started) + length;
-            let generation = new.trace_generation.unwrap_or(1).unsigned_abs();
-            let wanted = planned.nodes.iter().map(|(node, targets)| {
-                let wanted = Wanted {
-                    generation,
-                    spec: trace_spec(spec, job.scope()),
-                    targets: targets.clone(),
-                    deadline,
-                    table: spec.tracer.tracer().source() == Source::Map,
-                };
-                (Arc::clone(node), wanted)
-            });
-            let mut wanted: BTreeMap<_, _> = wanted.collect();
-            // A node whose pods have gone has seen something: its trace goes on, of nobody, until its account is there.
-            let reports = self.fleet.reports(uid);
-            for node in &known {
-                let has_run = reports.get(node).is_some_and(Report::has_run);
-                if has_run && !wanted.contains_key(node) {
-                    let nobody = Wanted {
-                        generation,
-                        spec: trace_spec(spec, job.scope()),
-                        targets: Vec::new(),
-                        deadline,
-                        table: spec.tracer.tracer().source() == Source::Map,
-                    };
-                    wanted.insert(Arc::clone(node), nobody);
-                }
+            deadline: SystemTime::from(started) + length,
+            table: has_table(spec),
+        };
+        // A node whose pods have gone has seen something, or should have: its trace goes on, of nobody, until its account is there.
+        let nobody = Share::default();
+        let owing = self.fleet.nodes_that_owe(uid);
+        let owing = owing.iter().map(|node| (node, &nobody));
+        let mut nodes: BTreeMap<&Arc<str>, &Share> = owing.collect();
+        for (node, share) in &planned.nodes {
+            // None begins after the deadline.
+            if !left.is_zero() || known.contains(node) {
+                nodes.insert(node, share);
             }
-            self.fleet.want(uid, wanted);
         }
+        let wanted = nodes
+            .iter()
+            .map(|(node, share)| (Arc::clone(node), of(share)));
+        self.fleet.want(uid, wanted.collect());
         let reports = self.fleet.reports(uid);
-        let run = reports.iter().filter(|(_, report)| report.has_run());
-        let run = run.map(|(node, _)| Arc::clone(node));
-        let nodes: BTreeSet<Arc<str>> = planned.nodes.keys().cloned().chain(run).collect();
+        let nodes: BTreeSet<Arc<str>> = nodes.into_keys().cloned().collect();
+        // An agent has so long to tell its account: after the deadline, and after somebody is there to hear it.
+        let last = (started + SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX))
+            .max(self.began);
+        let too_late = now.duration_since(last).unsigned_abs() > GRACE && now > last;
+        // Nodes that the controller before this one knew: their agents are asked, and those that do not answer in time are failed.
+        let inherited = lock(&self.inherited).get(uid).copied();
+        let unheard = inherited.unwrap_or(0).saturating_sub(nodes.len());
         let outcome = {
             let state = self.world.read();
-            fold(
-                &nodes,
-                &reports,
-                |node| state.nodes.contains_key(node),
-                age > length + GRACE,
-            )
+            let there = |node: &str| state.nodes.contains_key(node);
+            let mut outcome = fold(&nodes, &reports, there, too_late);
+            outcome.unheard(unheard, too_late);
+            outcome
         };
         status::count(new, &outcome);
         new.pods = planned.pods as i64;
-        let all_over = outcome.over == nodes.len();
-        if all_over && (!nodes.is_empty() || left.is_zero()) {
+        let all = nodes.len() + unheard;
+        if outcome.over == all && (all > 0 || left.is_zero()) {
             if spec.output.summary_rows != Some(0) {
                 new.summary = self.summary(spec, &reports);
             }
-            return (ended(&outcome, nodes.is_empty()), LOOK);
+            return (ended(&outcome, all == 0), LOOK);
         }
-        let message = match nodes.len() {
+        let message = match all {
             0 => "no pod that it selects is on a node that it selects; those that come are traced"
                 .to_owned(),
-            _ => format!("{} of {} nodes run it", outcome.nodes.running, nodes.len()),
+            _ => format!("{} of {} nodes run it", outcome.nodes.running, all),
         };
         let next = match left.is_zero() {
             true => Duration::from_secs(1),
@@ -386,8 +457,10 @@ impl Context {
             || old.observed_generation != new.observed_generation;
         let uid = job.trace_uid();
         {
-            let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            let since = written.get(&uid).map(Instant::elapsed);
+            let now = (self.clock)();
+            let since = lock(&self.written)
+                .get(&uid)
+                .map(|written| now.duration_since(written.at));
             // Nodes come one by one: what changes with each of them waits a little.
             let wait = if words(old) != words(new) {
                 Duration::ZERO
@@ -396,7 +469,7 @@ impl Context {
             } else {
                 WRITE
             };
-            if !at_once && since.is_some_and(|since| since < wait) {
+            if !at_once && since.is_some_and(|since| since.unsigned_abs() < wait) {
                 return Ok(false);
             }
         }
@@ -413,9 +486,11 @@ impl Context {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             patched => {
                 patched.map_err(write("a status"))?;
-                let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-                written.insert(uid, Instant::now());
-                drop(written);
+                let written = Written {
+                    status: new.clone(),
+                    at: (self.clock)(),
+                };
+                lock(&self.written).insert(uid, written);
                 self.counters.writes.inc();
                 Ok(words(old) != words(new))
             }
@@ -461,12 +536,12 @@ fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
     }
     let first = outcome.failures.first();
     if outcome.nodes.ended == 0 {
-        let message = first.map_or(String::new(), |first| {
-            format!("{}: {}", first.node, first.message)
-        });
+        let nobody = || "no agent that ran it has said how that ended".to_owned();
+        let message =
+            first.map_or_else(nobody, |first| format!("{}: {}", first.node, first.message));
         return Phase::Failed {
             reason: first
-                .map_or("Failed", |first| first.reason.as_str())
+                .map_or(NO_ACCOUNT, |first| first.reason.as_str())
                 .to_owned(),
             message,
         };
@@ -489,8 +564,16 @@ fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
             missing.push(format!("{number} {what}"));
         }
     }
+    for (number, what) in [
+        (outcome.anew, "agents were started anew in the middle"),
+        (outcome.late, "nodes began late"),
+    ] {
+        if number > 0 {
+            missing.push(format!("{number} {what}"));
+        }
+    }
     if missing.is_empty() && !outcome.complete {
-        missing.push("an agent was started anew in the middle".to_owned());
+        missing.push("an agent says that its account is not complete".to_owned());
     }
     Phase::Complete {
         partial: (!missing.is_empty()).then(|| missing.join("; ")),
@@ -525,3 +608,6 @@ fn trace_spec(spec: &TraceJobSpec, scope: Scope<'_>) -> v1::TraceSpec {
         ..v1::TraceSpec::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,9 @@ use crate::{
     certificates, check,
     counters::Counters,
     plan::Rules,
+    present::{Present, Watched},
     queue::{Queue, Quota},
-    reconcile::{Context, Error, MANAGER, place, reconcile},
+    reconcile::{Context, Error, MANAGER, reconcile},
     view::Job,
     world::{Change, Known, World},
 };
@@ -15,9 +16,12 @@ use anyhow::{Context as _, Result, anyhow};
 use crd::{ClusterTraceJob, TraceJob};
 use fleet::{Connector, Identity, Tls};
 use futures::{Stream, StreamExt, stream};
-use k8s_openapi::api::{
-    core::v1::{Namespace, Node, Pod},
-    discovery::v1::EndpointSlice,
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Node, Pod},
+        discovery::v1::EndpointSlice,
+    },
+    jiff::Timestamp,
 };
 use kube::{
     Api, Client,
@@ -25,20 +29,20 @@ use kube::{
         WatchStreamExt,
         controller::{Action, Controller},
         events::{Recorder, Reporter},
-        reflector::ObjectRef,
+        reflector::{self, ObjectRef},
         watcher,
     },
 };
 use kube_lease_manager::LeaseManagerBuilder;
+use listen::Listener;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fs,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -60,7 +64,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         fs::metadata(&path).with_context(|| format!("--tls: {}", path.display()))?;
     }
     install_cryptography()?;
-    let client = Client::try_default().await.context(crate::NO_CLUSTER)?;
+    let client = fleet::api_client().await?;
     let mut end = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let ended = async {
@@ -95,8 +99,7 @@ async fn serve(address: Option<SocketAddr>, counters: Arc<Counters>) -> Result<(
     let Some(address) = address else {
         return Ok(());
     };
-    let listener = TcpListener::bind(address)
-        .await
+    let listener = Listener::bind(address)
         .with_context(|| format!("cannot listen on {address} for metrics"))?;
     match metrics::over_tcp(&listener, counters).await {}
 }
@@ -153,6 +156,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
             name: args.agent_name.clone(),
         },
         heard.clone(),
+        Timestamp::now,
         Arc::clone(counters),
     );
     let mut denied: std::collections::BTreeSet<String> =
@@ -170,6 +174,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
             each: args.max_jobs_per_namespace,
             all: args.max_jobs,
         }),
+        present: Present::default(),
         wake: heard,
         rules: Rules {
             denied,
@@ -177,34 +182,38 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         },
         recorder: Recorder::new(client.clone(), reporter),
         written: Mutex::default(),
+        closing: Mutex::default(),
+        clock: Timestamp::now,
+        began: Timestamp::now(),
+        inherited: Mutex::default(),
         counters: Arc::clone(counters),
     });
     // Those that run already have their places before any other is looked at.
-    occupy::<TraceJob>(&client, &context).await?;
-    occupy::<ClusterTraceJob>(&client, &context).await?;
+    let jobs = occupy::<TraceJob>(&client, &context).await?;
+    let cluster_jobs = occupy::<ClusterTraceJob>(&client, &context).await?;
     let mut ready = Vec::new();
     let slices = Api::<EndpointSlice>::namespaced(client.clone(), &args.namespace);
     let of_agents =
-        watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", args.agents));
+        fleet::watching().labels(&format!("kubernetes.io/service-name={}", args.agents));
     follow::<Pod>(
         &mut tasks,
         &world,
         Api::all(client.clone()),
-        watcher::Config::default(),
+        fleet::watching(),
         &mut ready,
     );
     follow::<Node>(
         &mut tasks,
         &world,
         Api::all(client.clone()),
-        watcher::Config::default(),
+        fleet::watching(),
         &mut ready,
     );
     follow::<Namespace>(
         &mut tasks,
         &world,
         Api::all(client.clone()),
-        watcher::Config::default(),
+        fleet::watching(),
         &mut ready,
     );
     follow::<EndpointSlice>(&mut tasks, &world, slices, of_agents, &mut ready);
@@ -234,8 +243,8 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         wake,
         wake_cluster,
     ));
-    let jobs = control::<TraceJob>(&client, &context, woken);
-    let cluster_jobs = control::<ClusterTraceJob>(&client, &context, woken_cluster);
+    let jobs = control::<TraceJob>(&client, &context, jobs, woken);
+    let cluster_jobs = control::<ClusterTraceJob>(&client, &context, cluster_jobs, woken_cluster);
     tokio::select! {
         () = jobs => {}
         () = cluster_jobs => {}
@@ -284,18 +293,19 @@ async fn issue(
     Ok(newest)
 }
 
-async fn occupy<J: Job>(client: &Client, context: &Context) -> Result<()> {
+/// Gives the jobs of a kind that run their places, and returns their uids.
+async fn occupy<J: Job>(client: &Client, context: &Context) -> Result<BTreeSet<String>> {
     let all = Api::<J>::all(client.clone())
         .list(&Default::default())
         .await;
     let all = all.with_context(|| format!("listing {}s", J::kind(&())))?;
+    let mut running = BTreeSet::new();
     for job in all {
-        let place = place(&job);
-        if place.runs {
-            context.queue.enter(&job.trace_uid(), place);
+        if context.occupy(&job) {
+            running.insert(job.trace_uid());
         }
     }
-    Ok(())
+    Ok(running)
 }
 
 fn follow<K: Known + serde::de::DeserializeOwned + Sync>(
@@ -318,6 +328,7 @@ fn follow<K: Known + serde::de::DeserializeOwned + Sync>(
 async fn control<J: Job>(
     client: &Client,
     context: &Arc<Context>,
+    running: BTreeSet<String>,
     woken: mpsc::UnboundedReceiver<ObjectRef<J>>,
 ) {
     let trouble = |job: Arc<J>, error: &Error, context: Arc<Context>| {
@@ -325,7 +336,17 @@ async fn control<J: Job>(
         tracing::warn!(job = %kube::ResourceExt::name_any(&*job), %error, "it is tried again");
         Action::requeue(Duration::from_secs(2))
     };
-    Controller::new(Api::<J>::all(client.clone()), watcher::Config::default())
+    let (reader, writer) = reflector::store();
+    let events = watcher(Api::<J>::all(client.clone()), fleet::watching());
+    let mut watched = Watched::new(running);
+    let of_events = Arc::clone(context);
+    let events = events.default_backoff().inspect(move |event| {
+        let Ok(event) = event else { return };
+        for uid in of_events.present.see(&mut watched, event) {
+            of_events.forget(&uid);
+        }
+    });
+    Controller::for_stream(events.reflect(writer).applied_objects(), reader)
         .with_config(kube::runtime::controller::Config::default().concurrency(32))
         .reconcile_on(from(woken))
         .run(reconcile::<J>, trouble, Arc::clone(context))

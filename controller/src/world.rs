@@ -1,13 +1,15 @@
 //! What the cluster has: pods, nodes, namespaces and agents, as little of each as is needed. 150,000 pods fit 100 MB.
 
-use fleet::agents;
+use fleet::{Addresses, Listed, listed};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
+use k8s_openapi::{
+    api::{core::v1 as core, discovery::v1::EndpointSlice},
+    jiff::Timestamp,
+};
 use kube::{Resource, ResourceExt, runtime::watcher};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Debug,
-    net::SocketAddr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 use tokio::sync::mpsc;
@@ -21,8 +23,26 @@ pub(crate) struct Pod {
     pub(crate) uid: String,
     pub(crate) node: Arc<str>,
     pub(crate) labels: Labels,
-    /// Name and id of each container that runs.
-    pub(crate) containers: Vec<(String, String)>,
+    /// When it came to its node.
+    pub(crate) started: Timestamp,
+    /// Those that run.
+    pub(crate) containers: Vec<Container>,
+}
+
+/// A container that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Container {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) started: Timestamp,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) labels: Labels,
+    /// When it joined the cluster.
+    pub(crate) created: Timestamp,
 }
 
 /// All of it at a moment.
@@ -30,10 +50,10 @@ pub(crate) struct Pod {
 pub(crate) struct State {
     /// By namespace and the object's name.
     pub(crate) pods: HashMap<String, BTreeMap<String, Pod>>,
-    pub(crate) nodes: BTreeMap<Arc<str>, Labels>,
+    pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) namespaces: BTreeMap<String, Labels>,
     /// By slice: which node's agent is where.
-    slices: BTreeMap<String, Vec<(Arc<str>, SocketAddr)>>,
+    slices: BTreeMap<String, Vec<Listed>>,
 }
 
 /// What has changed.
@@ -107,8 +127,8 @@ impl World {
 
 impl State {
     /// Where the agents are.
-    pub(crate) fn agents(&self) -> BTreeMap<Arc<str>, SocketAddr> {
-        self.slices.values().flatten().cloned().collect()
+    pub(crate) fn agents(&self) -> BTreeMap<Arc<str>, Addresses> {
+        fleet::agents(self.slices.values().flatten())
     }
 }
 
@@ -135,18 +155,33 @@ fn pod(pod: &core::Pod) -> Option<Pod> {
         ]
     });
     let containers = statuses.flatten().flatten().filter_map(|container| {
-        container.state.as_ref()?.running.as_ref()?;
+        let running = container.state.as_ref()?.running.as_ref()?;
         // "containerd://4f2a…"
         let (_, id) = container.container_id.as_deref()?.split_once("://")?;
-        Some((container.name.clone(), id.to_owned()))
+        let at = running.started_at.as_ref();
+        Some(Container {
+            name: container.name.clone(),
+            id: id.to_owned(),
+            started: at.map_or_else(|| started(pod), |time| time.0),
+        })
     });
     Some(Pod {
         name: pod.name_any(),
         uid: pod.uid()?,
         node: node.into(),
         labels: pod.labels().clone(),
+        started: started(pod),
         containers: containers.collect(),
     })
+}
+
+/// When the kubelet took it; until it says so, when its object was made.
+fn started(pod: &core::Pod) -> Timestamp {
+    let taken = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.start_time.clone());
+    taken.map_or_else(|| created(pod), |time| time.0)
 }
 
 impl Known for core::Pod {
@@ -191,20 +226,32 @@ impl Known for core::Pod {
     }
 }
 
+fn node(node: &core::Node) -> Node {
+    Node {
+        labels: node.labels().clone(),
+        created: created(node),
+    }
+}
+
+fn created(object: &impl ResourceExt) -> Timestamp {
+    let created = object.creation_timestamp();
+    created.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}
+
 impl Known for core::Node {
     fn replace(world: &World, all: Vec<Self>) {
         world.write().nodes = all
             .iter()
-            .map(|node| (node.name_any().into(), node.labels().clone()))
+            .map(|object| (object.name_any().into(), node(object)))
             .collect();
         world.changed(Change::Cluster);
     }
 
     fn apply(world: &World, object: &Self) {
-        let (name, labels) = (object.name_any(), object.labels().clone());
+        let (name, new) = (object.name_any(), node(object));
         // A node's status changes every few seconds, and nothing of it is looked at.
-        let before = world.write().nodes.insert(name.into(), labels.clone());
-        if before != Some(labels) {
+        let before = world.write().nodes.insert(name.into(), new.clone());
+        if before != Some(new) {
             world.changed(Change::Cluster);
         }
     }
@@ -242,14 +289,14 @@ impl Known for EndpointSlice {
     fn replace(world: &World, all: Vec<Self>) {
         world.write().slices = all
             .iter()
-            .map(|slice| (slice.name_any(), agents(slice)))
+            .map(|slice| (slice.name_any(), listed(slice)))
             .collect();
         world.changed(Change::Agents);
     }
 
     fn apply(world: &World, object: &Self) {
-        let agents = agents(object);
-        world.write().slices.insert(object.name_any(), agents);
+        let listed = listed(object);
+        world.write().slices.insert(object.name_any(), listed);
         world.changed(Change::Agents);
     }
 

@@ -67,9 +67,15 @@ fn printed() -> Value {
         column("Tracer", "string", ".status.tracer", "What runs."),
         column(
             "Nodes",
-            "string",
-            ".status.nodes.shown",
-            "Nodes that run it or have run it, of those that should."
+            "integer",
+            ".status.nodes.desired",
+            "Nodes that should run it, or have run it."
+        ),
+        column(
+            "Running",
+            "integer",
+            ".status.nodes.running",
+            "Nodes that run it now."
         ),
         column(
             "Events",

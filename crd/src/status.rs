@@ -76,11 +76,9 @@ pub struct Nodes {
     pub ended: i64,
     /// On which it failed, or which are gone.
     pub failed: i64,
-    /// For people: those that run it or have run it, of those that should.
-    pub shown: String,
 }
 
-/// `produced = delivered + beyondLimit + sampled + lost` when it has ended on all nodes.
+/// Events of all nodes: `produced = delivered + beyondLimit + sampled + lost` when the job has ended on all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Events {

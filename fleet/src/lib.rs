@@ -4,10 +4,15 @@
 //! It knows neither what is asked of them nor who asks.
 #![forbid(unsafe_code)]
 
+mod api;
+
+pub use api::{Unconfigured, api_client, watching};
+
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use proto::v1::agent_client::AgentClient;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -42,8 +47,20 @@ pub fn allow_descriptors() {
 /// The name of the port that agents serve in their pods.
 const PORT: &str = "grpc";
 
-/// Node and address of each agent in a slice, ready or not: one that is not may be about to be.
-pub fn agents(slice: &EndpointSlice) -> Vec<(Arc<str>, SocketAddr)> {
+/// An agent's address in a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    node: Arc<str>,
+    address: SocketAddr,
+    /// Its pod is about to end.
+    ends: bool,
+}
+
+/// Where an agent is: an address of each family that its pod has, IPv6 first. None are equal, and there is at least one.
+pub type Addresses = Arc<[SocketAddr]>;
+
+/// The agents in a slice, ready or not: one that is not may be about to be.
+pub fn listed(slice: &EndpointSlice) -> Vec<Listed> {
     let ports = slice.ports.iter().flatten();
     let port = ports
         .filter(|port| port.name.as_deref() == Some(PORT))
@@ -54,17 +71,42 @@ pub fn agents(slice: &EndpointSlice) -> Vec<(Arc<str>, SocketAddr)> {
     let endpoints = slice.endpoints.iter();
     endpoints
         .filter_map(|endpoint| {
-            let node = endpoint.node_name.as_deref()?;
+            let conditions = endpoint.conditions.as_ref();
             let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
-            Some((node.into(), SocketAddr::new(address, port)))
+            Some(Listed {
+                node: endpoint.node_name.as_deref()?.into(),
+                address: SocketAddr::new(address.to_canonical(), port),
+                ends: conditions.is_some_and(|conditions| conditions.terminating == Some(true)),
+            })
         })
         .collect()
+}
+
+/// The agents of all slices by node. A service of both families has slices of each, and an agent is in one of either.
+pub fn agents<'a>(slices: impl IntoIterator<Item = &'a Listed>) -> BTreeMap<Arc<str>, Addresses> {
+    let mut nodes: BTreeMap<&Arc<str>, Vec<&Listed>> = BTreeMap::new();
+    for listed in slices {
+        nodes.entry(&listed.node).or_default().push(listed);
+    }
+    let nodes = nodes.into_iter().map(|(node, mut all)| {
+        // One that ends is there beside the one that takes its place.
+        if all.iter().any(|listed| !listed.ends) {
+            all.retain(|listed| !listed.ends);
+        }
+        let mut addresses: Vec<SocketAddr> = all.iter().map(|listed| listed.address).collect();
+        addresses.sort_unstable_by_key(|address| (address.is_ipv4(), *address));
+        addresses.dedup();
+        (Arc::clone(node), addresses.into())
+    });
+    nodes.collect()
 }
 
 /// The largest message that is taken: as much as an agent's last table may have.
 const MESSAGE_BYTES: usize = 32 << 20;
 /// How long an agent may take to answer its phone.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The same with its handshake.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How often it is asked whether it is there, and how long it may take to say so.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
@@ -140,6 +182,12 @@ pub enum Error {
     /// The connection.
     #[error("{}", causes(.0))]
     Transport(#[from] tonic::transport::Error),
+    /// A handshake that does not come to its end.
+    #[error("it does not answer")]
+    Silent,
+    /// No address.
+    #[error("it has no address")]
+    NoAddress,
 }
 
 /// What an agent says of a call that it does not do, or what has become of the connection to it.
@@ -158,11 +206,27 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 impl Connector {
-    /// Calls one.
+    /// Connects to an agent by the first of its addresses that answers, and returns that address as well.
     ///
     /// # Errors
-    /// Where it does not answer, or is not let in, or we are not.
-    pub async fn connect(&self, address: SocketAddr) -> Result<AgentClient<Channel>, Error> {
+    /// Where none answers, or the agent is not let in, or we are not: that of the last address.
+    pub async fn connect(
+        &self,
+        addresses: &[SocketAddr],
+    ) -> Result<(AgentClient<Channel>, SocketAddr), Error> {
+        let mut last = Error::NoAddress;
+        for address in addresses {
+            // With its handshake: one that takes connections and does nothing keeps nobody from the next address.
+            match tokio::time::timeout(ANSWER, self.connect_to(*address)).await {
+                Ok(Ok(client)) => return Ok((client, *address)),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = Error::Silent,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> Result<AgentClient<Channel>, Error> {
         let Identity {
             ca,
             certificate,
@@ -181,5 +245,75 @@ impl Connector {
             .connect()
             .await?;
         Ok(AgentClient::new(channel).max_decoding_message_size(MESSAGE_BYTES))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
+
+    /// A slice of agents: node, address, and whether its pod ends.
+    fn slice(family: &str, agents: &[(&str, &str, bool)]) -> EndpointSlice {
+        let endpoint = |(node, address, ends): &(&str, &str, bool)| Endpoint {
+            addresses: vec![(*address).to_owned()],
+            node_name: Some((*node).to_owned()),
+            conditions: Some(EndpointConditions {
+                terminating: Some(*ends),
+                ..EndpointConditions::default()
+            }),
+            ..Endpoint::default()
+        };
+        EndpointSlice {
+            address_type: family.to_owned(),
+            endpoints: agents.iter().map(endpoint).collect(),
+            ports: Some(vec![EndpointPort {
+                name: Some(PORT.to_owned()),
+                port: Some(4040),
+                ..EndpointPort::default()
+            }]),
+            ..EndpointSlice::default()
+        }
+    }
+
+    fn found(slices: &[EndpointSlice]) -> Vec<String> {
+        let all: Vec<Listed> = slices.iter().flat_map(listed).collect();
+        let shown = agents(&all).into_iter().map(|(node, addresses)| {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            format!("{node}: {}", addresses.join(" "))
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn an_agent_in_slices_of_both_families_is_one_with_its_ipv6_address_first() {
+        let four = slice(
+            "IPv4",
+            &[("a", "10.0.0.1", false), ("b", "10.0.0.2", false)],
+        );
+        let six = slice("IPv6", &[("a", "fd00::1", false), ("c", "fd00::3", false)]);
+        let wanted = [
+            "a: [fd00::1]:4040 10.0.0.1:4040",
+            "b: 10.0.0.2:4040",
+            "c: [fd00::3]:4040",
+        ];
+        // Whatever the slices' names are.
+        assert_eq!(found(&[four.clone(), six.clone()]), wanted);
+        assert_eq!(found(&[six.clone(), four, six]), wanted);
+    }
+
+    #[test]
+    fn a_pod_that_ends_is_asked_only_where_no_other_takes_its_place() {
+        let six = slice(
+            "IPv6",
+            &[
+                ("a", "fd00::1", true),
+                ("a", "fd00::9", false),
+                ("b", "fd00::2", true),
+            ],
+        );
+        let four = slice("IPv4", &[("a", "10.0.0.1", true)]);
+        let wanted = ["a: [fd00::9]:4040", "b: [fd00::2]:4040"];
+        assert_eq!(found(&[six, four]), wanted);
     }
 }

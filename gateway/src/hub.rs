@@ -17,7 +17,6 @@ use proto::v1;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     mem::Discriminant,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -28,7 +27,7 @@ use tokio::{
 use tracers::{Batch, Column, Data, Erased, Kind, LABELS};
 
 /// Where the agents are, by node.
-pub(crate) type Addresses = BTreeMap<Arc<str>, SocketAddr>;
+pub(crate) type Addresses = BTreeMap<Arc<str>, fleet::Addresses>;
 
 /// Batches that have come and are not yet put together: agents wait beyond that.
 const COMING: usize = 256;

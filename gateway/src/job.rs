@@ -126,7 +126,7 @@ pub(crate) fn watch(client: &Client, name: &Name) -> BoxStream<'static, Seen> {
 }
 
 fn follow<K: Kind + Sync>(api: Api<K>, name: &str) -> BoxStream<'static, Seen> {
-    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let only = fleet::watching().fields(&format!("metadata.name={name}"));
     seen(watcher(api, only).default_backoff()).boxed()
 }
 

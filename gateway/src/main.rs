@@ -46,14 +46,14 @@ struct Args {
     /// A folder of `ca.crt`, `tls.crt` and `tls.key`: who it is, to clients and agents alike
     #[arg(long)]
     tls: PathBuf,
-    /// Where it serves
-    #[arg(long, default_value = "0.0.0.0:8443")]
+    /// Where it serves; `[::]` is every address, of IPv4 too
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:8443")]
     listen: SocketAddr,
     /// Bytes of rows that are kept of each job that is read: so far behind a reader may be
     #[arg(long, default_value_t = 32 << 20)]
     log_bytes: usize,
-    /// Where metrics and health are served
-    #[arg(long)]
+    /// Where /metrics, /healthz and /readyz are served over plain HTTP, such as `[::]:9464`
+    #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
 }
 

@@ -1,12 +1,11 @@
 //! Connections to agents: one to each, for all who read of it, and none where nobody does.
 
 use crate::counters::Counters;
-use fleet::Connector;
+use fleet::{Addresses, Connector};
 use metrics::OneOf;
 use proto::v1::agent_client::AgentClient;
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 use tokio::sync::Semaphore;
@@ -18,7 +17,7 @@ const AT_ONCE: usize = 256;
 /// All of them.
 pub(crate) struct Pool {
     connector: Connector,
-    known: Mutex<HashMap<SocketAddr, Weak<Connection>>>,
+    known: Mutex<HashMap<Addresses, Weak<Connection>>>,
     at_once: Semaphore,
     counters: Arc<Counters>,
 }
@@ -43,32 +42,33 @@ impl Pool {
     ///
     /// # Errors
     /// Where it does not answer.
-    pub(crate) async fn get(&self, address: SocketAddr) -> Result<Arc<Connection>, String> {
-        if let Some(known) = self.known().get(&address).and_then(Weak::upgrade) {
+    pub(crate) async fn get(&self, address: &Addresses) -> Result<Arc<Connection>, String> {
+        if let Some(known) = self.known().get(address).and_then(Weak::upgrade) {
             return Ok(known);
         }
         let _one_of_many = self.at_once.acquire().await;
-        let client = self.connector.connect(address).await;
+        let connected = self.connector.connect(address).await;
+        let (client, _) = connected.map_err(|error| error.to_string())?;
         let connection = Arc::new(Connection {
-            client: client.map_err(|error| error.to_string())?,
+            client,
             _connected: self.counters.connected(),
         });
         let mut known = self.known();
         known.retain(|_, connection| connection.strong_count() > 0);
-        known.insert(address, Arc::downgrade(&connection));
+        known.insert(Arc::clone(address), Arc::downgrade(&connection));
         Ok(connection)
     }
 
     /// What somebody has found broken: the next who asks gets another.
-    pub(crate) fn forget(&self, address: SocketAddr, broken: &Arc<Connection>) {
+    pub(crate) fn forget(&self, address: &Addresses, broken: &Arc<Connection>) {
         let mut known = self.known();
         let same = |known: &Weak<Connection>| std::ptr::eq(known.as_ptr(), Arc::as_ptr(broken));
-        if known.get(&address).is_some_and(same) {
-            known.remove(&address);
+        if known.get(address).is_some_and(same) {
+            known.remove(address);
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Weak<Connection>>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Addresses, Weak<Connection>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -64,7 +64,7 @@ pub(crate) async fn follow(
     let first = read(&map.data.unwrap_or_default())
         .with_context(|| format!("ConfigMap {NAMESPACE}/{NAME}"))?;
     let (new, newest) = watch::channel(first);
-    let only = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
+    let only = fleet::watching().fields(&format!("metadata.name={NAME}"));
     let keep = async move {
         let events = watcher(api, only).default_backoff().applied_objects();
         let mut events = std::pin::pin!(events);

@@ -18,9 +18,9 @@ use kube::{
     Api, Client, ResourceExt,
     runtime::{WatchStreamExt, watcher},
 };
+use listen::Listener;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
@@ -30,9 +30,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow!("another cryptography is installed already: a bug"))?;
-    let client = Client::try_default()
-        .await
-        .context("there is no cluster: neither a pod's account nor a kubeconfig")?;
+    let client = fleet::api_client().await?;
     let (mut end, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -76,14 +74,14 @@ fn follow_agents(
 ) -> (watch::Receiver<Addresses>, impl Future<Output = ()> + use<>) {
     let slices = Api::<EndpointSlice>::namespaced(client.clone(), &args.namespace);
     let of_agents =
-        watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", args.agents));
+        fleet::watching().labels(&format!("kubernetes.io/service-name={}", args.agents));
     let (new, newest) = watch::channel(Addresses::new());
     let keep = async move {
-        let mut known: BTreeMap<String, Vec<(Arc<str>, SocketAddr)>> = BTreeMap::new();
+        let mut known: BTreeMap<String, Vec<fleet::Listed>> = BTreeMap::new();
         let mut listed = BTreeMap::new();
         let mut events = std::pin::pin!(watcher(slices, of_agents).default_backoff());
         while let Some(event) = events.next().await {
-            let of = |slice: &EndpointSlice| (slice.name_any(), fleet::agents(slice));
+            let of = |slice: &EndpointSlice| (slice.name_any(), fleet::listed(slice));
             match event {
                 Ok(watcher::Event::Init) => listed.clear(),
                 Ok(watcher::Event::InitApply(slice)) => listed.extend([of(&slice)]),
@@ -95,7 +93,7 @@ fn follow_agents(
                     continue;
                 }
             }
-            let all: Addresses = known.values().flatten().cloned().collect();
+            let all: Addresses = fleet::agents(known.values().flatten());
             new.send_if_modified(|before| {
                 let changed = *before != all;
                 *before = all;
@@ -111,8 +109,7 @@ async fn measured(address: Option<SocketAddr>, counters: Arc<Counters>) -> Resul
     let Some(address) = address else {
         return std::future::pending().await;
     };
-    let listener = TcpListener::bind(address)
-        .await
+    let listener = Listener::bind(address)
         .with_context(|| format!("cannot listen on {address} for metrics"))?;
     match metrics::over_tcp(&listener, counters).await {}
 }

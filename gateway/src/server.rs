@@ -12,6 +12,7 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
+use listen::Listener;
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -26,7 +27,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{Semaphore, watch},
 };
 use tokio_rustls::TlsAcceptor;
@@ -131,7 +132,7 @@ pub(crate) async fn serve(
     certificate: &Certificate,
     app: &Arc<App>,
 ) -> Result<()> {
-    let listener = TcpListener::bind(address).await;
+    let listener = Listener::bind(address);
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
     let router = grpc::routes(Arc::clone(app))
         .await?

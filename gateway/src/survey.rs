@@ -5,7 +5,6 @@ use futures::{StreamExt, stream};
 use proto::v1;
 use serde_json::{Value, json};
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,10 +33,10 @@ impl Survey {
         }
         let nodes: Vec<_> = addresses
             .iter()
-            .map(|(node, address)| (Arc::clone(node), *address))
+            .map(|(node, address)| (Arc::clone(node), Arc::clone(address)))
             .collect();
         let told = stream::iter(nodes).map(|(node, address)| async move {
-            match ask(pool, address).await {
+            match ask(pool, &address).await {
                 Ok(told) => of_node(&node, &told),
                 Err(why) => json!({"node": &*node, "error": why}),
             }
@@ -52,7 +51,10 @@ impl Survey {
     }
 }
 
-async fn ask(pool: &Pool, address: SocketAddr) -> Result<v1::GetCapabilitiesResponse, String> {
+async fn ask(
+    pool: &Pool,
+    address: &fleet::Addresses,
+) -> Result<v1::GetCapabilitiesResponse, String> {
     let asked = async {
         let connection = pool.get(address).await?;
         let mut client = connection.client.clone();

@@ -11,6 +11,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use listen::Listener;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
@@ -25,7 +26,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::{convert::Infallible, fs, io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::UnixListener,
     sync::Semaphore,
 };
 
@@ -71,7 +72,7 @@ impl Drop for OneOf {
 }
 
 /// Serves on a port for as long as it is polled.
-pub async fn over_tcp(listener: &TcpListener, source: Arc<impl Source>) -> Infallible {
+pub async fn over_tcp(listener: &Listener, source: Arc<impl Source>) -> Infallible {
     serve(async || Ok(listener.accept().await?.0), source).await
 }
 
@@ -239,7 +240,7 @@ mod tests {
     }
 
     async fn ask(request: &'static str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let asked = tokio::task::spawn_blocking(move || {
             let mut stream = std::net::TcpStream::connect(address).unwrap();

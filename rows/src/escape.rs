@@ -1,7 +1,7 @@
 //! Text from targets, made safe to print: one line, printable, of known width.
 //!
 //! A file name or a thread's name is whatever some program chose. What could move the cursor, colour the screen,
-//! reorder the line or hide is shown as an escape instead (requirement A1).
+//! reorder the line or hide is shown as an escape instead: a target must not write to the terminal of whoever traces it.
 
 use std::fmt::Write;
 use unicode_width::UnicodeWidthChar;

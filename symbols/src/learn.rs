@@ -161,6 +161,19 @@ impl Symbolizer {
         }
     }
 
+    /// The build id of a file of which only the start is there, in memory of our own.
+    pub(super) fn build_id_of(&mut self, head: OwnedFd) -> Option<[u8; 20]> {
+        match self.link.ask(&Request::Inspect, &[head.as_fd()], ASK_LIMIT) {
+            Ok(Reply::Inspected(inspected)) => inspected.build_id,
+            Ok(_) | Err(AskError::Start { .. } | AskError::NotStarted) => None,
+            // It costs its own file's build id; the next question starts another reader.
+            Err(AskError::TimedOut { .. } | AskError::Ended) => {
+                self.counts.failures += 1;
+                None
+            }
+        }
+    }
+
     fn inspect(&mut self, id: FileId) -> Option<Inspected> {
         let held = self.files.get(id).held()?.try_clone_to_owned().ok()?;
         let opened = self

@@ -35,11 +35,11 @@ pub use worker::worker_if_asked;
 use files::{FileId, Files, Origin};
 use kernel::Kernel;
 use link::Link;
-use maps::MappedFile;
+use observe::Known;
 use patience::{OutOfPatience, Patience};
 use processes::Processes;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -184,7 +184,7 @@ impl Symbolizer {
         if self.hangs(pid) {
             return Err(ObserveError::TookTooLong { pid });
         }
-        let known = self.known_files(pid);
+        let known = self.known(pid);
         let proc = self.proc.clone();
         let seen = self
             .patience
@@ -210,8 +210,11 @@ impl Symbolizer {
                 new.extend(is_new.then_some(id));
             }
         }
+        let lost = std::mem::take(&mut seen.heads).into_iter();
+        let lost = lost.map(|(mapped, head)| (mapped, self.build_id_of(head)));
+        let lost = lost.collect();
         let root = seen.root.take();
-        self.processes.update(pid, &mut seen, held);
+        self.processes.update(pid, &mut seen, held, lost);
         if let Some((root, _)) = root {
             self.learn(new, root);
         }
@@ -242,17 +245,17 @@ impl Symbolizer {
         std::fs::read_link(self.proc.join(pid.to_string()).join("ns/mnt")).ok()
     }
 
-    /// The files of a process that need not be opened again.
-    fn known_files(&self, pid: u32) -> HashSet<MappedFile> {
-        let files = self
-            .processes
-            .get(pid)
-            .into_iter()
-            .flat_map(|process| &process.files);
-        files
-            .filter(|(_, id)| self.is_within_reach(**id))
-            .map(|(mapped, _)| mapped.clone())
-            .collect()
+    /// The files of a process that need not be looked at again.
+    fn known(&self, pid: u32) -> Known {
+        let Some(process) = self.processes.get(pid) else {
+            return Known::default();
+        };
+        let files = process.files.iter();
+        let files = files.filter(|(_, id)| self.is_within_reach(**id));
+        Known {
+            files: files.map(|(mapped, _)| mapped.clone()).collect(),
+            lost: process.lost.keys().cloned().collect(),
+        }
     }
 
     fn is_within_reach(&self, id: FileId) -> bool {

@@ -16,12 +16,16 @@ pub(super) struct Mapping {
     /// Where in the file it starts, in bytes.
     pub(super) offset: u64,
     pub(super) backing: Backing,
+    /// Address at which the start of the same file is mapped.
+    pub(super) head: Option<u64>,
 }
 
 /// What an executable mapping shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Backing {
     File(MappedFile),
+    /// A file outside of every file system, such as that of memfd_create(2): a library, or what a just-in-time compiler writes.
+    Nameless(MappedFile),
     Vdso,
     /// Memory without a file, or with one that has no name: what just-in-time compilers write.
     Anonymous,
@@ -39,29 +43,38 @@ pub(super) struct MappedFile {
 
 /// The executable mappings of /proc/PID/maps, by ascending address as the kernel lists them.
 pub(super) fn mappings(text: &[u8]) -> Vec<Mapping> {
+    let mut head = None;
     text.split(|byte| *byte == b'\n')
-        .filter_map(mapping)
+        .filter_map(|line| mapping(line, &mut head))
         .take(MAPPINGS_MAX)
         .collect()
 }
 
+/// The last mapping of a file's start: the file's device and inode, and the address. Loaders map that part first, and lowest.
+type Head = Option<(u64, u64, u64)>;
+
 /// `start-end perms offset major:minor inode   path`: proc_pid_maps(5).
-fn mapping(line: &[u8]) -> Option<Mapping> {
+fn mapping(line: &[u8], last_head: &mut Head) -> Option<Mapping> {
     let mut rest = line;
     let (start, end) = split_pair(word(&mut rest)?, b'-')?;
     let perms = word(&mut rest)?;
-    if perms.get(2) != Some(&b'x') {
-        return None;
-    }
     let offset = hex(word(&mut rest)?)?;
     let (major, minor) = split_pair(word(&mut rest)?, b':')?;
     let inode = decimal(word(&mut rest)?)?;
     let path = rest.trim_ascii_start();
     let device = rustix::fs::makedev(u32::try_from(major).ok()?, u32::try_from(minor).ok()?);
+    if offset == 0 && inode != 0 {
+        *last_head = Some((device, inode, start));
+    }
+    if perms.get(2) != Some(&b'x') {
+        return None;
+    }
+    let head = last_head.filter(|(of, number, _)| (*of, *number) == (device, inode));
     (start < end).then(|| Mapping {
         start,
         end,
         offset,
+        head: head.map(|(.., address)| address),
         backing: match backing(device, inode, path) {
             // That of a 32-bit process is another one than ours.
             Backing::Vdso if end <= u64::from(u32::MAX) => Backing::Anonymous,
@@ -81,17 +94,27 @@ fn backing(device: u64, inode: u64, path: &[u8]) -> Backing {
         Some(path) => (path, true),
         None => (path, false),
     };
-    // Files without a place in any file system: what .NET's runtime and others map their compiled code from.
+    // Files without a place in any file system: what .NET's runtime and others map their compiled code from, and libraries.
     let nameless: [&[u8]; 4] = [b"/memfd:", b"/dev/zero", b"/SYSV", b"/anon_hugepage"];
-    if deleted && nameless.iter().any(|prefix| path.starts_with(prefix)) {
-        return Backing::Anonymous;
-    }
-    Backing::File(MappedFile {
+    let nameless = deleted && nameless.iter().any(|prefix| path.starts_with(prefix));
+    let file = MappedFile {
         device,
         inode,
         path: OsString::from_vec(unescape(path)),
         deleted,
-    })
+    };
+    match nameless {
+        true => Backing::Nameless(file),
+        false => Backing::File(file),
+    }
+}
+
+impl MappedFile {
+    /// The name to show while the file itself cannot be read: as /proc/PID/maps has it.
+    pub(super) fn shown(&self) -> String {
+        let end = if self.deleted { " (deleted)" } else { "" };
+        format!("{}{end}", self.path.to_string_lossy())
+    }
 }
 
 /// The kernel writes a line break in a path as `\012` and nothing else so (fs/proc/task_mmu.c, v6.12: `seq_path(m, path, "\n")`).
@@ -205,6 +228,7 @@ mod tests {
                     path: "/bin/x y".into(),
                     deleted: false,
                 }),
+                head: Some(0x55d0),
             }
         );
         assert_eq!(mappings[1].backing, Backing::Vdso);
@@ -219,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_file_keeps_its_name_and_a_memfd_is_no_file() {
+    fn a_deleted_file_keeps_its_name_and_a_memfd_has_no_place() {
         let text = b"1000-2000 r-xp 00000000 00:01 7 /tmp/a\\012b (deleted)\n\
             2000-3000 r-xp 00000000 00:01 8 /memfd:doublemapper (deleted)\n";
         let mappings = mappings(text);
@@ -227,8 +251,22 @@ mod tests {
             panic!("a file")
         };
         assert_eq!(file.path, "/tmp/a\nb");
-        assert!(file.deleted);
-        assert_eq!(mappings[1].backing, Backing::Anonymous);
+        assert_eq!(file.shown(), "/tmp/a\nb (deleted)");
+        let Backing::Nameless(memfd) = &mappings[1].backing else {
+            panic!("a memfd")
+        };
+        assert_eq!(memfd.shown(), "/memfd:doublemapper (deleted)");
+    }
+
+    #[test]
+    fn the_start_of_a_file_is_that_of_the_same_mapping_of_it() {
+        let text = b"1000-2000 r--p 00000000 00:01 7 /a\n\
+            2000-3000 r-xp 00001000 00:01 7 /a\n\
+            3000-4000 r-xp 00001000 00:01 8 /b\n\
+            5000-6000 r--p 00000000 00:01 7 /a\n\
+            6000-7000 r-xp 00001000 00:01 7 /a\n";
+        let heads: Vec<_> = mappings(text).iter().map(|mapping| mapping.head).collect();
+        assert_eq!(heads, [Some(0x1000), None, Some(0x5000)]);
     }
 
     #[test]

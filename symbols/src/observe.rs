@@ -6,7 +6,7 @@ use super::{
     maps::{self, Backing, MappedFile, Mapping},
     open::{Held, OpenError, Root, hold_directory, hold_in, hold_link},
 };
-use rustix::fs::{Dir, Mode, OFlags, openat, readlinkat};
+use rustix::fs::{Dir, MemfdFlags, Mode, OFlags, memfd_create, openat, readlinkat};
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
@@ -14,7 +14,7 @@ use std::{
     io::{self, Read},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
+        unix::{ffi::OsStrExt, fs::FileExt},
     },
     path::Path,
 };
@@ -71,15 +71,22 @@ pub(super) struct Seen {
     pub(super) mappings: Vec<Mapping>,
     /// Its mapped files that were asked for, and could be held.
     pub(super) files: Vec<(MappedFile, Held)>,
+    /// Copies of the starts of those that could not, from its memory.
+    pub(super) heads: Vec<(MappedFile, OwnedFd)>,
     pub(super) perf_map: Option<Held>,
 }
 
-/// Observes the process; its files in `known` are not opened again.
-pub(super) fn observe(
-    proc: &Path,
-    pid: u32,
-    known: &HashSet<MappedFile>,
-) -> Result<Seen, ObserveError> {
+/// What is known of a process's files already.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Files that need not be opened again.
+    pub(super) files: HashSet<MappedFile>,
+    /// Files that could not be held, and whose starts need not be read again.
+    pub(super) lost: HashSet<MappedFile>,
+}
+
+/// Observes the process.
+pub(super) fn observe(proc: &Path, pid: u32, known: &Known) -> Result<Seen, ObserveError> {
     // Everything below is read through this one: if the process ends and its number is given to another one, these reads fail.
     let process =
         hold_directory(&proc.join(pid.to_string())).map_err(|_| ObserveError::Gone { pid })?;
@@ -111,10 +118,14 @@ pub(super) fn observe(
         root,
         mappings,
         files: Vec::new(),
+        heads: Vec::new(),
         perf_map: None,
     };
     if let Some((root, _)) = &seen.root {
-        seen.files = hold_files(thread.as_fd(), root.as_fd(), &seen.mappings, known);
+        let memory = Memory::of(thread.as_fd());
+        memory.tell_libraries(&mut seen.mappings, known);
+        seen.files = hold_files(thread.as_fd(), root.as_fd(), &seen.mappings, &known.files);
+        seen.heads = memory.heads(&seen, known);
         let status = maps::status(&read("status", STATUS_BYTES_MAX)?);
         seen.perf_map = status.and_then(|status| {
             let path = format!("tmp/perf-{}.map", status.own_pid.unwrap_or(pid));
@@ -162,6 +173,89 @@ fn see_from_root(process: BorrowedFd<'_>, mappings: &mut [Mapping]) {
         {
             file.path = OsStr::from_bytes(path).to_owned();
         }
+    }
+}
+
+/// The memory of a process: what it shows of files that cannot be opened.
+struct Memory(Option<File>);
+
+/// Bytes that are read of the start of a file: a linker puts its headers and its build id there.
+const HEAD_BYTES: usize = 16 << 10;
+const ELF: &[u8; 4] = b"\x7fELF";
+
+impl Memory {
+    fn of(process: BorrowedFd<'_>) -> Self {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        // Some security modules allow the mappings and not the memory; then such files have no build id here.
+        let memory = openat(process, "mem", flags, Mode::empty());
+        Self(memory.ok().map(File::from))
+    }
+
+    fn starts_with_elf(&self, mapping: &Mapping) -> bool {
+        let (Some(memory), Some(head)) = (&self.0, mapping.head) else {
+            return false;
+        };
+        let mut magic = [0; ELF.len()];
+        memory.read_exact_at(&mut magic, head).is_ok() && magic == *ELF
+    }
+
+    /// Files without a place are libraries where they begin like one; else they are memory.
+    fn tell_libraries(&self, mappings: &mut [Mapping], known: &Known) {
+        for mapping in mappings {
+            let Backing::Nameless(file) = &mapping.backing else {
+                continue;
+            };
+            let seen = known.files.contains(file) || known.lost.contains(file);
+            mapping.backing = match seen || self.starts_with_elf(mapping) {
+                true => Backing::File(file.clone()),
+                false => Backing::Anonymous,
+            };
+        }
+    }
+
+    /// The starts of files that could not be held.
+    fn heads(&self, seen: &Seen, known: &Known) -> Vec<(MappedFile, OwnedFd)> {
+        let held: HashSet<&MappedFile> = seen.files.iter().map(|(file, _)| file).collect();
+        let mut heads = HashMap::new();
+        for mapping in &seen.mappings {
+            let Backing::File(file) = &mapping.backing else {
+                continue;
+            };
+            let is_known = [&known.files, &known.lost]
+                .iter()
+                .any(|known| known.contains(file));
+            if is_known
+                || held.contains(file)
+                || heads.contains_key(file)
+                || heads.len() >= FILES_MAX
+            {
+                continue;
+            }
+            if let Some(head) = self.head(mapping) {
+                heads.insert(file.clone(), head);
+            }
+        }
+        heads.into_iter().collect()
+    }
+
+    fn head(&self, mapping: &Mapping) -> Option<OwnedFd> {
+        let mut bytes = vec![0; HEAD_BYTES];
+        // It may end before.
+        let count = self.0.as_ref()?.read_at(&mut bytes, mapping.head?).ok()?;
+        bytes.truncate(count);
+        if !bytes.starts_with(ELF) {
+            return None;
+        }
+        // Where its sections are, of 64 and of 32 bits: they are not loaded.
+        let sections = if bytes.get(4) == Some(&2) {
+            40..48
+        } else {
+            32..36
+        };
+        bytes.get_mut(sections)?.fill(0);
+        let file = File::from(memfd_create("head", MemfdFlags::CLOEXEC).ok()?);
+        file.write_all_at(&bytes, 0).ok()?;
+        Some(file.into())
     }
 }
 

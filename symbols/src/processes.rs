@@ -21,6 +21,8 @@ use std::{
 const PROCESSES_MAX: usize = 4096;
 /// Old and new mappings of one process together. Beyond them, old ones are forgotten.
 const MAPPINGS_MAX: usize = 16_384;
+/// Files of one process that could not be held and are remembered. All are forgotten when they are more.
+const LOST_MAX: usize = 1024;
 /// Keys of perf maps; files have those below.
 const FIRST_PERF_MAP_KEY: Key = 1 << 62;
 
@@ -40,6 +42,8 @@ pub(super) struct Process {
     areas: Vec<Area>,
     /// Its files, as its mappings name them.
     pub(super) files: HashMap<MappedFile, FileId>,
+    /// Its files that could not be held, with the build ids that its memory shows.
+    pub(super) lost: HashMap<MappedFile, Option<[u8; 20]>>,
     pub(super) perf_map: Option<HeldPerfMap>,
     /// When somebody last looked at it, or tried.
     pub(super) observed: Instant,
@@ -102,21 +106,37 @@ impl Processes {
         }
     }
 
-    /// Takes what was seen of a process. `files` are all that are held of it, old and new.
+    /// Takes what was seen of a process: `held` are its new files that are held, and `found` those that could not be, with their build ids.
     ///
     /// Another start time means another process. Otherwise what was mapped before and is not any more is kept, where nothing new
     /// lies: stacks from before are still to be named.
-    pub(super) fn update(&mut self, pid: u32, seen: &mut Seen, held: HashMap<MappedFile, FileId>) {
+    pub(super) fn update(
+        &mut self,
+        pid: u32,
+        seen: &mut Seen,
+        held: HashMap<MappedFile, FileId>,
+        found: HashMap<MappedFile, Option<[u8; 20]>>,
+    ) {
         self.clock += 1;
         let old = self
             .processes
             .remove(&pid)
             .filter(|process| process.start_time == seen.start_time);
-        let (old_areas, mut files, old_perf_map, look_again) = match old {
-            Some(old) => (old.areas, old.files, old.perf_map, old.look_again),
-            None => (Vec::new(), HashMap::new(), None, OBSERVE_AGAIN),
+        let (old_areas, mut files, mut lost, old_perf_map, look_again) = match old {
+            Some(old) => (old.areas, old.files, old.lost, old.perf_map, old.look_again),
+            None => (
+                Vec::new(),
+                HashMap::new(),
+                HashMap::new(),
+                None,
+                OBSERVE_AGAIN,
+            ),
         };
         files.extend(held);
+        lost.extend(found);
+        if lost.len() > LOST_MAX {
+            lost.clear();
+        }
         let new_areas = seen
             .mappings
             .drain(..)
@@ -138,6 +158,7 @@ impl Processes {
             start_time: seen.start_time,
             areas,
             files,
+            lost,
             perf_map,
             observed: Instant::now(),
             look_again,
@@ -198,13 +219,14 @@ fn area(mapping: Mapping, files: &HashMap<MappedFile, FileId>) -> Area {
         end,
         offset,
         backing,
+        head: _,
     } = mapping;
     let what = match backing {
         Backing::Vdso => What::Vdso,
-        Backing::Anonymous => What::Anonymous,
+        Backing::Anonymous | Backing::Nameless(_) => What::Anonymous,
         Backing::File(file) => match files.get(&file) {
             Some(id) => What::File(*id),
-            None => What::Lost(file.path.to_string_lossy().into()),
+            None => What::Lost(file.shown().into()),
         },
     };
     Area {
@@ -256,9 +278,11 @@ mod tests {
                         path: path.into(),
                         deleted: false,
                     }),
+                    head: None,
                 })
                 .collect(),
             files: Vec::new(),
+            heads: Vec::new(),
             perf_map: None,
         }
     }
@@ -278,6 +302,7 @@ mod tests {
             7,
             &mut seen(1, &[(0x1000, 0x2000, "a"), (0x3000, 0x4000, "b")]),
             HashMap::new(),
+            HashMap::new(),
         );
         assert_eq!(at(&processes, 0x1010), Some(("a".into(), 0x110)));
         assert_eq!(at(&processes, 0x3fff), Some(("b".into(), 0x10ff)));
@@ -292,8 +317,14 @@ mod tests {
             7,
             &mut seen(1, &[(0x1000, 0x2000, "a"), (0x3000, 0x4000, "b")]),
             HashMap::new(),
+            HashMap::new(),
         );
-        processes.update(7, &mut seen(1, &[(0x1800, 0x2800, "c")]), HashMap::new());
+        processes.update(
+            7,
+            &mut seen(1, &[(0x1800, 0x2800, "c")]),
+            HashMap::new(),
+            HashMap::new(),
+        );
         assert_eq!(at(&processes, 0x1900), Some(("c".into(), 0x200)));
         assert_eq!(at(&processes, 0x1000), None);
         assert_eq!(at(&processes, 0x3000), Some(("b".into(), 0x100)));
@@ -302,8 +333,18 @@ mod tests {
     #[test]
     fn another_process_of_that_number_has_nothing_of_the_old_one() {
         let mut processes = Processes::default();
-        processes.update(7, &mut seen(1, &[(0x1000, 0x2000, "a")]), HashMap::new());
-        processes.update(7, &mut seen(2, &[(0x3000, 0x4000, "b")]), HashMap::new());
+        processes.update(
+            7,
+            &mut seen(1, &[(0x1000, 0x2000, "a")]),
+            HashMap::new(),
+            HashMap::new(),
+        );
+        processes.update(
+            7,
+            &mut seen(2, &[(0x3000, 0x4000, "b")]),
+            HashMap::new(),
+            HashMap::new(),
+        );
         assert_eq!(at(&processes, 0x1000), None);
         assert_eq!(at(&processes, 0x3000), Some(("b".into(), 0x100)));
     }
@@ -312,7 +353,7 @@ mod tests {
     fn the_longest_unseen_processes_are_forgotten_first() {
         let mut processes = Processes::default();
         for pid in 0..=PROCESSES_MAX as u32 {
-            processes.update(pid, &mut seen(1, &[]), HashMap::new());
+            processes.update(pid, &mut seen(1, &[]), HashMap::new(), HashMap::new());
         }
         assert!(processes.get(0).is_none());
         assert!(processes.get(PROCESSES_MAX as u32).is_some());

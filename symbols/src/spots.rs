@@ -120,8 +120,18 @@ impl Symbolizer {
                 .find(|file| self.files.get(**file).build_id == Some(id))
                 .copied()
         });
-        match own.or_else(|| self.files.by_build_id(&id)) {
-            Some(id) => Spot::File { id, offset },
+        if let Some(id) = own.or_else(|| self.files.by_build_id(&id)) {
+            return Spot::File { id, offset };
+        }
+        let lost = self.processes.get(pid).and_then(|process| {
+            let mut lost = process.lost.iter();
+            lost.find(|(_, its)| **its == Some(id))
+        });
+        match lost {
+            Some((file, _)) => Spot::Lost {
+                path: file.shown().into(),
+                offset,
+            },
             None => Spot::BuildId { id, offset },
         }
     }

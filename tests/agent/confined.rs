@@ -100,7 +100,7 @@ fn toucher() -> Workload {
 }
 
 /// Reads until a table has this function in a stack.
-async fn until_named(events: &mut Events, function: &str) {
+pub(crate) async fn until_named(events: &mut Events, function: &str) {
     let end = std::time::Instant::now() + tests::deadline();
     loop {
         assert!(

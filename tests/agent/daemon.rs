@@ -54,6 +54,12 @@ fn spawn(folder: &Path, args: &[&str]) -> Child {
     command(folder, args).stderr(log.unwrap()).spawn().unwrap()
 }
 
+/// A port that was free a moment ago; nobody else here asks for ports by number.
+pub(crate) fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
+}
+
 impl Daemon {
     /// Starts one with this configuration, and waits until it answers.
     pub(crate) async fn start(config: &str) -> Self {
@@ -88,6 +94,32 @@ impl Daemon {
             &["unshare", "-m", "-p", "-f", "sh", "-c"],
             "mount --bind /proc host && mount -t proc proc /proc",
             &format!("proc: {}\n{config}", proc.display()),
+        )
+    }
+
+    /// One whose cgroup namespace begins at this cgroup, of which the hierarchy that is mounted is all that it sees: as on a node that is
+    /// a container.
+    pub(crate) fn in_cgroup_namespace(root: &tests::Cgroup, config: &str) -> Self {
+        let mounted = root.path().parent().unwrap().display();
+        let enter = format!(
+            "echo $$ > {}/cgroup.procs && exec \"$@\"",
+            root.path().display()
+        );
+        Self::after(
+            folder(),
+            &["sh", "-c", &enter, "sh", "unshare", "-C", "-m", "sh", "-c"],
+            &format!("umount -a -t cgroup,cgroup2; mount -t cgroup2 none {mounted}"),
+            config,
+        )
+    }
+
+    /// One in a pid namespace of its own, as on a node that is a container, beside what these lines of shell start there.
+    pub(crate) fn in_pid_namespace_with(lines: &str) -> Self {
+        Self::after(
+            folder(),
+            &["unshare", "-m", "-p", "-f", "sh", "-c"],
+            &format!("mount -t proc proc /proc; {lines}"),
+            "",
         )
     }
 
@@ -133,11 +165,13 @@ impl Daemon {
 
     /// The same with further arguments.
     pub(crate) async fn over_tcp_with(config: &str, args: &[&str]) -> (Self, u16) {
-        // Free a moment ago; nobody else here asks for ports by number.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let listen = format!("https://127.0.0.1:{port}");
+        Self::over_tcp_at("127.0.0.1", config, args).await
+    }
+
+    /// The same at another address.
+    pub(crate) async fn over_tcp_at(address: &str, config: &str, args: &[&str]) -> (Self, u16) {
+        let port = free_port();
+        let listen = format!("https://{address}:{port}");
         let args = [&["--listen", &listen], args].concat();
         let daemon = Self::start_with(config, &args).await;
         // The unix socket was there first.

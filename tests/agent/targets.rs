@@ -7,7 +7,7 @@ use crate::{
 use proto::v1::{self, target::Target as Whom};
 use tests::{Cgroup, Workload, needs};
 
-fn of(whom: Whom) -> v1::Target {
+pub(crate) fn of(whom: Whom) -> v1::Target {
     v1::Target {
         target: Some(whom),
         ..v1::Target::default()
@@ -18,7 +18,7 @@ fn cgroup(group: &Cgroup) -> v1::Target {
     of(Whom::Cgroup(group.path().display().to_string()))
 }
 
-fn labelled(target: v1::Target, pod: &str) -> v1::Target {
+pub(crate) fn labelled(target: v1::Target, pod: &str) -> v1::Target {
     let labels = v1::Labels {
         pod: pod.to_owned(),
         ..v1::Labels::default()
@@ -59,7 +59,7 @@ async fn apply(daemon: &Daemon, updates: Vec<v1::UpdateTargetsRequest>) -> v1::T
     daemon.traces().await.remove(0)
 }
 
-async fn stop_and_read(daemon: &Daemon) -> Events {
+pub(crate) async fn stop_and_read(daemon: &Daemon) -> Events {
     let stop = v1::StopTraceRequest {
         uid: "a".to_owned(),
     };
@@ -70,7 +70,7 @@ async fn stop_and_read(daemon: &Daemon) -> Events {
 }
 
 /// How many rows have this pod.
-fn rows_of(read: &Events, pod: &str) -> usize {
+pub(crate) fn rows_of(read: &Events, pod: &str) -> usize {
     let batches = read.batches.iter();
     batches
         .map(|batch| {
@@ -81,7 +81,7 @@ fn rows_of(read: &Events, pod: &str) -> usize {
         .sum()
 }
 
-const OPENS: [&str; 6] = ["open-times", "50", "openat", "/dev/null", "0", "0"];
+pub(crate) const OPENS: [&str; 6] = ["open-times", "50", "openat", "/dev/null", "0", "0"];
 
 #[tokio::test]
 async fn labels_of_targets_are_columns_of_their_rows() {
@@ -335,6 +335,110 @@ async fn a_pod_of_systemds_driver_is_traced_from_its_first_instruction() {
 async fn a_pod_of_cgroupfs_is_traced_from_its_first_instruction() {
     let uid = "1b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
     traces_a_pod_from_its_first_instruction(&format!("pod{uid}"), uid).await;
+}
+
+/// The name of a container that lies beside its pod: containerd by cgroupfs below a kubelet by systemd.
+fn beside_its_pod(uid: &str) -> String {
+    let id = format!("{:016x}", std::process::id()).repeat(4);
+    let uid = uid.replace('-', "_");
+    format!("kubepods-burstable-pod{uid}.slice:cri-containerd:{id}")
+}
+
+#[tokio::test]
+async fn a_container_beside_its_pod_is_the_pods_from_its_first_instruction() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let mut first = Workload::behind_gate(&OPENS);
+    let mut second = Workload::behind_gate(&OPENS);
+    let (here, ahead) = (
+        format!("{:08x}-4f50-6172-8394-a5b6c7d8e9f1", std::process::id()),
+        format!("{:08x}-4f50-6172-8394-a5b6c7d8e9f2", std::process::id()),
+    );
+    // One is there, of the other only the pod's own directory is, which stays empty.
+    let container = Cgroup::named(&beside_its_pod(&here));
+    container.add(first.pid());
+    let kubelet = Cgroup::new();
+    let _empty = kubelet.below(&format!(
+        "kubepods-burstable-pod{}.slice",
+        ahead.replace('-', "_")
+    ));
+    let target = |uid: &str, pod| labelled(of(Whom::Pod(uid.to_owned())), pod);
+    let spec = v1::TraceSpec {
+        targets: vec![target(&here, "here"), target(&ahead, "ahead")],
+        ..spec("open", &first)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    let comes = Cgroup::named(&beside_its_pod(&ahead));
+    comes.add(second.pid());
+    first.finish();
+    second.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!((rows_of(&read, "here"), rows_of(&read, "ahead")), (50, 50));
+    assert_eq!(read.account().produced, 100);
+}
+
+#[tokio::test]
+async fn what_a_container_names_like_a_container_of_another_pod_is_not_taken_for_it() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let mut workload = Workload::behind_gate(&OPENS);
+    let (victim, other) = (
+        format!("{:08x}-4f50-6172-8394-a5b6c7d8e9f3", std::process::id()),
+        format!("{:08x}-4f50-6172-8394-a5b6c7d8e9f4", std::process::id()),
+    );
+    let container = Cgroup::named(&beside_its_pod(&other));
+    let spec = v1::TraceSpec {
+        targets: vec![labelled(of(Whom::Pod(victim.clone())), "victim")],
+        ..spec("open", &workload)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    // A container may make cgroups below its own.
+    let hostile = container.below(&beside_its_pod(&victim));
+    hostile.add(workload.pid());
+    workload.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(read.account().produced, 0);
+}
+
+#[tokio::test]
+async fn a_trace_of_one_call_ends_with_its_cgroups_and_one_with_a_uid_waits_for_others() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let (group, other) = (Cgroup::new(), Cgroup::new());
+    let mut workload = Workload::behind_gate(&OPENS);
+    let mut late = Workload::behind_gate(&OPENS);
+    group.add(workload.pid());
+    let spec = v1::TraceSpec {
+        targets: vec![labelled(cgroup(&group), "first")],
+        label_columns: vec!["pod".to_owned()],
+        ..spec("open", &workload)
+    };
+    let mut client = daemon.client().await;
+    client
+        .start_trace(start("a", 1, spec.clone()))
+        .await
+        .unwrap();
+    let mut call = daemon.trace(spec).await.unwrap();
+    workload.finish();
+    drop(group);
+    call.read_all().await.unwrap();
+    assert_eq!(call.account().ended, "target_gone");
+    assert_eq!(rows_of(&call, "first"), 50);
+    other.add(late.pid());
+    apply(
+        &daemon,
+        vec![update(1, vec![add(labelled(cgroup(&other), "second"))])],
+    )
+    .await;
+    late.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(
+        (rows_of(&read, "first"), rows_of(&read, "second")),
+        (50, 50)
+    );
+    assert_eq!(read.account().ended, "stopped");
 }
 
 #[tokio::test]

@@ -70,15 +70,23 @@ impl Files {
     }
 
     pub(crate) fn write(&self) {
-        let (certificate, key) = self.ca.sign(dns("localhost"));
+        self.for_names(&["localhost"]);
+    }
+
+    /// Writes a certificate of these names and addresses.
+    pub(crate) fn for_names(&self, names: &[&str]) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.ca.0).unwrap();
         let put = |name: &str, text: &str| {
             // As a secret that is mounted is replaced: whole.
             let new = self.folder.join("new");
             fs::write(&new, text).unwrap();
             fs::rename(new, self.folder.join(name)).unwrap();
         };
-        put("tls.crt", &certificate);
-        put("tls.key", &key);
+        put("tls.crt", &certificate.pem());
+        put("tls.key", &key.serialize_pem());
         put("ca.crt", &self.ca.0.pem());
     }
 

@@ -161,12 +161,12 @@ fn a_job_of_a_denied_namespace_is_not_taken() {
 }
 
 /// Everything that the controller may do, with the reason.
-const RULES: [(&str, &str, &[&str], &str); 14] = [
+const RULES: [(&str, &str, &[&str], &str); 12] = [
     (
         "tracejob.dev",
         "tracejobs",
         &["delete", "get", "list", "patch", "watch"],
-        "what is to be traced; finalizers; ttlSecondsAfterFinished",
+        "what is to be traced; the finalizer of version 0.1; ttlSecondsAfterFinished",
     ),
     (
         "tracejob.dev",
@@ -184,18 +184,6 @@ const RULES: [(&str, &str, &[&str], &str); 14] = [
         "tracejob.dev",
         "clustertracejobs/status",
         &["patch"],
-        "the same",
-    ),
-    (
-        "tracejob.dev",
-        "tracejobs/finalizers",
-        &["update"],
-        "where OwnerReferencesPermissionEnforcement is on",
-    ),
-    (
-        "tracejob.dev",
-        "clustertracejobs/finalizers",
-        &["update"],
         "the same",
     ),
     (

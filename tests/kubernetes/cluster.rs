@@ -63,6 +63,7 @@ impl Cluster {
             cluster.node(node);
             let address = format!("10.77.1.{}", node + 1);
             cluster.plane.net().address(&format!("{address}/32"));
+            cluster.plane.net().address(&format!("{}/128", ipv6(node)));
             cluster.agents.push(Agent {
                 address,
                 child: None,
@@ -88,13 +89,19 @@ impl Cluster {
 
     /// Where the agents are, as the service's controller would say it.
     fn endpoints(&self) {
-        let endpoints = self.agents.iter().enumerate();
+        let addresses = self.agents.iter().map(|agent| agent.address.clone());
+        self.slice("IPv4", &addresses.collect::<Vec<_>>());
+    }
+
+    /// The slice of a family, with each node's address.
+    pub(crate) fn slice(&self, family: &str, addresses: &[String]) {
+        let endpoints = addresses.iter().enumerate();
         let endpoints: Vec<Value> = endpoints
-            .map(|(node, agent)| json!({"addresses": [agent.address], "nodeName": format!("node-{node}")}))
+            .map(|(node, address)| json!({"addresses": [address], "nodeName": format!("node-{node}")}))
             .collect();
         let slice = json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": "agents", "namespace": SYSTEM, "labels": {"kubernetes.io/service-name": "tracejob-agent"}},
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+            "metadata": {"name": format!("agents-{}", family.to_lowercase()), "namespace": SYSTEM, "labels": {"kubernetes.io/service-name": "tracejob-agent"}},
             "ports": [{"name": "grpc", "port": 4040}], "endpoints": endpoints,
         });
         self.plane.apply(&[slice]).unwrap();
@@ -103,8 +110,9 @@ impl Cluster {
     fn write_config(&self, node: usize, policy: &str) {
         let file = |name: &str| self.plane.pki().file(name).display().to_string();
         let config = format!(
-            "listen: https://{}:4040\ntls: {{certificate: {}, key: {}, clientCa: {}}}\nroles: {{control: [tracejob-controller], read: [tracejob-gateway]}}\npolicy: {{{policy}}}\n",
+            "listen: ['https://{}:4040', 'https://[{}]:4040']\ntls: {{certificate: {}, key: {}, clientCa: {}}}\nroles: {{control: [tracejob-controller], read: [tracejob-gateway]}}\npolicy: {{{policy}}}\n",
             self.agents[node].address,
+            ipv6(node),
             file("agent.crt"),
             file("agent.key"),
             file("agents-ca.crt"),
@@ -440,6 +448,11 @@ impl Cluster {
         let over = |job: &Value| ["Complete", "Failed"].iter().any(|type_| holds(job, type_));
         self.until("to be over", namespace, name, over)
     }
+}
+
+/// Where a node's agent listens besides.
+pub(crate) fn ipv6(node: usize) -> String {
+    format!("fd77::{:x}", node + 1)
 }
 
 /// Where a gateway serves.

@@ -336,7 +336,7 @@ fn kubectl_get_shows_how_far_jobs_are() {
         "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
     });
     let status = json!({"status": {
-        "tracer": "some", "conditions": [condition], "nodes": {"shown": "1/2"}, "events": {"delivered": 1204, "lost": 3},
+        "tracer": "some", "conditions": [condition], "nodes": {"desired": 2, "running": 1}, "events": {"delivered": 1204, "lost": 3},
     }});
     let out = plane.kubectl(&[
         "patch",
@@ -360,10 +360,12 @@ fn kubectl_get_shows_how_far_jobs_are() {
         .collect();
     assert_eq!(
         rows[0],
-        ["NAME", "TRACER", "NODES", "EVENTS", "LOST", "STATUS", "AGE"]
+        [
+            "NAME", "TRACER", "NODES", "RUNNING", "EVENTS", "LOST", "STATUS", "AGE"
+        ]
     );
     assert_eq!(
-        rows[1][..6],
-        ["shown", "some", "1/2", "1204", "3", "Running"]
+        rows[1][..7],
+        ["shown", "some", "2", "1", "1204", "3", "Running"]
     );
 }

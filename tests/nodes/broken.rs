@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::{Cluster, FOREVER, GATE, Namespace, Test, until},
-    jobs::{connections, started, tcp},
+    jobs::{connections, tcp},
 };
 use serde_json::json;
 use tests::SYSTEM;
@@ -227,17 +227,19 @@ fn upgrade(cluster: &Cluster) {
     cluster.open_gate(&pod);
     namespace.until_delivered("up", 10);
     cluster.uninstall();
-    cluster.parts().install(&[]);
-    // The controller that was taken away has left its finalizer.
+    // Nobody is there who could stop it: its agents ended it with themselves.
     cluster
         .kubectl()
         .says(&["delete", "tj", "up", "-n", &namespace.name, "--timeout=60s"]);
+    cluster.parts().install(&[]);
 }
 
 fn uninstall(cluster: &Cluster) {
     let namespace = cluster.namespace("uninstall");
+    namespace.pod("left", 0, FOREVER);
+    namespace.until_pod_runs("left");
     namespace.job("left", 400, None, tcp(), "left");
-    namespace.until_job("left", "to wait for pods", started);
+    namespace.until_runs("left", 1);
     cluster.uninstall();
     for kind in ["daemonsets", "deployments"] {
         let left = cluster
@@ -259,4 +261,8 @@ fn uninstall(cluster: &Cluster) {
         namespace.name
     );
     assert!(cluster.kubectl().get(&job).is_some());
+    // A job that ran holds up nobody who deletes its namespace.
+    cluster
+        .kubectl()
+        .says(&["delete", "namespace", &namespace.name, "--timeout=60s"]);
 }

@@ -1,7 +1,8 @@
 //! How a run ends: by its duration, its limit, its target, its command, or because it is asked to.
 
 use serde_json::json;
-use tests::{Trace, Workload, deadline, needs};
+use std::ffi::OsStr;
+use tests::{Cgroup, Trace, Workload, deadline, needs};
 
 const MS: u64 = 1_000_000;
 /// As late as a busy machine may be, ns: less than a thousand times the durations below.
@@ -91,6 +92,71 @@ fn a_run_ends_when_its_target_is_killed() {
     let trace = Trace::of("open").of_process(&workload).start();
     workload.kill();
     assert_eq!(trace.finish().complete().ended, "target_gone");
+}
+
+/// A cgroup with a workload in it that waits, which opens 50 files then.
+fn occupied(group: Cgroup) -> (Cgroup, Workload) {
+    let workload = Workload::behind_gate(&["open-times", "50", "openat", "/dev/null", "0", "0"]);
+    group.add(workload.pid());
+    (group, workload)
+}
+
+#[test]
+fn a_run_ends_when_its_cgroup_is_removed() {
+    needs!("open");
+    let first_version = Cgroup::of_version_1(&format!("tracejob-test-{}-ends", std::process::id()));
+    for group in [Some(Cgroup::new()), first_version].into_iter().flatten() {
+        let (group, mut workload) = occupied(group);
+        let trace = Trace::of("open")
+            .with(&[OsStr::new("--cgroup"), group.path().as_os_str()])
+            .start();
+        workload.finish();
+        drop(group);
+        let outcome = trace.finish();
+        assert_eq!(outcome.complete().delivered, 50);
+        assert_eq!(outcome.account().ended, "target_gone");
+    }
+}
+
+#[test]
+fn a_run_ends_when_its_container_is_removed_though_another_has_its_name() {
+    needs!("open");
+    let id = format!("{:08x}{:08x}", std::process::id(), 0x00ad_d1e5).repeat(4);
+    let name = format!("docker-{id}.scope");
+    let (group, mut workload) = occupied(Cgroup::named(&name));
+    let trace = Trace::of("open").with(&["--container", &id]).start();
+    workload.finish();
+    let (_second, mut workload) = trace.while_nobody_reads(|| {
+        drop(group);
+        occupied(Cgroup::named(&name))
+    });
+    let outcome = trace.finish();
+    assert_eq!(outcome.complete().delivered, 50);
+    assert_eq!(outcome.account().ended, "target_gone");
+    workload.finish();
+}
+
+#[test]
+fn a_run_of_several_targets_ends_with_the_last_of_them() {
+    needs!("open");
+    let (first, mut workload) = occupied(Cgroup::new());
+    let (second, mut late) = occupied(Cgroup::new());
+    let mut process = waiting();
+    let trace = Trace::of("open")
+        .with(&[OsStr::new("--cgroup"), first.path().as_os_str()])
+        .with(&[OsStr::new("--cgroup"), second.path().as_os_str()])
+        .of_process(&process)
+        .start();
+    workload.finish();
+    drop(first);
+    process.finish();
+    // What is left is traced still.
+    trace.wait_for_rows(50);
+    late.finish();
+    drop(second);
+    let outcome = trace.finish();
+    assert!(outcome.complete().delivered >= 100);
+    assert_eq!(outcome.account().ended, "target_gone");
 }
 
 #[test]
@@ -199,7 +265,7 @@ fn a_command_goes_on_being_traced_by_its_children_until_it_ends_itself() {
 #[test]
 fn several_ways_to_select_add_up() {
     needs!("open");
-    let group = tests::Cgroup::new();
+    let group = Cgroup::new();
     let steps = ["open", "openat", "/dev/null", "0", "0"];
     let mut workloads = [(); 3].map(|()| Workload::behind_gate(&steps));
     group.add(workloads[0].pid());

@@ -65,7 +65,7 @@ fn a_command_in_another_pid_namespace_is_refused_with_what_to_do() {
         return;
     };
     let said = String::from_utf8(out.stderr).unwrap();
-    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert_eq!(out.status.code(), Some(2), "{said}");
     assert!(
         said.contains("-- COMMAND") && said.contains("hostPID"),
         "{said}"

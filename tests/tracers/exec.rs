@@ -1,5 +1,7 @@
 //! `exec` against programs that start, and programs that cannot.
 
+mod answered;
+
 use crate::{Columns, Who, during, result};
 use serde_json::{Value, json};
 use std::{

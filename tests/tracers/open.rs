@@ -1,8 +1,10 @@
 //! `open` against files whose paths, flags and outcomes are known.
 
 mod alone;
+mod answered;
 mod paths;
 mod selection;
+mod under_way;
 
 use crate::{Columns, Who, during, result};
 use serde_json::json;

@@ -93,12 +93,60 @@ fn errors_are_counted_by_name() {
 #[test]
 fn calls_that_seccomp_answers_are_counted() {
     needs!("syscall_count");
-    let (outcome, _, _) = traced(&[], &["mount-denied", "1000"]);
+    // SECCOMP_RET_ERRNO, and SECCOMP_RET_TRACE for which there is no tracer: include/uapi/linux/seccomp.h.
+    for (action, errno, name) in [
+        (0x0005_0000 | libc::EPERM, libc::EPERM, "EPERM"),
+        (0x7ff0_0000, libc::ENOSYS, "ENOSYS"),
+    ] {
+        let (number, action, errno) = (
+            libc::SYS_mount.to_string(),
+            action.to_string(),
+            errno.to_string(),
+        );
+        let steps = [
+            "answer",
+            &number,
+            &action,
+            ",",
+            "mount-fails",
+            "1000",
+            &errno,
+        ];
+        let (outcome, _, _) = traced(&[], &steps);
+        consistent(&outcome);
+        let row = outcome.row_where("syscall", "mount");
+        assert_eq!(
+            (&row["count"], &row["errors"]),
+            (&json!(1000), &json!({ name: 1000 }))
+        );
+    }
+}
+
+#[test]
+fn a_call_that_seccomp_answers_with_sigsys_is_counted_with_enosys() {
+    needs!("syscall_count");
+    let (signal, number, action) = (
+        libc::SIGSYS.to_string(),
+        libc::SYS_mount.to_string(),
+        libc::SECCOMP_RET_TRAP.to_string(),
+    );
+    let steps = [
+        "dies-of",
+        &signal,
+        "answer",
+        &number,
+        &action,
+        ";",
+        "mount-fails",
+        "1",
+        "0",
+    ];
+    let (outcome, _, _) = traced(&[], &steps);
     consistent(&outcome);
     let row = outcome.row_where("syscall", "mount");
     assert_eq!(
         (&row["count"], &row["errors"]),
-        (&json!(1000), &json!({ "EPERM": 1000 }))
+        (&json!(1), &json!({ "ENOSYS": 1 }))
     );
 }
 

@@ -135,9 +135,26 @@ shared! {
     /// open(2) flags.
     OpenFlags (pub u64);
 }
+impl OpenFlags {
+    /// Flags that could not be read from the caller's memory. Those of a call have 32 bits at most.
+    pub const UNREAD: Self = Self(1 << 63);
+}
 shared! {
     /// How memory was accessed: bit 0 write, bit 1 execute, bit 2 from user mode, bit 3 on a present page (protection).
     Access (pub u32);
+}
+impl Access {
+    /// Whether it was a write.
+    #[inline(always)]
+    pub const fn is_write(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// Whether it was from user mode.
+    #[inline(always)]
+    pub const fn is_of_user(self) -> bool {
+        self.0 & 4 != 0
+    }
 }
 shared! {
     /// The hash of a user stack in `USER_STACKS`; 0 is none.

@@ -7,6 +7,7 @@
 #[cfg(feature = "user")]
 extern crate std;
 
+pub mod arch;
 mod cell;
 mod hook;
 mod option;

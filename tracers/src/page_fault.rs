@@ -5,6 +5,7 @@ use crate::{Family, Tracer, prelude::*};
 ///
 /// A fault from user mode has a user stack; one in the kernel on behalf of a process (copying to its memory) has both.
 /// Reading a stack may fault itself: these faults are the trace's own and in no row.
+/// Kernels for arm64 have no such tracepoints (up to 7), so this tracer is not available there.
 #[event]
 pub struct PageFault {
     /// The process, as the host numbers it.

@@ -5,6 +5,8 @@ use crate::{Family, Tracer, prelude::*};
 ///
 /// A call is counted when it returns, or when its thread dies in it. One whose beginning was not seen has the duration 0: it began
 /// before the trace, or was answered before the kernel began it, by seccomp(2) or by a tracer.
+/// Where seccomp answers by SIGSYS the error is `ENOSYS`.
+/// One in which seccomp kills the thread at once (`SECCOMP_RET_KILL_THREAD`, before 5.16 also `SECCOMP_RET_KILL_PROCESS`) is not counted.
 #[event]
 pub struct SyscallCount {
     /// The system call.

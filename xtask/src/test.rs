@@ -241,11 +241,12 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
 
 /// Modules of the agent's tests whose subject is user space, which neither a kernel nor a capability changes: many clients and
 /// readers, connections, files, and the command line by an agent. The stage "this kernel" runs them, and others leave them out.
-pub(crate) const USER_SPACE: [&str; 11] = [
+pub(crate) const USER_SPACE: [&str; 12] = [
     "attack::clients::",
     "attack::faults::a_slow_sink_",
     "attack::readers::",
     "audit::",
+    "families::",
     "garbage::",
     "limits::",
     "metrics::",

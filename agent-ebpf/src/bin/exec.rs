@@ -2,15 +2,20 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, Record, TASK_MM, TASK_TGID, append_path, argument, book, current_task, file_path,
-    is_compat, kernel_fields, selected, syscall_number,
+    Loss, Record, TASK_MM, TASK_TGID, answer, append_path, argument, book, current_task, file_path,
+    is_compat, kernel_fields, selected, signed, syscall_number,
 };
 use aya_ebpf::{
     Global,
     helpers::{bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
-    programs::{FExitContext, RawTracePointContext},
+    programs::RawTracePointContext,
 };
-use tracers::{Args, Outcome, Path, Tail, Target, Time, exec::Exec, program};
+use tracers::{
+    Args, Outcome, Path, Tail, Target, Time,
+    arch::{Executes, machine},
+    exec::Exec,
+    program,
+};
 
 #[unsafe(no_mangle)]
 static FAILED_ONLY: Global<u8> = Global::new(0);
@@ -52,84 +57,51 @@ fn started(bprm: *const u8, target: Target) -> Result<bool, Loss> {
 #[program(raw_tp = "sys_exit")]
 fn sys_exit(ctx: &RawTracePointContext) {
     let (regs, result): (*const u8, i64) = (ctx.arg(0), ctx.arg(1));
-    if result >= 0 {
-        return;
-    }
-    let Ok(number) = syscall_number(regs) else {
-        return;
-    };
-    let compat = is_compat();
-    // arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h.
-    #[cfg(not(bpf_target_arch = "aarch64"))]
-    let at = match (compat, number) {
-        (false, 59) | (true, 11) => false,
-        (false, 322) | (true, 358) => true,
-        // The x32 table: arch/x86/entry/syscalls/syscall_64.tbl.
-        _ => return,
-    };
-    #[cfg(bpf_target_arch = "aarch64")]
-    let at = match (compat, number) {
-        (false, 221) | (true, 11) => false,
-        (false, 281) | (true, 387) => true,
-        _ => return,
-    };
-    failed(regs, compat, at, result);
-}
-
-macro_rules! at_return {
-    ($($program:ident, $function:literal, compat: $compat:literal, at: $at:literal;)*) => { $(
-        #[program(fexit = $function)]
-        fn $program(ctx: &FExitContext) {
-            failed(ctx.arg(0), $compat, $at, ctx.arg::<i64>(1));
-        }
-    )* };
-}
-at_return! {
-    execve, "__x64_sys_execve", compat: false, at: false;
-    execveat, "__x64_sys_execveat", compat: false, at: true;
-    compat_execve, "__ia32_compat_sys_execve", compat: true, at: false;
-    compat_execveat, "__ia32_compat_sys_execveat", compat: true, at: true;
-}
-
-#[inline(always)]
-fn failed(regs: *const u8, compat: bool, at: bool, result: i64) {
-    if result < 0
+    // 0 where the program is in place; any other number where seccomp took the call back.
+    if result != 0
         && let Some(target) = selected()
     {
-        book(not_started(regs, compat, at, result, target));
+        book(not_started(regs, result, target));
     }
 }
 
 /// The call returns an error: name and arguments are where the caller left them.
 #[inline(always)]
-fn not_started(
-    regs: *const u8,
-    compat: bool,
-    at: bool,
-    result: i64,
-    target: Target,
-) -> Result<bool, Loss> {
+fn not_started(regs: *const u8, result: i64, target: Target) -> Result<bool, Loss> {
+    let number = syscall_number(regs)?;
+    // Which table it is of costs a read of kernel memory.
+    if machine::executes(false, number).is_none() && machine::executes(true, number).is_none() {
+        return Ok(false);
+    }
+    let compat = is_compat();
+    let Some(Executes { at, narrow }) = machine::executes(compat, number) else {
+        return Ok(false);
+    };
+    let result = signed(answer(regs, result)?, compat);
+    if result >= 0 {
+        return Ok(false);
+    }
     let (name, argv) = match at {
         false => (argument::<0>(regs, compat)?, argument::<1>(regs, compat)?),
         true => (argument::<1>(regs, compat)?, argument::<2>(regs, compat)?),
     };
     let mut record = Record::<Exec>::new()?;
-    // Memory that cannot be read (EFAULT) is a failure like another.
+    // Memory that cannot be read (EFAULT, or not in memory) is a failure like another.
     let filename = record.user_text(name as *const u8).unwrap_or(Tail::LOST);
-    let args = record.user_texts::<ARGS, ARG_BYTES>(|i| item(argv, i, compat));
+    let args = record.user_texts::<ARGS, ARG_BYTES>(|i| item(argv, i, narrow));
     send(record, filename, args, result, target)
 }
 
 /// Entry `i` of an argv.
 #[inline(always)]
-fn item(argv: u64, i: usize, compat: bool) -> Result<*const u8, i32> {
+fn item(argv: u64, i: usize, narrow: bool) -> Result<*const u8, i32> {
     // No list is an empty one: execve(2), NOTES.
     if argv == 0 {
         return Ok(core::ptr::null());
     }
     // SAFETY: a bad address is an error.
     unsafe {
-        Ok(match compat {
+        Ok(match narrow {
             true => bpf_probe_read_user((argv as *const u32).wrapping_add(i))? as u64 as *const u8,
             false => bpf_probe_read_user((argv as *const u64).wrapping_add(i))? as *const u8,
         })

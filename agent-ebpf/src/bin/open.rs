@@ -2,16 +2,19 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, Record, append_path, argument, book, book_unfinished, calls, current_task, file_of,
-    file_path, forget, kernel_fields, selected, syscall,
+    Loss, Record, answer, append_path, argument, book, calls, current_task, file_of, file_path,
+    forget, selected, signed, syscall, syscall_number,
 };
 use aya_ebpf::{
     Global,
     helpers::{bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
-    programs::{FEntryContext, FExitContext, RawTracePointContext},
+    programs::RawTracePointContext,
 };
 use tracers::{
-    Bool, Mode, OpenFlags, Outcome, Path, Syscall, Tail, Target, Time, open::Open, program,
+    Bool, Mode, OpenFlags, Outcome, Path, Syscall, Tail, Target, Time,
+    arch::{Opens, machine},
+    open::Open,
+    program,
 };
 
 #[unsafe(no_mangle)]
@@ -21,11 +24,6 @@ static WRITE_ONLY: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 static MIN_LATENCY_NS: Global<u64> = Global::new(0);
 
-kernel_fields! {
-    HOW_FLAGS = open_how.flags: u64;
-    HOW_MODE = open_how.mode: u64;
-}
-
 /// A call that has begun.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -33,19 +31,15 @@ struct Begun {
     since: u64,
     target: Target,
     _pad: u32,
-    /// 0 of a call that was seen by the kernel's function.
     syscall: Syscall,
 }
 
 calls!(Begun);
 
-/// The kernel sets it itself for every 64-bit call before `do_sys_openat2`: arch's include/uapi/asm/fcntl.h.
-#[cfg(not(bpf_target_arch = "aarch64"))]
-const O_LARGEFILE: u64 = 0o100_000;
-#[cfg(bpf_target_arch = "aarch64")]
-const O_LARGEFILE: u64 = 0o400_000;
 /// O_CREAT and __O_TMPFILE: without either the mode means nothing, and the kernel forgets it.
 const CREATES: u64 = 0o20_000_100;
+/// The bits that flags have.
+const LOW: u64 = 0xffff_ffff;
 
 /// What was asked for.
 struct Asked {
@@ -54,62 +48,28 @@ struct Asked {
     mode: u64,
 }
 
-/// The number of a call that opens a file, by table.
-#[derive(Clone, Copy, PartialEq)]
-enum Call {
-    Open,
-    Creat,
-    Openat,
-    Openat2,
-}
-
-/// The system call tables: arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h.
+/// Whether the number is that of a call that opens a file, in either table: which one it is of costs a read of kernel memory.
 #[inline(always)]
-fn call(number: u32, compat: bool) -> Option<Call> {
-    Some(match (compat, number) {
-        (_, 437) => Call::Openat2,
-        #[cfg(not(bpf_target_arch = "aarch64"))]
-        (false, 257) => Call::Openat,
-        #[cfg(not(bpf_target_arch = "aarch64"))]
-        (false, 2) => Call::Open,
-        #[cfg(not(bpf_target_arch = "aarch64"))]
-        (false, 85) => Call::Creat,
-        #[cfg(not(bpf_target_arch = "aarch64"))]
-        (true, 295) => Call::Openat,
-        #[cfg(bpf_target_arch = "aarch64")]
-        (false, 56) => Call::Openat,
-        #[cfg(bpf_target_arch = "aarch64")]
-        (true, 322) => Call::Openat,
-        (true, 5) => Call::Open,
-        (true, 8) => Call::Creat,
-        _ => return None,
-    })
-}
-
-#[program(fentry = "do_sys_openat2")]
-fn openat2_enter(_ctx: &FEntryContext) {
-    if let Some(target) = selected() {
-        book(begin(Syscall(0), target));
-    }
+fn may_open(number: u32) -> bool {
+    machine::opens(false, number).is_some() || machine::opens(true, number).is_some()
 }
 
 #[program(raw_tp = "sys_enter")]
 fn sys_enter(ctx: &RawTracePointContext) {
     let number = ctx.arg::<u64>(1) as u32;
-    // Which table it is of costs a read of kernel memory: first the cheap questions.
-    if (call(number, false).is_some() || call(number, true).is_some())
+    // Most calls are none of these: the cheapest question comes first.
+    if may_open(number)
         && let Some(target) = selected()
     {
-        let syscall = syscall(number);
-        book(match call(number, syscall.is_compat()) {
-            Some(_) => begin(syscall, target),
-            None => Ok(false),
-        });
+        book(begin(syscall(number), target));
     }
 }
 
 #[inline(always)]
 fn begin(syscall: Syscall, target: Target) -> Result<bool, Loss> {
+    if machine::opens(syscall.is_compat(), syscall.number()).is_none() {
+        return Ok(false);
+    }
     let begun = Begun {
         // SAFETY: the helper only returns a number.
         since: unsafe { bpf_ktime_get_boot_ns() },
@@ -117,104 +77,76 @@ fn begin(syscall: Syscall, target: Target) -> Result<bool, Loss> {
         _pad: 0,
         syscall,
     };
-    // The kernel leaves out programs at a function's end for calls that are under way when somebody attaches or detaches there
-    // (bpf_tramp_image_put, kernel/bpf/trampoline.c).
-    if let Some(old) = CALLS.begin(&begun)? {
-        book_unfinished(old.since);
-    }
-    Ok(false)
-}
-
-#[program(fexit = "do_sys_openat2")]
-fn openat2_exit(ctx: &FExitContext) {
-    let begun = CALLS
-        .end()
-        .or_else(|| Some(unseen(Syscall(0), selected()?)));
-    // In one place: the verifier goes through every copy of what follows.
-    if let Some(begun) = begun {
-        book(from_function(ctx, &begun));
-    }
-}
-
-/// A call whose beginning was not seen, as that was before the trace. Its latency is 0.
-#[inline(always)]
-fn unseen(syscall: Syscall, target: Target) -> Begun {
-    Begun {
-        since: u64::MAX,
-        target,
-        _pad: 0,
-        syscall,
-    }
-}
-
-/// `long do_sys_openat2(int dfd, const char __user *filename, struct open_how *how)`, fs/open.c since 5.6.
-#[inline(always)]
-fn from_function(ctx: &FExitContext, begun: &Begun) -> Result<bool, Loss> {
-    let how: *const u8 = ctx.arg(2);
-    let asked = Asked {
-        name: ctx.arg(1),
-        flags: HOW_FLAGS.read(how)?,
-        mode: HOW_MODE.read(how)?,
-    };
-    // An int since 7.0: the upper half of the register is then not the result's.
-    end(&asked, i64::from(ctx.arg::<i32>(3)), begun)
+    CALLS.begin(&begun).map(|()| false)
 }
 
 #[program(raw_tp = "sys_exit")]
 fn sys_exit(ctx: &RawTracePointContext) {
-    let (regs, result): (*const u8, i64) = (ctx.arg(0), ctx.arg(1));
-    if let Some(begun) = CALLS.end().or_else(|| not_begun(regs)) {
-        book(from_registers(regs, result, &begun));
+    if let Some(target) = selected() {
+        book(returned(ctx.arg(0), ctx.arg(1), target));
     }
 }
 
-/// It may be of a call that began before the trace.
 #[inline(always)]
-fn not_begun(regs: *const u8) -> Option<Begun> {
-    let target = selected()?;
-    let syscall = syscall(agent_ebpf::syscall_number(regs).ok()?);
-    Some(unseen(syscall, target))
+fn returned(regs: *const u8, result: i64, target: Target) -> Result<bool, Loss> {
+    let (begun, result) = match CALLS.end() {
+        Some(begun) => (begun, result),
+        None => {
+            let number = syscall_number(regs)?;
+            if !may_open(number) {
+                return Ok(false);
+            }
+            let begun = Begun {
+                since: u64::MAX,
+                target,
+                _pad: 0,
+                syscall: syscall(number),
+            };
+            (begun, answer(regs, result)?)
+        }
+    };
+    from_registers(regs, forget(result as u64) as i64, &begun)
 }
 
 #[program(raw_tp = "sched_process_exit")]
 fn sched_process_exit(_ctx: &RawTracePointContext) {
-    // Every call comes back before its thread ends: the end of this one was left out by the kernel, as above.
-    if let Some(begun) = CALLS.leave() {
-        book_unfinished(begun.since);
-    }
+    // Every call comes back before its thread ends.
+    CALLS.leave();
 }
 
 #[inline(always)]
 fn from_registers(regs: *const u8, result: i64, begun: &Begun) -> Result<bool, Loss> {
     let compat = begun.syscall.is_compat();
-    let Some(call) = call(begun.syscall.number(), compat) else {
+    let Some(call) = machine::opens(compat, begun.syscall.number()) else {
         return Ok(false);
     };
     let first = argument::<0>(regs, compat)?;
     let second = argument::<1>(regs, compat)?;
     let third = argument::<2>(regs, compat)?;
     let asked = match call {
-        Call::Open => Asked {
+        Opens::Open => Asked {
             name: first as *const u8,
-            flags: second,
+            flags: second & LOW,
             mode: third,
         },
         // creat(2): O_CREAT|O_WRONLY|O_TRUNC.
-        Call::Creat => Asked {
+        Opens::Creat => Asked {
             name: first as *const u8,
             flags: 0o1101,
             mode: second,
         },
-        Call::Openat => Asked {
+        Opens::Openat => Asked {
             name: second as *const u8,
-            flags: third,
+            flags: third & LOW,
             mode: argument::<3>(regs, compat)?,
         },
-        Call::Openat2 => {
+        Opens::Openat2 => {
             let how = third as *const u64;
             // SAFETY: a bad address is an error; `struct open_how` begins with flags and mode, include/uapi/linux/openat2.h.
-            let [flags, mode] =
-                unsafe { bpf_probe_read_user::<[u64; 2]>(how.cast()) }.unwrap_or([0; 2]);
+            let [flags, mode] = unsafe { bpf_probe_read_user::<[u64; 2]>(how.cast()) }
+                .map_or([OpenFlags::UNREAD.0, 0], |[flags, mode]| {
+                    [flags & LOW, mode]
+                });
             Asked {
                 name: second as *const u8,
                 flags,
@@ -222,7 +154,7 @@ fn from_registers(regs: *const u8, result: i64, begun: &Begun) -> Result<bool, L
             }
         }
     };
-    end(&asked, result, begun)
+    end(&asked, signed(result, compat), begun)
 }
 
 #[inline(always)]
@@ -236,8 +168,8 @@ fn end(asked: &Asked, result: i64, begun: &Begun) -> Result<bool, Loss> {
     // SAFETY: the helper only returns a number.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let latency_ns = now.saturating_sub(forget(begun.since));
-    // Access mode, include/uapi/asm-generic/fcntl.h.
-    let writes = asked.flags & 3 != 0;
+    // Access mode, include/uapi/asm-generic/fcntl.h. One that is not known may be any.
+    let writes = asked.flags & (3 | OpenFlags::UNREAD.0) != 0;
     if (FAILED_ONLY.load() == 1 && result >= 0)
         || (WRITE_ONLY.load() == 1 && !writes)
         || latency_ns < MIN_LATENCY_NS.load()
@@ -254,7 +186,7 @@ fn end(asked: &Asked, result: i64, begun: &Begun) -> Result<bool, Loss> {
             time: Time(now),
             latency_ns,
             task,
-            flags: OpenFlags(asked.flags & 0xffff_ffff & !O_LARGEFILE),
+            flags: OpenFlags(asked.flags & !machine::O_LARGEFILE),
             result: Outcome(result),
             mode: match asked.flags & CREATES {
                 0 => Mode(0),

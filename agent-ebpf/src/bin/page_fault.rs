@@ -8,6 +8,7 @@ use agent_ebpf::{
 use aya_ebpf::{Global, macros::map, maps::PerCpuArray, programs::RawTracePointContext};
 use tracers::{
     Access, KernelStack, Target, Text16,
+    arch::machine,
     page_fault::{PageFaultKey, PageFaultValue},
     program,
 };
@@ -23,12 +24,6 @@ rows!(PageFaultKey => PageFaultValue, 16384);
 /// Another task's program that interrupts takes its place, and then such a fault is taken for the target's.
 #[map]
 static BUSY: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
-// Bits of the exception's error code: arch/x86/include/asm/trap_pf.h.
-const PRESENT: u64 = 1;
-const WRITE: u64 = 2;
-const USER: u64 = 4;
-const INSTRUCTION: u64 = 16;
 
 /// `(unsigned long address, struct pt_regs *regs, unsigned long error_code)`.
 #[program(raw_tp = "page_fault_user")]
@@ -68,22 +63,21 @@ fn on_fault(ctx: &RawTracePointContext) {
 
 #[inline(always)]
 fn fault(ctx: &RawTracePointContext, error_code: u64, target: Target) -> Result<bool, Loss> {
-    if WRITE_ONLY.load() == 1 && error_code & WRITE == 0 {
+    let access = Access(machine::access(error_code));
+    if WRITE_ONLY.load() == 1 && !access.is_write() {
         return Ok(false);
     }
     let weight = sample()?;
     let pid = current_tgid();
-    let bit = |mask: u64, bit: u32| u32::from(error_code & mask != 0) << bit;
-    let access = bit(WRITE, 0) | bit(INSTRUCTION, 1) | bit(USER, 2) | bit(PRESENT, 3);
     let key = PageFaultKey {
         pid,
-        access: Access(access),
+        access,
         comm: Text16(current_comm()),
         user_stack: user_stack(ctx),
         // The kernel's stack of a fault from user mode is only the exception's own entry.
-        kernel_stack: match error_code & USER {
-            0 => kernel_stack(ctx, 0),
-            _ => KernelStack(0),
+        kernel_stack: match access.is_of_user() {
+            false => kernel_stack(ctx, 0),
+            true => KernelStack(0),
         },
         target,
         _pad: 0,

@@ -2,12 +2,14 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, add_duration, add_error, book, calls, current_comm, current_tgid, rows, sample,
-    selected, syscall, syscall_number,
+    Loss, add, add_duration, add_error, answer, book, calls, current_comm, current_tgid, rows,
+    sample, selected, signed, syscall, syscall_number,
 };
 use aya_ebpf::{Global, helpers::generated::bpf_ktime_get_boot_ns, programs::RawTracePointContext};
 use tracers::{
-    Syscall, Target, Text16, program,
+    Syscall, Target, Text16,
+    arch::machine,
+    program,
     syscall_count::{SyscallCountKey, SyscallCountValue},
 };
 
@@ -48,46 +50,41 @@ fn begin(number: u32, target: Target) -> Result<bool, Loss> {
         target,
         _pad: 0,
     };
-    CALLS.begin(&begun).map(|_| false)
+    CALLS.begin(&begun).map(|()| false)
 }
 
 #[program(raw_tp = "sys_exit")]
 fn sys_exit(ctx: &RawTracePointContext) {
     let (regs, result): (*const u8, i64) = (ctx.arg(0), ctx.arg(1));
-    if let Some(begun) = CALLS.end().or_else(|| not_begun(regs, result)) {
-        book(end(&begun, result));
-    }
+    let call = match CALLS.end() {
+        Some(begun) => Ok(Some((begun, result))),
+        None => match selected() {
+            Some(target) => not_begun(regs, result, target),
+            None => return,
+        },
+    };
+    // In one place: the verifier goes through every copy of what follows.
+    book(call.and_then(|call| match call {
+        Some((begun, result)) => end(&begun, result),
+        None => Ok(false),
+    }));
 }
 
-/// It may be of a call that began before the trace, or that never began: seccomp and tracers answer it before `sys_enter`
-/// (syscall_trace_enter, kernel/entry/common.c).
+/// It may be of a call that began before the trace, or that never began: [`answer`].
 #[inline(always)]
-fn not_begun(regs: *const u8, result: i64) -> Option<Begun> {
-    let target = selected()?;
-    let syscall = syscall(syscall_number(regs).ok()?);
+fn not_begun(regs: *const u8, result: i64, target: Target) -> Result<Option<(Begun, i64)>, Loss> {
+    let syscall = syscall(syscall_number(regs)?);
     // A new task returns from a call that its parent made.
-    if result == 0 && makes_tasks(syscall) {
-        return None;
+    if result == 0 && machine::makes_tasks(syscall.is_compat(), syscall.number()) {
+        return Ok(None);
     }
-    Some(Begun {
+    let begun = Begun {
         since: u64::MAX,
         syscall,
         target,
         _pad: 0,
-    })
-}
-
-/// Whether it is clone, fork, vfork or clone3: arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h.
-#[inline(always)]
-fn makes_tasks(syscall: Syscall) -> bool {
-    match (syscall.is_compat(), syscall.number()) {
-        (_, 435) | (true, 2 | 120 | 190) => true,
-        #[cfg(not(bpf_target_arch = "aarch64"))]
-        (false, 56..=58) => true,
-        #[cfg(bpf_target_arch = "aarch64")]
-        (false, 220) => true,
-        _ => false,
-    }
+    };
+    Ok(Some((begun, answer(regs, result)?)))
 }
 
 /// A thread that dies in a call never returns from it: exit, exit_group, and whatever a signal killed it in.
@@ -100,6 +97,7 @@ fn sched_process_exit(_ctx: &RawTracePointContext) {
 
 #[inline(always)]
 fn end(begun: &Begun, result: i64) -> Result<bool, Loss> {
+    let result = signed(result, begun.syscall.is_compat());
     // SAFETY: the helper only returns a number.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let ns = now.saturating_sub(begun.since);

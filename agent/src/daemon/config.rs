@@ -12,7 +12,7 @@ pub(crate) const SOCKET: &str = "/run/tracejob/agent.sock";
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// `unix:///run/tracejob/agent.sock`, `https://0.0.0.0:4040`, or a list of such.
+    /// `unix:///run/tracejob/agent.sock`, `https://[::]:4040`, or a list of such.
     #[serde(deserialize_with = "one_or_many")]
     pub(crate) listen: Vec<Listen>,
     /// For https alone.
@@ -83,7 +83,7 @@ impl TryFrom<String> for Listen {
             Some(("https", address)) => match address.parse() {
                 Ok(address) => Ok(Self::Https(address)),
                 Err(_) => Err(wrong(
-                    "https:// takes an address and a port, such as https://0.0.0.0:4040 or https://[::]:4040",
+                    "https:// takes an address and a port, such as https://[::]:4040 (every address, of IPv4 too) or https://192.0.2.7:4040",
                 )),
             },
             Some(("http" | "tcp", _)) => Err(wrong(

@@ -8,6 +8,7 @@ use super::{
 };
 use agent::fault::keepalive;
 use anyhow::{Context as _, Result, bail};
+use listen::Listener;
 use metrics::OneOf;
 use std::{
     fmt, io,
@@ -19,7 +20,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::Sleep,
 };
@@ -120,7 +121,7 @@ impl Connected for Connection {
 /// Listens everywhere, and gives what is let in. Listening ends with the receiver.
 pub(crate) struct Listeners {
     unix: Vec<(UnixListener, Socket)>,
-    tcp: Vec<TcpListener>,
+    tcp: Vec<Listener>,
 }
 
 impl Listeners {
@@ -128,7 +129,7 @@ impl Listeners {
     ///
     /// # Errors
     /// Where it cannot.
-    pub(crate) async fn bind(listen: &[Listen]) -> Result<Self> {
+    pub(crate) fn bind(listen: &[Listen]) -> Result<Self> {
         let mut listeners = Self {
             unix: Vec::new(),
             tcp: Vec::new(),
@@ -140,8 +141,7 @@ impl Listeners {
                     tracing::info!(socket = %path.display(), "listening");
                 }
                 Listen::Https(address) => {
-                    let listener = TcpListener::bind(address)
-                        .await
+                    let listener = Listener::bind(*address)
                         .with_context(|| format!("cannot listen on https://{address}"))?;
                     tracing::info!(address = %listener.local_addr()?, "listening");
                     listeners.tcp.push(listener);
@@ -223,7 +223,7 @@ struct Door {
     sender: mpsc::Sender<io::Result<Connection>>,
 }
 
-async fn over_tcp(listener: TcpListener, identity: Arc<Identity>, door: Arc<Door>) {
+async fn over_tcp(listener: Listener, identity: Arc<Identity>, door: Arc<Door>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

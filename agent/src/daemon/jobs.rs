@@ -217,6 +217,8 @@ impl Jobs {
             policy.target(target).map_err(Refusal::Denied)?;
         }
         request.limits = policy.limits(&request.limits).map_err(Refusal::Denied)?;
+        // A trace of one call is over with its targets; one that has a uid waits for what its manager names next.
+        request.outlives_cgroups = uid.is_some();
         let needed = agent::memory(&request, &self.kernel) + policy.replay_bytes as u64;
         let job = {
             let mut all = lock(&self.all);

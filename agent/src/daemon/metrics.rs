@@ -2,8 +2,8 @@
 
 use super::{config::MetricsListen, counters::Counters, socket};
 use anyhow::{Context, Result};
+use listen::Listener;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 
 /// Serves for as long as it is polled.
 ///
@@ -12,8 +12,7 @@ use tokio::net::TcpListener;
 pub(crate) async fn serve(listen: &MetricsListen, counters: Arc<Counters>) -> Result<()> {
     match listen {
         MetricsListen::Tcp(address) => {
-            let listener = TcpListener::bind(address)
-                .await
+            let listener = Listener::bind(*address)
                 .with_context(|| format!("cannot listen on {address} for metrics"))?;
             tracing::info!(address = %listener.local_addr()?, "metrics");
             if !address.ip().is_loopback() {

@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     let began_with = config.clone();
     let hangup = reload::hangup()?;
     let identity = config.tls.map(Identity::read).transpose()?.map(Arc::new);
-    let listeners = Listeners::bind(&config.listen).await?;
+    let listeners = Listeners::bind(&config.listen)?;
     let counters = Counters::new();
     let audit = Audit::open(config.audit, Arc::clone(&counters))?;
     let jobs = Jobs::new(kernel, config.policy, loader, Arc::clone(&counters), audit);

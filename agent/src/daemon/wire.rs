@@ -66,6 +66,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
             quota: defaults.quota,
         },
         changing: true,
+        outlives_cgroups: true,
         label_columns: label_columns(&spec.label_columns)?,
     })
 }

@@ -1,7 +1,7 @@
 //! What an object is told before it is loaded: its globals, and the sizes of its maps.
 
 use crate::{
-    Error, Kernel, Limits,
+    Error, Kernel, Limits, bpf,
     kernel::wanted,
     select::{Selection, Shape},
 };
@@ -35,7 +35,7 @@ pub(super) fn globals(
         .collect();
     globals.extend([
         word("SELECT", selection.shape().by),
-        word("SELF", std::process::id()),
+        word("SELF", own_process(selection)?),
         long("WAKE_BYTES", ring_bytes / 4),
         // Where a single target has the ring for itself, all of it is its own.
         long(
@@ -73,13 +73,29 @@ pub(super) fn globals(
     Ok(globals)
 }
 
+/// This process as the kernel knows it, where it is left out of everything else.
+fn own_process(selection: &Selection) -> Result<u32, Error> {
+    match selection.shape().by_host() {
+        true => bpf::own_process().map_err(|source| Error::Read {
+            what: "the number that this process has for the kernel",
+            source,
+        }),
+        false => Ok(0),
+    }
+}
+
 /// In which hierarchy the kernel side looks for cgroups.
 fn hierarchy_globals(
     tracer: &dyn Erased,
     selection: &Selection,
     kernel: &Kernel,
-) -> Result<[Global; 3], Error> {
+) -> Result<[Global; 4], Error> {
     let (mut helper, mut controller, mut number) = (kernel.has_ancestor_helper(), 0, 0);
+    let namespace = selection
+        .hierarchy()
+        .and_then(|hierarchy| hierarchy.namespace);
+    // It counts from the hierarchy's root, and nobody in a cgroup namespace can tell how deep the namespace's root lies.
+    helper &= namespace.is_none();
     if let Some(hierarchy) = selection.hierarchy()
         && let Some(subsystem) = hierarchy.subsystem
     {
@@ -99,6 +115,11 @@ fn hierarchy_globals(
         word("ANCESTOR_HELPER", u32::from(helper)),
         word("CONTROLLER", controller),
         word("HIERARCHY", number),
+        (
+            "ROOT_CGROUP".to_owned(),
+            namespace.unwrap_or(0).to_ne_bytes().to_vec(),
+            true,
+        ),
     ])
 }
 

@@ -1,6 +1,10 @@
 //! What goes into the maps by which the kernel side selects, and out of them.
 
-use super::{Members, find, process};
+use super::{
+    Members,
+    find::{self, Place},
+    process,
+};
 use crate::{Error, bpf, select::descendants};
 use std::{ffi::OsString, io, os::fd::BorrowedFd};
 
@@ -20,10 +24,9 @@ pub(super) const FROM_EXEC: u32 = 2;
 pub(super) enum Found {
     /// With when it began.
     Process(u32, u64),
-    /// Id and depth below the root of the hierarchy.
-    Cgroup(u64, u32),
-    /// By uid, with its cgroup where it exists.
-    Pod([u8; find::POD_UID], Option<(u64, u32)>),
+    Cgroup(Place),
+    /// By uid, with those of its cgroups that exist.
+    Pod([u8; find::POD_UID], Vec<Place>),
     Command(Vec<OsString>),
     Host,
 }
@@ -58,13 +61,15 @@ impl Entry {
     pub(super) fn write(&self, maps: &Maps<'_>) -> Result<(), Error> {
         match &self.found {
             Found::Process(pid, _) => self.select(maps, *pid, NOW),
-            Found::Cgroup(id, _) => self.cgroup(maps, *id),
-            Found::Pod(uid, cgroup) => {
+            Found::Cgroup(place) => self.cgroup(maps, place.id),
+            Found::Pod(uid, places) => {
                 written(
                     "the map of selected pods",
                     maps.pods.insert(uid, &self.member()),
                 )?;
-                cgroup.map_or(Ok(()), |(id, _)| self.cgroup(maps, id))
+                places
+                    .iter()
+                    .try_for_each(|place| self.cgroup(maps, place.id))
             }
             Found::Command(_) | Found::Host => Ok(()),
         }
@@ -83,8 +88,18 @@ impl Entry {
     pub(super) fn is_another(&self, now: &Found) -> bool {
         match (&self.found, now) {
             (Found::Process(_, then), Found::Process(_, now)) => then != now,
-            (Found::Cgroup(then, _), Found::Cgroup(now, _)) => then != now,
+            (Found::Cgroup(then), Found::Cgroup(now)) => then.id != now.id,
             _ => false,
+        }
+    }
+
+    /// Whether it may still give rows. Processes are the kernel side's to know.
+    pub(super) fn may_go_on(&mut self) -> bool {
+        match &mut self.found {
+            Found::Process(..) | Found::Command(_) => false,
+            Found::Cgroup(place) => !place.is_gone(),
+            // A kubelet may make its cgroup again.
+            Found::Pod(..) | Found::Host => true,
         }
     }
 

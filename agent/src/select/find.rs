@@ -5,15 +5,50 @@ use crate::Error;
 use std::{
     ffi::OsStr,
     fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
 /// Deepest cgroup that the kernel side looks for: `DEPTHS` there.
 pub(super) const MAX_DEPTH: u32 = 24;
 
-/// Id and depth of a cgroup directory.
-pub(super) fn cgroup(root: &Path, path: &Path) -> Result<(u64, u32), Error> {
+/// A cgroup's directory.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    pub(super) id: u64,
+    /// Its depth below the root that is mounted.
+    pub(super) depth: u32,
+    gone: bool,
+}
+
+impl Place {
+    /// Whether the cgroup was removed, which is for good: another one may have its name, and none its id.
+    pub(super) fn is_gone(&mut self) -> bool {
+        self.gone = self.gone || self.is_missing();
+        self.gone
+    }
+
+    fn is_missing(&self) -> bool {
+        match fs::metadata(&self.path) {
+            Ok(data) if data.ino() == self.id => false,
+            Ok(_) => !self.has_another_name(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => !self.has_another_name(),
+            // It cannot be said.
+            Err(_) => false,
+        }
+    }
+
+    /// Cgroups of version 1 can be renamed where they are: cgroup1_rename, kernel/cgroup/cgroup-v1.c.
+    fn has_another_name(&self) -> bool {
+        let beside = self.path.parent().map(fs::read_dir);
+        let mut beside = beside.into_iter().flatten().flatten().flatten();
+        beside.any(|entry| entry.ino() == self.id)
+    }
+}
+
+/// The place of a cgroup directory.
+pub(super) fn cgroup(root: &Path, path: &Path) -> Result<Place, Error> {
     let no_cgroup = |source| Error::NoCgroup {
         path: path.to_owned(),
         source,
@@ -38,7 +73,12 @@ pub(super) fn cgroup(root: &Path, path: &Path) -> Result<(u64, u32), Error> {
     }
     // A cgroup's id is its directory's inode number: kernfs, since 5.5.
     let id = fs::metadata(&path).map_err(no_cgroup)?.ino();
-    Ok((id, depth))
+    Ok(Place {
+        path,
+        id,
+        depth,
+        gone: false,
+    })
 }
 
 /// Most directories that are looked at for a container.
@@ -51,12 +91,50 @@ pub(super) struct Cgroups {
     containers: Vec<(String, PathBuf)>,
     /// With their uids.
     pods: Vec<(String, PathBuf)>,
-    /// Bit n: the kubelet makes pods' cgroups at depth n.
-    pub(super) pod_levels: u32,
+    /// Containers that lie beside their pods, with the pods' uids.
+    beside: Vec<(String, PathBuf)>,
+    pub(super) levels: Levels,
+    /// Whether there is a kubelet.
+    pub(super) has_kubelet: bool,
+    /// Whether they are those below the root of a cgroup namespace.
+    pub(super) is_of_a_namespace: bool,
 }
 
-/// Where pods' cgroups may be while there is no kubelet that says it.
-const ANY_LEVEL: u32 = 0b111_1110;
+/// The depths at which cgroups of pods are made. What a container makes lies deeper, whatever its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Levels {
+    /// Bit n: the kubelet makes pods' cgroups at depth n.
+    pub(super) pods: u32,
+    /// Bit n: a runtime makes containers' cgroups at depth n that lie beside their pods'.
+    pub(super) beside: u32,
+}
+
+impl Levels {
+    /// Where pods' cgroups may be while there is no kubelet that says it.
+    const ANY_POD: u32 = 0b111_1110;
+    /// Where containers beside their pods may be while there are none: below the root, or below the runtime's own cgroup.
+    const ANY_BESIDE: u32 = 0b110;
+
+    /// All of both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            pods: self.pods | other.pods,
+            beside: self.beside | other.beside,
+        }
+    }
+
+    /// As `POD_LEVELS` of `agent-ebpf/src/select.rs` has them.
+    pub(super) fn bytes(self) -> [u8; 8] {
+        let Self { pods, beside } = self;
+        (u64::from(beside) << 32 | u64::from(pods)).to_ne_bytes()
+    }
+
+    /// Every depth of either.
+    pub(super) fn all(self) -> impl Iterator<Item = u32> {
+        let Self { pods, beside } = self;
+        (0..u32::BITS).filter(move |level| (pods | beside) >> level & 1 == 1)
+    }
+}
 
 impl Cgroups {
     pub(super) fn read(hierarchy: &Hierarchy) -> Self {
@@ -64,7 +142,10 @@ impl Cgroups {
             root: hierarchy.root.clone(),
             containers: Vec::new(),
             pods: Vec::new(),
-            pod_levels: 0,
+            beside: Vec::new(),
+            levels: Levels::default(),
+            has_kubelet: false,
+            is_of_a_namespace: hierarchy.namespace.is_some(),
         };
         let mut pending = vec![(hierarchy.root.clone(), 1)];
         let mut seen = 0;
@@ -84,15 +165,15 @@ impl Cgroups {
                 }
             }
         }
-        if cgroups.pod_levels == 0 {
-            cgroups.pod_levels = ANY_LEVEL;
+        let levels = &mut cgroups.levels;
+        cgroups.has_kubelet = *levels != Levels::default();
+        if levels.pods == 0 {
+            levels.pods = Levels::ANY_POD;
+        }
+        if levels.beside == 0 {
+            levels.beside = Levels::ANY_BESIDE;
         }
         cgroups
-    }
-
-    /// Whether there is a kubelet.
-    pub(super) fn has_kubelet(&self) -> bool {
-        self.pod_levels != ANY_LEVEL
     }
 
     /// Whether a directory is to be looked into. A container's is not: what it makes there may have any name.
@@ -101,12 +182,16 @@ impl Cgroups {
             return true;
         };
         if let Some(id) = container_id(name) {
+            if let Some(uid) = pod_beside(name) {
+                self.levels.beside |= 1 << depth;
+                self.beside.push((uid, path.clone()));
+            }
             self.containers.push((id.to_owned(), path));
             return false;
         }
         if is_kubelets(name) {
             // Of guaranteed pods one below; of others two, by their class.
-            self.pod_levels |= 0b110 << depth;
+            self.levels.pods |= 0b110 << depth;
         }
         if let Some(uid) = pod_of(name) {
             self.pods.push((uid, path));
@@ -116,7 +201,7 @@ impl Cgroups {
 
     /// The cgroup of the container whose id begins so. Every runtime gives a container a directory with its whole id in the name:
     /// `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`, `SLICE:cri-containerd:ID`, or just `ID`.
-    pub(super) fn container(&self, id: &str) -> Result<(u64, u32), Error> {
+    pub(super) fn container(&self, id: &str) -> Result<Place, Error> {
         let fine = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
         if id.len() < 4 || !id.chars().all(fine) {
             return Err(Error::BadContainerId(id.to_owned()));
@@ -135,23 +220,26 @@ impl Cgroups {
         }
     }
 
-    /// The cgroup of a pod, where it exists already.
-    pub(super) fn pod(&self, uid: &str) -> Result<Option<(u64, u32)>, Error> {
-        let found = self.pods.iter().filter(|(known, _)| known == uid);
-        for (_, path) in found {
-            let (id, depth) = match cgroup(&self.root, path) {
-                Ok(found) => found,
-                // Gone since the walk.
-                Err(Error::NoCgroup { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                    continue;
+    /// The cgroups of a pod that exist already: its own, and those of containers beside it.
+    pub(super) fn pod(&self, uid: &str) -> Result<Vec<Place>, Error> {
+        let mut places = Vec::new();
+        let all = [
+            (&self.pods, self.levels.pods),
+            (&self.beside, self.levels.beside),
+        ];
+        for (known, levels) in all {
+            for (_, path) in known.iter().filter(|(known, _)| known == uid) {
+                match cgroup(&self.root, path) {
+                    Ok(place) if levels >> place.depth & 1 == 1 => places.push(place),
+                    Ok(_) => {}
+                    // Gone since the walk.
+                    Err(Error::NoCgroup { source, .. })
+                        if source.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
-            };
-            if self.pod_levels >> depth & 1 == 1 {
-                return Ok(Some((id, depth)));
             }
         }
-        Ok(None)
+        Ok(places)
     }
 }
 
@@ -181,6 +269,18 @@ pub(crate) fn pod_of(name: &str) -> Option<String> {
     let name = name.strip_suffix(".slice").unwrap_or(name);
     let uid = name.get(name.len().checked_sub(POD_UID)?..)?;
     Some(uid.replace('_', "-"))
+}
+
+/// The uid in the name of a container's directory that lies beside its pod's: containerd by cgroupfs below a kubelet by systemd calls it
+/// `kubepods-burstable-podUID.slice:cri-containerd:ID` (getCgroupsPath, internal/cri/server/podsandbox/helpers_linux.go in containerd).
+/// `select_pod` of `agent-ebpf/src/select.rs` reads it alike.
+pub(crate) fn pod_beside(name: &str) -> Option<String> {
+    /// Bytes of an id: 32 random ones in hexadecimal (GenerateID, internal/cri/util/id.go).
+    const ID: usize = 64;
+    let (pod, id) = name.split_once(":cri-containerd:")?;
+    (id.len() == ID && pod.ends_with(".slice"))
+        .then(|| pod_of(pod))
+        .flatten()
 }
 
 /// The container id in the name of a cgroup directory: at least 32 hexadecimal digits, behind the runtime's name, if that is there.
@@ -247,6 +347,14 @@ mod tests {
         ] {
             assert_eq!(pod_of(&name).as_deref(), Some(uid), "{name}");
         }
+        let beside = format!(
+            "kubepods-burstable-pod{}.slice:cri-containerd:{}",
+            uid.replace('-', "_"),
+            "3f2a".repeat(16)
+        );
+        assert_eq!(pod_beside(&beside).as_deref(), Some(uid));
+        assert_eq!(pod_beside(&beside[..beside.len() - 1]), None);
+        assert_eq!(pod_beside(&beside.replace(".slice", "")), None);
         assert_eq!(pod_of("kubepods.slice"), None);
         // 36 bytes from the end of this lie amid a character.
         assert_eq!(pod_of(&format!("é{}", "a".repeat(35))), None);

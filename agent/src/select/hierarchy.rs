@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One that is mounted whole.
+/// One that is mounted, whole or from the root of a cgroup namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
     /// Where.
@@ -16,6 +16,8 @@ pub(crate) struct Hierarchy {
     pub(crate) number: u32,
     /// The constant of `enum cgroup_subsys_id` of a controller that is there; none in version 2, where all are together.
     pub(crate) subsystem: Option<&'static str>,
+    /// Id of the cgroup at `root`, where that is the root of a cgroup namespace and not the hierarchy's: on a node that is a container.
+    pub(crate) namespace: Option<u64>,
 }
 
 /// Controllers of version 1 that every runtime makes a container's cgroup with, in the order in which they are looked at.
@@ -31,7 +33,7 @@ const CONTROLLERS: [(&str, &str); 5] = [
 pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, Error> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let numbers = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let found = read(&mounts, &numbers, is_root);
+    let found = read(&mounts, &numbers, root_id);
     match found.is_empty() {
         true => Err(Error::NoCgroups),
         false => Ok(found),
@@ -41,57 +43,87 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, Error> {
 /// The inode of the root of every hierarchy: cgroup_setup_root in kernel/cgroup/cgroup.c warns where it is another (Linux 5.10 to 7).
 const ROOT: u64 = 1;
 
-/// Whether a folder is the root of a hierarchy, and not what a container may see of it: both are called `/` by whom they belong to.
-fn is_root(folder: &Path) -> bool {
-    fs::metadata(folder).is_ok_and(|data| data.ino() == ROOT)
+/// The id of the cgroup at a mount point; none where something else is mounted over it.
+fn root_id(point: &Path) -> Option<u64> {
+    let data = fs::metadata(point).ok()?;
+    point.join("cgroup.procs").exists().then(|| data.ino())
 }
 
-fn read(mounts: &str, numbers: &str, is_root: impl Fn(&Path) -> bool) -> Vec<Hierarchy> {
-    let find = |of: &dyn Fn(&str) -> Option<PathBuf>| {
-        let mut points = mounts.lines().filter_map(of);
-        points.find(|point| is_root(point))
+fn read(mounts: &str, numbers: &str, root_id: impl Fn(&Path) -> Option<u64>) -> Vec<Hierarchy> {
+    // The whole hierarchy; else the most of it that is mounted.
+    let find = |of: &dyn Fn(&str) -> Option<Mount>| {
+        let mut points: Vec<(Mount, u64)> = Vec::new();
+        for mount in mounts.lines().filter_map(of) {
+            // What is mounted later at the same place hides what was there.
+            points.retain(|(other, _)| other.point != mount.point);
+            if let Some(id) = root_id(&mount.point) {
+                points.push((mount, id));
+            }
+        }
+        let first = points
+            .iter()
+            .map(|(mount, id)| (*id == ROOT, mount.above))
+            .max()?;
+        let is_first = |(mount, id): &(Mount, u64)| (*id == ROOT, mount.above) == first;
+        let (mount, id) = points.into_iter().find(is_first)?;
+        Some((mount.point, (id != ROOT).then_some(id)))
     };
-    let second = find(&cgroup2_mount).map(|root| Hierarchy {
+    let second = find(&cgroup2_mount).map(|(root, namespace)| Hierarchy {
         root,
         number: 0,
         subsystem: None,
+        namespace,
     });
     let first = CONTROLLERS.iter().find_map(|(controller, subsystem)| {
+        let (root, namespace) = find(&|line| cgroup1_mount(line, controller))?;
         Some(Hierarchy {
-            root: find(&|line| cgroup1_mount(line, controller))?,
+            root,
             number: numbers.lines().find_map(|line| number(line, controller))?,
             subsystem: Some(subsystem),
+            namespace,
         })
     });
     second.into_iter().chain(first).collect()
 }
 
-/// The mount point of a line of mountinfo where it may be a whole cgroup v2 hierarchy; proc_pid_mountinfo(5).
-pub(crate) fn cgroup2_mount(line: &str) -> Option<PathBuf> {
-    let (point, rest) = whole(line)?;
-    rest.starts_with("cgroup2 ").then_some(point)
+/// A mounted hierarchy.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    point: PathBuf,
+    /// How far above the root of our own cgroup namespace its root is.
+    above: usize,
+}
+
+/// A line of mountinfo where it may be all that can be seen of cgroup v2; proc_pid_mountinfo(5).
+pub(crate) fn cgroup2_mount(line: &str) -> Option<Mount> {
+    let (mount, rest) = whole(line)?;
+    rest.starts_with("cgroup2 ").then_some(mount)
 }
 
 /// The same of version 1 with a controller, which is among the options of its file system.
-fn cgroup1_mount(line: &str, controller: &str) -> Option<PathBuf> {
-    let (point, rest) = whole(line)?;
+fn cgroup1_mount(line: &str, controller: &str) -> Option<Mount> {
+    let (mount, rest) = whole(line)?;
     let options = rest.strip_prefix("cgroup ")?.rsplit(' ').next()?;
     options
         .split(',')
         .any(|option| option == controller)
-        .then_some(point)
+        .then_some(mount)
 }
 
-/// Mount point and what follows the fields of it, where all of a file system may be mounted. Who is in a cgroup namespace sees what is
-/// above its own root as `/..`: the host's hierarchy in a container too; cgroup_namespaces(7).
-fn whole(line: &str) -> Option<(PathBuf, &str)> {
+/// A mount and what follows the fields of it, where its root is not below the root of our cgroup namespace.
+/// Whoever is in a cgroup namespace sees what is above its own root as `/..`: the host's hierarchy in a container too;
+/// cgroup_namespaces(7).
+fn whole(line: &str) -> Option<(Mount, &str)> {
     let (mount, rest) = line.split_once(" - ")?;
     let mut fields = mount.split(' ').skip(3);
     let (root, point) = (fields.next()?, fields.next()?);
-    let mut parts = root.split('/');
+    let parts = root.split('/').filter(|part| !part.is_empty());
+    let above = parts.clone().count();
+    let point = PathBuf::from(point.replace("\\040", " "));
     parts
-        .all(|part| part.is_empty() || part == "..")
-        .then(|| (PathBuf::from(point.replace("\\040", " ")), rest))
+        .into_iter()
+        .all(|part| part == "..")
+        .then_some((Mount { point, above }, rest))
 }
 
 /// `4:memory:/path` of /proc/PID/cgroup, cgroups(7).
@@ -125,7 +157,7 @@ mod tests {
 
     #[test]
     fn version_2_comes_first_and_one_of_version_1_after_it() {
-        let [second, first] = &read(MOUNTS, NUMBERS, |_| true)[..] else {
+        let [second, first] = &read(MOUNTS, NUMBERS, |_| Some(ROOT))[..] else {
             panic!("two")
         };
         assert_eq!((second.number, second.subsystem), (0, None));
@@ -137,13 +169,13 @@ mod tests {
     #[test]
     fn a_host_of_version_1_alone_has_the_first_controller_that_is_mounted() {
         let cpu_only = MOUNTS.lines().next().unwrap();
-        let found = read(cpu_only, NUMBERS, |_| true);
+        let found = read(cpu_only, NUMBERS, |_| Some(ROOT));
         assert_eq!(found.len(), 1);
         assert_eq!(
             (found[0].number, found[0].subsystem),
             (1, Some("cpu_cgrp_id"))
         );
-        assert_eq!(read("", "", |_| true), []);
+        assert_eq!(read("", "", |_| Some(ROOT)), []);
     }
 
     #[test]
@@ -151,21 +183,51 @@ mod tests {
         let own = "50 40 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw";
         let hosts = "51 40 0:26 /../../../.. /host/cgroup ro - cgroup2 cgroup2 rw";
         let above = "52 40 0:26 /../.. /host/kubepods ro - cgroup2 cgroup2 rw";
-        let found = read(&[own, above, hosts].join("\n"), NUMBERS, |point| {
-            point == Path::new("/host/cgroup")
-        });
+        let id = |point: &Path| {
+            Some(if point == Path::new("/host/cgroup") {
+                ROOT
+            } else {
+                7
+            })
+        };
+        let found = read(&[own, above, hosts].join("\n"), NUMBERS, id);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].root, Path::new("/host/cgroup"));
+        assert_eq!(found[0].namespace, None);
     }
 
     #[test]
-    fn only_a_whole_cgroup2_hierarchy_counts_as_its_mount() {
+    fn on_a_node_that_is_a_container_the_most_that_can_be_seen_is_the_hierarchy() {
+        let own = "50 40 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw";
+        let nodes = "51 40 0:26 /../../.. /host/cgroup ro - cgroup2 cgroup2 rw";
+        let id = |point: &Path| {
+            Some(if point == Path::new("/host/cgroup") {
+                42
+            } else {
+                77
+            })
+        };
+        let seen = |mounts: &[&str]| {
+            let found = read(&mounts.join("\n"), NUMBERS, id).remove(0);
+            (found.root, found.namespace)
+        };
+        assert_eq!(seen(&[own, nodes]), ("/host/cgroup".into(), Some(42)));
+        assert_eq!(seen(&[nodes, own]), ("/host/cgroup".into(), Some(42)));
+        assert_eq!(seen(&[own]), ("/sys/fs/cgroup".into(), Some(77)));
+        // Its own one lies over the one that it was started with.
+        let hidden = own.replace("0:26 / ", "0:26 /../.. ");
+        assert_eq!(seen(&[&hidden, own]), ("/sys/fs/cgroup".into(), Some(77)));
+        // Under something that is no cgroup there is none.
+        assert_eq!(read(own, NUMBERS, |_| None), []);
+    }
+
+    #[test]
+    fn a_part_of_a_cgroup2_hierarchy_is_not_its_mount() {
         let line = "30 23 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw";
-        assert_eq!(cgroup2_mount(line), Some("/sys/fs/cgroup/unified".into()));
-        assert_eq!(
-            cgroup2_mount(&line.replace("cgroup2 cgroup2", "cgroup cgroup")),
-            None
-        );
-        assert_eq!(cgroup2_mount(&line.replace(" / /sys", " /pod /sys")), None);
+        let mount = cgroup2_mount(line).unwrap();
+        assert_eq!(mount.point, Path::new("/sys/fs/cgroup/unified"));
+        assert_eq!(mount.above, 0);
+        assert!(cgroup2_mount(&line.replace("cgroup2 cgroup2", "cgroup cgroup")).is_none());
+        assert!(cgroup2_mount(&line.replace(" / /sys", " /pod /sys")).is_none());
     }
 }

@@ -1,15 +1,30 @@
 //! Processes: whether they are there, since when, and whom they have started.
 
 use crate::Error;
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-/// The kernel side knows processes by the host's numbers.
-pub(super) fn in_host_pid_namespace() -> Result<(), Error> {
-    // PROC_PID_INIT_INO, include/linux/proc_ns.h.
-    match fs::metadata("/proc/self/ns/pid") {
-        Ok(ns) if ns.ino() != 0xefff_fffc => Err(Error::PidNamespace),
+/// Whether a process is in the machine's own pid namespace; `None` where we may not know.
+fn is_in_first_namespace(process: &Path) -> Option<bool> {
+    /// PROC_PID_INIT_INO, include/linux/proc_ns.h.
+    const FIRST: u64 = 0xefff_fffc;
+    let namespace = fs::metadata(process.join("ns/pid")).ok()?;
+    Some(namespace.ino() == FIRST)
+}
+
+/// The kernel side knows processes by their numbers in the machine's own pid namespace.
+pub(crate) fn in_host_pid_namespace() -> Result<(), Error> {
+    match is_in_first_namespace("/proc/self".as_ref()) {
+        Some(false) => Err(Error::PidNamespace),
         _ => Ok(()),
     }
+}
+
+/// Whether processes have there the numbers by which the kernel side knows them: not in a container, nor on a node that is one.
+pub(crate) fn has_the_kernels_numbers(proc: &Path) -> bool {
+    // That of a container leads from `self` to nowhere for us; and its process 1 is its own.
+    ["self", "1"]
+        .iter()
+        .any(|process| is_in_first_namespace(&proc.join(process)) == Some(true))
 }
 
 /// Every process below one in the tree, by the kernel's lists of children. A child that is born meanwhile is the fork hook's.
@@ -127,6 +142,13 @@ mod tests {
         for nothing in ["", ")", "7 (a", "7 (a) R"] {
             assert_eq!(life_in(nothing), Life::Running, "{nothing:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_proc_of_the_first_namespace_has_other_numbers() {
+        let first = in_host_pid_namespace().is_ok();
+        assert_eq!(has_the_kernels_numbers("/proc".as_ref()), first);
+        assert!(!has_the_kernels_numbers("/sys".as_ref()));
     }
 
     #[test]

@@ -254,7 +254,7 @@ mod tests {
                 "activeDeadlineSeconds": 60, "maxNodes": 3,
             },
             "status": {
-                "nodes": {"desired": 2, "ended": 1, "failed": 1, "shown": "1/2"}, "pods": 3,
+                "nodes": {"desired": 2, "ended": 1, "failed": 1}, "pods": 3,
                 "events": {"produced": 12, "delivered": 10, "lost": 2, "lostByStage": {"ring_full": 2}},
                 "cost": {"cpuMilliseconds": 15, "memoryBytes": 1048576},
                 "conditions": [condition("Progressing", "False", "Partial", "it is over"), condition("Complete", "True", "Partial", "")],

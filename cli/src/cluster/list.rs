@@ -78,15 +78,24 @@ pub(super) fn columns(rows: &[Vec<String>]) -> String {
 fn row(job: &Job) -> Vec<String> {
     let number = |n: i64| count(u64::try_from(n).unwrap_or(0));
     let known = !job.status.conditions.is_empty();
+    let crd::Nodes {
+        desired,
+        running,
+        ended,
+        ..
+    } = job.status.nodes;
     vec![
         match job.name.namespace {
             Some(_) => words(&job.name.name),
             None => format!("ctj/{}", words(&job.name.name)),
         },
         tracers::camel(job.spec.tracer.tracer().name()),
-        words(&job.status.nodes.shown),
         match known {
-            true => number(job.status.events.produced),
+            true => format!("{}/{desired}", running + ended),
+            false => String::new(),
+        },
+        match known {
+            true => number(job.status.events.delivered),
             false => String::new(),
         },
         match known {
@@ -129,7 +138,7 @@ mod tests {
             "metadata": {"name": "checkout-db", "namespace": "shop"},
             "spec": {"tracer": {"tcpConnect": {}}},
             "status": {
-                "nodes": {"desired": 3, "running": 3, "shown": "3/3"}, "events": {"produced": 1204},
+                "nodes": {"desired": 3, "running": 2, "ended": 1}, "events": {"produced": 1300, "delivered": 1204},
                 "conditions": [{"type": "Progressing", "status": "True", "reason": "Running", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
             },
         });

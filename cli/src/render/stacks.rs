@@ -356,7 +356,7 @@ mod tests {
             flamegraph::from_lines(options, [line.as_str()], &mut svg).unwrap();
             let svg = String::from_utf8(svg).unwrap().replace('\u{a0}', " ");
             assert!(
-                svg.contains(&format!("{name} (400 samples, 100%)")),
+                svg.contains(&format!("{name} (400 samples, 100.00%)")),
                 "{svg}"
             );
         }

@@ -1,14 +1,12 @@
 //! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
 
-use super::{Fleet, Node, OURS, Progress, Report, Wanted, lock};
+use super::{Expected, Fleet, Node, OURS, Progress, Report, Wanted, lock};
 use crate::outcome;
 use client::Schema;
 use fleet::said;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{AcquireError, SemaphorePermit};
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 use tracers::{Batch, Column};
@@ -19,6 +17,8 @@ type Client = AgentClient<Channel>;
 const IDLE: Duration = Duration::from_secs(30);
 /// How long until an agent that does not answer is called again: at most ten seconds after it is back it has its traces.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// How long at most until an agent is called again of which nothing is wanted.
+const RETRY_SURVEY: Duration = Duration::from_secs(60);
 /// How long an agent may take to start a trace: the kernel looks at every path of its programs.
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to do anything else.
@@ -32,13 +32,14 @@ const STOPPED: &str = "stopped";
 /// A reason that is no agent's: there is no connection.
 const UNREACHABLE: &str = "AgentUnreachable";
 
-/// Looks after a node for as long as something is wanted of it, and a little longer.
+/// Tends a node for as long as something is wanted of it, or its agent may run what nobody wants, and a little longer.
 pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
     let mut wait = RETRY.0;
     loop {
         {
             let mut state = lock(&node.state);
-            if state.wanted.is_empty() {
+            let asked = !state.suspect || state.address.is_none();
+            if state.wanted.is_empty() && asked {
                 // Under the same lock by which the next one who wants something looks.
                 state.tended = false;
                 return;
@@ -49,9 +50,13 @@ pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
             Err(message) => {
                 tracing::debug!(node = %node.name, %message, "agent");
                 troubled(&fleet, &node, &message);
+                let most = match lock(&node.state).wanted.is_empty() {
+                    true => RETRY_SURVEY,
+                    false => RETRY.1,
+                };
                 // Another address, or another wish, is a reason to try at once.
-                let _ = tokio::time::timeout(wait, node.wake.notified()).await;
-                wait = (wait * 2).min(RETRY.1);
+                let _ = tokio::time::timeout(wait.min(most), node.wake.notified()).await;
+                wait = (wait * 2).min(most);
             }
         }
     }
@@ -84,25 +89,29 @@ fn troubled(fleet: &Fleet, node: &Node, message: &str) {
 
 /// One connection, from its beginning to its end; an error where it did not end because nothing was wanted any more.
 async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
-    let address = lock(&node.state).address;
-    let Some(address) = address else {
-        return Err("there is no agent on this node".to_owned());
-    };
-    let (client, (mut watch, first)) = {
-        let _one_of_many = fleet.at_once.acquire().await;
-        let client = fleet.connector.connect(address).await;
-        let mut client = client.map_err(|error: fleet::Error| error.to_string())?;
+    let (client, address, (mut watch, first)) = {
+        let _one_of_many = place(fleet, node).await;
+        let addresses = lock(&node.state).address.clone();
+        let addresses = addresses.ok_or("there is no agent on this node")?;
+        let connected = fleet.connector.connect(&addresses).await;
+        let (mut client, address) = connected.map_err(|error: fleet::Error| error.to_string())?;
         // What it runs already, by this controller or one before it, is not started again.
         let watch = watch(&mut client).await?;
-        (client, watch)
+        (client, address, watch)
     };
+    let mut served = false;
     let _connected = fleet.counters.connected();
     restarted(node, &first);
     heard(fleet, node, &first);
     loop {
         drive(fleet, node, &client).await?;
         let idle = lock(&node.state).wanted.is_empty();
-        let wait = if idle { IDLE } else { RETRY.1 };
+        served |= !idle;
+        // An agent that was only asked is let go at once.
+        if !served && is_settled(node) {
+            return Ok(());
+        }
+        let wait = if idle && served { IDLE } else { RETRY.1 };
         tokio::select! {
             message = watch.message() => match message {
                 Ok(Some(message)) => heard(fleet, node, &message),
@@ -111,15 +120,43 @@ async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
             },
             () = node.wake.notified() => {}
             () = tokio::time::sleep(wait) => {
-                if idle && lock(&node.state).wanted.is_empty() {
+                if idle && is_settled(node) {
                     return Ok(());
                 }
             }
         }
-        if lock(&node.state).address != Some(address) {
+        let state = lock(&node.state);
+        if !state
+            .address
+            .iter()
+            .any(|addresses| addresses.contains(&address))
+        {
             return Err("its agent has moved".to_owned());
         }
     }
+}
+
+/// Waits until an agent may be called: one of which something is wanted soon, and any other when its turn comes.
+async fn place<'a>(fleet: &'a Fleet, node: &Node) -> Result<SemaphorePermit<'a>, AcquireError> {
+    loop {
+        if !lock(&node.state).wanted.is_empty() {
+            return fleet.at_once.acquire().await;
+        }
+        tokio::select! {
+            place = fleet.surveyed_at_once.acquire() => return place,
+            () = node.wake.notified() => {}
+        }
+    }
+}
+
+/// Whether nothing is wanted of a node, and its agent runs nothing of ours; it is suspect no more then.
+fn is_settled(node: &Node) -> bool {
+    let mut state = lock(&node.state);
+    let settled = state.wanted.is_empty() && state.running.is_empty();
+    if settled {
+        state.suspect = false;
+    }
+    settled
 }
 
 /// Watches all traces of an agent, and what it says first: which it has.
@@ -155,9 +192,10 @@ fn restarted(node: &Node, first: &v1::WatchTracesResponse) {
 }
 
 /// Takes in what an agent says of its traces.
-fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
+pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
     for trace in &message.traces {
         {
+            let expected = lock(&fleet.expected).get(&trace.uid).copied();
             let mut state = lock(&node.state);
             let state = &mut *state;
             match trace.state() {
@@ -169,13 +207,22 @@ fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
                     state.running.remove(&trace.uid);
                 }
             }
-            let Some(wanted) = state.wanted.get(&trace.uid) else {
+            let wanted = state.wanted.get(&trace.uid);
+            let wanted = wanted.map(|wanted| Expected {
+                generation: wanted.generation,
+                table: wanted.table,
+            });
+            let Some(wanted) = wanted.or(expected) else {
                 continue;
             };
             if trace.generation != wanted.generation {
                 continue;
             }
             let report = state.reports.entry(trace.uid.clone()).or_default();
+            if report.version == 0 {
+                // It has it, though the answer to its start may be lost.
+                state.untold.remove(&trace.uid);
+            }
             // What was said before its start was refused may be heard after it.
             if report.generation == trace.generation
                 && matches!(report.progress, Progress::Failed { .. })
@@ -208,7 +255,7 @@ fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
 }
 
 /// What is to be done on a node.
-enum Step {
+pub(crate) enum Step {
     Start(Wanted),
     Update(Wanted, u64),
     Fetch(Wanted),
@@ -216,7 +263,8 @@ enum Step {
 }
 
 /// What is not as it is wanted.
-fn steps(node: &Node) -> Vec<(String, Step)> {
+pub(super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)> {
+    let (expected, now) = (lock(&fleet.expected), fleet.now());
     let state = lock(&node.state);
     let mut steps = Vec::new();
     for (uid, wanted) in &state.wanted {
@@ -238,22 +286,27 @@ fn steps(node: &Node) -> Vec<(String, Step)> {
                     _ => continue,
                 }
             }
+            // An agent that does not have it by now has nothing to see any more.
+            _ if wanted.deadline <= now => continue,
             _ => Step::Start(wanted.clone()),
         };
         steps.push((uid.clone(), step));
     }
     let strays = state.running.iter();
-    let strays = strays.filter(|uid| !state.wanted.contains_key(*uid));
+    let strays =
+        strays.filter(|uid| !state.wanted.contains_key(*uid) && !expected.contains_key(*uid));
     steps.extend(strays.map(|uid| (uid.clone(), Step::Stop)));
     steps
 }
 
 /// Starts, changes and stops what is not as it is wanted.
 async fn drive(fleet: &Arc<Fleet>, node: &Arc<Node>, client: &Client) -> Result<(), String> {
-    for (uid, step) in steps(node) {
+    for (uid, step) in steps(fleet, node) {
         match step {
             Step::Start(wanted) => start(fleet, node, client, &uid, &wanted).await?,
-            Step::Update(wanted, version) => update(node, client, &uid, &wanted, version).await?,
+            Step::Update(wanted, version) => {
+                update(fleet, node, client, &uid, &wanted, version).await?
+            }
             Step::Fetch(wanted) => fetch(fleet, node, client, &uid, &wanted).await?,
             Step::Stop => stop(node, client, uid).await?,
         }
@@ -268,7 +321,7 @@ async fn start(
     uid: &str,
     wanted: &Wanted,
 ) -> Result<(), String> {
-    let left = wanted.deadline.duration_since(SystemTime::now());
+    let left = wanted.deadline.duration_since(fleet.now());
     let left = left.unwrap_or_default().max(Duration::from_millis(1));
     let request = v1::StartTraceRequest {
         uid: uid.to_owned(),
@@ -281,6 +334,7 @@ async fn start(
     };
     let mut client = client.clone();
     let _one_of_many = fleet.at_once.acquire().await;
+    lock(&node.state).tells(uid, fleet.now());
     let answer = tokio::time::timeout(START, client.start_trace(request)).await;
     let (progress, broken) = match answer {
         Ok(Ok(_)) => (Progress::Running, None),
@@ -296,22 +350,26 @@ async fn start(
             Some("it takes too long to start a trace".to_owned()),
         ),
     };
-    {
-        let mut state = lock(&node.state);
-        let report = state.reports.entry(uid.to_owned()).or_default();
-        report.generation = wanted.generation;
-        if progress == Progress::Running {
-            report.targets.clone_from(&wanted.targets);
-            report.version = 1;
-        }
-        let failed = matches!(progress, Progress::Failed { .. });
-        report.progress = progress;
-        if failed {
-            state.running.remove(uid);
-        }
-    }
+    answered(node, uid, wanted, progress);
     fleet.heard_of(uid);
     broken.map_or(Ok(()), Err)
+}
+
+/// Takes in what an agent has answered that was asked to start a trace.
+pub(super) fn answered(node: &Node, uid: &str, wanted: &Wanted, progress: Progress) {
+    let mut state = lock(&node.state);
+    let report = state.reports.entry(uid.to_owned()).or_default();
+    report.generation = wanted.generation;
+    let runs = progress == Progress::Running;
+    let failed = matches!(progress, Progress::Failed { .. });
+    report.progress = progress;
+    if runs {
+        report.version = 1;
+        state.told(uid, &wanted.targets);
+    }
+    if failed {
+        state.running.remove(uid);
+    }
 }
 
 /// Whether an agent refuses to start a trace because it has it already, and of the same generation.
@@ -339,6 +397,7 @@ fn refused(status: &Status) -> (Progress, Option<String>) {
 }
 
 async fn update(
+    fleet: &Fleet,
     node: &Node,
     client: &Client,
     uid: &str,
@@ -362,21 +421,27 @@ async fn update(
         }),
     };
     let mut client = client.clone();
-    let asked = client.update_targets(tokio_stream::once(request));
-    let asked = tokio::time::timeout(CALL, asked).await;
-    let answer = asked.map_err(|_| "it takes too long to change targets".to_owned())?;
+    lock(&node.state).tells(uid, fleet.now());
+    let answer = client.update_targets(tokio_stream::once(request));
+    let answer = tokio::time::timeout(CALL, answer).await;
+    let answer = answer.map_err(|_| "it takes too long to change targets".to_owned())?;
     if let Err(status) = answer
         // It has ended meanwhile, and its agent has forgotten it.
         && status.code() != Code::NotFound
     {
         return Err(said(&status));
     }
+    updated(node, uid, wanted, version);
+    Ok(())
+}
+
+/// Takes in that an agent has the targets that it was sent.
+pub(super) fn updated(node: &Node, uid: &str, wanted: &Wanted, version: u64) {
     let mut state = lock(&node.state);
     if let Some(report) = state.reports.get_mut(uid) {
-        report.targets.clone_from(&wanted.targets);
         report.version = version;
     }
-    Ok(())
+    state.told(uid, &wanted.targets);
 }
 
 /// The last table of a trace that has ended.
@@ -388,7 +453,12 @@ async fn fetch(
     wanted: &Wanted,
 ) -> Result<(), String> {
     let asked = tokio::time::timeout(TABLE, last_table(client, uid, &wanted.spec.tracer)).await;
-    let table = asked.map_err(|_| "it takes too long to send a table".to_owned())?;
+    let table = match asked.map_err(|_| "it takes too long to send a table".to_owned())? {
+        // The connection's fault, and not the table's: it is fetched by the next one.
+        Err(Unread::Broken(message)) => return Err(message),
+        Err(Unread::Refused(message)) => Err(message),
+        Ok(table) => Ok(table),
+    };
     {
         let mut state = lock(&node.state);
         let report = state.reports.entry(uid.to_owned()).or_default();
@@ -407,33 +477,56 @@ async fn fetch(
     Ok(())
 }
 
-async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, String> {
+/// Why there is no table.
+enum Unread {
+    /// The connection ended before it was whole.
+    Broken(String),
+    /// The agent has none, or one that cannot be read.
+    Refused(String),
+}
+
+impl From<Status> for Unread {
+    fn from(status: Status) -> Self {
+        // An agent's refusal has a reason; what has none is a connection's.
+        match status.get_details_error_info() {
+            Some(_) => Self::Refused(said(&status)),
+            None => Self::Broken(said(&status)),
+        }
+    }
+}
+
+impl From<String> for Unread {
+    fn from(message: String) -> Self {
+        Self::Refused(message)
+    }
+}
+
+async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, Unread> {
     let request = v1::StreamEventsRequest {
         uid: uid.to_owned(),
         from_sequence: 0,
         ..v1::StreamEventsRequest::default()
     };
-    let stream = client.clone().stream_events(request).await;
-    let mut stream = stream.map_err(|status| said(&status))?.into_inner();
+    let mut stream = client.clone().stream_events(request).await?.into_inner();
     let mut schema = None;
     let mut last = None;
-    while let Some(message) = stream.message().await.map_err(|status| said(&status))? {
+    while let Some(message) = stream.message().await? {
         match message.item {
             Some(Item::Schema(told)) => schema = Some(Schema::read(told, tracer)?),
             Some(Item::Batch(batch)) => last = Some(batch),
             _ => {}
         }
     }
-    let schema = schema.ok_or("it sends rows without a schema")?;
+    let schema = schema.ok_or_else(|| "it sends rows without a schema".to_owned())?;
     let own = tracers::find(tracer)
         .map(outcome::columns)
         .unwrap_or_default();
     let names = |columns: &[Column]| columns.iter().map(|c| c.name).collect::<Vec<_>>();
     if names(&schema.columns) != names(&own) {
-        return Err("its table has other columns than this controller knows: they are of different versions".to_owned());
+        return Err("its table has other columns than this controller knows: they are of different versions".to_owned().into());
     }
     match last {
-        Some(batch) => schema.batch(batch),
+        Some(batch) => Ok(schema.batch(batch)?),
         None => Ok(Batch::new(&schema.columns)),
     }
 }
@@ -447,4 +540,40 @@ async fn stop(node: &Node, client: &Client, uid: String) -> Result<(), String> {
     answer.map_err(|status| said(&status))?;
     lock(&node.state).running.remove(&uid);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Counters;
+    use fleet::{Connector, Tls};
+    use k8s_openapi::jiff::Timestamp;
+    use std::collections::BTreeSet;
+
+    #[tokio::test]
+    async fn only_traces_of_jobs_that_are_gone_or_need_them_no_more_are_strays() {
+        let (heard, _hears) = tokio::sync::mpsc::unbounded_channel();
+        let connector = Connector {
+            tls: Tls::Folder("/nowhere".into()),
+            name: String::new(),
+        };
+        let fleet = Fleet::new(connector, heard, Timestamp::now, Counters::new());
+        // By the API server's list it is there, and nobody has looked at it yet.
+        let job = Expected {
+            generation: 1,
+            table: false,
+        };
+        fleet.expect("tj-there", job);
+        let node = fleet.node(&"node-0".into());
+        let running = ["tj-gone", "tj-there"].map(str::to_owned);
+        lock(&node.state).running = BTreeSet::from(running);
+        let strays = || -> Vec<String> {
+            let steps = steps(&fleet, &node).into_iter();
+            steps.map(|(uid, _)| uid).collect()
+        };
+        assert_eq!(strays(), ["tj-gone"]);
+        fleet.forget("tj-there");
+        assert_eq!(strays(), ["tj-gone", "tj-there"]);
+        assert!(lock(&node.state).suspect);
+    }
 }

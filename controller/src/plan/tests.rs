@@ -1,6 +1,7 @@
 //! Which pods of which nodes a job comes to.
 
 use super::*;
+use crate::world::{Container, Node};
 use proto::v1::target::Target;
 use serde_json::{Value, json};
 
@@ -11,7 +12,11 @@ fn cluster() -> State {
         let disk = if n % 2 == 0 { "ssd" } else { "hdd" };
         let labels = [("disk".to_owned(), disk.to_owned())].into();
         let node: Arc<str> = format!("node{n}").into();
-        state.nodes.insert(Arc::clone(&node), labels);
+        let made = Node {
+            labels,
+            created: Timestamp::UNIX_EPOCH,
+        };
+        state.nodes.insert(Arc::clone(&node), made);
         for namespace in ["a", "b"] {
             let name = format!("{namespace}-{n}");
             let pod = Pod {
@@ -19,9 +24,10 @@ fn cluster() -> State {
                 uid: format!("uid-{name}"),
                 node: Arc::clone(&node),
                 labels: [("app".to_owned(), format!("app{}", n % 2))].into(),
+                started: Timestamp::UNIX_EPOCH,
                 containers: vec![
-                    ("main".to_owned(), format!("id-{name}")),
-                    ("side".to_owned(), format!("side-{name}")),
+                    container("main", &format!("id-{name}")),
+                    container("side", &format!("side-{name}")),
                 ],
             };
             state
@@ -36,6 +42,14 @@ fn cluster() -> State {
         state.namespaces.insert(namespace.to_owned(), labels);
     }
     state
+}
+
+fn container(name: &str, id: &str) -> Container {
+    Container {
+        name: name.to_owned(),
+        id: id.to_owned(),
+        started: Timestamp::UNIX_EPOCH,
+    }
 }
 
 fn spec(mut more: Value) -> TraceJobSpec {
@@ -67,8 +81,8 @@ fn of(more: Value, scope: Scope<'_>) -> Vec<String> {
     };
     let nodes = plan.nodes.iter();
     let mut all: Vec<String> = nodes
-        .map(|(node, targets)| {
-            let targets: Vec<String> = targets.iter().map(text).collect();
+        .map(|(node, share)| {
+            let targets: Vec<String> = share.targets.iter().map(text).collect();
             format!("{node}: {}", targets.join(" "))
         })
         .collect();

@@ -10,7 +10,6 @@ use fleet::said;
 use proto::v1::{self, State as Phase, StreamEventsResponse, stream_events_response::Item};
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,11 +31,11 @@ pub(super) async fn follow(
     let node = hub.node(&name);
     let mut wait = RETRY.0;
     loop {
-        let address = addresses.borrow_and_update().get(&name).copied();
+        let address = addresses.borrow_and_update().get(&name).cloned();
         let began = Instant::now();
         let why = match address {
             None => "there is no agent on this node".to_owned(),
-            Some(address) => match attend(&hub, node, &pool, address).await {
+            Some(address) => match attend(&hub, node, &pool, &address).await {
                 Err(why) => why,
             },
         };
@@ -57,7 +56,7 @@ async fn attend(
     hub: &Arc<Hub>,
     node: u32,
     pool: &Pool,
-    address: SocketAddr,
+    address: &fleet::Addresses,
 ) -> Result<Infallible, String> {
     let connection = pool.get(address).await?;
     let attended = attend_by(hub, node, connection.client.clone()).await;

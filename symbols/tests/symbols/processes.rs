@@ -2,11 +2,17 @@
 
 use super::{
     by_build_id, frames, symbolizer,
-    target::{Area, Directory, Waiting, build_id, libc_function_offset},
+    target::{Area, Directory, Waiting, build_id, functions, libc_function_offset},
     user, wait_for,
 };
-use std::{fs, path::Path, process::Command};
-use symbols::{ObserveError, UserAddr};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
+use symbols::{Frame, ObserveError, UserAddr};
 
 #[inline(never)]
 fn a_function_of_this_test(value: u64) -> u64 {
@@ -131,6 +137,107 @@ fn a_file_that_was_deleted_after_it_was_observed_has_names() {
     assert_eq!(symbolizer.counts().without_names, 0);
 }
 
+/// A library that Python does not load by itself.
+fn library() -> PathBuf {
+    let libc = Waiting::new("/bin/cat").libc_path();
+    libc.with_file_name("libresolv.so.2")
+}
+
+/// Python that has loaded a library by this expression, after these lines, and waits.
+fn with_library(lines: &str, path: &str) -> Waiting {
+    let program = format!("import ctypes, os, sys\n{lines}\nctypes.CDLL({path})\nsys.stdin.read()");
+    Waiting::start(Command::new("python3").args(["-c", &program]))
+}
+
+fn area_of(waiting: &Waiting, part: &str) -> Area {
+    wait_for("the library to be mapped", || waiting.area(part))
+}
+
+/// The frames of these places of a process, looked at without the right to open mappings, as agents are.
+fn as_an_agent(pid: u32, addresses: [UserAddr; 2]) -> Vec<Frame> {
+    // Rights are a thread's own.
+    let looked = thread::spawn(move || {
+        let mut rights = capabilities(None).unwrap();
+        let none = CapabilitySet::SYS_ADMIN | CapabilitySet::CHECKPOINT_RESTORE;
+        rights.effective.remove(none);
+        set_capabilities(None, rights).unwrap();
+        let mut symbolizer = symbolizer();
+        symbolizer.observe(pid).unwrap();
+        let addresses = addresses.map(|address| symbolizer.user(pid, &[address]));
+        addresses.map(|ids| frames(&symbolizer, &ids).remove(0))
+    });
+    looked.join().unwrap().into()
+}
+
+#[test]
+fn a_deleted_library_that_cannot_be_opened_has_its_name_and_offset_by_address_and_by_build_id() {
+    let directory = Directory::new("deleted-library");
+    let path = directory.path("gone.so");
+    fs::copy(library(), &path).unwrap();
+    let waiting = with_library("", &format!("{path:?}"));
+    let area = area_of(&waiting, "gone.so");
+    fs::remove_file(&path).unwrap();
+    let (_, offset) = functions(&library()).remove(0);
+    let id = build_id(&library());
+    let places = [
+        UserAddr::Ip(area.address(offset)),
+        UserAddr::BuildId { id, offset },
+    ];
+    for frame in as_an_agent(waiting.pid(), places) {
+        assert_eq!(&*frame.name, &format!("gone.so (deleted)+{offset:#x}"));
+        let module = format!("{} (deleted)", path.display());
+        assert_eq!((&*frame.module, frame.offset), (&*module, offset));
+    }
+}
+
+#[test]
+fn a_library_in_a_memfd_has_its_name_and_offset_and_functions_for_those_who_may_open_it() {
+    let lines = format!(
+        "fd = os.memfd_create('brought')\nos.write(fd, open({:?}, 'rb').read())",
+        library()
+    );
+    let waiting = with_library(&lines, "f'/proc/self/fd/{fd}'");
+    let area = area_of(&waiting, "/memfd:brought");
+    let (name, offset) = functions(&library()).remove(0);
+    let id = build_id(&library());
+    let places = [
+        UserAddr::Ip(area.address(offset)),
+        UserAddr::BuildId { id, offset },
+    ];
+    for frame in as_an_agent(waiting.pid(), places) {
+        let wanted = format!("memfd:brought (deleted)+{offset:#x}");
+        assert_eq!(&*frame.name, &wanted);
+    }
+    if !rustix::process::getuid().is_root() {
+        eprintln!("left out: opening a mapping needs CAP_CHECKPOINT_RESTORE");
+        return;
+    }
+    let mut symbolizer = symbolizer();
+    symbolizer.observe(waiting.pid()).unwrap();
+    for place in places {
+        let ids = symbolizer.user(waiting.pid(), &[place]);
+        let frame = frames(&symbolizer, &ids).remove(0);
+        assert_eq!((&*frame.name, frame.offset), (&*name, 0));
+    }
+}
+
+#[test]
+fn a_program_in_a_memfd_has_the_names_of_its_functions() {
+    let program = "import os, sys\nfd = os.memfd_create('brought')\n\
+        os.write(fd, open('/bin/cat', 'rb').read())\nos.execve(fd, ['cat'], {})";
+    let waiting = Waiting::start(Command::new("python3").args(["-c", program]));
+    let area = area_of(&waiting, "/memfd:brought");
+    let id = build_id(Path::new("/bin/cat"));
+    let places = [
+        UserAddr::Ip(area.start + 0x100),
+        UserAddr::BuildId { id, offset: 0x5000 },
+    ];
+    // A stripped program has few names; that it is known shows in its module.
+    for frame in as_an_agent(waiting.pid(), places) {
+        assert_eq!(&*frame.module, "/memfd:brought", "{frame:?}");
+    }
+}
+
 #[test]
 fn a_file_that_was_replaced_never_lends_its_names() {
     let directory = Directory::new("replaced");
@@ -247,6 +354,11 @@ fn a_process_whose_first_thread_has_ended_is_named_by_another() {
         libc::SYS_exit
     );
     let mut waiting = Waiting::start(Command::new("python3").args(["-c", &program]));
+    // That may be a script first, which finds Python and becomes it.
+    wait_for("Python to have mapped libc", || {
+        let python = waiting.area("/python");
+        python.and(waiting.area("/libc")).map(drop)
+    });
     let (pid, address) = (waiting.pid(), waiting.libc_function());
     waiting.close();
     wait_for("the first thread to end", || {

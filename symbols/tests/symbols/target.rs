@@ -1,7 +1,7 @@
 //! Processes and files to look at.
 
 use super::wait_for;
-use object::{Object, ObjectSegment, ObjectSymbol};
+use object::{Object, ObjectSegment, ObjectSymbol, SymbolKind};
 use std::{
     fs,
     io::ErrorKind,
@@ -148,16 +148,36 @@ pub(super) fn build_id(path: &Path) -> [u8; 20] {
 ///
 /// The test program is linked without shared libraries, so it has no such function itself.
 pub(super) fn libc_function_offset(path: &Path) -> u64 {
+    let functions = functions(path).into_iter();
+    let mut named = functions.filter(|(name, _)| name == "getpgid");
+    named.next().unwrap().1
+}
+
+/// The functions that a library offers, with their offsets in its file; those with several names are left out, but getpgid.
+pub(super) fn functions(path: &Path) -> Vec<(String, u64)> {
     let bytes = fs::read(path).unwrap();
     let file = object::File::parse(&*bytes).unwrap();
-    let symbol = file
-        .dynamic_symbols()
-        .find(|symbol| symbol.name() == Ok("getpgid"))
-        .unwrap();
-    let offset = file.segments().find_map(|segment| {
-        let within = symbol.address().checked_sub(segment.address())?;
-        let (start, size) = segment.file_range();
-        (within < size).then_some(start + within)
-    });
-    offset.unwrap()
+    let symbols = file.dynamic_symbols();
+    let symbols =
+        symbols.filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text);
+    let symbols: Vec<_> = symbols.collect();
+    let has_one_name = |address| {
+        symbols
+            .iter()
+            .filter(|other| other.address() == address)
+            .count()
+            == 1
+    };
+    let offset = |address: u64| {
+        file.segments().find_map(|segment| {
+            let within = address.checked_sub(segment.address())?;
+            let (start, size) = segment.file_range();
+            (within < size).then_some(start + within)
+        })
+    };
+    symbols
+        .iter()
+        .filter(|symbol| has_one_name(symbol.address()) || symbol.name() == Ok("getpgid"))
+        .filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), offset(symbol.address())?)))
+        .collect()
 }

@@ -36,7 +36,13 @@ impl Net {
 
     /// Gives its loopback an address, with its prefix's length.
     pub fn address(&self, address: &str) {
-        self.ip(&["address", "add", address, "dev", "lo"]);
+        // Nobody else can have one of IPv6: it can be bound at once.
+        let without_detection: &[&str] = if address.contains(':') {
+            &["nodad"]
+        } else {
+            &[]
+        };
+        self.ip(&[&["address", "add", address, "dev", "lo"], without_detection].concat());
     }
 
     /// ip(8) in it.

@@ -1,30 +1,20 @@
 //! The names of bits, as system call manuals write them.
 
+use crate::{OpenFlags, arch::machine};
 use std::string::{String, ToString};
 
 /// open(2) flags: the access mode and every bit that is set, joined by `|`.
-/// Values: include/uapi/asm-generic/fcntl.h; the same on x86-64 and, but for four, on arm64.
+/// Values: include/uapi/asm-generic/fcntl.h; the same on all machines, but for four.
 pub fn open_flags(bits: u64) -> String {
+    if bits == OpenFlags::UNREAD.0 {
+        return "unreadable".to_string();
+    }
     let mode = match bits & 3 {
         0 => "O_RDONLY",
         1 => "O_WRONLY",
         2 => "O_RDWR",
         _ => "3",
     };
-    #[cfg(not(target_arch = "aarch64"))]
-    const DIRECT: [(u64, &str); 4] = [
-        (0o40000, "O_DIRECT"),
-        (0o100000, "O_LARGEFILE"),
-        (0o200000, "O_DIRECTORY"),
-        (0o400000, "O_NOFOLLOW"),
-    ];
-    #[cfg(target_arch = "aarch64")]
-    const DIRECT: [(u64, &str); 4] = [
-        (0o200000, "O_DIRECT"),
-        (0o400000, "O_LARGEFILE"),
-        (0o40000, "O_DIRECTORY"),
-        (0o100000, "O_NOFOLLOW"),
-    ];
     // O_SYNC contains O_DSYNC, and O_TMPFILE contains O_DIRECTORY: the longer comes first.
     const COMMON: [(u64, &str); 12] = [
         (0o20200000, "O_TMPFILE"),
@@ -41,7 +31,7 @@ pub fn open_flags(bits: u64) -> String {
         (0o2000000, "O_CLOEXEC"),
     ];
     const PATH: [(u64, &str); 1] = [(0o10000000, "O_PATH")];
-    let names = COMMON.iter().chain(&DIRECT).chain(&PATH);
+    let names = COMMON.iter().chain(&machine::OPEN_FLAGS).chain(&PATH);
     joined(mode.to_string(), bits & !3, names)
 }
 
@@ -86,6 +76,8 @@ mod tests {
         assert_eq!(open_flags(0o2000101), "O_WRONLY|O_CREAT|O_CLOEXEC");
         assert_eq!(open_flags(0o4010002), "O_RDWR|O_SYNC");
         assert_eq!(open_flags(1 << 40), "O_RDONLY|0x10000000000");
+        assert_eq!(open_flags(machine::O_LARGEFILE), "O_RDONLY|O_LARGEFILE");
+        assert_eq!(open_flags(OpenFlags::UNREAD.0), "unreadable");
         assert_eq!(access_flags(0b101), "write|user");
     }
 }

@@ -1,10 +1,10 @@
 //! Numbers of the kernel by name: system calls and errors.
 
-use crate::Syscall;
+use crate::{Syscall, arch::machine};
 use std::{borrow::Cow, format};
-use syscalls::{Errno, Sysno, x86};
+use syscalls::{Errno, Sysno};
 
-/// A system call by name. One of the 32-bit table is marked: the same name may take other arguments there.
+/// A system call by name, in the tables of this machine. One of the 32-bit table is marked: the same name may take other arguments there.
 pub fn syscall(number: u64) -> Cow<'static, str> {
     let compat = number & Syscall::COMPAT != 0;
     let index = (number & !Syscall::COMPAT) as usize;
@@ -13,9 +13,9 @@ pub fn syscall(number: u64) -> Cow<'static, str> {
             Some(known) => known.name().into(),
             None => format!("syscall_{index}").into(),
         },
-        true => match x86::Sysno::new(index) {
-            Some(known) => format!("ia32:{}", known.name()).into(),
-            None => format!("ia32:syscall_{index}").into(),
+        true => match machine::compat_name(index) {
+            Some(known) => format!("{}{known}", machine::COMPAT_PREFIX).into(),
+            None => format!("{}syscall_{index}", machine::COMPAT_PREFIX).into(),
         },
     }
 }
@@ -44,8 +44,9 @@ mod tests {
     fn system_calls_and_errors_have_their_names_and_unknown_ones_their_numbers() {
         assert_eq!(syscall(Sysno::openat as u64), "openat");
         assert_eq!(syscall(100_000), "syscall_100000");
-        assert_eq!(syscall(5 | Syscall::COMPAT), "ia32:open");
-        assert_eq!(syscall(99_999 | Syscall::COMPAT), "ia32:syscall_99999");
+        let compat = |name| format!("{}{name}", machine::COMPAT_PREFIX);
+        assert_eq!(syscall(5 | Syscall::COMPAT), compat("open"));
+        assert_eq!(syscall(99_999 | Syscall::COMPAT), compat("syscall_99999"));
         // Whatever number a caller takes, it is none of the other table.
         assert_eq!(syscall(u64::from(u32::MAX)), "syscall_4294967295");
         assert_eq!(syscall(1 << 31 | 1), "syscall_2147483649");

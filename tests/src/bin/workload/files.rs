@@ -58,9 +58,39 @@ pub(crate) fn open_fifo(path: &OsStr, ms: u64) {
     });
 }
 
+/// Opens a pipe for reading, and its other end when the gate is open.
+pub(crate) fn open_fifo_before_gate(path: &OsStr) {
+    let path = raw::c_string(path);
+    let (send, reader) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            send.send(rustix::thread::gettid().as_raw_nonzero())
+                .unwrap();
+            raw::open("openat", &path, libc::O_RDONLY as u64, 0).unwrap();
+        });
+        let reader = format!("/proc/self/task/{}", reader.recv().unwrap());
+        process::until(|| process::sleeps_in(Path::new(&reader), &libc::SYS_openat.to_string()));
+        process::gate();
+        raw::open("openat", &path, libc::O_WRONLY as u64, 0).unwrap();
+    });
+}
+
 /// Opens with a path at an address that is not there.
 pub(crate) fn open_bad_pointer() {
     assert_eq!(raw::open_nowhere("openat"), Err(libc::EFAULT));
+}
+
+/// openat2(2) with flags at an address that is not there.
+pub(crate) fn open_bad_how(path: &OsStr) {
+    let path = raw::c_string(path);
+    assert_eq!(raw::open_how_nowhere(&path), Err(libc::EFAULT));
+}
+
+/// Opens with a path that is the beginning of a file, in memory that nobody has touched.
+pub(crate) fn open_unread(file: &OsStr) {
+    let file = std::fs::File::open(file).unwrap();
+    let outcome = raw::open_unread("open", &file);
+    report::note(json!({ "result": raw::shown(outcome) }));
 }
 
 /// Opens one file so often for each byte on stdin, until stdin is closed.

@@ -1,6 +1,6 @@
 //! Processes and threads: who does a step, and as whom.
 
-use crate::{raw, report, step, steps};
+use crate::{number, raw, report, step, steps};
 use serde_json::json;
 use std::{
     ffi::{OsStr, OsString},
@@ -189,6 +189,41 @@ pub(crate) fn killed_in(numbers: &OsStr, args: &[OsString]) {
     });
     raw::kill(pid, libc::SIGKILL);
     assert_eq!(raw::wait(pid), libc::SIGKILL);
+}
+
+/// A child does steps and is killed in them by a signal.
+pub(crate) fn dies_of(signal: u64, args: &[OsString]) {
+    match raw::fork() {
+        None => child(args),
+        Some(pid) => {
+            report::note(json!({ "child": pid }));
+            // With or without a core: WTERMSIG(3) of waitpid(2).
+            assert_eq!(raw::wait(pid) & 0x7f, signal as i32);
+        }
+    }
+}
+
+/// `NUMBER ERRNO TIMES STEP…`: does the step in a thread whose calls of that number another one answers with an error, so often.
+pub(crate) fn supervised(args: &[OsString]) {
+    let [call, errno, times] = [0, 1, 2].map(|n| number(&args[n]));
+    let (send, listener) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            send.send(raw::ask_supervisor(call as u32)).unwrap();
+            step(&args[3..]);
+        });
+        let listener = listener.recv().unwrap();
+        for _ in 0..times {
+            raw::supervise(&listener, errno as i32);
+        }
+    });
+}
+
+/// A child does the step, whose calls this process, its tracer, answers with an error: so many, and no other.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn emulated(times: u64, errno: u64, args: &[OsString]) {
+    let child = raw::emulate(times, errno as i32, || step(args));
+    report::note(json!({ "child": child }));
 }
 
 /// Whether a task sleeps in a system call.

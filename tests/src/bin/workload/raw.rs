@@ -4,6 +4,10 @@
     reason = "system calls as no library makes them, 32-bit ones too"
 )]
 
+mod answer;
+
+pub(crate) use answer::*;
+
 use serde_json::{Value, json};
 use std::ffi::{CStr, CString, OsStr, c_char, c_long};
 use std::os::unix::ffi::OsStrExt;
@@ -138,36 +142,6 @@ pub(crate) fn getppid32() -> Outcome {
 pub(crate) fn mount_nothing() -> Outcome {
     // SAFETY: pointers that the kernel refuses.
     unsafe { call(libc::SYS_mount, [0; 5]) }
-}
-
-/// From here on seccomp answers mount(2) of this process, before the kernel begins it: EPERM.
-pub(crate) fn deny_mount() {
-    // include/uapi/linux/filter.h, seccomp.h: load the number; if it is mount's, answer; else allow.
-    let filter = [
-        filter(0x20, 0, 0, 0),
-        filter(0x15, 0, 1, libc::SYS_mount as u32),
-        filter(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-        filter(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_ptr().cast_mut(),
-    };
-    prctl(libc::PR_SET_NO_NEW_PRIVS, 1).unwrap();
-    let mode = libc::SECCOMP_MODE_FILTER as usize;
-    let at = &raw const program as usize;
-    // SAFETY: a program that is there, with as many instructions as it says.
-    let set = unsafe {
-        call(
-            libc::SYS_prctl,
-            [libc::PR_SET_SECCOMP as usize, mode, at, 0, 0],
-        )
-    };
-    set.unwrap();
-}
-
-fn filter(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code, jt, jf, k }
 }
 
 /// A call of a number that no call has.
