@@ -29,6 +29,8 @@ pub struct Counters {
     pub taken_over: u64,
     /// Those of them for which the first program was run all the same, and let them be.
     pub given_back: u64,
+    /// Stacks of events that are as deep as they are recorded: what called their outermost frame is not known.
+    pub stacks_truncated: u64,
 }
 
 /// One entry; never full.

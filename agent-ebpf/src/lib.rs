@@ -16,6 +16,7 @@ mod claim;
 mod emit;
 mod field;
 mod meter;
+mod mptcp;
 mod path;
 mod regs;
 mod rows;

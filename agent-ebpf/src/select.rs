@@ -121,7 +121,7 @@ fn choose(of: usize, key: u64, change: i32) {
     }
 }
 
-/// Pods that are selected before they have a cgroup, by uid.
+/// Pods that are selected before they have a cgroup, by uid; a static pod's is shorter, with zero bytes after it.
 #[map]
 pub static PODS: HashMap<[u8; POD_UID], Member> = HashMap::with_max_entries(1024, 0);
 /// Bit n: pods' cgroups are made at depth n; bit 32 + n: those of containers that lie beside their pods are.
@@ -130,6 +130,10 @@ pub static PODS: HashMap<[u8; POD_UID], Member> = HashMap::with_max_entries(1024
 static POD_LEVELS: Array<u64> = Array::with_max_entries(1, 0);
 /// Bytes of a pod's uid: RFC 9562.
 const POD_UID: usize = 36;
+/// Bytes of a static pod's uid: the MD5 sum of its manifest as hexadecimal digits (pkg/kubelet/config/common.go).
+const STATIC_UID: usize = 32;
+/// What the kubelet puts before a pod's uid.
+const POD: [u8; 3] = *b"pod";
 
 kernel_fields! {
     TASK_SIGNAL = task_struct.signal: *const u8;
@@ -345,6 +349,38 @@ const SLICE: [u8; 6] = *b".slice";
 const BESIDE: [u8; 22] = *b".slice:cri-containerd:";
 const CONTAINER_ID: usize = 64;
 
+/// The selected pod whose uid ends the name of a cgroup, without what systemd's driver puts after it.
+#[inline(always)]
+fn pod_selected(name: *const u8, length: usize) -> Result<Option<Member>, Loss> {
+    if let Some(start) = length.checked_sub(POD_UID) {
+        let mut uid = [0_u8; POD_UID];
+        read_kernel(name.wrapping_add(start), &mut uid)?;
+        for byte in &mut uid {
+            if *byte == b'_' {
+                *byte = b'-';
+            }
+        }
+        // SAFETY: copied at once.
+        if let Some(member) = unsafe { PODS.get(&uid) }.copied() {
+            return Ok(Some(member));
+        }
+    }
+    let Some(start) = length.checked_sub(POD.len() + STATIC_UID) else {
+        return Ok(None);
+    };
+    let mut before = [0_u8; POD.len()];
+    let mut digits = [0_u8; STATIC_UID];
+    read_kernel(name.wrapping_add(start), &mut before)?;
+    read_kernel(name.wrapping_add(start + POD.len()), &mut digits)?;
+    if before != POD {
+        return Ok(None);
+    }
+    let mut uid = [0_u8; POD_UID];
+    uid[..STATIC_UID].copy_from_slice(&digits);
+    // SAFETY: copied at once.
+    Ok(unsafe { PODS.get(&uid) }.copied())
+}
+
 /// `(struct cgroup *cgrp, const char *path)`. A pod's cgroup is selected as it is made, before anybody can be in it.
 #[program(raw_tp = "cgroup_mkdir")]
 fn select_pod(ctx: &RawTracePointContext) {
@@ -354,8 +390,8 @@ fn select_pod(ctx: &RawTracePointContext) {
 }
 
 /// The kubelet names a pod's directory `kubepods-burstable-podUID.slice`, with `_` for `-` in the uid, or `podUID`:
-/// pkg/kubelet/cm/{pod_container_manager,cgroup_manager}_linux.go. `pod_of` and `pod_beside` of `agent/src/select/find.rs` read the
-/// same names.
+/// pkg/kubelet/cm/{pod_container_manager,cgroup_manager}_linux.go. A static pod's name may be shorter than another pod's uid. `pod_of`
+/// and `pod_beside` of `agent/src/select/find.rs` read the same names.
 #[inline(always)]
 fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     let node = CGROUP_KN.read(cgroup)?;
@@ -365,7 +401,7 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     let read =
         unsafe { bpf_probe_read_kernel_str(whole.as_mut_ptr().cast(), NAME as u32, name.cast()) };
     // Without its zero byte; an error is below 0.
-    if (read as i64) < POD_UID as i64 {
+    if (read as i64) < (POD.len() + STATIC_UID) as i64 {
         return Ok(());
     }
     let length = read as usize - 1;
@@ -378,18 +414,7 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     } else {
         (0, 0)
     };
-    let Some(start) = length.checked_sub(POD_UID + after) else {
-        return Ok(());
-    };
-    let mut uid = [0_u8; POD_UID];
-    read_kernel(name.wrapping_add(start), &mut uid)?;
-    for byte in &mut uid {
-        if *byte == b'_' {
-            *byte = b'-';
-        }
-    }
-    // SAFETY: copied at once.
-    let Some(member) = unsafe { PODS.get(&uid) }.copied() else {
+    let Some(member) = pod_selected(name, length - after)? else {
         return Ok(());
     };
     // Numbers of cgroups are told apart within a hierarchy only.

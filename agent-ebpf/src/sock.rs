@@ -53,6 +53,8 @@ pub const fn mapped(a: [u8; 4]) -> tracers::Ip {
 
 /// `IPPROTO_TCP`, include/uapi/linux/in.h. The field is 16 bits wide since MPTCP (262) came.
 pub const IPPROTO_TCP: u16 = 6;
+/// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
+pub const IPPROTO_MPTCP: u16 = 262;
 
 /// States of a TCP socket: include/net/tcp_states.h.
 pub mod tcp {
@@ -61,7 +63,9 @@ pub mod tcp {
     pub const SYN_SENT: i32 = 2;
     pub const SYN_RECV: i32 = 3;
     pub const FIN_WAIT1: i32 = 4;
+    pub const FIN_WAIT2: i32 = 5;
     pub const CLOSE: i32 = 7;
     pub const CLOSE_WAIT: i32 = 8;
     pub const LAST_ACK: i32 = 9;
+    pub const LISTEN: i32 = 10;
 }

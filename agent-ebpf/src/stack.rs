@@ -8,7 +8,7 @@ use crate::{
     kernel_fields, masked,
 };
 use aya_ebpf::{
-    EbpfContext,
+    EbpfContext, Global,
     bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK, bpf_stack_build_id},
     helpers::generated::bpf_get_stack,
     macros::map,
@@ -16,8 +16,13 @@ use aya_ebpf::{
 };
 use tracers::{KernelStack, UserStack};
 
-/// Most frames of a stack: the kernel's own limit (kernel.perf_event_max_stack).
-pub const FRAMES: usize = 127;
+/// Most frames of a stack that there is room for, whatever the kernel allows: `FRAMES` of `agent/src/load/depth.rs`.
+pub const FRAMES: usize = 511;
+
+/// How many frames of a stack are recorded: as many as the kernel gives (kernel.perf_event_max_stack), [`FRAMES`] at most.
+/// Values of the maps of stacks have room for so many, by the loader.
+#[unsafe(no_mangle)]
+pub static DEPTH: Global<u32> = Global::new(FRAMES as u32);
 
 /// A kernel stack: addresses, innermost first.
 #[repr(C)]
@@ -70,7 +75,7 @@ fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, Claim, *
         bpf_get_stack(
             ctx.as_ptr(),
             core::ptr::addr_of_mut!((*scratch).addresses).cast(),
-            (FRAMES * 8) as u32,
+            DEPTH.load() * 8,
             flags,
         )
     };
@@ -78,13 +83,16 @@ fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, Claim, *
         return None;
     }
     let len = bytes as usize / 8;
+    if len >= DEPTH.load() as usize {
+        count(counter!(stacks_truncated));
+    }
     let mut hash = seed;
     for i in 0..FRAMES {
-        if i >= len {
+        if i >= DEPTH.load() as usize || i >= len {
             break;
         }
-        // SAFETY: the masked index is at most 127, which lies in the struct: `len` comes before the addresses.
-        let address = unsafe { *scratch.cast::<u64>().add(1 + masked::<127>(i)) };
+        // SAFETY: the masked index is at most 511, which lies in the struct: `len` comes before the addresses.
+        let address = unsafe { *scratch.cast::<u64>().add(1 + masked::<FRAMES>(i)) };
         hash = (hash ^ address).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash ^= hash >> 29;
     }
@@ -144,7 +152,7 @@ const WHOLE: u32 = u32::MAX;
 fn known(stack: *const UserFrames, len: u32) -> u32 {
     let mut known = 0;
     for i in 0..FRAMES {
-        if i >= len as usize {
+        if i >= DEPTH.load() as usize || i >= len as usize {
             break;
         }
         // SAFETY: the clamped index lies in the array.
@@ -182,7 +190,7 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
         bpf_get_stack(
             ctx.as_ptr(),
             core::ptr::addr_of_mut!((*scratch).frames).cast(),
-            (FRAMES * size_of::<bpf_stack_build_id>()) as u32,
+            DEPTH.load() * size_of::<bpf_stack_build_id>() as u32,
             u64::from(BPF_F_USER_STACK | BPF_F_USER_BUILD_ID),
         )
     };

@@ -17,6 +17,8 @@ pub struct Account {
     pub lost: Lost,
     /// Rows whose stack is missing because there was no room for it. The rows themselves are delivered.
     pub stacks_missing: u64,
+    /// Stacks that are as deep as they are recorded. Their events are delivered, and their rows say that the outermost frames are missing.
+    pub stacks_truncated: u64,
     /// Runs of a program that the kernel skipped, because it was at work on that CPU already: for another task from which the CPU
     /// was taken meanwhile (fentry and fexit everywhere, tracepoints from Linux 7.0 on), or in what an interrupt interrupted.
     /// At most so many events are missing that no counter saw; how many of these were selected is unknown.

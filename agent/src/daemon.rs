@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod confine;
 mod connection;
 mod counters;
+mod failures;
 mod job;
 mod jobs;
 pub(crate) mod loader;

@@ -69,7 +69,7 @@ pub enum Error {
     #[error("\"{}\" is not a container id: it takes at least 4 letters, digits, '_', '.', '+' or '-'", .0.escape_debug())]
     BadContainerId(String),
     /// The pod uid is not one.
-    #[error("\"{}\" is not the uid of a pod: it takes 36 letters, digits and '-', as in metadata.uid", .0.escape_debug())]
+    #[error("\"{}\" is not the uid of a pod: it takes 36 letters, digits and '-', as in metadata.uid, or the 32 hexadecimal digits of a static pod's annotation kubernetes.io/config.hash", .0.escape_debug())]
     BadPodUid(String),
     /// The selection of this trace cannot be changed so.
     #[error("{0}")]
@@ -237,6 +237,23 @@ impl Reason {
 }
 
 impl Error {
+    /// Whether it concerns one target: others of the same trace may be selected all the same.
+    pub(crate) fn is_of_one_target(&self) -> bool {
+        matches!(
+            self,
+            Self::NoProcess(_)
+                | Self::OtherProcess(_)
+                | Self::Thread { .. }
+                | Self::NoCgroup { .. }
+                | Self::NoContainer(_)
+                | Self::AmbiguousContainer { .. }
+                | Self::BadContainerId(_)
+                | Self::BadPodUid(_)
+                | Self::Unchangeable(_)
+                | Self::TooManyTargets(_)
+        )
+    }
+
     /// Its stable reason.
     pub fn reason(&self) -> Reason {
         match self {

@@ -12,6 +12,7 @@ use aya::{
     maps::{Map, MapData},
     programs::{Program, ProgramError},
 };
+pub(crate) use depth::{depth, value_bytes};
 pub(crate) use globals::sizes;
 use globals::{again, globals};
 use refused::{allow_locked_memory, chain, load_error, program_error};
@@ -21,6 +22,7 @@ use std::{
 };
 use tracers::{Erased, Hook, HookKind, Spec, raw_tp};
 
+mod depth;
 mod globals;
 mod refused;
 
@@ -33,6 +35,8 @@ pub(crate) struct Loaded {
     tracer: &'static dyn Erased,
     /// Whether every program has its second one: `agent-ebpf/src/again.rs`.
     again: bool,
+    /// How many frames of a stack are recorded.
+    pub(crate) depth: u32,
     pub(crate) faults: Faults,
 }
 
@@ -68,19 +72,22 @@ impl Loaded {
         })?;
         allow_locked_memory(kernel);
         let again = again(tracer, kernel);
-        let globals = globals(spec, selection, limits, kernel, elf, hooks)?;
+        let depth = depth();
+        let mut globals = globals(spec, selection, limits, kernel, elf, hooks)?;
+        // Not every tracer takes stacks.
+        globals.push(("DEPTH".to_owned(), depth.to_ne_bytes().to_vec(), false));
         let mut loader = EbpfLoader::new();
         // Asked for only after a refusal: aya loads without a log first.
         loader.verifier_log_level(VerifierLogLevel::DEBUG);
         for (name, value, must_exist) in &globals {
             loader.override_global(name, GlobalData::from(value.as_slice()), *must_exist);
         }
-        for (name, entries) in sizes(tracer, selection.shape(), limits, kernel) {
+        for (name, entries) in sizes(tracer, selection.shape(), limits, kernel, depth) {
             loader.map_max_entries(name, entries);
         }
         let faults = Faults::of_next_trace();
         let ebpf = (faults.maps())
-            .and_then(|()| loader.load(elf))
+            .and_then(|()| loader.load(&depth::with_depth(elf, depth)))
             .map_err(|error| load_error(tracer, kernel, &error))?;
         let chosen = ebpf.map("CHOSEN").and_then(map_data);
         let chosen = chosen.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
@@ -94,6 +101,7 @@ impl Loaded {
             hooks,
             tracer,
             again,
+            depth,
             faults,
         };
         loaded.load_selection(selection, kernel)?;

@@ -52,12 +52,17 @@ pub fn memory(request: &Request, kernel: &Kernel) -> u64 {
         return 0;
     };
     let cpus = crate::read::possible_cpus() as u64;
-    let sizes = load::sizes(tracer, shape, &request.limits, kernel);
+    let depth = load::depth();
+    let sizes = load::sizes(tracer, shape, &request.limits, kernel, depth);
+    let values = load::value_bytes(depth);
     let maps: u64 = definitions(elf)
         .into_iter()
         .map(|(name, mut map)| {
             if let Some((_, entries)) = sizes.iter().find(|(sized, _)| *sized == name) {
                 map.entries = u64::from(*entries);
+            }
+            if let Some((_, bytes)) = values.iter().find(|(stacks, _)| *stacks == name) {
+                map.value = u64::from(*bytes);
             }
             map.bytes(cpus)
         })

@@ -13,7 +13,7 @@ const BATCH_ROWS: usize = 1024;
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
 /// The counters of `agent-ebpf/src/account.rs`, summed over CPUs.
-const COUNTERS: usize = 11;
+const COUNTERS: usize = 12;
 
 /// Reads one tracer.
 pub(crate) struct Reader {
@@ -200,6 +200,7 @@ impl Reader {
             stacks_missing,
             taken_over,
             given_back,
+            stacks_truncated,
         ] = sums;
         let skipped: u64 = self
             .programs
@@ -222,6 +223,7 @@ impl Reader {
                 malformed: self.malformed,
             },
             stacks_missing,
+            stacks_truncated,
             missed_runs: skipped.saturating_sub(taken_over.saturating_sub(given_back)),
             ..Account::default()
         })

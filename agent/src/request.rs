@@ -12,6 +12,8 @@ pub struct Request {
     pub targets: Vec<Target>,
     /// Whether targets may come and go while it runs.
     pub changing: bool,
+    /// Whether it starts without the targets that are not there ([`crate::Trace::missing`]). Otherwise each of them is an error.
+    pub allow_missing: bool,
     /// Whether it goes on when the last of its cgroups and containers is gone, because whoever changes its targets may name another.
     pub outlives_cgroups: bool,
     /// Columns of labels, of [`tracers::LABELS`], that there are whether the first targets have them or not.

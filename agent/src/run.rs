@@ -38,6 +38,7 @@ pub(crate) const QUEUE: usize = 32;
 /// A running tracer. Dropping it ends it and detaches everything.
 pub struct Trace {
     columns: Vec<Column>,
+    missing: Vec<(usize, Error)>,
     hooks: &'static [Hook],
     clock: Clock,
     updates: Option<Receiver<Result<Update, Error>>>,
@@ -146,6 +147,7 @@ impl Trace {
             }
         }
         let mut selection = Selection::resolve(&request)?;
+        let missing = selection.take_missing();
         let columns = labels::columns(&request);
         let Request { spec, limits, .. } = request;
         let mut loaded = Loaded::load(&spec, &selection, &limits, kernel)?;
@@ -198,6 +200,7 @@ impl Trace {
             })?;
         Ok(Self {
             columns,
+            missing,
             hooks,
             clock,
             updates: Some(updates),
@@ -210,6 +213,12 @@ impl Trace {
     /// The columns of its rows.
     pub fn columns(&self) -> &[Column] {
         &self.columns
+    }
+
+    /// Targets that were not there when it started, by their places in the request, and why: only where the request allows that.
+    /// They are not traced until they are added.
+    pub fn missing(&self) -> &[(usize, Error)] {
+        &self.missing
     }
 
     /// Where it is attached.

@@ -97,10 +97,15 @@ pub(crate) struct Selection {
     hierarchy: Option<Hierarchy>,
     /// Whether nothing is selected that may be gone.
     settled: bool,
+    /// Targets that are not there, by their places in the request, and why.
+    missing: Vec<(usize, Error)>,
 }
 
 impl Selection {
     /// Finds all targets; nothing is written anywhere yet.
+    ///
+    /// # Errors
+    /// Where a target is not there and the request allows none to be missing, or nothing can be selected here at all.
     pub(crate) fn resolve(request: &Request) -> Result<Self, Error> {
         let (targets, changing) = (&request.targets, request.changing);
         if targets.is_empty() {
@@ -113,6 +118,7 @@ impl Selection {
             entries: HashMap::new(),
             next: 1,
             settled: true,
+            missing: Vec::new(),
             label_numbers: HashMap::from([(first.clone(), 0)]),
             labels: vec![first],
             columns: labels::wanted(request),
@@ -122,11 +128,37 @@ impl Selection {
             hierarchy: None,
         };
         let mut cgroups = Walks::default();
-        for target in targets {
-            let found = selection.find(&target.whom, &mut cgroups)?;
-            selection.enter(target.clone(), found)?;
+        for (at, target) in targets.iter().enumerate() {
+            let found = selection.find(&target.whom, &mut cgroups);
+            match found.and_then(|found| selection.enter(target.clone(), found).map(|_| ())) {
+                Err(error) if request.allow_missing && error.is_of_one_target() => {
+                    selection.missing.push((at, error));
+                }
+                selected => selected?,
+            }
+        }
+        if changing && !selection.shape.by_host() && selection.hierarchy.is_none() {
+            selection.choose_hierarchy(&mut cgroups);
         }
         Ok(selection)
+    }
+
+    /// Takes the targets that are not there.
+    pub(crate) fn take_missing(&mut self) -> Vec<(usize, Error)> {
+        std::mem::take(&mut self.missing)
+    }
+
+    /// Chooses the hierarchy of the targets that come later: what is loaded selects by one. Without any there is nothing to choose;
+    /// each target that is added then says so.
+    fn choose_hierarchy(&mut self, cgroups: &mut Walks) {
+        let by_a_kubelet = |cgroups: &Cgroups| match cgroups.has_kubelet {
+            false => Err(Error::NoContainer(String::new())),
+            true => Ok(()),
+        };
+        let chosen = cgroups
+            .first(None, by_a_kubelet)
+            .or_else(|_| cgroups.first(None, |_| Ok(())));
+        self.hierarchy = chosen.ok().map(|(hierarchy, ())| hierarchy);
     }
 
     fn enter(&mut self, target: Target, found: Found) -> Result<&Entry, Error> {
@@ -467,6 +499,7 @@ mod tests {
             spec: tracers::Spec::new(tracers::ALL[0].name()).unwrap(),
             targets,
             changing: false,
+            allow_missing: false,
             outlives_cgroups: false,
             label_columns: [true, false, false, false],
             limits: Limits::default(),

@@ -12,8 +12,6 @@ use std::{
 use symbols::{FrameId, Symbolizer, UserAddr};
 use tracers::{Batch, Column, Data, Frame, Kind, Value};
 
-/// Most frames of a stack: `FRAMES` of `agent-ebpf/src/stack.rs`.
-const FRAMES: usize = 127;
 /// Bytes of `struct bpf_stack_build_id`: a word of status, the id, the offset or address.
 const USER_FRAME: usize = 32;
 /// Its status where the kernel found the file's build id: include/uapi/linux/bpf.h.
@@ -167,7 +165,7 @@ impl Stacks {
             let addresses = kernel_addresses(reader, hash)?;
             let mut frames = self.symbolizer.kernel(&addresses);
             self.cut_own(&mut frames);
-            self.mark_cut(addresses.len(), &mut frames);
+            self.mark_truncated(addresses.len(), reader, &mut frames);
             known.insert(hash, frames.clone());
             named.push(frames);
         }
@@ -186,9 +184,9 @@ impl Stacks {
         }
     }
 
-    /// Marks a stack that is as deep as the kernel records them: what called its outermost frame is not known.
-    fn mark_cut(&mut self, depth: usize, frames: &mut Vec<FrameId>) {
-        if depth >= FRAMES {
+    /// Marks a stack that is as deep as they are recorded: what called its outermost frame is not known.
+    fn mark_truncated(&mut self, depth: usize, reader: &Reader, frames: &mut Vec<FrameId>) {
+        if depth >= reader.loaded.depth as usize {
             frames.push(self.symbolizer.deeper());
         }
     }
@@ -214,7 +212,7 @@ impl Stacks {
             self.symbolizer.prepare(pid, &all);
             for (row, stack) in rows.iter().zip(&stacks) {
                 let mut frames = self.symbolizer.user(pid, stack);
-                self.mark_cut(stack.len(), &mut frames);
+                self.mark_truncated(stack.len(), reader, &mut frames);
                 named[*row] = frames;
             }
         }
@@ -293,7 +291,8 @@ fn hashes(batch: &Batch, column: usize) -> Vec<u64> {
 
 /// The value of a stack's map, or nothing where the kernel side kept none.
 fn stack(reader: &Reader, map: &str, hash: u64, frame_bytes: usize) -> Result<Vec<u8>, Error> {
-    let mut value = vec![0; 8 + FRAMES * frame_bytes];
+    let depth = reader.loaded.depth as usize;
+    let mut value = vec![0; 8 + depth * frame_bytes];
     let found = hash != 0
         && bpf::lookup(reader.loaded.map(map)?, &hash.to_ne_bytes(), &mut value).map_err(
             |source| Error::Read {
@@ -305,7 +304,7 @@ fn stack(reader: &Reader, map: &str, hash: u64, frame_bytes: usize) -> Result<Ve
         return Ok(Vec::new());
     }
     // The upper half of the first word is the kernel side's own.
-    let frames = (word(&value, 0) as u32 as usize).min(FRAMES);
+    let frames = (word(&value, 0) as u32 as usize).min(depth);
     value.truncate(8 + frames * frame_bytes);
     value.drain(..8);
     Ok(value)

@@ -19,7 +19,7 @@ pub(crate) fn is_whole(account: &Account, beside: &Beside) -> bool {
 /// Whether the books balance, with what only a newer agent counts.
 fn balances(account: &Account, beside: &Beside) -> bool {
     // What is known of a node that has not ended is no account.
-    if beside.left || beside.troubled().next().is_some() {
+    if beside.left || beside.nodes.iter().any(|node| node.state != State::Ended) {
         return true;
     }
     let others = beside.lost_total();
@@ -44,6 +44,7 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
         sampled,
         lost,
         stacks_missing,
+        stacks_truncated,
         missed_runs,
         elapsed,
         cost,
@@ -136,6 +137,12 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
             plural(*stacks_missing, "row")
         ));
     }
+    if *stacks_truncated > 0 {
+        out.push_str(&format!(
+            "{} deeper than recorded: they end with [deeper than recorded]; see kernel.perf_event_max_stack.\n",
+            plural(*stacks_truncated, "stack")
+        ));
+    }
     if *missed_runs > 0 {
         let runs = plural(*missed_runs, "run");
         out.push_str(&format!(
@@ -208,7 +215,7 @@ fn nodes_text(nodes: &[Node], desired: Option<u64>) -> String {
     format!("{} of {}, ", count(there), plural(all, "node"))
 }
 
-/// A node that has not ended as it should, in a line.
+/// A node that has not ended as it should, or did not see all that it should, in a line.
 fn node_text(node: &Node) -> String {
     let Node {
         name,
@@ -225,7 +232,8 @@ fn node_text(node: &Node) -> String {
     let how = match state {
         State::Left => "left before its end",
         State::Unreached => "was never reached",
-        State::Running | State::Other | State::Ended => "has not told its account",
+        State::Running | State::Other => "has not told its account",
+        State::Ended => "did not see everything",
     };
     format!("{name} {how}{why}.\n")
 }
@@ -275,6 +283,7 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
         sampled,
         lost,
         stacks_missing,
+        stacks_truncated,
         missed_runs,
         elapsed,
         cost,
@@ -309,7 +318,8 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
     }
     let mut account = json!({
         "produced": produced, "delivered": delivered, "beyond_limit": beyond_limit, "sampled": sampled, "lost": stages,
-        "complete": account.complete() && beside.complete(), "stacks_missing": stacks_missing, "missed_runs": missed_runs,
+        "complete": account.complete() && beside.complete(), "stacks_missing": stacks_missing,
+        "stacks_truncated": stacks_truncated, "missed_runs": missed_runs,
         "elapsed_ns": ns(*elapsed), "cost": costs,
     });
     if let Some(Gaps { count, rows }) = beside.gaps {
@@ -414,6 +424,7 @@ mod tests {
             ..Lost::default()
         };
         account.stacks_missing = 1;
+        account.stacks_truncated = 2000;
         account.missed_runs = 3;
         account.cost.bpf = None;
         account.ended = Some(Ended::Command(ExitStatus::from_raw(2 << 8)));
@@ -422,6 +433,7 @@ mod tests {
         Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
         Unreadable: the memory was gone or paged out when the event happened.
         1 row without a stack: there was no room for it.
+        2,000 stacks deeper than recorded: they end with [deeper than recorded]; see kernel.perf_event_max_stack.
         3 runs of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.
         The command exited with status 2.
         ");

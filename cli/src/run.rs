@@ -102,6 +102,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
                 spec: spec.clone(),
                 targets: targets.into_iter().map(Into::into).collect(),
                 changing: false,
+                allow_missing: false,
                 outlives_cgroups: false,
                 label_columns: Default::default(),
                 limits,

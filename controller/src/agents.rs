@@ -11,7 +11,7 @@ mod link;
 #[cfg(test)]
 pub(crate) use link::Step;
 
-use crate::counters::Counters;
+use crate::{counters::Counters, untraced::is_among};
 pub(crate) use fleet::OURS;
 use fleet::{Addresses, Connector};
 use k8s_openapi::jiff::Timestamp;
@@ -19,7 +19,7 @@ use proto::v1;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tracers::Batch;
@@ -75,15 +75,57 @@ pub(crate) struct Report {
     pub(crate) late: Option<Duration>,
     /// Its last table.
     pub(crate) table: Option<Batch>,
-    /// The targets that the agent has.
+    /// Targets that could not be selected: the newest, as the agent reports them.
+    pub(crate) target_failures: Vec<v1::TargetFailure>,
+    /// The number of these, with those that are not in the list.
+    pub(crate) targets_failed: u64,
+    /// The targets that the agent was sent.
     targets: Vec<v1::Target>,
     /// Whether this controller has told its agent of targets: of what another one has told it nothing is known.
     asked: bool,
     /// Of the newest update.
     version: u64,
+    /// When targets that failed are sent again.
+    retry: Retry,
+}
+
+/// The time until something is sent again, which grows with each try.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+/// The time until targets that failed are sent again: at first, and at most. An agent reads all cgroups of its node for them.
+const RETRY_TARGETS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            at: Instant::now() + RETRY_TARGETS.0,
+            wait: RETRY_TARGETS.0,
+        }
+    }
+}
+
+impl Retry {
+    /// The same targets have been sent once more.
+    fn again(&mut self) {
+        self.wait = (self.wait * 2).min(RETRY_TARGETS.1);
+        self.at = Instant::now() + self.wait;
+    }
 }
 
 impl Report {
+    /// Whether a target that is wanted still could not be selected, and it is time to send it again.
+    fn is_to_be_retried(&self) -> bool {
+        let failed = self
+            .target_failures
+            .iter()
+            .filter_map(|failure| failure.target.as_ref());
+        { failed }.any(|target| is_among(target, &self.targets)) && Instant::now() >= self.retry.at
+    }
+
     /// Whether the agent has, or had, the trace.
     pub(crate) fn has_run(&self) -> bool {
         self.version > 0 || !self.before.is_empty()

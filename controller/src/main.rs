@@ -6,6 +6,7 @@ mod agents;
 mod certificates;
 mod check;
 mod counters;
+mod lead;
 mod outcome;
 mod plan;
 mod present;
@@ -13,6 +14,7 @@ mod queue;
 mod reconcile;
 mod run;
 mod status;
+mod untraced;
 mod view;
 mod world;
 

@@ -1,6 +1,9 @@
 //! What a job has come to: its nodes' reports, folded into a status whose size does not depend on how many there are.
 
-use crate::agents::{Progress, Report};
+use crate::{
+    agents::{Progress, Report},
+    untraced::Untraced,
+};
 use crd::{Cost, Events, Failure, MAX_FAILURES, Nodes, Summary};
 use proto::v1;
 use std::{
@@ -20,6 +23,8 @@ pub(crate) struct Outcome {
     pub(crate) events: Events,
     pub(crate) cost: Cost,
     pub(crate) failures: Vec<Failure>,
+    /// Pods and containers that could not be selected.
+    pub(crate) untraced: Untraced,
     /// Nodes that will say nothing more: ended, failed or gone.
     pub(crate) over: usize,
     /// Nodes whose traces were started anew in the middle: what came between is missing.
@@ -170,7 +175,7 @@ impl Outcome {
 }
 
 /// An agent's words as they may stand in an object: short, and without anything that a terminal acts on.
-fn words(text: &str, most: usize) -> String {
+pub(crate) fn words(text: &str, most: usize) -> String {
     let harmless = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let harmless = harmless.filter(|c| !matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
     harmless.take(most).collect()

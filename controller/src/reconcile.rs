@@ -9,6 +9,7 @@ use crate::{
     present::Present,
     queue::{Place, Queue},
     status::{self, Phase, is_over, is_true},
+    untraced::untraced,
     view::{Job, Scope},
     world::World,
 };
@@ -384,13 +385,15 @@ impl Context {
         // Nodes that the controller before this one knew: their agents are asked, and those that do not answer in time are failed.
         let inherited = lock(&self.inherited).get(uid).copied();
         let unheard = inherited.unwrap_or(0).saturating_sub(nodes.len());
-        let outcome = {
+        let mut outcome = {
             let state = self.world.read();
             let there = |node: &str| state.nodes.contains_key(node);
             let mut outcome = fold(&nodes, &reports, there, too_late);
             outcome.unheard(unheard, too_late);
             outcome
         };
+        outcome.untraced = untraced(spec, &planned.nodes, &reports);
+        outcome.complete &= outcome.untraced.count == 0;
         status::count(new, &outcome);
         new.pods = planned.pods as i64;
         let all = nodes.len() + unheard;
@@ -454,6 +457,7 @@ impl Context {
         let said = words(old) != words(new)
             || old.nodes != new.nodes
             || old.failures != new.failures
+            || old.target_failures != new.target_failures
             || old.observed_generation != new.observed_generation;
         let uid = job.trace_uid();
         {
@@ -554,6 +558,7 @@ fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
             outcome.nodes.failed, outcome.nodes.desired
         ));
     }
+    missing.extend(outcome.untraced.sentence());
     let events = &outcome.events;
     for (number, what) in [
         (events.lost, "events were lost"),

@@ -5,6 +5,7 @@ use crate::{
     agents::Fleet,
     certificates, check,
     counters::Counters,
+    lead::{self, Contender},
     plan::Rules,
     present::{Present, Watched},
     queue::{Queue, Quota},
@@ -33,7 +34,6 @@ use kube::{
         watcher,
     },
 };
-use kube_lease_manager::LeaseManagerBuilder;
 use listen::Listener;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -52,8 +52,6 @@ use tokio::{
 const TOGETHER: Duration = Duration::from_millis(20);
 /// How often certificates are looked at.
 const RENEWAL: Duration = Duration::from_secs(3600);
-/// The lease: held so long after its holder's last word, and renewed so long before that.
-const LEASE: (u64, u64) = (15, 5);
 
 pub(crate) async fn run(args: Args) -> Result<()> {
     fleet::allow_descriptors();
@@ -67,19 +65,16 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let client = fleet::api_client().await?;
     let mut end = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let ended = async {
-        tokio::select! {
-            _ = end.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
     let counters = Counters::new();
     let serving = serve(args.metrics, Arc::clone(&counters));
-    tokio::select! {
-        () = ended => Ok(()),
-        outcome = lead(&args, client, &counters) => outcome,
-        Err(error) = serving => Err(error),
-    }
+    let ended = async move {
+        tokio::select! {
+            _ = end.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            Err(error) = serving => Err(error),
+        }
+    };
+    lead(&args, client, &counters, ended).await
 }
 
 fn install_cryptography() -> Result<()> {
@@ -104,40 +99,42 @@ async fn serve(address: Option<SocketAddr>, counters: Arc<Counters>) -> Result<(
     match metrics::over_tcp(&listener, counters).await {}
 }
 
-/// Waits until this one leads, and works until it does not any more: the agents go on meanwhile.
-async fn lead(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<()> {
+/// Waits until this controller leads, and works until it leads no longer or is to end. The agents go on meanwhile.
+async fn lead(
+    args: &Args,
+    client: Client,
+    counters: &Arc<Counters>,
+    ended: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let mut ended = std::pin::pin!(ended);
     if args.no_lease {
-        return work(args, client, counters).await;
+        return tokio::select! {
+            outcome = ended => outcome,
+            outcome = work(args, client, counters) => outcome,
+        };
     }
-    let mut manager = LeaseManagerBuilder::new(client.clone(), MANAGER);
     // Who leads is to be found among the pods.
-    if let Ok(pod) = std::env::var("POD_NAME") {
-        manager = manager.with_identity(pod);
+    let identity = std::env::var("POD_NAME").unwrap_or_else(|_| lead::nameless());
+    let mut contender = Contender::new(
+        client.clone(),
+        &args.namespace,
+        MANAGER,
+        identity,
+        lead::TIMING,
+    );
+    tokio::select! {
+        outcome = &mut ended => return outcome,
+        // A controller that waits is ready.
+        () = contender.acquire(|| counters.ready()) => {}
     }
-    let manager = manager
-        .with_namespace(&args.namespace)
-        .with_duration(LEASE.0)
-        .with_grace(LEASE.1)
-        .build()
-        .await
-        .context("the lease")?;
-    let (mut leads, task) = manager.watch().await;
-    // One that waits is as it should be.
-    counters.ready();
-    leads.wait_for(|leads| *leads).await.context("the lease")?;
     tracing::info!("leads");
-    let lost = async {
-        // The sender is gone where the task is.
-        let _ = leads.wait_for(|leads| !*leads).await;
-    };
     let outcome = tokio::select! {
+        outcome = ended => outcome,
         outcome = work(args, client, counters) => outcome,
         // Started anew, it forgets what it wanted when it led.
-        () = lost => Err(anyhow!("another one leads now")),
+        lost = contender.keep() => Err(lost.into()),
     };
-    drop(leads);
-    // It gives the lease back; where it cannot, that is over by itself.
-    let _ = task.await;
+    contender.release().await;
     outcome
 }
 

@@ -121,6 +121,10 @@ pub(crate) fn count(status: &mut TraceJobStatus, outcome: &Outcome) {
     status.events = outcome.events.clone();
     status.cost = outcome.cost.clone();
     status.failures.clone_from(&outcome.failures);
+    status.untraced_targets = outcome.untraced.count;
+    status
+        .target_failures
+        .clone_from(&outcome.untraced.failures);
 }
 
 #[cfg(test)]

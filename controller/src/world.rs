@@ -4,6 +4,7 @@ use fleet::{Addresses, Listed, listed};
 use futures::{Stream, StreamExt};
 use k8s_openapi::{
     api::{core::v1 as core, discovery::v1::EndpointSlice},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
     jiff::Timestamp,
 };
 use kube::{Resource, ResourceExt, runtime::watcher};
@@ -20,6 +21,7 @@ type Labels = BTreeMap<String, String>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pod {
     pub(crate) name: String,
+    /// The uid in the name of its cgroup.
     pub(crate) uid: String,
     pub(crate) node: Arc<str>,
     pub(crate) labels: Labels,
@@ -167,12 +169,34 @@ fn pod(pod: &core::Pod) -> Option<Pod> {
     });
     Some(Pod {
         name: pod.name_any(),
-        uid: pod.uid()?,
+        uid: static_uid(pod, node).map_or_else(|| pod.uid(), |uid| Some(uid.to_owned()))?,
         node: node.into(),
         labels: pod.labels().clone(),
         started: started(pod),
         containers: containers.collect(),
     })
+}
+
+/// The kubelet's uid of a static pod, in the pod that the kubelet made in the API server to mirror it.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The uid of a static pod's cgroup, which is not that of the pod in the API server.
+///
+/// Anybody who may create pods may write the annotation, and would be shown another pod of that node. So it counts only where the
+/// kubelet has reported a container of the pod. Nobody else may write a status, and a kubelet runs no mirror pod that is not its own.
+/// Nobody can add the annotation to a pod that runs (`ValidatePodUpdate` in pkg/apis/core/validation); `config.hash`, which has the
+/// same value, may be changed.
+fn static_uid<'a>(pod: &'a core::Pod, node: &str) -> Option<&'a str> {
+    let uid = pod.annotations().get(MIRROR)?;
+    let of_node = |owner: &OwnerReference| {
+        let is_node = (owner.api_version.as_str(), owner.kind.as_str()) == ("v1", "Node");
+        is_node && owner.name == node && owner.controller == Some(true)
+    };
+    let status = pod.status.as_ref()?;
+    let containers = [&status.init_container_statuses, &status.container_statuses];
+    let mut containers = containers.into_iter().flatten().flatten();
+    let is_the_kubelets = containers.any(|container| container.container_id.is_some());
+    (pod.owner_references().iter().any(of_node) && is_the_kubelets).then_some(uid)
 }
 
 /// When the kubelet took it; until it says so, when its object was made.
@@ -303,5 +327,54 @@ impl Known for EndpointSlice {
     fn delete(world: &World, object: &Self) {
         world.write().slices.remove(&object.name_any());
         world.changed(Change::Agents);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const HASH: &str = "8ba00f37e5a7d26c3b4d5b9f3a6e1c02";
+
+    /// A mirror pod as its kubelet makes it and reports it, with changes.
+    fn uid(change: impl Fn(&mut Value)) -> String {
+        let mut mirror = json!({
+            "metadata": {
+                "name": "etcd-a", "namespace": "kube-system", "uid": "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0",
+                "annotations": {MIRROR: HASH, "kubernetes.io/config.hash": HASH, "kubernetes.io/config.source": "file"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "x", "controller": true}],
+            },
+            "spec": {"nodeName": "a", "containers": [{"name": "etcd"}]},
+            "status": {"phase": "Running", "containerStatuses": [{
+                "name": "etcd", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "containerID": "containerd://4f2a", "state": {"running": {}},
+            }]},
+        });
+        change(&mut mirror);
+        pod(&serde_json::from_value(mirror).unwrap()).unwrap().uid
+    }
+
+    #[test]
+    fn a_static_pod_has_the_uid_of_its_cgroup() {
+        assert_eq!(uid(|_| {}), HASH);
+    }
+
+    #[test]
+    fn the_annotation_of_a_pod_that_is_not_its_kubelets_is_not_believed() {
+        let own = "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
+        let others: [fn(&mut Value); 6] = [
+            // As anybody may create it: no kubelet has run it.
+            |pod| pod["status"] = json!({"phase": "Pending"}),
+            |pod| pod["status"]["containerStatuses"][0]["containerID"] = Value::Null,
+            |pod| pod["metadata"]["ownerReferences"] = json!([]),
+            |pod| pod["metadata"]["ownerReferences"][0]["name"] = "b".into(),
+            |pod| pod["metadata"]["ownerReferences"][0]["kind"] = "ReplicaSet".into(),
+            // Which may be written at any time.
+            |pod| pod["metadata"]["annotations"] = json!({"kubernetes.io/config.hash": HASH}),
+        ];
+        for (at, other) in others.into_iter().enumerate() {
+            assert_eq!(uid(other), own, "{at}");
+        }
     }
 }

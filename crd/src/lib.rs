@@ -16,8 +16,8 @@ pub use spec::{
     TraceJobSpec,
 };
 pub use status::{
-    Cost, Events, Failure, MAX_FAILURES, MAX_SUMMARY_ROWS, Nodes, Summary, TraceJobStatus,
-    condition,
+    Cost, Events, Failure, MAX_FAILURES, MAX_SUMMARY_ROWS, MAX_TARGET_FAILURES, Nodes, Summary,
+    TargetFailure, TraceJobStatus, condition,
 };
 
 /// The API group of both kinds.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 /// Nodes in [`TraceJobStatus::failures`] at most.
 pub const MAX_FAILURES: usize = 10;
+/// Targets in [`TraceJobStatus::target_failures`] at most.
+pub const MAX_TARGET_FAILURES: usize = 10;
 /// Rows in [`Summary::rows`] at most.
 pub const MAX_SUMMARY_ROWS: usize = 20;
 
@@ -20,7 +22,7 @@ pub mod condition {
     pub const SUSPENDED: &str = "Suspended";
     /// It waits or runs; its reason says how far it is, and at last how it went.
     pub const PROGRESSING: &str = "Progressing";
-    /// Something is missing in what it saw: events were lost or left out, or a node failed.
+    /// Something is missing in what it saw: events were lost or left out, a node failed, or a container was not traced.
     pub const PARTIAL: &str = "Partial";
     /// In the order in which they are shown.
     pub const ALL: [&str; 5] = [PROGRESSING, SUSPENDED, COMPLETE, FAILED, PARTIAL];
@@ -59,6 +61,13 @@ pub struct TraceJobStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub failures: Vec<Failure>,
+    /// Pods and containers whose events are missing because their node's agent could not select them.
+    pub untraced_targets: i64,
+    /// Pods and containers that could not be selected: the first ten, those whose events are missing before the others. A container
+    /// whose pod is traced as a whole lacks only its name in the rows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub target_failures: Vec<TargetFailure>,
     /// Of a tracer that counts: the rows of all nodes, merged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
@@ -116,6 +125,26 @@ pub struct Cost {
 pub struct Failure {
     /// Its name.
     pub node: String,
+    /// One word.
+    pub reason: String,
+    /// What happened, and what to do.
+    #[schemars(length(max = 300))]
+    pub message: String,
+}
+
+/// A pod or a container that a node's agent could not select. It is tried again as long as the pod's status says that it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TargetFailure {
+    /// Name of its node.
+    pub node: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// Name of the container; empty for the pod as a whole.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub container: String,
     /// One word.
     pub reason: String,
     /// What happened, and what to do.

@@ -252,6 +252,7 @@ fn books(account: &v1::Account) -> Value {
         "lost": stages(&account.lost),
         "missed_runs": account.missed_runs,
         "stacks_missing": account.stacks_missing,
+        "stacks_truncated": account.stacks_truncated,
         "complete": account.complete,
         "ended": (!account.ended.is_empty()).then(|| shown(&account.ended)),
         "elapsed_ns": time(&account.elapsed),

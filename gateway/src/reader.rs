@@ -472,12 +472,14 @@ impl Reader {
                 });
             }
         }
+        untraced(&job.status, &mut nodes);
         let running = |node: &v1::NodeAccount| node.state() == v1::NodeState::Running;
         let all_ended = nodes
             .iter()
             .all(|node| node.state() == v1::NodeState::Ended);
         let enough = !self.ask.nodes.is_empty() || nodes.len() as i64 >= job.status.nodes.desired;
         sum.complete &= all_ended && enough && !job.failed && self.missed == 0 && ended != "limit";
+        sum.complete &= job.status.untraced_targets == 0;
         if !ended.is_empty() {
             ended.clone_into(&mut sum.ended);
         } else if nodes.iter().any(running) {
@@ -489,5 +491,56 @@ impl Reader {
         nodes.sort_by(|a, b| a.node.cmp(&b.node));
         sum.nodes = nodes;
         sum
+    }
+}
+
+/// Names the first pod or container of each node whose events are missing, where nothing else is wrong with the node.
+fn untraced(status: &crd::TraceJobStatus, nodes: &mut [v1::NodeAccount]) {
+    // These come first in the list.
+    let count = usize::try_from(status.untraced_targets).unwrap_or(0);
+    for failure in status.target_failures.iter().take(count) {
+        let fine =
+            |node: &&mut v1::NodeAccount| node.node == failure.node && node.reason.is_empty();
+        let Some(node) = nodes.iter_mut().find(fine) else {
+            continue;
+        };
+        let parts = [&failure.namespace, &failure.pod, &failure.container];
+        let parts = parts.map(String::as_str).into_iter();
+        let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+        node.reason.clone_from(&failure.reason);
+        node.message = format!("{} was not traced: {}", parts.join("/"), failure.message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_node_of_a_container_that_was_not_traced_says_so() {
+        let failure = |node: &str, container: &str| {
+            json!({
+                "node": node, "namespace": "shop", "pod": "web-0", "container": container,
+                "reason": "TargetNotFound", "message": "it is gone",
+            })
+        };
+        let status = serde_json::from_value(json!({
+            "untracedTargets": 2,
+            // The last one lacks its name, and no events.
+            "targetFailures": [failure("a", "app"), failure("b", "app"), failure("c", "app")],
+        }));
+        let mut nodes = ["a", "b", "c"].map(|node| v1::NodeAccount {
+            node: node.to_owned(),
+            ..v1::NodeAccount::default()
+        });
+        nodes[1].reason = "AgentUnreachable".to_owned();
+        untraced(&status.unwrap(), &mut nodes);
+        let reasons = nodes.each_ref().map(|node| node.reason.as_str());
+        assert_eq!(reasons, ["TargetNotFound", "AgentUnreachable", ""]);
+        assert_eq!(
+            nodes[0].message,
+            "shop/web-0/app was not traced: it is gone"
+        );
     }
 }

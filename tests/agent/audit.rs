@@ -129,8 +129,7 @@ async fn what_somebody_calls_his_cgroup_cannot_write_a_line_of_its_own() {
         }],
         ..spec("open", &workload)
     };
-    let mut client = audited.daemon.client().await;
-    client.start_trace(start("a", 1, named)).await.unwrap_err();
+    assert!(audited.daemon.trace(named).await.is_err());
     let all = first(&audited.folder.join("audit.log"), 1);
     assert_eq!(all.len(), 1);
     assert_eq!(all[0]["event"], "refused");

@@ -355,10 +355,7 @@ async fn a_request_that_is_wrong_is_told_which_field() {
         targets: vec![gone],
         ..spec
     };
-    let refused = client
-        .start_trace(start("a", 1, missing))
-        .await
-        .unwrap_err();
+    let refused = daemon.trace(missing).await.err().unwrap();
     assert_eq!(
         (refused.code(), reason(&refused).as_str()),
         (Code::NotFound, "TargetNotFound")

@@ -7,6 +7,8 @@ use crate::{
 use proto::v1::{self, target::Target as Whom};
 use tests::{Cgroup, Workload, needs};
 
+mod missing;
+
 pub(crate) fn of(whom: Whom) -> v1::Target {
     v1::Target {
         target: Some(whom),
@@ -241,7 +243,7 @@ async fn an_update_that_comes_while_its_trace_starts_is_applied() {
 async fn an_update_that_cannot_be_done_is_told_and_the_rest_of_it_is_done() {
     needs!("open");
     let daemon = Daemon::start("policy: {host: true}").await;
-    let (here, comes) = (Cgroup::new(), Cgroup::new());
+    let [here, comes, other] = [(); 3].map(|()| Cgroup::new());
     let mut workload = Workload::behind_gate(&OPENS);
     comes.add(workload.pid());
     let spec = v1::TraceSpec {
@@ -255,7 +257,7 @@ async fn an_update_that_cannot_be_done_is_told_and_the_rest_of_it_is_done() {
             node: "n".to_owned(),
             ..v1::Labels::default()
         }),
-        ..cgroup(&comes)
+        ..cgroup(&other)
     };
     let changes = vec![
         add(of(Whom::Container("0123456789abcdef".to_owned()))),
@@ -335,6 +337,43 @@ async fn a_pod_of_systemds_driver_is_traced_from_its_first_instruction() {
 async fn a_pod_of_cgroupfs_is_traced_from_its_first_instruction() {
     let uid = "1b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
     traces_a_pod_from_its_first_instruction(&format!("pod{uid}"), uid).await;
+}
+
+const STATIC_POD: &str = "8ba00f37e5a7d26c3b4d5b9f3a6e1c02";
+
+#[tokio::test]
+async fn a_static_pod_of_systemds_driver_is_traced_from_its_first_instruction() {
+    let name = format!("kubepods-burstable-pod{STATIC_POD}.slice");
+    traces_a_pod_from_its_first_instruction(&name, STATIC_POD).await;
+}
+
+#[tokio::test]
+async fn a_static_pod_of_cgroupfs_is_traced_from_its_first_instruction() {
+    traces_a_pod_from_its_first_instruction(&format!("pod{STATIC_POD}"), STATIC_POD).await;
+}
+
+#[tokio::test]
+async fn a_static_pod_that_is_there_is_traced_and_a_cgroup_that_just_ends_like_its_name_is_not() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let kubelet = Cgroup::new();
+    let pod = kubelet.below(&format!("kubepods-pod{STATIC_POD}.slice"));
+    let container = pod.below("container");
+    let mut inside = Workload::behind_gate(&OPENS);
+    let mut beside = Workload::behind_gate(&OPENS);
+    container.add(inside.pid());
+    let spec = v1::TraceSpec {
+        targets: vec![of(Whom::Pod(STATIC_POD.to_owned()))],
+        ..spec("open", &inside)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    let other = kubelet.below(&format!("{STATIC_POD}{STATIC_POD}"));
+    other.add(beside.pid());
+    beside.finish();
+    inside.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(read.account().produced, 50);
 }
 
 /// The name of a container that lies beside its pod: containerd by cgroupfs below a kubelet by systemd.

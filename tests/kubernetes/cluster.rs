@@ -377,6 +377,31 @@ impl Cluster {
         }
     }
 
+    /// A pod that a kubelet runs by a file of its own, and mirrors to the API server.
+    pub(crate) fn static_pod(&self, namespace: &str, name: &str, node: usize) -> Pod {
+        let node = format!("node-{node}");
+        let owner = self.plane.get(&format!("/api/v1/nodes/{node}")).unwrap();
+        let hash = &container_id()[32..];
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": name, "namespace": namespace,
+                "annotations": {"kubernetes.io/config.hash": hash, "kubernetes.io/config.mirror": hash, "kubernetes.io/config.source": "file"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": node, "uid": owner["metadata"]["uid"], "controller": true}],
+            },
+            "spec": {"nodeName": node, "containers": [{"name": "main", "image": "none"}]},
+        });
+        self.plane.apply(&[pod]).unwrap();
+        let mut pod = Pod {
+            name: name.to_owned(),
+            uid: hash.to_owned(),
+            cgroup: None,
+            container: None,
+        };
+        self.run(namespace, &mut pod);
+        pod
+    }
+
     /// A pod that runs.
     pub(crate) fn pod(&self, namespace: &str, name: &str, node: usize, app: &str) -> Pod {
         let mut pod = self.bind(namespace, name, node, app);
@@ -386,12 +411,21 @@ impl Cluster {
 
     /// What a kubelet does with a pod that is bound to its node.
     pub(crate) fn run(&self, namespace: &str, pod: &mut Pod) {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let cgroup = self.kubelet.below(&format!("pod{}", pod.uid));
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{:032x}{:032x}", std::process::id(), number);
+        let id = container_id();
+        self.start_container(pod, &id);
+        self.report(namespace, pod, &id);
+    }
+
+    /// What a runtime does: a container's cgroup, in place of the one before.
+    pub(crate) fn start_container(&self, pod: &mut Pod, id: &str) {
+        pod.container = None;
+        let name = format!("pod{}", pod.uid);
+        let cgroup = pod.cgroup.get_or_insert_with(|| self.kubelet.below(&name));
         pod.container = Some(cgroup.below(&format!("cri-containerd-{id}.scope")));
-        pod.cgroup = Some(cgroup);
+    }
+
+    /// What a kubelet says of a pod to the API server: this container runs.
+    pub(crate) fn report(&self, namespace: &str, pod: &Pod, id: &str) {
         let status = json!({"status": {"phase": "Running", "containerStatuses": [{
             "name": "main", "image": "none", "imageID": "none", "ready": true, "restartCount": 0,
             "containerID": format!("containerd://{id}"), "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
@@ -443,11 +477,26 @@ impl Cluster {
         })
     }
 
+    /// Waits until a node's agent has been told to trace a container, and has done what can be done.
+    pub(crate) fn until_selected(&self, node: usize, id: &str) {
+        let log = self.agent_log(node);
+        until("the agent to be told of a container", || {
+            fs::read_to_string(&log).unwrap().contains(id).then_some(())
+        });
+    }
+
     /// Waits until it is over.
     pub(crate) fn until_over(&self, namespace: &str, name: &str) -> Value {
         let over = |job: &Value| ["Complete", "Failed"].iter().any(|type_| holds(job, type_));
         self.until("to be over", namespace, name, over)
     }
+}
+
+/// The id of a further container.
+pub(crate) fn container_id() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{:032x}{number:032x}", std::process::id())
 }
 
 /// Where a node's agent listens besides.

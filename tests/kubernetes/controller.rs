@@ -1,6 +1,6 @@
 //! The controller: from a job to traces of the right pods on the right nodes, and back to its status.
 
-use crate::cluster::{Cluster, holds, job, word};
+use crate::cluster::{Cluster, container_id, holds, job, word};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{io::Write, process::Stdio};
@@ -83,6 +83,76 @@ fn a_pod_that_comes_while_a_job_runs_is_traced_from_its_first_instruction() {
     workload.finish();
     let over = cluster.until_over("shop", "late");
     assert_eq!(word(&over), "Complete");
+    assert_eq!(over["status"]["events"]["delivered"], 50);
+}
+
+#[test]
+fn a_container_that_is_gone_is_in_the_status_and_the_rest_of_its_node_is_traced() {
+    let cluster = Cluster::start(1);
+    let here = cluster.pod("shop", "here", 0, "x");
+    // By what the API server says it runs. It has ended, and its kubelet has not said so yet.
+    let gone = cluster.bind("shop", "gone", 0, "x");
+    cluster.report("shop", &gone, &container_id());
+    let spec = json!({"tracer": {"open": {}}, "containers": ["main"], "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}});
+    cluster.apply(&job("shop", "rest", spec));
+    let running = cluster.until("to name the one that is gone", "shop", "rest", |job| {
+        job["status"]["untracedTargets"] == 1
+    });
+    let status = &running["status"];
+    assert_eq!(status["nodes"]["running"], 1, "{status:#}");
+    let failure = &status["targetFailures"][0];
+    let named = ["node", "namespace", "pod", "container", "reason"].map(|key| failure[key].clone());
+    assert_eq!(named, ["node-0", "shop", "gone", "main", "TargetNotFound"]);
+    in_pod(&here).finish();
+    let over = cluster.until_over("shop", "rest");
+    assert_eq!(word(&over), "Partial", "{:#}", over["status"]);
+    assert!(holds(&over, "Complete") && holds(&over, "Partial"));
+    assert_eq!(over["status"]["events"]["delivered"], 50);
+}
+
+#[test]
+fn a_container_that_comes_back_is_traced_again() {
+    let cluster = Cluster::start(1);
+    let mut pod = cluster.pod("shop", "crashes", 0, "x");
+    let spec = json!({"tracer": {"open": {}}, "containers": ["main"], "activeDeadlineSeconds": 600, "limits": {"maxEvents": 150}});
+    cluster.apply(&job("shop", "back", spec));
+    cluster.until_runs("shop", "back", 1);
+    in_pod(&pod).finish();
+    // By its new id, as soon as the pod's status has it.
+    let id = container_id();
+    cluster.start_container(&mut pod, &id);
+    cluster.report("shop", &pod, &id);
+    cluster.until_selected(0, &id);
+    in_pod(&pod).finish();
+    // And again for as long as the status says that it runs, though it is not there at first.
+    let id = container_id();
+    cluster.report("shop", &pod, &id);
+    cluster.until("to miss it", "shop", "back", |job| {
+        job["status"]["untracedTargets"] == 1
+    });
+    cluster.start_container(&mut pod, &id);
+    cluster.until("to have it", "shop", "back", |job| {
+        job["status"]["untracedTargets"] == 0
+    });
+    in_pod(&pod).finish();
+    let over = cluster.until_over("shop", "back");
+    assert_eq!(word(&over), "Complete", "{:#}", over["status"]);
+    assert_eq!(over["status"]["events"]["delivered"], 150);
+}
+
+#[test]
+fn a_static_pod_is_traced_from_the_uid_of_its_cgroup() {
+    let cluster = Cluster::start(1);
+    let mut pod = cluster.static_pod("shop", "etcd-node-0", 0);
+    let spec =
+        json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}});
+    cluster.apply(&job("shop", "static", spec));
+    cluster.until_runs("shop", "static", 1);
+    // In a container of which the kubelet has not said anything yet: it is the pod's cgroup that has it.
+    cluster.start_container(&mut pod, &container_id());
+    in_pod(&pod).finish();
+    let over = cluster.until_over("shop", "static");
+    assert_eq!(word(&over), "Complete", "{:#}", over["status"]);
     assert_eq!(over["status"]["events"]["delivered"], 50);
 }
 

@@ -1,6 +1,6 @@
 //! What cannot be traced is refused with what is wrong, and nothing is left running.
 
-use tests::{Trace, Workload, needs, program};
+use tests::{Cgroup, Trace, Workload, needs, program};
 
 /// A run that must not start: its status and what it says.
 fn refused(trace: Trace, status: i32, words: &[&str]) {
@@ -30,6 +30,23 @@ fn a_process_that_does_not_exist_is_named() {
         1,
         &["process", &pid, "does not exist"],
     );
+}
+
+#[test]
+fn one_of_two_containers_that_is_not_there_is_named_and_nothing_is_traced() {
+    needs!("open");
+    let group = Cgroup::named(&format!("docker-{:064x}.scope", std::process::id()));
+    let here = format!("{:064x}", std::process::id());
+    let gone = format!(
+        "{:064x}",
+        0xdead_0000_0000_u64 + u64::from(std::process::id())
+    );
+    refused(
+        Trace::of("open").with(&["--container", &here, "--container", &gone]),
+        1,
+        &["no container here", &gone],
+    );
+    drop(group);
 }
 
 #[test]

@@ -59,13 +59,20 @@ impl Lost {
     }
 }
 
+/// A number of the account, or of a part of it.
+fn number(value: &Value, key: &str) -> u64 {
+    value[key]
+        .as_u64()
+        .unwrap_or_else(|| panic!("the account has no number {key}: {value}"))
+}
+
 impl Account {
+    /// Stacks that are deeper than they are recorded.
+    pub fn stacks_truncated(&self) -> u64 {
+        number(&self.raw, "stacks_truncated")
+    }
+
     pub(crate) fn read(raw: &Value) -> Self {
-        let number = |value: &Value, key: &str| {
-            value[key]
-                .as_u64()
-                .unwrap_or_else(|| panic!("the account has no number {key}: {raw}"))
-        };
         let stage = |key| number(&raw["lost"], key);
         Self {
             produced: number(raw, "produced"),

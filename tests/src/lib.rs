@@ -35,7 +35,7 @@ pub use daemon::Agent;
 pub use elf32::program32;
 pub use held::{descriptors, held_by, in_kernel, resident, threads};
 pub use row::{Wanted, bytes, check, expect, sum};
-pub use support::{in_vm, runs_here, skips_runs, tracers};
+pub use support::{in_vm, mptcp_here, mptcp_socket, runs_here, skips_runs, tracers};
 pub use trace::{Listener, Outcome, Trace, Tracing, agent, tracejob};
 pub use wait::{deadline, join, until, until_within};
 pub use workload::{Report, Workload, cgroup_of, executable, folder, program};

@@ -16,6 +16,31 @@ pub fn skips_runs() -> bool {
     release.split('.').next().unwrap().parse::<u32>().unwrap() >= 7
 }
 
+/// An MPTCP socket, or why this kernel has none.
+///
+/// # Errors
+/// Where the kernel is built without MPTCP, or it is switched off.
+pub fn mptcp_socket() -> Result<std::os::fd::OwnedFd, String> {
+    use rustix::net::{AddressFamily, SocketType, ipproto, socket};
+    socket(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        Some(ipproto::MPTCP),
+    )
+    .map_err(|error| format!("this kernel makes no MPTCP sockets: {error}"))
+}
+
+/// Whether there is MPTCP here; says that the test of this name is skipped where there is none.
+pub fn mptcp_here(test: &str) -> bool {
+    match mptcp_socket() {
+        Ok(_) => true,
+        Err(why) => {
+            println!("SKIPPED {test}: {why}");
+            false
+        }
+    }
+}
+
 fn list() -> &'static [Value] {
     static LIST: OnceLock<Vec<Value>> = OnceLock::new();
     LIST.get_or_init(|| {

@@ -110,29 +110,76 @@ fn two_programs_with_the_same_addresses_have_their_own_names() {
     fs::remove_dir_all(folder).unwrap();
 }
 
-#[test]
-fn a_stack_deeper_than_the_kernel_records_says_so() {
-    needs!("page_fault");
-    let steps = ["comm", "a diver", ",", "touch-deep", "300", "200"];
-    let outcome = traced(&[], &steps);
-    let rows = rows(&outcome, "a diver", "write_pages");
-    assert_eq!(access(&rows, "write|user"), 200);
-    let outermost =
-        |row: &Value| row["user_stack"].as_array().unwrap().last().unwrap()["name"].clone();
-    for row in rows {
-        assert_eq!(outermost(row), json!("[deeper than recorded]"), "{row}");
+/// The outermost frame of a stack that is deeper than it was recorded.
+const DEEPER: &str = "[deeper than recorded]";
+
+/// Rows of 200 pages that are written in a call of `write_pages_deep` that is 300 deep, and the trace's account.
+fn deep_dive() -> (Vec<Vec<Value>>, Outcome) {
+    let outcome = traced(&[], &["comm", "a diver", ",", "touch-deep", "300", "200"]);
+    let rows = rows(&outcome, "a diver", "write_pages_deep");
+    assert_eq!(access(&rows, "write|user"), 200, "{rows:?}");
+    let stacks = rows
+        .iter()
+        .map(|row| row["user_stack"].as_array().unwrap().clone());
+    (stacks.collect(), outcome)
+}
+
+/// Each of these stacks has so many frames, and then the mark.
+fn check_truncated(stacks: &[Vec<Value>], frames: usize) {
+    for stack in stacks {
+        let (mark, recorded) = stack.split_last().unwrap();
+        assert_eq!((&mark["name"], recorded.len()), (&json!(DEEPER), frames));
+        let is_deep = |frame: &Value| frame["name"].as_str().unwrap().contains("write_pages_deep");
+        assert!(recorded.iter().all(is_deep), "{recorded:?}");
     }
-    let others = outcome.rows.iter().filter(|row| {
-        row["user_stack"]
-            .as_array()
-            .is_some_and(|stack| stack.len() < 100)
-    });
-    assert!(others.clone().count() > 0);
-    assert!(
-        others
-            .flat_map(|row| row["user_stack"].as_array().unwrap())
-            .all(|frame| frame["name"] != "[deeper than recorded]")
+}
+
+/// How many frames the kernel records: Documentation/admin-guide/sysctl/kernel.rst.
+const LIMIT: &str = "/proc/sys/kernel/perf_event_max_stack";
+
+/// Sets it. The kernel refuses while anybody has a program that takes stacks.
+fn set_limit(to: &str) {
+    tests::until("nobody takes stacks", || fs::write(LIMIT, to).ok());
+}
+
+#[test]
+fn a_stack_deeper_than_the_kernel_records_says_so_and_is_counted() {
+    needs!("page_fault");
+    let limit = fs::read_to_string(LIMIT).unwrap();
+    let (stacks, outcome) = deep_dive();
+    check_truncated(&stacks, limit.trim().parse().unwrap());
+    let is_marked = |row: &&Value| {
+        let stack = row["user_stack"].as_array().unwrap();
+        stack.last().is_some_and(|frame| frame["name"] == DEEPER)
+    };
+    let (marked, others): (Vec<&Value>, Vec<&Value>) = outcome.rows.iter().partition(is_marked);
+    assert!(!others.is_empty());
+    assert_eq!(
+        outcome.account().stacks_truncated(),
+        sum(&marked, "faults"),
+        "{}",
+        outcome.account().raw
     );
+    for row in others {
+        let stack = row["user_stack"].as_array().unwrap();
+        assert!(stack.iter().all(|frame| frame["name"] != DEEPER), "{row}");
+    }
+    // The limit is the whole machine's.
+    if !tests::in_vm() {
+        return;
+    }
+    set_limit("20");
+    let (stacks, lower) = deep_dive();
+    set_limit("1000");
+    let (whole, higher) = deep_dive();
+    set_limit(&limit);
+    check_truncated(&stacks, 20);
+    assert!(lower.account().stacks_truncated() >= 200);
+    assert_eq!(higher.account().stacks_truncated(), 0);
+    for stack in whole {
+        assert!(stack.len() > 300, "{}", stack.len());
+        assert!(stack.iter().all(|frame| frame["name"] != DEEPER));
+    }
 }
 
 #[test]

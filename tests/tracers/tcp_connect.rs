@@ -51,6 +51,13 @@ fn silent_port() -> (OwnedFd, Vec<OwnedFd>, u16) {
 }
 
 fn columns(who: &Who, report: &Report, daddr: &str, dport: u16, sport: u16) -> Columns {
+    let mut wanted = columns_of_any(who, report, daddr, dport, sport);
+    wanted.push(("mptcp", false.into()));
+    wanted
+}
+
+/// The same without whether it is an MPTCP socket's.
+fn columns_of_any(who: &Who, report: &Report, daddr: &str, dport: u16, sport: u16) -> Columns {
     let mut wanted = who.columns();
     wanted.extend([
         ("time", during(report)),
@@ -217,6 +224,67 @@ fn an_attempt_without_a_route_is_not_seen() {
     let trace = Trace::of("tcp_connect").of_process(&workload).start();
     assert_eq!(workload.finish().note("result"), json!(-libc::ENETUNREACH));
     assert_eq!(trace.finish().complete().produced, 0);
+}
+
+/// An MPTCP socket connects to an address.
+fn mptcp(to: &str) -> (Outcome, Report, Who) {
+    traced(&["mptcp", "connect", to, "0", "0"])
+}
+
+#[test]
+fn an_mptcp_socket_that_connects_is_one_row_with_its_ends() {
+    needs!("tcp_connect");
+    if !tests::mptcp_here("tcp_connect::an_mptcp_socket_that_connects_is_one_row_with_its_ends") {
+        return;
+    }
+    let socket = tests::mptcp_socket().unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    rustix::net::listen(&socket, 1).unwrap();
+    let listener = TcpListener::from(socket);
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || drop(listener.accept().unwrap()));
+    let (outcome, report, who) = mptcp(&format!("127.0.0.1:{port}"));
+    join(server);
+    outcome.complete();
+    let sport = report.number("sport") as u16;
+    let mut wanted = columns_of_any(&who, &report, "127.0.0.1", port, sport);
+    wanted.extend(result(0, None));
+    wanted.extend([("established", true.into()), ("mptcp", true.into())]);
+    check(outcome.row(), &wanted);
+}
+
+#[test]
+fn a_refused_mptcp_connection_is_one_row_with_econnrefused() {
+    needs!("tcp_connect");
+    if !tests::mptcp_here("tcp_connect::a_refused_mptcp_connection_is_one_row_with_econnrefused") {
+        return;
+    }
+    let (_bound, port) = closed_port("127.0.0.1:0");
+    let (outcome, report, who) = mptcp(&format!("127.0.0.1:{port}"));
+    outcome.complete();
+    assert_eq!(report.note("result"), json!(-libc::ECONNREFUSED));
+    let row = outcome.row();
+    let sport = row["sport"].as_u64().unwrap() as u16;
+    let mut wanted = columns_of_any(&who, &report, "127.0.0.1", port, sport);
+    wanted.extend(result(-111, Some("ECONNREFUSED")));
+    wanted.extend([("established", false.into()), ("mptcp", true.into())]);
+    check(row, &wanted);
+}
+
+#[test]
+fn a_further_subflow_of_an_mptcp_connection_is_no_row() {
+    needs!("tcp_connect");
+    let name = "tcp_connect::a_further_subflow_of_an_mptcp_connection_is_no_row";
+    if !tests::mptcp_here(name) {
+        return;
+    }
+    let Some(command) = crate::tcp_life::mptcp::with_a_further_subflow(name) else {
+        return;
+    };
+    let outcome = Trace::of("tcp_connect").command(command).run();
+    outcome.complete();
+    assert_eq!(outcome.row()["pid"], json!(outcome.report().pid));
+    assert_eq!(outcome.row()["saddr"], json!("127.0.0.1"));
 }
 
 mod here {

@@ -65,10 +65,15 @@ struct Ends<'a> {
     rx: u64,
     tx: u64,
     connected: bool,
+    mptcp: bool,
 }
 
 fn columns(who: &Who, report: &Report, ends: &Ends<'_>) -> Columns {
     let (began, ended) = report.boottime_ns;
+    let token = match ends.mptcp {
+        true => Wanted::Within(1, u32::MAX.into()),
+        false => 0.into(),
+    };
     let mut wanted = who.columns();
     wanted.extend([
         ("time", during(report)),
@@ -82,6 +87,8 @@ fn columns(who: &Who, report: &Report, ends: &Ends<'_>) -> Columns {
         // On loopback a busy machine may repeat a segment.
         ("retransmits", Wanted::Within(0, 100)),
         ("connected", ends.connected.into()),
+        ("mptcp", ends.mptcp.into()),
+        ("mptcp_token", token),
     ]);
     wanted
 }
@@ -106,6 +113,7 @@ fn client(address: &str, shown: &str, send: usize, receive: usize) {
         rx: receive as u64,
         tx: send as u64,
         connected: true,
+        mptcp: false,
     };
     check(outcome.row(), &columns(&who, &report, &ends));
 }
@@ -131,6 +139,7 @@ fn a_socket_that_connects_to_itself_is_one_connection_of_the_end_that_connects()
         rx: 5,
         tx: 5,
         connected: true,
+        mptcp: false,
     };
     check(outcome.row(), &columns(&who, &report, &ends));
 }
@@ -176,6 +185,7 @@ fn served(address: &str, shown: &str, send: usize, receive: usize) {
         rx: receive as u64,
         tx: send as u64,
         connected: false,
+        mptcp: false,
     };
     check(outcome.row(), &columns(&who, &report, &ends));
 }
@@ -357,6 +367,23 @@ fn a_connection_that_its_server_closes_unread_is_a_row_of_the_server() {
 }
 
 #[test]
+fn an_accepted_connection_that_its_peer_resets_before_a_read_is_a_row_of_its_server() {
+    needs!("tcp_life");
+    let bytes = broken_off(
+        &["serve-until-broken-off", "127.0.0.1:0", "55"],
+        |workload| {
+            let port = workload.said("listening").as_u64().unwrap();
+            let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+            // Closed with unread bytes.
+            until("its bytes", || {
+                (stream.peek(&mut [0; 100]).unwrap() == 55).then_some(())
+            });
+        },
+    );
+    assert_eq!(bytes, (0, 55));
+}
+
+#[test]
 fn many_connections_are_a_row_each_and_add_up() {
     needs!("tcp_life");
     const CONNECTIONS: usize = 200;
@@ -385,6 +412,8 @@ fn many_connections_are_a_row_each_and_add_up() {
     truth.sort_by_key(Value::as_u64);
     assert_eq!(ports, truth);
 }
+
+pub(crate) mod mptcp;
 
 mod here {
     use super::*;

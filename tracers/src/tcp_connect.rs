@@ -4,6 +4,8 @@ use crate::{Family, Tracer, prelude::*};
 /// Outgoing TCP connections and how they ended, IPv4 and IPv6: one row when an attempt is decided.
 ///
 /// An attempt for which the kernel has no route fails before the first packet and is not seen.
+/// An MPTCP socket that connects is one row too, of its first subflow. Further subflows, which the kernel makes by itself, are no rows
+/// here: `tcp_life` has them.
 #[event]
 pub struct TcpConnect {
     /// When the outcome was known.
@@ -25,7 +27,10 @@ pub struct TcpConnect {
     pub dport: u16,
     /// Whether the connection was established.
     pub established: Bool,
-    pub _pad: [u8; 3],
+    /// Whether an MPTCP socket connected; also where the remote end turns out to know TCP only.
+    #[wide]
+    pub mptcp: Bool,
+    pub _pad: [u8; 2],
 }
 
 /// Options of `tcp_connect`; each narrows what is traced.

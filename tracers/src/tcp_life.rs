@@ -5,6 +5,10 @@ use crate::{Family, Tracer, prelude::*};
 ///
 /// A connection belongs to the process that connected it; one that was accepted, to the first that reads from it or closes it.
 /// Connections that were open before the trace began are reported from the first thing that is seen of them, with their whole byte counts.
+/// Each subflow of an MPTCP connection is a row of its own, with the bytes that went over it and when it closed.
+/// The first subflow belongs to the process that connected it; all others, and all of an accepted MPTCP connection, to the process that
+/// closes the MPTCP socket or shuts it down.
+/// A connection that the other end broke off before any process read from it is reported when its process closes it.
 #[event]
 pub struct TcpLife {
     /// When it closed.
@@ -30,7 +34,13 @@ pub struct TcpLife {
     pub dport: u16,
     /// Whether this end connected; no if it accepted, nothing where the beginning was not seen.
     pub connected: Bool,
-    pub _pad: [u8; 7],
+    /// Whether it is a subflow of an MPTCP socket; also where the remote end knows TCP only.
+    #[wide]
+    pub mptcp: Bool,
+    pub _pad: [u8; 2],
+    /// Token of the MPTCP connection on this end, which `ss -M` shows in hexadecimal, equal for all its subflows; 0 for plain TCP.
+    #[wide]
+    pub mptcp_token: u32,
 }
 
 /// Options of `tcp_life`; each narrows what is traced.
@@ -46,7 +56,13 @@ impl Tracer for TcpLife {
     type Params = Params;
     const FAMILY: Family = Family::Network;
     const HOOKS: &'static [&'static [Hook]] =
-        &[&[raw_tp("inet_sock_set_state"), raw_tp("tcp_rcv_space_adjust")]];
+        &[&[
+            raw_tp("inet_sock_set_state"),
+            raw_tp("inet_sock_set_state").by("tcp_closed"),
+            raw_tp("inet_sock_set_state").by("mptcp_set_state"),
+            raw_tp("tcp_rcv_space_adjust"),
+            raw_tp("tcp_destroy_sock"),
+        ]];
     const NESTS: bool = true;
     const COST: &'static str = "about 2 µs per connection, 0.1 µs per receive";
     const EXAMPLES: &'static [&'static str] =

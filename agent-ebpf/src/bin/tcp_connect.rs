@@ -1,7 +1,9 @@
 //! Kernel side of `tcp_connect`. Columns and options: `tracers/src/tcp_connect.rs`.
 #![no_std]
 #![no_main]
-use agent_ebpf::{IPPROTO_TCP, Loss, book, current_task, emit, selected, sock_fields, tcp};
+use agent_ebpf::{
+    IPPROTO_TCP, Loss, book, current_task, emit, mptcp_fields, selected, sock_fields, tcp,
+};
 use aya_ebpf::{
     Global, helpers::generated::bpf_ktime_get_boot_ns, macros::map, maps::HashMap,
     programs::RawTracePointContext,
@@ -14,6 +16,7 @@ static PORT: Global<u16> = Global::new(0);
 static FAILED_ONLY: Global<u8> = Global::new(0);
 
 sock_fields!();
+mptcp_fields!();
 
 /// Sockets that wait for an answer: since when, and for whom. The outcome arrives in softirq context, where the
 /// current task is somebody else. Full means that the attempt is lost and counted; a socket always leaves SYN_SENT and SYN_RECV.
@@ -42,6 +45,8 @@ fn on_change(sk: *const u8, new: i32) -> Result<bool, Loss> {
     if new == tcp::SYN_SENT {
         if let Some(target) = selected()
             && SK_PROTOCOL.read(sk)? == IPPROTO_TCP
+            // Nobody called connect(2) for a further subflow.
+            && !is_joined(sk, mptcp_of(sk)?)?
         {
             PENDING
                 .insert(&key, &(now, current_task(target)), 0)
@@ -78,7 +83,8 @@ fn on_change(sk: *const u8, new: i32) -> Result<bool, Loss> {
             sport,
             dport,
             established: Bool(established.into()),
-            _pad: [0; 3],
+            mptcp: Bool((!mptcp_of(sk)?.is_null()).into()),
+            _pad: [0; 2],
         },
     )
 }

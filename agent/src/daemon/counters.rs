@@ -35,6 +35,7 @@ pub(crate) struct Counters {
     lost: Family<[Label; 2], Counter>,
     missed_runs: Family<[Label; 1], Counter>,
     stacks_missing: Family<[Label; 1], Counter>,
+    stacks_truncated: Family<[Label; 1], Counter>,
     bpf: Family<[Label; 1], Seconds>,
     reader: Family<[Label; 1], Seconds>,
     readers: Gauge,
@@ -100,6 +101,11 @@ impl Counters {
                 all,
                 "tracejob_stacks_missing",
                 "Rows whose stack is missing for want of room",
+            ),
+            stacks_truncated: add(
+                all,
+                "tracejob_stacks_truncated",
+                "Stacks that are deeper than they are recorded",
             ),
             bpf: add(
                 all,
@@ -170,6 +176,7 @@ impl Counters {
                 &self.sampled,
                 &self.missed_runs,
                 &self.stacks_missing,
+                &self.stacks_truncated,
             ] {
                 drop(family.get_or_create(&of));
             }
@@ -219,6 +226,11 @@ impl Counters {
                 &self.stacks_missing,
                 before.stacks_missing,
                 now.stacks_missing,
+            ),
+            (
+                &self.stacks_truncated,
+                before.stacks_truncated,
+                now.stacks_truncated,
             ),
         ] {
             family.get_or_create(&of).inc_by(now.saturating_sub(before));

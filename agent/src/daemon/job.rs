@@ -2,6 +2,7 @@
 
 use super::{
     config::Denied,
+    failures::Failures,
     log::Log,
     refuse::{self, Refusal},
     wire::{self, Violation},
@@ -9,7 +10,6 @@ use super::{
 use agent::{Account, Change, Handle, Reason, Target};
 use proto::v1::{self, State, stream_events_response::Item};
 use std::{
-    collections::VecDeque,
     hash::{BuildHasher, Hasher, RandomState},
     iter,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -36,15 +36,14 @@ pub(crate) struct Job {
     starting: Semaphore,
 }
 
-/// How many changes of targets that failed are kept.
-const TARGET_FAILURES: usize = 32;
-
-fn changed_target(change: &v1::Change) -> v1::Target {
+/// The target of a change, and whether the change adds it.
+fn changed_target(change: &v1::Change) -> (Option<v1::Target>, bool) {
     use v1::change::Change::{Add, Only, Remove};
     match &change.change {
-        Some(Add(target) | Remove(target)) => target.clone(),
+        Some(Add(target)) => (Some(target.clone()), true),
+        Some(Remove(target)) => (Some(target.clone()), false),
         // None in particular.
-        Some(Only(_)) | None => v1::Target::default(),
+        Some(Only(_)) | None => (None, false),
     }
 }
 
@@ -57,7 +56,7 @@ struct Now {
     stop: bool,
     /// Of the newest update that is applied.
     targets_version: u64,
-    target_failures: VecDeque<v1::TargetFailure>,
+    target_failures: Failures,
     ended: Option<Instant>,
     /// Of the last change.
     version: u64,
@@ -98,7 +97,7 @@ impl Job {
                 handle: None,
                 stop: false,
                 targets_version: 0,
-                target_failures: VecDeque::new(),
+                target_failures: Failures::default(),
                 ended: None,
                 version: 0,
             }),
@@ -107,9 +106,13 @@ impl Job {
         }
     }
 
-    /// It runs, and ends at once where it was asked to meanwhile.
-    pub(super) fn runs(&self, handle: Handle) {
+    /// It runs without the targets that were missing, and ends at once where it was asked to meanwhile.
+    pub(super) fn runs(&self, handle: Handle, missing: &[(usize, agent::Error)]) {
         let mut now = lock(&self.state);
+        for (at, error) in missing {
+            let target = self.spec.targets.get(*at).cloned();
+            now.target_failures.failed(0, target, error);
+        }
         if now.stop {
             handle.stop();
         }
@@ -161,7 +164,8 @@ impl Job {
             message,
             reason: reason.to_owned(),
             targets_version: now.targets_version,
-            target_failures: now.target_failures.iter().cloned().collect(),
+            target_failures: now.target_failures.shown(),
+            targets_failed: now.target_failures.count(),
         }
     }
 
@@ -175,7 +179,7 @@ impl Job {
         allowed: impl Fn(&Target) -> Result<(), Denied>,
     ) -> Result<(), Status> {
         let v1::Update { version, changes } = update;
-        let targets: Vec<v1::Target> = changes.iter().map(changed_target).collect();
+        let targets: Vec<(Option<v1::Target>, bool)> = changes.iter().map(changed_target).collect();
         let changes = changes
             .into_iter()
             .map(wire::change)
@@ -205,20 +209,17 @@ impl Job {
             None => Vec::new(),
         };
         // What concerns none of them in particular comes after them.
-        let targets = targets.into_iter().map(Some).chain(iter::repeat(None));
-        let failures = targets.zip(outcomes).filter_map(|(target, outcome)| {
-            let error = outcome.err()?;
-            Some(v1::TargetFailure {
-                version,
-                target,
-                reason: error.reason().word().to_owned(),
-                message: error.to_string(),
-            })
-        });
+        let targets = targets.into_iter().chain(iter::repeat((None, false)));
         let mut now = lock(&self.state);
-        now.target_failures.extend(failures);
-        let beyond = now.target_failures.len().saturating_sub(TARGET_FAILURES);
-        now.target_failures.drain(..beyond);
+        // The one without a target is of this update alone.
+        now.target_failures.selected(None);
+        for ((target, is_added), outcome) in targets.zip(outcomes) {
+            match outcome {
+                Err(error) => now.target_failures.failed(version, target, &error),
+                Ok(()) if is_added => now.target_failures.selected(target.as_ref()),
+                Ok(()) => {}
+            }
+        }
         now.targets_version = version;
         Ok(())
     }

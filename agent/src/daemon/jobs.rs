@@ -217,6 +217,8 @@ impl Jobs {
             policy.target(target).map_err(Refusal::Denied)?;
         }
         request.limits = policy.limits(&request.limits).map_err(Refusal::Denied)?;
+        // Whoever starts a trace by uid reads its status. A call that is a trace of its own has none: it is refused.
+        request.allow_missing = uid.is_some();
         // A trace of one call is over with its targets; one that has a uid waits for what its manager names next.
         request.outlives_cgroups = uid.is_some();
         let needed = agent::memory(&request, &self.kernel) + policy.replay_bytes as u64;
@@ -296,7 +298,7 @@ impl Jobs {
             .await
             .unwrap_or(Err(agent::Error::Bug("starting it panicked")))?;
         let running = self.counters.started(&job.schema.tracer);
-        job.runs(trace.handle());
+        job.runs(trace.handle(), trace.missing());
         self.audit.started(job);
         self.changed(job);
         carry_on(self, Arc::clone(job), trace, running)

@@ -66,6 +66,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
             quota: defaults.quota,
         },
         changing: true,
+        allow_missing: false,
         outlives_cgroups: true,
         label_columns: label_columns(&spec.label_columns)?,
     })
@@ -321,6 +322,7 @@ pub(crate) fn account(account: &Account) -> v1::Account {
             .collect(),
         missed_runs: account.missed_runs,
         stacks_missing: account.stacks_missing,
+        stacks_truncated: account.stacks_truncated,
         complete: account.complete(),
         elapsed: time(account.elapsed),
         cost: Some(v1::Cost {

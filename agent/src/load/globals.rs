@@ -5,7 +5,7 @@ use crate::{
     kernel::wanted,
     select::{Selection, Shape},
 };
-use tracers::{Erased, Hook, Kind, Source, Spec};
+use tracers::{Erased, Hook, Source, Spec};
 
 /// A global's name and value, and whether the object must have it.
 pub(super) type Global = (String, Vec<u8>, bool);
@@ -143,22 +143,17 @@ pub(crate) fn sizes(
     shape: Shape,
     limits: &Limits,
     kernel: &Kernel,
+    depth: u32,
 ) -> Vec<(&'static str, u32)> {
     let again = again(tracer, kernel);
     let ring_bytes = ring_bytes(limits);
-    let columns = tracer.columns();
-    let has = |wanted: fn(&Kind) -> bool| columns.iter().any(|column| wanted(&column.kind));
     let ring = match tracer.source() {
         Source::Ring => ring_bytes,
         Source::Map => page_bytes(),
     };
     let mut sizes = vec![("EVENTS", ring)];
+    sizes.extend(super::depth::entries(tracer, depth));
     let unused = [
-        ("USER_STACKS", !has(|kind| matches!(kind, Kind::UserStack))),
-        (
-            "KERNEL_STACKS",
-            !has(|kind| matches!(kind, Kind::KernelStack)),
-        ),
         ("CGROUPS", !shape.by_cgroup()),
         ("PODS", !shape.pods),
         ("PROCESSES", !shape.by_process()),

@@ -252,22 +252,39 @@ fn is_kubelets(name: &str) -> bool {
 
 /// Bytes of a pod's uid.
 pub(crate) const POD_UID: usize = 36;
+/// Hexadecimal digits of a static pod's uid: the kubelet takes the MD5 sum of its manifest (pkg/kubelet/config/common.go).
+const STATIC_UID: usize = 32;
+/// What the kubelet puts before a pod's uid.
+const POD: &str = "pod";
 
-/// A pod's uid as the kernel side compares it.
+/// A pod's uid as the kernel side compares it: that of a static pod with zero bytes after it.
 pub(crate) fn pod_uid(uid: &str) -> Result<[u8; POD_UID], Error> {
-    let bad = || Error::BadPodUid(uid.to_owned());
     let fine = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
-    let bytes: [u8; POD_UID] = uid.as_bytes().try_into().map_err(|_| bad())?;
-    match bytes.iter().copied().all(fine) {
-        true => Ok(bytes),
-        false => Err(bad()),
+    let is_uid = uid.len() == POD_UID && uid.bytes().all(fine);
+    if !is_uid && !is_static_uid(uid) {
+        return Err(Error::BadPodUid(uid.to_owned()));
     }
+    let mut bytes = [0; POD_UID];
+    bytes[..uid.len()].copy_from_slice(uid.as_bytes());
+    Ok(bytes)
+}
+
+fn is_static_uid(uid: &str) -> bool {
+    let digit = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+    uid.len() == STATIC_UID && uid.bytes().all(digit)
 }
 
 /// The uid in the name of a pod's directory: `select_pod` of `agent-ebpf/src/select.rs` reads it alike.
 pub(crate) fn pod_of(name: &str) -> Option<String> {
     let name = name.strip_suffix(".slice").unwrap_or(name);
-    let uid = name.get(name.len().checked_sub(POD_UID)?..)?;
+    let last = |bytes: usize| name.split_at_checked(name.len().checked_sub(bytes)?);
+    if let Some((before, uid)) = last(STATIC_UID)
+        && before.ends_with(POD)
+        && is_static_uid(uid)
+    {
+        return Some(uid.to_owned());
+    }
+    let (_, uid) = last(POD_UID)?;
     Some(uid.replace('_', "-"))
 }
 
@@ -347,6 +364,16 @@ mod tests {
         ] {
             assert_eq!(pod_of(&name).as_deref(), Some(uid), "{name}");
         }
+        let hash = "8ba00f37e5a7d26c3b4d5b9f3a6e1c02";
+        for name in [
+            format!("kubepods-burstable-pod{hash}.slice"),
+            format!("kubepods-pod{hash}.slice"),
+            format!("pod{hash}"),
+        ] {
+            assert_eq!(pod_of(&name).as_deref(), Some(hash), "{name}");
+        }
+        // A container's id, of which the second half might be one.
+        assert_ne!(pod_of(&hash.repeat(2)).as_deref(), Some(hash));
         let beside = format!(
             "kubepods-burstable-pod{}.slice:cri-containerd:{}",
             uid.replace('-', "_"),
@@ -368,6 +395,9 @@ mod tests {
             &"a".repeat(37),
             &"/".repeat(36),
             &"é".repeat(18),
+            &"a".repeat(33),
+            &"g".repeat(32),
+            &"-".repeat(32),
         ] {
             assert!(matches!(pod_uid(uid), Err(Error::BadPodUid(_))), "{uid:?}");
         }

@@ -82,6 +82,25 @@ fn page(job: &Job) -> String {
         });
         out.push_str(&columns(&rows.collect::<Vec<_>>()));
     }
+    if !status.target_failures.is_empty() {
+        let untraced = u64::try_from(status.untraced_targets).unwrap_or(0);
+        out.push_str(&format!(
+            "\nNot selected ({} without events)\n",
+            count(untraced)
+        ));
+        let rows = status.target_failures.iter().map(|failure| {
+            let parts = [&failure.namespace, &failure.pod, &failure.container];
+            let parts = parts.map(|part| words(part)).into_iter();
+            let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
+            vec![
+                format!("  {}", words(&failure.node)),
+                parts.join("/"),
+                words(&failure.reason),
+                words(&failure.message),
+            ]
+        });
+        out.push_str(&columns(&rows.collect::<Vec<_>>()));
+    }
     if let Some(summary) = &status.summary {
         out.push_str(&summary_text(summary));
     }
@@ -259,6 +278,8 @@ mod tests {
                 "cost": {"cpuMilliseconds": 15, "memoryBytes": 1048576},
                 "conditions": [condition("Progressing", "False", "Partial", "it is over"), condition("Complete", "True", "Partial", "")],
                 "failures": [{"node": "n2", "reason": "NodeGone", "message": "the node is gone\u{1b}[2J"}],
+                "untracedTargets": 1,
+                "targetFailures": [{"node": "n1", "namespace": "shop", "pod": "web-0", "container": "app", "reason": "TargetNotFound", "message": "no container here has an id that begins with 4f2a"}],
                 "summary": {"columns": ["pod", "count"], "rows": [{"pod": "p", "count": "7"}], "totalRows": 9, "cut": true, "leftOut": ["comm"]},
             },
         });
@@ -280,6 +301,9 @@ mod tests {
 
         Failures
           n2   NodeGone   the node is gone\x1b[2J
+
+        Not selected (1 without events)
+          n1   shop/web-0/app   TargetNotFound   no container here has an id that begins with 4f2a
 
         Summary
         POD   COUNT

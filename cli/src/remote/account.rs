@@ -115,9 +115,10 @@ impl Beside {
             && (self.left || self.troubled().next().is_none())
     }
 
-    /// Nodes of a job that have not ended as they should.
+    /// Nodes of a job that have not ended as they should, or did not see all that they should.
     pub(crate) fn troubled(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(|node| node.state != State::Ended)
+        let nodes = self.nodes.iter();
+        nodes.filter(|node| node.state != State::Ended || !node.reason.is_empty())
     }
 
     /// Takes note of nodes of which something new is known.
@@ -238,6 +239,7 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         lost: stages,
         missed_runs,
         stacks_missing,
+        stacks_truncated,
         complete,
         elapsed,
         cost,
@@ -311,6 +313,7 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         sampled,
         lost,
         stacks_missing,
+        stacks_truncated,
         missed_runs,
         elapsed: time(elapsed)?,
         cost: Cost {

@@ -1,6 +1,6 @@
 //! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
 
-use super::{Expected, Fleet, Node, OURS, Progress, Report, Wanted, lock};
+use super::{Expected, Fleet, Node, OURS, Progress, Report, Retry, Wanted, lock};
 use crate::outcome;
 use client::Schema;
 use fleet::said;
@@ -186,6 +186,8 @@ fn restarted(node: &Node, first: &v1::WatchTracesResponse) {
         }
         if !over && !there {
             report.targets.clear();
+            report.target_failures.clear();
+            report.targets_failed = 0;
             report.progress = Progress::Waiting;
         }
     }
@@ -232,6 +234,8 @@ pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesRespons
             }
             report.generation = trace.generation;
             report.account = trace.account.clone().unwrap_or_default();
+            report.target_failures.clone_from(&trace.target_failures);
+            report.targets_failed = trace.targets_failed;
             // From 1: this is how a trace that an agent has, or had, is known.
             report.version = report.version.max(trace.targets_version).max(1);
             report.progress = match trace.state() {
@@ -277,7 +281,8 @@ pub(super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)> {
             }) => continue,
             Some(report) if report.version > 0 => {
                 let ended = !report.account.ended.is_empty();
-                match (ended, report.targets == wanted.targets) {
+                let as_wanted = report.targets == wanted.targets && !report.is_to_be_retried();
+                match (ended, as_wanted) {
                     _ if report.account.ended == STOPPED => continue,
                     (true, _) if wanted.table && report.table.is_none() => {
                         Step::Fetch(wanted.clone())
@@ -365,6 +370,7 @@ pub(super) fn answered(node: &Node, uid: &str, wanted: &Wanted, progress: Progre
     report.progress = progress;
     if runs {
         report.version = 1;
+        report.retry = Retry::default();
         state.told(uid, &wanted.targets);
     }
     if failed {
@@ -439,6 +445,10 @@ async fn update(
 pub(super) fn updated(node: &Node, uid: &str, wanted: &Wanted, version: u64) {
     let mut state = lock(&node.state);
     if let Some(report) = state.reports.get_mut(uid) {
+        match report.targets == wanted.targets {
+            true => report.retry.again(),
+            false => report.retry = Retry::default(),
+        }
         report.version = version;
     }
     state.told(uid, &wanted.targets);

@@ -163,6 +163,7 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
         lost,
         missed_runs,
         stacks_missing,
+        stacks_truncated,
         complete,
         elapsed,
         cost,
@@ -178,6 +179,7 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
         (&mut sum.beyond_limit, beyond_limit),
         (&mut sum.missed_runs, missed_runs),
         (&mut sum.stacks_missing, stacks_missing),
+        (&mut sum.stacks_truncated, stacks_truncated),
         (&mut sum.sampled, sampled),
     ] {
         *sum = sum.saturating_add(*number);

@@ -259,9 +259,13 @@ pub struct TraceStatus {
     /// Of the newest update of its targets that is applied; 0 before the first.
     #[prost(uint64, tag = "8")]
     pub targets_version: u64,
-    /// What could not be done of it; the last 32.
+    /// Targets that could not be selected when they were last named, by the start or by an update; the newest 32.
+    /// A target that is added later leaves the list.
     #[prost(message, repeated, tag = "9")]
     pub target_failures: ::prost::alloc::vec::Vec<TargetFailure>,
+    /// How many these are, with those that are not in the list any more.
+    #[prost(uint64, tag = "10")]
+    pub targets_failed: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TargetFailure {
@@ -523,6 +527,9 @@ pub struct Account {
     /// Of a job: rows that came after a later one: their nodes were slow, or have other clocks.
     #[prost(uint64, tag = "14")]
     pub late_rows: u64,
+    /// Stacks that are deeper than they are recorded; nothing else of their events is missing.
+    #[prost(uint64, tag = "15")]
+    pub stacks_truncated: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Nodes {

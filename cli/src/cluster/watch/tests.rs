@@ -269,3 +269,24 @@ fn nodes_that_did_not_end_are_named() {
     let data = crate::account::account_json(&account, &beside);
     assert_eq!(data["account"]["nodes"][1]["state"], "unreached");
 }
+
+#[test]
+fn a_node_that_could_not_trace_a_container_is_named_though_it_has_ended() {
+    let nodes = [("n1", v1::NodeState::Ended), ("n2", v1::NodeState::Ended)];
+    let mut last = account(1, &nodes);
+    let Some(Item::Account(told)) = &mut last.item else {
+        unreachable!("it is one");
+    };
+    told.complete = false;
+    told.nodes[1].reason = "TargetNotFound".to_owned();
+    told.nodes[1].message = "shop/web-0/app was not traced: it is gone".to_owned();
+    let (cluster, _) = gateway(vec![body(&[schema(), last])]);
+    let mut watch = open(&cluster, How::Delete).unwrap();
+    let (_, account) = read(&mut watch).unwrap();
+    let beside = watch.beside();
+    assert!(!crate::account::is_whole(&account, &beside));
+    let text = crate::account::account_text(&account, 1, &beside);
+    let line =
+        "n2 did not see everything: shop/web-0/app was not traced: it is gone (TargetNotFound).\n";
+    assert!(text.contains(line), "{text}");
+}

@@ -33,17 +33,15 @@ fn read_pages(pages: &[u8]) {
 
 /// Writes so many fresh pages, in a call so deep.
 pub(crate) fn touch_deep(depth: u64, count: u64) {
-    deeper(depth, raw::pages(count as usize));
+    let pages = raw::pages(count as usize);
+    touch_stack();
+    raw::write_pages_deep(depth, pages.as_mut_ptr(), count);
 }
 
+/// Touches the pages of the stack that the next call is going to use: they are no fresh ones then.
 #[inline(never)]
-fn deeper(depth: u64, pages: &mut [u8]) {
-    match depth {
-        0 => write_pages(pages),
-        _ => deeper(black_box(depth) - 1, pages),
-    }
-    // Something is left to do after the call, which is then no jump.
-    black_box(depth);
+fn touch_stack() {
+    black_box([1_u8; 8 * PAGE]);
 }
 
 /// Writes so many pages, and so does a child, called `a child`, which shares them until then.

@@ -11,16 +11,56 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 fn address(arg: &OsStr) -> SocketAddr {
     arg.to_str().unwrap().parse().unwrap()
 }
 
+/// Whether sockets that connect and listen are MPTCP sockets.
+static MPTCP: AtomicBool = AtomicBool::new(false);
+
+/// `STEP…`: does the step with MPTCP sockets.
+pub(crate) fn by_mptcp(args: &[OsString]) {
+    MPTCP.store(true, Ordering::Relaxed);
+    crate::step(args);
+    MPTCP.store(false, Ordering::Relaxed);
+}
+
+fn mptcp_socket(address: SocketAddr) -> OwnedFd {
+    let family = match address {
+        SocketAddr::V4(_) => rustix::net::AddressFamily::INET,
+        SocketAddr::V6(_) => rustix::net::AddressFamily::INET6,
+    };
+    let protocol = Some(rustix::net::ipproto::MPTCP);
+    let kind = rustix::net::SocketType::STREAM;
+    rustix::net::socket_with(family, kind, rustix::net::SocketFlags::CLOEXEC, protocol).unwrap()
+}
+
+fn connected(to: SocketAddr) -> std::io::Result<TcpStream> {
+    if !MPTCP.load(Ordering::Relaxed) {
+        return TcpStream::connect(to);
+    }
+    let socket = mptcp_socket(to);
+    rustix::net::connect(&socket, &to)?;
+    Ok(socket.into())
+}
+
+fn listening(at: SocketAddr) -> TcpListener {
+    if !MPTCP.load(Ordering::Relaxed) {
+        return TcpListener::bind(at).unwrap();
+    }
+    let socket = mptcp_socket(at);
+    rustix::net::bind(&socket, &at).unwrap();
+    rustix::net::listen(&socket, 128).unwrap();
+    socket.into()
+}
+
 /// `ADDRESS SEND RECEIVE`: connects, sends, says that it is done, and reads to the end.
 pub(crate) fn connect(args: &[OsString]) {
     let to = address(&args[0]);
-    match TcpStream::connect(to) {
+    match connected(to) {
         Err(error) => {
             report::note(json!({ "result": -error.raw_os_error().unwrap() }));
         }
@@ -30,7 +70,7 @@ pub(crate) fn connect(args: &[OsString]) {
 
 /// The same, with a gate after the handshake.
 pub(crate) fn connect_before_gate(args: &[OsString]) {
-    let stream = TcpStream::connect(address(&args[0])).unwrap();
+    let stream = connected(address(&args[0])).unwrap();
     process::gate();
     exchange(stream, args);
 }
@@ -58,6 +98,47 @@ pub(crate) fn serve_unread(args: &[OsString]) {
     let wanted = number(&args[1]);
     // Not by looking at them, which is a kind of reading.
     until(|| rustix::io::ioctl_fionread(&stream).unwrap() == wanted);
+}
+
+/// `ADDRESS SEND`: accepts a connection, sends, waits until the other end has broken the connection off, and closes it.
+pub(crate) fn serve_until_broken_off(args: &[OsString]) {
+    let listener = listen(args);
+    let mut stream = listener.accept().unwrap().0;
+    write_bytes(&mut stream, number(&args[1]));
+    // Linux 5.10 has no other end of an MPTCP connection than an orderly one.
+    match stream.read(&mut [0]) {
+        Ok(read) => assert_eq!(read, 0),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+}
+
+/// `SUBFLOWS SEND RECEIVE`: an MPTCP connection between this process and a child. One byte each way is the connection's first, without
+/// which no subflow may join; the others go when there are so many further subflows.
+pub(crate) fn mptcp_subflows(args: &[OsString]) {
+    MPTCP.store(true, Ordering::Relaxed);
+    let listener = listening(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let to = listener.local_addr().unwrap();
+    match raw::fork() {
+        None => {
+            let mut stream = listener.accept().unwrap().0;
+            stream.read_exact(&mut [0]).unwrap();
+            stream.write_all(&[7]).unwrap();
+            assert_eq!(read_to_end(&mut stream), number(&args[1]));
+            write_bytes(&mut stream, number(&args[2]));
+            drop(stream);
+            raw::exit_now(0);
+        }
+        Some(pid) => {
+            drop(listener);
+            let mut stream = connected(to).unwrap();
+            stream.write_all(&[7]).unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+            until(|| raw::mptcp_subflows(&stream) == number(&args[0]));
+            exchange(stream, args);
+            report::note(json!({ "child": pid }));
+            assert_eq!(raw::wait(pid), 0);
+        }
+    }
 }
 
 fn exchange(mut stream: TcpStream, args: &[OsString]) {
@@ -171,7 +252,7 @@ pub(crate) fn time_out(to: &OsStr) {
 }
 
 fn listen(args: &[OsString]) -> TcpListener {
-    let listener = TcpListener::bind(address(&args[0])).unwrap();
+    let listener = listening(address(&args[0]));
     report::say(json!({ "listening": listener.local_addr().unwrap().port() }));
     listener
 }

@@ -298,6 +298,54 @@ pub(crate) fn read_into(fd: i32, memory: &mut [u8]) -> Outcome {
     unsafe { call(libc::SYS_read, [fd as usize, at, len, 0, 0]) }
 }
 
+/// Writes into so many pages of 4096 bytes, one at least, in a call of itself that is so deep.
+/// Every call has a frame pointer, by which the kernel finds its caller, whatever the compiler does elsewhere.
+#[unsafe(naked)]
+#[cfg(target_arch = "x86_64")]
+pub(crate) extern "C" fn write_pages_deep(depth: u64, pages: *mut u8, count: u64) {
+    std::arch::naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "test rdi, rdi",
+        "jz 2f",
+        "dec rdi",
+        "call {deeper}",
+        "pop rbp",
+        "ret",
+        "2:",
+        "mov byte ptr [rsi], 1",
+        "add rsi, 4096",
+        "dec rdx",
+        "jnz 2b",
+        "pop rbp",
+        "ret",
+        deeper = sym write_pages_deep,
+    )
+}
+
+/// The same.
+#[unsafe(naked)]
+#[cfg(target_arch = "aarch64")]
+pub(crate) extern "C" fn write_pages_deep(depth: u64, pages: *mut u8, count: u64) {
+    std::arch::naked_asm!(
+        "stp x29, x30, [sp, #-16]!",
+        "mov x29, sp",
+        "cbz x0, 2f",
+        "sub x0, x0, #1",
+        "bl {deeper}",
+        "ldp x29, x30, [sp], #16",
+        "ret",
+        "2:",
+        "strb w2, [x1]",
+        "add x1, x1, #4096",
+        "subs x2, x2, #1",
+        "b.ne 2b",
+        "ldp x29, x30, [sp], #16",
+        "ret",
+        deeper = sym write_pages_deep,
+    )
+}
+
 /// prctl(2) with numbers.
 pub(crate) fn prctl(option: i32, argument: u64) -> Outcome {
     // SAFETY: the callers' options take numbers only.
@@ -469,6 +517,26 @@ pub(crate) fn set_syn_retries(socket: &std::os::fd::OwnedFd, times: i32) {
         )
     };
     assert_eq!(done, 0);
+}
+
+/// Further subflows of an MPTCP connection: the first byte of `struct mptcp_info`, include/uapi/linux/mptcp.h.
+pub(crate) fn mptcp_subflows(stream: &std::net::TcpStream) -> u64 {
+    use std::os::fd::AsRawFd;
+    /// include/linux/socket.h; MPTCP_INFO is 1.
+    const SOL_MPTCP: i32 = 284;
+    let (mut info, mut length) = ([0_u8; 128], 128_u32);
+    // SAFETY: the kernel writes into the buffer at most as much as it is said to have.
+    let done = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            SOL_MPTCP,
+            1,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(done, 0);
+    info[0].into()
 }
 
 /// Bytes that the other end has not acknowledged: tcp(7), SIOCOUTQ, the same number as TIOCOUTQ.

@@ -1,0 +1,133 @@
+//! Targets that are not there when they are named.
+
+use super::{OPENS, add, apply, cgroup, labelled, of, rows_of, stop_and_read, update};
+use crate::{
+    daemon::{Daemon, spec},
+    reason, start,
+};
+use proto::v1::{self, target::Target as Whom};
+use tests::{Cgroup, Workload, needs};
+
+/// The id of a container, and the name of its cgroup.
+fn container(number: u32) -> (String, String) {
+    let id = format!("{:032x}{number:032x}", std::process::id());
+    let name = format!("cri-containerd-{id}.scope");
+    (id, name)
+}
+
+#[tokio::test]
+async fn a_trace_starts_without_a_target_that_is_not_there_and_has_it_when_it_is_added() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let (here, runtime) = (Cgroup::new(), Cgroup::new());
+    let mut first = Workload::behind_gate(&OPENS);
+    let mut late = Workload::behind_gate(&OPENS);
+    here.add(first.pid());
+    let (id, name) = container(1);
+    let comes_back = labelled(of(Whom::Container(id.clone())), "comes-back");
+    let spec = v1::TraceSpec {
+        targets: vec![comes_back.clone(), labelled(cgroup(&here), "here")],
+        ..spec("open", &first)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    let status = daemon.traces().await.remove(0);
+    let failure = &status.target_failures[0];
+    assert_eq!(
+        (status.target_failures.len(), status.targets_failed),
+        (1, 1)
+    );
+    assert_eq!(failure.target.as_ref(), Some(&comes_back));
+    assert_eq!(
+        (failure.version, failure.reason.as_str()),
+        (0, "TargetNotFound")
+    );
+    assert!(failure.message.contains(&id), "{}", failure.message);
+    // Tried again while it is not there, it is no further failure.
+    let status = apply(&daemon, vec![update(1, vec![add(comes_back.clone())])]).await;
+    assert_eq!(status.targets_failed, 1);
+    assert_eq!(status.target_failures[0].version, 1);
+    let container = runtime.below(&name);
+    container.add(late.pid());
+    let status = apply(&daemon, vec![update(2, vec![add(comes_back)])]).await;
+    assert_eq!((status.target_failures, status.targets_failed), (vec![], 0));
+    first.finish();
+    late.finish();
+    let read = stop_and_read(&daemon).await;
+    let rows = ["here", "comes-back"].map(|pod| rows_of(&read, pod));
+    assert_eq!(rows, [50, 50]);
+}
+
+#[tokio::test]
+async fn a_trace_of_nothing_that_is_there_runs_until_something_comes() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let runtime = Cgroup::new();
+    let mut late = Workload::behind_gate(&OPENS);
+    let (gone, _) = container(2);
+    let (id, name) = container(3);
+    let spec = v1::TraceSpec {
+        targets: vec![labelled(of(Whom::Container(gone)), "gone")],
+        ..spec("open", &late)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    let container = runtime.below(&name);
+    container.add(late.pid());
+    let comes = labelled(of(Whom::Container(id)), "comes");
+    let status = apply(&daemon, vec![update(1, vec![add(comes)])]).await;
+    assert_eq!(
+        (status.state(), status.targets_failed),
+        (v1::State::Running, 1)
+    );
+    late.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(rows_of(&read, "comes"), 50);
+}
+
+#[tokio::test]
+async fn a_call_of_several_targets_is_refused_when_one_is_not_there_and_names_it() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let here = Cgroup::new();
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let (gone, _) = container(4);
+    let both = v1::TraceSpec {
+        targets: vec![cgroup(&here), of(Whom::Container(gone.clone()))],
+        ..spec("open", &workload)
+    };
+    let refused = daemon.trace(both).await.err().unwrap();
+    assert_eq!(reason(&refused), "TargetNotFound");
+    assert!(refused.message().contains(&gone), "{refused}");
+    assert!(daemon.traces().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_pod_keeps_its_rows_when_its_container_is_made_anew() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let kubelet = Cgroup::new();
+    let uid = "6b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
+    let pod = kubelet.below(&format!("pod{uid}"));
+    let mut first = Workload::behind_gate(&OPENS);
+    let mut second = Workload::behind_gate(&OPENS);
+    let (id, name) = container(5);
+    let before = pod.below(&name);
+    before.add(first.pid());
+    let spec = v1::TraceSpec {
+        targets: vec![
+            labelled(of(Whom::Pod(uid.to_owned())), "web-0"),
+            labelled(of(Whom::Container(id)), "web-0"),
+        ],
+        ..spec("open", &first)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    first.finish();
+    drop(before);
+    let after = pod.below(&container(6).1);
+    after.add(second.pid());
+    second.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(rows_of(&read, "web-0"), 100);
+}
