@@ -67,7 +67,8 @@ pub struct TraceSpec {
     /// "tcp_connect"
     #[prost(string, tag = "1")]
     pub tracer: ::prost::alloc::string::String,
-    /// {"port": 443, "failedOnly": true}; durations as text: "10ms".
+    /// {"port": 443, "failedOnly": true, "minLatencyNs": 10000000}: flags are true or false, all others whole numbers in the unit that
+    /// the name ends with.
     #[prost(message, optional, tag = "2")]
     pub options: ::core::option::Option<::prost_types::Struct>,
     /// Whom to trace: each adds to the selection. Never empty.
@@ -135,7 +136,8 @@ pub mod target {
         /// Everything on the node but the agent, where the node's policy allows that.
         #[prost(message, tag = "4")]
         Host(super::Host),
-        /// A pod by its uid. One that does not exist yet is traced from its first instruction.
+        /// A pod by the uid in the name of its cgroup: its metadata.uid; of a static pod the value of the annotation
+        /// kubernetes.io/config.hash. One that does not exist yet is traced from its first instruction.
         #[prost(string, tag = "5")]
         Pod(::prost::alloc::string::String),
     }
@@ -269,8 +271,10 @@ pub struct TraceStatus {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TargetFailure {
+    /// The update that failed; 0 is the start.
     #[prost(uint64, tag = "1")]
     pub version: u64,
+    /// Absent where the failure concerns no target in particular.
     #[prost(message, optional, tag = "2")]
     pub target: ::core::option::Option<Target>,
     /// A word of Reason.
@@ -885,7 +889,7 @@ pub mod agent_client {
             self.inner.unary(req, path, codec).await
         }
         /// Starts a trace. The same uid and generation again is success and changes nothing; a newer generation replaces the trace;
-        /// an older one is refused.
+        /// an older one is refused. A target that is not there is in TraceStatus.target_failures, and the others are traced.
         pub async fn start_trace(
             &mut self,
             request: impl tonic::IntoRequest<super::StartTraceRequest>,
@@ -1014,7 +1018,8 @@ pub mod agent_client {
             self.inner.server_streaming(req, path, codec).await
         }
         /// One trace in one call: the first message starts it, later ones may change its targets or stop it, its rows come back.
-        /// It ends with the call.
+        /// It ends with the call, and with the last of its targets; a pod is none that ends.
+        /// A target of the first message that is not there refuses the call.
         pub async fn trace(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::TraceRequest>,
@@ -1060,7 +1065,7 @@ pub mod agent_server {
             tonic::Status,
         >;
         /// Starts a trace. The same uid and generation again is success and changes nothing; a newer generation replaces the trace;
-        /// an older one is refused.
+        /// an older one is refused. A target that is not there is in TraceStatus.target_failures, and the others are traced.
         async fn start_trace(
             &self,
             request: tonic::Request<super::StartTraceRequest>,
@@ -1120,7 +1125,8 @@ pub mod agent_server {
             + std::marker::Send
             + 'static;
         /// One trace in one call: the first message starts it, later ones may change its targets or stop it, its rows come back.
-        /// It ends with the call.
+        /// It ends with the call, and with the last of its targets; a pod is none that ends.
+        /// A target of the first message that is not there refuses the call.
         async fn trace(
             &self,
             request: tonic::Request<tonic::Streaming<super::TraceRequest>>,
