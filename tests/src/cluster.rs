@@ -2,11 +2,13 @@
 //!
 //! TRACEJOB_CLUSTER says where the programs are: folders with `:` between them, as `cargo xtask cluster` builds them.
 
+mod containerd;
 mod kubectl;
 mod net;
 mod nodes;
 mod pki;
 
+pub use containerd::Containerd;
 pub use kubectl::Kubectl;
 pub use net::{Net, enter_net};
 pub use nodes::{KERNELS, Nodes, SYSTEM};

@@ -28,8 +28,8 @@ pub use account::{Account, Lost};
 pub use cgroup::Cgroup;
 pub use clock::JumpedClock;
 pub use cluster::{
-    Certificate, ControlPlane, KERNELS, Kubectl, Net, Nodes, Pki, SYSTEM, cluster_program,
-    enter_net,
+    Certificate, Containerd, ControlPlane, KERNELS, Kubectl, Net, Nodes, Pki, SYSTEM,
+    cluster_program, enter_net,
 };
 pub use daemon::Agent;
 pub use elf32::program32;

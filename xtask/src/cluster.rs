@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 pub(crate) use demo::demo;
 
 use crate::{
-    foreign, package, process, programs,
+    foreign, images, process, programs,
     screen::{Step, table},
     setup, suite, test,
 };
@@ -124,16 +124,14 @@ fn kubernetes_environment(tracejob: &Path) -> Result<Vec<(&'static str, OsString
 /// The same tests of scale as in that stage, with the controller as it is shipped, one by one and at full size.
 fn scale(nodes: usize, jobs: usize) -> Result<()> {
     setup::build()?;
-    for program in ["controller", "gateway"] {
-        programs::shipped(program, &format!("tracejob-{program}"))?;
-    }
-    let tracejob = programs::shipped("agent", "tracejob-agent")?.with_file_name("tracejob");
+    let shipped = programs::shipped(&["agent", "cli", "controller", "gateway"])?;
+    let tracejob = shipped.file("tracejob")?;
     let kubernetes = programs::built()?.test("kubernetes")?;
     let mut command = Command::new(&kubernetes.path);
     command
         .current_dir(&kubernetes.folder)
         .args(["--test-threads=1", "--show-output", "scale::"])
-        .envs(kubernetes_environment(&tracejob)?)
+        .envs(kubernetes_environment(tracejob)?)
         .env("TRACEJOB_SCALE_NODES", nodes.to_string())
         .env("TRACEJOB_SCALE_JOBS", jobs.to_string())
         .env("TRACEJOB_SCALE_ROWS", "2000000");
@@ -183,12 +181,12 @@ fn environment() -> Result<Vec<(&'static str, PathBuf)>> {
         ("TRACEJOB_CLUSTER", control_plane()?),
         ("TRACEJOB_NODES", node::ensure()?),
         ("TRACEJOB_QEMU", setup::qemu()?),
-        ("TRACEJOB_IMAGES", package::archives()?),
+        ("TRACEJOB_IMAGES", images::archives()?),
     ])
 }
 
 /// The folders of all programs of Kubernetes, with `:` between them.
-fn control_plane() -> Result<PathBuf> {
+pub(crate) fn control_plane() -> Result<PathBuf> {
     let folders = [
         components::clients()?,
         components::etcd()?,

@@ -9,9 +9,12 @@ mod cluster;
 mod codegen;
 mod debian;
 mod demo;
+mod dist;
 mod foreign;
 mod fuzz;
 mod go;
+mod images;
+mod install;
 mod new_tracer;
 mod package;
 mod peers;
@@ -76,6 +79,8 @@ enum Task {
     Codegen(codegen::Args),
     /// Checks what is shipped: systemd's judgement of the unit, and the agent's image, built, run and asked over gRPC.
     Package,
+    /// Makes everything that is installed, for this machine's architecture, into dist/: docs/install.md.
+    Dist(dist::Args),
     /// Writes the three files of a tracer and its line in the catalogue.
     NewTracer(new_tracer::Args),
     /// Records what the verifier takes to load each program, here and on the test kernels; the tests compare with it.
@@ -109,6 +114,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Codegen(args) => codegen::run(&args),
         Task::Package => package::run(),
+        Task::Dist(args) => dist::run(&args),
         Task::NewTracer(args) => new_tracer::run(&args),
         Task::Verifier => verifier::run(),
         Task::Vm(args) => vm::run(args),

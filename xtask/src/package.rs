@@ -2,45 +2,22 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::{process, programs, screen::Step, setup, test, workspace};
+use crate::{
+    images::{self, AGENT, Buildah},
+    process,
+    programs::{self, Programs},
+    screen::Step,
+    test, workspace,
+};
 
 const UNIT: &str = "agent/package/tracejob-agent.service";
-/// What is built into an image of its own, each of one static program.
-struct Image {
-    /// Its name, and that of the program.
-    name: &'static str,
-    program: &'static str,
-    recipe: &'static str,
-}
-
-const AGENT: Image = Image {
-    name: "tracejob-agent",
-    program: "tracejob-agent",
-    recipe: "agent/package/Containerfile",
-};
-const CONTROLLER: Image = Image {
-    name: "tracejob-controller",
-    program: "tracejob-controller",
-    recipe: "controller/package/Containerfile",
-};
-const GATEWAY: Image = Image {
-    name: "tracejob-gateway",
-    program: "tracejob-gateway",
-    recipe: "gateway/package/Containerfile",
-};
-/// What the test cluster's pods run.
-const WORKLOAD: Image = Image {
-    name: "tracejob-workload",
-    program: "workload",
-    recipe: "tests/cluster/node/Containerfile",
-};
 /// What buildah gives a container that asks for nothing.
 const DEFAULT_CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
@@ -67,7 +44,7 @@ const EXPOSURE_MOST: u32 = 25;
 pub(crate) fn run() -> Result<()> {
     test::require_root()?;
     test::only("package", &["unit of systemd"])?;
-    println!("{}", image_of(&programs::shipped("agent", AGENT.program)?)?);
+    println!("{}", image_of(&programs::shipped(&["agent", "cli"])?)?);
     Ok(())
 }
 
@@ -77,10 +54,9 @@ pub(crate) fn unit() -> Result<String> {
         return Ok("skipped: no systemd-analyze is here".to_owned());
     };
     let step = Step::start("unit of systemd", "systemd-analyze verify and security");
-    let folder = workspace::target().join("package");
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let folder = images::folder()?;
     // systemd wants the program to be where the unit says.
-    let agent = programs::built()?.file(AGENT.program)?;
+    let agent = programs::built()?.file(AGENT.program())?;
     let text = fs::read_to_string(workspace::root().join(UNIT)).context("reading the unit")?;
     let text = text.replace("/usr/bin/tracejob-agent", &agent.display().to_string());
     let unit = folder.join("tracejob-agent.service");
@@ -136,131 +112,34 @@ fn exposure(told: &str) -> Option<u32> {
 
 /// Builds the agent's image from the program of the tests, runs it, and asks it over gRPC what it can trace.
 pub(crate) fn image() -> Result<String> {
-    image_of(programs::built()?.file(AGENT.program)?)
+    image_of(programs::built()?)
 }
 
-fn image_of(program: &Path) -> Result<String> {
+fn image_of(programs: &Programs) -> Result<String> {
     test::require_root()?;
-    let buildah = setup::buildah()?;
-    let folder = workspace::target().join("package");
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    let tool = Buildah::new(buildah, &folder)?;
-    let packed = AGENT.build(&tool, &folder, program)?;
+    let folder = images::folder()?;
+    let tool = Buildah::new(&folder)?;
+    let reference = AGENT.for_tests();
+    let program = images::stripped(programs, AGENT.program(), &folder.join(AGENT.component()))?;
+    AGENT.build(&tool, &program, &reference)?;
     let step = Step::start("image", "run and asked");
     let container = process::captured(
         &step,
         "image-from",
-        &mut tool.command(&["from", "--pull-never", &AGENT.reference()]),
+        &mut tool.command(&["from", "--pull-never", &reference]),
     )?;
     let container = Container {
         tool: &tool,
         name: container.trim().to_owned(),
     };
-    let tracers = container.ask(&step, &folder)?;
+    let tracers = container.ask(&step, &folder, programs)?;
     drop(container);
     let result = format!(
         "{} KiB, {tracers} tracers work in it",
-        fs::metadata(&packed)?.len() / 1024
+        fs::metadata(&program)?.len() / 1024
     );
     step.done(&result);
     Ok(result)
-}
-
-/// Images of all that a test cluster runs, as archives in a folder, named `localhost/NAME:test`.
-pub(crate) fn archives() -> Result<PathBuf> {
-    let folder = workspace::target().join("package");
-    let archives = folder.join("images");
-    fs::create_dir_all(&archives).with_context(|| format!("creating {}", archives.display()))?;
-    let tool = Buildah::new(setup::buildah()?, &folder)?;
-    for image in [AGENT, CONTROLLER, GATEWAY, WORKLOAD] {
-        image.build(&tool, &folder, programs::built()?.file(image.program)?)?;
-        let step = Step::start(image.name, "writing its image into a file");
-        let file = archives.join(format!("{}.tar", image.name));
-        if file.exists() {
-            fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
-        }
-        let to = format!("docker-archive:{}:{}", file.display(), image.reference());
-        process::quietly(
-            &step,
-            "image-push",
-            &mut tool.command(&["push", &image.reference(), &to]),
-        )?;
-        step.done("written");
-    }
-    Ok(archives)
-}
-
-impl Image {
-    fn reference(&self) -> String {
-        format!("localhost/{}:test", self.name)
-    }
-
-    /// Builds it from a static program, of which it returns the stripped copy.
-    fn build(&self, tool: &Buildah, folder: &Path, program: &Path) -> Result<PathBuf> {
-        let context = folder.join(self.name);
-        fs::create_dir_all(&context).with_context(|| format!("creating {}", context.display()))?;
-        let packed = context.join(self.program);
-        fs::copy(program, &packed).with_context(|| format!("copying {}", program.display()))?;
-        if let Some(strip) = workspace::find_program("strip") {
-            // A sixth of the size; where it is missing, the image is only larger.
-            process::output(Command::new(strip).arg(&packed))?;
-        }
-        let step = Step::start(self.name, "building its image");
-        let mut command = tool.command(&[
-            "build-using-dockerfile",
-            "--isolation",
-            "chroot",
-            "--tag",
-            &self.reference(),
-            "--file",
-        ]);
-        command
-            .arg(workspace::root().join(self.recipe))
-            .arg(&context);
-        process::quietly(&step, "image-build", &mut command)?;
-        step.done("built");
-        Ok(packed)
-    }
-}
-
-/// buildah with a storage of its own: nothing of the machine's is touched, no registry is known.
-struct Buildah {
-    program: PathBuf,
-    storage: PathBuf,
-    policy: PathBuf,
-    registries: PathBuf,
-}
-
-impl Buildah {
-    fn new(program: PathBuf, folder: &Path) -> Result<Self> {
-        let (policy, registries) = (folder.join("policy.json"), folder.join("registries.conf"));
-        fs::write(
-            &policy,
-            r#"{"default": [{"type": "insecureAcceptAnything"}]}"#,
-        )?;
-        fs::write(&registries, "")?;
-        Ok(Self {
-            program,
-            storage: folder.join("storage"),
-            policy,
-            registries,
-        })
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.arg("--root").arg(self.storage.join("root"));
-        command.arg("--runroot").arg(self.storage.join("run"));
-        command.arg("--registries-conf").arg(&self.registries);
-        command.args(["--storage-driver", "vfs"]);
-        let (what, rest) = args.split_first().expect("a command of buildah's");
-        command.arg(what);
-        if ["build-using-dockerfile", "from", "push"].contains(what) {
-            command.arg("--signature-policy").arg(&self.policy);
-        }
-        command.args(rest);
-        command
-    }
 }
 
 /// A container, removed when it is dropped.
@@ -271,7 +150,7 @@ struct Container<'a> {
 
 impl Container<'_> {
     /// Runs the agent with its socket in a folder of ours, and counts the tracers that work there.
-    fn ask(&self, step: &Step, folder: &Path) -> Result<usize> {
+    fn ask(&self, step: &Step, folder: &Path, programs: &Programs) -> Result<usize> {
         let socket = folder.join("run/agent.sock");
         let run = folder.join("run");
         let _ = fs::remove_dir_all(&run);
@@ -293,7 +172,7 @@ impl Container<'_> {
         ]);
         // buildah runs what it is told to: here, what the image says.
         let entry = "{{range .OCIv1.Config.Entrypoint}}{{.}}{{end}}";
-        let reference = AGENT.reference();
+        let reference = AGENT.for_tests();
         let inspect = ["inspect", "--type", "image", "--format", entry, &reference];
         let entry = process::output(&mut self.tool.command(&inspect))?;
         command.args([&self.name, "--", entry.trim()]);
@@ -324,7 +203,7 @@ impl Container<'_> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let mut command = Command::new(programs::built()?.file("tracejob")?);
+        let mut command = Command::new(programs.file("tracejob")?);
         command.args([
             "list",
             "-o",

@@ -124,25 +124,28 @@ const SHIPPED: &str = "-C target-feature=+crt-static";
 /// which takes longer than most tests do on an emulated processor.
 const TESTED: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
-/// A program as it is shipped: optimised.
-pub(crate) fn shipped(package: &str, name: &str) -> Result<PathBuf> {
-    of_package_with(package, name, &["--release"], SHIPPED)
+/// The programs of these packages as they are shipped: optimised. One invocation, for the same reason.
+pub(crate) fn shipped(packages: &[&str]) -> Result<Programs> {
+    of_packages(packages, &["--release"], SHIPPED)
 }
 
 /// A program or example of one package, without the lints and the tests: for code that is not finished.
 pub(crate) fn of_package(package: &str, name: &str) -> Result<PathBuf> {
-    of_package_with(package, name, &[], TESTED)
+    Ok(of_packages(&[package], &[], TESTED)?.file(name)?.to_owned())
 }
 
-fn of_package_with(package: &str, name: &str, options: &[&str], flags: &str) -> Result<PathBuf> {
-    let step = Step::start(&format!("build {package}"), "minutes when cold");
+fn of_packages(packages: &[&str], options: &[&str], flags: &str) -> Result<Programs> {
+    let names = packages.join(" ");
+    let step = Step::start(&format!("build {names}"), "minutes when cold");
     let mut command = toolchain::cargo();
-    command.args(["build", "--bins", "--examples", "--package", package]);
+    command.args(["build", "--bins", "--examples"]);
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
     command.args(options);
     for_this_machine(&mut command, flags);
-    let messages = process::captured(&step, &format!("build-{package}"), &mut command)?;
+    let log = format!("build-{}", packages.join("-"));
+    let messages = process::captured(&step, &log, &mut command)?;
     step.done("built");
-    Ok(parse(&messages)?.file(name)?.to_owned())
+    parse(&messages)
 }
 
 /// The target is named so that the flags are not for build scripts and macros, too.

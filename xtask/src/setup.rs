@@ -57,6 +57,12 @@ pub(crate) fn buildah() -> Result<PathBuf> {
     Ok(workspace::tools_bin().join(name))
 }
 
+/// It copies images from archives to registries.
+pub(crate) fn skopeo() -> Result<PathBuf> {
+    debian_program("skopeo", "skopeo", "it copies images to registries")?;
+    Ok(workspace::tools_bin().join("skopeo"))
+}
+
 /// It makes a node's disk: the machine's own, for it is a script that wants the machine's Perl.
 pub(crate) fn mmdebstrap() -> Result<PathBuf> {
     let name = "mmdebstrap";

@@ -5,7 +5,8 @@ use std::{fs, process::Command};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    bench, check, cluster, codegen, foreign, package, peers, process, programs, setup,
+    bench, check, cluster, codegen, dist, foreign, install, package, peers, process, programs,
+    setup,
     stage::{self, Stage},
     suite::{self, LeftOut},
     tidy, times, toolchain, vm, workspace,
@@ -39,7 +40,7 @@ const CHECKS: [&str; 6] = [
 pub(crate) const KERNEL_TESTS: [&str; 4] = ["agent", "run", "terminal", "tracers"];
 
 /// Stages of `setup`.
-const SETUP: [&str; 10] = [
+const SETUP: [&str; 11] = [
     "rust",
     "bpf-linker",
     "cargo-deny",
@@ -47,6 +48,7 @@ const SETUP: [&str; 10] = [
     "fetch peers",
     "fetch kernels",
     "fetch clients",
+    "fetch installers",
     "fetch Kubernetes",
     "build Kubernetes",
     "make node disk",
@@ -157,6 +159,7 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
         Stage::new("fetch clients", "grpcurl and grpcio", || {
             foreign::clients().map(|_| "ok".to_owned())
         }),
+        Stage::new("fetch installers", "skopeo and krew", install::tools),
         Stage::new("fetch Kubernetes", "kubectl, Helm, etcd", || {
             cluster::components::clients()?;
             cluster::components::etcd().map(|_| "ok".to_owned())
@@ -193,6 +196,18 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
         )
         .after(&["build and lint", "fetch buildah"])
         .cpus(1),
+        Stage::new("dist", "what is installed, made twice", dist::check)
+            .after(&["build and lint", "fetch buildah"])
+            .cpus(1),
+        Stage::new("install", "the commands of docs/install.md", install::run)
+            .after(&[
+                "dist",
+                "fetch installers",
+                "fetch Kubernetes",
+                "build Kubernetes",
+                "make node disk",
+            ])
+            .cpus(1),
         Stage::new(
             "quick benchmarks",
             "counts beside the peers, no times",

@@ -14,6 +14,7 @@ An agent on every node, a controller, and the definitions of `TraceJob` and `Clu
 helm install tracejob charts/tracejob --namespace tracejob-system --create-namespace
 ```
 
+The images must be in reach of the nodes: [docs/install.md](../../docs/install.md) goes from a clone to a cluster, command by command.
 What they do, and what happens when something fails, is in [docs/kubernetes.md](../../docs/kubernetes.md). A value that is not below is refused by name.
 
 | value | default | |

@@ -3,8 +3,7 @@
 //! TRACEJOB_NODES says where their disk and kernels are, TRACEJOB_IMAGES where the images that they have, and TRACEJOB_QEMU what
 //! runs them; `cargo xtask cluster` makes all of it.
 
-use super::{ControlPlane, Net, cluster_program, end};
-use crate::until;
+use super::{Containerd, ControlPlane, Net, cluster_program, end};
 use serde_json::Value;
 use std::{
     env, fs,
@@ -307,40 +306,13 @@ fn payload(plane: &ControlPlane) -> PathBuf {
 
 /// Unpacks the images into the payload, as containerd keeps them: an emulated machine takes a minute for it at each boot.
 fn unpack_images(payload: &Path) {
-    let tools = folder_of("TRACEJOB_NODES");
     let work = payload.join("unpacking");
     let root = payload.join("images");
-    fs::create_dir(&work).unwrap();
-    let socket = work.join("containerd.sock");
-    let config = work.join("containerd.toml");
-    let text = format!(
-        "version = 3\nroot = {root:?}\nstate = {:?}\n\
-         disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\", \"io.containerd.cri.v1.runtime\", \
-         \"io.containerd.nri.v1.nri\"]\n[grpc]\naddress = {socket:?}\n[ttrpc]\naddress = {:?}\n",
-        work.join("state"),
-        work.join("ttrpc.sock"),
-    );
-    fs::write(&config, text).unwrap();
-    let log = fs::File::create(payload.with_file_name("unpacking.log")).unwrap();
-    let mut containerd = Command::new(tools.join("containerd"))
-        .arg("--config")
-        .arg(&config)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}", tools.display()));
-    until("containerd to listen", || {
-        if let Some(status) = containerd.try_wait().unwrap() {
-            panic!("containerd ended, {status}; unpacking.log beside the nodes' consoles says why");
-        }
-        socket.exists().then_some(())
-    });
+    let containerd = Containerd::start(&root, &work);
     for image in fs::read_dir(folder_of("TRACEJOB_IMAGES")).unwrap() {
-        let out = Command::new(tools.join("ctr"))
-            .arg("--address")
-            .arg(&socket)
-            .args(["--namespace", "k8s.io", "images", "import"])
+        let out = containerd
+            .ctr()
+            .args(["images", "import"])
             .arg(image.unwrap().path())
             .output()
             .unwrap();
@@ -350,10 +322,7 @@ fn unpack_images(payload: &Path) {
             String::from_utf8_lossy(&out.stderr)
         );
     }
-    // By a signal that it handles: its databases must be whole.
-    let pid = rustix::process::Pid::from_child(&containerd);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    containerd.wait().unwrap();
+    drop(containerd);
     fs::remove_dir_all(&work).unwrap();
     // Files stay on this disk, by links: a node copies the rest, which containerd writes to.
     let keep = |path: &str| {
@@ -371,7 +340,7 @@ fn unpack_images(payload: &Path) {
     }
 }
 
-fn folder_of(variable: &str) -> PathBuf {
+pub(super) fn folder_of(variable: &str) -> PathBuf {
     let path = env::var_os(variable);
     PathBuf::from(
         path.unwrap_or_else(|| panic!("{variable} is not set: run by `cargo xtask cluster`")),
