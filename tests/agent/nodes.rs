@@ -143,9 +143,9 @@ async fn where_processes_have_other_numbers_stacks_are_named_by_build_id() {
     }
     let group = Cgroup::new();
     let lines = format!(
-        "mkfifo gate; sh -c 'echo 0 > {}/cgroup.procs; exec {} gate , touch 300 write , until-eof' < gate 2> workload & true",
+        "mkfifo gate; sh -c 'echo 0 > {}/cgroup.procs; exec {workload} with-caps \"\" {workload} gate , touch 300 write , until-eof' < gate 2> workload & true",
         group.path().display(),
-        program("workload").display(),
+        workload = program("workload").display(),
     );
     let mut daemon = Daemon::in_pid_namespace_with(&lines);
     let workload = Workload::behind_gate(&["getppid", "1"]);

@@ -65,6 +65,11 @@ impl Workload {
         Self::start(Command::new(program("workload")).args(steps)).ready()
     }
 
+    /// Starts a command that becomes a workload with a gate as its first step, and waits until it is there.
+    pub fn of_command_behind_gate(command: &mut Command) -> Self {
+        Self::start(command).ready()
+    }
+
     fn ready(self) -> Self {
         self.said("ready");
         self

@@ -278,12 +278,14 @@ fn a_further_subflow_of_an_mptcp_connection_is_no_row() {
     if !tests::mptcp_here(name) {
         return;
     }
-    let Some(command) = crate::tcp_life::mptcp::with_a_further_subflow(name) else {
+    let Some(mut workload) = crate::tcp_life::mptcp::with_a_further_subflow(name) else {
         return;
     };
-    let outcome = Trace::of("tcp_connect").command(command).run();
+    let trace = Trace::of("tcp_connect").of_process(&workload).start();
+    workload.finish();
+    let outcome = trace.finish();
     outcome.complete();
-    assert_eq!(outcome.row()["pid"], json!(outcome.report().pid));
+    assert_eq!(outcome.row()["pid"], json!(workload.pid()));
     assert_eq!(outcome.row()["saddr"], json!("127.0.0.1"));
 }
 

@@ -1,7 +1,7 @@
 //! Subflows of MPTCP connections.
 
 use super::*;
-use std::{ffi::OsString, process::Command};
+use std::process::Command;
 use tests::{mptcp_here, mptcp_socket, program};
 
 /// Which end a row is of, and its bytes.
@@ -151,26 +151,27 @@ fn a_tcp_connection_that_an_mptcp_listener_accepts_is_one_row_of_plain_tcp() {
     );
 }
 
-/// A command that makes a connection with one further subflow, in a network namespace whose path manager makes them.
-pub(crate) fn with_a_further_subflow(test: &str) -> Option<Vec<OsString>> {
+/// A workload that makes a connection with one further subflow, in a network namespace whose path manager makes them.
+pub(crate) fn with_a_further_subflow(test: &str) -> Option<Workload> {
     let set_up = "ip link set lo up && ip mptcp limits set subflow 2 add_addr_accepted 2 && ip mptcp endpoint add 127.0.0.2 dev lo subflow";
-    let tried = Command::new("unshare")
-        .args(["-n", "sh", "-c", set_up])
-        .output();
-    if !tried.is_ok_and(|tried| tried.status.success()) {
+    let unshared = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-n", "sh", "-c", script]);
+        command
+    };
+    if !unshared(set_up)
+        .output()
+        .is_ok_and(|tried| tried.status.success())
+    {
         println!("SKIPPED {test}: there is no unshare(1) or ip-mptcp(8) here");
         return None;
     }
     let workload = program("workload");
     let script = format!(
-        "{set_up} && exec {} mptcp-subflows 1 100000 3000",
+        "{set_up} && exec {} gate , mptcp-subflows 1 100000 3000",
         workload.display()
     );
-    Some(
-        ["unshare", "-n", "sh", "-c", &script]
-            .map(OsString::from)
-            .to_vec(),
-    )
+    Some(Workload::of_command_behind_gate(&mut unshared(&script)))
 }
 
 #[test]
@@ -180,13 +181,14 @@ fn each_subflow_of_an_mptcp_connection_is_a_row_of_its_process() {
     if !mptcp_here(name) {
         return;
     }
-    let Some(command) = with_a_further_subflow(name) else {
+    let Some(mut workload) = with_a_further_subflow(name) else {
         return;
     };
-    let outcome = Trace::of("tcp_life").command(command).run();
+    let trace = Trace::of("tcp_life").of_process(&workload).start();
+    let report = workload.finish();
+    let outcome = trace.finish();
     outcome.complete();
     assert_eq!(outcome.rows.len(), 4, "{:?}", outcome.rows);
-    let report = outcome.report();
     let child = report.note("child");
     for (pid, rx, tx, connected) in [
         (json!(report.pid), 3000, 100_000, true),
