@@ -61,6 +61,11 @@ pub(crate) fn folder() -> Result<PathBuf> {
 pub(crate) fn archives() -> Result<PathBuf> {
     let folder = folder()?;
     let archives = folder.join("images");
+    // The nodes import every file that lies there.
+    if archives.exists() {
+        fs::remove_dir_all(&archives)
+            .with_context(|| format!("removing {}", archives.display()))?;
+    }
     fs::create_dir_all(&archives).with_context(|| format!("creating {}", archives.display()))?;
     let tool = Buildah::new(&folder)?;
     for image in [AGENT, CONTROLLER, GATEWAY, WORKLOAD] {
