@@ -5,6 +5,8 @@ mod csv;
 #[cfg(test)]
 mod fixture;
 mod grid;
+#[cfg(test)]
+mod hostile;
 mod human;
 mod json;
 mod layout;

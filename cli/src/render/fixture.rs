@@ -252,6 +252,32 @@ pub(super) fn stacks() -> Batch {
     filled(&stack_columns(), &rows, frames)
 }
 
+/// A row with the count 7 for each name of a function that `main` called.
+pub(super) fn stacks_of(names: &[String]) -> Batch {
+    let names = ["main"].into_iter().chain(names.iter().map(String::as_str));
+    let frames: Vec<Frame> = names
+        .map(|name| Frame {
+            name: name.to_owned(),
+            module: "/usr/bin/prog".to_owned(),
+            ..Frame::default()
+        })
+        .collect();
+    let stacks: Vec<[u32; 2]> = (1..frames.len() as u32).map(|name| [name, 0]).collect();
+    let rows: Vec<Vec<Value<'_>>> = stacks
+        .iter()
+        .map(|stack| {
+            vec![
+                Value::Unsigned(4242),
+                Value::Bytes(b"prog", false),
+                Value::Frames(stack),
+                Value::Frames(&[]),
+                Value::Unsigned(7),
+            ]
+        })
+        .collect();
+    filled(&stack_columns(), &rows, frames)
+}
+
 /// The account that goes with them.
 pub(super) fn account() -> Account {
     Account {
