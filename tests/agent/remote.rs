@@ -114,6 +114,52 @@ async fn counts_are_the_same_by_an_agent_as_here() {
 }
 
 #[tokio::test]
+async fn a_trace_without_a_row_is_the_same_by_an_agent_as_here_in_every_form() {
+    let test = "remote::a_trace_without_a_row_is_the_same_by_an_agent_as_here_in_every_form";
+    let daemon = Daemon::start("").await;
+    let folder = folder();
+    // At its gate it does nothing.
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    for name in tests::tracers() {
+        if !tests::runs_here(&name, test) {
+            continue;
+        }
+        let columns = tracers::find(&name).unwrap().columns();
+        let forms: &[&str] = match columns.iter().any(|column| column.kind.is_stack()) {
+            true => &["table", "csv", "folded", "flamegraph", "pprof"],
+            false => &["table", "csv"],
+        };
+        let trace = |place: &str| {
+            let trace = Trace::of(&name).of_process(&workload);
+            let trace = trace.with(&["--duration", "300ms"]);
+            trace.with(&files(&folder, place, forms))
+        };
+        let here = trace("here").run();
+        let there = daemon.run(trace("there")).await.finish();
+        for outcome in [&here, &there] {
+            assert_eq!(rows(outcome), Vec::<Value>::new(), "{name}");
+            let account = outcome.account();
+            let (produced, ended) = (account.produced, account.ended.as_str());
+            assert_eq!((produced, ended), (0, "duration"), "{name}");
+        }
+        let file = |place: &str, form: &str| fs::read(folder.join(format!("{place}-{form}")));
+        for form in forms {
+            let [here, there] = ["here", "there"].map(|place| file(place, form).unwrap());
+            match *form {
+                // They have their times.
+                "pprof" => assert!(!here.is_empty() && !there.is_empty(), "{name}"),
+                _ => assert_eq!(
+                    String::from_utf8(here),
+                    String::from_utf8(there),
+                    "{name} {form}"
+                ),
+            }
+        }
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
 async fn stacks_are_the_same_by_an_agent_as_here() {
     needs!("page_fault");
     let daemon = Daemon::start("").await;
