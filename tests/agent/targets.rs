@@ -5,6 +5,7 @@ use crate::{
     events, reason, start,
 };
 use proto::v1::{self, target::Target as Whom};
+use std::sync::atomic::{AtomicU32, Ordering};
 use tests::{Cgroup, Workload, needs};
 
 mod missing;
@@ -339,17 +340,24 @@ async fn a_pod_of_cgroupfs_is_traced_from_its_first_instruction() {
     traces_a_pod_from_its_first_instruction(&format!("pod{uid}"), uid).await;
 }
 
-const STATIC_POD: &str = "8ba00f37e5a7d26c3b4d5b9f3a6e1c02";
+/// The uid of a further static pod: tests run side by side, and a trace takes every pod of its uid.
+fn static_pod() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{:08x}{number:08x}8394a5b6c7d8e9f1", std::process::id())
+}
 
 #[tokio::test]
 async fn a_static_pod_of_systemds_driver_is_traced_from_its_first_instruction() {
-    let name = format!("kubepods-burstable-pod{STATIC_POD}.slice");
-    traces_a_pod_from_its_first_instruction(&name, STATIC_POD).await;
+    let uid = static_pod();
+    let name = format!("kubepods-burstable-pod{uid}.slice");
+    traces_a_pod_from_its_first_instruction(&name, &uid).await;
 }
 
 #[tokio::test]
 async fn a_static_pod_of_cgroupfs_is_traced_from_its_first_instruction() {
-    traces_a_pod_from_its_first_instruction(&format!("pod{STATIC_POD}"), STATIC_POD).await;
+    let uid = static_pod();
+    traces_a_pod_from_its_first_instruction(&format!("pod{uid}"), &uid).await;
 }
 
 #[tokio::test]
@@ -357,18 +365,19 @@ async fn a_static_pod_that_is_there_is_traced_and_a_cgroup_that_just_ends_like_i
     needs!("open");
     let daemon = Daemon::start("").await;
     let kubelet = Cgroup::new();
-    let pod = kubelet.below(&format!("kubepods-pod{STATIC_POD}.slice"));
+    let uid = static_pod();
+    let pod = kubelet.below(&format!("kubepods-pod{uid}.slice"));
     let container = pod.below("container");
     let mut inside = Workload::behind_gate(&OPENS);
     let mut beside = Workload::behind_gate(&OPENS);
     container.add(inside.pid());
     let spec = v1::TraceSpec {
-        targets: vec![of(Whom::Pod(STATIC_POD.to_owned()))],
+        targets: vec![of(Whom::Pod(uid.clone()))],
         ..spec("open", &inside)
     };
     let mut client = daemon.client().await;
     client.start_trace(start("a", 1, spec)).await.unwrap();
-    let other = kubelet.below(&format!("{STATIC_POD}{STATIC_POD}"));
+    let other = kubelet.below(&uid.repeat(2));
     other.add(beside.pid());
     beside.finish();
     inside.finish();
