@@ -5,6 +5,7 @@ mod clients;
 mod faults;
 mod life;
 mod readers;
+mod select;
 mod targets;
 
 use crate::{daemon::Daemon, start};
