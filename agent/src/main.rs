@@ -125,12 +125,10 @@ fn paths(config: &daemon::config::Config, file: Option<&Path>) -> Result<daemon:
             paths.read_file(file);
         }
     }
-    if let Some(daemon::config::Metrics {
-        listen: daemon::config::MetricsListen::Unix(path),
-    }) = &config.metrics
-    {
-        let folder = daemon::socket::folder(path)?;
-        paths.write.push(folder.to_owned());
+    for http in [&config.metrics, &config.health].into_iter().flatten() {
+        if let daemon::config::HttpListen::Unix(path) = &http.listen {
+            paths.write.push(daemon::socket::folder(path)?.to_owned());
+        }
     }
     if let Some(file) = file {
         paths.read_file(file);

@@ -17,6 +17,7 @@ mod closed;
 mod cluster;
 mod daemon;
 mod elf32;
+mod flood;
 mod held;
 mod output;
 mod row;
@@ -35,6 +36,7 @@ pub use cluster::{
 };
 pub use daemon::Agent;
 pub use elf32::program32;
+pub use flood::{Attack, beside, hold_silent_connections, send_again_and_again};
 pub use held::{descriptors, held_by, in_kernel, resident, threads};
 pub use row::{Wanted, bytes, check, expect, sum};
 pub use support::{in_vm, mptcp_here, mptcp_socket, runs_here, skips_runs, tracers};
