@@ -2,6 +2,7 @@
 
 mod alone;
 mod clients;
+mod connections;
 mod faults;
 mod life;
 mod readers;

@@ -1,6 +1,7 @@
 //! Who may call what. Asked before a request is read.
 
 use super::{connection::Peer, refuse::Refusal, tls::Role};
+use http_body_util::BodyExt;
 use std::{
     pin::Pin,
     task::{Context, Poll},
@@ -70,7 +71,20 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let peer = request.extensions().get::<Peer>();
         match check(peer, request.uri().path()) {
-            Ok(()) => Box::pin(self.0.call(request)),
+            Ok(()) => {
+                let call = peer.and_then(Peer::call);
+                let answer = self.0.call(request);
+                Box::pin(async move {
+                    // The call is open until its answer has been sent, or nobody takes it any more.
+                    let answer = answer.await?;
+                    Ok(answer.map(|body| {
+                        Body::new(body.map_frame(move |frame| {
+                            let _open = &call;
+                            frame
+                        }))
+                    }))
+                })
+            }
             Err(refusal) => {
                 let status: Status = refusal.into();
                 Box::pin(async move { Ok(status.into_http()) })

@@ -22,7 +22,9 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     pub(crate) policy: Policy,
     /// Metrics and health, on a listener of their own; absent is none.
-    pub(crate) metrics: Option<Metrics>,
+    pub(crate) metrics: Option<Http>,
+    /// Health alone, on a listener for probes; absent is none.
+    pub(crate) health: Option<Http>,
     /// Where who traced whom is written; absent is the log.
     pub(crate) audit: Option<PathBuf>,
     /// The host's /proc, where the agent's own is another: in a pod without hostPID.
@@ -41,6 +43,7 @@ impl Default for Config {
             max_connections: 64,
             policy: Policy::default(),
             metrics: None,
+            health: None,
             audit: None,
             proc: "/proc".into(),
             stated: BTreeSet::new(),
@@ -151,23 +154,23 @@ impl Config {
     }
 }
 
-/// Metrics and health: HTTP without TLS.
+/// A listener for metrics or health: HTTP without TLS.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Metrics {
+pub(crate) struct Http {
     /// `127.0.0.1:9464` or `unix:///run/tracejob/metrics.sock`
-    pub(crate) listen: MetricsListen,
+    pub(crate) listen: HttpListen,
 }
 
-/// Where to listen for who reads metrics.
+/// The address or socket of a listener for metrics or health.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
-pub(crate) enum MetricsListen {
+pub(crate) enum HttpListen {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-impl TryFrom<String> for MetricsListen {
+impl TryFrom<String> for HttpListen {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -175,7 +178,7 @@ impl TryFrom<String> for MetricsListen {
             (Some(path), _) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             (None, Ok(address)) => Ok(Self::Tcp(address)),
             _ => Err(format!(
-                "cannot serve metrics on \"{}\": it takes an address with a port, such as 127.0.0.1:9464, or unix:// and an absolute path",
+                "cannot serve metrics or health on \"{}\": it takes an address with a port, such as 127.0.0.1:9464, or unix:// and an absolute path",
                 text.escape_debug()
             )),
         }
@@ -524,11 +527,11 @@ mod tests {
         let address = "127.0.0.1:9464".parse().unwrap();
         assert_eq!(
             listen("metrics: {listen: \"127.0.0.1:9464\"}").unwrap(),
-            Some(MetricsListen::Tcp(address))
+            Some(HttpListen::Tcp(address))
         );
         assert_eq!(
             listen("metrics: {listen: \"unix:///run/a.sock\"}").unwrap(),
-            Some(MetricsListen::Unix("/run/a.sock".into()))
+            Some(HttpListen::Unix("/run/a.sock".into()))
         );
         for wrong in [
             "localhost:9464",
