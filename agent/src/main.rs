@@ -86,6 +86,7 @@ fn run(args: Args) -> Result<()> {
     agent::fault::inject(args.inject);
     let paths = paths(&config, source.file.as_deref())?;
     daemon::confine::process()?;
+    daemon::confine::look_for_writable(&config.proc);
     let kernel = Kernel::read()?.with_proc(&config.proc)?;
     let loader = daemon::loader::Loader::start()?;
     // This thread, and with it all that the runtime starts.

@@ -6,6 +6,7 @@ mod connections;
 mod faults;
 mod life;
 mod readers;
+mod select;
 mod targets;
 
 use crate::{daemon::Daemon, start};

@@ -71,7 +71,12 @@ impl Daemon {
         let folder = folder();
         fs::File::create(folder.join("agent.yaml"))
             .unwrap()
-            .write_all(config.as_bytes())
+            // An empty file is none.
+            .write_all(if config.is_empty() {
+                b"{}"
+            } else {
+                config.as_bytes()
+            })
             .unwrap();
         let child = spawn(&folder, args);
         let mut daemon = Self { child, folder };

@@ -411,7 +411,7 @@ async fn what_cannot_be_is_refused_before_anything_is_opened() {
     let missing = Path::new("/no/such/file").display();
     let broken = files.config("").replace("ca.crt", "no.crt");
     for (config, listen, wanted) in [
-        (String::new(), "https://127.0.0.1:0", "https takes tls"),
+        ("{}".to_owned(), "https://127.0.0.1:0", "https takes tls"),
         (
             files.config(""),
             "unix:///tmp/tracejob-test-none/a.sock",

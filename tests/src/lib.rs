@@ -13,6 +13,7 @@
 mod account;
 mod cgroup;
 mod clock;
+mod closed;
 mod cluster;
 mod daemon;
 mod elf32;
@@ -28,6 +29,7 @@ mod workload;
 pub use account::{Account, Lost};
 pub use cgroup::Cgroup;
 pub use clock::JumpedClock;
+pub use closed::{must_be_closed, take_over};
 pub use cluster::{
     Certificate, Containerd, ControlPlane, KERNELS, Kubectl, Net, Nodes, Pki, SYSTEM,
     cluster_program, enter_net,

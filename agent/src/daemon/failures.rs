@@ -18,7 +18,13 @@ pub(super) struct Failures {
 }
 
 fn is_of(failure: &v1::TargetFailure, target: Option<&v1::Target>) -> bool {
-    let name = |target: &v1::Target| (target.target.clone(), target.start_ticks);
+    let name = |target: &v1::Target| {
+        (
+            target.target.clone(),
+            target.start_ticks,
+            target.pod_uid.clone(),
+        )
+    };
     failure.target.as_ref().map(name) == target.map(name)
 }
 

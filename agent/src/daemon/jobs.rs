@@ -216,6 +216,7 @@ impl Jobs {
         for target in &request.targets {
             policy.target(target).map_err(Refusal::Denied)?;
         }
+        request.bounds = policy.bounds();
         request.limits = policy.limits(&request.limits).map_err(Refusal::Denied)?;
         // Whoever starts a trace by uid reads its status. A call that is a trace of its own has none: it is refused.
         request.allow_missing = uid.is_some();
@@ -358,7 +359,8 @@ impl Jobs {
     ) -> Result<(), Status> {
         let targets = self.audit.changes(&update);
         let policy = self.policy();
-        let updated = job.update(update, |target| policy.target(target)).await;
+        let updated = job.update(update, |target| policy.target(target), policy.bounds());
+        let updated = updated.await;
         self.audit
             .updated(job, who, targets, updated.as_ref().err());
         updated?;

@@ -1,7 +1,8 @@
 //! Between the API's messages and what the rest of the agent works with; nobody else sees a message's fields.
 
 use agent::{
-    Account, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Verdict, Whom,
+    Account, Bounds, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Verdict,
+    Whom,
 };
 use prost_types::value::Kind as Json;
 use proto::v1;
@@ -68,6 +69,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
         changing: true,
         allow_missing: false,
         outlives_cgroups: true,
+        bounds: Bounds::default(),
         label_columns: label_columns(&spec.label_columns)?,
     })
 }
@@ -117,6 +119,9 @@ fn target(target: v1::Target) -> Result<Target, Violation> {
             ));
         }
         Some(Wire::Cgroup(path)) => Whom::Cgroup(path.into()),
+        Some(Wire::Container(id)) if !target.pod_uid.is_empty() => {
+            Whom::PodContainer(target.pod_uid, id)
+        }
         Some(Wire::Container(id)) => Whom::Container(id),
         Some(Wire::Host(v1::Host {})) => Whom::Host,
         Some(Wire::Pod(uid)) => Whom::Pod(uid),
