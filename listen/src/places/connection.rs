@@ -1,6 +1,7 @@
 //! A stream that ends when its place ends, and that reads no faster than it may.
 
 use super::Place;
+use crate::limits::{BURST, BYTES_PER_SECOND, STEP};
 use std::{
     io,
     pin::Pin,
@@ -11,14 +12,6 @@ use tokio::{
     sync::oneshot,
     time::{Instant, Sleep, sleep_until},
 };
-
-/// Bytes that a peer can send at once: as much as the largest request of all our servers takes.
-const BURST: i64 = 1 << 20;
-/// Bytes that a peer can send each second beyond [`BURST`]. A small frame costs HTTP/2 as much work as a large one (PING has 17 bytes), so
-/// this bounds the CPU time that one connection takes; requests are small, and rows go the other way.
-const BYTES_PER_SECOND: i64 = 256 << 10;
-/// What a peer that has sent too much can send again after its pause, so that it does not wake this program for each byte.
-const STEP: i64 = 16 << 10;
 
 /// A connection with a place. Reading and writing fail once the place is gone or its time is over.
 pub struct Connection<S> {
