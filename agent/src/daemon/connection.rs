@@ -1,6 +1,7 @@
 //! Who connects, over a unix socket or TCP with mutual TLS, and what they may do.
 
 use super::{
+    caller::{self, Caller},
     config::{Listen, Roles},
     counters::Counters,
     socket::{self, Socket},
@@ -73,6 +74,21 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
+    /// Whose calls come from here.
+    pub(crate) fn caller(&self) -> Caller {
+        let (identity, is_admin) = match &self.who {
+            // It is root's or the agent's own user's, or has no role.
+            Who::User { uid, .. } => (caller::Identity::User(*uid), self.role == Role::Control),
+            Who::Named(name, _) => (caller::Identity::Name(name.clone()), false),
+            Who::Unknown => (caller::Identity::Unknown, false),
+        };
+        Caller {
+            who: self.to_string(),
+            identity,
+            is_admin,
+        }
+    }
+
     /// Only root and who runs the agent may call over its socket.
     fn of_unix(stream: &UnixStream) -> Self {
         let me = rustix::process::geteuid().as_raw();

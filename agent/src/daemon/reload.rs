@@ -3,14 +3,11 @@
 use super::{
     config::{Config, Source},
     jobs::Jobs,
+    limits::LOOK,
     stamp::stamp,
 };
 use anyhow::{Context, Result};
-use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Hears SIGHUP from here on, which ends a process that does not.
 ///

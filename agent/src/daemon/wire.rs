@@ -1,8 +1,10 @@
 //! Between the API's messages and what the rest of the agent works with; nobody else sees a message's fields.
 
+use super::limits::{ID_BYTES, LABEL_BYTES, LABEL_COLUMNS, OPTIONS_BYTES, PATH_BYTES, TARGETS};
 use agent::{
     Account, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Verdict, Whom,
 };
+use prost::Message;
 use prost_types::value::Kind as Json;
 use proto::v1;
 use std::time::Duration;
@@ -31,9 +33,19 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
             "name at least one: a process, a cgroup, a container, a pod, or the host",
         ));
     }
+    if spec.targets.len() > TARGETS {
+        return Err(violation(
+            "spec.targets",
+            format!("it takes at most {TARGETS}; select their common cgroup"),
+        ));
+    }
     let tracer = Spec::new(&spec.tracer).map_err(|error| violation("spec.tracer", error))?;
     let name = tracer.tracer().name();
     let options = spec.options.unwrap_or_default();
+    if options.encoded_len() > OPTIONS_BYTES {
+        let why = format!("it takes at most {OPTIONS_BYTES} bytes");
+        return Err(violation("spec.options", why));
+    }
     let json = serde_json::json!({ name: object(options) });
     let with_options =
         serde_json::from_value(json).map_err(|error| violation("spec.options", error))?;
@@ -110,6 +122,18 @@ fn target(target: v1::Target) -> Result<Target, Violation> {
             Whom::ProcessSince(pid, target.start_ticks)
         }
         Some(Wire::Process(pid)) => Whom::Process(pid),
+        Some(Wire::Cgroup(path)) if path.len() > PATH_BYTES => {
+            let why = format!("it takes at most {PATH_BYTES} bytes");
+            return Err(violation("spec.targets.cgroup", why));
+        }
+        Some(Wire::Container(id)) if id.len() > ID_BYTES => {
+            let why = format!("it takes at most {ID_BYTES} bytes");
+            return Err(violation("spec.targets.container", why));
+        }
+        Some(Wire::Pod(uid)) if uid.len() > ID_BYTES => {
+            let why = format!("it takes at most {ID_BYTES} bytes");
+            return Err(violation("spec.targets.pod", why));
+        }
         Some(Wire::Cgroup(path)) if path.split('/').any(|part| part == "..") => {
             return Err(violation(
                 "spec.targets.cgroup",
@@ -132,6 +156,10 @@ fn target(target: v1::Target) -> Result<Target, Violation> {
 
 fn label_columns(names: &[String]) -> Result<[bool; LABELS.len()], Violation> {
     let mut columns = [false; LABELS.len()];
+    if names.len() > LABEL_COLUMNS {
+        let why = format!("it takes at most {LABEL_COLUMNS}");
+        return Err(violation("spec.label_columns", why));
+    }
     for name in names {
         match LABELS.iter().position(|label| label.name == name) {
             Some(at) => columns[at] = true,
@@ -159,12 +187,12 @@ fn labels(labels: v1::Labels) -> Result<Labels, Violation> {
     let labels = [node, namespace, pod, container];
     match labels
         .iter()
-        .all(|label| label.len() <= 253 && label.chars().all(known))
+        .all(|label| label.len() <= LABEL_BYTES && label.chars().all(known))
     {
         true => Ok(Labels(labels)),
         false => Err(violation(
             "spec.targets.labels",
-            "each takes at most 253 letters, digits, '-', '_' and '.'",
+            format!("each takes at most {LABEL_BYTES} letters, digits, '-', '_' and '.'"),
         )),
     }
 }
@@ -436,6 +464,31 @@ mod tests {
             ..spec(&[])
         };
         assert_eq!(field(up), "spec.targets.cgroup");
+        let named = |target| v1::TraceSpec {
+            targets: vec![v1::Target {
+                target: Some(target),
+                ..v1::Target::default()
+            }],
+            ..spec(&[])
+        };
+        use v1::target::Target::{Cgroup, Container, Pod};
+        let long = |bytes| "a".repeat(bytes);
+        for (field_name, target) in [
+            ("spec.targets.container", Container(long(ID_BYTES + 1))),
+            ("spec.targets.pod", Pod(long(ID_BYTES + 1))),
+            ("spec.targets.cgroup", Cgroup(long(PATH_BYTES + 1))),
+        ] {
+            assert_eq!(field(named(target)), field_name);
+        }
+        assert!(request(Some(named(Container(long(ID_BYTES))))).is_ok());
+        assert!(request(Some(named(Cgroup(long(PATH_BYTES))))).is_ok());
+        let many = v1::TraceSpec {
+            targets: vec![spec(&[]).targets[0].clone(); TARGETS + 1],
+            ..spec(&[])
+        };
+        assert_eq!(field(many), "spec.targets");
+        let long = Json::StringValue(long(OPTIONS_BYTES));
+        assert_eq!(field(spec(&[("a", long)])), "spec.options");
         for hostile in ["a\nb", "\x1b[2J", "é", "../..\0", &"a".repeat(254)] {
             let labelled = v1::TraceSpec {
                 targets: vec![v1::Target {
