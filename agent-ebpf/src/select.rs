@@ -24,11 +24,11 @@ pub static SELECT: Global<u32> = Global::new(0);
 pub const BY_PROCESS: u32 = 1;
 /// Cgroups in `CGROUPS`.
 pub const BY_CGROUP: u32 = 2;
-/// Everything but the process in `SELF`.
+/// Every process.
 pub const BY_HOST: u32 = 4;
 
-/// The tracing process itself, by its number in the machine's own pid namespace, which `BY_HOST` leaves out: its own output would be
-/// traced again.
+/// The tracing process itself, by its number in the machine's own pid namespace. It is never selected: its own output would be traced
+/// again.
 #[unsafe(no_mangle)]
 pub static SELF: Global<u32> = Global::new(0);
 
@@ -45,12 +45,14 @@ pub static CONTROLLER: Global<u32> = Global::new(0);
 pub static HIERARCHY: Global<u32> = Global::new(0);
 
 /// The id of the root of the loader's cgroup namespace, where that is not the hierarchy's: on a node that is a container. Depths of
-/// `POD_LEVELS` count from there, and `CGROUP_DEPTHS`, which the helper counts from the hierarchy's, are of no use.
+/// `POD_LEVELS` and `CGROUP_DEPTHS` count from there; the helper counts from the hierarchy's, and is not used.
 #[unsafe(no_mangle)]
 pub static ROOT_CGROUP: Global<u64> = Global::new(0);
 
-/// Deepest cgroup that can be selected.
-const DEPTHS: usize = 24;
+/// Number of depths at which a cgroup can be selected: 0, the root, to 24. Tasks may lie at any depth below a selected cgroup.
+const DEPTHS: usize = 25;
+/// Number of levels at which the root of a cgroup namespace is searched for. A node that is a container lies 1 to 6 levels deep.
+const ROOT_LEVELS: usize = 32;
 
 /// At which depths below the hierarchy's root there are selected cgroups, the deepest first; [`NO_DEPTH`] ends the list.
 /// The loader changes it as targets come and go: a cgroup is in `CGROUPS` before its depth is here.
@@ -143,8 +145,9 @@ kernel_fields! {
     CSS_SET_SUBSYS = css_set.subsys: u8;
     CSS_CGROUP = cgroup_subsys_state.cgroup: *const u8;
     CGROUP_KN = cgroup.kn: *const u8;
-    CGROUP_PARENT = cgroup.self.parent: *const u8;
-    CGROUP_SELF = cgroup.self: u8;
+    // Every cgroup on the way from the root, by level: pointers since 6.1, ids before.
+    optional CGROUP_ANCESTORS = cgroup.ancestors: *const u8;
+    optional CGROUP_ANCESTOR_IDS = cgroup.ancestor_ids: u64;
     KERNFS_ID = kernfs_node.id: u64;
     KERNFS_NAME = kernfs_node.name: *const u8;
     CGROUP_ROOT = cgroup.root: *const u8;
@@ -152,31 +155,44 @@ kernel_fields! {
     CGROUP_LEVEL = cgroup.level: i32;
 }
 
-/// Whether the current task is traced, and as part of which target.
+/// Whether the current task is traced, and as part of which target. Where that cannot be read the event is booked as lost.
 #[inline(always)]
 pub fn selected() -> Option<Target> {
-    let target = target()?;
-    started();
-    Some(target)
+    match target() {
+        Ok(target) => {
+            if target.is_some() {
+                started();
+            }
+            target
+        }
+        Err(unreadable) => {
+            book(Err(unreadable.into()));
+            None
+        }
+    }
 }
 
 #[inline(always)]
-fn target() -> Option<Target> {
+fn target() -> Result<Option<Target>, i32> {
     let by = SELECT.load();
+    let tgid = current_tgid();
+    if tgid == SELF.load() {
+        return Ok(None);
+    }
     if by & BY_HOST != 0 {
-        return (current_tgid() != SELF.load()).then_some(Target::NONE);
+        return Ok(Some(Target::NONE));
     }
     if by & BY_PROCESS != 0
-        && let Some(member) = process_selected(current_tgid())
+        && let Some(member) = process_selected(tgid)
     {
-        return Some(member.target);
+        return Ok(Some(member.target));
     }
     if by & BY_CGROUP == 0 {
-        return None;
+        return Ok(None);
     }
     match ANCESTOR_HELPER.load() {
-        1 => current_in_cgroups(),
-        _ => in_cgroups(current()).unwrap_or(None),
+        1 => Ok(current_in_cgroups()),
+        _ => in_cgroups(current()),
     }
 }
 
@@ -206,27 +222,74 @@ pub fn controller_cgroup(set: *const u8, controller: u32) -> Result<*const u8, i
     CSS_CGROUP.read(state)
 }
 
-/// The target in whose cgroup a task lies, by going up from its own.
+/// The target in whose cgroup a task lies, by the depths at which there are any: however deep the task itself lies.
 #[inline(always)]
 fn in_cgroups(task: *const u8) -> Result<Option<Target>, i32> {
     let set = TASK_CGROUPS.read(task)?;
-    let mut cgroup = match CONTROLLER.load() {
+    let cgroup = match CONTROLLER.load() {
         0 => CSS_SET_DFL.read(set)?,
         one_more => controller_cgroup(set, one_more - 1)?,
     };
-    for _ in 0..DEPTHS {
-        let id = KERNFS_ID.read(CGROUP_KN.read(cgroup)?)?;
-        if let Some(member) = cgroup_selected(id) {
-            return Ok(Some(member.target));
-        }
-        let parent = CGROUP_PARENT.read(cgroup)?;
-        if parent.is_null() {
+    let level = CGROUP_LEVEL.read(cgroup)? as u32;
+    let Some(root) = root_level(cgroup, level)? else {
+        return Ok(None);
+    };
+    let Some(depths) = CGROUP_DEPTHS.get(0) else {
+        return Ok(None);
+    };
+    for depth in depths {
+        if *depth == NO_DEPTH {
             break;
         }
-        // The parent is given by its `self` member.
-        cgroup = CGROUP_SELF.container(parent);
+        let at = root + u32::from(*depth);
+        if at <= level
+            && let Some(member) = cgroup_selected(ancestor(cgroup, at)?)
+        {
+            return Ok(Some(member.target));
+        }
     }
     Ok(None)
+}
+
+/// The id of a cgroup's ancestor at a level, which is the cgroup's own or one above.
+#[inline(always)]
+fn ancestor(cgroup: *const u8, level: u32) -> Result<u64, i32> {
+    let at = level as usize * 8;
+    if CGROUP_ANCESTORS.exists() {
+        let ancestor = CGROUP_ANCESTORS.of(cgroup).cast::<u8>().wrapping_add(at);
+        // SAFETY: the helper checks the address.
+        let ancestor: *const u8 = unsafe { bpf_probe_read_kernel(ancestor.cast()) }?;
+        return KERNFS_ID.read(CGROUP_KN.read(ancestor)?);
+    }
+    if !CGROUP_ANCESTOR_IDS.exists() {
+        return Err(NO_ANCESTORS);
+    }
+    let id = CGROUP_ANCESTOR_IDS.of(cgroup).cast::<u8>().wrapping_add(at);
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel(id.cast()) }
+}
+
+/// ENOENT: this kernel tells the ancestors of a cgroup in no way that is known here.
+const NO_ANCESTORS: i32 = -2;
+/// ELOOP: the root of a cgroup namespace lies deeper than it is searched for.
+const TOO_DEEP: i32 = -40;
+
+/// The level of the cgroup from which depths count; `None` where a cgroup of this level does not lie below it.
+#[inline(always)]
+fn root_level(cgroup: *const u8, level: u32) -> Result<Option<u32>, i32> {
+    let root = ROOT_CGROUP.load();
+    if root == 0 {
+        return Ok(Some(0));
+    }
+    for at in 0..ROOT_LEVELS as u32 {
+        if at > level {
+            return Ok(None);
+        }
+        if ancestor(cgroup, at)? == root {
+            return Ok(Some(at));
+        }
+    }
+    Err(TOO_DEEP)
 }
 
 #[inline(always)]
@@ -264,8 +327,11 @@ pub fn task_selected(task: *const u8) -> Result<Option<Target>, i32> {
 fn target_of(task: *const u8) -> Result<Option<Target>, i32> {
     let by = SELECT.load();
     let tgid = TASK_TGID.read(task)?;
+    if tgid == SELF.load() {
+        return Ok(None);
+    }
     if by & BY_HOST != 0 {
-        return Ok((tgid != SELF.load()).then_some(Target::NONE));
+        return Ok(Some(Target::NONE));
     }
     if by & BY_PROCESS != 0
         && let Some(member) = process_selected(tgid)
@@ -349,36 +415,41 @@ const SLICE: [u8; 6] = *b".slice";
 const BESIDE: [u8; 22] = *b".slice:cri-containerd:";
 const CONTAINER_ID: usize = 64;
 
-/// The selected pod whose uid ends the name of a cgroup, without what systemd's driver puts after it.
+/// The selected pod whose uid, behind the kubelet's `pod`, ends the name of a cgroup, without what systemd's driver puts after it.
 #[inline(always)]
 fn pod_selected(name: *const u8, length: usize) -> Result<Option<Member>, Loss> {
-    if let Some(start) = length.checked_sub(POD_UID) {
-        let mut uid = [0_u8; POD_UID];
-        read_kernel(name.wrapping_add(start), &mut uid)?;
+    let mut uid = [0_u8; POD_UID];
+    if let Some(start) = length.checked_sub(POD.len() + POD_UID)
+        && is_pods(name.wrapping_add(start))?
+    {
+        read_kernel(name.wrapping_add(start + POD.len()), &mut uid)?;
         for byte in &mut uid {
             if *byte == b'_' {
                 *byte = b'-';
             }
         }
         // SAFETY: copied at once.
-        if let Some(member) = unsafe { PODS.get(&uid) }.copied() {
-            return Ok(Some(member));
-        }
+        return Ok(unsafe { PODS.get(&uid) }.copied());
     }
     let Some(start) = length.checked_sub(POD.len() + STATIC_UID) else {
         return Ok(None);
     };
-    let mut before = [0_u8; POD.len()];
-    let mut digits = [0_u8; STATIC_UID];
-    read_kernel(name.wrapping_add(start), &mut before)?;
-    read_kernel(name.wrapping_add(start + POD.len()), &mut digits)?;
-    if before != POD {
+    if !is_pods(name.wrapping_add(start))? {
         return Ok(None);
     }
-    let mut uid = [0_u8; POD_UID];
+    let mut digits = [0_u8; STATIC_UID];
+    read_kernel(name.wrapping_add(start + POD.len()), &mut digits)?;
     uid[..STATIC_UID].copy_from_slice(&digits);
     // SAFETY: copied at once.
     Ok(unsafe { PODS.get(&uid) }.copied())
+}
+
+/// Whether a part of a name is what the kubelet puts before a uid.
+#[inline(always)]
+fn is_pods(name: *const u8) -> Result<bool, i32> {
+    let mut before = [0_u8; POD.len()];
+    read_kernel(name, &mut before)?;
+    Ok(before == POD)
 }
 
 /// `(struct cgroup *cgrp, const char *path)`. A pod's cgroup is selected as it is made, before anybody can be in it.
@@ -390,7 +461,7 @@ fn select_pod(ctx: &RawTracePointContext) {
 }
 
 /// The kubelet names a pod's directory `kubepods-burstable-podUID.slice`, with `_` for `-` in the uid, or `podUID`:
-/// pkg/kubelet/cm/{pod_container_manager,cgroup_manager}_linux.go. A static pod's name may be shorter than another pod's uid. `pod_of`
+/// pkg/kubelet/cm/{pod_container_manager,cgroup_manager}_linux.go. A static pod's name may be shorter than another pod's uid. `pod_named`
 /// and `pod_beside` of `agent/src/select/find.rs` read the same names.
 #[inline(always)]
 fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
@@ -421,14 +492,16 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     if ROOT_HIERARCHY.read(CGROUP_ROOT.read(cgroup)?)? != HIERARCHY.load() as i32 {
         return Ok(());
     }
-    let level = match ROOT_CGROUP.load() {
-        0 => CGROUP_LEVEL.read(cgroup)? as u32,
-        root => match depth_below(root, cgroup)? {
-            Some(depth) => depth,
-            None => return Ok(()),
-        },
+    let level = CGROUP_LEVEL.read(cgroup)? as u32;
+    let Some(root) = root_level(cgroup, level)? else {
+        return Ok(());
     };
-    let bit = first_level + (level & 31);
+    let depth = level - root;
+    // Deeper than any bit: it is no pod's, whatever its name.
+    if depth > 31 {
+        return Ok(());
+    }
+    let bit = first_level + (depth & 31);
     if POD_LEVELS
         .get(0)
         .is_none_or(|levels| levels >> bit & 1 == 0)
@@ -453,21 +526,4 @@ fn is_beside(name: *const u8, length: usize) -> Result<bool, i32> {
     let mut end = [0_u8; BESIDE.len()];
     read_kernel(name.wrapping_add(start), &mut end)?;
     Ok(end == BESIDE)
-}
-
-/// How many levels a cgroup lies below another; `None` where it does not.
-#[inline(always)]
-fn depth_below(root: u64, mut cgroup: *const u8) -> Result<Option<u32>, i32> {
-    for depth in 0..DEPTHS {
-        if KERNFS_ID.read(CGROUP_KN.read(cgroup)?)? == root {
-            return Ok(Some(depth as u32));
-        }
-        let parent = CGROUP_PARENT.read(cgroup)?;
-        if parent.is_null() {
-            break;
-        }
-        // The parent is given by its `self` member.
-        cgroup = CGROUP_SELF.container(parent);
-    }
-    Ok(None)
 }

@@ -88,6 +88,22 @@ pub enum Error {
         /// Where the namespace's root is mounted.
         root: PathBuf,
     },
+    /// The pod has no container of that id.
+    #[error("pod {pod} has no container {} here", .id.escape_debug())]
+    NotInPod {
+        /// What was asked for.
+        id: String,
+        /// Whose it should be.
+        pod: String,
+    },
+    /// A target turned out to be more than is allowed.
+    #[error("{why} ({line} of its configuration)")]
+    Denied {
+        /// The line of the configuration.
+        line: &'static str,
+        /// What it is.
+        why: String,
+    },
     /// Several containers have it.
     #[error("{count} containers here have an id that begins with {id}: give more of it")]
     AmbiguousContainer {
@@ -329,6 +345,7 @@ impl Error {
                 | Self::Thread { .. }
                 | Self::NoCgroup { .. }
                 | Self::NoContainer(_)
+                | Self::NotInPod { .. }
                 | Self::AmbiguousContainer { .. }
                 | Self::BadContainerId(_)
                 | Self::BadPodUid(_)
@@ -356,6 +373,7 @@ impl Error {
             | Self::NoProc(_)
             | Self::NoContainer(_)
             | Self::NoContainerInNamespace { .. }
+            | Self::NotInPod { .. }
             | Self::AmbiguousContainer { .. }
             | Self::Command { .. } => Reason::TargetNotFound,
             Self::TooManyTargets(_)
@@ -364,6 +382,7 @@ impl Error {
             | Self::Memory { .. }
             | Self::Exhausted { .. }
             | Self::NoMemory { .. } => Reason::ResourceExhausted,
+            Self::Denied { .. } => Reason::PolicyDenied,
             Self::Bug(_) => Reason::Internal,
             Self::Read { source, .. } if is_exhausted(source) => Reason::ResourceExhausted,
             Self::Load { .. } | Self::Attach { .. } | Self::Read { .. } => Reason::KernelRefused,

@@ -11,7 +11,7 @@ pub fn system_texts(text: &str) {
         if let Some(id) = select::find::container_id(line) {
             assert!(id.len() >= 32 && line.contains(id));
         }
-        select::find::pod_of(line);
+        select::find::pod_named(line);
         select::find::pod_beside(line);
         // Checked before anything is looked for.
         let pod = select::find::pod_uid(line);

@@ -86,6 +86,7 @@ fn run(args: Args) -> Result<()> {
     agent::fault::inject(args.inject);
     let paths = paths(&config, source.file.as_deref())?;
     daemon::confine::process()?;
+    daemon::confine::look_for_writable(&config.proc);
     let kernel = Kernel::read()?.with_proc(&config.proc)?;
     let loader = daemon::loader::Loader::start()?;
     // This thread, and with it all that the runtime starts.
@@ -124,12 +125,10 @@ fn paths(config: &daemon::config::Config, file: Option<&Path>) -> Result<daemon:
             paths.read_file(file);
         }
     }
-    if let Some(daemon::config::Metrics {
-        listen: daemon::config::MetricsListen::Unix(path),
-    }) = &config.metrics
-    {
-        let folder = daemon::socket::folder(path)?;
-        paths.write.push(folder.to_owned());
+    for http in [&config.metrics, &config.health].into_iter().flatten() {
+        if let daemon::config::HttpListen::Unix(path) = &http.listen {
+            paths.write.push(daemon::socket::folder(path)?.to_owned());
+        }
     }
     if let Some(file) = file {
         paths.read_file(file);

@@ -16,10 +16,30 @@ pub struct Request {
     pub allow_missing: bool,
     /// Whether it goes on when the last of its cgroups and containers is gone, because whoever changes its targets may name another.
     pub outlives_cgroups: bool,
+    /// What may be selected, whatever the targets name.
+    pub bounds: Bounds,
     /// Columns of labels, of [`tracers::LABELS`], that there are whether the first targets have them or not.
     pub label_columns: [bool; tracers::LABELS.len()],
     /// Bounds.
     pub limits: Limits,
+}
+
+/// What targets may turn out to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Whether a target may be more than a pod, a container, a service or a tree of processes: the root of all cgroups, one that holds
+    /// pods or this process, the first process, a kernel thread.
+    pub host: bool,
+    /// Whether a target inside of a pod must have the label of a namespace.
+    pub needs_namespace: bool,
+}
+
+impl Bounds {
+    /// No bounds: who starts the trace may select everything.
+    pub const NONE: Self = Self {
+        host: true,
+        needs_namespace: false,
+    };
 }
 
 /// A part of the selection, with what is said of it.
@@ -75,6 +95,8 @@ pub enum Whom {
     Cgroup(PathBuf),
     /// A container by id, whole or the first characters of it.
     Container(String),
+    /// A container by the uid of its pod and its whole id: one of another pod is not meant.
+    PodContainer(String, String),
     /// A pod by uid, from its first instruction where it does not exist yet.
     Pod(String),
     /// A program with its arguments, started when everything is attached, with its children.

@@ -1,7 +1,7 @@
 //! A running trace: one reader thread that owns everything, and a bounded queue to whoever wants the rows.
 
 use crate::{
-    Account, Change, Cost, Ended, Error, Kernel, Limits, Request, bpf,
+    Account, Bounds, Change, Cost, Ended, Error, Kernel, Limits, Request, bpf,
     cost::CostMeter,
     fault::Faults,
     governor::{Governor, Verdict},
@@ -70,7 +70,7 @@ pub struct Handle {
 
 enum Command {
     Stop,
-    Change(Vec<Change>, Sender<Vec<Result<(), Error>>>),
+    Change(Vec<Change>, Bounds, Sender<Vec<Result<(), Error>>>),
 }
 
 impl Handle {
@@ -79,11 +79,11 @@ impl Handle {
         self.send(Command::Stop);
     }
 
-    /// Changes whom it traces, and waits until that is done: an outcome for each change, in their order, each on its own,
+    /// Changes whom it traces within these bounds, and waits until that is done: an outcome for each change, in their order, each on its own,
     /// and one more where something failed that concerns none of them in particular. Where the trace is over there is no outcome.
-    pub fn change(&self, changes: Vec<Change>) -> Vec<Result<(), Error>> {
+    pub fn change(&self, changes: Vec<Change>, bounds: Bounds) -> Vec<Result<(), Error>> {
         let (sender, receiver) = channel();
-        self.send(Command::Change(changes, sender));
+        self.send(Command::Change(changes, bounds, sender));
         receiver.recv().unwrap_or_default()
     }
 
@@ -441,9 +441,9 @@ impl Worker {
             woken = true;
             match command {
                 Command::Stop => self.stopped = true,
-                Command::Change(changes, done) => {
+                Command::Change(changes, bounds, done) => {
                     let outcomes = match self.reader.loaded.selection_maps() {
-                        Ok(maps) => self.selection.change(changes, &maps),
+                        Ok(maps) => self.selection.change(changes, bounds, &maps),
                         Err(error) => vec![Err(error)],
                     };
                     // Whoever asked may have gone.

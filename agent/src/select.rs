@@ -1,15 +1,17 @@
 //! Targets become what the kernel side selects by: process numbers, cgroup ids, pod uids. They may come and go while the trace runs.
 
-use crate::{Change, Error, Labels, Request, Target, Whom, bpf, labels};
+use crate::{Bounds, Change, Error, Labels, Request, Target, Whom, bpf, labels};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
 };
 
+mod bounds;
 mod entry;
 pub(crate) mod find;
 pub(crate) mod hierarchy;
 mod labelled;
+mod look;
 mod members;
 pub(crate) mod process;
 mod walks;
@@ -26,7 +28,7 @@ pub(crate) use process::descendants;
 use walks::Walks;
 
 /// Bytes of `CGROUP_DEPTHS`, and what ends its list.
-const DEPTHS: usize = find::MAX_DEPTH as usize;
+const DEPTHS: usize = find::MAX_DEPTH as usize + 1;
 const NO_DEPTH: u8 = 0xff;
 
 // The numbers that `agent-ebpf/src/select.rs` gives them.
@@ -51,7 +53,9 @@ impl Shape {
     pub(crate) fn of(targets: &[Target], changing: bool) -> Self {
         let bit = |target: &Target| match target.whom {
             Whom::Process(_) | Whom::ProcessSince(..) | Whom::Command(_) => BY_PROCESS,
-            Whom::Cgroup(_) | Whom::Container(_) | Whom::Pod(_) => BY_CGROUP,
+            Whom::Cgroup(_) | Whom::Container(_) | Whom::PodContainer(..) | Whom::Pod(_) => {
+                BY_CGROUP
+            }
             Whom::Host => BY_HOST,
         };
         let first = if changing { BY_CGROUP } else { 0 };
@@ -88,6 +92,8 @@ pub(crate) struct Selection {
     /// Which of [`tracers::LABELS`] the first targets have.
     columns: [bool; tracers::LABELS.len()],
     shape: Shape,
+    /// What may be selected.
+    bounds: Bounds,
     /// Where pods' cgroups are made.
     levels: Levels,
     /// Whether it goes on when its last cgroup is gone.
@@ -121,13 +127,21 @@ impl Selection {
             labels: Labelled::new(first),
             columns: labels::wanted(request),
             shape: Shape::of(targets, changing),
+            bounds: request.bounds,
             levels: Levels::default(),
             outlives_cgroups: request.outlives_cgroups,
             hierarchy: None,
         };
         let mut cgroups = Walks::default();
+        // Of equal ones the last counts, and the others are not looked for.
+        let last: HashMap<&Whom, usize> = (targets.iter().enumerate())
+            .map(|(at, target)| (&target.whom, at))
+            .collect();
         for (at, target) in targets.iter().enumerate() {
-            let found = selection.find(&target.whom, &mut cgroups);
+            if last.get(&target.whom) != Some(&at) {
+                continue;
+            }
+            let found = selection.find(target, &mut cgroups);
             let entered =
                 found.and_then(|found| selection.enter(target.clone(), found).map(|_| ()));
             match entered.map_err(Error::or_exhausted) {
@@ -259,12 +273,14 @@ impl Selection {
         self.settled
     }
 
-    /// Changes what is selected while the trace runs: one after the other, each with its outcome.
+    /// Changes what is selected while the trace runs, within these bounds: one after the other, each with its outcome.
     pub(crate) fn change(
         &mut self,
         changes: Vec<Change>,
+        bounds: Bounds,
         maps: &Maps<'_>,
     ) -> Vec<Result<(), Error>> {
+        self.bounds = bounds;
         let mut cgroups = Walks::default();
         let pod = |change: &Change| {
             matches!(
@@ -295,7 +311,7 @@ impl Selection {
 
     fn add(&mut self, target: Target, maps: &Maps<'_>, cgroups: &mut Walks) -> Result<(), Error> {
         self.check_addition(&target)?;
-        let found = self.find(&target.whom, cgroups)?;
+        let found = self.find(&target, cgroups)?;
         let whom = target.whom.clone();
         if let Some(known) = self.entries.get(&whom) {
             if self.labels.known(&target.labels) == Some(known.target) && !known.is_another(&found)
@@ -356,57 +372,6 @@ impl Selection {
         self.write_depths(maps)
     }
 
-    /// What a target is here. The cgroups are read once for several.
-    fn find(&mut self, whom: &Whom, cgroups: &mut Walks) -> Result<Found, Error> {
-        Ok(match whom {
-            Whom::Process(pid) => process(*pid)?,
-            Whom::ProcessSince(pid, since) => match process(*pid)? {
-                Found::Process(_, began) if began != *since => {
-                    return Err(Error::OtherProcess(*pid));
-                }
-                process => process,
-            },
-            Whom::Cgroup(path) => {
-                let (hierarchy, path) = hierarchy::of_path(path)?;
-                let place = find::cgroup(&hierarchy.root, &path)?;
-                self.lie_in(hierarchy)?;
-                Found::Cgroup(place)
-            }
-            Whom::Container(id) => {
-                let found = cgroups.first(self.hierarchy.as_ref(), |cgroups| cgroups.container(id));
-                let (hierarchy, place) = found?;
-                self.lie_in(hierarchy)?;
-                Found::Cgroup(place)
-            }
-            Whom::Pod(uid) => {
-                let bytes = find::pod_uid(uid)?;
-                let (hierarchy, (levels, places)) = cgroups.pod(self.hierarchy.as_ref(), uid)?;
-                self.lie_in(hierarchy)?;
-                self.levels = self.levels.and(levels);
-                Found::Pod(bytes, places)
-            }
-            Whom::Command(argv) => {
-                process::in_host_pid_namespace()?;
-                Found::Command(argv.clone())
-            }
-            Whom::Host => Found::Host,
-        })
-    }
-
-    /// All cgroups of a trace are of one hierarchy.
-    fn lie_in(&mut self, hierarchy: Hierarchy) -> Result<(), Error> {
-        match &self.hierarchy {
-            Some(known) if *known != hierarchy => Err(Error::Unchangeable(
-                "its cgroup is of another hierarchy than those of the other targets, and a trace selects by one",
-            )),
-            Some(_) => Ok(()),
-            None => {
-                self.hierarchy = Some(hierarchy);
-                Ok(())
-            }
-        }
-    }
-
     /// In which its cgroups are, and will be.
     pub(crate) fn hierarchy(&self) -> Option<&Hierarchy> {
         self.hierarchy.as_ref()
@@ -445,7 +410,9 @@ impl Selection {
             .entries
             .values()
             .any(|entry| matches!(entry.found, Found::Pod(..)));
-        let ahead = self.levels.all().filter(|_| pods);
+        // Deeper ones than a list has room for are not selected.
+        let reached = |depth: &u32| *depth <= find::MAX_DEPTH;
+        let ahead = self.levels.all().filter(|_| pods).filter(reached);
         let depths: BTreeSet<u32> = found.chain(ahead).collect();
         let mut list = [NO_DEPTH; DEPTHS];
         for (at, depth) in list.iter_mut().zip(depths.into_iter().rev()) {
@@ -462,21 +429,6 @@ impl Selection {
     }
 }
 
-fn process(pid: u32) -> Result<Found, Error> {
-    process::in_host_pid_namespace()?;
-    let gone = || Error::NoProcess(pid);
-    match process::process_of(pid).ok_or_else(gone)? {
-        process if process == pid => {
-            let began = process::began(pid).ok_or_else(gone)?;
-            Ok(Found::Process(pid, began))
-        }
-        process => Err(Error::Thread {
-            thread: pid,
-            process,
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -489,6 +441,7 @@ mod tests {
             changing: false,
             allow_missing: false,
             outlives_cgroups: false,
+            bounds: Bounds::NONE,
             label_columns: [true, false, false, false],
             limits: Limits::default(),
         })

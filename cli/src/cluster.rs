@@ -63,7 +63,7 @@ pub(crate) fn act(line: &[OsString]) -> Result<ExitCode> {
         Action::Delete { jobs } => {
             let cluster = Cluster::connect(&access)?;
             for job in &jobs {
-                let job = cluster.named(job);
+                let job = cluster.named(job)?;
                 cluster.delete(&job)?;
                 let said = format!("{} deleted\n", job.shown());
                 io::stdout().write_all(said.as_bytes())?;

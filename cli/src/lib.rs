@@ -32,6 +32,7 @@ mod version;
 use agent::Reason;
 use anyhow::Result;
 use args::{Action, Asked};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::{
     env,
     ffi::OsString,
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
     // Stacks are symbolised, and commands started, by this program as another process without privileges.
     // That one must not get as far as reading a command line.
     agent::worker_if_asked();
+    close_memory();
     let line: Vec<OsString> = env::args_os().collect();
     let done = match cluster::is_plugin(&line) {
         true => cluster::act(&line),
@@ -56,6 +58,13 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => fail(&error),
     }
+}
+
+/// Closes this process to others of its user that have not its capabilities, and leaves no core file: ptrace(2). It holds rows of other
+/// users' processes, and credentials. A command that it starts is as any other.
+fn close_memory() {
+    // A kernel that refuses leaves it as it was; nothing that was asked for depends on it.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn act(asked: Asked) -> Result<ExitCode> {

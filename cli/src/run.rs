@@ -11,7 +11,7 @@ use crate::{
     signals::Signals,
     usage::Usage,
 };
-use agent::{Account, Budget, Kernel, Limits, Request, Trace, Update, Whom};
+use agent::{Account, Bounds, Budget, Kernel, Limits, Request, Trace, Update, Whom};
 use anyhow::{Context as _, Result, anyhow};
 use rustix::stdio;
 use std::{
@@ -104,6 +104,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
                 changing: false,
                 allow_missing: false,
                 outlives_cgroups: false,
+                bounds: Bounds::NONE,
                 label_columns: Default::default(),
                 limits,
             };
@@ -159,7 +160,9 @@ fn title(targets: &[Whom]) -> String {
     let words = targets.iter().map(|target| match target {
         Whom::Process(pid) => format!("process {pid}"),
         Whom::Cgroup(path) => format!("cgroup {}", escaped(path.as_os_str().as_bytes())),
-        Whom::Container(id) => format!("container {}", escaped(id.as_bytes())),
+        Whom::Container(id) | Whom::PodContainer(_, id) => {
+            format!("container {}", escaped(id.as_bytes()))
+        }
         Whom::Command(words) => {
             let words: Vec<String> = words.iter().map(|word| escaped(word.as_bytes())).collect();
             words.join(" ")

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result, bail};
 use rustix::{
-    fs::{Mode, OFlags},
-    io::fcntl_dupfd_cloexec,
+    fs::{FileType, Mode, OFlags},
+    io::{Errno, fcntl_dupfd_cloexec},
     stdio,
 };
 use std::{
@@ -58,15 +58,7 @@ impl Sink {
                 bail!("cannot write {shown}: it is a symbolic link; name the file itself")
             }
             // A device or a pipe must stay what it is.
-            Ok(metadata) if !metadata.is_file() => {
-                let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-                let fd = rustix::fs::open(path, flags, Mode::empty())
-                    .with_context(|| format!("cannot write {shown}"))?;
-                return Ok(Self {
-                    file: File::from(fd),
-                    pending: RefCell::default(),
-                });
-            }
+            Ok(metadata) if !metadata.is_file() => return Ok(Self::of(special(path)?)),
             _ => {}
         }
         let Some(name) = path.file_name() else {
@@ -110,6 +102,40 @@ impl Sink {
     pub(crate) fn path(&self) -> Option<PathBuf> {
         self.pending.borrow().as_ref().map(|(_, path)| path.clone())
     }
+}
+
+/// Opens a pipe or a character device that is there.
+///
+/// One of another user is refused: whoever made it reads what is written, and a trace shows what others do. It is looked at when it is
+/// open, since a name may be given to something else at any time. A pipe that nobody reads is refused too; opening it would wait.
+fn special(path: &Path) -> Result<File> {
+    let shown = path.display();
+    let flags =
+        OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(Errno::NXIO) => {
+            bail!("cannot write {shown}: no process reads from it; start its reader first")
+        }
+        opened => opened.with_context(|| format!("cannot write {shown}"))?,
+    };
+    let stat = rustix::fs::fstat(&fd).with_context(|| format!("cannot write {shown}"))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo | FileType::CharacterDevice => {}
+        _ => bail!(
+            "cannot write {shown}: it is neither a file, a pipe nor a character device; name another"
+        ),
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if ![0, own].contains(&stat.st_uid) {
+        bail!(
+            "cannot write {shown}: it belongs to user {}, who could read the rows; name one of your own, or use the shell's > for it",
+            stat.st_uid
+        );
+    }
+    // From here on a full pipe is waited for.
+    let status = rustix::fs::fcntl_getfl(&fd)? - OFlags::NONBLOCK;
+    rustix::fs::fcntl_setfl(&fd, status).with_context(|| format!("cannot write {shown}"))?;
+    Ok(File::from(fd))
 }
 
 impl Write for Sink {
@@ -200,6 +226,63 @@ mod tests {
         assert!(error(&folder.join("no/such/folder")).contains("No such file"));
         let null = Sink::create(Path::new("/dev/null")).unwrap();
         assert!(null.path().is_none(), "a device stays a device");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn pipe(path: &Path) {
+        rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_refused_at_once_and_one_that_is_read_gets_all() {
+        let folder = folder("pipe");
+        let path = folder.join("pipe");
+        pipe(&path);
+        let error = Sink::create(&path).unwrap_err().to_string();
+        assert!(error.contains("no process reads from it"), "{error}");
+        let reader = rustix::fs::open(
+            &path,
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .unwrap();
+        let mut sink = Sink::create(&path).unwrap();
+        assert!(sink.path().is_none(), "a pipe stays a pipe");
+        // More than a pipe holds, so that the writer has to wait for its reader.
+        let sent = vec![b'x'; 1 << 20];
+        let mut reader = File::from(reader);
+        let status = rustix::fs::fcntl_getfl(&reader).unwrap() - OFlags::NONBLOCK;
+        rustix::fs::fcntl_setfl(&reader, status).unwrap();
+        let read = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            io::Read::read_to_end(&mut reader, &mut got).unwrap();
+            got
+        });
+        sink.write_all(&sent).unwrap();
+        drop(sink);
+        assert_eq!(read.join().unwrap(), sent);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_of_another_user_is_not_written_to() {
+        if !rustix::process::geteuid().is_root() {
+            println!("left out: only root can give a pipe to another user");
+            return;
+        }
+        let folder = folder("foreign");
+        let path = folder.join("pipe");
+        pipe(&path);
+        std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+        let reader = rustix::fs::open(
+            &path,
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .unwrap();
+        let error = Sink::create(&path).unwrap_err().to_string();
+        assert!(error.contains("it belongs to user 65534"), "{error}");
+        drop(reader);
         fs::remove_dir_all(folder).unwrap();
     }
 }

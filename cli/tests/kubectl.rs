@@ -305,6 +305,28 @@ fn a_run_makes_a_job_shows_its_rows_and_deletes_it() {
 }
 
 #[test]
+fn a_name_that_is_a_path_to_something_else_is_refused_before_anything_is_asked() {
+    let cluster = Cluster::default();
+    for word in [
+        "../../../../api/v1/namespaces/shop",
+        "ctj/..",
+        "a/b/c",
+        "x?y",
+    ] {
+        for command in ["delete", "describe", "attach"] {
+            let (output, _, err) = run(&cluster, &[command, word]);
+            assert!(!output.status.success(), "{command} {word}");
+            assert!(err.contains("is no name of a job"), "{command}: {err}");
+        }
+    }
+    assert!(
+        cluster.state().asked.is_empty(),
+        "{:?}",
+        cluster.state().asked
+    );
+}
+
+#[test]
 fn a_stream_that_breaks_off_is_resumed_and_that_is_said() {
     let cluster = Cluster::default();
     cluster.state().breaks = true;

@@ -12,7 +12,7 @@ use kube::{
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SanType,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -28,16 +28,43 @@ const AGENTS: &str = "tracejob-agent-tls";
 const GATEWAY: &str = "tracejob-gateway-tls";
 /// By what the API server knows that it is to ask the gateway.
 const API: &str = "v1alpha1.subresources.tracejob.dev";
-/// By which agents know the controller.
-pub(crate) const CONTROLLER_NAME: &str = "tracejob-controller";
+/// The controller's own name. It, and the gateway, are known to agents by the URI of their account.
+const CONTROLLER_NAME: &str = "tracejob-controller";
 /// When a certificate was signed, seconds since 1970.
 const SIGNED: &str = "tracejob.dev/signed";
+/// What it is for: its names, as in [`Names`].
+const NAMES: &str = "tracejob.dev/names";
 /// How long certificates are good, and when they are renewed: agents have the rest of the time to see it.
 const VALID: Duration = Duration::days(90);
 const RENEW: Duration = Duration::days(60);
 const CA_VALID: Duration = Duration::days(3650);
 /// Clocks differ.
 const BEFORE: Duration = Duration::hours(1);
+
+/// What a certificate is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Names {
+    /// The first is its common name.
+    dns: Vec<String>,
+    /// The account that calls agents by it, a SPIFFE ID; none for one that only answers.
+    account: Option<String>,
+}
+
+impl Names {
+    /// Of a program of the release that calls agents.
+    fn of_caller(namespace: &str, name: &str, dns: &[String]) -> Self {
+        Self {
+            dns: dns.to_vec(),
+            account: Some(format!("spiffe://tracejob.dev/ns/{namespace}/sa/{name}")),
+        }
+    }
+
+    /// As one text.
+    fn text(&self) -> String {
+        let all = self.dns.iter().chain(&self.account);
+        all.map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+}
 
 /// Makes what is missing or old, and a new certificate for the controller. `gateway` is its service, where there is one.
 pub(crate) async fn ensure(
@@ -52,14 +79,21 @@ pub(crate) async fn ensure(
         .with_context(|| format!("Secret {CA}"))?;
     let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&key)?)
         .with_context(|| format!("Secret {CA}"))?;
-    renew(&secrets, AGENTS, &ca, &issuer, &[agent_name.to_owned()]).await?;
+    let agents = Names {
+        dns: vec![agent_name.to_owned()],
+        account: None,
+    };
+    renew(&secrets, AGENTS, &ca, &issuer, &agents).await?;
     if let Some(gateway) = gateway {
         // To agents it is its name, and to the API server its service.
-        let names = [gateway.to_owned(), format!("{gateway}.{namespace}.svc")];
+        let dns = [gateway.to_owned(), format!("{gateway}.{namespace}.svc")];
+        let names = Names::of_caller(namespace, gateway, &dns);
         renew(&secrets, GATEWAY, &ca, &issuer, &names).await?;
         vouch(client, &ca).await?;
     }
-    let (certificate, key) = sign(&issuer, &[CONTROLLER_NAME.to_owned()])?;
+    let dns = [CONTROLLER_NAME.to_owned()];
+    let names = Names::of_caller(namespace, CONTROLLER_NAME, &dns);
+    let (certificate, key) = sign(&issuer, &names)?;
     Ok(Identity {
         ca,
         certificate,
@@ -73,16 +107,17 @@ async fn renew(
     name: &'static str,
     ca: &str,
     issuer: &Issuer<'_, KeyPair>,
-    names: &[String],
+    names: &Names,
 ) -> Result<()> {
     let known = secrets.get_opt(name).await?;
-    if known.as_ref().is_some_and(|secret| is_fresh(secret, ca)) {
+    let fresh = |secret: &Secret| is_fresh(secret, ca, names);
+    if known.as_ref().is_some_and(fresh) {
         return Ok(());
     }
     let (certificate, key) = sign(issuer, names)?;
     let files = [("ca.crt", ca), ("tls.crt", &certificate), ("tls.key", &key)];
     let params = PatchParams::apply(MANAGER).force();
-    let secret = secret(name, files);
+    let secret = secret(name, files, Some(names));
     let applied = secrets.patch(name, &params, &Patch::Apply(&secret)).await;
     applied.with_context(|| format!("Secret {name}"))?;
     tracing::info!(secret = name, "a new certificate");
@@ -108,7 +143,11 @@ async fn authority(secrets: &Api<Secret>) -> Result<(String, String)> {
         Some(known) => known,
         None => {
             let (certificate, key) = new_authority()?;
-            let new = secret(CA, [("ca.crt", &certificate), ("ca.key", &key), ("", "")]);
+            let new = secret(
+                CA,
+                [("ca.crt", &certificate), ("ca.key", &key), ("", "")],
+                None,
+            );
             match secrets.create(&PostParams::default(), &new).await {
                 // Another one that led a moment ago was quicker.
                 Err(kube::Error::Api(status)) if status.code == 409 => secrets.get(CA).await?,
@@ -136,15 +175,18 @@ fn new_authority() -> Result<(String, String)> {
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// A certificate of some names, for either end of a connection.
-fn sign(issuer: &Issuer<'_, KeyPair>, names: &[String]) -> Result<(String, String)> {
-    let mut params = CertificateParams::new(names)?;
-    let first = names.first().map_or("", String::as_str);
+/// A certificate: to answer with, and to call with where it has an account.
+fn sign(issuer: &Issuer<'_, KeyPair>, names: &Names) -> Result<(String, String)> {
+    let mut params = CertificateParams::new(names.dns.as_slice())?;
+    let first = names.dns.first().map_or("", String::as_str);
     params.distinguished_name.push(DnType::CommonName, first);
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    if let Some(account) = &names.account {
+        let uri = SanType::URI(account.as_str().try_into()?);
+        params.subject_alt_names.push(uri);
+        let usage = ExtendedKeyUsagePurpose::ClientAuth;
+        params.extended_key_usages.push(usage);
+    }
     let now = OffsetDateTime::now_utc();
     (params.not_before, params.not_after) = (now - BEFORE, now + VALID);
     let key = KeyPair::generate()?;
@@ -152,8 +194,9 @@ fn sign(issuer: &Issuer<'_, KeyPair>, names: &[String]) -> Result<(String, Strin
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// Whether a certificate of this authority is good for a while.
-fn is_fresh(secret: &Secret, ca: &str) -> bool {
+/// Whether a certificate of this authority is for these names, and good for a while.
+fn is_fresh(secret: &Secret, ca: &str, names: &Names) -> bool {
+    let meant = secret.annotations().get(NAMES) == Some(&names.text());
     let signed = secret.annotations().get(SIGNED);
     let signed = signed.and_then(|text| text.parse().ok());
     let signed = signed.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
@@ -164,10 +207,10 @@ fn is_fresh(secret: &Secret, ca: &str) -> bool {
     let whole =
         data.is_some_and(|data| data.contains_key("tls.crt") && data.contains_key("tls.key"));
     let now = OffsetDateTime::now_utc();
-    same && whole && signed.is_some_and(|signed| signed <= now && now - signed < RENEW)
+    same && whole && meant && signed.is_some_and(|signed| signed <= now && now - signed < RENEW)
 }
 
-fn secret(name: &str, files: [(&str, &str); 3]) -> Secret {
+fn secret(name: &str, files: [(&str, &str); 3], names: Option<&Names>) -> Secret {
     let files = files.into_iter().filter(|(name, _)| !name.is_empty());
     let files = files.map(|(name, text)| (name.to_owned(), ByteString(text.as_bytes().to_vec())));
     let mut secret = Secret {
@@ -176,53 +219,84 @@ fn secret(name: &str, files: [(&str, &str); 3]) -> Secret {
     };
     secret.metadata.name = Some(name.to_owned());
     let signed = OffsetDateTime::now_utc().unix_timestamp().to_string();
-    secret.metadata.annotations = Some(BTreeMap::from([(SIGNED.to_owned(), signed)]));
+    let mut annotations = BTreeMap::from([(SIGNED.to_owned(), signed)]);
+    if let Some(names) = names {
+        annotations.insert(NAMES.to_owned(), names.text());
+    }
+    secret.metadata.annotations = Some(annotations);
     secret
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use x509_parser::extensions::GeneralName;
+
+    fn agents() -> Names {
+        Names {
+            dns: vec!["tracejob-agent".to_owned()],
+            account: None,
+        }
+    }
 
     #[test]
-    fn a_certificate_is_renewed_when_it_is_old_or_of_another_authority() {
+    fn a_certificate_is_renewed_when_it_is_old_of_another_authority_or_for_another_name() {
         let (ca, _) = new_authority().unwrap();
         let (other, _) = new_authority().unwrap();
         let mut known = secret(
             AGENTS,
             [("ca.crt", &ca), ("tls.crt", "c"), ("tls.key", "k")],
+            Some(&agents()),
         );
-        assert!(is_fresh(&known, &ca));
-        assert!(!is_fresh(&known, &other));
+        let gateway = Names::of_caller("ns", "tracejob-gateway", &["tracejob-agent".to_owned()]);
+        assert!(!is_fresh(&known, &ca, &gateway));
+        assert!(is_fresh(&known, &ca, &agents()));
+        assert!(!is_fresh(&known, &other, &agents()));
         let aged = |secret: &mut Secret, days: i64| {
             let at = OffsetDateTime::now_utc() - Duration::days(days);
             let annotations = secret.metadata.annotations.as_mut().unwrap();
             annotations.insert(SIGNED.to_owned(), at.unix_timestamp().to_string());
         };
         aged(&mut known, 59);
-        assert!(is_fresh(&known, &ca));
+        assert!(is_fresh(&known, &ca, &agents()));
         aged(&mut known, 61);
-        assert!(!is_fresh(&known, &ca));
+        assert!(!is_fresh(&known, &ca, &agents()));
         // From the future: somebody's clock was wrong.
         aged(&mut known, -1);
-        assert!(!is_fresh(&known, &ca));
-        let half = secret(AGENTS, [("ca.crt", &ca), ("tls.crt", "c"), ("", "")]);
-        assert!(!is_fresh(&half, &ca));
+        assert!(!is_fresh(&known, &ca, &agents()));
+        let half = secret(
+            AGENTS,
+            [("ca.crt", &ca), ("tls.crt", "c"), ("", "")],
+            Some(&agents()),
+        );
+        assert!(!is_fresh(&half, &ca, &agents()));
     }
 
     #[test]
-    fn what_is_signed_is_signed_by_the_authority_for_its_name() {
+    fn what_is_signed_is_signed_by_the_authority_for_its_names_and_uses() {
         let (ca, key) = new_authority().unwrap();
         let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&key).unwrap()).unwrap();
-        let (certificate, _) = sign(&issuer, &["tracejob-agent".to_owned()]).unwrap();
-        let parse = |pem: &str| x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1;
-        let (ca, certificate) = (parse(&ca), parse(&certificate));
-        let (ca, certificate) = (ca.parse_x509().unwrap(), certificate.parse_x509().unwrap());
-        assert_eq!(certificate.issuer(), ca.subject());
-        let names = certificate.subject_alternative_name().unwrap().unwrap();
-        assert_eq!(names.value.general_names.len(), 1);
-        assert!(format!("{:?}", names.value.general_names[0]).contains("tracejob-agent"));
-        let left = certificate.validity().time_to_expiration().unwrap();
-        assert!(left.whole_days() >= 89, "{left}");
+        let caller = Names::of_caller("ns", CONTROLLER_NAME, &[CONTROLLER_NAME.to_owned()]);
+        let uri = "spiffe://tracejob.dev/ns/ns/sa/tracejob-controller";
+        for (names, wanted, calls) in [
+            (agents(), vec!["tracejob-agent"], false),
+            (caller, vec![CONTROLLER_NAME, uri], true),
+        ] {
+            let (certificate, _) = sign(&issuer, &names).unwrap();
+            let parse = |pem: &str| x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1;
+            let (ca, certificate) = (parse(&ca), parse(&certificate));
+            let (ca, certificate) = (ca.parse_x509().unwrap(), certificate.parse_x509().unwrap());
+            assert_eq!(certificate.issuer(), ca.subject());
+            let names = certificate.subject_alternative_name().unwrap().unwrap();
+            let names = names.value.general_names.iter().map(|name| match name {
+                GeneralName::DNSName(name) | GeneralName::URI(name) => *name,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(names.collect::<Vec<_>>(), wanted);
+            let uses = certificate.extended_key_usage().unwrap().unwrap().value;
+            assert_eq!((uses.server_auth, uses.client_auth), (true, calls));
+            let left = certificate.validity().time_to_expiration().unwrap();
+            assert!(left.whole_days() >= 89, "{left}");
+        }
     }
 }

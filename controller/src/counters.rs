@@ -1,7 +1,7 @@
 //! What the controller counts of itself, for whoever watches over it.
 
 use crate::status::Phase;
-use metrics::{OneOf, Source, add};
+use metrics::{OneOf, Rejections, Source, add};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -17,6 +17,7 @@ use std::sync::{
 pub(crate) struct Counters {
     registry: Registry,
     ready: AtomicBool,
+    rejections: Rejections,
     leads: Gauge,
     jobs: Family<State, Gauge>,
     ended: Family<Outcome, Counter>,
@@ -42,6 +43,7 @@ impl Counters {
         let all = &mut registry;
         let counters = Self {
             ready: AtomicBool::new(false),
+            rejections: Rejections::register(all),
             leads: add(
                 all,
                 "tracejob_controller_leads",
@@ -124,6 +126,10 @@ impl Source for Counters {
 
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    fn rejections(&self) -> &Rejections {
+        &self.rejections
     }
 }
 

@@ -71,6 +71,9 @@ struct Args {
     /// Where /metrics, /healthz and /readyz are served over plain HTTP, such as `[::]:9464`
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<std::net::SocketAddr>,
+    /// Where /healthz and /readyz alone are served over plain HTTP, for probes, such as `[::]:9465`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    health: Option<std::net::SocketAddr>,
     /// Runs without asking whether another one does
     #[arg(long)]
     no_lease: bool,

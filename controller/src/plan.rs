@@ -164,7 +164,7 @@ fn selects(spec: &TraceJobSpec, pod: &Pod) -> bool {
 
 /// A pod as a whole, from its first instruction, and its containers for their names; or just those containers that are meant.
 fn targets(spec: &TraceJobSpec, namespace: &str, pod: &Pod) -> Vec<(v1::Target, Timestamp)> {
-    let target = |container: &str, target| v1::Target {
+    let target = |container: &str, pod_uid: &str, target| v1::Target {
         target: Some(target),
         labels: Some(v1::Labels {
             node: pod.node.to_string(),
@@ -173,6 +173,7 @@ fn targets(spec: &TraceJobSpec, namespace: &str, pod: &Pod) -> Vec<(v1::Target, 
             container: container.to_owned(),
         }),
         start_ticks: 0,
+        pod_uid: pod_uid.to_owned(),
     };
     let containers = pod
         .containers
@@ -180,9 +181,10 @@ fn targets(spec: &TraceJobSpec, namespace: &str, pod: &Pod) -> Vec<(v1::Target, 
         .filter(|one| spec.containers.is_empty() || spec.containers.contains(&one.name))
         .map(|one| {
             let id = v1::target::Target::Container(one.id.clone());
-            (target(&one.name, id), one.started)
+            // The id is what the pod's status says, which others may write: the agent looks for it in this pod alone.
+            (target(&one.name, &pod.uid, id), one.started)
         });
-    let whole = target("", v1::target::Target::Pod(pod.uid.clone()));
+    let whole = target("", "", v1::target::Target::Pod(pod.uid.clone()));
     let whole = spec.containers.is_empty().then_some((whole, pod.started));
     whole.into_iter().chain(containers).collect()
 }
@@ -195,6 +197,7 @@ fn host(node: &str) -> v1::Target {
             ..v1::Labels::default()
         }),
         start_ticks: 0,
+        pod_uid: String::new(),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Who may start: so many jobs of a namespace at a time, and so many of all; the oldest of each first, and the namespace first that has
-//! least.
+//! least. A namespace takes no more of the last places than it leaves, so that a few of them cannot take all.
 
 use k8s_openapi::jiff::Timestamp;
 use std::{
@@ -15,6 +15,13 @@ pub(crate) struct Quota {
     pub(crate) each: usize,
     /// Of all.
     pub(crate) all: usize,
+}
+
+impl Quota {
+    /// Whether a namespace in which so many run may start another, where so many places are free: as long as it has no more than those.
+    fn lets(self, runs: usize, free: usize) -> bool {
+        runs < self.each && runs <= free
+    }
 }
 
 /// Jobs that run, and those that wait.
@@ -132,7 +139,8 @@ fn next(jobs: &HashMap<String, Place>, quota: Quota) -> Vec<String> {
         let has = |namespace: &str| running.get(namespace).copied().unwrap_or(0);
         let first = waiting.iter().filter_map(|(namespace, of)| {
             let (_, oldest) = of.last()?;
-            (has(namespace) < quota.each).then_some((has(namespace), oldest.created, *namespace))
+            let may = quota.lets(has(namespace), free);
+            may.then_some((has(namespace), oldest.created, *namespace))
         });
         let Some((.., namespace)) = first.min() else {
             break;
@@ -162,6 +170,9 @@ fn why(jobs: &HashMap<String, Place>, quota: Quota, own: &Place) -> String {
     }
     if all >= quota.all {
         return format!("{all} jobs run already, and that is how many may at once");
+    }
+    if !quota.lets(of_its_own, quota.all - all) {
+        return "its namespace has more running than there are places left, which are kept for others".to_owned();
     }
     "others, of namespaces that have less or older ones of its own, start first".to_owned()
 }
@@ -237,6 +248,35 @@ mod tests {
         queue.leave("b1");
         assert!(queue.admit("a3").is_err());
         queue.admit("a2").unwrap();
+    }
+
+    #[test]
+    fn a_few_namespaces_cannot_take_all_places() {
+        let greedy: Vec<(String, String)> = (0..4)
+            .flat_map(|of| (0..9).map(move |job| (format!("greedy{of}"), format!("g{of}-{job}"))))
+            .collect();
+        let jobs: Vec<(&str, &str, i64)> = greedy
+            .iter()
+            .map(|(of, name)| (of.as_str(), name.as_str(), 1))
+            .collect();
+        let queue = queue(5, 20, &jobs);
+        // Each namespace after the other takes what it can.
+        for (_, name) in &greedy {
+            let _ = queue.admit(name);
+        }
+        let late = |name: &str| Place {
+            namespace: name.to_owned(),
+            name: name.to_owned(),
+            created: Timestamp::from_second(9).unwrap(),
+            runs: false,
+        };
+        let (running, _) = queue.counts();
+        assert!((10..20).contains(&running), "{running}");
+        assert!(queue.next().is_empty(), "{:?}", queue.next());
+        let said = queue.admit("g3-8").unwrap_err();
+        assert!(said.contains("kept for others"), "{said}");
+        queue.enter("late", late("late"));
+        queue.admit("late").unwrap();
     }
 
     #[test]

@@ -35,6 +35,7 @@ use kube::{
     },
 };
 use listen::Listener;
+use metrics::Served;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fs,
@@ -66,12 +67,14 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let mut end = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let counters = Counters::new();
-    let serving = serve(args.metrics, Arc::clone(&counters));
+    let measured = serve(args.metrics, Served::Metrics, Arc::clone(&counters));
+    let probed = serve(args.health, Served::Health, Arc::clone(&counters));
     let ended = async move {
         tokio::select! {
             _ = end.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
-            Err(error) = serving => Err(error),
+            Err(error) = measured => Err(error),
+            Err(error) = probed => Err(error),
         }
     };
     lead(&args, client, &counters, ended).await
@@ -89,14 +92,14 @@ pub(crate) async fn check(pod: &check::Pod) -> Result<()> {
     check::check(pod).await
 }
 
-/// Metrics and health, where they are wanted.
-async fn serve(address: Option<SocketAddr>, counters: Arc<Counters>) -> Result<()> {
+/// Serves metrics or health, where they are wanted.
+async fn serve(address: Option<SocketAddr>, served: Served, counters: Arc<Counters>) -> Result<()> {
     let Some(address) = address else {
         return Ok(());
     };
     let listener = Listener::bind(address)
-        .with_context(|| format!("cannot listen on {address} for metrics"))?;
-    match metrics::over_tcp(&listener, counters).await {}
+        .with_context(|| format!("cannot listen on {address} for {}", served.word()))?;
+    match metrics::over_tcp(&listener, served, counters).await {}
 }
 
 /// Waits until this controller leads, and works until it leads no longer or is to end. The agents go on meanwhile.

@@ -54,7 +54,8 @@ pub(crate) fn untraced(
 
 /// Whether a target is one of these; their labels do not matter.
 pub(crate) fn is_among(target: &v1::Target, all: &[v1::Target]) -> bool {
-    all.iter().any(|other| other.target == target.target)
+    all.iter()
+        .any(|other| other.target == target.target && other.pod_uid == target.pod_uid)
 }
 
 fn told(node: &str, failure: &v1::TargetFailure) -> TargetFailure {
@@ -109,6 +110,7 @@ mod tests {
                 container: container.to_owned(),
             }),
             start_ticks: 0,
+            pod_uid: String::new(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod definition;
+pub mod name;
 mod rules;
 mod spec;
 mod status;

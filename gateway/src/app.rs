@@ -1,26 +1,26 @@
 //! From who calls and what they ask for to a stream, or to why there is none. HTTP and gRPC are two ways to say both.
 
 use crate::{
-    caller::{Callers, Refused, Thing, Verb},
+    caller::{Caller, Callers, Refused, Thing, Verb},
     counters::Counters,
     hub::{self, Addresses, Reading},
     job::{self, Name},
     pool::Pool,
     reader::{self, Ask, Said},
     requestheader::Proxy,
+    shares::{self, Full, Readers},
     survey::Survey,
 };
 use axum::http::HeaderMap;
+use listen::places::{self, Class, Source};
 use metrics::OneOf;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-/// Readers of one replica. Each has a few messages at most; what they read is kept once for each job.
-const READERS: usize = 1000;
 /// How often it is asked whether a reader may still read.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -31,11 +31,11 @@ pub(crate) struct App {
     pub(crate) pool: Arc<Pool>,
     pub(crate) addresses: watch::Receiver<Addresses>,
     pub(crate) counters: Arc<Counters>,
-    /// Of each job's log.
+    /// Of a job's log, where it has all that it may.
     log_bytes: usize,
     /// Jobs that are read, by uid.
     jobs: Mutex<HashMap<String, Weak<Reading>>>,
-    readers: Arc<Semaphore>,
+    readers: Readers,
     survey: Survey,
 }
 
@@ -44,6 +44,25 @@ pub(crate) struct App {
 pub(crate) struct Peer {
     /// Where it is the API server.
     pub(crate) proxy: Option<Arc<Proxy>>,
+    /// From where.
+    pub(crate) source: Option<Source>,
+    /// The connection's place.
+    pub(crate) place: Option<places::Place>,
+}
+
+impl Peer {
+    /// Admits the connection: who calls is known.
+    ///
+    /// # Errors
+    /// Where all connections have open calls.
+    pub(crate) fn admit(&self) -> Result<(), Refused> {
+        let admitted = self
+            .place
+            .as_ref()
+            .map(|place| place.admit(Class::Ordinary));
+        let full = Refused::Busy("as many connections as may be have open calls here");
+        admitted.unwrap_or(Ok(())).map_err(|_| full)
+    }
 }
 
 /// Why there is no stream, or none any more.
@@ -55,8 +74,8 @@ pub(crate) enum Trouble {
     NotFound(Name),
     #[error("{field}: {why}")]
     Invalid { field: &'static str, why: String },
-    #[error("{READERS} readers are here already: try again, another replica may have room")]
-    Full,
+    #[error(transparent)]
+    Full(#[from] Full),
     #[error("the API server does not answer: {0}")]
     Away(String),
 }
@@ -66,7 +85,7 @@ pub(crate) struct Stream {
     said: mpsc::Receiver<Said>,
     who: Who,
     _reader: OneOf,
-    _place: OwnedSemaphorePermit,
+    _place: shares::Place,
 }
 
 /// What it takes to ask again whether somebody may read.
@@ -79,12 +98,11 @@ struct Who {
 }
 
 impl Who {
-    async fn check(&self) -> Result<(), Refused> {
+    async fn check(&self) -> Result<Caller, Refused> {
         let callers = &self.app.callers;
-        let caller = callers
-            .who(&self.headers, self.peer.proxy.as_deref())
-            .await?;
-        callers.may(&caller, self.verb, &self.name.events()).await
+        let caller = callers.who(&self.headers, &self.peer).await?;
+        callers.may(&caller, self.verb, &self.name.events()).await?;
+        Ok(caller)
     }
 }
 
@@ -104,7 +122,7 @@ impl App {
             counters,
             log_bytes,
             jobs: Mutex::default(),
-            readers: Arc::new(Semaphore::new(READERS)),
+            readers: Readers::default(),
             survey: Survey::default(),
         })
     }
@@ -118,7 +136,7 @@ impl App {
         headers: &HeaderMap,
         peer: &Peer,
     ) -> Result<Arc<serde_json::Value>, Trouble> {
-        let caller = self.callers.who(headers, peer.proxy.as_deref()).await?;
+        let caller = self.callers.who(headers, peer).await?;
         let tracers = Thing {
             resource: "tracers",
             subresource: None,
@@ -149,14 +167,13 @@ impl App {
             verb,
             name,
         };
-        who.check().await?;
+        let caller = who.check().await?;
         // Before that, whether there is such a job is nothing that they may know.
         let job = job::get(&self.client, &who.name).await;
         let job = job.map_err(|error| Trouble::Away(error.to_string()))?;
         let job = job.ok_or_else(|| Trouble::NotFound(who.name.clone()))?;
-        let place = Arc::clone(&self.readers).try_acquire_owned();
-        let place = place.map_err(|_| Trouble::Full)?;
-        let reading = self.reading(&who.name, job);
+        let place = self.readers.enter(&caller.user)?;
+        let reading = self.reading(&who.name, job)?;
         let said = reader::read(reading, ask).map_err(|error| Trouble::Invalid {
             field: match error {
                 reader::Error::Position(_) => "resume",
@@ -173,14 +190,25 @@ impl App {
     }
 
     /// The job as it is read already, or from now on.
-    fn reading(&self, name: &Name, job: job::Job) -> Arc<Reading> {
+    ///
+    /// # Errors
+    /// Where too many others are read.
+    fn reading(&self, name: &Name, job: job::Job) -> Result<Arc<Reading>, Full> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.retain(|_, reading| reading.strong_count() > 0);
         if let Some(reading) = jobs.get(&job.uid).and_then(Weak::upgrade)
             // What is over is read anew: agents may have been started since.
             && !reading.hub.is_closed()
         {
-            return reading;
+            return Ok(reading);
+        }
+        if jobs.len() >= shares::JOBS {
+            return Err(Full::Jobs);
+        }
+        let log_bytes = shares::log_bytes(self.log_bytes, jobs.len() + 1);
+        // All have less from now on, those that were there too.
+        for other in jobs.values().filter_map(Weak::upgrade) {
+            other.hub.keep(log_bytes);
         }
         let uid = job.uid.clone();
         let (pool, addresses) = (Arc::clone(&self.pool), self.addresses.clone());
@@ -188,12 +216,12 @@ impl App {
             &self.client,
             name,
             job,
-            self.log_bytes,
+            log_bytes,
             pool,
             addresses,
         ));
         jobs.insert(uid, Arc::downgrade(&reading));
-        reading
+        Ok(reading)
     }
 }
 
@@ -211,7 +239,7 @@ impl Stream {
                 said = self.said.recv() => return Ok(said),
                 _ = again.tick() => match self.who.check().await {
                     // Who was let in stays while nobody can be asked.
-                    Ok(()) | Err(Refused::Unknown(_)) => {}
+                    Ok(_) | Err(Refused::Unknown(_) | Refused::Busy(_)) => {}
                     Err(refused) => return Err(refused.into()),
                 },
             }

@@ -2,13 +2,14 @@
 //!
 //! Whoever it is, RBAC is asked: what the API server has let through is not taken for granted.
 
-use crate::{counters::Counters, requestheader::Proxy};
+use crate::{app::Peer, counters::Counters, requestheader::Proxy, reviews::Reviews};
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec},
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
 };
 use kube::{Api, Client, api::PostParams};
+use listen::places::Source;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Whom a token must be made for: one for the API server is none for us, who could use it there.
@@ -65,9 +66,18 @@ pub(crate) enum Refused {
     Unauthenticated(&'static str),
     #[error("{0}")]
     Forbidden(String),
+    /// They, or others from their address, have asked too often.
+    #[error("{0}: try again in some seconds")]
+    Busy(&'static str),
     /// The API server is away: who they are cannot be found out now.
     #[error("the API server does not say who you are, or what you may: {0}")]
     Unknown(String),
+}
+
+impl Refused {
+    /// A token that is not good.
+    pub(crate) const BAD_TOKEN: Self =
+        Self::Unauthenticated("the token is not good, or not for the audience tracejob.dev");
 }
 
 /// Asks the API server about callers.
@@ -75,29 +85,32 @@ pub(crate) enum Refused {
 pub(crate) struct Callers {
     pub(crate) client: Client,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) reviews: Arc<Reviews>,
 }
 
 impl Callers {
-    /// Who calls. `proxy` is there where the connection is the API server's.
+    /// Who calls. By who it is the call's connection is admitted.
     ///
     /// # Errors
     /// Where nobody says who it is.
-    pub(crate) async fn who(
-        &self,
-        headers: &HeaderMap,
-        proxy: Option<&Proxy>,
-    ) -> Result<Caller, Refused> {
-        let who = match proxy {
+    pub(crate) async fn who(&self, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Refused> {
+        let who = match &peer.proxy {
             Some(proxy) => told(headers, proxy),
-            None => self.by_token(headers).await,
+            None => self.by_token(headers, peer.source).await,
         };
-        if who.is_err() {
-            self.counters.refused("unauthenticated");
+        match &who {
+            Ok(_) => peer.admit()?,
+            Err(Refused::Busy(_)) => self.counters.refused("busy"),
+            Err(_) => self.counters.refused("unauthenticated"),
         }
         who
     }
 
-    async fn by_token(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
+    async fn by_token(
+        &self,
+        headers: &HeaderMap,
+        source: Option<Source>,
+    ) -> Result<Caller, Refused> {
         let token = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
@@ -113,6 +126,10 @@ impl Callers {
                 "send `authorization: Bearer TOKEN` with a token for the audience tracejob.dev, or ask the API server",
             ));
         };
+        let source = source.ok_or(Refused::Unknown(
+            "a bug: the connection has no address".to_owned(),
+        ))?;
+        let reviewing = self.reviews.token(source, token).await?;
         let review = TokenReview {
             spec: TokenReviewSpec {
                 audiences: Some(vec![AUDIENCE.to_owned()]),
@@ -126,9 +143,8 @@ impl Callers {
         let status = answer.status.unwrap_or_default();
         let audiences = status.audiences.unwrap_or_default();
         if status.authenticated != Some(true) || !audiences.iter().any(|name| name == AUDIENCE) {
-            return Err(Refused::Unauthenticated(
-                "the token is not good, or not for the audience tracejob.dev",
-            ));
+            reviewing.was_bad();
+            return Err(Refused::BAD_TOKEN);
         }
         let user = status.user.unwrap_or_default();
         Ok(Caller {
@@ -169,6 +185,7 @@ impl Callers {
             },
             ..SubjectAccessReview::default()
         };
+        let _one_of_many = self.reviews.right().await;
         let api = Api::<SubjectAccessReview>::all(self.client.clone());
         let answer = api.create(&PostParams::default(), &review).await;
         let answer = answer.map_err(|error| Refused::Unknown(error.to_string()))?;

@@ -1,6 +1,6 @@
 //! What the gateway counts of itself, for whoever watches over it.
 
-use metrics::{OneOf, Source, add};
+use metrics::{OneOf, Rejections, Source, add};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -14,6 +14,7 @@ use std::sync::{
 pub(crate) struct Counters {
     registry: Registry,
     ready: AtomicBool,
+    rejections: Rejections,
     readers: Gauge,
     connected: Gauge,
     connections: Gauge,
@@ -40,12 +41,13 @@ impl Counters {
             refused: add(
                 to,
                 "tracejob_gateway_refusals",
-                "Calls of those whom nobody knows, or who may not read",
+                "Calls of those whom nobody knows, who may not read, or who ask too often",
             ),
             ready: AtomicBool::new(false),
+            rejections: Rejections::register(to),
             registry,
         };
-        for reason in ["unauthenticated", "forbidden"] {
+        for reason in ["unauthenticated", "forbidden", "busy"] {
             drop(counters.refused.get_or_create(&Refusal { reason }));
         }
         Arc::new(counters)
@@ -79,5 +81,9 @@ impl Source for Counters {
 
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    fn rejections(&self) -> &Rejections {
+        &self.rejections
     }
 }

@@ -99,9 +99,6 @@ fn ask(request: StreamJobEventsRequest) -> Result<(Name, Ask), Trouble> {
         field,
         why: why.to_owned(),
     };
-    if name.is_empty() {
-        return Err(invalid("name", "it is empty; name the job"));
-    }
     if nodes.len() > NAMES {
         return Err(invalid("nodes", "5000 at most"));
     }
@@ -110,10 +107,7 @@ fn ask(request: StreamJobEventsRequest) -> Result<(Name, Ask), Trouble> {
         .ok()
         .filter(|time| time.is_none_or(|time| time >= reader::SHORTEST));
     let interval = interval.ok_or_else(|| invalid("interval", "100 ms and more"))?;
-    let name = Name {
-        namespace: (!namespace.is_empty()).then_some(namespace),
-        name,
-    };
+    let name = Name::new((!namespace.is_empty()).then_some(namespace), name)?;
     let ask = Ask {
         nodes: nodes.into_iter().collect(),
         interval,
@@ -135,7 +129,9 @@ impl From<Trouble> for Status {
             Trouble::Refused(Refused::Forbidden(_)) => (Code::PermissionDenied, "NotAllowed"),
             Trouble::NotFound(_) => (Code::NotFound, "UnknownJob"),
             Trouble::Invalid { .. } => (Code::InvalidArgument, "InvalidRequest"),
-            Trouble::Full => (Code::ResourceExhausted, "ResourceExhausted"),
+            Trouble::Full(_) | Trouble::Refused(Refused::Busy(_)) => {
+                (Code::ResourceExhausted, "ResourceExhausted")
+            }
             Trouble::Refused(Refused::Unknown(_)) | Trouble::Away(_) => {
                 (Code::Unavailable, "ApiServerAway")
             }
@@ -145,5 +141,31 @@ impl From<Trouble> for Status {
             details.add_bad_request_violation(*field, why);
         }
         Self::with_error_details(code, trouble.to_string(), details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_would_lead_elsewhere_are_refused_before_anything_is_asked() {
+        for (namespace, name, field) in [
+            ("a", "../../b/tracejobs/y", "name"),
+            ("a/../b", "y", "namespace"),
+            ("..", "y", "namespace"),
+            ("", "../namespaces/b/tracejobs/y", "name"),
+            ("a", "", "name"),
+        ] {
+            let request = StreamJobEventsRequest {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                ..StreamJobEventsRequest::default()
+            };
+            match ask(request).map(drop) {
+                Err(Trouble::Invalid { field: wrong, .. }) => assert_eq!(wrong, field, "{name}"),
+                other => panic!("{namespace} {name}: {other:?}"),
+            }
+        }
     }
 }

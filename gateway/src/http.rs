@@ -58,10 +58,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
                              Path((namespace, name)): Path<(String, String)>,
                              RawQuery(query): RawQuery,
                              headers: HeaderMap| {
-            let name = Name {
-                namespace: Some(namespace),
-                name,
-            };
+            let name = Name::new(Some(namespace), name);
             events(app, peer, name, query, headers, verb).await
         };
         let of_cluster = async move |State(app): State<Arc<App>>,
@@ -69,10 +66,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
                                      Path(name): Path<String>,
                                      RawQuery(query): RawQuery,
                                      headers: HeaderMap| {
-            let name = Name {
-                namespace: None,
-                name,
-            };
+            let name = Name::new(None, name);
             events(app, peer, name, query, headers, verb).await
         };
         router = router
@@ -99,7 +93,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 async fn events(
     app: Arc<App>,
     peer: Peer,
-    name: Name,
+    name: Result<Name, Trouble>,
     query: Option<String>,
     headers: HeaderMap,
     verb: Verb,
@@ -109,8 +103,8 @@ async fn events(
         Verb::Watch => Follow::Job,
     };
     let asked = ask(query.as_deref().unwrap_or_default(), &headers, longest);
-    let opened = match asked {
-        Ok((ask, format)) => {
+    let opened = match name.and_then(|name| Ok((name, asked?))) {
+        Ok((name, (ask, format))) => {
             let intervals = ask.interval.is_some();
             let opened = app.open(headers, peer, verb, name, ask).await;
             opened.map(|stream| (stream, format, intervals))
@@ -242,7 +236,7 @@ impl Trouble {
             Self::Refused(Refused::Forbidden(_)) => "Forbidden",
             Self::NotFound(_) => "NotFound",
             Self::Invalid { .. } => "BadRequest",
-            Self::Full => "TooManyRequests",
+            Self::Full(_) | Self::Refused(Refused::Busy(_)) => "TooManyRequests",
             Self::Refused(Refused::Unknown(_)) | Self::Away(_) => "ServiceUnavailable",
         }
     }
@@ -255,7 +249,7 @@ impl IntoResponse for Trouble {
             Self::Refused(Refused::Forbidden(_)) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
-            Self::Full => StatusCode::TOO_MANY_REQUESTS,
+            Self::Full(_) | Self::Refused(Refused::Busy(_)) => StatusCode::TOO_MANY_REQUESTS,
             Self::Refused(Refused::Unknown(_)) | Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         status(code, self.reason(), &self.to_string())

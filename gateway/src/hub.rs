@@ -44,8 +44,6 @@ pub(crate) struct Hub {
     pub(crate) columns: Vec<Column>,
     /// Whether its rows are tables.
     pub(crate) table: bool,
-    /// What its log keeps: it bounds how far behind a reader may be, and what a job costs a replica.
-    log_bytes: usize,
     state: Mutex<State>,
     changed: watch::Sender<()>,
     coming: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
@@ -59,6 +57,8 @@ struct State {
     sorts: Option<Vec<Discriminant<Data>>>,
     entries: VecDeque<(Arc<Entry>, usize)>,
     bytes: usize,
+    /// What its log keeps: it bounds how far behind a reader may be, and what a job costs a replica.
+    log_bytes: usize,
     /// Entries that are no longer kept.
     forgotten: u64,
     /// Counts changes of tables.
@@ -69,6 +69,18 @@ struct State {
     heard: Instant,
     /// Why nothing follows, in a word of its own where it is not the job's end.
     closed: Option<&'static str>,
+}
+
+impl State {
+    /// Forgets the oldest entries, down to the newest, until the rest fits.
+    fn shrink(&mut self) {
+        while self.bytes > self.log_bytes && self.entries.len() > 1 {
+            if let Some((_, bytes)) = self.entries.pop_front() {
+                self.bytes -= bytes;
+                self.forgotten += 1;
+            }
+        }
+    }
 }
 
 /// A hub at work; it stops with the last who has it.
@@ -109,8 +121,8 @@ pub(crate) fn read(
         tracer: job.tracer,
         columns: columns.collect(),
         table: job.tracer.source() == tracers::Source::Map,
-        log_bytes,
         state: Mutex::new(State {
+            log_bytes,
             job,
             nodes: Vec::new(),
             by_name: HashMap::new(),
@@ -273,14 +285,16 @@ impl Hub {
         let mut state = self.state();
         state.bytes += bytes;
         state.entries.push_back((Arc::new(entry), bytes));
-        while state.bytes > self.log_bytes && state.entries.len() > 1 {
-            if let Some((_, bytes)) = state.entries.pop_front() {
-                state.bytes -= bytes;
-                state.forgotten += 1;
-            }
-        }
+        state.shrink();
         drop(state);
         self.tell();
+    }
+
+    /// Keeps no more than this from now on.
+    pub(crate) fn keep(&self, log_bytes: usize) {
+        let mut state = self.state();
+        state.log_bytes = log_bytes;
+        state.shrink();
     }
 
     /// What is at a reader's place, which moves on. What it has missed shows in the entries: they say how many rows are before theirs.

@@ -1,6 +1,6 @@
 //! A job as a reader needs it: which one it is, what its rows are, and whether it is over.
 
-use crate::caller::Thing;
+use crate::{app::Trouble, caller::Thing};
 use crd::{ClusterTraceJob, TraceJob, TraceJobSpec, TraceJobStatus, condition};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use kube::{
@@ -11,15 +11,42 @@ use serde::de::DeserializeOwned;
 use std::fmt::{self, Debug};
 use tracers::Erased;
 
-/// Which job.
+/// Which job. Its parts can be put into a path of the API server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Name {
     /// None of a ClusterTraceJob.
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: String,
+    namespace: Option<String>,
+    name: String,
 }
 
 impl Name {
+    /// A job's name, and its namespace where it is not a ClusterTraceJob.
+    ///
+    /// # Errors
+    /// Where the API server would not take them for names: they could lead to another object.
+    pub(crate) fn new(namespace: Option<String>, name: String) -> Result<Self, Trouble> {
+        let invalid = |field, why: &str| Trouble::Invalid {
+            field,
+            why: why.to_owned(),
+        };
+        if namespace
+            .as_deref()
+            .is_some_and(|name| !crd::name::is_namespace(name))
+        {
+            return Err(invalid(
+                "namespace",
+                "it takes a label of DNS, such as shop-1",
+            ));
+        }
+        if !crd::name::is_job(&name) {
+            return Err(invalid(
+                "name",
+                "it takes the name of a job, such as checkout-db.1",
+            ));
+        }
+        Ok(Self { namespace, name })
+    }
+
     /// Its events, as RBAC knows them.
     pub(crate) fn events(&self) -> Thing {
         Thing {

@@ -16,8 +16,10 @@ mod pool;
 mod position;
 mod reader;
 mod requestheader;
+mod reviews;
 mod run;
 mod server;
+mod shares;
 mod survey;
 mod table;
 
@@ -49,12 +51,15 @@ struct Args {
     /// Where it serves; `[::]` is every address, of IPv4 too
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:8443")]
     listen: SocketAddr,
-    /// Bytes of rows that are kept of each job that is read: so far behind a reader may be
+    /// Bytes of rows that are kept of each job that is read: so far behind a reader may be. All jobs together keep 16 times that
     #[arg(long, default_value_t = 32 << 20)]
     log_bytes: usize,
     /// Where /metrics, /healthz and /readyz are served over plain HTTP, such as `[::]:9464`
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
+    /// Where /healthz and /readyz alone are served over plain HTTP, for probes, such as `[::]:9465`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    health: Option<SocketAddr>,
 }
 
 fn main() -> ExitCode {

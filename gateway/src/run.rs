@@ -8,6 +8,7 @@ use crate::{
     hub::Addresses,
     pool::Pool,
     requestheader,
+    reviews::Reviews,
     server::{self, Certificate},
 };
 use anyhow::{Context as _, Result, anyhow};
@@ -19,6 +20,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use listen::Listener;
+use metrics::Served;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -47,6 +49,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     let callers = Callers {
         client,
         counters: Arc::clone(&counters),
+        reviews: Reviews::new(),
     };
     let app = App::new(
         callers,
@@ -63,7 +66,8 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         () = certificate.follow() => Ok(()),
         () = keep => Err(anyhow!("the watch of the API server's certificates has ended")),
         () = agents => Err(anyhow!("the watch of agents has ended")),
-        failed = measured(args.metrics, counters) => failed,
+        failed = serve_http(args.metrics, Served::Metrics, &counters) => failed,
+        failed = serve_http(args.health, Served::Health, &counters) => failed,
     }
 }
 
@@ -104,12 +108,16 @@ fn follow_agents(
     (newest, keep)
 }
 
-/// Metrics and health, where they are wanted.
-async fn measured(address: Option<SocketAddr>, counters: Arc<Counters>) -> Result<()> {
+/// Serves metrics or health, where they are wanted.
+async fn serve_http(
+    address: Option<SocketAddr>,
+    served: Served,
+    counters: &Arc<Counters>,
+) -> Result<()> {
     let Some(address) = address else {
         return std::future::pending().await;
     };
     let listener = Listener::bind(address)
-        .with_context(|| format!("cannot listen on {address} for metrics"))?;
-    match metrics::over_tcp(&listener, counters).await {}
+        .with_context(|| format!("cannot listen on {address} for {}", served.word()))?;
+    match metrics::over_tcp(&listener, served, Arc::clone(counters)).await {}
 }

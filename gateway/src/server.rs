@@ -3,16 +3,27 @@
 use crate::{
     app::{App, Peer},
     grpc, http,
-    requestheader::Authority,
+    requestheader::{Authority, Proxy},
 };
-use anyhow::{Context as _, Result, bail};
-use axum::{Extension, Router};
+use anyhow::{Context as _, Result, anyhow, bail};
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::Response,
+};
+use http_body_util::BodyExt;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
     service::TowerToHyperService,
 };
-use listen::Listener;
+use listen::{
+    Listener,
+    places::{Class, Connection, Limits, Place, Places},
+};
+use metrics::Source as _;
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -26,18 +37,28 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    net::TcpStream,
-    sync::{Semaphore, watch},
-};
-use tokio_rustls::TlsAcceptor;
+use tokio::{net::TcpStream, sync::watch};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// Connections at the same time.
-const CONNECTIONS: usize = 2048;
+/// The places of connections.
+const LIMITS: Limits = Limits {
+    // Some 30 KB each. The distance between a client that shakes hands and the connection that closes it for want of room.
+    pending: 1024,
+    // Clients behind one address have admitted connections besides.
+    pending_per_source: 256,
+    // Until a call of it is authenticated: as long as an HTTP server's clients have for a request's head.
+    pending_time: Duration::from_secs(10),
+    // Twice the readers of a replica.
+    admitted: 2048,
+    // Each API server has a few connections for all its users; discovery and the deletion of namespaces need them.
+    reserved: 256,
+    // Clients connect again by themselves.
+    idle_time: Duration::from_secs(60),
+};
 /// Calls that one connection may have open: the API server's readers share a few.
 const CALLS: u32 = 1000;
-/// How long a handshake and a request's headers may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request's headers may take in HTTP/1.1.
+const HEADER_TIME: Duration = Duration::from_secs(10);
 /// When a client that says nothing is asked whether it is there, and how long it may think about it.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 const HEADER_BYTES: u32 = 256 << 10;
@@ -141,11 +162,10 @@ pub(crate) async fn serve(
         .merge(http::router(Arc::clone(app)));
     app.counters.ready(true);
     tracing::info!(%address, "serves");
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new("https", LIMITS, app.counters.rejections().of("https"));
     loop {
-        let place = Arc::clone(&places).acquire_owned().await?;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Descriptors may have run out: they come back.
                 tracing::warn!("a connection could not be taken: {error}");
@@ -153,36 +173,60 @@ pub(crate) async fn serve(
                 continue;
             }
         };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%address, %error, "a connection is over already");
+            continue;
+        }
         let config = certificate.config.borrow().clone();
         let authority = certificate.authority.borrow().clone();
-        let (router, held) = (router.clone(), (place, app.counters.connection()));
+        let (router, counted) = (router.clone(), app.counters.connection());
+        let (stream, place) = places.connect(stream, Some(address));
         tokio::spawn(async move {
-            // Who does not ask properly, or goes away, gets no answer.
-            let _ = answer(stream, config, &authority, router).await;
-            drop(held);
+            let source = address.ip().into();
+            match shake_hands(stream, config, &authority).await {
+                // Who does not ask properly, or goes away, gets no answer.
+                Ok((stream, proxy)) => {
+                    // The API server is known by that; others show who they are by a call.
+                    if proxy.is_some() && place.admit(Class::Reserved).is_err() {
+                        return;
+                    }
+                    let peer = Peer {
+                        proxy,
+                        source: Some(source),
+                        place: Some(place),
+                    };
+                    let _ = answer(stream, peer, router).await;
+                }
+                Err(error) => place.handshake_failed(&format!("{error:#}")),
+            }
+            drop(counted);
         });
     }
 }
 
-async fn answer(
-    stream: TcpStream,
+type Stream = TlsStream<Connection<TcpStream>>;
+
+/// Returns the connection, and whether its certificate is the API server's.
+async fn shake_hands(
+    stream: Connection<TcpStream>,
     config: Arc<ServerConfig>,
     authority: &Authority,
-    router: Router,
-) -> Result<()> {
-    stream.set_nodelay(true)?;
-    let stream = tokio::time::timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await??;
+) -> Result<(Stream, Option<Arc<Proxy>>)> {
+    let stream = TlsAcceptor::from(config).accept(stream).await?;
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(<[_]>::first);
-    let peer = Peer {
-        proxy: certificate.and_then(|certificate| authority.proxy(certificate)),
-    };
-    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+    let proxy = certificate.and_then(|certificate| authority.proxy(certificate));
+    Ok((stream, proxy))
+}
+
+async fn answer(stream: Stream, peer: Peer, router: Router) -> Result<()> {
+    let router = router.layer(from_fn(counted)).layer(Extension(peer));
+    let service = TowerToHyperService::new(router);
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE);
+        .header_read_timeout(HEADER_TIME);
     server
         .http2()
         .timer(TokioTimer::new())
@@ -191,5 +235,17 @@ async fn answer(
         .keep_alive_interval(Some(KEEPALIVE.0))
         .keep_alive_timeout(KEEPALIVE.1);
     let served = server.serve_connection(TokioIo::new(stream), service).await;
-    served.map_err(|error| anyhow::anyhow!(error))
+    served.map_err(|error| anyhow!(error))
+}
+
+/// Keeps a call open in its connection's place until its answer has been sent, or nobody takes it any more.
+async fn counted(Extension(peer): Extension<Peer>, request: Request, next: Next) -> Response {
+    let call = peer.place.as_ref().map(Place::call);
+    let response = next.run(request).await;
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _open = &call;
+            frame
+        }))
+    })
 }

@@ -1,7 +1,9 @@
-//! TCP listeners of our daemons: one listener serves IPv6 and IPv4.
+//! TCP listeners of our daemons: one listener serves IPv6 and IPv4, and a bounded number of connections.
 //!
 //! It knows neither what is served nor who may connect.
 #![forbid(unsafe_code)]
+
+pub mod places;
 
 use rustix::{
     fd::OwnedFd,

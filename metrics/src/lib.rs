@@ -1,6 +1,10 @@
-//! Metrics and health of a daemon over HTTP, on a listener of their own: it answers three questions and knows no request that changes
+//! Metrics and health of a daemon over HTTP, on listeners of their own: they answer three questions and know no request that changes
 //! anything.
 #![forbid(unsafe_code)]
+
+mod rejections;
+
+pub use rejections::Rejections;
 
 use http_body_util::Full;
 use hyper::{
@@ -11,7 +15,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use listen::Listener;
+use listen::{
+    Listener,
+    places::{Limits, Places},
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
@@ -23,17 +30,28 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 use rustix::time::{ClockId, clock_gettime};
-use std::{convert::Infallible, fs, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, fs, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixListener,
-    sync::Semaphore,
 };
 
-/// Who asks at once; further ones wait.
-const CONNECTIONS: usize = 8;
-/// How long one may take to ask, and to take its answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections of a listener for metrics or for health. Each is for one request, so all of them are pending for as long as they live.
+const LIMITS: Limits = Limits {
+    // Some 20 KB each. A kubelet and a Prometheus have one or two: the rest is distance between a request and the connection that
+    // closes it for want of room.
+    pending: 256,
+    // Half of them: one address cannot have all, and a probe from a flooding node's address still has 127 connections before it is
+    // the oldest.
+    pending_per_source: 128,
+    // As long as Prometheus waits by default.
+    pending_time: Duration::from_secs(10),
+    admitted: 0,
+    reserved: 0,
+    idle_time: Duration::ZERO,
+};
+/// The time limit of a request's head: a kubelet sends it at once.
+const HEADER_TIME: Duration = Duration::from_secs(2);
 /// What Prometheus asks for: OpenMetrics 1.0.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -44,6 +62,28 @@ pub trait Source: Send + Sync + 'static {
 
     /// Whether it does what it is there for.
     fn is_ready(&self) -> bool;
+
+    /// Counts the connections that its listeners rejected.
+    fn rejections(&self) -> &Rejections;
+}
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// `/metrics`, `/healthz` and `/readyz`.
+    Metrics,
+    /// `/healthz` and `/readyz`, for probes.
+    Health,
+}
+
+impl Served {
+    /// Returns its name in logs and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Health => "health",
+        }
+    }
 }
 
 /// Registers a series, at zero.
@@ -72,24 +112,40 @@ impl Drop for OneOf {
 }
 
 /// Serves on a port for as long as it is polled.
-pub async fn over_tcp(listener: &Listener, source: Arc<impl Source>) -> Infallible {
-    serve(async || Ok(listener.accept().await?.0), source).await
+pub async fn over_tcp(listener: &Listener, served: Served, source: Arc<impl Source>) -> Infallible {
+    let accept = async || {
+        let (stream, peer) = listener.accept().await?;
+        Ok((stream, Some(peer)))
+    };
+    serve(accept, served, source).await
 }
 
 /// The same on a socket of the file system.
-pub async fn over_unix(listener: &UnixListener, source: Arc<impl Source>) -> Infallible {
-    serve(async || Ok(listener.accept().await?.0), source).await
+pub async fn over_unix(
+    listener: &UnixListener,
+    served: Served,
+    source: Arc<impl Source>,
+) -> Infallible {
+    serve(
+        async || Ok((listener.accept().await?.0, None)),
+        served,
+        source,
+    )
+    .await
 }
 
-async fn serve<S>(accept: impl AsyncFn() -> io::Result<S>, source: Arc<impl Source>) -> Infallible
+async fn serve<S>(
+    accept: impl AsyncFn() -> io::Result<(S, Option<SocketAddr>)>,
+    served: Served,
+    source: Arc<impl Source>,
+) -> Infallible
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(served.word(), LIMITS, source.rejections().of(served.word()));
     loop {
-        let place = Arc::clone(&places).acquire_owned().await;
         match accept().await {
-            Ok(stream) => answer(stream, place, &source),
+            Ok((stream, peer)) => answer(places.connect(stream, peer).0, served, &source),
             Err(error) => wait_after(&error).await,
         }
     }
@@ -101,33 +157,36 @@ async fn wait_after(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-/// One connection, one answer. `place` is held until then.
-fn answer<S, P>(stream: S, place: P, source: &Arc<impl Source>)
+/// One connection, one answer.
+fn answer<S>(stream: S, served: Served, source: &Arc<impl Source>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    P: Send + 'static,
 {
     let source = Arc::clone(source);
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), &*source);
+        let response = respond(request.method(), request.uri().path(), served, &*source);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(HEADER_TIME)
         .keep_alive(false)
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(stream), service);
     tokio::spawn(async move {
         // Who does not ask properly, or goes away, gets no answer.
-        let _ = tokio::time::timeout(2 * PATIENCE, connection).await;
-        drop(place);
+        let _ = connection.await;
     });
 }
 
-fn respond(method: &Method, path: &str, source: &impl Source) -> Response<Full<Bytes>> {
+fn respond(
+    method: &Method,
+    path: &str,
+    served: Served,
+    source: &impl Source,
+) -> Response<Full<Bytes>> {
     let (status, kind, text) = match (method, path) {
-        (&Method::GET, "/metrics") => match encoded(source) {
+        (&Method::GET, "/metrics") if served == Served::Metrics => match encoded(source) {
             Ok(text) => (StatusCode::OK, TEXT, text),
             Err(error) => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -142,7 +201,10 @@ fn respond(method: &Method, path: &str, source: &impl Source) -> Response<Full<B
         },
         (&Method::GET, _) => plain(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz and /readyz",
+            match served {
+                Served::Metrics => "there are /metrics, /healthz and /readyz",
+                Served::Health => "there are /healthz and /readyz",
+            },
         ),
         _ => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
     };
@@ -226,8 +288,15 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
 
-    #[derive(Default)]
-    struct Starting(Registry);
+    struct Starting(Registry, Rejections);
+
+    impl Starting {
+        fn new() -> Arc<Self> {
+            let mut registry = Registry::default();
+            let rejections = Rejections::register(&mut registry);
+            Arc::new(Self(registry, rejections))
+        }
+    }
 
     impl Source for Starting {
         fn registry(&self) -> &Registry {
@@ -237,9 +306,13 @@ mod tests {
         fn is_ready(&self) -> bool {
             false
         }
+
+        fn rejections(&self) -> &Rejections {
+            &self.1
+        }
     }
 
-    async fn ask(request: &'static str) -> String {
+    async fn ask(served: Served, request: &'static str) -> String {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let asked = tokio::task::spawn_blocking(move || {
@@ -251,7 +324,7 @@ mod tests {
         });
         tokio::select! {
             answer = asked => answer.unwrap(),
-            never = over_tcp(&listener, Arc::new(Starting::default())) => match never {},
+            never = over_tcp(&listener, served, Starting::new()) => match never {},
         }
     }
 
@@ -268,7 +341,19 @@ mod tests {
             ("POST /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 405"),
             ("nonsense\r\n\r\n", "HTTP/1.1 400"),
         ] {
-            let answer = ask(request).await;
+            let answer = ask(Served::Metrics, request).await;
+            assert!(answer.starts_with(wanted), "{request}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_listener_for_health_serves_probes_and_no_metrics() {
+        for (request, wanted) in [
+            ("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 404"),
+            ("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200"),
+            ("GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 503"),
+        ] {
+            let answer = ask(Served::Health, request).await;
             assert!(answer.starts_with(wanted), "{request}: {answer}");
         }
     }

@@ -4,9 +4,11 @@ mod alone;
 mod callers;
 mod calls;
 mod clients;
+mod connections;
 mod faults;
 mod life;
 mod readers;
+mod select;
 mod targets;
 
 use crate::{daemon::Daemon, start};

@@ -3,7 +3,7 @@
 use crate::daemon::{Daemon, Events, spec};
 use proto::v1::{self, stream_events_response::Item};
 use std::{collections::BTreeMap, fs, path::PathBuf};
-use tests::{Cgroup, Workload, needs, program};
+use tests::{Cgroup, Workload, must_be_closed, needs, program, take_over};
 
 /// CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYSLOG: include/uapi/linux/capability.h.
 const LOADING: u64 = 1 << 39 | 1 << 38 | 1 << 19 | 1 << 2 | 1 << 34;
@@ -97,6 +97,30 @@ fn toucher() -> Workload {
         ",",
         "until-eof",
     ])
+}
+
+#[tokio::test]
+async fn a_process_of_its_user_without_capabilities_cannot_attach_to_the_agent_or_its_worker() {
+    needs!("page_fault");
+    let daemon = Daemon::start("").await;
+    let mut workload = toucher();
+    let mut events = daemon.trace(spec("page_fault", &workload)).await.unwrap();
+    workload.go();
+    until_named(&mut events, "write_pages").await;
+    // What makes the refusals below worth something: a process without capabilities it may attach to.
+    assert_eq!(take_over(workload.pid()), [0, 0]);
+    must_be_closed(daemon.pid());
+    let workers = children(daemon.pid());
+    assert_eq!(workers.len(), 1);
+    let worker = workers[0].fields["Pid"].parse().unwrap();
+    must_be_closed(worker);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let core: Vec<_> = core.unwrap().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"]);
+    workload.end();
 }
 
 /// Reads until a table has this function in a stack.

@@ -71,7 +71,12 @@ impl Daemon {
         let folder = folder();
         fs::File::create(folder.join("agent.yaml"))
             .unwrap()
-            .write_all(config.as_bytes())
+            // An empty file is none.
+            .write_all(if config.is_empty() {
+                b"{}"
+            } else {
+                config.as_bytes()
+            })
             .unwrap();
         let child = spawn(&folder, args);
         let mut daemon = Self { child, folder };
@@ -249,8 +254,13 @@ impl Daemon {
     }
 
     pub(crate) async fn client(&self) -> AgentClient<Channel> {
+        AgentClient::new(self.channel().await)
+    }
+
+    /// A connection over its socket.
+    pub(crate) async fn channel(&self) -> Channel {
         let endpoint = format!("unix:{}", self.socket().display());
-        AgentClient::new(Endpoint::new(endpoint).unwrap().connect().await.unwrap())
+        Endpoint::new(endpoint).unwrap().connect().await.unwrap()
     }
 
     /// A trace in one call, whose client goes on listening.

@@ -21,8 +21,6 @@ use std::{
 use tests::until;
 use tonic::Code;
 
-/// The least time for which a client keeps its place, whatever it does: agent/src/daemon/connection.rs.
-const SHORTEST: Duration = Duration::from_secs(5);
 /// For an agent that has room for four.
 const FOUR: &str = "maxConnections: 4";
 
@@ -61,46 +59,62 @@ async fn until_let_in(files: &Files, port: u16) {
     }
 }
 
-/// The same, where all places are taken since `taken`, while the socket serves its owner.
-async fn until_let_in_again(daemon: &Daemon, files: &Files, port: u16, taken: Instant) {
-    let full = files.client(port, uri(CONTROLLER)).await;
-    // On a machine that is too slow for these tests the first place is free again.
-    let is_full = calls(full).await.is_err() || taken.elapsed() >= SHORTEST;
-    assert!(is_full, "there was a place");
-    assert!(daemon.traces().await.is_empty());
-    until_let_in(files, port).await;
+/// Asks at once, while others hold what they can.
+async fn is_let_in_meanwhile(files: &Files, port: u16) {
+    for _ in 0..3 {
+        calls(files.client(port, uri(CONTROLLER)).await)
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]
-async fn who_shakes_hands_and_says_nothing_keeps_no_place() {
+async fn who_shakes_hands_and_says_nothing_takes_no_place_and_is_cut_off() {
     let files = Files::new();
-    let (daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
-    let began = Instant::now();
-    let silent: Vec<_> = (0..4)
+    let (_daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
+    let mut silent: Vec<_> = (0..8)
         .map(|_| shaken_hands(&files, port, CONTROLLER))
         .collect();
-    until_let_in_again(&daemon, &files, port, began).await;
-    drop(silent);
+    is_let_in_meanwhile(&files, port).await;
+    for stream in &mut silent {
+        until("the silent one to be cut off", || {
+            is_closed(&mut stream.sock).then_some(())
+        });
+    }
 }
 
 #[tokio::test]
-async fn who_has_no_role_is_told_so_and_keeps_no_place() {
+async fn who_has_no_role_is_told_so_and_takes_no_place_and_is_cut_off() {
     let files = Files::new();
-    let (daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
-    let began = Instant::now();
-    let mut strangers = Vec::new();
-    for _ in 0..4 {
-        let stranger = files.client(port, uri("spiffe://example.org/nobody")).await;
-        strangers.push(stranger.unwrap());
-    }
-    let refused = calls(Ok(strangers[0].clone())).await.unwrap_err();
+    let (_daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
+    let name = "spiffe://example.org/nobody";
+    let stranger = files.client(port, uri(name)).await;
+    let refused = calls(stranger).await.unwrap_err();
     assert_eq!(
         (refused.code(), reason(&refused).as_str()),
         (Code::PermissionDenied, "NotAllowed")
     );
-    // They are alive, and answer whatever they are asked.
-    until_let_in_again(&daemon, &files, port, began).await;
-    drop(strangers);
+    // They are alive, and speak HTTP/2.
+    let mut strangers: Vec<_> = (0..8).map(|_| begun_over_tls(&files, port, name)).collect();
+    is_let_in_meanwhile(&files, port).await;
+    for stream in &mut strangers {
+        until("a stranger to be cut off", || {
+            is_closed(&mut stream.sock).then_some(())
+        });
+    }
+}
+
+/// A connection of this name that speaks HTTP/2 and calls nothing.
+pub(crate) fn begun_over_tls(
+    files: &Files,
+    port: u16,
+    name: &str,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut stream = shaken_hands(files, port, name);
+    let begin = [PREFACE, &frame(4, 0, 0, 0, &[])].concat();
+    stream.write_all(&begin).unwrap();
+    stream.flush().unwrap();
+    stream
 }
 
 #[tokio::test]
@@ -148,13 +162,12 @@ async fn who_answers_nothing_and_who_reads_nothing_loses_his_place() {
     let files = Files::new();
     let (daemon, port) =
         Daemon::over_tcp_with(&files.config(FOUR), &["--inject", "short-keepalive"]).await;
-    let begin = [PREFACE, &frame(4, 0, 0, 0, &[])].concat();
-    let began = Instant::now();
+    // Each with a call that stays open, so that it is not idle.
     let mut held: Vec<_> = (0..4)
-        .map(|_| shaken_hands(&files, port, CONTROLLER))
+        .map(|_| begun_over_tls(&files, port, CONTROLLER))
         .collect();
     for stream in &mut held {
-        stream.write_all(&begin).unwrap();
+        stream.write_all(&watching()).unwrap();
         stream.flush().unwrap();
     }
     // Two of them ask for answers that they do not read, until there is no room for more of them anywhere.
@@ -164,7 +177,8 @@ async fn who_answers_nothing_and_who_reads_nothing_loses_his_place() {
         stream.sock.set_write_timeout(patience).unwrap();
         while stream.write_all(&pings).is_ok() {}
     }
-    until_let_in_again(&daemon, &files, port, began).await;
+    assert!(daemon.traces().await.is_empty());
+    until_let_in(&files, port).await;
     // All four places are free, not one.
     let mut inside = Vec::new();
     let end = Instant::now() + tests::deadline();
@@ -204,6 +218,29 @@ fn begun(daemon: &Daemon) -> UnixStream {
     stream
 }
 
+/// The head of a call of WatchTraces. POST http localhost, and a path: RFC 7541, appendix A has the numbers.
+fn watch_traces() -> Vec<u8> {
+    let path = b"/tracejob.v1.Agent/WatchTraces";
+    let mut head = vec![0x83, 0x86, 0x01, 9];
+    head.extend(b"localhost");
+    head.extend([0x04, path.len() as u8]);
+    head.extend(path);
+    head.extend([0x0f, 0x10, 16]);
+    head.extend(b"application/grpc");
+    head
+}
+
+/// A whole call of WatchTraces, which the agent answers for as long as it runs.
+pub(crate) fn watching() -> Vec<u8> {
+    let head = watch_traces();
+    // An empty message, and no further one.
+    [
+        frame(1, 4, 1, head.len() as u32, &head),
+        frame(0, 1, 1, 5, &[0; 5]),
+    ]
+    .concat()
+}
+
 #[tokio::test]
 async fn more_calls_than_a_connection_may_have_are_refused_one_by_one() {
     const MAX_CONCURRENT_STREAMS: u16 = 3;
@@ -218,14 +255,7 @@ async fn more_calls_than_a_connection_may_have_are_refused_one_by_one() {
         .find(|[a, b, ..]| u16::from_be_bytes([*a, *b]) == MAX_CONCURRENT_STREAMS)
         .map(|[_, _, value @ ..]| u32::from_be_bytes(*value))
         .unwrap();
-    // POST http localhost, and a path; the body never comes: RFC 7541, appendix A has the numbers.
-    let path = b"/tracejob.v1.Agent/WatchTraces";
-    let mut head = vec![0x83, 0x86, 0x01, 9];
-    head.extend(b"localhost");
-    head.extend([0x04, path.len() as u8]);
-    head.extend(path);
-    head.extend([0x0f, 0x10, 16]);
-    head.extend(b"application/grpc");
+    let head = watch_traces();
     for call in 0..most + 50 {
         let opened = frame(1, 4, 2 * call + 1, head.len() as u32, &head);
         stream.write_all(&opened).unwrap();

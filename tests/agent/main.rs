@@ -374,9 +374,12 @@ async fn an_agent_that_is_asked_to_end_gives_its_readers_their_accounts() {
     let mut daemon = Daemon::start("").await;
     let mut workload =
         Workload::behind_gate(&["open-times", "10", "openat", "/dev/null", "0", "0"]);
+    let waits = Workload::behind_gate(&["getppid", "1"]);
     let mut client = daemon.client().await;
     let endless = v1::TraceSpec {
-        targets: vec![daemon::process(std::process::id())],
+        targets: [&workload, &waits]
+            .map(|one| daemon::process(one.pid()))
+            .into(),
         ..spec("open", &workload)
     };
     client.start_trace(start("a", 1, endless)).await.unwrap();

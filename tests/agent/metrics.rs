@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
@@ -16,7 +17,17 @@ use tests::{Workload, folder, needs, tracers, until};
 
 /// Head and body of an answer.
 fn get(socket: &Path, path: &str) -> (String, String) {
-    let mut stream = UnixStream::connect(socket).unwrap();
+    ask(UnixStream::connect(socket).unwrap(), path)
+}
+
+/// The same of a port.
+pub(crate) fn get_over_tcp(address: SocketAddr, path: &str) -> (String, String) {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(tests::deadline())).unwrap();
+    ask(stream, path)
+}
+
+fn ask(mut stream: impl Read + Write, path: &str) -> (String, String) {
     write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

@@ -4,25 +4,25 @@ use crate::{
     confined::until_named,
     daemon::{Daemon, spec},
     reason, start,
-    targets::{OPENS, labelled, of, rows_of, stop_and_read},
+    targets::{OPENS, in_shop, of, rows_of, stop_and_read},
 };
 use proto::v1::{self, target::Target as Whom};
 use std::{fs, io::Write, process::Command};
 use tests::{Cgroup, Workload, needs, program};
 
 /// Whether unshare(1) can do this here; else it says what is left out.
-fn can_unshare(test: &str, options: &[&str]) -> bool {
+pub(crate) fn can_unshare(test: &str, options: &[&str]) -> bool {
     let mut command = Command::new("unshare");
     let can = command.args(options).arg("true").output();
     let can = can.is_ok_and(|out| out.status.success());
     if !can {
-        println!("SKIPPED nodes::{test}: there is no unshare(1) with {options:?} here");
+        println!("SKIPPED {test}: there is no unshare(1) with {options:?} here");
     }
     can
 }
 
 /// The id of a container, for one test.
-fn id(of: u32) -> String {
+pub(crate) fn id(of: u32) -> String {
     format!("{of:08x}{:08x}", std::process::id()).repeat(4)
 }
 
@@ -43,7 +43,7 @@ fn of_targets(targets: Vec<v1::Target>, workload: &Workload) -> v1::TraceSpec {
 #[tokio::test]
 async fn a_container_of_a_node_that_is_a_container_is_traced_and_nothing_else() {
     needs!("open");
-    let test = "a_container_of_a_node_that_is_a_container_is_traced_and_nothing_else";
+    let test = "nodes::a_container_of_a_node_that_is_a_container_is_traced_and_nothing_else";
     if !can_unshare(test, &["-C", "-m"]) {
         return;
     }
@@ -61,7 +61,7 @@ async fn a_container_of_a_node_that_is_a_container_is_traced_and_nothing_else() 
         group.add(workload.pid());
         workload
     });
-    let targets = vec![labelled(of(Whom::Container(id(3))), "it")];
+    let targets = vec![in_shop(of(Whom::Container(id(3))), "it")];
     let spec = of_targets(targets, &workloads[0]);
     let mut client = daemon.client().await;
     client.start_trace(start("a", 1, spec)).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_container_of_a_node_that_is_a_container_is_traced_and_nothing_else() 
 #[tokio::test]
 async fn a_pod_of_a_node_that_is_a_container_is_traced_from_its_first_instruction() {
     needs!("open");
-    let test = "a_pod_of_a_node_that_is_a_container_is_traced_from_its_first_instruction";
+    let test = "nodes::a_pod_of_a_node_that_is_a_container_is_traced_from_its_first_instruction";
     if !can_unshare(test, &["-C", "-m"]) {
         return;
     }
@@ -91,7 +91,7 @@ async fn a_pod_of_a_node_that_is_a_container_is_traced_from_its_first_instructio
     let mut workload = Workload::behind_gate(&OPENS);
     let mut beside = Workload::behind_gate(&OPENS);
     let uid = "6b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
-    let targets = vec![labelled(of(Whom::Pod(uid.to_owned())), "web-0")];
+    let targets = vec![in_shop(of(Whom::Pod(uid.to_owned())), "web-0")];
     let mut client = daemon.client().await;
     let spec = of_targets(targets, &workload);
     client.start_trace(start("a", 1, spec)).await.unwrap();
@@ -112,7 +112,7 @@ async fn a_pod_of_a_node_that_is_a_container_is_traced_from_its_first_instructio
 #[tokio::test]
 async fn a_container_that_sees_its_own_cgroups_alone_has_no_pods_and_says_so() {
     needs!("open");
-    let test = "a_container_that_sees_its_own_cgroups_alone_has_no_pods_and_says_so";
+    let test = "nodes::a_container_that_sees_its_own_cgroups_alone_has_no_pods_and_says_so";
     if !can_unshare(test, &["-C", "-m"]) {
         return;
     }
@@ -137,7 +137,7 @@ async fn a_container_that_sees_its_own_cgroups_alone_has_no_pods_and_says_so() {
 #[tokio::test]
 async fn where_processes_have_other_numbers_stacks_are_named_by_build_id() {
     needs!("page_fault");
-    let test = "where_processes_have_other_numbers_stacks_are_named_by_build_id";
+    let test = "nodes::where_processes_have_other_numbers_stacks_are_named_by_build_id";
     if !can_unshare(test, &["-m", "-p", "-f"]) {
         return;
     }

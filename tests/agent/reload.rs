@@ -137,7 +137,7 @@ async fn pods_of_a_denied_namespace_are_not_traced_from_the_start_or_later() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_as_a_whole_changes_nothing_and_what_the_start_alone_reads_is_told() {
+async fn what_is_wrong_as_a_whole_or_changes_beside_the_policy_changes_nothing() {
     needs!("tcp_connect");
     let daemon = Daemon::by_shell(":", "policy: {tracers: [tcp_connect]}");
     let listen = format!("listen: unix://{}", daemon.socket().display());
@@ -152,12 +152,43 @@ async fn what_is_wrong_as_a_whole_changes_nothing_and_what_the_start_alone_reads
     let mut client = daemon.client().await;
     let still = start("a", 1, spec("tcp_connect", &workload));
     client.start_trace(still).await.unwrap();
-    // Another socket, and another policy with it.
+    // Another socket, and another policy with it: either holds with the other from the next start on.
     put(&format!("{listen}.other\npolicy: {{tracers: [tcp_life]}}"));
-    until(&daemon, &workload, "tcp_connect", true).await;
-    said("beside the policy holds from the next start on");
-    assert_eq!(daemon.said("the policy stays as it is"), 1);
+    said("the policy stays as it is: the file has changed beside the policy");
+    until(&daemon, &workload, "tcp_connect", false).await;
+    assert_eq!(daemon.said("a new policy from now on"), 0);
     assert!(!daemon.socket().with_extension("sock.other").exists());
+}
+
+#[tokio::test]
+async fn a_file_that_is_emptied_or_cut_short_widens_no_policy() {
+    needs!("tcp_connect");
+    let policy = "policy:\n  tracers: [tcp_life]\n  deniedNamespaces: [payments]\n  maxDurationSeconds: 10\n";
+    let daemon = Daemon::by_shell(":", policy);
+    let file = daemon.config_file();
+    let whole = fs::read_to_string(&file).unwrap();
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    // In place, as a shell or an editor writes it on a disk that is full.
+    for (at, cut) in ["", "policy:", "  deniedNamespaces"]
+        .into_iter()
+        .enumerate()
+    {
+        fs::write(&file, whole.split_at(whole.find(cut).unwrap()).0).unwrap();
+        tests::until("the agent to refuse it", || {
+            (daemon.said("the policy stays as it is") == 1 + at).then_some(())
+        });
+        let mut client = daemon.client().await;
+        let denied = client.start_trace(start("a", 1, spec("tcp_connect", &workload)));
+        assert_eq!(
+            reason(&denied.await.unwrap_err()),
+            "PolicyDenied",
+            "{cut:?}"
+        );
+    }
+    assert_eq!(daemon.said("a new policy from now on"), 0);
+    fs::write(&file, whole.replace("tcp_life", "tcp_connect")).unwrap();
+    until(&daemon, &workload, "tcp_connect", false).await;
+    assert_eq!(daemon.said("a new policy from now on"), 1);
 }
 
 #[test]

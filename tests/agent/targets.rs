@@ -2,7 +2,9 @@
 
 use crate::{
     daemon::{Daemon, Events, process, spec},
-    events, reason, start,
+    events,
+    nodes::{self, can_unshare},
+    reason, start,
 };
 use proto::v1::{self, target::Target as Whom};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +19,7 @@ pub(crate) fn of(whom: Whom) -> v1::Target {
     }
 }
 
-fn cgroup(group: &Cgroup) -> v1::Target {
+pub(crate) fn cgroup(group: &Cgroup) -> v1::Target {
     of(Whom::Cgroup(group.path().display().to_string()))
 }
 
@@ -32,7 +34,14 @@ pub(crate) fn labelled(target: v1::Target, pod: &str) -> v1::Target {
     }
 }
 
-fn add(target: v1::Target) -> v1::Change {
+/// The same, in a namespace that is not denied: what is in a pod must say in which one it is.
+pub(crate) fn in_shop(target: v1::Target, pod: &str) -> v1::Target {
+    let mut target = labelled(target, pod);
+    target.labels.as_mut().unwrap().namespace = "shop".to_owned();
+    target
+}
+
+pub(crate) fn add(target: v1::Target) -> v1::Change {
     v1::Change {
         change: Some(v1::change::Change::Add(target)),
     }
@@ -44,7 +53,7 @@ fn remove(target: v1::Target) -> v1::Change {
     }
 }
 
-fn update(version: u64, changes: Vec<v1::Change>) -> v1::UpdateTargetsRequest {
+pub(crate) fn update(version: u64, changes: Vec<v1::Change>) -> v1::UpdateTargetsRequest {
     v1::UpdateTargetsRequest {
         uid: "a".to_owned(),
         generation: 1,
@@ -53,7 +62,10 @@ fn update(version: u64, changes: Vec<v1::Change>) -> v1::UpdateTargetsRequest {
 }
 
 /// Sends these updates of trace "a", and waits until all are applied.
-async fn apply(daemon: &Daemon, updates: Vec<v1::UpdateTargetsRequest>) -> v1::TraceStatus {
+pub(crate) async fn apply(
+    daemon: &Daemon,
+    updates: Vec<v1::UpdateTargetsRequest>,
+) -> v1::TraceStatus {
     let mut client = daemon.client().await;
     client
         .update_targets(tokio_stream::iter(updates))
@@ -315,7 +327,7 @@ async fn traces_a_pod_from_its_first_instruction(name: &str, uid: &str) {
     let kubelet = Cgroup::new();
     let mut workload = Workload::behind_gate(&OPENS);
     let spec = v1::TraceSpec {
-        targets: vec![labelled(of(Whom::Pod(uid.to_owned())), "web-0")],
+        targets: vec![in_shop(of(Whom::Pod(uid.to_owned())), "web-0")],
         ..spec("open", &workload)
     };
     let mut client = daemon.client().await;
@@ -374,7 +386,7 @@ async fn a_static_pod_that_is_there_is_traced_and_a_cgroup_that_just_ends_like_i
     let mut beside = Workload::behind_gate(&OPENS);
     container.add(inside.pid());
     let spec = v1::TraceSpec {
-        targets: vec![of(Whom::Pod(uid.clone()))],
+        targets: vec![in_shop(of(Whom::Pod(uid.clone())), "a")],
         ..spec("open", &inside)
     };
     let mut client = daemon.client().await;
@@ -412,7 +424,7 @@ async fn a_container_beside_its_pod_is_the_pods_from_its_first_instruction() {
         "kubepods-burstable-pod{}.slice",
         ahead.replace('-', "_")
     ));
-    let target = |uid: &str, pod| labelled(of(Whom::Pod(uid.to_owned())), pod);
+    let target = |uid: &str, pod| in_shop(of(Whom::Pod(uid.to_owned())), pod);
     let spec = v1::TraceSpec {
         targets: vec![target(&here, "here"), target(&ahead, "ahead")],
         ..spec("open", &first)
@@ -439,7 +451,7 @@ async fn what_a_container_names_like_a_container_of_another_pod_is_not_taken_for
     );
     let container = Cgroup::named(&beside_its_pod(&other));
     let spec = v1::TraceSpec {
-        targets: vec![labelled(of(Whom::Pod(victim.clone())), "victim")],
+        targets: vec![in_shop(of(Whom::Pod(victim.clone())), "victim")],
         ..spec("open", &workload)
     };
     let mut client = daemon.client().await;
@@ -507,7 +519,7 @@ async fn a_pod_that_is_there_is_traced_and_one_that_is_named_later() {
     pods[0].add(first.pid());
     pods[1].add(second.pid());
     pods[1].add(third.pid());
-    let target = |at: usize, pod| labelled(of(Whom::Pod(uids[at].to_owned())), pod);
+    let target = |at: usize, pod| in_shop(of(Whom::Pod(uids[at].to_owned())), pod);
     let spec = v1::TraceSpec {
         targets: vec![target(0, "first")],
         ..spec("open", &first)
@@ -531,8 +543,14 @@ async fn a_pod_that_is_there_is_traced_and_one_that_is_named_later() {
 #[tokio::test]
 async fn what_a_container_names_like_a_pod_is_not_taken_for_it() {
     needs!("open");
-    let daemon = Daemon::start("").await;
-    let kubelet = Cgroup::named(&format!("tracejob-test-{}-kubepods", std::process::id()));
+    let test = "targets::what_a_container_names_like_a_pod_is_not_taken_for_it";
+    if !can_unshare(test, &["-C", "-m"]) {
+        return;
+    }
+    // A kubelet is here for this agent alone: others look into no container.
+    let node = Cgroup::named(&format!("docker-{}.scope", nodes::id(7)));
+    let daemon = Daemon::in_cgroup_namespace(&node, "");
+    let kubelet = node.below("kubepods");
     let (uid, other) = (
         "4b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0",
         "5b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0",
@@ -541,7 +559,7 @@ async fn what_a_container_names_like_a_pod_is_not_taken_for_it() {
     let pod = class.below(&format!("pod{other}"));
     let mut workload = Workload::behind_gate(&OPENS);
     let spec = v1::TraceSpec {
-        targets: vec![labelled(of(Whom::Pod(uid.to_owned())), "victim")],
+        targets: vec![in_shop(of(Whom::Pod(uid.to_owned())), "victim")],
         ..spec("open", &workload)
     };
     let mut client = daemon.client().await;
@@ -597,7 +615,10 @@ async fn a_cgroup_of_cgroup_v1_is_selected_by_its_path() {
 async fn a_pod_of_cgroup_v1_is_found_by_its_uid() {
     let uid = format!("{:08x}-4f50-6172-8394-a5b6c7d8e9f0", std::process::id());
     let test = "a_pod_of_cgroup_v1_is_found_by_its_uid";
-    traces_in_version_1(&format!("pod{uid}"), test, |_| of(Whom::Pod(uid.clone()))).await;
+    traces_in_version_1(&format!("pod{uid}"), test, |_| {
+        in_shop(of(Whom::Pod(uid.clone())), "a")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-use tests::{Workload, folder, needs, until};
+use tests::{Attack, Workload, beside, folder, hold_silent_connections, needs, until};
 use tonic::{
     Code, Request, Status,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
@@ -376,30 +376,47 @@ pub(crate) fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_that_do_not_shake_hands_are_cut_off_and_hold_up_nobody() {
     let files = Files::new();
     let (daemon, port) = Daemon::over_tcp(&files.config("maxConnections: 8")).await;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    // Half of a TLS record, and then nothing.
-    let idle = || {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(&[0x16, 3, 1]).unwrap();
-        stream
-    };
-    let mut idle: Vec<TcpStream> = (0..8).map(|_| idle()).collect();
-    // As many as may be: the next is closed at once, and the socket is for its owner still.
-    let mut beyond = TcpStream::connect(address).unwrap();
-    until("the one too many to be closed", || {
-        is_closed(&mut beyond).then_some(())
-    });
-    assert!(daemon.traces().await.is_empty());
-    for stream in &mut idle {
-        until("a handshake to be over", || is_closed(stream).then_some(()));
+    // From the client's own address, and from others more than the agent has places for. Nothing at all, and half of a TLS record.
+    let own = [[127, 0, 0, 1].into()];
+    let others = [2, 3, 4].map(|last| [127, 0, 0, last].into());
+    let half = &[0x16, 3, 1][..];
+    for (from, begin, count) in [
+        (&own[..], &[][..], 64),
+        (&own, half, 64),
+        (&others[..1], half, 400),
+        (&others, half, 800),
+    ] {
+        let flood = |attack: &Attack| hold_silent_connections(from, address, count, begin, attack);
+        let runtime = tokio::runtime::Handle::current();
+        let asks = |attack: &Attack| {
+            attack.until(count);
+            tokio::task::block_in_place(|| {
+                runtime.block_on(async {
+                    let began = Instant::now();
+                    // Each by a connection of its own.
+                    for _ in 0..20 {
+                        let client = files.client(port, uri(CONTROLLER)).await;
+                        calls(client).await.unwrap();
+                    }
+                    began.elapsed()
+                })
+            })
+        };
+        let took = beside(flood, asks);
+        assert!(took < tests::deadline(), "{took:?} for 20 calls");
     }
-    calls(files.client(port, uri(CONTROLLER)).await)
-        .await
-        .unwrap();
+    assert!(daemon.traces().await.is_empty());
+    // Where nobody needs room they are closed by the time limit.
+    let mut idle = TcpStream::connect(address).unwrap();
+    idle.write_all(&[0x16, 3, 1]).unwrap();
+    until("a handshake to be over", || {
+        is_closed(&mut idle).then_some(())
+    });
 }
 
 #[tokio::test]
@@ -408,7 +425,7 @@ async fn what_cannot_be_is_refused_before_anything_is_opened() {
     let missing = Path::new("/no/such/file").display();
     let broken = files.config("").replace("ca.crt", "no.crt");
     for (config, listen, wanted) in [
-        (String::new(), "https://127.0.0.1:0", "https takes tls"),
+        ("{}".to_owned(), "https://127.0.0.1:0", "https takes tls"),
         (
             files.config(""),
             "unix:///tmp/tracejob-test-none/a.sock",

@@ -25,7 +25,7 @@ const VALUES: [(&str, &[&str]); 3] = [
             "--set=image.agent.digest=sha256:0123456789012345678901234567890123456789012345678901234567890123",
             "--set=agent.seccompProfile.type=Localhost,agent.seccompProfile.localhostProfile=tracejob-agent.json,controller.deniedNamespaces={kube-system,bank}",
             "--set=agent.appArmorProfile.type=Localhost,agent.appArmorProfile.localhostProfile=tracejob-agent,helmTest.namespace=shop",
-            "--set=crds.keep=false,tls.mode=certManager,tls.issuerRef.name=ours,tls.issuerRef.kind=ClusterIssuer",
+            "--set=crds.keep=false,tls.mode=certManager,tls.issuerRef.name=ours,tls.issuerRef.kind=ClusterIssuer,tls.allowSharedIssuer=true",
             "--set=agent.annotations.a=b,controller.annotations.c=d,image.pullSecrets[0].name=s",
         ],
     ),
@@ -81,6 +81,14 @@ fn values_are_linted_and_wrong_ones_are_refused_by_name() {
         (
             "tls.mode=certManager",
             "tls.issuerRef: cert-manager takes an issuer",
+        ),
+        (
+            "tls.mode=certManager,tls.issuerRef.name=ours,tls.issuerRef.kind=ClusterIssuer",
+            "can have one that agents take for the controller's",
+        ),
+        (
+            "tls.mode=certManager,tls.issuerRef.name=ours,tls.issuerRef.kind=StepClusterIssuer",
+            "can have one that agents take for the controller's",
         ),
     ] {
         let set = format!("--set={wrong}");
@@ -369,6 +377,13 @@ fn pods_may_do_what_they_must_and_nothing_else() {
         assert_eq!(agent["automountServiceAccountToken"], false);
         let mounts = agent["containers"][0]["volumeMounts"].as_array().unwrap();
         assert!(mounts.iter().all(|mount| mount["readOnly"] == true));
+        // What is mounted below a folder of the host as well.
+        let volumes = agent["volumes"].as_array().unwrap().iter();
+        for volume in volumes.filter(|volume| !volume["hostPath"].is_null()) {
+            let of = |mount: &&Value| mount["name"] == volume["name"];
+            let mount = mounts.iter().find(of).unwrap();
+            assert_eq!(mount["recursiveReadOnly"], "IfPossible", "{mount}");
+        }
         for pod in [controller, gateway] {
             let security = &pod["securityContext"];
             assert_eq!(

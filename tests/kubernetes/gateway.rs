@@ -1,6 +1,7 @@
 //! The gateway: a job's rows from all its nodes through one call, for those who may.
 
 mod attacks;
+mod connections;
 mod faults;
 mod foreign;
 pub(crate) mod reader;

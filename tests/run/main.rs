@@ -4,6 +4,7 @@
 
 mod alone;
 mod bounds;
+mod closed;
 mod killed;
 mod loading;
 mod namespaces;

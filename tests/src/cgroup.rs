@@ -89,6 +89,17 @@ impl Cgroup {
         new(&self.path, name)
     }
 
+    /// So many cgroups in it, each in the one before, the deepest first: that is the order in which they are removed.
+    pub fn nested(&self, name: &str, levels: usize) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for _ in 0..levels {
+            let below = all.last().unwrap_or(self).below(name);
+            all.push(below);
+        }
+        all.reverse();
+        all
+    }
+
     /// Whether a process can be in both at once: one is of cgroup v1 and one of v2.
     pub fn is_of_another_hierarchy(&self, other: &Self) -> bool {
         self.path.starts_with(root()) != other.path.starts_with(root())

@@ -13,9 +13,11 @@
 mod account;
 mod cgroup;
 mod clock;
+mod closed;
 mod cluster;
 mod daemon;
 mod elf32;
+mod flood;
 mod held;
 mod output;
 mod row;
@@ -27,12 +29,14 @@ mod workload;
 pub use account::{Account, Lost};
 pub use cgroup::Cgroup;
 pub use clock::JumpedClock;
+pub use closed::{must_be_closed, take_over};
 pub use cluster::{
     Certificate, Containerd, ControlPlane, KERNELS, Kubectl, Net, Nodes, Pki, SYSTEM,
     cluster_program, enter_net,
 };
 pub use daemon::Agent;
 pub use elf32::program32;
+pub use flood::{Attack, beside, hold_silent_connections, send_again_and_again};
 pub use held::{descriptors, held_by, in_kernel, resident, threads};
 pub use row::{Wanted, bytes, check, expect, sum};
 pub use support::{in_vm, mptcp_here, mptcp_socket, runs_here, skips_runs, tracers};

@@ -143,6 +143,25 @@ fn a_victim_is_told_apart_from_whose_allocation_it_was_killed_for() {
 }
 
 #[test]
+fn a_victim_30_cgroups_below_the_selected_one_is_seen() {
+    needs!("oom_kill");
+    // The cgroup that is selected and the one whose memory runs out may be of two hierarchies.
+    let (outer, memory) = (Cgroup::new(), Cgroup::with_memory(LIMIT));
+    let mut workload = eater(&memory);
+    let is_another = memory.is_of_another_hierarchy(&outer);
+    let selected = if is_another { &outer } else { &memory };
+    let below = selected.nested("below", 30);
+    below[0].add(workload.pid());
+    let trace = Trace::of("oom_kill")
+        .with(&["--cgroup".as_ref(), selected.path().as_os_str()])
+        .start();
+    eats_until_it_is_killed(&mut workload);
+    let outcome = trace.stop();
+    assert_eq!(outcome.complete().produced, 1);
+    assert_eq!(outcome.row()["victim_pid"], json!(workload.pid()));
+}
+
+#[test]
 fn a_process_that_is_killed_otherwise_is_not_seen() {
     needs!("oom_kill");
     let mut workload = Workload::behind_gate(&["kill", "9"]);

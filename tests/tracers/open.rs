@@ -2,6 +2,7 @@
 
 mod alone;
 mod answered;
+mod depth;
 mod paths;
 mod selection;
 mod under_way;

@@ -4,6 +4,7 @@
 
 mod claims;
 mod layout;
+mod limits;
 mod names;
 mod source;
 
@@ -53,7 +54,7 @@ struct Rule {
 }
 
 /// All rules; each one's findings are printed under it.
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     Rule {
         demands: "a tracer is named only in its own files",
         because: "behaviour follows from column kinds and sources; a name elsewhere is a special case that the next tracer lacks",
@@ -83,6 +84,11 @@ const RULES: [Rule; 6] = [
         demands: "every claim of docs/security.md names tests that are there",
         because: "a claim whose test was renamed or taken away reads as if it were held",
         check: claims::claims_have_their_tests,
+    },
+    Rule {
+        demands: "docs/limits.md has each bound of a file limits.rs, with its value and its reason",
+        because: "who runs into a bound looks there for why it is",
+        check: limits::limits_have_their_rows,
     },
 ];
 

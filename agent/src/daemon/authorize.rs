@@ -8,6 +8,7 @@ use super::{
     refuse::Refusal,
     tls::Role,
 };
+use http_body_util::BodyExt;
 use std::{
     pin::Pin,
     sync::Arc,
@@ -96,12 +97,22 @@ where
         let peer = request.extensions().get::<Peer>();
         match check(peer, request.uri().path()) {
             Ok(()) => {
+                let call = peer.and_then(Peer::call);
                 let identity = peer.map_or(Identity::Unknown, |peer| peer.caller().identity);
                 let share = self.arriving.of(identity);
                 let (parts, body) = request.into_parts();
                 let body = Body::new(Arriving::new(body, &parts.uri, share));
-                let request = http::Request::from_parts(parts, body);
-                Box::pin(self.inner.call(request))
+                let answer = self.inner.call(http::Request::from_parts(parts, body));
+                Box::pin(async move {
+                    // The call is open until its answer has been sent, or nobody takes it any more.
+                    let answer = answer.await?;
+                    Ok(answer.map(|body| {
+                        Body::new(body.map_frame(move |frame| {
+                            let _open = &call;
+                            frame
+                        }))
+                    }))
+                })
             }
             Err(refusal) => {
                 let status: Status = refusal.into();

@@ -1,9 +1,9 @@
 //! The node's configuration: what this agent listens on, and what it allows. No request widens it.
 
-use agent::{Budget, Limits, Target, Whom};
+use agent::{Bounds, Budget, Limits, Target, Whom};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer, de::Error as _};
-use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 /// Where the agent listens when nothing is said.
 pub(crate) const SOCKET: &str = "/run/tracejob/agent.sock";
@@ -22,11 +22,16 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     pub(crate) policy: Policy,
     /// Metrics and health, on a listener of their own; absent is none.
-    pub(crate) metrics: Option<Metrics>,
+    pub(crate) metrics: Option<Http>,
+    /// Health alone, on a listener for probes; absent is none.
+    pub(crate) health: Option<Http>,
     /// Where who traced whom is written; absent is the log.
     pub(crate) audit: Option<PathBuf>,
     /// The host's /proc, where the agent's own is another: in a pod without hostPID.
     pub(crate) proc: PathBuf,
+    /// The lines that its text has, those of the policy with `policy.` before them.
+    #[serde(skip)]
+    pub(crate) stated: BTreeSet<String>,
 }
 
 impl Default for Config {
@@ -38,8 +43,10 @@ impl Default for Config {
             max_connections: 64,
             policy: Policy::default(),
             metrics: None,
+            health: None,
             audit: None,
             proc: "/proc".into(),
+            stated: BTreeSet::new(),
         }
     }
 }
@@ -147,23 +154,23 @@ impl Config {
     }
 }
 
-/// Metrics and health: HTTP without TLS.
+/// A listener for metrics or health: HTTP without TLS.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Metrics {
+pub(crate) struct Http {
     /// `127.0.0.1:9464` or `unix:///run/tracejob/metrics.sock`
-    pub(crate) listen: MetricsListen,
+    pub(crate) listen: HttpListen,
 }
 
-/// Where to listen for who reads metrics.
+/// The address or socket of a listener for metrics or health.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
-pub(crate) enum MetricsListen {
+pub(crate) enum HttpListen {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-impl TryFrom<String> for MetricsListen {
+impl TryFrom<String> for HttpListen {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -171,7 +178,7 @@ impl TryFrom<String> for MetricsListen {
             (Some(path), _) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             (None, Ok(address)) => Ok(Self::Tcp(address)),
             _ => Err(format!(
-                "cannot serve metrics on \"{}\": it takes an address with a port, such as 127.0.0.1:9464, or unix:// and an absolute path",
+                "cannot serve metrics or health on \"{}\": it takes an address with a port, such as 127.0.0.1:9464, or unix:// and an absolute path",
                 text.escape_debug()
             )),
         }
@@ -184,9 +191,11 @@ impl TryFrom<String> for MetricsListen {
 pub(crate) struct Policy {
     /// The tracers that may run; absent is all of them.
     pub(crate) tracers: Option<Vec<String>>,
-    /// Whether everything on the node may be selected at once.
+    /// Kinds of targets that may be selected; absent is all of them. What selects everything is `host`'s alone.
+    pub(crate) targets: Option<Vec<TargetKind>>,
+    /// Whether everything on the node may be selected at once: by that word, or by a cgroup or a process that holds pods or the agent.
     pub(crate) host: bool,
-    /// Namespaces whose pods are not traced, by the labels of targets.
+    /// Namespaces whose pods are not traced, by the labels of targets. Where there are any, a target in a pod must have that label.
     pub(crate) denied_namespaces: Vec<String>,
     /// The longest that a trace runs, and how long one runs that does not say.
     pub(crate) max_duration_seconds: u64,
@@ -214,6 +223,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             tracers: None,
+            targets: None,
             host: false,
             denied_namespaces: vec!["kube-system".to_owned()],
             max_duration_seconds: 3600,
@@ -226,6 +236,38 @@ impl Default for Policy {
             fair_events_per_second: 1000,
             replay_bytes: 8 << 20,
             keep_seconds: 60,
+        }
+    }
+}
+
+/// A kind of target.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum TargetKind {
+    Pod,
+    Container,
+    Process,
+    Cgroup,
+}
+
+impl TargetKind {
+    /// The kind of a target; the host is of none.
+    fn of(whom: &Whom) -> Option<Self> {
+        match whom {
+            Whom::Pod(_) => Some(Self::Pod),
+            Whom::Container(_) | Whom::PodContainer(..) => Some(Self::Container),
+            Whom::Process(_) | Whom::ProcessSince(..) | Whom::Command(_) => Some(Self::Process),
+            Whom::Cgroup(_) => Some(Self::Cgroup),
+            Whom::Host => None,
+        }
+    }
+
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Pod => "pods",
+            Self::Container => "containers",
+            Self::Process => "processes",
+            Self::Cgroup => "cgroups",
         }
     }
 }
@@ -250,10 +292,25 @@ impl Policy {
         }
     }
 
-    /// Whether it may be selected.
+    /// What targets may turn out to be.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            host: self.host,
+            needs_namespace: !self.denied_namespaces.is_empty(),
+        }
+    }
+
+    /// Whether it may be selected, by what the request says of it; what it turns out to be is held to [`Self::bounds`].
     pub(crate) fn target(&self, target: &Target) -> Result<(), Denied> {
-        if target.whom == Whom::Host {
-            self.host()?;
+        match (TargetKind::of(&target.whom), &self.targets) {
+            (None, _) => self.host()?,
+            (Some(kind), Some(allowed)) if !allowed.contains(&kind) => {
+                return Err(Denied {
+                    line: "policy.targets",
+                    why: format!("this node does not let {} be selected", kind.plural()),
+                });
+            }
+            _ => {}
         }
         match target.labels.namespace() {
             namespace if self.denied_namespaces.iter().any(|one| one == namespace) => Err(Denied {
@@ -338,8 +395,25 @@ impl Source {
     /// # Errors
     /// As [`read`] and [`Config::check`].
     pub(crate) fn read(&self) -> Result<Config> {
-        let file = self.file.as_deref();
-        let mut config = file.map_or_else(|| Ok(Config::default()), read)?;
+        match self.file.as_deref() {
+            Some(file) => self.of(&text(file)?),
+            None => self.with_arguments(Config::default()),
+        }
+    }
+
+    /// The same of a text of its file.
+    ///
+    /// # Errors
+    /// As [`parse`] and [`Config::check`].
+    pub(crate) fn of(&self, text: &str) -> Result<Config> {
+        let config = parse(text);
+        self.with_arguments(match self.file.as_deref() {
+            Some(file) => config.with_context(|| wrong(file))?,
+            None => config?,
+        })
+    }
+
+    fn with_arguments(&self, mut config: Config) -> Result<Config> {
         if !self.listen.is_empty() {
             config.listen.clone_from(&self.listen);
         }
@@ -353,24 +427,48 @@ impl Source {
 /// # Errors
 /// Where it cannot be read, or says what is not known here.
 pub(crate) fn read(path: &Path) -> Result<Config> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&text).with_context(|| format!("{} is not as it should be", path.display()))
+    parse(&text(path)?).with_context(|| wrong(path))
+}
+
+/// The text of the file.
+///
+/// # Errors
+/// Where it cannot be read.
+pub(crate) fn text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn wrong(path: &Path) -> String {
+    format!("{} is not as it should be", path.display())
 }
 
 /// Its text.
 ///
 /// # Errors
-/// Where it says what is not known here.
+/// Where it says nothing, as a file that is just being written does, or what is not known here.
 pub(crate) fn parse(text: &str) -> Result<Config> {
-    let config: Config = match text.trim().is_empty() {
-        true => Config::default(),
-        false => serde_yaml::from_str(text)?,
+    let mut config: Config = match serde_yaml::from_str::<Option<Config>>(text)? {
+        Some(config) => config,
+        None => bail!("it is empty; {{}} is a configuration with every default"),
     };
+    config.stated = stated(text)?;
     for name in config.policy.tracers.iter().flatten() {
         tracers::Spec::new(name).context("policy.tracers")?;
     }
     Ok(config)
+}
+
+/// The lines of a text.
+fn stated(text: &str) -> Result<BTreeSet<String>> {
+    let names = |value: &serde_yaml::Value, before: &str| -> Vec<String> {
+        let lines = value.as_mapping().into_iter().flatten();
+        let names = lines.filter_map(|(name, _)| name.as_str());
+        names.map(|name| format!("{before}{name}")).collect()
+    };
+    let whole: serde_yaml::Value = serde_yaml::from_str(text)?;
+    let policy = whole.get("policy").map(|policy| names(policy, "policy."));
+    let all = names(&whole, "").into_iter();
+    Ok(all.chain(policy.into_iter().flatten()).collect())
 }
 
 #[cfg(test)]
@@ -429,11 +527,11 @@ mod tests {
         let address = "127.0.0.1:9464".parse().unwrap();
         assert_eq!(
             listen("metrics: {listen: \"127.0.0.1:9464\"}").unwrap(),
-            Some(MetricsListen::Tcp(address))
+            Some(HttpListen::Tcp(address))
         );
         assert_eq!(
             listen("metrics: {listen: \"unix:///run/a.sock\"}").unwrap(),
-            Some(MetricsListen::Unix("/run/a.sock".into()))
+            Some(HttpListen::Unix("/run/a.sock".into()))
         );
         for wrong in [
             "localhost:9464",

@@ -17,13 +17,13 @@ pub(crate) use profiles::write as write_profiles;
 
 use anyhow::{Context, Result, bail};
 use rustix::{
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
     },
 };
-use std::fs;
+use std::{fs, path::Path};
 
 /// What loading threads keep of what there is. The first two load and read; the others name the addresses of stacks.
 const LOADING: [(CapabilitySet, &str); 5] = [
@@ -47,6 +47,7 @@ pub(crate) fn process() -> Result<()> {
     if let Some(profile) = apparmor() {
         tracing::info!(%profile, "confined from outside, by AppArmor");
     }
+    close_memory()?;
     allow_locked_memory();
     allow_descriptors();
     set_no_new_privs(true).context("cannot give up new privileges")?;
@@ -61,6 +62,39 @@ pub(crate) fn process() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Warns of what is mounted for writing below the host's folders that the agent only reads, in a pod. `readOnly` of a volume is for its own
+/// mount; what is mounted below takes a runtime that knows `recursiveReadOnly`.
+pub(crate) fn look_for_writable(proc: &Path) {
+    if proc == Path::new("/proc") {
+        return;
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for folder in [proc, Path::new("/sys/fs/cgroup")] {
+        let writable = writable_below(&mounts, folder);
+        if !writable.is_empty() {
+            tracing::warn!(
+                mounts = %writable.join(" "),
+                "mounted for writing below {}, where this agent only reads: a runtime that knows recursiveReadOnly would close it",
+                folder.display()
+            );
+        }
+    }
+}
+
+/// Mount points at a folder and below it to which the mount and its file system let write: proc_pid_mountinfo(5), spaces as they are there.
+fn writable_below<'a>(mounts: &'a str, folder: &Path) -> Vec<&'a str> {
+    let point = |line: &'a str| {
+        let (mount, system) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(4);
+        let (point, options) = (fields.next()?, fields.next()?);
+        let of_system = system.split(' ').nth(2)?;
+        let writes = |options: &str| options.split(',').any(|option| option == "rw");
+        (Path::new(point).starts_with(folder) && writes(options) && writes(of_system))
+            .then_some(point)
+    };
+    mounts.lines().filter_map(point).collect()
 }
 
 /// Makes this thread, and those that it starts from here on, a serving one.
@@ -96,6 +130,18 @@ fn apparmor() -> Option<String> {
     let profile = fs::read_to_string("/proc/self/attr/apparmor/current").ok()?;
     let profile = profile.trim_end_matches(['\0', '\n']);
     (profile != "unconfined").then(|| profile.to_owned())
+}
+
+/// Threads share memory, and the kernel lets a process attach to a thread of the same user that has no capability: whoever did could use
+/// those of the others. An undumpable process is closed to all that lack CAP_SYS_PTRACE: ptrace(2).
+fn close_memory() -> Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("cannot close this process to others of its user")?;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).context("cannot do without core files")
 }
 
 /// Kernels before 5.11 count maps by RLIMIT_MEMLOCK, and only CAP_SYS_RESOURCE raises that, which is not kept.
@@ -148,4 +194,24 @@ fn drop_to(wanted: CapabilitySet) -> Result<()> {
         inheritable: CapabilitySet::empty(),
     };
     set_capabilities(None, sets).context("cannot give up capabilities")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_for_writing_below_a_folder_is_found() {
+        let mounts = "\
+            501 480 0:4 / /host/proc ro,nosuid - proc proc rw\n\
+            502 501 0:34 / /host/proc/sys/fs/binfmt_misc rw,relatime - binfmt_misc none rw\n\
+            503 480 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs rw\n\
+            504 503 0:29 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n\
+            505 503 0:30 / /sys/fs/cgroup/pids rw shared:9 - cgroup cgroup ro,pids\n\
+            506 480 0:31 / /sys/fs/cgroups rw - tmpfs tmpfs rw\n\
+            nonsense\n";
+        let below = |folder: &str| writable_below(mounts, Path::new(folder));
+        assert_eq!(below("/host/proc"), ["/host/proc/sys/fs/binfmt_misc"]);
+        assert_eq!(below("/sys/fs/cgroup"), ["/sys/fs/cgroup/memory"]);
+    }
 }

@@ -9,43 +9,53 @@ use super::{
 };
 use agent::fault::keepalive;
 use anyhow::{Context as _, Result, bail};
-use listen::Listener;
-use metrics::OneOf;
+use listen::{
+    Listener,
+    places::{self, Call, Class, Limits, Place, Places},
+};
+use metrics::{OneOf, Source as _};
 use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::Sleep,
+    sync::mpsc,
 };
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 
-/// How long a client may take until it speaks HTTP/2: TLS, and the preface.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a client may take until it speaks HTTP/2: TLS, and the preface. One without a role is closed then too, which is enough for
+/// an answer that says so.
+const PENDING_TIME: Duration = Duration::from_secs(5);
+/// Connections of clients that have not shown a role yet: some 30 KB each. The distance between a client that shakes hands and the
+/// connection that closes it for want of room.
+const PENDING: usize = 512;
+/// The same of one source. A controller, a gateway and a few readers connect to an agent, each once.
+const PENDING_PER_SOURCE: usize = 256;
+/// The part of `maxConnections` that is reserved for the role `control`: readers cannot keep a controller out.
+const RESERVED: fn(usize) -> usize = |most| most.div_ceil(4);
+/// How long a client may stay connected without a call. A controller always has one, and readers connect again by themselves.
+const IDLE_TIME: Duration = Duration::from_secs(60);
 /// What every client of HTTP/2 begins with: RFC 9113, 3.4.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long one without a role is there: enough to be told so, and its place is for others then.
-const STRANGER: Duration = Duration::from_secs(5);
 /// How long a client's machine may take nothing of what is sent to it: a whole keepalive.
 const UNTAKEN: Duration = Duration::from_secs(50);
 /// Connections that are let in and not served yet.
 const WAITING: usize = 16;
-/// How long nothing more is said of connections that are turned away.
-const SILENCE: Duration = Duration::from_secs(10);
 
 /// Who is at the other end.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     who: Who,
     pub(crate) role: Role,
+    /// Of its connection, where it is one over TCP.
+    place: Option<Place>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +99,11 @@ impl Peer {
         }
     }
 
+    /// Keeps the connection open, however little it says, until the returned value is dropped.
+    pub(crate) fn call(&self) -> Option<Call> {
+        self.place.as_ref().map(Place::call)
+    }
+
     /// Only root and who runs the agent may call over its socket.
     fn of_unix(stream: &UnixStream) -> Self {
         let me = rustix::process::geteuid().as_raw();
@@ -102,10 +117,12 @@ impl Peer {
                     true => Role::Control,
                     false => Role::None,
                 },
+                place: None,
             },
             Err(_) => Self {
                 who: Who::Unknown,
                 role: Role::None,
+                place: None,
             },
         }
     }
@@ -119,11 +136,8 @@ pub(crate) struct Connection {
     stream: Pin<Box<dyn Stream>>,
     /// What was read of it already.
     begun: &'static [u8],
-    /// When it is closed whatever it does.
-    until: Option<Pin<Box<Sleep>>>,
     peer: Peer,
-    /// Given back when it is closed: its count, and its place among those over TCP.
-    _held: (OneOf, Option<OwnedSemaphorePermit>),
+    _counted: OneOf,
 }
 
 impl Connected for Connection {
@@ -179,11 +193,18 @@ impl Listeners {
         for listener in self.unix {
             tokio::spawn(over_unix(listener, sender.clone(), Arc::clone(counters)));
         }
+        let limits = Limits {
+            pending: PENDING,
+            pending_per_source: PENDING_PER_SOURCE,
+            pending_time: PENDING_TIME,
+            admitted: most,
+            reserved: RESERVED(most),
+            idle_time: keepalive(IDLE_TIME),
+        };
         let door = Arc::new(Door {
-            places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            places: Places::new("https", limits, counters.rejections().of("https")),
             roles,
             counters: Arc::clone(counters),
-            told: Mutex::new(None),
             sender,
         });
         for listener in self.tcp {
@@ -217,8 +238,7 @@ async fn over_unix(
                     peer: Peer::of_unix(&stream),
                     stream: Box::pin(stream),
                     begun: &[],
-                    until: None,
-                    _held: (counters.connection(), None),
+                    _counted: counters.connection(),
                 };
                 if sender.send(Ok(connection)).await.is_err() {
                     return;
@@ -231,11 +251,9 @@ async fn over_unix(
 
 /// What every connection over TCP goes through.
 struct Door {
-    places: Arc<Semaphore>,
+    places: Places,
     roles: Roles,
     counters: Arc<Counters>,
-    /// When somebody who was turned away was last told of.
-    told: Mutex<Option<Instant>>,
     sender: mpsc::Sender<io::Result<Connection>>,
 }
 
@@ -252,57 +270,58 @@ async fn over_tcp(listener: Listener, identity: Arc<Identity>, door: Arc<Door>) 
                 continue;
             }
         };
-        // One too many is closed at once: whoever waits would hold a descriptor.
-        let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else {
-            door.turn_away(address, "as many are there as maxConnections allows");
+        let acceptor = TlsAcceptor::from(identity.current());
+        let door = Arc::clone(&door);
+        // Before anything waits: the oldest connection makes room for this one.
+        if let Err(error) = configure(&stream) {
+            tracing::debug!(%address, %error, "a connection is over already");
             continue;
-        };
-        let (acceptor, door) = (TlsAcceptor::from(identity.current()), Arc::clone(&door));
+        }
+        let (stream, place) = door.places.connect(stream, Some(address));
         tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE, door.shake_hands(acceptor, stream, address)).await
-            {
-                Ok(Ok((stream, peer))) => {
-                    let stranger = peer.role == Role::None;
-                    let connection = Connection {
-                        stream,
-                        peer,
-                        begun: PREFACE,
-                        until: stranger.then(|| Box::pin(tokio::time::sleep(STRANGER))),
-                        _held: (door.counters.connection(), Some(place)),
-                    };
-                    // Nobody serves any more: the agent ends.
-                    let _ = door.sender.send(Ok(connection)).await;
-                }
-                Ok(Err(error)) => {
-                    door.turn_away(address, &format!("its handshake failed: {error:#}"))
-                }
-                Err(_) => door.turn_away(address, "its handshake took too long"),
+            let shaken = door.shake_hands(acceptor, stream, address, &place).await;
+            let (stream, peer) = match shaken {
+                Ok(shaken) => shaken,
+                Err(error) => return place.handshake_failed(&format!("{error:#}")),
+            };
+            let admitted = match peer.role {
+                Role::Control => place.admit(Class::Reserved),
+                Role::Read => place.admit(Class::Ordinary),
+                // It stays pending, until it has its answer or its time is over.
+                Role::None => Ok(()),
+            };
+            // The rejection is counted and logged already.
+            if admitted.is_err() {
+                return;
             }
+            let connection = Connection {
+                stream,
+                peer,
+                begun: PREFACE,
+                _counted: door.counters.connection(),
+            };
+            // Nobody serves any more: the agent ends.
+            let _ = door.sender.send(Ok(connection)).await;
         });
     }
 }
 
-impl Door {
-    /// Counts it, and tells of one now and then: how often it happens is the client's to decide.
-    fn turn_away(&self, address: SocketAddr, why: &str) {
-        self.counters.turned_away();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|told| told.elapsed() >= SILENCE) {
-            *told = Some(Instant::now());
-            tracing::info!(%address, "a connection was turned away: {why}");
-        }
-    }
+fn configure(stream: &TcpStream) -> io::Result<()> {
+    // Answers are small, and wait for nothing.
+    stream.set_nodelay(true)?;
+    // One that reads nothing gets no keepalive either, and what is not sent cannot be waited for.
+    rustix::net::sockopt::set_tcp_user_timeout(stream, keepalive(UNTAKEN).as_millis() as u32)?;
+    Ok(())
+}
 
+impl Door {
     async fn shake_hands(
         &self,
         acceptor: TlsAcceptor,
-        stream: TcpStream,
+        stream: places::Connection<TcpStream>,
         address: SocketAddr,
+        place: &Place,
     ) -> Result<(Pin<Box<dyn Stream>>, Peer)> {
-        // Answers are small, and wait for nothing.
-        stream.set_nodelay(true)?;
-        // One that reads nothing gets no keepalive either, and what is not sent cannot be waited for.
-        rustix::net::sockopt::set_tcp_user_timeout(&stream, keepalive(UNTAKEN).as_millis() as u32)?;
         let mut stream = acceptor.accept(stream).await?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().context("it has no certificate")?;
@@ -315,6 +334,7 @@ impl Door {
         let peer = Peer {
             who: Who::Named(name, address),
             role,
+            place: Some(place.clone()),
         };
         Ok((Box::pin(stream), peer))
     }
@@ -326,11 +346,6 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(until) = &mut self.until
-            && until.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
         if !self.begun.is_empty() {
             let (now, later) = self
                 .begun

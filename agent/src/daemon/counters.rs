@@ -4,7 +4,7 @@
 
 use super::wire;
 use agent::{Account, Reason};
-use metrics::{OneOf, Source, add};
+use metrics::{OneOf, Rejections, Source, add};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
@@ -43,7 +43,7 @@ pub(crate) struct Counters {
     gap_rows: Counter,
     connections: Gauge,
     accepted: Counter,
-    turned_away: Counter,
+    rejections: Rejections,
     audit_failures: Counter,
     refused: Family<[Label; 1], Counter>,
 }
@@ -142,11 +142,7 @@ impl Counters {
                 "tracejob_connections_accepted",
                 "Connections of clients that were let in",
             ),
-            turned_away: add(
-                all,
-                "tracejob_connections_turned_away",
-                "Connections over TCP that failed their handshake, or were one too many",
-            ),
+            rejections: Rejections::register(all),
             audit_failures: add(
                 all,
                 "tracejob_audit_failures",
@@ -277,11 +273,6 @@ impl Counters {
         self.audit_failures.inc();
     }
 
-    /// A connection that was not let in.
-    pub(crate) fn turned_away(&self) {
-        self.turned_away.inc();
-    }
-
     /// An answer to a request. Errors without a row before them come in its headers.
     pub(crate) fn answered(&self, response: &http::Response<Body>) {
         let status = response.headers().get("grpc-status");
@@ -299,6 +290,10 @@ impl Source for Counters {
 
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    fn rejections(&self) -> &Rejections {
+        &self.rejections
     }
 }
 

@@ -20,8 +20,8 @@ pub(super) struct Failures {
 }
 
 fn is_of(failure: &v1::TargetFailure, target: Option<&v1::Target>) -> bool {
-    fn name(target: &v1::Target) -> (&Option<v1::target::Target>, u64) {
-        (&target.target, target.start_ticks)
+    fn name(target: &v1::Target) -> (&Option<v1::target::Target>, u64, &str) {
+        (&target.target, target.start_ticks, &target.pod_uid)
     }
     failure.target.as_ref().map(name) == target.map(name)
 }

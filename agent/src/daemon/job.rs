@@ -10,7 +10,7 @@ use super::{
     text::cut,
     wire::{self, Violation},
 };
-use agent::{Account, Change, Handle, Reason, Target};
+use agent::{Account, Bounds, Change, Handle, Reason, Target};
 use proto::v1::{self, State, stream_events_response::Item};
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -208,6 +208,7 @@ impl Job {
         &self,
         update: v1::Update,
         allowed: impl Fn(&Target) -> Result<(), Denied>,
+        bounds: Bounds,
     ) -> Result<(), Status> {
         let v1::Update { version, changes } = update;
         let targets: Vec<(Option<v1::Target>, bool)> = changes.iter().map(changed_target).collect();
@@ -234,7 +235,7 @@ impl Job {
             now.handle.clone()
         };
         let outcomes = match handle {
-            Some(handle) => tokio::task::spawn_blocking(move || handle.change(changes))
+            Some(handle) => tokio::task::spawn_blocking(move || handle.change(changes, bounds))
                 .await
                 .map_err(|panicked| Status::internal(format!("a bug: {panicked}")))?,
             // It is over: nothing is left to change.

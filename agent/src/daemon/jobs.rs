@@ -238,6 +238,7 @@ impl Jobs {
         for target in &request.targets {
             policy.target(target).map_err(Refusal::Denied)?;
         }
+        request.bounds = policy.bounds();
         request.limits = policy.limits(&request.limits).map_err(Refusal::Denied)?;
         // Whoever starts a trace by uid reads its status. A call that is a trace of its own has none: it is refused.
         request.allow_missing = uid.is_some();
@@ -429,7 +430,8 @@ impl Jobs {
     ) -> Result<(), Status> {
         let targets = super::audit::changes(&update);
         let policy = self.policy();
-        let updated = job.update(update, |target| policy.target(target)).await;
+        let updated = job.update(update, |target| policy.target(target), policy.bounds());
+        let updated = updated.await;
         self.audit
             .updated(job, caller, targets, updated.as_ref().err());
         updated?;

@@ -71,5 +71,6 @@ pub(crate) const LOADERS_OF_ONE: usize = LOADERS - 1;
 /// How long an answer about what the kernel can do is good for: it changes when somebody loads a module or mounts something.
 pub(crate) const CAPABILITIES: Duration = Duration::from_secs(5);
 
-/// How often the files of certificates and of the configuration are looked at.
+/// How often the files of certificates and of the configuration are looked at. A changed configuration is taken when two looks in turn
+/// found the same text: who writes a file in place truncates it first, and writes it in parts.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);

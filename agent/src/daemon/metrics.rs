@@ -1,29 +1,42 @@
-//! Metrics and health on the listener that the configuration names.
+//! Metrics and health on the listeners that the configuration names.
 
-use super::{config::MetricsListen, counters::Counters, socket};
+use super::{
+    config::{Http, HttpListen},
+    counters::Counters,
+    socket,
+};
 use anyhow::{Context, Result};
 use listen::Listener;
+use metrics::Served;
 use std::sync::Arc;
 
-/// Serves for as long as it is polled.
+/// Serves one listener for as long as it is polled; without one nothing happens.
 ///
 /// # Errors
 /// Where it cannot listen.
-pub(crate) async fn serve(listen: &MetricsListen, counters: Arc<Counters>) -> Result<()> {
+pub(crate) async fn serve(
+    listener: Option<&Http>,
+    served: Served,
+    counters: Arc<Counters>,
+) -> Result<()> {
+    let Some(Http { listen }) = listener else {
+        return std::future::pending().await;
+    };
+    let what = served.word();
     match listen {
-        MetricsListen::Tcp(address) => {
+        HttpListen::Tcp(address) => {
             let listener = Listener::bind(*address)
-                .with_context(|| format!("cannot listen on {address} for metrics"))?;
-            tracing::info!(address = %listener.local_addr()?, "metrics");
-            if !address.ip().is_loopback() {
+                .with_context(|| format!("cannot listen on {address} for {what}"))?;
+            tracing::info!(address = %listener.local_addr()?, "{what}");
+            if served == Served::Metrics && !address.ip().is_loopback() {
                 tracing::warn!("metrics are not on loopback: whoever reaches {address} reads them");
             }
-            match metrics::over_tcp(&listener, counters).await {}
+            match metrics::over_tcp(&listener, served, counters).await {}
         }
-        MetricsListen::Unix(path) => {
+        HttpListen::Unix(path) => {
             let (listener, _socket) = socket::bind(path)?;
-            tracing::info!(socket = %path.display(), "metrics");
-            match metrics::over_unix(&listener, counters).await {}
+            tracing::info!(socket = %path.display(), "{what}");
+            match metrics::over_unix(&listener, served, counters).await {}
         }
     }
 }

@@ -127,7 +127,10 @@ impl From<Refusal> for Status {
 /// What the kernel or the targets said.
 pub(crate) fn status(error: &Error) -> Status {
     let message = cut(error.to_string(), MESSAGE_BYTES);
-    let mut details = info(error.reason(), []);
+    let mut details = match error {
+        Error::Denied { line, .. } => info(error.reason(), [("line", (*line).to_owned())]),
+        _ => info(error.reason(), []),
+    };
     if let Error::Memory { .. } = error {
         details.add_quota_failure_violation("memory", &message);
     }

@@ -1,13 +1,17 @@
 //! The configuration's policy, read again when its file changes and on SIGHUP.
 
 use super::{
-    config::{Config, Source},
+    config::{self, Config, Source},
     jobs::Jobs,
     limits::LOOK,
     stamp::stamp,
 };
-use anyhow::{Context, Result};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
 
 /// Hears SIGHUP from here on, which ends a process that does not.
 ///
@@ -26,37 +30,124 @@ pub(crate) async fn follow(source: &Source, began_with: Config, mut hangup: Sign
         }
     };
     // Not as it is now: it was read before anything was started, and may be another since.
-    let mut seen = None;
+    let (mut seen, mut waiting) = (None, None);
+    let mut stated = began_with.stated.clone();
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let asked = tokio::select! {
-            _ = hangup.recv() => true,
-            () = tokio::time::sleep(LOOK) => false,
-        };
+        tokio::select! {
+            _ = hangup.recv() => {
+                // The next look reads it, whether it has changed or not.
+                seen = None;
+                continue;
+            }
+            _ = looks.tick() => {}
+        }
         let now = Some(stamp([file]));
-        if now == seen && !asked {
+        if now == seen && waiting.is_none() {
             continue;
         }
         seen = now;
-        match source.read() {
-            Ok(new) => apply(new, &began_with, jobs),
-            Err(error) => tracing::warn!("the policy stays as it is: {error:#}"),
+        let before = waiting.take();
+        let read = config::text(file).and_then(|text| match before.as_ref() == Some(&text) {
+            true => take(&text, source, &began_with, &stated, jobs).map(|taken| stated = taken),
+            false => {
+                waiting = Some(text);
+                Ok(())
+            }
+        });
+        if let Err(error) = read {
+            tracing::warn!("the policy stays as it is: {error:#}");
         }
     }
 }
 
-fn apply(new: Config, began_with: &Config, jobs: &Jobs) {
-    let policy = new.policy.clone();
+/// Takes the policy of a text, and returns the lines that it states.
+///
+/// # Errors
+/// Where it is not as it should be, is not complete, or differs beside the policy.
+fn take(
+    text: &str,
+    source: &Source,
+    began_with: &Config,
+    stated: &BTreeSet<String>,
+    jobs: &Jobs,
+) -> Result<BTreeSet<String>> {
+    let new = source.of(text)?;
+    check(&new, began_with, stated)?;
+    let Config { policy, stated, .. } = new;
     if *jobs.policy() != policy {
-        jobs.set_policy(policy.clone());
+        jobs.set_policy(policy);
         tracing::info!("a new policy from now on; traces that run are left to end");
     }
+    Ok(stated)
+}
+
+/// What a file that is cut short lacks would widen the policy, line by line.
+fn check(new: &Config, began_with: &Config, stated: &BTreeSet<String>) -> Result<()> {
+    if let Some(gone) = stated.difference(&new.stated).next() {
+        bail!(
+            "{gone} is no longer in the file, as if it were cut short; write the line with its default, or start the agent again without it"
+        );
+    }
     let as_it_began = Config {
-        policy,
+        policy: new.policy.clone(),
+        stated: new.stated.clone(),
         ..began_with.clone()
     };
-    if new != as_it_began {
-        tracing::warn!(
-            "what the configuration says beside the policy holds from the next start on"
+    if *new != as_it_began {
+        bail!(
+            "the file has changed beside the policy, which holds from the next start on; a new policy holds with it then"
         );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(before: &str, now: &str) -> Option<String> {
+        let parsed = |text: &str| config::parse(text).map_err(|error| error.to_string());
+        let began = parsed(before).unwrap();
+        let outcome = parsed(now)
+            .and_then(|now| check(&now, &began, &began.stated).map_err(|error| error.to_string()));
+        outcome.err()
+    }
+
+    #[test]
+    fn a_policy_is_taken_from_no_file_that_is_cut_at_any_line() {
+        let lines = [
+            "listen: unix:///run/a/agent.sock",
+            "audit: /var/log/audit.log",
+            "policy:",
+            "  tracers: [oom_kill]",
+            "  deniedNamespaces: [payments]",
+            "  maxDurationSeconds: 10",
+            "",
+        ];
+        let whole = lines.join("\n");
+        for kept in 0..lines.len() - 1 {
+            let cut = lines[..kept].join("\n");
+            assert!(refusal(&whole, &cut).is_some(), "{cut:?} is taken");
+        }
+        assert_eq!(refusal(&whole, &whole), None);
+        let other = whole.replace("oom_kill", "open").replace("10", "20");
+        assert_eq!(refusal(&whole, &other), None);
+        // A further line is no loss.
+        assert_eq!(refusal(&whole, &format!("{whole}  maxTraces: 3\n")), None);
+        let socket = whole.replace("/run/a/", "/run/b/");
+        let refused = refusal(&whole, &socket).unwrap();
+        assert!(refused.contains("beside the policy"), "{refused}");
+    }
+
+    #[test]
+    fn a_line_that_is_gone_is_named() {
+        let before = "policy: {deniedNamespaces: [payments], maxTraces: 3}";
+        let refused = refusal(before, "policy: {maxTraces: 3}").unwrap();
+        assert!(refused.contains("policy.deniedNamespaces"), "{refused}");
+        for empty in ["", "\n", "# a comment\n", "---\n", "null"] {
+            assert!(refusal(before, empty).is_some(), "{empty:?}");
+        }
     }
 }

@@ -21,6 +21,7 @@ use super::{
     tls::Identity,
     wire::Violation,
 };
+use ::metrics::Served;
 use agent::{Kernel, fault::keepalive};
 use anyhow::{Context, Result};
 use proto::v1::{
@@ -105,12 +106,9 @@ pub(crate) async fn serve(
         let _ = all_stopped.await;
         tokio::time::sleep(LAST_WORDS).await;
     };
-    let measured = async {
-        match &config.metrics {
-            Some(metrics) => metrics::serve(&metrics.listen, Arc::clone(&counters)).await,
-            None => std::future::pending().await,
-        }
-    };
+    let serve_http = |http, served| metrics::serve(http, served, Arc::clone(&counters));
+    let measured = serve_http(config.metrics.as_ref(), Served::Metrics);
+    let probed = serve_http(config.health.as_ref(), Served::Health);
     let followed = async {
         match &identity {
             Some(identity) => identity.follow().await,
@@ -126,6 +124,7 @@ pub(crate) async fn serve(
             Ok(())
         }
         failed = measured => failed,
+        failed = probed => failed,
         () = followed => Ok(()),
         () = reload::follow(source, began_with, hangup, &jobs) => Ok(()),
         () = jobs.forget_old_ones() => Ok(()),

@@ -2,7 +2,8 @@
 
 use super::limits::{ID_BYTES, LABEL_BYTES, LABEL_COLUMNS, OPTIONS_BYTES, PATH_BYTES, TARGETS};
 use agent::{
-    Account, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Verdict, Whom,
+    Account, Bounds, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Verdict,
+    Whom,
 };
 use prost::Message;
 use prost_types::value::Kind as Json;
@@ -80,6 +81,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
         changing: true,
         allow_missing: false,
         outlives_cgroups: true,
+        bounds: Bounds::default(),
         label_columns: label_columns(&spec.label_columns)?,
     })
 }
@@ -117,23 +119,24 @@ pub(crate) fn change(change: v1::Change) -> Result<Change, Violation> {
 fn target(target: v1::Target) -> Result<Target, Violation> {
     use v1::target::Target as Wire;
     let labels = labels(target.labels.unwrap_or_default())?;
+    let (field, text, most) = match &target.target {
+        Some(Wire::Cgroup(path)) => ("spec.targets.cgroup", path.as_str(), PATH_BYTES),
+        Some(Wire::Container(id)) => ("spec.targets.container", id.as_str(), ID_BYTES),
+        Some(Wire::Pod(uid)) => ("spec.targets.pod", uid.as_str(), ID_BYTES),
+        Some(Wire::Process(_) | Wire::Host(_)) | None => ("spec.targets", "", 0),
+    };
+    let pod = ("spec.targets.pod_uid", target.pod_uid.as_str(), ID_BYTES);
+    for (field, text, most) in [(field, text, most), pod] {
+        if text.len() > most {
+            let why = format!("it takes at most {most} bytes");
+            return Err(violation(field, why));
+        }
+    }
     let whom = match target.target {
         Some(Wire::Process(pid)) if target.start_ticks > 0 => {
             Whom::ProcessSince(pid, target.start_ticks)
         }
         Some(Wire::Process(pid)) => Whom::Process(pid),
-        Some(Wire::Cgroup(path)) if path.len() > PATH_BYTES => {
-            let why = format!("it takes at most {PATH_BYTES} bytes");
-            return Err(violation("spec.targets.cgroup", why));
-        }
-        Some(Wire::Container(id)) if id.len() > ID_BYTES => {
-            let why = format!("it takes at most {ID_BYTES} bytes");
-            return Err(violation("spec.targets.container", why));
-        }
-        Some(Wire::Pod(uid)) if uid.len() > ID_BYTES => {
-            let why = format!("it takes at most {ID_BYTES} bytes");
-            return Err(violation("spec.targets.pod", why));
-        }
         Some(Wire::Cgroup(path)) if path.split('/').any(|part| part == "..") => {
             return Err(violation(
                 "spec.targets.cgroup",
@@ -141,6 +144,9 @@ fn target(target: v1::Target) -> Result<Target, Violation> {
             ));
         }
         Some(Wire::Cgroup(path)) => Whom::Cgroup(path.into()),
+        Some(Wire::Container(id)) if !target.pod_uid.is_empty() => {
+            Whom::PodContainer(target.pod_uid, id)
+        }
         Some(Wire::Container(id)) => Whom::Container(id),
         Some(Wire::Host(v1::Host {})) => Whom::Host,
         Some(Wire::Pod(uid)) => Whom::Pod(uid),
@@ -480,6 +486,9 @@ mod tests {
         ] {
             assert_eq!(field(named(target)), field_name);
         }
+        let mut of_a_pod = named(Container(long(ID_BYTES)));
+        of_a_pod.targets[0].pod_uid = long(ID_BYTES + 1);
+        assert_eq!(field(of_a_pod), "spec.targets.pod_uid");
         assert!(request(Some(named(Container(long(ID_BYTES))))).is_ok());
         assert!(request(Some(named(Cgroup(long(PATH_BYTES))))).is_ok());
         let many = v1::TraceSpec {

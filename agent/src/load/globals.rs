@@ -35,7 +35,7 @@ pub(super) fn globals(
         .collect();
     globals.extend([
         word("SELECT", selection.shape().by),
-        word("SELF", own_process(selection)?),
+        word("SELF", own_process()?),
         long("WAKE_BYTES", ring_bytes / 4),
         // Where a single target has the ring for itself, all of it is its own.
         long(
@@ -73,15 +73,12 @@ pub(super) fn globals(
     Ok(globals)
 }
 
-/// This process as the kernel knows it, where it is left out of everything else.
-fn own_process(selection: &Selection) -> Result<u32, Error> {
-    match selection.shape().by_host() {
-        true => bpf::own_process().map_err(|source| Error::Read {
-            what: "the number that this process has for the kernel",
-            source,
-        }),
-        false => Ok(0),
-    }
+/// This process as the kernel knows it, which no trace selects.
+fn own_process() -> Result<u32, Error> {
+    bpf::own_process().map_err(|source| Error::Read {
+        what: "the number that this process has for the kernel",
+        source,
+    })
 }
 
 /// In which hierarchy the kernel side looks for cgroups.

@@ -11,7 +11,7 @@ use std::{ffi::OsString, io, os::fd::BorrowedFd};
 /// Room in the kernel's maps `CGROUPS` and `PODS`.
 pub(super) const MAX_CGROUPS: u32 = 1024;
 /// Room in the kernel's map `PROCESSES`.
-const MAX_PROCESSES: u32 = 16384;
+pub(super) const MAX_PROCESSES: u32 = 16384;
 /// Bytes of `struct Process` of `agent-ebpf/src/select.rs`, the longest value of a map by which it selects.
 pub(crate) const PROCESS_BYTES: usize = 12;
 /// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.

@@ -1,15 +1,16 @@
 //! Cgroups: where they are, and whose they are by their names.
 
-use super::hierarchy::Hierarchy;
+use super::{bounds::Owner, hierarchy::Hierarchy};
 use crate::Error;
 use std::{
+    collections::HashMap,
     ffi::OsStr,
     fs, io,
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
-/// Deepest cgroup that the kernel side looks for: `DEPTHS` there.
+/// Deepest cgroup that can be selected, with everything below it however deep: one less than `DEPTHS` of `agent-ebpf/src/select.rs`.
 pub(super) const MAX_DEPTH: u32 = 24;
 
 /// A cgroup's directory.
@@ -23,6 +24,16 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Its directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directories from this root down to it.
+    pub(super) fn below(&self, root: &Path) -> &Path {
+        self.path.strip_prefix(root).unwrap_or(&self.path)
+    }
+
     /// Whether the cgroup was removed, which is for good: another one may have its name, and none its id.
     pub(super) fn is_gone(&mut self) -> bool {
         self.gone = self.gone || self.is_missing();
@@ -86,7 +97,12 @@ const MAX_DIRECTORIES: usize = 100_000;
 
 /// The cgroups of pods and containers that are there, by one walk.
 pub(super) struct Cgroups {
+    hierarchy: Hierarchy,
     root: PathBuf,
+    /// Whether there are more directories than are looked at.
+    is_cut: bool,
+    /// The kubelets' own, in which all pods are.
+    kubelets: Vec<PathBuf>,
     /// With their ids.
     containers: Vec<(String, PathBuf)>,
     /// With their uids.
@@ -139,7 +155,10 @@ impl Levels {
 impl Cgroups {
     pub(super) fn read(hierarchy: &Hierarchy) -> Self {
         let mut cgroups = Self {
+            hierarchy: hierarchy.clone(),
             root: hierarchy.root.clone(),
+            is_cut: false,
+            kubelets: Vec::new(),
             containers: Vec::new(),
             pods: Vec::new(),
             beside: Vec::new(),
@@ -157,10 +176,12 @@ impl Cgroups {
                 }
                 seen += 1;
                 if seen > MAX_DIRECTORIES {
+                    cgroups.is_cut = true;
                     pending.clear();
                     break;
                 }
-                if cgroups.see(&entry.file_name(), entry.path(), depth) {
+                // Deeper ones cannot be selected, and pods are not so deep.
+                if cgroups.see(&entry.file_name(), entry.path(), depth) && depth < MAX_DEPTH {
                     pending.push((entry.path(), depth + 1));
                 }
             }
@@ -192,8 +213,9 @@ impl Cgroups {
         if is_kubelets(name) {
             // Of guaranteed pods one below; of others two, by their class.
             self.levels.pods |= 0b110 << depth;
+            self.kubelets.push(path.clone());
         }
-        if let Some(uid) = pod_of(name) {
+        if let Some(uid) = pod_named(name) {
             self.pods.push((uid, path));
         }
         true
@@ -220,6 +242,83 @@ impl Cgroups {
         }
     }
 
+    /// The cgroup of a pod's container, by its whole id.
+    pub(super) fn container_of(&self, pod: &str, id: &str) -> Result<Place, Error> {
+        let is_it = |(whole, path): &&(String, PathBuf)| {
+            let below = path.strip_prefix(&self.root).unwrap_or(path);
+            whole == id && Owner::of(below).pod.as_deref() == Some(pod)
+        };
+        match self.containers.iter().find(is_it) {
+            Some((_, path)) => cgroup(&self.root, path),
+            None => Err(Error::NoContainer(id.to_owned())),
+        }
+    }
+
+    /// Whether pods may be here: there is a kubelet, or there are too many cgroups to tell.
+    pub(super) fn may_have_pods(&self) -> bool {
+        !self.kubelets.is_empty() || self.is_cut
+    }
+
+    /// The cgroups that hold more than a service, by their ids, each with what it is; `None` where that cannot be told.
+    pub(super) fn holders(&self) -> Option<HashMap<u64, &'static str>> {
+        if self.is_cut {
+            return None;
+        }
+        let mut holders = HashMap::new();
+        let mut add = |path: &Path, what: &'static str| {
+            let up = path.ancestors().take_while(|up| up.starts_with(&self.root));
+            for data in up.filter_map(|up| fs::metadata(up).ok()) {
+                holders.insert(data.ino(), what);
+            }
+        };
+        if let Some(own) = self.own()? {
+            add(&own, "holds this agent");
+        }
+        for path in &self.kubelets {
+            add(path, "holds pods");
+        }
+        for path in self.beside.iter().filter_map(|(_, path)| path.parent()) {
+            add(path, "holds containers of pods");
+        }
+        add(&self.root, "is the root, which holds everything");
+        Some(holders)
+    }
+
+    /// The cgroup of this process, where it lies below the root; the outer `None` where that cannot be told.
+    fn own(&self) -> Option<Option<PathBuf>> {
+        let me = std::process::id().to_string();
+        let has_me = |dir: &Path| {
+            let processes = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            processes.lines().any(|pid| pid == me)
+        };
+        // As it is named from the root of our cgroup namespace, which may be another.
+        let named = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let named = named.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            let number: u32 = fields.next()?.parse().ok()?;
+            let path = fields.nth(1)?.trim_start_matches('/');
+            (number == self.hierarchy.number).then(|| self.root.join(path))
+        });
+        if let Some(named) = named.filter(|dir| has_me(dir)) {
+            return Some(Some(named));
+        }
+        let mut pending = vec![self.root.clone()];
+        let mut seen = 0;
+        while let Some(dir) = pending.pop() {
+            if has_me(&dir) {
+                return Some(Some(dir));
+            }
+            seen += 1;
+            if seen > MAX_DIRECTORIES {
+                return None;
+            }
+            let below = fs::read_dir(&dir).into_iter().flatten().flatten();
+            let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            pending.extend(below.map(|entry| entry.path()));
+        }
+        Some(None)
+    }
+
     /// The cgroups of a pod that exist already: its own, and those of containers beside it.
     pub(super) fn pod(&self, uid: &str) -> Result<Vec<Place>, Error> {
         let mut places = Vec::new();
@@ -244,7 +343,7 @@ impl Cgroups {
 }
 
 /// The kubelet's own cgroup, below which pods are: `kubepods`, `kubepods.slice`, or with its root before it.
-fn is_kubelets(name: &str) -> bool {
+pub(super) fn is_kubelets(name: &str) -> bool {
     name.strip_suffix(".slice")
         .unwrap_or(name)
         .ends_with("kubepods")
@@ -275,17 +374,14 @@ fn is_static_uid(uid: &str) -> bool {
 }
 
 /// The uid in the name of a pod's directory: `select_pod` of `agent-ebpf/src/select.rs` reads it alike.
-pub(crate) fn pod_of(name: &str) -> Option<String> {
+pub(crate) fn pod_named(name: &str) -> Option<String> {
     let name = name.strip_suffix(".slice").unwrap_or(name);
-    let last = |bytes: usize| name.split_at_checked(name.len().checked_sub(bytes)?);
-    if let Some((before, uid)) = last(STATIC_UID)
-        && before.ends_with(POD)
-        && is_static_uid(uid)
-    {
-        return Some(uid.to_owned());
-    }
-    let (_, uid) = last(POD_UID)?;
-    Some(uid.replace('_', "-"))
+    let (before, uid) = [POD_UID, STATIC_UID].into_iter().find_map(|bytes| {
+        let (before, uid) = name.split_at_checked(name.len().checked_sub(bytes)?)?;
+        Some((before.strip_suffix(POD)?, uid.replace('_', "-")))
+    })?;
+    let is_kubelets = before.is_empty() || before.ends_with('-');
+    (is_kubelets && pod_uid(&uid).is_ok()).then_some(uid)
 }
 
 /// The uid in the name of a container's directory that lies beside its pod's: containerd by cgroupfs below a kubelet by systemd calls it
@@ -296,7 +392,7 @@ pub(crate) fn pod_beside(name: &str) -> Option<String> {
     const ID: usize = 64;
     let (pod, id) = name.split_once(":cri-containerd:")?;
     (id.len() == ID && pod.ends_with(".slice"))
-        .then(|| pod_of(pod))
+        .then(|| pod_named(pod))
         .flatten()
 }
 
@@ -362,7 +458,7 @@ mod tests {
             format!("kubepods-pod{}.slice", uid.replace('-', "_")),
             format!("pod{uid}"),
         ] {
-            assert_eq!(pod_of(&name).as_deref(), Some(uid), "{name}");
+            assert_eq!(pod_named(&name).as_deref(), Some(uid), "{name}");
         }
         let hash = "8ba00f37e5a7d26c3b4d5b9f3a6e1c02";
         for name in [
@@ -370,10 +466,10 @@ mod tests {
             format!("kubepods-pod{hash}.slice"),
             format!("pod{hash}"),
         ] {
-            assert_eq!(pod_of(&name).as_deref(), Some(hash), "{name}");
+            assert_eq!(pod_named(&name).as_deref(), Some(hash), "{name}");
         }
         // A container's id, of which the second half might be one.
-        assert_ne!(pod_of(&hash.repeat(2)).as_deref(), Some(hash));
+        assert_ne!(pod_named(&hash.repeat(2)).as_deref(), Some(hash));
         let beside = format!(
             "kubepods-burstable-pod{}.slice:cri-containerd:{}",
             uid.replace('-', "_"),
@@ -382,9 +478,12 @@ mod tests {
         assert_eq!(pod_beside(&beside).as_deref(), Some(uid));
         assert_eq!(pod_beside(&beside[..beside.len() - 1]), None);
         assert_eq!(pod_beside(&beside.replace(".slice", "")), None);
-        assert_eq!(pod_of("kubepods.slice"), None);
+        assert_eq!(pod_named("kubepods.slice"), None);
+        // The end of another cgroup's name is no uid: a class of pods below a root with a long name.
+        let class = "some-node-with-a-name-kubelet-kubepods-burstable";
+        assert_eq!(pod_named(class), None);
         // 36 bytes from the end of this lie amid a character.
-        assert_eq!(pod_of(&format!("é{}", "a".repeat(35))), None);
+        assert_eq!(pod_named(&format!("é{}", "a".repeat(35))), None);
     }
 
     #[test]

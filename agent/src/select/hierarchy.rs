@@ -134,16 +134,6 @@ fn number(line: &str, controller: &str) -> Option<u32> {
     controllers.any(|one| one == controller).then_some(number)
 }
 
-/// The hierarchy in which a path lies; a relative one starts at the first.
-pub(crate) fn of_path(path: &Path) -> Result<(Hierarchy, PathBuf), Error> {
-    let mut all = hierarchies()?;
-    let inside = all.iter().position(|one| path.starts_with(&one.root));
-    // Where it is nowhere, the first says so.
-    let one = all.swap_remove(inside.unwrap_or(0));
-    let whole = one.root.join(path);
-    Ok((one, whole))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

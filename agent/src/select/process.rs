@@ -1,7 +1,7 @@
 //! Processes: whether they are there, since when, and whom they have started.
 
 use crate::Error;
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt, path::Path};
 
 /// Whether a process is in the machine's own pid namespace; `None` where we may not know.
 fn is_in_first_namespace(process: &Path) -> Option<bool> {
@@ -28,8 +28,8 @@ pub(crate) fn has_the_kernels_numbers(proc: &Path) -> bool {
 }
 
 /// Every process below one in the tree, by the kernel's lists of children. A child that is born meanwhile is the fork hook's.
-pub(crate) fn descendants(pid: u32) -> Vec<u32> {
-    let mut found = Vec::new();
+pub(crate) fn descendants(pid: u32) -> HashSet<u32> {
+    let mut found = HashSet::new();
     let mut pending = vec![pid];
     while let Some(pid) = pending.pop() {
         let tasks = fs::read_dir(format!("/proc/{pid}/task"))
@@ -39,8 +39,7 @@ pub(crate) fn descendants(pid: u32) -> Vec<u32> {
         for task in tasks {
             let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
             for child in children.split_whitespace().filter_map(|n| n.parse().ok()) {
-                if !found.contains(&child) {
-                    found.push(child);
+                if found.insert(child) {
                     pending.push(child);
                 }
             }
@@ -55,6 +54,29 @@ pub(super) fn process_of(pid: u32) -> Option<u32> {
     status
         .lines()
         .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
+}
+
+/// The parent of a process and its flags, the fourth and the ninth field of its stat: proc_pid_stat(5).
+fn parent_and_flags(pid: u32) -> Option<(u32, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(1);
+    let parent = fields.next()?.parse().ok()?;
+    Some((parent, fields.nth(9 - 5)?.parse().ok()?))
+}
+
+/// Whether a process is a thread of the kernel, or was started by the kernel itself as the first process was.
+pub(super) fn is_of_the_kernel(pid: u32) -> bool {
+    /// PF_KTHREAD, include/linux/sched.h.
+    const KERNEL_THREAD: u32 = 0x0020_0000;
+    parent_and_flags(pid).is_some_and(|(parent, flags)| parent == 0 || flags & KERNEL_THREAD != 0)
+}
+
+/// Whether this process is that one, or one of its descendants.
+pub(super) fn holds_this_one(pid: u32) -> bool {
+    let parent = |pid: &u32| parent_and_flags(*pid).map(|(parent, _)| parent);
+    let mut up = std::iter::successors(Some(std::process::id()), parent);
+    up.any(|one| one == pid)
 }
 
 /// How far a process is.

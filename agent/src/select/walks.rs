@@ -1,16 +1,91 @@
 //! Looks for targets in each hierarchy of cgroups.
 
 use super::{
-    find::{Cgroups, Levels, Place},
+    find::{Cgroups, Place},
     hierarchy::{Hierarchy, hierarchies},
 };
 use crate::Error;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
-/// The cgroups of each hierarchy, read where they have not been yet.
+/// What the targets of one request are looked for in, each read once and when it is needed.
 #[derive(Default)]
-pub(super) struct Walks(Vec<(Hierarchy, Cgroups)>);
+pub(super) struct Walks {
+    hierarchies: Option<Vec<Hierarchy>>,
+    all: Vec<Walk>,
+    /// How many cgroups, containers and pods have been looked for.
+    pub(super) cgroups_seen: u32,
+    /// The same of other targets.
+    pub(super) processes_seen: u32,
+}
+
+struct Walk {
+    hierarchy: Hierarchy,
+    cgroups: Cgroups,
+    holders: Option<Option<HashMap<u64, &'static str>>>,
+}
 
 impl Walks {
+    fn hierarchies(&mut self) -> Result<&[Hierarchy], Error> {
+        let known = match self.hierarchies.take() {
+            Some(known) => known,
+            None => hierarchies()?,
+        };
+        Ok(self.hierarchies.insert(known))
+    }
+
+    fn walk(&mut self, hierarchy: &Hierarchy) -> &mut Walk {
+        let known = self
+            .all
+            .iter()
+            .position(|walk| walk.hierarchy == *hierarchy);
+        let at = known.unwrap_or_else(|| {
+            self.all.push(Walk {
+                hierarchy: hierarchy.clone(),
+                cgroups: Cgroups::read(hierarchy),
+                holders: None,
+            });
+            self.all.len() - 1
+        });
+        &mut self.all[at]
+    }
+
+    /// The cgroups of a hierarchy.
+    pub(super) fn cgroups(&mut self, hierarchy: &Hierarchy) -> &Cgroups {
+        &self.walk(hierarchy).cgroups
+    }
+
+    /// [`Cgroups::holders`] of a hierarchy.
+    pub(super) fn holders(&mut self, hierarchy: &Hierarchy) -> Option<&HashMap<u64, &'static str>> {
+        let walk = self.walk(hierarchy);
+        let cgroups = &walk.cgroups;
+        walk.holders
+            .get_or_insert_with(|| cgroups.holders())
+            .as_ref()
+    }
+
+    /// Whether pods may be here, in any hierarchy.
+    pub(super) fn may_have_pods(&mut self) -> Result<bool, Error> {
+        let all = match self.hierarchies() {
+            Ok(all) => all.to_vec(),
+            // Nothing is mounted: a kubelet does not run so.
+            Err(Error::NoCgroups) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(all.iter().any(|one| self.cgroups(one).may_have_pods()))
+    }
+
+    /// The hierarchy in which a path lies, and the path as a whole; a relative one starts at the first hierarchy.
+    pub(super) fn of_path(&mut self, path: &Path) -> Result<(Hierarchy, PathBuf), Error> {
+        let all = self.hierarchies()?;
+        let inside = all.iter().find(|one| path.starts_with(&one.root));
+        // Where it is nowhere, the first says so.
+        let one = inside.or(all.first()).ok_or(Error::NoCgroups)?;
+        Ok((one.clone(), one.root.join(path)))
+    }
+
     /// What is found in the first hierarchy where it is; of all, or of the only one that may be.
     pub(super) fn first<T>(
         &mut self,
@@ -19,16 +94,11 @@ impl Walks {
     ) -> Result<(Hierarchy, T), Error> {
         let all = match only {
             Some(only) => vec![only.clone()],
-            None => hierarchies()?,
+            None => self.hierarchies()?.to_vec(),
         };
         let mut outcome = Err(Error::NoCgroups);
         for hierarchy in all {
-            let known = self.0.iter().position(|(known, _)| *known == hierarchy);
-            let at = known.unwrap_or_else(|| {
-                self.0.push((hierarchy.clone(), Cgroups::read(&hierarchy)));
-                self.0.len() - 1
-            });
-            match find(&self.0[at].1) {
+            match find(self.cgroups(&hierarchy)) {
                 Ok(found) => return Ok((hierarchy, found)),
                 // Maybe in the next.
                 Err(Error::NoContainer(id)) if hierarchy.namespace.is_some() => {
@@ -48,26 +118,26 @@ impl Walks {
         outcome
     }
 
-    /// A pod's cgroups, and where further ones would be made: in the hierarchy where it is; else where a kubelet would make it; else in the
+    /// A pod's cgroups: in the hierarchy where it is; else where a kubelet would make it; else in the
     /// first one.
     pub(super) fn pod(
         &mut self,
         fixed: Option<&Hierarchy>,
         uid: &str,
-    ) -> Result<(Hierarchy, (Levels, Vec<Place>)), Error> {
+    ) -> Result<(Hierarchy, Vec<Place>), Error> {
         let not_here = || Err(Error::NoContainer(uid.to_owned()));
         let there = |cgroups: &Cgroups| match cgroups.pod(uid)? {
             places if places.is_empty() => not_here(),
-            places => Ok((cgroups.levels, places)),
+            places => Ok(places),
         };
         let by_a_kubelet = |cgroups: &Cgroups| match cgroups.has_kubelet {
             false => not_here(),
-            true => Ok((cgroups.levels, Vec::new())),
+            true => Ok(Vec::new()),
         };
         // Without a kubelet below it, the root of a cgroup namespace is that of a container, in which no pod will ever be.
         let anywhere = |cgroups: &Cgroups| match cgroups.is_of_a_namespace {
             true => not_here(),
-            false => Ok((cgroups.levels, Vec::new())),
+            false => Ok(Vec::new()),
         };
         self.first(fixed, there)
             .or_else(|_| self.first(fixed, by_a_kubelet))

@@ -15,6 +15,20 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
+{{/* The account of a caller, a SPIFFE ID; takes a list of the root and the component. */}}
+{{- define "tracejob.account" -}}
+spiffe://tracejob.dev/ns/{{ (index . 0).Release.Namespace }}/sa/tracejob-{{ index . 1 }}
+{{- end }}
+
+{{/* By which name of its certificate agents know a caller; takes the same. Certificates of yours have DNS names alone. */}}
+{{- define "tracejob.caller" -}}
+{{- if eq (index . 0).Values.tls.mode "existing" -}}
+tracejob-{{ index . 1 }}
+{{- else -}}
+{{ include "tracejob.account" . }}
+{{- end -}}
+{{- end }}
+
 {{/* An image; takes a list of the root and the name under `image`. */}}
 {{- define "tracejob.image" -}}
 {{- $root := index . 0 -}}

@@ -28,7 +28,7 @@ const HEAD: usize = 10;
 
 /// Prints it.
 pub(super) fn describe(what: &str, json: bool, access: &Access) -> Result<()> {
-    let text = match Cluster::connect(access).and_then(|cluster| cluster.get(&cluster.named(what)))
+    let text = match Cluster::connect(access).and_then(|cluster| cluster.get(&cluster.named(what)?))
     {
         Ok(job) if json => format!("{:#}\n", job.object),
         Ok(job) => page(&job),
@@ -44,7 +44,7 @@ pub(super) fn describe(what: &str, json: bool, access: &Access) -> Result<()> {
 fn with_tracers(error: Error, what: &str) -> anyhow::Error {
     let names = tracers::ALL.iter().map(|tracer| tracer.name());
     match (&error, tracers::nearest(what, names)) {
-        (Error::NotFound { .. }, Some(near)) => {
+        (Error::NotFound { .. } | Error::NoName { .. }, Some(near)) => {
             anyhow::anyhow!("{error}; did you mean the tracer {near}?")
         }
         _ => error.into(),

@@ -53,6 +53,9 @@ pub(crate) enum Error {
     /// No such job.
     #[error("there is no {job}; `kubectl tracejob list{flags}` shows those that are there")]
     NotFound { job: String, flags: String },
+    /// What cannot be a name, and would be a path to something else.
+    #[error("{word:?} is no name of a job or a namespace; a name has a-z, 0-9, - and .")]
+    NoName { word: String },
     /// No definitions, or no gateway.
     #[error(
         "the cluster does not know {what}: TraceJob is not installed there, or an older one{INDENT}whoever runs the cluster installs it: {INSTALL}"
@@ -190,7 +193,7 @@ impl Error {
     pub(crate) fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::Refused { invalid: true, .. } | Self::Server { .. }
+            Self::Refused { invalid: true, .. } | Self::Server { .. } | Self::NoName { .. }
         )
     }
 }

@@ -4,6 +4,7 @@ use super::{
     access::Cluster,
     error::{Doing, Error},
 };
+use crate::remote::words;
 use crd::{ClusterTraceJob, Selector, TraceJob, TraceJobSpec, TraceJobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
@@ -213,13 +214,27 @@ pub(super) async fn suspend(client: &Client, name: &Name) -> kube::Result<()> {
 
 impl Cluster {
     /// The job that a word on the command line names: `NAME`, `tj/NAME`, `ctj/NAME`.
-    pub(super) fn named(&self, word: &str) -> Name {
+    ///
+    /// # Errors
+    /// Where it cannot be a name.
+    pub(super) fn named(&self, word: &str) -> Result<Name, Error> {
         let (kind, name) = word.split_once('/').unwrap_or(("", word));
         let of_cluster = ["ctj", "clustertracejob", "clustertracejobs"];
         let kind = kind.split('.').next().unwrap_or_default();
-        Name {
-            namespace: (!of_cluster.contains(&kind)).then(|| self.namespace.clone()),
-            name: name.to_owned(),
+        let namespace = (!of_cluster.contains(&kind)).then(|| self.namespace.clone());
+        // They become parts of a path, in which `..` and `/` lead elsewhere.
+        let no_name = |word: &str| Error::NoName { word: words(word) };
+        if let Some(namespace) = &namespace
+            && !crd::name::is_namespace(namespace)
+        {
+            return Err(no_name(namespace));
+        }
+        match crd::name::is_job(name) {
+            true => Ok(Name {
+                namespace,
+                name: name.to_owned(),
+            }),
+            false => Err(no_name(word)),
         }
     }
 

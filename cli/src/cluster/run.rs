@@ -54,7 +54,7 @@ pub(super) fn run(asked: Run, access: &Access) -> Result<ExitCode> {
 /// Shows what a job sees that is there already.
 pub(super) fn attach(word: &str, view: View, access: &Access) -> Result<ExitCode> {
     let cluster = Arc::new(Cluster::connect(access)?);
-    let job = cluster.get(&cluster.named(word))?;
+    let job = cluster.get(&cluster.named(word)?)?;
     check(&view, job.spec.tracer.tracer())?;
     let signals = Signals::watch()?;
     let stopper = Stopper::new(&cluster, &job.name, How::Detach);

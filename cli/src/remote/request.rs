@@ -51,7 +51,7 @@ fn target(whom: &Whom) -> Result<v1::Target, Usage> {
                 return Err(Usage(message.to_owned()));
             }
         },
-        Whom::Container(id) => Wire::Container(id.clone()),
+        Whom::Container(id) | Whom::PodContainer(_, id) => Wire::Container(id.clone()),
         Whom::Pod(uid) => Wire::Pod(uid.clone()),
         Whom::Host => Wire::Host(v1::Host {}),
         Whom::Command(_) => {
@@ -66,6 +66,10 @@ fn target(whom: &Whom) -> Result<v1::Target, Usage> {
             _ => 0,
         },
         labels: None,
+        pod_uid: match whom {
+            Whom::PodContainer(pod, _) => pod.clone(),
+            _ => String::new(),
+        },
     })
 }
 

@@ -117,6 +117,9 @@ pub struct Target {
     /// What its rows say besides.
     #[prost(message, optional, tag = "7")]
     pub labels: ::core::option::Option<Labels>,
+    /// Of a container: the uid of the pod in whose cgroup it must be. The container's id is whole then. Empty is any container of the node.
+    #[prost(string, tag = "8")]
+    pub pod_uid: ::prost::alloc::string::String,
     #[prost(oneof = "target::Target", tags = "1, 2, 3, 4, 5")]
     pub target: ::core::option::Option<target::Target>,
 }

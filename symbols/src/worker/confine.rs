@@ -8,7 +8,7 @@ use landlock::{
     Scope,
 };
 use rustix::{
-    process::{Resource, Rlimit, Signal, setrlimit},
+    process::{DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior, setrlimit},
     thread::{
         CapabilitySet, CapabilitySets, clear_ambient_capability_set,
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -55,6 +55,8 @@ pub(super) fn confine() -> Result<RulesetStatus, ConfineError> {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     // If memory runs out, this is what can be missed best.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    // Others of its user could answer in its place, or read the files that it was handed.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     limit_resources()?;
     let strange = strange_descriptors()?;
     give_up_capabilities()?;

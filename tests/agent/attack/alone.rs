@@ -3,7 +3,7 @@
 use crate::daemon::{Daemon, process};
 use proto::v1;
 use std::time::{Duration, Instant};
-use tests::{JumpedClock, needs};
+use tests::{JumpedClock, Workload, needs};
 
 #[tokio::test]
 async fn a_trace_lasts_as_long_as_it_was_told_to_when_the_clock_jumps() {
@@ -11,9 +11,10 @@ async fn a_trace_lasts_as_long_as_it_was_told_to_when_the_clock_jumps() {
     const SECONDS: i64 = 3;
     const DAY: i64 = 86_400;
     let daemon = Daemon::start("").await;
+    let workload = Workload::behind_gate(&["getppid", "1"]);
     for jump in [DAY, -DAY] {
         let spec = v1::TraceSpec {
-            targets: vec![process(std::process::id())],
+            targets: vec![process(workload.pid())],
             duration: Some(prost_types::Duration {
                 seconds: SECONDS,
                 nanos: 0,

@@ -234,8 +234,7 @@ async fn starts_of_ten_thousand_targets_are_refused_before_any_is_looked_for() {
 #[tokio::test]
 async fn two_hundred_requests_of_half_a_million_empty_targets_take_no_memory() {
     let daemon = Daemon::start("").await;
-    let client = daemon.client().await;
-    let attack = empty_targets(client, 500_000, 200, Over::told());
+    let attack = empty_targets(daemon.channel().await, 500_000, 200, Over::told());
     let (most, ()) = most_resident(&daemon, attack).await;
     assert!(most <= BESIDE, "{most} KiB");
     assert!(daemon.traces().await.is_empty());

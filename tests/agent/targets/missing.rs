@@ -1,6 +1,6 @@
 //! Targets that are not there when they are named.
 
-use super::{OPENS, add, apply, cgroup, labelled, of, rows_of, stop_and_read, update};
+use super::{OPENS, add, apply, cgroup, in_shop, labelled, of, rows_of, stop_and_read, update};
 use crate::{
     daemon::{Daemon, spec},
     reason, start,
@@ -116,8 +116,8 @@ async fn a_pod_keeps_its_rows_when_its_container_is_made_anew() {
     before.add(first.pid());
     let spec = v1::TraceSpec {
         targets: vec![
-            labelled(of(Whom::Pod(uid.to_owned())), "web-0"),
-            labelled(of(Whom::Container(id)), "web-0"),
+            in_shop(of(Whom::Pod(uid.to_owned())), "web-0"),
+            in_shop(of(Whom::Container(id)), "web-0"),
         ],
         ..spec("open", &first)
     };

@@ -42,7 +42,7 @@ pub(super) fn refuse_all_but_needed() -> Result<(), FilterError> {
 pub(super) fn refuse(role: Role) -> Result<(), FilterError> {
     let rules = match role {
         Role::Serving => not_for_serving()?,
-        Role::Loading => plain(NOT_FOR_LOADING),
+        Role::Loading => not_for_loading(),
     };
     let eperm = SeccompAction::Errno(libc::EPERM as u32);
     apply(rules, SeccompAction::Allow, eperm)
@@ -80,7 +80,13 @@ fn needed() -> Result<Rules, BackendError> {
         libc::SYS_ioctl,
         any_of(1, &requests.map(|request| request as i64))?,
     );
-    rules.insert(libc::SYS_prctl, any_of(0, &OPTIONS.map(i64::from))?);
+    let mut options = any_of(0, &OPTIONS.map(i64::from))?;
+    // The worker becomes undumpable; nothing becomes dumpable again.
+    options.push(SeccompRule::new(vec![
+        condition(0, SeccompCmpOp::Eq, libc::PR_SET_DUMPABLE as u64)?,
+        condition(1, SeccompCmpOp::Eq, 0)?,
+    ])?);
+    rules.insert(libc::SYS_prctl, options);
     // Limits and signals of this process; a worker's own process is another one, with the same filter.
     rules.insert(libc::SYS_prlimit64, any_of(0, &[0])?);
     let namespaces = libc::CLONE_NEWNS
@@ -113,6 +119,18 @@ fn not_for_serving() -> Result<Rules, BackendError> {
     Ok(rules)
 }
 
+fn not_for_loading() -> Rules {
+    let mut rules = plain(NOT_FOR_LOADING);
+    #[cfg(target_arch = "x86_64")]
+    rules.extend(plain(&[
+        libc::SYS_chmod,
+        libc::SYS_mkdir,
+        libc::SYS_rename,
+        libc::SYS_unlink,
+    ]));
+    rules
+}
+
 /// The same list as the profile that container runtimes read, by which nothing before us can do more either. What depends on arguments
 /// we narrow ourselves.
 pub(crate) fn profile() -> serde_json::Value {
@@ -143,8 +161,11 @@ pub(crate) fn profile() -> serde_json::Value {
 }
 
 fn rule(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value)?;
-    SeccompRule::new(vec![condition])
+    SeccompRule::new(vec![condition(argument, is, value)?])
+}
+
+fn condition(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value)
 }
 
 /// Of prctl(2): names of threads, and what confines the worker further.
@@ -178,14 +199,22 @@ const NOT_FOR_SERVING: &[libc::c_long] = &[
     libc::SYS_setpgid,
 ];
 
-/// The network. Pairs of sockets are made otherwise.
+/// The network, and folders: these threads make no file, and a folder made among cgroups is a cgroup. Pairs of sockets are made otherwise.
+/// Opening for writing is not on the list: openat2(2), by which targets' files are opened, has its flags in memory, where no filter sees
+/// them. What closes files to these threads is how they are mounted.
 const NOT_FOR_LOADING: &[libc::c_long] = &[
     libc::SYS_accept,
     libc::SYS_accept4,
     libc::SYS_bind,
     libc::SYS_connect,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
     libc::SYS_listen,
+    libc::SYS_mkdirat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
     libc::SYS_socket,
+    libc::SYS_unlinkat,
 ];
 
 /// What the agent, its libraries and its worker use, on every machine.
@@ -382,8 +411,9 @@ mod tests {
 
     /// Root could do each of these: it is the filter that refuses them.
     #[test]
-    fn the_process_cannot_mount_make_namespaces_load_modules_or_see_packets() {
-        let name = "the_process_cannot_mount_make_namespaces_load_modules_or_see_packets";
+    fn the_process_cannot_mount_make_namespaces_load_modules_see_packets_or_be_dumpable() {
+        let name =
+            "the_process_cannot_mount_make_namespaces_load_modules_see_packets_or_be_dumpable";
         check(name, None, || {
             let packets = socket(AddressFamily::PACKET, SocketType::RAW, None);
             assert_eq!(packets.unwrap_err(), Errno::PERM);
@@ -398,6 +428,11 @@ mod tests {
             );
             assert_eq!(mounted, Err(Errno::PERM), "not even looked at");
             assert_eq!(rustix::process::chroot("/no/such/folder"), Err(Errno::PERM));
+            let undumpable = rustix::process::DumpableBehavior::NotDumpable;
+            let dumpable = rustix::process::DumpableBehavior::Dumpable;
+            rustix::process::set_dumpable_behavior(undumpable).unwrap();
+            let again = rustix::process::set_dumpable_behavior(dumpable);
+            assert_eq!(again, Err(Errno::PERM));
             let file = open("/dev/null", OFlags::RDONLY, Mode::empty()).unwrap();
             let module = rustix::system::finit_module(&file, c"", 0);
             assert_eq!(module, Err(Errno::PERM));
@@ -448,9 +483,9 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_loads_has_no_network() {
+    fn a_thread_that_loads_has_no_network_and_makes_no_folder() {
         check(
-            "a_thread_that_loads_has_no_network",
+            "a_thread_that_loads_has_no_network_and_makes_no_folder",
             Some(Role::Loading),
             || {
                 for family in [
@@ -461,6 +496,9 @@ mod tests {
                     let socket = socket(family, SocketType::STREAM, None);
                     assert_eq!(socket.unwrap_err(), Errno::PERM);
                 }
+                let folder = env::temp_dir().join("tracejob-no-such-folder");
+                let made = std::fs::create_dir(&folder).unwrap_err();
+                assert_eq!(made.kind(), std::io::ErrorKind::PermissionDenied);
                 // Its worker is a program, and a pair of sockets leads there.
                 assert!(Command::new("/bin/true").status().is_ok());
                 std::os::unix::net::UnixStream::pair().unwrap();

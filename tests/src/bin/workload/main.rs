@@ -74,6 +74,8 @@ fn step(args: &[OsString]) {
         "exit" => process::exit(number(&args[0])),
         "dies-of" => process::dies_of(number(&args[0]), &args[1..]),
         "kill" => process::kill_self(number(&args[0])),
+        "take-over" => process::take_over(number(&args[0])),
+        "is-dumpable" => process::is_dumpable(),
         "empty-programs" => bpf::bare(args, false),
         "clock-programs" => bpf::bare(args, true),
         // System calls.

@@ -259,3 +259,26 @@ pub(crate) fn kill_self(signal: u64) {
     raw::kill(std::process::id() as i32, signal as i32);
     until(|| false);
 }
+
+/// Tries to attach to each thread of a process, and to open its memory: what it takes to act with its rights. Notes how many there were
+/// and what each try came to, 0 or an error number.
+pub(crate) fn take_over(pid: u64) {
+    let folder = format!("/proc/{pid}/task");
+    let threads = fs::read_dir(folder).unwrap();
+    let attached: Vec<i32> = threads
+        .map(|entry| {
+            let tid = entry.unwrap().file_name();
+            raw::seize(tid.to_str().unwrap().parse().unwrap())
+        })
+        .collect();
+    let memory = fs::File::open(format!("/proc/{pid}/mem"));
+    let memory = memory.map_or_else(|error| error.raw_os_error().unwrap(), |_| 0);
+    report::note(json!({ "attached": attached }));
+    report::note(json!({ "memory": memory }));
+}
+
+/// Notes whether others of this user may look into this process: prctl(2), `PR_GET_DUMPABLE`.
+pub(crate) fn is_dumpable() {
+    let dumpable = raw::prctl(libc::PR_GET_DUMPABLE, 0).unwrap();
+    report::note(json!({ "dumpable": dumpable }));
+}

@@ -357,6 +357,17 @@ pub(crate) fn prctl(option: i32, argument: u64) -> Outcome {
     }
 }
 
+/// Attaches to a thread without stopping it, until this process ends: 0 or an error number.
+pub(crate) fn seize(tid: i32) -> i32 {
+    const SEIZE: u32 = 0x4206; // include/uapi/linux/ptrace.h
+    // SAFETY: numbers only.
+    let done = unsafe { libc::ptrace(SEIZE, tid, 0_usize, 0_usize) };
+    match done {
+        0 => 0,
+        _ => std::io::Error::last_os_error().raw_os_error().unwrap(),
+    }
+}
+
 /// Names this thread.
 pub(crate) fn set_comm(name: &OsStr) {
     let name = c_string(name);

@@ -1,0 +1,114 @@
+//! What the targets of a request are here.
+
+use super::{
+    Selection, bounds,
+    entry::{Found, MAX_CGROUPS, MAX_PROCESSES},
+    find,
+    hierarchy::Hierarchy,
+    process,
+    walks::Walks,
+};
+use crate::{Error, Target, Whom};
+
+impl Selection {
+    /// What a target is here, where the bounds allow it. The cgroups are read once for several.
+    ///
+    /// # Errors
+    /// Where it is not there, is more than the bounds allow, or is one more than can be selected: then it is not looked for.
+    pub(super) fn find(&mut self, target: &Target, walks: &mut Walks) -> Result<Found, Error> {
+        let (seen, most) = match &target.whom {
+            Whom::Cgroup(_) | Whom::Container(_) | Whom::PodContainer(..) | Whom::Pod(_) => {
+                (&mut walks.cgroups_seen, MAX_CGROUPS)
+            }
+            _ => (&mut walks.processes_seen, MAX_PROCESSES),
+        };
+        if *seen >= most {
+            return Err(Error::TooManyTargets(most));
+        }
+        *seen += 1;
+        let (hierarchy, found) = self.look(&target.whom, walks)?;
+        bounds::check(self.bounds, target, &found, hierarchy.as_ref(), walks)?;
+        if let Some(hierarchy) = hierarchy {
+            if matches!(found, Found::Pod(..)) {
+                self.levels = self.levels.and(walks.cgroups(&hierarchy).levels);
+            }
+            self.lie_in(hierarchy)?;
+        }
+        Ok(found)
+    }
+
+    fn look(&self, whom: &Whom, walks: &mut Walks) -> Result<(Option<Hierarchy>, Found), Error> {
+        let only = self.hierarchy.as_ref();
+        Ok(match whom {
+            Whom::Process(pid) => (None, process(*pid)?),
+            Whom::ProcessSince(pid, since) => match process(*pid)? {
+                Found::Process(_, began) if began != *since => {
+                    return Err(Error::OtherProcess(*pid));
+                }
+                process => (None, process),
+            },
+            Whom::Cgroup(path) => {
+                let (hierarchy, path) = walks.of_path(path)?;
+                let place = find::cgroup(&hierarchy.root, &path)?;
+                (Some(hierarchy), Found::Cgroup(place))
+            }
+            Whom::Container(id) => {
+                let (hierarchy, place) = walks.first(only, |cgroups| cgroups.container(id))?;
+                (Some(hierarchy), Found::Cgroup(place))
+            }
+            Whom::PodContainer(pod, id) => {
+                find::pod_uid(pod)?;
+                let found = walks.first(only, |cgroups| cgroups.container_of(pod, id));
+                let (hierarchy, place) = found.map_err(|error| match error {
+                    Error::NoContainer(id) | Error::NoContainerInNamespace { id, .. } => {
+                        Error::NotInPod {
+                            id,
+                            pod: pod.clone(),
+                        }
+                    }
+                    error => error,
+                })?;
+                (Some(hierarchy), Found::Cgroup(place))
+            }
+            Whom::Pod(uid) => {
+                let bytes = find::pod_uid(uid)?;
+                let (hierarchy, places) = walks.pod(only, uid)?;
+                (Some(hierarchy), Found::Pod(bytes, places))
+            }
+            Whom::Command(argv) => {
+                process::in_host_pid_namespace()?;
+                (None, Found::Command(argv.clone()))
+            }
+            Whom::Host => (None, Found::Host),
+        })
+    }
+
+    /// All cgroups of a trace are of one hierarchy.
+    fn lie_in(&mut self, hierarchy: Hierarchy) -> Result<(), Error> {
+        match &self.hierarchy {
+            Some(known) if *known != hierarchy => Err(Error::Unchangeable(
+                "its cgroup is of another hierarchy than those of the other targets, and a trace selects by one",
+            )),
+            Some(_) => Ok(()),
+            None => {
+                self.hierarchy = Some(hierarchy);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn process(pid: u32) -> Result<Found, Error> {
+    process::in_host_pid_namespace()?;
+    let gone = || Error::NoProcess(pid);
+    match process::process_of(pid).ok_or_else(gone)? {
+        process if process == pid => {
+            let began = process::began(pid).ok_or_else(gone)?;
+            Ok(Found::Process(pid, began))
+        }
+        process => Err(Error::Thread {
+            thread: pid,
+            process,
+        }),
+    }
+}

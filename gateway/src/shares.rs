@@ -1,0 +1,119 @@
+//! What one reader, and what one job, may have of a replica.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Readers of one replica. Each has a few messages at most; what they read is kept once for each job.
+pub(crate) const READERS: usize = 1000;
+/// Readers of one user: a fifth, so that one account cannot take a replica.
+pub(crate) const READERS_PER_USER: usize = 200;
+/// Jobs that are read at the same time. Beyond that a job's log would be less than a sixteenth of what it may be.
+pub(crate) const JOBS: usize = 256;
+/// How many full logs all jobs together may keep. By default they are 512 MiB, half of the memory limit of the chart.
+const FULL_LOGS: usize = 16;
+
+/// Returns the bytes that each of `jobs` logs may keep, where one alone may keep `most`.
+pub(crate) fn log_bytes(most: usize, jobs: usize) -> usize {
+    most.min(most.saturating_mul(FULL_LOGS) / jobs.max(1))
+}
+
+/// Places of readers.
+#[derive(Clone, Default)]
+pub(crate) struct Readers(Arc<Mutex<HashMap<String, usize>>>);
+
+/// Why a reader has no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Full {
+    #[error("{READERS} readers are here already: try again, another replica may have room")]
+    Readers,
+    #[error("you have {READERS_PER_USER} readers here already, which is the most for one user")]
+    ReadersOfUser,
+    #[error("{JOBS} jobs are being read here already: try again, another replica may have room")]
+    Jobs,
+}
+
+/// A reader's place, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    readers: Readers,
+    user: String,
+}
+
+impl std::fmt::Debug for Readers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Readers")
+    }
+}
+
+impl Readers {
+    /// Gives a user's reader a place.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(crate) fn enter(&self, user: &str) -> Result<Place, Full> {
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.values().sum::<usize>() >= READERS {
+            return Err(Full::Readers);
+        }
+        let of_user = users.entry(user.to_owned()).or_default();
+        if *of_user >= READERS_PER_USER {
+            return Err(Full::ReadersOfUser);
+        }
+        *of_user += 1;
+        Ok(Place {
+            readers: self.clone(),
+            user: user.to_owned(),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut users = self
+            .readers
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_user) = users.get_mut(&self.user) {
+            *of_user -= 1;
+            if *of_user == 0 {
+                users.remove(&self.user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_user_has_a_fifth_of_all_places_and_gives_them_back() {
+        let readers = Readers::default();
+        let all = |user: &str| std::iter::from_fn(|| readers.enter(user).ok()).collect::<Vec<_>>();
+        let ann = all("ann");
+        assert_eq!(ann.len(), READERS_PER_USER);
+        assert_eq!(readers.enter("ann").unwrap_err(), Full::ReadersOfUser);
+        let others: Vec<_> = (0..10).flat_map(|n| all(&format!("user {n}"))).collect();
+        assert_eq!(ann.len() + others.len(), READERS);
+        assert_eq!(readers.enter("bob").unwrap_err(), Full::Readers);
+        drop(ann);
+        assert!(readers.enter("bob").is_ok());
+        drop(others);
+        assert!(readers.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn all_logs_together_keep_what_sixteen_full_ones_do() {
+        for jobs in 1..=JOBS {
+            let each = log_bytes(32 << 20, jobs);
+            assert!(
+                each * jobs <= 512 << 20 && each >= 2 << 20,
+                "{jobs}: {each}"
+            );
+        }
+        assert_eq!(log_bytes(32 << 20, 16), 32 << 20);
+    }
+}

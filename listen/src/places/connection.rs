@@ -1,0 +1,152 @@
+//! A stream that ends when its place ends, and that reads no faster than it may.
+
+use super::Place;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
+    time::{Instant, Sleep, sleep_until},
+};
+
+/// Bytes that a peer can send at once: as much as the largest request of all our servers takes.
+const BURST: i64 = 1 << 20;
+/// Bytes that a peer can send each second beyond [`BURST`]. A small frame costs HTTP/2 as much work as a large one (PING has 17 bytes), so
+/// this bounds the CPU time that one connection takes; requests are small, and rows go the other way.
+const BYTES_PER_SECOND: i64 = 256 << 10;
+/// What a peer that has sent too much can send again after its pause, so that it does not wake this program for each byte.
+const STEP: i64 = 16 << 10;
+
+/// A connection with a place. Reading and writing fail once the place is gone or its time is over.
+pub struct Connection<S> {
+    stream: S,
+    place: Place,
+    closed: oneshot::Receiver<()>,
+    /// Why the connection is over.
+    over: Option<io::ErrorKind>,
+    /// When the time limit is looked at next.
+    look: Pin<Box<Sleep>>,
+    /// Bytes that the peer can send now.
+    allowance: i64,
+    refilled: Instant,
+    /// A pause in reading.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Connection<S> {
+    pub(super) fn new(
+        stream: S,
+        place: Place,
+        closed: oneshot::Receiver<()>,
+        look: Instant,
+    ) -> Self {
+        Self {
+            stream,
+            place,
+            closed,
+            over: None,
+            look: Box::pin(sleep_until(look)),
+            allowance: BURST,
+            refilled: Instant::now(),
+            pause: None,
+        }
+    }
+
+    /// Returns an error once the connection is over; wakes the task when that may have changed.
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if self.over.is_none() && Pin::new(&mut self.closed).poll(context).is_ready() {
+            self.over = Some(io::ErrorKind::ConnectionAborted);
+        }
+        while self.over.is_none() && self.look.as_mut().poll(context).is_ready() {
+            match self.place.next_look(Instant::now()) {
+                Some(next) => self.look.as_mut().reset(next),
+                None => self.over = Some(io::ErrorKind::TimedOut),
+            }
+        }
+        self.over.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    /// Waits until the peer can send again.
+    fn poll_allowance(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        if self.allowance > 0 {
+            return Poll::Ready(());
+        }
+        let now = Instant::now();
+        let elapsed = now.duration_since(self.refilled).as_micros();
+        let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        let more = elapsed.saturating_mul(BYTES_PER_SECOND) / 1_000_000;
+        self.allowance = self.allowance.saturating_add(more).min(BURST);
+        self.refilled = now;
+        if self.allowance > 0 {
+            return Poll::Ready(());
+        }
+        let micros = (STEP - self.allowance) * 1_000_000 / BYTES_PER_SECOND;
+        let until = now + std::time::Duration::from_micros(micros.unsigned_abs());
+        let mut pause = Box::pin(sleep_until(until));
+        let _ = pause.as_mut().poll(context);
+        self.pause = Some(pause);
+        Poll::Pending
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        let mut state = self.place.shared.state();
+        self.place.leave(&mut state);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        ready!(self.poll_allowance(context));
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.allowance -= (buffer.filled().len() - before) as i64;
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,208 @@
+//! What is tried by those who can only connect, or who have one account: to keep others out, and to make the API server work.
+
+use super::{
+    cluster, events, opens,
+    reader::{Tally, ask, bind, connect, in_network, open, raw, token},
+    until_end,
+};
+use crate::cluster::{Cluster, gateway_address, job};
+use proto::v1::jobs_client::JobsClient;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use serde_json::json;
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+use tests::{Attack, beside, resident};
+use tonic::{Code, transport::Channel};
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+fn gateway() -> SocketAddr {
+    format!("{}:8443", gateway_address(0)).parse().unwrap()
+}
+
+/// A connection without a certificate, whose handshake is done.
+fn shaken_hands(config: &Arc<ClientConfig>) -> std::io::Result<Tls> {
+    let name = "tracejob-gateway".try_into().unwrap();
+    let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();
+    let mut stream = TcpStream::connect_timeout(&gateway(), Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    while tls.is_handshaking() || tls.wants_write() {
+        tls.complete_io(&mut stream)?;
+    }
+    stream.set_nonblocking(true)?;
+    Ok(StreamOwned::new(tls, stream))
+}
+
+/// Holds connections that shake hands and send nothing, and opens another for each that is closed.
+fn hold_silent_tls(cluster: &Cluster, count: usize, attack: &Attack) {
+    cluster.plane.net().enter();
+    let ca = std::fs::read(cluster.plane.pki().file("ca.crt")).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(&ca).unwrap())
+        .unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
+    let mut held: Vec<Tls> = Vec::new();
+    while attack.goes_on() {
+        held.retain_mut(|tls| match tls.read(&mut [0; 64]) {
+            Ok(read) => read > 0,
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        });
+        while held.len() < count && attack.goes_on() {
+            let Ok(tls) = shaken_hands(&config) else {
+                break;
+            };
+            attack.count(1);
+            held.push(tls);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A counter of the gateway.
+fn counted(cluster: &Cluster, series: &str) -> f64 {
+    let scrape = || {
+        cluster.plane.net().enter();
+        let mut stream = TcpStream::connect(format!("{}:9464", gateway_address(0))).unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let text = thread::scope(|scope| scope.spawn(scrape).join().unwrap());
+    let value = text.lines().find_map(|line| line.strip_prefix(series));
+    let value = value.unwrap_or_else(|| panic!("no {series} in {text}"));
+    value.trim().parse().unwrap()
+}
+
+#[test]
+fn tls_connections_without_a_request_keep_out_neither_the_api_server_nor_a_reader() {
+    const NS: &str = "shop";
+    let (cluster, pods) = cluster();
+    let good = token(&cluster, NS, "reader", "tracejob.dev");
+    let account = json!({"kind": "ServiceAccount", "name": "reader", "namespace": NS});
+    bind(&cluster, NS, "tracejob-reader", account);
+    cluster.apply(&job(NS, "opens", until_end(20)));
+    cluster.until_runs(NS, "opens", 2);
+    pods.iter().for_each(|pod| opens(pod, "20"));
+    let admin = cluster.plane.admin();
+    let before = resident(cluster.gateway_pid(0)).unwrap();
+    let flood = |attack: &Attack| hold_silent_tls(&cluster, 2048, attack);
+    beside(flood, |attack| {
+        // More than there are places of any kind.
+        attack.until(2300);
+        let end = Instant::now() + Duration::from_secs(12);
+        while Instant::now() < end {
+            // By the API server, which may open another connection for it.
+            let text = raw(&cluster, &admin, &events(NS, "opens")).unwrap();
+            assert!(text.contains("\"account\""), "{text}");
+            // By a connection of its own.
+            let tally = in_network(&cluster, async {
+                let mut client = connect(&cluster, 0).await;
+                let mut stream = open(&mut client, &good, ask(NS, "opens")).await?;
+                Tally::all(&mut stream).await
+            });
+            assert_eq!(tally.unwrap().rows, 40);
+        }
+    });
+    let series = "tracejob_connections_rejected_total{listener=\"https\",reason=\"source_limit\"}";
+    assert!(counted(&cluster, series) > 1000.0);
+    let grown = resident(cluster.gateway_pid(0)).unwrap() - before;
+    assert!(grown < 64 << 20, "{grown} bytes more");
+    names_that_lead_elsewhere_are_refused(&cluster, &good);
+    bad_tokens_are_reviewed_within_bounds(&cluster, &good);
+}
+
+/// With a good token and no right on anything: a name must not even be asked for.
+fn names_that_lead_elsewhere_are_refused(cluster: &Cluster, token: &str) {
+    let read = |namespace: &str, name: &str| {
+        in_network(cluster, async {
+            let mut client = connect(cluster, 0).await;
+            open(&mut client, token, ask(namespace, name)).await
+        })
+    };
+    for (namespace, name) in [
+        ("shop", "../../bank/tracejobs/y"),
+        ("shop", ".."),
+        ("shop/tracejobs/x/../../../bank", "y"),
+    ] {
+        let status = read(namespace, name).map(drop).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    }
+    let path = events("shop", "..%2F..%2Fbank%2Ftracejobs%2Fy");
+    let url = format!("https://tracejob-gateway:8443{path}");
+    let out = cluster
+        .plane
+        .net()
+        .command("curl")
+        .args(["--silent", "--path-as-is", "--cacert"])
+        .arg(cluster.plane.pki().file("ca.crt"))
+        .args([
+            "--resolve",
+            &format!("tracejob-gateway:8443:{}", gateway_address(0)),
+        ])
+        .args(["-H", &format!("authorization: Bearer {token}"), &url])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(text.contains("\"reason\":\"BadRequest\""), "{text}");
+}
+
+fn bad_tokens_are_reviewed_within_bounds(cluster: &Cluster, good: &str) {
+    let (codes, after) = in_network(cluster, async {
+        let client = connect(cluster, 0).await;
+        let attempt = |n: usize| {
+            let mut client: JobsClient<Channel> = client.clone();
+            async move {
+                let token = format!("bad-{n}");
+                open(&mut client, &token, ask("shop", "opens"))
+                    .await
+                    .map(drop)
+                    .unwrap_err()
+                    .code()
+            }
+        };
+        let mut codes = Vec::new();
+        for n in 0..200 {
+            codes.push(attempt(n).await);
+        }
+        // The window of the address passes.
+        let end = Instant::now() + tests::deadline();
+        let after = loop {
+            let mut client = connect(cluster, 0).await;
+            match open(&mut client, good, ask("shop", "opens")).await {
+                Err(status) if status.code() == Code::ResourceExhausted => {
+                    assert!(Instant::now() < end, "{status}");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                other => break other.map(drop),
+            }
+        };
+        (codes, after)
+    });
+    let of = |wanted: Code| codes.iter().filter(|code| **code == wanted).count();
+    assert_eq!(
+        of(Code::Unauthenticated) + of(Code::ResourceExhausted),
+        codes.len()
+    );
+    // 20 in ten seconds.
+    assert!((20..=60).contains(&of(Code::Unauthenticated)), "{codes:?}");
+    after.unwrap();
+}
