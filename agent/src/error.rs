@@ -1,7 +1,7 @@
 //! What can go wrong, each with a stable reason and a message that says what to do.
 
 use crate::Capability;
-use std::{ffi::OsString, io, path::PathBuf};
+use std::{ffi::OsString, fs, io, path::PathBuf};
 
 /// Why a trace could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +115,11 @@ pub enum Error {
     /// Too many targets for the map in the kernel.
     #[error("more than {0} processes or cgroups are selected at once; select their common cgroup")]
     TooManyTargets(u32),
+    /// Too much text of labels.
+    #[error(
+        "the labels of this trace's targets, past ones too, take more than {0} bytes; start a new trace, or a new generation of this one"
+    )]
+    TooManyLabels(usize),
     /// It would take more memory than it may.
     #[error(
         "{tracer} would take {needed} bytes of memory for its maps, its ring and its queues, and may take {allowed}; a smaller ring takes less"
@@ -177,6 +182,14 @@ pub enum Error {
         /// The tracer.
         tracer: &'static str,
     },
+    /// This process, or the host, has no more of something.
+    #[error("{what}: {source}; {}", remedy(source))]
+    Exhausted {
+        /// What failed.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Reading a map or a ring failed.
     #[error("reading {what} failed: {source}")]
     Read {
@@ -185,6 +198,35 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+/// Reasons that a want of descriptors looks like.
+const PROBED: [Reason; 2] = [Reason::TargetNotFound, Reason::Unsupported];
+
+/// Whether the kernel says that there is no more of something: descriptors, memory, threads.
+fn is_exhausted(error: &io::Error) -> bool {
+    let all = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN];
+    error
+        .raw_os_error()
+        .is_some_and(|errno| all.contains(&errno))
+}
+
+/// What to do about that.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => {
+            "this process has as many files open as it may: end other traces, or raise its limit (LimitNOFILE= of its unit, `ulimit -n`)"
+        }
+        Some(libc::ENFILE) => {
+            "this host has as many files open as it may: end what holds them, or raise fs.file-max"
+        }
+        Some(libc::ENOMEM) => {
+            "the kernel has no memory for it: end other traces, ask for a smaller ring, or give more memory to whoever runs this"
+        }
+        _ => {
+            "this process has as many threads as it may: end other traces, or raise its limit (TasksMax= of its unit, `ulimit -u`)"
+        }
+    }
 }
 
 /// The word for an error that programs go by: the same in gRPC, in a condition and in JSON.
@@ -208,6 +250,8 @@ pub enum Reason {
     NotAllowed,
     /// A newer generation of the trace is known.
     OldGeneration,
+    /// A newer version of the trace's targets is applied, or this one.
+    OldVersion,
     /// This generation of the trace was started with another spec.
     OtherSpec,
     /// No trace has that uid.
@@ -218,7 +262,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::MissingCapability,
         Self::Unsupported,
         Self::TargetNotFound,
@@ -228,6 +272,7 @@ impl Reason {
         Self::PolicyDenied,
         Self::NotAllowed,
         Self::OldGeneration,
+        Self::OldVersion,
         Self::OtherSpec,
         Self::UnknownTrace,
         Self::Internal,
@@ -245,6 +290,7 @@ impl Reason {
             Self::PolicyDenied => "PolicyDenied",
             Self::NotAllowed => "NotAllowed",
             Self::OldGeneration => "OldGeneration",
+            Self::OldVersion => "OldVersion",
             Self::OtherSpec => "OtherSpec",
             Self::UnknownTrace => "UnknownTrace",
             Self::Internal => "Internal",
@@ -253,6 +299,43 @@ impl Reason {
 }
 
 impl Error {
+    /// The same as a want of descriptors, memory or threads, where it comes of that: a file that cannot be opened for want of
+    /// descriptors looks like one that is not there.
+    pub(crate) fn or_exhausted(self) -> Self {
+        match self {
+            Self::Read { what, source } if is_exhausted(&source) => Self::Exhausted {
+                what: format!("reading {what} failed"),
+                source,
+            },
+            Self::NoCgroup { path, source } if is_exhausted(&source) => Self::Exhausted {
+                what: format!("cannot look at {}", path.display()),
+                source,
+            },
+            Self::Command { command, source } if is_exhausted(&source) => Self::Exhausted {
+                what: format!("cannot run {command:?}"),
+                source,
+            },
+            error if PROBED.contains(&error.reason()) => match fs::File::open("/dev/null") {
+                Err(source) if is_exhausted(&source) => Self::Exhausted {
+                    what: format!("cannot look at this host ({error})"),
+                    source,
+                },
+                _ => error,
+            },
+            error => error,
+        }
+    }
+
+    /// The same of somebody else's error, where one of its causes is such a want.
+    pub(crate) fn exhausted(what: &str, error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut causes = std::iter::successors(Some(error), |error| error.source());
+        let cause = causes.find_map(|cause| cause.downcast_ref::<io::Error>())?;
+        is_exhausted(cause).then(|| Self::Exhausted {
+            what: what.to_owned(),
+            source: io::Error::from_raw_os_error(cause.raw_os_error().unwrap_or_default()),
+        })
+    }
+
     /// Whether it concerns one target: others of the same trace may be selected all the same.
     pub(crate) fn is_of_one_target(&self) -> bool {
         matches!(
@@ -268,6 +351,7 @@ impl Error {
                 | Self::BadPodUid(_)
                 | Self::Unchangeable(_)
                 | Self::TooManyTargets(_)
+                | Self::TooManyLabels(_)
         )
     }
 
@@ -293,12 +377,33 @@ impl Error {
             | Self::AmbiguousContainer { .. }
             | Self::Command { .. } => Reason::TargetNotFound,
             Self::TooManyTargets(_)
+            | Self::TooManyLabels(_)
             | Self::LockedMemory { .. }
             | Self::Memory { .. }
+            | Self::Exhausted { .. }
             | Self::NoMemory { .. } => Reason::ResourceExhausted,
             Self::Denied { .. } => Reason::PolicyDenied,
             Self::Bug(_) => Reason::Internal,
+            Self::Read { source, .. } if is_exhausted(source) => Reason::ResourceExhausted,
             Self::Load { .. } | Self::Attach { .. } | Self::Read { .. } => Reason::KernelRefused,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_want_of_descriptors_is_no_missing_cgroup_and_says_what_to_do() {
+        let error = |errno| Error::NoCgroup {
+            path: "/sys/fs/cgroup/a".into(),
+            source: io::Error::from_raw_os_error(errno),
+        };
+        let exhausted = error(libc::EMFILE).or_exhausted();
+        assert_eq!(exhausted.reason(), Reason::ResourceExhausted);
+        assert!(exhausted.to_string().contains("LimitNOFILE"), "{exhausted}");
+        let missing = error(libc::ENOENT).or_exhausted();
+        assert_eq!(missing.reason(), Reason::TargetNotFound);
     }
 }

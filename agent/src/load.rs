@@ -277,9 +277,13 @@ impl Loaded {
                 Program::KProbe(program) => program.attach(hook.target, 0).map(|_| ()),
                 _ => Err(ProgramError::UnexpectedProgramType),
             };
-            attached.map_err(|error| Error::Attach {
-                hook: format!("{} {}", hook.kind.word(), hook.target),
-                reason: chain(&error),
+            attached.map_err(|error| {
+                let hook = format!("{} {}", hook.kind.word(), hook.target);
+                let what = format!("{hook} cannot be attached");
+                Error::exhausted(&what, &error).unwrap_or_else(|| Error::Attach {
+                    hook,
+                    reason: chain(&error),
+                })
             })?;
         }
         Ok(())
@@ -338,9 +342,9 @@ impl Loaded {
             .filter_map(|(_, program)| program.fd().ok())
             .map(|fd| fd.as_fd().try_clone_to_owned())
             .collect::<Result<_, _>>()
-            .map_err(|error| Error::Load {
-                tracer: self.tracer.name(),
-                reason: format!("its programs' descriptors cannot be copied: {error}"),
+            .map_err(|source| Error::Read {
+                what: "the programs' descriptors, to copy them,",
+                source,
             })
     }
 

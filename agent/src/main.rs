@@ -138,9 +138,12 @@ fn paths(config: &daemon::config::Config, file: Option<&Path>) -> Result<daemon:
 
 /// Text on a terminal, JSON otherwise.
 fn log() {
-    let builder = tracing_subscriber::fmt().with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt();
     match io::stderr().is_terminal() {
-        true => builder.init(),
-        false => builder.json().init(),
+        true => builder.with_writer(io::stderr).init(),
+        false => {
+            let printable = || daemon::text::Printable(io::stderr());
+            builder.json().with_writer(printable).init();
+        }
     }
 }

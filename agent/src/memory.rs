@@ -1,6 +1,11 @@
 //! What a trace takes of memory, before it is loaded: what is admitted is known, not found out.
 
-use crate::{Kernel, Request, load, object, read::BATCH_BYTES, run::QUEUE, select::Shape};
+use crate::{
+    Kernel, Request, load, object,
+    read::BATCH_BYTES,
+    run::QUEUE,
+    select::{LABELS_BYTES, Shape},
+};
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 
 /// Types of maps: include/uapi/linux/bpf.h.
@@ -44,7 +49,8 @@ impl Definition {
     }
 }
 
-/// Bytes that a trace takes at most, of the kernel and of this process: its maps, its ring, and its queue to whoever takes its rows.
+/// Bytes that a trace takes at most, of the kernel and of this process: its maps, its ring, its queue to whoever
+/// takes its rows, and the labels of its targets.
 pub fn memory(request: &Request, kernel: &Kernel) -> u64 {
     let shape = Shape::of(&request.targets, request.changing);
     let tracer = request.spec.tracer();
@@ -67,7 +73,7 @@ pub fn memory(request: &Request, kernel: &Kernel) -> u64 {
             map.bytes(cpus)
         })
         .sum();
-    maps + programs(elf) + (QUEUE * BATCH_BYTES) as u64
+    maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64
 }
 
 /// The kernel keeps a program as it came, as it was verified, and as machine code.

@@ -40,9 +40,12 @@ impl Reader {
     ) -> Result<Self, Error> {
         let ring = match tracer.source() {
             Source::Ring => Some(RingBuf::try_from(loaded.take_map("EVENTS")?).map_err(
-                |error| Error::Load {
-                    tracer: tracer.name(),
-                    reason: format!("its ring cannot be mapped: {error}"),
+                |error| {
+                    let what = format!("the ring of {} cannot be mapped", tracer.name());
+                    Error::exhausted(&what, &error).unwrap_or_else(|| Error::Load {
+                        tracer: tracer.name(),
+                        reason: format!("its ring cannot be mapped: {error}"),
+                    })
                 },
             )?),
             Source::Map => None,

@@ -135,6 +135,10 @@ impl Trace {
     /// # Errors
     /// Where the request cannot be carried out here; nothing is left behind then.
     pub fn start(request: Request, kernel: &Kernel) -> Result<Self, Error> {
+        Self::begin(request, kernel).map_err(Error::or_exhausted)
+    }
+
+    fn begin(request: Request, kernel: &Kernel) -> Result<Self, Error> {
         if let Some(allowed) = request.limits.budget.memory_bytes {
             let needed = memory(&request, kernel);
             if needed > allowed {

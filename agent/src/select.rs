@@ -10,6 +10,7 @@ mod bounds;
 mod entry;
 pub(crate) mod find;
 pub(crate) mod hierarchy;
+mod labelled;
 mod look;
 mod members;
 pub(crate) mod process;
@@ -19,13 +20,13 @@ use entry::{Entry, FROM_EXEC, Found, MAX_CGROUPS, remove_entry, written};
 pub(crate) use entry::{Maps, PROCESS_BYTES};
 use find::{Cgroups, Levels};
 pub(crate) use hierarchy::{Hierarchy, hierarchies};
+pub(crate) use labelled::LABELS_BYTES;
+use labelled::Labelled;
 pub(crate) use members::{CHOSEN, Counts, Members};
 use process::Life;
 pub(crate) use process::descendants;
 use walks::Walks;
 
-/// Sets of labels that a trace may ever have: they are kept for its last row.
-const MAX_LABELS: usize = 16384;
 /// Bytes of `CGROUP_DEPTHS`, and what ends its list.
 const DEPTHS: usize = find::MAX_DEPTH as usize + 1;
 const NO_DEPTH: u8 = 0xff;
@@ -87,9 +88,7 @@ pub(crate) struct Selection {
     entries: HashMap<Whom, Entry>,
     /// The number of the next entry.
     next: u32,
-    /// Sets of labels by the number that the kernel side gives their events.
-    labels: Vec<Labels>,
-    label_numbers: HashMap<Labels, u32>,
+    labels: Labelled,
     /// Which of [`tracers::LABELS`] the first targets have.
     columns: [bool; tracers::LABELS.len()],
     shape: Shape,
@@ -125,8 +124,7 @@ impl Selection {
             next: 1,
             settled: true,
             missing: Vec::new(),
-            label_numbers: HashMap::from([(first.clone(), 0)]),
-            labels: vec![first],
+            labels: Labelled::new(first),
             columns: labels::wanted(request),
             shape: Shape::of(targets, changing),
             bounds: request.bounds,
@@ -144,7 +142,9 @@ impl Selection {
                 continue;
             }
             let found = selection.find(target, &mut cgroups);
-            match found.and_then(|found| selection.enter(target.clone(), found).map(|_| ())) {
+            let entered =
+                found.and_then(|found| selection.enter(target.clone(), found).map(|_| ()));
+            match entered.map_err(Error::or_exhausted) {
                 Err(error) if request.allow_missing && error.is_of_one_target() => {
                     selection.missing.push((at, error));
                 }
@@ -176,7 +176,7 @@ impl Selection {
     }
 
     fn enter(&mut self, target: Target, found: Found) -> Result<&Entry, Error> {
-        let number = self.label_number(target.labels)?;
+        let number = self.labels.number(target.labels)?;
         let cgroups = |entry: &Entry| matches!(entry.found, Found::Cgroup(..) | Found::Pod(..));
         if matches!(found, Found::Cgroup(..) | Found::Pod(..))
             && self.entries.values().filter(|entry| cgroups(entry)).count() >= MAX_CGROUPS as usize
@@ -196,19 +196,6 @@ impl Selection {
             .into_mut())
     }
 
-    fn label_number(&mut self, labels: Labels) -> Result<u32, Error> {
-        if let Some(number) = self.label_numbers.get(&labels) {
-            return Ok(*number);
-        }
-        if self.labels.len() >= MAX_LABELS {
-            return Err(Error::TooManyTargets(MAX_LABELS as u32));
-        }
-        let number = self.labels.len() as u32;
-        self.labels.push(labels.clone());
-        self.label_numbers.insert(labels, number);
-        Ok(number)
-    }
-
     /// Which label columns there are.
     pub(crate) fn label_columns(&self) -> [bool; tracers::LABELS.len()] {
         self.columns
@@ -216,8 +203,7 @@ impl Selection {
 
     /// The labels of a row's target.
     pub(crate) fn labels(&self, target: u32) -> &Labels {
-        // A number that is not there would be a bug of the kernel side; its row has no labels then.
-        self.labels.get(target as usize).unwrap_or(&self.labels[0])
+        self.labels.set(target)
     }
 
     /// What the kernel side is prepared for.
@@ -309,7 +295,10 @@ impl Selection {
         let mut outcomes: Vec<_> = changes
             .into_iter()
             .map(|change| match change {
-                Change::Add(target) => self.add(target, maps, &mut cgroups),
+                Change::Add(target) => {
+                    let added = self.add(target, maps, &mut cgroups);
+                    added.map_err(Error::or_exhausted)
+                }
                 Change::Remove(whom) => self.remove(&whom, maps),
                 Change::Only(whom) => self.retain(&whom, maps),
             })
@@ -325,8 +314,7 @@ impl Selection {
         let found = self.find(&target, cgroups)?;
         let whom = target.whom.clone();
         if let Some(known) = self.entries.get(&whom) {
-            if self.label_numbers.get(&target.labels) == Some(&known.target)
-                && !known.is_another(&found)
+            if self.labels.known(&target.labels) == Some(known.target) && !known.is_another(&found)
             {
                 return Ok(());
             }

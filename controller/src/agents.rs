@@ -171,6 +171,8 @@ struct State {
     reports: BTreeMap<String, Report>,
     /// Traces of ours that the agent runs, wanted or not.
     running: BTreeSet<String>,
+    /// Traces with names of ours that another client of the agent runs.
+    foreign: BTreeSet<String>,
     /// When the first target was there that the agent has not been told of, by trace.
     untold: BTreeMap<String, SystemTime>,
     /// Whether its agent may run a trace of ours that nobody wants.

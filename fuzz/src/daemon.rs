@@ -3,5 +3,9 @@
 
 #[path = "../../agent/src/daemon/config.rs"]
 pub(crate) mod config;
+#[path = "../../agent/src/daemon/limits.rs"]
+pub(crate) mod limits;
+#[path = "../../agent/src/daemon/parts.rs"]
+pub(crate) mod parts;
 #[path = "../../agent/src/daemon/wire.rs"]
 pub(crate) mod wire;

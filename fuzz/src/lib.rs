@@ -54,6 +54,14 @@ fn config(data: &[u8]) {
 
 /// What a client asks for, from the bytes on its connection.
 fn request(data: &[u8]) {
+    // What is counted before it is decoded is what is there when it is.
+    if daemon::parts::Kind::Start.check(data).is_ok()
+        && let Ok(start) = v1::StartTraceRequest::decode(data)
+    {
+        let targets = start.spec.unwrap_or_default().targets.len();
+        assert!(targets <= daemon::limits::TARGETS);
+    }
+    let _ = daemon::parts::Kind::Trace.check(data);
     if let Ok(spec) = v1::TraceSpec::decode(data)
         && let Err(wrong) = daemon::wire::request(Some(spec))
     {

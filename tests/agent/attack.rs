@@ -1,6 +1,8 @@
 //! The daemon under attack: by its readers, by its clients, by its targets, and by the machine it runs on.
 
 mod alone;
+mod callers;
+mod calls;
 mod clients;
 mod connections;
 mod faults;

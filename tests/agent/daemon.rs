@@ -254,8 +254,13 @@ impl Daemon {
     }
 
     pub(crate) async fn client(&self) -> AgentClient<Channel> {
+        AgentClient::new(self.channel().await)
+    }
+
+    /// A connection over its socket.
+    pub(crate) async fn channel(&self) -> Channel {
         let endpoint = format!("unix:{}", self.socket().display());
-        AgentClient::new(Endpoint::new(endpoint).unwrap().connect().await.unwrap())
+        Endpoint::new(endpoint).unwrap().connect().await.unwrap()
     }
 
     /// A trace in one call, whose client goes on listening.

@@ -281,10 +281,12 @@ async fn an_update_that_cannot_be_done_is_told_and_the_rest_of_it_is_done() {
         add(labelled(cgroup(&comes), "comes")),
         remove(of(Whom::Container("gone-already".to_owned()))),
     ];
-    // Sent again, as a client does that lost its connection: done once.
-    let twice = vec![update(7, changes.clone()), update(7, changes)];
-    let status = apply(&daemon, twice).await;
+    let status = apply(&daemon, vec![update(7, changes.clone())]).await;
     assert_eq!(status.targets_version, 7);
+    // Sent again, as a client does that lost its connection: it learns that it was done.
+    let again = tokio_stream::iter([update(7, changes)]);
+    let refused = client.update_targets(again).await.unwrap_err();
+    assert_eq!(reason(&refused), "OldVersion");
     let failures = status.target_failures.iter();
     let reasons: Vec<_> = failures.map(|failure| failure.reason.as_str()).collect();
     let wanted = [

@@ -34,8 +34,13 @@ impl Ca {
 
     /// Certificate and key of this name, PEM.
     pub(crate) fn sign(&self, name: SanType) -> (String, String) {
+        self.sign_all(&[name])
+    }
+
+    /// The same of several names.
+    fn sign_all(&self, names: &[SanType]) -> (String, String) {
         let mut params = CertificateParams::default();
-        params.subject_alt_names.push(name);
+        params.subject_alt_names.extend_from_slice(names);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         (certificate.pem(), key.serialize_pem())
@@ -105,7 +110,16 @@ impl Files {
         port: u16,
         name: SanType,
     ) -> Result<AgentClient<Channel>, tonic::transport::Error> {
-        connect(port, &self.ca, Some(self.ca.sign(name))).await
+        self.client_of(port, &[name]).await
+    }
+
+    /// A client whose certificate has several names.
+    pub(crate) async fn client_of(
+        &self,
+        port: u16,
+        names: &[SanType],
+    ) -> Result<AgentClient<Channel>, tonic::transport::Error> {
+        connect(port, &self.ca, Some(self.ca.sign_all(names))).await
     }
 }
 

@@ -1,6 +1,12 @@
 //! Who traced whom: a line for each start, change, end and refusal.
 
-use super::{counters::Counters, job::Job};
+use super::{
+    caller::Caller,
+    counters::Counters,
+    job::Job,
+    limits::{AUDIT_TARGETS, AUDIT_TARGETS_BYTES, ID_BYTES, PATH_BYTES},
+    text::{cut, printable},
+};
 use agent::Reason;
 use anyhow::{Context, Result};
 use proto::v1::{self, change::Change, target::Target as Whom};
@@ -11,6 +17,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    slice,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -43,8 +50,8 @@ struct Line<'a> {
     generation: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
     tracer: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    targets: Vec<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    targets: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_seconds: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,8 +68,26 @@ struct Line<'a> {
     lost: Option<u64>,
 }
 
-/// Targets in a line: there may be thousands.
-const TARGETS: usize = 100;
+/// What a spec asked for, as lines have it.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    tracer: String,
+    targets: Vec<String>,
+    duration_seconds: Option<i64>,
+}
+
+impl Asked {
+    pub(crate) fn of(spec: Option<&v1::TraceSpec>) -> Self {
+        let Some(spec) = spec else {
+            return Self::default();
+        };
+        Self {
+            tracer: cut(spec.tracer.clone(), ID_BYTES),
+            targets: bounded(&spec.targets, &mut AUDIT_TARGETS_BYTES.clone()),
+            duration_seconds: spec.duration.map(|duration| duration.seconds),
+        }
+    }
+}
 
 impl Audit {
     /// Opens the file.
@@ -86,72 +111,69 @@ impl Audit {
     }
 
     /// A trace runs.
-    pub(super) fn started(&self, job: &Job) {
+    pub(super) fn started(&self, job: &Job, asked: &Asked) {
         self.write(Line {
             event: "start",
-            ..asked(&job.who, &job.uid, job.generation, &job.spec)
+            ..line(&job.caller, &job.uid, job.generation, asked)
         });
     }
 
     /// A trace was not to be, or could not start.
     pub(super) fn refused(
         &self,
-        who: &str,
+        caller: &Caller,
         uid: &str,
         generation: u64,
-        spec: &v1::TraceSpec,
+        asked: &Asked,
         status: &Status,
     ) {
+        let uid = cut(uid.to_owned(), ID_BYTES);
         self.write(Line {
             event: "refused",
             reason: reason(status),
             message: Some(status.message()),
-            ..asked(who, uid, generation, spec)
+            ..line(caller, &uid, generation, asked)
         });
     }
 
-    /// A trace's targets, as text.
-    pub(super) fn changes(&self, update: &v1::Update) -> Vec<String> {
-        let text = |change: &v1::Change| match &change.change {
-            Some(Change::Add(target)) => format!("add {}", target_text(target)),
-            Some(Change::Remove(target)) => format!("remove {}", target_text(target)),
-            Some(Change::Only(of)) => {
-                let all = of.targets.iter().take(TARGETS).map(target_text);
-                format!("only {}", all.collect::<Vec<_>>().join(", "))
-            }
-            None => "nothing".to_owned(),
-        };
-        update.changes.iter().take(TARGETS).map(text).collect()
+    /// Somebody wanted something of a trace that is another's.
+    pub(super) fn refused_to(
+        &self,
+        event: &'static str,
+        job: &Job,
+        caller: &Caller,
+        status: &Status,
+    ) {
+        self.write(Line {
+            event,
+            reason: reason(status),
+            message: Some(status.message()),
+            ..line(caller, &job.uid, job.generation, &Asked::default())
+        });
     }
 
-    /// They were changed, or were not.
+    /// A trace's targets were changed, or were not.
     pub(super) fn updated(
         &self,
         job: &Job,
-        who: &str,
+        caller: &Caller,
         targets: Vec<String>,
         failed: Option<&Status>,
     ) {
         self.write(Line {
             event: "update",
-            who,
-            uid: &job.uid,
-            generation: job.generation,
-            targets,
+            targets: &targets,
             reason: failed.and_then(reason),
             message: failed.map(Status::message),
-            ..Line::default()
+            ..line(caller, &job.uid, job.generation, &Asked::default())
         });
     }
 
     /// Somebody asked for its end.
-    pub(super) fn stopped(&self, job: &Job, who: &str) {
+    pub(super) fn stopped(&self, job: &Job, caller: &Caller) {
         self.write(Line {
             event: "stop",
-            who,
-            uid: &job.uid,
-            generation: job.generation,
-            ..Line::default()
+            ..line(caller, &job.uid, job.generation, &Asked::default())
         });
     }
 
@@ -160,14 +182,13 @@ impl Audit {
         let account = super::wire::account(&job.account());
         self.write(Line {
             event: "end",
+            tracer: &job.schema.tracer,
             reason: failed.map(|reason| reason.word().to_owned()),
             ended: Some(account.ended).filter(|why| !why.is_empty()),
             produced: Some(account.produced),
             delivered: Some(account.delivered),
             lost: Some(account.lost.iter().map(|stage| stage.events).sum()),
-            targets: Vec::new(),
-            duration_seconds: None,
-            ..asked(&job.who, &job.uid, job.generation, &job.spec)
+            ..line(&job.caller, &job.uid, job.generation, &Asked::default())
         });
     }
 
@@ -177,13 +198,14 @@ impl Audit {
             time: jiff::Timestamp::now().to_string(),
             ..line
         };
-        let Ok(mut text) = serde_json::to_string(&line) else {
+        let Ok(text) = serde_json::to_string(&line) else {
             return self.failed(&io::Error::other("a line is no JSON"));
         };
         let Some(open) = &self.file else {
             tracing::info!(target: "audit", record = text);
             return;
         };
+        let mut text = printable(&text).into_owned();
         text.push('\n');
         match open.append(text.as_bytes()) {
             Ok(()) => {
@@ -228,16 +250,65 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn asked<'a>(who: &'a str, uid: &'a str, generation: u64, spec: &'a v1::TraceSpec) -> Line<'a> {
+fn line<'a>(caller: &'a Caller, uid: &'a str, generation: u64, asked: &'a Asked) -> Line<'a> {
+    let Asked {
+        tracer,
+        targets,
+        duration_seconds,
+    } = asked;
     Line {
-        who,
+        who: &caller.who,
         uid,
         generation,
-        tracer: &spec.tracer,
-        targets: spec.targets.iter().take(TARGETS).map(target_text).collect(),
-        duration_seconds: spec.duration.map(|duration| duration.seconds),
+        tracer,
+        targets,
+        duration_seconds: *duration_seconds,
         ..Line::default()
     }
+}
+
+/// An update's changes, as text.
+pub(super) fn changes(update: &v1::Update) -> Vec<String> {
+    let mut room = AUDIT_TARGETS_BYTES;
+    let mut all = Vec::new();
+    for change in update.changes.iter().take(AUDIT_TARGETS) {
+        let (word, targets) = match &change.change {
+            Some(Change::Add(target)) => ("add", slice::from_ref(target)),
+            Some(Change::Remove(target)) => ("remove", slice::from_ref(target)),
+            Some(Change::Only(of)) => ("only", &of.targets[..]),
+            None => ("nothing", &[][..]),
+        };
+        let targets = bounded(targets, &mut room);
+        all.push(format!("{word} {}", targets.join(", ")));
+        if room == 0 {
+            break;
+        }
+    }
+    if all.len() < update.changes.len() {
+        all.push(format!("and {} more", update.changes.len() - all.len()));
+    }
+    all
+}
+
+/// The first of these targets, as many as a line takes, and how many more there are. No room is left where there are more.
+fn bounded(targets: &[v1::Target], room: &mut usize) -> Vec<String> {
+    let mut all = Vec::new();
+    for target in targets.iter().take(AUDIT_TARGETS) {
+        // What is longer is refused.
+        let text = cut(target_text(target), 2 * PATH_BYTES);
+        let json = serde_json::to_string(&text).unwrap_or_default();
+        let left = room.checked_sub(printable(&json).len());
+        *room = left.unwrap_or(0);
+        if left.is_none() {
+            break;
+        }
+        all.push(text);
+    }
+    if all.len() < targets.len() {
+        *room = 0;
+        all.push(format!("and {} more", targets.len() - all.len()));
+    }
+    all
 }
 
 fn reason(status: &Status) -> Option<String> {

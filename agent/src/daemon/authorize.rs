@@ -1,9 +1,17 @@
-//! Who may call what. Asked before a request is read.
+//! Who may call what, asked before a request is read; and how it is read then.
 
-use super::{connection::Peer, refuse::Refusal, tls::Role};
+use super::{
+    arriving::Arriving,
+    caller::{Identity, Shares},
+    connection::Peer,
+    limits::ARRIVING_BYTES,
+    refuse::Refusal,
+    tls::Role,
+};
 use http_body_util::BodyExt;
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 use tonic::{
@@ -40,23 +48,40 @@ fn check(peer: Option<&Peer>, path: &str) -> Result<(), Refusal> {
 
 /// Wraps all services.
 #[derive(Clone)]
-pub(crate) struct Authorize;
+pub(crate) struct Authorize {
+    /// Bytes of each caller's requests that are on their way.
+    arriving: Arc<Shares>,
+}
+
+impl Authorize {
+    pub(crate) fn new() -> Self {
+        Self {
+            arriving: Shares::new(ARRIVING_BYTES),
+        }
+    }
+}
 
 impl<S> Layer<S> for Authorize {
     type Service = Authorized<S>;
 
     fn layer(&self, inner: S) -> Authorized<S> {
-        Authorized(inner)
+        Authorized {
+            inner,
+            arriving: Arc::clone(&self.arriving),
+        }
     }
 }
 
 /// All services, for those who may.
 #[derive(Clone)]
-pub(crate) struct Authorized<S>(S);
+pub(crate) struct Authorized<S> {
+    inner: S,
+    arriving: Arc<Shares>,
+}
 
-impl<S, B> Service<http::Request<B>> for Authorized<S>
+impl<S> Service<http::Request<Body>> for Authorized<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<Body>>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -65,15 +90,19 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let peer = request.extensions().get::<Peer>();
         match check(peer, request.uri().path()) {
             Ok(()) => {
                 let call = peer.and_then(Peer::call);
-                let answer = self.0.call(request);
+                let identity = peer.map_or(Identity::Unknown, |peer| peer.caller().identity);
+                let share = self.arriving.of(identity);
+                let (parts, body) = request.into_parts();
+                let body = Body::new(Arriving::new(body, &parts.uri, share));
+                let answer = self.inner.call(http::Request::from_parts(parts, body));
                 Box::pin(async move {
                     // The call is open until its answer has been sent, or nobody takes it any more.
                     let answer = answer.await?;

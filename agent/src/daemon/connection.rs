@@ -3,6 +3,7 @@
 mod limits;
 
 use super::{
+    caller::{self, Caller},
     config::{Listen, Roles},
     counters::Counters,
     socket::{self, Socket},
@@ -71,6 +72,21 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
+    /// Whose calls come from here.
+    pub(crate) fn caller(&self) -> Caller {
+        let (identity, is_admin) = match &self.who {
+            // It is root's or the agent's own user's, or has no role.
+            Who::User { uid, .. } => (caller::Identity::User(*uid), self.role == Role::Control),
+            Who::Named(name, _) => (caller::Identity::Name(name.clone()), false),
+            Who::Unknown => (caller::Identity::Unknown, false),
+        };
+        Caller {
+            who: self.to_string(),
+            identity,
+            is_admin,
+        }
+    }
+
     /// Keeps the connection open, however little it says, until the returned value is dropped.
     pub(crate) fn call(&self) -> Option<Call> {
         self.place.as_ref().map(Place::call)

@@ -1,10 +1,13 @@
 //! One trace: its state, its books, its log.
 
 use super::{
+    caller::{Caller, Identity},
     config::Denied,
     failures::Failures,
+    limits::{FAILURES_SHOWN_BYTES, MESSAGE_BYTES},
     log::Log,
     refuse::{self, Refusal},
+    text::cut,
     wire::{self, Violation},
 };
 use agent::{Account, Bounds, Change, Handle, Reason, Target};
@@ -22,9 +25,12 @@ use tonic::Status;
 pub(crate) struct Job {
     pub(super) uid: String,
     pub(super) generation: u64,
-    pub(super) spec: v1::TraceSpec,
+    /// Digest of the spec, by which the same start is known.
+    pub(super) digest: u64,
     /// Who asked for it.
-    pub(super) who: String,
+    pub(super) caller: Caller,
+    /// Whether it belongs to the call that started it, and to nobody else.
+    is_of_a_call: bool,
     pub(crate) schema: v1::Schema,
     /// Of memory, at most.
     pub(super) bytes: u64,
@@ -35,6 +41,9 @@ pub(crate) struct Job {
     /// Closed when it runs, or does not.
     starting: Semaphore,
 }
+
+/// What the uid of a trace of one call begins with.
+pub(super) const OF_A_CALL: &str = "call:";
 
 /// The target of a change, and whether the change adds it.
 fn changed_target(change: &v1::Change) -> (Option<v1::Target>, bool) {
@@ -72,17 +81,19 @@ impl Job {
     pub(super) fn new(
         uid: String,
         generation: u64,
-        spec: v1::TraceSpec,
-        who: String,
+        digest: u64,
+        caller: Caller,
         schema: v1::Schema,
         bytes: u64,
         replay_bytes: usize,
     ) -> Self {
         Self {
+            // No client can call its own so: `check_uid`.
+            is_of_a_call: uid.starts_with(OF_A_CALL),
             uid,
             generation,
-            spec,
-            who,
+            digest,
+            caller,
             schema: v1::Schema {
                 // By chance, and never 0: an agent that is started anew must not come upon the same.
                 instance: RandomState::new().build_hasher().finish() | 1,
@@ -107,10 +118,15 @@ impl Job {
     }
 
     /// It runs without the targets that were missing, and ends at once where it was asked to meanwhile.
-    pub(super) fn runs(&self, handle: Handle, missing: &[(usize, agent::Error)]) {
+    pub(super) fn runs(
+        &self,
+        handle: Handle,
+        missing: &[(usize, agent::Error)],
+        targets: &[v1::Target],
+    ) {
         let mut now = lock(&self.state);
         for (at, error) in missing {
-            let target = self.spec.targets.get(*at).cloned();
+            let target = targets.get(*at).cloned();
             now.target_failures.failed(0, target, error);
         }
         if now.stop {
@@ -148,8 +164,23 @@ impl Job {
         }
     }
 
+    /// Whether a caller may change and replace it, which takes its identity.
+    pub(super) fn is_of(&self, identity: &Identity) -> bool {
+        !self.is_of_a_call && self.caller.identity == *identity
+    }
+
+    /// Whether it was asked to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        lock(&self.state).stop
+    }
+
     /// What a client sees of it.
     pub(crate) fn status(&self) -> v1::TraceStatus {
+        self.status_within(FAILURES_SHOWN_BYTES)
+    }
+
+    /// The same, with no more failures of targets than these bytes hold.
+    pub(super) fn status_within(&self, room: usize) -> v1::TraceStatus {
         let now = lock(&self.state);
         let failure = now.failure.clone();
         let (reason, message) = failure.map_or_else(Default::default, |(reason, message)| {
@@ -164,7 +195,7 @@ impl Job {
             message,
             reason: reason.to_owned(),
             targets_version: now.targets_version,
-            target_failures: now.target_failures.shown(),
+            target_failures: now.target_failures.shown(room.min(FAILURES_SHOWN_BYTES)),
             targets_failed: now.target_failures.count(),
         }
     }
@@ -172,7 +203,7 @@ impl Job {
     /// Changes whom it traces. What cannot be done is told in its status; the rest is done.
     ///
     /// # Errors
-    /// Where a change cannot be understood, or is not allowed: then nothing of the update is done.
+    /// Where a change cannot be understood, or is not allowed, or the update is not newer than the last: then nothing of it is done.
     pub(super) async fn update(
         &self,
         update: v1::Update,
@@ -198,7 +229,8 @@ impl Job {
         let handle = {
             let now = lock(&self.state);
             if version <= now.targets_version {
-                return Ok(());
+                let known = now.targets_version;
+                return Err(Refusal::OldVersion { known }.into());
             }
             now.handle.clone()
         };
@@ -257,7 +289,7 @@ impl Job {
                 None => State::Ended,
                 Some(_) => State::Failed,
             };
-            now.failure = failure;
+            now.failure = failure.map(|(reason, why)| (reason, cut(why, MESSAGE_BYTES)));
             now.handle = None;
             now.ended = Some(Instant::now());
         }

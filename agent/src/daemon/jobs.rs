@@ -1,19 +1,23 @@
 //! The traces of this node, by uid. Each has a thread of its own that carries what it says into its log; one's fault is its own.
 
 use super::{
-    audit::Audit,
+    audit::{Asked, Audit},
+    caller::{Caller, Shares},
     config::Policy,
     counters::Counters,
-    job::{Job, check_uid, lock},
+    job::{Job, OF_A_CALL, check_uid, lock},
+    limits::{DETACH, TRACE_BYTES, UPDATE, WATCH_BYTES, WATCHES},
     loader::Loader,
     refuse::{self, Refusal},
     wire,
 };
-use agent::{Account, Kernel, Reason, Request, Trace, Update};
+use agent::{Account, Ended, Kernel, Reason, Request, Trace, Update};
 use metrics::OneOf;
+use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
 use std::{
     collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -33,6 +37,17 @@ pub(crate) struct Jobs {
     all: Mutex<All>,
     /// Counts changes of any trace.
     changes: watch::Sender<u64>,
+    /// Watches of each caller.
+    pub(crate) watches: Arc<Shares>,
+    /// For digests of specs: nobody can look for two with the same.
+    digests: RandomState,
+}
+
+/// A start that is yet to be carried out.
+struct Start {
+    request: Request,
+    /// As the client named them.
+    targets: Vec<v1::Target>,
 }
 
 #[derive(Default)]
@@ -133,6 +148,8 @@ impl Jobs {
             audit,
             all: Mutex::default(),
             changes: watch::Sender::new(0),
+            watches: Shares::new(WATCHES),
+            digests: RandomState::new(),
         })
     }
 
@@ -156,24 +173,22 @@ impl Jobs {
     /// Starts a trace, or finds it started.
     ///
     /// # Errors
-    /// Where the request is wrong, the policy is against it, or the kernel refuses.
+    /// Where the request is wrong, the policy is against it, the trace is another caller's, or the kernel refuses.
     pub(crate) async fn start(
         self: &Arc<Self>,
         uid: String,
         generation: u64,
         spec: Option<v1::TraceSpec>,
-        who: &str,
+        caller: &Caller,
     ) -> Result<Arc<Job>, Status> {
-        let placed = match check_uid(&uid) {
-            Ok(()) => self.place(Some(uid.clone()), generation, spec.clone(), who),
-            Err(violation) => Err(Refusal::Invalid(violation).into()),
-        };
-        let (job, request) = placed.inspect_err(|status| {
-            let spec = spec.unwrap_or_default();
-            self.audit.refused(who, &uid, generation, &spec, status);
+        let asked = Asked::of(spec.as_ref());
+        let checked = check_uid(&uid).map_err(|violation| Refusal::Invalid(violation).into());
+        let placed = checked.and_then(|()| self.place(Some(&uid), generation, spec, caller));
+        let (job, start) = placed.inspect_err(|status| {
+            self.audit.refused(caller, &uid, generation, &asked, status);
         })?;
-        if let Some(request) = request {
-            self.start_job(&job, request).await?;
+        if let Some(start) = start {
+            self.start_job(&job, start, asked).await?;
         }
         Ok(job)
     }
@@ -185,18 +200,19 @@ impl Jobs {
     pub(crate) async fn start_call(
         self: &Arc<Self>,
         spec: v1::TraceSpec,
-        who: &str,
+        caller: &Caller,
     ) -> Result<Owned, Status> {
-        let placed = self.place(None, 1, Some(spec.clone()), who);
-        let (job, request) =
-            placed.inspect_err(|status| self.audit.refused(who, "", 1, &spec, status))?;
+        let asked = Asked::of(Some(&spec));
+        let (job, start) = self
+            .place(None, 1, Some(spec), caller)
+            .inspect_err(|status| self.audit.refused(caller, "", 1, &asked, status))?;
         // From here on: the client may be gone before it is started.
         let owned = Owned {
             jobs: Arc::clone(self),
             job,
         };
-        if let Some(request) = request {
-            self.start_job(&owned.job, request).await?;
+        if let Some(start) = start {
+            self.start_job(&owned.job, start, asked).await?;
         }
         Ok(owned)
     }
@@ -204,12 +220,18 @@ impl Jobs {
     /// Makes a job of a request, which is yet to be carried out; or finds it, and then nothing is.
     fn place(
         &self,
-        uid: Option<String>,
+        uid: Option<&str>,
         generation: u64,
         spec: Option<v1::TraceSpec>,
-        who: &str,
-    ) -> Result<(Arc<Job>, Option<Request>), Status> {
-        let mut request = wire::request(spec.clone()).map_err(Refusal::Invalid)?;
+        caller: &Caller,
+    ) -> Result<(Arc<Job>, Option<Start>), Status> {
+        let digest = self
+            .digests
+            .hash_one(spec.as_ref().map(Message::encode_to_vec));
+        // Targets that turn out to be missing are told as the client named them.
+        let targets = spec.as_ref().filter(|_| uid.is_some());
+        let targets = targets.map(|spec| spec.targets.clone()).unwrap_or_default();
+        let mut request = wire::request(spec).map_err(Refusal::Invalid)?;
         let tracer = request.spec.tracer();
         let policy = self.policy();
         policy.tracer(tracer.name()).map_err(Refusal::Denied)?;
@@ -222,16 +244,19 @@ impl Jobs {
         request.allow_missing = uid.is_some();
         // A trace of one call is over with its targets; one that has a uid waits for what its manager names next.
         request.outlives_cgroups = uid.is_some();
-        let needed = agent::memory(&request, &self.kernel) + policy.replay_bytes as u64;
+        let needed =
+            agent::memory(&request, &self.kernel) + policy.replay_bytes as u64 + TRACE_BYTES;
         let job = {
             let mut all = lock(&self.all);
-            let uid = uid.unwrap_or_else(|| {
+            let uid = uid.map(str::to_owned).unwrap_or_else(|| {
                 all.calls += 1;
-                // No client can call its own so.
-                format!("call:{}", all.calls)
+                format!("{OF_A_CALL}{}", all.calls)
             });
             if let Some(known) = all.by_uid.get(&uid) {
-                if known.generation == generation && Some(&known.spec) == spec.as_ref() {
+                if !known.is_of(&caller.identity) {
+                    return Err(not_owner(&uid, caller).into());
+                }
+                if known.generation == generation && known.digest == digest {
                     return Ok((Arc::clone(known), None));
                 }
                 if known.generation == generation {
@@ -245,8 +270,8 @@ impl Jobs {
             let job = Arc::new(Job::new(
                 uid,
                 generation,
-                spec.unwrap_or_default(),
-                who.to_owned(),
+                digest,
+                caller.clone(),
                 client::schema(tracer, &agent::columns(&request)),
                 needed,
                 policy.replay_bytes,
@@ -255,31 +280,28 @@ impl Jobs {
             job
         };
         self.changed(&job);
-        Ok((job, Some(request)))
+        Ok((job, Some(Start { request, targets })))
     }
 
     /// Starts it; goes on where nobody waits for it any more.
-    async fn start_job(self: &Arc<Self>, job: &Arc<Job>, request: Request) -> Result<(), Status> {
+    async fn start_job(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        start: Start,
+        asked: Asked,
+    ) -> Result<(), Status> {
         let (jobs, starting) = (Arc::clone(self), Arc::clone(job));
         // A task of its own goes on where its caller does not wait. The thread that it runs on has no rights, nor has the trace's.
         let started = tokio::spawn(async move {
-            let started = jobs.load(&starting, request).await;
+            let started = jobs.load(&starting, start, &asked).await;
             if let Err(error) = &started {
                 // Here, and not where somebody waits for it, who may be gone.
                 jobs.counters
                     .failed(&starting.schema.tracer, error.reason());
                 let status = refuse::status(error);
-                let (
-                    Job {
-                        uid,
-                        generation,
-                        spec,
-                        who,
-                        ..
-                    },
-                    audit,
-                ) = (&*starting, &jobs.audit);
-                audit.refused(who, uid, *generation, spec, &status);
+                let job = &starting;
+                jobs.audit
+                    .refused(&job.caller, &job.uid, job.generation, &asked, &status);
                 starting.end(Some((error.reason(), error.to_string())));
                 jobs.forget(&starting);
             }
@@ -292,17 +314,45 @@ impl Jobs {
         }
     }
 
-    async fn load(self: &Arc<Self>, job: &Arc<Job>, request: Request) -> Result<(), agent::Error> {
-        let jobs = Arc::clone(self);
-        let trace = self.loader.run(move || Trace::start(request, &jobs.kernel));
+    async fn load(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        start: Start,
+        asked: &Asked,
+    ) -> Result<(), agent::Error> {
+        let Start { request, targets } = start;
+        let (jobs, starting) = (Arc::clone(self), Arc::clone(job));
+        let start = move || match starting.is_stopped() {
+            // Its caller has gone, or changed its mind, before its turn came.
+            true => Ok(None),
+            false => Trace::start(request, &jobs.kernel).map(Some),
+        };
+        let trace = self.loader.run(Some(job.caller.identity.clone()), start);
         let trace = trace
             .await
             .unwrap_or(Err(agent::Error::Bug("starting it panicked")))?;
+        let Some(trace) = trace else {
+            self.never_began(job);
+            return Ok(());
+        };
         let running = self.counters.started(&job.schema.tracer);
-        job.runs(trace.handle(), trace.missing());
-        self.audit.started(job);
+        job.runs(trace.handle(), trace.missing(), &targets);
+        self.audit.started(job, asked);
         self.changed(job);
         carry_on(self, Arc::clone(job), trace, running)
+    }
+
+    /// Ends a trace that nothing was loaded for.
+    fn never_began(&self, job: &Arc<Job>) {
+        let account = Account {
+            ended: Some(Ended::Stopped),
+            ..Account::default()
+        };
+        job.log.push(Item::Account(wire::account(&account)), 512);
+        job.book(account);
+        self.audit.ended(job, None);
+        job.end(None);
+        self.changed(job);
     }
 
     /// A trace by its uid.
@@ -318,33 +368,54 @@ impl Jobs {
     /// Those that have changed since a number of changes, with what that number is now.
     pub(crate) fn changed_since(&self, seen: u64, uid: &str) -> (Vec<v1::TraceStatus>, u64) {
         let newest = *self.changes.borrow();
-        let jobs: Vec<Arc<Job>> = lock(&self.all).by_uid.values().cloned().collect();
-        let changed = jobs
-            .iter()
-            .filter(|job| uid.is_empty() || job.uid == uid)
-            .filter(|job| job.version() > seen)
-            .map(|job| job.status())
-            .collect();
+        let mut jobs: Vec<Arc<Job>> = lock(&self.all).by_uid.values().cloned().collect();
+        jobs.retain(|job| (uid.is_empty() || job.uid == uid) && job.version() > seen);
+        // However many there are, their failures fit one message.
+        let room = WATCH_BYTES / jobs.len().max(1);
+        let changed = jobs.iter().map(|job| job.status_within(room)).collect();
         (changed, newest)
     }
 
     /// Changes a trace's targets.
     ///
     /// # Errors
-    /// Where there is no such trace, or a change cannot be understood.
+    /// Where there is no such trace, it is another caller's, or a change cannot be understood.
     pub(crate) async fn update(
         &self,
         uid: &str,
         generation: u64,
         update: v1::Update,
-        who: &str,
+        caller: &Caller,
     ) -> Result<(), Status> {
         let job = self.get(uid)?;
+        if !job.is_of(&caller.identity) {
+            let status = not_owner(uid, caller).into();
+            self.audit.refused_to("update", &job, caller, &status);
+            return Err(status);
+        }
         match job.generation {
-            known if known == generation => self.update_job(&job, update, who).await,
+            known if known == generation => self.update_job(&job, update, caller).await,
             known if known > generation => Err(Refusal::OldGeneration { known }.into()),
             _ => Err(Refusal::UnknownTrace(uid.to_owned()).into()),
         }
+    }
+
+    /// Asks a trace to end; none where there is no such trace.
+    ///
+    /// # Errors
+    /// Where it is another caller's.
+    pub(crate) fn stop(&self, uid: &str, caller: &Caller) -> Result<Option<Arc<Job>>, Status> {
+        let Ok(job) = self.get(uid) else {
+            return Ok(None);
+        };
+        if !job.is_of(&caller.identity) && !caller.is_admin {
+            let status = not_owner(uid, caller).into();
+            self.audit.refused_to("stop", &job, caller, &status);
+            return Err(status);
+        }
+        self.audit.stopped(&job, caller);
+        job.stop();
+        Ok(Some(job))
     }
 
     /// The same, of a trace that is at hand.
@@ -355,14 +426,14 @@ impl Jobs {
         &self,
         job: &Arc<Job>,
         update: v1::Update,
-        who: &str,
+        caller: &Caller,
     ) -> Result<(), Status> {
-        let targets = self.audit.changes(&update);
+        let targets = super::audit::changes(&update);
         let policy = self.policy();
         let updated = job.update(update, |target| policy.target(target), policy.bounds());
         let updated = updated.await;
         self.audit
-            .updated(job, who, targets, updated.as_ref().err());
+            .updated(job, caller, targets, updated.as_ref().err());
         updated?;
         self.changed(job);
         Ok(())
@@ -397,8 +468,6 @@ impl Jobs {
 
     /// Ends all traces, and waits for their last words.
     pub(crate) async fn stop_all(&self) {
-        /// Detaching takes milliseconds for each program.
-        const PATIENCE: Duration = Duration::from_secs(10);
         let jobs: Vec<Arc<Job>> = lock(&self.all).by_uid.values().cloned().collect();
         for job in &jobs {
             job.stop();
@@ -410,9 +479,16 @@ impl Jobs {
                 let _ = changes.changed().await;
             }
         };
-        if tokio::time::timeout(PATIENCE, all_over).await.is_err() {
+        if tokio::time::timeout(DETACH, all_over).await.is_err() {
             tracing::warn!("not every trace ended in time");
         }
+    }
+}
+
+fn not_owner(uid: &str, caller: &Caller) -> Refusal {
+    Refusal::NotOwner {
+        uid: uid.to_owned(),
+        who: caller.who.clone(),
     }
 }
 
@@ -451,12 +527,10 @@ fn carry_on(
 
 /// To the end; why it failed, where it did.
 fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) -> Option<(Reason, String)> {
-    /// A trace says something every second at least.
-    const TIMEOUT: Duration = Duration::from_secs(5);
     let (counters, tracer) = (&jobs.counters, job.schema.tracer.as_str());
     let mut told = Account::default();
     loop {
-        match trace.next(TIMEOUT) {
+        match trace.next(UPDATE) {
             Ok(None) => {}
             Ok(Some(Update::Rows(rows) | Update::Table(rows))) => {
                 let (batch, bytes) = wire::batch(rows, trace.columns(), trace.clock());

@@ -1,6 +1,12 @@
 //! Errors as gRPC has them: a status with an ErrorInfo, whose reason is a word of a list, and what more there is to say.
 
-use super::{config::Denied, tls::Role, wire::Violation};
+use super::{
+    config::Denied,
+    limits::{ID_BYTES, MESSAGE_BYTES},
+    text::cut,
+    tls::Role,
+    wire::Violation,
+};
 use agent::{Error, Reason};
 use std::collections::HashMap;
 use tonic::{Code, Status};
@@ -21,6 +27,12 @@ pub(crate) enum Refusal {
     TooManyTraces(usize),
     /// All traces together would take more memory than they may.
     NodeMemory { needed: u64, left: u64 },
+    /// As many of something as a caller may have at once.
+    TooMuchAtOnce { what: &'static str, why: String },
+    /// The trace belongs to another caller, or to a call.
+    NotOwner { uid: String, who: String },
+    /// An update is not newer than the last one.
+    OldVersion { known: u64 },
     /// A newer generation is known.
     OldGeneration { known: u64 },
     /// The same generation with another spec.
@@ -33,6 +45,7 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Invalid(Violation { field, why }) => {
+                let why = cut(why, MESSAGE_BYTES);
                 let mut details = info(Reason::InvalidRequest, []);
                 details.add_bad_request_violation(field, &why);
                 let message = format!("{field}: {why}");
@@ -72,6 +85,25 @@ impl From<Refusal> for Status {
                 details.add_quota_failure_violation("memory", &why);
                 Status::with_error_details(Code::ResourceExhausted, why, details)
             }
+            Refusal::TooMuchAtOnce { what, why } => {
+                let mut details = info(Reason::ResourceExhausted, []);
+                details.add_quota_failure_violation(what, &why);
+                Status::with_error_details(Code::ResourceExhausted, why, details)
+            }
+            Refusal::NotOwner { uid, who } => {
+                let message = format!(
+                    "trace \"{uid}\" was not started by {who}: who started it may change, replace and stop it, and root on the node's unix socket may stop it; a trace of a Trace call belongs to that call"
+                );
+                let details = info(Reason::NotAllowed, [("who", who), ("trace", uid)]);
+                Status::with_error_details(Code::PermissionDenied, message, details)
+            }
+            Refusal::OldVersion { known } => {
+                let details = info(Reason::OldVersion, [("known", known.to_string())]);
+                let message = format!(
+                    "version {known} of this trace's targets is applied already; an update takes a newer one"
+                );
+                Status::with_error_details(Code::FailedPrecondition, message, details)
+            }
             Refusal::OldGeneration { known } => {
                 let details = info(Reason::OldGeneration, [("known", known.to_string())]);
                 let message = format!("generation {known} of this trace is known already");
@@ -83,7 +115,8 @@ impl From<Refusal> for Status {
                 Status::with_error_details(Code::FailedPrecondition, message, details)
             }
             Refusal::UnknownTrace(uid) => {
-                let message = format!("no trace \"{}\" is here", uid.escape_debug());
+                let uid = cut(uid.escape_debug().to_string(), ID_BYTES);
+                let message = format!("no trace \"{uid}\" is here");
                 let details = info(Reason::UnknownTrace, []);
                 Status::with_error_details(Code::NotFound, message, details)
             }
@@ -93,7 +126,7 @@ impl From<Refusal> for Status {
 
 /// What the kernel or the targets said.
 pub(crate) fn status(error: &Error) -> Status {
-    let message = error.to_string();
+    let message = cut(error.to_string(), MESSAGE_BYTES);
     let mut details = match error {
         Error::Denied { line, .. } => info(error.reason(), [("line", (*line).to_owned())]),
         _ => info(error.reason(), []),
@@ -116,7 +149,7 @@ fn code(reason: Reason) -> Code {
         Reason::InvalidRequest => Code::InvalidArgument,
         Reason::ResourceExhausted => Code::ResourceExhausted,
         Reason::PolicyDenied | Reason::NotAllowed => Code::PermissionDenied,
-        Reason::OldGeneration | Reason::OtherSpec => Code::FailedPrecondition,
+        Reason::OldGeneration | Reason::OldVersion | Reason::OtherSpec => Code::FailedPrecondition,
         Reason::UnknownTrace => Code::NotFound,
         Reason::KernelRefused | Reason::Internal => Code::Internal,
     }

@@ -3,18 +3,15 @@
 use super::{
     config::{self, Config, Source},
     jobs::Jobs,
+    limits::LOOK,
     stamp::stamp,
 };
 use anyhow::{Context, Result, bail};
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{MissedTickBehavior, interval},
 };
-
-/// How often the file is looked at. A change is taken when two looks in turn found the same text: who writes a file in place truncates it
-/// first, and writes it in parts.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Hears SIGHUP from here on, which ends a process that does not.
 ///

@@ -3,11 +3,16 @@
 use super::{
     audit::Audit,
     authorize::Authorize,
+    caller::{self, Caller},
+    capabilities::Capabilities,
     config::{Config, Source},
     connection::{Listeners, Peer},
     counters::Counters,
     job::Job,
     jobs::Jobs,
+    limits::{
+        CALLS, HEADER_BYTES, ID_BYTES, KEEPALIVE, LAST_WORDS, REQUEST_BYTES, WATCH_OF_ALL, WATCHES,
+    },
     loader::Loader,
     log::Next,
     metrics,
@@ -17,7 +22,7 @@ use super::{
     wire::Violation,
 };
 use ::metrics::Served;
-use agent::{Kernel, Support, fault::keepalive};
+use agent::{Kernel, fault::keepalive};
 use anyhow::{Context, Result};
 use proto::v1::{
     self, StreamEventsResponse,
@@ -25,24 +30,11 @@ use proto::v1::{
     stream_events_response::Item,
     trace_request,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use tower::util::MapResponseLayer;
-use tracers::ALL;
-
-/// The largest request: a spec with thousands of targets.
-const REQUEST_BYTES: usize = 1 << 20;
-/// The most of a request's headers.
-const HEADER_BYTES: u32 = 16 << 10;
-/// Calls that one connection may have open.
-const CALLS: u32 = 200;
-/// When a client that says nothing is asked whether it is there, and how long it may think about it.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-
-/// How long clients may take to read what is left when the agent ends.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Serves until it is told to end; then every trace ends too.
 ///
@@ -62,7 +54,11 @@ pub(crate) async fn serve(
     let counters = Counters::new();
     let audit = Audit::open(config.audit, Arc::clone(&counters))?;
     let jobs = Jobs::new(kernel, config.policy, loader, Arc::clone(&counters), audit);
-    let service = AgentServer::new(Api(Arc::clone(&jobs))).max_decoding_message_size(REQUEST_BYTES);
+    let api = Api {
+        jobs: Arc::clone(&jobs),
+        capabilities: Capabilities::new(Arc::clone(&jobs)),
+    };
+    let service = AgentServer::new(api).max_decoding_message_size(REQUEST_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServer<Api>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
@@ -86,7 +82,7 @@ pub(crate) async fn serve(
             answering.answered(&response);
             response
         }))
-        .layer(Authorize)
+        .layer(Authorize::new())
         .concurrency_limit_per_connection(CALLS as usize)
         .max_concurrent_streams(CALLS)
         .http2_keepalive_interval(Some(keepalive(KEEPALIVE.0)))
@@ -142,12 +138,20 @@ fn tell_systemd(state: sd_notify::NotifyState<'_>) {
     }
 }
 
-struct Api(Arc<Jobs>);
+struct Api {
+    jobs: Arc<Jobs>,
+    capabilities: Arc<Capabilities>,
+}
 
-/// Who calls, for the audit.
-fn who<T>(request: &Request<T>) -> String {
+/// Who calls.
+fn caller<T>(request: &Request<T>) -> Caller {
+    let unknown = || Caller {
+        who: "unknown".to_owned(),
+        identity: caller::Identity::Unknown,
+        is_admin: false,
+    };
     let peer = request.extensions().get::<Peer>();
-    peer.map_or_else(|| "unknown".to_owned(), ToString::to_string)
+    peer.map_or_else(unknown, Peer::caller)
 }
 
 type Events = ReceiverStream<Result<StreamEventsResponse, Status>>;
@@ -158,34 +162,20 @@ impl Agent for Api {
         &self,
         _: Request<v1::GetCapabilitiesRequest>,
     ) -> Result<Response<v1::GetCapabilitiesResponse>, Status> {
-        let jobs = Arc::clone(&self.0);
-        // Hooks are tried out, which takes milliseconds each.
-        let look = move || (capabilities(&jobs), jobs.kernel().checks());
-        let (tracers, checks) = self
-            .0
-            .loader()
-            .run(look)
-            .await
-            .map_err(|panicked| Status::internal(panicked.to_string()))?;
-        Ok(Response::new(v1::GetCapabilitiesResponse {
-            kernel_release: self.0.kernel().release().to_owned(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            tracers,
-            checks: checks.into_iter().map(super::wire::check).collect(),
-        }))
+        Ok(Response::new(self.capabilities.answer().await?))
     }
 
     async fn start_trace(
         &self,
         request: Request<v1::StartTraceRequest>,
     ) -> Result<Response<v1::StartTraceResponse>, Status> {
-        let who = who(&request);
+        let caller = caller(&request);
         let v1::StartTraceRequest {
             uid,
             generation,
             spec,
         } = request.into_inner();
-        let job = self.0.start(uid, generation, spec, &who).await?;
+        let job = self.jobs.start(uid, generation, spec, &caller).await?;
         Ok(Response::new(v1::StartTraceResponse {
             status: Some(job.status()),
         }))
@@ -195,7 +185,7 @@ impl Agent for Api {
         &self,
         request: Request<Streaming<v1::UpdateTargetsRequest>>,
     ) -> Result<Response<v1::UpdateTargetsResponse>, Status> {
-        let who = who(&request);
+        let caller = caller(&request);
         let mut requests = request.into_inner();
         while let Some(v1::UpdateTargetsRequest {
             uid,
@@ -203,8 +193,8 @@ impl Agent for Api {
             update,
         }) = requests.message().await?
         {
-            self.0
-                .update(&uid, generation, update.unwrap_or_default(), &who)
+            self.jobs
+                .update(&uid, generation, update.unwrap_or_default(), &caller)
                 .await?;
         }
         Ok(Response::new(v1::UpdateTargetsResponse {}))
@@ -214,12 +204,8 @@ impl Agent for Api {
         &self,
         request: Request<v1::StopTraceRequest>,
     ) -> Result<Response<v1::StopTraceResponse>, Status> {
-        let who = who(&request);
-        let job = self.0.get(&request.into_inner().uid).ok();
-        if let Some(job) = &job {
-            self.0.audit.stopped(job, &who);
-            job.stop();
-        }
+        let caller = caller(&request);
+        let job = self.jobs.stop(&request.into_inner().uid, &caller)?;
         Ok(Response::new(v1::StopTraceResponse {
             status: job.map(|job| job.status()),
         }))
@@ -231,10 +217,31 @@ impl Agent for Api {
         &self,
         request: Request<v1::WatchTracesRequest>,
     ) -> Result<Response<Self::WatchTracesStream>, Status> {
+        let mut watch = self.jobs.watches.of(caller(&request).identity);
+        let weight = match request.get_ref().uid.is_empty() {
+            true => WATCH_OF_ALL,
+            false => 1,
+        };
+        if !watch.take(weight) {
+            let why = format!(
+                "this caller has as many watches as it may: {WATCHES} of one trace each, or {} of all traces",
+                WATCHES / WATCH_OF_ALL
+            );
+            return Err(Refusal::TooMuchAtOnce {
+                what: "watches",
+                why,
+            }
+            .into());
+        }
         let uid = request.into_inner().uid;
-        let jobs = Arc::clone(&self.0);
+        if uid.len() > ID_BYTES {
+            // It would be kept for as long as somebody watches.
+            return Err(Refusal::UnknownTrace(uid).into());
+        }
+        let jobs = Arc::clone(&self.jobs);
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
+            let _watch = watch;
             let mut changes = jobs.changes();
             let mut seen = 0;
             let mut first = true;
@@ -267,13 +274,13 @@ impl Agent for Api {
             from_sequence,
             instance,
         } = request.into_inner();
-        let job = self.0.get(&uid)?;
+        let job = self.jobs.get(&uid)?;
         let from_sequence = match instance == 0 || instance == job.schema.instance {
             true => from_sequence,
             // A number of a trace that was there before: nothing of this one has been read.
             false => 1,
         };
-        let counters = Arc::clone(&self.0.counters);
+        let counters = Arc::clone(&self.jobs.counters);
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             // A reader that has gone needs no last words.
@@ -288,7 +295,7 @@ impl Agent for Api {
         &self,
         request: Request<Streaming<v1::TraceRequest>>,
     ) -> Result<Response<Events>, Status> {
-        let who = who(&request);
+        let caller = caller(&request);
         let mut requests = request.into_inner();
         let first = requests.message().await?.and_then(|first| first.request);
         let Some(trace_request::Request::Start(spec)) = first else {
@@ -298,7 +305,7 @@ impl Agent for Api {
             })
             .into());
         };
-        let call = self.0.start_call(spec, &who).await?;
+        let call = self.jobs.start_call(spec, &caller).await?;
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             let job = &call.job;
@@ -308,7 +315,7 @@ impl Agent for Api {
                     match message.request {
                         Some(trace_request::Request::Stop(_)) => job.stop(),
                         Some(trace_request::Request::Update(update)) => {
-                            call.jobs.update_job(job, update, &who).await?;
+                            call.jobs.update_job(job, update, &caller).await?;
                         }
                         Some(trace_request::Request::Start(_)) => {
                             return Err(Refusal::Invalid(Violation {
@@ -375,39 +382,4 @@ async fn follow(
         Some(status) => send(Err(status)).await,
         None => Ok(()),
     }
-}
-
-/// What can be traced here.
-fn capabilities(jobs: &Jobs) -> Vec<v1::Tracer> {
-    let tracer = |tracer: &&'static dyn tracers::Erased| {
-        let (hooks, unsupported, remedy) = match jobs.kernel().support(*tracer) {
-            Support::Yes { hooks } => (hooks, String::new(), None),
-            Support::No { reason, remedy } => (&[][..], reason, remedy),
-        };
-        let denied = jobs.policy().tracer(tracer.name()).err();
-        v1::Tracer {
-            name: tracer.name().to_owned(),
-            about: tracer.about().to_owned(),
-            unsupported: match denied {
-                Some(denied) => format!("{} ({} of its configuration)", denied.why, denied.line),
-                None => unsupported,
-            },
-            hooks: hooks
-                .iter()
-                .map(|hook| format!("{} {}", hook.kind.word(), hook.target))
-                .collect(),
-            options: tracer
-                .options()
-                .iter()
-                .map(|option| v1::Option {
-                    name: option.key.to_owned(),
-                    about: option.about.to_owned(),
-                })
-                .collect(),
-            needs: tracers::needs(*tracer).to_owned(),
-            schema: Some(client::schema(*tracer, &tracer.columns())),
-            remedy: remedy.unwrap_or_default(),
-        }
-    };
-    ALL.iter().map(tracer).collect()
 }

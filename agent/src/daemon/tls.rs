@@ -2,7 +2,9 @@
 
 use super::{
     config::{Roles, Tls},
+    limits::{LOOK, NAME_BYTES},
     stamp::{Stamp, stamp},
+    text::cut,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use rustls::{
@@ -14,12 +16,8 @@ use rustls::{
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// What a handshake takes: the newest of what the files held that could be used.
 pub(crate) struct Identity {
@@ -150,11 +148,12 @@ impl Roles {
                 _ => None,
             })
             .collect();
-        let listed = |of: &[String]| names.iter().find(|name| of.iter().any(|one| one == *name));
+        // In the configuration's order: a certificate with the same names in another order is the same caller.
+        let listed = |of: &[String]| of.iter().find(|one| names.contains(&one.as_str())).cloned();
         Ok(match (listed(&self.control), listed(&self.read)) {
-            (Some(name), _) => (Role::Control, (*name).to_owned()),
-            (None, Some(name)) => (Role::Read, (*name).to_owned()),
-            (None, None) => (Role::None, names.join(" ")),
+            (Some(name), _) => (Role::Control, name),
+            (None, Some(name)) => (Role::Read, name),
+            (None, None) => (Role::None, cut(names.join(" "), NAME_BYTES)),
         })
     }
 }

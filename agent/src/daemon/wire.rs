@@ -1,9 +1,11 @@
 //! Between the API's messages and what the rest of the agent works with; nobody else sees a message's fields.
 
+use super::limits::{ID_BYTES, LABEL_BYTES, LABEL_COLUMNS, OPTIONS_BYTES, PATH_BYTES, TARGETS};
 use agent::{
     Account, Bounds, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Verdict,
     Whom,
 };
+use prost::Message;
 use prost_types::value::Kind as Json;
 use proto::v1;
 use std::time::Duration;
@@ -32,9 +34,19 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
             "name at least one: a process, a cgroup, a container, a pod, or the host",
         ));
     }
+    if spec.targets.len() > TARGETS {
+        return Err(violation(
+            "spec.targets",
+            format!("it takes at most {TARGETS}; select their common cgroup"),
+        ));
+    }
     let tracer = Spec::new(&spec.tracer).map_err(|error| violation("spec.tracer", error))?;
     let name = tracer.tracer().name();
     let options = spec.options.unwrap_or_default();
+    if options.encoded_len() > OPTIONS_BYTES {
+        let why = format!("it takes at most {OPTIONS_BYTES} bytes");
+        return Err(violation("spec.options", why));
+    }
     let json = serde_json::json!({ name: object(options) });
     let with_options =
         serde_json::from_value(json).map_err(|error| violation("spec.options", error))?;
@@ -107,6 +119,19 @@ pub(crate) fn change(change: v1::Change) -> Result<Change, Violation> {
 fn target(target: v1::Target) -> Result<Target, Violation> {
     use v1::target::Target as Wire;
     let labels = labels(target.labels.unwrap_or_default())?;
+    let (field, text, most) = match &target.target {
+        Some(Wire::Cgroup(path)) => ("spec.targets.cgroup", path.as_str(), PATH_BYTES),
+        Some(Wire::Container(id)) => ("spec.targets.container", id.as_str(), ID_BYTES),
+        Some(Wire::Pod(uid)) => ("spec.targets.pod", uid.as_str(), ID_BYTES),
+        Some(Wire::Process(_) | Wire::Host(_)) | None => ("spec.targets", "", 0),
+    };
+    let pod = ("spec.targets.pod_uid", target.pod_uid.as_str(), ID_BYTES);
+    for (field, text, most) in [(field, text, most), pod] {
+        if text.len() > most {
+            let why = format!("it takes at most {most} bytes");
+            return Err(violation(field, why));
+        }
+    }
     let whom = match target.target {
         Some(Wire::Process(pid)) if target.start_ticks > 0 => {
             Whom::ProcessSince(pid, target.start_ticks)
@@ -137,6 +162,10 @@ fn target(target: v1::Target) -> Result<Target, Violation> {
 
 fn label_columns(names: &[String]) -> Result<[bool; LABELS.len()], Violation> {
     let mut columns = [false; LABELS.len()];
+    if names.len() > LABEL_COLUMNS {
+        let why = format!("it takes at most {LABEL_COLUMNS}");
+        return Err(violation("spec.label_columns", why));
+    }
     for name in names {
         match LABELS.iter().position(|label| label.name == name) {
             Some(at) => columns[at] = true,
@@ -164,12 +193,12 @@ fn labels(labels: v1::Labels) -> Result<Labels, Violation> {
     let labels = [node, namespace, pod, container];
     match labels
         .iter()
-        .all(|label| label.len() <= 253 && label.chars().all(known))
+        .all(|label| label.len() <= LABEL_BYTES && label.chars().all(known))
     {
         true => Ok(Labels(labels)),
         false => Err(violation(
             "spec.targets.labels",
-            "each takes at most 253 letters, digits, '-', '_' and '.'",
+            format!("each takes at most {LABEL_BYTES} letters, digits, '-', '_' and '.'"),
         )),
     }
 }
@@ -441,6 +470,34 @@ mod tests {
             ..spec(&[])
         };
         assert_eq!(field(up), "spec.targets.cgroup");
+        let named = |target| v1::TraceSpec {
+            targets: vec![v1::Target {
+                target: Some(target),
+                ..v1::Target::default()
+            }],
+            ..spec(&[])
+        };
+        use v1::target::Target::{Cgroup, Container, Pod};
+        let long = |bytes| "a".repeat(bytes);
+        for (field_name, target) in [
+            ("spec.targets.container", Container(long(ID_BYTES + 1))),
+            ("spec.targets.pod", Pod(long(ID_BYTES + 1))),
+            ("spec.targets.cgroup", Cgroup(long(PATH_BYTES + 1))),
+        ] {
+            assert_eq!(field(named(target)), field_name);
+        }
+        let mut of_a_pod = named(Container(long(ID_BYTES)));
+        of_a_pod.targets[0].pod_uid = long(ID_BYTES + 1);
+        assert_eq!(field(of_a_pod), "spec.targets.pod_uid");
+        assert!(request(Some(named(Container(long(ID_BYTES))))).is_ok());
+        assert!(request(Some(named(Cgroup(long(PATH_BYTES))))).is_ok());
+        let many = v1::TraceSpec {
+            targets: vec![spec(&[]).targets[0].clone(); TARGETS + 1],
+            ..spec(&[])
+        };
+        assert_eq!(field(many), "spec.targets");
+        let long = Json::StringValue(long(OPTIONS_BYTES));
+        assert_eq!(field(spec(&[("a", long)])), "spec.options");
         for hostile in ["a\nb", "\x1b[2J", "é", "../..\0", &"a".repeat(254)] {
             let labelled = v1::TraceSpec {
                 targets: vec![v1::Target {

@@ -52,7 +52,8 @@ pub(super) fn load_error(tracer: &'static dyn Erased, kernel: &Kernel, error: &E
             tracer: tracer.name(),
         };
     }
-    locked_memory(tracer, kernel, errno).unwrap_or_else(|| Error::Load {
+    let exhausted = || Error::exhausted(&format!("loading {} failed", tracer.name()), error);
+    { locked_memory(tracer, kernel, errno).or_else(exhausted) }.unwrap_or_else(|| Error::Load {
         tracer: tracer.name(),
         reason: chain(error),
     })
@@ -88,7 +89,8 @@ pub(super) fn program_error(
             tail.join("\n")
         ),
     };
-    locked_memory(tracer, kernel, errno).unwrap_or(Error::Load {
+    let exhausted = || Error::exhausted(&format!("loading {} failed", tracer.name()), error);
+    { locked_memory(tracer, kernel, errno).or_else(exhausted) }.unwrap_or(Error::Load {
         tracer: tracer.name(),
         reason,
     })

@@ -27,6 +27,8 @@ const CALL: Duration = Duration::from_secs(10);
 const TABLE: Duration = Duration::from_secs(60);
 /// The agent's word for a generation that it has already: `Reason` of `agent`.
 const OTHER_SPEC: &str = "OtherSpec";
+/// The agent's word for what a caller may not do: of a trace, it was started by another one.
+const NOT_ALLOWED: &str = "NotAllowed";
 /// The agent's word for a trace that somebody ended before its time: the agent itself, where it ends; `wire::ended` of `agent`.
 const STOPPED: &str = "stopped";
 /// A reason that is no agent's: there is no connection.
@@ -176,6 +178,8 @@ async fn watch(
 fn restarted(node: &Node, first: &v1::WatchTracesResponse) {
     let mut state = lock(&node.state);
     state.running.clear();
+    // Whose they are it may have forgotten.
+    state.foreign.clear();
     for (uid, report) in &mut state.reports {
         let over = matches!(report.progress, Progress::Ended | Progress::Failed { .. });
         let there = first.traces.iter().any(|trace| trace.uid == *uid);
@@ -202,6 +206,7 @@ pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesRespons
             let state = &mut *state;
             match trace.state() {
                 _ if !trace.uid.starts_with(OURS) => continue,
+                _ if state.foreign.contains(&trace.uid) => continue,
                 v1::State::Starting | v1::State::Running => {
                     state.running.insert(trace.uid.clone());
                 }
@@ -371,6 +376,7 @@ pub(super) fn answered(node: &Node, uid: &str, wanted: &Wanted, progress: Progre
     if runs {
         report.version = 1;
         report.retry = Retry::default();
+        state.foreign.remove(uid);
         state.told(uid, &wanted.targets);
     }
     if failed {
@@ -384,6 +390,13 @@ fn is_known(status: &Status) -> bool {
         && status
             .get_details_error_info()
             .is_some_and(|info| info.reason == OTHER_SPEC)
+}
+
+/// Whether an agent refuses to change or stop a trace because another caller has started it.
+fn is_anothers(status: &Status) -> bool {
+    status
+        .get_details_error_info()
+        .is_some_and(|info| info.reason == NOT_ALLOWED && info.metadata.contains_key("trace"))
 }
 
 /// What an agent's refusal means: for this trace, and for the connection.
@@ -431,6 +444,15 @@ async fn update(
     let answer = client.update_targets(tokio_stream::once(request));
     let answer = tokio::time::timeout(CALL, answer).await;
     let answer = answer.map_err(|_| "it takes too long to change targets".to_owned())?;
+    if let Err(status) = &answer
+        && is_anothers(status)
+    {
+        // Somebody else has a trace of this name there; other jobs of the node go on.
+        let (progress, _) = refused(status);
+        answered(node, uid, wanted, progress);
+        fleet.heard_of(uid);
+        return Ok(());
+    }
     if let Err(status) = answer
         // It has ended meanwhile, and its agent has forgotten it.
         && status.code() != Code::NotFound
@@ -547,43 +569,21 @@ async fn stop(node: &Node, client: &Client, uid: String) -> Result<(), String> {
     let asked = client.stop_trace(v1::StopTraceRequest { uid: uid.clone() });
     let asked = tokio::time::timeout(CALL, asked).await;
     let answer = asked.map_err(|_| "it takes too long to stop a trace".to_owned())?;
-    answer.map_err(|status| said(&status))?;
-    lock(&node.state).running.remove(&uid);
+    let mut foreign = false;
+    if let Err(status) = answer {
+        foreign = is_anothers(&status);
+        if !foreign {
+            return Err(said(&status));
+        }
+        tracing::warn!(node = %node.name, trace = %uid, "another client of the agent runs a trace with a name of ours");
+    }
+    let mut state = lock(&node.state);
+    state.running.remove(&uid);
+    if foreign {
+        state.foreign.insert(uid);
+    }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::counters::Counters;
-    use fleet::{Connector, Tls};
-    use k8s_openapi::jiff::Timestamp;
-    use std::collections::BTreeSet;
-
-    #[tokio::test]
-    async fn only_traces_of_jobs_that_are_gone_or_need_them_no_more_are_strays() {
-        let (heard, _hears) = tokio::sync::mpsc::unbounded_channel();
-        let connector = Connector {
-            tls: Tls::Folder("/nowhere".into()),
-            name: String::new(),
-        };
-        let fleet = Fleet::new(connector, heard, Timestamp::now, Counters::new());
-        // By the API server's list it is there, and nobody has looked at it yet.
-        let job = Expected {
-            generation: 1,
-            table: false,
-        };
-        fleet.expect("tj-there", job);
-        let node = fleet.node(&"node-0".into());
-        let running = ["tj-gone", "tj-there"].map(str::to_owned);
-        lock(&node.state).running = BTreeSet::from(running);
-        let strays = || -> Vec<String> {
-            let steps = steps(&fleet, &node).into_iter();
-            steps.map(|(uid, _)| uid).collect()
-        };
-        assert_eq!(strays(), ["tj-gone"]);
-        fleet.forget("tj-there");
-        assert_eq!(strays(), ["tj-gone", "tj-there"]);
-        assert!(lock(&node.state).suspect);
-    }
-}
+mod tests;

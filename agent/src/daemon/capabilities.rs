@@ -1,0 +1,107 @@
+//! What can be traced here, found out once for all who ask within some seconds: each hook is tried out, which takes milliseconds.
+
+use super::{jobs::Jobs, limits::CAPABILITIES, wire};
+use agent::Support;
+use proto::v1;
+use std::{sync::Arc, time::Instant};
+use tokio::sync::Mutex;
+use tonic::Status;
+use tracers::ALL;
+
+/// The answer, and who finds it out.
+pub(crate) struct Capabilities {
+    jobs: Arc<Jobs>,
+    /// Held while it is found out: whoever asks meanwhile waits for the same answer.
+    newest: Mutex<Option<(Instant, Found)>>,
+}
+
+/// What the kernel has to say; what the policy says comes on top when somebody asks.
+#[derive(Clone)]
+struct Found {
+    tracers: Vec<v1::Tracer>,
+    checks: Vec<v1::Check>,
+}
+
+impl Capabilities {
+    pub(crate) fn new(jobs: Arc<Jobs>) -> Arc<Self> {
+        let newest = Mutex::new(None);
+        Arc::new(Self { jobs, newest })
+    }
+
+    /// What can be traced here, and what the policy is against.
+    ///
+    /// # Errors
+    /// Where finding it out panics.
+    pub(crate) async fn answer(self: &Arc<Self>) -> Result<v1::GetCapabilitiesResponse, Status> {
+        let finding = Arc::clone(self);
+        // It goes on where who asked first has gone: the others wait for it.
+        let found = tokio::spawn(async move { finding.found().await }).await;
+        let found = found.map_err(|cancelled| Status::unavailable(cancelled.to_string()))??;
+        let Found {
+            mut tracers,
+            checks,
+        } = found;
+        let policy = self.jobs.policy();
+        for tracer in &mut tracers {
+            if let Err(denied) = policy.tracer(&tracer.name) {
+                tracer.unsupported =
+                    format!("{} ({} of its configuration)", denied.why, denied.line);
+            }
+        }
+        Ok(v1::GetCapabilitiesResponse {
+            kernel_release: self.jobs.kernel().release().to_owned(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            tracers,
+            checks,
+        })
+    }
+
+    async fn found(&self) -> Result<Found, Status> {
+        let mut newest = self.newest.lock().await;
+        if let Some((when, found)) = &*newest
+            && when.elapsed() < CAPABILITIES
+        {
+            return Ok(found.clone());
+        }
+        let jobs = Arc::clone(&self.jobs);
+        let find = move || Found {
+            tracers: ALL.iter().map(|tracer| describe(&jobs, *tracer)).collect(),
+            checks: { jobs.kernel().checks() }
+                .into_iter()
+                .map(wire::check)
+                .collect(),
+        };
+        // In no caller's turn: it is found out once at a time, whoever asks.
+        let found = self.jobs.loader().run(None, find).await;
+        let found = found.map_err(|panicked| Status::internal(panicked.to_string()))?;
+        *newest = Some((Instant::now(), found.clone()));
+        Ok(found)
+    }
+}
+
+fn describe(jobs: &Jobs, tracer: &'static dyn tracers::Erased) -> v1::Tracer {
+    let (hooks, unsupported, remedy) = match jobs.kernel().support(tracer) {
+        Support::Yes { hooks } => (hooks, String::new(), None),
+        Support::No { reason, remedy } => (&[][..], reason, remedy),
+    };
+    v1::Tracer {
+        name: tracer.name().to_owned(),
+        about: tracer.about().to_owned(),
+        unsupported,
+        hooks: hooks
+            .iter()
+            .map(|hook| format!("{} {}", hook.kind.word(), hook.target))
+            .collect(),
+        options: tracer
+            .options()
+            .iter()
+            .map(|option| v1::Option {
+                name: option.key.to_owned(),
+                about: option.about.to_owned(),
+            })
+            .collect(),
+        needs: tracers::needs(tracer).to_owned(),
+        schema: Some(client::schema(tracer, &tracer.columns())),
+        remedy: remedy.unwrap_or_default(),
+    }
+}
