@@ -25,7 +25,7 @@ impl Symbolizer {
                 // What has no name may get one, when the map has grown.
                 if !found.is_empty() {
                     let frames = self.take(found, "[jit]");
-                    self.resolved.insert((key, *address), frames);
+                    self.remember((key, *address), frames);
                 }
             }
         }

@@ -27,7 +27,7 @@ mod vdso;
 mod wire;
 mod worker;
 
-pub use frames::{Frame, FrameId, Frames};
+pub use frames::{FRAMES_MAX, Frame, FrameId, Frames, WORDS_BYTES};
 pub use kernel::KernelUnnamed;
 pub use observe::ObserveError;
 pub use worker::worker_if_asked;
@@ -47,8 +47,17 @@ use wire::{Detail, Key};
 
 /// How long opening the files of a process may take.
 const OBSERVE_LIMIT: Duration = Duration::from_secs(1);
-/// Addresses whose frames are kept: 64 Ki of some 40 bytes. All are forgotten when they are that many.
+/// Addresses whose frames are kept. All are forgotten when they are that many.
 const RESOLVED_MAX: usize = 64 << 10;
+/// Frames of all of them together: code may be a long chain of inlined functions at every address. Beyond it an address keeps the
+/// function itself only.
+const RESOLVED_FRAMES_MAX: usize = 4 * RESOLVED_MAX;
+/// Bytes of such an address besides its frames: its entry (56) and its allocation (24).
+const RESOLVED_BYTES: usize = 80;
+/// Bytes that frames, names, and what is remembered of addresses take at most in a [`Symbolizer`].
+pub const MEMORY_MAX: usize = frames::TABLE_BYTES
+    + RESOLVED_MAX * RESOLVED_BYTES
+    + RESOLVED_FRAMES_MAX * size_of::<FrameId>();
 /// A process with addresses that lie in nothing known is observed again after this, and if that does not help, after twice this, …
 const OBSERVE_AGAIN: Duration = Duration::from_millis(100);
 /// … and so on up to this.
@@ -102,6 +111,8 @@ pub struct Symbolizer {
     processes: Processes,
     /// The frames of a place, by what it lies in.
     resolved: HashMap<(Key, u64), Box<[FrameId]>>,
+    /// Frames in it.
+    resolved_frames: usize,
     /// Failures by who is to blame.
     blame: HashMap<Origin, u32>,
     /// Mount namespaces with file systems that did not answer, and when.
@@ -134,6 +145,7 @@ impl Symbolizer {
             files: Files::default(),
             processes: Processes::default(),
             resolved: HashMap::new(),
+            resolved_frames: 0,
             blame: HashMap::new(),
             hanging: HashMap::new(),
             vdso: None,
@@ -300,11 +312,27 @@ impl Symbolizer {
         }
     }
 
+    /// Remembers the frames of an address.
+    fn remember(&mut self, at: (Key, u64), frames: Box<[FrameId]>) {
+        let frames = match frames.last() {
+            Some(own) if self.resolved_frames + frames.len() > RESOLVED_FRAMES_MAX => [*own].into(),
+            _ => frames,
+        };
+        self.resolved_frames += frames.len();
+        self.resolved.insert(at, frames);
+    }
+
+    /// Forgets the frames of all addresses.
+    fn forget_resolved(&mut self) {
+        self.resolved.clear();
+        self.resolved_frames = 0;
+    }
+
     /// Forgets processes and files, because there are too many. Frames stay.
     fn forget(&mut self) {
         self.files.clear();
         self.processes.clear();
-        self.resolved.clear();
+        self.forget_resolved();
         self.vdso = None;
     }
 }

@@ -57,7 +57,7 @@ impl Symbolizer {
         }
         if missing > 0 && !self.resolved.is_empty() && self.resolved.len() + missing > RESOLVED_MAX
         {
-            self.resolved.clear();
+            self.forget_resolved();
             // What the other spots have is lost with it: all are asked for.
             return self.name_spots(pid, spots);
         }
@@ -145,7 +145,7 @@ impl Symbolizer {
                     true => [self.unnamed_in_file(id, *offset)].into(),
                     false => self.take(found, &module),
                 };
-                self.resolved.insert((key, *offset), frames);
+                self.remember((key, *offset), frames);
             }
         }
     }

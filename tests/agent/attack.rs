@@ -5,7 +5,9 @@ mod clients;
 mod faults;
 mod life;
 mod readers;
+mod symbols;
 mod targets;
+mod trickle;
 
 use crate::{daemon::Daemon, start};
 use proto::v1;

@@ -6,5 +6,6 @@ mod alone;
 mod bounds;
 mod killed;
 mod loading;
+mod names;
 mod namespaces;
 mod refused;
