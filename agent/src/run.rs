@@ -11,7 +11,7 @@ use crate::{
     memory::memory,
     read::Reader,
     select::{PROCESS_BYTES, Selection},
-    stacks::Stacks,
+    stacks::{LAST_NAMING, NAMING, Stacks},
 };
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
@@ -386,7 +386,7 @@ impl Worker {
 
     fn tell_interval(&mut self) -> Result<Result<(), Gone>, Error> {
         if self.reader.source() == Source::Map && self.may_send.try_recv().is_ok() {
-            let table = self.table()?;
+            let table = self.table(NAMING)?;
             if self.sender.send(Ok(Update::Table(table))).is_err() {
                 return Ok(Err(Gone));
             }
@@ -399,9 +399,9 @@ impl Worker {
             .map_err(|_| Gone))
     }
 
-    fn table(&mut self) -> Result<Batch, Error> {
+    fn table(&mut self, naming: Duration) -> Result<Batch, Error> {
         let table = self.reader.table()?;
-        let table = self.stacks.resolve(table, &self.reader)?;
+        let table = self.stacks.resolve(table, &self.reader, naming)?;
         Ok(labels::label(&self.selection, table))
     }
 
@@ -518,7 +518,7 @@ impl Worker {
             if self.may_send.recv().is_err() {
                 return Ok(());
             }
-            let table = self.table()?;
+            let table = self.table(LAST_NAMING)?;
             if self.sender.send(Ok(Update::Table(table))).is_err() {
                 return Ok(());
             }

@@ -29,6 +29,12 @@ const TABLE_FRAMES: usize = 1 << 20;
 /// Stacks that are named together: their addresses take 8 MiB at most.
 const STACKS_AT_ONCE: usize = 512;
 
+/// How long names are asked for while a trace runs, for one table: it must end in time, whatever its targets' files are. What has no name
+/// by then gets it in a later table.
+pub(crate) const NAMING: Duration = Duration::from_secs(1);
+/// The same of its last table, when it is detached.
+pub(crate) const LAST_NAMING: Duration = Duration::from_secs(15);
+
 /// Bytes of a table's stacks: a number for each frame, and each distinct frame once.
 pub(crate) const TABLE_BYTES: usize =
     TABLE_FRAMES * size_of::<u32>() + symbols::FRAMES_MAX * size_of::<Frame>();
@@ -37,7 +43,7 @@ pub(crate) const MESSAGES_BYTES: usize =
     TABLE_FRAMES * size_of::<u32>() + symbols::FRAMES_MAX * 24 + symbols::WORDS_BYTES;
 /// Bytes of the names of addresses, and of the stacks that are being named.
 pub(crate) const NAMES_BYTES: usize =
-    symbols::MEMORY_MAX + (TABLE_FRAMES + STACK_FRAMES * STACKS_AT_ONCE) * size_of::<FrameId>();
+    symbols::MEMORY_MAX + 2 * (TABLE_FRAMES + STACK_FRAMES * STACKS_AT_ONCE) * size_of::<FrameId>();
 
 /// A process is looked at when it is first seen, and again after this and ever longer pauses: it maps most of its libraries early.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -59,6 +65,8 @@ pub(crate) struct Stacks {
     symbolizer: Symbolizer,
     followed: HashMap<u32, Followed>,
     numbers: Numbers,
+    /// Stacks of which all is known: they are named once, and not for each table.
+    known: Named,
 }
 
 /// The numbers that processes have in the /proc where they are looked at.
@@ -98,6 +106,7 @@ impl Stacks {
             symbolizer: Symbolizer::new().with_proc(proc),
             followed: HashMap::new(),
             numbers,
+            known: Named::default(),
         }
     }
 
@@ -140,7 +149,14 @@ impl Stacks {
     }
 
     /// Replaces hashes by frames. What has no room in [`TABLE_FRAMES`] is `[too many frames]`: rows come largest first.
-    pub(crate) fn resolve(&mut self, mut batch: Batch, reader: &Reader) -> Result<Batch, Error> {
+    pub(crate) fn resolve(
+        &mut self,
+        mut batch: Batch,
+        reader: &Reader,
+        naming: Duration,
+    ) -> Result<Batch, Error> {
+        self.symbolizer
+            .name_until(Instant::now().checked_add(naming));
         let processes = self.processes(&batch);
         let mut pids: Vec<u32> = processes.clone();
         pids.sort_unstable();
@@ -153,16 +169,19 @@ impl Stacks {
         for (column, kind) in self.columns.clone() {
             let keys: Vec<Key> = match kind {
                 // The kernel is the same for all.
-                Kind::KernelStack => hashes(&batch, column).map(|hash| (0, hash)).collect(),
+                Kind::KernelStack => hashes(&batch, column).map(|hash| (None, hash)).collect(),
                 _ => {
                     let hashes = hashes(&batch, column);
-                    processes.iter().copied().zip(hashes).collect()
+                    let processes = processes.iter().copied().map(Some);
+                    processes.zip(hashes).collect()
                 }
             };
             let named = self.name(&keys, kind, reader)?;
             let (mut ends, mut ids) = (Vec::with_capacity(keys.len()), Vec::new());
             for key in &keys {
-                let mut frames = named.frames(key);
+                // What there was no room for is one frame that says so.
+                let frames = self.known.frames(key).or_else(|| named.frames(key));
+                let mut frames = frames.unwrap_or(&[FrameId::TOO_MANY]);
                 if frames.len() > room {
                     frames = &[FrameId::TOO_MANY];
                 }
@@ -182,10 +201,12 @@ impl Stacks {
         let mut named = Named::default();
         let mut new: Vec<Key> = Vec::new();
         let mut seen: HashSet<Key> = HashSet::new();
-        new.extend(keys.iter().filter(|key| seen.insert(**key)));
+        let unknown = |key: &&Key| self.known.frames(key).is_none() && seen.insert(**key);
+        new.extend(keys.iter().filter(unknown));
         drop(seen);
         for some in new.chunks(STACKS_AT_ONCE) {
-            if named.ids.len() >= TABLE_FRAMES {
+            // What is known by then was named in this way too.
+            if named.ids.len() + self.known.ids.len() >= 2 * TABLE_FRAMES {
                 break;
             }
             match kind {
@@ -204,6 +225,7 @@ impl Stacks {
     ) -> Result<(), Error> {
         for key in keys {
             let addresses = kernel_addresses(reader, key.1)?;
+            // Few addresses: asking again costs little.
             let mut frames = self.symbolizer.kernel(&addresses);
             self.cut_own(&mut frames);
             self.mark_truncated(addresses.len(), reader, &mut frames);
@@ -237,7 +259,7 @@ impl Stacks {
     fn name_user(&mut self, keys: &[Key], reader: &Reader, named: &mut Named) -> Result<(), Error> {
         let mut by_process: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
         for (pid, hash) in keys {
-            by_process.entry(*pid).or_default().push(*hash);
+            by_process.entry(pid.unwrap_or(0)).or_default().push(*hash);
         }
         for (pid, hashes) in by_process {
             let stacks = hashes
@@ -247,9 +269,14 @@ impl Stacks {
             let all: Vec<&[UserAddr]> = stacks.iter().map(Vec::as_slice).collect();
             self.symbolizer.prepare(pid, &all);
             for (hash, stack) in hashes.iter().zip(&stacks) {
-                let mut frames = self.symbolizer.user(pid, stack);
+                let (mut frames, whole) = self.symbolizer.user_once(pid, stack);
                 self.mark_truncated(stack.len(), reader, &mut frames);
-                named.add((pid, *hash), &frames);
+                // One that is not there may come yet.
+                let whole = whole && !stack.is_empty();
+                match whole && self.known.ids.len() < TABLE_FRAMES {
+                    true => self.known.add((Some(pid), *hash), &frames),
+                    false => named.add((Some(pid), *hash), &frames),
+                }
             }
         }
         Ok(())
@@ -316,8 +343,8 @@ impl Dictionary {
     }
 }
 
-/// A stack: its process, 0 for one of the kernel, and its hash.
-type Key = (u32, u64);
+/// A stack: its process, where it is not the kernel's, and its hash.
+type Key = (Option<u32>, u64);
 
 /// Stacks that have names.
 #[derive(Default)]
@@ -333,12 +360,9 @@ impl Named {
         self.places.insert(key, start..self.ids.len());
     }
 
-    /// A stack that there was no room for is one frame that says so.
-    fn frames(&self, key: &Key) -> &[FrameId] {
-        match self.places.get(key) {
-            Some(place) => &self.ids[place.clone()],
-            None => &[FrameId::TOO_MANY],
-        }
+    fn frames(&self, key: &Key) -> Option<&[FrameId]> {
+        let place = self.places.get(key)?;
+        Some(&self.ids[place.clone()])
     }
 }
 

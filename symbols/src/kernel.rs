@@ -92,6 +92,9 @@ impl Symbolizer {
             missing = addresses.to_vec();
         }
         for addresses in missing.chunks(ADDRESSES_MAX) {
+            if self.is_late() {
+                return;
+            }
             let Some(found) = self.ask_of_kernel(addresses) else {
                 return;
             };

@@ -123,6 +123,8 @@ pub struct Symbolizer {
     patience: Patience,
     counts: Counts,
     let_go: Instant,
+    /// Until when names are asked for.
+    deadline: Option<Instant>,
 }
 
 impl Default for Symbolizer {
@@ -154,6 +156,7 @@ impl Symbolizer {
             patience: Patience::default(),
             counts: Counts::default(),
             let_go: Instant::now(),
+            deadline: None,
         }
     }
 
@@ -281,13 +284,19 @@ impl Symbolizer {
     /// The first address is taken as it is; all others are where calls return to, and are named by the call.
     /// Naming many stacks at once, [`Symbolizer::prepare`] before it saves time.
     pub fn user(&mut self, pid: u32, stack: &[UserAddr]) -> Vec<FrameId> {
+        self.user_once(pid, stack).0
+    }
+
+    /// The same, and whether all of it is known: asked again, the answer is the same as long as the process runs the same program.
+    pub fn user_once(&mut self, pid: u32, stack: &[UserAddr]) -> (Vec<FrameId>, bool) {
         let spots = self.spots(pid, &[stack]);
         self.name_spots(pid, &spots);
         let mut frames = Vec::with_capacity(stack.len());
+        let whole = spots.iter().all(|spot| self.is_resolved(spot));
         for spot in &spots {
             self.push_frames(spot, &mut frames);
         }
-        frames
+        (frames, whole)
     }
 
     /// Names all addresses of several stacks of a process at once, so that [`Symbolizer::user`] finds their names.
@@ -310,6 +319,17 @@ impl Symbolizer {
             self.files.let_go(LET_GO_AFTER);
             self.processes.let_go(LET_GO_AFTER);
         }
+    }
+
+    /// Asks for names until then, and not after: what has none by then is `[unknown]`, with its module, until it is asked for again. A question
+    /// that is under way is waited for, five seconds at most.
+    pub fn name_until(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Remembers the frames of an address.
