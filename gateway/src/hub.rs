@@ -396,18 +396,25 @@ impl Hub {
     }
 }
 
-/// About how many bytes rows take.
+/// Bytes that rows take in memory.
 fn size(batch: &Batch) -> usize {
+    /// Bytes that an allocation takes besides what it is asked for.
+    const ALLOCATION: usize = 16;
+    /// Bytes of an entry besides its rows: its counts, the batch's, its place in the log, its sources.
+    const ENTRY: usize = 384;
     let columns = batch.columns.iter().map(|data| match data {
-        Data::Unsigned(values) => 8 * values.len(),
-        Data::Signed(values) => 8 * values.len(),
-        Data::Bytes { ends, data, cut } => 4 * (ends.len() + cut.len()) + data.len(),
-        Data::List { ends, values } => 4 * ends.len() + 8 * values.len(),
-        Data::Frames { ends, ids } => 4 * (ends.len() + ids.len()),
+        Data::Unsigned(values) => 8 * values.capacity(),
+        Data::Signed(values) => 8 * values.capacity(),
+        Data::Bytes { ends, data, cut } => 4 * (ends.capacity() + cut.capacity()) + data.capacity(),
+        Data::List { ends, values } => 4 * ends.capacity() + 8 * values.capacity(),
+        Data::Frames { ends, ids } => 4 * (ends.capacity() + ids.capacity()),
     });
+    let columns = columns.map(|bytes| bytes + size_of::<Data>() + 3 * ALLOCATION);
+    // Frames' texts are shared: this is more than they take.
     let frames = batch.frames.iter();
-    let frames = frames.map(|frame| frame.name.len() + frame.module.len() + frame.file.len() + 80);
-    columns.sum::<usize>() + frames.sum::<usize>() + 128
+    let frames = frames.map(|frame| frame.name.len() + frame.module.len() + frame.file.len() + 112);
+    let targets = 4 * batch.targets.capacity();
+    columns.sum::<usize>() + frames.sum::<usize>() + targets + ENTRY
 }
 
 #[cfg(test)]
