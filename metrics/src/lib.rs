@@ -29,7 +29,7 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 use rustix::time::{ClockId, clock_gettime};
-use std::{convert::Infallible, fs, io, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, fs, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixListener,
