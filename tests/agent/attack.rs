@@ -9,6 +9,7 @@ mod faults;
 mod life;
 mod readers;
 mod select;
+mod soak;
 mod symbols;
 mod targets;
 mod trickle;

@@ -32,7 +32,7 @@ fn spec(workload: &Workload, memory_bytes: u64) -> v1::TraceSpec {
 
 /// The last table of a trace, from its parts.
 #[derive(Default)]
-struct Table {
+pub(crate) struct Table {
     strings: Vec<String>,
     frames: usize,
     stacks: usize,
@@ -85,19 +85,23 @@ fn prost_bytes(batch: &v1::Batch) -> usize {
 
 /// Traces a program with such functions until its trace ends, by a client that takes no message above [`MESSAGE`]: its last table, its
 /// account, and how many bytes were admitted for it.
-async fn read_long_names(daemon: &Daemon, steps: [&str; 5]) -> (Table, v1::Account, u64) {
+pub(crate) async fn read_long_names(
+    daemon: &Daemon,
+    uid: &str,
+    steps: [&str; 5],
+) -> (Table, v1::Account, u64) {
     let mut workload = Workload::behind_gate(&steps);
     let mut client = daemon.client().await;
     // What it would take is in the refusal.
-    let refused = client.start_trace(start("a", 1, spec(&workload, 1))).await;
+    let refused = client.start_trace(start(uid, 1, spec(&workload, 1))).await;
     let refused = refused.unwrap_err();
     assert_eq!(reason(&refused), "ResourceExhausted");
     let mut words = refused.message().split(' ');
     let admitted: u64 = words.find_map(|word| word.parse().ok()).unwrap();
-    let started = client.start_trace(start("a", 1, spec(&workload, admitted)));
+    let started = client.start_trace(start(uid, 1, spec(&workload, admitted)));
     started.await.unwrap();
     let mut client = client.max_decoding_message_size(MESSAGE);
-    let stream = client.stream_events(crate::events("a", 0)).await;
+    let stream = client.stream_events(crate::events(uid, 0)).await;
     let mut stream = stream.unwrap().into_inner();
     workload.go();
     let (mut schema, mut table, mut account) = (None, Table::default(), None);
@@ -115,7 +119,7 @@ async fn read_long_names(daemon: &Daemon, steps: [&str; 5]) -> (Table, v1::Accou
 
 async fn long_names(steps: [&str; 5]) -> Table {
     let daemon = Daemon::start("").await;
-    let (table, account, admitted) = read_long_names(&daemon, steps).await;
+    let (table, account, admitted) = read_long_names(&daemon, "a", steps).await;
     let most = most_resident(daemon.pid()).unwrap();
     let elapsed = Duration::try_from(account.elapsed.unwrap()).unwrap();
     println!(
