@@ -127,8 +127,8 @@ impl Attacked {
             stream.sock.set_read_timeout(short).unwrap();
             stream.sock.set_write_timeout(short).unwrap();
             let (flood, began) = (Attack::default(), Instant::now());
+            let bytes = kind.repeat(16_000 / kind.len());
             std::thread::scope(|scope| {
-                let bytes = kind.repeat(16_000 / kind.len());
                 scope.spawn(|| send_again_and_again(&mut stream, &bytes, &flood));
                 while self.floods.goes_on() && began.elapsed() < Duration::from_secs(2) {
                     std::thread::sleep(Duration::from_millis(20));
