@@ -353,7 +353,7 @@ async fn what_a_container_makes_33_levels_deep_is_no_pod_whatever_its_name() {
     // Version 2 has the kernel's own look at one depth.
     let name = format!("tracejob-test-{}-33", std::process::id());
     let top = Cgroup::of_version_1(&name).unwrap_or_default();
-    let pod = top.below(&format!("pod{uid}"));
+    let _pod = top.below(&format!("pod{uid}"));
     let mut workload = Workload::behind_gate(&OPENS);
     let target = in_shop(of(Whom::Pod(uid.clone())), "victim");
     let of_pod = v1::TraceSpec {
@@ -362,7 +362,7 @@ async fn what_a_container_makes_33_levels_deep_is_no_pod_whatever_its_name() {
     };
     started(&daemon, "a", of_pod).await;
     // Pods are looked for 1 to 5 levels deep here: 33 to 37 are the same by their last five bits.
-    let below = pod.nested("below", 31);
+    let below = top.nested("below", 32);
     let hostile = below[0].below(&format!("pod{uid}"));
     hostile.add(workload.pid());
     workload.finish();
