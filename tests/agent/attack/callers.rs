@@ -306,10 +306,7 @@ pub(crate) fn endless_requests(socket: &std::path::Path, streams: u32, over: &Ov
         }
         let mut head = [0; 9];
         if stream.read_exact(&mut head).is_err() {
-            // Nothing comes any more: all that may be held is held, and stays so until it is told to stop.
-            if sent.iter().all(|sent| *sent == message.len()) || room <= 0 {
-                continue;
-            }
+            // Nothing comes any more: all that may be held is held, until it is told to stop.
             continue;
         }
         let [a, b, c, kind, _, s0, s1, s2, s3] = head;
