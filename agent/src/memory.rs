@@ -1,12 +1,14 @@
 //! What a trace takes of memory, before it is loaded: what is admitted is known, not found out.
 
 use crate::{
-    Kernel, Request, load, object,
+    Kernel, Request, columns, load, object,
     read::BATCH_BYTES,
     run::QUEUE,
     select::{LABELS_BYTES, Shape},
+    stacks,
 };
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
+use tracers::Source;
 
 /// Types of maps: include/uapi/linux/bpf.h.
 const HASH: u32 = 1;
@@ -20,6 +22,12 @@ const RINGBUF: u32 = 27;
 const ELEMENT: u64 = 64;
 const BUCKET: u64 = 16;
 const MAP: u64 = 4096;
+/// Bytes of a label in a row: Kubernetes' names have 253 letters at most, and a place where they end.
+const LABEL: u64 = 257;
+/// Bytes of a value of a row of a table while rows of several CPUs are merged.
+const CELL: u64 = 40;
+/// Bytes of a row besides its values then: its key twice, its place.
+const ROW: u64 = 192;
 
 /// A map as an object defines it: `bpf_map_def`, which aya-ebpf writes into the section `maps`.
 struct Definition {
@@ -49,8 +57,8 @@ impl Definition {
     }
 }
 
-/// Bytes that a trace takes at most, of the kernel and of this process: its maps, its ring, its queue to whoever
-/// takes its rows, and the labels of its targets.
+/// Bytes that a trace takes at most, of the kernel and of this process: its maps, its ring, its queue to whoever takes its rows, the
+/// labels of its targets, and, where it counts, its table with the names of its stacks.
 pub fn memory(request: &Request, kernel: &Kernel) -> u64 {
     let shape = Shape::of(&request.targets, request.changing);
     let tracer = request.spec.tracer();
@@ -61,6 +69,7 @@ pub fn memory(request: &Request, kernel: &Kernel) -> u64 {
     let depth = load::depth();
     let sizes = load::sizes(tracer, shape, &request.limits, kernel, depth);
     let values = load::value_bytes(depth);
+    let mut rows = 0;
     let maps: u64 = definitions(elf)
         .into_iter()
         .map(|(name, mut map)| {
@@ -70,10 +79,39 @@ pub fn memory(request: &Request, kernel: &Kernel) -> u64 {
             if let Some((_, bytes)) = values.iter().find(|(stacks, _)| *stacks == name) {
                 map.value = u64::from(*bytes);
             }
+            match name.as_str() {
+                "ROWS" => rows += map.entries,
+                "FIRST" => rows += map.entries * cpus,
+                _ => {}
+            }
             map.bytes(cpus)
         })
         .sum();
-    maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64
+    let table = match tracer.source() {
+        Source::Ring => 0,
+        Source::Map => table(request, rows),
+    };
+    maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64 + table
+}
+
+/// Bytes of a table of this many rows: as it is read and named, as it is made into messages, and the messages of the last one, which
+/// are kept. The next one is read when all that is over.
+fn table(request: &Request, rows: u64) -> u64 {
+    let tracer = request.spec.tracer();
+    let columns = columns(request);
+    let labels = columns.iter().filter(|column| column.is_label()).count() as u64;
+    let values = rows * (tracer.row_bytes() as u64 + labels * LABEL);
+    let merged = rows * (columns.len() as u64 * CELL + ROW);
+    let (named, messages, names) = match columns.iter().any(|column| column.kind.is_stack()) {
+        true => (
+            stacks::TABLE_BYTES as u64,
+            stacks::MESSAGES_BYTES as u64,
+            stacks::NAMES_BYTES as u64,
+        ),
+        false => (0, 0, 0),
+    };
+    let messages = values + messages;
+    merged.max(named + messages) + values + messages + names
 }
 
 /// The kernel keeps a program as it came, as it was verified, and as machine code.

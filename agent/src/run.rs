@@ -11,7 +11,7 @@ use crate::{
     memory::memory,
     read::Reader,
     select::{PROCESS_BYTES, Selection},
-    stacks::Stacks,
+    stacks::{LAST_NAMING, NAMING, Stacks},
 };
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
@@ -33,6 +33,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// How long a trace goes on after its last process has ended: sockets that it closed by ending take a round trip more.
 const AFTER_TARGETS: Duration = Duration::from_millis(50);
 /// Updates that wait for a slow taker: 8 MiB of records at most. Beyond it the ring fills, and that is counted.
+/// Of tables there is one at a time: one that is due before the last has been taken is left out, since the next has all of its rows.
 pub(crate) const QUEUE: usize = 32;
 
 /// A running tracer. Dropping it ends it and detaches everything.
@@ -42,6 +43,10 @@ pub struct Trace {
     hooks: &'static [Hook],
     clock: Clock,
     updates: Option<Receiver<Result<Update, Error>>>,
+    /// Tells the reader that the last table has been taken; there is something to tell where one is with whoever called
+    /// [`Trace::next`].
+    taken: SyncSender<()>,
+    lent: bool,
     handle: Handle,
     reader: Option<JoinHandle<()>>,
     faults: Faults,
@@ -179,6 +184,9 @@ impl Trace {
         }
         let (sender, updates) = sync_channel(QUEUE);
         let (commands, to_do) = channel();
+        let (taken, may_send) = sync_channel(1);
+        // There is room for one.
+        let _ = taken.try_send(());
         let worker = Worker {
             reader,
             stacks,
@@ -194,6 +202,7 @@ impl Trace {
             over_budget: false,
             alive: [0; 4],
             sender,
+            may_send,
         };
         let reader = std::thread::Builder::new()
             .name("tracejob-reader".to_owned())
@@ -208,6 +217,8 @@ impl Trace {
             hooks,
             clock,
             updates: Some(updates),
+            taken,
+            lent: false,
             handle: Handle { commands, wake },
             reader: Some(reader),
             faults,
@@ -245,12 +256,17 @@ impl Trace {
     /// # Errors
     /// Where reading failed: the trace is over then.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Update>, Error> {
+        if std::mem::take(&mut self.lent) {
+            // Whoever has it is done with it. A reader that is over needs no word.
+            let _ = self.taken.try_send(());
+        }
         let Some(updates) = &self.updates else {
             return Ok(None);
         };
         self.faults.take();
         match updates.recv_timeout(timeout) {
             Ok(update) => {
+                self.lent = matches!(update, Ok(Update::Table(_)));
                 if matches!(update, Ok(Update::Done(_)) | Err(_)) {
                     self.updates = None;
                 }
@@ -268,8 +284,9 @@ impl Trace {
 impl Drop for Trace {
     fn drop(&mut self) {
         self.handle.stop();
-        // A reader that waits for room in the queue sees that nobody takes any more.
+        // A reader that waits for room in the queue, or for its last table to be taken, sees that nobody takes any more.
         self.updates = None;
+        self.taken = sync_channel(0).0;
         if let Some(reader) = self.reader.take() {
             // A panic in it is a bug that has been printed; there is nothing left to detach then.
             let _ = reader.join();
@@ -294,6 +311,8 @@ struct Worker {
     /// A process that was selected when it was last looked.
     alive: [u8; 4],
     sender: SyncSender<Result<Update, Error>>,
+    /// Says that the last table has been taken.
+    may_send: Receiver<()>,
 }
 
 /// Nobody takes updates any more.
@@ -370,8 +389,8 @@ impl Worker {
     }
 
     fn tell_interval(&mut self) -> Result<Result<(), Gone>, Error> {
-        if self.reader.source() == Source::Map {
-            let table = self.table()?;
+        if self.reader.source() == Source::Map && self.may_send.try_recv().is_ok() {
+            let table = self.table(NAMING)?;
             if self.sender.send(Ok(Update::Table(table))).is_err() {
                 return Ok(Err(Gone));
             }
@@ -384,9 +403,9 @@ impl Worker {
             .map_err(|_| Gone))
     }
 
-    fn table(&mut self) -> Result<Batch, Error> {
+    fn table(&mut self, naming: Duration) -> Result<Batch, Error> {
         let table = self.reader.table()?;
-        let table = self.stacks.resolve(table, &self.reader)?;
+        let table = self.stacks.resolve(table, &self.reader, naming)?;
         Ok(labels::label(&self.selection, table))
     }
 
@@ -500,7 +519,10 @@ impl Worker {
             return Ok(());
         }
         if self.reader.source() == Source::Map {
-            let table = self.table()?;
+            if self.may_send.recv().is_err() {
+                return Ok(());
+            }
+            let table = self.table(LAST_NAMING)?;
             if self.sender.send(Ok(Update::Table(table))).is_err() {
                 return Ok(());
             }

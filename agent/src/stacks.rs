@@ -2,9 +2,10 @@
 
 use crate::{Error, bpf, read::Reader, select::process::has_the_kernels_numbers};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ffi::{OsStr, OsString},
     fs,
+    ops::Range,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -19,6 +20,30 @@ const BUILD_ID_VALID: u32 = 1;
 
 /// How deep in a kernel stack our own program's frames can lie.
 const OWN_FRAMES: usize = 6;
+
+/// Frames of a stack that has names: of a deeper one the outermost are left out. The kernel records 511 at most, and each may be a
+/// chain of inlined functions, as the target's file says.
+const STACK_FRAMES: usize = 1024;
+/// Frames of all stacks of a table: 8,192 stacks of 127 frames. Smaller rows beyond them have a stack that says so.
+const TABLE_FRAMES: usize = 1 << 20;
+/// Stacks that are named together: their addresses take 8 MiB at most.
+const STACKS_AT_ONCE: usize = 512;
+
+/// How long names are asked for while a trace runs, for one table: it must end in time, whatever its targets' files are. What has no name
+/// by then gets it in a later table.
+pub(crate) const NAMING: Duration = Duration::from_secs(1);
+/// The same of its last table, when it is detached.
+pub(crate) const LAST_NAMING: Duration = Duration::from_secs(15);
+
+/// Bytes of a table's stacks: a number for each frame, and each distinct frame once.
+pub(crate) const TABLE_BYTES: usize =
+    TABLE_FRAMES * size_of::<u32>() + symbols::FRAMES_MAX * size_of::<Frame>();
+/// Bytes of the same as messages, where names are texts and frames are numbers.
+pub(crate) const MESSAGES_BYTES: usize =
+    TABLE_FRAMES * size_of::<u32>() + symbols::FRAMES_MAX * 24 + symbols::WORDS_BYTES;
+/// Bytes of the names of addresses, and of the stacks that are being named.
+pub(crate) const NAMES_BYTES: usize =
+    symbols::MEMORY_MAX + 2 * (TABLE_FRAMES + STACK_FRAMES * STACKS_AT_ONCE) * size_of::<FrameId>();
 
 /// A process is looked at when it is first seen, and again after this and ever longer pauses: it maps most of its libraries early.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -40,6 +65,8 @@ pub(crate) struct Stacks {
     symbolizer: Symbolizer,
     followed: HashMap<u32, Followed>,
     numbers: Numbers,
+    /// Stacks of which all is known: they are named once, and not for each table.
+    known: Named,
 }
 
 /// The numbers that processes have in the /proc where they are looked at.
@@ -79,6 +106,7 @@ impl Stacks {
             symbolizer: Symbolizer::new().with_proc(proc),
             followed: HashMap::new(),
             numbers,
+            known: Named::default(),
         }
     }
 
@@ -120,8 +148,15 @@ impl Stacks {
         }
     }
 
-    /// Replaces hashes by frames.
-    pub(crate) fn resolve(&mut self, mut batch: Batch, reader: &Reader) -> Result<Batch, Error> {
+    /// Replaces hashes by frames. What has no room in [`TABLE_FRAMES`] is `[too many frames]`: rows come largest first.
+    pub(crate) fn resolve(
+        &mut self,
+        mut batch: Batch,
+        reader: &Reader,
+        naming: Duration,
+    ) -> Result<Batch, Error> {
+        self.symbolizer
+            .name_until(Instant::now().checked_add(naming));
         let processes = self.processes(&batch);
         let mut pids: Vec<u32> = processes.clone();
         pids.sort_unstable();
@@ -130,46 +165,73 @@ impl Stacks {
             self.follow(&pids);
         }
         let mut dictionary = Dictionary::default();
+        let mut room = TABLE_FRAMES;
         for (column, kind) in self.columns.clone() {
-            let hashes = hashes(&batch, column);
-            let named = match kind {
-                Kind::KernelStack => self.name_kernel(&hashes, reader)?,
-                _ => self.name_user(&hashes, &processes, reader)?,
+            let keys: Vec<Key> = match kind {
+                // The kernel is the same for all.
+                Kind::KernelStack => hashes(&batch, column).map(|hash| (None, hash)).collect(),
+                _ => {
+                    let hashes = hashes(&batch, column);
+                    let processes = processes.iter().copied().map(Some);
+                    processes.zip(hashes).collect()
+                }
             };
-            let mut data = Data::Frames {
-                ends: Vec::new(),
-                ids: Vec::new(),
-            };
-            for frames in named {
-                let ids: Vec<u32> = frames
-                    .iter()
-                    .map(|id| dictionary.local(*id, &self.symbolizer))
-                    .collect();
-                let pushed = data.push(Value::Frames(&ids));
-                debug_assert!(pushed, "frames go into a column of frames");
+            let named = self.name(&keys, kind, reader)?;
+            let (mut ends, mut ids) = (Vec::with_capacity(keys.len()), Vec::new());
+            for key in &keys {
+                // What there was no room for is one frame that says so.
+                let frames = self.known.frames(key).or_else(|| named.frames(key));
+                let mut frames = frames.unwrap_or(&[FrameId::TOO_MANY]);
+                if frames.len() > room {
+                    frames = &[FrameId::TOO_MANY];
+                }
+                room = room.saturating_sub(frames.len());
+                let local = |id: &FrameId| dictionary.local(*id, &self.symbolizer);
+                ids.extend(frames.iter().map(local));
+                ends.push(ids.len() as u32);
             }
-            batch.columns[column] = data;
+            batch.columns[column] = Data::Frames { ends, ids };
         }
         batch.frames = dictionary.frames;
         Ok(batch)
     }
 
-    fn name_kernel(&mut self, hashes: &[u64], reader: &Reader) -> Result<Vec<Vec<FrameId>>, Error> {
-        let mut known: HashMap<u64, Vec<FrameId>> = HashMap::new();
-        let mut named = Vec::with_capacity(hashes.len());
-        for &hash in hashes {
-            if let Some(frames) = known.get(&hash) {
-                named.push(frames.clone());
-                continue;
+    /// Names stacks, each once, some at a time: their addresses take more memory than their names.
+    fn name(&mut self, keys: &[Key], kind: Kind, reader: &Reader) -> Result<Named, Error> {
+        let mut named = Named::default();
+        let mut new: Vec<Key> = Vec::new();
+        let mut seen: HashSet<Key> = HashSet::new();
+        let unknown = |key: &&Key| self.known.frames(key).is_none() && seen.insert(**key);
+        new.extend(keys.iter().filter(unknown));
+        drop(seen);
+        for some in new.chunks(STACKS_AT_ONCE) {
+            // What is known by then was named in this way too.
+            if named.ids.len() + self.known.ids.len() >= 2 * TABLE_FRAMES {
+                break;
             }
-            let addresses = kernel_addresses(reader, hash)?;
+            match kind {
+                Kind::KernelStack => self.name_kernel(some, reader, &mut named)?,
+                _ => self.name_user(some, reader, &mut named)?,
+            }
+        }
+        Ok(named)
+    }
+
+    fn name_kernel(
+        &mut self,
+        keys: &[Key],
+        reader: &Reader,
+        named: &mut Named,
+    ) -> Result<(), Error> {
+        for key in keys {
+            let addresses = kernel_addresses(reader, key.1)?;
+            // Few addresses: asking again costs little.
             let mut frames = self.symbolizer.kernel(&addresses);
             self.cut_own(&mut frames);
             self.mark_truncated(addresses.len(), reader, &mut frames);
-            known.insert(hash, frames.clone());
-            named.push(frames);
+            named.add(*key, &frames);
         }
-        Ok(named)
+        Ok(())
     }
 
     /// Takes the innermost frames away that are the program that took the stack, and what called it.
@@ -184,39 +246,40 @@ impl Stacks {
         }
     }
 
-    /// Marks a stack that is as deep as they are recorded: what called its outermost frame is not known.
+    /// Marks a stack that is as deep as they are recorded, or of which inlined functions make more frames than one may have:
+    /// what called its outermost frame is not known.
     fn mark_truncated(&mut self, depth: usize, reader: &Reader, frames: &mut Vec<FrameId>) {
-        if depth >= reader.loaded.depth as usize {
+        if depth >= reader.loaded.depth as usize || frames.len() > STACK_FRAMES {
+            frames.truncate(STACK_FRAMES);
             frames.push(self.symbolizer.deeper());
         }
     }
 
-    /// All stacks of a process at once: a file is read once for all of them.
-    fn name_user(
-        &mut self,
-        hashes: &[u64],
-        processes: &[u32],
-        reader: &Reader,
-    ) -> Result<Vec<Vec<FrameId>>, Error> {
-        let mut by_process: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (row, &pid) in processes.iter().enumerate() {
-            by_process.entry(pid).or_default().push(row);
+    /// Stacks of a process together: a file is read once for all of them.
+    fn name_user(&mut self, keys: &[Key], reader: &Reader, named: &mut Named) -> Result<(), Error> {
+        let mut by_process: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for (pid, hash) in keys {
+            by_process.entry(pid.unwrap_or(0)).or_default().push(*hash);
         }
-        let mut named = vec![Vec::new(); hashes.len()];
-        for (pid, rows) in by_process {
-            let stacks = rows
+        for (pid, hashes) in by_process {
+            let stacks = hashes
                 .iter()
-                .map(|&row| user_addresses(reader, hashes[row]))
+                .map(|hash| user_addresses(reader, *hash))
                 .collect::<Result<Vec<_>, Error>>()?;
             let all: Vec<&[UserAddr]> = stacks.iter().map(Vec::as_slice).collect();
             self.symbolizer.prepare(pid, &all);
-            for (row, stack) in rows.iter().zip(&stacks) {
-                let mut frames = self.symbolizer.user(pid, stack);
+            for (hash, stack) in hashes.iter().zip(&stacks) {
+                let (mut frames, whole) = self.symbolizer.user_once(pid, stack);
                 self.mark_truncated(stack.len(), reader, &mut frames);
-                named[*row] = frames;
+                // One that is not there may come yet.
+                let whole = whole && !stack.is_empty();
+                match whole && self.known.ids.len() < TABLE_FRAMES {
+                    true => self.known.add((Some(pid), *hash), &frames),
+                    false => named.add((Some(pid), *hash), &frames),
+                }
             }
         }
-        Ok(named)
+        Ok(())
     }
 
     /// The process of each row, as it can be looked at; 0 is none.
@@ -269,10 +332,10 @@ impl Dictionary {
         *self.index.entry(id).or_insert_with(|| {
             let frame = symbolizer.frames().get(id);
             self.frames.push(Frame {
-                name: frame.name.to_string(),
-                module: frame.module.to_string(),
+                name: frame.name.clone(),
+                module: frame.module.clone(),
                 offset: frame.offset,
-                file: frame.file.as_deref().unwrap_or_default().to_owned(),
+                file: frame.file.clone().unwrap_or_default(),
                 line: frame.line.unwrap_or(0),
             });
             self.frames.len() as u32 - 1
@@ -280,13 +343,34 @@ impl Dictionary {
     }
 }
 
-fn hashes(batch: &Batch, column: usize) -> Vec<u64> {
-    (0..batch.rows())
-        .map(|row| match batch.value(column, row) {
-            Value::Unsigned(hash) => hash,
-            _ => 0,
-        })
-        .collect()
+/// A stack: its process, where it is not the kernel's, and its hash.
+type Key = (Option<u32>, u64);
+
+/// Stacks that have names.
+#[derive(Default)]
+struct Named {
+    ids: Vec<FrameId>,
+    places: HashMap<Key, Range<usize>>,
+}
+
+impl Named {
+    fn add(&mut self, key: Key, frames: &[FrameId]) {
+        let start = self.ids.len();
+        self.ids.extend_from_slice(frames);
+        self.places.insert(key, start..self.ids.len());
+    }
+
+    fn frames(&self, key: &Key) -> Option<&[FrameId]> {
+        let place = self.places.get(key)?;
+        Some(&self.ids[place.clone()])
+    }
+}
+
+fn hashes(batch: &Batch, column: usize) -> impl Iterator<Item = u64> {
+    (0..batch.rows()).map(move |row| match batch.value(column, row) {
+        Value::Unsigned(hash) => hash,
+        _ => 0,
+    })
 }
 
 /// The value of a stack's map, or nothing where the kernel side kept none.

@@ -226,7 +226,7 @@ fn row(node: &str) -> v1::StreamEventsResponse {
     item(Item::Batch(v1::Batch {
         rows: 1,
         columns: vec![values],
-        frames: Vec::new(),
+        ..v1::Batch::default()
     }))
 }
 

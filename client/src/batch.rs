@@ -1,19 +1,156 @@
-//! A batch's rows, once it is certain that every index in it is in range.
+//! A batch's rows, once it is certain that every index in it is in range and nothing in it is larger than any agent's.
 
 use crate::schema::{Schema, Sort};
 use proto::v1::{self, values::Values as Wire};
+use std::sync::Arc;
 use tracers::{Batch, Data, Frame, Kind};
 
 /// Buckets of a histogram: one per bit of its values.
 const BUCKETS: u32 = 64;
 
-/// Rows as renderers take them.
-pub(crate) fn batch(batch: v1::Batch, schema: &Schema) -> Result<Batch, String> {
-    let v1::Batch {
-        rows,
-        columns,
-        frames,
-    } = batch;
+/// Bytes of a table that is received in parts. An agent's largest takes about a fifth of it.
+const TABLE_BYTES: usize = 64 << 20;
+/// Bytes of a name or path. Agents cut theirs to 512 bytes, and those before version 0.2 to this.
+const TEXT_BYTES: usize = 4096;
+/// Frames of a stack. Agents cut theirs to 1,025.
+const STACK_FRAMES: u32 = 4096;
+
+/// Batches in the order in which a stream has them: of events each is whole, and a table may be in several.
+#[derive(Debug, Default)]
+pub struct Join {
+    held: Option<Held>,
+}
+
+/// The first parts of a table.
+#[derive(Debug, Default)]
+struct Held {
+    columns: Vec<Data>,
+    rows: usize,
+    strings: Vec<Arc<str>>,
+    frames: Vec<Frame>,
+    bytes: usize,
+    /// Number of the part that must come next.
+    next: u32,
+}
+
+impl Join {
+    /// Takes the next batch of a stream with this schema. Returns rows as renderers take them, for a table once its last part is here.
+    ///
+    /// A part whose predecessors did not come is left out: the rest of its table is lost, and a newer table replaces it.
+    ///
+    /// # Errors
+    /// Where the batch is not as the schema says, something in it is not where it should be, or it is larger than any agent's.
+    pub fn take(&mut self, batch: v1::Batch, schema: &Schema) -> Result<Option<Batch>, String> {
+        let (part, more) = (batch.part, batch.more);
+        if !schema.table && (part > 0 || more) {
+            return Err("rows of events in the form of a table".to_owned());
+        }
+        let held = match part {
+            0 => {
+                self.held = None;
+                Held::default()
+            }
+            part => match self.held.take() {
+                Some(held) if held.next == part => held,
+                _ => return Ok(None),
+            },
+        };
+        let held = held.with(batch, schema)?;
+        if more {
+            self.held = Some(held);
+            return Ok(None);
+        }
+        Ok(Some(Batch::from_columns(held.columns, held.frames)))
+    }
+
+    /// Forgets the first parts of a table whose further parts do not come.
+    pub fn clear(&mut self) {
+        self.held = None;
+    }
+}
+
+impl Held {
+    fn with(mut self, batch: v1::Batch, schema: &Schema) -> Result<Self, String> {
+        let v1::Batch {
+            rows,
+            columns,
+            frames,
+            strings,
+            interned,
+            part,
+            more: _,
+        } = batch;
+        self.next = part.saturating_add(1);
+        for text in strings {
+            self.strings.push(self::text(text)?);
+        }
+        for frame in frames {
+            self.frames.push(alone(frame)?);
+        }
+        self.intern(interned.unwrap_or_default())?;
+        let new = self::columns(rows, columns, self.frames.len(), schema)?;
+        let bytes = |data: &Data| {
+            (0..data.rows())
+                .map(|row| data.row_bytes(row))
+                .sum::<usize>()
+        };
+        self.bytes += new.iter().map(bytes).sum::<usize>();
+        let texts: usize = self.strings.iter().map(|text| text.len()).sum();
+        let all = self.bytes + texts + self.frames.len() * size_of::<Frame>();
+        if schema.table && all > TABLE_BYTES {
+            return Err(format!("a table of more than {TABLE_BYTES} bytes"));
+        }
+        let first = self.rows == 0;
+        self.rows += rows as usize;
+        if first {
+            self.columns = new;
+        } else if rows > 0 {
+            let mut both = self.columns.iter_mut().zip(new);
+            if !both.all(|(into, from)| into.append(from)) {
+                return Err("parts of a table whose values are of different kinds".to_owned());
+            }
+        }
+        Ok(self)
+    }
+
+    /// Adds frames whose texts are in a list of their own.
+    fn intern(&mut self, frames: v1::Frames) -> Result<(), String> {
+        let v1::Frames {
+            names,
+            modules,
+            offsets,
+            files,
+            lines,
+        } = frames;
+        let lengths = [modules.len(), offsets.len(), files.len(), lines.len()];
+        if lengths.iter().any(|len| *len != names.len()) {
+            return Err("frames whose columns differ in length".to_owned());
+        }
+        let strings = &self.strings;
+        let text = |at: u32| match strings.get(at as usize) {
+            Some(text) => Ok(Arc::clone(text)),
+            None => Err(format!("text {at}, and there are {}", strings.len())),
+        };
+        for (at, name) in names.into_iter().enumerate() {
+            self.frames.push(Frame {
+                name: text(name)?,
+                module: text(modules[at])?,
+                offset: offsets[at],
+                file: text(files[at])?,
+                line: lines[at],
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The columns of one message.
+fn columns(
+    rows: u32,
+    columns: Vec<v1::Values>,
+    frames: usize,
+    schema: &Schema,
+) -> Result<Vec<Data>, String> {
     if columns.len() != schema.columns.len() {
         return Err(format!(
             "a batch of {} columns, where its schema has {}",
@@ -30,11 +167,11 @@ pub(crate) fn batch(batch: v1::Batch, schema: &Schema) -> Result<Batch, String> 
         let none = kinds
             .zip(&schema.sorts)
             .map(|((_, kind), sort)| empty(*sort, kind));
-        return Ok(Batch::from_columns(none.collect(), Vec::new()));
+        return Ok(none.collect());
     }
     let decoded = kinds.zip(&schema.sorts).zip(columns);
     let columns = decoded.map(|(((name, kind), sort), values)| {
-        let data = column(values, *sort, kind, frames.len());
+        let data = column(values, *sort, kind, frames);
         let data = data.map_err(|why| format!("column {name}: {why}"))?;
         match data.rows() == rows as usize {
             true => Ok(data),
@@ -44,56 +181,35 @@ pub(crate) fn batch(batch: v1::Batch, schema: &Schema) -> Result<Batch, String> 
             )),
         }
     });
-    let columns = columns.collect::<Result<Vec<_>, _>>()?;
-    Ok(Batch::from_columns(
-        columns,
-        frames.into_iter().map(frame).collect(),
-    ))
+    columns.collect()
 }
 
-/// Rows as a message has them, the other way round.
-pub fn wire(batch: &Batch) -> v1::Batch {
-    let columns = batch.columns.iter().map(|data| v1::Values {
-        values: Some(wire_values(data.clone())),
-    });
-    v1::Batch {
-        rows: batch.rows() as u32,
-        columns: columns.collect(),
-        frames: batch.frames.iter().cloned().map(wire_frame).collect(),
+fn text(text: String) -> Result<Arc<str>, String> {
+    match text.len() <= TEXT_BYTES {
+        true => Ok(text.into()),
+        false => Err(format!(
+            "a name of {} bytes; it has {TEXT_BYTES} at most",
+            text.len()
+        )),
     }
 }
 
-/// A column's values as they are stored.
-pub fn wire_values(data: Data) -> Wire {
-    match data {
-        Data::Unsigned(values) => Wire::Unsigned(v1::Unsigned { values }),
-        Data::Signed(values) => Wire::Signed(v1::Signed { values }),
-        Data::Bytes { ends, data, cut } => Wire::Bytes(v1::Bytes {
-            ends,
-            data: data.into(),
-            cut,
-        }),
-        Data::List { ends, values } => Wire::Lists(v1::Lists { ends, values }),
-        Data::Frames { ends, ids } => Wire::Stacks(v1::Stacks { ends, frames: ids }),
-    }
-}
-
-/// A frame of a stack.
-pub fn wire_frame(frame: Frame) -> v1::Frame {
-    let Frame {
+/// A frame with its texts, as agents before version 0.2 send it.
+fn alone(frame: v1::Frame) -> Result<Frame, String> {
+    let v1::Frame {
         name,
         module,
         offset,
         file,
         line,
     } = frame;
-    v1::Frame {
-        name,
-        module,
+    Ok(Frame {
+        name: text(name)?,
+        module: text(module)?,
         offset,
-        file,
+        file: text(file)?,
         line,
-    }
+    })
 }
 
 /// Whether there is no value in a message's column, of whatever kind.
@@ -151,6 +267,11 @@ fn column(values: v1::Values, sort: Sort, kind: Kind, frames: usize) -> Result<D
         (Some(Wire::Stacks(of)), Sort::Stacks | Sort::Any) => {
             let v1::Stacks { ends, frames: ids } = of;
             check_ends(&ends, ids.len())?;
+            if let Some(most) = lengths(&ends).find(|len| *len > STACK_FRAMES) {
+                return Err(format!(
+                    "a stack of {most} frames; it has {STACK_FRAMES} at most"
+                ));
+            }
             if let Some(id) = ids.iter().find(|id| **id as usize >= frames) {
                 return Err(format!("frame {id}, and there are {frames}"));
             }
@@ -171,11 +292,15 @@ fn check_ends(ends: &[u32], len: usize) -> Result<(), String> {
     }
 }
 
-fn check_lists(ends: &[u32], kind: Kind) -> Result<(), String> {
+/// Values of each row.
+fn lengths(ends: &[u32]) -> impl Iterator<Item = u32> {
     let mut start = 0;
-    let mut lengths = ends
-        .iter()
-        .map(|end| end - std::mem::replace(&mut start, *end));
+    ends.iter()
+        .map(move |end| end - std::mem::replace(&mut start, *end))
+}
+
+fn check_lists(ends: &[u32], kind: Kind) -> Result<(), String> {
+    let mut lengths = lengths(ends);
     match kind {
         Kind::Log2 { .. } if lengths.any(|len| len > BUCKETS) => {
             Err(format!("a histogram of more than {BUCKETS} buckets"))
@@ -184,22 +309,5 @@ fn check_lists(ends: &[u32], kind: Kind) -> Result<(), String> {
             Err("an error without its count".to_owned())
         }
         _ => Ok(()),
-    }
-}
-
-fn frame(frame: v1::Frame) -> Frame {
-    let v1::Frame {
-        name,
-        module,
-        offset,
-        file,
-        line,
-    } = frame;
-    Frame {
-        name,
-        module,
-        offset,
-        file,
-        line,
     }
 }

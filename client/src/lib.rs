@@ -4,10 +4,12 @@
 
 mod batch;
 mod options;
+mod parts;
 mod schema;
 
-pub use batch::{wire, wire_frame, wire_values};
+pub use batch::Join;
 pub use options::options;
+pub use parts::{PART_BYTES, parts, wire_values};
 pub use schema::{Schema, schema};
 
 /// The start of somebody else's text, as it may be printed.

@@ -1,12 +1,12 @@
 //! Columns from a schema. Those that the catalogue has are the catalogue's; all others are shown as the schema describes them.
 
-use crate::{batch::batch, shown};
+use crate::shown;
 use proto::v1;
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
 };
-use tracers::{Batch, Column, Erased, Kind, Role, Source, Unit};
+use tracers::{Column, Erased, Kind, Role, Source, Unit};
 
 /// More columns than any tracer has, with labels.
 const COLUMNS: usize = 256;
@@ -22,7 +22,7 @@ pub struct Schema {
     pub columns: Vec<Column>,
     /// What each column's values are stored as.
     pub(crate) sorts: Vec<Sort>,
-    /// Whether each batch is the whole table so far.
+    /// Whether batches are the whole table so far, in one or more parts.
     pub table: bool,
 }
 
@@ -46,14 +46,6 @@ impl Schema {
     /// Where it is another tracer's, or none at all.
     pub fn read(told: v1::Schema, tracer: &str) -> Result<Self, String> {
         read(told, tracer)
-    }
-
-    /// Rows that an agent sends.
-    ///
-    /// # Errors
-    /// Where they are not as this schema says, or something in them is not where it should be.
-    pub fn batch(&self, told: v1::Batch) -> Result<Batch, String> {
-        batch(told, self)
     }
 }
 

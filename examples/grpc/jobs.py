@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from tracejob.v1 import jobs_pb2 as api
 from tracejob.v1 import jobs_pb2_grpc
 
-from trace import cell  # The file beside this one.
+from trace import Names, cell  # The file beside this one.
 
 
 def main(address, ca, token, namespace, name):
@@ -22,16 +22,17 @@ def main(address, ca, token, namespace, name):
     resume = b""
     with grpc.secure_channel(address, credentials, options) as channel:
         request = api.StreamJobEventsRequest(namespace=namespace, name=name, resume=resume)
-        columns = []
+        columns, names = [], Names()
         for message in jobs_pb2_grpc.JobsStub(channel).StreamEvents(request):
             # Whoever is cut off asks again with the newest of these.
             resume = message.resume or resume
             if message.HasField("schema"):
                 columns = message.schema.columns
             batch = message.batch
+            names.add(batch)
             for row in range(batch.rows):
                 cells = zip(columns, batch.columns)
-                print(json.dumps({c.name: cell(c, v, row, batch.frames) for c, v in cells}), flush=True)
+                print(json.dumps({c.name: cell(c, v, row, names) for c, v in cells}), flush=True)
             if message.HasField("gap"):
                 print("missed", message.gap.rows, "rows", file=sys.stderr)
             if message.HasField("account"):

@@ -14,7 +14,17 @@ from tracejob.v1 import agent_pb2_grpc
 ENOUGH = 10
 
 
-def cell(column, values, row, frames):
+class Names:
+    """Names of the frames that stacks refer to: of one batch, or of a table so far, which may come in parts."""
+
+    def add(self, batch):
+        if batch.part == 0:
+            self.strings, self.frames = [], []
+        self.strings += batch.strings
+        self.frames += [self.strings[at] for at in batch.interned.names]
+
+
+def cell(column, values, row, names):
     """A row's value: its kind says where it is and what it means."""
     part = getattr(values, values.WhichOneof("values"))
     if not hasattr(part, "ends"):
@@ -22,7 +32,7 @@ def cell(column, values, row, frames):
         return bool(number) if column.kind == api.KIND_BOOL else number
     span = slice(part.ends[row - 1] if row else 0, part.ends[row])
     if column.kind == api.KIND_STACK:
-        return [frames[at].name for at in part.frames[span]]
+        return [names.frames[at] for at in part.frames[span]]
     if column.kind in (api.KIND_LOG2, api.KIND_ERRORS):
         return list(part.values[span])
     data = part.data[span]
@@ -44,14 +54,15 @@ def main(url, tracer, pid):
     options = [("grpc.default_authority", "localhost")]
     with grpc.insecure_channel(url, options) as channel:
         stream = agent_pb2_grpc.AgentStub(channel).Trace(iter(requests.get, None))
-        columns, shown = [], 0
+        columns, shown, names = [], 0, Names()
         for message in stream:
             if message.HasField("schema"):
                 columns = message.schema.columns
             batch = message.batch
+            names.add(batch)
             for row in range(batch.rows):
                 cells = zip(columns, batch.columns)
-                print(json.dumps({c.name: cell(c, v, row, batch.frames) for c, v in cells}), flush=True)
+                print(json.dumps({c.name: cell(c, v, row, names) for c, v in cells}), flush=True)
             if shown < ENOUGH <= shown + batch.rows:
                 # What was seen until then still comes, and the account.
                 requests.put(api.TraceRequest(stop=api.Stop()))

@@ -5,6 +5,7 @@ use crate::{
     counters::Counters,
     hub::{self, Addresses, Reading},
     job::{self, Name},
+    limits,
     pool::Pool,
     reader::{self, Ask, Said},
     requestheader::Proxy,
@@ -202,7 +203,7 @@ impl App {
         {
             return Ok(reading);
         }
-        if jobs.len() >= shares::JOBS {
+        if jobs.len() >= limits::JOBS {
             return Err(Full::Jobs);
         }
         let log_bytes = shares::log_bytes(self.log_bytes, jobs.len() + 1);

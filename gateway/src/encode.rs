@@ -4,11 +4,12 @@
 
 use crate::reader::Said;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use client::wire;
+use client::{parts, wire_values};
 use prost::Message;
 use proto::v1::{self, StreamEventsResponse, stream_events_response::Item};
 use serde_json::{Value, json};
 use std::{
+    collections::VecDeque,
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -78,8 +79,11 @@ pub(crate) enum Encoder {
     /// Lines.
     Text(Box<Lines>),
     /// Messages, each after its length (as a varint).
-    Protobuf,
+    Protobuf(VecDeque<StreamEventsResponse>),
 }
+
+/// Bytes of text that are made at a time, unless a single row has more: a table may have hundreds of megabytes.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Lines of one stream.
 pub(crate) struct Lines {
@@ -87,9 +91,21 @@ pub(crate) struct Lines {
     /// Whether each table is written, marked by its time, and not only the last.
     intervals: bool,
     table: Option<Arc<Batch>>,
+    /// What is not yet written.
+    left: VecDeque<Left>,
     /// By the schema, which comes first.
     rows: Option<Text>,
     out: Out,
+}
+
+/// Something to be written.
+enum Left {
+    /// Rows from this one on, marked by the time.
+    Rows(Arc<Batch>, usize, Option<Duration>),
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// Names of the columns, where nothing has been written.
+    Head,
 }
 
 enum Text {
@@ -123,47 +139,46 @@ impl Encoder {
     /// `intervals` are wanted by name.
     pub(crate) fn new(format: Format, intervals: bool) -> Self {
         match format {
-            Format::Protobuf => Self::Protobuf,
+            Format::Protobuf => Self::Protobuf(VecDeque::new()),
             text => Self::Text(Box::new(Lines {
                 csv: text == Format::Csv,
                 intervals,
                 table: None,
+                left: VecDeque::new(),
                 rows: None,
                 out: Out::default(),
             })),
         }
     }
 
-    /// The next bytes; often none.
-    pub(crate) fn encode(&mut self, said: Said) -> Vec<u8> {
+    /// Takes what a reader is to be told.
+    pub(crate) fn add(&mut self, said: Said) {
         match self {
-            Self::Protobuf => message(said).encode_length_delimited_to_vec(),
-            Self::Text(lines) => {
-                // It writes to memory, which does not fail.
-                let _ = lines.write(said);
-                lines.out.take()
-            }
+            Self::Protobuf(left) => left.extend(messages(said)),
+            Self::Text(lines) => lines.add(said),
         }
     }
-}
 
-impl Encoder {
-    /// Why it ends before its time. Messages have no room for it: there the stream breaks off.
-    pub(crate) fn error(&mut self, reason: &str, message: &str) -> Vec<u8> {
+    /// Takes why it ends before its time. Messages have no room for it: there the stream breaks off.
+    pub(crate) fn add_error(&mut self, reason: &str, message: &str) {
         match self {
-            Self::Protobuf => Vec::new(),
-            Self::Text(lines) => {
-                let error = json!({"reason": reason, "message": message});
-                // It writes to memory, which does not fail.
-                let _ = lines.line("error", error);
-                lines.out.take()
-            }
+            Self::Protobuf(_) => {}
+            Self::Text(lines) => lines.line("error", json!({"reason": reason, "message": message})),
+        }
+    }
+
+    /// The next bytes of what was taken.
+    pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Self::Protobuf(left) => Some(left.pop_front()?.encode_length_delimited_to_vec()),
+            // It writes to memory, which does not fail.
+            Self::Text(lines) => lines.next().unwrap_or_default(),
         }
     }
 }
 
 impl Lines {
-    fn write(&mut self, said: Said) -> io::Result<()> {
+    fn add(&mut self, said: Said) {
         match said {
             Said::Schema(schema, columns) => {
                 self.intervals &= schema.table;
@@ -176,9 +191,9 @@ impl Lines {
                     false => Text::Json(rows::Json::new(&columns, out)),
                 });
             }
-            Said::Rows(batch) => self.batch(&batch, None)?,
+            Said::Rows(batch) => self.left.push_back(Left::Rows(batch, 0, None)),
             Said::Table(batch, elapsed) => match self.intervals {
-                true => self.batch(&batch, Some(elapsed))?,
+                true => self.left.push_back(Left::Rows(batch, 0, Some(elapsed))),
                 false => self.table = Some(batch),
             },
             Said::Lost(lost) => {
@@ -186,44 +201,79 @@ impl Lines {
                 if lost.missed_runs > 0 {
                     told.insert("missed_runs".to_owned(), lost.missed_runs.into());
                 }
-                self.line("lost", told.into())?;
+                self.line("lost", told.into());
             }
-            Said::Gap(rows) => self.line("gap", json!({"rows": rows}))?,
-            Said::Nodes(nodes) => self.line("nodes", nodes.iter().map(node).collect())?,
+            Said::Gap(rows) => self.line("gap", json!({"rows": rows})),
+            Said::Nodes(nodes) => self.line("nodes", nodes.iter().map(node).collect()),
             Said::Resume(place) => {
-                self.line("resume", BASE64_URL_SAFE_NO_PAD.encode(place).into())?;
+                self.line("resume", BASE64_URL_SAFE_NO_PAD.encode(place).into());
             }
             Said::Account(account) => {
                 if let Some(table) = self.table.take() {
-                    self.batch(&table, None)?;
+                    self.left.push_back(Left::Rows(table, 0, None));
                 }
-                if let Some(Text::Csv(csv)) = &mut self.rows {
-                    csv.head()?;
-                }
+                self.left.push_back(Left::Head);
                 let mut told = books(&account);
                 told["missed_rows"] = account.missed_rows.into();
                 told["late_rows"] = account.late_rows.into();
                 told["nodes"] = account.nodes.iter().map(node).collect();
-                self.line("account", told)?;
+                self.line("account", told);
             }
         }
-        Ok(())
     }
 
-    fn batch(&mut self, batch: &Batch, elapsed: Option<Duration>) -> io::Result<()> {
-        // Times are the wall clock's already.
-        let wall = rows::Wall::default();
-        match &mut self.rows {
-            Some(Text::Json(json)) => json.write(batch, wall, elapsed),
-            Some(Text::Csv(csv)) => csv.write(batch, wall, elapsed),
-            None => Ok(()),
-        }
-    }
-
-    fn line(&mut self, what: &str, value: Value) -> io::Result<()> {
+    fn line(&mut self, what: &str, value: Value) {
         let mark = if self.csv { "# " } else { "" };
-        writeln!(self.out, "{mark}{}", json!({what: value}))
+        let line = format!("{mark}{}\n", json!({what: value}));
+        self.left.push_back(Left::Bytes(line.into_bytes()));
     }
+
+    /// The next bytes; none where nothing is left, or before the schema.
+    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        while let Some(left) = self.left.pop_front() {
+            match (left, &mut self.rows) {
+                (Left::Bytes(bytes), _) => return Ok(Some(bytes)),
+                (Left::Head, Some(Text::Csv(csv))) => csv.head()?,
+                (Left::Rows(batch, from, elapsed), Some(text)) => {
+                    let to = piece(&batch, from);
+                    // Times are the wall clock's already.
+                    let wall = rows::Wall::default();
+                    match text {
+                        Text::Json(json) => json.write_some(&batch, from..to, wall, elapsed)?,
+                        Text::Csv(csv) => csv.write_some(&batch, from..to, wall, elapsed)?,
+                    }
+                    if to < batch.rows() {
+                        self.left.push_front(Left::Rows(batch, to, elapsed));
+                    }
+                }
+                _ => {}
+            }
+            let bytes = self.out.take();
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Where rows end of which the text is about [`PIECE_BYTES`]; a row at least, where there is one.
+fn piece(batch: &Batch, from: usize) -> usize {
+    // A frame's text is longer than its number.
+    let longest = batch.frames.iter();
+    let longest = longest.map(|frame| frame.name.len() + frame.module.len() + frame.file.len());
+    let frame = longest.max().unwrap_or(0) + 64;
+    let mut bytes = 0;
+    let mut to = from;
+    while to < batch.rows() && (to == from || bytes < PIECE_BYTES) {
+        let row = batch.columns.iter().map(|data| match data.value(to) {
+            tracers::Value::Frames(ids) => ids.len() * frame,
+            _ => 2 * data.row_bytes(to) + 32,
+        });
+        bytes += row.sum::<usize>();
+        to += 1;
+    }
+    to
 }
 
 /// Names of stages are an agent's, and JSON escapes what a terminal would act on.
@@ -281,11 +331,20 @@ fn node(node: &v1::NodeAccount) -> Value {
     told
 }
 
-/// The same as a message of the API.
-pub(crate) fn message(said: Said) -> StreamEventsResponse {
+/// The same as messages of the API: a table may be several.
+pub(crate) fn messages(said: Said) -> Vec<StreamEventsResponse> {
+    let response = |item| StreamEventsResponse {
+        item: Some(item),
+        ..StreamEventsResponse::default()
+    };
+    let batches = |batch: &Batch, table| {
+        let parts = parts(batch, table, |_, data| wire_values(data));
+        parts.into_iter().map(Item::Batch).map(response).collect()
+    };
     let item = match said {
         Said::Schema(schema, _) => Item::Schema(schema),
-        Said::Rows(batch) | Said::Table(batch, _) => Item::Batch(wire(&batch)),
+        Said::Rows(batch) => return batches(&batch, false),
+        Said::Table(batch, _) => return batches(&batch, true),
         Said::Lost(lost) => Item::Lost(lost),
         Said::Gap(rows) => Item::Gap(v1::Gap {
             rows: Some(rows),
@@ -293,17 +352,14 @@ pub(crate) fn message(said: Said) -> StreamEventsResponse {
         }),
         Said::Nodes(nodes) => Item::Nodes(v1::Nodes { nodes }),
         Said::Resume(resume) => {
-            return StreamEventsResponse {
+            return vec![StreamEventsResponse {
                 resume,
                 ..StreamEventsResponse::default()
-            };
+            }];
         }
         Said::Account(account) => Item::Account(*account),
     };
-    StreamEventsResponse {
-        item: Some(item),
-        ..StreamEventsResponse::default()
-    }
+    vec![response(item)]
 }
 
 #[cfg(test)]
@@ -346,9 +402,10 @@ mod tests {
             table: true,
             ..v1::Schema::default()
         };
-        assert!(encoder.encode(Said::Schema(schema, columns)).is_empty());
+        encoder.add(Said::Schema(schema, columns));
         let table = Said::Table(Arc::new(table), Duration::ZERO);
-        assert!(encoder.encode(table).is_empty());
+        encoder.add(table);
+        assert!(encoder.next().is_none(), "it may not be the last");
         let account = v1::Account {
             produced: 3,
             nodes: vec![v1::NodeAccount {
@@ -358,8 +415,9 @@ mod tests {
             }],
             ..v1::Account::default()
         };
-        let text = encoder.encode(Said::Account(Box::new(account)));
-        let text = String::from_utf8(text).unwrap();
+        encoder.add(Said::Account(Box::new(account)));
+        let pieces: Vec<Vec<u8>> = std::iter::from_fn(|| encoder.next()).collect();
+        let text = String::from_utf8(pieces.concat()).unwrap();
         assert!(text.starts_with("node\n# {\"account\":{"), "{text}");
         assert!(
             text.contains("\"produced\":3") && !text.contains('\x1b'),

@@ -3,7 +3,7 @@
 use crate::{
     app::{App, Peer, Stream, Trouble},
     caller::{Refused, Verb},
-    encode::message,
+    encode::messages,
     job::Name,
     reader::{self, Ask, Follow},
 };
@@ -66,21 +66,23 @@ impl Jobs for Api {
             .open(headers, peer.unwrap_or_default(), verb, name, ask)
             .await;
         let mut stream = opened?;
-        let (to, messages) = tokio::sync::mpsc::channel(1);
+        let (to, said) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
             let mut again = Stream::again();
             loop {
                 let next = match stream.next(&mut again).await {
-                    Ok(Some(said)) => Ok(message(said)),
+                    Ok(Some(said)) => messages(said).into_iter().map(Ok).collect(),
                     Ok(None) => return,
-                    Err(trouble) => Err(trouble.into()),
+                    Err(trouble) => vec![Err(trouble.into())],
                 };
-                if to.send(next).await.is_err() {
-                    return;
+                for message in next {
+                    if to.send(message).await.is_err() {
+                        return;
+                    }
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(messages)))
+        Ok(Response::new(ReceiverStream::new(said)))
     }
 }
 

@@ -131,13 +131,15 @@ async fn send(
 ) {
     let mut again = Stream::again();
     loop {
-        let bytes = match stream.next(&mut again).await {
-            Ok(Some(said)) => encoder.encode(said),
+        match stream.next(&mut again).await {
+            Ok(Some(said)) => encoder.add(said),
             Ok(None) => return,
-            Err(trouble) => encoder.error(trouble.reason(), &trouble.to_string()),
-        };
-        if !bytes.is_empty() && to.send(Ok(bytes.into())).await.is_err() {
-            return;
+            Err(trouble) => encoder.add_error(trouble.reason(), &trouble.to_string()),
+        }
+        while let Some(bytes) = encoder.next() {
+            if to.send(Ok(bytes.into())).await.is_err() {
+                return;
+            }
         }
     }
 }

@@ -114,30 +114,8 @@ pub(crate) fn read(
     addresses: watch::Receiver<Addresses>,
 ) -> Reading {
     let (coming, comes) = mpsc::channel(COMING);
-    let columns = LABELS.iter().copied().chain(job.tracer.columns());
     let watch = job::watch(client, name);
-    let hub = Arc::new(Hub {
-        uid: job.uid.clone(),
-        tracer: job.tracer,
-        columns: columns.collect(),
-        table: job.tracer.source() == tracers::Source::Map,
-        state: Mutex::new(State {
-            log_bytes,
-            job,
-            nodes: Vec::new(),
-            by_name: HashMap::new(),
-            sorts: None,
-            entries: VecDeque::new(),
-            bytes: 0,
-            forgotten: 0,
-            tables: 0,
-            changes: 0,
-            heard: Instant::now(),
-            closed: None,
-        }),
-        changed: watch::Sender::new(()),
-        coming,
-    });
+    let hub = Arc::new(Hub::new(job, log_bytes, coming));
     let work = tokio::spawn(work(Arc::clone(&hub), watch, pool, addresses, comes));
     Reading {
         hub,
@@ -218,6 +196,36 @@ async fn work(
 }
 
 impl Hub {
+    fn new(
+        job: Job,
+        log_bytes: usize,
+        coming: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
+    ) -> Self {
+        let columns = LABELS.iter().copied().chain(job.tracer.columns());
+        Self {
+            uid: job.uid.clone(),
+            tracer: job.tracer,
+            columns: columns.collect(),
+            table: job.tracer.source() == tracers::Source::Map,
+            state: Mutex::new(State {
+                log_bytes,
+                job,
+                nodes: Vec::new(),
+                by_name: HashMap::new(),
+                sorts: None,
+                entries: VecDeque::new(),
+                bytes: 0,
+                forgotten: 0,
+                tables: 0,
+                changes: 0,
+                heard: Instant::now(),
+                closed: None,
+            }),
+            changed: watch::Sender::new(()),
+            coming,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Whoever panicked left a state that is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -388,16 +396,60 @@ impl Hub {
     }
 }
 
-/// About how many bytes rows take.
+/// Bytes that rows take in memory.
 fn size(batch: &Batch) -> usize {
+    /// Bytes that an allocation takes besides what it is asked for.
+    const ALLOCATION: usize = 16;
+    /// Bytes of an entry besides its rows: its counts, the batch's, its place in the log, its sources.
+    const ENTRY: usize = 384;
     let columns = batch.columns.iter().map(|data| match data {
-        Data::Unsigned(values) => 8 * values.len(),
-        Data::Signed(values) => 8 * values.len(),
-        Data::Bytes { ends, data, cut } => 4 * (ends.len() + cut.len()) + data.len(),
-        Data::List { ends, values } => 4 * ends.len() + 8 * values.len(),
-        Data::Frames { ends, ids } => 4 * (ends.len() + ids.len()),
+        Data::Unsigned(values) => 8 * values.capacity(),
+        Data::Signed(values) => 8 * values.capacity(),
+        Data::Bytes { ends, data, cut } => 4 * (ends.capacity() + cut.capacity()) + data.capacity(),
+        Data::List { ends, values } => 4 * ends.capacity() + 8 * values.capacity(),
+        Data::Frames { ends, ids } => 4 * (ends.capacity() + ids.capacity()),
     });
+    let columns = columns.map(|bytes| bytes + size_of::<Data>() + 3 * ALLOCATION);
+    // Frames' texts are shared: this is more than they take.
     let frames = batch.frames.iter();
-    let frames = frames.map(|frame| frame.name.len() + frame.module.len() + frame.file.len() + 80);
-    columns.sum::<usize>() + frames.sum::<usize>() + 128
+    let frames = frames.map(|frame| frame.name.len() + frame.module.len() + frame.file.len() + 112);
+    let targets = 4 * batch.targets.capacity();
+    columns.sum::<usize>() + frames.sum::<usize>() + targets + ENTRY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_whose_share_becomes_smaller_forgets_its_oldest_rows_at_once() {
+        let tracer = tracers::ALL[0];
+        let job = Job {
+            uid: String::new(),
+            tracer,
+            over: false,
+            failed: false,
+            going: false,
+            status: crd::TraceJobStatus::default(),
+        };
+        let (coming, _comes) = mpsc::channel(1);
+        let hub = Hub::new(job, 1 << 20, coming);
+        let entry = || Entry {
+            batch: Arc::new(Batch::from_columns(
+                vec![Data::Unsigned(vec![0; 1000])],
+                Vec::new(),
+            )),
+            sources: Vec::new(),
+            of: Vec::new(),
+            late: 0,
+        };
+        for _ in 0..1000 {
+            hub.push(Some(entry()));
+            assert!(hub.state().bytes <= 1 << 20);
+        }
+        hub.keep(100_000);
+        let state = hub.state();
+        assert!(state.bytes <= 100_000 && state.entries.len() > 5);
+        assert_eq!(state.forgotten + state.entries.len() as u64, 1000);
+    }
 }

@@ -11,6 +11,7 @@ mod grpc;
 mod http;
 mod hub;
 mod job;
+mod limits;
 mod merge;
 mod pool;
 mod position;

@@ -1,31 +1,20 @@
 //! Bounds of what callers make the API server work: reviews of tokens and of rights.
 
-use crate::caller::Refused;
+use crate::{
+    caller::Refused,
+    limits::{
+        BAD_PER_SOURCE, BAD_TIME, BAD_TOKENS, RIGHTS_AT_ONCE, SOURCES, TOKENS_AT_ONCE,
+        TOKENS_AT_ONCE_PER_SOURCE, WAITING_PER_SOURCE, WINDOW,
+    },
+};
 use listen::places::Source;
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
-
-/// Reviews of tokens at the same time: some 5 ms each, so about 6,000 each second, which is more than all readers of a replica need.
-const TOKENS_AT_ONCE: usize = 32;
-/// The same of one source: one address cannot have them all.
-const TOKENS_AT_ONCE_PER_SOURCE: usize = 8;
-/// Bad tokens of one source in [`WINDOW`]. A program whose token has expired sends a few until it has the next.
-const BAD_PER_SOURCE: usize = 20;
-/// How long a source's bad tokens count.
-const WINDOW: Duration = Duration::from_secs(10);
-/// How long a token that was bad is refused without another review. A token does not become good; its account may be made anew.
-const BAD_TIME: Duration = Duration::from_secs(10);
-/// Bad tokens that are remembered, 40 bytes each. Further ones take a review each, within the bounds above.
-const BAD_TOKENS: usize = 10_000;
-/// Sources that are remembered, 50 bytes each. One too many is refused while all of them have recent bad tokens or a review.
-const SOURCES: usize = 10_000;
-/// Reviews of rights at the same time, for callers who are known.
-const RIGHTS_AT_ONCE: usize = 64;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// All reviews of a replica.
 pub(crate) struct Reviews {
@@ -44,17 +33,28 @@ struct State {
     sources: HashMap<Source, Share>,
 }
 
-/// What one source has had of late.
-#[derive(Default)]
+/// What one source has now, and has had of late.
 struct Share {
-    running: usize,
+    at_once: Arc<Semaphore>,
+    /// Tokens that wait or are reviewed.
+    waiting: usize,
     /// When the source's recent bad tokens were reviewed.
     bad: Vec<Instant>,
 }
 
+impl Default for Share {
+    fn default() -> Self {
+        Self {
+            at_once: Arc::new(Semaphore::new(TOKENS_AT_ONCE_PER_SOURCE)),
+            waiting: 0,
+            bad: Vec::new(),
+        }
+    }
+}
+
 impl Share {
     fn is_over(&self, now: Instant) -> bool {
-        self.running == 0 && self.bad.iter().all(|at| *at + WINDOW <= now)
+        self.waiting == 0 && self.bad.iter().all(|at| *at + WINDOW <= now)
     }
 }
 
@@ -64,11 +64,12 @@ pub(crate) struct Review<'a> {
     source: Source,
     digest: Digest,
     _one_of_all: SemaphorePermit<'a>,
-    _one_of_source: Running<'a>,
+    _one_of_source: OwnedSemaphorePermit,
+    _waiting: Waiting<'a>,
 }
 
-/// One of a source's reviews.
-struct Running<'a>(&'a Reviews, Source);
+/// One of a source's tokens.
+struct Waiting<'a>(&'a Reviews, Source);
 
 impl Reviews {
     pub(crate) fn new() -> Arc<Self> {
@@ -86,45 +87,58 @@ impl Reviews {
     /// Where it was bad a moment ago, or its source has had its share.
     pub(crate) async fn token(&self, source: Source, token: &str) -> Result<Review<'_>, Refused> {
         let digest = [0, 1].map(|n: usize| self.keys[n].hash_one(token));
-        let one_of_source = self.enter(source, digest)?;
+        let (waiting, at_once) = self.wait(source, digest)?;
+        let one_of_source = at_once.acquire_owned().await;
         let one_of_all = self.tokens.acquire().await;
+        // It may have been reviewed meanwhile, or others of its source.
+        self.check(&mut self.state(), source, digest)?;
         Ok(Review {
             reviews: self,
             source,
             digest,
             _one_of_all: one_of_all.expect("nobody closes it"),
-            _one_of_source: one_of_source,
+            _one_of_source: one_of_source.expect("nobody closes it"),
+            _waiting: waiting,
         })
     }
 
-    fn enter(&self, source: Source, digest: Digest) -> Result<Running<'_>, Refused> {
-        let now = Instant::now();
+    fn wait(
+        &self,
+        source: Source,
+        digest: Digest,
+    ) -> Result<(Waiting<'_>, Arc<Semaphore>), Refused> {
         let mut state = self.state();
-        if state
-            .bad
-            .get(&digest)
-            .is_some_and(|at| now < *at + BAD_TIME)
-        {
-            return Err(Refused::BAD_TOKEN);
-        }
         if state.sources.len() >= SOURCES {
+            let now = Instant::now();
             state.sources.retain(|_, share| !share.is_over(now));
         }
         if state.sources.len() >= SOURCES && !state.sources.contains_key(&source) {
             return Err(Refused::Busy("too many addresses send bad tokens"));
         }
+        self.check(&mut state, source, digest)?;
         let share = state.sources.entry(source).or_default();
+        if share.waiting >= WAITING_PER_SOURCE {
+            return Err(Refused::Busy("too many tokens of this address wait"));
+        }
+        share.waiting += 1;
+        Ok((Waiting(self, source), Arc::clone(&share.at_once)))
+    }
+
+    /// Whether a token may be reviewed, as far as what was reviewed before is concerned.
+    fn check(&self, state: &mut State, source: Source, digest: Digest) -> Result<(), Refused> {
+        let now = Instant::now();
+        let bad = state.bad.get(&digest);
+        if bad.is_some_and(|at| now < *at + BAD_TIME) {
+            return Err(Refused::BAD_TOKEN);
+        }
+        let Some(share) = state.sources.get_mut(&source) else {
+            return Ok(());
+        };
         share.bad.retain(|at| now < *at + WINDOW);
-        if share.bad.len() >= BAD_PER_SOURCE {
-            return Err(Refused::Busy("too many bad tokens came from this address"));
+        match share.bad.len() < BAD_PER_SOURCE {
+            true => Ok(()),
+            false => Err(Refused::Busy("too many bad tokens came from this address")),
         }
-        if share.running >= TOKENS_AT_ONCE_PER_SOURCE {
-            return Err(Refused::Busy(
-                "too many tokens of this address are being reviewed",
-            ));
-        }
-        share.running += 1;
-        Ok(Running(self, source))
     }
 
     /// Waits until a right may be reviewed.
@@ -152,12 +166,12 @@ impl Review<'_> {
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let Self(reviews, source) = self;
         let mut state = reviews.state();
         if let Some(share) = state.sources.get_mut(source) {
-            share.running -= 1;
+            share.waiting -= 1;
             if share.is_over(Instant::now()) {
                 state.sources.remove(source);
             }
@@ -168,6 +182,7 @@ impl Drop for Running<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn source(last: u8) -> Source {
         Source::V4([192, 0, 2, last].into())
@@ -206,25 +221,40 @@ mod tests {
         assert_eq!(outcome(&reviews, source(2), "bad").await, "reviewed");
     }
 
+    /// Whether it waits, and for how long is not known.
+    async fn waits(reviews: &Reviews, from: Source) -> bool {
+        let review = reviews.token(from, "one more");
+        let review = tokio::time::timeout(Duration::from_millis(20), review);
+        review.await.is_err()
+    }
+
     #[tokio::test]
     async fn reviews_at_the_same_time_are_bounded_per_source_and_in_all() {
         let reviews = Reviews::new();
         let mut running = Vec::new();
         for from in 1..=4 {
             for n in 0..TOKENS_AT_ONCE_PER_SOURCE {
-                running.push(
-                    reviews
-                        .token(source(from), &format!("{from} {n}"))
-                        .await
-                        .ok(),
-                );
+                let token = format!("{from} {n}");
+                running.push(reviews.token(source(from), &token).await.ok());
             }
-            assert!(reviews.token(source(from), "more").await.is_err());
+            assert!(waits(&reviews, source(from)).await);
         }
-        let waits = reviews.token(source(5), "waits");
-        let waits = tokio::time::timeout(Duration::from_millis(20), waits);
-        assert!(waits.await.is_err());
+        assert!(waits(&reviews, source(5)).await);
         running.pop();
-        assert!(reviews.token(source(5), "waits").await.is_ok());
+        assert!(!waits(&reviews, source(5)).await);
+        drop(running);
+        assert!(reviews.state().sources.is_empty());
+    }
+
+    #[tokio::test]
+    async fn bad_tokens_that_wait_are_not_all_reviewed() {
+        let reviews = Reviews::new();
+        let tokens: Vec<String> = (0..500).map(|n| format!("bad {n}")).collect();
+        let outcomes = tokens
+            .iter()
+            .map(|token| outcome(&reviews, source(1), token));
+        let outcomes = futures::future::join_all(outcomes).await;
+        let reviewed = outcomes.iter().filter(|one| **one == "reviewed");
+        assert!(reviewed.count() < BAD_PER_SOURCE + TOKENS_AT_ONCE_PER_SOURCE);
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     app::{App, Peer},
     grpc, http,
+    limits::{CALLS, CONNECTIONS, HEADER_BYTES, HEADER_TIME, KEEPALIVE},
     requestheader::{Authority, Proxy},
 };
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -21,7 +22,7 @@ use hyper_util::{
 };
 use listen::{
     Listener,
-    places::{Class, Connection, Limits, Place, Places},
+    places::{Class, Connection, Place, Places},
 };
 use metrics::Source as _;
 use rustls::{
@@ -40,28 +41,6 @@ use std::{
 use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// The places of connections.
-const LIMITS: Limits = Limits {
-    // Some 30 KB each. The distance between a client that shakes hands and the connection that closes it for want of room.
-    pending: 1024,
-    // Clients behind one address have admitted connections besides.
-    pending_per_source: 256,
-    // Until a call of it is authenticated: as long as an HTTP server's clients have for a request's head.
-    pending_time: Duration::from_secs(10),
-    // Twice the readers of a replica.
-    admitted: 2048,
-    // Each API server has a few connections for all its users; discovery and the deletion of namespaces need them.
-    reserved: 256,
-    // Clients connect again by themselves.
-    idle_time: Duration::from_secs(60),
-};
-/// Calls that one connection may have open: the API server's readers share a few.
-const CALLS: u32 = 1000;
-/// How long a request's headers may take in HTTP/1.1.
-const HEADER_TIME: Duration = Duration::from_secs(10);
-/// When a client that says nothing is asked whether it is there, and how long it may think about it.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-const HEADER_BYTES: u32 = 256 << 10;
 /// How often certificates are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -162,7 +141,7 @@ pub(crate) async fn serve(
         .merge(http::router(Arc::clone(app)));
     app.counters.ready(true);
     tracing::info!(%address, "serves");
-    let places = Places::new("https", LIMITS, app.counters.rejections().of("https"));
+    let places = Places::new("https", CONNECTIONS, app.counters.rejections().of("https"));
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,

@@ -1,18 +1,10 @@
 //! What one reader, and what one job, may have of a replica.
 
+use crate::limits::{FULL_LOGS, JOBS, READERS, READERS_PER_USER};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
-
-/// Readers of one replica. Each has a few messages at most; what they read is kept once for each job.
-pub(crate) const READERS: usize = 1000;
-/// Readers of one user: a fifth, so that one account cannot take a replica.
-pub(crate) const READERS_PER_USER: usize = 200;
-/// Jobs that are read at the same time. Beyond that a job's log would be less than a sixteenth of what it may be.
-pub(crate) const JOBS: usize = 256;
-/// How many full logs all jobs together may keep. By default they are 512 MiB, half of the memory limit of the chart.
-const FULL_LOGS: usize = 16;
 
 /// Returns the bytes that each of `jobs` logs may keep, where one alone may keep `most`.
 pub(crate) fn log_bytes(most: usize, jobs: usize) -> usize {

@@ -3,8 +3,10 @@
 //! It knows neither what is served nor who may connect.
 #![forbid(unsafe_code)]
 
+mod limits;
 pub mod places;
 
+use limits::BACKLOG;
 use rustix::{
     fd::OwnedFd,
     io::Errno,
@@ -15,9 +17,6 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 use tokio::net::{TcpListener, TcpStream};
-
-/// Connections that wait to be accepted: as many as tokio's own listeners have.
-const BACKLOG: i32 = 1024;
 
 /// A TCP listener whose peers have canonical addresses.
 #[derive(Debug)]

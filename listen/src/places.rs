@@ -9,6 +9,7 @@ mod pending;
 
 pub use connection::Connection;
 
+use crate::limits::LOG_INTERVAL;
 use pending::Pending;
 use std::{
     collections::BTreeMap,
@@ -17,9 +18,6 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::oneshot, time::Instant};
-
-/// The shortest time between two log lines about rejected connections: how often it happens is for the peers to decide.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,7 @@
 //! anything.
 #![forbid(unsafe_code)]
 
+mod limits;
 mod rejections;
 
 pub use rejections::Rejections;
@@ -15,10 +16,8 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use listen::{
-    Listener,
-    places::{Limits, Places},
-};
+use limits::{CONNECTIONS, HEADER_TIME};
+use listen::{Listener, places::Places};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
@@ -36,22 +35,6 @@ use tokio::{
     net::UnixListener,
 };
 
-/// Connections of a listener for metrics or for health. Each is for one request, so all of them are pending for as long as they live.
-const LIMITS: Limits = Limits {
-    // Some 20 KB each. A kubelet and a Prometheus have one or two: the rest is distance between a request and the connection that
-    // closes it for want of room.
-    pending: 256,
-    // Half of them: one address cannot have all, and a probe from a flooding node's address still has 127 connections before it is
-    // the oldest.
-    pending_per_source: 128,
-    // As long as Prometheus waits by default.
-    pending_time: Duration::from_secs(10),
-    admitted: 0,
-    reserved: 0,
-    idle_time: Duration::ZERO,
-};
-/// The time limit of a request's head: a kubelet sends it at once.
-const HEADER_TIME: Duration = Duration::from_secs(2);
 /// What Prometheus asks for: OpenMetrics 1.0.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -142,7 +125,11 @@ async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let places = Places::new(served.word(), LIMITS, source.rejections().of(served.word()));
+    let places = Places::new(
+        served.word(),
+        CONNECTIONS,
+        source.rejections().of(served.word()),
+    );
     loop {
         match accept().await {
             Ok((stream, peer)) => answer(places.connect(stream, peer).0, served, &source),

@@ -8,6 +8,7 @@ use crate::{
 };
 use std::{
     io::{self, Write},
+    ops::Range,
     time::Duration,
 };
 use tracers::{Batch, Column, Kind, Value, errno, error_of, syscall};
@@ -81,8 +82,22 @@ impl<W: Write> Csv<W> {
         wall: Wall,
         elapsed: Option<Duration>,
     ) -> io::Result<()> {
+        self.write_some(batch, 0..batch.rows(), wall, elapsed)
+    }
+
+    /// Writes some of a batch's rows, which must be in range.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub fn write_some(
+        &mut self,
+        batch: &Batch,
+        rows: Range<usize>,
+        wall: Wall,
+        elapsed: Option<Duration>,
+    ) -> io::Result<()> {
         self.head()?;
-        for row in 0..batch.rows() {
+        for row in rows {
             if let Some(elapsed) = elapsed {
                 self.to
                     .write_field(elapsed.as_nanos().to_string())

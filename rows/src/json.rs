@@ -10,6 +10,7 @@ use crate::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use std::{
     io::{self, Write},
+    ops::Range,
     time::Duration,
 };
 use tracers::{Batch, Column, Frame, Kind, Value, errno, error_of, syscall};
@@ -23,7 +24,6 @@ pub struct Json<W> {
     to: W,
     columns: Vec<Named>,
     out: Vec<u8>,
-    frames: Vec<Vec<u8>>,
 }
 
 /// A column with its name as it stands in an object.
@@ -61,7 +61,6 @@ impl<W: Write> Json<W> {
             to,
             columns: columns.iter().map(named).collect(),
             out: Vec::with_capacity(2 * CHUNK),
-            frames: Vec::new(),
         }
     }
 
@@ -80,14 +79,21 @@ impl<W: Write> Json<W> {
         wall: Wall,
         elapsed: Option<Duration>,
     ) -> io::Result<()> {
-        if self
-            .columns
-            .iter()
-            .any(|named| named.column.kind.is_stack())
-        {
-            self.frames = batch.frames.iter().map(frame).collect();
-        }
-        for row in 0..batch.rows() {
+        self.write_some(batch, 0..batch.rows(), wall, elapsed)
+    }
+
+    /// Writes some of a batch's rows, which must be in range.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub fn write_some(
+        &mut self,
+        batch: &Batch,
+        rows: Range<usize>,
+        wall: Wall,
+        elapsed: Option<Duration>,
+    ) -> io::Result<()> {
+        for row in rows {
             self.out.push(b'{');
             if let Some(elapsed) = elapsed {
                 self.out.extend_from_slice(b"\"elapsed_ns\":");
@@ -103,7 +109,7 @@ impl<W: Write> Json<W> {
                     named,
                     batch.value(at, row),
                     wall,
-                    &self.frames,
+                    &batch.frames,
                     &mut self.out,
                 );
             }
@@ -123,7 +129,7 @@ impl<W: Write> Json<W> {
 }
 
 /// Appends one value, and after it whatever else is to be said of it under a name of its own.
-fn value(named: &mut Named, value: Value<'_>, wall: Wall, frames: &[Vec<u8>], out: &mut Vec<u8>) {
+fn value(named: &mut Named, value: Value<'_>, wall: Wall, frames: &[Frame], out: &mut Vec<u8>) {
     let column = named.column;
     match (column.kind, value) {
         (Kind::Bool, Value::Unsigned(n)) => {
@@ -192,9 +198,12 @@ fn value(named: &mut Named, value: Value<'_>, wall: Wall, frames: &[Vec<u8>], ou
             })
         }
         (_, Value::List(numbers)) => list(numbers.iter(), out, |n, out| integer(*n, out)),
-        (_, Value::Frames(ids)) => list(ids.iter(), out, |id, out| {
-            out.extend_from_slice(frames.get(*id as usize).map_or(b"null", Vec::as_slice));
-        }),
+        (_, Value::Frames(ids)) => {
+            list(ids.iter(), out, |id, out| match frames.get(*id as usize) {
+                Some(of) => frame(of, out),
+                None => out.extend_from_slice(b"null"),
+            })
+        }
     }
 }
 
@@ -213,7 +222,7 @@ pub(crate) fn lower_bounds(buckets: &[u64]) -> impl Iterator<Item = (u64, u64)> 
     })
 }
 
-fn frame(frame: &Frame) -> Vec<u8> {
+fn frame(frame: &Frame, out: &mut Vec<u8>) {
     let Frame {
         name,
         module,
@@ -221,21 +230,19 @@ fn frame(frame: &Frame) -> Vec<u8> {
         file,
         line,
     } = frame;
-    let mut out = Vec::new();
     out.extend_from_slice(b"{\"name\":");
-    string(name, &mut out);
+    string(name, out);
     out.extend_from_slice(b",\"module\":");
-    string(module, &mut out);
+    string(module, out);
     out.extend_from_slice(b",\"offset\":");
-    integer(*offset, &mut out);
+    integer(*offset, out);
     if !file.is_empty() {
         out.extend_from_slice(b",\"file\":");
-        string(file, &mut out);
+        string(file, out);
         out.extend_from_slice(b",\"line\":");
-        integer((*line).into(), &mut out);
+        integer((*line).into(), out);
     }
     out.push(b'}');
-    out
 }
 
 fn extra(column: &Column, what: &str, out: &mut Vec<u8>) {

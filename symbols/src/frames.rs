@@ -3,13 +3,24 @@
 //! Knows nothing of where frames come from.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
-/// How many distinct frames are kept, each about 150 bytes with its share of names: 40 MB at most.
-/// A frame beyond them is [`FrameId::TOO_MANY`].
-const FRAMES_MAX: usize = 1 << 18;
+/// How many distinct frames are kept: 10 MB at [`FRAME_BYTES`] each. A frame beyond them is [`FrameId::TOO_MANY`].
+pub const FRAMES_MAX: usize = 1 << 16;
+/// Bytes of a frame in the table of frames, without its texts: `Frame` and its counts (96), its place and its entry by value (56).
+const FRAME_BYTES: usize = 152;
+/// Bytes of all names and paths of a table together: targets choose them. A frame whose names have no room is [`FrameId::TOO_MANY`].
+/// The functions of a large C++ program have about 100 bytes each.
+pub const WORDS_BYTES: usize = 8 << 20;
+/// Bytes that a text takes besides itself: its counts, its entry, and what an allocation takes.
+const WORD_BYTES: usize = 64;
+/// Bytes that a table of frames takes at most.
+pub(super) const TABLE_BYTES: usize = FRAMES_MAX * FRAME_BYTES + WORDS_BYTES;
+/// Bytes of a name or a path: targets choose them, and each is in the rows of many stacks. Longer ones are cut in the middle.
+pub(super) const TEXT_MAX: usize = 512;
 /// Part of a table, one of this many, that tells places in functions apart. In the rest a function is one frame: a target decides where
 /// its stacks seem to point, and thousands of places in its libraries must not take the room of all other names.
 const FINE_PART: usize = 2;
@@ -54,6 +65,9 @@ pub struct Frames {
     frames: Vec<Arc<Frame>>,
     ids: HashMap<Arc<Frame>, FrameId>,
     words: HashSet<Arc<str>>,
+    /// Bytes of all of them, and how many there is room for.
+    word_bytes: usize,
+    most_word_bytes: usize,
     refused: u64,
     /// How many frames fit.
     most: usize,
@@ -61,13 +75,15 @@ pub struct Frames {
 
 impl Frames {
     pub(super) fn new() -> Self {
-        Self::of(FRAMES_MAX)
+        Self::of(FRAMES_MAX, WORDS_BYTES)
     }
 
-    /// A table for this many frames.
-    fn of(most: usize) -> Self {
+    /// A table for this many frames with this many bytes of names.
+    fn of(most: usize, most_word_bytes: usize) -> Self {
         let mut frames = Self {
             most,
+            word_bytes: 0,
+            most_word_bytes,
             frames: Vec::new(),
             ids: HashMap::new(),
             words: HashSet::new(),
@@ -107,17 +123,26 @@ impl Frames {
         self.refused
     }
 
-    /// That text, shared with all who said it before.
+    /// That text, cut where it is too long, and shared with all frames that have it.
     pub(super) fn word(&mut self, text: &str) -> Arc<str> {
-        if let Some(word) = self.words.get(text) {
+        let text = cut(text);
+        if let Some(word) = self.words.get(&*text) {
             return word.clone();
         }
-        let word: Arc<str> = text.into();
-        // Bounded with the frames that they belong to: a few for each.
-        if self.words.len() < 4 * self.most {
+        let word: Arc<str> = (&*text).into();
+        let bytes = self.word_bytes + word.len() + WORD_BYTES;
+        if bytes <= self.most_word_bytes {
+            self.word_bytes = bytes;
             self.words.insert(word.clone());
         }
         word
+    }
+
+    /// Whether all of its texts had room.
+    fn has_words_of(&self, frame: &Frame) -> bool {
+        let texts = [Some(&frame.name), Some(&frame.module), frame.file.as_ref()];
+        let mut texts = texts.into_iter().flatten();
+        texts.all(|text| self.words.contains(text))
     }
 
     pub(super) fn intern(&mut self, mut frame: Frame) -> FrameId {
@@ -131,7 +156,7 @@ impl Frames {
                 return *id;
             }
         }
-        if self.frames.len() >= self.most {
+        if self.frames.len() >= self.most || !self.has_words_of(&frame) {
             self.refused += 1;
             return FrameId::TOO_MANY;
         }
@@ -141,6 +166,23 @@ impl Frames {
         self.ids.insert(frame, id);
         id
     }
+}
+
+/// A name or path of at most [`TEXT_MAX`] bytes. Of a longer one the middle is left out: `start…0123456789abcdef…end`.
+/// The digits are a hash of the whole, so that names of which the same is left stay different.
+pub(super) fn cut(text: &str) -> Cow<'_, str> {
+    // Two marks of three bytes, and sixteen digits.
+    const KEPT: usize = (TEXT_MAX - 2 * "…".len() - 16) / 2;
+    if text.len() <= TEXT_MAX {
+        return text.into();
+    }
+    // FNV-1a: the same on all nodes, since their tables are merged by name.
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let start = &text[..text.floor_char_boundary(KEPT)];
+    let end = &text[text.ceil_char_boundary(text.len() - KEPT)..];
+    format!("{start}…{hash:016x}…{end}").into()
 }
 
 #[cfg(test)]
@@ -173,6 +215,47 @@ mod tests {
     }
 
     #[test]
+    fn a_long_name_is_cut_where_it_shows_and_two_that_differ_stay_two() {
+        let long = |middle: &str| format!("{}{middle}{}", "é".repeat(1000), "z".repeat(2000));
+        let names = ["a", "b", "ab"].map(|middle| cut(&long(middle)).into_owned());
+        for name in &names {
+            assert!(
+                name.len() <= TEXT_MAX && name.len() > TEXT_MAX - 4,
+                "{name}"
+            );
+            assert!(
+                name.starts_with("éé") && name.ends_with("zz") && name.matches('…').count() == 2
+            );
+            assert_eq!(cut(name), name.as_str());
+        }
+        assert!(names[0] != names[1] && names[0] != names[2] && names[1] != names[2]);
+        let fits = "x".repeat(TEXT_MAX);
+        assert_eq!(cut(&fits), fits);
+    }
+
+    #[test]
+    fn names_beyond_their_bytes_are_refused_and_known_ones_are_not() {
+        let most = 20 * (TEXT_MAX + WORD_BYTES);
+        let mut frames = Frames::of(MOST, most);
+        let long = |number: usize| format!("{number}{}", "x".repeat(10_000));
+        let first = frame(&mut frames, &long(0), 0);
+        for number in 0..100 {
+            frame(&mut frames, &long(number), 0);
+        }
+        let bytes: usize = frames
+            .words
+            .iter()
+            .map(|word| word.len() + WORD_BYTES)
+            .sum();
+        assert!(bytes <= most, "{bytes}");
+        assert!(frames.refused() > 70);
+        assert_eq!(frame(&mut frames, &long(99), 0), FrameId::TOO_MANY);
+        assert_eq!(frame(&mut frames, &long(0), 0), first);
+        // The name is known, and this is another place in it.
+        assert_ne!(frame(&mut frames, &long(0), 1), FrameId::TOO_MANY);
+    }
+
+    #[test]
     fn the_first_frames_are_the_two_that_tell_nothing() {
         let frames = Frames::new();
         assert_eq!(&*frames.get(FrameId::TOO_MANY).name, "[too many frames]");
@@ -182,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_half_full_table_has_room_for_functions_but_not_for_places() {
-        let mut frames = Frames::of(MOST);
+        let mut frames = Frames::of(MOST, WORDS_BYTES);
         for offset in 1..=2 * MOST as u64 {
             frame(&mut frames, "f", offset);
         }
@@ -197,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_and_counts() {
-        let mut frames = Frames::of(MOST);
+        let mut frames = Frames::of(MOST, WORDS_BYTES);
         for number in 0..MOST {
             frame(&mut frames, &number.to_string(), 0);
         }

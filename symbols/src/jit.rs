@@ -18,6 +18,9 @@ const PERF_MAP_AGAIN: Duration = Duration::from_secs(1);
 impl Symbolizer {
     pub(super) fn name_in_perf_map(&mut self, pid: u32, addresses: &[u64]) {
         for addresses in addresses.chunks(ADDRESSES_MAX) {
+            if self.is_late() {
+                return;
+            }
             let Some((key, found)) = self.ask_of_perf_map(pid, addresses) else {
                 return;
             };
@@ -25,7 +28,7 @@ impl Symbolizer {
                 // What has no name may get one, when the map has grown.
                 if !found.is_empty() {
                     let frames = self.take(found, "[jit]");
-                    self.resolved.insert((key, *address), frames);
+                    self.remember((key, *address), frames);
                 }
             }
         }

@@ -50,7 +50,8 @@ impl Kernel {
 impl Symbolizer {
     /// Names a kernel stack, innermost frame first.
     ///
-    /// Without names, frames are `[kernel]+0xaddress`, and [`Symbolizer::kernel_unnamed`] says why.
+    /// A frame without a name is `[kernel]`, without its address: addresses of the kernel would tell readers where it lies in memory,
+    /// which the node hides. [`Symbolizer::kernel_unnamed`] says why there are no names.
     pub fn kernel(&mut self, stack: &[u64]) -> Vec<FrameId> {
         // As for user stacks: callers are at their calls.
         let addresses: Vec<u64> = stack
@@ -63,18 +64,15 @@ impl Symbolizer {
         for address in addresses {
             match self.resolved.get(&(KEY, address)) {
                 Some(resolved) => frames.extend_from_slice(resolved),
-                None => frames.push(self.unnamed_in_kernel(address)),
+                None => frames.push(self.unnamed_in_kernel()),
             }
         }
         frames
     }
 
-    fn unnamed_in_kernel(&mut self, address: u64) -> FrameId {
-        let name = match self.frames.are_coarse() {
-            true => self.frames.word("[unknown]"),
-            false => self.frames.word(&format!("[kernel]+{address:#x}")),
-        };
-        self.plain_frame(name, "[kernel]", address)
+    fn unnamed_in_kernel(&mut self) -> FrameId {
+        let name = self.frames.word("[kernel]");
+        self.plain_frame(name, "[kernel]", 0)
     }
 
     fn name_in_kernel(&mut self, addresses: &[u64]) {
@@ -90,19 +88,22 @@ impl Symbolizer {
             return;
         }
         if self.resolved.len() + missing.len() > RESOLVED_MAX {
-            self.resolved.clear();
+            self.forget_resolved();
             missing = addresses.to_vec();
         }
         for addresses in missing.chunks(ADDRESSES_MAX) {
+            if self.is_late() {
+                return;
+            }
             let Some(found) = self.ask_of_kernel(addresses) else {
                 return;
             };
             for (address, found) in addresses.iter().zip(found) {
                 let frames = match found.is_empty() {
-                    true => [self.unnamed_in_kernel(*address)].into(),
+                    true => [self.unnamed_in_kernel()].into(),
                     false => self.take(found, "[kernel]"),
                 };
-                self.resolved.insert((KEY, *address), frames);
+                self.remember((KEY, *address), frames);
             }
         }
     }

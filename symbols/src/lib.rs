@@ -27,7 +27,7 @@ mod vdso;
 mod wire;
 mod worker;
 
-pub use frames::{Frame, FrameId, Frames};
+pub use frames::{FRAMES_MAX, Frame, FrameId, Frames, WORDS_BYTES};
 pub use kernel::KernelUnnamed;
 pub use observe::ObserveError;
 pub use worker::worker_if_asked;
@@ -47,8 +47,17 @@ use wire::{Detail, Key};
 
 /// How long opening the files of a process may take.
 const OBSERVE_LIMIT: Duration = Duration::from_secs(1);
-/// Addresses whose frames are kept: 64 Ki of some 40 bytes. All are forgotten when they are that many.
+/// Addresses whose frames are kept. All are forgotten when they are that many.
 const RESOLVED_MAX: usize = 64 << 10;
+/// Frames of all of them together: code may be a long chain of inlined functions at every address. Beyond it an address keeps the
+/// function itself only.
+const RESOLVED_FRAMES_MAX: usize = 4 * RESOLVED_MAX;
+/// Bytes of such an address besides its frames: its entry (56) and its allocation (24).
+const RESOLVED_BYTES: usize = 80;
+/// Bytes that frames, names, and what is remembered of addresses take at most in a [`Symbolizer`].
+pub const MEMORY_MAX: usize = frames::TABLE_BYTES
+    + RESOLVED_MAX * RESOLVED_BYTES
+    + RESOLVED_FRAMES_MAX * size_of::<FrameId>();
 /// A process with addresses that lie in nothing known is observed again after this, and if that does not help, after twice this, …
 const OBSERVE_AGAIN: Duration = Duration::from_millis(100);
 /// … and so on up to this.
@@ -102,6 +111,8 @@ pub struct Symbolizer {
     processes: Processes,
     /// The frames of a place, by what it lies in.
     resolved: HashMap<(Key, u64), Box<[FrameId]>>,
+    /// Frames in it.
+    resolved_frames: usize,
     /// Failures by who is to blame.
     blame: HashMap<Origin, u32>,
     /// Mount namespaces with file systems that did not answer, and when.
@@ -112,6 +123,8 @@ pub struct Symbolizer {
     patience: Patience,
     counts: Counts,
     let_go: Instant,
+    /// Until when names are asked for.
+    deadline: Option<Instant>,
 }
 
 impl Default for Symbolizer {
@@ -134,6 +147,7 @@ impl Symbolizer {
             files: Files::default(),
             processes: Processes::default(),
             resolved: HashMap::new(),
+            resolved_frames: 0,
             blame: HashMap::new(),
             hanging: HashMap::new(),
             vdso: None,
@@ -142,6 +156,7 @@ impl Symbolizer {
             patience: Patience::default(),
             counts: Counts::default(),
             let_go: Instant::now(),
+            deadline: None,
         }
     }
 
@@ -269,13 +284,19 @@ impl Symbolizer {
     /// The first address is taken as it is; all others are where calls return to, and are named by the call.
     /// Naming many stacks at once, [`Symbolizer::prepare`] before it saves time.
     pub fn user(&mut self, pid: u32, stack: &[UserAddr]) -> Vec<FrameId> {
+        self.user_once(pid, stack).0
+    }
+
+    /// The same, and whether all of it is known: asked again, the answer is the same as long as the process runs the same program.
+    pub fn user_once(&mut self, pid: u32, stack: &[UserAddr]) -> (Vec<FrameId>, bool) {
         let spots = self.spots(pid, &[stack]);
         self.name_spots(pid, &spots);
         let mut frames = Vec::with_capacity(stack.len());
+        let whole = spots.iter().all(|spot| self.is_resolved(spot));
         for spot in &spots {
             self.push_frames(spot, &mut frames);
         }
-        frames
+        (frames, whole)
     }
 
     /// Names all addresses of several stacks of a process at once, so that [`Symbolizer::user`] finds their names.
@@ -300,11 +321,38 @@ impl Symbolizer {
         }
     }
 
+    /// Asks for names until then, and not after: what has none by then is `[unknown]`, with its module, until it is asked for again. A question
+    /// that is under way is waited for, five seconds at most.
+    pub fn name_until(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Remembers the frames of an address.
+    fn remember(&mut self, at: (Key, u64), frames: Box<[FrameId]>) {
+        let frames = match frames.last() {
+            Some(own) if self.resolved_frames + frames.len() > RESOLVED_FRAMES_MAX => [*own].into(),
+            _ => frames,
+        };
+        self.resolved_frames += frames.len();
+        self.resolved.insert(at, frames);
+    }
+
+    /// Forgets the frames of all addresses.
+    fn forget_resolved(&mut self) {
+        self.resolved.clear();
+        self.resolved_frames = 0;
+    }
+
     /// Forgets processes and files, because there are too many. Frames stay.
     fn forget(&mut self) {
         self.files.clear();
         self.processes.clear();
-        self.resolved.clear();
+        self.forget_resolved();
         self.vdso = None;
     }
 }

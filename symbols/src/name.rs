@@ -57,7 +57,7 @@ impl Symbolizer {
         }
         if missing > 0 && !self.resolved.is_empty() && self.resolved.len() + missing > RESOLVED_MAX
         {
-            self.resolved.clear();
+            self.forget_resolved();
             // What the other spots have is lost with it: all are asked for.
             return self.name_spots(pid, spots);
         }
@@ -66,6 +66,18 @@ impl Symbolizer {
         }
         for (_, addresses) in in_jit {
             self.name_in_perf_map(pid, &sorted(addresses));
+        }
+    }
+
+    /// Whether the frames of a spot are known, and will not be others later.
+    pub(super) fn is_resolved(&self, spot: &Spot) -> bool {
+        match spot {
+            Spot::File { id, offset } => {
+                let key = (self.files.key(*id), *offset);
+                self.resolved.contains_key(&key)
+            }
+            Spot::Jit { key, address } => self.resolved.contains_key(&(*key, *address)),
+            Spot::Lost { .. } | Spot::BuildId { .. } | Spot::Anonymous | Spot::Nowhere => false,
         }
     }
 
@@ -100,7 +112,8 @@ impl Symbolizer {
 
     /// `libc.so.6+0x1234`.
     fn unnamed(&mut self, module: &str, offset: u64) -> FrameId {
-        if self.frames.are_coarse() {
+        // What gets its name later takes no room until then.
+        if self.frames.are_coarse() || self.is_late() {
             return self.unknown(module);
         }
         let last = module.rsplit('/').next().unwrap_or(module);
@@ -135,6 +148,9 @@ impl Symbolizer {
         self.files.touch(id);
         let key = self.files.key(id);
         for offsets in offsets.chunks(ADDRESSES_MAX) {
+            if self.is_late() {
+                return;
+            }
             let Some(found) = self.ask_of_file(id, offsets) else {
                 // Maybe it can be opened later.
                 return;
@@ -145,7 +161,7 @@ impl Symbolizer {
                     true => [self.unnamed_in_file(id, *offset)].into(),
                     false => self.take(found, &module),
                 };
-                self.resolved.insert((key, *offset), frames);
+                self.remember((key, *offset), frames);
             }
         }
     }

@@ -4,11 +4,13 @@
 //! A message is its length (4 bytes) and its body; numbers are in the machine's order, since both ends are one program on one machine.
 //! The parent takes an answer as hostile: the worker that wrote it has read hostile files.
 
+use super::frames;
+
 /// The longest message. A longer one is cut by who writes it and refused by who reads it.
 pub(super) const MESSAGE_MAX: usize = 16 << 20;
 /// The most descriptors that come with a message.
 pub(super) const FDS_MAX: usize = 2;
-/// The longest name or path that is sent, in bytes. C++ and Rust names pass a thousand, rarely.
+/// The longest path or other text that is sent, in bytes: PATH_MAX. Of frames it is [`frames::TEXT_MAX`].
 const TEXT_MAX: usize = 4096;
 /// The longest chain of inlined functions that is sent.
 const FRAMES_PER_ADDRESS_MAX: usize = 64;
@@ -185,7 +187,7 @@ impl Reply {
                 out.u8(2);
                 out.u32(addresses.len() as u32);
                 for frames in addresses {
-                    let longest = FRAMES_PER_ADDRESS_MAX * (3 * TEXT_MAX + 32);
+                    let longest = FRAMES_PER_ADDRESS_MAX * (3 * frames::TEXT_MAX + 32);
                     let room = out.0.len() + longest < MESSAGE_MAX;
                     let frames = if room { &frames[..] } else { &[] };
                     // The outermost, the function itself, is kept: it is the one that calls and is called.
@@ -240,10 +242,10 @@ impl Found {
             line,
             inlined,
         } = self;
-        out.bytes(name.as_bytes());
-        out.option(module.as_ref(), |out, module| out.bytes(module.as_bytes()));
+        out.text(name);
+        out.option(module.as_ref(), |out, module| out.text(module));
         out.u64(*offset);
-        out.option(file.as_ref(), |out, file| out.bytes(file.as_bytes()));
+        out.option(file.as_ref(), |out, file| out.text(file));
         out.u32(line.unwrap_or(0));
         out.u8(u8::from(*inlined));
     }
@@ -292,6 +294,11 @@ impl Encoder {
         self.0
             .extend_from_slice(&(bytes.len() as u16).to_ne_bytes());
         self.0.extend_from_slice(bytes);
+    }
+
+    /// Of a frame: cut so that it shows, and stays different from others.
+    fn text(&mut self, text: &str) {
+        self.bytes(frames::cut(text).as_bytes());
     }
 
     fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
@@ -460,7 +467,7 @@ mod tests {
         assert_eq!(addresses[0].len(), FRAMES_PER_ADDRESS_MAX);
         assert_eq!(
             addresses[0][FRAMES_PER_ADDRESS_MAX - 1].name.len(),
-            TEXT_MAX
+            frames::TEXT_MAX
         );
     }
 
@@ -471,13 +478,13 @@ mod tests {
             file: Some("y".repeat(TEXT_MAX)),
             ..found()
         };
-        let encoded = Reply::Resolved(vec![vec![long; 64]; 64]).encode();
+        let encoded = Reply::Resolved(vec![vec![long; 64]; 512]).encode();
         assert!(encoded.len() <= MESSAGE_MAX + 4);
         let Some(Reply::Resolved(addresses)) = Reply::decode(&encoded[4..]) else {
             panic!("an answer")
         };
-        assert_eq!(addresses.len(), 64);
+        assert_eq!(addresses.len(), 512);
         assert_eq!(addresses[0].len(), 64);
-        assert!(addresses[63].is_empty());
+        assert!(addresses[511].is_empty());
     }
 }

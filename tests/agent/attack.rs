@@ -9,7 +9,10 @@ mod faults;
 mod life;
 mod readers;
 mod select;
+mod soak;
+mod symbols;
 mod targets;
+mod trickle;
 
 use crate::{daemon::Daemon, start};
 use proto::v1;

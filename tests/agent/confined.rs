@@ -134,10 +134,10 @@ pub(crate) async fn until_named(events: &mut Events, function: &str) {
         let message = tokio::time::timeout(tests::deadline(), events.next())
             .await
             .unwrap();
-        let Some(Item::Batch(v1::Batch { frames, .. })) = message else {
+        let Some(Item::Batch(v1::Batch { strings, .. })) = message else {
             continue;
         };
-        if frames.iter().any(|frame| frame.name.contains(function)) {
+        if strings.iter().any(|name| name.contains(function)) {
             return;
         }
     }

@@ -54,9 +54,9 @@ async fn a_container_of_a_node_that_is_a_container_is_traced_and_nothing_else() 
     );
     let (_kubelet, kubepods) = kubelet(&node);
     let container = kubepods.below(&format!("cri-containerd-{}.scope", id(3)));
-    let inner = container.below("inner");
+    let inner = container.nested("inner", 40);
     let daemon = Daemon::in_cgroup_namespace(&node, "");
-    let mut workloads = [&container, &inner, &kubepods, &node, &other].map(|group| {
+    let mut workloads = [&container, &inner[0], &kubepods, &node, &other].map(|group| {
         let workload = Workload::behind_gate(&OPENS);
         group.add(workload.pid());
         workload

@@ -121,6 +121,15 @@ impl Files {
     ) -> Result<AgentClient<Channel>, tonic::transport::Error> {
         connect(port, &self.ca, Some(self.ca.sign_all(names))).await
     }
+
+    /// The same, as what a client is made of.
+    pub(crate) async fn channel(
+        &self,
+        port: u16,
+        name: SanType,
+    ) -> Result<Channel, tonic::transport::Error> {
+        channel(port, &self.ca, Some(self.ca.sign(name))).await
+    }
 }
 
 impl Drop for Files {
@@ -134,6 +143,14 @@ async fn connect(
     ca: &Ca,
     identity: Option<(String, String)>,
 ) -> Result<AgentClient<Channel>, tonic::transport::Error> {
+    channel(port, ca, identity).await.map(AgentClient::new)
+}
+
+async fn channel(
+    port: u16,
+    ca: &Ca,
+    identity: Option<(String, String)>,
+) -> Result<Channel, tonic::transport::Error> {
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(ca.0.pem()))
         .domain_name("localhost");
@@ -142,7 +159,7 @@ async fn connect(
         None => tls,
     };
     let endpoint = Endpoint::new(format!("https://127.0.0.1:{port}"))?.tls_config(tls)?;
-    Ok(AgentClient::new(endpoint.connect().await?))
+    endpoint.connect().await
 }
 
 fn capabilities() -> Request<v1::GetCapabilitiesRequest> {

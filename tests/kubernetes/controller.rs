@@ -111,6 +111,38 @@ fn a_container_that_is_gone_is_in_the_status_and_the_rest_of_its_node_is_traced(
 }
 
 #[test]
+fn a_pods_status_that_names_another_pods_container_shows_nobody_that_container() {
+    let cluster = Cluster::start(1);
+    let own = cluster.pod("shop", "own", 0, "x");
+    let mut victim = cluster.bind("bank", "victim", 0, "x");
+    let id = container_id();
+    cluster.start_container(&mut victim, &id);
+    cluster.report("bank", &victim, &id);
+    // Whoever may write a pod's status writes another's id, or the first characters of it.
+    let [liar, short] = ["liar", "short"].map(|name| cluster.bind("shop", name, 0, "x"));
+    cluster.report("shop", &liar, &id);
+    cluster.report("shop", &short, &id[..60]);
+    let spec = json!({"tracer": {"open": {}}, "containers": ["main"], "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}});
+    cluster.apply(&job("shop", "lies", spec));
+    let running = cluster.until("to find neither of them", "shop", "lies", |job| {
+        job["status"]["untracedTargets"] == 2 && job["status"]["nodes"]["running"] == 1
+    });
+    let failures = running["status"]["targetFailures"].as_array().unwrap();
+    assert!(
+        failures.iter().all(|one| one["reason"] == "TargetNotFound"),
+        "{failures:#?}"
+    );
+    in_pod(&victim).finish();
+    in_pod(&own).finish();
+    let over = cluster.until_over("shop", "lies");
+    let events = &over["status"]["events"];
+    assert_eq!(
+        (&events["produced"], &events["delivered"]),
+        (&json!(50), &json!(50))
+    );
+}
+
+#[test]
 fn a_container_that_comes_back_is_traced_again() {
     let cluster = Cluster::start(1);
     let mut pod = cluster.pod("shop", "crashes", 0, "x");

@@ -7,5 +7,6 @@ mod bounds;
 mod closed;
 mod killed;
 mod loading;
+mod names;
 mod namespaces;
 mod refused;

@@ -91,6 +91,11 @@ impl Attack {
         !self.stop.load(Ordering::Relaxed)
     }
 
+    /// Ends it.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Counts connections that were opened, or bytes that were sent.
     pub fn count(&self, more: usize) {
         self.done.fetch_add(more, Ordering::Relaxed);
@@ -124,6 +129,6 @@ struct Stop<'a>(&'a Attack);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
-        self.0.stop.store(true, Ordering::Relaxed);
+        self.0.stop();
     }
 }

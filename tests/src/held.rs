@@ -57,6 +57,15 @@ pub fn resident(pid: u32) -> Option<i64> {
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
+/// The most memory that a process has had so far, KiB; `None` if it is gone.
+pub fn most_resident(pid: u32) -> Option<i64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
 /// Open descriptors of a process.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()

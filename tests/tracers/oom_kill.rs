@@ -89,7 +89,14 @@ fn a_process_that_eats_its_cgroups_memory_is_one_row_with_what_it_held() {
 
 /// A large process that has done nothing lately is killed because a small one wants more: victim and trigger.
 fn killed_for_another(select: impl Fn(&Workload, &Workload) -> Trace) -> (Outcome, u32, u32) {
-    let group = Cgroup::with_memory(LIMIT);
+    killed_for_another_in(&Cgroup::with_memory(LIMIT), select)
+}
+
+/// The same in a cgroup that has so much.
+fn killed_for_another_in(
+    group: &Cgroup,
+    select: impl Fn(&Workload, &Workload) -> Trace,
+) -> (Outcome, u32, u32) {
     let mut victim = Workload::behind_gate(&[
         "comm",
         "a victim",
@@ -145,20 +152,24 @@ fn a_victim_is_told_apart_from_whose_allocation_it_was_killed_for() {
 #[test]
 fn a_victim_30_cgroups_below_the_selected_one_is_seen() {
     needs!("oom_kill");
-    // The cgroup that is selected and the one whose memory runs out may be of two hierarchies.
-    let (outer, memory) = (Cgroup::new(), Cgroup::with_memory(LIMIT));
-    let mut workload = eater(&memory);
+    let memory = Cgroup::with_memory(LIMIT);
+    // The cgroup that is selected and the one whose memory runs out may be of two hierarchies. Who triggers the kill is not in the former.
+    let outer = Cgroup::new();
     let is_another = memory.is_of_another_hierarchy(&outer);
-    let selected = if is_another { &outer } else { &memory };
+    let selected = if is_another { &outer } else { &memory }.below("selected");
     let below = selected.nested("below", 30);
-    below[0].add(workload.pid());
-    let trace = Trace::of("oom_kill")
-        .with(&["--cgroup".as_ref(), selected.path().as_os_str()])
-        .start();
-    eats_until_it_is_killed(&mut workload);
-    let outcome = trace.stop();
+    let (outcome, victim, trigger) = killed_for_another_in(&memory, |victim, _| {
+        below[0].add(victim.pid());
+        // It would wait for the cgroup's end.
+        let one = Trace::of("oom_kill").with(&["--max-events", "1"]);
+        one.with(&["--cgroup".as_ref(), selected.path().as_os_str()])
+    });
     assert_eq!(outcome.complete().produced, 1);
-    assert_eq!(outcome.row()["victim_pid"], json!(workload.pid()));
+    let row = outcome.row();
+    assert_eq!(
+        (&row["victim_pid"], &row["pid"]),
+        (&json!(victim), &json!(trigger))
+    );
 }
 
 #[test]

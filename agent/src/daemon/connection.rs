@@ -1,5 +1,7 @@
 //! Who connects, over a unix socket or TCP with mutual TLS, and what they may do.
 
+mod limits;
+
 use super::{
     caller::{self, Caller},
     config::{Listen, Roles},
@@ -9,6 +11,9 @@ use super::{
 };
 use agent::fault::keepalive;
 use anyhow::{Context as _, Result, bail};
+use limits::{
+    IDLE_TIME, PENDING, PENDING_PER_SOURCE, PENDING_TIME, RESERVED_ONE_IN, UNTAKEN, WAITING,
+};
 use listen::{
     Listener,
     places::{self, Call, Class, Limits, Place, Places},
@@ -30,24 +35,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 
-/// How long a client may take until it speaks HTTP/2: TLS, and the preface. One without a role is closed then too, which is enough for
-/// an answer that says so.
-const PENDING_TIME: Duration = Duration::from_secs(5);
-/// Connections of clients that have not shown a role yet: some 30 KB each. The distance between a client that shakes hands and the
-/// connection that closes it for want of room.
-const PENDING: usize = 512;
-/// The same of one source. A controller, a gateway and a few readers connect to an agent, each once.
-const PENDING_PER_SOURCE: usize = 256;
-/// The part of `maxConnections` that is reserved for the role `control`: readers cannot keep a controller out.
-const RESERVED: fn(usize) -> usize = |most| most.div_ceil(4);
-/// How long a client may stay connected without a call. A controller always has one, and readers connect again by themselves.
-const IDLE_TIME: Duration = Duration::from_secs(60);
 /// What every client of HTTP/2 begins with: RFC 9113, 3.4.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a client's machine may take nothing of what is sent to it: a whole keepalive.
-const UNTAKEN: Duration = Duration::from_secs(50);
-/// Connections that are let in and not served yet.
-const WAITING: usize = 16;
 
 /// Who is at the other end.
 #[derive(Clone, Debug)]
@@ -198,7 +187,7 @@ impl Listeners {
             pending_per_source: PENDING_PER_SOURCE,
             pending_time: PENDING_TIME,
             admitted: most,
-            reserved: RESERVED(most),
+            reserved: most.div_ceil(RESERVED_ONE_IN),
             idle_time: keepalive(IDLE_TIME),
         };
         let door = Arc::new(Door {

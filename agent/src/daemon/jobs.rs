@@ -532,9 +532,14 @@ fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) -> Option<(Reason, String)> {
     loop {
         match trace.next(UPDATE) {
             Ok(None) => {}
-            Ok(Some(Update::Rows(rows) | Update::Table(rows))) => {
-                let (batch, bytes) = wire::batch(rows, trace.columns(), trace.clock());
-                job.log.push(Item::Batch(batch), bytes);
+            Ok(Some(Update::Rows(rows))) => {
+                for (batch, bytes) in wire::batches(&rows, false, trace.columns(), trace.clock()) {
+                    job.log.push(Item::Batch(batch), bytes);
+                }
+            }
+            Ok(Some(Update::Table(table))) => {
+                let parts = wire::batches(&table, true, trace.columns(), trace.clock());
+                job.log.push_table(parts);
             }
             Ok(Some(Update::Progress(account))) => {
                 counters.booked(tracer, &told, &account);

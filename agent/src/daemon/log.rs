@@ -2,7 +2,7 @@
 //!
 //! There is no queue per reader: memory does not grow with readers, and a slow one holds up nobody. What it comes too late for is a gap.
 
-use proto::v1::{Gap, StreamEventsResponse, stream_events_response::Item};
+use proto::v1::{Batch, Gap, StreamEventsResponse, stream_events_response::Item};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
@@ -26,6 +26,8 @@ struct Kept {
     forgotten_rows: u64,
     /// Rows in all of it.
     rows: u64,
+    /// The first message of the newest table, which is kept whatever it takes: 0 where there is none, or nothing is kept any more.
+    newest_table: u64,
     closed: bool,
 }
 
@@ -33,7 +35,13 @@ struct Entry {
     message: Arc<StreamEventsResponse>,
     bytes: usize,
     rows: u64,
+    /// Whether it continues what is before it: both are forgotten together.
+    continues: bool,
 }
+
+/// Bytes of a message in memory besides what it points to: its counts, its place here, and what an allocation takes.
+const MESSAGE_BYTES: usize =
+    size_of::<StreamEventsResponse>() + 2 * size_of::<usize>() + size_of::<Entry>() + 16;
 
 /// A place in a log.
 pub(crate) struct Cursor {
@@ -53,20 +61,52 @@ pub(crate) enum Next {
 }
 
 impl Kept {
+    fn add(&mut self, item: Item, bytes: usize, continues: bool) {
+        let rows = match &item {
+            Item::Batch(batch) => u64::from(batch.rows),
+            _ => 0,
+        };
+        let message = Arc::new(StreamEventsResponse {
+            sequence: self.first + self.entries.len() as u64,
+            rows_before: self.rows,
+            item: Some(item),
+            ..StreamEventsResponse::default()
+        });
+        let bytes = bytes + MESSAGE_BYTES;
+        self.rows += rows;
+        self.bytes += bytes;
+        self.entries.push_back(Entry {
+            message,
+            bytes,
+            rows,
+            continues,
+        });
+    }
+
     /// Forgets the oldest until the rest has room.
     fn shrink(&mut self) {
-        while self.bytes > self.most_bytes && self.entries.len() > 1 {
-            if let Some(oldest) = self.entries.pop_front() {
-                self.bytes -= oldest.bytes;
-                self.forgotten_rows += oldest.rows;
+        while self.bytes > self.most_bytes && self.first != self.newest_table {
+            // All of a table, or one message.
+            let more = self.entries.iter().skip(1);
+            let oldest = 1 + more.take_while(|entry| entry.continues).count();
+            if oldest == self.entries.len() {
+                break;
+            }
+            for entry in self.entries.drain(..oldest) {
+                self.bytes -= entry.bytes;
+                self.forgotten_rows += entry.rows;
                 self.first += 1;
             }
+        }
+        // Room for what a large table took goes with it.
+        if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to_fit();
         }
     }
 }
 
 impl Log {
-    /// An empty log that keeps about so many bytes, and always the last message.
+    /// An empty log that keeps so many bytes, and always the last message and all of the newest table.
     pub(crate) fn new(most_bytes: usize) -> Self {
         Self {
             kept: Mutex::new(Kept {
@@ -76,6 +116,7 @@ impl Log {
                 first: 1,
                 forgotten_rows: 0,
                 rows: 0,
+                newest_table: 0,
                 closed: false,
             }),
             next: watch::Sender::new(1),
@@ -86,36 +127,38 @@ impl Log {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends a message, of which `bytes` is about the size.
+    /// Appends a message that points to this many bytes.
     pub(crate) fn push(&self, item: Item, bytes: usize) {
-        let rows = match &item {
-            Item::Batch(batch) => u64::from(batch.rows),
-            _ => 0,
-        };
         let mut kept = self.kept();
-        let sequence = kept.first + kept.entries.len() as u64;
-        let message = Arc::new(StreamEventsResponse {
-            sequence,
-            rows_before: kept.rows,
-            item: Some(item),
-            ..StreamEventsResponse::default()
-        });
-        kept.rows += rows;
-        kept.bytes += bytes;
-        kept.entries.push_back(Entry {
-            message,
-            bytes,
-            rows,
-        });
+        kept.add(item, bytes, false);
         kept.shrink();
+        let next = kept.first + kept.entries.len() as u64;
         drop(kept);
-        self.next.send_replace(sequence + 1);
+        self.next.send_replace(next);
+    }
+
+    /// Appends a table, each part with the bytes that it points to.
+    pub(crate) fn push_table(&self, parts: impl IntoIterator<Item = (Batch, usize)>) {
+        let mut kept = self.kept();
+        let first = kept.first + kept.entries.len() as u64;
+        for (part, bytes) in parts {
+            let continues = part.part > 0;
+            kept.add(Item::Batch(part), bytes, continues);
+        }
+        if kept.most_bytes > 0 {
+            kept.newest_table = first;
+        }
+        kept.shrink();
+        let next = kept.first + kept.entries.len() as u64;
+        drop(kept);
+        self.next.send_replace(next);
     }
 
     /// Keeps no more than the last message from now on, whoever still reads: a reader that stands still holds nothing else.
     pub(crate) fn let_go(&self) {
         let mut kept = self.kept();
         kept.most_bytes = 0;
+        kept.newest_table = 0;
         kept.shrink();
     }
 
@@ -177,7 +220,6 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::v1::Batch;
 
     fn batch(rows: u32) -> Item {
         Item::Batch(Batch {
@@ -198,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_too_slow_is_told_what_it_missed_and_goes_on() {
-        let log = Log::new(100);
+        let log = Log::new(100 + 2 * MESSAGE_BYTES);
         let mut slow = log.cursor(0);
         log.push(batch(5), 40);
         assert_eq!(sequence(&log, &mut slow), (1, None));
@@ -241,6 +283,41 @@ mod tests {
         assert_eq!(gap.unwrap().rows, Some(14));
         assert_eq!(sequence(&log, &mut slow), (3, None));
         assert!(matches!(log.read(&mut slow), Next::End));
+    }
+
+    #[test]
+    fn a_table_is_forgotten_as_a_whole_and_the_newest_is_kept_whatever_it_takes() {
+        let table = |parts: u32| {
+            (0..parts).map(move |part| {
+                let batch = Batch {
+                    rows: 2,
+                    part,
+                    more: part + 1 < parts,
+                    ..Batch::default()
+                };
+                (batch, 1000)
+            })
+        };
+        let log = Log::new(5 * (1000 + MESSAGE_BYTES));
+        let mut slow = log.cursor(0);
+        log.push_table(table(3));
+        assert_eq!(sequence(&log, &mut slow), (1, None));
+        // Both together do not fit, nor does the newer one alone.
+        log.push_table(table(7));
+        let (_, gap) = sequence(&log, &mut slow);
+        let gap = gap.unwrap();
+        assert_eq!((gap.first_sequence, gap.last_sequence), (2, 3));
+        log.push(batch(0), 100);
+        for number in 4..=11 {
+            assert_eq!(sequence(&log, &mut slow), (number, None));
+        }
+        log.close();
+        assert!(matches!(log.read(&mut slow), Next::End));
+        // A smaller one takes its place, and what is between them goes with it.
+        log.push_table(table(1));
+        assert_eq!(log.kept().first, 11);
+        log.let_go();
+        assert_eq!(log.kept().entries.len(), 1);
     }
 
     #[test]

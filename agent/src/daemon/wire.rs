@@ -255,28 +255,21 @@ pub(crate) fn check(check: Check) -> v1::Check {
     }
 }
 
-/// Rows as they go over the wire, and about how many bytes they take.
-pub(crate) fn batch(batch: Batch, columns: &[Column], clock: Clock) -> (v1::Batch, usize) {
-    let rows = u32::try_from(batch.rows()).unwrap_or(u32::MAX);
-    let values: Vec<v1::Values> = columns
-        .iter()
-        .zip(batch.columns)
-        .map(|(column, data)| v1::Values {
-            values: Some(values(column.kind, data, clock)),
-        })
-        .collect();
-    let frames: Vec<v1::Frame> = batch.frames.into_iter().map(client::wire_frame).collect();
-    let bytes = values.iter().map(size).sum::<usize>()
-        + frames
-            .iter()
-            .map(|frame| frame.name.len() + frame.module.len() + frame.file.len() + 80)
-            .sum::<usize>();
-    let batch = v1::Batch {
-        rows,
-        columns: values,
-        frames,
-    };
-    (batch, bytes)
+/// Rows as they go over the wire, in one message of events or several of a table, each with the bytes that it points to.
+pub(crate) fn batches(
+    batch: &Batch,
+    table: bool,
+    columns: &[Column],
+    clock: Clock,
+) -> Vec<(v1::Batch, usize)> {
+    let parts = client::parts(batch, table, |at, data| {
+        values(columns[at].kind, data, clock)
+    });
+    let sized = parts.into_iter().map(|part| {
+        let bytes = size(&part);
+        (part, bytes)
+    });
+    sized.collect()
 }
 
 fn values(kind: Kind, data: Data, clock: Clock) -> v1::values::Values {
@@ -296,6 +289,7 @@ fn values(kind: Kind, data: Data, clock: Clock) -> v1::values::Values {
                 bytes.len() as u32
             })
             .collect();
+        bytes.shrink_to_fit();
         Wire::Bytes(v1::Bytes {
             ends,
             data: bytes.into(),
@@ -315,17 +309,53 @@ fn values(kind: Kind, data: Data, clock: Clock) -> v1::values::Values {
     }
 }
 
-/// Bytes of a column in memory.
-fn size(values: &v1::Values) -> usize {
+/// Bytes that an allocation takes besides what it is asked for: glibc's word of size, and 8 on average for its steps of 16.
+const ALLOCATION: usize = 16;
+
+/// Bytes that a batch points to: what its vectors have room for, and their allocations.
+fn size(batch: &v1::Batch) -> usize {
     use v1::values::Values as Wire;
-    match &values.values {
-        None => 0,
-        Some(Wire::Unsigned(of)) => of.values.len() * 8,
-        Some(Wire::Signed(of)) => of.values.len() * 8,
-        Some(Wire::Bytes(of)) => of.data.len() + (of.ends.len() + of.cut.len()) * 4,
-        Some(Wire::Lists(of)) => of.values.len() * 8 + of.ends.len() * 4,
-        Some(Wire::Stacks(of)) => (of.frames.len() + of.ends.len()) * 4,
+    fn room<T>(vector: &Vec<T>) -> usize {
+        match vector.capacity() {
+            0 => 0,
+            capacity => capacity * size_of::<T>() + ALLOCATION,
+        }
     }
+    let v1::Batch {
+        rows: _,
+        columns,
+        frames,
+        strings,
+        interned,
+        part: _,
+        more: _,
+    } = batch;
+    let values = columns.iter().map(|values| match &values.values {
+        None => 0,
+        Some(Wire::Unsigned(of)) => room(&of.values),
+        Some(Wire::Signed(of)) => room(&of.values),
+        // Shared bytes have their counts in an allocation of their own.
+        Some(Wire::Bytes(of)) => of.data.len() + 3 * ALLOCATION + room(&of.ends) + room(&of.cut),
+        Some(Wire::Lists(of)) => room(&of.values) + room(&of.ends),
+        Some(Wire::Stacks(of)) => room(&of.frames) + room(&of.ends),
+    });
+    let strings_bytes = strings.iter().map(|text| text.capacity() + ALLOCATION);
+    let frames_bytes = interned.as_ref().map_or(0, |frames| {
+        let v1::Frames {
+            names,
+            modules,
+            offsets,
+            files,
+            lines,
+        } = frames;
+        room(names) + room(modules) + room(offsets) + room(files) + room(lines)
+    });
+    room(columns)
+        + values.sum::<usize>()
+        + room(frames)
+        + room(strings)
+        + strings_bytes.sum::<usize>()
+        + frames_bytes
 }
 
 /// What ended a trace, in a word; empty while it runs.

@@ -29,10 +29,10 @@ impl Selection {
         let (hierarchy, found) = self.look(&target.whom, walks)?;
         bounds::check(self.bounds, target, &found, hierarchy.as_ref(), walks)?;
         if let Some(hierarchy) = hierarchy {
+            self.lie_in(&hierarchy)?;
             if matches!(found, Found::Pod(..)) {
                 self.levels = self.levels.and(walks.cgroups(&hierarchy).levels);
             }
-            self.lie_in(hierarchy)?;
         }
         Ok(found)
     }
@@ -84,14 +84,14 @@ impl Selection {
     }
 
     /// All cgroups of a trace are of one hierarchy.
-    fn lie_in(&mut self, hierarchy: Hierarchy) -> Result<(), Error> {
+    fn lie_in(&mut self, hierarchy: &Hierarchy) -> Result<(), Error> {
         match &self.hierarchy {
-            Some(known) if *known != hierarchy => Err(Error::Unchangeable(
+            Some(known) if known != hierarchy => Err(Error::Unchangeable(
                 "its cgroup is of another hierarchy than those of the other targets, and a trace selects by one",
             )),
             Some(_) => Ok(()),
             None => {
-                self.hierarchy = Some(hierarchy);
+                self.hierarchy = Some(hierarchy.clone());
                 Ok(())
             }
         }

@@ -2,7 +2,7 @@
 
 use super::account::{Beside, account, add_lost};
 use agent::{Account, Lost, Update};
-use client::Schema;
+use client::{Join, Schema};
 use proto::v1::{StreamEventsResponse, stream_events_response::Item};
 use std::{collections::VecDeque, time::Duration};
 use tracers::{Batch, Role, Value};
@@ -14,6 +14,8 @@ const EARLY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Follow {
     schema: Schema,
+    /// The parts of a table that have come.
+    join: Join,
     /// How often a table is wanted: agents tell it more often than each second only where that is asked for, and never less often.
     interval: Duration,
     /// When the next table is due.
@@ -33,6 +35,7 @@ impl Follow {
     pub(crate) fn new(schema: Schema, interval: Duration) -> Self {
         Self {
             schema,
+            join: Join::default(),
             interval,
             due: interval,
             held: None,
@@ -71,11 +74,12 @@ impl Follow {
         match item {
             Some(Item::Schema(_)) => return Err("a second schema".to_owned()),
             Some(Item::Batch(told)) => {
-                let batch = self.schema.batch(told)?;
-                self.count(&batch);
-                match self.schema.table {
-                    true => self.table(batch, elapsed, out),
-                    false => out.push_back(Update::Rows(batch)),
+                if let Some(batch) = self.join.take(told, &self.schema)? {
+                    self.count(&batch);
+                    match self.schema.table {
+                        true => self.table(batch, elapsed, out),
+                        false => out.push_back(Update::Rows(batch)),
+                    }
                 }
             }
             Some(Item::Lost(lost)) => {
@@ -83,6 +87,7 @@ impl Follow {
                 out.push_back(Update::Progress(self.told.clone()));
             }
             Some(Item::Gap(gap)) => {
+                self.join.clear();
                 // What several nodes send has no numbers.
                 if gap.last_sequence > 0 {
                     self.next = Some(gap.last_sequence.saturating_add(1));
@@ -118,6 +123,7 @@ impl Follow {
             return Err("other columns than before it broke off".to_owned());
         }
         self.schema = schema;
+        self.join.clear();
         self.next = None;
         self.told.lost = Lost::default();
         self.told.missed_runs = 0;

@@ -221,10 +221,10 @@ pub(super) fn stack_columns() -> Vec<Column> {
 /// Some counts by stack.
 pub(super) fn stacks() -> Batch {
     let frame = |name: &str, module: &str, offset, file: &str, line| Frame {
-        name: name.to_owned(),
-        module: module.to_owned(),
+        name: name.into(),
+        module: module.into(),
         offset,
-        file: file.to_owned(),
+        file: file.into(),
         line,
     };
     let frames = vec![
@@ -257,8 +257,8 @@ pub(super) fn stacks_of(names: &[String]) -> Batch {
     let names = ["main"].into_iter().chain(names.iter().map(String::as_str));
     let frames: Vec<Frame> = names
         .map(|name| Frame {
-            name: name.to_owned(),
-            module: "/usr/bin/prog".to_owned(),
+            name: name.into(),
+            module: "/usr/bin/prog".into(),
             ..Frame::default()
         })
         .collect();

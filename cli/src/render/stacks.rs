@@ -10,58 +10,218 @@ use inferno::flamegraph::{
 use rows::escape::escape;
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
-    io::{self, Write},
+    cmp::Ordering,
+    collections::{BTreeMap, HashMap},
+    io::{self, BufWriter, Write},
+    rc::Rc,
     time::Duration,
 };
 use tracers::{Batch, Column, Kind, Role, Unit, Value};
+
+/// Bytes of a flame graph's lines, with what drawing their frames takes: half a million frames of 60 letters. The largest stacks come
+/// first; what is narrower than a pixel is not drawn in any case.
+const PICTURE_BYTES: usize = 64 << 20;
+/// Bytes that drawing a frame takes besides its name.
+const DRAWN_FRAME_BYTES: usize = 64;
 
 /// Whether rows of these columns have a stack.
 pub(crate) fn has_stacks(columns: &[Column]) -> bool {
     columns.iter().any(|column| column.kind.is_stack())
 }
 
-/// Stacks, from the root, each with what was counted there.
+/// Stacks, from the root, each with what was counted there. Each name is kept once: a target chooses how long it is, and in how many
+/// stacks.
 #[derive(Debug)]
 pub(super) struct Fold {
     columns: Vec<Column>,
-    lines: BTreeMap<String, u64>,
+    names: Names,
+    stacks: HashMap<Box<[u32]>, u64>,
+}
+
+/// Names as they are written, each once.
+#[derive(Debug, Default)]
+struct Names {
+    names: Vec<Rc<str>>,
+    numbers: HashMap<Rc<str>, u32>,
+}
+
+impl Names {
+    /// The number of a name; a frame of the kernel is marked.
+    fn number(&mut self, name: &[u8], kernel: bool) -> u32 {
+        let name = frame_text(name, kernel);
+        if let Some(known) = self.numbers.get(name.as_str()) {
+            return *known;
+        }
+        let (number, name) = (self.names.len() as u32, Rc::from(name));
+        self.names.push(Rc::clone(&name));
+        self.numbers.insert(name, number);
+        number
+    }
+
+    /// Appends a stack's names.
+    fn write(&self, stack: &[u32], line: &mut String) {
+        for (at, number) in stack.iter().enumerate() {
+            if at > 0 {
+                line.push(';');
+            }
+            line.push_str(&self.names[*number as usize]);
+        }
+    }
+
+    /// Bytes of that.
+    fn len(&self, stack: &[u32]) -> usize {
+        let names = stack.iter();
+        names
+            .map(|number| self.names[*number as usize].len() + 1)
+            .sum()
+    }
+
+    /// The order of two stacks as lines.
+    fn compare(&self, a: &[u32], b: &[u32]) -> Ordering {
+        let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+        self.bytes(&a[same..]).cmp(self.bytes(&b[same..]))
+    }
+
+    fn bytes<'a>(&'a self, stack: &'a [u32]) -> impl Iterator<Item = u8> + 'a {
+        stack.iter().enumerate().flat_map(|(at, number)| {
+            let before = if at > 0 { ";" } else { "" };
+            let name = &self.names[*number as usize];
+            before.bytes().chain(name.bytes())
+        })
+    }
 }
 
 impl Fold {
     pub(super) fn new(columns: &[Column]) -> Self {
         Self {
             columns: columns.to_vec(),
-            lines: BTreeMap::new(),
+            names: Names::default(),
+            stacks: HashMap::new(),
         }
     }
 
     pub(super) fn add(&mut self, batch: &Batch) {
         let weight = weight(&self.columns).map(|(column, _)| column);
-        let mut line = String::new();
+        // The numbers of this batch's frames, of programs and of the kernel, once they are known.
+        let mut known = [false, true].map(|_| vec![None; batch.frames.len()]);
+        let mut stack = Vec::new();
         for row in 0..batch.rows() {
             let n = match weight.map(|column| batch.value(column, row)) {
                 Some(Value::Unsigned(n)) => n,
                 _ => 1,
             };
-            line.clear();
-            fold(&self.columns, batch, row, &mut line);
-            match self.lines.get_mut(&line) {
+            stack.clear();
+            self.fold(batch, row, &mut known, &mut stack);
+            match self.stacks.get_mut(stack.as_slice()) {
                 Some(sum) => *sum = sum.saturating_add(n),
-                None => drop(self.lines.insert(line.clone(), n)),
+                None => drop(self.stacks.insert(stack.as_slice().into(), n)),
             }
         }
     }
 
-    fn lines(&self) -> impl Iterator<Item = String> {
-        let some = self.lines.iter().filter(|(_, count)| **count > 0);
-        some.map(|(stack, count)| format!("{stack} {count}"))
+    /// The program's name, its frames from the root, then the kernel's.
+    fn fold(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        known: &mut [Vec<Option<u32>>; 2],
+        stack: &mut Vec<u32>,
+    ) {
+        let (columns, names) = (&self.columns, &mut self.names);
+        if let Some(name) = columns
+            .iter()
+            .position(|column| matches!(column.kind, Kind::Text) && !column.is_label())
+            && let Value::Bytes(bytes, _) = batch.value(name, row)
+        {
+            stack.push(names.number(bytes, false));
+        }
+        let named = stack.len();
+        for kernel in [false, true] {
+            let stacks = columns.iter().enumerate().filter(|(_, column)| {
+                column.kind.is_stack() && matches!(column.kind, Kind::KernelStack) == kernel
+            });
+            for (at, _) in stacks {
+                match batch.value(at, row) {
+                    Value::Frames(ids) => {
+                        for id in ids.iter().rev().map(|id| *id as usize) {
+                            let Some(frame) = batch.frames.get(id) else {
+                                continue;
+                            };
+                            let known = &mut known[usize::from(kernel)][id];
+                            let number = || names.number(frame.name.as_bytes(), kernel);
+                            stack.push(*known.get_or_insert_with(number));
+                        }
+                    }
+                    // A stack that nobody has symbolised.
+                    Value::Unsigned(n) if n != 0 => {
+                        stack.push(names.number(format!("[{n:#x}]").as_bytes(), kernel));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if stack.len() == named {
+            stack.push(names.number(b"[no stack]", false));
+        }
+    }
+
+    /// The stacks in which something was counted.
+    fn counted(&self) -> impl Iterator<Item = (&[u32], u64)> {
+        let some = self.stacks.iter().filter(|(_, count)| **count > 0);
+        some.map(|(stack, count)| (&**stack, *count))
+    }
+
+    /// Writes a line for each stack, in the order of the lines.
+    fn write(&self, mut to: impl Write) -> io::Result<()> {
+        let mut all: Vec<(&[u32], u64)> = self.counted().collect();
+        all.sort_by(|(a, _), (b, _)| self.names.compare(a, b));
+        let mut line = String::new();
+        for (stack, count) in all {
+            line.clear();
+            self.names.write(stack, &mut line);
+            writeln!(to, "{line} {count}")?;
+        }
+        to.flush()
+    }
+
+    /// Lines for a picture of about so many bytes, and how many stacks have no room in it: of a program's smallest stacks all are one.
+    fn picture(&self, most: usize) -> (Vec<String>, u64) {
+        let mut all: Vec<(&[u32], u64)> = self.counted().collect();
+        all.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| self.names.compare(a, b)));
+        let (mut bytes, mut left_out) = (0, 0);
+        let mut rest: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut lines = Vec::new();
+        let line = |names: &dyn Fn(&mut String), count: u64| {
+            let mut line = String::new();
+            names(&mut line);
+            format!("{} {count}", one_number(&line))
+        };
+        for (stack, count) in all {
+            bytes += self.names.len(stack) + stack.len() * DRAWN_FRAME_BYTES;
+            if bytes <= most {
+                lines.push(line(&|line| self.names.write(stack, line), count));
+            } else {
+                left_out += 1;
+                let program = &self.names.names[stack[0] as usize];
+                let sum = rest.entry(program).or_default();
+                *sum = sum.saturating_add(count);
+            }
+        }
+        let rest = rest.into_iter();
+        lines.extend(rest.map(|(program, count)| {
+            line(&|line| *line = format!("{program};[smaller stacks]"), count)
+        }));
+        (lines, left_out)
     }
 
     /// `1,204 faults in 37 stacks`
     fn summary(&self, noun: &str) -> String {
-        let total = self.lines.values().copied().fold(0u64, u64::saturating_add);
-        let stacks = super::human::plural(self.lines.len() as u64, "stack");
+        let total = self
+            .stacks
+            .values()
+            .copied()
+            .fold(0u64, u64::saturating_add);
+        let stacks = super::human::plural(self.stacks.len() as u64, "stack");
         format!("{} {noun} in {stacks}", count(total))
     }
 }
@@ -82,69 +242,20 @@ fn noun(columns: &[Column]) -> String {
     weight(columns).map_or_else(|| "events".to_owned(), |(_, noun)| noun)
 }
 
-/// The program's name, its frames from the root, then the kernel's, each of these marked `_[k]`.
-fn fold(columns: &[Column], batch: &Batch, row: usize, line: &mut String) {
-    if let Some(name) = columns
-        .iter()
-        .position(|column| matches!(column.kind, Kind::Text) && !column.is_label())
-        && let Value::Bytes(bytes, _) = batch.value(name, row)
-    {
-        push(bytes, line);
+/// A name as it is written. A semicolon would make two of it.
+fn frame_text(name: &[u8], kernel: bool) -> String {
+    let mut text = String::new();
+    escape(name, &mut text);
+    if text.contains(';') {
+        text = text.replace(';', ":");
     }
-    let mut found = false;
-    for wanted in [false, true] {
-        let stacks = columns
-            .iter()
-            .enumerate()
-            .filter(|(_, column)| column.kind.is_stack());
-        for (at, column) in stacks {
-            let kernel = matches!(column.kind, Kind::KernelStack);
-            if kernel != wanted {
-                continue;
-            }
-            let suffix = if kernel { "_[k]" } else { "" };
-            match batch.value(at, row) {
-                Value::Frames(ids) => {
-                    for frame in ids
-                        .iter()
-                        .rev()
-                        .filter_map(|id| batch.frames.get(*id as usize))
-                    {
-                        push(frame.name.as_bytes(), line);
-                        line.push_str(suffix);
-                        found = true;
-                    }
-                }
-                // A stack that nobody has symbolised.
-                Value::Unsigned(n) if n != 0 => {
-                    push(format!("[{n:#x}]").as_bytes(), line);
-                    line.push_str(suffix);
-                    found = true;
-                }
-                _ => {}
-            }
-        }
+    if text.is_empty() {
+        text.push_str("[unknown]");
     }
-    if !found {
-        push(b"[no stack]", line);
+    if kernel {
+        text.push_str("_[k]");
     }
-}
-
-/// Appends a frame. A semicolon would make two of it.
-fn push(name: &[u8], line: &mut String) {
-    if !line.is_empty() {
-        line.push(';');
-    }
-    let start = line.len();
-    escape(name, line);
-    if line[start..].contains(';') {
-        let clean = line[start..].replace(';', ":");
-        line.truncate(start);
-        line.push_str(&clean);
-    }
-    if line.len() == start {
-        line.push_str("[unknown]");
-    }
+    text
 }
 
 /// Folded stacks, one per line with its weight: what flame graph tools read.
@@ -176,12 +287,7 @@ impl Output for Folded {
 
     fn end(&mut self, table: Option<&Batch>, _: Wall, _: &Account) -> io::Result<Option<String>> {
         table.into_iter().for_each(|table| self.fold.add(table));
-        let mut out = String::new();
-        for line in self.fold.lines() {
-            out.push_str(&line);
-            out.push('\n');
-        }
-        self.to.write_all(out.as_bytes())?;
+        self.fold.write(BufWriter::new(&mut self.to))?;
         finish(&mut self.to, &self.fold)
     }
 }
@@ -222,25 +328,24 @@ impl Output for Flamegraph {
         account: &Account,
     ) -> io::Result<Option<String>> {
         table.into_iter().for_each(|table| self.fold.add(table));
-        let lines = self.fold.lines.iter().filter(|(_, count)| **count > 0);
-        let lines = lines.map(|(stack, count)| format!("{} {count}", one_number(stack)));
-        let lines: Vec<String> = lines.collect();
+        let (lines, left_out) = self.fold.picture(PICTURE_BYTES);
         let noun = noun(&self.fold.columns);
-        let lost = account.lost.total();
-        let subtitle = match lost {
-            0 => self.fold.summary(&noun),
-            lost => format!(
-                "{}; PARTIAL: {} lost",
-                self.fold.summary(&noun),
-                count(lost)
-            ),
-        };
-        let mut svg = Vec::new();
+        let mut subtitle = self.fold.summary(&noun);
+        if left_out > 0 {
+            let stacks = super::human::plural(left_out, "smaller stack");
+            subtitle.push_str(&format!("; {stacks} without frames"));
+        }
+        if account.lost.total() > 0 {
+            let lost = count(account.lost.total());
+            subtitle.push_str(&format!("; PARTIAL: {lost} lost"));
+        }
+        let mut svg = BufWriter::new(&mut self.to);
         match lines.is_empty() {
-            true => empty(&self.title, &mut svg),
+            true => empty(&self.title, &mut svg)?,
             false => draw(&self.title, &subtitle, &noun, &lines, &mut svg)?,
         }
-        self.to.write_all(&svg)?;
+        svg.flush()?;
+        drop(svg);
         finish(&mut self.to, &self.fold)
     }
 }
@@ -250,7 +355,7 @@ fn draw(
     subtitle: &str,
     noun: &str,
     lines: &[String],
-    svg: &mut Vec<u8>,
+    svg: impl Write,
 ) -> io::Result<()> {
     let mut options = Options::default();
     options.title = title.to_owned();
@@ -280,14 +385,13 @@ fn one_number(stack: &str) -> Cow<'_, str> {
 }
 
 /// What inferno refuses to draw.
-fn empty(title: &str, svg: &mut Vec<u8>) {
-    // Writing to a vector cannot fail.
-    let _ = writeln!(
+fn empty(title: &str, svg: &mut impl Write) -> io::Result<()> {
+    writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1200\" height=\"60\" font-family=\"monospace\" font-size=\"17\">\
          <text x=\"600\" y=\"36\" text-anchor=\"middle\">{title}: nothing was counted</text></svg>",
         title = title.replace('&', "&amp;").replace('<', "&lt;"),
-    );
+    )
 }
 
 fn finish(to: &mut Sink, fold: &Fold) -> io::Result<Option<String>> {
@@ -362,6 +466,33 @@ mod tests {
         }
         assert_eq!(one_number("main;push 7b"), "main;push\u{a0}7b");
         assert_eq!(one_number("main;operator new"), "main;operator new");
+    }
+
+    #[test]
+    fn a_flame_graph_draws_the_largest_stacks_that_have_room_and_counts_all() {
+        let mut fold = Fold::new(&stack_columns());
+        let names: Vec<String> = (0..100)
+            .map(|n| format!("{n}{}", "x".repeat(500)))
+            .collect();
+        fold.add(&stacks_of(&names));
+        fold.add(&stacks());
+        let (all, left_out) = fold.picture(usize::MAX);
+        assert_eq!((all.len(), left_out), (104, 0));
+        let most = 10_000;
+        let (lines, left_out) = fold.picture(most);
+        let bytes: usize = lines.iter().map(String::len).sum();
+        assert!(bytes <= most, "{bytes}");
+        assert!(left_out > 80 && lines.contains(&"prog;main;memset 960".to_owned()));
+        let sum = |lines: &[String]| -> u64 {
+            let counts = lines.iter().map(|line| line.rsplit_once(' ').unwrap().1);
+            counts.map(|count| count.parse::<u64>().unwrap()).sum()
+        };
+        assert_eq!(sum(&lines), sum(&all));
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with("prog;[smaller stacks] "))
+        );
     }
 
     #[test]

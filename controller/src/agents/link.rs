@@ -2,7 +2,7 @@
 
 use super::{Expected, Fleet, Node, OURS, Progress, Report, Retry, Wanted, lock};
 use crate::outcome;
-use client::Schema;
+use client::{Join, Schema};
 use fleet::said;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
 use std::{sync::Arc, time::Duration};
@@ -541,11 +541,16 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, U
     };
     let mut stream = client.clone().stream_events(request).await?.into_inner();
     let mut schema = None;
-    let mut last = None;
+    let (mut join, mut last) = (Join::default(), None);
     while let Some(message) = stream.message().await? {
         match message.item {
             Some(Item::Schema(told)) => schema = Some(Schema::read(told, tracer)?),
-            Some(Item::Batch(batch)) => last = Some(batch),
+            Some(Item::Batch(batch)) => {
+                let schema = schema
+                    .as_ref()
+                    .ok_or_else(|| "it sends rows without a schema".to_owned())?;
+                last = join.take(batch, schema)?.or(last);
+            }
             _ => {}
         }
     }
@@ -558,7 +563,7 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, U
         return Err("its table has other columns than this controller knows: they are of different versions".to_owned().into());
     }
     match last {
-        Some(batch) => Ok(schema.batch(batch)?),
+        Some(batch) => Ok(batch),
         None => Ok(Batch::new(&schema.columns)),
     }
 }

@@ -93,6 +93,23 @@ fn of(more: Value, scope: Scope<'_>) -> Vec<String> {
 const A: Scope<'_> = Scope::Namespace("a");
 
 #[test]
+fn a_container_is_one_of_its_own_pod_only() {
+    let spec = spec(json!({"containers": ["main"]}));
+    let plan = plan("uid", &spec, A, &rules(), &cluster(), &BTreeSet::new());
+    let targets = plan.nodes.values().flat_map(|share| &share.targets);
+    let of: Vec<_> = targets
+        .map(|target| (target.target.clone().unwrap(), target.pod_uid.as_str()))
+        .collect();
+    let wanted =
+        [0, 1, 2, 3].map(|n| (Target::Container(format!("id-a-{n}")), format!("uid-a-{n}")));
+    let wanted: Vec<_> = wanted
+        .iter()
+        .map(|(id, uid)| (id.clone(), uid.as_str()))
+        .collect();
+    assert_eq!(of, wanted);
+}
+
+#[test]
 fn a_job_means_its_own_namespaces_pods_and_their_containers() {
     let all = of(json!({}), A);
     assert_eq!(all.len(), 5);

@@ -5,7 +5,7 @@ use crate::{
     merge::{Origin, Source},
     pool::Pool,
 };
-use client::Schema;
+use client::{Join, Schema};
 use fleet::said;
 use proto::v1::{self, State as Phase, StreamEventsResponse, stream_events_response::Item};
 use std::{
@@ -68,6 +68,8 @@ async fn attend(
 struct Open {
     stream: Streaming<StreamEventsResponse>,
     schema: Schema,
+    /// The parts of a table that have come.
+    join: Join,
     at: Origin,
 }
 
@@ -90,7 +92,7 @@ async fn attend_by(
             biased;
             message = next(&mut open) => match message {
                 Ok(Some(message)) => {
-                    if let Some(open) = &open {
+                    if let Some(open) = &mut open {
                         take(hub, open, message).await?;
                     }
                 }
@@ -159,10 +161,15 @@ async fn begin(
         return Ok(None);
     }
     let at = hub.began(node, instance);
-    Ok(Some(Open { stream, schema, at }))
+    Ok(Some(Open {
+        stream,
+        schema,
+        join: Join::default(),
+        at,
+    }))
 }
 
-async fn take(hub: &Hub, open: &Open, message: StreamEventsResponse) -> Result<(), String> {
+async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Result<(), String> {
     let StreamEventsResponse {
         sequence,
         rows_before,
@@ -171,7 +178,11 @@ async fn take(hub: &Hub, open: &Open, message: StreamEventsResponse) -> Result<(
     } = message;
     match item {
         Some(Item::Batch(told)) => {
-            let batch = Arc::new(open.schema.batch(told)?);
+            // Of a table that breaks off in the middle all is asked for again.
+            let Some(batch) = open.join.take(told, &open.schema)? else {
+                return Ok(());
+            };
+            let batch = Arc::new(batch);
             hub.check(&batch)?;
             if hub.table {
                 hub.passed(open.at, sequence);

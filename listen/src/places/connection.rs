@@ -1,6 +1,7 @@
 //! A stream that ends when its place ends, and that reads no faster than it may.
 
 use super::Place;
+use crate::limits::{BURST_BYTES, BYTES_PER_SECOND, STEP_BYTES};
 use std::{
     io,
     pin::Pin,
@@ -11,14 +12,6 @@ use tokio::{
     sync::oneshot,
     time::{Instant, Sleep, sleep_until},
 };
-
-/// Bytes that a peer can send at once: as much as the largest request of all our servers takes.
-const BURST: i64 = 1 << 20;
-/// Bytes that a peer can send each second beyond [`BURST`]. A small frame costs HTTP/2 as much work as a large one (PING has 17 bytes), so
-/// this bounds the CPU time that one connection takes; requests are small, and rows go the other way.
-const BYTES_PER_SECOND: i64 = 256 << 10;
-/// What a peer that has sent too much can send again after its pause, so that it does not wake this program for each byte.
-const STEP: i64 = 16 << 10;
 
 /// A connection with a place. Reading and writing fail once the place is gone or its time is over.
 pub struct Connection<S> {
@@ -49,7 +42,7 @@ impl<S> Connection<S> {
             closed,
             over: None,
             look: Box::pin(sleep_until(look)),
-            allowance: BURST,
+            allowance: BURST_BYTES,
             refilled: Instant::now(),
             pause: None,
         }
@@ -82,12 +75,12 @@ impl<S> Connection<S> {
         let elapsed = now.duration_since(self.refilled).as_micros();
         let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
         let more = elapsed.saturating_mul(BYTES_PER_SECOND) / 1_000_000;
-        self.allowance = self.allowance.saturating_add(more).min(BURST);
+        self.allowance = self.allowance.saturating_add(more).min(BURST_BYTES);
         self.refilled = now;
         if self.allowance > 0 {
             return Poll::Ready(());
         }
-        let micros = (STEP - self.allowance) * 1_000_000 / BYTES_PER_SECOND;
+        let micros = (STEP_BYTES - self.allowance) * 1_000_000 / BYTES_PER_SECOND;
         let until = now + std::time::Duration::from_micros(micros.unsigned_abs());
         let mut pause = Box::pin(sleep_until(until));
         let _ = pause.as_mut().poll(context);

@@ -1,3 +1,5 @@
+//! Places under floods, and what keeps its place.
+
 use super::*;
 use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};

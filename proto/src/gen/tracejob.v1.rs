@@ -359,7 +359,8 @@ pub struct Stop {}
 pub struct Schema {
     #[prost(string, tag = "1")]
     pub tracer: ::prost::alloc::string::String,
-    /// Whether each batch is the whole table so far, which replaces the one before; otherwise its rows are events.
+    /// Whether each batch, with the further batches of the same table, is the whole table so far, which replaces the one before;
+    /// otherwise its rows are events.
     #[prost(bool, tag = "2")]
     pub table: bool,
     #[prost(message, repeated, tag = "3")]
@@ -390,9 +391,43 @@ pub struct Batch {
     /// In the order of the schema.
     #[prost(message, repeated, tag = "2")]
     pub columns: ::prost::alloc::vec::Vec<Values>,
-    /// The frames that the stacks of this batch name by their place in this list, from 0.
+    /// Frames as agents before version 0.2 send them; stacks refer to them by their place in this list, from 0.
     #[prost(message, repeated, tag = "3")]
     pub frames: ::prost::alloc::vec::Vec<Frame>,
+    /// Texts that `interned` refers to by their place in this list, from 0. A function's name or a path has at most 512 bytes:
+    /// of a longer one the middle is replaced by "…", 16 hexadecimal digits of a hash of all of it, and "…".
+    #[prost(string, repeated, tag = "4")]
+    pub strings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The frames that stacks refer to by their place, from 0.
+    #[prost(message, optional, tag = "5")]
+    pub interned: ::core::option::Option<Frames>,
+    /// A table that does not fit into one message of about 256 KiB is several batches, one after the other.
+    /// Their rows, their strings and their frames are appended in this order, and stacks and frames refer to places in the whole.
+    /// Number of this batch within its table, from 0. A batch whose predecessors were not received is part of a table that is lost.
+    #[prost(uint32, tag = "6")]
+    pub part: u32,
+    /// Whether the table continues in the next batch.
+    #[prost(bool, tag = "7")]
+    pub more: bool,
+}
+/// Frames by columns, all of the same length.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Frames {
+    /// Places in Batch.strings: the name as in the source, demangled.
+    #[prost(uint32, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<u32>,
+    /// Places in Batch.strings: the file that the function lies in, as the process sees it, or "\[kernel\]".
+    #[prost(uint32, repeated, tag = "2")]
+    pub modules: ::prost::alloc::vec::Vec<u32>,
+    /// From the beginning of the function, or of the module where there is no name.
+    #[prost(uint64, repeated, tag = "3")]
+    pub offsets: ::prost::alloc::vec::Vec<u64>,
+    /// Places in Batch.strings: the source file; an empty text where it is not known.
+    #[prost(uint32, repeated, tag = "4")]
+    pub files: ::prost::alloc::vec::Vec<u32>,
+    /// Lines in the source file; 0 where they are not known.
+    #[prost(uint32, repeated, tag = "5")]
+    pub lines: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Values {
@@ -449,7 +484,7 @@ pub struct Stacks {
     /// Where each row's stack ends in frames.
     #[prost(uint32, repeated, tag = "1")]
     pub ends: ::prost::alloc::vec::Vec<u32>,
-    /// Places in Batch.frames, innermost first.
+    /// Places in Batch.interned, innermost first; in Batch.frames where that one is empty.
     #[prost(uint32, repeated, tag = "2")]
     pub frames: ::prost::alloc::vec::Vec<u32>,
 }

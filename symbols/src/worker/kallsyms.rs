@@ -12,6 +12,9 @@ const SYMBOLS_MAX: usize = 4 << 20;
 /// So many functions at address zero: all of them are, and the rest is not worth reading.
 const HIDDEN: usize = 16;
 
+/// Bytes of a function; no size is listed. Linux has none of a tenth of it.
+const FUNCTION_MAX: u64 = 1 << 20;
+
 /// The kernel's functions, by address.
 #[derive(Debug)]
 pub(super) struct Kallsyms {
@@ -109,6 +112,10 @@ impl Kallsyms {
             .symbols
             .partition_point(|symbol| symbol.address <= address);
         let symbol = &self.symbols[after.checked_sub(1)?];
+        // In no function at all, such as a trampoline: its distance to the last one would tell where it lies.
+        if address - symbol.address > FUNCTION_MAX {
+            return None;
+        }
         let start = symbol.name as usize;
         let name = &self.names[start..start + usize::from(symbol.name_bytes)];
         Some(Found {

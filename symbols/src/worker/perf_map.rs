@@ -2,7 +2,7 @@
 //!
 //! The format is tools/perf/Documentation/jit-interface.txt in the kernel tree (v6.12): lines of `start size name`, both hexadecimal.
 
-use super::super::{maps::hex, wire::Found};
+use super::super::{frames::cut, maps::hex, wire::Found};
 use std::io::{self, BufRead};
 
 /// The part of a map that is read. A JVM's is a few MB.
@@ -77,7 +77,8 @@ fn function(line: &[u8]) -> Option<Function> {
     Some(Function {
         start: hex(without_0x(start))?,
         bytes: hex(without_0x(bytes))?,
-        name: String::from_utf8_lossy(name).into(),
+        // Once, and not for each address in it.
+        name: cut(&String::from_utf8_lossy(name)).into(),
     })
 }
 

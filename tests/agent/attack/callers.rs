@@ -14,12 +14,10 @@ use prost::{
 use proto::v1::{self, agent_client::AgentClient, target::Target as Whom};
 use std::{
     io::{Read, Write},
-    os::unix::net::UnixStream,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 use tokio::task::JoinSet;
 use tonic::{
@@ -49,7 +47,7 @@ impl Over {
         over
     }
 
-    fn is(&self) -> bool {
+    pub(crate) fn is(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -252,17 +250,19 @@ pub(crate) fn spec_of(pid: u32) -> v1::TraceSpec {
     }
 }
 
-/// Begins requests over the socket and never ends them: each a megabyte but for its last byte. It gives how many bytes were taken.
-pub(crate) fn endless_requests(socket: &std::path::Path, streams: u32, over: &Over) -> u64 {
+/// Begins requests over a connection, which waits for nothing for long, and never ends them: each a megabyte but for its last byte. It
+/// gives how many bytes were taken.
+pub(crate) fn endless_requests(
+    mut stream: impl Read + Write,
+    streams: u32,
+    is_over: impl Fn() -> bool,
+) -> u64 {
     const BYTES: u32 = 1 << 20;
     const FRAME: usize = 16_384;
-    let mut stream = UnixStream::connect(socket).unwrap();
     let window = [0, 4].into_iter().chain((1_u32 << 20).to_be_bytes());
     let settings: Vec<u8> = window.collect();
     stream.write_all(PREFACE).unwrap();
     stream.write_all(&frame(4, 0, 0, 6, &settings)).unwrap();
-    let patience = Some(Duration::from_millis(100));
-    stream.set_read_timeout(patience).unwrap();
     // POST http localhost, and a path: RFC 7541, appendix A has the numbers.
     let path = b"/tracejob.v1.Agent/StartTrace";
     let mut head = vec![0x83, 0x86, 0x01, 9];
@@ -282,7 +282,7 @@ pub(crate) fn endless_requests(socket: &std::path::Path, streams: u32, over: &Ov
         stream.write_all(&opened).unwrap();
     }
     let mut taken = 0;
-    while !over.is() {
+    while !is_over() {
         let mut moved = false;
         for at in 0..streams as usize {
             let left = message.len() - sent[at];
@@ -306,7 +306,7 @@ pub(crate) fn endless_requests(socket: &std::path::Path, streams: u32, over: &Ov
         }
         let mut head = [0; 9];
         if stream.read_exact(&mut head).is_err() {
-            // Nothing comes any more: all that may be held is held, until it is told to stop.
+            // What may be held is held, and stays so until it is told to stop.
             continue;
         }
         let [a, b, c, kind, _, s0, s1, s2, s3] = head;

@@ -13,7 +13,10 @@ use crate::{
     tls::{CONTROLLER, Files, READER, dns, uri},
 };
 use proto::v1::{self, target::Target as Whom};
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
 use tests::{Cgroup, Workload, needs, resident};
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -246,8 +249,13 @@ async fn requests_that_never_end_hold_no_more_than_their_callers_share() {
     let (daemon, port) = Daemon::over_tcp(&files.config("")).await;
     let reader = files.client(port, dns(READER)).await.unwrap();
     let over = Over::default();
-    let (socket, told) = (daemon.socket(), over.clone());
-    let attack = tokio::task::spawn_blocking(move || endless_requests(&socket, 150, &told));
+    let stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let told = over.clone();
+    let attack = move || endless_requests(stream, 150, || told.is());
+    let attack = tokio::task::spawn_blocking(attack);
     let began = Instant::now();
     let (most, ()) = most_resident(&daemon, async {
         while !attack.is_finished() && began.elapsed() < Duration::from_secs(4) {

@@ -103,6 +103,52 @@ async fn a_call_of_several_targets_is_refused_when_one_is_not_there_and_names_it
 }
 
 #[tokio::test]
+async fn equal_targets_are_looked_for_once() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let here = Cgroup::new();
+    let mut workload = Workload::behind_gate(&OPENS);
+    here.add(workload.pid());
+    let (gone, _) = container(7);
+    let mut targets = vec![labelled(of(Whom::Container(gone)), "gone"); 500];
+    targets.extend(vec![labelled(cgroup(&here), "first"); 500]);
+    targets.push(labelled(cgroup(&here), "last"));
+    let spec = v1::TraceSpec {
+        targets,
+        ..spec("open", &workload)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    assert_eq!(daemon.traces().await[0].targets_failed, 1);
+    workload.finish();
+    let read = stop_and_read(&daemon).await;
+    assert_eq!((rows_of(&read, "last"), read.account().produced), (50, 50));
+}
+
+#[tokio::test]
+async fn targets_beyond_those_that_fit_are_not_looked_for() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let here = Cgroup::new();
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let missing = (0..1100).map(|at| of(Whom::Cgroup(format!("none-{at}"))));
+    let spec = v1::TraceSpec {
+        targets: missing.chain([cgroup(&here)]).collect(),
+        ..spec("open", &workload)
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    let status = daemon.traces().await.remove(0);
+    assert_eq!(status.targets_failed, 1101);
+    let last = status.target_failures.last().unwrap();
+    assert_eq!(last.target.as_ref(), Some(&cgroup(&here)));
+    assert_eq!(last.reason, "ResourceExhausted", "{}", last.message);
+    // An update has as many of its own.
+    let status = apply(&daemon, vec![update(1, vec![add(cgroup(&here))])]).await;
+    assert_eq!(status.targets_failed, 1100);
+}
+
+#[tokio::test]
 async fn a_pod_keeps_its_rows_when_its_container_is_made_anew() {
     needs!("open");
     let daemon = Daemon::start("").await;

@@ -1,7 +1,7 @@
 //! Rows in columns: what decoding fills and renderers read. No allocation per row once the columns have grown.
 
 use crate::{Column, Kind, Tail};
-use std::{string::String, vec::Vec};
+use std::{ops::Range, sync::Arc, vec::Vec};
 
 /// Some rows of one tracer.
 #[derive(Clone, Debug, Default)]
@@ -62,17 +62,17 @@ pub enum Value<'a> {
     Frames(&'a [u32]),
 }
 
-/// One frame of a stack.
+/// One frame of a stack. Its texts are shared by all frames that have the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// The function, or module and offset where it has no name.
-    pub name: String,
+    pub name: Arc<str>,
     /// The file it lies in, as the process sees it, or `[kernel]`.
-    pub module: String,
+    pub module: Arc<str>,
     /// Bytes from the start of the function, or of the module's file where the function is unknown.
     pub offset: u64,
     /// Source file; empty where unknown.
-    pub file: String,
+    pub file: Arc<str>,
     /// Line in the source file; 0 where unknown.
     pub line: u32,
 }
@@ -175,6 +175,98 @@ impl Data {
             _ => return false,
         }
         true
+    }
+
+    /// Some of its rows, which must be in range.
+    pub fn slice(&self, rows: Range<usize>) -> Self {
+        let span = |ends: &[u32]| {
+            let end = |row: usize| row.checked_sub(1).map_or(0, |before| ends[before]);
+            end(rows.start) as usize..end(rows.end) as usize
+        };
+        let moved = |ends: &[u32]| {
+            let start = span(ends).start as u32;
+            let ends = ends[rows.clone()].iter();
+            ends.map(|end| end - start).collect()
+        };
+        match self {
+            Self::Unsigned(values) => Self::Unsigned(values[rows].to_vec()),
+            Self::Signed(values) => Self::Signed(values[rows].to_vec()),
+            Self::Bytes { ends, data, cut } => {
+                let within = cut
+                    .iter()
+                    .filter(|&&row| rows.contains(&(row as usize)))
+                    .map(|row| row - rows.start as u32);
+                Self::Bytes {
+                    cut: within.collect(),
+                    data: data[span(ends)].to_vec(),
+                    ends: moved(ends),
+                }
+            }
+            Self::List { ends, values } => Self::List {
+                values: values[span(ends)].to_vec(),
+                ends: moved(ends),
+            },
+            Self::Frames { ends, ids } => Self::Frames {
+                ids: ids[span(ends)].to_vec(),
+                ends: moved(ends),
+            },
+        }
+    }
+
+    /// Appends all rows of another column; false where that is of another sort, or where both together have more than 2³² values.
+    pub fn append(&mut self, other: Self) -> bool {
+        let fits = |have: usize, more: usize| u32::try_from(have + more).is_ok();
+        match (self, other) {
+            (Self::Unsigned(into), Self::Unsigned(from)) => into.extend(from),
+            (Self::Signed(into), Self::Signed(from)) => into.extend(from),
+            (
+                Self::Bytes { ends, data, cut },
+                Self::Bytes {
+                    ends: more_ends,
+                    data: more,
+                    cut: more_cut,
+                },
+            ) if fits(data.len(), more.len()) && fits(ends.len(), more_ends.len()) => {
+                let (rows, bytes) = (ends.len() as u32, data.len() as u32);
+                cut.extend(more_cut.iter().map(|row| row + rows));
+                ends.extend(more_ends.iter().map(|end| end + bytes));
+                data.extend(more);
+            }
+            (
+                Self::List { ends, values },
+                Self::List {
+                    ends: more_ends,
+                    values: more,
+                },
+            ) if fits(values.len(), more.len()) => {
+                let before = values.len() as u32;
+                ends.extend(more_ends.iter().map(|end| end + before));
+                values.extend(more);
+            }
+            (
+                Self::Frames { ends, ids },
+                Self::Frames {
+                    ends: more_ends,
+                    ids: more,
+                },
+            ) if fits(ids.len(), more.len()) => {
+                let before = ids.len() as u32;
+                ends.extend(more_ends.iter().map(|end| end + before));
+                ids.extend(more);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// About how many bytes a row takes, which must be in range.
+    pub fn row_bytes(&self, row: usize) -> usize {
+        match self.value(row) {
+            Value::Unsigned(_) | Value::Signed(_) => 8,
+            Value::Bytes(bytes, _) => bytes.len() + 4,
+            Value::List(list) => 8 * list.len() + 4,
+            Value::Frames(ids) => 4 * ids.len() + 4,
+        }
     }
 
     /// Room for as much as another column of its sort has.

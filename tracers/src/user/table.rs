@@ -230,7 +230,7 @@ impl core::fmt::Display for Frame {
 mod tests {
     use super::*;
     use crate::Unit;
-    use std::{string::String, vec};
+    use std::vec;
 
     fn columns() -> Vec<Column> {
         let column = |name, kind, role| Column {
@@ -275,7 +275,7 @@ mod tests {
         let frames = stack
             .iter()
             .map(|name| Frame {
-                name: String::from(*name),
+                name: (*name).into(),
                 ..Frame::default()
             })
             .collect();

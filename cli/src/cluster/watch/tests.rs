@@ -119,7 +119,7 @@ fn rows(rows: u32) -> v1::StreamEventsResponse {
         columns: vec![v1::Values {
             values: Some(values),
         }],
-        frames: Vec::new(),
+        ..v1::Batch::default()
     }))
 }
 

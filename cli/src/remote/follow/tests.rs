@@ -112,13 +112,7 @@ fn good(kind: v1::Kind) -> Values {
 }
 
 fn batch_of(values: impl Iterator<Item = Values>) -> v1::Batch {
-    let frame = |name: &str| v1::Frame {
-        name: name.to_owned(),
-        module: "/bin/\u{202e}x".to_owned(),
-        offset: u64::MAX,
-        file: String::new(),
-        line: u32::MAX,
-    };
+    let strings = ["a;b\x1b[2J", "", "/bin/\u{202e}x"];
     v1::Batch {
         rows: 2,
         columns: values
@@ -126,7 +120,15 @@ fn batch_of(values: impl Iterator<Item = Values>) -> v1::Batch {
                 values: Some(values),
             })
             .collect(),
-        frames: vec![frame("a;b\x1b[2J"), frame("")],
+        strings: strings.map(str::to_owned).to_vec(),
+        interned: Some(v1::Frames {
+            names: vec![0, 1],
+            modules: vec![2, 2],
+            offsets: vec![u64::MAX; 2],
+            files: vec![1, 1],
+            lines: vec![u32::MAX; 2],
+        }),
+        ..v1::Batch::default()
     }
 }
 
@@ -242,7 +244,41 @@ fn a_batch_that_is_none_is_refused_by_name() {
     let stack = place(v1::Kind::Stack);
     let log2 = place(v1::Kind::Log2);
     let errors = place(v1::Kind::Errors);
+    let with_frames = |change: &dyn Fn(&mut v1::Batch)| {
+        let mut batch = good_batch();
+        change(&mut batch);
+        batch
+    };
     let cases: Vec<(&str, v1::Batch)> = vec![
+        (
+            "a name of 100000 bytes",
+            with_frames(&|batch| batch.strings[0] = "x".repeat(100_000)),
+        ),
+        (
+            "a name of 4097 bytes",
+            with_frames(&|batch| {
+                batch.frames.push(v1::Frame {
+                    module: "x".repeat(4097),
+                    ..v1::Frame::default()
+                });
+            }),
+        ),
+        (
+            "a stack of 100000 frames",
+            with(stack, Some(stacks(&[1, 100_001], &[0; 100_001]))),
+        ),
+        (
+            "text 3, and there are 3",
+            with_frames(&|batch| batch.interned.as_mut().unwrap().files[1] = 3),
+        ),
+        (
+            "frames whose columns differ",
+            with_frames(&|batch| batch.interned.as_mut().unwrap().lines.truncate(1)),
+        ),
+        (
+            "rows of events in the form of a table",
+            with_frames(&|batch| batch.more = true),
+        ),
         (
             "31 columns",
             batch_of(KINDS.iter().chain(&KINDS).skip(1).map(|kind| good(*kind))),

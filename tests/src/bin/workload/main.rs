@@ -11,6 +11,8 @@ mod bpf;
 mod capabilities;
 mod exec;
 mod files;
+#[cfg(target_arch = "x86_64")]
+mod jit;
 mod memory;
 mod network;
 mod process;
@@ -139,6 +141,13 @@ fn step(args: &[OsString]) {
         "touch-deep" => memory::touch_deep(number(&args[0]), number(&args[1])),
         "write-after-fork" => memory::write_after_fork(number(&args[0])),
         "read-into" => memory::read_into(number(&args[0])),
+        #[cfg(target_arch = "x86_64")]
+        "jit" => jit::touch(
+            number(&args[0]),
+            number(&args[1]),
+            number(&args[2]),
+            &args[3],
+        ),
         "eat" => memory::eat(),
         "victims" => memory::victims(number(&args[0])),
         "hold" => memory::hold(number(&args[0])),

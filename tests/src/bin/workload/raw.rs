@@ -291,6 +291,37 @@ pub(crate) fn pages(count: usize) -> &'static mut [u8] {
     }
 }
 
+/// Memory with this code, to be run.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn code(code: &[u8]) -> &'static [u8] {
+    // SAFETY: a new mapping, which is filled before anybody else knows it, and stays to the end.
+    unsafe {
+        let at = libc::mmap(
+            std::ptr::null_mut(),
+            code.len(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert_ne!(at, libc::MAP_FAILED);
+        std::ptr::copy_nonoverlapping(code.as_ptr(), at.cast(), code.len());
+        let protected = libc::mprotect(at, code.len(), libc::PROT_READ | libc::PROT_EXEC);
+        assert_eq!(protected, 0);
+        std::slice::from_raw_parts(at.cast(), code.len())
+    }
+}
+
+/// Calls the function at this place of such code, which writes to the byte.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn call_code(code: &'static [u8], at: usize, byte: &mut u8) {
+    // SAFETY: `jit` writes functions of the C calling convention that write one byte and keep all other registers.
+    unsafe {
+        let function: extern "C" fn(*mut u8) = std::mem::transmute(code[at..].as_ptr());
+        function(byte);
+    }
+}
+
 /// read(2) of a file into memory that may be missing.
 pub(crate) fn read_into(fd: i32, memory: &mut [u8]) -> Outcome {
     let (at, len) = (memory.as_mut_ptr() as usize, memory.len());

@@ -1,0 +1,168 @@
+//! Targets that choose what their functions are called, and how many there are.
+
+use crate::{
+    daemon::{Daemon, process},
+    reason, start,
+};
+use proto::v1::{self, stream_events_response::Item};
+use std::time::Duration;
+use tests::{Workload, most_resident, needs};
+
+/// What a trace may take of memory besides what was admitted, KiB: connections, the allocator, all that is there without a trace.
+const SLACK: i64 = 64 << 10;
+/// Bytes of a message that every gRPC client takes.
+const MESSAGE: usize = 4 << 20;
+/// How long the trace goes on, and how often its table is told.
+const DURATION: Duration = Duration::from_secs(4);
+const INTERVAL: Duration = Duration::from_millis(250);
+
+fn spec(workload: &Workload, memory_bytes: u64) -> v1::TraceSpec {
+    v1::TraceSpec {
+        tracer: "page_fault".to_owned(),
+        targets: vec![process(workload.pid())],
+        duration: DURATION.try_into().ok(),
+        interval: INTERVAL.try_into().ok(),
+        budget: Some(v1::Budget {
+            memory_bytes,
+            ..v1::Budget::default()
+        }),
+        ..v1::TraceSpec::default()
+    }
+}
+
+/// The last table of a trace, from its parts.
+#[derive(Default)]
+pub(crate) struct Table {
+    strings: Vec<String>,
+    frames: usize,
+    stacks: usize,
+    faults: u64,
+    parts: u32,
+    bytes: usize,
+}
+
+impl Table {
+    fn add(&mut self, schema: &v1::Schema, batch: v1::Batch) {
+        use v1::values::Values;
+        if batch.part == 0 {
+            *self = Self::default();
+        }
+        assert_eq!(batch.part, self.parts, "parts come in their order");
+        self.parts += 1;
+        self.bytes += prost_bytes(&batch);
+        self.strings.extend(batch.strings);
+        if let Some(frames) = &batch.interned {
+            self.frames += frames.names.len();
+            let known = self.strings.len();
+            assert!(frames.names.iter().all(|name| (*name as usize) < known));
+        }
+        for (column, values) in schema.columns.iter().zip(&batch.columns) {
+            match values.values.as_ref().unwrap() {
+                Values::Stacks(stacks) => {
+                    self.stacks += stacks.ends.len();
+                    let known = self.frames;
+                    assert!(stacks.frames.iter().all(|frame| (*frame as usize) < known));
+                }
+                Values::Unsigned(of) if column.name == "faults" => {
+                    self.faults += of.values.iter().sum::<u64>();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// About what a batch's texts and stacks take.
+fn prost_bytes(batch: &v1::Batch) -> usize {
+    use v1::values::Values;
+    let texts: usize = batch.strings.iter().map(String::len).sum();
+    let stacks = batch.columns.iter().map(|values| match &values.values {
+        Some(Values::Stacks(stacks)) => 4 * stacks.frames.len(),
+        _ => 0,
+    });
+    texts + stacks.sum::<usize>()
+}
+
+/// Traces a program with such functions until its trace ends, by a client that takes no message above [`MESSAGE`]: its last table, its
+/// account, and how many bytes were admitted for it.
+pub(crate) async fn read_long_names(
+    daemon: &Daemon,
+    uid: &str,
+    steps: [&str; 5],
+) -> (Table, v1::Account, u64) {
+    let mut workload = Workload::behind_gate(&steps);
+    let mut client = daemon.client().await;
+    // What it would take is in the refusal.
+    let refused = client.start_trace(start(uid, 1, spec(&workload, 1))).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(reason(&refused), "ResourceExhausted");
+    let mut words = refused.message().split(' ');
+    let admitted: u64 = words.find_map(|word| word.parse().ok()).unwrap();
+    let started = client.start_trace(start(uid, 1, spec(&workload, admitted)));
+    started.await.unwrap();
+    let mut client = client.max_decoding_message_size(MESSAGE);
+    let stream = client.stream_events(crate::events(uid, 0)).await;
+    let mut stream = stream.unwrap().into_inner();
+    workload.go();
+    let (mut schema, mut table, mut account) = (None, Table::default(), None);
+    while let Some(message) = stream.message().await.unwrap() {
+        match message.item.unwrap() {
+            Item::Schema(told) => schema = Some(told),
+            Item::Batch(batch) => table.add(schema.as_ref().unwrap(), batch),
+            Item::Account(told) => account = Some(told),
+            Item::Lost(_) | Item::Gap(_) | Item::Nodes(_) => {}
+        }
+    }
+    workload.end();
+    (table, account.unwrap(), admitted)
+}
+
+async fn long_names(steps: [&str; 5]) -> Table {
+    let daemon = Daemon::start("").await;
+    let (table, account, admitted) = read_long_names(&daemon, "a", steps).await;
+    let most = most_resident(daemon.pid()).unwrap();
+    let elapsed = Duration::try_from(account.elapsed.unwrap()).unwrap();
+    println!(
+        "{} stacks, {} frames, {} texts, {} bytes in {} messages; {elapsed:?}; the agent had {most} KiB at most, {} KiB were admitted",
+        table.stacks,
+        table.frames,
+        table.strings.len(),
+        table.bytes,
+        table.parts,
+        admitted / 1024,
+    );
+    assert_eq!(table.faults, account.delivered);
+    assert!(table.faults > 300, "{account:?}");
+    assert!(table.strings.iter().all(|name| name.len() <= 512));
+    // Naming must not hold up the end: of a quarter of a second's tables, all of them could be late.
+    assert!(elapsed < DURATION * 3, "{elapsed:?}");
+    assert!(most <= (admitted / 1024) as i64 + SLACK, "{most} KiB");
+    // What is admitted is the kernel's too; of this process alone it is less.
+    let kernel = account.cost.unwrap().kernel_bytes;
+    let own = admitted.saturating_sub(kernel / 2) / 1024;
+    assert!(most <= own as i64 + SLACK, "{most} KiB of {own}");
+    table
+}
+
+#[tokio::test]
+async fn a_name_of_4_kb_in_200000_places_reaches_every_client_and_takes_what_was_admitted() {
+    needs!("page_fault");
+    let table = long_names(["jit", "2000", "100", "4000", "one"]).await;
+    // It is sent once, and its cut shows.
+    let long = table.strings.iter().filter(|name| name.contains("nnnn"));
+    let long: Vec<&String> = long.collect();
+    assert!(
+        long.len() == 1 && long[0].matches('…').count() == 2,
+        "{long:?}"
+    );
+    assert!(table.parts > 1 && table.stacks > 2000);
+}
+
+#[tokio::test]
+async fn fifteen_thousand_long_names_have_no_more_room_than_others_and_the_rest_says_so() {
+    needs!("page_fault");
+    let table = long_names(["jit", "300", "50", "1000", "each"]).await;
+    let bytes: usize = table.strings.iter().map(String::len).sum();
+    assert!((6 << 20..9 << 20).contains(&bytes), "{bytes}");
+    assert!(table.strings.iter().any(|name| name == "[too many frames]"));
+}
