@@ -26,11 +26,11 @@ const OWN_FRAMES: usize = 6;
 const STACK_FRAMES: usize = 1024;
 /// Frames of all stacks of a table: 8,192 stacks of 127 frames. Smaller rows beyond them have a stack that says so.
 const TABLE_FRAMES: usize = 1 << 20;
-/// Stacks that are named together: their addresses take 8 MiB at most.
-const STACKS_AT_ONCE: usize = 512;
+/// Stacks that are named together: their addresses take 4 MiB at most.
+const STACKS_AT_ONCE: usize = 256;
 
-/// How long names are asked for while a trace runs, for one table: it must end in time, whatever its targets' files are. What has no name
-/// by then gets it in a later table.
+/// How long stacks are named while a trace runs, for one table: it must end in time, whatever its targets' files are. A stack that has
+/// no name by then is `[unknown]`, and has its names in a later table.
 pub(crate) const NAMING: Duration = Duration::from_secs(1);
 /// The same of its last table, when it is detached.
 pub(crate) const LAST_NAMING: Duration = Duration::from_secs(15);
@@ -155,8 +155,8 @@ impl Stacks {
         reader: &Reader,
         naming: Duration,
     ) -> Result<Batch, Error> {
-        self.symbolizer
-            .name_until(Instant::now().checked_add(naming));
+        let deadline = Instant::now() + naming;
+        self.symbolizer.name_until(Some(deadline));
         let processes = self.processes(&batch);
         let mut pids: Vec<u32> = processes.clone();
         pids.sort_unstable();
@@ -176,12 +176,11 @@ impl Stacks {
                     processes.zip(hashes).collect()
                 }
             };
-            let named = self.name(&keys, kind, reader)?;
+            let named = self.name(&keys, kind, reader, deadline)?;
             let (mut ends, mut ids) = (Vec::with_capacity(keys.len()), Vec::new());
             for key in &keys {
-                // What there was no room for is one frame that says so.
                 let frames = self.known.frames(key).or_else(|| named.frames(key));
-                let mut frames = frames.unwrap_or(&[FrameId::TOO_MANY]);
+                let mut frames = frames.unwrap_or(&[FrameId::UNKNOWN]);
                 if frames.len() > room {
                     frames = &[FrameId::TOO_MANY];
                 }
@@ -197,17 +196,31 @@ impl Stacks {
     }
 
     /// Names stacks, each once, some at a time: their addresses take more memory than their names.
-    fn name(&mut self, keys: &[Key], kind: Kind, reader: &Reader) -> Result<Named, Error> {
+    /// Those that there is no time for are left out.
+    fn name(
+        &mut self,
+        keys: &[Key],
+        kind: Kind,
+        reader: &Reader,
+        deadline: Instant,
+    ) -> Result<Named, Error> {
         let mut named = Named::default();
+        // The first is the stack that there is no room for.
+        named.ids.push(FrameId::TOO_MANY);
         let mut new: Vec<Key> = Vec::new();
         let mut seen: HashSet<Key> = HashSet::new();
         let unknown = |key: &&Key| self.known.frames(key).is_none() && seen.insert(**key);
         new.extend(keys.iter().filter(unknown));
         drop(seen);
         for some in new.chunks(STACKS_AT_ONCE) {
+            if Instant::now() >= deadline {
+                break;
+            }
             // What is known by then was named in this way too.
             if named.ids.len() + self.known.ids.len() >= 2 * TABLE_FRAMES {
-                break;
+                let too_many = some.iter().map(|key| (*key, 0..1));
+                named.places.extend(too_many);
+                continue;
             }
             match kind {
                 Kind::KernelStack => self.name_kernel(some, reader, &mut named)?,

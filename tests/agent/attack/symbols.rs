@@ -32,7 +32,7 @@ fn spec(workload: &Workload, memory_bytes: u64) -> v1::TraceSpec {
 
 /// The last table of a trace, from its parts.
 #[derive(Default)]
-pub(crate) struct Table {
+pub(super) struct Table {
     strings: Vec<String>,
     frames: usize,
     stacks: usize,
@@ -85,7 +85,7 @@ fn prost_bytes(batch: &v1::Batch) -> usize {
 
 /// Traces a program with such functions until its trace ends, by a client that takes no message above [`MESSAGE`]: its last table, its
 /// account, and how many bytes were admitted for it.
-pub(crate) async fn read_long_names(
+pub(super) async fn read_long_names(
     daemon: &Daemon,
     uid: &str,
     steps: [&str; 5],
@@ -134,8 +134,8 @@ async fn long_names(steps: [&str; 5]) -> Table {
     assert_eq!(table.faults, account.delivered);
     assert!(table.faults > 300, "{account:?}");
     assert!(table.strings.iter().all(|name| name.len() <= 512));
-    // Naming must not hold up the end: of a quarter of a second's tables, all of them could be late.
-    assert!(elapsed < DURATION * 3, "{elapsed:?}");
+    // Naming must not hold up the end, which is late by a table at most: a second of this machine's time.
+    assert!(elapsed < DURATION * 5, "{elapsed:?}");
     assert!(most <= (admitted / 1024) as i64 + SLACK, "{most} KiB");
     // What is admitted is the kernel's too; of this process alone it is less.
     let kernel = account.cost.unwrap().kernel_bytes;
