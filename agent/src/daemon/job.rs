@@ -32,14 +32,22 @@ pub(crate) struct Job {
     /// Whether it belongs to the call that started it, and to nobody else.
     is_of_a_call: bool,
     pub(crate) schema: v1::Schema,
-    /// Of memory, at most.
-    pub(super) bytes: u64,
+    pub(super) share: Share,
     pub(crate) log: Log,
     state: Mutex<Now>,
     /// Held by the update of its targets that is being done.
     updates: tokio::sync::Mutex<()>,
     /// Closed when it runs, or does not.
     starting: Semaphore,
+}
+
+/// What a trace has of the node, and for whom.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    /// Bytes of memory, at most.
+    pub(super) bytes: u64,
+    /// The namespace of its first targets; empty where they have none.
+    pub(super) namespace: String,
 }
 
 /// What the uid of a trace of one call begins with.
@@ -84,7 +92,7 @@ impl Job {
         digest: u64,
         caller: Caller,
         schema: v1::Schema,
-        bytes: u64,
+        share: Share,
         replay_bytes: usize,
     ) -> Self {
         Self {
@@ -99,7 +107,7 @@ impl Job {
                 instance: RandomState::new().build_hasher().finish() | 1,
                 ..schema
             },
-            bytes,
+            share,
             log: Log::new(replay_bytes),
             state: Mutex::new(Now {
                 state: State::Starting,

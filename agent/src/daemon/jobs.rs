@@ -5,7 +5,7 @@ use super::{
     caller::{Caller, Shares},
     config::Policy,
     counters::Counters,
-    job::{Job, OF_A_CALL, check_uid, lock},
+    job::{Job, OF_A_CALL, Share, check_uid, lock},
     limits::{DETACH, TRACE_BYTES, UPDATE, WATCH_BYTES, WATCHES},
     loader::Loader,
     refuse::{self, Refusal},
@@ -62,20 +62,34 @@ impl All {
     /// Puts a job in its place.
     ///
     /// # Errors
-    /// Where as many run as may, or take as much memory: the one that it replaces not counted.
+    /// Where as many run as may, or take as much memory: the one that it replaces not counted. A namespace takes no more of what is left
+    /// than it leaves, so that a few of them cannot take all.
     fn place(&mut self, job: &Arc<Job>, policy: &Policy) -> Result<(), Refusal> {
         let others = self.by_uid.values().filter(|other| other.uid != job.uid);
         let running = others.chain(&self.leaving).filter(|job| !job.is_over());
-        let (count, taken) =
-            running.fold((0, 0), |(count, bytes), job| (count + 1, bytes + job.bytes));
-        if count >= policy.max_traces {
+        let running: Vec<&Arc<Job>> = running.collect();
+        let Some(places) = policy.max_traces.checked_sub(running.len() + 1) else {
             return Err(Refusal::TooManyTraces(policy.max_traces));
-        }
-        let left = policy.max_node_bytes.saturating_sub(taken);
-        let needed = job.bytes;
-        let Some(left) = left.checked_sub(needed) else {
-            return Err(Refusal::NodeMemory { needed, left });
         };
+        let taken = running.iter().map(|other| other.share.bytes).sum();
+        let free = policy.max_node_bytes.saturating_sub(taken);
+        let needed = job.share.bytes;
+        let Some(left) = free.checked_sub(needed) else {
+            return Err(Refusal::NodeMemory { needed, left: free });
+        };
+        let same = |other: &&&Arc<Job>| {
+            !job.share.namespace.is_empty() && other.share.namespace == job.share.namespace
+        };
+        let (own, own_bytes) = running
+            .iter()
+            .filter(same)
+            .fold((0, 0), |(own, bytes), other| {
+                (own + 1, bytes + other.share.bytes)
+            });
+        if own > places + 1 || own_bytes > free {
+            let namespace = job.share.namespace.clone();
+            return Err(Refusal::NamespaceShare { namespace });
+        }
         if let Some(replaced) = self.by_uid.insert(job.uid.clone(), Arc::clone(job)) {
             replaced.stop();
             self.leaving.push(replaced);
@@ -246,6 +260,13 @@ impl Jobs {
         request.outlives_cgroups = uid.is_some();
         let needed =
             agent::memory(&request, &self.kernel) + policy.replay_bytes as u64 + TRACE_BYTES;
+        let namespaces = request.targets.iter();
+        let namespaces = namespaces.map(|target| target.labels.namespace());
+        let namespace = { namespaces }.find(|namespace| !namespace.is_empty());
+        let share = Share {
+            bytes: needed,
+            namespace: namespace.unwrap_or_default().to_owned(),
+        };
         let job = {
             let mut all = lock(&self.all);
             let uid = uid.map(str::to_owned).unwrap_or_else(|| {
@@ -273,7 +294,7 @@ impl Jobs {
                 digest,
                 caller.clone(),
                 client::schema(tracer, &agent::columns(&request)),
-                needed,
+                share,
                 policy.replay_bytes,
             ));
             all.place(&job, &policy)?;

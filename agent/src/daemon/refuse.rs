@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     TooManyTraces(usize),
     /// All traces together would take more memory than they may.
     NodeMemory { needed: u64, left: u64 },
+    /// A namespace's traces have more than they leave.
+    NamespaceShare { namespace: String },
     /// As many of something as a caller may have at once.
     TooMuchAtOnce { what: &'static str, why: String },
     /// The trace belongs to another caller, or to a call.
@@ -83,6 +85,14 @@ impl From<Refusal> for Status {
                     "it would take {needed} bytes of memory, and of policy.maxNodeBytes the other traces leave {left}"
                 );
                 details.add_quota_failure_violation("memory", &why);
+                Status::with_error_details(Code::ResourceExhausted, why, details)
+            }
+            Refusal::NamespaceShare { namespace } => {
+                let mut details = info(Reason::ResourceExhausted, []);
+                let why = format!(
+                    "traces of namespace {namespace} have more of this node's places or memory than is left, which is kept for other namespaces (policy.maxTraces, policy.maxNodeBytes)"
+                );
+                details.add_quota_failure_violation("namespace", &why);
                 Status::with_error_details(Code::ResourceExhausted, why, details)
             }
             Refusal::TooMuchAtOnce { what, why } => {

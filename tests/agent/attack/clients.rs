@@ -53,6 +53,32 @@ async fn at_the_limit_the_next_trace_is_refused_and_all_others_keep_running() {
 }
 
 #[tokio::test]
+async fn a_namespace_takes_no_more_places_than_it_leaves_to_others() {
+    needs!("open");
+    let daemon = Daemon::start("policy: {maxTraces: 4}").await;
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let of = |namespace: &str| {
+        let mut spec = spec("open", &workload);
+        spec.ring_bytes = 1 << 16;
+        spec.targets[0].labels = Some(v1::Labels {
+            namespace: namespace.to_owned(),
+            ..v1::Labels::default()
+        });
+        spec
+    };
+    for uid in ["a", "b", "c"] {
+        started(&daemon, uid, of("shop")).await;
+    }
+    let mut client = daemon.client().await;
+    let refused = client.start_trace(start("d", 1, of("shop"))).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(reason(&refused), "ResourceExhausted");
+    let quota = refused.get_details_quota_failure().unwrap().violations;
+    assert_eq!(quota[0].subject, "namespace");
+    started(&daemon, "d", of("bank")).await;
+}
+
+#[tokio::test]
 async fn more_traces_than_a_kernel_function_takes_programs_go_to_its_tracepoint() {
     needs!("oom_kill");
     // BPF_MAX_TRAMP_LINKS of include/linux/bpf.h is 38.
@@ -95,7 +121,7 @@ async fn a_client_that_vanishes_while_its_trace_starts_leaves_none() {
 #[tokio::test]
 async fn a_client_that_vanishes_before_its_trace_is_refused_takes_no_place() {
     needs!("open");
-    let daemon = Daemon::start("policy: {maxTraces: 2}").await;
+    let daemon = Daemon::start("policy: {maxTraces: 2, keepSeconds: 1}").await;
     let workload = Workload::behind_gate(&["getppid", "1"]);
     let gone = v1::TraceSpec {
         targets: vec![crate::daemon::process(4_000_000)],

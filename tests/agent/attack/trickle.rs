@@ -8,7 +8,7 @@ use crate::{
 use proto::v1;
 use tests::{Workload, needs, resident};
 
-/// Traces at a time, which the default policy allows.
+/// Traces at a time, of one namespace, which may have half of all places.
 const TRACES: usize = 20;
 /// What the agent keeps of each, bytes.
 const REPLAY: i64 = 1 << 20;
@@ -21,7 +21,7 @@ const RATE: u64 = 95;
 #[tokio::test]
 async fn twenty_traces_that_trickle_take_no_more_than_is_kept_of_each() {
     needs!("open");
-    let daemon = Daemon::start(&format!("policy: {{replayBytes: {REPLAY}}}")).await;
+    let daemon = Daemon::start(&format!("policy: {{replayBytes: {REPLAY}, maxTraces: 40}}")).await;
     let (seconds, rate) = (SECONDS.to_string(), RATE.to_string());
     let mut workload = Workload::behind_gate(&["open-paced", &seconds, &rate, "/dev/null"]);
     let named = |name: &str| name.to_owned();
