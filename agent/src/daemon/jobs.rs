@@ -432,8 +432,8 @@ impl Jobs {
         let policy = self.policy();
         let updated = job.update(update, |target| policy.target(target), policy.bounds());
         let updated = updated.await;
-        self.audit
-            .updated(job, caller, targets, updated.as_ref().err());
+        let refused = updated.as_ref().map_or_else(Some, Option::as_ref);
+        self.audit.updated(job, caller, targets, refused);
         updated?;
         self.changed(job);
         Ok(())
