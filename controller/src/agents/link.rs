@@ -550,6 +550,7 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, U
                     .ok_or_else(|| "it sends rows without a schema".to_owned())?;
                 last = join.take(batch, schema)?.or(last);
             }
+            Some(Item::Gap(_)) => join.clear(),
             _ => {}
         }
     }
@@ -561,10 +562,13 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, U
     if names(&schema.columns) != names(&own) {
         return Err("its table has other columns than this controller knows: they are of different versions".to_owned().into());
     }
-    match last {
-        Some(batch) => Ok(batch),
-        None => Ok(Batch::new(&schema.columns)),
-    }
+    // A table without rows is one too.
+    let last = last.filter(|_| !join.is_missing());
+    last.ok_or_else(|| {
+        "the agent forgot its last table before all of it was read"
+            .to_owned()
+            .into()
+    })
 }
 
 /// Ends a trace of ours that nobody wants any more.

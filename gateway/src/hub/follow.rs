@@ -204,12 +204,15 @@ async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Resu
             hub.passed(open.at, sequence);
             hub.lost(open.at, lost);
         }
-        Some(Item::Account(account)) => {
+        Some(Item::Account(mut account)) => {
+            // The agent forgot the last table before all of it was read.
+            account.complete &= !(hub.table && open.join.is_missing());
             hub.passed(open.at, sequence);
             hub.ended(open.at, account);
         }
-        // How many rows are missing the next batch says.
-        Some(Item::Gap(_) | Item::Schema(_) | Item::Nodes(_)) | None => {}
+        // How many rows of events are missing the next batch says.
+        Some(Item::Gap(_)) => open.join.clear(),
+        Some(Item::Schema(_) | Item::Nodes(_)) | None => {}
     }
     Ok(())
 }

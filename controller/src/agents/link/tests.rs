@@ -88,6 +88,9 @@ fn what_an_agent_refuses_because_a_trace_is_anothers_concerns_that_trace_alone()
     assert!(!is_anothers(&status(&[("who", "a")])));
 }
 
+/// A tracer whose rows are a table.
+const TABLE_TRACER: &str = "syscall_count";
+
 /// An agent that a test plays: it refuses updates of some traces, and has those of others.
 struct Played {
     refusal: fn() -> Status,
@@ -141,13 +144,40 @@ impl Agent for Played {
         Err(Status::unimplemented("nobody asks"))
     }
 
-    type StreamEventsStream = Never<v1::StreamEventsResponse>;
+    type StreamEventsStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<v1::StreamEventsResponse, Status>>>;
 
     async fn stream_events(
         &self,
-        _: Request<v1::StreamEventsRequest>,
+        request: Request<v1::StreamEventsRequest>,
     ) -> Result<Response<Self::StreamEventsStream>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+        let tracer = tracers::find(TABLE_TRACER).unwrap();
+        let columns = outcome::columns(tracer);
+        let table = Batch::new(&columns);
+        let table = client::parts(&table, true, |_, data| client::wire_values(data)).swap_remove(0);
+        let first_part = v1::Batch {
+            more: true,
+            ..table.clone()
+        };
+        let gap = Item::Gap(v1::Gap::default());
+        let rows = match request.get_ref().uid.as_str() {
+            "tj-whole" => vec![gap, Item::Batch(first_part), Item::Batch(table)],
+            "tj-cut" => vec![Item::Batch(table), Item::Batch(first_part), gap],
+            "tj-forgotten" => vec![Item::Batch(table), gap],
+            _ => Vec::new(),
+        };
+        let schema = Item::Schema(client::schema(tracer, &columns));
+        let account = Item::Account(v1::Account::default());
+        let items = [schema].into_iter().chain(rows).chain([account]);
+        let messages = items.map(|item| {
+            Ok(v1::StreamEventsResponse {
+                item: Some(item),
+                ..v1::StreamEventsResponse::default()
+            })
+        });
+        Ok(Response::new(tokio_stream::iter(
+            messages.collect::<Vec<_>>(),
+        )))
     }
 
     type TraceStream = Never<v1::StreamEventsResponse>;
@@ -272,4 +302,15 @@ async fn a_start_that_an_agent_has_no_room_for_is_not_sent_again_at_once() {
     // Another agent, or another connection, may have room.
     restarted(&node, &v1::WatchTracesResponse::default());
     assert_eq!(steps(&fleet, &node).len(), 1);
+}
+
+#[tokio::test]
+async fn a_last_table_that_does_not_come_whole_is_unreadable_and_not_empty() {
+    let (client, _asked) = play(|| Status::unimplemented("nobody asks")).await;
+    let table = async |uid: &str| last_table(&client, uid, TABLE_TRACER).await;
+    assert_eq!(table("tj-whole").await.ok().unwrap().rows(), 0);
+    for uid in ["tj-cut", "tj-forgotten", "tj-none"] {
+        let unread = table(uid).await.err().unwrap();
+        assert!(matches!(unread, Unread::Refused(why) if why.contains("forgot")));
+    }
 }
