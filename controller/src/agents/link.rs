@@ -416,8 +416,13 @@ async fn update(
     let change = |change| v1::Change {
         change: Some(change),
     };
+    // Their labels come with the additions.
+    let bare = wanted.targets.iter().map(|target| v1::Target {
+        labels: None,
+        ..target.clone()
+    });
     let only = Only(v1::Targets {
-        targets: wanted.targets.clone(),
+        targets: bare.collect(),
     });
     let adds = wanted.targets.iter().cloned().map(Add);
     let request = v1::UpdateTargetsRequest {
