@@ -18,6 +18,7 @@ mod governor;
 mod kernel;
 mod labels;
 mod launch;
+mod limits;
 mod load;
 mod memory;
 mod objects;

@@ -1,10 +1,10 @@
 //! What a trace takes of memory, before it is loaded: what is admitted is known, not found out.
 
 use crate::{
-    Kernel, Request, columns, load, object,
-    read::BATCH_BYTES,
-    run::QUEUE,
-    select::{LABELS_BYTES, Shape},
+    Kernel, Request, columns,
+    limits::{BATCH_BYTES, LABELS_BYTES, QUEUE},
+    load, object,
+    select::Shape,
     stacks,
 };
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};

@@ -1,5 +1,6 @@
 //! Reads a loaded tracer's rows and books: the ring as events come, a map whenever asked.
 
+use crate::limits::{BATCH_BYTES, BATCH_ROWS};
 use crate::{
     Account, Error, Lost, bpf,
     load::{Loaded, locked_bytes},
@@ -7,10 +8,6 @@ use crate::{
 use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tracers::{Batch, Column, Data, Erased, Role, Source, Table, Value};
-
-/// A batch closes at this many rows, or at this many bytes of records.
-const BATCH_ROWS: usize = 1024;
-pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
 /// The counters of `agent-ebpf/src/account.rs`, summed over CPUs.
 const COUNTERS: usize = 12;

@@ -1,5 +1,6 @@
 //! A running trace: one reader thread that owns everything, and a bounded queue to whoever wants the rows.
 
+use crate::limits::{LAST_NAMING, NAMING, QUEUE};
 use crate::{
     Account, Bounds, Change, Cost, Ended, Error, Kernel, Limits, Request, bpf,
     cost::CostMeter,
@@ -11,7 +12,7 @@ use crate::{
     memory::memory,
     read::Reader,
     select::{PROCESS_BYTES, Selection},
-    stacks::{LAST_NAMING, NAMING, Stacks},
+    stacks::Stacks,
 };
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
@@ -32,9 +33,6 @@ use tracers::{Batch, Column, Hook, Source};
 const TICK: Duration = Duration::from_millis(10);
 /// How long a trace goes on after its last process has ended: sockets that it closed by ending take a round trip more.
 const AFTER_TARGETS: Duration = Duration::from_millis(50);
-/// Updates that wait for a slow taker: 8 MiB of records at most. Beyond it the ring fills, and that is counted.
-/// Of tables there is one at a time: one that is due before the last has been taken is left out, since the next has all of its rows.
-pub(crate) const QUEUE: usize = 32;
 
 /// A running tracer. Dropping it ends it and detaches everything.
 pub struct Trace {

@@ -1,5 +1,6 @@
 //! Targets become what the kernel side selects by: process numbers, cgroup ids, pod uids. They may come and go while the trace runs.
 
+use crate::limits::{MAX_CGROUPS, MAX_DEPTH};
 use crate::{Bounds, Change, Error, Labels, Request, Target, Whom, bpf, labels};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -16,11 +17,10 @@ mod members;
 pub(crate) mod process;
 mod walks;
 
-use entry::{Entry, FROM_EXEC, Found, MAX_CGROUPS, remove_entry, written};
+use entry::{Entry, FROM_EXEC, Found, remove_entry, written};
 pub(crate) use entry::{Maps, PROCESS_BYTES};
 use find::{Cgroups, Levels};
 pub(crate) use hierarchy::{Hierarchy, hierarchies};
-pub(crate) use labelled::LABELS_BYTES;
 use labelled::Labelled;
 pub(crate) use members::{CHOSEN, Counts, Members};
 use process::Life;
@@ -28,7 +28,7 @@ pub(crate) use process::descendants;
 use walks::Walks;
 
 /// Bytes of `CGROUP_DEPTHS`, and what ends its list.
-const DEPTHS: usize = find::MAX_DEPTH as usize + 1;
+const DEPTHS: usize = MAX_DEPTH as usize + 1;
 const NO_DEPTH: u8 = 0xff;
 
 // The numbers that `agent-ebpf/src/select.rs` gives them.
@@ -411,7 +411,7 @@ impl Selection {
             .values()
             .any(|entry| matches!(entry.found, Found::Pod(..)));
         // Deeper ones than a list has room for are not selected.
-        let reached = |depth: &u32| *depth <= find::MAX_DEPTH;
+        let reached = |depth: &u32| *depth <= MAX_DEPTH;
         let ahead = self.levels.all().filter(|_| pods).filter(reached);
         let depths: BTreeSet<u32> = found.chain(ahead).collect();
         let mut list = [NO_DEPTH; DEPTHS];

@@ -1,5 +1,6 @@
 //! Stacks of a table: the hashes that the kernel side knows them by become frames with names.
 
+use crate::limits::{STACK_FRAMES, STACKS_AT_ONCE, TABLE_FRAMES};
 use crate::{Error, bpf, read::Reader, select::process::has_the_kernels_numbers};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -20,20 +21,6 @@ const BUILD_ID_VALID: u32 = 1;
 
 /// How deep in a kernel stack our own program's frames can lie.
 const OWN_FRAMES: usize = 6;
-
-/// Frames of a stack that has names: of a deeper one the outermost are left out. The kernel records 511 at most, and each may be a
-/// chain of inlined functions, as the target's file says.
-const STACK_FRAMES: usize = 1024;
-/// Frames of all stacks of a table: 8,192 stacks of 127 frames. Smaller rows beyond them have a stack that says so.
-const TABLE_FRAMES: usize = 1 << 20;
-/// Stacks that are named together: their addresses take 4 MiB at most.
-const STACKS_AT_ONCE: usize = 256;
-
-/// How long stacks are named while a trace runs, for one table: it must end in time, whatever its targets' files are. A stack that has
-/// no name by then is `[unknown]`, and has its names in a later table.
-pub(crate) const NAMING: Duration = Duration::from_secs(1);
-/// The same of its last table, when it is detached.
-pub(crate) const LAST_NAMING: Duration = Duration::from_secs(15);
 
 /// Bytes of a table's stacks: a number for each frame, and each distinct frame once.
 pub(crate) const TABLE_BYTES: usize =

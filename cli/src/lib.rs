@@ -14,6 +14,7 @@ mod feed;
 #[doc(hidden)]
 pub mod fuzzing;
 mod job;
+mod limits;
 mod list;
 mod manual;
 mod output;

@@ -16,14 +16,12 @@ pub(crate) use follow::Follow;
 pub(crate) use request::spec;
 pub(crate) use trace::Trace;
 
+use crate::limits::MESSAGE_BYTES;
 use proto::v1::{self, agent_client::AgentClient};
 use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 use tonic::{Status, transport::Channel};
 
-/// The largest message that is taken: a table of 100,000 rows has some 15 MB. It bounds what a hostile agent makes us hold as well:
-/// an empty frame takes two bytes in a message and 88 in memory.
-pub(crate) const MESSAGE_BYTES: usize = 32 << 20;
 /// How long an agent may take to say what can be traced: it tries every hook out.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -1,5 +1,6 @@
 //! A batch's rows, once it is certain that every index in it is in range and nothing in it is larger than any agent's.
 
+use crate::limits::{STACK_FRAMES, TABLE_BYTES, TEXT_BYTES};
 use crate::schema::{Schema, Sort};
 use proto::v1::{self, values::Values as Wire};
 use std::sync::Arc;
@@ -7,13 +8,6 @@ use tracers::{Batch, Data, Frame, Kind};
 
 /// Buckets of a histogram: one per bit of its values.
 const BUCKETS: u32 = 64;
-
-/// Bytes of a table that is received in parts. An agent's largest takes about a fifth of it.
-const TABLE_BYTES: usize = 64 << 20;
-/// Bytes of a name or path. Agents cut theirs to 512 bytes, and those before version 0.2 to this.
-const TEXT_BYTES: usize = 4096;
-/// Frames of a stack. Agents cut theirs to 1,025.
-const STACK_FRAMES: u32 = 4096;
 
 /// Batches in the order in which a stream has them: of events each is whole, and a table may be in several.
 #[derive(Debug, Default)]

@@ -3,13 +3,15 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod limits;
 mod options;
 mod parts;
 mod schema;
 
 pub use batch::Join;
+pub use limits::PART_BYTES;
 pub use options::options;
-pub use parts::{PART_BYTES, parts, wire_values};
+pub use parts::{parts, wire_values};
 pub use schema::{Schema, schema};
 
 /// The start of somebody else's text, as it may be printed.

@@ -1,14 +1,10 @@
 //! Rows as messages: a table of any size goes in parts that every client may receive.
 
+use crate::limits::PART_BYTES;
 use proto::v1::{self, values::Values as Wire};
 use std::{collections::HashMap, sync::Arc};
 use tracers::{Batch, Data};
 
-/// About how many bytes a batch of a table has on the wire before the next one begins.
-///
-/// gRPC clients refuse messages of more than 4 MiB unless they are told otherwise, and each reader of a trace has copies of a few
-/// messages in flight.
-pub const PART_BYTES: usize = 256 << 10;
 /// Bytes of a frame besides its texts.
 const FRAME_BYTES: usize = 24;
 

@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod limits;
 
 pub use api::{Unconfigured, api_client, watching};
 
+use crate::limits::{ANSWER, CONNECT, MESSAGE_BYTES};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use proto::v1::agent_client::AgentClient;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -101,12 +103,6 @@ pub fn agents<'a>(slices: impl IntoIterator<Item = &'a Listed>) -> BTreeMap<Arc<
     nodes.collect()
 }
 
-/// The largest message that is taken: as much as an agent's last table may have.
-const MESSAGE_BYTES: usize = 32 << 20;
-/// How long an agent may take to answer its phone.
-const CONNECT: Duration = Duration::from_secs(5);
-/// The same with its handshake.
-const ANSWER: Duration = Duration::from_secs(10);
 /// How often it is asked whether it is there, and how long it may take to say so.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 

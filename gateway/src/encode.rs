@@ -2,6 +2,7 @@
 //!
 //! In JSON every line that is no row is an object of one key that no column has; in CSV it is the same after a `#`.
 
+use crate::limits::PIECE_BYTES;
 use crate::reader::Said;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use client::{parts, wire_values};
@@ -81,9 +82,6 @@ pub(crate) enum Encoder {
     /// Messages, each after its length (as a varint).
     Protobuf(VecDeque<StreamEventsResponse>),
 }
-
-/// Bytes of text that are made at a time, unless a single row has more: a table may have hundreds of megabytes.
-const PIECE_BYTES: usize = 1 << 20;
 
 /// Lines of one stream.
 pub(crate) struct Lines {

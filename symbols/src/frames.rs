@@ -2,25 +2,19 @@
 //!
 //! Knows nothing of where frames come from.
 
+use crate::limits::{FRAME_TEXT_BYTES, FRAMES_MAX, WORDS_BYTES};
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
-/// How many distinct frames are kept: 10 MB at [`FRAME_BYTES`] each. A frame beyond them is [`FrameId::TOO_MANY`].
-pub const FRAMES_MAX: usize = 1 << 16;
 /// Bytes of a frame in the table of frames, without its texts: `Frame` and its counts (96), its place and its entry by value (56).
 const FRAME_BYTES: usize = 152;
-/// Bytes of all names and paths of a table together: targets choose them. A frame whose names have no room is [`FrameId::TOO_MANY`].
-/// The functions of a large C++ program have about 100 bytes each.
-pub const WORDS_BYTES: usize = 8 << 20;
 /// Bytes that a text takes besides itself: its counts, its entry, and what an allocation takes.
 const WORD_BYTES: usize = 64;
 /// Bytes that a table of frames takes at most.
 pub(super) const TABLE_BYTES: usize = FRAMES_MAX * FRAME_BYTES + WORDS_BYTES;
-/// Bytes of a name or a path: targets choose them, and each is in the rows of many stacks. Longer ones are cut in the middle.
-pub(super) const TEXT_MAX: usize = 512;
 /// Part of a table, one of this many, that tells places in functions apart. In the rest a function is one frame: a target decides where
 /// its stacks seem to point, and thousands of places in its libraries must not take the room of all other names.
 const FINE_PART: usize = 2;
@@ -168,12 +162,12 @@ impl Frames {
     }
 }
 
-/// A name or path of at most [`TEXT_MAX`] bytes. Of a longer one the middle is left out: `start…0123456789abcdef…end`.
+/// A name or path of at most [`FRAME_TEXT_BYTES`] bytes. Of a longer one the middle is left out: `start…0123456789abcdef…end`.
 /// The digits are a hash of the whole, so that names of which the same is left stay different.
 pub(super) fn cut(text: &str) -> Cow<'_, str> {
     // Two marks of three bytes, and sixteen digits.
-    const KEPT: usize = (TEXT_MAX - 2 * "…".len() - 16) / 2;
-    if text.len() <= TEXT_MAX {
+    const KEPT: usize = (FRAME_TEXT_BYTES - 2 * "…".len() - 16) / 2;
+    if text.len() <= FRAME_TEXT_BYTES {
         return text.into();
     }
     // FNV-1a: the same on all nodes, since their tables are merged by name.
@@ -220,7 +214,7 @@ mod tests {
         let names = ["a", "b", "ab"].map(|middle| cut(&long(middle)).into_owned());
         for name in &names {
             assert!(
-                name.len() <= TEXT_MAX && name.len() > TEXT_MAX - 4,
+                name.len() <= FRAME_TEXT_BYTES && name.len() > FRAME_TEXT_BYTES - 4,
                 "{name}"
             );
             assert!(
@@ -229,13 +223,13 @@ mod tests {
             assert_eq!(cut(name), name.as_str());
         }
         assert!(names[0] != names[1] && names[0] != names[2] && names[1] != names[2]);
-        let fits = "x".repeat(TEXT_MAX);
+        let fits = "x".repeat(FRAME_TEXT_BYTES);
         assert_eq!(cut(&fits), fits);
     }
 
     #[test]
     fn names_beyond_their_bytes_are_refused_and_known_ones_are_not() {
-        let most = 20 * (TEXT_MAX + WORD_BYTES);
+        let most = 20 * (FRAME_TEXT_BYTES + WORD_BYTES);
         let mut frames = Frames::of(MOST, most);
         let long = |number: usize| format!("{number}{}", "x".repeat(10_000));
         let first = frame(&mut frames, &long(0), 0);

@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod jit;
 mod kernel;
 mod learn;
+mod limits;
 mod link;
 mod maps;
 mod name;
@@ -27,8 +28,9 @@ mod vdso;
 mod wire;
 mod worker;
 
-pub use frames::{FRAMES_MAX, Frame, FrameId, Frames, WORDS_BYTES};
+pub use frames::{Frame, FrameId, Frames};
 pub use kernel::KernelUnnamed;
+pub use limits::{FRAMES_MAX, WORDS_BYTES};
 pub use observe::ObserveError;
 pub use worker::worker_if_asked;
 

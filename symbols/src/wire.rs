@@ -5,12 +5,13 @@
 //! The parent takes an answer as hostile: the worker that wrote it has read hostile files.
 
 use super::frames;
+use crate::limits::FRAME_TEXT_BYTES;
 
 /// The longest message. A longer one is cut by who writes it and refused by who reads it.
 pub(super) const MESSAGE_MAX: usize = 16 << 20;
 /// The most descriptors that come with a message.
 pub(super) const FDS_MAX: usize = 2;
-/// The longest path or other text that is sent, in bytes: PATH_MAX. Of frames it is [`frames::TEXT_MAX`].
+/// The longest path or other text that is sent, in bytes: PATH_MAX. Of frames it is [`FRAME_TEXT_BYTES`].
 const TEXT_MAX: usize = 4096;
 /// The longest chain of inlined functions that is sent.
 const FRAMES_PER_ADDRESS_MAX: usize = 64;
@@ -187,7 +188,7 @@ impl Reply {
                 out.u8(2);
                 out.u32(addresses.len() as u32);
                 for frames in addresses {
-                    let longest = FRAMES_PER_ADDRESS_MAX * (3 * frames::TEXT_MAX + 32);
+                    let longest = FRAMES_PER_ADDRESS_MAX * (3 * FRAME_TEXT_BYTES + 32);
                     let room = out.0.len() + longest < MESSAGE_MAX;
                     let frames = if room { &frames[..] } else { &[] };
                     // The outermost, the function itself, is kept: it is the one that calls and is called.
@@ -467,7 +468,7 @@ mod tests {
         assert_eq!(addresses[0].len(), FRAMES_PER_ADDRESS_MAX);
         assert_eq!(
             addresses[0][FRAMES_PER_ADDRESS_MAX - 1].name.len(),
-            frames::TEXT_MAX
+            FRAME_TEXT_BYTES
         );
     }
 

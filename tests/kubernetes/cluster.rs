@@ -346,6 +346,16 @@ impl Cluster {
         end(&mut self.gateways[replica]);
     }
 
+    /// An agent's process.
+    pub(crate) fn agent_pid(&self, node: usize) -> u32 {
+        self.agents[node].child.as_ref().unwrap().id()
+    }
+
+    /// Where an agent listens.
+    pub(crate) fn agent_address(&self, node: usize) -> String {
+        self.agents[node].address.clone()
+    }
+
     /// Its process.
     pub(crate) fn gateway_pid(&self, replica: usize) -> u32 {
         self.gateways[replica].as_ref().unwrap().id()

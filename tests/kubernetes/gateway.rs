@@ -5,6 +5,7 @@ mod connections;
 mod faults;
 mod foreign;
 pub(crate) mod reader;
+mod soak;
 
 use crate::cluster::{Cluster, Pod, job};
 use reader::{Reader, raw};

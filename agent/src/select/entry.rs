@@ -5,13 +5,10 @@ use super::{
     find::{self, Place},
     process,
 };
+use crate::limits::{MAX_CGROUPS, MAX_PROCESSES};
 use crate::{Error, bpf, select::descendants};
 use std::{ffi::OsString, io, os::fd::BorrowedFd};
 
-/// Room in the kernel's maps `CGROUPS` and `PODS`.
-pub(super) const MAX_CGROUPS: u32 = 1024;
-/// Room in the kernel's map `PROCESSES`.
-pub(super) const MAX_PROCESSES: u32 = 16384;
 /// Bytes of `struct Process` of `agent-ebpf/src/select.rs`, the longest value of a map by which it selects.
 pub(crate) const PROCESS_BYTES: usize = 12;
 /// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.

@@ -2,6 +2,7 @@
 
 use super::{bounds::Owner, hierarchy::Hierarchy};
 use crate::Error;
+use crate::limits::{MAX_DEPTH, MAX_DIRECTORIES};
 use std::{
     collections::HashMap,
     ffi::OsStr,
@@ -9,9 +10,6 @@ use std::{
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
 };
-
-/// Deepest cgroup that can be selected, with everything below it however deep: one less than `DEPTHS` of `agent-ebpf/src/select.rs`.
-pub(super) const MAX_DEPTH: u32 = 24;
 
 /// A cgroup's directory.
 #[derive(Clone, Debug)]
@@ -91,9 +89,6 @@ pub(super) fn cgroup(root: &Path, path: &Path) -> Result<Place, Error> {
         gone: false,
     })
 }
-
-/// Most directories that are looked at for a container.
-const MAX_DIRECTORIES: usize = 100_000;
 
 /// The cgroups of pods and containers that are there, by one walk.
 pub(super) struct Cgroups {

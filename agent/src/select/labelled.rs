@@ -1,10 +1,9 @@
 //! The sets of labels that a trace's targets have had: they are kept until its end, for its last row.
 
+use crate::limits::LABELS_BYTES;
 use crate::{Error, Labels};
 use std::{collections::HashMap, sync::Arc};
 
-/// Bytes of a trace's sets of labels: those of 14,000 containers, which come and go while it runs. They are counted before it is loaded.
-pub(crate) const LABELS_BYTES: usize = 4 << 20;
 /// Bytes of a set beside its text: itself and its counts, and its places in the list and in the map.
 const SET_BYTES: usize = size_of::<Labels>() + 16 + size_of::<Arc<Labels>>() + 32;
 

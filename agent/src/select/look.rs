@@ -1,13 +1,7 @@
 //! What the targets of a request are here.
 
-use super::{
-    Selection, bounds,
-    entry::{Found, MAX_CGROUPS, MAX_PROCESSES},
-    find,
-    hierarchy::Hierarchy,
-    process,
-    walks::Walks,
-};
+use super::{Selection, bounds, entry::Found, find, hierarchy::Hierarchy, process, walks::Walks};
+use crate::limits::{MAX_CGROUPS, MAX_PROCESSES};
 use crate::{Error, Target, Whom};
 
 impl Selection {

@@ -1,6 +1,6 @@
 //! Messages from bytes that come in any pieces: each has its length before it, as a varint.
 
-use crate::remote::MESSAGE_BYTES;
+use crate::limits::MESSAGE_BYTES;
 use prost::Message;
 use proto::v1::StreamEventsResponse;
 

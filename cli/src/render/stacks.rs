@@ -1,6 +1,7 @@
 //! Rows with a stack as folded stacks and flame graphs, whatever it is that they count.
 
 use super::{Output, Wall, human::count};
+use crate::limits::PICTURE_BYTES;
 use crate::sink::Sink;
 use agent::Account;
 use inferno::flamegraph::{
@@ -18,9 +19,6 @@ use std::{
 };
 use tracers::{Batch, Column, Kind, Role, Unit, Value};
 
-/// Bytes of a flame graph's lines, with what drawing their frames takes: half a million frames of 60 letters. The largest stacks come
-/// first; what is narrower than a pixel is not drawn in any case.
-const PICTURE_BYTES: usize = 64 << 20;
 /// Bytes that drawing a frame takes besides its name.
 const DRAWN_FRAME_BYTES: usize = 64;
 

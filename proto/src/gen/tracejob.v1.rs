@@ -186,7 +186,7 @@ pub struct UpdateTargetsRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Update {
-    /// Grows with each message. One that is not newer than what is applied changes nothing, so a client may send again.
+    /// Grows with each message. One that is not newer than what is applied is refused: a client that sends again learns that it has arrived.
     #[prost(uint64, tag = "1")]
     pub version: u64,
     /// Done one by one; one that fails is told in TraceStatus.target_failures, and the others are done.
@@ -264,7 +264,7 @@ pub struct TraceStatus {
     /// Of the newest update of its targets that is applied; 0 before the first.
     #[prost(uint64, tag = "8")]
     pub targets_version: u64,
-    /// Targets that could not be selected when they were last named, by the start or by an update; the newest 32.
+    /// Targets that could not be selected when they were last named, by the start or by an update; the newest 32, or as many as 16 KiB hold.
     /// A target that is added later leaves the list.
     #[prost(message, repeated, tag = "9")]
     pub target_failures: ::prost::alloc::vec::Vec<TargetFailure>,
@@ -927,7 +927,7 @@ pub mod agent_client {
             self.inner.unary(req, path, codec).await
         }
         /// Starts a trace. The same uid and generation again is success and changes nothing; a newer generation replaces the trace;
-        /// an older one is refused. A target that is not there is in TraceStatus.target_failures, and the others are traced.
+        /// an older one is refused, and so is another caller's. A target that is not there is in TraceStatus.target_failures, and the others are traced.
         pub async fn start_trace(
             &mut self,
             request: impl tonic::IntoRequest<super::StartTraceRequest>,
@@ -980,7 +980,8 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("tracejob.v1.Agent", "UpdateTargets"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Ends a trace; what it saw stays readable for a while. An unknown uid is success.
+        /// Ends a trace; what it saw stays readable for a while. An unknown uid is success. Whoever started a trace may end it, and root on
+        /// the node's unix socket.
         pub async fn stop_trace(
             &mut self,
             request: impl tonic::IntoRequest<super::StopTraceRequest>,
@@ -1103,7 +1104,7 @@ pub mod agent_server {
             tonic::Status,
         >;
         /// Starts a trace. The same uid and generation again is success and changes nothing; a newer generation replaces the trace;
-        /// an older one is refused. A target that is not there is in TraceStatus.target_failures, and the others are traced.
+        /// an older one is refused, and so is another caller's. A target that is not there is in TraceStatus.target_failures, and the others are traced.
         async fn start_trace(
             &self,
             request: tonic::Request<super::StartTraceRequest>,
@@ -1120,7 +1121,8 @@ pub mod agent_server {
             tonic::Response<super::UpdateTargetsResponse>,
             tonic::Status,
         >;
-        /// Ends a trace; what it saw stays readable for a while. An unknown uid is success.
+        /// Ends a trace; what it saw stays readable for a while. An unknown uid is success. Whoever started a trace may end it, and root on
+        /// the node's unix socket.
         async fn stop_trace(
             &self,
             request: tonic::Request<super::StopTraceRequest>,

@@ -3,6 +3,7 @@
 //! Some kernels and containers lack one of these means. What lacks is left out: the others hold, and so does the parent's clock.
 //! What must not fail is only what guards the machine from a worker that uses too much.
 
+use crate::limits::{ADDRESS_BYTES_MAX, DESCRIPTORS_MAX, HEAP_BYTES_MAX};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
     Scope,
@@ -21,13 +22,6 @@ use seccompiler::{
 };
 use std::{collections::BTreeMap, fs, io};
 
-/// Everything mapped: images of programs twice over, since building one writes it and reading it maps it, and the heap.
-/// Debug information of 384 MiB (image.rs) fits.
-const ADDRESS_BYTES_MAX: u64 = 1 << 30;
-/// The heap: what is unpacked, and what blazesym makes of debug information.
-const HEAP_BYTES_MAX: u64 = 512 << 20;
-/// Descriptors: one for each loaded file, and few more.
-const DESCRIPTORS_MAX: u64 = 512;
 /// Descriptors that we were born with and cannot close without `unsafe`, so that they are made useless one by one. Usually none.
 const STRANGE_DESCRIPTORS_MAX: usize = 16;
 

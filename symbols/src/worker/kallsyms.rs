@@ -1,6 +1,7 @@
 //! Names places in the kernel and its modules, by /proc/kallsyms.
 
 use super::super::{maps::hex, wire::Found};
+use crate::limits::FUNCTION_BYTES;
 use std::{
     collections::HashMap,
     io::{self, BufRead},
@@ -11,9 +12,6 @@ const SYMBOLS_MAX: usize = 4 << 20;
 
 /// So many functions at address zero: all of them are, and the rest is not worth reading.
 const HIDDEN: usize = 16;
-
-/// Bytes of a function; no size is listed. Linux has none of a tenth of it.
-const FUNCTION_MAX: u64 = 1 << 20;
 
 /// The kernel's functions, by address.
 #[derive(Debug)]
@@ -113,7 +111,7 @@ impl Kallsyms {
             .partition_point(|symbol| symbol.address <= address);
         let symbol = &self.symbols[after.checked_sub(1)?];
         // In no function at all, such as a trampoline: its distance to the last one would tell where it lies.
-        if address - symbol.address > FUNCTION_MAX {
+        if address - symbol.address > FUNCTION_BYTES {
             return None;
         }
         let start = symbol.name as usize;

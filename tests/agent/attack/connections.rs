@@ -77,7 +77,7 @@ async fn silent_connections_do_not_delay_health_on_its_own_port_or_on_that_of_me
         assert!(slowest < PROBE_TIMEOUT, "{slowest:?} beside {count}");
     }
     let grown = resident(daemon.pid()).unwrap() - before;
-    assert!(grown < 64 << 20, "{grown} bytes more");
+    assert!(grown < 64 << 10, "{grown} KiB more");
     let (_, text) = get_over_tcp(loopback(metrics), "/metrics");
     let counted =
         "tracejob_connections_rejected_total{listener=\"health\",reason=\"pending_limit\"}";

@@ -164,6 +164,16 @@ impl Attacked {
     }
 }
 
+/// Ends all attacks, also where a check has failed.
+struct Ends(Arc<Attacked>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.over.tell();
+        self.0.floods.stop();
+    }
+}
+
 /// Starts all attacks; each panics where one of its attempts has an outcome that it must not have.
 async fn attack(attacked: &Arc<Attacked>) -> JoinSet<()> {
     let mut attacks = JoinSet::new();
@@ -257,12 +267,13 @@ async fn a_trace_ends_complete_while_every_attack_goes_on_at_once() {
         .start_trace(start("updated", 1, needed))
         .await
         .unwrap();
+    let ends = Ends(Arc::clone(&attacked));
     let mut attacks = attack(&attacked).await;
     let probed = Arc::clone(&attacked);
     let probe = spawn_blocking(move || probed.probe());
     workload.go();
-    let ends = Instant::now() + Duration::from_secs(seconds);
-    while Instant::now() < ends {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
         tokio::select! {
             more = reader.next() => assert!(more.unwrap(), "the trace has ended"),
             // None ends before it is told to.
@@ -270,10 +281,9 @@ async fn a_trace_ends_complete_while_every_attack_goes_on_at_once() {
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
         }
     }
-    let report = tokio::task::block_in_place(|| workload.finish());
+    let report = tokio::task::block_in_place(|| workload.end());
     reader.until_rows(report.number("rounds")).await;
-    attacked.over.tell();
-    attacked.floods.stop();
+    drop(ends);
     while let Some(ended) = attacks.join_next().await {
         ended.unwrap();
     }

@@ -46,7 +46,7 @@ fn shaken_hands(config: &Arc<ClientConfig>) -> std::io::Result<Tls> {
 }
 
 /// Holds connections that shake hands and send nothing, and opens another for each that is closed.
-fn hold_silent_tls(cluster: &Cluster, count: usize, attack: &Attack) {
+pub(super) fn hold_silent_tls(cluster: &Cluster, count: usize, attack: &Attack) {
     cluster.plane.net().enter();
     let ca = std::fs::read(cluster.plane.pki().file("ca.crt")).unwrap();
     let mut roots = RootCertStore::empty();
@@ -128,7 +128,7 @@ fn tls_connections_without_a_request_keep_out_neither_the_api_server_nor_a_reade
     let series = "tracejob_connections_rejected_total{listener=\"https\",reason=\"source_limit\"}";
     assert!(counted(&cluster, series) > 1000.0);
     let grown = resident(cluster.gateway_pid(0)).unwrap() - before;
-    assert!(grown < 64 << 20, "{grown} bytes more");
+    assert!(grown < 64 << 10, "{grown} KiB more");
     names_that_lead_elsewhere_are_refused(&cluster, &good);
     bad_tokens_are_reviewed_within_bounds(&cluster, &good);
 }
@@ -169,7 +169,7 @@ fn names_that_lead_elsewhere_are_refused(cluster: &Cluster, token: &str) {
 }
 
 /// Calls with ever new bad tokens, until it is stopped. Returns how many of them were reviewed.
-async fn send_bad_tokens(cluster: &Cluster, attack: &Attack) -> usize {
+pub(super) async fn send_bad_tokens(cluster: &Cluster, attack: &Attack) -> usize {
     let client = connect(cluster, 0).await;
     let mut reviewed = 0;
     while attack.goes_on() {
