@@ -175,7 +175,7 @@ struct State {
     reports: BTreeMap<String, Report>,
     /// Traces of ours that the agent runs, wanted or not.
     running: BTreeSet<String>,
-    /// Traces with names of ours that another client of the agent runs.
+    /// Traces with names of ours that this controller may not stop: another client of the agent runs them.
     foreign: BTreeSet<String>,
     /// When the first target was there that the agent has not been told of, by trace.
     untold: BTreeMap<String, SystemTime>,

@@ -87,7 +87,11 @@ impl All {
             .min(usize::try_from(room).unwrap_or(usize::MAX));
         let mut ended: Vec<Instant> = self.all().filter_map(|job| job.ended()).collect();
         ended.sort_unstable();
-        if let Some(last) = ended.len().checked_sub(most.saturating_add(1)).map(|last| ended[last]) {
+        if let Some(last) = ended
+            .len()
+            .checked_sub(most.saturating_add(1))
+            .map(|last| ended[last])
+        {
             self.let_go(|ended| ended <= last);
         }
         Ok(())

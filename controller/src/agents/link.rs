@@ -569,11 +569,7 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, U
     }
     // A table without rows is one too.
     let last = last.filter(|_| !join.is_missing());
-    last.ok_or_else(|| {
-        "the agent forgot its last table before all of it was read"
-            .to_owned()
-            .into()
-    })
+    last.ok_or_else(|| String::from("the agent forgot its last table before it was read").into())
 }
 
 /// Ends a trace of ours that nobody wants any more.
@@ -584,11 +580,10 @@ async fn stop(node: &Node, client: &Client, uid: String) -> Result<(), String> {
     let answer = asked.map_err(|_| "it takes too long to stop a trace".to_owned())?;
     let mut foreign = false;
     if let Err(status) = answer {
-        foreign = is_anothers(&status);
-        if !foreign {
-            return Err(said(&status));
-        }
-        tracing::warn!(node = %node.name, trace = %uid, "another client of the agent runs a trace with a name of ours");
+        let Refusal { reason, message } = Refusal::of(&status).ok_or_else(|| said(&status))?;
+        tracing::warn!(node = %node.name, trace = %uid, %reason, %message, "the agent refuses to stop a trace with a name of ours");
+        // It is left alone for as long as this connection is there.
+        foreign = true;
     }
     let mut state = lock(&node.state);
     state.running.remove(&uid);

@@ -130,9 +130,10 @@ impl Agent for Played {
 
     async fn stop_trace(
         &self,
-        _: Request<v1::StopTraceRequest>,
+        request: Request<v1::StopTraceRequest>,
     ) -> Result<Response<v1::StopTraceResponse>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+        lock(&self.asked).push(request.into_inner().uid);
+        Err((self.refusal)())
     }
 
     type WatchTracesStream = Never<v1::WatchTracesResponse>;
@@ -313,4 +314,24 @@ async fn a_last_table_that_does_not_come_whole_is_unreadable_and_not_empty() {
         let unread = table(uid).await.err().unwrap();
         assert!(matches!(unread, Unread::Refused(why) if why.contains("forgot")));
     }
+}
+
+#[tokio::test]
+async fn a_refused_stop_breaks_no_connection_and_is_not_sent_again() {
+    let (sender, _hears) = tokio::sync::mpsc::unbounded_channel();
+    let connector = Connector {
+        tls: Tls::Folder("/nowhere".into()),
+        name: String::new(),
+    };
+    let fleet = Fleet::new(connector, sender, Timestamp::now, Counters::new());
+    let node = fleet.node(&"node-0".into());
+    lock(&node.state).running = BTreeSet::from(["tj-stray".to_owned()]);
+    let (client, asked) = play(|| with_reason(Code::PermissionDenied, "NotAllowed")).await;
+    for _ in 0..3 {
+        drive(&fleet, &node, &client).await.unwrap();
+    }
+    assert_eq!(*lock(&asked), ["tj-stray"]);
+    let (broken, _asked) = play(|| Status::unavailable("gone")).await;
+    lock(&node.state).running = BTreeSet::from(["tj-other".to_owned()]);
+    assert!(drive(&fleet, &node, &broken).await.is_err());
 }
