@@ -13,6 +13,8 @@ const BUCKETS: u32 = 64;
 #[derive(Debug, Default)]
 pub struct Join {
     held: Option<Held>,
+    /// A table has begun, or something has not come, and no whole table since.
+    missing: bool,
 }
 
 /// The first parts of a table.
@@ -39,6 +41,7 @@ impl Join {
         if !schema.table && (part > 0 || more) {
             return Err("rows of events in the form of a table".to_owned());
         }
+        self.missing |= schema.table;
         let held = match part {
             0 => {
                 self.held = None;
@@ -54,12 +57,19 @@ impl Join {
             self.held = Some(held);
             return Ok(None);
         }
+        self.missing = false;
         Ok(Some(Batch::from_columns(held.columns, held.frames)))
     }
 
-    /// Forgets the first parts of a table whose further parts do not come.
+    /// Takes in that something of the stream does not come: the further parts of a table, or all of it.
     pub fn clear(&mut self) {
         self.held = None;
+        self.missing = true;
+    }
+
+    /// Whether the newest table, or a part of it, has not come. At the end of a stream of tables its last table is missing then.
+    pub fn is_missing(&self) -> bool {
+        self.missing
     }
 }
 

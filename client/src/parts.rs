@@ -223,9 +223,11 @@ mod tests {
                     assert!(join.take(part.clone(), &schema).unwrap().is_none());
                 }
             }
+            assert!(join.is_missing());
             let whole = all.iter().map(|part| join.take(part.clone(), &schema));
             let whole = whole.last().unwrap().unwrap().unwrap();
             assert_eq!(whole.columns, batch.columns);
+            assert!(!join.is_missing());
         }
     }
 

@@ -7,6 +7,7 @@
 //! has moved, and each one that a trace is taken from. So a job may be deleted while there is no controller.
 
 mod link;
+mod refused;
 
 #[cfg(test)]
 pub(crate) use link::Step;
@@ -16,6 +17,7 @@ pub(crate) use fleet::OURS;
 use fleet::{Addresses, Connector};
 use k8s_openapi::jiff::Timestamp;
 use proto::v1;
+use refused::Refused;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -87,6 +89,8 @@ pub(crate) struct Report {
     version: u64,
     /// When targets that failed are sent again.
     retry: Retry,
+    /// What the agent refuses to do for it.
+    pub(crate) refused: Refused,
 }
 
 /// The time until something is sent again, which grows with each try.
@@ -171,7 +175,7 @@ struct State {
     reports: BTreeMap<String, Report>,
     /// Traces of ours that the agent runs, wanted or not.
     running: BTreeSet<String>,
-    /// Traces with names of ours that another client of the agent runs.
+    /// Traces with names of ours that this controller may not stop: another client of the agent runs them.
     foreign: BTreeSet<String>,
     /// When the first target was there that the agent has not been told of, by trace.
     untold: BTreeMap<String, SystemTime>,
@@ -236,6 +240,7 @@ impl State {
     fn told(&mut self, uid: &str, targets: &[v1::Target]) {
         self.untold.remove(uid);
         if let Some(report) = self.reports.get_mut(uid) {
+            report.refused.taken(targets);
             report.targets = targets.to_vec();
         }
         self.note_untold(uid);

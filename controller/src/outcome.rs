@@ -59,7 +59,7 @@ pub(crate) fn fold(
             if let Some(late) = report.late.filter(|_| report.before.is_empty()) {
                 outcome.late += 1;
                 let message = format!(
-                    "it was told {} s late of something to trace: its agent did not answer before",
+                    "it was told {} s late of something to trace: its agent did not answer before, or refused it",
                     late.as_secs()
                 );
                 outcome.tell(node, "BeganLate", &message);

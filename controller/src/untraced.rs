@@ -26,7 +26,8 @@ pub(crate) fn untraced(
     let mut count = 0_u64;
     for (node, report) in reports {
         let wanted = wanted.get(node).map_or(&[][..], |share| &share.targets);
-        for failure in &report.target_failures {
+        let refused: Vec<_> = report.refused.failures().collect();
+        for failure in report.target_failures.iter().chain(&refused) {
             let is_container =
                 |target: &v1::Target| matches!(target.target, Some(Whom::Container(_)));
             let target = failure.target.as_ref();
@@ -42,6 +43,7 @@ pub(crate) fn untraced(
         if !whole_pods {
             let listed = report.target_failures.len() as u64;
             count += report.targets_failed.saturating_sub(listed);
+            count += report.refused.beyond();
         }
     }
     missing.extend(nameless);

@@ -100,8 +100,17 @@ struct Who {
 
 impl Who {
     async fn check(&self) -> Result<Caller, Refused> {
+        let caller = self.app.callers.who(&self.headers, &self.peer).await?;
+        self.check_right(caller).await
+    }
+
+    async fn check_again(&self) -> Result<Caller, Refused> {
+        let caller = self.app.callers.who_again(&self.headers, &self.peer);
+        self.check_right(caller.await?).await
+    }
+
+    async fn check_right(&self, caller: Caller) -> Result<Caller, Refused> {
         let callers = &self.app.callers;
-        let caller = callers.who(&self.headers, &self.peer).await?;
         callers.may(&caller, self.verb, &self.name.events()).await?;
         Ok(caller)
     }
@@ -238,9 +247,9 @@ impl Stream {
         loop {
             tokio::select! {
                 said = self.said.recv() => return Ok(said),
-                _ = again.tick() => match self.who.check().await {
+                _ = again.tick() => match self.who.check_again().await {
                     // Who was let in stays while nobody can be asked.
-                    Ok(_) | Err(Refused::Unknown(_) | Refused::Busy(_)) => {}
+                    Ok(_) | Err(Refused::Unknown(_)) => {}
                     Err(refused) => return Err(refused.into()),
                 },
             }

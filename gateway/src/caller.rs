@@ -94,9 +94,30 @@ impl Callers {
     /// # Errors
     /// Where nobody says who it is.
     pub(crate) async fn who(&self, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Refused> {
+        self.who_by(headers, peer, false).await
+    }
+
+    /// Whether a caller who was known is known still.
+    ///
+    /// # Errors
+    /// As [`Self::who`].
+    pub(crate) async fn who_again(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<Caller, Refused> {
+        self.who_by(headers, peer, true).await
+    }
+
+    async fn who_by(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+        again: bool,
+    ) -> Result<Caller, Refused> {
         let who = match &peer.proxy {
             Some(proxy) => told(headers, proxy),
-            None => self.by_token(headers, peer.source).await,
+            None => self.by_token(headers, peer.source, again).await,
         };
         match &who {
             Ok(_) => peer.admit()?,
@@ -110,6 +131,7 @@ impl Callers {
         &self,
         headers: &HeaderMap,
         source: Option<Source>,
+        again: bool,
     ) -> Result<Caller, Refused> {
         let token = headers
             .get(AUTHORIZATION)
@@ -129,7 +151,10 @@ impl Callers {
         let source = source.ok_or(Refused::Unknown(
             "a bug: the connection has no address".to_owned(),
         ))?;
-        let reviewing = self.reviews.token(source, token).await?;
+        let reviewing = match again {
+            true => self.reviews.again(source, token).await,
+            false => self.reviews.token(source, token).await?,
+        };
         let review = TokenReview {
             spec: TokenReviewSpec {
                 audiences: Some(vec![AUDIENCE.to_owned()]),

@@ -53,6 +53,8 @@ pub(crate) const BAD_TOKENS: usize = 10_000;
 pub(crate) const SOURCES: usize = 10_000;
 /// Reviews of rights at the same time, for callers who are known.
 pub(crate) const RIGHTS_AT_ONCE: usize = 64;
-
+/// The largest number that an agent may give a message, or rows before it: a year of ten million a second, and little enough to be
+/// added for all nodes of a cluster.
+pub(crate) const NUMBERS: u64 = 1 << 48;
 /// Bytes of text that are made for a reader at a time, unless a single row has more: a table may have hundreds of megabytes.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;

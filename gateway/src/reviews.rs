@@ -64,8 +64,8 @@ pub(crate) struct Review<'a> {
     source: Source,
     digest: Digest,
     _one_of_all: SemaphorePermit<'a>,
-    _one_of_source: OwnedSemaphorePermit,
-    _waiting: Waiting<'a>,
+    /// Not of a token that was good before.
+    _of_source: Option<(OwnedSemaphorePermit, Waiting<'a>)>,
 }
 
 /// One of a source's tokens.
@@ -97,9 +97,21 @@ impl Reviews {
             source,
             digest,
             _one_of_all: one_of_all.expect("nobody closes it"),
-            _one_of_source: one_of_source.expect("nobody closes it"),
-            _waiting: waiting,
+            _of_source: Some((one_of_source.expect("nobody closes it"), waiting)),
         })
+    }
+
+    /// Waits until a token may be reviewed again that was good before. What its source sends besides does not matter: a reader could
+    /// keep off the review that ends its stream.
+    pub(crate) async fn again(&self, source: Source, token: &str) -> Review<'_> {
+        let digest = [0, 1].map(|n: usize| self.keys[n].hash_one(token));
+        Review {
+            reviews: self,
+            source,
+            digest,
+            _one_of_all: self.tokens.acquire().await.expect("nobody closes it"),
+            _of_source: None,
+        }
     }
 
     fn wait(
@@ -219,6 +231,17 @@ mod tests {
         assert_eq!(reviewed.count(), BAD_PER_SOURCE);
         assert_eq!(outcomes.last(), Some(&"busy"));
         assert_eq!(outcome(&reviews, source(2), "bad").await, "reviewed");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_sends_bad_tokens_does_not_keep_off_the_review_of_its_own() {
+        let reviews = Reviews::new();
+        for n in 0..100 {
+            outcome(&reviews, source(1), &format!("bad {n}")).await;
+        }
+        assert_eq!(outcome(&reviews, source(1), "own").await, "busy");
+        reviews.again(source(1), "own").await.was_bad();
+        assert_eq!(outcome(&reviews, source(2), "own").await, "refused");
     }
 
     /// Whether it waits, and for how long is not known.

@@ -131,9 +131,21 @@ async fn pods_of_a_denied_namespace_are_not_traced_from_the_start_or_later() {
             changes: vec![add("shop"), add("secret")],
         }),
     };
-    let refused = client.update_targets(tokio_stream::iter([update])).await;
+    let mut update_with = async |version, changes| {
+        let mut update = update.clone();
+        update.update = Some(v1::Update { version, changes });
+        client.update_targets(tokio_stream::iter([update])).await
+    };
+    let refused = update_with(1, vec![add("secret")]).await;
     assert_eq!(reason(&refused.unwrap_err()), "PolicyDenied");
     assert_eq!(daemon.traces().await[0].targets_version, 0);
+    let both = vec![add("shop"), add("secret")];
+    update_with(1, both).await.unwrap();
+    let status = daemon.traces().await.remove(0);
+    assert_eq!(status.targets_version, 1);
+    assert_eq!(status.target_failures[0].reason, "PolicyDenied");
+    let message = &status.target_failures[0].message;
+    assert!(message.contains("policy.deniedNamespaces"), "{message}");
 }
 
 #[tokio::test]

@@ -520,6 +520,41 @@ fn what_is_denied_or_too_much_is_said_in_the_condition() {
 }
 
 #[test]
+fn a_pod_that_its_node_denies_is_in_the_status_and_the_nodes_other_pods_and_jobs_go_on() {
+    let cluster = Cluster::start_with(1, "deniedNamespaces: [bank]");
+    let _first = cluster.pod("shop", "first", 0, "x");
+    let limits = json!({"maxEvents": 50});
+    let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": limits});
+    cluster.apply(&json!({
+        "apiVersion": "tracejob.dev/v1alpha1", "kind": "ClusterTraceJob", "metadata": {"name": "all"}, "spec": spec,
+    }));
+    cluster.apply(&job("shop", "other", spec));
+    cluster.until_runs("shop", "other", 1);
+    let path = "/apis/tracejob.dev/v1alpha1/clustertracejobs/all";
+    let all = |what: &str, holds: fn(&Value) -> bool| {
+        until(what, || cluster.plane.get(path).filter(holds))
+    };
+    all("to run", |job| job["status"]["nodes"]["running"] == 1);
+    let _denied = cluster.pod("bank", "denied", 0, "x");
+    let denied = all("to name what is denied", |job| {
+        job["status"]["untracedTargets"] == 1
+    });
+    let failure = &denied["status"]["targetFailures"][0];
+    let named = ["node", "namespace", "pod", "reason"].map(|key| failure[key].clone());
+    assert_eq!(named, ["node-0", "bank", "denied", "PolicyDenied"]);
+    // It comes after what is denied, and both jobs have it.
+    let late = cluster.pod("shop", "late", 0, "x");
+    in_pod(&late).finish();
+    let other = cluster.until_over("shop", "other");
+    assert_eq!(word(&other), "Complete", "{:#}", other["status"]);
+    let over = all("to be over", |job| holds(job, "Complete"));
+    assert_eq!(word(&over), "Partial", "{:#}", over["status"]);
+    for job in [over, other] {
+        assert_eq!(job["status"]["events"]["delivered"], 50);
+    }
+}
+
+#[test]
 fn what_helm_test_runs_is_traced_and_says_what_was_counted_of_what_it_did() {
     let cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "checker", 0, "check");

@@ -152,7 +152,7 @@ impl Audit {
         });
     }
 
-    /// A trace's targets were changed, or were not.
+    /// A trace's targets were changed, or some or all of them were not.
     pub(super) fn updated(
         &self,
         job: &Job,

@@ -273,7 +273,7 @@ impl TargetKind {
 }
 
 /// Why the node's policy says no; it names its own line.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
     /// The line of the configuration: `policy.host`.
     pub(crate) line: &'static str,

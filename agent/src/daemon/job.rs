@@ -10,9 +10,10 @@ use super::{
     text::cut,
     wire::{self, Violation},
 };
-use agent::{Account, Bounds, Change, Handle, Reason, Target};
+use agent::{Account, Bounds, Change, Error, Handle, Reason, Target};
 use proto::v1::{self, State, stream_events_response::Item};
 use std::{
+    collections::HashSet,
     hash::{BuildHasher, Hasher, RandomState},
     iter,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -62,6 +63,49 @@ fn changed_target(change: &v1::Change) -> (Option<v1::Target>, bool) {
         // None in particular.
         Some(Only(_)) | None => (None, false),
     }
+}
+
+/// Takes out the additions that are not allowed, of each change why. A target that was selected before it was denied is not kept.
+fn divide(
+    changes: Vec<Change>,
+    allowed: impl Fn(&Target) -> Result<(), Denied>,
+) -> (Vec<Change>, Vec<Option<Denied>>) {
+    let (mut rest, mut denials, mut denied) = (Vec::new(), Vec::new(), HashSet::new());
+    for change in changes {
+        let denial = match &change {
+            Change::Add(target) => allowed(target).err(),
+            Change::Remove(_) | Change::Only(_) => None,
+        };
+        match change {
+            Change::Add(target) if denial.is_some() => drop(denied.insert(target.whom)),
+            change => rest.push(change),
+        }
+        denials.push(denial);
+    }
+    for change in &mut rest {
+        if let Change::Only(kept) = change {
+            kept.retain(|whom| !denied.contains(whom));
+        }
+    }
+    (rest, denials)
+}
+
+/// The outcomes of all changes in their order, of those that were carried out and the others; none where the trace is over.
+fn with_denials(
+    denials: Vec<Option<Denied>>,
+    outcomes: Vec<Result<(), Error>>,
+) -> Vec<Result<(), Error>> {
+    if outcomes.is_empty() {
+        return outcomes;
+    }
+    let mut outcomes = outcomes.into_iter();
+    let each = |denial| match denial {
+        Some(Denied { line, why }) => Some(Err(Error::Denied { line, why })),
+        None => outcomes.next(),
+    };
+    let mut all: Vec<_> = denials.into_iter().filter_map(each).collect();
+    all.extend(outcomes);
+    all
 }
 
 struct Now {
@@ -126,12 +170,7 @@ impl Job {
     }
 
     /// It runs without the targets that were missing, and ends at once where it was asked to meanwhile.
-    pub(super) fn runs(
-        &self,
-        handle: Handle,
-        missing: &[(usize, agent::Error)],
-        targets: &[v1::Target],
-    ) {
+    pub(super) fn runs(&self, handle: Handle, missing: &[(usize, Error)], targets: &[v1::Target]) {
         let mut now = lock(&self.state);
         for (at, error) in missing {
             let target = targets.get(*at).cloned();
@@ -208,16 +247,17 @@ impl Job {
         }
     }
 
-    /// Changes whom it traces. What cannot be done is told in its status; the rest is done.
+    /// Changes whom it traces. What cannot be done or is not allowed is told in its status; the rest is done. Returns the first denial.
     ///
     /// # Errors
-    /// Where a change cannot be understood, or is not allowed, or the update is not newer than the last: then nothing of it is done.
+    /// Where a change cannot be understood, or none is allowed, or the update is not newer than the last: then nothing of it is done.
+    /// A trace of a call has no status, so there one denial refuses all.
     pub(super) async fn update(
         &self,
         update: v1::Update,
         allowed: impl Fn(&Target) -> Result<(), Denied>,
         bounds: Bounds,
-    ) -> Result<(), Status> {
+    ) -> Result<Option<Status>, Status> {
         let v1::Update { version, changes } = update;
         let targets: Vec<(Option<v1::Target>, bool)> = changes.iter().map(changed_target).collect();
         let changes = changes
@@ -225,10 +265,13 @@ impl Job {
             .map(wire::change)
             .collect::<Result<Vec<_>, _>>()
             .map_err(Refusal::Invalid)?;
-        for change in &changes {
-            if let Change::Add(target) = change {
-                allowed(target).map_err(Refusal::Denied)?;
-            }
+        let (changes, denials) = divide(changes, allowed);
+        let denied = denials.iter().flatten().next().cloned();
+        let denied = denied.map(|denied| Status::from(Refusal::Denied(denied)));
+        if let Some(denied) = &denied
+            && (changes.is_empty() || self.is_of_a_call)
+        {
+            return Err(denied.clone());
         }
         // It has none, ever: this waits until nobody can get any more.
         let _ = self.starting.acquire().await;
@@ -249,6 +292,7 @@ impl Job {
             // It is over: nothing is left to change.
             None => Vec::new(),
         };
+        let outcomes = with_denials(denials, outcomes);
         // What concerns none of them in particular comes after them.
         let targets = targets.into_iter().chain(iter::repeat((None, false)));
         let mut now = lock(&self.state);
@@ -262,7 +306,7 @@ impl Job {
             }
         }
         now.targets_version = version;
-        Ok(())
+        Ok(denied)
     }
 
     /// Why reading it failed.

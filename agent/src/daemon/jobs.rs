@@ -101,7 +101,11 @@ impl All {
             .min(usize::try_from(room).unwrap_or(usize::MAX));
         let mut ended: Vec<Instant> = self.all().filter_map(|job| job.ended()).collect();
         ended.sort_unstable();
-        if let Some(last) = ended.len().checked_sub(most + 1).map(|last| ended[last]) {
+        if let Some(last) = ended
+            .len()
+            .checked_sub(most.saturating_add(1))
+            .map(|last| ended[last])
+        {
             self.let_go(|ended| ended <= last);
         }
         Ok(())
@@ -453,8 +457,8 @@ impl Jobs {
         let policy = self.policy();
         let updated = job.update(update, |target| policy.target(target), policy.bounds());
         let updated = updated.await;
-        self.audit
-            .updated(job, caller, targets, updated.as_ref().err());
+        let refused = updated.as_ref().map_or_else(Some, Option::as_ref);
+        self.audit.updated(job, caller, targets, refused);
         updated?;
         self.changed(job);
         Ok(())

@@ -145,9 +145,7 @@ impl Log {
             let continues = part.part > 0;
             kept.add(Item::Batch(part), bytes, continues);
         }
-        if kept.most_bytes > 0 {
-            kept.newest_table = first;
-        }
+        kept.newest_table = first;
         kept.shrink();
         let next = kept.first + kept.entries.len() as u64;
         drop(kept);
@@ -318,6 +316,22 @@ mod tests {
         assert_eq!(log.kept().first, 11);
         log.let_go();
         assert_eq!(log.kept().entries.len(), 1);
+    }
+
+    #[test]
+    fn a_log_without_room_for_replay_keeps_the_newest_table_for_who_comes_later() {
+        let log = Log::new(0);
+        let part = |part| Batch {
+            part,
+            more: part == 0,
+            ..Batch::default()
+        };
+        log.push_table([(part(0), 1000), (part(1), 1000)]);
+        log.push(Item::Account(proto::v1::Account::default()), 100);
+        let mut late = log.cursor(0);
+        for number in 1..=3 {
+            assert_eq!(sequence(&log, &mut late), (number, None));
+        }
     }
 
     #[test]

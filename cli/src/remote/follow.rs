@@ -98,6 +98,10 @@ impl Follow {
                 }
             }
             Some(Item::Account(told)) => {
+                if self.schema.table && self.join.is_missing() {
+                    // The last table: nothing replaces it.
+                    self.beside.gap(None);
+                }
                 let account = account(told, &mut self.beside)?;
                 out.extend(self.held.take().map(Update::Table));
                 out.push_back(Update::Done(account));

@@ -1,6 +1,9 @@
 //! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
 
-use super::{Expected, Fleet, Node, OURS, Progress, Report, Retry, Wanted, lock};
+use super::{
+    Expected, Fleet, Node, OURS, Progress, Report, Retry, Wanted, lock,
+    refused::{Refusal, is_anothers, is_known},
+};
 use crate::outcome;
 use client::{Join, Schema};
 use fleet::said;
@@ -25,10 +28,6 @@ const START: Duration = Duration::from_secs(60);
 const CALL: Duration = Duration::from_secs(10);
 /// How long a last table may take.
 const TABLE: Duration = Duration::from_secs(60);
-/// The agent's word for a generation that it has already: `Reason` of `agent`.
-const OTHER_SPEC: &str = "OtherSpec";
-/// The agent's word for what a caller may not do: of a trace, it was started by another one.
-const NOT_ALLOWED: &str = "NotAllowed";
 /// The agent's word for a trace that somebody ended before its time: the agent itself, where it ends; `wire::ended` of `agent`.
 const STOPPED: &str = "stopped";
 /// A reason that is no agent's: there is no connection.
@@ -181,6 +180,7 @@ fn restarted(node: &Node, first: &v1::WatchTracesResponse) {
     // Whose they are it may have forgotten.
     state.foreign.clear();
     for (uid, report) in &mut state.reports {
+        report.refused.at_once();
         let over = matches!(report.progress, Progress::Ended | Progress::Failed { .. });
         let there = first.traces.iter().any(|trace| trace.uid == *uid);
         if !over && !there && report.version > 0 {
@@ -292,12 +292,15 @@ pub(super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)> {
                     (true, _) if wanted.table && report.table.is_none() => {
                         Step::Fetch(wanted.clone())
                     }
-                    (false, false) => Step::Update(wanted.clone(), report.version + 1),
+                    (false, false) if !report.refused.is_to_wait() => {
+                        Step::Update(wanted.clone(), report.version + 1)
+                    }
                     _ => continue,
                 }
             }
             // An agent that does not have it by now has nothing to see any more.
             _ if wanted.deadline <= now => continue,
+            Some(report) if report.refused.is_to_wait() => continue,
             _ => Step::Start(wanted.clone()),
         };
         steps.push((uid.clone(), step));
@@ -372,6 +375,9 @@ pub(super) fn answered(node: &Node, uid: &str, wanted: &Wanted, progress: Progre
     report.generation = wanted.generation;
     let runs = progress == Progress::Running;
     let failed = matches!(progress, Progress::Failed { .. });
+    if matches!(progress, Progress::Troubled { .. }) {
+        report.refused.again();
+    }
     report.progress = progress;
     if runs {
         report.version = 1;
@@ -384,28 +390,11 @@ pub(super) fn answered(node: &Node, uid: &str, wanted: &Wanted, progress: Progre
     }
 }
 
-/// Whether an agent refuses to start a trace because it has it already, and of the same generation.
-fn is_known(status: &Status) -> bool {
-    status.code() == Code::FailedPrecondition
-        && status
-            .get_details_error_info()
-            .is_some_and(|info| info.reason == OTHER_SPEC)
-}
-
-/// Whether an agent refuses to change or stop a trace because another caller has started it.
-fn is_anothers(status: &Status) -> bool {
-    status
-        .get_details_error_info()
-        .is_some_and(|info| info.reason == NOT_ALLOWED && info.metadata.contains_key("trace"))
-}
-
 /// What an agent's refusal means: for this trace, and for the connection.
 fn refused(status: &Status) -> (Progress, Option<String>) {
-    // An agent's refusal has a reason; what has none is a connection's.
-    let Some(info) = status.get_details_error_info() else {
+    let Some(Refusal { reason, message }) = Refusal::of(status) else {
         return (Progress::Waiting, Some(said(status)));
     };
-    let (reason, message) = (info.reason, status.message().to_owned());
     match status.code() {
         // A place may become free.
         Code::ResourceExhausted | Code::Unavailable => {
@@ -427,8 +416,13 @@ async fn update(
     let change = |change| v1::Change {
         change: Some(change),
     };
+    // Their labels come with the additions.
+    let bare = wanted.targets.iter().map(|target| v1::Target {
+        labels: None,
+        ..target.clone()
+    });
     let only = Only(v1::Targets {
-        targets: wanted.targets.clone(),
+        targets: bare.collect(),
     });
     let adds = wanted.targets.iter().cloned().map(Add);
     let request = v1::UpdateTargetsRequest {
@@ -444,23 +438,33 @@ async fn update(
     let answer = client.update_targets(tokio_stream::once(request));
     let answer = tokio::time::timeout(CALL, answer).await;
     let answer = answer.map_err(|_| "it takes too long to change targets".to_owned())?;
-    if let Err(status) = &answer
-        && is_anothers(status)
-    {
-        // Somebody else has a trace of this name there; other jobs of the node go on.
-        let (progress, _) = refused(status);
-        answered(node, uid, wanted, progress);
-        fleet.heard_of(uid);
-        return Ok(());
-    }
-    if let Err(status) = answer
+    match answer {
+        // Somebody else has a trace of this name there.
+        Err(status) if is_anothers(&status) => {
+            let (progress, _) = refused(&status);
+            answered(node, uid, wanted, progress);
+            fleet.heard_of(uid);
+        }
         // It has ended meanwhile, and its agent has forgotten it.
-        && status.code() != Code::NotFound
-    {
-        return Err(said(&status));
+        Err(status) if status.code() != Code::NotFound => {
+            let refusal = Refusal::of(&status).ok_or_else(|| said(&status))?;
+            not_updated(node, uid, wanted, refusal);
+            fleet.heard_of(uid);
+        }
+        _ => updated(node, uid, wanted, version),
     }
-    updated(node, uid, wanted, version);
     Ok(())
+}
+
+/// Takes in that an agent refuses to change the targets of a trace, which goes on with those that it has.
+fn not_updated(node: &Node, uid: &str, wanted: &Wanted, refusal: Refusal) {
+    tracing::warn!(node = %node.name, trace = %uid, reason = %refusal.reason, message = %refusal.message, "the agent refuses to change targets");
+    if let Some(report) = lock(&node.state).reports.get_mut(uid) {
+        let Report {
+            refused, targets, ..
+        } = report;
+        refused.change(refusal, &wanted.targets, targets);
+    }
 }
 
 /// Takes in that an agent has the targets that it was sent.
@@ -551,6 +555,7 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, U
                     .ok_or_else(|| "it sends rows without a schema".to_owned())?;
                 last = join.take(batch, schema)?.or(last);
             }
+            Some(Item::Gap(_)) => join.clear(),
             _ => {}
         }
     }
@@ -562,10 +567,9 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, U
     if names(&schema.columns) != names(&own) {
         return Err("its table has other columns than this controller knows: they are of different versions".to_owned().into());
     }
-    match last {
-        Some(batch) => Ok(batch),
-        None => Ok(Batch::new(&schema.columns)),
-    }
+    // A table without rows is one too.
+    let last = last.filter(|_| !join.is_missing());
+    last.ok_or_else(|| String::from("the agent forgot its last table before it was read").into())
 }
 
 /// Ends a trace of ours that nobody wants any more.
@@ -576,11 +580,10 @@ async fn stop(node: &Node, client: &Client, uid: String) -> Result<(), String> {
     let answer = asked.map_err(|_| "it takes too long to stop a trace".to_owned())?;
     let mut foreign = false;
     if let Err(status) = answer {
-        foreign = is_anothers(&status);
-        if !foreign {
-            return Err(said(&status));
-        }
-        tracing::warn!(node = %node.name, trace = %uid, "another client of the agent runs a trace with a name of ours");
+        let Refusal { reason, message } = Refusal::of(&status).ok_or_else(|| said(&status))?;
+        tracing::warn!(node = %node.name, trace = %uid, %reason, %message, "the agent refuses to stop a trace with a name of ours");
+        // It is left alone for as long as this connection is there.
+        foreign = true;
     }
     let mut state = lock(&node.state);
     state.running.remove(&uid);

@@ -2,6 +2,7 @@
 
 use super::{Addresses, Hub};
 use crate::{
+    limits::NUMBERS,
     merge::{Origin, Source},
     pool::Pool,
 };
@@ -176,6 +177,7 @@ async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Resu
         item,
         ..
     } = message;
+    check_numbers(sequence, rows_before)?;
     match item {
         Some(Item::Batch(told)) => {
             // Of a table that breaks off in the middle all is asked for again.
@@ -204,18 +206,41 @@ async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Resu
             hub.passed(open.at, sequence);
             hub.lost(open.at, lost);
         }
-        Some(Item::Account(account)) => {
+        Some(Item::Account(mut account)) => {
+            // The agent forgot the last table before all of it was read.
+            account.complete &= !(hub.table && open.join.is_missing());
             hub.passed(open.at, sequence);
             hub.ended(open.at, account);
         }
-        // How many rows are missing the next batch says.
-        Some(Item::Gap(_) | Item::Schema(_) | Item::Nodes(_)) | None => {}
+        // How many rows of events are missing the next batch says.
+        Some(Item::Gap(_)) => open.join.clear(),
+        Some(Item::Schema(_) | Item::Nodes(_)) | None => {}
     }
     Ok(())
+}
+
+/// Holds an agent to numbers that can be added.
+fn check_numbers(sequence: u64, rows_before: u64) -> Result<(), String> {
+    match sequence.max(rows_before) < NUMBERS {
+        true => Ok(()),
+        false => Err("it has more rows than there can be".to_owned()),
+    }
 }
 
 /// An agent's own word for why, where it is the agent that says it.
 fn reason(status: &Status) -> Option<String> {
     use tonic_types::StatusExt as _;
     Some(status.get_details_error_info()?.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_an_agent_that_would_not_add_up_are_refused() {
+        assert!(check_numbers(NUMBERS - 1, NUMBERS - 1).is_ok());
+        assert!(check_numbers(u64::MAX, 0).is_err());
+        assert!(check_numbers(1, u64::MAX).is_err());
+    }
 }

@@ -177,3 +177,44 @@ async fn a_pod_keeps_its_rows_when_its_container_is_made_anew() {
     let read = stop_and_read(&daemon).await;
     assert_eq!(rows_of(&read, "web-0"), 100);
 }
+
+#[tokio::test]
+async fn a_denied_target_in_an_update_is_a_failure_and_the_others_are_traced() {
+    needs!("open");
+    let daemon = Daemon::start("policy: {deniedNamespaces: [secret]}").await;
+    let groups = [(); 2].map(|()| Cgroup::new());
+    let mut workloads = [(); 2].map(|()| Workload::behind_gate(&OPENS));
+    for (group, workload) in groups.iter().zip(&workloads) {
+        group.add(workload.pid());
+    }
+    let [comes, denied] = groups.each_ref().map(|group| in_shop(cgroup(group), "a"));
+    // It is selected before it is known whose it is.
+    let spec = v1::TraceSpec {
+        targets: vec![denied.clone()],
+        ..spec("open", &workloads[0])
+    };
+    let mut client = daemon.client().await;
+    client.start_trace(start("a", 1, spec)).await.unwrap();
+    let mut secret = denied;
+    secret.labels.as_mut().unwrap().namespace = "secret".to_owned();
+    let targets = vec![comes.clone(), secret.clone()];
+    let only = v1::Change {
+        change: Some(v1::change::Change::Only(v1::Targets { targets })),
+    };
+    let changes = vec![only, add(secret.clone()), add(comes)];
+    let status = apply(&daemon, vec![update(1, changes)]).await;
+    assert_eq!((status.targets_version, status.targets_failed), (1, 1));
+    let failure = &status.target_failures[0];
+    assert_eq!(failure.target.as_ref(), Some(&secret));
+    assert_eq!(failure.reason, "PolicyDenied");
+    assert!(
+        failure.message.contains("policy.deniedNamespaces"),
+        "{}",
+        failure.message
+    );
+    for workload in &mut workloads {
+        workload.finish();
+    }
+    let read = stop_and_read(&daemon).await;
+    assert_eq!((rows_of(&read, "a"), read.account().produced), (50, 50));
+}

@@ -476,6 +476,22 @@ fn what_does_not_come_is_told_also_where_the_agent_says_nothing() {
         None,
         "the next table is the whole table"
     );
+    let first_part = v1::Batch {
+        more: true,
+        ..good_batch()
+    };
+    let first_part = |sequence| message(sequence, Item::Batch(first_part.clone()));
+    let over = |sequence| message(sequence, Item::Account(v1::Account::default()));
+    let whole = vec![first_part(1), gap(2, 3, None), rows(4), over(5)];
+    assert_eq!(beside(whole, true), None);
+    // The last table, or a part of it: nothing replaces it.
+    for cut in [
+        vec![rows(1), first_part(2), gap(3, 3, None), over(4)],
+        vec![rows(1), gap(2, 3, Some(7)), over(4)],
+        vec![rows(1), first_part(2), over(3)],
+    ] {
+        assert_eq!(beside(cut, true), Some((1, None)));
+    }
     let last = vec![gap(1, u64::MAX, None), rows(u64::MAX)];
     assert_eq!(beside(last, false), Some((1, None)));
 }
