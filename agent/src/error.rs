@@ -352,6 +352,7 @@ impl Error {
                 | Self::Unchangeable(_)
                 | Self::TooManyTargets(_)
                 | Self::TooManyLabels(_)
+                | Self::Denied { .. }
         )
     }
 

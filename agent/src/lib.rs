@@ -36,7 +36,7 @@ pub use kernel::{Kernel, Support};
 pub use labels::columns;
 pub use memory::memory;
 pub use objects::object;
-pub use request::{Bounds, Budget, Change, Labels, Limits, Request, Target, Whom};
+pub use request::{Bounds, Budget, Change, Denied, Labels, Limits, Request, Target, Whom};
 pub use run::{Clock, Handle, Trace, Update};
 
 /// To be called first in `main` of every program that traces: where this process was started to be a part of a trace

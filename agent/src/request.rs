@@ -18,10 +18,23 @@ pub struct Request {
     pub outlives_cgroups: bool,
     /// What may be selected, whatever the targets name.
     pub bounds: Bounds,
+    /// Targets, by their place, that must not be selected: each is as one that is not there.
+    pub denied: Vec<Denied>,
     /// Columns of labels, of [`tracers::LABELS`], that there are whether the first targets have them or not.
     pub label_columns: [bool; tracers::LABELS.len()],
     /// Bounds.
     pub limits: Limits,
+}
+
+/// A target that must not be selected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Its place among the targets.
+    pub at: usize,
+    /// The line of the policy that says so.
+    pub line: &'static str,
+    /// Why, in words.
+    pub why: String,
 }
 
 /// What targets may turn out to be.

@@ -1,7 +1,7 @@
 //! Targets become what the kernel side selects by: process numbers, cgroup ids, pod uids. They may come and go while the trace runs.
 
 use crate::limits::{MAX_CGROUPS, MAX_DEPTH};
-use crate::{Bounds, Change, Error, Labels, Request, Target, Whom, bpf, labels};
+use crate::{Bounds, Change, Denied, Error, Labels, Request, Target, Whom, bpf, labels};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
@@ -137,11 +137,22 @@ impl Selection {
         let last: HashMap<&Whom, usize> = (targets.iter().enumerate())
             .map(|(at, target)| (&target.whom, at))
             .collect();
+        let denied: HashMap<usize, &Denied> = request
+            .denied
+            .iter()
+            .map(|denied| (denied.at, denied))
+            .collect();
         for (at, target) in targets.iter().enumerate() {
             if last.get(&target.whom) != Some(&at) {
                 continue;
             }
-            let found = selection.find(target, &mut cgroups);
+            let found = match denied.get(&at) {
+                Some(Denied { line, why, .. }) => Err(Error::Denied {
+                    line,
+                    why: why.clone(),
+                }),
+                None => selection.find(target, &mut cgroups),
+            };
             let entered =
                 found.and_then(|found| selection.enter(target.clone(), found).map(|_| ()));
             match entered.map_err(Error::or_exhausted) {
@@ -150,6 +161,13 @@ impl Selection {
                 }
                 selected => selected?,
             }
+        }
+        // Where nothing is left, the denial is the answer.
+        let is_denial = |(_, error): &(usize, Error)| matches!(error, Error::Denied { .. });
+        if selection.entries.is_empty()
+            && let Some(at) = selection.missing.iter().position(is_denial)
+        {
+            return Err(selection.missing.swap_remove(at).1);
         }
         if changing && !selection.shape.by_host() && selection.hierarchy.is_none() {
             selection.choose_hierarchy(&mut cgroups);
@@ -442,6 +460,7 @@ mod tests {
             allow_missing: false,
             outlives_cgroups: false,
             bounds: Bounds::NONE,
+            denied: Vec::new(),
             label_columns: [true, false, false, false],
             limits: Limits::default(),
         })

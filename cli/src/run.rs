@@ -105,6 +105,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
                 allow_missing: false,
                 outlives_cgroups: false,
                 bounds: Bounds::NONE,
+                denied: Vec::new(),
                 label_columns: Default::default(),
                 limits,
             };

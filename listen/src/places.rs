@@ -305,6 +305,13 @@ impl Place {
         }
     }
 
+    /// The class of an admitted connection; any other is ordinary.
+    fn class(&self) -> Class {
+        let state = self.shared.state();
+        let entry = state.admitted.get(&self.id);
+        entry.map_or(Class::Ordinary, |entry| entry.class)
+    }
+
     fn change(&self, change: impl FnOnce(&mut Entry)) {
         let mut state = self.shared.state();
         let State {

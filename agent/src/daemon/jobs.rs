@@ -3,7 +3,7 @@
 use super::{
     audit::{Asked, Audit},
     caller::{Caller, Shares},
-    config::Policy,
+    config::{self, Policy},
     counters::Counters,
     job::{Job, OF_A_CALL, Share, check_uid, lock},
     limits::{DETACH, TRACE_BYTES, UPDATE, WATCH_BYTES, WATCHES},
@@ -11,7 +11,7 @@ use super::{
     refuse::{self, Refusal},
     wire,
 };
-use agent::{Account, Ended, Kernel, Reason, Request, Trace, Update};
+use agent::{Account, Ended, Kernel, Reason, Request, Trace, Update, Whom};
 use metrics::OneOf;
 use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
@@ -253,8 +253,15 @@ impl Jobs {
         let tracer = request.spec.tracer();
         let policy = self.policy();
         policy.tracer(tracer.name()).map_err(Refusal::Denied)?;
-        for target in &request.targets {
-            policy.target(target).map_err(Refusal::Denied)?;
+        for (at, target) in request.targets.iter().enumerate() {
+            if let Err(denied) = policy.target(target) {
+                // A program that selects the host selects it whatever else is selected; and a call has no status that could tell of it.
+                if uid.is_none() || target.whom == Whom::Host {
+                    return Err(Refusal::Denied(denied).into());
+                }
+                let config::Denied { line, why } = denied;
+                request.denied.push(agent::Denied { at, line, why });
+            }
         }
         request.bounds = policy.bounds();
         request.limits = policy.limits(&request.limits).map_err(Refusal::Denied)?;

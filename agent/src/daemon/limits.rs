@@ -11,8 +11,8 @@ pub(crate) const ARRIVING_BYTES: usize = 8 << 20;
 pub(crate) const ARRIVING: Duration = Duration::from_secs(20);
 /// Bytes of a request's headers: four names of 4 KB, as other servers of HTTP/2 allow.
 pub(crate) const HEADER_BYTES: u32 = 16 << 10;
-/// Calls that one connection may have open: a gateway has one for each job that it reads on the node.
-pub(crate) const CALLS: u32 = 200;
+/// Calls that one connection may have open: a gateway has two for each of the 256 jobs that it may read on the node.
+pub(crate) const CALLS: u32 = 600;
 /// Watches of one trace that one caller may have open: each may hold two statuses of 20 KiB that nobody reads.
 /// A gateway has one for each job that it reads on the node.
 pub(crate) const WATCHES: usize = 1024;

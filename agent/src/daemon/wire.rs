@@ -82,6 +82,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
         allow_missing: false,
         outlives_cgroups: true,
         bounds: Bounds::default(),
+        denied: Vec::new(),
         label_columns: label_columns(&spec.label_columns)?,
     })
 }

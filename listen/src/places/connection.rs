@@ -1,7 +1,7 @@
 //! A stream that ends when its place ends, and that reads no faster than it may.
 
-use super::Place;
-use crate::limits::{BURST_BYTES, BYTES_PER_SECOND, STEP_BYTES};
+use super::{Class, Place};
+use crate::limits::{BURST_BYTES, BYTES_PER_SECOND, RESERVED_BYTES_PER_SECOND, STEP_BYTES};
 use std::{
     io,
     pin::Pin,
@@ -74,13 +74,17 @@ impl<S> Connection<S> {
         let now = Instant::now();
         let elapsed = now.duration_since(self.refilled).as_micros();
         let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
-        let more = elapsed.saturating_mul(BYTES_PER_SECOND) / 1_000_000;
+        let rate = match self.place.class() {
+            Class::Ordinary => BYTES_PER_SECOND,
+            Class::Reserved => RESERVED_BYTES_PER_SECOND,
+        };
+        let more = elapsed.saturating_mul(rate) / 1_000_000;
         self.allowance = self.allowance.saturating_add(more).min(BURST_BYTES);
         self.refilled = now;
         if self.allowance > 0 {
             return Poll::Ready(());
         }
-        let micros = (STEP_BYTES - self.allowance) * 1_000_000 / BYTES_PER_SECOND;
+        let micros = (STEP_BYTES - self.allowance) * 1_000_000 / rate;
         let until = now + std::time::Duration::from_micros(micros.unsigned_abs());
         let mut pause = Box::pin(sleep_until(until));
         let _ = pause.as_mut().poll(context);

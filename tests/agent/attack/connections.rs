@@ -153,7 +153,7 @@ async fn floods_of_small_frames_cost_a_fraction_of_a_cpu_beside_an_open_call() {
         ("PRIORITY", frame(2, 0, 1, 5, &[0; 5])),
     ];
     for (name, frame) in frames {
-        let mut stream = begun_over_tls(&files, port, CONTROLLER);
+        let mut stream = begun_over_tls(&files, port, READER);
         stream.write_all(&watching()).unwrap();
         let short = Some(Duration::from_millis(1));
         stream.sock.set_read_timeout(short).unwrap();

@@ -218,3 +218,39 @@ async fn a_denied_target_in_an_update_is_a_failure_and_the_others_are_traced() {
     let read = stop_and_read(&daemon).await;
     assert_eq!((rows_of(&read, "a"), read.account().produced), (50, 50));
 }
+
+#[tokio::test]
+async fn a_denied_target_in_a_start_is_a_failure_and_where_no_other_is_left_a_refusal() {
+    needs!("open");
+    let daemon = Daemon::start("policy: {deniedNamespaces: [secret]}").await;
+    let groups = [(); 2].map(|()| Cgroup::new());
+    let mut workloads = [(); 2].map(|()| Workload::behind_gate(&OPENS));
+    for (group, workload) in groups.iter().zip(&workloads) {
+        group.add(workload.pid());
+    }
+    let [allowed, mut secret] = groups.each_ref().map(|group| in_shop(cgroup(group), "a"));
+    secret.labels.as_mut().unwrap().namespace = "secret".to_owned();
+    let of = |targets: &[&v1::Target]| v1::TraceSpec {
+        targets: targets.iter().copied().cloned().collect(),
+        ..spec("open", &workloads[0])
+    };
+    let both = of(&[&secret, &allowed]);
+    let mut client = daemon.client().await;
+    let refused = client.start_trace(start("a", 1, of(&[&secret]))).await;
+    assert_eq!(reason(&refused.unwrap_err()), "PolicyDenied");
+    // A call has no status that could tell of it.
+    let refused = daemon.trace(both.clone()).await.map(drop);
+    assert_eq!(reason(&refused.unwrap_err()), "PolicyDenied");
+    client.start_trace(start("a", 2, both)).await.unwrap();
+    let mut traces = daemon.traces().await.into_iter();
+    let status = traces.find(|trace| trace.uid == "a").unwrap();
+    assert_eq!(status.targets_failed, 1);
+    let failure = &status.target_failures[0];
+    assert_eq!(failure.target.as_ref(), Some(&secret));
+    assert_eq!(failure.reason, "PolicyDenied");
+    for workload in &mut workloads {
+        workload.finish();
+    }
+    let read = stop_and_read(&daemon).await;
+    assert_eq!((rows_of(&read, "a"), read.account().produced), (50, 50));
+}

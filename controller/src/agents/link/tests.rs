@@ -89,7 +89,11 @@ fn what_an_agent_refuses_because_a_trace_is_anothers_concerns_that_trace_alone()
 }
 
 /// A tracer whose rows are a table.
-const TABLE_TRACER: &str = "syscall_count";
+fn table_tracer() -> &'static dyn tracers::Erased {
+    let mut all = tracers::ALL.iter();
+    *all.find(|tracer| tracer.source() == tracers::Source::Map)
+        .unwrap()
+}
 
 /// An agent that a test plays: it refuses updates of some traces, and has those of others.
 struct Played {
@@ -152,7 +156,7 @@ impl Agent for Played {
         &self,
         request: Request<v1::StreamEventsRequest>,
     ) -> Result<Response<Self::StreamEventsStream>, Status> {
-        let tracer = tracers::find(TABLE_TRACER).unwrap();
+        let tracer = table_tracer();
         let columns = outcome::columns(tracer);
         let table = Batch::new(&columns);
         let table = client::parts(&table, true, |_, data| client::wire_values(data)).swap_remove(0);
@@ -308,7 +312,7 @@ async fn a_start_that_an_agent_has_no_room_for_is_not_sent_again_at_once() {
 #[tokio::test]
 async fn a_last_table_that_does_not_come_whole_is_unreadable_and_not_empty() {
     let (client, _asked) = play(|| Status::unimplemented("nobody asks")).await;
-    let table = async |uid: &str| last_table(&client, uid, TABLE_TRACER).await;
+    let table = async |uid: &str| last_table(&client, uid, table_tracer().name()).await;
     assert_eq!(table("tj-whole").await.ok().unwrap().rows(), 0);
     for uid in ["tj-cut", "tj-forgotten", "tj-none"] {
         let unread = table(uid).await.err().unwrap();
