@@ -953,6 +953,7 @@ pub mod agent_client {
             self.inner.unary(req, path, codec).await
         }
         /// Changes whom traces select, as containers come and go: each message is applied as a whole, in their order, when it comes.
+        /// A target that the policy denies is in TraceStatus.target_failures, and the others are changed; where it denies all, the call is refused.
         /// What is applied shows in WatchTraces. The answer comes when the client has no more to send.
         pub async fn update_targets(
             &mut self,
@@ -1113,6 +1114,7 @@ pub mod agent_server {
             tonic::Status,
         >;
         /// Changes whom traces select, as containers come and go: each message is applied as a whole, in their order, when it comes.
+        /// A target that the policy denies is in TraceStatus.target_failures, and the others are changed; where it denies all, the call is refused.
         /// What is applied shows in WatchTraces. The answer comes when the client has no more to send.
         async fn update_targets(
             &self,
