@@ -241,15 +241,21 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
 
 /// Modules of the agent's tests whose subject is user space, which neither a kernel nor a capability changes: many clients and
 /// readers, connections, files, and the command line by an agent. The stage "this kernel" runs them, and others leave them out.
-pub(crate) const USER_SPACE: [&str; 12] = [
+pub(crate) const USER_SPACE: [&str; 18] = [
+    "attack::calls::",
     "attack::clients::",
+    "attack::connections::",
     "attack::faults::a_slow_sink_",
     "attack::readers::",
+    "attack::soak::",
+    "attack::symbols::",
+    "attack::trickle::",
     "audit::",
     "families::",
     "garbage::",
     "limits::",
     "metrics::",
+    "names::a_flame_graph_of_",
     "packaged::",
     "reload::",
     "remote::",
