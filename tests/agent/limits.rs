@@ -30,6 +30,15 @@ pub(crate) fn shaken_hands(
     port: u16,
     name: &str,
 ) -> StreamOwned<ClientConnection, TcpStream> {
+    shake_hands(files, port, name).unwrap()
+}
+
+/// The same, where the agent lets it come to that.
+pub(crate) fn shake_hands(
+    files: &Files,
+    port: u16,
+    name: &str,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let (certificate, key) = files.ca.sign(uri(name));
     let mut roots = RootCertStore::empty();
     let parse = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
@@ -43,11 +52,11 @@ pub(crate) fn shaken_hands(
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let mut tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     while tls.is_handshaking() || tls.wants_write() {
-        tls.complete_io(&mut stream).unwrap();
+        tls.complete_io(&mut stream)?;
     }
-    StreamOwned::new(tls, stream)
+    Ok(StreamOwned::new(tls, stream))
 }
 
 /// Waits until somebody who may is let in.
@@ -110,11 +119,20 @@ pub(crate) fn begun_over_tls(
     port: u16,
     name: &str,
 ) -> StreamOwned<ClientConnection, TcpStream> {
-    let mut stream = shaken_hands(files, port, name);
+    begin_over_tls(files, port, name).unwrap()
+}
+
+/// The same, where the agent lets it come to that.
+pub(crate) fn begin_over_tls(
+    files: &Files,
+    port: u16,
+    name: &str,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut stream = shake_hands(files, port, name)?;
     let begin = [PREFACE, &frame(4, 0, 0, 0, &[])].concat();
-    stream.write_all(&begin).unwrap();
-    stream.flush().unwrap();
-    stream
+    stream.write_all(&begin)?;
+    stream.flush()?;
+    Ok(stream)
 }
 
 #[tokio::test]

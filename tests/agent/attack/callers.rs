@@ -261,8 +261,7 @@ pub(crate) fn endless_requests(
     const FRAME: usize = 16_384;
     let window = [0, 4].into_iter().chain((1_u32 << 20).to_be_bytes());
     let settings: Vec<u8> = window.collect();
-    stream.write_all(PREFACE).unwrap();
-    stream.write_all(&frame(4, 0, 0, 6, &settings)).unwrap();
+    let mut begin = [PREFACE, &frame(4, 0, 0, 6, &settings)].concat();
     // POST http localhost, and a path: RFC 7541, appendix A has the numbers.
     let path = b"/tracejob.v1.Agent/StartTrace";
     let mut head = vec![0x83, 0x86, 0x01, 9];
@@ -278,8 +277,10 @@ pub(crate) fn endless_requests(
     let (mut room, mut rooms) = (65_535_i64, vec![65_535_i64; streams as usize]);
     let mut sent = vec![0; streams as usize];
     for at in 0..streams {
-        let opened = frame(1, 4, 2 * at + 1, head.len() as u32, &head);
-        stream.write_all(&opened).unwrap();
+        begin.extend(frame(1, 4, 2 * at + 1, head.len() as u32, &head));
+    }
+    if stream.write_all(&begin).is_err() {
+        return 0;
     }
     let mut taken = 0;
     while !is_over() {

@@ -10,7 +10,7 @@ use crate::{
     daemon::{Daemon, free_port, process, spec},
     events,
     garbage::frame,
-    limits::{begun_over_tls, shaken_hands, watching},
+    limits::{begin_over_tls, shake_hands, watching},
     metrics::get_over_tcp,
     reason, start,
     tally::{Tally, saw_all},
@@ -121,8 +121,13 @@ impl Attacked {
             if !self.floods.goes_on() {
                 return;
             }
-            let mut stream = begun_over_tls(&self.files, self.https, READER);
-            stream.write_all(&watching()).unwrap();
+            // An agent that is busy may cut off an attacker before it begins.
+            let begun = begin_over_tls(&self.files, self.https, READER);
+            let begun = begun.and_then(|mut stream| {
+                stream.write_all(&watching())?;
+                Ok(stream)
+            });
+            let Ok(mut stream) = begun else { continue };
             let short = Some(Duration::from_millis(1));
             stream.sock.set_read_timeout(short).unwrap();
             stream.sock.set_write_timeout(short).unwrap();
@@ -141,7 +146,9 @@ impl Attacked {
     /// Requests that do not end, by one connection after the other.
     fn send_endless_requests(&self) {
         while !self.over.is() {
-            let stream = shaken_hands(&self.files, self.https, SENDER);
+            let Ok(stream) = shake_hands(&self.files, self.https, SENDER) else {
+                continue;
+            };
             let short = Some(Duration::from_millis(100));
             stream.sock.set_read_timeout(short).unwrap();
             let began = Instant::now();
