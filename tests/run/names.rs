@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
 };
-use tests::{Workload, folder, most_resident, needs, program, tracejob, until};
+use tests::{Workload, folder, most_resident, needs, program, tracejob, tracejob_path, until};
 
 /// What `tracejob` may take of memory for it, KiB: its table, the names, a flame graph of 64 MiB and what drawing it takes.
 const MOST: i64 = 160 << 10;
@@ -64,7 +64,7 @@ fn no_output_has_an_address_of_the_kernel_where_names_are_hidden() {
     let some = all.split(',').filter(|name| *name != "syslog");
     let traced = Command::new(&workload)
         .args(["with-caps", &some.collect::<Vec<_>>().join(",")])
-        .arg(program("tracejob"))
+        .arg(tracejob_path())
         .args(["run", "page_fault", "-o", "json"])
         .args(["-o", &format!("folded={}", path("folded"))])
         .args(["-o", &format!("csv={}", path("csv"))])

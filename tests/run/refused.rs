@@ -164,7 +164,7 @@ fn without_capabilities_it_says_which_are_missing() {
     if std::env::var_os("TRACEJOB_TEST_CAPS").is_some() {
         return; // Something else is dropped there already.
     }
-    let tracejob = std::env::var_os("TRACEJOB_BIN").unwrap_or_else(|| program("tracejob").into());
+    let tracejob = tests::tracejob_path();
     let output = std::process::Command::new(program("workload"))
         .args(["with-caps", "perfmon"])
         .arg(tracejob)

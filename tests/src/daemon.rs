@@ -14,10 +14,11 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts one with this configuration, and waits until it listens.
+    /// Starts one with this configuration, of which an empty one is every default, and waits until it listens.
     pub fn start(config: &str) -> Self {
         let folder = folder();
         let file = folder.join("agent.yaml");
+        let config = if config.is_empty() { "{}" } else { config };
         fs::write(&file, config).unwrap();
         let started = Self {
             child: agent(&[

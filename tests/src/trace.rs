@@ -87,7 +87,8 @@ fn with_capabilities(path: PathBuf, args: &[impl AsRef<OsStr>]) -> Command {
     command
 }
 
-fn tracejob_path() -> PathBuf {
+/// The program `tracejob`: the one that is to be tested, else the one beside the tests.
+pub fn tracejob_path() -> PathBuf {
     std::env::var_os("TRACEJOB_BIN").map_or_else(|| program("tracejob"), PathBuf::from)
 }
 

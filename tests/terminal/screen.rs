@@ -14,7 +14,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tests::{deadline, program, until};
+use tests::{deadline, until};
 
 /// What the terminal gets when the program has ended: a string for no one, which changes nothing on the screen (ECMA-48, 8.3.143).
 const END: &[u8] = b"\x1bXend\x1b\\";
@@ -57,8 +57,7 @@ impl Terminal {
         let slave = rustix::fs::open(name, flags, Mode::empty()).unwrap();
         tcsetwinsize(&master, size(rows, columns)).unwrap();
         let stdio = || Stdio::from(slave.try_clone().unwrap());
-        let tracejob =
-            std::env::var_os("TRACEJOB_BIN").unwrap_or_else(|| program("tracejob").into());
+        let tracejob = tests::tracejob_path();
         // setsid makes the terminal the session's, so that Ctrl-C reaches all of it.
         let child = Command::new("setsid")
             .arg("-c")
