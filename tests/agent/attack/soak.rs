@@ -218,12 +218,15 @@ async fn attack(attacked: &Arc<Attacked>) -> JoinSet<()> {
     });
     let of = Arc::clone(attacked);
     attacks.spawn(async move {
+        let mut produced = 0;
         for number in 0_u64.. {
             let uid = format!("names-{number}");
             let steps = ["jit", "300", "50", "4000", "one"];
             let (_, account, _) = read_long_names(&of.daemon, &uid, steps).await;
-            assert!(account.produced > 0, "{account:?}");
+            // Where this machine is busy, a program may not have run before its trace is over.
+            produced += account.produced;
             if of.over.is() {
+                assert!(produced > 0, "{number}");
                 return;
             }
         }
