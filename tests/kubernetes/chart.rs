@@ -84,11 +84,11 @@ fn values_are_linted_and_wrong_ones_are_refused_by_name() {
         ),
         (
             "tls.mode=certManager,tls.issuerRef.name=ours,tls.issuerRef.kind=ClusterIssuer",
-            "can have one that agents take for the controller's",
+            "can get one that agents take for the controller's",
         ),
         (
             "tls.mode=certManager,tls.issuerRef.name=ours,tls.issuerRef.kind=StepClusterIssuer",
-            "can have one that agents take for the controller's",
+            "can get one that agents take for the controller's",
         ),
     ] {
         let set = format!("--set={wrong}");
