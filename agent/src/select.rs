@@ -329,7 +329,14 @@ impl Selection {
 
     fn add(&mut self, target: Target, maps: &Maps<'_>, cgroups: &mut Walks) -> Result<(), Error> {
         self.check_addition(&target)?;
-        let found = self.find(&target, cgroups)?;
+        let found = match self.find(&target, cgroups) {
+            // What must not be selected is not kept from before either.
+            Err(error @ Error::Denied { .. }) => {
+                self.remove(&target.whom, maps)?;
+                return Err(error);
+            }
+            found => found?,
+        };
         let whom = target.whom.clone();
         if let Some(known) = self.entries.get(&whom) {
             if self.labels.known(&target.labels) == Some(known.target) && !known.is_another(&found)

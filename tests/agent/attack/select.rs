@@ -393,3 +393,33 @@ async fn cgroups_40_levels_deep_with_a_kubelets_name_do_no_harm() {
     assert_eq!(rows_of(&read, "it"), 50);
     drop(deep);
 }
+
+#[tokio::test]
+async fn a_cgroup_that_becomes_the_agents_is_selected_no_more_when_it_is_added_again() {
+    needs!("open");
+    let daemon = Daemon::start("").await;
+    let groups = [(); 2].map(|()| Cgroup::new());
+    let mut workloads = [(); 2].map(|()| Workload::behind_gate(&OPENS));
+    for (group, workload) in groups.iter().zip(&workloads) {
+        group.add(workload.pid());
+    }
+    let targets = groups.each_ref().map(cgroup);
+    let spec = v1::TraceSpec {
+        targets: targets.to_vec(),
+        ..spec("open", &workloads[0])
+    };
+    started(&daemon, "a", spec).await;
+    let before = fs::read_to_string(format!("/proc/{}/cgroup", daemon.pid())).unwrap();
+    groups[0].add(daemon.pid());
+    let after = fs::read_to_string(format!("/proc/{}/cgroup", daemon.pid())).unwrap();
+    assert_ne!(before, after);
+    apply(&daemon, vec![update(1, vec![add(targets[0].clone())])]).await;
+    let status = status(&daemon).await;
+    let failure = status.target_failures.last().unwrap();
+    assert_eq!(failure.reason, "PolicyDenied", "{}", failure.message);
+    for workload in &mut workloads {
+        workload.finish();
+    }
+    let read = stop_and_read(&daemon).await;
+    assert_eq!(read.account().produced, 50);
+}
