@@ -236,13 +236,13 @@ fn begun(daemon: &Daemon) -> UnixStream {
     stream
 }
 
-/// The head of a call of WatchTraces. POST http localhost, and a path: RFC 7541, appendix A has the numbers.
-fn watch_traces() -> Vec<u8> {
-    let path = b"/tracejob.v1.Agent/WatchTraces";
+/// The head of a call of this method. POST http localhost, and a path: RFC 7541, appendix A has the numbers.
+pub(crate) fn call_head(method: &str) -> Vec<u8> {
+    let path = format!("/tracejob.v1.Agent/{method}");
     let mut head = vec![0x83, 0x86, 0x01, 9];
     head.extend(b"localhost");
     head.extend([0x04, path.len() as u8]);
-    head.extend(path);
+    head.extend(path.bytes());
     head.extend([0x0f, 0x10, 16]);
     head.extend(b"application/grpc");
     head
@@ -250,7 +250,7 @@ fn watch_traces() -> Vec<u8> {
 
 /// A whole call of WatchTraces, which the agent answers for as long as it runs.
 pub(crate) fn watching() -> Vec<u8> {
-    let head = watch_traces();
+    let head = call_head("WatchTraces");
     // An empty message, and no further one.
     [
         frame(1, 4, 1, head.len() as u32, &head),
@@ -273,7 +273,7 @@ async fn more_calls_than_a_connection_may_have_are_refused_one_by_one() {
         .find(|[a, b, ..]| u16::from_be_bytes([*a, *b]) == MAX_CONCURRENT_STREAMS)
         .map(|[_, _, value @ ..]| u32::from_be_bytes(*value))
         .unwrap();
-    let head = watch_traces();
+    let head = call_head("WatchTraces");
     for call in 0..most + 50 {
         let opened = frame(1, 4, 2 * call + 1, head.len() as u32, &head);
         stream.write_all(&opened).unwrap();

@@ -5,6 +5,7 @@
 use crate::{
     daemon::process,
     garbage::{PREFACE, frame},
+    limits::call_head,
     reason, start,
 };
 use prost::{
@@ -262,14 +263,7 @@ pub(crate) fn endless_requests(
     let window = [0, 4].into_iter().chain((1_u32 << 20).to_be_bytes());
     let settings: Vec<u8> = window.collect();
     let mut begin = [PREFACE, &frame(4, 0, 0, 6, &settings)].concat();
-    // POST http localhost, and a path: RFC 7541, appendix A has the numbers.
-    let path = b"/tracejob.v1.Agent/StartTrace";
-    let mut head = vec![0x83, 0x86, 0x01, 9];
-    head.extend(b"localhost");
-    head.extend([0x04, path.len() as u8]);
-    head.extend(path);
-    head.extend([0x0f, 0x10, 16]);
-    head.extend(b"application/grpc");
+    let head = call_head("StartTrace");
     let mut message = vec![0];
     message.extend(BYTES.to_be_bytes());
     message.resize(BYTES as usize + 4, 0x1a);

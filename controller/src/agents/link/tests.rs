@@ -10,16 +10,23 @@ use std::{
     sync::Mutex,
     time::SystemTime,
 };
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tonic::{Request, Response};
 
-#[tokio::test]
-async fn only_traces_of_jobs_that_are_gone_or_need_them_no_more_are_strays() {
-    let (heard, _hears) = tokio::sync::mpsc::unbounded_channel();
+/// Agents that nothing is known of yet, and the jobs that are heard of.
+fn fleet() -> (Arc<Fleet>, UnboundedReceiver<String>) {
+    let (heard, hears) = unbounded_channel();
     let connector = Connector {
         tls: Tls::Folder("/nowhere".into()),
         name: String::new(),
     };
     let fleet = Fleet::new(connector, heard, Timestamp::now, Counters::new());
+    (fleet, hears)
+}
+
+#[tokio::test]
+async fn only_traces_of_jobs_that_are_gone_or_need_them_no_more_are_strays() {
+    let (fleet, _hears) = fleet();
     // By the API server's list it is there, and nobody has looked at it yet.
     let job = Expected {
         generation: 1,
@@ -41,12 +48,7 @@ async fn only_traces_of_jobs_that_are_gone_or_need_them_no_more_are_strays() {
 
 #[tokio::test]
 async fn a_trace_of_another_client_with_a_name_of_ours_is_left_alone() {
-    let (heard, _hears) = tokio::sync::mpsc::unbounded_channel();
-    let connector = Connector {
-        tls: Tls::Folder("/nowhere".into()),
-        name: String::new(),
-    };
-    let fleet = Fleet::new(connector, heard, Timestamp::now, Counters::new());
+    let (fleet, _hears) = fleet();
     let node = fleet.node(&"node-0".into());
     let runs = |uid: &str| v1::WatchTracesResponse {
         traces: vec![v1::TraceStatus {
@@ -247,12 +249,7 @@ async fn a_refused_update_concerns_its_own_job_and_the_nodes_other_jobs_go_on() 
         || Status::out_of_range("InvalidRequest, it says"),
     ];
     for refusal in refusals {
-        let (sender, _hears) = tokio::sync::mpsc::unbounded_channel();
-        let connector = Connector {
-            tls: Tls::Folder("/nowhere".into()),
-            name: String::new(),
-        };
-        let fleet = Fleet::new(connector, sender, Timestamp::now, Counters::new());
+        let (fleet, _hears) = fleet();
         let name = Arc::from("node-0");
         fleet.play(&name);
         let node = fleet.node(&name);
@@ -286,12 +283,7 @@ async fn a_refused_update_concerns_its_own_job_and_the_nodes_other_jobs_go_on() 
 
 #[tokio::test]
 async fn a_start_that_an_agent_has_no_room_for_is_not_sent_again_at_once() {
-    let (sender, _hears) = tokio::sync::mpsc::unbounded_channel();
-    let connector = Connector {
-        tls: Tls::Folder("/nowhere".into()),
-        name: String::new(),
-    };
-    let fleet = Fleet::new(connector, sender, Timestamp::now, Counters::new());
+    let (fleet, _hears) = fleet();
     let name = Arc::from("node-0");
     fleet.play(&name);
     let node = fleet.node(&name);
@@ -322,12 +314,7 @@ async fn a_last_table_that_does_not_come_whole_is_unreadable_and_not_empty() {
 
 #[tokio::test]
 async fn a_refused_stop_breaks_no_connection_and_is_not_sent_again() {
-    let (sender, _hears) = tokio::sync::mpsc::unbounded_channel();
-    let connector = Connector {
-        tls: Tls::Folder("/nowhere".into()),
-        name: String::new(),
-    };
-    let fleet = Fleet::new(connector, sender, Timestamp::now, Counters::new());
+    let (fleet, _hears) = fleet();
     let node = fleet.node(&"node-0".into());
     lock(&node.state).running = BTreeSet::from(["tj-stray".to_owned()]);
     let (client, asked) = play(|| with_reason(Code::PermissionDenied, "NotAllowed")).await;
