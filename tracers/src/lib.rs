@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod arch;
 mod cell;
+pub mod control;
 mod hook;
 mod option;
 #[cfg(feature = "user")]
