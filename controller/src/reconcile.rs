@@ -423,7 +423,6 @@ impl Context {
         spec: &TraceJobSpec,
         reports: &BTreeMap<Arc<str>, Report>,
     ) -> Option<crd::Summary> {
-        let columns = outcome::columns(spec.tracer.tracer());
         let tables: Vec<_> = reports
             .values()
             .filter_map(|report| report.table.as_ref())
@@ -432,10 +431,7 @@ impl Context {
             .output
             .summary_rows
             .map_or(MAX_SUMMARY_ROWS, |most| most as usize);
-        match tables.is_empty() || !outcome::counts(&columns) {
-            true => None,
-            false => Some(outcome::summary(&columns, &tables, most)),
-        }
+        outcome::summary(&tables, most)
     }
 
     /// Writes a status where it says something new: at once where it is about conditions, and counts now and then.

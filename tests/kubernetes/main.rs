@@ -16,6 +16,7 @@ mod plugin;
 mod scale;
 mod simulated;
 mod tenants;
+mod versions;
 
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, Weak};
