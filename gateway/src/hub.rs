@@ -201,7 +201,7 @@ impl Hub {
         log_bytes: usize,
         coming: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
     ) -> Self {
-        let columns = LABELS.iter().copied().chain(job.tracer.columns());
+        let columns = LABELS.iter().cloned().chain(job.tracer.columns());
         Self {
             uid: job.uid.clone(),
             tracer: job.tracer,
@@ -377,7 +377,7 @@ impl Hub {
     fn schema(&self, told: v1::Schema) -> Result<Schema, String> {
         let table = told.table;
         let schema = Schema::read(told, self.tracer.name())?;
-        let names = |columns: &[Column]| columns.iter().map(|c| c.name).collect::<Vec<_>>();
+        let names = |columns: &[Column]| columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
         match names(&schema.columns) == names(&self.columns) && table == self.table {
             true => Ok(schema),
             false => Err("its rows have other columns than this gateway knows: they are of different versions".to_owned()),

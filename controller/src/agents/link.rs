@@ -563,7 +563,7 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, U
     let own = tracers::find(tracer)
         .map(outcome::columns)
         .unwrap_or_default();
-    let names = |columns: &[Column]| columns.iter().map(|c| c.name).collect::<Vec<_>>();
+    let names = |columns: &[Column]| columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
     if names(&schema.columns) != names(&own) {
         return Err("its table has other columns than this controller knows: they are of different versions".to_owned().into());
     }
