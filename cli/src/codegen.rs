@@ -111,7 +111,7 @@ fn page(tracer: &'static dyn Erased) -> String {
         } else {
             "`-o wide`"
         };
-        let about = cell(column.about);
+        let about = cell(&column.about);
         out.push_str(&format!(
             "| `{}` | {} | {} | {shown} | {about} |\n",
             column.name,

@@ -151,7 +151,7 @@ fn page(
         .unwrap_or(0);
     for column in &all {
         let about = match in_table(column) {
-            true => column.about.to_owned(),
+            true => column.about.to_string(),
             false => format!("{} (-o wide)", column.about),
         };
         let about = wrap(&about, columns.saturating_sub(name + kind + 4).max(20));
@@ -264,7 +264,7 @@ mod tests {
             for columns in [80, 100] {
                 let page = page(*tracer, Some(&works), columns, Palette::default());
                 for column in tracer.columns() {
-                    assert!(page.contains(column.name), "{page}");
+                    assert!(page.contains(&*column.name), "{page}");
                 }
                 for option in tracer.options() {
                     assert!(page.contains(&flag(option)), "{page}");

@@ -228,8 +228,8 @@ fn merged(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
         .filter(|at| is_trusted(&columns[*at]))
         .collect();
     let left_out = columns.iter().filter(|column| !is_trusted(column));
-    let left_out = left_out.map(|column| column.name.to_owned()).collect();
-    let columns: Vec<Column> = kept.iter().map(|at| columns[*at]).collect();
+    let left_out = left_out.map(|column| column.name.to_string()).collect();
+    let columns: Vec<Column> = kept.iter().map(|at| columns[*at].clone()).collect();
     let mut table = Table::new(&columns);
     let sorts = |batch: &Batch| -> Vec<_> { batch.columns.iter().map(discriminant).collect() };
     // A table without rows says nothing, neither of what its columns are.
@@ -247,7 +247,7 @@ fn merged(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
     let rows = (0..merged.rows().min(most)).map(|row| {
         let cells = columns.iter().enumerate();
         let cells =
-            cells.map(|(at, column)| (column.name.to_owned(), cell(column, merged.value(at, row))));
+            cells.map(|(at, column)| (column.name.to_string(), cell(column, merged.value(at, row))));
         cells.collect::<BTreeMap<_, _>>()
     });
     Summary {
@@ -256,7 +256,7 @@ fn merged(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
         cut: merged.rows() > most,
         columns: columns
             .iter()
-            .map(|column| column.name.to_owned())
+            .map(|column| column.name.to_string())
             .collect(),
         left_out,
     }
@@ -421,9 +421,9 @@ mod tests {
 
     /// Columns: a label, text of the traced, a count, a histogram.
     fn table(rows: &[(&str, &str, u64)]) -> (Vec<Column>, Batch) {
-        let of = |name, kind, role| Column {
-            name,
-            about: "",
+        let of = |name: &'static str, kind, role| Column {
+            name: name.into(),
+            about: "".into(),
             kind,
             role,
             wide: false,
