@@ -34,13 +34,22 @@ pub fn columns_where(tracer: &str, holds: impl Fn(&Value) -> bool) -> Vec<String
     found.map(name).collect()
 }
 
-/// For how many events these rows of a tracer stand: a row of a stream for one, a row of counts for its count, a row of gauges for none.
-pub fn events(tracer: &str, rows: &[&Value]) -> u64 {
+/// How much these rows of a tracer show: the sum of their counts, and the number of rows where they have none.
+pub fn amount(tracer: &str, rows: &[&Value]) -> u64 {
     let counts = columns_where(tracer, |column| column["role"] == "count");
     match counts.as_slice() {
-        [] if described(tracer)["source"] == "events" => rows.len() as u64,
-        [] => 0,
+        [] => rows.len() as u64,
         [count] => rows.iter().map(|row| row[count].as_u64().unwrap()).sum(),
         several => panic!("{tracer} has several counts: {several:?}"),
+    }
+}
+
+/// How many events of the account these rows of a tracer are; `None` where a row is a state, which events have changed.
+pub(crate) fn events(tracer: &str, rows: &[&Value]) -> Option<u64> {
+    let source = described(tracer)["source"].clone();
+    match source.as_str() {
+        Some("events" | "table") => Some(amount(tracer, rows)),
+        Some("shared table" | "snapshot") => None,
+        _ => panic!("{tracer} has rows of an unknown source: {source}"),
     }
 }

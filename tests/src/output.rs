@@ -148,11 +148,6 @@ impl Rows {
         self.with(|taken| taken.count)
     }
 
-    /// Whether this is true of one of them.
-    pub(crate) fn any(&self, is_it: impl FnMut(&Value) -> bool) -> bool {
-        self.with(|taken| taken.rows.iter().any(is_it))
-    }
-
     /// All of them.
     pub(crate) fn take(&self) -> Taken {
         self.with(std::mem::take)

@@ -220,11 +220,6 @@ impl Tracing {
         until("rows", || (self.rows.count() >= count).then_some(()));
     }
 
-    /// Waits until it has printed a row of which this is true.
-    pub fn wait_for_row(&self, what: &str, mut is_it: impl FnMut(&Value) -> bool) {
-        until(what, || self.rows.any(&mut is_it).then_some(()));
-    }
-
     /// Does something while it does not run: its ring fills up.
     pub fn while_nobody_reads<T>(&self, action: impl FnOnce() -> T) -> T {
         self.signal(Signal::STOP);
@@ -253,15 +248,15 @@ impl Tracing {
         self.child.wait().unwrap();
     }
 
-    /// For how many events its rows stand.
-    fn events(&self, rows: &Taken) -> u64 {
+    /// How many events of the account its rows are.
+    fn events(&self, rows: &Taken) -> Option<u64> {
         let tracer = match self.messages.first("started") {
             Some(Ok(started)) => started["tracer"].as_str().unwrap().to_owned(),
             other => panic!("a trace with an account said when it started: {other:?}"),
         };
         if !self.keep_rows {
             assert_eq!(described(&tracer)["source"], "events", "{tracer}");
-            return rows.count;
+            return Some(rows.count);
         }
         events(&tracer, &rows.rows.iter().collect::<Vec<_>>())
     }

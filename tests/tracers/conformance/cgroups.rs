@@ -2,7 +2,7 @@
 
 use super::{Checked, Suite};
 use serde_json::{Value, json};
-use tests::{Cgroup, Outcome, Workload};
+use tests::{Cgroup, Outcome, Tracing, Workload};
 
 /// How often each does the step.
 const SELECTED: u64 = 1;
@@ -47,13 +47,15 @@ fn run(suite: &Suite) -> Seen {
         workload.go();
         workload.wait_for("done");
     }
-    entry.settle(&trace, SELECTED + BELOW);
-    for workload in others.iter_mut().chain(&mut ours) {
-        workload.end();
-    }
+    let end = || {
+        for workload in others.iter_mut().chain(&mut ours) {
+            workload.end();
+        }
+    };
+    let (outcome, ()) = entry.finish(trace, SELECTED + BELOW, end, Tracing::stop);
     drop(limits);
     Seen {
-        outcome: trace.stop(),
+        outcome,
         ids: [selected.id(), below.id()],
     }
 }

@@ -1,7 +1,7 @@
 //! What the suite has to know of a tracer.
 
 use serde_json::Value;
-use tests::{Cgroup, Outcome, Trace, Tracing, Workload, events};
+use tests::{Cgroup, Outcome, Trace, Tracing, Workload, amount};
 
 /// A tracer's line of the suite's table.
 pub(crate) struct Entry {
@@ -40,12 +40,12 @@ pub(crate) enum Expects {
     Events(u64),
     /// So many of what the rows of a table count.
     Count(u64),
-    /// A row that shows at least so much more in a column, while the process lives.
+    /// At least so much in a column of the process's rows, while it lives.
     #[allow(dead_code, reason = "no tracer has gauges yet")]
     Gauge {
         /// The column.
         column: &'static str,
-        /// By how much its value is larger.
+        /// What the column shows for it, at least.
         at_least: u64,
     },
 }
@@ -166,15 +166,14 @@ impl Entry {
             Expects::Events(_) | Expects::Count(_) => (self.truth(least), self.truth(most)),
             Expects::Gauge { column, at_least } => {
                 let wanted = least * self.unit * at_least;
-                let values = rows.iter().filter_map(|row| row[column].as_u64());
-                let greatest = values.max().unwrap_or(0);
-                assert!(greatest >= wanted, "{column}: {greatest} of {wanted}");
+                let shown: u64 = rows.iter().filter_map(|row| row[column].as_u64()).sum();
+                assert!(shown >= wanted, "{column}: {shown} of {wanted}");
                 assert!(most > 0 || rows.is_empty(), "{rows:?}");
                 return;
             }
         };
         let (least, most) = (least.unwrap(), most.unwrap());
-        let seen = events(self.tracer, rows);
+        let seen = amount(self.tracer, rows);
         // What does nothing causes nothing besides.
         let besides = if most == 0 { 0 } else { self.besides };
         // Since Linux 7.0 the kernel may skip runs of programs, and the account tells of it.
@@ -185,16 +184,31 @@ impl Entry {
         );
     }
 
-    /// Waits until the rows of the step are there that come late, so many times a unit.
+    /// Waits for rows of the step that come late, so many times a unit.
     pub(super) fn settle(&self, trace: &Tracing, times: u64) {
         match self.expects {
             Expects::Events(each) if self.late => trace.wait_for_rows(times * self.unit * each),
-            Expects::Events(_) | Expects::Count(_) => {}
-            Expects::Gauge { column, at_least } => {
-                // The one with the least; the others have been there as long.
-                trace.wait_for_row(column, |row| {
-                    row[column].as_u64() >= Some(self.unit * at_least)
-                });
+            Expects::Events(_) | Expects::Count(_) | Expects::Gauge { .. } => {}
+        }
+    }
+
+    /// Ends the workloads, which have done the step so many times a unit, and the trace by `last`. A gauge is read while they live.
+    pub(super) fn finish<T>(
+        &self,
+        trace: Tracing,
+        times: u64,
+        end: impl FnOnce() -> T,
+        last: impl FnOnce(Tracing) -> Outcome,
+    ) -> (Outcome, T) {
+        self.settle(&trace, times);
+        match self.expects {
+            Expects::Events(_) | Expects::Count(_) => {
+                let ended = end();
+                (last(trace), ended)
+            }
+            Expects::Gauge { .. } => {
+                let outcome = trace.stop();
+                (outcome, end())
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The forms of each tracer's rows: by an agent as here, in each format, with the columns that are described; and its command line.
 
-use super::{Checked, Entry, Suite};
+use super::{Checked, Entry, Expects, Suite};
 use proto::v1::{self, State, agent_client::AgentClient};
 use serde_json::{Value, json};
 use std::{
@@ -78,10 +78,20 @@ fn run(suite: &Suite) -> Places {
     workload.go();
     workload.wait_for("done");
     entry.settle(&here, SOME);
-    entry.settle(&there, SOME);
-    workload.end();
+    // A gauge is read while the process lives, and everything else to the end.
+    let (here, there) = match entry.expects {
+        Expects::Events(_) | Expects::Count(_) => {
+            entry.settle(&there, SOME);
+            workload.end();
+            (here.finish(), there.finish())
+        }
+        Expects::Gauge { .. } => {
+            let both = (here.stop(), there.stop());
+            workload.end();
+            both
+        }
+    };
     drop(limited);
-    let (here, there) = (here.finish(), there.finish());
     let text = |form: &str| fs::read_to_string(file(form)).unwrap();
     let (csv, table) = (text("csv"), text("table"));
     fs::remove_dir_all(&folder as &Path).unwrap();
@@ -99,11 +109,12 @@ impl Suite {
     }
 }
 
-/// Rows of the step without what two traces see differently: what a clock or a memory address says. Rows that are alike then are one,
+/// Rows of the step without what two traces see differently: times, stacks, and what changes meanwhile. Rows that are alike then are one,
 /// with the sum of their counts, or how many they are.
 fn alike(entry: &Entry, outcome: &Outcome) -> BTreeMap<String, u64> {
     let differs = columns_where(entry.tracer, |column| {
-        column["kind"] == "time" || column["kind"] == "stack" || column["unit"] == "ns"
+        let is_of_a_clock = column["kind"] == "time" || column["unit"] == "ns";
+        is_of_a_clock || column["kind"] == "stack" || column["role"] == "gauge"
     });
     let counts = columns_where(entry.tracer, |column| column["role"] == "count");
     let mut sums = BTreeMap::new();
@@ -111,7 +122,7 @@ fn alike(entry: &Entry, outcome: &Outcome) -> BTreeMap<String, u64> {
         let is_left = |name: &String| !differs.contains(name) && !counts.contains(name);
         let left = row.as_object().unwrap().iter();
         let left: BTreeMap<&String, &Value> = left.filter(|(name, _)| is_left(name)).collect();
-        *sums.entry(json!(left).to_string()).or_default() += tests::events(entry.tracer, &[row]);
+        *sums.entry(json!(left).to_string()).or_default() += tests::amount(entry.tracer, &[row]);
     }
     sums
 }
@@ -120,7 +131,13 @@ pub(crate) fn an_agent_gives_the_same_rows(suite: &Suite) -> Checked {
     let (entry, places) = (suite.entry, suite.places());
     for outcome in [&places.here, &places.there] {
         entry.holds(outcome, &entry.rows(&outcome.rows), SOME);
-        super::ended(outcome, "target_gone");
+        super::ended(
+            outcome,
+            match entry.expects {
+                Expects::Events(_) | Expects::Count(_) => "target_gone",
+                Expects::Gauge { .. } => "stopped",
+            },
+        );
     }
     assert_eq!(alike(entry, &places.here), alike(entry, &places.there));
     Ok(())

@@ -3,7 +3,7 @@
 
 use super::{Checked, Entry, Suite, Whose, skipped};
 use serde_json::{Value, json};
-use tests::{Outcome, Report, Workload};
+use tests::{Outcome, Report, Tracing, Workload};
 
 /// How often each does the step: what is missing or doubled is told apart.
 const PROCESS: u64 = 1;
@@ -57,9 +57,8 @@ fn run(entry: &Entry) -> Seen {
         workload.go();
         workload.wait_for("done");
     }
-    entry.settle(&trace, ALL);
-    let parent = selected.end();
-    let namespace = inside.end();
+    let end = || (selected.end(), inside.end());
+    let (outcome, (parent, namespace)) = entry.finish(trace, ALL, end, Tracing::finish);
     let own = json!(selected.pid());
     // `fork` notes its child last.
     let child = parent.all("child").pop().unwrap();
@@ -99,7 +98,7 @@ fn run(entry: &Entry) -> Seen {
         },
     ];
     Seen {
-        outcome: trace.finish(),
+        outcome,
         actors,
         beside: beside.pid(),
     }

@@ -1,7 +1,7 @@
 //! A storm, of which every event is in a row or counted as lost.
 
 use super::{Checked, Expects, Suite, skipped};
-use tests::{Workload, events};
+use tests::{Workload, amount};
 
 pub(crate) fn a_storm_is_accounted_for_to_the_last_event(suite: &Suite) -> Checked {
     let entry = suite.entry;
@@ -37,7 +37,7 @@ pub(crate) fn a_storm_is_accounted_for_to_the_last_event(suite: &Suite) -> Check
             trace.while_nobody_reads(|| workload.finish());
             let outcome = trace.finish();
             let account = outcome.complete();
-            let seen = events(entry.tracer, &entry.rows(&outcome.rows));
+            let seen = amount(entry.tracer, &entry.rows(&outcome.rows));
             let truth = entry.storm * each;
             assert!(
                 seen + account.missed_runs >= truth && seen <= truth + entry.besides,
