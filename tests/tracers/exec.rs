@@ -413,7 +413,7 @@ mod here {
     fn a_failure_with_as_many_arguments_as_are_read_is_whole() {
         needs!("exec");
         for count in [1, 63, 64] {
-            let (outcome, _, _) = traced(&format!("exec-fails-with {} 12 /no/such/program", count));
+            let (outcome, _, _) = traced(&format!("exec-fails-with {count} 12 /no/such/program"));
             assert_eq!(shown(&outcome), (many(count, 12), false), "{count}");
         }
     }

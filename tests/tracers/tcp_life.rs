@@ -109,7 +109,7 @@ fn columns(who: &Who, report: &Report, ends: &Ends<'_>) -> Columns {
 
 fn client(address: &str, shown: &str, send: usize, receive: usize) {
     let (server, port) = server("[::]:0", receive, 1);
-    let (mut workload, who) = workload(&format!("connect {address}:{port} {} {}", send, receive));
+    let (mut workload, who) = workload(&format!("connect {address}:{port} {send} {receive}"));
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     assert_eq!(join(server), send);
@@ -172,7 +172,7 @@ fn a_connection_without_a_byte_is_a_row_with_none() {
 }
 
 fn served(address: &str, shown: &str, send: usize, receive: usize) {
-    let (mut workload, who) = workload(&format!("serve {address}:0 {} {} 1", send, receive));
+    let (mut workload, who) = workload(&format!("serve {address}:0 {send} {receive} 1"));
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     let port = workload.said("listening").as_u64().unwrap();
