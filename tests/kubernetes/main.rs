@@ -13,6 +13,7 @@ mod families;
 mod gateway;
 mod gone;
 mod plugin;
+mod rights;
 mod scale;
 mod simulated;
 mod tenants;
