@@ -17,6 +17,8 @@ pub enum Capability {
     Syslog = 34,
     /// Raise RLIMIT_MEMLOCK, by which kernels before 5.11 count maps.
     SysResource = 24,
+    /// Attach programs to cgroups that decide about packets and calls.
+    NetAdmin = 12,
 }
 
 impl Capability {
@@ -41,6 +43,7 @@ impl fmt::Display for Capability {
             Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::Syslog => "CAP_SYSLOG",
             Self::SysResource => "CAP_SYS_RESOURCE",
+            Self::NetAdmin => "CAP_NET_ADMIN",
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Result;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
-use tracers::{Column, Erased, Hook, Opt, OptKind, Source, Spec};
+use tracers::{Column, Erased, Opt, OptKind, Point, Source, Spec};
 
 /// Prose wider than this is hard to read, whatever the terminal.
 const WIDEST: usize = 100;
@@ -87,7 +87,7 @@ fn data(tracer: &'static dyn Erased, works: Option<&Works>) -> serde_json::Value
     let mut out = json!({
         "name": tracer.name(), "family": family_word(Some(tracer.family())), "about": tracer.about(),
         "source": source_word(tracer.source()), "options": options, "columns": columns,
-        "hooks": tracer.hooks().iter().map(|set| hooks(set)).collect::<Vec<_>>(),
+        "hooks": tracer.points().iter().map(|set| hooks(set)).collect::<Vec<_>>(),
         "cost": tracer.cost(), "examples": tracer.examples(),
     });
     match works {
@@ -180,7 +180,7 @@ fn page(
             );
         }
     };
-    for (at, set) in tracer.hooks().iter().enumerate() {
+    for (at, set) in tracer.points().iter().enumerate() {
         let here = matches!(works, Some(Works::Yes { hooks: here }) if *here == hooks(set));
         let mark = if here { " (here)" } else { "" };
         fact(
@@ -221,10 +221,8 @@ pub(crate) fn kind_words(column: &Column) -> String {
 }
 
 /// `raw_tp sys_enter`, one for each.
-pub(crate) fn hooks(set: &[Hook]) -> Vec<String> {
-    set.iter()
-        .map(|hook| format!("{} {}", hook.kind.word(), hook.target))
-        .collect()
+pub(crate) fn hooks(set: &[Point]) -> Vec<String> {
+    set.iter().map(ToString::to_string).collect()
 }
 
 /// The flag of an option.
@@ -259,7 +257,7 @@ mod tests {
     fn a_page_says_every_option_and_column_and_fits() {
         for tracer in tracers::ALL {
             let works = Works::Yes {
-                hooks: hooks(tracer.hooks()[0]),
+                hooks: hooks(&tracer.points()[0]),
             };
             for columns in [80, 100] {
                 let page = page(*tracer, Some(&works), columns, Palette::default());

@@ -45,7 +45,7 @@ pub struct Params {
 impl Tracer for PageFault {
     type Params = Params;
     const FAMILY: Family = Family::Memory;
-    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("page_fault_user"), raw_tp("page_fault_kernel")]];
+    const POINTS: &'static [&'static [Point]] = &[&[raw_tp("page_fault_user"), raw_tp("page_fault_kernel")]];
     const NESTS: bool = true;
     const COST: &'static str = "about 1 µs per page fault of the target";
     const EXAMPLES: &'static [&'static str] =

@@ -55,7 +55,7 @@ pub struct Params {
 impl Tracer for TcpLife {
     type Params = Params;
     const FAMILY: Family = Family::Network;
-    const HOOKS: &'static [&'static [Hook]] =
+    const POINTS: &'static [&'static [Point]] =
         &[&[
             raw_tp("inet_sock_set_state"),
             raw_tp("inet_sock_set_state").by("tcp_closed"),

@@ -5,6 +5,7 @@ mod column;
 mod erased;
 mod flags;
 mod names;
+mod plan;
 mod spec;
 mod table;
 
@@ -13,5 +14,6 @@ pub use column::{Column, Kind, LABELS, Role, Unit};
 pub use erased::{Erased, Handle, Malformed, camel, find, nearest, needs};
 pub use flags::{access_flags, open_flags};
 pub use names::{errno, error_of, syscall};
+pub use plan::{Dataset, Plan};
 pub use spec::{Spec, SpecError};
 pub use table::Table;
