@@ -8,6 +8,7 @@ use std::{
     ptr::NonNull,
     sync::atomic::AtomicU32,
 };
+use zerocopy::{FromBytes, IntoBytes};
 
 mod program;
 
@@ -93,6 +94,22 @@ pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::R
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Reads the only entry of a per-CPU array: the value of each CPU that could ever be there.
+pub(crate) fn lookup_per_cpu<T: FromBytes + IntoBytes>(
+    map: BorrowedFd<'_>,
+    cpus: usize,
+) -> io::Result<Vec<T>> {
+    const {
+        assert!(
+            size_of::<T>().is_multiple_of(8),
+            "the kernel rounds each value up to 8 bytes"
+        )
+    };
+    let mut values: Vec<T> = (0..cpus).map(|_| T::new_zeroed()).collect();
+    lookup(map, &[0; 4], values.as_mut_bytes())?;
+    Ok(values)
 }
 
 /// Sets one value of a map.

@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod arch;
 mod cell;
+pub mod control;
 mod option;
 mod point;
 #[cfg(feature = "user")]
