@@ -22,11 +22,14 @@ mod limits;
 mod load;
 mod memory;
 mod objects;
+mod point;
 mod read;
 mod request;
 mod requirement;
 mod run;
 mod select;
+#[doc(hidden)]
+pub mod selftest;
 mod stacks;
 
 pub use account::{Account, BpfCost, Cost, Ended, Lost};
