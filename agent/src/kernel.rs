@@ -5,6 +5,7 @@ use crate::{
     bpf::{self, Trial},
     btf::Btf,
     objects::object,
+    select::process::in_host_pid_namespace,
 };
 use std::{
     fs, io,
@@ -183,6 +184,13 @@ impl Kernel {
                         hook.kind.word(),
                         hook.target
                     )
+                }),
+            },
+            HookKind::Iter => match self.btf.function(&format!("bpf_iter_{}", hook.target)) {
+                None => Some(format!("this kernel has no iterator {}", hook.target)),
+                // task_seq_start, kernel/bpf/task_iter.c.
+                Some(_) => in_host_pid_namespace().err().map(|_| {
+                    "an iterator lists the tasks of the reader's own pid namespace only; run it in the machine's (hostPID: true)".to_owned()
                 }),
             },
             HookKind::KProbe | HookKind::KRetProbe => {

@@ -7,6 +7,7 @@ mod account;
 mod bpf;
 mod btf;
 mod capability;
+mod clock;
 mod cost;
 mod doctor;
 mod error;
@@ -26,10 +27,12 @@ mod read;
 mod request;
 mod run;
 mod select;
-mod stacks;
+mod source;
+mod stage;
 
 pub use account::{Account, BpfCost, Cost, Ended, Lost};
 pub use capability::Capability;
+pub use clock::Clock;
 pub use doctor::{Check, Verdict};
 pub use error::{Error, Reason};
 pub use kernel::{Kernel, Support};
@@ -37,7 +40,7 @@ pub use labels::columns;
 pub use memory::memory;
 pub use objects::object;
 pub use request::{Bounds, Budget, Change, Denied, Labels, Limits, Request, Target, Whom};
-pub use run::{Clock, Handle, Trace, Update};
+pub use run::{Handle, Trace, Update};
 
 /// To be called first in `main` of every program that traces: where this process was started to be a part of a trace
 /// (the launcher of its command, the reader of its targets' symbols), it is that part and never returns.

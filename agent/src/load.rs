@@ -17,6 +17,7 @@ pub(crate) use globals::sizes;
 use globals::{again, globals};
 use refused::{allow_locked_memory, chain, load_error, program_error};
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
@@ -205,7 +206,7 @@ impl Loaded {
     }
 
     fn load_set(&mut self, set: &[Hook], kernel: &Kernel) -> Result<(), Error> {
-        let types = match set.iter().any(Hook::is_of_a_function) {
+        let types = match set.iter().any(Hook::is_preempted) {
             true => Some(Btf::from_sys_fs().map_err(|error| Error::Btf(chain(&error)))?),
             false => None,
         };
@@ -258,6 +259,7 @@ impl Loaded {
                 Program::RawTracePoint(program) => program.load(),
                 Program::FEntry(program) => program.load(hook.target, types.ok_or_else(no_types)?),
                 Program::FExit(program) => program.load(hook.target, types.ok_or_else(no_types)?),
+                Program::Iter(program) => program.load(hook.target, types.ok_or_else(no_types)?),
                 Program::KProbe(program) => program.load(),
                 other => Err(ProgramError::UnexpectedProgramType).inspect_err(|_| {
                     tracing::error!(?other, "a program's section and its hook differ in kind");
@@ -274,6 +276,8 @@ impl Loaded {
                 Program::RawTracePoint(program) => program.attach(hook.target).map(|_| ()),
                 Program::FEntry(program) => program.attach().map(|_| ()),
                 Program::FExit(program) => program.attach().map(|_| ()),
+                // Each reading attaches it.
+                Program::Iter(_) => Ok(()),
                 Program::KProbe(program) => program.attach(hook.target, 0).map(|_| ()),
                 _ => Err(ProgramError::UnexpectedProgramType),
             };
@@ -294,6 +298,8 @@ impl Loaded {
         let (first, again) = (hook.program.to_owned(), format!("{}{AGAIN}", hook.program));
         match hook.kind {
             _ if !self.again => vec![first],
+            // The kernel never skips it: bpf_iter_run_prog, kernel/bpf/bpf_iter.c.
+            HookKind::Iter => vec![first],
             // Programs of a tracepoint run in the order in which they came: func_add, kernel/tracepoint.c.
             HookKind::RawTp => vec![again, first],
             // Those of a function in the opposite one: bpf_trampoline_add_prog, kernel/bpf/trampoline.c.
@@ -319,6 +325,27 @@ impl Loaded {
                 tracer: self.tracer.name(),
                 reason: format!("its object has no map {name}: a bug"),
             })
+    }
+
+    /// Begins a reading of each iterator: the kernel runs its program for each object as that file is read.
+    pub(crate) fn readings(&mut self) -> Result<Vec<File>, Error> {
+        let iterators = self.hooks.iter();
+        let iterators = iterators.filter(|hook| hook.kind == HookKind::Iter);
+        let mut readings = Vec::new();
+        for hook in iterators {
+            let what = format!("{} {}", hook.kind.word(), hook.target);
+            let reading = match self.program(hook.program)? {
+                Program::Iter(program) => program.attach().and_then(|id| program.take_link(id)),
+                _ => Err(ProgramError::UnexpectedProgramType),
+            };
+            let reading = reading.map_err(|error| chain(&error));
+            let reading = reading.and_then(|link| link.into_file().map_err(|error| chain(&error)));
+            readings.push(reading.map_err(|reason| Error::Attach { hook: what, reason })?);
+        }
+        match readings.is_empty() {
+            true => Err(Error::Bug("a snapshot without an iterator")),
+            false => Ok(readings),
+        }
     }
 
     /// Takes a map out; its descriptor then lives as long as the taker wants.
@@ -372,6 +399,7 @@ fn unload(program: &mut Program) {
         Program::RawTracePoint(program) => program.unload(),
         Program::FEntry(program) => program.unload(),
         Program::FExit(program) => program.unload(),
+        Program::Iter(program) => program.unload(),
         Program::KProbe(program) => program.unload(),
         _ => Ok(()),
     };
@@ -389,13 +417,22 @@ fn map_data(map: &Map) -> Option<&MapData> {
     }
 }
 
+/// Entries that a map has room for.
+pub(crate) fn entries(map: BorrowedFd<'_>) -> u64 {
+    of_fdinfo(map, "max_entries:")
+}
+
 /// `memlock` of /proc/self/fdinfo: what the kernel charges for a map or a program.
 pub(crate) fn locked_bytes(fd: BorrowedFd<'_>) -> u64 {
+    of_fdinfo(fd, "memlock:")
+}
+
+fn of_fdinfo(fd: BorrowedFd<'_>, name: &str) -> u64 {
     use std::os::fd::AsRawFd;
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
         .unwrap_or_default();
     info.lines()
-        .find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
+        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
         .unwrap_or(0)
 }
 
@@ -468,8 +505,9 @@ mod tests {
                     hook.program
                 );
                 let again = format!("{}{AGAIN}", hook.program);
-                assert!(
+                assert_eq!(
                     file.symbols().any(|s| s.name() == Ok(&again)),
+                    hook.kind != HookKind::Iter,
                     "{}: {again}",
                     tracer.name(),
                 );

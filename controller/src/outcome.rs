@@ -11,7 +11,7 @@ use std::{
     mem::discriminant,
     sync::Arc,
 };
-use tracers::{Batch, Column, Data, Kind, Role, Table, Value};
+use tracers::{Batch, Column, Data, Kind, Table, Value};
 
 /// Why a node has failed of which nothing was heard.
 pub(crate) const NO_ACCOUNT: &str = "NoAccount";
@@ -286,14 +286,15 @@ pub(crate) fn columns(tracer: &'static dyn tracers::Erased) -> Vec<Column> {
         .collect()
 }
 
-/// Whether a tracer's rows have a count: without one there are no largest.
-pub(crate) fn counts(columns: &[Column]) -> bool {
-    columns.iter().any(|column| column.role == Role::Count)
+/// Whether a tracer's rows have an order by size: without one there are no largest.
+pub(crate) fn has_largest(columns: &[Column]) -> bool {
+    tracers::weight(columns).is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracers::Role;
 
     fn nodes(names: &[&str]) -> BTreeSet<Arc<str>> {
         names.iter().map(|name| Arc::from(*name)).collect()

@@ -34,7 +34,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::sync::mpsc;
-use tracers::Source;
+use tracers::Form;
 
 /// Who writes statuses, to the API server.
 pub(crate) const MANAGER: &str = "tracejob-controller";
@@ -108,7 +108,7 @@ fn generation(status: Option<&TraceJobStatus>) -> u64 {
 
 /// Whether the last tables of a job's traces are wanted.
 fn has_table(spec: &TraceJobSpec) -> bool {
-    spec.tracer.tracer().source() == Source::Map
+    spec.tracer.tracer().source().form() == Form::Table
 }
 
 /// Where a job stands in the queue, by what its object says.
@@ -432,7 +432,7 @@ impl Context {
             .output
             .summary_rows
             .map_or(MAX_SUMMARY_ROWS, |most| most as usize);
-        match tables.is_empty() || !outcome::counts(&columns) {
+        match tables.is_empty() || !outcome::has_largest(&columns) {
             true => None,
             false => Some(outcome::summary(&columns, &tables, most)),
         }

@@ -206,7 +206,7 @@ impl Hub {
             uid: job.uid.clone(),
             tracer: job.tracer,
             columns: columns.collect(),
-            table: job.tracer.source() == tracers::Source::Map,
+            table: job.tracer.source().form() == tracers::Form::Table,
             state: Mutex::new(State {
                 log_bytes,
                 job,

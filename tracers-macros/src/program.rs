@@ -37,10 +37,11 @@ pub(crate) fn expand(hook: Hook, input: ItemFn) -> syn::Result<TokenStream> {
         "raw_tp" => quote!(::aya_ebpf::macros::raw_tracepoint(tracepoint = #target)),
         "fentry" => quote!(::aya_ebpf::macros::fentry(function = #target)),
         "fexit" => quote!(::aya_ebpf::macros::fexit(function = #target)),
+        "iter" => return iterator(&hook, &input),
         _ => {
             return Err(Error::new_spanned(
                 &hook.kind,
-                "a program attaches by raw_tp, fentry or fexit",
+                "a program attaches by raw_tp, fentry, fexit or iter",
             ));
         }
     };
@@ -82,6 +83,27 @@ pub(crate) fn expand(hook: Hook, input: ItemFn) -> syn::Result<TokenStream> {
             if agent_ebpf::take_over(#slot) {
                 #body(&ctx);
             }
+            0
+        }
+    })
+}
+
+/// A program that the kernel runs when the loader reads it, and never skips.
+fn iterator(hook: &Hook, input: &ItemFn) -> syn::Result<TokenStream> {
+    let name = &input.sig.ident;
+    let body = format_ident!("{name}_body");
+    let section = format!("iter/{}", hook.target.value());
+    let docs = input.attrs.iter().filter(|a| a.path().is_ident("doc"));
+    let (inputs, block) = (&input.sig.inputs, &input.block);
+    Ok(quote! {
+        #[inline(always)]
+        fn #body(#inputs) #block
+
+        #(#docs)*
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = #section)]
+        pub fn #name(ctx: *mut ::core::ffi::c_void) -> i32 {
+            #body(&agent_ebpf::IteratorContext::new(ctx));
             0
         }
     })

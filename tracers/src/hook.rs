@@ -27,6 +27,8 @@ pub enum HookKind {
     KProbe,
     /// A kernel function's return by breakpoint.
     KRetProbe,
+    /// An iterator over objects of the kernel: the program runs when the loader reads it.
+    Iter,
 }
 
 impl HookKind {
@@ -38,6 +40,7 @@ impl HookKind {
             Self::FExit => "fexit",
             Self::KProbe => "kprobe",
             Self::KRetProbe => "kretprobe",
+            Self::Iter => "iter",
         }
     }
 
@@ -58,9 +61,12 @@ impl Hook {
         }
     }
 
-    /// Whether it is at the entry or the return of a kernel function, by the kernel's own types.
-    pub const fn is_of_a_function(&self) -> bool {
-        matches!(self.kind, HookKind::FEntry | HookKind::FExit)
+    /// Whether its program may lose the CPU to another of the trace on every kernel.
+    pub const fn is_preempted(&self) -> bool {
+        matches!(
+            self.kind,
+            HookKind::FEntry | HookKind::FExit | HookKind::Iter
+        )
     }
 
     /// The same hook, run by the program of another name: where two hooks have one target.
@@ -84,6 +90,11 @@ pub const fn raw_tp(target: &'static str) -> Hook {
 /// A kernel function's entry, attached by bpf() alone.
 pub const fn fentry(target: &'static str) -> Hook {
     Hook::new(HookKind::FEntry, target)
+}
+
+/// An iterator.
+pub const fn iter(target: &'static str) -> Hook {
+    Hook::new(HookKind::Iter, target)
 }
 
 /// A kernel function's return, attached by bpf() alone.

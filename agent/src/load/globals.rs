@@ -21,8 +21,8 @@ pub(super) fn globals(
 ) -> Result<Vec<Global>, Error> {
     let ring_bytes = ring_bytes(limits);
     let again = again(spec.tracer(), kernel);
-    // A function's program is preempted wherever the kernel preempts itself, which nothing here can tell.
-    let shared = again || hooks.iter().any(Hook::is_of_a_function);
+    // A function's or an iterator's program is preempted wherever the kernel preempts itself, which nothing here can tell.
+    let shared = again || hooks.iter().any(Hook::is_preempted);
     let word = |name: &str, value: u32| (name.to_owned(), value.to_ne_bytes().to_vec(), true);
     let long = |name: &str, value: u32| {
         let value = u64::from(value).to_ne_bytes().to_vec();
@@ -146,7 +146,7 @@ pub(crate) fn sizes(
     let ring_bytes = ring_bytes(limits);
     let ring = match tracer.source() {
         Source::Ring => ring_bytes,
-        Source::Map => page_bytes(),
+        Source::PerCpu | Source::Shared | Source::Snapshot => page_bytes(),
     };
     let mut sizes = vec![("EVENTS", ring)];
     sizes.extend(super::depth::entries(tracer, depth));
