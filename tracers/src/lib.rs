@@ -109,6 +109,7 @@ catalogue! {
     oom_kill::OomKill,
     open::Open,
     page_fault::PageFault,
+    rss::Rss,
     syscall_count::SyscallCount,
     tcp_connect::TcpConnect,
     tcp_life::TcpLife,
