@@ -26,9 +26,9 @@ pub fn columns(request: &Request) -> Vec<Column> {
         // Rows that are events have no keys.
         Form::Events => Column {
             role: Role::None,
-            ..*label
+            ..label.clone()
         },
-        Form::Table => *label,
+        Form::Table => label.clone(),
     });
     labels.chain(tracer.columns()).collect()
 }

@@ -25,13 +25,13 @@ mod memory;
 mod objects;
 mod read;
 mod request;
+mod requirement;
 mod run;
 mod select;
 mod source;
 mod stage;
 
 pub use account::{Account, BpfCost, Cost, Ended, Lost};
-pub use capability::Capability;
 pub use clock::Clock;
 pub use doctor::{Check, Verdict};
 pub use error::{Error, Reason};
@@ -40,6 +40,7 @@ pub use labels::columns;
 pub use memory::memory;
 pub use objects::object;
 pub use request::{Bounds, Budget, Change, Denied, Labels, Limits, Request, Target, Whom};
+pub use requirement::Checked;
 pub use run::{Handle, Trace, Update};
 
 /// To be called first in `main` of every program that traces: where this process was started to be a part of a trace

@@ -1,8 +1,9 @@
 //! A run of `tracejob run … -o json`, and what came of it.
 
 use crate::{
-    Account, Workload, deadline,
-    output::{Messages, Rows},
+    Account, Steps, Workload, deadline,
+    described::{described, events},
+    output::{Messages, Rows, Taken},
     support::skips_runs,
     until,
     workload::{Report, program},
@@ -10,11 +11,9 @@ use crate::{
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
     ffi::{OsStr, OsString},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::Mutex,
     thread::JoinHandle,
     time::Instant,
 };
@@ -28,7 +27,6 @@ pub struct Trace {
 
 /// A run under way; killed if it is dropped.
 pub struct Tracing {
-    tracer: String,
     child: Child,
     messages: Messages,
     rows: Rows,
@@ -135,10 +133,9 @@ impl Trace {
 
     /// `-- workload STEPS`.
     #[must_use]
-    pub fn workload(self, steps: &[impl AsRef<OsStr>]) -> Self {
+    pub fn workload(self, steps: &(impl Steps + ?Sized)) -> Self {
         let program = program("workload").into_os_string();
-        let steps = steps.iter().map(|step| step.as_ref().to_owned());
-        self.command([program].into_iter().chain(steps).collect())
+        self.command([program].into_iter().chain(steps.words()).collect())
     }
 
     /// `-- COMMAND`.
@@ -172,9 +169,6 @@ impl Trace {
             args.push("--".into());
             args.extend(command);
         }
-        let tracer = args
-            .get(1)
-            .map_or_else(String::new, |tracer| tracer.to_string_lossy().into_owned());
         let mut child = tracejob(&args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -189,7 +183,6 @@ impl Trace {
         let (rows, row_reader) = Rows::of(child.stdout.take().unwrap(), keep_rows);
         let (messages, reader) = Messages::of(child.stderr.take().unwrap());
         Tracing {
-            tracer,
             child,
             messages,
             rows,
@@ -255,6 +248,19 @@ impl Tracing {
         self.child.wait().unwrap();
     }
 
+    /// How many events of the account its rows are.
+    fn events(&self, rows: &Taken) -> Option<u64> {
+        let tracer = match self.messages.first("started") {
+            Some(Ok(started)) => started["tracer"].as_str().unwrap().to_owned(),
+            other => panic!("a trace with an account said when it started: {other:?}"),
+        };
+        if !self.keep_rows {
+            assert_eq!(described(&tracer)["source"], "events", "{tracer}");
+            return Some(rows.count);
+        }
+        events(&tracer, &rows.rows.iter().collect::<Vec<_>>())
+    }
+
     /// Waits for its end, and checks what holds for every run.
     pub fn finish(mut self) -> Outcome {
         let end = Instant::now() + 3 * deadline();
@@ -270,11 +276,7 @@ impl Tracing {
         if let Some(account) = &account {
             // Shown where the test fails: a count that is wrong may be a loss that is told.
             println!("account: {}", account.raw);
-            let printed = match self.keep_rows {
-                true => events(&rows.rows),
-                false => rows.count,
-            };
-            account.must_balance(rows_have_all_events(&self.tracer).then_some(printed));
+            account.must_balance(self.events(&rows));
             let wanted = match account.ended.as_str() {
                 // That is an error, and what came until then is no account.
                 "agent_gone" => 1,
@@ -301,36 +303,6 @@ impl Tracing {
             said: self.messages.everything(),
         }
     }
-}
-
-/// Whether the rows of a run stand for all its events: those of events and of tables that only grow do, other tables are states.
-fn rows_have_all_events(tracer: &str) -> bool {
-    static KNOWN: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
-    let mut known = KNOWN.lock().unwrap();
-    *known.entry(tracer.to_owned()).or_insert_with(|| {
-        let described = tracejob(&["describe", tracer, "-o", "json"])
-            .output()
-            .unwrap();
-        // Of a file, `-f`, there is none: the tracers in files are those with rows of events.
-        let described: Value = serde_json::from_slice(&described.stdout).unwrap_or_default();
-        match described["source"].as_str() {
-            Some("events" | "table") | None => true,
-            Some("shared table" | "snapshot") => false,
-            Some(other) => panic!("{tracer} has rows that are {other}"),
-        }
-    })
-}
-
-/// Columns that say for how many events a row stands.
-const COUNTS: [&str; 2] = ["count", "faults"];
-
-fn count_column(row: &Value) -> Option<u64> {
-    COUNTS.iter().find_map(|column| row.get(column)?.as_u64())
-}
-
-/// For how many events these rows stand.
-fn events(rows: &[Value]) -> u64 {
-    rows.iter().map(|row| count_column(row).unwrap_or(1)).sum()
 }
 
 impl Drop for Tracing {

@@ -1,8 +1,29 @@
 //! `rss` against memory that a process has and gives back, and /proc/PID/status.
 
+use crate::conformance::{Entry, Expects, Identity, conforms};
 use serde_json::Value;
 use std::fs;
 use tests::{Outcome, Trace, Workload, needs};
+
+/// The line of the conformance suite: pages of its own that a process touches. Besides them it has more than the kernel's sums lag.
+const CONFORMANCE: Entry = Entry {
+    identity: Identity {
+        process: Some("pid"),
+        thread: None,
+        in_namespace: None,
+        cgroup: Some("cgroup"),
+    },
+    unit: 4096,
+    ..Entry::of(
+        "rss",
+        "touch {} write",
+        Expects::Gauge {
+            column: "rss_bytes",
+            at_least: 4096,
+        },
+    )
+};
+conforms!(CONFORMANCE);
 
 const HELD: u64 = 64 << 20;
 
@@ -11,8 +32,7 @@ const LAG: u64 = 64 * 32 * 4096;
 
 /// A process that has touched so much memory and waits.
 fn holder() -> Workload {
-    let steps = ["hold", &HELD.to_string(), ",", "until-eof"];
-    let mut workload = Workload::behind_gate(&steps);
+    let mut workload = Workload::behind_gate(&format!("hold {HELD} , until-eof"));
     workload.go();
     assert_eq!(workload.said("holding"), HELD);
     workload
@@ -108,8 +128,7 @@ fn a_process_that_ended_is_in_the_result_as_it_was_read_last() {
 #[test]
 fn a_process_whose_first_thread_has_ended_still_has_its_memory() {
     needs!("rss");
-    let steps = ["hold", &HELD.to_string(), ",", "first-thread-ends"];
-    let mut workload = Workload::behind_gate(&steps);
+    let mut workload = Workload::behind_gate(&format!("hold {HELD} , first-thread-ends"));
     workload.go();
     assert_eq!(workload.said("alone"), true);
     let outcome = traced(&workload, &[]);

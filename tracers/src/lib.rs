@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod arch;
 mod cell;
+mod class;
 pub mod control;
 mod hook;
 mod option;
@@ -17,6 +18,7 @@ mod source;
 mod user;
 
 pub use cell::*;
+pub use class::{Class, UnknownClass};
 pub use hook::*;
 pub use option::*;
 pub use source::*;
@@ -69,6 +71,8 @@ pub trait Event:
 pub trait Tracer: Event {
     /// What it takes.
     type Params: Params;
+    /// What it reveals or changes: policies and rights go by it.
+    const CLASS: Class;
     /// The part of the system that it looks at.
     const FAMILY: Family;
     /// Sets of hooks, best first; each set alone is enough.

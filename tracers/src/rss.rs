@@ -1,5 +1,5 @@
 //! `rss`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/rss.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Memory of processes in RAM, by its kinds: what each process has now.
 ///
@@ -52,6 +52,7 @@ pub struct Params {
 
 impl Tracer for Rss {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Memory;
     const HOOKS: &'static [&'static [Hook]] = &[&[iter("task").by("rss")]];
     const COST: &'static str = "about 1 µs per thread of the host at each interval";
