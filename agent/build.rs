@@ -82,11 +82,15 @@ fn embed(root: &Path, built: &Path, out: &Path) -> Result<(), String> {
         fs::write(out.join(name), text).map_err(|error| format!("cannot write {name}: {error}"))
     };
     write("objects.rs", format!("&[\n{list}]\n"))?;
-    let selftest = built.join("selftest").display().to_string();
-    write(
-        "selftest.rs",
-        format!("aya::include_bytes_aligned!({selftest:?})\n"),
-    )
+    // Objects of tests, which are no tracers.
+    for name in ["selftest", "selftest_rows"] {
+        let object = built.join(name).display().to_string();
+        write(
+            &format!("{name}.rs"),
+            format!("aya::include_bytes_aligned!({object:?})\n"),
+        )?;
+    }
+    Ok(())
 }
 
 /// The folder that cargo marks as its target folder, whatever profile and target this is built for.

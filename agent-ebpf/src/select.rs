@@ -289,6 +289,18 @@ pub fn task_selected(task: *const u8) -> Result<Option<Target>, i32> {
     Ok(target)
 }
 
+/// The same, for the programs of iterators: where it cannot be read the task is booked as a lost event.
+#[inline(always)]
+pub fn selected_task(task: *const u8) -> Option<Target> {
+    match task_selected(task) {
+        Ok(target) => target,
+        Err(unreadable) => {
+            book(Err(unreadable.into()));
+            None
+        }
+    }
+}
+
 #[inline(always)]
 fn target_of(task: *const u8) -> Result<Option<Target>, i32> {
     let how = SELECT.load();

@@ -258,8 +258,23 @@ pub(crate) fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
 /// Waits until every program that ran when this was called has returned: programs run inside RCU read sections,
 /// and MEMBARRIER_CMD_GLOBAL is synchronize_rcu (kernel/sched/membarrier.c).
 pub(crate) fn wait_for_running_programs() {
-    // SAFETY: takes numbers only. Where it is refused (nohz_full) programs have still ended microseconds after their detaching.
-    unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
+    // SAFETY: takes numbers only.
+    let waited = unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
+    if waited != 0 {
+        // It is refused where the kernel has nohz_full; programs take microseconds.
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// A hash map, for tests of what reads maps.
+#[cfg(test)]
+pub(crate) fn new_hash(key_bytes: usize, value_bytes: usize, entries: u32) -> io::Result<OwnedFd> {
+    /// Map type, sizes and entries, flags: the beginning of BPF_MAP_CREATE's attributes.
+    const MAP_CREATE: libc::c_long = 0;
+    let mut attr = [1, key_bytes as u32, value_bytes as u32, entries, 0];
+    let fd = bpf(MAP_CREATE, &mut attr)?;
+    // SAFETY: the call returned a new descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod account;
 mod bpf;
 mod btf;
 mod capability;
+mod clock;
 mod cost;
 mod doctor;
 mod error;
@@ -30,9 +31,11 @@ mod run;
 mod select;
 #[doc(hidden)]
 pub mod selftest;
-mod stacks;
+mod source;
+mod stage;
 
 pub use account::{Account, BpfCost, Cost, Ended, Lost};
+pub use clock::Clock;
 pub use doctor::{Check, Verdict};
 pub use error::{Error, Reason};
 pub use kernel::{Kernel, Support};
@@ -41,7 +44,7 @@ pub use memory::memory;
 pub use objects::object;
 pub use request::{Bounds, Budget, Change, Denied, Labels, Limits, Request, Target, Whom};
 pub use requirement::Checked;
-pub use run::{Clock, Handle, Trace, Update};
+pub use run::{Handle, Trace, Update};
 
 /// To be called first in `main` of every program that traces: where this process was started to be a part of a trace
 /// (the launcher of its command, the reader of its targets' symbols), it is that part and never returns.

@@ -34,6 +34,18 @@ pub(crate) const STACK_FRAMES: usize = 1024;
 /// Frames of all stacks of a table: 8,192 stacks of 127 frames. Smaller rows beyond them have a stack that says so.
 pub(crate) const TABLE_FRAMES: usize = 1 << 20;
 
+/// Frames of all stacks of a batch of events: 64 stacks of 127 frames. Rows beyond them have a stack that says so.
+pub(crate) const BATCH_FRAMES: usize = 1 << 13;
+
+/// Bytes of the names of distinct frames of a batch of events: a message takes at most 4 MiB.
+pub(crate) const BATCH_TEXT_BYTES: usize = 1 << 20;
+
+/// Rows of a snapshot. What an iterator writes beyond them is lost, as `map_full`.
+pub(crate) const SNAPSHOT_ROWS: usize = 16384;
+
+/// How long the stacks of events are named each time that the ring is emptied: it fills meanwhile.
+pub(crate) const EVENTS_NAMING: Duration = Duration::from_millis(250);
+
 /// Stacks that are named together: their addresses take 4 MiB at most.
 pub(crate) const STACKS_AT_ONCE: usize = 256;
 

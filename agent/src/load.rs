@@ -24,7 +24,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
-use tracers::{Plan, Point, raw_tp};
+use tracers::{At, Plan, Point, raw_tp};
 
 mod code;
 mod depth;
@@ -319,8 +319,7 @@ impl Loaded {
     ///
     /// # Errors
     /// Where it is not attached, or the kernel refuses.
-    #[expect(dead_code, reason = "snapshots read it")]
-    pub(crate) fn iterate(&self, program: &str) -> Result<File, Error> {
+    fn iterate(&self, program: &str) -> Result<File, Error> {
         let link = self.programs.get(program).and_then(|one| one.links.first());
         link.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
             .and_then(|link| bpf::create_iterator(link.as_fd()))
@@ -360,6 +359,18 @@ impl Loaded {
             .and_then(map_data)
             .map(|data| data.fd().as_fd())
             .ok_or_else(|| self.no_map(name))
+    }
+
+    /// Begins a reading of each iterator: the kernel runs its program for each object as that file is read.
+    pub(crate) fn readings(&self) -> Result<Vec<File>, Error> {
+        let iterators = self.sets.first().into_iter().flatten();
+        let iterators = iterators.filter(|point| matches!(point.at, At::Iterator(_)));
+        let readings = iterators.map(|point| self.iterate(point.program));
+        let readings = readings.collect::<Result<Vec<_>, _>>()?;
+        match readings.is_empty() {
+            true => Err(Error::Bug("a snapshot without an iterator")),
+            false => Ok(readings),
+        }
     }
 
     /// Takes a map out; its descriptor then lives as long as the taker wants.
@@ -445,13 +456,22 @@ pub(crate) fn map_data(map: &Map) -> Option<&MapData> {
     }
 }
 
+/// Entries that a map has room for.
+pub(crate) fn entries(map: BorrowedFd<'_>) -> u64 {
+    of_fdinfo(map, "max_entries:")
+}
+
 /// `memlock` of /proc/self/fdinfo: what the kernel charges for a map or a program.
 pub(crate) fn locked_bytes(fd: BorrowedFd<'_>) -> u64 {
+    of_fdinfo(fd, "memlock:")
+}
+
+fn of_fdinfo(fd: BorrowedFd<'_>, name: &str) -> u64 {
     use std::os::fd::AsRawFd;
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
         .unwrap_or_default();
     info.lines()
-        .find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
+        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
         .unwrap_or(0)
 }
 

@@ -2,10 +2,10 @@
 
 use crate::{
     Error, Kernel, Request, columns,
-    limits::{BATCH_BYTES, LABELS_BYTES, QUEUE},
+    limits::{BATCH_BYTES, LABELS_BYTES, QUEUE, SNAPSHOT_ROWS},
     load, object,
     select::Shape,
-    stacks,
+    stage::{self, stacks},
 };
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 use tracers::Source;
@@ -111,16 +111,22 @@ pub fn memory(request: &Request, kernel: &Kernel) -> Result<u64, Error> {
             match name.as_str() {
                 "ROWS" => rows += map.entries,
                 "FIRST" => rows += map.entries * cpus,
+                // As many are kept here once they were taken out of one of the two, and all are shown.
+                "SHARED_A" => rows += 2 * map.entries,
+                "SHARED_B" => rows += map.entries,
                 _ => {}
             }
             map.bytes(cpus)
         })
         .sum();
-    let table = match plan.has(Source::Map) {
-        false => 0,
-        true => table(request, rows),
+    let read = |source| match source {
+        Source::Ring => names(request),
+        Source::PerCpu => table(request, rows),
+        Source::Shared => table(request, rows) + rows * merged_row(request),
+        Source::Snapshot => table(request, SNAPSHOT_ROWS as u64),
     };
-    Ok(maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64 + table)
+    let read: u64 = plan.datasets.iter().map(|one| read(one.source)).sum();
+    Ok(maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64 + read)
 }
 
 /// Bytes of a table of this many rows: as it is read and named, as it is made into messages, and the messages of the last one, which
@@ -130,8 +136,8 @@ fn table(request: &Request, rows: u64) -> u64 {
     let columns = columns(request);
     let labels = columns.iter().filter(|column| column.is_label()).count() as u64;
     let values = rows * (tracer.row_bytes() as u64 + labels * LABEL);
-    let merged = rows * (columns.len() as u64 * CELL + ROW);
-    let (named, messages, names) = match columns.iter().any(|column| column.kind.is_stack()) {
+    let merged = rows * merged_row(request);
+    let (named, messages, names) = match stage::names(&columns) {
         true => (
             stacks::TABLE_BYTES as u64,
             stacks::MESSAGES_BYTES as u64,
@@ -141,6 +147,19 @@ fn table(request: &Request, rows: u64) -> u64 {
     };
     let messages = values + messages;
     merged.max(named + messages) + values + messages + names
+}
+
+/// Bytes of a row of a table while it is merged.
+fn merged_row(request: &Request) -> u64 {
+    columns(request).len() as u64 * CELL + ROW
+}
+
+/// Bytes of the stacks of events: of each batch that waits to be taken, and the names.
+fn names(request: &Request) -> u64 {
+    match stage::names(&request.spec.tracer().columns()) {
+        true => (QUEUE * stacks::BATCH_BYTES + stacks::NAMES_BYTES) as u64,
+        false => 0,
+    }
 }
 
 /// The kernel keeps a program as it came, as it was verified, and as machine code.

@@ -1,8 +1,9 @@
 //! A running trace: one reader thread that owns everything, and a bounded queue to whoever wants the rows.
 
-use crate::limits::{LAST_NAMING, NAMING, QUEUE};
+use crate::limits::{EVENTS_NAMING, LAST_NAMING, NAMING, QUEUE};
 use crate::{
     Account, Bounds, Change, Cost, Ended, Error, Kernel, Limits, Request, bpf,
+    clock::Clock,
     cost::CostMeter,
     fault::Faults,
     governor::{Governor, Verdict},
@@ -10,9 +11,9 @@ use crate::{
     launch::Launched,
     load::Loaded,
     memory::memory,
-    read::Reader,
+    read::{LastTable, Reader},
     select::Selection,
-    stacks::Stacks,
+    stage::Stages,
 };
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
@@ -27,7 +28,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tracers::{Batch, Column, Source, control::Process};
+use tracers::{Batch, Column, control::Process};
 
 /// How often the reader looks into the ring when nothing wakes it: the longest that a row waits.
 const TICK: Duration = Duration::from_millis(10);
@@ -97,40 +98,6 @@ impl Handle {
     }
 }
 
-/// Turns the kernel's time into the wall clock's.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    /// Wall clock minus CLOCK_BOOTTIME, ns.
-    offset: i64,
-}
-
-impl Clock {
-    /// Compares both clocks. Of several comparisons the shortest counts: on a busy machine a thread may stand still within one.
-    fn now(kernel: &Kernel) -> Self {
-        let ns = |clock| {
-            let time = clock_gettime(clock);
-            time.tv_sec * 1_000_000_000 + time.tv_nsec
-        };
-        let compared = (0..5).map(|_| {
-            let (before, wall, after) = (
-                ns(ClockId::Boottime),
-                ns(ClockId::Realtime),
-                ns(ClockId::Boottime),
-            );
-            (after - before, wall - before)
-        });
-        let (_, offset) = compared.min().unwrap_or_default();
-        Self {
-            offset: offset.saturating_add(kernel.boottime_ahead_ns),
-        }
-    }
-
-    /// Nanoseconds since 1970 of a CLOCK_BOOTTIME time.
-    pub fn unix_ns(&self, boottime_ns: u64) -> i64 {
-        self.offset.saturating_add_unsigned(boottime_ns)
-    }
-}
-
 impl Trace {
     /// Loads, attaches, selects and starts reading; a command is started last.
     ///
@@ -164,9 +131,10 @@ impl Trace {
         loaded.attach(&mut selection, command.as_ref().map(Launched::pid), kernel)?;
         let faults = loaded.faults;
         let started = Instant::now();
-        let mut stacks = Stacks::new(&spec.tracer().columns(), &kernel.proc);
+        let tracer = spec.tracer();
+        let mut stages = Stages::new(&tracer.columns(), tracer.source().form(), kernel);
         if let Some(argv) = selection.command() {
-            stacks.know_command(argv);
+            stages.know_command(argv);
         }
         let reader = Reader::new(loaded, spec.tracer(), limits.max_events)?;
         let wake = Arc::new(
@@ -187,7 +155,7 @@ impl Trace {
         let _ = taken.try_send(());
         let worker = Worker {
             reader,
-            stacks,
+            stages,
             governor: Governor::new(limits.budget, started),
             limits,
             selection,
@@ -199,6 +167,10 @@ impl Trace {
             stopped: false,
             over_budget: false,
             alive: [0; 4],
+            delivered: 0,
+            any_table: false,
+            had_rows: false,
+            may_send_now: false,
             sender,
             may_send,
         };
@@ -289,7 +261,7 @@ impl Drop for Trace {
 /// The reader thread's own.
 struct Worker {
     reader: Reader,
-    stacks: Stacks,
+    stages: Stages,
     limits: Limits,
     selection: Selection,
     governor: Governor,
@@ -302,9 +274,17 @@ struct Worker {
     over_budget: bool,
     /// A process that was selected when it was last looked.
     alive: [u8; 4],
+    /// Events that had been delivered when the account was last made.
+    delivered: u64,
+    /// Whether a table was sent.
+    any_table: bool,
+    /// Whether the table that was read last had rows.
+    had_rows: bool,
     sender: SyncSender<Result<Update, Error>>,
     /// Says that the last table has been taken.
     may_send: Receiver<()>,
+    /// Whether it has said so.
+    may_send_now: bool,
 }
 
 /// Nobody takes updates any more.
@@ -320,17 +300,21 @@ impl Worker {
     }
 
     fn read_to_the_end(&mut self) -> Result<(), Error> {
-        let mut next_interval = self.started + self.limits.interval;
+        let mut next_interval = match self.reader.last_table() {
+            // What there is to see is there at the beginning.
+            LastTable::Attached => self.started,
+            LastTable::None | LastTable::Detached => self.started + self.limits.interval,
+        };
         // Why it ends, and when, once that is known.
         let mut ending: Option<(Ended, Instant)> = None;
         let ended = loop {
             self.wait(ending.is_some());
-            if self.drain().is_err() {
+            if self.drain(EVENTS_NAMING)?.is_err() {
                 return Ok(());
             }
             self.cost.tick(&self.reader.loaded)?;
             let now = Instant::now();
-            self.stacks.observe(&self.reader);
+            self.stages.observe(&self.reader.loaded);
             self.obey();
             if !self.selection.is_settled() {
                 let maps = self.reader.loaded.selection_maps()?;
@@ -344,7 +328,7 @@ impl Worker {
             }
             if now >= next_interval {
                 next_interval = now + self.limits.interval;
-                if self.tell_interval()?.is_err() {
+                if self.tell_interval(ending.is_some())?.is_err() {
                     return Ok(());
                 }
             }
@@ -370,22 +354,35 @@ impl Worker {
         let _ = poll(&mut fds, Some(&timeout));
     }
 
-    fn drain(&mut self) -> Result<(), Gone> {
+    /// Sends what is in the ring. Events are sent once: what has no name after `naming` never has one.
+    fn drain(&mut self, naming: Duration) -> Result<Result<(), Gone>, Error> {
+        let Self {
+            reader,
+            stages,
+            sender,
+            selection,
+            ..
+        } = self;
         let mut gone = false;
-        let (sender, selection) = (&self.sender, &self.selection);
-        self.reader.drain(|batch| {
-            let rows = labels::label(selection, batch);
+        let (rows, deadline) = (stages.batch_rows(&reader.loaded), Instant::now() + naming);
+        reader.drain(rows, |loaded, batch| {
+            let rows = stages.resolve(batch, loaded, deadline)?;
+            let rows = labels::label(selection, rows);
             gone |= sender.send(Ok(Update::Rows(rows))).is_err();
-        });
-        if gone { Err(Gone) } else { Ok(()) }
+            Ok(())
+        })?;
+        Ok(if gone { Err(Gone) } else { Ok(()) })
     }
 
-    fn tell_interval(&mut self) -> Result<Result<(), Gone>, Error> {
-        if self.reader.source() == Source::Map && self.may_send.try_recv().is_ok() {
-            let table = self.table(NAMING)?;
-            if self.sender.send(Ok(Update::Table(table))).is_err() {
-                return Ok(Err(Gone));
-            }
+    fn tell_interval(&mut self, ending: bool) -> Result<Result<(), Gone>, Error> {
+        let is_due = match self.reader.last_table() {
+            LastTable::None => false,
+            LastTable::Attached => !ending,
+            LastTable::Detached => true,
+        };
+        self.may_send_now |= is_due && self.may_send.try_recv().is_ok();
+        if is_due && self.may_send_now && self.tell_table()?.is_err() {
+            return Ok(Err(Gone));
         }
         let account = self.account()?;
         self.govern(&account)?;
@@ -395,9 +392,25 @@ impl Worker {
             .map_err(|_| Gone))
     }
 
-    fn table(&mut self, naming: Duration) -> Result<Batch, Error> {
+    /// Sends the table at this time, unless everything that it had has just gone: then the trace may be about to end by that, and what
+    /// there was is its result.
+    fn tell_table(&mut self) -> Result<Result<(), Gone>, Error> {
         let table = self.reader.table()?;
-        let table = self.stacks.resolve(table, &self.reader, naming)?;
+        let had = std::mem::replace(&mut self.had_rows, table.rows() > 0);
+        if self.reader.last_table() == LastTable::Attached && had && !self.had_rows {
+            return Ok(Ok(()));
+        }
+        let table = self.named(table, NAMING)?;
+        self.any_table = true;
+        self.may_send_now = false;
+        let sent = self.sender.send(Ok(Update::Table(table)));
+        Ok(sent.map_err(|_| Gone))
+    }
+
+    /// Names what is in a table, and whose its rows are.
+    fn named(&mut self, table: Batch, naming: Duration) -> Result<Batch, Error> {
+        let deadline = Instant::now() + naming;
+        let table = (self.stages).resolve(table, &self.reader.loaded, deadline)?;
         Ok(labels::label(&self.selection, table))
     }
 
@@ -419,7 +432,7 @@ impl Worker {
         {
             return Ok(Some((Ended::Duration, now)));
         }
-        if self.reader.at_limit() {
+        if self.reader.at_limit(self.delivered) {
             return Ok(Some((Ended::MaxEvents, now)));
         }
         if self.command.is_none()
@@ -482,8 +495,9 @@ impl Worker {
         Ok(())
     }
 
-    fn account(&self) -> Result<Account, Error> {
+    fn account(&mut self) -> Result<Account, Error> {
         let mut account = self.reader.account()?;
+        self.delivered = account.delivered;
         account.elapsed = self.started.elapsed();
         account.cost = Cost {
             bpf: Some(self.cost.read(&self.reader.loaded)?),
@@ -497,6 +511,14 @@ impl Worker {
     fn finish(&mut self, ended: Ended) -> Result<(), Error> {
         // Before they are detached: what they cost is a part of the time that they are attached.
         let before = self.account()?;
+        let when = self.reader.last_table();
+        let mut last = None;
+        if when == LastTable::Attached {
+            let table = self.reader.table()?;
+            // Where everything is gone, the table before says more than one without rows.
+            let says_more = table.rows() > 0 || !self.any_table || !is_gone(&ended);
+            last = says_more.then_some(table);
+        }
         if let Some(command) = self
             .command
             .as_ref()
@@ -507,14 +529,17 @@ impl Worker {
         // Detaching waits for the kernel, program by program; that is not the trace's time.
         let elapsed = self.started.elapsed();
         self.reader.loaded.detach();
-        if self.drain().is_err() {
+        if self.drain(LAST_NAMING)?.is_err() {
             return Ok(());
         }
-        if self.reader.source() == Source::Map {
-            if self.may_send.recv().is_err() {
+        if when == LastTable::Detached {
+            last = Some(self.reader.table()?);
+        }
+        if let Some(table) = last {
+            if !self.may_send_now && self.may_send.recv().is_err() {
                 return Ok(());
             }
-            let table = self.table(LAST_NAMING)?;
+            let table = self.named(table, LAST_NAMING)?;
             if self.sender.send(Ok(Update::Table(table))).is_err() {
                 return Ok(());
             }
@@ -534,6 +559,14 @@ impl Worker {
         // Nobody there to be told is fine.
         let _ = self.sender.send(Ok(Update::Done(account)));
         Ok(())
+    }
+}
+
+/// Whether what was selected is gone.
+fn is_gone(ended: &Ended) -> bool {
+    match ended {
+        Ended::Command(_) | Ended::TargetGone => true,
+        Ended::Duration | Ended::MaxEvents | Ended::Stopped | Ended::Budget(_) => false,
     }
 }
 

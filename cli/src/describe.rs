@@ -257,7 +257,9 @@ pub(crate) fn flag_with_value(option: &Opt) -> String {
 pub(crate) fn source_word(source: Source) -> &'static str {
     match source {
         Source::Ring => "events",
-        Source::Map => "table",
+        Source::PerCpu => "table",
+        Source::Shared => "shared table",
+        Source::Snapshot => "snapshot",
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     io::{self, IsTerminal},
     path::PathBuf,
 };
-use tracers::{Column, Source, nearest};
+use tracers::{Column, Form, nearest};
 
 /// One form in which rows are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub(crate) struct Scene<'a> {
     /// Its columns.
     pub(crate) columns: &'a [Column],
     /// How its rows come.
-    pub(crate) source: Source,
+    pub(crate) form: Form,
     /// Whether a command that we start writes to the terminal as well.
     pub(crate) command: bool,
     /// Whether each interval is asked for by name.
@@ -202,12 +202,12 @@ fn open_one(arg: &OutputArg, scene: &Scene<'_>) -> Result<Box<dyn Output>> {
     let Scene {
         tracer,
         columns,
-        source,
+        form,
         command,
         intervals,
         title,
     } = scene;
-    let intervals = *intervals && *source == Source::Map;
+    let intervals = *intervals && *form == Form::Table;
     let terminal = arg.file.is_none() && io::stdout().is_terminal();
     let to = match &arg.file {
         Some(path) => Sink::create(path)?,

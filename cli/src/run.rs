@@ -79,10 +79,10 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     let command = targets
         .iter()
         .any(|target| matches!(target, Whom::Command(_)));
-    let scene = |columns, source| Scene {
+    let scene = |columns, form| Scene {
         tracer: spec.tracer().name(),
         columns,
-        source,
+        form,
         command,
         intervals: interval.is_some(),
         title: title.clone(),
@@ -91,8 +91,9 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     let signals = Signals::watch()?;
     let (feed, outputs) = match agent {
         None => {
-            let (columns, source) = (spec.tracer().columns(), spec.tracer().source());
-            let outputs = output::open(&wanted, &scene(&columns, source))?;
+            let columns = spec.tracer().columns();
+            let form = spec.tracer().source().form();
+            let outputs = output::open(&wanted, &scene(&columns, form))?;
             if command && output::to_pipe(&wanted) {
                 // What the command prints must not end up between the rows that a program reads.
                 rustix::stdio::dup2_stdout(stdio::stderr())
@@ -120,7 +121,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             let stopper = trace.stopper();
             signals.first(move || stopper.stop());
             // What columns there are is the agent's to say. Where an output cannot be, the trace ends with the call.
-            let outputs = output::open(&wanted, &scene(trace.columns(), trace.source()))?;
+            let outputs = output::open(&wanted, &scene(trace.columns(), trace.form()))?;
             (Feed::There(Box::new(trace)), outputs)
         }
     };

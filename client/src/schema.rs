@@ -2,7 +2,7 @@
 
 use crate::shown;
 use proto::v1;
-use tracers::{Column, Erased, Kind, Role, Source, Unit};
+use tracers::{Column, Erased, Form, Kind, Role, Unit};
 
 /// More columns than any tracer has, with labels.
 const COLUMNS: usize = 256;
@@ -47,7 +47,7 @@ impl Schema {
 pub fn schema(tracer: &dyn Erased, columns: &[Column]) -> v1::Schema {
     v1::Schema {
         tracer: tracer.name().to_owned(),
-        table: tracer.source() == Source::Map,
+        table: tracer.source().form() == Form::Table,
         columns: columns.iter().map(told).collect(),
         instance: 0,
     }
@@ -62,6 +62,7 @@ fn told(column: &Column) -> v1::Column {
         Role::Max => v1::Role::Max,
         Role::Min => v1::Role::Min,
         Role::Last => v1::Role::Last,
+        Role::Gauge => v1::Role::Gauge,
         Role::Histogram => v1::Role::Histogram,
     };
     v1::Column {
@@ -212,6 +213,7 @@ fn role(role: v1::Role) -> Role {
         v1::Role::Max => Role::Max,
         v1::Role::Min => Role::Min,
         v1::Role::Last => Role::Last,
+        v1::Role::Gauge => Role::Gauge,
         v1::Role::Histogram => Role::Histogram,
     }
 }

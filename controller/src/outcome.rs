@@ -12,7 +12,7 @@ use std::{
     mem::discriminant,
     sync::Arc,
 };
-use tracers::{Batch, Column, Data, Kind, Role, Table, Value};
+use tracers::{Batch, Column, Data, Kind, Table, Value};
 
 /// Why a node has failed of which nothing was heard.
 pub(crate) const NO_ACCOUNT: &str = "NoAccount";
@@ -203,7 +203,7 @@ pub(crate) struct LastTable {
 pub(crate) fn summary(tables: &[&LastTable], most: usize) -> Option<Summary> {
     let schemas: Vec<&Schema> = tables.iter().map(|table| &table.schema).collect();
     let columns = common(&schemas);
-    if !counts(&columns) {
+    if !has_largest(&columns) {
         return None;
     }
     let project = |table: &&LastTable| {
@@ -309,14 +309,15 @@ fn quantiles(buckets: &[u64]) -> String {
     }
 }
 
-/// Whether a tracer's rows have a count: without one there are no largest.
-fn counts(columns: &[Column]) -> bool {
-    columns.iter().any(|column| column.role == Role::Count)
+/// Whether a tracer's rows have an order by size: without one there are no largest.
+fn has_largest(columns: &[Column]) -> bool {
+    tracers::weight(columns).is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracers::Role;
 
     fn nodes(names: &[&str]) -> BTreeSet<Arc<str>> {
         names.iter().map(|name| Arc::from(*name)).collect()

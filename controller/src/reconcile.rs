@@ -35,7 +35,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::sync::mpsc;
-use tracers::Source;
+use tracers::Form;
 
 /// Who writes statuses, to the API server.
 pub(crate) const MANAGER: &str = "tracejob-controller";
@@ -114,7 +114,7 @@ fn generation(status: Option<&TraceJobStatus>) -> u64 {
 
 /// Whether the last tables of a job's traces are wanted.
 fn has_table(spec: &TraceJobSpec) -> bool {
-    spec.tracer.tracer().source() == Source::Map
+    spec.tracer.tracer().source().form() == Form::Table
 }
 
 /// Where a job stands in the queue, by what its object says.

@@ -210,7 +210,7 @@ impl Hub {
         Self {
             uid: job.uid.clone(),
             tracer: job.tracer,
-            table: job.tracer.source() == tracers::Source::Map,
+            table: job.tracer.source().form() == tracers::Form::Table,
             state: Mutex::new(State {
                 log_bytes,
                 job,

@@ -136,4 +136,36 @@ mod tests {
         let wrong = View::new(&columns, &["count".to_owned()]).unwrap_err();
         assert_eq!(wrong, "\"count\" is no key column; there are node, call");
     }
+
+    #[test]
+    fn gauges_add_up_where_keys_are_left_out_and_a_newer_table_replaces_them() {
+        let columns = vec![
+            column("node", Kind::Text, Role::Key),
+            column("used_bytes", Kind::Unsigned, Role::Gauge),
+            column("peak_bytes", Kind::Unsigned, Role::Max),
+        ];
+        let table = |node: &str, used, peak| {
+            let mut data: Vec<Data> = columns.iter().map(|c| Data::of(c.kind)).collect();
+            assert!(data[0].push(Value::Bytes(node.as_bytes(), false)));
+            assert!(data[1].push(Value::Unsigned(used)));
+            assert!(data[2].push(Value::Unsigned(peak)));
+            Arc::new(Batch::from_columns(data, Vec::new()))
+        };
+        let all = View {
+            kept: vec![1, 2],
+            whole: false,
+        };
+        let merged = |tables: &[Arc<Batch>]| {
+            let merged = all.merge(&columns, tables, 100);
+            let number = |column| match merged.value(column, 0) {
+                Value::Unsigned(n) => n,
+                other => panic!("{other:?}"),
+            };
+            (merged.rows(), number(0), number(1))
+        };
+        let (first, second) = (table("a", 30, 90), table("b", 12, 50));
+        assert_eq!(merged(&[first, Arc::clone(&second)]), (1, 42, 90));
+        // The next state of the first node.
+        assert_eq!(merged(&[table("a", 5, 91), second]), (1, 17, 91));
+    }
 }

@@ -14,6 +14,7 @@ mod exec;
 mod oom_kill;
 mod open;
 mod page_fault;
+mod rss;
 mod syscall_count;
 mod tcp_connect;
 mod tcp_life;

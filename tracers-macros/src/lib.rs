@@ -14,18 +14,34 @@ mod program;
 
 /// Makes a struct the rows of a tracer: one column per field, named and documented by it.
 ///
-/// Field attributes: `#[key]`, `#[count]`, `#[sum]`, `#[max]`, `#[min]`, `#[last]`, `#[histogram]` give the column's role;
+/// Field attributes: `#[key]`, `#[count]`, `#[sum]`, `#[gauge]`, `#[max]`, `#[min]`, `#[last]`, `#[histogram]` give the column's role;
 /// `#[wide]` leaves it out of the ordinary table.
-/// With a `#[key]` the tracer aggregates in a map: the keys come first, and `NameKey` and `NameValue` are its map's key and value.
+/// Without a `#[key]` rows are events, and go through a ring. With one they are a table that the kernel keeps for each CPU:
+/// the keys come first, and `NameKey` and `NameValue` are its map's key and value.
+/// `#[event(shared)]` keeps one table for all CPUs, whose values go up and down.
+/// `#[event(snapshot)]` takes the rows that an iterator program writes each time that it is read.
 #[proc_macro_attribute]
 pub fn event(args: TokenStream, input: TokenStream) -> TokenStream {
-    expand(args, input, event::expand)
+    let chosen = parse_macro_input!(args as event::Chosen);
+    let input = parse_macro_input!(input as DeriveInput);
+    event::expand(chosen, input)
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 /// Makes a struct the options of a tracer: each field sets the kernel global of the same name in upper case.
 #[proc_macro_attribute]
 pub fn params(args: TokenStream, input: TokenStream) -> TokenStream {
-    expand(args, input, params::expand)
+    let input = parse_macro_input!(input as DeriveInput);
+    if !args.is_empty() {
+        let args = proc_macro2::TokenStream::from(args);
+        return Error::new_spanned(args, "this attribute takes no arguments")
+            .into_compile_error()
+            .into();
+    }
+    params::expand(input)
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 /// Makes a function that takes a reference to its context the kernel programs of a point: `#[program(raw_tp = "sys_enter")]`.
@@ -49,19 +65,4 @@ pub fn program(args: TokenStream, input: TokenStream) -> TokenStream {
     program::expand(place, input)
         .unwrap_or_else(Error::into_compile_error)
         .into()
-}
-
-fn expand(
-    args: TokenStream,
-    input: TokenStream,
-    with: fn(DeriveInput) -> syn::Result<proc_macro2::TokenStream>,
-) -> TokenStream {
-    let input = parse_macro_input!(input as DeriveInput);
-    if !args.is_empty() {
-        let args = proc_macro2::TokenStream::from(args);
-        return Error::new_spanned(args, "this attribute takes no arguments")
-            .into_compile_error()
-            .into();
-    }
-    with(input).unwrap_or_else(Error::into_compile_error).into()
 }

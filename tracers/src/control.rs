@@ -56,6 +56,8 @@ counters! {
     given_back,
     /// Stacks of events that are as deep as they are recorded: the caller of their outermost frame is not known.
     stacks_truncated,
+    /// Events that are in a shared table.
+    folded,
 }
 
 control! {

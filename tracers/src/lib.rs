@@ -13,6 +13,7 @@ mod class;
 pub mod control;
 mod option;
 mod point;
+mod source;
 #[cfg(feature = "user")]
 mod user;
 
@@ -20,6 +21,7 @@ pub use cell::*;
 pub use class::{Class, UnknownClass};
 pub use option::*;
 pub use point::*;
+pub use source::*;
 pub use tracers_macros::program;
 #[cfg(feature = "user")]
 pub use user::*;
@@ -55,7 +57,7 @@ pub trait Event:
     const ABOUT: &'static str;
     /// How rows leave the kernel.
     const SOURCE: Source;
-    /// Bytes of a map row that are its key; 0 for a ring.
+    /// Bytes of a map row that are its key; 0 where rows come from no map.
     const KEY_BYTES: usize;
     /// Appends this struct's columns in field order.
     #[cfg(feature = "user")]
@@ -63,15 +65,6 @@ pub trait Event:
     /// Appends one row's cells in the same order.
     #[cfg(feature = "user")]
     fn push(&self, out: &mut Cursor<'_>);
-}
-
-/// How rows leave the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// One record per event in the ring buffer `EVENTS`.
-    Ring,
-    /// One entry per key in the per-CPU hash map `ROWS`, read at an interval.
-    Map,
 }
 
 /// What one tracer is. Its name is that of its module.
@@ -120,6 +113,7 @@ catalogue! {
     oom_kill::OomKill,
     open::Open,
     page_fault::PageFault,
+    rss::Rss,
     syscall_count::SyscallCount,
     tcp_connect::TcpConnect,
     tcp_life::TcpLife,

@@ -13,7 +13,7 @@ mod table;
 
 pub use batch::{Batch, Cursor, Data, Frame, Value};
 pub use capability::Capability;
-pub use column::{Column, Kind, LABELS, Role, Unit};
+pub use column::{Column, Kind, LABELS, Role, Unit, weight};
 pub use erased::{Erased, Handle, Malformed, camel, find, nearest};
 pub use flags::{access_flags, open_flags};
 pub use names::{errno, error_of, syscall};

@@ -1,10 +1,11 @@
-//! `iter`: an iterator over objects of the kernel. Its program runs while the loader reads it: `Loaded::iterate`.
+//! `iter`: an iterator over objects of the kernel. Its program runs while the loader reads it: `Loaded::readings`.
 
 use super::{Kind, LOOKS, Second, tried};
 use crate::{
     Kernel,
     bpf::{self, LinkTo, Refused, Sort},
     btf::Btf,
+    select::process::in_host_pid_namespace,
 };
 use aya_obj::generated::bpf_attach_type::BPF_TRACE_ITER;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -13,6 +14,10 @@ pub(super) struct Iterator<'a>(pub(super) &'a str);
 
 impl Kind for Iterator<'_> {
     fn refuses(&self, kernel: &Kernel) -> Option<String> {
+        // task_seq_start, kernel/bpf/task_iter.c.
+        if in_host_pid_namespace().is_err() {
+            return Some("an iterator lists the tasks of the reader's own pid namespace only; run it in the machine's (hostPID: true)".to_owned());
+        }
         let what = format!("the iterator {}", self.0);
         tried(&LOOKS, self.sort(&kernel.btf), &what)
     }

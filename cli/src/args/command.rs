@@ -11,7 +11,7 @@ use clap::{
 };
 use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
-use tracers::{Erased, Opt, OptKind, Source};
+use tracers::{Erased, Form, Opt, OptKind};
 
 /// The whole command line, with every tracer.
 pub(crate) fn command() -> Command {
@@ -262,7 +262,9 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
     for option in tracer.options() {
         command = command.arg(option_arg(option).help_heading(format!("Options of {name}")));
     }
-    common(command).mut_arg("ring", |arg| arg.hide(tracer.source() == Source::Map))
+    common(command).mut_arg("ring", |arg| {
+        arg.hide(tracer.source().form() == Form::Table)
+    })
 }
 
 /// What reads an option's value.

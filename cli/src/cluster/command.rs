@@ -7,7 +7,7 @@ use crate::{
 use clap::{Arg, ArgAction, Command, builder::ValueParser, value_parser};
 use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
-use tracers::{Erased, Source};
+use tracers::{Erased, Form};
 
 use super::{access, selector};
 
@@ -110,7 +110,9 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
     for option in tracer.options() {
         command = command.arg(option_arg(option).help_heading(format!("Options of {name}")));
     }
-    common(command).mut_arg("ring", |arg| arg.hide(tracer.source() == Source::Map))
+    common(command).mut_arg("ring", |arg| {
+        arg.hide(tracer.source().form() == Form::Table)
+    })
 }
 
 /// What every run takes.

@@ -23,7 +23,7 @@ use std::{
     process::ExitCode,
     sync::Arc,
 };
-use tracers::{Erased, LABELS, Role, Source};
+use tracers::{Erased, Form, LABELS, Role};
 
 /// Makes a job, shows what it sees, and deletes it.
 pub(super) fn run(asked: Run, access: &Access) -> Result<ExitCode> {
@@ -81,7 +81,7 @@ fn follow(cluster: &Arc<Cluster>, job: &Job, view: View, stopper: Stopper) -> Re
     let scene = Scene {
         tracer,
         columns: watch.columns(),
-        source: watch.source(),
+        form: watch.form(),
         command: false,
         intervals: interval.is_some(),
         title: title(job),
@@ -96,7 +96,7 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     if view.by.is_empty() {
         return Ok(());
     }
-    if tracer.source() != Source::Map {
+    if tracer.source().form() != Form::Table {
         let name = tracer.name();
         let message = format!("--by is for tracers that count, and {name} tells each event");
         return Err(Usage(message));

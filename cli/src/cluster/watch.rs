@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tracers::{Batch, Column, Source};
+use tracers::{Batch, Column, Form};
 
 /// How often a stream is resumed that tells nothing new in between.
 const TRIES: u32 = 6;
@@ -134,11 +134,11 @@ impl Watch {
         &self.follow.schema().columns
     }
 
-    /// How its rows come.
-    pub(super) fn source(&self) -> Source {
+    /// What its rows are.
+    pub(super) fn form(&self) -> Form {
         match self.follow.schema().table {
-            true => Source::Map,
-            false => Source::Ring,
+            true => Form::Table,
+            false => Form::Events,
         }
     }
 

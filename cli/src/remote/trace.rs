@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tracers::{Batch, Column, Source};
+use tracers::{Batch, Column, Form};
 
 /// A running trace. Dropping it ends the call, and with it the trace.
 pub(crate) struct Trace {
@@ -102,11 +102,11 @@ impl Trace {
         &self.follow.schema().columns
     }
 
-    /// How its rows come.
-    pub(crate) fn source(&self) -> Source {
+    /// What its rows are.
+    pub(crate) fn form(&self) -> Form {
         match self.follow.schema().table {
-            true => Source::Map,
-            false => Source::Ring,
+            true => Form::Table,
+            false => Form::Events,
         }
     }
 

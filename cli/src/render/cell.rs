@@ -74,12 +74,14 @@ pub(crate) fn cell(
 
 fn number(column: &Column, n: u64, out: &mut String) {
     let unit = column.unit();
-    match (unit, column.role) {
-        // An identity, such as a process: separators would only be in the way.
-        (Unit::None, Role::None | Role::Key | Role::Last) => {
-            out.push_str(itoa::Buffer::new().format(n));
-        }
-        _ => human::quantity(n, unit, out),
+    let is_identity = match column.role {
+        Role::None | Role::Key | Role::Last => unit == Unit::None,
+        Role::Count | Role::Sum | Role::Max | Role::Min | Role::Gauge | Role::Histogram => false,
+    };
+    match is_identity {
+        // Such as a process: separators would only be in the way.
+        true => out.push_str(itoa::Buffer::new().format(n)),
+        false => human::quantity(n, unit, out),
     }
 }
 

@@ -136,8 +136,10 @@ pub(crate) fn layout(view: View<'_>, wide: bool) -> Vec<Head> {
 
 impl Head {
     fn of(at: usize, column: &Column) -> Self {
-        let number = !matches!(column.unit(), Unit::None)
-            || matches!(column.role, Role::Count | Role::Sum | Role::Max | Role::Min);
+        let number = match column.role {
+            Role::Count | Role::Sum | Role::Max | Role::Min | Role::Gauge => true,
+            Role::None | Role::Key | Role::Last | Role::Histogram => column.unit() != Unit::None,
+        };
         let list = matches!(column.kind, Kind::Errors | Kind::Log2 { .. });
         let cut = match column.kind {
             Kind::Path => Cut::Left,
@@ -263,5 +265,34 @@ fn usual(column: &Column) -> usize {
         (Kind::Errors, _) => 10,
         (Kind::UserStack | Kind::KernelStack, _) => 20,
         (Kind::Log2 { .. }, _) => 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::WALL, *};
+
+    #[test]
+    fn gauges_are_numbers_without_rate_and_average() {
+        let column = |name: &'static str, kind, role| {
+            let mut column = Column::of(name, "", role, false);
+            column.kind = kind;
+            column
+        };
+        let columns = [
+            column("comm", Kind::Text, Role::Key),
+            column("used_bytes", Kind::Unsigned, Role::Gauge),
+            column("open", Kind::Unsigned, Role::Gauge),
+        ];
+        let batch = Batch::new(&columns);
+        let view = View {
+            columns: &columns,
+            batch: &batch,
+            rates: &[],
+            wall: WALL,
+        };
+        let heads = layout(view, true);
+        let shown: Vec<(&str, bool)> = heads.iter().map(|h| (&*h.text, h.right)).collect();
+        assert_eq!(shown, [("COMM", false), ("USED", true), ("OPEN", true)]);
     }
 }

@@ -57,8 +57,9 @@ impl Pprof {
         }
         // Bytes and times say more than how often.
         let sum = values_by(columns, Role::Sum)
-            .next()
-            .or_else(|| values(columns).next());
+            .chain(values_by(columns, Role::Gauge))
+            .chain(values(columns))
+            .next();
         if let Some(at) = sum {
             out.profile.default_sample_type = out.string(&sample_type(&columns[at]).0);
         }
@@ -297,7 +298,9 @@ fn values_by(columns: &[Column], role: Role) -> impl Iterator<Item = usize> {
 }
 
 fn values(columns: &[Column]) -> impl Iterator<Item = usize> {
-    values_by(columns, Role::Count).chain(values_by(columns, Role::Sum))
+    values_by(columns, Role::Count)
+        .chain(values_by(columns, Role::Sum))
+        .chain(values_by(columns, Role::Gauge))
 }
 
 /// The name without its unit, and the unit as pprof knows it.

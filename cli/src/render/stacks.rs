@@ -106,6 +106,8 @@ impl Fold {
         for row in 0..batch.rows() {
             let n = match weight.map(|column| batch.value(column, row)) {
                 Some(Value::Unsigned(n)) => n,
+                // A gauge below zero: more was given back than was seen taken.
+                Some(Value::Signed(n)) => n.max(0).cast_unsigned(),
                 _ => 1,
             };
             stack.clear();
@@ -227,7 +229,7 @@ impl Fold {
 /// The column that gives a stack its weight, and what it counts. Bytes and times say more than how often.
 fn weight(columns: &[Column]) -> Option<(usize, String)> {
     let find = |role| columns.iter().position(|column| column.role == role);
-    let at = find(Role::Sum).or_else(|| find(Role::Count))?;
+    let at = { find(Role::Sum).or_else(|| find(Role::Gauge)) }.or_else(|| find(Role::Count))?;
     let name = match columns[at].unit() {
         Unit::Nanoseconds => "ns",
         Unit::Bytes => "bytes",

@@ -774,6 +774,9 @@ pub enum Role {
     Last = 6,
     /// Buckets, added up.
     Histogram = 7,
+    /// A current value, which goes up and down. A newer table's replaces it; it adds up where rows of one table, or of several nodes'
+    /// tables, become one.
+    Gauge = 8,
 }
 impl Role {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -790,6 +793,7 @@ impl Role {
             Self::Min => "ROLE_MIN",
             Self::Last => "ROLE_LAST",
             Self::Histogram => "ROLE_HISTOGRAM",
+            Self::Gauge => "ROLE_GAUGE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -803,6 +807,7 @@ impl Role {
             "ROLE_MIN" => Some(Self::Min),
             "ROLE_LAST" => Some(Self::Last),
             "ROLE_HISTOGRAM" => Some(Self::Histogram),
+            "ROLE_GAUGE" => Some(Self::Gauge),
             _ => None,
         }
     }

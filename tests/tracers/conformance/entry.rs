@@ -41,7 +41,6 @@ pub(crate) enum Expects {
     /// So many of what the rows of a table count.
     Count(u64),
     /// At least so much in a column of the process's rows, while it lives.
-    #[allow(dead_code, reason = "no tracer has gauges yet")]
     Gauge {
         /// The column.
         column: &'static str,

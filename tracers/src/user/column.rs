@@ -179,8 +179,16 @@ pub enum Role {
     Min,
     /// The newest stays.
     Last,
+    /// A current value, which goes up and down: of two states the newer one's stays, and within one state rows that become one add up.
+    Gauge,
     /// Added up bucket by bucket, or error by error.
     Histogram,
+}
+
+/// The column by which rows are ordered, largest first: the count, else the first gauge, else the first sum.
+pub fn weight(columns: &[Column]) -> Option<usize> {
+    let first = |role| columns.iter().position(|column| column.role == role);
+    { first(Role::Count).or_else(|| first(Role::Gauge)) }.or_else(|| first(Role::Sum))
 }
 
 impl Role {
@@ -194,6 +202,7 @@ impl Role {
             Self::Max => "max",
             Self::Min => "min",
             Self::Last => "last",
+            Self::Gauge => "gauge",
             Self::Histogram => "histogram",
         }
     }

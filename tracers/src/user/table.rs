@@ -1,6 +1,6 @@
-//! Rows with equal keys become one: over CPUs, over intervals, over nodes. Only the columns' roles say how.
+//! Rows of one state with equal keys become one: over CPUs, over nodes, and where keys are left out. Only the columns' roles say how.
 
-use crate::{Batch, Column, Data, Frame, Kind, Role, Value};
+use crate::{Batch, Column, Data, Frame, Kind, Role, Value, weight};
 use std::{collections::HashMap, vec::Vec};
 
 /// Rows told apart by their keys.
@@ -41,6 +41,11 @@ impl Table {
 
     /// Merges the rows of a batch, which must have this table's columns.
     pub fn add(&mut self, batch: &Batch) {
+        self.add_within(usize::MAX, batch, |_| {});
+    }
+
+    /// The same of a table of so many rows at most: `refused` hears of each row of the batch with a new key for which there is no room.
+    pub fn add_within(&mut self, most: usize, batch: &Batch, mut refused: impl FnMut(usize)) {
         let frames: Vec<u32> = batch.frames.iter().map(|f| self.intern(f)).collect();
         if self.sorts.is_empty() {
             self.sorts = batch.columns.iter().map(Data::like).collect();
@@ -65,6 +70,7 @@ impl Table {
                         merge(column, into, from);
                     }
                 }
+                None if self.rows.len() >= most => refused(row),
                 None => {
                     self.index.insert(key.clone(), self.rows.len());
                     self.rows.push(cells);
@@ -74,16 +80,17 @@ impl Table {
         }
     }
 
-    /// The merged rows, largest count first, ties by key.
+    /// The merged rows, largest first by [`weight`], ties by key.
     pub fn batch(&self) -> Batch {
-        let count = self.columns.iter().position(|c| c.role == Role::Count);
-        let mut order: Vec<(u64, &Vec<u8>, usize)> = self
+        let by = weight(&self.columns);
+        let mut order: Vec<(i128, &Vec<u8>, usize)> = self
             .index
             .iter()
             .map(|(key, &at)| {
-                let weight = match count.map(|count| &self.rows[at][count]) {
-                    Some(Cell::Unsigned(n)) => *n,
-                    _ => 0,
+                let weight = match by.map(|by| &self.rows[at][by]) {
+                    Some(Cell::Unsigned(n)) => i128::from(*n),
+                    Some(Cell::Signed(n)) => i128::from(*n),
+                    Some(Cell::Bytes(..) | Cell::List(_) | Cell::Frames(_)) | None => 0,
                 };
                 (weight, key, at)
             })
@@ -110,6 +117,37 @@ impl Table {
     /// How many rows.
     pub fn rows(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Takes away the rows whose values are all zero: they are as if nothing had ever been added to them.
+    pub fn drop_zeros(&mut self) {
+        let columns = &self.columns;
+        let is_zero = |row: &[Cell]| {
+            let mut values = columns.iter().zip(row).filter(|(c, _)| c.role != Role::Key);
+            values.all(|(_, cell)| match cell {
+                Cell::Unsigned(n) => *n == 0,
+                Cell::Signed(n) => *n == 0,
+                Cell::Bytes(bytes, _) => bytes.is_empty(),
+                Cell::List(list) => list.iter().all(|n| *n == 0),
+                Cell::Frames(ids) => ids.is_empty(),
+            })
+        };
+        if !self.rows.iter().any(|row| is_zero(row)) {
+            return;
+        }
+        let (rows, targets) = (&mut self.rows, &mut self.targets);
+        let (mut kept, mut kept_targets) = (Vec::new(), Vec::new());
+        self.index.retain(|_, at| {
+            let row = std::mem::take(&mut rows[*at]);
+            if is_zero(&row) {
+                return false;
+            }
+            kept_targets.push(targets[*at]);
+            *at = kept.len();
+            kept.push(row);
+            true
+        });
+        (*rows, *targets) = (kept, kept_targets);
     }
 
     /// A stack's column is numbers before it is symbolised and frames after, a system call's a number here and a name elsewhere.
@@ -176,20 +214,35 @@ fn encode(cell: &Cell, out: &mut Vec<u8>) {
 }
 
 fn merge(column: &Column, into: &mut Cell, from: Cell) {
-    match (column.role, into, from) {
-        (Role::Key, ..) => {}
-        (Role::Count | Role::Sum, Cell::Unsigned(a), Cell::Unsigned(b)) => *a = a.wrapping_add(b),
-        (Role::Count | Role::Sum, Cell::Signed(a), Cell::Signed(b)) => *a = a.wrapping_add(b),
-        (Role::Max, Cell::Unsigned(a), Cell::Unsigned(b)) => *a = b.max(*a),
-        (Role::Max, Cell::Signed(a), Cell::Signed(b)) => *a = b.max(*a),
-        (Role::Min, Cell::Unsigned(a), Cell::Unsigned(b)) => *a = b.min(*a),
-        (Role::Min, Cell::Signed(a), Cell::Signed(b)) => *a = b.min(*a),
-        (Role::Histogram, Cell::List(a), Cell::List(b)) => match column.kind {
-            Kind::Errors => add_pairs(a, &b),
-            _ => add_buckets(a, &b),
+    match column.role {
+        Role::Key => {}
+        Role::Count | Role::Sum | Role::Gauge => {
+            numbers(into, from, u64::wrapping_add, i64::wrapping_add);
+        }
+        Role::Max => numbers(into, from, u64::max, i64::max),
+        Role::Min => numbers(into, from, u64::min, i64::min),
+        Role::Histogram => match (into, from) {
+            (Cell::List(a), Cell::List(b)) if matches!(column.kind, Kind::Errors) => {
+                add_pairs(a, &b);
+            }
+            (Cell::List(a), Cell::List(b)) => add_buckets(a, &b),
+            (into, from) => *into = from,
         },
-        // Role::Last, Role::None: the newest stays.
-        (_, into, from) => *into = from,
+        Role::Last | Role::None => *into = from,
+    }
+}
+
+/// Merges two numbers; of what is none, the newer stays.
+fn numbers(
+    into: &mut Cell,
+    from: Cell,
+    unsigned: fn(u64, u64) -> u64,
+    signed: fn(i64, i64) -> i64,
+) {
+    match (into, from) {
+        (Cell::Unsigned(a), Cell::Unsigned(b)) => *a = unsigned(*a, b),
+        (Cell::Signed(a), Cell::Signed(b)) => *a = signed(*a, b),
+        (into, from) => *into = from,
     }
 }
 
@@ -342,6 +395,74 @@ mod tests {
         assert_eq!(table.rows(), 1);
         table.add(&batch("a", [1, 0, 0, 0], 0, &[], &[], &["main", "leaf"]));
         assert_eq!(table.rows(), 2);
+    }
+
+    fn gauges() -> Vec<Column> {
+        let column = |name, kind, role| Column::of(name, "", role, false).kind(kind);
+        vec![
+            column("name", Kind::Text, Role::Key),
+            column("used", Kind::Unsigned, Role::Gauge),
+            column("change", Kind::Signed, Role::Gauge),
+        ]
+    }
+
+    fn gauge(name: &str, used: u64, change: i64) -> Batch {
+        let mut data: Vec<Data> = gauges().iter().map(|c| Data::of(c.kind)).collect();
+        let row = [
+            Value::Bytes(name.as_bytes(), false),
+            Value::Unsigned(used),
+            Value::Signed(change),
+        ];
+        for (data, value) in data.iter_mut().zip(row) {
+            assert!(data.push(value));
+        }
+        Batch::from_columns(data, vec![])
+    }
+
+    #[test]
+    fn gauges_of_one_state_add_up_and_order_rows_where_there_is_no_count() {
+        let mut table = Table::new(&gauges());
+        table.add(&gauge("small", 5, -2));
+        table.add(&gauge("large", 4, 1));
+        table.add(&gauge("large", 4, -7));
+        let merged = table.batch();
+        let row = |row| (0..3).map(|c| merged.value(c, row)).collect::<Vec<_>>();
+        let large = [
+            Value::Bytes(b"large", false),
+            Value::Unsigned(8),
+            Value::Signed(-6),
+        ];
+        assert_eq!(row(0), large);
+        assert_eq!(row(1)[1], Value::Unsigned(5));
+    }
+
+    #[test]
+    fn a_full_table_takes_no_new_key_and_says_which() {
+        let mut table = Table::new(&gauges());
+        let mut refused = Vec::new();
+        for (name, used) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
+            table.add_within(2, &gauge(name, used, 0), |row| refused.push((name, row)));
+        }
+        assert_eq!(refused, [("c", 0)]);
+        let merged = table.batch();
+        assert_eq!((merged.rows(), merged.value(1, 0)), (2, Value::Unsigned(4)));
+    }
+
+    #[test]
+    fn a_row_that_is_zero_again_is_dropped_and_the_others_still_merge() {
+        let mut table = Table::new(&gauges());
+        table.add(&gauge("gone", 5, 3));
+        table.add(&gauge("stays", 7, 0));
+        table.add(&gauge("gone", 5_u64.wrapping_neg(), -3));
+        table.drop_zeros();
+        assert_eq!(table.rows(), 1);
+        table.add(&gauge("stays", 1, 0));
+        table.add(&gauge("gone", 2, 0));
+        let merged = table.batch();
+        assert_eq!(merged.rows(), 2);
+        assert_eq!(merged.value(0, 0), Value::Bytes(b"stays", false));
+        assert_eq!(merged.value(1, 0), Value::Unsigned(8));
+        assert_eq!(merged.value(1, 1), Value::Unsigned(2));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
 use prost::Message;
 use proto::v1::{self, values::Values};
 use std::path::Path;
-use tracers::Source;
+use tracers::Form;
 
 const KINDS: [v1::Kind; 16] = [
     v1::Kind::Unspecified,
@@ -154,14 +154,14 @@ fn follow(table: bool) -> Follow {
 /// Gives rows to every renderer, and ends them.
 fn show(follow: &Follow, updates: &VecDeque<Update>) {
     let columns = &follow.schema().columns;
-    let source = match follow.schema().table {
-        true => Source::Map,
-        false => Source::Ring,
+    let form = match follow.schema().table {
+        true => Form::Table,
+        false => Form::Events,
     };
     let scene = Scene {
         tracer: tracer(),
         columns,
-        source,
+        form,
         command: false,
         intervals: true,
         title: "t".to_owned(),

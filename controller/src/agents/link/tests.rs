@@ -94,7 +94,7 @@ fn what_an_agent_refuses_because_a_trace_is_anothers_concerns_that_trace_alone()
 /// A tracer whose rows are a table.
 fn table_tracer() -> &'static dyn tracers::Erased {
     let mut all = tracers::ALL.iter();
-    *all.find(|tracer| tracer.source() == tracers::Source::Map)
+    *all.find(|tracer| tracer.source().form() == tracers::Form::Table)
         .unwrap()
 }
 

@@ -72,6 +72,7 @@ fn step(args: &[OsString]) {
         "ending-children" => process::ending_children(number(&args[0])),
         "fork-storm" => process::fork_storm(number(&args[0])),
         "newpid" => process::new_pid_namespace(args),
+        "first-thread-ends" => process::first_thread_ends(),
         "threads" => process::threads(number(&args[0]), &args[1..]),
         "killed-in" => process::killed_in(&args[0], &args[1..]),
         "exit" => process::exit(number(&args[0])),

@@ -170,6 +170,26 @@ pub(crate) fn new_pid_namespace(args: &[OsString]) {
     fork(args);
 }
 
+/// The first thread ends; the other says so, and the process lives on until its stdin is closed.
+pub(crate) fn first_thread_ends() {
+    let stat = format!("/proc/self/task/{}/stat", std::process::id());
+    std::thread::spawn(move || {
+        let ended = || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('Z'))
+        };
+        while !ended() {
+            std::thread::yield_now();
+        }
+        report::say(json!({ "alone": true }));
+        until_eof();
+        raw::exit_now(0);
+    });
+    raw::exit_thread();
+}
+
 /// Each of so many threads does the step.
 pub(crate) fn threads(count: u64, args: &[OsString]) {
     std::thread::scope(|scope| {

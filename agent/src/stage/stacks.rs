@@ -1,7 +1,8 @@
-//! Stacks of a table: the hashes that the kernel side knows them by become frames with names.
+//! Stacks: the hashes that the kernel side knows them by become frames with names.
 
-use crate::limits::{STACK_FRAMES, STACKS_AT_ONCE, TABLE_FRAMES};
-use crate::{Error, bpf, read::Reader, select::process::has_the_kernels_numbers};
+use super::Of;
+use crate::limits::{BATCH_FRAMES, BATCH_TEXT_BYTES, STACK_FRAMES, STACKS_AT_ONCE, TABLE_FRAMES};
+use crate::{Error, bpf, load::Loaded, select::process::has_the_kernels_numbers};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ffi::{OsStr, OsString},
@@ -13,7 +14,7 @@ use std::{
 };
 use symbols::{FrameId, Symbolizer, UserAddr};
 use tracers::{
-    Batch, Column, Data, Frame, Kind, Value,
+    Batch, Column, Data, Frame, Value,
     control::{KernelHead, UserFrame, UserHead},
 };
 use zerocopy::{FromBytes, KnownLayout};
@@ -27,6 +28,9 @@ pub(crate) const TABLE_BYTES: usize =
 /// Bytes of the same as messages, where names are texts and frames are numbers.
 pub(crate) const MESSAGES_BYTES: usize =
     TABLE_FRAMES * size_of::<u32>() + symbols::FRAMES_MAX * 24 + symbols::WORDS_BYTES;
+/// Bytes of the stacks of a batch of events: a number for each frame, each distinct frame, and their texts in a message.
+pub(crate) const BATCH_BYTES: usize =
+    BATCH_FRAMES * (size_of::<u32>() + size_of::<Frame>()) + BATCH_TEXT_BYTES;
 /// Bytes of the names of addresses, and of the stacks that are being named.
 pub(crate) const NAMES_BYTES: usize =
     symbols::MEMORY_MAX + 2 * (TABLE_FRAMES + STACK_FRAMES * STACKS_AT_ONCE) * size_of::<FrameId>();
@@ -45,7 +49,7 @@ const LISTED_EVERY: Duration = Duration::from_millis(100);
 /// Resolves the stacks of one trace.
 pub(crate) struct Stacks {
     /// Which columns are stacks.
-    columns: Vec<(usize, Kind)>,
+    columns: Vec<(usize, Of)>,
     /// Which column says whose user stack it is.
     process: Option<usize>,
     symbolizer: Symbolizer,
@@ -73,8 +77,8 @@ struct Followed {
 }
 
 impl Stacks {
-    /// Of these columns, for processes that are found at `proc`.
-    pub(crate) fn new(columns: &[Column], proc: &Path) -> Self {
+    /// Of these columns, of which some are stacks, for processes that are found at `proc`.
+    pub(super) fn new(columns: &[Column], stacks: Vec<(usize, Of)>, proc: &Path) -> Self {
         let numbers = match has_the_kernels_numbers(proc) {
             true => Numbers::Kernels,
             false => Numbers::Others {
@@ -82,18 +86,19 @@ impl Stacks {
                 listed: None,
             },
         };
-        let stacks = columns
-            .iter()
-            .enumerate()
-            .filter(|(_, column)| column.kind.is_stack());
         Self {
-            columns: stacks.map(|(index, column)| (index, column.kind)).collect(),
-            process: columns.iter().position(|column| column.name == "pid"),
+            columns: stacks,
+            process: columns.iter().position(is_process),
             symbolizer: Symbolizer::new().with_proc(proc),
             followed: HashMap::new(),
             numbers,
             known: Named::default(),
         }
+    }
+
+    /// How many columns are stacks.
+    pub(super) fn columns(&self) -> usize {
+        self.columns.len()
     }
 
     /// A program that is about to run: its names are known even if it is gone before it was looked at.
@@ -106,12 +111,11 @@ impl Stacks {
     }
 
     /// Looks at the selected processes while they are there.
-    pub(crate) fn observe(&mut self, reader: &Reader) {
-        if self.columns.is_empty() {
-            return;
+    pub(crate) fn observe(&mut self, loaded: &Loaded) {
+        if !self.columns.is_empty() {
+            let pids = self.numbers.there(loaded);
+            self.follow(&pids);
         }
-        let pids = self.numbers.there(reader);
-        self.follow(&pids);
         self.symbolizer.rest(REST);
     }
 
@@ -134,14 +138,17 @@ impl Stacks {
         }
     }
 
-    /// Replaces hashes by frames. What has no room in [`TABLE_FRAMES`] is `[too many frames]`: rows come largest first.
-    pub(crate) fn resolve(
+    /// Replaces hashes by frames. What has no room is `[too many frames]`: rows of tables come largest first.
+    pub(super) fn resolve(
         &mut self,
         mut batch: Batch,
-        reader: &Reader,
-        naming: Duration,
+        loaded: &Loaded,
+        Room {
+            frames: mut room,
+            text_bytes,
+        }: Room,
+        deadline: Instant,
     ) -> Result<Batch, Error> {
-        let deadline = Instant::now() + naming;
         self.symbolizer.name_until(Some(deadline));
         let processes = self.processes(&batch);
         let mut pids: Vec<u32> = processes.clone();
@@ -151,23 +158,22 @@ impl Stacks {
             self.follow(&pids);
         }
         let mut dictionary = Dictionary::default();
-        let mut room = TABLE_FRAMES;
-        for (column, kind) in self.columns.clone() {
-            let keys: Vec<Key> = match kind {
+        for (column, of) in self.columns.clone() {
+            let keys: Vec<Key> = match of {
                 // The kernel is the same for all.
-                Kind::KernelStack => hashes(&batch, column).map(|hash| (None, hash)).collect(),
-                _ => {
+                Of::Kernel => hashes(&batch, column).map(|hash| (None, hash)).collect(),
+                Of::User => {
                     let hashes = hashes(&batch, column);
                     let processes = processes.iter().copied().map(Some);
                     processes.zip(hashes).collect()
                 }
             };
-            let named = self.name(&keys, kind, reader, deadline)?;
+            let named = self.name(&keys, of, loaded, deadline)?;
             let (mut ends, mut ids) = (Vec::with_capacity(keys.len()), Vec::new());
             for key in &keys {
                 let frames = self.known.frames(key).or_else(|| named.frames(key));
                 let mut frames = frames.unwrap_or(&[FrameId::UNKNOWN]);
-                if frames.len() > room {
+                if frames.len() > room || dictionary.text_bytes > text_bytes {
                     frames = &[FrameId::TOO_MANY];
                 }
                 room = room.saturating_sub(frames.len());
@@ -186,8 +192,8 @@ impl Stacks {
     fn name(
         &mut self,
         keys: &[Key],
-        kind: Kind,
-        reader: &Reader,
+        of: Of,
+        loaded: &Loaded,
         deadline: Instant,
     ) -> Result<Named, Error> {
         let mut named = Named::default();
@@ -208,9 +214,9 @@ impl Stacks {
                 named.places.extend(too_many);
                 continue;
             }
-            match kind {
-                Kind::KernelStack => self.name_kernel(some, reader, &mut named)?,
-                _ => self.name_user(some, reader, &mut named)?,
+            match of {
+                Of::Kernel => self.name_kernel(some, loaded, &mut named)?,
+                Of::User => self.name_user(some, loaded, &mut named)?,
             }
         }
         Ok(named)
@@ -219,15 +225,15 @@ impl Stacks {
     fn name_kernel(
         &mut self,
         keys: &[Key],
-        reader: &Reader,
+        loaded: &Loaded,
         named: &mut Named,
     ) -> Result<(), Error> {
         for key in keys {
-            let addresses = kernel_addresses(reader, key.1)?;
+            let addresses = kernel_addresses(loaded, key.1)?;
             // Few addresses: asking again costs little.
             let mut frames = self.symbolizer.kernel(&addresses);
             self.cut_own(&mut frames);
-            self.mark_truncated(addresses.len(), reader, &mut frames);
+            self.mark_truncated(addresses.len(), loaded, &mut frames);
             named.add(*key, &frames);
         }
         Ok(())
@@ -247,15 +253,15 @@ impl Stacks {
 
     /// Marks a stack that is as deep as they are recorded, or of which inlined functions make more frames than one may have:
     /// what called its outermost frame is not known.
-    fn mark_truncated(&mut self, depth: usize, reader: &Reader, frames: &mut Vec<FrameId>) {
-        if depth >= reader.loaded.depth as usize || frames.len() > STACK_FRAMES {
+    fn mark_truncated(&mut self, depth: usize, loaded: &Loaded, frames: &mut Vec<FrameId>) {
+        if depth >= loaded.depth as usize || frames.len() > STACK_FRAMES {
             frames.truncate(STACK_FRAMES);
             frames.push(self.symbolizer.deeper());
         }
     }
 
     /// Stacks of a process together: a file is read once for all of them.
-    fn name_user(&mut self, keys: &[Key], reader: &Reader, named: &mut Named) -> Result<(), Error> {
+    fn name_user(&mut self, keys: &[Key], loaded: &Loaded, named: &mut Named) -> Result<(), Error> {
         let mut by_process: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
         for (pid, hash) in keys {
             by_process.entry(pid.unwrap_or(0)).or_default().push(*hash);
@@ -263,13 +269,13 @@ impl Stacks {
         for (pid, hashes) in by_process {
             let stacks = hashes
                 .iter()
-                .map(|hash| user_addresses(reader, *hash))
+                .map(|hash| user_addresses(loaded, *hash))
                 .collect::<Result<Vec<_>, Error>>()?;
             let all: Vec<&[UserAddr]> = stacks.iter().map(Vec::as_slice).collect();
             self.symbolizer.prepare(pid, &all);
             for (hash, stack) in hashes.iter().zip(&stacks) {
                 let (mut frames, whole) = self.symbolizer.user_once(pid, stack);
-                self.mark_truncated(stack.len(), reader, &mut frames);
+                self.mark_truncated(stack.len(), loaded, &mut frames);
                 // One that is not there may come yet.
                 let whole = whole && !stack.is_empty();
                 match whole && self.known.ids.len() < TABLE_FRAMES {
@@ -298,10 +304,10 @@ impl Stacks {
 
 impl Numbers {
     /// Processes to look at now, by their numbers there.
-    fn there(&mut self, reader: &Reader) -> Vec<u32> {
+    fn there(&mut self, loaded: &Loaded) -> Vec<u32> {
         match self {
             Self::Kernels => {
-                let processes = reader.loaded.map("PROCESSES");
+                let processes = loaded.map("PROCESSES");
                 let pids = processes.map(|map| bpf::keys::<4>(map, FOLLOWED).unwrap_or_default());
                 let pids = pids.unwrap_or_default().into_iter();
                 pids.map(u32::from_ne_bytes).collect()
@@ -319,9 +325,20 @@ impl Numbers {
     }
 }
 
+/// What the stacks of one batch may take.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    /// Frames of all stacks.
+    pub(super) frames: usize,
+    /// Bytes of the texts of distinct frames.
+    pub(super) text_bytes: usize,
+}
+
 /// The frames of one batch, each once.
 #[derive(Default)]
 struct Dictionary {
+    /// Bytes of their texts.
+    text_bytes: usize,
     frames: Vec<Frame>,
     index: HashMap<FrameId, u32>,
 }
@@ -330,6 +347,8 @@ impl Dictionary {
     fn local(&mut self, id: FrameId, symbolizer: &Symbolizer) -> u32 {
         *self.index.entry(id).or_insert_with(|| {
             let frame = symbolizer.frames().get(id);
+            let file_bytes = frame.file.as_ref().map_or(0, |file| file.len());
+            self.text_bytes += frame.name.len() + frame.module.len() + file_bytes;
             self.frames.push(Frame {
                 name: frame.name.clone(),
                 module: frame.module.clone(),
@@ -365,6 +384,11 @@ impl Named {
     }
 }
 
+/// Whether a column says whose user stack a row has.
+fn is_process(column: &Column) -> bool {
+    column.name == "pid"
+}
+
 fn hashes(batch: &Batch, column: usize) -> impl Iterator<Item = u64> {
     (0..batch.rows()).map(move |row| match batch.value(column, row) {
         Value::Unsigned(hash) => hash,
@@ -374,20 +398,20 @@ fn hashes(batch: &Batch, column: usize) -> impl Iterator<Item = u64> {
 
 /// The frames of a stack of a map whose values begin with `H`; none where the kernel side kept no such stack.
 fn stack<H: FromBytes + KnownLayout, F: FromBytes>(
-    reader: &Reader,
+    loaded: &Loaded,
     map: &str,
     hash: u64,
     len: impl Fn(H) -> usize,
 ) -> Result<Vec<F>, Error> {
-    let depth = reader.loaded.depth as usize;
+    let depth = loaded.depth as usize;
     let mut value = vec![0; size_of::<H>() + depth * size_of::<F>()];
     let found = hash != 0
-        && bpf::lookup(reader.loaded.map(map)?, &hash.to_ne_bytes(), &mut value).map_err(
-            |source| Error::Read {
+        && bpf::lookup(loaded.map(map)?, &hash.to_ne_bytes(), &mut value).map_err(|source| {
+            Error::Read {
                 what: "the map of stacks",
                 source,
-            },
-        )?;
+            }
+        })?;
     let Some((head, frames)) = H::read_from_prefix(&value).ok().filter(|_| found) else {
         return Ok(Vec::new());
     };
@@ -397,14 +421,14 @@ fn stack<H: FromBytes + KnownLayout, F: FromBytes>(
         .collect())
 }
 
-fn kernel_addresses(reader: &Reader, hash: u64) -> Result<Vec<u64>, Error> {
-    stack(reader, "KERNEL_STACKS", hash, |head: KernelHead| {
+fn kernel_addresses(loaded: &Loaded, hash: u64) -> Result<Vec<u64>, Error> {
+    stack(loaded, "KERNEL_STACKS", hash, |head: KernelHead| {
         head.len as usize
     })
 }
 
-fn user_addresses(reader: &Reader, hash: u64) -> Result<Vec<UserAddr>, Error> {
-    let frames = stack(reader, "USER_STACKS", hash, |head: UserHead| {
+fn user_addresses(loaded: &Loaded, hash: u64) -> Result<Vec<UserAddr>, Error> {
+    let frames = stack(loaded, "USER_STACKS", hash, |head: UserHead| {
         head.len as usize
     })?;
     let address = |frame: UserFrame| match frame.status {

@@ -1,0 +1,38 @@
+//! The kernel's time and the wall clock's.
+
+use crate::Kernel;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Turns the kernel's time into the wall clock's.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Wall clock minus CLOCK_BOOTTIME, ns.
+    offset: i64,
+}
+
+impl Clock {
+    /// Compares both clocks. Of several comparisons the shortest counts: on a busy machine a thread may stand still within one.
+    pub(crate) fn now(kernel: &Kernel) -> Self {
+        let ns = |clock| {
+            let time = clock_gettime(clock);
+            time.tv_sec * 1_000_000_000 + time.tv_nsec
+        };
+        let compared = (0..5).map(|_| {
+            let (before, wall, after) = (
+                ns(ClockId::Boottime),
+                ns(ClockId::Realtime),
+                ns(ClockId::Boottime),
+            );
+            (after - before, wall - before)
+        });
+        let (_, offset) = compared.min().unwrap_or_default();
+        Self {
+            offset: offset.saturating_add(kernel.boottime_ahead_ns),
+        }
+    }
+
+    /// Nanoseconds since 1970 of a CLOCK_BOOTTIME time.
+    pub fn unix_ns(&self, boottime_ns: u64) -> i64 {
+        self.offset.saturating_add_unsigned(boottime_ns)
+    }
+}

@@ -1,0 +1,116 @@
+//! Where a tracer's rows are read, one file for each source.
+
+use crate::{Error, load::Loaded};
+use tracers::{Batch, Column, Erased, Source};
+
+pub(crate) mod per_cpu;
+pub(crate) mod ring;
+pub(crate) mod shared_table;
+pub(crate) mod snapshot;
+
+use per_cpu::PerCpu;
+use ring::Ring;
+use shared_table::Shared;
+use snapshot::Snapshot;
+
+/// What reads the rows of one tracer.
+pub(crate) enum Rows {
+    Ring(Ring),
+    PerCpu(PerCpu),
+    Shared(Shared),
+    Snapshot(Snapshot),
+}
+
+/// Events that rows were read for, over the whole trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Read {
+    /// Events that were handed on.
+    pub(crate) delivered: u64,
+    /// Events beyond `max_events`.
+    pub(crate) beyond_limit: u64,
+    /// Records that did not decode.
+    pub(crate) malformed: u64,
+    /// Rows for which a table had no room.
+    pub(crate) no_room: u64,
+}
+
+/// What the counters of the kernel side say that matters to a source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counted {
+    /// What rows count for events that were left out.
+    pub(crate) weighted: u64,
+    /// Events that are in a shared table.
+    pub(crate) folded: u64,
+}
+
+impl Rows {
+    /// Of a loaded tracer.
+    pub(crate) fn of(
+        loaded: &mut Loaded,
+        tracer: &'static dyn Erased,
+        max_events: Option<u64>,
+    ) -> Result<Self, Error> {
+        Ok(match tracer.source() {
+            Source::Ring => Self::Ring(Ring::new(loaded, tracer, max_events)?),
+            Source::PerCpu => Self::PerCpu(PerCpu::new(tracer)),
+            Source::Shared => Self::Shared(Shared::new(loaded, tracer)?),
+            Source::Snapshot => Self::Snapshot(Snapshot::new(tracer)),
+        })
+    }
+
+    /// The table at this time; without rows where they are events.
+    pub(crate) fn table(&mut self, loaded: &mut Loaded) -> Result<Batch, Error> {
+        match self {
+            Self::Ring(_) => Ok(Batch::default()),
+            Self::PerCpu(source) => source.read(loaded),
+            Self::Shared(source) => source.read(loaded),
+            Self::Snapshot(source) => source.read(loaded),
+        }
+    }
+
+    /// What became of the events so far.
+    pub(crate) fn so_far(&self, counted: Counted) -> Read {
+        match self {
+            Self::Ring(source) => source.read,
+            // A row that stands for others besides is one event.
+            Self::PerCpu(source) => Read {
+                delivered: source.counted.saturating_sub(counted.weighted),
+                ..Read::default()
+            },
+            Self::Shared(_) => Read {
+                delivered: counted.folded,
+                ..Read::default()
+            },
+            Self::Snapshot(source) => source.read,
+        }
+    }
+}
+
+/// Decodes records; says too how many could not be.
+fn decoded<'a>(
+    tracer: &'static dyn Erased,
+    columns: &[Column],
+    records: impl Iterator<Item = &'a [u8]>,
+) -> (Batch, u64) {
+    let mut batch = Batch::new(columns);
+    let mut malformed = 0;
+    for record in records {
+        if let Err(error) = tracer.decode(record, &mut batch) {
+            malformed += 1;
+            tracing::error!(tracer = tracer.name(), %error, "a row did not decode");
+        }
+    }
+    (batch, malformed)
+}
+
+/// The same of rows that count events. One that does not decode stands for an unknown number of them, so it is an error.
+fn counts<'a>(
+    tracer: &'static dyn Erased,
+    columns: &[Column],
+    records: impl Iterator<Item = &'a [u8]>,
+) -> Result<Batch, Error> {
+    match decoded(tracer, columns, records) {
+        (batch, 0) => Ok(batch),
+        _ => Err(Error::Bug("rows of a table that do not decode")),
+    }
+}

@@ -1,0 +1,86 @@
+//! A table of which each CPU has its part: values only grow, and the parts of a row are merged as they are read.
+
+use super::counts;
+use crate::{Error, bpf, load::Loaded, read::possible_cpus};
+use tracers::{Batch, Column, Data, Erased, Role, Table, Value, control::FirstHead};
+use zerocopy::IntoBytes;
+
+/// Reads a table of each CPU.
+pub(crate) struct PerCpu {
+    tracer: &'static dyn Erased,
+    columns: Vec<Column>,
+    count_column: Option<usize>,
+    cpus: usize,
+    /// What the rows' counts add up to.
+    pub(super) counted: u64,
+}
+
+impl PerCpu {
+    pub(super) fn new(tracer: &'static dyn Erased) -> Self {
+        let columns = tracer.columns();
+        Self {
+            tracer,
+            count_column: columns.iter().position(|column| column.role == Role::Count),
+            columns,
+            cpus: possible_cpus(),
+            counted: 0,
+        }
+    }
+
+    /// The rows so far, merged over CPUs.
+    pub(super) fn read(&mut self, loaded: &Loaded) -> Result<Batch, Error> {
+        let failed = |source| Error::Read {
+            what: "the map of rows",
+            source,
+        };
+        let (tracer, columns) = (self.tracer, &self.columns);
+        let (key_bytes, row_bytes) = (tracer.key_bytes(), tracer.row_bytes());
+        let value_bytes = row_bytes - key_bytes;
+        let mut table = Table::new(columns);
+        // The kernel rounds each CPU's value up to 8 bytes.
+        const HEAD: usize = size_of::<FirstHead>();
+        let used = FirstHead { used: 1 };
+        let first = loaded.map("FIRST")?;
+        let stride = HEAD + row_bytes.next_multiple_of(8);
+        let mut values = vec![0; stride * self.cpus];
+        let mut entry = 0u32;
+        while bpf::lookup(first, &entry.to_ne_bytes(), &mut values).map_err(failed)? {
+            let values = values.chunks_exact(stride);
+            let used = values.filter(|value| value[..HEAD] == *used.as_bytes());
+            let used = used.map(|value| &value[HEAD..HEAD + row_bytes]);
+            table.add(&counts(tracer, columns, used)?);
+            entry += 1;
+        }
+        let map = loaded.map("ROWS")?;
+        let stride = value_bytes.next_multiple_of(8);
+        let mut values = vec![0; stride * self.cpus];
+        let mut key: Option<Vec<u8>> = None;
+        let mut next = vec![0; key_bytes];
+        while bpf::next_key(map, key.as_deref(), &mut next).map_err(failed)? {
+            if bpf::lookup(map, &next, &mut values).map_err(failed)? {
+                let records: Vec<Vec<u8>> = values
+                    .chunks_exact(stride)
+                    // A CPU that never saw this key has no minimum to tell.
+                    .filter(|value| value.iter().any(|&b| b != 0))
+                    .map(|value| [&next, &value[..value_bytes]].concat())
+                    .collect();
+                let records = records.iter().map(Vec::as_slice);
+                table.add(&counts(tracer, columns, records)?);
+            }
+            key = Some(next.clone());
+        }
+        let rows = table.batch();
+        let column = self.count_column.map(|column| &rows.columns[column]);
+        self.counted = column.map_or(0, total);
+        Ok(rows)
+    }
+}
+
+fn total(column: &Data) -> u64 {
+    (0..column.rows())
+        .map(|row| match column.value(row) {
+            Value::Unsigned(n) => n,
+            Value::Signed(_) | Value::Bytes(..) | Value::List(_) | Value::Frames(_) => 0,
+        })
+        .sum()
+}

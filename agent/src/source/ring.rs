@@ -1,0 +1,95 @@
+//! Events as they come, through a ring buffer.
+
+use super::Read;
+use crate::{
+    Error,
+    limits::{BATCH_BYTES, BATCH_ROWS},
+    load::{Loaded, locked_bytes},
+};
+use aya::maps::{MapData, RingBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+use tracers::{Batch, Column, Erased};
+
+/// Reads a ring.
+pub(crate) struct Ring {
+    tracer: &'static dyn Erased,
+    columns: Vec<Column>,
+    ring: RingBuf<MapData>,
+    max_events: u64,
+    pub(super) read: Read,
+}
+
+impl Ring {
+    pub(super) fn new(
+        loaded: &mut Loaded,
+        tracer: &'static dyn Erased,
+        max_events: Option<u64>,
+    ) -> Result<Self, Error> {
+        let ring = RingBuf::try_from(loaded.take_map("EVENTS")?).map_err(|error| {
+            let what = format!("the ring of {} cannot be mapped", tracer.name());
+            Error::exhausted(&what, &error).unwrap_or_else(|| Error::Load {
+                tracer: tracer.name(),
+                reason: format!("its ring cannot be mapped: {error}"),
+            })
+        })?;
+        Ok(Self {
+            tracer,
+            columns: tracer.columns(),
+            ring,
+            max_events: max_events.unwrap_or(u64::MAX),
+            read: Read::default(),
+        })
+    }
+
+    /// Events that were handed on.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.read.delivered
+    }
+
+    /// Bytes of the ring, which is mapped here.
+    pub(crate) fn bytes(&self) -> u64 {
+        locked_bytes(self.fd())
+    }
+
+    /// Readable when the ring has passed its watermark.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// Takes everything out of the ring, a batch of at most so many rows at a time.
+    pub(crate) fn drain(
+        &mut self,
+        loaded: &Loaded,
+        batch_rows: usize,
+        mut each: impl FnMut(Batch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let batch_rows = batch_rows.min(BATCH_ROWS);
+        let mut batch = Batch::new(&self.columns);
+        let mut bytes = 0;
+        while let Some(record) = self.ring.next() {
+            if self.read.delivered >= self.max_events {
+                self.read.beyond_limit += 1;
+                continue;
+            }
+            let faults = (loaded.faults).record(self.read.delivered + self.read.malformed);
+            match faults.and_then(|()| self.tracer.decode(&record, &mut batch)) {
+                Ok(()) => self.read.delivered += 1,
+                Err(error) => {
+                    self.read.malformed += 1;
+                    tracing::error!(tracer = self.tracer.name(), %error, "a record did not decode");
+                }
+            }
+            bytes += record.len();
+            drop(record);
+            if batch.rows() >= batch_rows || bytes >= BATCH_BYTES {
+                bytes = 0;
+                let next = Batch::like(&batch, &self.columns);
+                each(std::mem::replace(&mut batch, next))?;
+            }
+        }
+        match batch.rows() {
+            0 => Ok(()),
+            _ => each(batch),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Rows that an iterator program writes whenever its descriptor is read: each reading is the whole table at that time.
+
+use super::{Read, decoded};
+use crate::{Error, limits::SNAPSHOT_ROWS, load::Loaded};
+use std::io::{self, ErrorKind};
+use tracers::{Batch, Column, Erased, Table};
+
+/// Bytes that are read at once: the kernel's own buffer has 8 pages (bpf_seq_read, kernel/bpf/bpf_iter.c).
+const PIECE: usize = 64 << 10;
+/// How often in a row a reading may give nothing. The kernel does so after a million objects without a row each time.
+const EMPTY_READS: usize = 1024;
+
+/// Reads snapshots.
+pub(crate) struct Snapshot {
+    tracer: &'static dyn Erased,
+    columns: Vec<Column>,
+    pub(super) read: Read,
+}
+
+impl Snapshot {
+    pub(super) fn new(tracer: &'static dyn Erased) -> Self {
+        Self {
+            tracer,
+            columns: tracer.columns(),
+            read: Read::default(),
+        }
+    }
+
+    /// The rows at this time.
+    pub(super) fn read(&mut self, loaded: &mut Loaded) -> Result<Batch, Error> {
+        let mut table = Table::new(&self.columns);
+        for mut reading in loaded.readings()? {
+            self.take(&mut reading, &mut table)?;
+        }
+        Ok(table.batch())
+    }
+
+    /// Takes all rows of a reading.
+    fn take(&mut self, from: &mut impl io::Read, table: &mut Table) -> Result<(), Error> {
+        let row_bytes = self.tracer.row_bytes();
+        let mut bytes = vec![0; PIECE.next_multiple_of(row_bytes)];
+        let (mut have, mut empty) = (0, 0);
+        loop {
+            match from.read(&mut bytes[have..]) {
+                Ok(0) => break,
+                Ok(more) => (have, empty) = (have + more, 0),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+                        && empty < EMPTY_READS =>
+                {
+                    empty += 1;
+                    continue;
+                }
+                Err(source) => {
+                    return Err(Error::Read {
+                        what: "the rows of an iterator",
+                        source,
+                    });
+                }
+            }
+            let whole = have - have % row_bytes;
+            self.rows(&bytes[..whole], table);
+            bytes.copy_within(whole..have, 0);
+            have -= whole;
+        }
+        // Rows are written whole.
+        self.read.malformed += u64::from(have > 0);
+        Ok(())
+    }
+
+    /// Adds whole rows to the table, where it has room.
+    fn rows(&mut self, bytes: &[u8], table: &mut Table) {
+        let records = bytes.chunks_exact(self.tracer.row_bytes());
+        let (batch, malformed) = decoded(self.tracer, &self.columns, records);
+        let mut no_room = 0;
+        table.add_within(SNAPSHOT_ROWS, &batch, |_| no_room += 1);
+        self.read.no_room += no_room;
+        self.read.malformed += malformed;
+        self.read.delivered += batch.rows() as u64 - no_room;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// A descriptor that gives these pieces, one at a time.
+    struct Pieces(VecDeque<io::Result<Vec<u8>>>);
+
+    impl io::Read for Pieces {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            match self.0.pop_front() {
+                None => Ok(0),
+                Some(Err(error)) => Err(error),
+                Some(Ok(piece)) => {
+                    to[..piece.len()].copy_from_slice(&piece);
+                    Ok(piece.len())
+                }
+            }
+        }
+    }
+
+    /// Rows as a tracer of the catalogue has them, whichever way they leave the kernel there: one per process.
+    fn rows(processes: std::ops::Range<u32>) -> (Snapshot, Vec<u8>) {
+        let tracer = tracers::find("page_fault").unwrap();
+        let row = |pid: u32| {
+            let mut row = vec![0; tracer.row_bytes()];
+            row[..4].copy_from_slice(&pid.to_ne_bytes());
+            row
+        };
+        (Snapshot::new(tracer), processes.flat_map(row).collect())
+    }
+
+    fn taken(snapshot: &mut Snapshot, pieces: Vec<io::Result<Vec<u8>>>) -> Result<usize, Error> {
+        let mut table = Table::new(&snapshot.columns);
+        snapshot.take(&mut Pieces(pieces.into()), &mut table)?;
+        Ok(table.rows())
+    }
+
+    #[test]
+    fn rows_may_come_in_any_pieces_and_each_reading_adds_to_what_was_delivered() {
+        let (mut snapshot, bytes) = rows(0..100);
+        let pieces = bytes.chunks(101).map(|piece| Ok(piece.to_vec()));
+        assert_eq!(taken(&mut snapshot, pieces.collect()).unwrap(), 100);
+        let (_, bytes) = rows(50..60);
+        assert_eq!(taken(&mut snapshot, vec![Ok(bytes)]).unwrap(), 10);
+        let read = Read {
+            delivered: 110,
+            ..Read::default()
+        };
+        assert_eq!(snapshot.read, read);
+    }
+
+    #[test]
+    fn a_kernel_that_found_no_row_yet_is_read_on() {
+        let (mut snapshot, bytes) = rows(0..3);
+        let nothing = || Err(ErrorKind::WouldBlock.into());
+        let pieces = vec![nothing(), Ok(bytes), nothing(), nothing()];
+        assert_eq!(taken(&mut snapshot, pieces).unwrap(), 3);
+        let forever = (0..=EMPTY_READS).map(|_| nothing()).collect();
+        assert!(taken(&mut snapshot, forever).is_err());
+    }
+
+    #[test]
+    fn a_reading_that_breaks_off_is_an_error_and_a_part_of_a_row_is_counted() {
+        let (mut snapshot, bytes) = rows(0..3);
+        let broken = vec![Ok(bytes.clone()), Err(ErrorKind::OutOfMemory.into())];
+        assert!(taken(&mut snapshot, broken).is_err());
+        let short = bytes[..bytes.len() - 1].to_vec();
+        assert_eq!(taken(&mut snapshot, vec![Ok(short)]).unwrap(), 2);
+        assert_eq!(snapshot.read.malformed, 1);
+    }
+
+    #[test]
+    fn rows_that_a_table_has_no_room_for_are_counted() {
+        let all = SNAPSHOT_ROWS as u32 + 1000;
+        let (mut snapshot, bytes) = rows(0..all);
+        let pieces = bytes.chunks(PIECE / 2).map(|piece| Ok(piece.to_vec()));
+        let shown = taken(&mut snapshot, pieces.collect()).unwrap() as u64;
+        let Read {
+            delivered,
+            no_room,
+            malformed,
+            beyond_limit,
+        } = snapshot.read;
+        assert_eq!(
+            (shown, delivered),
+            (SNAPSHOT_ROWS as u64, SNAPSHOT_ROWS as u64)
+        );
+        assert_eq!(no_room, 1000);
+        assert_eq!((malformed, beyond_limit), (0, 0));
+    }
+}

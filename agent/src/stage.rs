@@ -1,0 +1,144 @@
+//! Work in user space after reading, before rows get their labels: chosen by the kinds of columns, for every source.
+
+use crate::{
+    Error, Kernel,
+    limits::{BATCH_FRAMES, BATCH_ROWS, BATCH_TEXT_BYTES, TABLE_FRAMES},
+    load::Loaded,
+};
+use stacks::Stacks;
+use std::{ffi::OsString, time::Instant};
+use tracers::{Batch, Column, Form, Kind};
+
+pub(crate) mod stacks;
+
+/// What is done with the columns of one tracer.
+pub(crate) struct Stages {
+    form: Form,
+    stacks: Stacks,
+}
+
+/// What the values of a column become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// Nothing else: they are as they came.
+    None,
+    /// The frames of a stack of this kind.
+    Stack(Of),
+}
+
+/// Whose stack it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    User,
+    Kernel,
+}
+
+impl Work {
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::UserStack => Self::Stack(Of::User),
+            Kind::KernelStack => Self::Stack(Of::Kernel),
+            Kind::Unsigned
+            | Kind::Signed
+            | Kind::Bool
+            | Kind::Time
+            | Kind::Text
+            | Kind::Path
+            | Kind::Args
+            | Kind::Ip
+            | Kind::Syscall
+            | Kind::Outcome
+            | Kind::Octal
+            | Kind::Flags(_)
+            | Kind::Log2 { .. }
+            | Kind::Errors => Self::None,
+        }
+    }
+}
+
+/// Whether stacks or addresses of these columns are named.
+pub(crate) fn names(columns: &[Column]) -> bool {
+    columns.iter().any(|column| match Work::of(column.kind) {
+        Work::Stack(_) => true,
+        Work::None => false,
+    })
+}
+
+/// Rows of a batch of events: fewer where they have stacks, whose frames take more than all else.
+fn batch_rows(stacks: usize, depth: usize) -> usize {
+    match stacks {
+        0 => BATCH_ROWS,
+        stacks => (BATCH_FRAMES / (stacks * depth.max(1))).clamp(16, BATCH_ROWS),
+    }
+}
+
+impl Stages {
+    /// Of a tracer's columns.
+    pub(crate) fn new(columns: &[Column], form: Form, kernel: &Kernel) -> Self {
+        let mut stacks = Vec::new();
+        for (at, column) in columns.iter().enumerate() {
+            match Work::of(column.kind) {
+                Work::None => {}
+                Work::Stack(of) => stacks.push((at, of)),
+            }
+        }
+        Self {
+            form,
+            stacks: Stacks::new(columns, stacks, &kernel.proc),
+        }
+    }
+
+    /// A program that is about to run: its names are known even if it is gone before it was looked at.
+    pub(crate) fn know_command(&mut self, argv: &[OsString]) {
+        self.stacks.know_command(argv);
+    }
+
+    /// Looks at the selected processes while they are there.
+    pub(crate) fn observe(&mut self, loaded: &Loaded) {
+        if self.stacks.columns() > 0 {
+            self.stacks.observe(loaded);
+        }
+    }
+
+    /// Most rows of a batch of events.
+    pub(crate) fn batch_rows(&self, loaded: &Loaded) -> usize {
+        batch_rows(self.stacks.columns(), loaded.depth as usize)
+    }
+
+    /// Does its work with some rows.
+    pub(crate) fn resolve(
+        &mut self,
+        batch: Batch,
+        loaded: &Loaded,
+        deadline: Instant,
+    ) -> Result<Batch, Error> {
+        if self.stacks.columns() == 0 {
+            return Ok(batch);
+        }
+        let room = match self.form {
+            Form::Table => stacks::Room {
+                frames: TABLE_FRAMES,
+                text_bytes: usize::MAX,
+            },
+            Form::Events => stacks::Room {
+                frames: BATCH_FRAMES,
+                text_bytes: BATCH_TEXT_BYTES,
+            },
+        };
+        self.stacks.resolve(batch, loaded, room, deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_of_events_with_stacks_are_smaller_the_deeper_these_may_be() {
+        assert_eq!(batch_rows(0, 127), BATCH_ROWS);
+        let rows = batch_rows(2, 127);
+        assert!(rows * 2 * 127 <= BATCH_FRAMES, "{rows}");
+        assert!(batch_rows(2, 511) < rows);
+        assert_eq!(batch_rows(100, 511), 16, "each batch is worth its message");
+    }
+}

@@ -1,0 +1,19 @@
+#![allow(unused_imports, reason = "the attribute names them")]
+use tracers::{Bool, Cell, Column, Cursor, Event, Role, Source, user_only, zerocopy};
+use tracers_macros::event;
+
+/// Rows.
+#[event(shared)]
+pub struct Rows {
+    /// Which.
+    #[key]
+    pub which: u64,
+    /// Open files.
+    #[gauge]
+    pub open: u32,
+    /// Bytes.
+    #[gauge]
+    pub small: u32,
+}
+
+fn main() {}
