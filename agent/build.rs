@@ -82,11 +82,20 @@ fn embed(root: &Path, built: &Path, out: &Path) -> Result<(), String> {
         fs::write(out.join(name), text).map_err(|error| format!("cannot write {name}: {error}"))
     };
     write("objects.rs", format!("&[\n{list}]\n"))?;
-    let rows = built.join("selftest_rows").display().to_string();
-    write(
-        "selftest_rows.rs",
-        format!("aya::include_bytes_aligned!({rows:?})\n"),
-    )
+    for (name, object) in [
+        ("selftest.rs", "selftest"),
+        ("selftest_rows.rs", "selftest_rows"),
+    ] {
+        let object = built.join(object).display().to_string();
+        write(
+            name,
+            format!(
+                "aya::include_bytes_aligned!({object:?})
+"
+            ),
+        )?;
+    }
+    Ok(())
 }
 
 /// The folder that cargo marks as its target folder, whatever profile and target this is built for.

@@ -23,11 +23,14 @@ mod limits;
 mod load;
 mod memory;
 mod objects;
+mod point;
 mod read;
 mod request;
 mod requirement;
 mod run;
 mod select;
+#[doc(hidden)]
+pub mod selftest;
 mod source;
 mod stage;
 

@@ -1,12 +1,7 @@
 //! Which of a tracer's needs are there, and how to get the others.
 
-use crate::{
-    Kernel,
-    bpf::{self, Trial},
-    capability::Held,
-};
-use std::{fs, io};
-use tracers::{Capability, Erased, Feature, Need, Needs, Requirement};
+use crate::{Kernel, capability::Held, point};
+use tracers::{At, Capability, Erased, Feature, Need, Needs, Requirement, fentry, uprobe};
 
 /// A need of a tracer on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,59 +32,23 @@ impl Kernel {
             Requirement::Capability(capability) => {
                 (!capability.suffices()).then(|| grant(capability))
             }
-            Requirement::Feature(Feature::Trampolines) => self
-                .tries_trampolines()
-                .is_err()
-                .then(|| "a newer kernel: 5.5 on x86-64, 6.0 on arm64".to_owned()),
-            Requirement::Feature(Feature::PerfEvents) => {
-                let closed = perf_event_paranoid().is_some_and(|level| level >= 3);
-                (closed && !Capability::SysAdmin.have()).then(|| PERF_EVENTS.to_owned())
+            Requirement::Feature(Feature::Trampolines) => point::refuses(&fentry("vfs_open"), self)
+                .map(|_| "a newer kernel: 5.5 on x86-64, 6.0 on arm64".to_owned()),
+            Requirement::Feature(Feature::UserProbes) => {
+                point::refuses(&uprobe("libc", "malloc"), self)
+                    .map(|_| "a newer kernel: 6.6".to_owned())
             }
         }
     }
-
-    /// A required capability that this thread lacks, beside those without which no program can be loaded at all.
-    pub(crate) fn lacks(&self, tracer: &dyn Erased) -> Option<(Need, String)> {
-        let needs = Needs::of(tracer).required.into_iter();
-        let mut needs = needs.filter_map(|need| match need.what {
-            Requirement::Capability(Capability::Bpf | Capability::Perfmon) => None,
-            // Which hooks a kernel has is found out by trying them.
-            Requirement::Feature(_) => None,
-            Requirement::Capability(capability) if capability.suffices() => None,
-            Requirement::Capability(capability) => Some((need, grant(capability))),
-        });
-        needs.next()
-    }
-
-    /// Whether programs can be attached to kernel functions; otherwise why not.
-    pub(crate) fn tries_trampolines(&self) -> Result<(), Untried> {
-        let id = { self.btf.function("vfs_open") }.ok_or(Untried::NoFunction)?;
-        bpf::try_load(Trial::FEntry(id)).map_err(Untried::Refused)
-    }
 }
 
-/// Why no program can be attached to a kernel function.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Untried {
-    /// The function of the trial.
-    #[error("the kernel has no function vfs_open")]
-    NoFunction,
-    /// The kernel.
-    #[error("this kernel refuses it: {}", .0.kind())]
-    Refused(io::Error),
-}
-
-/// What opens perf_event_open(2).
-pub(crate) const PERF_EVENTS: &str = "sysctl kernel.perf_event_paranoid=2";
-
-/// `kernel.perf_event_paranoid`, where the kernel has it.
-pub(crate) fn perf_event_paranoid() -> Option<i32> {
-    let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
-    level.trim().parse().ok()
+/// The capability that a place needs and this thread lacks.
+pub(crate) fn lacks(at: &At) -> Option<Capability> {
+    at.capability().filter(|capability| !capability.suffices())
 }
 
 /// How to get a capability.
-fn grant(capability: Capability) -> String {
+pub(crate) fn grant(capability: Capability) -> String {
     let word = capability.name().to_lowercase();
     format!(
         "run it with sudo, or `sudo setcap cap_bpf,cap_perfmon{}+ep $(command -v tracejob)`; an agent gets {capability} from its unit or container",

@@ -28,7 +28,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tracers::{Batch, Column, Hook, control::Process};
+use tracers::{Batch, Column, control::Process};
 
 /// How often the reader looks into the ring when nothing wakes it: the longest that a row waits.
 const TICK: Duration = Duration::from_millis(10);
@@ -39,7 +39,6 @@ const AFTER_TARGETS: Duration = Duration::from_millis(50);
 pub struct Trace {
     columns: Vec<Column>,
     missing: Vec<(usize, Error)>,
-    hooks: &'static [Hook],
     clock: Clock,
     updates: Option<Receiver<Result<Update, Error>>>,
     /// Tells the reader that the last table has been taken; there is something to tell where one is with whoever called
@@ -110,7 +109,7 @@ impl Trace {
 
     fn begin(request: Request, kernel: &Kernel) -> Result<Self, Error> {
         if let Some(allowed) = request.limits.budget.memory_bytes {
-            let needed = memory(&request, kernel);
+            let needed = memory(&request, kernel)?;
             if needed > allowed {
                 let tracer = request.spec.tracer().name();
                 return Err(Error::Memory {
@@ -124,12 +123,13 @@ impl Trace {
         let missing = selection.take_missing();
         let columns = labels::columns(&request);
         let Request { spec, limits, .. } = request;
-        let mut loaded = Loaded::load(&spec, &selection, &limits, kernel)?;
+        let plan = spec.plan();
+        let mut loaded = Loaded::load(&plan, &selection, &limits, kernel)?;
         let mut command = selection.command().map(Launched::new).transpose()?;
         let clock = Clock::now(kernel);
         let cost = CostMeter::start(&loaded)?;
         loaded.attach(&mut selection, command.as_ref().map(Launched::pid), kernel)?;
-        let (hooks, faults) = (loaded.hooks, loaded.faults);
+        let faults = loaded.faults;
         let started = Instant::now();
         let tracer = spec.tracer();
         let mut stages = Stages::new(&tracer.columns(), tracer.source().form(), kernel);
@@ -184,7 +184,6 @@ impl Trace {
         Ok(Self {
             columns,
             missing,
-            hooks,
             clock,
             updates: Some(updates),
             taken,
@@ -204,11 +203,6 @@ impl Trace {
     /// They are not traced until they are added.
     pub fn missing(&self) -> &[(usize, Error)] {
         &self.missing
-    }
-
-    /// Where it is attached.
-    pub fn hooks(&self) -> &'static [Hook] {
-        self.hooks
     }
 
     /// For the times in its rows.

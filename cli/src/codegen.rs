@@ -121,8 +121,8 @@ fn page(tracer: &'static dyn Erased) -> String {
         ));
     }
     out.push_str("\nHow values look in JSON and CSV: [output](../output.md).\n\n## Hooks\n\nThe first of these sets that the kernel allows:\n\n");
-    for set in tracer.hooks() {
-        let names: Vec<String> = hooks(set).iter().map(|hook| format!("`{hook}`")).collect();
+    for set in tracer.points() {
+        let names: Vec<String> = hooks(&set).iter().map(|hook| format!("`{hook}`")).collect();
         out.push_str(&format!("1. {}\n", names.join(", ")));
     }
     out.push_str(&format!(

@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Result;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
-use tracers::{Column, Erased, Hook, Needs, Opt, OptKind, Source, Spec};
+use tracers::{Column, Erased, Needs, Opt, OptKind, Point, Source, Spec};
 
 /// Prose wider than this is hard to read, whatever the terminal.
 const WIDEST: usize = 100;
@@ -86,7 +86,7 @@ fn data(tracer: &'static dyn Erased, there: Option<&Entry>) -> serde_json::Value
     let mut out = json!({
         "name": tracer.name(), "family": family_word(Some(tracer.family())), "class": tracer.class().word(), "about": tracer.about(),
         "source": source_word(tracer.source()), "options": options, "columns": columns,
-        "hooks": tracer.hooks().iter().map(|set| hooks(set)).collect::<Vec<_>>(),
+        "hooks": tracer.points().iter().map(|set| hooks(set)).collect::<Vec<_>>(),
         "cost": tracer.cost(), "examples": tracer.examples(),
     });
     if let Some(entry) = there {
@@ -182,7 +182,7 @@ fn page(
             );
         }
     };
-    for (at, set) in tracer.hooks().iter().enumerate() {
+    for (at, set) in tracer.points().iter().enumerate() {
         let here = matches!(works, Some(Works::Yes { hooks: here }) if *here == hooks(set));
         let mark = if here { " (here)" } else { "" };
         fact(
@@ -233,10 +233,8 @@ pub(crate) fn kind_words(column: &Column) -> String {
 }
 
 /// `raw_tp sys_enter`, one for each.
-pub(crate) fn hooks(set: &[Hook]) -> Vec<String> {
-    set.iter()
-        .map(|hook| format!("{} {}", hook.kind.word(), hook.target))
-        .collect()
+pub(crate) fn hooks(set: &[Point]) -> Vec<String> {
+    set.iter().map(ToString::to_string).collect()
 }
 
 /// The flag of an option.
@@ -273,7 +271,7 @@ mod tests {
     fn a_page_says_every_option_and_column_and_fits() {
         for tracer in tracers::ALL {
             let works = Works::Yes {
-                hooks: hooks(tracer.hooks()[0]),
+                hooks: hooks(&tracer.points()[0]),
             };
             let lacks = Needed {
                 name: "CAP_SYSLOG".to_owned(),

@@ -176,7 +176,7 @@ mod tests {
                         reason: "perf_event_open needs CAP_SYS_ADMIN while kernel.perf_event_paranoid is 3".to_owned(),
                         remedy: Some("`sysctl kernel.perf_event_paranoid=2` allows it".to_owned()),
                     },
-                    _ => Works::Yes { hooks: hooks(tracer.hooks()[0]) },
+                    _ => Works::Yes { hooks: hooks(&tracer.points()[0]) },
                 };
                 let need = Needed {
                     name: "CAP_SYSLOG".to_owned(),

@@ -271,8 +271,8 @@ impl Needed {
 impl Works {
     pub(crate) fn of(support: &Support) -> Self {
         match support {
-            Support::Yes { hooks } => Self::Yes {
-                hooks: crate::describe::hooks(hooks),
+            Support::Yes { points } => Self::Yes {
+                hooks: crate::describe::hooks(points),
             },
             Support::No { reason, remedy } => Self::No {
                 reason: reason.clone(),

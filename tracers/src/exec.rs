@@ -37,7 +37,7 @@ impl Tracer for Exec {
     const CLASS: Class = Class::Payload;
     const FAMILY: Family = Family::Syscalls;
     // Not the calls' functions: what seccomp answers never gets there.
-    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("sched_process_exec"), raw_tp("sys_exit")]];
+    const POINTS: &'static [&'static [Point]] = &[&[raw_tp("sched_process_exec"), raw_tp("sys_exit")]];
     const COST: &'static str = "about 3 µs per program, and up to 0.1 µs per system call of everything on the host";
     const EXAMPLES: &'static [&'static str] =
         &["-- make -j4", "--failed-only --container 3f2a", "--host --duration 1m -o json"];

@@ -1,4 +1,4 @@
-//! The catalogue: every tracer's options, columns and hooks, for both sides of the kernel.
+//! The catalogue: every tracer's options, columns and points, for both sides of the kernel.
 //!
 //! The kernel programs use it without `user`; everyone else with it.
 //! Nothing here does I/O or knows how a program is loaded.
@@ -11,16 +11,16 @@ pub mod arch;
 mod cell;
 mod class;
 pub mod control;
-mod hook;
 mod option;
+mod point;
 mod source;
 #[cfg(feature = "user")]
 mod user;
 
 pub use cell::*;
 pub use class::{Class, UnknownClass};
-pub use hook::*;
 pub use option::*;
+pub use point::*;
 pub use source::*;
 pub use tracers_macros::program;
 #[cfg(feature = "user")]
@@ -45,7 +45,7 @@ macro_rules! user_only {
 
 /// What a tracer's file needs.
 mod prelude {
-    pub(crate) use crate::{cell::*, hook::*};
+    pub(crate) use crate::{cell::*, point::*};
     pub(crate) use tracers_macros::{event, params};
 }
 
@@ -75,9 +75,9 @@ pub trait Tracer: Event {
     const CLASS: Class;
     /// The part of the system that it looks at.
     const FAMILY: Family;
-    /// Sets of hooks, best first; each set alone is enough.
-    const HOOKS: &'static [&'static [Hook]];
-    /// Whether a hook may be raised where a program of it is at work: by that work itself, or by an interrupt.
+    /// Sets of points, best first; each set alone is enough.
+    const POINTS: &'static [&'static [Point]];
+    /// Whether a point may be reached where a program of it is at work: by that work itself, or by an interrupt.
     const NESTS: bool = false;
     /// What it costs, in a few words.
     const COST: &'static str;

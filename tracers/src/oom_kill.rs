@@ -50,11 +50,11 @@ impl Tracer for OomKill {
     type Params = Params;
     const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Memory;
-    const HOOKS: &'static [&'static [Hook]] = &[
+    const POINTS: &'static [&'static [Point]] = &[
         // Before the victim gets its signal. The others come after it, and a victim that is gone by then is no longer known to be selected.
         &[fentry("__oom_kill_process")],
         // Since 6.10 the tracepoint has the victim itself; before, only its number.
-        &[raw_tp("mark_victim").with_arguments(2)],
+        &[raw_tp("mark_victim").with(&[(0, "struct task_struct *")])],
         &[fentry("mark_oom_victim")],
     ];
     const COST: &'static str = "nothing until memory runs out";

@@ -49,7 +49,7 @@ impl Tracer for Open {
     const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Syscalls;
     // Not the function do_sys_openat2: what seccomp answers never gets there, nor does a hook see a call that is in it already.
-    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("sys_enter"), raw_tp("sys_exit"), raw_tp("sched_process_exit")]];
+    const POINTS: &'static [&'static [Point]] = &[&[raw_tp("sys_enter"), raw_tp("sys_exit"), raw_tp("sched_process_exit")]];
     const COST: &'static str = "about 2 µs per file opened, and up to 0.1 µs per system call of everything on the host";
     const EXAMPLES: &'static [&'static str] =
         &["-o json -- ls -l /etc", "--failed-only --pid 4242", "--write-only --container 3f2a"];

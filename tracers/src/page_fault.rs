@@ -46,7 +46,7 @@ impl Tracer for PageFault {
     type Params = Params;
     const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Memory;
-    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("page_fault_user"), raw_tp("page_fault_kernel")]];
+    const POINTS: &'static [&'static [Point]] = &[&[raw_tp("page_fault_user"), raw_tp("page_fault_kernel")]];
     const NESTS: bool = true;
     const COST: &'static str = "about 1 µs per page fault of the target";
     const EXAMPLES: &'static [&'static str] =

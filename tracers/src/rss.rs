@@ -54,7 +54,7 @@ impl Tracer for Rss {
     type Params = Params;
     const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Memory;
-    const HOOKS: &'static [&'static [Hook]] = &[&[iter("task").by("rss")]];
+    const POINTS: &'static [&'static [Point]] = &[&[iter("task").by("rss")]];
     const COST: &'static str = "about 1 µs per thread of the host at each interval";
     const EXAMPLES: &'static [&'static str] =
         &["--pid 4242 --interval 1s", "--host --min-bytes 104857600 --duration 1s", "--container 3f2a -o json"];

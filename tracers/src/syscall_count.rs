@@ -55,7 +55,7 @@ impl Tracer for SyscallCount {
     type Params = Params;
     const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Syscalls;
-    const HOOKS: &'static [&'static [Hook]] =
+    const POINTS: &'static [&'static [Point]] =
         &[&[raw_tp("sys_enter"), raw_tp("sys_exit"), raw_tp("sched_process_exit")]];
     const COST: &'static str = "about 0.3 µs per system call of the target, 0.1 µs of everything else";
     const EXAMPLES: &'static [&'static str] =

@@ -46,7 +46,7 @@ impl Tracer for TcpConnect {
     type Params = Params;
     const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Network;
-    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("inet_sock_set_state")]];
+    const POINTS: &'static [&'static [Point]] = &[&[raw_tp("inet_sock_set_state")]];
     const NESTS: bool = true;
     const COST: &'static str = "about 1 µs per connection; nothing on traffic";
     const EXAMPLES: &'static [&'static str] =

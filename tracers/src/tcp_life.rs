@@ -56,7 +56,7 @@ impl Tracer for TcpLife {
     type Params = Params;
     const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Network;
-    const HOOKS: &'static [&'static [Hook]] =
+    const POINTS: &'static [&'static [Point]] =
         &[&[
             raw_tp("inet_sock_set_state"),
             raw_tp("inet_sock_set_state").by("tcp_closed"),

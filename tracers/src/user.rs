@@ -7,6 +7,7 @@ mod erased;
 mod flags;
 mod names;
 mod needs;
+mod plan;
 mod spec;
 mod table;
 
@@ -17,5 +18,6 @@ pub use erased::{Erased, Handle, Malformed, camel, find, nearest};
 pub use flags::{access_flags, open_flags};
 pub use names::{errno, error_of, syscall};
 pub use needs::{Feature, Need, Needs, Requirement};
+pub use plan::{Dataset, Plan};
 pub use spec::{Spec, SpecError};
 pub use table::Table;

@@ -114,7 +114,7 @@ fn check_name(name: &str) -> Result<()> {
     }
     if KEYWORDS.contains(&name)
         || [
-            "lib", "user", "cell", "class", "hook", "option", "prelude", "main",
+            "lib", "user", "cell", "class", "control", "point", "option", "prelude", "main",
         ]
         .contains(&name)
     {

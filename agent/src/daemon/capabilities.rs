@@ -84,18 +84,15 @@ impl Capabilities {
 }
 
 fn describe(jobs: &Jobs, tracer: &'static dyn tracers::Erased) -> v1::Tracer {
-    let (hooks, unsupported, remedy) = match jobs.kernel().support(tracer) {
-        Support::Yes { hooks } => (hooks, String::new(), None),
-        Support::No { reason, remedy } => (&[][..], reason, remedy),
+    let (points, unsupported, remedy) = match jobs.kernel().support(tracer) {
+        Support::Yes { points } => (points, String::new(), None),
+        Support::No { reason, remedy } => (Vec::new(), reason, remedy),
     };
     v1::Tracer {
         name: tracer.name().to_owned(),
         about: tracer.about().to_owned(),
         unsupported,
-        hooks: hooks
-            .iter()
-            .map(|hook| format!("{} {}", hook.kind.word(), hook.target))
-            .collect(),
+        hooks: points.iter().map(ToString::to_string).collect(),
         options: tracer
             .options()
             .iter()

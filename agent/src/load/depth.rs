@@ -2,7 +2,7 @@
 
 use object::{Object, ObjectSection, ObjectSymbol};
 use tracers::{
-    Erased, Kind,
+    Kind, Plan,
     control::{FRAMES, KernelHead, UserFrame, UserHead},
 };
 
@@ -45,8 +45,8 @@ const MAPS: [Stacks; 2] = [
 ];
 
 /// Entries of the maps of stacks: deeper stacks are fewer in the same memory, and a tracer without stacks has none.
-pub(super) fn entries(tracer: &dyn Erased, depth: u32) -> [(&'static str, u32); 2] {
-    let has = |used_by: fn(&Kind) -> bool| tracer.columns().iter().any(|one| used_by(&one.kind));
+pub(super) fn entries(plan: &Plan, depth: u32) -> [(&'static str, u32); 2] {
+    let has = |used_by: fn(&Kind) -> bool| plan.columns().any(|one| used_by(&one.kind));
     MAPS.map(|map| {
         let entries = match has(map.used_by) {
             true => map.entries * USUAL / depth.max(USUAL),
@@ -93,9 +93,9 @@ mod tests {
 
     #[test]
     fn stacks_of_every_depth_take_about_the_same_memory() {
-        let tracer = tracers::find("page_fault").unwrap();
+        let plan = tracers::Spec::new("page_fault").unwrap().plan();
         let bytes = |depth| {
-            let entries = entries(tracer, depth);
+            let entries = entries(&plan, depth);
             let sizes = value_bytes(depth);
             let each = entries.iter().zip(sizes);
             each.map(|((_, entries), (_, bytes))| u64::from(entries * bytes))

@@ -1,6 +1,6 @@
 //! What a tracer needs of the kernel and of the process that loads it, derived from its hooks and its columns.
 
-use crate::{Capability, Erased, HookKind, Kind};
+use crate::{At, Capability, Erased, Kind};
 use core::fmt;
 use std::{collections::BTreeSet, format, string::String, vec::Vec};
 
@@ -36,8 +36,8 @@ pub enum Requirement {
 pub enum Feature {
     /// Programs at the entry and the return of kernel functions: Linux 5.5 on x86-64, 6.0 on arm64.
     Trampolines,
-    /// perf_event_open(2) without CAP_SYS_ADMIN.
-    PerfEvents,
+    /// One link for many functions of a program or library: Linux 6.6.
+    UserProbes,
 }
 
 impl Feature {
@@ -45,7 +45,7 @@ impl Feature {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Trampolines => "fentry",
-            Self::PerfEvents => "perf_event_open",
+            Self::UserProbes => "uprobe.multi",
         }
     }
 }
@@ -82,19 +82,41 @@ const OF_ALL: [Need; 2] = [
     Need::capability(Capability::Perfmon, "reading kernel memory"),
 ];
 const TRAMPOLINES: Need = Need::feature(Feature::Trampolines, "hooks at kernel functions");
-const PERF_EVENTS: Need = Need::feature(Feature::PerfEvents, "hooks by breakpoint");
+const USER_PROBES: Need = Need::feature(Feature::UserProbes, "hooks at functions of programs");
+const USER_FILES: Need = Need::capability(
+    Capability::SysPtrace,
+    "finding functions in programs of other users",
+);
+const CGROUPS: Need = Need::capability(Capability::NetAdmin, "hooks at the sockets of cgroups");
 const USER_NAMES: Need = Need::capability(
     Capability::SysPtrace,
     "names of functions in programs of other users",
 );
 const KERNEL_NAMES: Need = Need::capability(Capability::Syslog, "names of kernel functions");
 
-/// What a hook of a kind needs beside [`OF_ALL`]. Nothing else here looks at kinds of hooks.
-const fn of_hook(kind: HookKind) -> &'static [Need] {
-    match kind {
-        HookKind::RawTp | HookKind::Iter => &[],
-        HookKind::FEntry | HookKind::FExit => &[TRAMPOLINES],
-        HookKind::KProbe | HookKind::KRetProbe => &[PERF_EVENTS],
+/// What a point of a kind needs beside [`OF_ALL`]. Nothing else here looks at kinds of points.
+const fn of_point(at: &At) -> &'static [Need] {
+    match at {
+        At::RawTracepoint(_) | At::TypedTracepoint(_) | At::Iterator(_) => &[],
+        At::FunctionEntry(_) | At::FunctionReturn(_) | At::FunctionVerdict(_) => &[TRAMPOLINES],
+        At::UserFunction { .. } => &[USER_PROBES, USER_FILES],
+        At::CgroupPackets { .. } | At::CgroupAddress { .. } => &[CGROUPS],
+    }
+}
+
+impl At {
+    /// The capability without which a program cannot be at such a place, besides CAP_BPF and CAP_PERFMON.
+    pub fn capability(&self) -> Option<Capability> {
+        match self {
+            Self::CgroupPackets { .. } | Self::CgroupAddress { .. } => Some(Capability::NetAdmin),
+            Self::RawTracepoint(_)
+            | Self::TypedTracepoint(_)
+            | Self::Iterator(_)
+            | Self::FunctionEntry(_)
+            | Self::FunctionReturn(_)
+            | Self::FunctionVerdict(_)
+            | Self::UserFunction { .. } => None,
+        }
     }
 }
 
@@ -123,18 +145,18 @@ const fn of_column(kind: Kind) -> &'static [Need] {
 impl Needs {
     /// The needs of a tracer, by its hooks and its columns.
     pub fn of(tracer: &dyn Erased) -> Self {
-        let sets = tracer.hooks().iter();
-        let sets = sets.map(|set| set.iter().map(|hook| hook.kind).collect());
+        let sets = tracer.points().into_iter();
+        let sets = sets.map(|set| set.into_iter().map(|point| point.at).collect());
         let columns = tracer.columns();
         let kinds = columns.iter().map(|column| column.kind);
         Self::derive(&sets.collect::<Vec<_>>(), kinds)
     }
 
-    /// What each set of hooks needs is required; what the first set or a column needs besides is helpful.
-    fn derive(sets: &[Vec<HookKind>], kinds: impl Iterator<Item = Kind>) -> Self {
+    /// What each set of points needs is required; what the first set or a column needs besides is helpful.
+    fn derive(sets: &[Vec<At>], kinds: impl Iterator<Item = Kind>) -> Self {
         let sets = sets.iter();
         let sets: Vec<BTreeSet<Need>> = sets
-            .map(|set| set.iter().flat_map(|kind| of_hook(*kind)).copied())
+            .map(|set| set.iter().flat_map(of_point).copied())
             .map(BTreeSet::from_iter)
             .collect();
         let first = sets.first().cloned().unwrap_or_default();
@@ -190,19 +212,27 @@ mod tests {
 
     #[test]
     fn a_need_of_every_set_of_hooks_is_required_and_one_of_the_first_alone_is_helpful() {
-        use HookKind::{FEntry, KProbe, RawTp};
-        let of = |sets: &[Vec<HookKind>], kinds: &[Kind]| {
+        let of = |sets: &[Vec<At>], kinds: &[Kind]| {
             Needs::derive(sets, kinds.iter().copied()).to_string()
         };
-        assert_eq!(of(&[vec![RawTp]], &[]), "CAP_BPF, CAP_PERFMON");
-        assert_eq!(of(&[vec![FEntry]], &[]), "CAP_BPF, CAP_PERFMON, fentry");
+        let raw_tp = || At::RawTracepoint("sys_enter".into());
+        let fentry = || At::FunctionEntry("vfs_open".into());
+        assert_eq!(of(&[vec![raw_tp()]], &[]), "CAP_BPF, CAP_PERFMON");
+        assert_eq!(of(&[vec![fentry()]], &[]), "CAP_BPF, CAP_PERFMON, fentry");
         assert_eq!(
-            of(&[vec![FEntry, RawTp], vec![RawTp]], &[Kind::KernelStack]),
+            of(
+                &[vec![fentry(), raw_tp()], vec![raw_tp()]],
+                &[Kind::KernelStack]
+            ),
             "CAP_BPF, CAP_PERFMON; fentry for hooks at kernel functions, CAP_SYSLOG for names of kernel functions"
         );
+        let packets = || At::CgroupPackets {
+            cgroup: "/".into(),
+            direction: crate::Direction::Egress,
+        };
         assert_eq!(
-            of(&[vec![KProbe], vec![KProbe, RawTp]], &[]),
-            "CAP_BPF, CAP_PERFMON, perf_event_open"
+            of(&[vec![packets()], vec![packets(), raw_tp()]], &[]),
+            "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN"
         );
     }
 
