@@ -456,14 +456,14 @@ pub(crate) fn map_data(map: &Map) -> Option<&MapData> {
     }
 }
 
-/// Entries that a map has room for.
-pub(crate) fn entries(map: BorrowedFd<'_>) -> u64 {
-    of_fdinfo(map, "max_entries:")
-}
-
 /// `memlock` of /proc/self/fdinfo: what the kernel charges for a map or a program.
 pub(crate) fn locked_bytes(fd: BorrowedFd<'_>) -> u64 {
     of_fdinfo(fd, "memlock:")
+}
+
+/// Entries that a map has room for.
+pub(crate) fn entries(map: BorrowedFd<'_>) -> u64 {
+    of_fdinfo(map, "max_entries:")
 }
 
 fn of_fdinfo(fd: BorrowedFd<'_>, name: &str) -> u64 {

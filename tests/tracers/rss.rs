@@ -146,7 +146,7 @@ mod here {
     fn only_large_processes_are_seen_where_that_is_asked_for() {
         needs!("rss");
         let workload = holder();
-        let least = (HELD + lag()).to_string();
+        let least = (2 * HELD).to_string();
         let outcome = traced(&workload, &["--min-bytes", &least]);
         assert_eq!(outcome.rows.len(), 0);
         assert_eq!(outcome.account().produced, 0);

@@ -19,7 +19,13 @@ impl Kind for Iterator<'_> {
             return Some("an iterator lists the tasks of the reader's own pid namespace only; run it in the machine's (hostPID: true)".to_owned());
         }
         let what = format!("the iterator {}", self.0);
-        tried(&LOOKS, self.sort(&kernel.btf), &what)
+        tried(&LOOKS, self.sort(&kernel.btf), &what).or_else(|| {
+            // Those of tasks: init_seq_pidns, kernel/bpf/task_iter.c.
+            let tasks = self.0.starts_with("task").then(in_host_pid_namespace);
+            tasks?.err().map(|_| {
+                format!("{what} has the tasks of the reader's own pid namespace alone; run it in the machine's (hostPID: true)")
+            })
+        })
     }
 
     fn arguments(&self, kernel: &Kernel) -> Option<Vec<String>> {
