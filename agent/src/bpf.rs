@@ -9,6 +9,7 @@ use std::{
     sync::atomic::AtomicU32,
 };
 use tracers::HookKind;
+use zerocopy::{FromBytes, IntoBytes};
 
 // Commands: include/uapi/linux/bpf.h.
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
@@ -140,6 +141,22 @@ pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::R
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Reads the only entry of a per-CPU array: the value of each CPU that could ever be there.
+pub(crate) fn lookup_per_cpu<T: FromBytes + IntoBytes>(
+    map: BorrowedFd<'_>,
+    cpus: usize,
+) -> io::Result<Vec<T>> {
+    const {
+        assert!(
+            size_of::<T>().is_multiple_of(8),
+            "the kernel rounds each value up to 8 bytes"
+        )
+    };
+    let mut values: Vec<T> = (0..cpus).map(|_| T::new_zeroed()).collect();
+    lookup(map, &[0; 4], values.as_mut_bytes())?;
+    Ok(values)
 }
 
 /// Sets one value of a map.

@@ -1,14 +1,16 @@
 //! What of this host tracing depends on, checked one by one.
 
 use crate::{
-    Capability, Kernel,
-    bpf::{self, Trial},
+    Kernel,
+    capability::Held,
+    requirement::{PERF_EVENTS, perf_event_paranoid},
     select::{
         hierarchies,
         process::{has_the_kernels_numbers, in_host_pid_namespace},
     },
 };
 use std::{fs, path::Path};
+use tracers::Capability;
 
 /// One thing that was checked.
 #[derive(Clone, Debug)]
@@ -90,12 +92,7 @@ impl Kernel {
     }
 
     fn fentry_check(&self) -> Check {
-        let tried = match self.btf.function("vfs_open") {
-            Some(id) => bpf::try_load(Trial::FEntry(id))
-                .map_err(|error| format!("this kernel refuses it: {}", error.kind())),
-            None => Err("the kernel has no function vfs_open".to_owned()),
-        };
-        match tried {
+        match self.tries_trampolines() {
             Ok(()) => Check {
                 name: "fentry",
                 verdict: Verdict::Ok,
@@ -113,9 +110,9 @@ impl Kernel {
 }
 
 fn perf_event_check() -> Check {
-    let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
-    let level = level.trim();
-    let closed = level.parse::<i32>().is_ok_and(|n| n >= 3) && !Capability::SysAdmin.have();
+    let level = perf_event_paranoid();
+    let closed = level.is_some_and(|level| level >= 3) && !Capability::SysAdmin.have();
+    let level = level.map_or_else(|| "not there".to_owned(), |level| level.to_string());
     Check {
         name: "perf_event_open",
         verdict: if closed {
@@ -129,7 +126,7 @@ fn perf_event_check() -> Check {
             ),
             false => format!("open (kernel.perf_event_paranoid is {level})"),
         },
-        remedy: closed.then(|| "sysctl kernel.perf_event_paranoid=2".to_owned()),
+        remedy: closed.then(|| PERF_EVENTS.to_owned()),
     }
 }
 

@@ -1,16 +1,17 @@
 //! Facts about the running kernel: what can be traced here, and if not, why not and what to do.
 
 use crate::{
-    Capability, Error,
+    Error,
     bpf::{self, Trial},
     btf::Btf,
+    capability::Held,
     objects::object,
 };
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use tracers::{Erased, Hook, HookKind};
+use tracers::{Capability, Erased, Hook, HookKind};
 
 /// The running kernel.
 pub struct Kernel {
@@ -139,6 +140,12 @@ impl Kernel {
             return Support::No {
                 reason: format!("needs {}", Capability::list(&missing)),
                 remedy: Some("run it with sudo, or `sudo setcap cap_bpf,cap_perfmon+ep $(command -v tracejob)`".to_owned()),
+            };
+        }
+        if let Some((need, remedy)) = self.lacks(tracer) {
+            return Support::No {
+                reason: format!("needs {}, for {}", need.what.name(), need.reason),
+                remedy: Some(remedy),
             };
         }
         if let Some(missing) = self.missing_field(tracer) {

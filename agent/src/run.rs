@@ -11,7 +11,7 @@ use crate::{
     load::Loaded,
     memory::memory,
     read::Reader,
-    select::{PROCESS_BYTES, Selection},
+    select::Selection,
     stacks::Stacks,
 };
 use rustix::{
@@ -27,7 +27,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tracers::{Batch, Column, Hook, Source};
+use tracers::{Batch, Column, Hook, Source, control::Process};
 
 /// How often the reader looks into the ring when nothing wakes it: the longest that a row waits.
 const TICK: Duration = Duration::from_millis(10);
@@ -445,7 +445,7 @@ impl Worker {
             source,
         };
         // The one that was there is mostly there still: the kernel looks for the first of a map through all of it.
-        if bpf::lookup(map, &self.alive, &mut [0; PROCESS_BYTES]).map_err(failed)? {
+        if bpf::lookup(map, &self.alive, &mut [0; size_of::<Process>()]).map_err(failed)? {
             return Ok(true);
         }
         bpf::next_key(map, None, &mut self.alive).map_err(failed)

@@ -230,7 +230,7 @@ fn hold_first(root: &OwnedFd, paths: Vec<OsString>) -> Option<(OsString, Held)> 
 }
 
 /// Where a loader looks for a library: where the program says, and in the usual places.
-fn library_paths(name: &[u8], inspected: &Inspected, program: &OsStr) -> Vec<OsString> {
+pub(super) fn library_paths(name: &[u8], inspected: &Inspected, program: &OsStr) -> Vec<OsString> {
     if name.contains(&b'/') {
         return vec![OsString::from_vec(name.to_vec())];
     }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod files;
+mod find;
 mod frames;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -28,6 +29,7 @@ mod vdso;
 mod wire;
 mod worker;
 
+pub use find::{FindError, Finder, Object, Place, UserFile};
 pub use frames::{Frame, FrameId, Frames};
 pub use kernel::KernelUnnamed;
 pub use limits::{FRAMES_MAX, WORDS_BYTES};

@@ -54,6 +54,11 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    /// Device and inode.
+    pub(super) fn numbers(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     /// Whether it is the same file, whatever was written to it since.
     pub(super) fn is_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)

@@ -28,6 +28,8 @@ pub(super) enum Request {
     Load { key: Key, source: Source },
     /// Name these addresses by what was loaded under the key.
     Resolve { key: Key, addresses: Vec<u64> },
+    /// Where in the program file, the first descriptor, functions of these names begin.
+    Find { names: Vec<Vec<u8>> },
 }
 
 /// What is loaded.
@@ -62,6 +64,8 @@ pub(super) enum Reply {
     },
     /// For each address its frames, innermost first; none if there is no name for it.
     Resolved(Vec<Vec<Found>>),
+    /// For each name what there is of it.
+    Functions(Vec<Function>),
     /// Nothing is loaded under that key (any more).
     NotLoaded,
     /// What came cannot be used, in words for a log.
@@ -83,6 +87,15 @@ pub(super) struct Inspected {
     pub(super) needed: Vec<Vec<u8>>,
     /// Where it says that these are, separated by colons.
     pub(super) run_path: Option<Vec<u8>>,
+}
+
+/// What a program file has of a function's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Function {
+    /// Bytes from the start of the file; more than one where several versions of the function have the name.
+    pub(super) offsets: Vec<u64>,
+    /// Whether one of that name is chosen when the program runs (STT_GNU_IFUNC), so that the file does not say where it begins.
+    pub(super) indirect: bool,
 }
 
 /// A frame as the worker found it.
@@ -125,6 +138,11 @@ impl Request {
                 out.u32(addresses.len() as u32);
                 addresses.iter().for_each(|address| out.u64(*address));
             }
+            Self::Find { names } => {
+                out.u8(3);
+                out.u32(names.len() as u32);
+                names.iter().for_each(|name| out.bytes(name));
+            }
         }
         out.finish()
     }
@@ -153,6 +171,9 @@ impl Request {
             2 => Self::Resolve {
                 key: body.u64()?,
                 addresses: body.list(8, Decoder::u64)?,
+            },
+            3 => Self::Find {
+                names: body.list(2, Decoder::bytes)?,
             },
             _ => return None,
         };
@@ -203,6 +224,15 @@ impl Reply {
                 out.bytes(why.as_bytes());
             }
             Self::Hidden => out.u8(5),
+            Self::Functions(functions) => {
+                out.u8(6);
+                out.u32(functions.len() as u32);
+                for Function { offsets, indirect } in functions {
+                    out.u32(offsets.len() as u32);
+                    offsets.iter().for_each(|offset| out.u64(*offset));
+                    out.u8(u8::from(*indirect));
+                }
+            }
         }
         out.finish()
     }
@@ -227,6 +257,12 @@ impl Reply {
             3 => Self::NotLoaded,
             4 => Self::Refused(body.text()?),
             5 => Self::Hidden,
+            6 => Self::Functions(body.list(5, |body| {
+                Some(Function {
+                    offsets: body.list(8, Decoder::u64)?,
+                    indirect: body.u8()? != 0,
+                })
+            })?),
             _ => return None,
         };
         body.end(reply)
@@ -406,6 +442,13 @@ mod tests {
             Reply::NotLoaded,
             Reply::Refused("no".into()),
             Reply::Hidden,
+            Reply::Functions(vec![
+                Function::default(),
+                Function {
+                    offsets: vec![1, u64::MAX],
+                    indirect: true,
+                },
+            ]),
         ]
     }
 
@@ -429,6 +472,9 @@ mod tests {
             Request::Resolve {
                 key: 1,
                 addresses: vec![1, u64::MAX],
+            },
+            Request::Find {
+                names: vec![b"malloc".to_vec(), b"".to_vec()],
             },
         ] {
             assert_eq!(Request::decode(&request.encode()[4..]), Some(request));

@@ -5,6 +5,7 @@
 
 mod confine;
 mod elf;
+mod find;
 pub(super) mod fuzzing;
 mod go;
 mod image;
@@ -119,6 +120,10 @@ fn answer(request: Request, files: &[File], tables: &mut Vec<Loaded>, clock: u64
             allow_cpu(NAMES_CPU_SECONDS);
             inspect(file)
         }
+        (Request::Find { names }, [file]) => {
+            allow_cpu(NAMES_CPU_SECONDS);
+            functions(file, &names)
+        }
         (Request::Load { key, source }, [file, rest @ ..]) => {
             tables.retain(|loaded| loaded.key != key);
             match load(source, file, rest.first()) {
@@ -165,6 +170,13 @@ fn inspect(file: &File) -> Reply {
             None => Reply::Refused(error.to_string()),
         },
     }
+}
+
+fn functions(file: &File, names: &[Vec<u8>]) -> Reply {
+    let found = elf::Elf::read(file)
+        .map_err(find::FindError::from)
+        .and_then(|elf| find::find(&elf, names));
+    found.map_or_else(|error| Reply::Refused(error.to_string()), Reply::Functions)
 }
 
 fn load(source: Source, file: &File, debug: Option<&File>) -> Result<Table, Reply> {

@@ -7,6 +7,8 @@
 mod build;
 #[path = "symbols/files.rs"]
 mod files;
+#[path = "symbols/find.rs"]
+mod find;
 #[path = "symbols/jit.rs"]
 mod jit;
 #[path = "symbols/kernel.rs"]

@@ -9,12 +9,15 @@ extern crate std;
 
 pub mod arch;
 mod cell;
+mod class;
+pub mod control;
 mod hook;
 mod option;
 #[cfg(feature = "user")]
 mod user;
 
 pub use cell::*;
+pub use class::{Class, UnknownClass};
 pub use hook::*;
 pub use option::*;
 pub use tracers_macros::program;
@@ -75,6 +78,8 @@ pub enum Source {
 pub trait Tracer: Event {
     /// What it takes.
     type Params: Params;
+    /// What it reveals or changes: policies and rights go by it.
+    const CLASS: Class;
     /// The part of the system that it looks at.
     const FAMILY: Family;
     /// Sets of hooks, best first; each set alone is enough.

@@ -1,5 +1,5 @@
 //! `oom_kill`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/oom_kill.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Processes killed for memory: the victim, what it held, and whose allocation it was killed for.
 ///
@@ -48,6 +48,7 @@ pub struct Params {}
 
 impl Tracer for OomKill {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Memory;
     const HOOKS: &'static [&'static [Hook]] = &[
         // Before the victim gets its signal. The others come after it, and a victim that is gone by then is no longer known to be selected.

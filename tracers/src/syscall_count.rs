@@ -1,5 +1,5 @@
 //! `syscall_count`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/syscall_count.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Calls, errors and latency by system call.
 ///
@@ -53,6 +53,7 @@ pub struct Params {
 
 impl Tracer for SyscallCount {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Syscalls;
     const HOOKS: &'static [&'static [Hook]] =
         &[&[raw_tp("sys_enter"), raw_tp("sys_exit"), raw_tp("sched_process_exit")]];

@@ -252,7 +252,7 @@ impl Jobs {
         let mut request = wire::request(spec).map_err(Refusal::Invalid)?;
         let tracer = request.spec.tracer();
         let policy = self.policy();
-        policy.tracer(tracer.name()).map_err(Refusal::Denied)?;
+        policy.tracer(tracer).map_err(Refusal::Denied)?;
         for (at, target) in request.targets.iter().enumerate() {
             if let Err(denied) = policy.target(target) {
                 // A program that selects the host selects it whatever else is selected; and a call has no status that could tell of it.

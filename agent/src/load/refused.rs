@@ -1,8 +1,8 @@
 //! Why the kernel refused an object or a program, said so that one can act on it.
 
-use crate::{Capability, Error, Kernel};
+use crate::{Error, Kernel, capability::Held};
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
-use tracers::{Erased, Hook};
+use tracers::{Capability, Erased, Hook};
 
 /// Kernels before 5.11 count maps by RLIMIT_MEMLOCK. Raised to the hard limit always, beyond it where that is allowed.
 pub(super) fn allow_locked_memory(kernel: &Kernel) {

@@ -2,9 +2,17 @@
 
 /// A 64-bit program file of the machine's byte order.
 pub(super) struct Build {
-    symbols: Vec<(String, u64, u64)>,
+    symbols: Vec<BuiltSymbol>,
     sections: Vec<BuiltSection>,
     build_id: Option<[u8; 20]>,
+}
+
+struct BuiltSymbol {
+    name: String,
+    info: u8,
+    section: u16,
+    offset: u64,
+    bytes: u64,
 }
 
 struct BuiltSection {
@@ -34,8 +42,27 @@ impl Build {
     }
 
     /// A function, at an offset of the file.
-    pub(super) fn function(mut self, name: &str, offset: u64, bytes: u64) -> Self {
-        self.symbols.push((name.into(), offset, bytes));
+    pub(super) fn function(self, name: &str, offset: u64, bytes: u64) -> Self {
+        // A global function of the first section.
+        self.symbol(name, 0x12, 1, offset, bytes)
+    }
+
+    /// A symbol: its binding and type, and the number of its section.
+    pub(super) fn symbol(
+        mut self,
+        name: &str,
+        info: u8,
+        section: u16,
+        offset: u64,
+        bytes: u64,
+    ) -> Self {
+        self.symbols.push(BuiltSymbol {
+            name: name.into(),
+            info,
+            section,
+            offset,
+            bytes,
+        });
         self
     }
 
@@ -69,10 +96,17 @@ impl Build {
     fn bytes(mut self, symbols: &'static str, strings: &'static str) -> Vec<u8> {
         let mut table = vec![0; 24];
         let mut names = vec![0];
-        for (name, offset, bytes) in &self.symbols {
+        for symbol in &self.symbols {
+            let BuiltSymbol {
+                name,
+                info,
+                section,
+                offset,
+                bytes,
+            } = symbol;
             table.extend_from_slice(&(names.len() as u32).to_ne_bytes());
-            // A global function of the first section.
-            table.extend_from_slice(&[0x12, 0, 1, 0]);
+            table.extend_from_slice(&[*info, 0]);
+            table.extend_from_slice(&section.to_ne_bytes());
             table.extend_from_slice(&(BASE + offset).to_ne_bytes());
             table.extend_from_slice(&bytes.to_ne_bytes());
             names.extend_from_slice(name.as_bytes());
@@ -171,6 +205,8 @@ fn put_header(out: &mut [u8], headers_at: u64, sections: u16) {
 
 fn put_segment(out: &mut [u8], at: usize, kind: u32, offset: u64, bytes: u64) {
     out[at..at + 4].copy_from_slice(&kind.to_ne_bytes());
+    // To read and to execute.
+    out[at + 4..at + 8].copy_from_slice(&5u32.to_ne_bytes());
     for (field, value) in [(8, offset), (16, BASE + offset), (32, bytes), (40, bytes)] {
         out[at + field..at + field + 8].copy_from_slice(&value.to_ne_bytes());
     }

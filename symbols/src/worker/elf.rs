@@ -48,6 +48,7 @@ pub(super) enum ElfError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     kind: u32,
+    flags: u32,
     pub(super) offset: u64,
     pub(super) address: u64,
     pub(super) bytes: u64,
@@ -104,6 +105,7 @@ const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const PT_NOTE: u32 = 4;
+const PF_X: u32 = 1;
 const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
 const DT_STRSZ: u64 = 10;
@@ -159,10 +161,16 @@ impl<'f> Elf<'f> {
         let table = self.bytes(offset, (count * entry) as u64)?;
         let segment = |raw: &[u8]| {
             let kind = u32_at(raw, 0);
-            let (offset, address, bytes) = if self.wide {
-                (u64_at(raw, 8), u64_at(raw, 16), u64_at(raw, 32))
+            let (flags, offset, address, bytes) = if self.wide {
+                (
+                    u32_at(raw, 4),
+                    u64_at(raw, 8),
+                    u64_at(raw, 16),
+                    u64_at(raw, 32),
+                )
             } else {
                 (
+                    u32_at(raw, 24),
                     u32_at(raw, 4).into(),
                     u32_at(raw, 8).into(),
                     u32_at(raw, 16).into(),
@@ -170,6 +178,7 @@ impl<'f> Elf<'f> {
             };
             Segment {
                 kind,
+                flags,
                 offset,
                 address,
                 bytes,
@@ -387,6 +396,18 @@ impl<'f> Elf<'f> {
             let within = address.checked_sub(segment.address)?;
             (within < segment.bytes).then(|| segment.offset.checked_add(within))?
         })
+    }
+
+    /// Where in the file lies the code at that address.
+    pub(super) fn code_offset(&self, address: u64) -> Option<u64> {
+        let offset = self
+            .loaded()
+            .filter(|segment| segment.flags & PF_X != 0)
+            .find_map(|segment| {
+                let within = address.checked_sub(segment.address)?;
+                (within < segment.bytes).then(|| segment.offset.checked_add(within))?
+            })?;
+        self.inside(offset, 1).then_some(offset)
     }
 
     fn inside(&self, offset: u64, count: u64) -> bool {

@@ -3,6 +3,7 @@
 use super::{
     super::wire::Detail,
     elf::{Elf, script_interpreter},
+    find::find,
     image::Image,
     kallsyms::Kallsyms,
     perf_map::PerfMap,
@@ -27,6 +28,10 @@ pub fn elf(data: &[u8]) {
     script_interpreter(&file);
     if let Ok(elf) = Elf::read(&file) {
         elf.inspect();
+        let names = [b"malloc".to_vec(), b"main".to_vec(), Vec::new()];
+        if let Ok(functions) = find(&elf, &names) {
+            assert_eq!(functions.len(), names.len());
+        }
     }
     if let Ok(image) = Image::distil(&file, None, true) {
         for place in PLACES {

@@ -1,10 +1,10 @@
 //! What a program file may do to its reader. In the test's own process: nothing here may even need the worker's walls.
 
 use super::{
-    super::wire::{Detail, Reply},
+    super::wire::{Detail, Function, Reply},
     build::Build,
     elf::Elf,
-    inspect,
+    functions, inspect,
     program::Program,
 };
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -51,6 +51,80 @@ fn a_function_has_its_name_from_either_table() {
         assert_eq!(name(&bytes, 0x420), None);
         assert_eq!(name(&bytes, u64::MAX), None);
     }
+}
+
+/// What is found of names in a file.
+fn found(bytes: &[u8], names: &[&str]) -> Vec<Function> {
+    let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+    match functions(&file(bytes), &names) {
+        Reply::Functions(functions) => functions,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn at(offsets: &[u64]) -> Function {
+    Function {
+        offsets: offsets.to_vec(),
+        indirect: false,
+    }
+}
+
+#[test]
+fn a_function_is_found_by_its_name_in_either_table() {
+    for bytes in [program().unstripped(), program().stripped()] {
+        let names = ["second", "third", "first", "first"];
+        let all = [at(&[0x410]), at(&[]), at(&[0x400]), at(&[0x400])];
+        assert_eq!(found(&bytes, &names), all);
+        assert_eq!(
+            found(&bytes, &["firs", "first ", ""]),
+            [at(&[]), at(&[]), at(&[])]
+        );
+    }
+}
+
+#[test]
+fn every_version_of_a_function_is_found_once() {
+    let bytes = program()
+        .function("copy@GLIBC_2.2.5", 0x500, 8)
+        .function("copy@@GLIBC_2.14", 0x508, 8)
+        .function("copy", 0x508, 8)
+        .unstripped();
+    assert_eq!(found(&bytes, &["copy"]), [at(&[0x500, 0x508])]);
+}
+
+#[test]
+fn stubs_variables_and_indirect_functions_are_not_taken_for_functions() {
+    // Undefined with the address of a stub, a variable, an absolute one, one outside of the code, and one that is chosen at run time.
+    let bytes = program()
+        .symbol("stub", 0x12, 0, 0x500, 8)
+        .symbol("variable", 0x11, 1, 0x500, 8)
+        .symbol("absolute", 0x12, 0xfff1, 0x500, 8)
+        .symbol("outside", 0x12, 1, 0xf000_0000, 8)
+        .symbol("chosen", 0x1a, 1, 0x500, 8)
+        .unstripped();
+    let names = ["stub", "variable", "absolute", "outside", "chosen"];
+    let found = found(&bytes, &names);
+    assert!(found.iter().all(|function| function.offsets.is_empty()));
+    let indirect: Vec<bool> = found.iter().map(|function| function.indirect).collect();
+    assert_eq!(indirect, [false, false, false, false, true]);
+}
+
+#[test]
+fn a_file_without_symbols_or_for_another_machine_is_refused_by_its_reason() {
+    let refused = |bytes: &[u8]| match functions(&file(bytes), &[b"first".to_vec()]) {
+        Reply::Refused(why) => why,
+        other => panic!("{other:?}"),
+    };
+    let mut other = program().unstripped();
+    put(&mut other, 18, &3u16.to_ne_bytes());
+    assert_eq!(refused(&other), "it is for another machine");
+    let mut bare = program().unstripped();
+    put(&mut bare, SECTIONS_AT, &[0; 8]);
+    assert_eq!(refused(&bare), "it has no symbol table");
+    assert_eq!(
+        refused(b"#!/bin/sh"),
+        "its headers cannot be used: it is no ELF file"
+    );
 }
 
 #[test]
@@ -252,6 +326,7 @@ fn programs_with_wrong_bytes_end_in_time_and_without_harm() {
         // The worker catches what overflows in debug builds of blazesym.
         let _ = std::panic::catch_unwind(|| {
             inspect(&file);
+            functions(&file, &[b"first".to_vec()]);
             if let Ok(program) = Program::new(&file, None, Detail::Lines) {
                 program.resolve(&[0, 0x404, 0x410, 0x1000, u64::MAX]);
             }

@@ -1,6 +1,6 @@
 //! A tracer without its type, as the agent, the command line and the generators handle it.
 
-use crate::{Batch, Column, Event, Family, Hook, Opt, Params, Source, Tracer};
+use crate::{Batch, Class, Column, Event, Family, Hook, Opt, Params, Source, Tracer};
 use core::{any::type_name, marker::PhantomData};
 use std::{string::String, vec::Vec};
 
@@ -10,6 +10,8 @@ pub trait Erased: Sync {
     fn name(&self) -> &'static str;
     /// What its rows are; the first paragraph is one sentence.
     fn about(&self) -> &'static str;
+    /// What it reveals or changes.
+    fn class(&self) -> Class;
     /// The part of the system that it looks at.
     fn family(&self) -> Family;
     /// Sets of hooks, best first; each set alone is enough.
@@ -78,6 +80,9 @@ impl<T: Tracer> Erased for Handle<T> {
     fn about(&self) -> &'static str {
         T::ABOUT
     }
+    fn class(&self) -> Class {
+        T::CLASS
+    }
     fn family(&self) -> Family {
         T::FAMILY
     }
@@ -122,24 +127,6 @@ impl<T: Tracer> Erased for Handle<T> {
                 bytes: record.len(),
             }),
         }
-    }
-}
-
-/// What a process needs to be allowed for it, by its best hooks and its columns.
-pub fn needs(tracer: &dyn Erased) -> &'static str {
-    let all_perf = tracer
-        .hooks()
-        .iter()
-        .all(|set| set.iter().any(|hook| hook.kind.needs_perf_event_open()));
-    let stacks = tracer.columns().iter().any(|column| column.kind.is_stack());
-    match (all_perf, stacks) {
-        (true, _) => {
-            "CAP_BPF, CAP_PERFMON; CAP_SYS_ADMIN too while kernel.perf_event_paranoid is 3 or more"
-        }
-        (false, true) => {
-            "CAP_BPF, CAP_PERFMON; CAP_SYS_PTRACE for names of functions in programs of others, CAP_SYSLOG for those of the kernel"
-        }
-        (false, false) => "CAP_BPF, CAP_PERFMON",
     }
 }
 
