@@ -246,8 +246,8 @@ fn merged(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
     let merged = table.batch();
     let rows = (0..merged.rows().min(most)).map(|row| {
         let cells = columns.iter().enumerate();
-        let cells =
-            cells.map(|(at, column)| (column.name.to_string(), cell(column, merged.value(at, row))));
+        let cells = cells
+            .map(|(at, column)| (column.name.to_string(), cell(column, merged.value(at, row))));
         cells.collect::<BTreeMap<_, _>>()
     });
     Summary {
