@@ -1,4 +1,4 @@
-//! What `tracejob describe` reports about a tracer: the harness knows no column by its name.
+//! Descriptions of tracers by `tracejob describe`. The harness knows no column by its name.
 
 use crate::trace::tracejob;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// A tracer's description, as `tracejob describe TRACER -o json` prints it. Each tracer is described once per test program.
+/// Returns the output of `tracejob describe TRACER -o json`. It runs once per tracer and test program.
 pub fn described(tracer: &str) -> Value {
     static DESCRIPTIONS: Mutex<Option<HashMap<String, Value>>> = Mutex::new(None);
     let mut all = DESCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -25,7 +25,7 @@ pub fn described(tracer: &str) -> Value {
     description
 }
 
-/// The columns of a tracer for which this is true of their description.
+/// Returns the columns of a tracer whose description satisfies a condition.
 pub fn columns_where(tracer: &str, holds: impl Fn(&Value) -> bool) -> Vec<String> {
     let description = described(tracer);
     let columns = description["columns"].as_array().unwrap();
@@ -34,7 +34,7 @@ pub fn columns_where(tracer: &str, holds: impl Fn(&Value) -> bool) -> Vec<String
     found.map(name).collect()
 }
 
-/// How much these rows of a tracer show: the sum of their counts, and the number of rows where they have none.
+/// Returns the sum of the counts of these rows; the number of rows where the tracer has no count.
 pub fn amount(tracer: &str, rows: &[&Value]) -> u64 {
     let counts = columns_where(tracer, |column| column["role"] == "count");
     match counts.as_slice() {
@@ -44,7 +44,7 @@ pub fn amount(tracer: &str, rows: &[&Value]) -> u64 {
     }
 }
 
-/// How many events of the account these rows of a tracer are; `None` where a row is a state, which events have changed.
+/// Returns the number of events that the account has for these rows; `None` where rows are a state that events change.
 pub(crate) fn events(tracer: &str, rows: &[&Value]) -> Option<u64> {
     let source = described(tracer)["source"].clone();
     match source.as_str() {

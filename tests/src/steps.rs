@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-/// The words of a workload's steps: one text, `openat 3 /dev/null , pause-forever`, or a list where a word has a blank or no UTF-8.
+/// The steps of a workload: one text, `getppid 3 , pause-forever`, or a list of words where a word is empty, has a blank or is not UTF-8.
 pub trait Steps {
     /// Returns the words.
     fn words(&self) -> Vec<OsString>;

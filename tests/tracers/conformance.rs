@@ -1,8 +1,8 @@
-//! The conformance suite: what holds for every tracer, whatever it traces.
+//! The conformance suite: tests of the behaviour that all tracers share.
 //!
-//! A tracer's own file has an [`Entry`]: the step of a workload that causes what the tracer reports, how much of it, and the columns that
-//! say whose it is. [`conforms!`] makes a test of each check of the suite from it: `open::conformance::here::a_child_is_seen`.
-//! A check that a tracer cannot pass is skipped aloud, with the reason that the entry or the check gives.
+//! A tracer's test file has an [`Entry`]: a step of a workload, the events that the step causes, and the columns that identify their process.
+//! [`conforms!`] turns each check of the suite into a test of that tracer: `open::conformance::here::a_child_is_seen`.
+//! A check that a tracer cannot pass prints SKIPPED with the reason, from the entry or from the check.
 
 pub(crate) mod cgroups;
 pub(crate) mod ends;
@@ -16,7 +16,7 @@ pub(crate) use entry::{Entry, Expects, Identity, Whose};
 use std::{process::Command, sync::OnceLock};
 use tests::{Outcome, runs_here};
 
-/// The checks of one tracer, and the runs that several of them look at.
+/// The checks of one tracer, with the runs that several checks share.
 pub(crate) struct Suite {
     entry: &'static Entry,
     processes: OnceLock<processes::Seen>,
@@ -24,7 +24,7 @@ pub(crate) struct Suite {
     places: OnceLock<forms::Places>,
 }
 
-/// Why a check cannot be made.
+/// The reason why a check was skipped.
 pub(crate) struct Skipped(String);
 
 /// The result of a check that did not fail.
@@ -46,16 +46,16 @@ impl Suite {
         }
     }
 
-    /// Makes a check. `path` is the test's, `check` its name.
-    pub(crate) fn run(&self, path: &str, check: &str, make: fn(&Self) -> Checked) {
-        let test = format!("{path}::{check}");
+    /// Runs a check. `path` is the module of the test, `check` the name of the test.
+    pub(crate) fn run(&self, path: &str, name: &str, check: fn(&Self) -> Checked) {
+        let test = format!("{path}::{name}");
         if !runs_here(self.entry.tracer, &test) {
             return;
         }
-        let reason = self.entry.cannot.iter().find(|(name, _)| *name == check);
+        let reason = self.entry.cannot.iter().find(|(check, _)| *check == name);
         let checked = match reason {
             Some((_, why)) => skipped(*why),
-            None => make(self),
+            None => check(self),
         };
         if let Err(Skipped(why)) = checked {
             let test = test.split_once("::").map_or(&*test, |(_, name)| name);
@@ -64,20 +64,20 @@ impl Suite {
     }
 }
 
-/// Makes a test of each check, named as the function that makes it.
+/// Defines a test for each check, with the name of the check's function.
 macro_rules! checks {
     ($suite:path: $($part:ident::{$($check:ident),* $(,)?})*) => { $($(
         #[test]
         fn $check() {
-            let make = $crate::conformance::$part::$check;
-            $suite.run(module_path!(), stringify!($check), make);
+            let check = $crate::conformance::$part::$check;
+            $suite.run(module_path!(), stringify!($check), check);
         }
     )*)* };
 }
 pub(crate) use checks;
 
-/// Makes the tests of a tracer from its entry. The selection is the same code on every kernel, and so is the rest: this machine's shows
-/// it, but for one tracer whose selection is shown `on_every_kernel`.
+/// Defines the tests of a tracer from its entry, in a module `here`: their subject is the same code on every kernel.
+/// With `on_every_kernel`, which one tracer has, the test kernels run the checks of selection as well.
 macro_rules! conforms {
     ($entry:ident) => {
         mod conformance {
@@ -102,7 +102,7 @@ macro_rules! conforms {
 }
 pub(crate) use conforms;
 
-/// The checks of whose events are seen.
+/// The checks of selection.
 macro_rules! selection_checks {
     ($suite:path) => {
         $crate::conformance::checks! { $suite:
@@ -147,7 +147,7 @@ macro_rules! other_checks {
 }
 pub(crate) use other_checks;
 
-/// A tracer without an entry has no test in a module `conformance` of its own.
+/// A tracer without an entry has no tests in a module `conformance`.
 #[test]
 fn every_tracer_has_an_entry() {
     let own = std::env::current_exe().unwrap();
@@ -166,7 +166,7 @@ fn every_tracer_has_an_entry() {
     );
 }
 
-/// A run that ended as it should, for this reason.
+/// Checks the reason for which a run ended.
 fn ended(outcome: &Outcome, why: &str) {
     assert_eq!(outcome.account().ended, why, "{}", outcome.account().raw);
 }

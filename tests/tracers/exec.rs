@@ -13,7 +13,7 @@ use tests::{
     Outcome, Report, Steps, Trace, Workload, bytes, check, executable, folder, needs, program,
 };
 
-/// The line of the conformance suite: a program that is not there, so that the process stays what it is.
+/// The entry of the conformance suite. The program does not exist, so that the process stays what it is.
 const CONFORMANCE: Entry = Entry {
     storm: 2000,
     ..Entry::of(

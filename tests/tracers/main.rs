@@ -1,9 +1,9 @@
 //! Each tracer against workloads whose truth is known: it happens, it is filtered, it fails, and its edges.
 //!
-//! What holds for every tracer is in `conformance`, by an entry in the tracer's file; the rest of that file is the tracer's own truth.
+//! `conformance` tests the behaviour that all tracers share, from an entry in each tracer's file. The rest of a file is the tracer's own.
 //!
-//! A module `here` has what is the same code on every kernel, and the test kernels leave it out: which processes are selected, options,
-//! storms, and how a run ends. `open` has its selection outside of it, for all of them.
+//! A module `here` tests code that is the same on every kernel: selection, options, storms, ends. The test kernels leave it out.
+//! `open` has its selection outside of it, for all tracers.
 //!
 //! The claims about a run as such (its bounds, its books under a storm, its end) are in `tests/run`.
 #![forbid(unsafe_code)]

@@ -9,12 +9,12 @@ use serde_json::json;
 use std::fs;
 use tests::{Cgroup, Outcome, Report, Trace, Wanted, Workload, check, needs};
 
-/// The line of the conformance suite: children that are killed one after the other, each for what it takes itself.
+/// The entry of the conformance suite. Children are killed one after the other, each for its own allocation.
 const CONFORMANCE: Entry = Entry {
     whose: Whose::Noted("victim"),
     identity: Identity::of_process("victim_pid"),
     memory: Some(8 << 20),
-    // 4 KiB hold fewer.
+    // More than 4 KiB hold.
     storm: 40,
     ..Entry::of("oom_kill", "victims {}", Expects::Events(1))
 };

@@ -21,7 +21,7 @@ use std::{
 };
 use tests::{Outcome, Report, Steps, Trace, Wanted, Workload, bytes, check, folder, needs};
 
-/// The line of the conformance suite: a device, so that no other file is opened.
+/// The entry of the conformance suite. The file is a device: nothing else is opened for it.
 const CONFORMANCE: Entry = Entry {
     storm: 5000,
     ..Entry::of(

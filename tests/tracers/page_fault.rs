@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::{ffi::OsString, fs, path::Path};
 use tests::{Outcome, Steps, Trace, executable, needs, program, sum};
 
-/// The line of the conformance suite. A process touches its stack and its heap besides.
+/// The entry of the conformance suite. A process also touches its stack and its heap.
 const CONFORMANCE: Entry = Entry {
     identity: Identity::of_process("pid"),
     only: &[("access", "write|user")],

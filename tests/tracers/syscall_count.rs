@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tests::{Outcome, Report, Steps, Trace, Wanted, Workload, check, needs, sum};
 
-/// The line of the conformance suite: a call that nothing else makes.
+/// The entry of the conformance suite. The workload makes this call nowhere else.
 const CONFORMANCE: Entry = Entry {
     identity: Identity::of_process("pid"),
     options: &["--per-process"],

@@ -13,7 +13,7 @@ use std::{
 };
 use tests::{Outcome, Report, Steps, Trace, Workload, check, join, needs};
 
-/// The line of the conformance suite: it makes no difference whether anybody listens.
+/// The entry of the conformance suite. A refused attempt is a row like any other.
 const CONFORMANCE: Entry = Entry::of(
     "tcp_connect",
     "connect-times {} 127.0.0.1:9",

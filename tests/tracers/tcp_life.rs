@@ -15,7 +15,7 @@ use tests::{
     Outcome, Report, Steps, Trace, Tracing, Wanted, Workload, check, join, needs, sum, until,
 };
 
-/// The line of the conformance suite: both ends are the process's. The last packet of a connection may come late.
+/// The entry of the conformance suite. The process has both ends of each connection. The last packet may arrive late.
 const CONFORMANCE: Entry = Entry {
     late: true,
     storm: 200,

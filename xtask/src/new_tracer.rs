@@ -114,11 +114,13 @@ fn check_name(name: &str) -> Result<()> {
     }
     if KEYWORDS.contains(&name)
         || [
-            "lib", "user", "cell", "class", "control", "point", "option", "prelude", "main",
+            "lib", "user", "cell", "class", "control", "point", "option", "prelude", "main", "conformance",
         ]
         .contains(&name)
     {
-        bail!("{name:?} is a word of Rust or a module of the catalogue: choose another");
+        bail!(
+            "{name:?} is a word of Rust or a module of the catalogue or its tests: choose another"
+        );
     }
     // A map of this name would be cut: BPF_OBJ_NAME_LEN is for programs and maps; a tracer's name is only ours, but it is typed often.
     if name.len() > 32 {
@@ -192,6 +194,7 @@ mod tests {
             "tcp-accept",
             "type",
             "lib",
+            "conformance",
             "../x",
             "a b",
         ] {

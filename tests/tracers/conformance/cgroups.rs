@@ -1,18 +1,18 @@
-//! Whose events are seen where a cgroup is selected: one run with a process in it, in one below it, in one above it and in one beside it.
+//! Selection by cgroup. All checks share one run: a process in the selected cgroup, and one each in the cgroups below, above and beside it.
 
 use super::{Checked, Suite};
 use serde_json::{Value, json};
 use tests::{Cgroup, Outcome, Tracing, Workload};
 
-/// How often each does the step.
+/// Units of each process.
 const SELECTED: u64 = 1;
 const BELOW: u64 = 2;
 const NOT_SELECTED: u64 = 3;
 
-/// The run and the truth about it.
+/// The shared run.
 pub(crate) struct Seen {
     outcome: Outcome,
-    /// Ids of the cgroup that was selected and of the one below it.
+    /// Ids of the selected cgroup and of the cgroup below it.
     ids: [u64; 2],
 }
 
@@ -29,7 +29,7 @@ fn run(suite: &Suite) -> Seen {
     };
     let mut others = [&above, &beside].map(|group| workload(group, NOT_SELECTED));
     let mut ours = [(&selected, SELECTED), (&below, BELOW)].map(|(group, n)| workload(group, n));
-    // A limit is for all that is below: one after the other they have it for themselves.
+    // The cgroups below share the limit. The processes run one after the other.
     let limits = entry.memory.map(|bytes| {
         [&above, &beside].map(|group| {
             let limit = group.limit_memory(bytes);
@@ -65,7 +65,7 @@ impl Suite {
         self.cgroups.get_or_init(|| run(self))
     }
 
-    /// The events of one of the two cgroups are all there; of both together where the tracer does not tell them apart.
+    /// Checks the events of one of the two cgroups; of both together where the tracer does not distinguish them.
     fn cgroup(&self, at: usize) -> Checked {
         let seen = self.cgroups();
         let rows = self.entry.rows(&seen.outcome.rows).into_iter();

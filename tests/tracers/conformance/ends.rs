@@ -1,16 +1,16 @@
-//! How a trace of each tracer ends: with its target, by its bounds, and when it is killed.
+//! The end of a trace: its target is killed, a bound is reached, or `tracejob` is killed.
 
 use super::{Checked, Expects, Suite, ended, skipped};
 use std::collections::BTreeSet;
 use tests::{Workload, amount, deadline, held_by, in_kernel, until};
 
-/// How often a workload does the step.
+/// Units of the workload.
 const SOME: u64 = 4;
 
 pub(crate) fn a_target_that_is_killed_ends_the_trace_with_all_its_events(suite: &Suite) -> Checked {
     let entry = suite.entry;
     let some = entry.step(SOME);
-    // It is killed while it does the step again, or waits for it.
+    // The signal arrives in the second step, or in the pause after it.
     let steps = format!("{some} , say half , {some} , pause-forever");
     let mut workload = Workload::behind_gate(&steps);
     let limited = entry.limited(&[&workload]);
@@ -24,7 +24,7 @@ pub(crate) fn a_target_that_is_killed_ends_the_trace_with_all_its_events(suite: 
     ended(&outcome, "target_gone");
     let least = match entry.expects {
         Expects::Events(_) | Expects::Count(_) => SOME,
-        // The last reading may have been before the step.
+        // The last reading may be older than the step.
         Expects::Gauge { .. } => 0,
     };
     entry.holds_between(&outcome, &entry.rows(&outcome.rows), least, 2 * SOME);
@@ -56,7 +56,7 @@ pub(crate) fn a_killed_tracejob_leaves_nothing_in_the_kernel_and_its_target_alon
     until("the kernel to forget it", || {
         in_kernel().is_disjoint(&held).then_some(())
     });
-    // It goes on, and ends well.
+    // The target continues, and ends well.
     workload.finish();
     drop(limited);
     Ok(())
@@ -75,13 +75,13 @@ pub(crate) fn a_duration_ends_the_trace_and_leaves_its_target_alone(suite: &Suit
     workload.end();
     drop(limited);
     ended(&outcome, "duration");
-    // Never early. How late is the machine's affair, but not a mistaken unit's.
+    // Never early. A busy machine may be late, but not as late as a wrong unit would be.
     let elapsed = outcome.account().elapsed_ns;
     assert!(
         (NS..NS + deadline().as_nanos() as u64).contains(&elapsed),
         "{elapsed}"
     );
-    // How much of it was done by then is the machine's affair too.
+    // The trace may end before the step does.
     entry.holds_between(&outcome, &entry.rows(&outcome.rows), 0, SOME);
     Ok(())
 }
@@ -94,20 +94,20 @@ pub(crate) fn a_limit_of_events_ends_the_trace(suite: &Suite) -> Checked {
     let outcome = match entry.expects {
         Expects::Events(_) => {
             let trace = trace.with(&["--max-events", "2"]).start();
-            // All of them are in the ring before the first is read.
+            // All events are in the ring buffer before the first is read.
             trace.while_nobody_reads(|| workload.finish());
             let outcome = trace.finish();
             let account = outcome.complete();
             assert_eq!((account.delivered, outcome.rows.len()), (2, 2));
             assert_eq!(account.produced, account.delivered + account.beyond_limit);
-            // The last packet of a connection may come when the trace is over.
+            // The last late event may arrive after the end of the trace.
             let truth = entry.truth(SOME).unwrap();
             let is_exact = entry.only.is_empty() && !entry.late;
             assert!(account.produced == truth || !is_exact, "{}", account.raw);
             outcome
         }
         Expects::Count(_) => {
-            // The next reading of the table ends it, with all that was counted until then.
+            // The next reading of the table ends the trace, with all events until then.
             let trace = trace.with(&["--max-events", "1"]).start();
             workload.go();
             let outcome = trace.finish();
@@ -116,7 +116,7 @@ pub(crate) fn a_limit_of_events_ends_the_trace(suite: &Suite) -> Checked {
             outcome
         }
         Expects::Gauge { .. } => {
-            return skipped("a gauge shows what there is, and counts no events");
+            return skipped("a gauge shows a state, and counts no events");
         }
     };
     drop(limited);

@@ -1,64 +1,64 @@
-//! What the suite has to know of a tracer.
+//! The facts about a tracer from which the suite tests it.
 
 use serde_json::Value;
 use tests::{Cgroup, Outcome, Trace, Tracing, Workload, amount};
 
-/// A tracer's line of the suite's table.
+/// A tracer's entry.
 pub(crate) struct Entry {
     /// The tracer's name.
     pub(crate) tracer: &'static str,
-    /// One step of a workload that causes what the tracer reports; `{}` is how often.
+    /// One step of a workload that causes events of the tracer; `{}` stands for the number of times.
     pub(crate) step: &'static str,
-    /// What the step causes, each time.
+    /// The events that the step causes, each time.
     pub(crate) expects: Expects,
-    /// Whose it is.
+    /// The process that has these events.
     pub(crate) whose: Whose,
-    /// The columns that say whose it is.
+    /// The columns that identify the process.
     pub(crate) identity: Identity,
     /// Options of every trace.
     pub(crate) options: &'static [&'static str],
-    /// Values of columns by which rows of the step are told from others; none where there are no others.
+    /// Values of columns that only rows of the step have; empty where the workload causes no other rows.
     pub(crate) only: &'static [(&'static str, &'static str)],
-    /// How much a process causes besides the step, at most, in such rows.
+    /// The most that a process causes in such rows in addition to the step.
     pub(crate) besides: u64,
-    /// How often a check has the step done at a time: more than `besides`.
+    /// The number of times that stands for one in the checks: more than `besides`.
     pub(crate) unit: u64,
-    /// How often a storm has it done: more than fits into a ring of 4 KiB.
+    /// The number of times in the storm: more events than a ring buffer of 4 KiB holds.
     pub(crate) storm: u64,
-    /// Whether rows may come when the step is done: the process has to stay until then.
+    /// Whether rows may arrive after the end of the step: the process then lives until they have arrived.
     pub(crate) late: bool,
-    /// The limit of the workload's memory, in bytes, where the step needs one.
+    /// A memory limit for the workload, in bytes.
     pub(crate) memory: Option<u64>,
-    /// Checks that this tracer cannot pass, each with the reason in words.
+    /// Checks that this tracer cannot pass, each with the reason.
     pub(crate) cannot: &'static [(&'static str, &'static str)],
 }
 
-/// What a step causes, each time.
+/// The events that a step causes, each time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expects {
-    /// So many rows of a stream.
+    /// This many rows of events.
     Events(u64),
-    /// So many of what the rows of a table count.
+    /// This many events in the count of a table's rows.
     Count(u64),
-    /// At least so much in a column of the process's rows, while it lives.
+    /// No events: a column of the process's rows shows at least this much while the process lives.
     Gauge {
         /// The column.
         column: &'static str,
-        /// What the column shows for it, at least.
+        /// The least value for one time.
         at_least: u64,
     },
 }
 
-/// The process whose events a step's are.
+/// The process that has a step's events.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Whose {
-    /// The one that does the step.
+    /// The process that runs the step.
     Own,
-    /// A child for each time, which the workload notes under this key.
+    /// A child for each time; the workload notes its number under this key.
     Noted(&'static str),
 }
 
-/// The columns that say whose an event is; `None` where the tracer has no such column.
+/// The columns that identify the process of an event; `None` where the tracer has no such column.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     /// The process, as the host numbers it.
@@ -80,7 +80,7 @@ impl Identity {
         cgroup: Some("cgroup"),
     };
 
-    /// A column for the process, and no other.
+    /// Returns an identity with a column for the process alone.
     pub(crate) const fn of_process(column: &'static str) -> Self {
         Self {
             process: Some(column),
@@ -92,7 +92,7 @@ impl Identity {
 }
 
 impl Entry {
-    /// An entry of which the rest is usual: rows of the process itself, with the columns of a `Task`.
+    /// Returns an entry with defaults: rows of the process itself, with the columns of a `Task`.
     pub(crate) const fn of(tracer: &'static str, step: &'static str, expects: Expects) -> Self {
         Self {
             tracer,
@@ -111,22 +111,22 @@ impl Entry {
         }
     }
 
-    /// The step, so many times a unit.
+    /// Returns the step for this many units.
     pub(super) fn step(&self, times: u64) -> String {
         self.step_exactly(times * self.unit)
     }
 
-    /// The step, so often.
+    /// Returns the step for this many times.
     pub(super) fn step_exactly(&self, times: u64) -> String {
         self.step.replace("{}", &times.to_string())
     }
 
-    /// A trace with the entry's options.
+    /// Returns a trace with the entry's options.
     pub(super) fn trace(&self) -> Trace {
         Trace::of(self.tracer).with(self.options)
     }
 
-    /// A cgroup for workloads that need a limit of memory.
+    /// Moves the workloads into a cgroup with the memory limit, where the entry has one.
     pub(super) fn limited(&self, workloads: &[&Workload]) -> Option<Cgroup> {
         let group = Cgroup::with_memory(self.memory?);
         for workload in workloads {
@@ -135,7 +135,7 @@ impl Entry {
         Some(group)
     }
 
-    /// The rows of the step among these.
+    /// Returns those rows that are of the step.
     pub(super) fn rows<'a>(&self, rows: &'a [Value]) -> Vec<&'a Value> {
         let is_ours = |row: &&Value| {
             self.only
@@ -145,7 +145,7 @@ impl Entry {
         rows.iter().filter(is_ours).collect()
     }
 
-    /// How many events the step causes, so many times a unit; `None` where it causes no events.
+    /// Returns the number of events that the step causes in this many units; `None` where it causes none.
     pub(super) fn truth(&self, times: u64) -> Option<u64> {
         match self.expects {
             Expects::Events(each) | Expects::Count(each) => Some(times * self.unit * each),
@@ -153,12 +153,12 @@ impl Entry {
         }
     }
 
-    /// These rows are what the step causes, so many times a unit.
+    /// Checks that these rows are the events of this many units.
     pub(super) fn holds(&self, outcome: &Outcome, rows: &[&Value], times: u64) {
         self.holds_between(outcome, rows, times, times);
     }
 
-    /// These rows are what the step causes, so many times a unit at least and at most.
+    /// Checks that these rows are the events of a number of units in this range.
     pub(super) fn holds_between(&self, outcome: &Outcome, rows: &[&Value], least: u64, most: u64) {
         let account = outcome.complete();
         let (least, most) = match self.expects {
@@ -173,17 +173,17 @@ impl Entry {
         };
         let (least, most) = (least.unwrap(), most.unwrap());
         let seen = amount(self.tracer, rows);
-        // What does nothing causes nothing besides.
+        // A process that is not selected has no other rows either.
         let besides = if most == 0 { 0 } else { self.besides };
-        // Since Linux 7.0 the kernel may skip runs of programs, and the account tells of it.
+        // Since Linux 7.0 the kernel may skip program runs; the account counts them.
         assert!(
             seen + account.missed_runs >= least && seen <= most + besides,
-            "{seen} of {least} to {most} and {besides} besides: {} {rows:?}",
+            "{seen} events, expected {least} to {most} and up to {besides} more: {} {rows:?}",
             account.raw
         );
     }
 
-    /// Waits for rows of the step that come late, so many times a unit.
+    /// Waits for late rows of this many units.
     pub(super) fn settle(&self, trace: &Tracing, times: u64) {
         match self.expects {
             Expects::Events(each) if self.late => trace.wait_for_rows(times * self.unit * each),
@@ -191,7 +191,7 @@ impl Entry {
         }
     }
 
-    /// Ends the workloads, which have done the step so many times a unit, and the trace by `last`. A gauge is read while they live.
+    /// Ends the workloads, which have done this many units, and then the trace by `last`. A gauge is read before the workloads end.
     pub(super) fn finish<T>(
         &self,
         trace: Tracing,

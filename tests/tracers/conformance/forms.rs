@@ -1,4 +1,4 @@
-//! The forms of each tracer's rows: by an agent as here, in each format, with the columns that are described; and its command line.
+//! The forms of a tracer's rows: by an agent and by `tracejob run`, as table, JSON and CSV, with the described columns; and its command line.
 
 use super::{Checked, Entry, Expects, Suite};
 use proto::v1::{self, State, agent_client::AgentClient};
@@ -13,30 +13,33 @@ use std::{
 use tests::{Agent, Outcome, Trace, Tracing, Workload, columns_where, described, until};
 use tonic::transport::Endpoint;
 
-/// How often the workload does the step.
+/// Units of the workload.
 const SOME: u64 = 3;
 
-/// What a trace here and one by an agent made of the same workload.
+/// The configuration of an agent that refuses no tracer.
+const EVERY_CLASS: &str = "policy: {classes: [observe, payload, memory, act]}";
+
+/// A trace by `tracejob run` and one by an agent, of the same workload at the same time.
 pub(crate) struct Places {
     here: Outcome,
     there: Outcome,
-    /// The files of the trace here.
+    /// The other outputs of the trace by `tracejob run`.
     csv: String,
     table: String,
 }
 
-/// The agent of all tracers: started by the first that needs it, and ended by the last.
+/// Returns the agent that the tests of all tracers share. The last test that uses the agent ends it.
 fn shared_agent() -> Arc<Agent> {
     static AGENT: Mutex<Weak<Agent>> = Mutex::new(Weak::new());
     let mut agent = AGENT.lock().unwrap_or_else(PoisonError::into_inner);
     agent.upgrade().unwrap_or_else(|| {
-        let started = Arc::new(Agent::start(""));
+        let started = Arc::new(Agent::start(EVERY_CLASS));
         *agent = Arc::downgrade(&started);
         started
     })
 }
 
-/// Waits until the agent's trace with this tracer runs.
+/// Waits until the agent runs a trace with this tracer.
 fn until_it_runs(agent: &Agent, tracer: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -78,7 +81,7 @@ fn run(suite: &Suite) -> Places {
     workload.go();
     workload.wait_for("done");
     entry.settle(&here, SOME);
-    // A gauge is read while the process lives, and everything else to the end.
+    // A gauge is read while the process lives.
     let (here, there) = match entry.expects {
         Expects::Events(_) | Expects::Count(_) => {
             entry.settle(&there, SOME);
@@ -109,8 +112,8 @@ impl Suite {
     }
 }
 
-/// Rows of the step without what two traces see differently: times, stacks, and what changes meanwhile. Rows that are alike then are one,
-/// with the sum of their counts, or how many they are.
+/// Returns the rows of the step without columns that differ between two traces: times, stacks and gauges.
+/// Rows that are then equal are one entry, with the sum of their counts, or their number.
 fn alike(entry: &Entry, outcome: &Outcome) -> BTreeMap<String, u64> {
     let differs = columns_where(entry.tracer, |column| {
         let is_of_a_clock = column["kind"] == "time" || column["unit"] == "ns";
@@ -143,12 +146,12 @@ pub(crate) fn an_agent_gives_the_same_rows(suite: &Suite) -> Checked {
     Ok(())
 }
 
-/// The columns of a tracer, as they are described.
+/// Returns the described columns of a tracer.
 fn columns(entry: &Entry) -> Vec<String> {
     columns_where(entry.tracer, |_| true)
 }
 
-/// A value of JSON as CSV has it; `None` for those that CSV writes in a form of their own.
+/// Returns a JSON value as CSV writes it; `None` for lists, which CSV writes in another form.
 fn as_csv(value: &Value) -> Option<String> {
     match value {
         Value::Null => Some(String::new()),
@@ -171,7 +174,7 @@ pub(crate) fn table_and_csv_have_the_rows_of_json(suite: &Suite) -> Checked {
             let field = &record[at.unwrap_or_else(|| panic!("no {column} in {head:?}"))];
             match as_csv(&row[&column]) {
                 Some(text) => assert_eq!(field, text, "{column} of {row}"),
-                // A list that has something is no empty field.
+                // Only an empty list is an empty field.
                 None => {
                     let is_empty = row[&column] == json!([]) || row[&column] == json!({});
                     assert_eq!(field.is_empty(), is_empty, "{column} of {row}");
@@ -207,7 +210,7 @@ pub(crate) fn rows_have_the_columns_that_are_described(suite: &Suite) -> Checked
             for column in &columns {
                 assert!(row.contains_key(column), "no {column} in {row:?}");
             }
-            // What stands behind a column, where there is anything to say of its value: docs/output.md.
+            // Keys that follow a column: docs/output.md.
             let is_described = |name: &str| {
                 let more = ["_error", "_cut"].iter();
                 let base = more.filter_map(|more| name.strip_suffix(more)).next();
@@ -253,7 +256,7 @@ pub(crate) fn help_shows_every_option_and_an_unknown_one_is_refused(suite: &Suit
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains("--no-such-option"), "{said}");
-    // What there is instead is named.
+    // The error names the options that exist.
     for flag in flags {
         assert!(said.contains(flag), "no {flag} in {said}");
     }

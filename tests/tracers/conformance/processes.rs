@@ -1,11 +1,11 @@
-//! Whose events are seen where processes are selected: one run with a process that has a thread and a child, one in a pid namespace of
-//! its own, and one that is not selected.
+//! Selection by process. All checks share one run: a selected process with a thread and a child, a selected process in a pid namespace
+//! of its own, and a process that is not selected.
 
 use super::{Checked, Entry, Suite, Whose, skipped};
 use serde_json::{Value, json};
 use tests::{Outcome, Report, Tracing, Workload};
 
-/// How often each does the step: what is missing or doubled is told apart.
+/// Units of each actor. The numbers differ, so that a sum shows which actor is missing or counted twice.
 const PROCESS: u64 = 1;
 const THREAD: u64 = 2;
 const CHILD: u64 = 3;
@@ -13,22 +13,22 @@ const IN_NAMESPACE: u64 = 4;
 const BESIDE: u64 = 5;
 const ALL: u64 = PROCESS + THREAD + CHILD + IN_NAMESPACE;
 
-/// The run and the truth about it.
+/// The shared run, and the actors of its workloads.
 pub(crate) struct Seen {
     outcome: Outcome,
     actors: Vec<Actor>,
     beside: u32,
 }
 
-/// Whoever does the step.
+/// A process or a thread that runs the step.
 struct Actor {
     pids: Vec<Value>,
-    /// `None` where the events are of several processes, each by its only thread.
+    /// `None` where each event has a process of its own.
     tid: Option<Value>,
     times: u64,
 }
 
-/// The processes that the step's events are of, where it is done in this one of the workload's.
+/// Returns the processes that have the events of a step that the process `own` ran.
 fn pids(entry: &Entry, own: &Value, report: &Report) -> Vec<Value> {
     match entry.whose {
         Whose::Own => vec![own.clone()],
@@ -88,7 +88,7 @@ fn run(entry: &Entry) -> Seen {
             times: CHILD,
         },
         Actor {
-            // The numbers that a report from inside has are those of the inside.
+            // A report from inside the namespace has the numbers of the namespace.
             pids: match entry.whose {
                 Whose::Own => vec![in_namespace.clone()],
                 Whose::Noted(_) => Vec::new(),
@@ -105,7 +105,7 @@ fn run(entry: &Entry) -> Seen {
 }
 
 impl Seen {
-    /// Whether a row is of this actor, as far as the tracer has columns for it.
+    /// Returns whether a row is of this actor, as far as the tracer has columns for it.
     fn is_of(entry: &Entry, row: &Value, actor: &Actor) -> bool {
         let process = entry.identity.process;
         let thread = entry.identity.thread.zip(actor.tid.as_ref());
@@ -113,13 +113,13 @@ impl Seen {
             && thread.is_none_or(|(column, tid)| row[column] == *tid)
     }
 
-    /// The rows of an actor.
+    /// Returns the rows of an actor.
     fn rows(&self, entry: &Entry, actor: &Actor) -> Vec<&Value> {
         let rows = entry.rows(&self.outcome.rows).into_iter();
         rows.filter(|row| Self::is_of(entry, row, actor)).collect()
     }
 
-    /// This actor's events are all there, with those of others whom the tracer's columns do not tell from it.
+    /// Checks the events of this actor, together with those of actors that the tracer's columns do not distinguish from it.
     fn must_have(&self, entry: &Entry, actor: &Actor) {
         let alike = |other: &&Actor| {
             let same_process = entry.identity.process.is_none() || other.pids == actor.pids;
@@ -161,7 +161,7 @@ pub(crate) fn a_process_in_a_pid_namespace_is_seen_by_its_number_on_the_host(
     let entry = suite.entry;
     if let Whose::Noted(_) = entry.whose {
         return skipped(
-            "its events are of children, whose numbers on the host are not known inside",
+            "its events are of children, and a workload in a pid namespace does not know their numbers on the host",
         );
     }
     suite.actor(3)?;
@@ -182,7 +182,7 @@ pub(crate) fn another_process_is_not_seen(suite: &Suite) -> Checked {
     if let Some(column) = entry.identity.process {
         assert_eq!(seen.outcome.rows_where(column, seen.beside).len(), 0);
     }
-    // And nothing else is there.
+    // There are no other rows either.
     let ours = entry.rows(&seen.outcome.rows);
     entry.holds(&seen.outcome, &ours, ALL);
     if entry.only.is_empty() {

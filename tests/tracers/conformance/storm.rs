@@ -1,4 +1,4 @@
-//! A storm, of which every event is in a row or counted as lost.
+//! A storm: each event is in a row or counted as lost.
 
 use super::{Checked, Expects, Suite, skipped};
 use tests::{Workload, amount};
@@ -15,7 +15,7 @@ pub(crate) fn a_storm_is_accounted_for_to_the_last_event(suite: &Suite) -> Check
             let outcome = trace.finish();
             let account = outcome.account();
             let truth = entry.storm * each;
-            // What the process causes besides is lost or not as the rest is, and nobody knows which of it was lost.
+            // Where the process causes other rows too, their number is not known.
             let is_exact = entry.only.is_empty();
             assert!(account.produced >= truth, "{truth}: {}", account.raw);
             assert!(
@@ -46,6 +46,6 @@ pub(crate) fn a_storm_is_accounted_for_to_the_last_event(suite: &Suite) -> Check
             );
             Ok(())
         }
-        Expects::Gauge { .. } => skipped("a gauge shows what there is, and counts no events"),
+        Expects::Gauge { .. } => skipped("a gauge shows a state, and counts no events"),
     }
 }
