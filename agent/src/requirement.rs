@@ -37,10 +37,12 @@ impl Kernel {
             Requirement::Capability(capability) => {
                 (!capability.suffices()).then(|| grant(capability))
             }
-            Requirement::Feature(Feature::Trampolines) => self
-                .tries_trampolines()
-                .is_err()
-                .then(|| "a newer kernel: 5.5 on x86-64, 6.0 on arm64".to_owned()),
+            Requirement::Feature(Feature::Trampolines) => {
+                self.tries_trampolines().is_err().then(|| {
+                    "a kernel with BPF trampolines: x86-64 from Linux 5.5, arm64 from 6.0"
+                        .to_owned()
+                })
+            }
             Requirement::Feature(Feature::PerfEvents) => {
                 let closed = perf_event_paranoid().is_some_and(|level| level >= 3);
                 (closed && !Capability::SysAdmin.have()).then(|| PERF_EVENTS.to_owned())

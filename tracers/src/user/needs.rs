@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, format, string::String, vec::Vec};
 pub struct Needs {
     /// Without one of these the tracer does not work.
     pub required: Vec<Need>,
-    /// Without one of these the tracer works, and lacks what the reason names.
+    /// Without one of these the tracer works, and its rows lack what the reason names.
     pub helpful: Vec<Need>,
 }
 
@@ -130,19 +130,22 @@ impl Needs {
         Self::derive(&sets.collect::<Vec<_>>(), kinds)
     }
 
-    /// What each set of hooks needs is required; what the first set or a column needs besides is helpful.
+    /// What every set of hooks needs is required, and what a column needs besides is helpful. What only some sets need is no need:
+    /// another set works without it.
     fn derive(sets: &[Vec<HookKind>], kinds: impl Iterator<Item = Kind>) -> Self {
-        let sets = sets.iter();
-        let sets: Vec<BTreeSet<Need>> = sets
-            .map(|set| set.iter().flat_map(|kind| of_hook(*kind)).copied())
-            .map(BTreeSet::from_iter)
-            .collect();
-        let first = sets.first().cloned().unwrap_or_default();
-        let in_all = |need: &Need| sets.iter().all(|set| set.contains(need));
-        let (always, preferred): (Vec<Need>, Vec<Need>) = first.into_iter().partition(in_all);
+        let needs_of = |set: &[HookKind]| -> BTreeSet<Need> {
+            set.iter()
+                .flat_map(|kind| of_hook(*kind))
+                .copied()
+                .collect()
+        };
+        let always = { sets.iter() }
+            .map(|set| needs_of(set))
+            .reduce(|all, set| &all & &set)
+            .unwrap_or_default();
         let mut needs = Self {
             required: OF_ALL.into_iter().chain(always).collect(),
-            helpful: preferred,
+            helpful: Vec::new(),
         };
         for need in kinds.flat_map(of_column) {
             if !needs.helpful.contains(need) && !needs.required.contains(need) {
@@ -189,7 +192,7 @@ mod tests {
     use std::{string::ToString, vec};
 
     #[test]
-    fn a_need_of_every_set_of_hooks_is_required_and_one_of_the_first_alone_is_helpful() {
+    fn a_need_of_every_set_of_hooks_is_required_and_one_of_some_sets_is_none() {
         use HookKind::{FEntry, KProbe, RawTp};
         let of = |sets: &[Vec<HookKind>], kinds: &[Kind]| {
             Needs::derive(sets, kinds.iter().copied()).to_string()
@@ -198,7 +201,7 @@ mod tests {
         assert_eq!(of(&[vec![FEntry]], &[]), "CAP_BPF, CAP_PERFMON, fentry");
         assert_eq!(
             of(&[vec![FEntry, RawTp], vec![RawTp]], &[Kind::KernelStack]),
-            "CAP_BPF, CAP_PERFMON; fentry for hooks at kernel functions, CAP_SYSLOG for names of kernel functions"
+            "CAP_BPF, CAP_PERFMON; CAP_SYSLOG for names of kernel functions"
         );
         assert_eq!(
             of(&[vec![KProbe], vec![KProbe, RawTp]], &[]),
