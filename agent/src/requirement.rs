@@ -33,10 +33,13 @@ impl Kernel {
                 (!capability.suffices()).then(|| grant(capability))
             }
             Requirement::Feature(Feature::Trampolines) => point::refuses(&fentry("vfs_open"), self)
-                .map(|_| "a newer kernel: 5.5 on x86-64, 6.0 on arm64".to_owned()),
+                .map(|_| {
+                    "a kernel with BPF trampolines: x86-64 from Linux 5.5, arm64 from 6.0"
+                        .to_owned()
+                }),
             Requirement::Feature(Feature::UserProbes) => {
                 point::refuses(&uprobe("libc", "malloc"), self)
-                    .map(|_| "a newer kernel: 6.6".to_owned())
+                    .map(|_| "a kernel from Linux 6.6".to_owned())
             }
         }
     }

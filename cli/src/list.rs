@@ -90,7 +90,7 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
     let classes = entries.iter().map(|entry| entry.class.chars().count());
     let class = classes.max().unwrap_or(0).max(class);
     // What is said of this machine needs some room as well.
-    let shows = shows.min(columns.saturating_sub(name + class + 6 + 36).max(24));
+    let shows = shows.min(columns.saturating_sub(name + class + 6 + 40).max(18));
     let here = columns.saturating_sub(name + class + shows + 6).max(20);
     let widths = [name, class, shows];
     let mut out = String::new();

@@ -19,12 +19,13 @@ pub const MAY_NOT_USE: &str = "may not use the tracer ";
 pub fn use_policy() -> Value {
     // The type of a spec's tracer has a field for each tracer; as `dyn` it is a map with the one that is there.
     let names = "dyn(object.spec.tracer).map(name, name)";
-    let namespace = "has(request.namespace) ? request.namespace : ''";
+    // `namespace` is a reserved word of CEL.
+    let place = "has(request.namespace) ? request.namespace : ''";
     let may = format!(
-        "variables.names.all(name, authorizer.group('{GROUP}').resource('tracers').namespace(variables.namespace).name(name).check('use').allowed())"
+        "variables.names.all(name, authorizer.group('{GROUP}').resource('tracers').namespace(variables.place).name(name).check('use').allowed())"
     );
     let message = format!(
-        "request.userInfo.username + ' {MAY_NOT_USE}' + variables.names[0] + (variables.namespace == '' ? ' in the cluster' : ' in namespace ' + variables.namespace) + ': it takes the verb use on tracers.{GROUP} of that name, which `kubectl auth can-i use tracers.{GROUP}/' + variables.names[0] + (variables.namespace == '' ? '' : ' -n ' + variables.namespace) + '` shows'"
+        "request.userInfo.username + ' {MAY_NOT_USE}' + variables.names[0] + (variables.place == '' ? ' in the cluster' : ' in namespace ' + variables.place) + ': it takes the verb use on tracers.{GROUP} of that name; `kubectl auth can-i --list' + (variables.place == '' ? '' : ' -n ' + variables.place) + '` lists those rights'"
     );
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -51,7 +52,7 @@ pub fn use_policy() -> Value {
             }],
             "variables": [
                 {"name": "names", "expression": names},
-                {"name": "namespace", "expression": namespace},
+                {"name": "place", "expression": place},
             ],
             "validations": [{
                 "expression": may,

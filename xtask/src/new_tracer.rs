@@ -114,7 +114,16 @@ fn check_name(name: &str) -> Result<()> {
     }
     if KEYWORDS.contains(&name)
         || [
-            "lib", "user", "cell", "class", "control", "point", "option", "prelude", "main", "conformance",
+            "lib",
+            "user",
+            "cell",
+            "class",
+            "control",
+            "point",
+            "option",
+            "prelude",
+            "main",
+            "conformance",
         ]
         .contains(&name)
     {

@@ -2,7 +2,7 @@
 
 use super::job::Name;
 use crate::remote::words;
-use crd::{GROUP, admission::MAY_NOT_USE};
+use crd::admission::MAY_NOT_USE;
 use kube::config::KubeconfigError;
 
 /// The second line of a message stands under the first, behind `error: `.
@@ -50,7 +50,7 @@ pub(crate) enum Error {
     Forbidden { what: String, grant: String },
     /// The right to use the tracer is missing.
     #[error(
-        "{who} may not use the tracer {tracer}{place}; whoever may can let {who}:{INDENT}{grant}{INDENT}`{look}` shows the right"
+        "{who} may not use the tracer {tracer}{place}; whoever may can let {who}:{INDENT}{grant}{INDENT}`{look}` lists the rights to use tracers"
     )]
     MayNotUse {
         who: String,
@@ -246,7 +246,7 @@ impl Doing<'_> {
             who: who.to_owned(),
             tracer: tracer.to_owned(),
             grant: self.bind(&format!("tracejob-use-{class}"), who),
-            look: format!("kubectl auth can-i use tracers.{GROUP}/{tracer}{flag}"),
+            look: format!("kubectl auth can-i --list{flag}"),
             place,
         })
     }
@@ -376,7 +376,7 @@ mod tests {
         insta::assert_snapshot!(told, @r"
         system:serviceaccount:ci:bot may not use the tracer NAME in namespace shop; whoever may can let system:serviceaccount:ci:bot:
                kubectl create rolebinding tracejob-use-payload-bot --clusterrole=tracejob-use-payload --serviceaccount=ci:bot -n shop
-               `kubectl auth can-i use tracers.tracejob.dev/NAME -n shop` shows the right
+               `kubectl auth can-i --list -n shop` lists the rights to use tracers
         ");
         let told = said(403, &refusal, "create", "clustertracejobs", "");
         assert!(told.contains("in the cluster;"), "{told}");

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, format, string::String, vec::Vec};
 pub struct Needs {
     /// Without one of these the tracer does not work.
     pub required: Vec<Need>,
-    /// Without one of these the tracer works, and lacks what the reason names.
+    /// Without one of these the tracer works, and its rows lack what the reason names.
     pub helpful: Vec<Need>,
 }
 
@@ -152,19 +152,18 @@ impl Needs {
         Self::derive(&sets.collect::<Vec<_>>(), kinds)
     }
 
-    /// What each set of points needs is required; what the first set or a column needs besides is helpful.
+    /// What every set of points needs is required, and what a column needs besides is helpful. What only some sets need is no need:
+    /// another set works without it.
     fn derive(sets: &[Vec<At>], kinds: impl Iterator<Item = Kind>) -> Self {
-        let sets = sets.iter();
-        let sets: Vec<BTreeSet<Need>> = sets
-            .map(|set| set.iter().flat_map(of_point).copied())
-            .map(BTreeSet::from_iter)
-            .collect();
-        let first = sets.first().cloned().unwrap_or_default();
-        let in_all = |need: &Need| sets.iter().all(|set| set.contains(need));
-        let (always, preferred): (Vec<Need>, Vec<Need>) = first.into_iter().partition(in_all);
+        let needs_of =
+            |set: &[At]| -> BTreeSet<Need> { set.iter().flat_map(of_point).copied().collect() };
+        let always = { sets.iter() }
+            .map(|set| needs_of(set))
+            .reduce(|all, set| &all & &set)
+            .unwrap_or_default();
         let mut needs = Self {
             required: OF_ALL.into_iter().chain(always).collect(),
-            helpful: preferred,
+            helpful: Vec::new(),
         };
         for need in kinds.flat_map(of_column) {
             if !needs.helpful.contains(need) && !needs.required.contains(need) {
@@ -211,7 +210,7 @@ mod tests {
     use std::{string::ToString, vec};
 
     #[test]
-    fn a_need_of_every_set_of_hooks_is_required_and_one_of_the_first_alone_is_helpful() {
+    fn a_need_of_every_set_of_points_is_required_and_one_of_some_sets_is_none() {
         let of = |sets: &[Vec<At>], kinds: &[Kind]| {
             Needs::derive(sets, kinds.iter().copied()).to_string()
         };
@@ -224,7 +223,7 @@ mod tests {
                 &[vec![fentry(), raw_tp()], vec![raw_tp()]],
                 &[Kind::KernelStack]
             ),
-            "CAP_BPF, CAP_PERFMON; fentry for hooks at kernel functions, CAP_SYSLOG for names of kernel functions"
+            "CAP_BPF, CAP_PERFMON; CAP_SYSLOG for names of kernel functions"
         );
         let packets = || At::CgroupPackets {
             cgroup: "/".into(),
