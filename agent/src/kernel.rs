@@ -5,6 +5,7 @@ use crate::{
     bpf::{self, Trial},
     btf::Btf,
     objects::object,
+    point::uprobe_multi,
 };
 use std::{
     fs, io,
@@ -185,6 +186,7 @@ impl Kernel {
                     )
                 }),
             },
+            HookKind::UProbe | HookKind::URetProbe => uprobe_multi::possible().err(),
             HookKind::KProbe | HookKind::KRetProbe => {
                 let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid")
                     .unwrap_or_default();

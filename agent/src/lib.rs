@@ -22,6 +22,7 @@ mod limits;
 mod load;
 mod memory;
 mod objects;
+mod point;
 mod read;
 mod request;
 mod run;

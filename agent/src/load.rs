@@ -5,6 +5,7 @@ use crate::{
     bpf::{self, Shared},
     fault::Faults,
     object,
+    point::uprobe_multi::{UserPoint, UserProbes},
     select::{CHOSEN, Counts, Maps, Members, Selection},
 };
 use aya::{
@@ -38,6 +39,8 @@ pub(crate) struct Loaded {
     /// How many frames of a stack are recorded.
     pub(crate) depth: u32,
     pub(crate) faults: Faults,
+    /// The functions of user space that it attaches to.
+    user: Option<UserProbes>,
 }
 
 // The programs of `agent-ebpf/src/select.rs`.
@@ -45,6 +48,8 @@ const SELECT_FORK: Hook = raw_tp("sched_process_fork").by("select_fork");
 const SELECT_EXEC: Hook = raw_tp("sched_process_exec").by("select_exec");
 const SELECT_EXIT: Hook = raw_tp("sched_process_exit").by("select_exit");
 const SELECT_POD: Hook = raw_tp("cgroup_mkdir").by("select_pod");
+/// The program of `agent-ebpf/src/user_probe.rs` by which processes that run another program are known.
+const NOTICE_EXEC: Hook = raw_tp("sched_process_exec").by("notice_exec");
 /// How the name of a second program ends.
 const AGAIN: &str = "_again";
 
@@ -103,9 +108,14 @@ impl Loaded {
             again,
             depth,
             faults,
+            user: None,
         };
         loaded.load_selection(selection, kernel)?;
         loaded.load_first_set(kernel)?;
+        loaded.user = UserProbes::new(user_points(loaded.hooks), &kernel.proc);
+        if loaded.user.is_some() {
+            loaded.load_program(&NOTICE_EXEC, None, kernel)?;
+        }
         Ok(loaded)
     }
 
@@ -187,7 +197,9 @@ impl Loaded {
             if !std::ptr::eq(set, loaded) {
                 this.load_set(set, kernel)?;
             }
-            let attached = set.iter().try_for_each(|hook| this.attach_program(hook));
+            // Functions of user space are attached to as they are found.
+            let mut here = set.iter().filter(|hook| !hook.is_of_user_space());
+            let attached = here.try_for_each(|hook| this.attach_program(hook));
             if attached.is_err() {
                 this.unload_set(set);
             }
@@ -209,8 +221,15 @@ impl Loaded {
             true => Some(Btf::from_sys_fs().map_err(|error| Error::Btf(chain(&error)))?),
             false => None,
         };
-        set.iter()
-            .try_for_each(|hook| self.load_program(hook, types.as_ref(), kernel))
+        // Several functions may have one program.
+        let mut loaded: Vec<&str> = Vec::new();
+        for hook in set {
+            if !loaded.contains(&hook.program) {
+                loaded.push(hook.program);
+                self.load_program(hook, types.as_ref(), kernel)?;
+            }
+        }
+        Ok(())
     }
 
     /// Attaches everything; from here on events are produced.
@@ -236,12 +255,32 @@ impl Loaded {
         selection.write_descendants(&self.selection_maps()?)?;
         self.attach_first_set(kernel)?;
         self.faults.attach()?;
+        if let Some(mut user) = self.user.take() {
+            // First, so that who comes while files are attached to is not missed.
+            self.attach_program(&NOTICE_EXEC)?;
+            user.begin(&mut self.ebpf, self.tracer.name(), selection)?;
+            self.user = Some(user);
+        }
         if selection.shape().by_process() {
             // After the tracer's own program at this hook, which is to find the process selected still.
             self.attach_program(&SELECT_EXIT)?;
             selection.forget_the_dead(&self.selection_maps()?)?;
         }
         Ok(())
+    }
+
+    /// Attaches to the files of user space that have come since.
+    pub(crate) fn follow(&mut self, selection: &Selection) {
+        if let Some(user) = &mut self.user {
+            user.follow(&mut self.ebpf, selection);
+        }
+    }
+
+    /// What is selected has changed.
+    pub(crate) fn selection_changed(&mut self) {
+        if let Some(user) = &mut self.user {
+            user.list_again();
+        }
     }
 
     fn load_program(
@@ -259,6 +298,7 @@ impl Loaded {
                 Program::FEntry(program) => program.load(hook.target, types.ok_or_else(no_types)?),
                 Program::FExit(program) => program.load(hook.target, types.ok_or_else(no_types)?),
                 Program::KProbe(program) => program.load(),
+                Program::UProbe(program) => program.load(),
                 other => Err(ProgramError::UnexpectedProgramType).inspect_err(|_| {
                     tracing::error!(?other, "a program's section and its hook differ in kind");
                 }),
@@ -293,11 +333,15 @@ impl Loaded {
     fn programs_of(&self, hook: &Hook) -> Vec<String> {
         let (first, again) = (hook.program.to_owned(), format!("{}{AGAIN}", hook.program));
         match hook.kind {
+            // The kernel skips none of these: many run at once.
+            HookKind::UProbe | HookKind::URetProbe => vec![first],
             _ if !self.again => vec![first],
             // Programs of a tracepoint run in the order in which they came: func_add, kernel/tracepoint.c.
             HookKind::RawTp => vec![again, first],
             // Those of a function in the opposite one: bpf_trampoline_add_prog, kernel/bpf/trampoline.c.
-            _ => vec![first, again],
+            HookKind::FEntry | HookKind::FExit | HookKind::KProbe | HookKind::KRetProbe => {
+                vec![first, again]
+            }
         }
     }
 
@@ -366,6 +410,19 @@ impl Loaded {
     }
 }
 
+/// The functions of user space among these hooks.
+fn user_points(hooks: &[Hook]) -> Vec<UserPoint> {
+    let points = hooks.iter().filter(|hook| hook.is_of_user_space());
+    points
+        .map(|hook| UserPoint {
+            object: symbols::Object::named(hook.object),
+            symbol: hook.target.to_owned(),
+            program: hook.program.to_owned(),
+            at_return: hook.kind == HookKind::URetProbe,
+        })
+        .collect()
+}
+
 /// Drops its links and itself; one that was never loaded has neither.
 fn unload(program: &mut Program) {
     let _ = match program {
@@ -373,11 +430,12 @@ fn unload(program: &mut Program) {
         Program::FEntry(program) => program.unload(),
         Program::FExit(program) => program.unload(),
         Program::KProbe(program) => program.unload(),
+        Program::UProbe(program) => program.unload(),
         _ => Ok(()),
     };
 }
 
-fn map_data(map: &Map) -> Option<&MapData> {
+pub(crate) fn map_data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data)
         | Map::HashMap(data)
@@ -467,6 +525,9 @@ mod tests {
                     tracer.name(),
                     hook.program
                 );
+                if hook.is_of_user_space() {
+                    continue;
+                }
                 let again = format!("{}{AGAIN}", hook.program);
                 assert!(
                     file.symbols().any(|s| s.name() == Ok(&again)),

@@ -338,6 +338,7 @@ impl Worker {
             let now = Instant::now();
             self.stacks.observe(&self.reader);
             self.obey();
+            self.reader.loaded.follow(&self.selection);
             if !self.selection.is_settled() {
                 let maps = self.reader.loaded.selection_maps()?;
                 self.selection.forget_the_dead(&maps)?;
@@ -463,6 +464,7 @@ impl Worker {
                         Ok(maps) => self.selection.change(changes, bounds, &maps),
                         Err(error) => vec![Err(error)],
                     };
+                    self.reader.loaded.selection_changed();
                     // Whoever asked may have gone.
                     let _ = done.send(outcomes);
                 }

@@ -12,13 +12,14 @@ mod entry;
 pub(crate) mod find;
 pub(crate) mod hierarchy;
 mod labelled;
+mod listed;
 mod look;
 mod members;
 pub(crate) mod process;
 mod walks;
 
 use entry::{Entry, FROM_EXEC, Found, remove_entry, written};
-pub(crate) use entry::{Maps, PROCESS_BYTES};
+pub(crate) use entry::{Maps, NOW, PROCESS_BYTES};
 use find::{Cgroups, Levels};
 pub(crate) use hierarchy::{Hierarchy, hierarchies};
 use labelled::Labelled;

@@ -427,7 +427,7 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Where a command's program may lie: execvp(3).
-fn found_in_path(program: &OsStr) -> Vec<PathBuf> {
+pub(crate) fn found_in_path(program: &OsStr) -> Vec<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return vec![PathBuf::from(program)];
     }

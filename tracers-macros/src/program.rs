@@ -37,13 +37,16 @@ pub(crate) fn expand(hook: Hook, input: ItemFn) -> syn::Result<TokenStream> {
         "raw_tp" => quote!(::aya_ebpf::macros::raw_tracepoint(tracepoint = #target)),
         "fentry" => quote!(::aya_ebpf::macros::fentry(function = #target)),
         "fexit" => quote!(::aya_ebpf::macros::fexit(function = #target)),
+        "uprobe" => quote!(::aya_ebpf::macros::uprobe(multi)),
+        "uretprobe" => quote!(::aya_ebpf::macros::uretprobe(multi)),
         _ => {
             return Err(Error::new_spanned(
                 &hook.kind,
-                "a program attaches by raw_tp, fentry or fexit",
+                "a program attaches by raw_tp, fentry, fexit, uprobe or uretprobe",
             ));
         }
     };
+    let of_user_space = hook.kind == "uprobe" || hook.kind == "uretprobe";
     let context = match input.sig.inputs.iter().collect::<Vec<_>>()[..] {
         [FnArg::Typed(argument)] => match &*argument.ty {
             Type::Reference(reference) => Some(&reference.elem),
@@ -62,6 +65,21 @@ pub(crate) fn expand(hook: Hook, input: ItemFn) -> syn::Result<TokenStream> {
     let slot = slot(&name.to_string());
     let docs = input.attrs.iter().filter(|a| a.path().is_ident("doc"));
     let (inputs, block) = (&input.sig.inputs, &input.block);
+    if of_user_space {
+        // The kernel skips none of its runs, so there is no second one.
+        return Ok(quote! {
+            #[inline(always)]
+            fn #body(#inputs) #block
+
+            #(#docs)*
+            #[#attribute]
+            pub fn #name(ctx: #context) -> u32 {
+                agent_ebpf::on_the_tasks_stack();
+                #body(&ctx);
+                0
+            }
+        });
+    }
     Ok(quote! {
         #[inline(always)]
         fn #body(#inputs) #block

@@ -5,8 +5,10 @@
 pub struct Hook {
     /// How it attaches.
     pub kind: HookKind,
-    /// The tracepoint or kernel function.
+    /// The tracepoint or function.
     pub target: &'static str,
+    /// Of a function of user space: the program or library, `libc`, `program` or a library's file name.
+    pub object: &'static str,
     /// The program in the tracer's object.
     pub program: &'static str,
     /// How many arguments the tracepoint must have in this kernel, where that has changed between versions.
@@ -27,6 +29,10 @@ pub enum HookKind {
     KProbe,
     /// A kernel function's return by breakpoint.
     KRetProbe,
+    /// The entry of a function of user space.
+    UProbe,
+    /// The return of a function of user space.
+    URetProbe,
 }
 
 impl HookKind {
@@ -38,6 +44,8 @@ impl HookKind {
             Self::FExit => "fexit",
             Self::KProbe => "kprobe",
             Self::KRetProbe => "kretprobe",
+            Self::UProbe => "uprobe.multi",
+            Self::URetProbe => "uretprobe.multi",
         }
     }
 
@@ -53,6 +61,7 @@ impl Hook {
         Self {
             kind,
             target,
+            object: "",
             program: target,
             arguments: None,
         }
@@ -61,6 +70,11 @@ impl Hook {
     /// Whether it is at the entry or the return of a kernel function, by the kernel's own types.
     pub const fn is_of_a_function(&self) -> bool {
         matches!(self.kind, HookKind::FEntry | HookKind::FExit)
+    }
+
+    /// Whether it is at the entry or the return of a function of user space.
+    pub const fn is_of_user_space(&self) -> bool {
+        matches!(self.kind, HookKind::UProbe | HookKind::URetProbe)
     }
 
     /// The same hook, run by the program of another name: where two hooks have one target.
@@ -89,4 +103,20 @@ pub const fn fentry(target: &'static str) -> Hook {
 /// A kernel function's return, attached by bpf() alone.
 pub const fn fexit(target: &'static str) -> Hook {
     Hook::new(HookKind::FExit, target)
+}
+
+/// A function of user space, at its entry.
+pub const fn uprobe(object: &'static str, symbol: &'static str) -> Hook {
+    Hook {
+        object,
+        ..Hook::new(HookKind::UProbe, symbol)
+    }
+}
+
+/// A function of user space, at its return.
+pub const fn uretprobe(object: &'static str, symbol: &'static str) -> Hook {
+    Hook {
+        object,
+        ..Hook::new(HookKind::URetProbe, symbol)
+    }
 }

@@ -12,7 +12,7 @@ use std::{ffi::OsString, io, os::fd::BorrowedFd};
 /// Bytes of `struct Process` of `agent-ebpf/src/select.rs`, the longest value of a map by which it selects.
 pub(crate) const PROCESS_BYTES: usize = 12;
 /// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.
-const NOW: u32 = 1;
+pub(crate) const NOW: u32 = 1;
 /// A process is traced from its next exec: `FROM_EXEC` there.
 pub(super) const FROM_EXEC: u32 = 2;
 
