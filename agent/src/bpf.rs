@@ -19,6 +19,9 @@ const PROG_LOAD: libc::c_long = 5;
 const PROG_TEST_RUN: libc::c_long = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 
+#[cfg(test)]
+mod private_stack;
+
 /// Kinds of program that [`try_load`] tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trial {

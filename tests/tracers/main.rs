@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 mod exec;
+mod malloc;
 mod oom_kill;
 mod open;
 mod page_fault;
