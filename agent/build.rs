@@ -78,9 +78,15 @@ fn embed(root: &Path, built: &Path, out: &Path) -> Result<(), String> {
             )
         })
         .collect();
-    let text = format!("&[\n{list}]\n");
-    fs::write(out.join("objects.rs"), text)
-        .map_err(|error| format!("cannot write objects.rs: {error}"))
+    let write = |name: &str, text: String| {
+        fs::write(out.join(name), text).map_err(|error| format!("cannot write {name}: {error}"))
+    };
+    write("objects.rs", format!("&[\n{list}]\n"))?;
+    let selftest = built.join("selftest").display().to_string();
+    write(
+        "selftest.rs",
+        format!("aya::include_bytes_aligned!({selftest:?})\n"),
+    )
 }
 
 /// The folder that cargo marks as its target folder, whatever profile and target this is built for.

@@ -2,36 +2,7 @@
 
 use crate::{add, ended};
 use aya_ebpf::{macros::map, maps::PerCpuArray};
-
-/// Counts of one CPU. The loader reads them as an array of u64 in this order.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Counters {
-    /// Events that selection and options let through.
-    pub produced: u64,
-    /// Events that found the ring full.
-    pub ring_full: u64,
-    /// Events that found a map of state or rows full.
-    pub map_full: u64,
-    /// Events whose memory could not be read.
-    pub unreadable: u64,
-    /// Events that found this CPU's scratch taken.
-    pub busy: u64,
-    /// Events of a cgroup beyond its quota, while the ring was filling up.
-    pub over_quota: u64,
-    /// Events that were left out so that the trace keeps to its budget.
-    pub sampled: u64,
-    /// What rows count for events that were left out: one less than the weight of each event.
-    pub weighted: u64,
-    /// Rows whose stack found no room.
-    pub stacks_missing: u64,
-    /// Events that a second program took over.
-    pub taken_over: u64,
-    /// Those of them for which the first program was run all the same, and let them be.
-    pub given_back: u64,
-    /// Stacks of events that are as deep as they are recorded: what called their outermost frame is not known.
-    pub stacks_truncated: u64,
-}
+use tracers::control::Counters;
 
 /// One entry; never full.
 #[map]

@@ -8,20 +8,11 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray},
 };
+use tracers::control::Cost;
 
 /// 1 while runs are measured. The reader changes it.
 #[map]
 static MEASURE: Array<u32> = Array::with_max_entries(1, 0);
-
-/// What the programs took on a CPU while they were measured. The loader reads it as an array of u64 in this order.
-#[repr(C)]
-struct Cost {
-    runs: u64,
-    ns: u64,
-    /// When the program that is at work began; 0 while none is. Kept here and not on the stack, where the verifier would go through the
-    /// program once for each value. One that is interrupted by another loses its time to it.
-    since: u64,
-}
 
 #[map]
 static COST: PerCpuArray<Cost> = PerCpuArray::with_max_entries(1, 0);

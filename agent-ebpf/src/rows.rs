@@ -2,7 +2,7 @@
 
 use crate::{Loss, SHARED, add, count_by, counter};
 use aya_ebpf::maps::{Array, PerCpuArray, PerCpuHashMap};
-use tracers::{Errors, Log2Ns};
+use tracers::{Errors, Log2Ns, control::FirstHead};
 
 /// Declares `TABLE`. A key that finds it full is lost and counted.
 #[macro_export]
@@ -26,11 +26,9 @@ macro_rules! rows {
 }
 
 /// The row of the first key of its hash on a CPU: an array costs a fraction of a hash map, and most events are of few keys.
-/// The loader reads it as a u64, the key and the value.
 #[repr(C, align(8))]
 pub struct First<K, V> {
-    /// 1 where it is a row.
-    used: u64,
+    head: FirstHead,
     key: K,
     value: V,
 }
@@ -100,7 +98,7 @@ impl<K: Copy, V> Table<'_, K, V> {
         // SAFETY: an entry of the map; it is aligned, and so is the key behind its first word.
         let (used, there) = unsafe {
             (
-                &raw mut (*first).used,
+                &raw mut (*first).head.used,
                 (&raw mut (*first).key).cast::<u64>(),
             )
         };

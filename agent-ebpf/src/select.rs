@@ -15,18 +15,18 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 
-use tracers::{Target, program};
+use tracers::{
+    Target,
+    control::{
+        CHOSEN_CGROUPS, CHOSEN_EACH, CHOSEN_PROCESSES, Chosen, Depths, Member, NO_DEPTH, POD_UID,
+        PodUid, Process, STATIC_UID, by,
+    },
+    program,
+};
 
-/// Which of the maps below count: a sum of the `BY_` constants.
+/// Which of the maps below count: a sum of the constants of [`by`].
 #[unsafe(no_mangle)]
 pub static SELECT: Global<u32> = Global::new(0);
-/// Processes in `PROCESSES`.
-pub const BY_PROCESS: u32 = 1;
-/// Cgroups in `CGROUPS`.
-pub const BY_CGROUP: u32 = 2;
-/// Every process.
-pub const BY_HOST: u32 = 4;
-
 /// The tracing process itself, by its number in the machine's own pid namespace. It is never selected: its own output would be traced
 /// again.
 #[unsafe(no_mangle)]
@@ -49,43 +49,16 @@ pub static HIERARCHY: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static ROOT_CGROUP: Global<u64> = Global::new(0);
 
-/// Number of depths at which a cgroup can be selected: 0, the root, to 24. Tasks may lie at any depth below a selected cgroup.
-const DEPTHS: usize = 25;
 /// Number of levels at which the root of a cgroup namespace is searched for. A node that is a container lies 1 to 6 levels deep.
 const ROOT_LEVELS: usize = 32;
 
 /// At which depths below the hierarchy's root there are selected cgroups, the deepest first; [`NO_DEPTH`] ends the list.
 /// The loader changes it as targets come and go: a cgroup is in `CGROUPS` before its depth is here.
 #[map]
-static CGROUP_DEPTHS: Array<[u8; DEPTHS]> = Array::with_max_entries(1, 0);
-const NO_DEPTH: u8 = 0xff;
-
-/// Why something is selected.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Member {
-    /// What its events belong to.
-    target: Target,
-    /// By what it was selected, so that the loader finds everything that goes with it.
-    entry: u32,
-}
-
-/// A selected process.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Process {
-    /// [`NOW`] or [`FROM_EXEC`].
-    state: u32,
-    member: Member,
-}
-
+static CGROUP_DEPTHS: Array<Depths> = Array::with_max_entries(1, 0);
 /// Selected processes. When it is full a further child of a selected process is not traced, and `map_full` says so.
 #[map]
 pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16384, 0);
-/// Traced.
-pub const NOW: u32 = 1;
-/// Traced from when it executes a program: the command that we start is until then this program, not that.
-pub const FROM_EXEC: u32 = 2;
 
 /// Ids of selected cgroups, each with everything below it. Filled by the loader, which knows its size.
 #[map]
@@ -94,10 +67,7 @@ pub static CGROUPS: HashMap<u64, Member> = HashMap::with_max_entries(1024, 0);
 /// How many keys of each low part are in `PROCESSES`, then in `CGROUPS`, or more: what is in neither mostly costs one look here, which
 /// is a fraction of one into a map. The loader changes them too, by its own mapping of it.
 #[map]
-static CHOSEN: Array<[u32; 2 * CHOSEN_EACH]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-const CHOSEN_EACH: usize = 4096;
-const CHOSEN_PROCESSES: usize = 0;
-const CHOSEN_CGROUPS: usize = CHOSEN_EACH;
+static CHOSEN: Array<Chosen> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// include/uapi/linux/bpf.h.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
@@ -125,15 +95,11 @@ fn choose(of: usize, key: u64, change: i32) {
 
 /// Pods that are selected before they have a cgroup, by uid; a static pod's is shorter, with zero bytes after it.
 #[map]
-pub static PODS: HashMap<[u8; POD_UID], Member> = HashMap::with_max_entries(1024, 0);
+pub static PODS: HashMap<PodUid, Member> = HashMap::with_max_entries(1024, 0);
 /// Bit n: pods' cgroups are made at depth n; bit 32 + n: those of containers that lie beside their pods are.
 /// What a container makes lies deeper, whatever its name.
 #[map]
 static POD_LEVELS: Array<u64> = Array::with_max_entries(1, 0);
-/// Bytes of a pod's uid: RFC 9562.
-const POD_UID: usize = 36;
-/// Bytes of a static pod's uid: the MD5 sum of its manifest as hexadecimal digits (pkg/kubelet/config/common.go).
-const STATIC_UID: usize = 32;
 /// What the kubelet puts before a pod's uid.
 const POD: [u8; 3] = *b"pod";
 
@@ -174,20 +140,20 @@ pub fn selected() -> Option<Target> {
 
 #[inline(always)]
 fn target() -> Result<Option<Target>, i32> {
-    let by = SELECT.load();
+    let how = SELECT.load();
     let tgid = current_tgid();
     if tgid == SELF.load() {
         return Ok(None);
     }
-    if by & BY_HOST != 0 {
+    if how & by::HOST != 0 {
         return Ok(Some(Target::NONE));
     }
-    if by & BY_PROCESS != 0
+    if how & by::PROCESS != 0
         && let Some(member) = process_selected(tgid)
     {
         return Ok(Some(member.target));
     }
-    if by & BY_CGROUP == 0 {
+    if how & by::CGROUP == 0 {
         return Ok(None);
     }
     match ANCESTOR_HELPER.load() {
@@ -308,7 +274,7 @@ fn process_selected(tgid: u32) -> Option<Member> {
     }
     // SAFETY: words of a map's value, each read once.
     match unsafe { PROCESSES.get(&tgid) } {
-        Some(process) if process.state == NOW => Some(process.member),
+        Some(process) if process.state == Process::NOW => Some(process.member),
         _ => None,
     }
 }
@@ -325,20 +291,20 @@ pub fn task_selected(task: *const u8) -> Result<Option<Target>, i32> {
 
 #[inline(always)]
 fn target_of(task: *const u8) -> Result<Option<Target>, i32> {
-    let by = SELECT.load();
+    let how = SELECT.load();
     let tgid = TASK_TGID.read(task)?;
     if tgid == SELF.load() {
         return Ok(None);
     }
-    if by & BY_HOST != 0 {
+    if how & by::HOST != 0 {
         return Ok(Some(Target::NONE));
     }
-    if by & BY_PROCESS != 0
+    if how & by::PROCESS != 0
         && let Some(member) = process_selected(tgid)
     {
         return Ok(Some(member.target));
     }
-    if by & BY_CGROUP == 0 {
+    if how & by::CGROUP == 0 {
         return Ok(None);
     }
     in_cgroups(task)
@@ -359,7 +325,10 @@ fn on_fork(ctx: &RawTracePointContext) -> Result<bool, Loss> {
             && let Some(member) = process_selected(parent)
         {
             started();
-            let process = Process { state: NOW, member };
+            let process = Process {
+                state: Process::NOW,
+                member,
+            };
             choose(CHOSEN_PROCESSES, child.into(), 1);
             if PROCESSES.insert(&child, &process, 0).is_err() {
                 choose(CHOSEN_PROCESSES, child.into(), -1);
@@ -381,7 +350,7 @@ fn on_exec() {
     let tgid = current_tgid();
     if let Some(process) = PROCESSES.get_ptr_mut(&tgid) {
         // SAFETY: an aligned u32 in a map, written whole.
-        unsafe { (*process).state = NOW };
+        unsafe { (*process).state = Process::NOW };
     }
 }
 

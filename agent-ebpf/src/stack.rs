@@ -9,15 +9,15 @@ use crate::{
 };
 use aya_ebpf::{
     EbpfContext, Global,
-    bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK, bpf_stack_build_id},
+    bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK},
     helpers::generated::bpf_get_stack,
     macros::map,
     maps::{HashMap, PerCpuArray},
 };
-use tracers::{KernelStack, UserStack};
-
-/// Most frames of a stack that there is room for, whatever the kernel allows: `FRAMES` of `agent/src/load/depth.rs`.
-pub const FRAMES: usize = 511;
+use tracers::{
+    KernelStack, UserStack,
+    control::{FRAMES, KernelHead, UserFrame, UserHead},
+};
 
 /// How many frames of a stack are recorded: as many as the kernel gives (kernel.perf_event_max_stack), [`FRAMES`] at most.
 /// Values of the maps of stacks have room for so many, by the loader.
@@ -27,8 +27,8 @@ pub static DEPTH: Global<u32> = Global::new(FRAMES as u32);
 /// A kernel stack: addresses, innermost first.
 #[repr(C)]
 pub struct KernelFrames {
-    /// How many.
-    pub len: u64,
+    /// How many there are.
+    pub head: KernelHead,
     /// Their addresses.
     pub addresses: [u64; FRAMES],
 }
@@ -36,12 +36,10 @@ pub struct KernelFrames {
 /// A user stack: frames by build id and file offset, or by address where the kernel could not tell.
 #[repr(C)]
 pub struct UserFrames {
-    /// How many.
-    pub len: u32,
-    /// How often they were read; [`WHOLE`] once every frame has its build id.
-    pub reads: u32,
+    /// How many there are; [`WHOLE`] reads once every frame has its build id.
+    pub head: UserHead,
     /// The frames.
-    pub frames: [bpf_stack_build_id; FRAMES],
+    pub frames: [UserFrame; FRAMES],
 }
 
 /// Kernel stacks by hash. When it is full a new stack is left out of its row, counted.
@@ -97,7 +95,7 @@ fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, Claim, *
         hash ^= hash >> 29;
     }
     // SAFETY: as above.
-    unsafe { (*scratch).len = len as u64 };
+    unsafe { (*scratch).head.len = len as u64 };
     // 0 means none.
     Some((hash | 1, claim, scratch))
 }
@@ -156,12 +154,11 @@ fn known(stack: *const UserFrames, len: u32) -> u32 {
             break;
         }
         // SAFETY: the clamped index lies in the array.
-        let frame = unsafe { &raw const (*stack).frames }.cast::<bpf_stack_build_id>();
+        let frame = unsafe { &raw const (*stack).frames }.cast::<UserFrame>();
         // SAFETY: as above.
         let status = unsafe { (*frame.add(clamped::<{ FRAMES - 1 }>(i))).status };
-        // BPF_STACK_BUILD_ID_VALID is 1, the others 0 and 2 (include/uapi/linux/bpf.h). Without a branch: the verifier would
-        // follow both sides of each.
-        known += status as u32 & 1;
+        // The others are 0 and 2 (include/uapi/linux/bpf.h). Without a branch: the verifier would follow both sides of each.
+        known += status & UserFrame::VALID;
     }
     known
 }
@@ -174,7 +171,7 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
     };
     let reads = match USER_STACKS.get_ptr(&hash) {
         // SAFETY: a map value.
-        Some(known) => unsafe { (*known).reads },
+        Some(known) => unsafe { (*known).head.reads },
         None => 0,
     };
     if reads >= READS {
@@ -190,14 +187,14 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
         bpf_get_stack(
             ctx.as_ptr(),
             core::ptr::addr_of_mut!((*scratch).frames).cast(),
-            DEPTH.load() * size_of::<bpf_stack_build_id>() as u32,
+            DEPTH.load() * size_of::<UserFrame>() as u32,
             u64::from(BPF_F_USER_STACK | BPF_F_USER_BUILD_ID),
         )
     };
     if bytes <= 0 {
         return UserStack(0);
     }
-    let len = bytes as u32 / size_of::<bpf_stack_build_id>() as u32;
+    let len = bytes as u32 / size_of::<UserFrame>() as u32;
     let reads = match known(scratch, len) {
         0 => reads + 1,
         all if all == len => WHOLE,
@@ -205,8 +202,8 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
     };
     // SAFETY: as above.
     unsafe {
-        (*scratch).len = len;
-        (*scratch).reads = reads;
+        (*scratch).head.len = len;
+        (*scratch).head.reads = reads;
     }
     // SAFETY: the scratch is whole.
     match USER_STACKS.insert(&hash, unsafe { &*scratch }, 0) {

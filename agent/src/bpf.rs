@@ -1,5 +1,5 @@
-//! The bpf() calls that aya does not offer in the form needed here: maps whose types are known only at run time,
-//! the runs of programs that the kernel skipped, values that are mapped, and trial loads. The only module of this crate with unsafe code.
+//! The bpf() calls of this crate, but for those by which aya makes maps: maps whose types are known only at run time, programs and their
+//! links, the runs of programs that the kernel skipped, and values that are mapped. With `launch` the only module with unsafe code.
 #![allow(unsafe_code, reason = "bpf(2) takes a union of structs with pointers")]
 
 use std::{
@@ -8,43 +8,24 @@ use std::{
     ptr::NonNull,
     sync::atomic::AtomicU32,
 };
-use tracers::HookKind;
+use zerocopy::{FromBytes, IntoBytes};
+
+#[cfg(test)]
+mod private_stack;
+mod program;
+
+pub(crate) use program::{
+    Code, Debug, Instructions, LinkTo, Refused, Sort, create_iterator, link, load, load_types,
+    open_tracepoint,
+};
 
 // Commands: include/uapi/linux/bpf.h.
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
-const PROG_LOAD: libc::c_long = 5;
 const PROG_TEST_RUN: libc::c_long = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-
-#[cfg(test)]
-mod private_stack;
-
-/// Kinds of program that [`try_load`] tries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trial {
-    RawTracepoint,
-    /// With the type id of the function.
-    FEntry(u32),
-    /// The same.
-    FExit(u32),
-    /// A call of bpf_get_current_ancestor_cgroup_id.
-    AncestorHelper,
-    /// A call of bpf_get_current_task_btf.
-    TaskHelper,
-}
-
-impl Trial {
-    /// The trial of a function's hook.
-    pub(crate) fn of(kind: HookKind, function: u32) -> Self {
-        match kind {
-            HookKind::FExit => Self::FExit(function),
-            _ => Self::FEntry(function),
-        }
-    }
-}
 
 #[repr(C)]
 #[derive(Default)]
@@ -54,34 +35,6 @@ struct MapAttr {
     key: u64,
     value: u64,
     flags: u64,
-}
-
-/// The attributes of BPF_PROG_LOAD up to attach_btf_id.
-#[repr(C)]
-#[derive(Default)]
-struct ProgAttr {
-    prog_type: u32,
-    insn_cnt: u32,
-    insns: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log_buf: u64,
-    kern_version: u32,
-    prog_flags: u32,
-    prog_name: [u8; 16],
-    prog_ifindex: u32,
-    expected_attach_type: u32,
-    prog_btf_fd: u32,
-    func_info_rec_size: u32,
-    func_info: u64,
-    func_info_cnt: u32,
-    line_info_rec_size: u32,
-    line_info: u64,
-    line_info_cnt: u32,
-    attach_btf_id: u32,
-    attach_prog_fd: u32,
-    _pad: u32,
 }
 
 #[repr(C)]
@@ -143,6 +96,22 @@ pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::R
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Reads the only entry of a per-CPU array: the value of each CPU that could ever be there.
+pub(crate) fn lookup_per_cpu<T: FromBytes + IntoBytes>(
+    map: BorrowedFd<'_>,
+    cpus: usize,
+) -> io::Result<Vec<T>> {
+    const {
+        assert!(
+            size_of::<T>().is_multiple_of(8),
+            "the kernel rounds each value up to 8 bytes"
+        )
+    };
+    let mut values: Vec<T> = (0..cpus).map(|_| T::new_zeroed()).collect();
+    lookup(map, &[0; 4], values.as_mut_bytes())?;
+    Ok(values)
 }
 
 /// Sets one value of a map.
@@ -240,54 +209,29 @@ pub(crate) fn next_key(
     }
 }
 
-/// Loads a program that only looks at its first argument, to see whether it may be; it is gone at once.
-/// The look matters: 5.10 refuses it for functions whose argument's type its BTF only declares.
-pub(crate) fn try_load(trial: Trial) -> io::Result<()> {
-    let insns: &[u64] = match trial {
-        // r1 = 0; call 123; r0 = 0; exit
-        Trial::AncestorHelper => &[0x1b7, 123 << 32 | 0x85, 0xb7, 0x95],
-        // call 158; r0 = 0; exit
-        Trial::TaskHelper => &[158 << 32 | 0x85, 0xb7, 0x95],
-        // r0 = *(u64 *)(r1 + 0); r0 = 0; exit
-        _ => &[0x1079, 0xb7, 0x95],
-    };
-    // BPF_PROG_TYPE_TRACING with BPF_TRACE_FENTRY or BPF_TRACE_FEXIT.
-    match trial {
-        Trial::RawTracepoint | Trial::AncestorHelper | Trial::TaskHelper => load_raw(insns),
-        Trial::FEntry(function) => load(insns, (26, 24, function)),
-        Trial::FExit(function) => load(insns, (26, 25, function)),
-    }
-    .map(drop)
+/// Loads a program to see whether the kernel takes it; it is gone at once.
+pub(crate) fn try_load(instructions: &[u64], sort: Sort) -> Result<OwnedFd, Refused> {
+    load(
+        &Code {
+            name: "",
+            instructions: Instructions::Words(instructions),
+            debug: None,
+        },
+        sort,
+    )
 }
 
-/// Loads a program at a raw tracepoint: BPF_PROG_TYPE_RAW_TRACEPOINT.
-fn load_raw(insns: &[u64]) -> io::Result<OwnedFd> {
-    load(insns, (17, 0, 0))
-}
-
-fn load(
-    insns: &[u64],
-    (prog_type, expected_attach_type, attach_btf_id): (u32, u32, u32),
-) -> io::Result<OwnedFd> {
-    let license = c"GPL";
-    let mut attr = ProgAttr {
-        prog_type,
-        insn_cnt: insns.len() as u32,
-        insns: insns.as_ptr() as u64,
-        license: license.as_ptr() as u64,
-        expected_attach_type,
-        attach_btf_id,
-        ..ProgAttr::default()
-    };
-    let fd = bpf(PROG_LOAD, &mut attr)?;
-    // SAFETY: the call returned a new descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+fn owned(fd: libc::c_long) -> OwnedFd {
+    // SAFETY: the caller has it from a call that returned a new descriptor, which nobody else has.
+    unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }
 
 /// The number of this process in the machine's own pid namespace, by which kernel programs know it.
 pub(crate) fn own_process() -> io::Result<u32> {
     // call 14, bpf_get_current_pid_tgid; r0 >>= 32; exit
-    let program = load_raw(&[14 << 32 | 0x85, 32 << 32 | 0x77, 0x95])?;
+    let instructions = [14 << 32 | 0x85, 32 << 32 | 0x77, 0x95];
+    let program =
+        try_load(&instructions, Sort::RAW_TRACEPOINT).map_err(|refused| refused.source)?;
     let mut attr = RunAttr {
         prog_fd: program.as_raw_fd() as u32,
         ..RunAttr::default()

@@ -12,6 +12,8 @@ use std::{
 };
 
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
+/// A file for each module that has types, and one for the kernel.
+const MODULES: &str = "/sys/kernel/btf";
 
 // Kinds of type: include/uapi/linux/btf.h.
 const INT: u32 = 1;
@@ -20,6 +22,7 @@ const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
+const FWD: u32 = 7;
 const TYPEDEF: u32 = 8;
 const VOLATILE: u32 = 9;
 const CONST: u32 = 10;
@@ -28,6 +31,7 @@ const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 const VAR: u32 = 14;
 const DATASEC: u32 = 15;
+const FLOAT: u32 = 16;
 const DECL_TAG: u32 = 17;
 const TYPE_TAG: u32 = 18;
 const ENUM64: u32 = 19;
@@ -50,17 +54,7 @@ impl Btf {
 
     pub(crate) fn parse(bytes: Vec<u8>) -> Option<Self> {
         let word = |at: usize| read(&bytes, at);
-        if word(0)? & 0xffff != 0xeb9f {
-            return None;
-        }
-        let header = word(4)? as usize;
-        let first = header.checked_add(word(8)? as usize)?;
-        let end = first.checked_add(word(12)? as usize)?;
-        let strings = header.checked_add(word(16)? as usize)?;
-        let strings = strings..strings.checked_add(word(20)? as usize)?;
-        if end > bytes.len() || strings.end > bytes.len() {
-            return None;
-        }
+        let (Range { start: first, end }, strings) = sections(&bytes)?;
         let mut types = vec![0];
         let mut at = first;
         while at < end {
@@ -114,18 +108,111 @@ impl Btf {
         })
     }
 
-    /// How many arguments a tracepoint has; `None` where there is no such tracepoint.
-    pub(crate) fn tracepoint_arguments(&self, name: &str) -> Option<u8> {
-        // Each has a typedef of its probe's function: include/trace/bpf_probe.h. Its first parameter is not an argument.
-        let typedef = self.find(TYPEDEF, &format!("btf_trace_{name}"))?;
-        let pointer = self.at(self.word(self.types[typedef as usize] + 8))?;
-        let proto = (self.kind(pointer) == PTR).then(|| self.at(self.word(pointer + 8)))??;
-        (self.kind(proto) == FUNC_PROTO).then(|| self.vlen(proto).saturating_sub(1) as u8)
+    /// These types with those of a module after them, which are numbered on from here.
+    pub(crate) fn with_module(&self, module: &[u8]) -> Option<Self> {
+        let (types, strings) = sections(module)?;
+        let (own_types, own_strings) = sections(&self.bytes)?;
+        // A header of its own, and both sections of both.
+        let mut bytes = self.bytes.get(..HEADER)?.to_vec();
+        let types_len = own_types.len() + types.len();
+        let strings_len = own_strings.len() + strings.len();
+        for (at, word) in [
+            (4, HEADER),
+            (8, 0),
+            (12, types_len),
+            (16, types_len),
+            (20, strings_len),
+        ] {
+            let word = u32::try_from(word).ok()?;
+            bytes[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+        }
+        for (of, section) in [
+            (&self.bytes[..], own_types),
+            (module, types),
+            (&self.bytes[..], own_strings),
+            (module, strings),
+        ] {
+            bytes.extend_from_slice(of.get(section)?);
+        }
+        Self::parse(bytes)
+    }
+
+    /// What the types of some module of the kernel tell, the first that does. They are read for this question only.
+    pub(crate) fn in_modules<T>(&self, find: impl Fn(&Self) -> Option<T>) -> Option<T> {
+        let modules = std::fs::read_dir(MODULES).ok()?;
+        modules.flatten().find_map(|module| {
+            if module.file_name() == "vmlinux" {
+                return None;
+            }
+            let module = std::fs::read(module.path()).ok()?;
+            find(&self.with_module(&module)?)
+        })
+    }
+
+    /// The type id of a tracepoint's prototype; `None` where there is no such tracepoint.
+    pub(crate) fn tracepoint(&self, name: &str) -> Option<u32> {
+        // Each has a typedef of its probe's function: include/trace/bpf_probe.h.
+        self.find(TYPEDEF, &format!("btf_trace_{name}"))
+    }
+
+    /// The types of a tracepoint's arguments, as C writes them without `const`; `None` where there is no such tracepoint.
+    pub(crate) fn tracepoint_arguments(&self, name: &str) -> Option<Vec<String>> {
+        let pointer = self.at(self.word(self.at(self.tracepoint(name)?)? + 8))?;
+        let proto = (self.kind(pointer) == PTR).then(|| self.word(pointer + 8))?;
+        // Its first parameter is not an argument.
+        Some(self.parameters(proto)?.split_off(1))
+    }
+
+    /// The types of a function's arguments, as C writes them without `const`; `None` where there is no such function.
+    pub(crate) fn function_arguments(&self, name: &str) -> Option<Vec<String>> {
+        let function = self.at(self.function(name)?)?;
+        self.parameters(self.word(function + 8))
     }
 
     /// The type id of a function.
     pub(crate) fn function(&self, name: &str) -> Option<u32> {
         self.find(FUNC, name)
+    }
+
+    fn parameters(&self, proto: u32) -> Option<Vec<String>> {
+        let at = self.at(proto)?;
+        (self.kind(at) == FUNC_PROTO).then(|| {
+            let each = (0..self.vlen(at)).map(|i| self.word(at + 12 + 8 * i + 4));
+            each.map(|id| c_type(&self.type_text(id, 8))).collect()
+        })
+    }
+
+    /// A type as C writes it, without qualifiers.
+    fn type_text(&self, id: u32, depth: u8) -> String {
+        let Some(at) = self.at(id) else {
+            return "void".to_owned();
+        };
+        let name = || {
+            let name = self.text(self.word(at));
+            match name.is_empty() {
+                true => "(anonymous)".to_owned(),
+                false => String::from_utf8_lossy(name).into_owned(),
+            }
+        };
+        match self.kind(at) {
+            _ if depth == 0 => "(nested)".to_owned(),
+            PTR => match self.type_text(self.word(at + 8), depth - 1) {
+                inner if inner.ends_with('*') => inner + "*",
+                inner => inner + " *",
+            },
+            CONST | VOLATILE | RESTRICT | TYPE_TAG => self.type_text(self.word(at + 8), depth - 1),
+            STRUCT => format!("struct {}", name()),
+            UNION => format!("union {}", name()),
+            FWD if self.word(at + 4) >> 31 == 1 => format!("union {}", name()),
+            FWD => format!("struct {}", name()),
+            ENUM | ENUM64 => format!("enum {}", name()),
+            INT | FLOAT | TYPEDEF => name(),
+            FUNC_PROTO => "(function)".to_owned(),
+            ARRAY => "(array)".to_owned(),
+            // No argument has a type of these kinds.
+            FUNC | VAR | DATASEC | DECL_TAG => "(no type)".to_owned(),
+            unknown => format!("(type of kind {unknown})"),
+        }
     }
 
     fn find_struct(&self, name: &str) -> Option<u32> {
@@ -221,6 +308,52 @@ impl Btf {
     }
 }
 
+/// A C type in the one form in which types are compared: integers have many names.
+pub(crate) fn c_type(text: &str) -> String {
+    const INTEGER: [&str; 6] = ["signed", "unsigned", "char", "short", "int", "long"];
+    let (base, stars) = match text.find('*') {
+        Some(at) => (&text[..at], text[at..].matches('*').count()),
+        None => (text, 0),
+    };
+    let words = base.split_whitespace();
+    let mut words: Vec<&str> = words
+        .filter(|word| !["const", "volatile", "restrict"].contains(word))
+        .collect();
+    if words.iter().all(|word| INTEGER.contains(word)) {
+        let other = |word: &&str| *word != "int" && *word != "signed";
+        // `long unsigned int` is `unsigned long`; a plain `int` stays.
+        if words.iter().any(other) {
+            words.retain(other);
+        } else {
+            words = vec!["int"];
+        }
+        words.sort_unstable_by_key(|word| INTEGER.iter().position(|known| known == word));
+    }
+    let mut out = words.join(" ");
+    if stars > 0 {
+        out.push(' ');
+        out.push_str(&"*".repeat(stars));
+    }
+    out
+}
+
+/// Bytes of a header.
+const HEADER: usize = 24;
+
+/// Where types and strings lie.
+fn sections(bytes: &[u8]) -> Option<(Range<usize>, Range<usize>)> {
+    let word = |at: usize| read(bytes, at).map(|word| word as usize);
+    if word(0)? & 0xffff != 0xeb9f {
+        return None;
+    }
+    let header = word(4)?;
+    let first = header.checked_add(word(8)?)?;
+    let types = first..first.checked_add(word(12)?)?;
+    let strings = header.checked_add(word(16)?)?;
+    let strings = strings..strings.checked_add(word(20)?)?;
+    (types.end <= bytes.len() && strings.end <= bytes.len()).then_some((types, strings))
+}
+
 fn read(bytes: &[u8], at: usize) -> Option<u32> {
     let word = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_ne_bytes(word.try_into().ok()?))
@@ -243,9 +376,78 @@ mod tests {
         assert_eq!(btf.offset("task_struct", &["no_such_field"]), None);
         assert_eq!(btf.offset("no_such_struct", &["x"]), None);
         assert_eq!(btf.constant("MM_FILEPAGES"), Some(0));
-        assert_eq!(btf.tracepoint_arguments("inet_sock_set_state"), Some(3));
         assert_eq!(btf.tracepoint_arguments("no_such_tracepoint"), None);
         assert!(btf.function("do_sys_openat2").is_some());
+    }
+
+    #[test]
+    fn arguments_of_tracepoints_and_functions_are_told_as_c_writes_them() {
+        let btf = Btf::of_kernel().unwrap();
+        assert_eq!(
+            btf.tracepoint_arguments("inet_sock_set_state").unwrap(),
+            ["struct sock *", "int", "int"]
+        );
+        // It has `const char *`, and a number that compilers call by different names.
+        let arguments = btf.tracepoint_arguments("sched_process_exec").unwrap();
+        assert_eq!(
+            arguments,
+            ["struct task_struct *", "pid_t", "struct linux_binprm *"]
+        );
+        let arguments = btf.tracepoint_arguments("sys_enter").unwrap();
+        assert_eq!(arguments, ["struct pt_regs *", "long"]);
+        let arguments = btf.tracepoint_arguments("sched_switch").unwrap();
+        assert_eq!(
+            arguments[..3],
+            ["bool", "struct task_struct *", "struct task_struct *"]
+        );
+        let arguments = btf.function_arguments("vfs_read").unwrap();
+        assert_eq!(arguments, ["struct file *", "char *", "size_t", "loff_t *"]);
+        assert_eq!(btf.function_arguments("no_such_function"), None);
+    }
+
+    #[test]
+    fn names_of_one_integer_type_are_one() {
+        for (one, other) in [
+            ("unsigned long", "long unsigned int"),
+            ("short", "short int"),
+            ("signed", "int"),
+            ("unsigned int", "unsigned"),
+            ("const struct sock *", "struct sock *"),
+            ("const char * const *", "char **"),
+        ] {
+            assert_eq!(c_type(one), c_type(other));
+        }
+        assert_ne!(c_type("struct page *"), c_type("struct folio *"));
+        assert_ne!(c_type("unsigned int"), c_type("int"));
+    }
+
+    #[test]
+    fn types_of_a_module_follow_those_of_the_kernel() {
+        // `typedef void (*btf_trace_ours)(void *, struct task_struct *)`, as a module's BTF has it.
+        let btf = Btf::of_kernel().unwrap();
+        let task = btf.types.len() as u32;
+        let strings = btf.strings.len() as u32;
+        let task_struct = btf.find(STRUCT, "task_struct").unwrap();
+        let text = b"\0btf_trace_ours\0";
+        let types: Vec<u32> = [
+            [0, PTR << 24, task_struct].as_slice(),
+            &[0, FUNC_PROTO << 24 | 2, 0, 0, 0, 0, task],
+            &[0, PTR << 24, task + 1],
+            &[strings + 1, TYPEDEF << 24, task + 2],
+        ]
+        .concat();
+        let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let len = types.len() as u32;
+        let header = [0x1_eb9f, 24, 0, len, len, text.len() as u32];
+        let header = header.iter().flat_map(|word| word.to_ne_bytes());
+        let module: Vec<u8> = header.chain(types).chain(*text).collect();
+        let both = btf.with_module(&module).unwrap();
+        assert_eq!(
+            both.tracepoint_arguments("ours").unwrap(),
+            ["struct task_struct *"]
+        );
+        assert_eq!(btf.tracepoint_arguments("ours"), None);
+        assert!(btf.with_module(&module[..40]).is_none());
     }
 
     #[test]

@@ -1,47 +1,28 @@
 //! Linux capabilities of this process.
 
-use std::{fmt, fs};
+use std::fs;
+use tracers::Capability;
 
-/// Capabilities that tracing asks about. Values: include/uapi/linux/capability.h.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capability {
-    /// Load programs and make maps.
-    Bpf = 39,
-    /// Read kernel memory and attach to tracepoints and functions.
-    Perfmon = 38,
-    /// Everything above and more; never needed here.
-    SysAdmin = 21,
-    /// Open files below `/proc/PID/root` of other users' processes.
-    SysPtrace = 19,
-    /// Read the addresses of kernel symbols.
-    Syslog = 34,
-    /// Raise RLIMIT_MEMLOCK, by which kernels before 5.11 count maps.
-    SysResource = 24,
+/// Whether this thread has a capability.
+pub(crate) trait Held {
+    /// Whether this thread has it in effect.
+    fn have(self) -> bool;
+    /// The same, or has CAP_SYS_ADMIN, which includes it where the kernel asks for bpf(2): `bpf_capable` and its siblings,
+    /// include/linux/capability.h and include/linux/bpf.h.
+    fn suffices(self) -> bool;
 }
 
-impl Capability {
-    /// Whether this process has it in effect.
-    pub fn have(self) -> bool {
+impl Held for Capability {
+    fn have(self) -> bool {
         effective() >> self as u32 & 1 == 1
     }
 
-    /// Several of them, joined by "and".
-    pub(crate) fn list(of: &[Self]) -> String {
-        let names: Vec<String> = of.iter().map(ToString::to_string).collect();
-        names.join(" and ")
-    }
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bpf => "CAP_BPF",
-            Self::Perfmon => "CAP_PERFMON",
-            Self::SysAdmin => "CAP_SYS_ADMIN",
-            Self::SysPtrace => "CAP_SYS_PTRACE",
-            Self::Syslog => "CAP_SYSLOG",
-            Self::SysResource => "CAP_SYS_RESOURCE",
-        })
+    fn suffices(self) -> bool {
+        let included = match self {
+            Self::Bpf | Self::Perfmon | Self::NetAdmin => true,
+            Self::SysAdmin | Self::SysPtrace | Self::Syslog | Self::SysResource => false,
+        };
+        self.have() || included && Self::SysAdmin.have()
     }
 }
 

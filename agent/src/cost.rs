@@ -3,6 +3,7 @@
 
 use crate::{Error, account::BpfCost, bpf, load::Loaded, read::possible_cpus};
 use std::time::{Duration, Instant};
+use tracers::control;
 
 /// How long they measure at a time.
 const WINDOW: Duration = Duration::from_millis(100);
@@ -53,18 +54,13 @@ impl CostMeter {
 
     /// Run time and runs so far, scaled up to the whole trace.
     pub(crate) fn read(&self, loaded: &Loaded) -> Result<BpfCost, Error> {
-        // `struct Cost` of each CPU: runs, ns, and what is of no use here.
-        let mut values = vec![0; 24 * possible_cpus()];
-        bpf::lookup(loaded.map("COST")?, &[0; 4], &mut values).map_err(|source| Error::Read {
-            what: "what the programs took",
-            source,
-        })?;
-        let (mut runs, mut ns) = (0, 0);
-        for cpu in values.as_chunks::<24>().0 {
-            let words = cpu.as_chunks::<8>().0;
-            runs += u64::from_ne_bytes(words[0]);
-            ns += u64::from_ne_bytes(words[1]);
-        }
+        let cpus: Vec<control::Cost> = bpf::lookup_per_cpu(loaded.map("COST")?, possible_cpus())
+            .map_err(|source| Error::Read {
+                what: "the run time of the programs",
+                source,
+            })?;
+        let runs: u64 = cpus.iter().map(|cpu| cpu.runs).sum();
+        let ns: u64 = cpus.iter().map(|cpu| cpu.ns).sum();
         let now = Instant::now();
         let open = self.window.map_or(Duration::ZERO, |opened| now - opened);
         let part = (self.measured + open).as_secs_f64() / (now - self.started).as_secs_f64();

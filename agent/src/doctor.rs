@@ -1,14 +1,18 @@
 //! What of this host tracing depends on, checked one by one.
 
 use crate::{
-    Capability, Kernel,
-    bpf::{self, Trial},
+    Kernel,
+    capability::Held,
+    point,
     select::{
         hierarchies,
         process::{has_the_kernels_numbers, in_host_pid_namespace},
     },
 };
 use std::{fs, path::Path};
+use tracers::{
+    Capability, Point, fentry, fexit, fmod_ret, iter, raw_tp, tp_btf, uprobe, uretprobe,
+};
 
 /// One thing that was checked.
 #[derive(Clone, Debug)]
@@ -40,8 +44,7 @@ impl Kernel {
         let mut checks = vec![
             self.kernel_check(),
             self.capability_check(),
-            self.fentry_check(),
-            perf_event_check(),
+            self.points_check(),
             cgroup_check(),
             process_check(&self.proc),
             symbols_check(),
@@ -89,47 +92,39 @@ impl Kernel {
         }
     }
 
-    fn fentry_check(&self) -> Check {
-        let tried = match self.btf.function("vfs_open") {
-            Some(id) => bpf::try_load(Trial::FEntry(id))
-                .map_err(|error| format!("this kernel refuses it: {}", error.kind())),
-            None => Err("the kernel has no function vfs_open".to_owned()),
-        };
-        match tried {
-            Ok(()) => Check {
-                name: "fentry",
-                verdict: Verdict::Ok,
-                detail: "kernel functions can be hooked without perf_event_open".to_owned(),
-                remedy: None,
-            },
-            Err(error) => Check {
-                name: "fentry",
-                verdict: Verdict::Limited,
-                detail: format!("{error}; tracers use tracepoints instead"),
-                remedy: None,
-            },
+    /// One point of each kind that needs no more than every program does.
+    fn points_check(&self) -> Check {
+        const POINTS: [Point; 8] = [
+            raw_tp("sched_switch"),
+            tp_btf("sched_switch"),
+            fentry("vfs_open"),
+            fexit("vfs_open"),
+            fmod_ret("security_file_open"),
+            iter("task"),
+            uprobe("libc", "malloc"),
+            uretprobe("libc", "malloc"),
+        ];
+        let mut works = Vec::new();
+        let mut refused = Vec::new();
+        for point in POINTS {
+            match point::refuses(&point, self) {
+                None => works.push(point.at.word()),
+                Some(reason) => refused.push(format!("not {}: {reason}", point.at.word())),
+            }
         }
-    }
-}
-
-fn perf_event_check() -> Check {
-    let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
-    let level = level.trim();
-    let closed = level.parse::<i32>().is_ok_and(|n| n >= 3) && !Capability::SysAdmin.have();
-    Check {
-        name: "perf_event_open",
-        verdict: if closed {
-            Verdict::Limited
-        } else {
-            Verdict::Ok
-        },
-        detail: match closed {
-            true => format!(
-                "closed (kernel.perf_event_paranoid is {level}): tracers that have no other hook do not work"
-            ),
-            false => format!("open (kernel.perf_event_paranoid is {level})"),
-        },
-        remedy: closed.then(|| "sysctl kernel.perf_event_paranoid=2".to_owned()),
+        let detail = [vec![works.join(", ")], refused.clone()]
+            .concat()
+            .join("; ");
+        Check {
+            name: "points",
+            verdict: match (works.is_empty(), refused.is_empty()) {
+                (true, _) => Verdict::Missing,
+                (false, false) => Verdict::Limited,
+                (false, true) => Verdict::Ok,
+            },
+            detail,
+            remedy: None,
+        }
     }
 }
 

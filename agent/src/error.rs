@@ -1,7 +1,7 @@
 //! What can go wrong, each with a stable reason and a message that says what to do.
 
-use crate::Capability;
 use std::{ffi::OsString, fs, io, path::PathBuf};
+use tracers::Capability;
 
 /// Why a trace could not start or go on.
 #[derive(Debug, thiserror::Error)]

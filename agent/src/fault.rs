@@ -3,9 +3,8 @@
 //! Built in always, so that what is tested is what runs; but honoured only where the program was started with `--inject`:
 //! a flag shows in the list of processes and in the log's first line, and no environment brings it in by accident.
 
-use crate::Error;
-use aya::{EbpfError, maps::MapError, programs::ProgramError};
-use aya_obj::VerifierLog;
+use crate::{Error, bpf::Refused};
+use aya::{EbpfError, maps::MapError};
 use std::{
     io,
     str::FromStr,
@@ -142,10 +141,11 @@ impl Faults {
     }
 
     /// Before a program is loaded.
-    pub(crate) fn load(self) -> Result<(), ProgramError> {
-        let refused = |errno, log: &str| ProgramError::LoadError {
-            io_error: io::Error::from_raw_os_error(errno),
-            verifier_log: VerifierLog::new(log.to_owned()),
+    pub(crate) fn load(self) -> Result<(), Refused> {
+        let refused = |errno, log: &str| Refused {
+            call: "loading it",
+            source: io::Error::from_raw_os_error(errno),
+            log: log.to_owned(),
         };
         if self.has(Fault::LoadEperm) {
             return Err(refused(libc::EPERM, ""));

@@ -1,17 +1,21 @@
 //! Facts about the running kernel: what can be traced here, and if not, why not and what to do.
 
 use crate::{
-    Capability, Error,
-    bpf::{self, Trial},
+    Error,
+    bpf::{self, Sort},
     btf::Btf,
+    capability::Held,
+    load,
     objects::object,
-    point::uprobe_multi,
+    point,
+    requirement::{grant, lacks},
 };
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
-use tracers::{Erased, Hook, HookKind};
+use tracers::{Capability, Erased, Point};
 
 /// The running kernel.
 pub struct Kernel {
@@ -39,13 +43,21 @@ fn boottime_ahead(text: &str) -> i64 {
         .saturating_add(nanoseconds)
 }
 
+// Programs that are tried, and no more.
+/// `r0 = *(u64 *)(r1 + 0); r0 = 0; exit`.
+const LOOKS: [u64; 3] = [0x1079, 0xb7, 0x95];
+/// A call of bpf_get_current_ancestor_cgroup_id: `r1 = 0; call 123; r0 = 0; exit`.
+const ANCESTOR_HELPER: [u64; 4] = [0x1b7, 123 << 32 | 0x85, 0xb7, 0x95];
+/// A call of bpf_get_current_task_btf: `call 158; r0 = 0; exit`.
+const TASK_HELPER: [u64; 3] = [158 << 32 | 0x85, 0xb7, 0x95];
+
 /// Whether a tracer works here.
 #[derive(Clone, Debug)]
 pub enum Support {
     /// It does.
     Yes {
-        /// The first set of hooks that this kernel and these capabilities allow.
-        hooks: &'static [Hook],
+        /// The first set of points that this kernel and these capabilities allow.
+        points: Vec<Point>,
     },
     /// It does not.
     No {
@@ -68,7 +80,9 @@ impl Kernel {
                 .to_string_lossy()
                 .into_owned(),
             btf: Btf::of_kernel()?,
-            tracing: bpf::try_load(Trial::RawTracepoint),
+            tracing: bpf::try_load(&LOOKS, Sort::RAW_TRACEPOINT)
+                .map(drop)
+                .map_err(|refused| refused.source),
             proc: "/proc".into(),
             boottime_ahead_ns: boottime_ahead(
                 &fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default(),
@@ -111,12 +125,12 @@ impl Kernel {
 
     /// Whether tracing programs may ask for a cgroup's ancestors by a helper.
     pub(crate) fn has_ancestor_helper(&self) -> bool {
-        bpf::try_load(Trial::AncestorHelper).is_ok()
+        bpf::try_load(&ANCESTOR_HELPER, Sort::RAW_TRACEPOINT).is_ok()
     }
 
     /// Whether tracing programs may look into the current task without a helper.
     pub(crate) fn has_task_helper(&self) -> bool {
-        bpf::try_load(Trial::TaskHelper).is_ok()
+        bpf::try_load(&TASK_HELPER, Sort::RAW_TRACEPOINT).is_ok()
     }
 
     /// Why no program at all can be loaded.
@@ -131,8 +145,13 @@ impl Kernel {
         Some(Error::MissingCapability { missing, some })
     }
 
-    /// Whether a tracer works here, and by which hooks.
-    pub fn support(&self, tracer: &'static dyn Erased) -> Support {
+    /// Whether a tracer works here, and by which points.
+    pub fn support(&self, tracer: &dyn Erased) -> Support {
+        self.supports(tracer.name(), tracer.points())
+    }
+
+    /// Whether a tracer works here by one of these sets of points, and by which.
+    pub(crate) fn supports(&self, tracer: &str, sets: Vec<Vec<Point>>) -> Support {
         if let Some(refused) = self.refusal() {
             let Error::MissingCapability { missing, .. } = refused else {
                 unreachable!("refusal gives nothing else");
@@ -142,73 +161,36 @@ impl Kernel {
                 remedy: Some("run it with sudo, or `sudo setcap cap_bpf,cap_perfmon+ep $(command -v tracejob)`".to_owned()),
             };
         }
-        if let Some(missing) = self.missing_field(tracer) {
-            return Support::No {
-                reason: format!("this kernel has no {missing}"),
-                remedy: None,
-            };
-        }
+        let remedy = sets.iter().flatten().find_map(|one| lacks(&one.at));
         let mut reasons: Vec<String> = Vec::new();
-        for hooks in tracer.hooks() {
-            match hooks.iter().find_map(|hook| self.refuses(hook)) {
-                None => return Support::Yes { hooks },
+        for points in sets {
+            let programs = points.iter().chain(&load::SELECTING);
+            let programs = programs.map(|point| point.program);
+            let refused = self.missing_field(tracer, programs);
+            match refused.or_else(|| points.iter().find_map(|one| point::refuses(one, self))) {
+                None => return Support::Yes { points },
                 Some(reason) => reasons.push(reason),
             }
         }
+        reasons.dedup();
         Support::No {
             reason: reasons.join("; "),
-            remedy: None,
+            remedy: remedy.map(grant),
         }
     }
 
-    /// Why a hook cannot be used here; `None` where it can.
-    fn refuses(&self, hook: &Hook) -> Option<String> {
-        match hook.kind {
-            HookKind::RawTp => match (self.btf.tracepoint_arguments(hook.target), hook.arguments) {
-                (None, _) => Some(format!("this kernel has no tracepoint {}", hook.target)),
-                (Some(have), Some(wanted)) if have != wanted => Some(format!(
-                    "the tracepoint {} has {have} arguments in this kernel, and {wanted} are needed",
-                    hook.target
-                )),
-                _ => None,
-            },
-            HookKind::FEntry | HookKind::FExit => match self.btf.function(hook.target) {
-                None => Some(format!(
-                    "this kernel has no function {} to hook",
-                    hook.target
-                )),
-                // Not every function that is there can be hooked, so each is tried.
-                Some(id) => bpf::try_load(Trial::of(hook.kind, id)).err().map(|error| {
-                    format!(
-                        "this kernel does not let {} {} be hooked ({error})",
-                        hook.kind.word(),
-                        hook.target
-                    )
-                }),
-            },
-            HookKind::UProbe | HookKind::URetProbe => uprobe_multi::possible().err(),
-            HookKind::KProbe | HookKind::KRetProbe => {
-                let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid")
-                    .unwrap_or_default();
-                match paranoid.trim().parse::<i32>() {
-                    Ok(level) if level >= 3 && !Capability::SysAdmin.have() => Some(format!(
-                        "perf_event_open needs CAP_SYS_ADMIN while kernel.perf_event_paranoid is {level}; `sysctl kernel.perf_event_paranoid=2` allows it"
-                    )),
-                    _ => None,
-                }
-            }
-        }
-    }
-
-    /// A kernel field or constant that the tracer's programs read and this kernel lacks.
-    fn missing_field(&self, tracer: &'static dyn Erased) -> Option<String> {
-        let object = object(tracer.name())?;
-        wanted(object)
-            .into_iter()
-            .find_map(|wanted| match wanted.find(&self.btf) {
-                None if !wanted.optional => Some(wanted.name),
-                _ => None,
-            })
+    /// A kernel field or constant that these programs read and this kernel lacks.
+    fn missing_field<'a>(
+        &self,
+        tracer: &str,
+        programs: impl Iterator<Item = &'a str>,
+    ) -> Option<String> {
+        let named = named(object(tracer)?, programs)?;
+        let needed = named.iter().filter_map(|symbol| Wanted::parse(symbol));
+        let mut missing = needed.filter(|one| !one.optional && one.find(&self.btf).is_none());
+        missing
+            .next()
+            .map(|missing| format!("this kernel has no {}", missing.name))
     }
 }
 
@@ -251,6 +233,33 @@ impl Wanted {
     }
 }
 
+/// The globals that these programs of an object name, and the functions that they may call; `None` where it cannot be read.
+fn named<'a>(object: &[u8], programs: impl Iterator<Item = &'a str>) -> Option<BTreeSet<String>> {
+    use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
+    let file = object::File::parse(object).ok()?;
+    let mut named = BTreeSet::new();
+    let mut add = |section: object::SectionIndex, within: std::ops::Range<u64>| {
+        let section = file.section_by_index(section).ok()?;
+        for (_, relocation) in section.relocations().filter(|(at, _)| within.contains(at)) {
+            if let RelocationTarget::Symbol(symbol) = relocation.target() {
+                let symbol = file.symbol_by_index(symbol).ok()?;
+                named.insert(symbol.name().ok()?.to_owned());
+            }
+        }
+        Some(())
+    };
+    // Functions that are called lie in one section, whoever calls them.
+    if let Some(text) = file.section_by_name(".text") {
+        add(text.index(), 0..u64::MAX)?;
+    }
+    for program in programs {
+        let symbol = file.symbols().find(|symbol| symbol.name() == Ok(program))?;
+        let start = symbol.address();
+        add(symbol.section_index()?, start..start + symbol.size())?;
+    }
+    Some(named)
+}
+
 /// Every fact that an object asks for.
 pub(crate) fn wanted(object: &[u8]) -> Vec<Wanted> {
     use object::{Object, ObjectSymbol};
@@ -260,4 +269,22 @@ pub(crate) fn wanted(object: &[u8]) -> Vec<Wanted> {
     file.symbols()
         .filter_map(|symbol| Wanted::parse(symbol.name().ok()?))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_needs_the_fields_that_it_reads_and_not_those_of_others() {
+        let kernel = Kernel::read().unwrap();
+        let object = object("tcp_life").unwrap();
+        let needed = |program| named(object, [program].into_iter()).unwrap();
+        let state = "KOFF_sock_DOT_sk_protocol";
+        assert!(needed("inet_sock_set_state").contains(state));
+        assert!(!needed("select_exec").contains(state));
+        let programs = ["inet_sock_set_state"].into_iter();
+        assert_eq!(kernel.missing_field("tcp_life", programs), None);
+        assert_eq!(named(object, ["no_such_program"].into_iter()), None);
+    }
 }

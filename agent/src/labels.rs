@@ -26,9 +26,9 @@ pub fn columns(request: &Request) -> Vec<Column> {
         // Rows that are events have no keys.
         Source::Ring => Column {
             role: Role::None,
-            ..*label
+            ..label.clone()
         },
-        Source::Map => *label,
+        Source::Map => label.clone(),
     });
     labels.chain(tracer.columns()).collect()
 }

@@ -25,12 +25,15 @@ mod objects;
 mod point;
 mod read;
 mod request;
+mod requirement;
 mod run;
 mod select;
+#[doc(hidden)]
+pub mod selftest;
 mod stacks;
+mod user_files;
 
 pub use account::{Account, BpfCost, Cost, Ended, Lost};
-pub use capability::Capability;
 pub use doctor::{Check, Verdict};
 pub use error::{Error, Reason};
 pub use kernel::{Kernel, Support};
@@ -38,6 +41,7 @@ pub use labels::columns;
 pub use memory::memory;
 pub use objects::object;
 pub use request::{Bounds, Budget, Change, Denied, Labels, Limits, Request, Target, Whom};
+pub use requirement::Checked;
 pub use run::{Clock, Handle, Trace, Update};
 
 /// To be called first in `main` of every program that traces: where this process was started to be a part of a trace

@@ -11,7 +11,7 @@ pub(crate) const MAX_PROCESSES: u32 = 16384;
 /// Directories of cgroups that are looked at for a request: about a second.
 pub(crate) const MAX_DIRECTORIES: usize = 100_000;
 
-/// Deepest cgroup that can be selected, with everything below it however deep: one less than `DEPTHS` of `agent-ebpf/src/select.rs`.
+/// Deepest cgroup that can be selected, with everything below it however deep: one less than the depths that a map has room for.
 pub(crate) const MAX_DEPTH: u32 = 24;
 
 /// Bytes of a trace's sets of labels: those of 14,000 containers, which come and go while it runs. They are counted before it is loaded.

@@ -2,38 +2,47 @@
 
 use crate::{
     Error, Kernel, Limits, Support,
-    bpf::{self, Shared},
+    bpf::{self, Refused, Shared},
     fault::Faults,
     object,
-    point::uprobe_multi::{UserPoint, UserProbes},
+    point::{self, Second},
     select::{CHOSEN, Counts, Maps, Members, Selection},
+    user_files::UserProbes,
 };
 use aya::{
-    Btf, Ebpf, EbpfLoader, GlobalData, VerifierLogLevel,
+    EbpfLoader, GlobalData, VerifierLogLevel,
     maps::{Map, MapData},
-    programs::{Program, ProgramError},
 };
+pub(crate) use code::Programs;
 pub(crate) use depth::{depth, value_bytes};
 pub(crate) use globals::sizes;
 use globals::{again, globals};
-use refused::{allow_locked_memory, chain, load_error, program_error};
+pub(crate) use refused::chain;
+use refused::{allow_locked_memory, load_error, program_error};
 use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
-use tracers::{Erased, Hook, HookKind, Spec, raw_tp};
+use tracers::{Plan, Point, raw_tp};
 
+mod code;
 mod depth;
 mod globals;
 mod refused;
 
 /// A loaded object.
 pub(crate) struct Loaded {
-    ebpf: Ebpf,
+    maps: HashMap<String, Map>,
+    /// What is not loaded yet; gone when everything is attached.
+    code: Option<Programs>,
+    programs: BTreeMap<String, Program>,
     /// How many keys of each hash are in the maps by which the kernel side selects.
     chosen: Shared,
-    pub(crate) hooks: &'static [Hook],
-    tracer: &'static dyn Erased,
+    /// The sets of points that may work here, best first. The first is loaded.
+    sets: Vec<Vec<Point>>,
+    tracer: &'static str,
     /// Whether every program has its second one: `agent-ebpf/src/again.rs`.
     again: bool,
     /// How many frames of a stack are recorded.
@@ -43,42 +52,53 @@ pub(crate) struct Loaded {
     user: Option<UserProbes>,
 }
 
+/// A loaded program.
+struct Program {
+    program: OwnedFd,
+    /// Whether it is the second one of its point.
+    second: bool,
+    /// What holds it where it is attached. Closing them detaches it, whatever its kind.
+    links: Vec<OwnedFd>,
+}
+
 // The programs of `agent-ebpf/src/select.rs`.
-const SELECT_FORK: Hook = raw_tp("sched_process_fork").by("select_fork");
-const SELECT_EXEC: Hook = raw_tp("sched_process_exec").by("select_exec");
-const SELECT_EXIT: Hook = raw_tp("sched_process_exit").by("select_exit");
-const SELECT_POD: Hook = raw_tp("cgroup_mkdir").by("select_pod");
+const SELECT_FORK: Point = raw_tp("sched_process_fork").by("select_fork");
+const SELECT_EXEC: Point = raw_tp("sched_process_exec").by("select_exec");
+const SELECT_EXIT: Point = raw_tp("sched_process_exit").by("select_exit");
+const SELECT_POD: Point = raw_tp("cgroup_mkdir").by("select_pod");
 /// The program of `agent-ebpf/src/user_probe.rs` by which processes that run another program are known.
-const NOTICE_EXEC: Hook = raw_tp("sched_process_exec").by("notice_exec");
+const NOTICE_EXEC: Point = raw_tp("sched_process_exec").by("notice_exec");
+/// All of those that select.
+pub(crate) static SELECTING: [Point; 4] = [SELECT_FORK, SELECT_EXEC, SELECT_EXIT, SELECT_POD];
 /// How the name of a second program ends.
 const AGAIN: &str = "_again";
 
 impl Loaded {
-    /// Loads the programs of the first set of hooks that works here; nothing runs yet.
+    /// Loads the programs of the first set of points that works here; nothing runs yet.
     pub(crate) fn load(
-        spec: &Spec,
+        plan: &Plan,
         selection: &Selection,
         limits: &Limits,
         kernel: &Kernel,
     ) -> Result<Self, Error> {
-        let tracer = spec.tracer();
-        let hooks = match kernel.support(tracer) {
-            Support::Yes { hooks } => hooks,
+        let tracer = plan.tracer;
+        let points = match kernel.supports(tracer, plan.points.clone()) {
+            Support::Yes { points } => points,
             Support::No { reason, .. } => {
-                return Err(kernel.refusal().unwrap_or(Error::Unsupported {
-                    tracer: tracer.name(),
-                    reason,
-                }));
+                return Err(kernel
+                    .refusal()
+                    .unwrap_or(Error::Unsupported { tracer, reason }));
             }
         };
-        let elf = object(tracer.name()).ok_or_else(|| Error::Load {
-            tracer: tracer.name(),
-            reason: "it has no object: a bug of the build".to_owned(),
-        })?;
+        let sets = plan.points.iter().skip_while(|set| **set != points);
+        let sets: Vec<Vec<Point>> = sets.cloned().collect();
+        let refused = |reason| Error::Load { tracer, reason };
+        let elf = object(tracer)
+            .ok_or_else(|| refused("it has no object: a bug of the build".to_owned()))?;
         allow_locked_memory(kernel);
-        let again = again(tracer, kernel);
+        let again = again(plan, kernel);
         let depth = depth();
-        let mut globals = globals(spec, selection, limits, kernel, elf, hooks)?;
+        let mut globals = globals(plan, selection, limits, kernel, elf, &sets)?;
         // Not every tracer takes stacks.
         globals.push(("DEPTH".to_owned(), depth.to_ne_bytes().to_vec(), false));
         let mut loader = EbpfLoader::new();
@@ -87,23 +107,40 @@ impl Loaded {
         for (name, value, must_exist) in &globals {
             loader.override_global(name, GlobalData::from(value.as_slice()), *must_exist);
         }
-        for (name, entries) in sizes(tracer, selection.shape(), limits, kernel, depth) {
+        for (name, entries) in sizes(plan, selection.shape(), limits, kernel, depth) {
             loader.map_max_entries(name, entries);
         }
         let faults = Faults::of_next_trace();
-        let ebpf = (faults.maps())
-            .and_then(|()| loader.load(&depth::with_depth(elf, depth)))
+        let elf = depth::with_depth(elf, depth);
+        let mut made = (faults.maps())
+            .and_then(|()| loader.load(&elf))
             .map_err(|error| load_error(tracer, kernel, &error))?;
-        let chosen = ebpf.map("CHOSEN").and_then(map_data);
-        let chosen = chosen.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-        let chosen = chosen.and_then(|map| Shared::of(map.fd().as_fd(), CHOSEN));
+        // The maps alone: programs are loaded by `Programs`.
+        let names: Vec<String> = made.maps().map(|(name, _)| name.to_owned()).collect();
+        let maps = names.into_iter().filter_map(|name| {
+            let map = made.take_map(&name)?;
+            Some((name, map))
+        });
+        let maps: HashMap<String, Map> = maps.collect();
+        drop(made);
+        if let Some((name, _)) = maps.iter().find(|(_, map)| map_data(map).is_none()) {
+            return Err(refused(format!(
+                "its map {name} is of a type that is not known here: a bug"
+            )));
+        }
+        let fd = |name: &str| Some(map_data(maps.get(name)?)?.fd().as_fd());
+        let code = Programs::of(&elf, kernel, fd).map_err(refused)?;
+        let chosen = fd("CHOSEN").ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        let chosen = chosen.and_then(|map| Shared::of(map, CHOSEN));
         let mut loaded = Self {
             chosen: chosen.map_err(|source| Error::Read {
                 what: "the counts of what is selected",
                 source,
             })?,
-            ebpf,
-            hooks,
+            maps,
+            code: Some(code),
+            programs: BTreeMap::new(),
+            sets,
             tracer,
             again,
             depth,
@@ -111,10 +148,11 @@ impl Loaded {
             user: None,
         };
         loaded.load_selection(selection, kernel)?;
-        loaded.load_first_set(kernel)?;
-        loaded.user = UserProbes::new(user_points(loaded.hooks), &kernel.proc);
+        loaded.first_set(|loaded, set| loaded.load_set(set, kernel))?;
+        let points = loaded.sets.first().map_or(&[][..], Vec::as_slice);
+        loaded.user = UserProbes::new(points, &kernel.proc);
         if loaded.user.is_some() {
-            loaded.load_program(&NOTICE_EXEC, None, kernel)?;
+            loaded.load_program(&NOTICE_EXEC, kernel)?;
         }
         Ok(loaded)
     }
@@ -122,14 +160,14 @@ impl Loaded {
     /// The programs by which the kernel side selects.
     fn load_selection(&mut self, selection: &Selection, kernel: &Kernel) -> Result<(), Error> {
         if selection.shape().by_process() {
-            self.load_program(&SELECT_FORK, None, kernel)?;
-            self.load_program(&SELECT_EXIT, None, kernel)?;
+            self.load_program(&SELECT_FORK, kernel)?;
+            self.load_program(&SELECT_EXIT, kernel)?;
         }
         if selection.command().is_some() {
-            self.load_program(&SELECT_EXEC, None, kernel)?;
+            self.load_program(&SELECT_EXEC, kernel)?;
         }
         if selection.shape().pods {
-            self.load_program(&SELECT_POD, None, kernel)?;
+            self.load_program(&SELECT_POD, kernel)?;
         }
         Ok(())
     }
@@ -159,77 +197,52 @@ impl Loaded {
         })
     }
 
-    /// A set that looked possible may still be refused by this kernel's verifier: then the next one is tried.
-    fn load_first_set(&mut self, kernel: &Kernel) -> Result<(), Error> {
-        self.first_of(self.hooks, |loaded, set| loaded.load_set(set, kernel))
-    }
-
-    /// Does something with a set of hooks, or with the first after it with which it can be done.
-    fn first_of(
+    /// Does something with the first set of points, or with the first after it with which it can be done. A set that looked possible may
+    /// still be refused by this kernel's verifier.
+    fn first_set(
         &mut self,
-        first: &'static [Hook],
-        mut with: impl FnMut(&mut Self, &'static [Hook]) -> Result<(), Error>,
+        mut with: impl FnMut(&mut Self, &[Point]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let sets = self.tracer.hooks().iter().copied();
         let mut refused = None;
-        for set in sets.skip_while(|set| !std::ptr::eq(*set, first)) {
-            match with(self, set) {
-                Ok(()) => {
-                    self.hooks = set;
-                    return Ok(());
-                }
+        while let Some(set) = self.sets.first().cloned() {
+            match with(self, &set) {
+                Ok(()) => return Ok(()),
                 Err(error) => {
-                    tracing::warn!(tracer = self.tracer.name(), %error, "a set of hooks was refused");
+                    tracing::warn!(tracer = self.tracer, %error, "a set of points was refused");
                     refused.get_or_insert(error);
+                    self.unload_set(&set);
+                    self.sets.remove(0);
                 }
             }
         }
         Err(refused.unwrap_or(Error::Unsupported {
-            tracer: self.tracer.name(),
-            reason: "no set of hooks is left to try".to_owned(),
+            tracer: self.tracer,
+            reason: "no set of points is left to try".to_owned(),
         }))
     }
 
     /// A function takes 38 programs at most (BPF_MAX_TRAMP_LINKS, include/linux/bpf.h), of everybody's: then the next set is loaded.
     fn attach_first_set(&mut self, kernel: &Kernel) -> Result<(), Error> {
-        let loaded = self.hooks;
-        self.first_of(loaded, |this, set| {
-            if !std::ptr::eq(set, loaded) {
+        self.first_set(|this, set| {
+            let programs = set.iter().flat_map(|point| this.programs_of(point));
+            let loaded = { programs }.all(|(name, _)| this.programs.contains_key(&name));
+            if !loaded {
                 this.load_set(set, kernel)?;
             }
-            // Functions of user space are attached to as they are found.
-            let mut here = set.iter().filter(|hook| !hook.is_of_user_space());
-            let attached = here.try_for_each(|hook| this.attach_program(hook));
-            if attached.is_err() {
-                this.unload_set(set);
-            }
-            attached
+            set.iter().try_for_each(|point| this.attach_program(point))
         })
     }
 
-    fn unload_set(&mut self, set: &[Hook]) {
-        let names: Vec<String> = set.iter().flat_map(|hook| self.programs_of(hook)).collect();
-        for name in names {
-            if let Some(program) = self.ebpf.program_mut(&name) {
-                unload(program);
-            }
+    fn unload_set(&mut self, set: &[Point]) {
+        let programs = set.iter().flat_map(|point| self.programs_of(point));
+        for (name, _) in programs.collect::<Vec<_>>() {
+            self.programs.remove(&name);
         }
     }
 
-    fn load_set(&mut self, set: &[Hook], kernel: &Kernel) -> Result<(), Error> {
-        let types = match set.iter().any(Hook::is_of_a_function) {
-            true => Some(Btf::from_sys_fs().map_err(|error| Error::Btf(chain(&error)))?),
-            false => None,
-        };
-        // Several functions may have one program.
-        let mut loaded: Vec<&str> = Vec::new();
-        for hook in set {
-            if !loaded.contains(&hook.program) {
-                loaded.push(hook.program);
-                self.load_program(hook, types.as_ref(), kernel)?;
-            }
-        }
-        Ok(())
+    fn load_set(&mut self, set: &[Point], kernel: &Kernel) -> Result<(), Error> {
+        set.iter()
+            .try_for_each(|point| self.load_program(point, kernel))
     }
 
     /// Attaches everything; from here on events are produced.
@@ -258,7 +271,7 @@ impl Loaded {
         if let Some(mut user) = self.user.take() {
             // First, so that who comes while files are attached to is not missed.
             self.attach_program(&NOTICE_EXEC)?;
-            user.begin(&mut self.ebpf, self.tracer.name(), selection)?;
+            user.begin(self, self.tracer, selection)?;
             self.user = Some(user);
         }
         if selection.shape().by_process() {
@@ -266,13 +279,15 @@ impl Loaded {
             self.attach_program(&SELECT_EXIT)?;
             selection.forget_the_dead(&self.selection_maps()?)?;
         }
+        self.code = None;
         Ok(())
     }
 
     /// Attaches to the files of user space that have come since.
     pub(crate) fn follow(&mut self, selection: &Selection) {
-        if let Some(user) = &mut self.user {
-            user.follow(&mut self.ebpf, selection);
+        if let Some(mut user) = self.user.take() {
+            user.follow(self, selection);
+            self.user = Some(user);
         }
     }
 
@@ -283,108 +298,122 @@ impl Loaded {
         }
     }
 
-    fn load_program(
-        &mut self,
-        hook: &Hook,
-        types: Option<&Btf>,
-        kernel: &Kernel,
-    ) -> Result<(), Error> {
+    fn load_program(&mut self, point: &Point, kernel: &Kernel) -> Result<(), Error> {
         let tracer = self.tracer;
-        let no_types = || Error::Btf("it was not read".to_owned());
-        for name in self.programs_of(hook) {
-            (self.faults.load()).map_err(|error| program_error(tracer, kernel, hook, &error))?;
-            let loaded = match self.program(&name)? {
-                Program::RawTracePoint(program) => program.load(),
-                Program::FEntry(program) => program.load(hook.target, types.ok_or_else(no_types)?),
-                Program::FExit(program) => program.load(hook.target, types.ok_or_else(no_types)?),
-                Program::KProbe(program) => program.load(),
-                Program::UProbe(program) => program.load(),
-                other => Err(ProgramError::UnexpectedProgramType).inspect_err(|_| {
-                    tracing::error!(?other, "a program's section and its hook differ in kind");
-                }),
-            };
-            loaded.map_err(|error| program_error(tracer, kernel, hook, &error))?;
-        }
-        Ok(())
-    }
-
-    fn attach_program(&mut self, hook: &Hook) -> Result<(), Error> {
-        for name in self.programs_of(hook) {
-            let attached = match self.program(&name)? {
-                Program::RawTracePoint(program) => program.attach(hook.target).map(|_| ()),
-                Program::FEntry(program) => program.attach().map(|_| ()),
-                Program::FExit(program) => program.attach().map(|_| ()),
-                Program::KProbe(program) => program.attach(hook.target, 0).map(|_| ()),
-                _ => Err(ProgramError::UnexpectedProgramType),
-            };
-            attached.map_err(|error| {
-                let hook = format!("{} {}", hook.kind.word(), hook.target);
-                let what = format!("{hook} cannot be attached");
-                Error::exhausted(&what, &error).unwrap_or_else(|| Error::Attach {
-                    hook,
-                    reason: chain(&error),
-                })
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The names of a hook's programs, in the order in which to attach them for the second one to run first.
-    fn programs_of(&self, hook: &Hook) -> Vec<String> {
-        let (first, again) = (hook.program.to_owned(), format!("{}{AGAIN}", hook.program));
-        match hook.kind {
-            // The kernel skips none of these: many run at once.
-            HookKind::UProbe | HookKind::URetProbe => vec![first],
-            _ if !self.again => vec![first],
-            // Programs of a tracepoint run in the order in which they came: func_add, kernel/tracepoint.c.
-            HookKind::RawTp => vec![again, first],
-            // Those of a function in the opposite one: bpf_trampoline_add_prog, kernel/bpf/trampoline.c.
-            HookKind::FEntry | HookKind::FExit | HookKind::KProbe | HookKind::KRetProbe => {
-                vec![first, again]
+        let sort = point::kind(&point.at).sort(&kernel.btf);
+        let sort = sort.map_err(|reason| Error::Unsupported { tracer, reason })?;
+        for (name, second) in self.programs_of(point) {
+            // Several functions may have one program.
+            if self.programs.contains_key(&name) {
+                continue;
             }
+            let code = self.code.as_ref().ok_or_else(|| Error::Load {
+                tracer,
+                reason: format!("{name} is loaded after everything is attached: a bug"),
+            })?;
+            let program = (self.faults.load())
+                .and_then(|()| code.load(&name, sort))
+                .map_err(|error| program_error(tracer, kernel, point, &error))?;
+            let links = Vec::new();
+            self.programs.insert(
+                name,
+                Program {
+                    program,
+                    second,
+                    links,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    fn attach_program(&mut self, point: &Point) -> Result<(), Error> {
+        for (name, _) in self.programs_of(point) {
+            let program = self.programs.get_mut(&name).ok_or_else(|| Error::Load {
+                tracer: self.tracer,
+                reason: format!("its program {name} was not loaded: a bug"),
+            })?;
+            let links = point::kind(&point.at).attach(program.program.as_fd());
+            program.links = links.map_err(|error| attach_error(point, &error))?;
+        }
+        Ok(())
+    }
+
+    /// The names of a point's programs and whether each is the second one, in the order in which to attach them for that to run first.
+    fn programs_of(&self, point: &Point) -> Vec<(String, bool)> {
+        let first = (point.program.to_owned(), false);
+        let again = (format!("{}{AGAIN}", point.program), true);
+        match point::kind(&point.at).second() {
+            _ if !self.again => vec![first],
+            Second::None => vec![first],
+            Second::AttachedFirst => vec![again, first],
+            Second::AttachedLast => vec![first, again],
         }
     }
 
-    fn program(&mut self, name: &str) -> Result<&mut Program, Error> {
-        let tracer = self.tracer.name();
-        self.ebpf.program_mut(name).ok_or_else(|| Error::Load {
-            tracer,
-            reason: format!("its object has no program {name}: a bug"),
-        })
+    /// Starts one pass of the iterator whose program this is: reading the file runs the program for each object.
+    ///
+    /// # Errors
+    /// Where it is not attached, or the kernel refuses.
+    #[expect(dead_code, reason = "snapshots read it")]
+    pub(crate) fn iterate(&self, program: &str) -> Result<File, Error> {
+        let link = self.programs.get(program).and_then(|one| one.links.first());
+        link.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
+            .and_then(|link| bpf::create_iterator(link.as_fd()))
+            .map(File::from)
+            .map_err(|source| Error::Read {
+                what: "an iterator",
+                source,
+            })
+    }
+
+    /// Attaches a program of user functions at places in a file, for as long as it is not detached: `point::uprobe_multi`.
+    pub(crate) fn attach_to_file(
+        &mut self,
+        point: &Point,
+        path: &std::ffi::CStr,
+        offsets: &[u64],
+        cookies: &[u64],
+    ) -> Result<(), Error> {
+        let tracers::At::UserFunction { side, .. } = point.at else {
+            return Err(Error::Bug("only user functions are attached to files"));
+        };
+        let Some(program) = self.programs.get_mut(point.program) else {
+            return Err(Error::Bug("a program was attached that was not loaded"));
+        };
+        let link = point::attach_to_file(program.program.as_fd(), side, path, offsets, cookies);
+        program
+            .links
+            .push(link.map_err(|error| attach_error(point, &error))?);
+        Ok(())
     }
 
     /// A map's descriptor.
     pub(crate) fn map(&self, name: &str) -> Result<BorrowedFd<'_>, Error> {
-        self.ebpf
-            .map(name)
+        self.maps
+            .get(name)
             .and_then(map_data)
             .map(|data| data.fd().as_fd())
-            .ok_or_else(|| Error::Load {
-                tracer: self.tracer.name(),
-                reason: format!("its object has no map {name}: a bug"),
-            })
+            .ok_or_else(|| self.no_map(name))
     }
 
     /// Takes a map out; its descriptor then lives as long as the taker wants.
     pub(crate) fn take_map(&mut self, name: &str) -> Result<Map, Error> {
-        self.ebpf.take_map(name).ok_or_else(|| Error::Load {
-            tracer: self.tracer.name(),
-            reason: format!("its object has no map {name}: a bug"),
-        })
+        self.maps.remove(name).ok_or_else(|| self.no_map(name))
     }
 
-    fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let programs = self.ebpf.programs();
-        programs.filter_map(|(_, program)| Some(program.fd().ok()?.as_fd()))
+    fn no_map(&self, name: &str) -> Error {
+        Error::Load {
+            tracer: self.tracer,
+            reason: format!("its object has no map {name}: a bug"),
+        }
     }
 
     /// Descriptors of all loaded programs but the second ones, which keep their counts readable when they are detached.
     pub(crate) fn first_programs(&self) -> Result<Vec<OwnedFd>, Error> {
-        let programs = self.ebpf.programs();
+        let programs = self.programs.values().filter(|one| !one.second);
         programs
-            .filter(|(name, _)| !name.ends_with(AGAIN))
-            .filter_map(|(_, program)| program.fd().ok())
-            .map(|fd| fd.as_fd().try_clone_to_owned())
+            .map(|one| one.program.try_clone())
             .collect::<Result<_, _>>()
             .map_err(|source| Error::Read {
                 what: "the programs' descriptors, to copy them,",
@@ -394,47 +423,28 @@ impl Loaded {
 
     /// Bytes of all maps and programs, as the kernel counts them.
     pub(crate) fn kernel_bytes(&self) -> u64 {
-        let maps = self
-            .ebpf
-            .maps()
-            .filter_map(|(_, map)| Some(map_data(map)?.fd().as_fd()));
-        maps.chain(self.descriptors()).map(locked_bytes).sum()
+        let maps = self.maps.values().filter_map(map_data);
+        let maps = maps.map(|data| data.fd().as_fd());
+        let programs = self.programs.values().map(|one| one.program.as_fd());
+        maps.chain(programs).map(locked_bytes).sum()
     }
 
     /// Detaches every program and waits until none runs any more. The maps stay.
     pub(crate) fn detach(&mut self) {
-        for (_, program) in self.ebpf.programs_mut() {
-            unload(program);
-        }
+        self.programs.clear();
         bpf::wait_for_running_programs();
     }
 }
 
-/// The functions of user space among these hooks.
-fn user_points(hooks: &[Hook]) -> Vec<UserPoint> {
-    let points = hooks.iter().filter(|hook| hook.is_of_user_space());
-    points
-        .map(|hook| UserPoint {
-            object: symbols::Object::named(hook.object),
-            symbol: hook.target.to_owned(),
-            program: hook.program.to_owned(),
-            at_return: hook.kind == HookKind::URetProbe,
-        })
-        .collect()
+fn attach_error(point: &Point, error: &Refused) -> Error {
+    let what = format!("{point} cannot be attached");
+    Error::exhausted(&what, error).unwrap_or_else(|| Error::Attach {
+        hook: point.to_string(),
+        reason: chain(error),
+    })
 }
 
-/// Drops its links and itself; one that was never loaded has neither.
-fn unload(program: &mut Program) {
-    let _ = match program {
-        Program::RawTracePoint(program) => program.unload(),
-        Program::FEntry(program) => program.unload(),
-        Program::FExit(program) => program.unload(),
-        Program::KProbe(program) => program.unload(),
-        Program::UProbe(program) => program.unload(),
-        _ => Ok(()),
-    };
-}
-
+/// A map of a type that objects may have; `None` for one whose memory nothing here can tell: `memory::Definition::bytes`.
 pub(crate) fn map_data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data)
@@ -442,8 +452,31 @@ pub(crate) fn map_data(map: &Map) -> Option<&MapData> {
         | Map::LruHashMap(data)
         | Map::PerCpuArray(data)
         | Map::PerCpuHashMap(data)
+        | Map::PerCpuLruHashMap(data)
         | Map::RingBuf(data) => Some(data),
-        _ => None,
+        Map::ArrayOfMaps(_)
+        | Map::BloomFilter(_)
+        | Map::CgroupArray(_)
+        | Map::CgroupStorage(_)
+        | Map::CgrpStorage(_)
+        | Map::CpuMap(_)
+        | Map::DevMap(_)
+        | Map::DevMapHash(_)
+        | Map::HashOfMaps(_)
+        | Map::InodeStorage(_)
+        | Map::LpmTrie(_)
+        | Map::PerCpuCgroupStorage(_)
+        | Map::PerfEventArray(_)
+        | Map::ProgramArray(_)
+        | Map::Queue(_)
+        | Map::ReusePortSockArray(_)
+        | Map::SockHash(_)
+        | Map::SockMap(_)
+        | Map::SkStorage(_)
+        | Map::Stack(_)
+        | Map::StackTraceMap(_)
+        | Map::Unsupported(_)
+        | Map::XskMap(_) => None,
     }
 }
 
@@ -460,7 +493,7 @@ pub(crate) fn locked_bytes(fd: BorrowedFd<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tracers::ALL;
+    use tracers::{ALL, Erased};
 
     fn load_with(tracer: &'static dyn Erased, name: &str, value: &[u8]) -> String {
         let mut loader = EbpfLoader::new();
@@ -511,29 +544,23 @@ mod tests {
     }
 
     #[test]
-    fn every_hook_has_its_program() {
+    fn every_point_has_its_program_and_the_second_one_where_its_kind_has_one() {
         use ::object::{Object, ObjectSymbol};
         for tracer in ALL {
             let elf = object(tracer.name()).unwrap();
             let file = ::object::File::parse(elf).unwrap();
-            let selectors = [&[SELECT_FORK, SELECT_EXEC, SELECT_EXIT, SELECT_POD][..]];
-            let sets = tracer.hooks().iter().copied().chain(selectors);
-            for hook in sets.flatten() {
-                assert!(
-                    file.symbols().any(|s| s.name() == Ok(hook.program)),
-                    "{}: {}",
-                    tracer.name(),
-                    hook.program
-                );
-                if hook.is_of_user_space() {
-                    continue;
-                }
-                let again = format!("{}{AGAIN}", hook.program);
-                assert!(
-                    file.symbols().any(|s| s.name() == Ok(&again)),
-                    "{}: {again}",
-                    tracer.name(),
-                );
+            let has = |name: &str| file.symbols().any(|s| s.name() == Ok(name));
+            let points = tracer
+                .points()
+                .into_iter()
+                .flatten()
+                .chain(SELECTING.iter().cloned());
+            for point in points {
+                let name = tracer.name();
+                assert!(has(point.program), "{name}: {}", point.program);
+                let again = format!("{}{AGAIN}", point.program);
+                let wanted = point::kind(&point.at).second() != Second::None;
+                assert_eq!(has(&again), wanted, "{name}: {again}");
             }
         }
     }

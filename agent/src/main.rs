@@ -11,6 +11,7 @@ use std::{
     process::ExitCode,
 };
 use tokio::signal::unix::{SignalKind, signal};
+use tracers::Class;
 
 /// Traces by request: loads small eBPF programs, streams what they see over gRPC, and holds every trace to this node's policy.
 ///
@@ -46,6 +47,9 @@ enum Command {
     WriteProfiles {
         /// Where to
         folder: PathBuf,
+        /// The classes of tracers that the agent allows, as in policy.classes
+        #[arg(long, value_delimiter = ',', default_values_t = Class::DEFAULT)]
+        classes: Vec<Class>,
     },
 }
 
@@ -65,14 +69,21 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     if let Some(Command::CheckConfig { file }) = &args.command {
-        daemon::config::read(file)?
-            .check()
-            .with_context(|| format!("{} is not as it should be", file.display()))?;
-        return writeln!(io::stdout(), "{}: as it should be", file.display())
-            .context("cannot write to standard output");
+        let config = daemon::config::read(file)?;
+        { config.check() }.with_context(|| format!("{} is not as it should be", file.display()))?;
+        let kept = daemon::confine::kept_for(&config.policy.capabilities()).into_iter();
+        let kept: Vec<&str> = kept.map(|(_, name)| name).collect();
+        return writeln!(
+            io::stdout(),
+            "{}: as it should be\nclasses: {}\ncapabilities: {}",
+            file.display(),
+            daemon::config::words(&config.policy.classes),
+            kept.join(" ")
+        )
+        .context("cannot write to standard output");
     }
-    if let Some(Command::WriteProfiles { folder }) = &args.command {
-        return daemon::confine::write_profiles(folder);
+    if let Some(Command::WriteProfiles { folder, classes }) = &args.command {
+        return daemon::confine::write_profiles(folder, classes);
     }
     let listen = args.listen.into_iter().map(TryInto::try_into);
     let source = daemon::config::Source {
@@ -85,7 +96,7 @@ fn run(args: Args) -> Result<()> {
     log();
     agent::fault::inject(args.inject);
     let paths = paths(&config, source.file.as_deref())?;
-    daemon::confine::process()?;
+    daemon::confine::process(&config.policy.capabilities())?;
     daemon::confine::look_for_writable(&config.proc);
     let kernel = Kernel::read()?.with_proc(&config.proc)?;
     let loader = daemon::loader::Loader::start()?;

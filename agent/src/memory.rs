@@ -1,22 +1,42 @@
 //! What a trace takes of memory, before it is loaded: what is admitted is known, not found out.
 
 use crate::{
-    Kernel, Request, columns,
+    Error, Kernel, Request, columns,
     limits::{BATCH_BYTES, LABELS_BYTES, QUEUE},
     load, object,
     select::Shape,
     stacks,
 };
-use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
+use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 use tracers::Source;
 
-/// Types of maps: include/uapi/linux/bpf.h.
-const HASH: u32 = 1;
-const ARRAY: u32 = 2;
-const PERCPU_HASH: u32 = 5;
-const PERCPU_ARRAY: u32 = 6;
-const LRU_HASH: u32 = 9;
-const RINGBUF: u32 = 27;
+/// Types of maps that objects may have: `load::map_data` knows the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MapType {
+    Hash,
+    Array,
+    PercpuHash,
+    PercpuArray,
+    LruHash,
+    LruPercpuHash,
+    Ring,
+}
+
+impl MapType {
+    /// By its number in include/uapi/linux/bpf.h; `None` for one whose memory is not known here.
+    const fn of(number: u32) -> Option<Self> {
+        Some(match number {
+            1 => Self::Hash,
+            2 => Self::Array,
+            5 => Self::PercpuHash,
+            6 => Self::PercpuArray,
+            9 => Self::LruHash,
+            10 => Self::LruPercpuHash,
+            27 => Self::Ring,
+            _ => return None,
+        })
+    }
+}
 
 /// Bytes of a hash map's entry besides key and value: `struct htab_elem`, kernel/bpf/hashtab.c; of a bucket; of a map and its parts.
 const ELEMENT: u64 = 64;
@@ -31,7 +51,7 @@ const ROW: u64 = 192;
 
 /// A map as an object defines it: `bpf_map_def`, which aya-ebpf writes into the section `maps`.
 struct Definition {
-    kind: u32,
+    kind: MapType,
     key: u64,
     value: u64,
     entries: u64,
@@ -40,18 +60,20 @@ struct Definition {
 impl Definition {
     fn bytes(&self, cpus: u64) -> u64 {
         let value = self.value.next_multiple_of(8);
-        let each = match self.kind {
-            PERCPU_HASH => ELEMENT + self.key.next_multiple_of(8) + 8 + cpus * value,
-            HASH | LRU_HASH => ELEMENT + self.key.next_multiple_of(8) + value,
-            PERCPU_ARRAY => cpus * value,
-            ARRAY => value,
+        let key = self.key.next_multiple_of(8);
+        let (each, is_hash) = match self.kind {
+            MapType::Hash | MapType::LruHash => (ELEMENT + key + value, true),
+            MapType::PercpuHash | MapType::LruPercpuHash => {
+                (ELEMENT + key + 8 + cpus * value, true)
+            }
+            MapType::PercpuArray => (cpus * value, false),
+            MapType::Array => (value, false),
             // The ring itself, its two pages of positions and one of its own.
-            RINGBUF => return self.entries + 3 * MAP,
-            _ => self.key + value,
+            MapType::Ring => return self.entries + 3 * MAP,
         };
-        let buckets = match self.kind {
-            HASH | LRU_HASH | PERCPU_HASH => self.entries.next_power_of_two() * BUCKET,
-            _ => 0,
+        let buckets = match is_hash {
+            true => self.entries.next_power_of_two() * BUCKET,
+            false => 0,
         };
         MAP + buckets + self.entries * each
     }
@@ -59,18 +81,25 @@ impl Definition {
 
 /// Bytes that a trace takes at most, of the kernel and of this process: its maps, its ring, its queue to whoever takes its rows, the
 /// labels of its targets, and, where it counts, its table with the names of its stacks.
-pub fn memory(request: &Request, kernel: &Kernel) -> u64 {
+///
+/// # Errors
+/// Where the tracer has a map whose memory cannot be told.
+pub fn memory(request: &Request, kernel: &Kernel) -> Result<u64, Error> {
     let shape = Shape::of(&request.targets, request.changing);
-    let tracer = request.spec.tracer();
-    let Some(elf) = object(tracer.name()) else {
-        return 0;
+    let plan = request.spec.plan();
+    let refused = |reason| Error::Load {
+        tracer: plan.tracer,
+        reason,
     };
+    let elf = object(plan.tracer);
+    let elf = elf.ok_or_else(|| refused("it has no object: a bug of the build".to_owned()))?;
     let cpus = crate::read::possible_cpus() as u64;
     let depth = load::depth();
-    let sizes = load::sizes(tracer, shape, &request.limits, kernel, depth);
+    let sizes = load::sizes(&plan, shape, &request.limits, kernel, depth);
     let values = load::value_bytes(depth);
     let mut rows = 0;
     let maps: u64 = definitions(elf)
+        .map_err(refused)?
         .into_iter()
         .map(|(name, mut map)| {
             if let Some((_, entries)) = sizes.iter().find(|(sized, _)| *sized == name) {
@@ -87,11 +116,11 @@ pub fn memory(request: &Request, kernel: &Kernel) -> u64 {
             map.bytes(cpus)
         })
         .sum();
-    let table = match tracer.source() {
-        Source::Ring => 0,
-        Source::Map => table(request, rows),
+    let table = match plan.has(Source::Map) {
+        false => 0,
+        true => table(request, rows),
     };
-    maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64 + table
+    Ok(maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64 + table)
 }
 
 /// Bytes of a table of this many rows: as it is read and named, as it is made into messages, and the messages of the last one, which
@@ -125,32 +154,38 @@ fn programs(elf: &[u8]) -> u64 {
     programs.map(|section| 3 * section.size() + MAP).sum()
 }
 
-fn definitions(elf: &[u8]) -> Vec<(String, Definition)> {
-    let Ok(file) = object::File::parse(elf) else {
-        return Vec::new();
-    };
+/// The maps that an object defines. One whose type is not known is an error, by its name.
+fn definitions(elf: &[u8]) -> Result<Vec<(String, Definition)>, String> {
+    let file = object::File::parse(elf).map_err(|error| error.to_string())?;
     let Some(section) = file.section_by_name("maps") else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    let data = section.data().unwrap_or_default();
+    let data = section.data().map_err(|error| error.to_string())?;
     let of = |symbol: object::Symbol<'_, '_>| {
-        if symbol.section_index() != Some(section.index()) {
-            return None;
-        }
-        let at = usize::try_from(symbol.address()).ok()?;
-        let word = |n: usize| {
-            let bytes = data.get(at + n * 4..at + n * 4 + 4)?;
+        let name = symbol.name().map_err(|error| error.to_string())?;
+        let word = |n: u64| {
+            let at = usize::try_from(symbol.address() + n * 4).ok()?;
+            let bytes = data.get(at..at + 4)?;
             Some(u32::from_le_bytes(bytes.try_into().ok()?))
         };
+        let word = |n| word(n).ok_or_else(|| format!("its map {name} is cut short"));
+        let number = word(0)?;
         let map = Definition {
-            kind: word(0)?,
+            kind: MapType::of(number).ok_or_else(|| {
+                format!("its map {name} is of type {number}, whose memory is not known: a bug")
+            })?,
             key: word(1)?.into(),
             value: word(2)?.into(),
             entries: word(3)?.into(),
         };
-        Some((symbol.name().ok()?.to_owned(), map))
+        Ok((name.to_owned(), map))
     };
-    file.symbols().filter_map(of).collect()
+    let symbols = file.symbols();
+    // The section's own symbol has no name and is no map.
+    let maps = symbols.filter(|symbol| {
+        symbol.section_index() == Some(section.index()) && symbol.kind() != SymbolKind::Section
+    });
+    maps.map(of).collect()
 }
 
 #[cfg(test)]
@@ -160,7 +195,7 @@ mod tests {
     #[test]
     fn every_map_of_an_object_is_counted() {
         for tracer in tracers::ALL {
-            let maps = definitions(object(tracer.name()).unwrap());
+            let maps = definitions(object(tracer.name()).unwrap()).unwrap();
             let bytes = |name: &str| {
                 let map = maps.iter().find(|(map, _)| map == name);
                 map.unwrap_or_else(|| panic!("{}: {name}", tracer.name()))
@@ -172,5 +207,21 @@ mod tests {
             assert!(bytes("PROCESSES") > 16384 * 16);
             assert_eq!(bytes("EVENTS"), (1 << 18) + 3 * MAP);
         }
+    }
+
+    #[test]
+    fn a_map_of_an_unknown_type_refuses_its_object_by_its_name() {
+        let mut elf = object("open").unwrap().to_vec();
+        let file = object::File::parse(&*elf).unwrap();
+        let (start, _) = file.section_by_name("maps").unwrap().file_range().unwrap();
+        let map = file.symbols().find(|one| one.name() == Ok("PROCESSES"));
+        let at = (start + map.unwrap().address()) as usize;
+        // BPF_MAP_TYPE_LPM_TRIE.
+        elf[at] = 11;
+        let error = definitions(&elf).err().unwrap();
+        assert_eq!(
+            error,
+            "its map PROCESSES is of type 11, whose memory is not known: a bug"
+        );
     }
 }

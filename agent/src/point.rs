@@ -1,3 +1,145 @@
-//! How programs are loaded and attached, by kind of point.
+//! Kinds of points, one file each: whether it is possible here and why not, how its program is loaded and attached.
+//!
+//! [`kind`] is the only place that tells kinds apart; all else asks [`Kind`]. A program is detached by closing its links, of whichever kind.
 
-pub(crate) mod uprobe_multi;
+mod cgroup;
+mod function;
+mod iterator;
+mod raw_tp;
+mod tp_btf;
+mod uprobe_multi;
+
+pub(crate) use uprobe_multi::attach_to_file;
+
+use crate::{
+    Kernel,
+    bpf::{self, Refused, Sort},
+    btf::{Btf, c_type},
+    requirement::lacks,
+};
+use aya_obj::generated::bpf_attach_type;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use tracers::{At, Point};
+
+/// What a program that is tried does: `r0 = *(u64 *)(r1 + 0); r0 = 0; exit`. The look at the first argument matters: 5.10 refuses it for
+/// functions whose argument's type its BTF only declares.
+const LOOKS: [u64; 3] = [0x1079, 0xb7, 0x95];
+/// The same of a program that decides: `r0 = 1; exit`, which lets everything pass.
+const ALLOWS: [u64; 2] = [1 << 32 | 0xb7, 0x95];
+
+/// Where in a list of programs the second program of a point is attached, to run before the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Second {
+    /// Before it: programs run in the order in which they came.
+    AttachedFirst,
+    /// After it: the last one runs first.
+    AttachedLast,
+    /// There is none: the kernel skips no run of such a program, or a run cannot be made up for.
+    None,
+}
+
+/// One kind of point, with its target.
+pub(crate) trait Kind {
+    /// Why a program cannot be here, apart from the types of arguments; `None` where it can.
+    fn refuses(&self, kernel: &Kernel) -> Option<String>;
+    /// The types of the target's arguments; `None` where this kernel does not tell.
+    fn arguments(&self, kernel: &Kernel) -> Option<Vec<String>>;
+    /// How the kernel is to load the program.
+    ///
+    /// # Errors
+    /// What is not in this kernel.
+    fn sort(&self, btf: &Btf) -> Result<Sort, String>;
+    /// Attaches the program. The links hold it there.
+    fn attach(&self, program: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Refused>;
+    /// Where its second program is attached.
+    fn second(&self) -> Second;
+    /// Whether another program of ours may run on a CPU before its program has ended, by preemption or by an interrupt.
+    fn preempted(&self) -> bool;
+}
+
+/// The kind of a point.
+pub(crate) fn kind(at: &At) -> Box<dyn Kind + '_> {
+    use bpf_attach_type::{BPF_MODIFY_RETURN, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT};
+    let function = |name, attach, word, second| function::Function {
+        name,
+        attach,
+        word,
+        second,
+    };
+    match at {
+        At::RawTracepoint(name) => Box::new(raw_tp::RawTracepoint(name)),
+        At::TypedTracepoint(name) => Box::new(tp_btf::TypedTracepoint(name)),
+        At::FunctionEntry(name) => Box::new(function(
+            name,
+            BPF_TRACE_FENTRY,
+            at.word(),
+            Second::AttachedLast,
+        )),
+        At::FunctionReturn(name) => Box::new(function(
+            name,
+            BPF_TRACE_FEXIT,
+            at.word(),
+            Second::AttachedLast,
+        )),
+        At::FunctionVerdict(name) => {
+            Box::new(function(name, BPF_MODIFY_RETURN, at.word(), Second::None))
+        }
+        At::Iterator(name) => Box::new(iterator::Iterator(name)),
+        At::UserFunction { side, .. } => Box::new(uprobe_multi::UserFunction(*side)),
+        At::CgroupPackets { cgroup, direction } => Box::new(cgroup::packets(cgroup, *direction)),
+        At::CgroupAddress { cgroup, call } => Box::new(cgroup::address(cgroup, *call)),
+    }
+}
+
+/// Why a point cannot be used here; `None` where it can.
+pub(crate) fn refuses(point: &Point, kernel: &Kernel) -> Option<String> {
+    let kind = kind(&point.at);
+    if let Some(missing) = lacks(&point.at) {
+        return Some(format!("{} needs {missing}", point.at));
+    }
+    if let Some(reason) = kind.refuses(kernel) {
+        return Some(reason);
+    }
+    if point.arguments.is_empty() {
+        return None;
+    }
+    let Some(types) = kind.arguments(kernel) else {
+        return Some(format!(
+            "this kernel does not tell the types of the arguments of {}",
+            point.at
+        ));
+    };
+    differs(&types, point.arguments)
+        .map(|differs| format!("{} differs in this kernel: {differs}", point.at))
+}
+
+/// How the types of arguments differ from those that are wanted.
+fn differs(types: &[String], wanted: &[(u8, &str)]) -> Option<String> {
+    wanted.iter().find_map(|&(position, wanted)| {
+        let have = types.get(usize::from(position));
+        if have.is_some_and(|have| *have == c_type(wanted)) {
+            return None;
+        }
+        let have = have.map_or("missing", String::as_str);
+        let position = position + 1;
+        Some(format!(
+            "argument {position} is {have}, and {wanted} is needed"
+        ))
+    })
+}
+
+/// Why the kernel does not load a program of this kind, by a trial.
+fn tried(instructions: &[u64], sort: Result<Sort, String>, what: &str) -> Option<String> {
+    match sort {
+        Err(missing) => Some(missing),
+        Ok(sort) => bpf::try_load(instructions, sort).err().map(|refused| {
+            format!(
+                "this kernel does not let {what} be hooked ({})",
+                refused.source
+            )
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

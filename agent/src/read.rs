@@ -7,10 +7,11 @@ use crate::{
 };
 use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use tracers::{Batch, Column, Data, Erased, Role, Source, Table, Value};
-
-/// The counters of `agent-ebpf/src/account.rs`, summed over CPUs.
-const COUNTERS: usize = 12;
+use tracers::{
+    Batch, Column, Data, Erased, Role, Source, Table, Value,
+    control::{Counters, FirstHead},
+};
+use zerocopy::IntoBytes;
 
 /// Reads one tracer.
 pub(crate) struct Reader {
@@ -134,14 +135,17 @@ impl Reader {
             }
             table.add(&batch);
         };
-        // `First` of `agent-ebpf/src/rows.rs`; the kernel rounds each CPU's value up to 8 bytes.
+        // The kernel rounds each CPU's value up to 8 bytes.
+        const HEAD: usize = size_of::<FirstHead>();
+        let used = FirstHead { used: 1 };
         let first = self.loaded.map("FIRST")?;
-        let stride = 8 + row_bytes.next_multiple_of(8);
+        let stride = HEAD + row_bytes.next_multiple_of(8);
         let mut values = vec![0; stride * self.cpus];
         let mut entry = 0u32;
         while bpf::lookup(first, &entry.to_ne_bytes(), &mut values).map_err(failed)? {
-            let used = values.chunks_exact(stride).filter(|value| value[0] == 1);
-            add(&mut used.map(|value| &value[8..8 + row_bytes]));
+            let values = values.chunks_exact(stride);
+            let used = values.filter(|value| value[..HEAD] == *used.as_bytes());
+            add(&mut used.map(|value| &value[HEAD..HEAD + row_bytes]));
             entry += 1;
         }
         let map = self.loaded.map("ROWS")?;
@@ -172,23 +176,14 @@ impl Reader {
     /// The books so far. They balance when nothing runs any more and everything has been read.
     pub(crate) fn account(&self) -> Result<Account, Error> {
         self.loaded.faults.books()?;
-        let mut values = vec![0; COUNTERS * 8 * self.cpus];
-        bpf::lookup(
-            self.loaded.map("COUNTERS")?,
-            &0u32.to_ne_bytes(),
-            &mut values,
-        )
-        .map_err(|source| Error::Read {
-            what: "the counters",
-            source,
-        })?;
-        let mut sums = [0u64; COUNTERS];
-        for cpu in values.as_chunks::<{ COUNTERS * 8 }>().0 {
-            for (sum, word) in sums.iter_mut().zip(cpu.as_chunks::<8>().0) {
-                *sum += u64::from_ne_bytes(*word);
-            }
-        }
-        let [
+        let cpus: Vec<Counters> = bpf::lookup_per_cpu(self.loaded.map("COUNTERS")?, self.cpus)
+            .map_err(|source| Error::Read {
+                what: "the counters",
+                source,
+            })?;
+        let mut counters = Counters::default();
+        cpus.iter().for_each(|cpu| counters.add(cpu));
+        let Counters {
             produced,
             ring_full,
             map_full,
@@ -201,7 +196,7 @@ impl Reader {
             taken_over,
             given_back,
             stacks_truncated,
-        ] = sums;
+        } = counters;
         let skipped: u64 = self
             .programs
             .iter()

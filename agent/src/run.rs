@@ -11,7 +11,7 @@ use crate::{
     load::Loaded,
     memory::memory,
     read::Reader,
-    select::{PROCESS_BYTES, Selection},
+    select::Selection,
     stacks::Stacks,
 };
 use rustix::{
@@ -27,7 +27,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tracers::{Batch, Column, Hook, Source};
+use tracers::{Batch, Column, Source, control::Process};
 
 /// How often the reader looks into the ring when nothing wakes it: the longest that a row waits.
 const TICK: Duration = Duration::from_millis(10);
@@ -38,7 +38,6 @@ const AFTER_TARGETS: Duration = Duration::from_millis(50);
 pub struct Trace {
     columns: Vec<Column>,
     missing: Vec<(usize, Error)>,
-    hooks: &'static [Hook],
     clock: Clock,
     updates: Option<Receiver<Result<Update, Error>>>,
     /// Tells the reader that the last table has been taken; there is something to tell where one is with whoever called
@@ -143,7 +142,7 @@ impl Trace {
 
     fn begin(request: Request, kernel: &Kernel) -> Result<Self, Error> {
         if let Some(allowed) = request.limits.budget.memory_bytes {
-            let needed = memory(&request, kernel);
+            let needed = memory(&request, kernel)?;
             if needed > allowed {
                 let tracer = request.spec.tracer().name();
                 return Err(Error::Memory {
@@ -157,12 +156,13 @@ impl Trace {
         let missing = selection.take_missing();
         let columns = labels::columns(&request);
         let Request { spec, limits, .. } = request;
-        let mut loaded = Loaded::load(&spec, &selection, &limits, kernel)?;
+        let plan = spec.plan();
+        let mut loaded = Loaded::load(&plan, &selection, &limits, kernel)?;
         let mut command = selection.command().map(Launched::new).transpose()?;
         let clock = Clock::now(kernel);
         let cost = CostMeter::start(&loaded)?;
         loaded.attach(&mut selection, command.as_ref().map(Launched::pid), kernel)?;
-        let (hooks, faults) = (loaded.hooks, loaded.faults);
+        let faults = loaded.faults;
         let started = Instant::now();
         let mut stacks = Stacks::new(&spec.tracer().columns(), &kernel.proc);
         if let Some(argv) = selection.command() {
@@ -212,7 +212,6 @@ impl Trace {
         Ok(Self {
             columns,
             missing,
-            hooks,
             clock,
             updates: Some(updates),
             taken,
@@ -232,11 +231,6 @@ impl Trace {
     /// They are not traced until they are added.
     pub fn missing(&self) -> &[(usize, Error)] {
         &self.missing
-    }
-
-    /// Where it is attached.
-    pub fn hooks(&self) -> &'static [Hook] {
-        self.hooks
     }
 
     /// For the times in its rows.
@@ -446,7 +440,7 @@ impl Worker {
             source,
         };
         // The one that was there is mostly there still: the kernel looks for the first of a map through all of it.
-        if bpf::lookup(map, &self.alive, &mut [0; PROCESS_BYTES]).map_err(failed)? {
+        if bpf::lookup(map, &self.alive, &mut [0; size_of::<Process>()]).map_err(failed)? {
             return Ok(true);
         }
         bpf::next_key(map, None, &mut self.alive).map_err(failed)

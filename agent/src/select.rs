@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
 };
+use tracers::control::{DEPTHS, Member, NO_DEPTH, POD_UID, Process, by};
 
 mod bounds;
 mod entry;
@@ -18,8 +19,8 @@ mod members;
 pub(crate) mod process;
 mod walks;
 
-use entry::{Entry, FROM_EXEC, Found, remove_entry, written};
-pub(crate) use entry::{Maps, NOW, PROCESS_BYTES};
+pub(crate) use entry::Maps;
+use entry::{Entry, Found, remove_entry, written};
 use find::{Cgroups, Levels};
 pub(crate) use hierarchy::{Hierarchy, hierarchies};
 use labelled::Labelled;
@@ -28,14 +29,10 @@ use process::Life;
 pub(crate) use process::descendants;
 use walks::Walks;
 
-/// Bytes of `CGROUP_DEPTHS`, and what ends its list.
-const DEPTHS: usize = MAX_DEPTH as usize + 1;
-const NO_DEPTH: u8 = 0xff;
-
-// The numbers that `agent-ebpf/src/select.rs` gives them.
-const BY_PROCESS: u32 = 1;
-const BY_CGROUP: u32 = 2;
-const BY_HOST: u32 = 4;
+const _: () = assert!(
+    MAX_DEPTH as usize + 1 == DEPTHS,
+    "a list of depths has room for each"
+);
 
 /// By what a trace may select, which decides what is loaded; it is known before anything is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -53,33 +50,35 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn of(targets: &[Target], changing: bool) -> Self {
         let bit = |target: &Target| match target.whom {
-            Whom::Process(_) | Whom::ProcessSince(..) | Whom::Command(_) => BY_PROCESS,
+            Whom::Process(_) | Whom::ProcessSince(..) | Whom::Command(_) => by::PROCESS,
             Whom::Cgroup(_) | Whom::Container(_) | Whom::PodContainer(..) | Whom::Pod(_) => {
-                BY_CGROUP
+                by::CGROUP
             }
-            Whom::Host => BY_HOST,
+            Whom::Host => by::HOST,
         };
-        let first = if changing { BY_CGROUP } else { 0 };
-        let by = targets.iter().fold(first, |by, target| by | bit(target));
+        let first = if changing { by::CGROUP } else { 0 };
+        let bits = targets
+            .iter()
+            .fold(first, |bits, target| bits | bit(target));
         let pod = |target: &Target| matches!(target.whom, Whom::Pod(_));
         Self {
-            by,
+            by: bits,
             pods: changing || targets.iter().any(pod),
-            shared: changing || by & BY_HOST != 0 || targets.len() > 1,
+            shared: changing || bits & by::HOST != 0 || targets.len() > 1,
             changing,
         }
     }
 
     pub(crate) fn by_process(self) -> bool {
-        self.by & BY_PROCESS != 0
+        self.by & by::PROCESS != 0
     }
 
     pub(crate) fn by_cgroup(self) -> bool {
-        self.by & BY_CGROUP != 0
+        self.by & by::CGROUP != 0
     }
 
     pub(crate) fn by_host(self) -> bool {
-        self.by & BY_HOST != 0
+        self.by & by::HOST != 0
     }
 }
 
@@ -254,7 +253,7 @@ impl Selection {
     pub(crate) fn write(&self, maps: &Maps<'_>, command: Option<u32>) -> Result<(), Error> {
         for entry in self.entries.values() {
             if let (Found::Command(_), Some(pid)) = (&entry.found, command) {
-                entry.select(maps, pid, FROM_EXEC)?;
+                entry.select(maps, pid, Process::FROM_EXEC)?;
             }
             entry.write(maps)?;
         }
@@ -408,9 +407,12 @@ impl Selection {
             return Ok(());
         };
         // First that by which the kernel adds to the others.
-        remove_entry::<{ find::POD_UID }>(maps.pods, entry.number, 0)?;
-        remove_entry::<8>(maps.cgroups, entry.number, 0)?;
-        remove_entry::<4>(maps.processes, entry.number, 4)?;
+        let itself = |member: &Member| *member;
+        remove_entry::<POD_UID, _>(maps.pods, entry.number, itself)?;
+        remove_entry::<8, _>(maps.cgroups, entry.number, itself)?;
+        remove_entry::<4, _>(maps.processes, entry.number, |process: &Process| {
+            process.member
+        })?;
         self.write_depths(maps)
     }
 

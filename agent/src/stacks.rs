@@ -12,12 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 use symbols::{FrameId, Symbolizer, UserAddr};
-use tracers::{Batch, Column, Data, Frame, Kind, Value};
-
-/// Bytes of `struct bpf_stack_build_id`: a word of status, the id, the offset or address.
-const USER_FRAME: usize = 32;
-/// Its status where the kernel found the file's build id: include/uapi/linux/bpf.h.
-const BUILD_ID_VALID: u32 = 1;
+use tracers::{
+    Batch, Column, Data, Frame, Kind, Value,
+    control::{KernelHead, UserFrame, UserHead},
+};
+use zerocopy::{FromBytes, KnownLayout};
 
 /// How deep in a kernel stack our own program's frames can lie.
 const OWN_FRAMES: usize = 6;
@@ -373,10 +372,15 @@ fn hashes(batch: &Batch, column: usize) -> impl Iterator<Item = u64> {
     })
 }
 
-/// The value of a stack's map, or nothing where the kernel side kept none.
-fn stack(reader: &Reader, map: &str, hash: u64, frame_bytes: usize) -> Result<Vec<u8>, Error> {
+/// The frames of a stack of a map whose values begin with `H`; none where the kernel side kept no such stack.
+fn stack<H: FromBytes + KnownLayout, F: FromBytes>(
+    reader: &Reader,
+    map: &str,
+    hash: u64,
+    len: impl Fn(H) -> usize,
+) -> Result<Vec<F>, Error> {
     let depth = reader.loaded.depth as usize;
-    let mut value = vec![0; 8 + depth * frame_bytes];
+    let mut value = vec![0; size_of::<H>() + depth * size_of::<F>()];
     let found = hash != 0
         && bpf::lookup(reader.loaded.map(map)?, &hash.to_ne_bytes(), &mut value).map_err(
             |source| Error::Read {
@@ -384,46 +388,36 @@ fn stack(reader: &Reader, map: &str, hash: u64, frame_bytes: usize) -> Result<Ve
                 source,
             },
         )?;
-    if !found {
+    let Some((head, frames)) = H::read_from_prefix(&value).ok().filter(|_| found) else {
         return Ok(Vec::new());
-    }
-    // The upper half of the first word is the kernel side's own.
-    let frames = (word(&value, 0) as u32 as usize).min(depth);
-    value.truncate(8 + frames * frame_bytes);
-    value.drain(..8);
-    Ok(value)
-}
-
-fn kernel_addresses(reader: &Reader, hash: u64) -> Result<Vec<u64>, Error> {
-    let value = stack(reader, "KERNEL_STACKS", hash, 8)?;
-    Ok(value
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .map(|frame| u64::from_ne_bytes(*frame))
+    };
+    let frames = frames.chunks(size_of::<F>()).take(len(head));
+    Ok(frames
+        .filter_map(|frame| F::read_from_bytes(frame).ok())
         .collect())
 }
 
-fn user_addresses(reader: &Reader, hash: u64) -> Result<Vec<UserAddr>, Error> {
-    let value = stack(reader, "USER_STACKS", hash, USER_FRAME)?;
-    let frames = value.as_chunks::<USER_FRAME>().0.iter().map_while(|frame| {
-        let place = word(frame, 24);
-        match (word(frame, 0) as u32, frame[4..24].try_into()) {
-            // An address below the first mapping is given that mapping's file, and an offset below zero: unwinding by frame
-            // pointers went astray in code that keeps none, and so does all that follows.
-            (BUILD_ID_VALID, Ok(_)) if place > i64::MAX as u64 => None,
-            (BUILD_ID_VALID, Ok(id)) => Some(UserAddr::BuildId { id, offset: place }),
-            _ => Some(UserAddr::Ip(place)),
-        }
-    });
-    Ok(frames.collect())
+fn kernel_addresses(reader: &Reader, hash: u64) -> Result<Vec<u64>, Error> {
+    stack(reader, "KERNEL_STACKS", hash, |head: KernelHead| {
+        head.len as usize
+    })
 }
 
-fn word(bytes: &[u8], at: usize) -> u64 {
-    bytes
-        .get(at..at + 8)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u64::from_ne_bytes)
+fn user_addresses(reader: &Reader, hash: u64) -> Result<Vec<UserAddr>, Error> {
+    let frames = stack(reader, "USER_STACKS", hash, |head: UserHead| {
+        head.len as usize
+    })?;
+    let address = |frame: UserFrame| match frame.status {
+        // An address below the first mapping is given that mapping's file, and an offset below zero: unwinding by frame
+        // pointers went astray in code that keeps none, and so does all that follows.
+        UserFrame::VALID if frame.offset_or_ip > i64::MAX as u64 => None,
+        UserFrame::VALID => Some(UserAddr::BuildId {
+            id: frame.build_id,
+            offset: frame.offset_or_ip,
+        }),
+        _ => Some(UserAddr::Ip(frame.offset_or_ip)),
+    };
+    Ok(frames.into_iter().map_while(address).collect())
 }
 
 /// Where a command's program may lie: execvp(3).

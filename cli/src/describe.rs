@@ -6,14 +6,14 @@ use crate::{
     remote::Address,
     render::{Palette, in_table},
     screen::size,
-    survey::{Survey, Works},
+    survey::{Entry, Needed, Survey, Works},
     text::{beside, wrap},
     usage::Usage,
 };
 use anyhow::Result;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
-use tracers::{Column, Erased, Hook, Opt, OptKind, Source, Spec};
+use tracers::{Column, Erased, Needs, Opt, OptKind, Point, Source, Spec};
 
 /// Prose wider than this is hard to read, whatever the terminal.
 const WIDEST: usize = 100;
@@ -26,7 +26,7 @@ pub(crate) fn describe(name: &str, json: bool, agent: Option<&Address>) -> Resul
         _ => Survey::of(agent)?,
     };
     let found = |name: &str| survey.tracers.iter().find(|entry| entry.name == name);
-    let (tracer, works) = match known {
+    let (tracer, there) = match known {
         Ok(spec) => (spec.tracer(), found(spec.tracer().name())),
         Err(error) => match found(name).map(|entry| &entry.works) {
             // Only the agent has it.
@@ -37,8 +37,7 @@ pub(crate) fn describe(name: &str, json: bool, agent: Option<&Address>) -> Resul
             _ => return Err(error.into()),
         },
     };
-    let works = works.map(|entry| entry.works.clone());
-    print(tracer, works.as_ref(), json)
+    print(tracer, there, json)
 }
 
 /// Prints what is the same everywhere.
@@ -46,23 +45,23 @@ pub(crate) fn describe_known(tracer: &'static dyn Erased, json: bool) -> Result<
     print(tracer, None, json)
 }
 
-fn print(tracer: &'static dyn Erased, works: Option<&Works>, json: bool) -> Result<()> {
+fn print(tracer: &'static dyn Erased, there: Option<&Entry>, json: bool) -> Result<()> {
     let text = match json {
-        true => format!("{:#}\n", data(tracer, works)),
+        true => format!("{:#}\n", data(tracer, there)),
         false => {
             let columns = if io::stdout().is_terminal() {
                 size().columns.min(WIDEST)
             } else {
                 WIDEST
             };
-            page(tracer, works, columns, palette(&io::stdout()))
+            page(tracer, there, columns, palette(&io::stdout()))
         }
     };
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 /// The same as data.
-fn data(tracer: &'static dyn Erased, works: Option<&Works>) -> serde_json::Value {
+fn data(tracer: &'static dyn Erased, there: Option<&Entry>) -> serde_json::Value {
     let options: Vec<_> = tracer
         .options()
         .iter()
@@ -85,25 +84,28 @@ fn data(tracer: &'static dyn Erased, works: Option<&Works>) -> serde_json::Value
         })
         .collect();
     let mut out = json!({
-        "name": tracer.name(), "family": family_word(Some(tracer.family())), "about": tracer.about(),
+        "name": tracer.name(), "family": family_word(Some(tracer.family())), "class": tracer.class().word(), "about": tracer.about(),
         "source": source_word(tracer.source()), "options": options, "columns": columns,
-        "hooks": tracer.hooks().iter().map(|set| hooks(set)).collect::<Vec<_>>(),
+        "hooks": tracer.points().iter().map(|set| hooks(set)).collect::<Vec<_>>(),
         "cost": tracer.cost(), "examples": tracer.examples(),
     });
-    match works {
-        Some(Works::Yes { hooks: here }) => out["here"] = here.as_slice().into(),
-        Some(Works::No { reason, .. }) => out["reason"] = reason.as_str().into(),
-        None => {}
+    if let Some(entry) = there {
+        out["needs"] = entry.needs.iter().map(Needed::data).collect();
+        match &entry.works {
+            Works::Yes { hooks: here } => out["here"] = here.as_slice().into(),
+            Works::No { reason, .. } => out["reason"] = reason.as_str().into(),
+        }
     }
     out
 }
 
 fn page(
     tracer: &'static dyn Erased,
-    works: Option<&Works>,
+    there: Option<&Entry>,
     columns: usize,
     palette: Palette,
 ) -> String {
+    let works = there.map(|entry| &entry.works);
     let mut out = String::new();
     let mut paragraphs = tracer.about().lines();
     let first = format!(
@@ -151,7 +153,7 @@ fn page(
         .unwrap_or(0);
     for column in &all {
         let about = match in_table(column) {
-            true => column.about.to_owned(),
+            true => column.about.to_string(),
             false => format!("{} (-o wide)", column.about),
         };
         let about = wrap(&about, columns.saturating_sub(name + kind + 4).max(20));
@@ -180,7 +182,7 @@ fn page(
             );
         }
     };
-    for (at, set) in tracer.hooks().iter().enumerate() {
+    for (at, set) in tracer.points().iter().enumerate() {
         let here = matches!(works, Some(Works::Yes { hooks: here }) if *here == hooks(set));
         let mark = if here { " (here)" } else { "" };
         fact(
@@ -189,7 +191,17 @@ fn page(
         );
     }
     fact("COST", tracer.cost());
-    fact("NEEDS", tracers::needs(tracer));
+    let class = tracer.class();
+    fact("CLASS", &format!("{}: {}", class.word(), class.about()));
+    fact("NEEDS", &Needs::of(tracer).to_string());
+    for need in there.into_iter().flat_map(Entry::missing) {
+        let remedy = { need.remedy.as_ref() }.map_or(String::new(), |how| format!("; {how}"));
+        let lacks = match need.required {
+            true => format!("{}, for {}{remedy}", need.name, need.reason),
+            false => format!("{}, for {} (works without){remedy}", need.name, need.reason),
+        };
+        fact("LACKS", &lacks);
+    }
     if let Some(Works::No { reason, remedy }) = works {
         let remedy = remedy
             .as_ref()
@@ -221,10 +233,8 @@ pub(crate) fn kind_words(column: &Column) -> String {
 }
 
 /// `raw_tp sys_enter`, one for each.
-pub(crate) fn hooks(set: &[Hook]) -> Vec<String> {
-    set.iter()
-        .map(|hook| format!("{} {}", hook.kind.word(), hook.target))
-        .collect()
+pub(crate) fn hooks(set: &[Point]) -> Vec<String> {
+    set.iter().map(ToString::to_string).collect()
 }
 
 /// The flag of an option.
@@ -259,12 +269,29 @@ mod tests {
     fn a_page_says_every_option_and_column_and_fits() {
         for tracer in tracers::ALL {
             let works = Works::Yes {
-                hooks: hooks(tracer.hooks()[0]),
+                hooks: hooks(&tracer.points()[0]),
             };
+            let lacks = Needed {
+                name: "CAP_SYSLOG".to_owned(),
+                required: false,
+                reason: "names of kernel functions".to_owned(),
+                met: false,
+                remedy: Some("run it with sudo, or ask whoever runs the agent for it".to_owned()),
+            };
+            let entry = Entry::of(*tracer, vec![lacks], works);
             for columns in [80, 100] {
-                let page = page(*tracer, Some(&works), columns, Palette::default());
+                let page = page(*tracer, Some(&entry), columns, Palette::default());
+                let class = tracer.class();
+                assert!(
+                    page.contains(&format!("CLASS  {class}: {}", class.about())),
+                    "{page}"
+                );
+                assert!(
+                    page.contains("LACKS  CAP_SYSLOG, for names of kernel functions"),
+                    "{page}"
+                );
                 for column in tracer.columns() {
-                    assert!(page.contains(column.name), "{page}");
+                    assert!(page.contains(&*column.name), "{page}");
                 }
                 for option in tracer.options() {
                     assert!(page.contains(&flag(option)), "{page}");

@@ -5,7 +5,7 @@ use crate::{
     remote::Address,
     render::Palette,
     screen::size,
-    survey::{Checked, Survey},
+    survey::{Checked, Entry, Needed, Survey, Works},
     text::{beside, wrap},
 };
 use agent::Verdict;
@@ -16,6 +16,7 @@ use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
 };
+use tracers::{Class, Needs};
 
 /// Prose wider than this is hard to read, whatever the terminal.
 const WIDEST: usize = 110;
@@ -49,30 +50,60 @@ fn data(survey: &Survey) -> serde_json::Value {
             json!({ "name": name, "verdict": word(*verdict), "detail": detail, "remedy": remedy })
         })
         .collect();
-    let needs: BTreeMap<&str, &str> = needs(survey)
-        .into_iter()
-        .flat_map(|(needs, names)| names.into_iter().map(move |name| (name, needs)))
+    let tracers: Vec<_> = survey
+        .tracers
+        .iter()
+        .map(|entry| {
+            json!({
+                "name": entry.name, "class": entry.class, "supported": matches!(entry.works, Works::Yes { .. }),
+                "needs": entry.needs.iter().map(Needed::data).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let needs: BTreeMap<&str, String> = survey
+        .tracers
+        .iter()
+        .filter_map(|entry| {
+            let tracer = tracers::find(&entry.name)?;
+            Some((tracer.name(), Needs::of(tracer).to_string()))
+        })
         .collect();
     json!({
-        "checks": checks, "tracers": survey.tracers.len(), "tracers_supported": survey.able(), "needs": needs,
+        "checks": checks, "tracers": survey.tracers.len(), "tracers_supported": survey.able(), "needs": needs, "by_tracer": tracers,
     })
 }
 
-/// What a process must be allowed to, and for which tracers.
-fn needs(survey: &Survey) -> Vec<(&'static str, Vec<&str>)> {
-    let mut all: Vec<(&'static str, Vec<&str>)> = Vec::new();
+/// A need, and the tracers that have it.
+struct Line<'a> {
+    need: &'a Needed,
+    tracers: Vec<&'a str>,
+}
+
+/// Every need of the tracers there, each once: required ones first.
+fn needs(survey: &Survey) -> Vec<Line<'_>> {
+    let mut all: Vec<Line<'_>> = Vec::new();
     for entry in &survey.tracers {
-        // What only a newer agent has is its own to say.
-        let Some(tracer) = tracers::find(&entry.name) else {
-            continue;
-        };
-        let needs = tracers::needs(tracer);
-        match all.iter_mut().find(|(known, _)| *known == needs) {
-            Some((_, names)) => names.push(&entry.name),
-            None => all.push((needs, vec![&entry.name])),
+        for need in &entry.needs {
+            match all.iter_mut().find(|line| line.need == need) {
+                Some(line) => line.tracers.push(&entry.name),
+                None => all.push(Line {
+                    need,
+                    tracers: vec![&entry.name],
+                }),
+            }
         }
     }
+    all.sort_by_key(|line| !line.need.required);
     all
+}
+
+/// The tracers of each class, and how many of them work.
+fn classes(survey: &Survey) -> BTreeMap<&str, Vec<&Entry>> {
+    let mut classes: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+    for entry in &survey.tracers {
+        classes.entry(&entry.class).or_default().push(entry);
+    }
+    classes
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -122,12 +153,45 @@ fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
             "\n{able} of {all} tracers work there; `tracejob --agent … list` shows which.\n"
         ),
     });
-    for (needs, names) in needs(survey) {
-        let line = format!("Needed for {}: {needs}.", names.join(", "));
-        for line in wrap(&line, columns) {
+    let mut line = |line: &str| {
+        for line in wrap(line, columns) {
             out.push_str(&line);
             out.push('\n');
         }
+    };
+    for (class, entries) in classes(survey) {
+        let about = { class.parse::<Class>() }
+            .map_or_else(|_| String::new(), |class| format!(" ({})", class.about()));
+        let names: Vec<&str> = entries.iter().map(|entry| &*entry.name).collect();
+        let able = entries
+            .iter()
+            .filter(|entry| matches!(entry.works, Works::Yes { .. }));
+        line(&format!(
+            "Class {class}{about}: {} of {} work: {}.",
+            able.count(),
+            entries.len(),
+            names.join(", ")
+        ));
+    }
+    for Line { need, tracers } in needs(survey) {
+        let of = match tracers.len() == survey.tracers.len() {
+            true => "every tracer".to_owned(),
+            false => tracers.join(", "),
+        };
+        let verb = if need.required {
+            "is required"
+        } else {
+            "is helpful"
+        };
+        let missing = match (need.met, &need.remedy) {
+            (true, _) => String::new(),
+            (false, None) => " Missing.".to_owned(),
+            (false, Some(remedy)) => format!(" Missing: {remedy}."),
+        };
+        line(&format!(
+            "{} {verb} for {of}: {}.{missing}",
+            need.name, need.reason
+        ));
     }
     out
 }

@@ -50,7 +50,7 @@ pub fn rows(batch: &Batch, columns: &[Column]) {
         let head = head.expect("every column has its head");
         for row in 0..batch.rows() {
             if let Value::Bytes(bytes, _) = batch.value(at, row) {
-                assert_eq!(said(&lines[row][column.name]), bytes, "{}", column.name);
+                assert_eq!(said(&lines[row][&*column.name]), bytes, "{}", column.name);
                 assert_eq!(&records[row][head], bytes, "{}", column.name);
             }
         }

@@ -5,7 +5,7 @@ use crate::{
     remote::Address,
     render::Palette,
     screen::size,
-    survey::{Survey, Works},
+    survey::{Needed, Survey, Works},
     text::{beside, wrap},
 };
 use anyhow::Result;
@@ -47,7 +47,8 @@ fn data(survey: &Survey) -> serde_json::Value {
         .iter()
         .map(|entry| {
             let mut data = json!({
-                "name": entry.name, "family": family_word(entry.family), "about": entry.about,
+                "name": entry.name, "family": family_word(entry.family), "class": entry.class, "about": entry.about,
+                "needs": entry.needs.iter().map(Needed::data).collect::<Vec<_>>(),
             });
             match &entry.works {
                 Works::Yes { hooks } => {
@@ -85,10 +86,13 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
         .map(|entry| entry.about.chars().count())
         .max()
         .unwrap_or(0);
+    let class = "CLASS".len();
+    let classes = entries.iter().map(|entry| entry.class.chars().count());
+    let class = classes.max().unwrap_or(0).max(class);
     // What is said of this machine needs some room as well.
-    let shows = shows.min(columns.saturating_sub(name + 4 + 40).max(24));
-    let here = columns.saturating_sub(name + shows + 4).max(20);
-    let widths = [name, shows];
+    let shows = shows.min(columns.saturating_sub(name + class + 6 + 36).max(24));
+    let here = columns.saturating_sub(name + class + shows + 6).max(20);
+    let widths = [name, class, shows];
     let mut out = String::new();
     palette.paint(Palette::BOLD, &mut out, |out| {
         let here = if survey.agent.is_none() {
@@ -96,7 +100,10 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
         } else {
             "THERE"
         };
-        out.push_str(&format!("{:name$}  {:shows$}  {here}", "TRACER", "SHOWS"));
+        out.push_str(&format!(
+            "{:name$}  {:class$}  {:shows$}  {here}",
+            "TRACER", "CLASS", "SHOWS"
+        ));
     });
     out.push('\n');
     for family in families {
@@ -111,7 +118,13 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
                     let mut kinds: Vec<String> = hooks.iter().filter_map(kind).collect();
                     kinds.sort_unstable();
                     kinds.dedup();
-                    vec![format!("yes  {}", kinds.join(", "))]
+                    let mut said = vec![format!("yes  {}", kinds.join(", "))];
+                    for need in entry.missing() {
+                        let lacks = format!("no {}, for {}", need.name, need.reason);
+                        let lines = wrap(&lacks, here.saturating_sub(5));
+                        said.extend(lines.into_iter().map(|line| format!("     {line}")));
+                    }
+                    said
                 }
                 Works::No { reason, remedy } => {
                     let why = remedy
@@ -128,6 +141,7 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
             };
             let cells = [
                 vec![format!("  {}", entry.name)],
+                vec![entry.class.clone()],
                 wrap(&entry.about, shows),
                 said,
             ];
@@ -162,9 +176,16 @@ mod tests {
                         reason: "perf_event_open needs CAP_SYS_ADMIN while kernel.perf_event_paranoid is 3".to_owned(),
                         remedy: Some("`sysctl kernel.perf_event_paranoid=2` allows it".to_owned()),
                     },
-                    _ => Works::Yes { hooks: hooks(tracer.hooks()[0]) },
+                    _ => Works::Yes { hooks: hooks(&tracer.points()[0]) },
                 };
-                Entry::of(*tracer, works)
+                let need = Needed {
+                    name: "CAP_SYSLOG".to_owned(),
+                    required: false,
+                    reason: "names of kernel functions".to_owned(),
+                    met: at != 1,
+                    remedy: None,
+                };
+                Entry::of(*tracer, vec![need], works)
             })
             .collect();
         let survey = Survey {
@@ -177,6 +198,12 @@ mod tests {
         for columns in [80, 100, 120] {
             let text = table(&survey, columns, Palette::default());
             assert!(text.contains("no   perf_event_open needs"), "{text}");
+            // What works and lacks something says what.
+            assert!(text.contains("     no CAP_SYSLOG, for"), "{text}");
+            assert!(
+                text.contains("payload  ") && text.contains("observe  "),
+                "{text}"
+            );
             assert!(
                 text.lines()
                     .rev()

@@ -7,6 +7,7 @@ use crate::{
 use agent::{Check, Kernel, Support, Verdict};
 use anyhow::Result;
 use proto::v1;
+use serde_json::json;
 use tracers::{Erased, Family};
 
 /// What a machine can trace.
@@ -34,9 +35,26 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// The part of the system that it looks at, where it is in the catalogue.
     pub(crate) family: Option<Family>,
+    /// What it reveals or changes: a class's word, or that of a newer agent's.
+    pub(crate) class: String,
     /// One sentence.
     pub(crate) about: String,
+    /// What it needs there.
+    pub(crate) needs: Vec<Needed>,
     pub(crate) works: Works,
+}
+
+/// Something that a tracer needs, and whether it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Needed {
+    pub(crate) name: String,
+    /// Whether the tracer does not work without it.
+    pub(crate) required: bool,
+    /// What it is for.
+    pub(crate) reason: String,
+    pub(crate) met: bool,
+    /// How to get it, where it is not there.
+    pub(crate) remedy: Option<String>,
 }
 
 /// Whether a tracer works.
@@ -91,14 +109,17 @@ impl Survey {
                 remedy: None,
             },
         };
+        let needs = |tracer: &'static dyn Erased| match kernel {
+            Ok(kernel) => kernel.needs(tracer).into_iter().map(Needed::of).collect(),
+            // The kernel is what is missing.
+            Err(_) => Vec::new(),
+        };
+        let of = |tracer: &&'static dyn Erased| Entry::of(*tracer, needs(*tracer), works(*tracer));
         let kernel = kernel.as_ref();
         Self {
             kernel: kernel.ok().map(|kernel| kernel.release().to_owned()),
             agent: None,
-            tracers: tracers::ALL
-                .iter()
-                .map(|tracer| Entry::of(*tracer, works(*tracer)))
-                .collect(),
+            tracers: tracers::ALL.iter().map(of).collect(),
             checks: match kernel {
                 _ if matches!(checks, Checks::No) => Vec::new(),
                 Ok(kernel) => kernel.checks().into_iter().map(Checked::of).collect(),
@@ -124,9 +145,12 @@ impl Survey {
         let mut tracers: Vec<Entry> = tracers::ALL
             .iter()
             .map(|tracer| {
-                let works = found(tracer.name()).map(Works::told);
+                let told = found(tracer.name());
+                let needs = told.map(|told| told.requirements.iter().map(Needed::told).collect());
+                let works = told.map(Works::told);
                 Entry::of(
                     *tracer,
+                    needs.unwrap_or_default(),
                     works.unwrap_or_else(|| Works::No {
                         reason: format!("the agent ({version}) does not have it"),
                         remedy: None,
@@ -140,7 +164,9 @@ impl Survey {
         tracers.extend(newer.map(|tracer| Entry {
             name: words(&tracer.name),
             family: None,
+            class: words(&tracer.class),
             about: words(first(&tracer.about)),
+            needs: tracer.requirements.iter().map(Needed::told).collect(),
             works: Works::No {
                 reason: format!(
                     "this tracejob ({}) does not know it",
@@ -179,21 +205,74 @@ impl Survey {
 }
 
 impl Entry {
-    pub(crate) fn of(tracer: &dyn Erased, works: Works) -> Self {
+    pub(crate) fn of(tracer: &dyn Erased, needs: Vec<Needed>, works: Works) -> Self {
         Self {
             name: tracer.name().to_owned(),
             family: Some(tracer.family()),
+            class: tracer.class().word().to_owned(),
             about: first(tracer.about()).to_owned(),
+            needs,
             works,
         }
+    }
+
+    /// What is missing for it. Where it works, its rows lack something without it.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &Needed> {
+        self.needs.iter().filter(|need| !need.met)
+    }
+}
+
+impl Needed {
+    fn of(checked: agent::Checked) -> Self {
+        let agent::Checked {
+            need,
+            required,
+            missing,
+        } = checked;
+        Self {
+            name: need.what.name().to_owned(),
+            required,
+            reason: need.reason.to_owned(),
+            met: missing.is_none(),
+            remedy: missing,
+        }
+    }
+
+    fn told(told: &v1::Requirement) -> Self {
+        let v1::Requirement {
+            name,
+            required,
+            reason,
+            met,
+            remedy,
+        } = told;
+        Self {
+            name: words(name),
+            required: *required,
+            reason: words(reason),
+            met: *met,
+            remedy: some(remedy),
+        }
+    }
+
+    /// The same as data.
+    pub(crate) fn data(&self) -> serde_json::Value {
+        let Self {
+            name,
+            required,
+            reason,
+            met,
+            remedy,
+        } = self;
+        json!({"name": name, "required": required, "reason": reason, "met": met, "remedy": remedy})
     }
 }
 
 impl Works {
     pub(crate) fn of(support: &Support) -> Self {
         match support {
-            Support::Yes { hooks } => Self::Yes {
-                hooks: crate::describe::hooks(hooks),
+            Support::Yes { points } => Self::Yes {
+                hooks: crate::describe::hooks(points),
             },
             Support::No { reason, remedy } => Self::No {
                 reason: reason.clone(),
@@ -267,6 +346,13 @@ mod tests {
             about: "What\x1b[2J it shows.\nMore.".to_owned(),
             unsupported: unsupported.to_owned(),
             hooks: vec!["raw_tp a".to_owned()],
+            class: "novel\x1b".to_owned(),
+            requirements: vec![v1::Requirement {
+                name: "CAP_SYSLOG".to_owned(),
+                reason: "names".to_owned(),
+                remedy: "ask\x07".to_owned(),
+                ..v1::Requirement::default()
+            }],
             ..v1::Tracer::default()
         };
         let told = v1::GetCapabilitiesResponse {
@@ -297,6 +383,12 @@ mod tests {
             matches!(&newer.works, Works::No { reason, .. } if reason.contains("does not know it"))
         );
         assert_eq!(newer.about, "What\\x1b[2J it shows");
+        assert_eq!(newer.class, "novel\\x1b");
+        // The class of a tracer that both know is the catalogue's; what is missing is the agent's to report.
+        assert_eq!(of(known).class, tracers::ALL[0].class().word());
+        let missing: Vec<&Needed> = of(known).missing().collect();
+        assert_eq!(missing[0].name, "CAP_SYSLOG");
+        assert_eq!(missing[0].remedy.as_deref(), Some("ask\\x07"));
         let older = &of(tracers::ALL[1].name()).works;
         assert!(
             matches!(older, Works::No { reason, .. } if reason.contains("the agent (9.0) does not have it"))

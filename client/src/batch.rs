@@ -165,7 +165,7 @@ fn columns(
     let kinds = schema
         .columns
         .iter()
-        .map(|column| (column.name, column.kind));
+        .map(|column| (&column.name, column.kind));
     if rows == 0 && columns.iter().all(is_empty) {
         // Nothing is of the wrong kind where nothing is, whatever it is in.
         let none = kinds

@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod common;
 mod limits;
 mod options;
 mod parts;
 mod schema;
 
 pub use batch::Join;
+pub use common::{Projection, common};
 pub use limits::PART_BYTES;
 pub use options::options;
 pub use parts::{parts, wire_values};

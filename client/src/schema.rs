@@ -2,18 +2,12 @@
 
 use crate::shown;
 use proto::v1;
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
 use tracers::{Column, Erased, Kind, Role, Source, Unit};
 
 /// More columns than any tracer has, with labels.
 const COLUMNS: usize = 256;
 /// Bytes of a column's name.
 const NAME: usize = 128;
-/// Names of columns that the catalogue does not have: newer agents', or hostile ones'.
-const FOREIGN_NAMES: usize = 4096;
 
 /// What the rows of a stream are.
 #[derive(Clone, Debug)]
@@ -71,8 +65,8 @@ fn told(column: &Column) -> v1::Column {
         Role::Histogram => v1::Role::Histogram,
     };
     v1::Column {
-        name: column.name.to_owned(),
-        about: column.about.to_owned(),
+        name: column.name.to_string(),
+        about: column.about.to_string(),
         kind: wire(column.kind).into(),
         role: role.into(),
         unit: column.unit().word().to_owned(),
@@ -122,35 +116,21 @@ fn column(told: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
     };
     Ok(Column {
         name: match known {
-            Some(column) => column.name,
-            None => name(&told.name)?,
+            Some(column) => column.name.clone(),
+            None => name(&told.name)?.into(),
         },
-        about: known.map_or("", |column| column.about),
+        about: known.map_or("".into(), |column| column.about.clone()),
         kind,
         role: role(told.role()),
         wide: known.is_some_and(|column| column.wide),
     })
 }
 
-/// A name that is not the catalogue's. It stays for as long as the program runs, so there are only so many.
-fn name(name: &str) -> Result<&'static str, String> {
-    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+/// A name that is not the catalogue's, as long as it may stand in a heading and in a key.
+fn name(name: &str) -> Result<String, String> {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
     match (1..=NAME).contains(&name.len()) && name.chars().all(harmless) {
-        true => {
-            let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(name) = known.get(name) {
-                return Ok(name);
-            }
-            if known.len() == FOREIGN_NAMES {
-                return Err(format!(
-                    "more than {FOREIGN_NAMES} columns that the catalogue does not have"
-                ));
-            }
-            let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-            known.insert(name);
-            Ok(name)
-        }
+        true => Ok(name.to_owned()),
         false => Err(format!(
             "\"{}\" is no name of a column: it has 1 to {NAME} letters, digits, '_', '-', '.', '/' and ':'",
             shown(name)
@@ -283,7 +263,7 @@ mod tests {
                 assert_eq!(format!("{own:?}"), format!("{read:?}"));
             }
             let more = &read.columns[own.len()..];
-            assert_eq!((more[0].name, more[1].name), ("pod.name/x", "newer"));
+            assert_eq!((&*more[0].name, &*more[1].name), ("pod.name/x", "newer"));
             assert!(!more[0].wide, "a label is shown");
             assert_eq!(read.sorts[own.len() + 1], Sort::Any);
         }

@@ -12,7 +12,7 @@ mod refused;
 #[cfg(test)]
 pub(crate) use link::Step;
 
-use crate::{counters::Counters, untraced::is_among};
+use crate::{counters::Counters, outcome::LastTable, untraced::is_among};
 pub(crate) use fleet::OURS;
 use fleet::{Addresses, Connector};
 use k8s_openapi::jiff::Timestamp;
@@ -24,7 +24,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tracers::Batch;
 
 /// After this time an agent was told late: what its targets did before is missing. It is more than clocks of a cluster differ.
 const LATE: Duration = Duration::from_secs(15);
@@ -76,7 +75,7 @@ pub(crate) struct Report {
     /// How long a target had been there when the agent was told of it, where that was long.
     pub(crate) late: Option<Duration>,
     /// Its last table.
-    pub(crate) table: Option<Batch>,
+    pub(crate) table: Option<LastTable>,
     /// Targets that could not be selected: the newest, as the agent reports them.
     pub(crate) target_failures: Vec<v1::TargetFailure>,
     /// The number of these, with those that are not in the list.

@@ -8,7 +8,10 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 use tracers::{Kind, Role};
 
 /// The system call that is counted, how often it is made, and so often it must have been seen.
@@ -48,17 +51,16 @@ pub(crate) async fn check(pod: &Pod) -> Result<()> {
     let created = jobs.create(&PostParams::default(), &job).await;
     created.with_context(|| format!("creating TraceJob {}/{name}", pod.namespace))?;
     println!("created TraceJob {}/{name}", pod.namespace);
-    let outcome = follow(&jobs, &name, column).await;
+    let outcome = follow(&jobs, &name, &column).await;
     // It goes by its ttl where this does not succeed.
     let _ = jobs.delete(&name, &DeleteParams::default()).await;
     outcome
 }
 
 /// The tracer that counts system calls, and its column of their names.
-fn counter() -> Option<(&'static str, &'static str)> {
+fn counter() -> Option<(&'static str, Cow<'static, str>)> {
     tracers::ALL.iter().find_map(|tracer| {
-        let columns = tracer.columns();
-        let mut columns = columns.iter();
+        let mut columns = tracer.columns().into_iter();
         let calls = columns
             .find(|column| matches!(column.kind, Kind::Syscall) && column.role == Role::Key)?;
         Some((tracer.name(), calls.name))

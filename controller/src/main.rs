@@ -2,6 +2,7 @@
 //! what came of it. It never sees an event.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod agents;
 mod certificates;
 mod check;
@@ -20,6 +21,7 @@ mod world;
 
 use clap::Parser;
 use std::{path::PathBuf, process::ExitCode};
+use tracers::Class;
 
 /// Makes TraceJobs of a cluster into traces of its nodes.
 #[derive(Clone, Debug, Parser)]
@@ -62,6 +64,12 @@ struct Args {
     /// Lets ClusterTraceJobs trace whole nodes, where their agents allow it too
     #[arg(long)]
     allow_host: bool,
+    /// Classes of tracers whose jobs run, where their agents allow them too: observe, payload, memory, act
+    #[arg(long, value_delimiter = ',', default_values_t = Class::DEFAULT)]
+    classes: Vec<Class>,
+    /// Classes whose jobs run although the controller cannot see that the API server has checked who may use their tracer
+    #[arg(long, value_delimiter = ',', default_values_t = [Class::Observe])]
+    unchecked_classes: Vec<Class>,
     /// Jobs of a namespace that run at the same time
     #[arg(long, default_value_t = 5)]
     max_jobs_per_namespace: usize,

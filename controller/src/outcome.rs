@@ -4,6 +4,7 @@ use crate::{
     agents::{Progress, Report},
     untraced::Untraced,
 };
+use client::{Projection, Schema, common};
 use crd::{Cost, Events, Failure, MAX_FAILURES, Nodes, Summary};
 use proto::v1;
 use std::{
@@ -190,14 +191,45 @@ fn is_trusted(column: &Column) -> bool {
         )
 }
 
-/// The last tables of all nodes as one, largest rows first.
-pub(crate) fn summary(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
+/// The last table of a node's trace.
+#[derive(Clone, Debug)]
+pub(crate) struct LastTable {
+    /// What the agent says that its rows are.
+    pub(crate) schema: Schema,
+    pub(crate) rows: Batch,
+}
+
+/// The last tables of all nodes as one, largest rows first, with the columns that all agents have; none where their rows have no count.
+pub(crate) fn summary(tables: &[&LastTable], most: usize) -> Option<Summary> {
+    let schemas: Vec<&Schema> = tables.iter().map(|table| &table.schema).collect();
+    let columns = common(&schemas);
+    if !counts(&columns) {
+        return None;
+    }
+    let project = |table: &&LastTable| {
+        let projection = Projection::new(&columns, &table.schema).ok()?;
+        Some(projection.apply(table.rows.clone()))
+    };
+    let projected: Vec<Batch> = tables.iter().filter_map(project).collect();
+    let tables: Vec<&Batch> = projected.iter().collect();
+    let mut summary = merged(&columns, &tables, most);
+    // What some agents alone have is left out too.
+    for column in schemas.iter().flat_map(|schema| &schema.columns) {
+        let is_common = columns.iter().any(|one| one.name == column.name);
+        if !is_common && !summary.left_out.iter().any(|name| *name == column.name) {
+            summary.left_out.push(column.name.to_string());
+        }
+    }
+    Some(summary)
+}
+
+fn merged(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
     let kept: Vec<usize> = (0..columns.len())
         .filter(|at| is_trusted(&columns[*at]))
         .collect();
     let left_out = columns.iter().filter(|column| !is_trusted(column));
-    let left_out = left_out.map(|column| column.name.to_owned()).collect();
-    let columns: Vec<Column> = kept.iter().map(|at| columns[*at]).collect();
+    let left_out = left_out.map(|column| column.name.to_string()).collect();
+    let columns: Vec<Column> = kept.iter().map(|at| columns[*at].clone()).collect();
     let mut table = Table::new(&columns);
     let sorts = |batch: &Batch| -> Vec<_> { batch.columns.iter().map(discriminant).collect() };
     // A table without rows says nothing, neither of what its columns are.
@@ -214,8 +246,8 @@ pub(crate) fn summary(columns: &[Column], tables: &[&Batch], most: usize) -> Sum
     let merged = table.batch();
     let rows = (0..merged.rows().min(most)).map(|row| {
         let cells = columns.iter().enumerate();
-        let cells =
-            cells.map(|(at, column)| (column.name.to_owned(), cell(column, merged.value(at, row))));
+        let cells = cells
+            .map(|(at, column)| (column.name.to_string(), cell(column, merged.value(at, row))));
         cells.collect::<BTreeMap<_, _>>()
     });
     Summary {
@@ -224,7 +256,7 @@ pub(crate) fn summary(columns: &[Column], tables: &[&Batch], most: usize) -> Sum
         cut: merged.rows() > most,
         columns: columns
             .iter()
-            .map(|column| column.name.to_owned())
+            .map(|column| column.name.to_string())
             .collect(),
         left_out,
     }
@@ -277,17 +309,8 @@ fn quantiles(buckets: &[u64]) -> String {
     }
 }
 
-/// The columns that a job's tables have: its labels', and its tracer's.
-pub(crate) fn columns(tracer: &'static dyn tracers::Erased) -> Vec<Column> {
-    tracers::LABELS
-        .iter()
-        .copied()
-        .chain(tracer.columns())
-        .collect()
-}
-
 /// Whether a tracer's rows have a count: without one there are no largest.
-pub(crate) fn counts(columns: &[Column]) -> bool {
+fn counts(columns: &[Column]) -> bool {
     columns.iter().any(|column| column.role == Role::Count)
 }
 
@@ -398,9 +421,9 @@ mod tests {
 
     /// Columns: a label, text of the traced, a count, a histogram.
     fn table(rows: &[(&str, &str, u64)]) -> (Vec<Column>, Batch) {
-        let of = |name, kind, role| Column {
-            name,
-            about: "",
+        let of = |name: &'static str, kind, role| Column {
+            name: name.into(),
+            about: "".into(),
             kind,
             role,
             wide: false,
@@ -426,7 +449,7 @@ mod tests {
     fn what_differs_only_in_text_of_the_traced_is_one_row() {
         let (columns, one) = table(&[("a", "\x1b[2Jevil", 3), ("a", "other", 4), ("b", "x", 1)]);
         let (_, two) = table(&[("c", "y", 90), ("b", "y", 1)]);
-        let summary = summary(&columns, &[&one, &two], 2);
+        let summary = merged(&columns, &[&one, &two], 2);
         assert_eq!(summary.columns, ["pod", "count", "latency"]);
         assert_eq!(summary.left_out, ["comm"]);
         let row = |at: usize| {
@@ -450,7 +473,7 @@ mod tests {
         let mut wrong = one.columns.clone();
         wrong[2] = Data::Signed(vec![3]);
         let wrong = Batch::from_columns(wrong, Vec::new());
-        let rows = |tables: &[&Batch]| summary(&columns, tables, 20).rows;
+        let rows = |tables: &[&Batch]| merged(&columns, tables, 20).rows;
         assert_eq!(rows(&[&one, &wrong])[0]["count"], "3");
         // Of a node where nothing happened.
         let nothing = Batch::from_columns(vec![Data::Signed(Vec::new()); 4], Vec::new());

@@ -12,6 +12,7 @@ use std::{
     hash::{Hash, Hasher},
     sync::Arc,
 };
+use tracers::{Class, Erased};
 
 /// What a job comes to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,12 +32,16 @@ pub(crate) struct Share {
 }
 
 /// What the controller allows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rules {
     /// Namespaces whose pods are nobody's to trace.
     pub(crate) denied: BTreeSet<String>,
     /// Whether whole nodes may be traced.
     pub(crate) host: bool,
+    /// Classes of tracers whose jobs run.
+    pub(crate) classes: BTreeSet<Class>,
+    /// Classes whose jobs run although the API server is not known to have checked who may use their tracer.
+    pub(crate) unchecked: BTreeSet<Class>,
 }
 
 /// Why a job can never run here.
@@ -48,7 +53,21 @@ pub(crate) struct Denied {
 
 impl Rules {
     /// Whether a job may run at all.
-    pub(crate) fn allow(&self, scope: Scope<'_>) -> Result<(), Denied> {
+    pub(crate) fn allow(&self, scope: Scope<'_>, tracer: &dyn Erased) -> Result<(), Denied> {
+        let class = tracer.class();
+        if !self.classes.contains(&class) {
+            let allowed: Vec<&str> = self.classes.iter().map(|class| class.word()).collect();
+            return Err(Denied {
+                reason: "ClassDenied",
+                message: format!(
+                    "{} is of class {} ({}), and this cluster runs tracers of {} alone: agent.policy.classes of the chart",
+                    tracers::camel(tracer.name()),
+                    class.word(),
+                    class.about(),
+                    allowed.join(" and ")
+                ),
+            });
+        }
         match scope {
             Scope::Namespace(namespace) if self.denied.contains(namespace) => Err(Denied {
                 reason: "NamespaceDenied",

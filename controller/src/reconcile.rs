@@ -2,10 +2,11 @@
 //! the job's status and the agents do not say as well.
 
 use crate::{
+    admission,
     agents::{Expected, Fleet, Report, Wanted},
     counters::Counters,
     outcome::{self, NO_ACCOUNT, Outcome, fold},
-    plan::{Rules, Share, plan},
+    plan::{Denied, Rules, Share, plan},
     present::Present,
     queue::{Place, Queue},
     status::{self, Phase, is_over, is_true},
@@ -81,6 +82,11 @@ pub(crate) struct Written {
 /// Why it did not work; it is tried again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error("reading {what}: {source}")]
+    Read {
+        what: &'static str,
+        source: Box<kube::Error>,
+    },
     #[error("writing {what}: {source}")]
     Write {
         what: &'static str,
@@ -176,7 +182,7 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Again, Error> {
     let mut new = old.clone();
     let generation = job.meta().generation.unwrap_or(1);
     new.tracer = Some(tracers::camel(job.spec().tracer.tracer().name()));
-    let (phase, again) = if let Err(denied) = context.rules.allow(job.scope()) {
+    let (phase, again) = if let Err(denied) = context.allow(&*job, &new).await? {
         let phase = Phase::Failed {
             reason: denied.reason.to_owned(),
             message: denied.message,
@@ -288,6 +294,27 @@ async fn expire<J: Job>(
 }
 
 impl Context {
+    /// Whether a job may run: by the rules and, before it starts, by what the API server has checked.
+    async fn allow<J: Job>(
+        &self,
+        job: &J,
+        status: &TraceJobStatus,
+    ) -> Result<Result<(), Denied>, Error> {
+        let tracer = job.spec().tracer.tracer();
+        let allowed = self.rules.allow(job.scope(), tracer);
+        let starts = status.start_time.is_none() && job.spec().suspend != Some(true);
+        if allowed.is_err() || !starts || self.rules.unchecked.contains(&tracer.class()) {
+            return Ok(allowed);
+        }
+        let made = job.creation_timestamp();
+        let made = made.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let checked = admission::check(&self.client, tracer, made).await;
+        checked.map_err(|source| Error::Read {
+            what: "the admission policy",
+            source: Box::new(source),
+        })
+    }
+
     /// Keeps the place of a job that runs already, and its traces, until it is looked at.
     ///
     /// Returns whether it runs.
@@ -423,7 +450,6 @@ impl Context {
         spec: &TraceJobSpec,
         reports: &BTreeMap<Arc<str>, Report>,
     ) -> Option<crd::Summary> {
-        let columns = outcome::columns(spec.tracer.tracer());
         let tables: Vec<_> = reports
             .values()
             .filter_map(|report| report.table.as_ref())
@@ -432,10 +458,7 @@ impl Context {
             .output
             .summary_rows
             .map_or(MAX_SUMMARY_ROWS, |most| most as usize);
-        match tables.is_empty() || !outcome::counts(&columns) {
-            true => None,
-            false => Some(outcome::summary(&columns, &tables, most)),
-        }
+        outcome::summary(&tables, most)
     }
 
     /// Writes a status where it says something new: at once where it is about conditions, and counts now and then.

@@ -179,6 +179,8 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         rules: Rules {
             denied,
             host: args.allow_host,
+            classes: args.classes.iter().copied().collect(),
+            unchecked: args.unchecked_classes.iter().copied().collect(),
         },
         recorder: Recorder::new(client.clone(), reporter),
         written: Mutex::default(),

@@ -3,6 +3,7 @@
 //! Doc comments of fields are what `kubectl explain` says.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 mod check;
 mod definition;
 pub mod name;

@@ -184,13 +184,15 @@ impl App {
         let job = job.ok_or_else(|| Trouble::NotFound(who.name.clone()))?;
         let place = self.readers.enter(&caller.user)?;
         let reading = self.reading(&who.name, job)?;
-        let said = reader::read(reading, ask).map_err(|error| Trouble::Invalid {
-            field: match error {
-                reader::Error::Position(_) => "resume",
-                reader::Error::By(_) => "by",
-            },
-            why: error.to_string(),
-        })?;
+        let said = reader::read(reading, ask)
+            .await
+            .map_err(|error| Trouble::Invalid {
+                field: match error {
+                    reader::Error::Position(_) => "resume",
+                    reader::Error::By(_) => "by",
+                },
+                why: error.to_string(),
+            })?;
         Ok(Stream {
             said,
             who,

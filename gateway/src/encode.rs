@@ -369,7 +369,7 @@ mod tests {
         for tracer in tracers::ALL {
             for column in tracer.columns() {
                 let words = ["account", "error", "gap", "lost", "nodes", "resume"];
-                assert!(!words.contains(&column.name), "{}", column.name);
+                assert!(!words.contains(&&*column.name), "{}", column.name);
             }
         }
     }

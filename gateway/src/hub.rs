@@ -3,6 +3,7 @@
 
 mod books;
 mod follow;
+mod schemas;
 
 use crate::{
     job::{self, Job, Name, Seen},
@@ -11,9 +12,9 @@ use crate::{
 };
 use books::Node;
 pub(crate) use books::add;
-use client::Schema;
 use futures::StreamExt;
 use proto::v1;
+use schemas::Schemas;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     mem::Discriminant,
@@ -24,7 +25,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
 };
-use tracers::{Batch, Column, Data, Erased, Kind, LABELS};
+use tracers::{Batch, Data, Erased};
 
 /// Where the agents are, by node.
 pub(crate) type Addresses = BTreeMap<Arc<str>, fleet::Addresses>;
@@ -40,8 +41,6 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 pub(crate) struct Hub {
     pub(crate) uid: String,
     pub(crate) tracer: &'static dyn Erased,
-    /// Of its rows: those of labels, and the tracer's.
-    pub(crate) columns: Vec<Column>,
     /// Whether its rows are tables.
     pub(crate) table: bool,
     state: Mutex<State>,
@@ -51,6 +50,7 @@ pub(crate) struct Hub {
 
 struct State {
     job: Job,
+    schemas: Schemas,
     nodes: Vec<Node>,
     by_name: HashMap<Arc<str>, u32>,
     /// What each column's values are stored as, by the first rows that came.
@@ -131,11 +131,8 @@ async fn work(
     mut addresses: watch::Receiver<Addresses>,
     mut comes: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
 ) {
-    let time = hub
-        .columns
-        .iter()
-        .position(|c| matches!(c.kind, Kind::Time));
-    let mut merge = Merge::new(time);
+    // Rows come after the columns are known.
+    let mut merge: Option<Merge> = None;
     let mut followers = JoinSet::new();
     let mut followed = BTreeMap::new();
     let mut tick = tokio::time::interval(TICK);
@@ -163,15 +160,21 @@ async fn work(
             // Where nobody tells of agents any more, those that are known are all.
             Ok(()) = addresses.changed() => moved = true,
             Some((source, batch, arrived)) = comes.recv() => {
+                let merge = merge.get_or_insert_with(|| Merge::new(hub.time_column()));
                 merge.add(source, batch, arrived);
                 if hub.is_alone() {
                     hub.push(merge.take_all());
                 }
             }
-            _ = tick.tick() => due = true,
+            _ = tick.tick() => {
+                hub.decide();
+                due = true;
+            }
         }
         // Not with each batch: whatever waits is looked at each time.
-        if std::mem::take(&mut due) && !merge.is_empty() {
+        if std::mem::take(&mut due)
+            && let Some(merge) = merge.as_mut().filter(|merge| !merge.is_empty())
+        {
             let window = crate::merge::WINDOW;
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             let until = now.unwrap_or_default().saturating_sub(window).as_nanos() as u64;
@@ -188,9 +191,12 @@ async fn work(
         }
     }
     while let Ok((source, batch, arrived)) = comes.try_recv() {
+        let merge = merge.get_or_insert_with(|| Merge::new(hub.time_column()));
         merge.add(source, batch, arrived);
     }
-    hub.push(merge.take_all());
+    if let Some(mut merge) = merge {
+        hub.push(merge.take_all());
+    }
     let deleted = gone || hub.seen().going;
     hub.close(if deleted { "deleted" } else { "" });
 }
@@ -201,15 +207,14 @@ impl Hub {
         log_bytes: usize,
         coming: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
     ) -> Self {
-        let columns = LABELS.iter().copied().chain(job.tracer.columns());
         Self {
             uid: job.uid.clone(),
             tracer: job.tracer,
-            columns: columns.collect(),
             table: job.tracer.source() == tracers::Source::Map,
             state: Mutex::new(State {
                 log_bytes,
                 job,
+                schemas: Schemas::new(Instant::now()),
                 nodes: Vec::new(),
                 by_name: HashMap::new(),
                 sorts: None,
@@ -245,6 +250,7 @@ impl Hub {
         state.job = job;
         state.changes += 1;
         drop(state);
+        self.decide();
         self.tell();
     }
 
@@ -284,6 +290,7 @@ impl Hub {
 
     fn close(&self, why: &'static str) {
         self.state().closed = Some(why);
+        self.decide();
         self.tell();
     }
 
@@ -371,17 +378,6 @@ impl Hub {
     /// The job, as it was last seen.
     pub(crate) fn seen(&self) -> Job {
         self.state().job.clone()
-    }
-
-    /// Reads what an agent says that its rows are.
-    fn schema(&self, told: v1::Schema) -> Result<Schema, String> {
-        let table = told.table;
-        let schema = Schema::read(told, self.tracer.name())?;
-        let names = |columns: &[Column]| columns.iter().map(|c| c.name).collect::<Vec<_>>();
-        match names(&schema.columns) == names(&self.columns) && table == self.table {
-            true => Ok(schema),
-            false => Err("its rows have other columns than this gateway knows: they are of different versions".to_owned()),
-        }
     }
 
     /// Holds rows to be stored as all others are.

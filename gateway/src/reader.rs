@@ -84,10 +84,11 @@ pub(crate) enum Error {
 ///
 /// # Errors
 /// Where what is asked for cannot be.
-pub(crate) fn read(reading: Arc<Reading>, ask: Ask) -> Result<mpsc::Receiver<Said>, Error> {
+pub(crate) async fn read(reading: Arc<Reading>, ask: Ask) -> Result<mpsc::Receiver<Said>, Error> {
     let hub = &reading.hub;
     let resumed = position::read(&hub.uid, &ask.resume)?;
-    let view = View::new(&hub.columns, &ask.by).map_err(Error::By)?;
+    let columns = hub.columns().await;
+    let view = View::new(&columns, &ask.by).map_err(Error::By)?;
     if !ask.by.is_empty() && !hub.table {
         return Err(Error::By(
             "rows of events are not merged: `by` is for tracers that count".to_owned(),
@@ -97,6 +98,7 @@ pub(crate) fn read(reading: Arc<Reading>, ask: Ask) -> Result<mpsc::Receiver<Sai
     let reader = Reader {
         seen: HashMap::new(),
         resumed,
+        columns,
         view,
         ask,
         place: 0,
@@ -156,6 +158,8 @@ impl Told {
 struct Reader {
     reading: Arc<Reading>,
     ask: Ask,
+    /// Of the job's rows; the view has some of them.
+    columns: Arc<[Column]>,
     view: View,
     /// Where it was when it was cut off, by node.
     resumed: HashMap<String, position::Node>,
@@ -179,7 +183,7 @@ impl Reader {
     async fn run(mut self) -> Result<(), Gone> {
         let hub = Arc::clone(&self.reading.hub);
         let mut changes = hub.changes();
-        let columns = self.view.columns(&hub.columns);
+        let columns = self.view.columns(&self.columns);
         let schema = client::schema(hub.tracer, &columns);
         self.say(Said::Schema(schema, columns)).await?;
         let began = Instant::now();
@@ -381,7 +385,7 @@ impl Reader {
             0 => usize::MAX,
             limit => limit as usize,
         };
-        let merged = Arc::new(self.view.merge(&hub.columns, &tables, most));
+        let merged = Arc::new(self.view.merge(&self.columns, &tables, most));
         self.rows = merged.rows() as u64;
         self.say(Said::Table(merged, began.elapsed())).await?;
         Ok(true)

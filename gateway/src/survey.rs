@@ -73,8 +73,7 @@ async fn ask(
 
 fn of_node(node: &str, told: &v1::GetCapabilitiesResponse) -> Value {
     let tracer = |tracer: &v1::Tracer| {
-        let mut of =
-            json!({"name": shown(&tracer.name), "supported": tracer.unsupported.is_empty()});
+        let mut of = json!({"name": shown(&tracer.name), "class": shown(&tracer.class), "supported": tracer.unsupported.is_empty()});
         if !tracer.unsupported.is_empty() {
             of["reason"] = shown(&tracer.unsupported).into();
             of["remedy"] = shown(&tracer.remedy).into();

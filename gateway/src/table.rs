@@ -17,7 +17,7 @@ impl View {
     /// Where a name is no key column's.
     pub(crate) fn new(columns: &[Column], by: &[String]) -> Result<Self, String> {
         let keys = columns.iter().filter(|column| column.role == Role::Key);
-        let keys: Vec<&str> = keys.map(|column| column.name).collect();
+        let keys: Vec<&str> = keys.map(|column| &*column.name).collect();
         if let Some(wrong) = by.iter().find(|name| !keys.contains(&name.as_str())) {
             let wrong: String = wrong.chars().take(64).collect();
             return Err(match keys.is_empty() {
@@ -26,7 +26,7 @@ impl View {
             });
         }
         let wanted = |column: &Column| {
-            by.is_empty() || column.role != Role::Key || by.iter().any(|name| name == column.name)
+            by.is_empty() || column.role != Role::Key || by.iter().any(|name| *name == column.name)
         };
         let kept = columns.iter().enumerate();
         let kept: Vec<usize> = kept
@@ -41,7 +41,7 @@ impl View {
 
     /// The columns that it has.
     pub(crate) fn columns(&self, columns: &[Column]) -> Vec<Column> {
-        self.kept.iter().map(|at| columns[*at]).collect()
+        self.kept.iter().map(|at| columns[*at].clone()).collect()
     }
 
     /// All tables as one, largest rows first, `most` at most. They have the columns of which this is a view.
@@ -77,8 +77,8 @@ mod tests {
 
     fn column(name: &'static str, kind: Kind, role: Role) -> Column {
         Column {
-            name,
-            about: "",
+            name: name.into(),
+            about: "".into(),
             kind,
             role,
             wide: false,
@@ -118,7 +118,7 @@ mod tests {
         let by = View::new(&columns, &["call".to_owned()]).unwrap();
         let merged = by.merge(&columns, &tables, 100);
         let names = by.columns(&columns);
-        let names: Vec<&str> = names.iter().map(|column| column.name).collect();
+        let names: Vec<&str> = names.iter().map(|column| &*column.name).collect();
         assert_eq!(names, ["call", "count", "max_ns"]);
         assert_eq!(merged.value(0, 0), Value::Bytes(b"read", false));
         assert_eq!(

@@ -61,7 +61,7 @@ impl<W: Write> Csv<W> {
             self.to.write_field("elapsed_ns").map_err(io)?;
         }
         for column in &self.columns {
-            self.to.write_field(column.name).map_err(io)?;
+            self.to.write_field(&*column.name).map_err(io)?;
             if let Some(more) = more(column) {
                 self.to
                     .write_field(format!("{}_{more}", column.name))

@@ -53,7 +53,7 @@ impl<W: Write> Json<W> {
     /// Rows of these columns.
     pub fn new(columns: &[Column], to: W) -> Self {
         let named = |column: &Column| Named {
-            column: *column,
+            column: column.clone(),
             key: format!("\"{}\":", column.name).into_bytes(),
             last: None,
         };
@@ -130,8 +130,7 @@ impl<W: Write> Json<W> {
 
 /// Appends one value, and after it whatever else is to be said of it under a name of its own.
 fn value(named: &mut Named, value: Value<'_>, wall: Wall, frames: &[Frame], out: &mut Vec<u8>) {
-    let column = named.column;
-    match (column.kind, value) {
+    match (named.column.kind, value) {
         (Kind::Bool, Value::Unsigned(n)) => {
             out.extend_from_slice(match n {
                 0 => b"false",
@@ -154,7 +153,7 @@ fn value(named: &mut Named, value: Value<'_>, wall: Wall, frames: &[Frame], out:
         (kind, Value::Signed(n)) => {
             out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
             if let (Kind::Outcome, Some(error)) = (kind, error_of(n)) {
-                extra(&column, "error", out);
+                extra(&named.column, "error", out);
                 plain(&errno(error), out);
             }
         }
@@ -169,7 +168,7 @@ fn value(named: &mut Named, value: Value<'_>, wall: Wall, frames: &[Frame], out:
                 _ => text(bytes, out),
             }
             if cut {
-                extra(&column, "cut", out);
+                extra(&named.column, "cut", out);
                 out.extend_from_slice(b"true");
             }
         }

@@ -239,6 +239,51 @@ async fn a_trace_ends_when_its_call_asks_for_it_and_its_account_follows() {
 }
 
 #[tokio::test]
+async fn a_tracer_of_a_class_that_the_policy_does_not_name_is_refused_and_reported_with_the_remedy()
+{
+    needs!("open");
+    let daemon = Daemon::start("policy: {classes: [observe]}").await;
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let mut client = daemon.client().await;
+    let capabilities = client
+        .get_capabilities(v1::GetCapabilitiesRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let tracers = capabilities.tracers.iter();
+    let (observe, others): (Vec<_>, Vec<_>) = tracers.partition(|one| one.class == "observe");
+    assert!(!observe.is_empty() && !others.is_empty());
+    for tracer in observe {
+        assert!(!tracer.unsupported.contains("policy.classes"), "{tracer:?}");
+        let required = tracer.requirements.iter().filter(|need| need.required);
+        let names: Vec<&str> = required.map(|need| need.name.as_str()).collect();
+        assert!(names.contains(&"CAP_BPF"), "{names:?}");
+        assert!(
+            tracer
+                .requirements
+                .iter()
+                .all(|need| need.met == need.remedy.is_empty())
+        );
+    }
+    for tracer in others {
+        let (why, remedy) = (&tracer.unsupported, &tracer.remedy);
+        assert!(why.contains("policy.classes"), "{why}");
+        let add = format!("add {} to policy.classes", tracer.class);
+        assert!(remedy.contains(&add), "{remedy}");
+        let spec = spec(&tracer.name, &workload);
+        let refused = client.start_trace(start("a", 1, spec)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+        let info = refused.get_details_error_info().unwrap();
+        assert_eq!(
+            (info.reason.as_str(), info.metadata["line"].as_str()),
+            ("PolicyDenied", "policy.classes")
+        );
+    }
+    let allowed = client.start_trace(start("b", 1, spec("open", &workload)));
+    allowed.await.unwrap();
+}
+
+#[tokio::test]
 async fn what_the_nodes_policy_forbids_no_request_gets() {
     needs!("open");
     let policy =

@@ -228,6 +228,42 @@ async fn ctrl_c_ends_a_trace_elsewhere_with_all_its_rows_and_its_account() {
 }
 
 #[tokio::test]
+async fn a_tracer_of_another_class_is_refused_to_the_command_line_by_the_line_to_change() {
+    needs!("exec");
+    let daemon = Daemon::start("policy: {classes: [observe]}").await;
+    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let pid = workload.pid().to_string();
+    let url = daemon.url();
+    let told = |arguments: &[&str]| {
+        let mut tracejob = tests::tracejob(&[&["--agent", &*url], arguments].concat());
+        let out = tracejob.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let (code, _, said) = told(&["run", "exec", "--pid", &pid, "--duration", "5s"]);
+    assert_eq!(code, Some(1), "{said}");
+    for words in ["whose class is payload", "policy.classes", "PolicyDenied"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let (_, listed, _) = told(&["list", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let tracers = listed["tracers"].as_array().unwrap();
+    let exec = tracers.iter().find(|one| one["name"] == "exec").unwrap();
+    assert_eq!(
+        (&exec["class"], &exec["supported"]),
+        (&"payload".into(), &false.into())
+    );
+    assert!(
+        exec["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("add payload to policy.classes")
+    );
+    let (_, page, _) = told(&["describe", "exec"]);
+    assert!(page.contains("CLASS  payload"), "{page}");
+}
+
+#[tokio::test]
 async fn what_an_agent_refuses_says_why_whose_word_it_is_and_what_to_do() {
     needs!("open");
     let config = "policy: {tracers: [open], maxRingBytes: 1048576, maxDurationSeconds: 60}";

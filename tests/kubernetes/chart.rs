@@ -79,6 +79,12 @@ fn values_are_linted_and_wrong_ones_are_refused_by_name() {
         ("tls.mode=none", "/tls/mode"),
         ("image.agent.digest=abc", "/image/agent/digest"),
         (
+            "agent.policy.classes={observe,packets}",
+            "/agent/policy/classes/1",
+        ),
+        ("agent.policy.classes=null", "classes"),
+        ("rbac.editorClasses={all}", "/rbac/editorClasses/0"),
+        (
             "tls.mode=certManager",
             "tls.issuerRef: cert-manager takes an issuer",
         ),
@@ -170,7 +176,7 @@ fn a_job_of_a_denied_namespace_is_not_taken() {
 }
 
 /// Everything that the controller may do, with the reason.
-const RULES: [(&str, &str, &[&str], &str); 12] = [
+const RULES: [(&str, &str, &[&str], &str); 14] = [
     (
         "tracejob.dev",
         "tracejobs",
@@ -226,6 +232,18 @@ const RULES: [(&str, &str, &[&str], &str); 12] = [
         "where the agents are",
     ),
     (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicies",
+        &["get"],
+        "whether the API server checks who may use a tracer; its own by name",
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings",
+        &["get"],
+        "the same",
+    ),
+    (
         "apiregistration.k8s.io",
         "apiservices",
         &["patch"],
@@ -277,6 +295,10 @@ fn the_controllers_rights_are_those_that_have_a_reason() {
                         let named = rule["resourceNames"]
                             == json!(["tracejob-ca", "tracejob-agent-tls", "tracejob-gateway-tls"]);
                         assert!(named || verbs == ["create"], "{rule}");
+                    }
+                    if group == "admissionregistration.k8s.io" {
+                        let ours = json!([crd::admission::USE_POLICY]);
+                        assert_eq!(rule["resourceNames"], ours, "{rule}");
                     }
                     if resource == "apiservices" {
                         let ours = json!(["v1alpha1.subresources.tracejob.dev"]);
@@ -343,8 +365,92 @@ fn the_controllers_rights_are_those_that_have_a_reason() {
         json!([
             {"apiGroups": ["tracejob.dev"], "resources": ["tracejobs"], "verbs": ["create"]},
             {"apiGroups": ["tracejob.dev"], "resources": ["tracejobs"], "resourceNames": ["check-tracejob-check"], "verbs": ["get", "delete"]},
+            {"apiGroups": ["tracejob.dev"], "resources": ["tracers"], "resourceNames": tracers_of("observe"), "verbs": ["use"]},
         ])
     );
+}
+
+/// The names of the tracers of a class, sorted.
+fn tracers_of(class: &str) -> Value {
+    let mut names: Vec<String> = tracers::ALL
+        .iter()
+        .filter(|tracer| tracer.class().word() == class)
+        .map(|tracer| tracers::camel(tracer.name()))
+        .collect();
+    names.sort();
+    json!(names)
+}
+
+#[test]
+fn a_class_brings_its_capabilities_and_rights_and_nothing_else() {
+    let added = |classes: &str| {
+        let objects = rendered(&[&format!("--set=agent.policy.classes={{{classes}}}")]);
+        let pod = &find(&objects, "DaemonSet", "tracejob-agent")["spec"]["template"]["spec"];
+        let added = pod["containers"][0]["securityContext"]["capabilities"]["add"].clone();
+        let controller = &find(&objects, "Deployment", "tracejob-controller")["spec"]["template"];
+        let arguments = controller["spec"]["containers"][0]["args"].clone();
+        let wanted = json!(format!("--classes={classes}"));
+        assert!(
+            arguments.as_array().unwrap().contains(&wanted),
+            "{arguments}"
+        );
+        added
+    };
+    let default = json!(["BPF", "PERFMON", "SYS_PTRACE", "SYSLOG"]);
+    assert_eq!(added("observe,payload"), default);
+    assert_eq!(added("observe"), default);
+    assert_eq!(added("act"), json!(["BPF", "PERFMON", "NET_ADMIN"]));
+    let all = json!(["BPF", "PERFMON", "SYS_PTRACE", "SYSLOG", "NET_ADMIN"]);
+    assert_eq!(added("observe,act"), all);
+    for (_, values) in VALUES {
+        let objects = rendered(values);
+        for class in tracers::Class::ALL {
+            let role = find(&objects, "ClusterRole", &format!("tracejob-use-{class}"));
+            let rules = role["rules"].as_array().unwrap();
+            let names = tracers_of(class.word());
+            // A rule without names is one of every name.
+            assert_eq!(rules.is_empty(), names == json!([]), "{role}");
+            for rule in rules {
+                assert_eq!(rule["resourceNames"], names);
+                assert_eq!(
+                    (&rule["apiGroups"], &rule["resources"], &rule["verbs"]),
+                    (
+                        &json!(["tracejob.dev"]),
+                        &json!(["tracers"]),
+                        &json!(["use"])
+                    )
+                );
+            }
+        }
+    }
+    let uses = |values: &[&str]| {
+        let objects = rendered(values);
+        let rules = find(&objects, "ClusterRole", "tracejob-editor")["rules"].clone();
+        let rules = rules.as_array().unwrap().iter();
+        let mut names = rules.filter(|rule| rule["verbs"] == json!(["use"]));
+        names.next().map(|rule| rule["resourceNames"].clone())
+    };
+    assert_eq!(uses(&[]), Some(tracers_of("observe")));
+    assert_eq!(
+        uses(&["--set=rbac.editorClasses={payload}"]),
+        Some(tracers_of("payload"))
+    );
+    assert_eq!(uses(&["--set=rbac.editorClasses={memory}"]), None);
+    assert_eq!(uses(&["--set-json=rbac.editorClasses=[]"]), None);
+}
+
+#[test]
+fn what_the_chart_takes_from_the_catalogue_is_what_it_says() {
+    for (file, written) in [
+        ("classes.yaml", crd::admission::classes()),
+        ("admission/policy.yaml", crd::admission::use_policy()),
+        ("admission/binding.yaml", crd::admission::use_binding()),
+    ] {
+        let path = Path::new(&chart()).join("files").join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        let read: Value = serde_yaml::from_str(&text).unwrap();
+        assert_eq!(read, written, "{file}: run `cargo xtask codegen`");
+    }
 }
 
 #[test]

@@ -13,9 +13,11 @@ mod families;
 mod gateway;
 mod gone;
 mod plugin;
+mod rights;
 mod scale;
 mod simulated;
 mod tenants;
+mod versions;
 
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, Weak};

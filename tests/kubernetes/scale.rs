@@ -9,8 +9,9 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::HashMap,
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
 use tests::{SYSTEM, until_within};
@@ -59,10 +60,10 @@ fn show(what: &str, value: impl std::fmt::Display) {
     println!("MEASURED {what}: {value}");
 }
 
-struct Fleet {
-    cluster: Cluster,
-    agents: std::sync::Arc<Agents>,
-    recorded: Recorded,
+pub(crate) struct Fleet {
+    pub(crate) cluster: Cluster,
+    pub(crate) agents: std::sync::Arc<Agents>,
+    pub(crate) recorded: Recorded,
 }
 
 /// A cluster whose nodes are names and addresses, each with a pod of `shop`; what they say a real agent has said of the calls that
@@ -80,6 +81,15 @@ fn fleet(nodes: usize) -> Fleet {
 }
 
 fn fleet_of(nodes: usize, said: impl FnOnce(&Cluster) -> Recorded) -> Fleet {
+    fleet_with(nodes, said, |_| HashMap::new())
+}
+
+/// The same, with agents that say something else.
+pub(crate) fn fleet_with(
+    nodes: usize,
+    said: impl FnOnce(&Cluster) -> Recorded,
+    others: impl FnOnce(&Recorded) -> HashMap<IpAddr, Recorded>,
+) -> Fleet {
     // For both ends of each connection.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let all = rustix::process::Rlimit {
@@ -92,7 +102,8 @@ fn fleet_of(nodes: usize, said: impl FnOnce(&Cluster) -> Recorded) -> Fleet {
     cluster.kill_controller();
     cluster.kill_agent(0);
     cluster.plane.net().all_of(PREFIX);
-    let agents = Agents::serve(&cluster.plane, recorded.clone());
+    let others = others(&recorded);
+    let agents = Agents::serve_with(&cluster.plane, recorded.clone(), others);
     let names: Vec<String> = (0..nodes).map(|node| format!("simulated-{node}")).collect();
     let all = names.iter();
     create(
@@ -120,7 +131,7 @@ fn fleet_of(nodes: usize, said: impl FnOnce(&Cluster) -> Recorded) -> Fleet {
     }
 }
 
-fn address(node: usize) -> String {
+pub(crate) fn address(node: usize) -> String {
     let first = u32::from(Ipv4Addr::new(10, 128, 0, 1));
     Ipv4Addr::from(first + node as u32).to_string()
 }

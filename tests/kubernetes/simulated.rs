@@ -33,6 +33,9 @@ const LABELS: [&str; 4] = ["node", "namespace", "pod", "container"];
 /// Calls of the workload that the real agent counted, and its name for them.
 pub(crate) const CALLS: (&str, u64) = ("getppid", 700);
 
+/// A column that agents of another version have.
+pub(crate) const MORE: &str = "newer";
+
 /// What a real agent said of one trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
@@ -52,12 +55,43 @@ impl Recorded {
         (self.account.produced, self.account.delivered) = (self.times * rows, self.times * rows);
         self
     }
+
+    /// The same of an agent of another version: its rows have one more column, between the others, of a kind that nobody here knows.
+    pub(crate) fn of_another_version(mut self) -> Self {
+        let rows = self.batch.rows as usize;
+        let more = v1::Column {
+            name: MORE.to_owned(),
+            kind: 9999,
+            role: match self.schema.table {
+                true => v1::Role::Sum.into(),
+                false => v1::Role::Unspecified.into(),
+            },
+            ..v1::Column::default()
+        };
+        let values = v1::Values {
+            values: Some(v1::values::Values::Unsigned(v1::Unsigned {
+                values: vec![7; rows],
+            })),
+        };
+        // Labels come first.
+        self.schema.columns.insert(LABELS.len() + 1, more);
+        self.batch.columns.insert(LABELS.len() + 1, values);
+        self
+    }
+
+    /// Names of the columns.
+    pub(crate) fn columns(&self) -> Vec<&str> {
+        let columns = self.schema.columns.iter();
+        columns.map(|column| column.name.as_str()).collect()
+    }
 }
 
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Agents {
     recorded: Recorded,
+    /// Agents that say something else.
+    others: HashMap<IpAddr, Recorded>,
     nodes: Mutex<HashMap<IpAddr, Arc<Node>>>,
     load: Mutex<Load>,
 }
@@ -174,10 +208,15 @@ fn in_network<T: Send>(plane: &ControlPlane, what: impl Future<Output = T> + Sen
 }
 
 impl Agents {
-    /// Serves on every address of the network until the test's process ends.
-    pub(crate) fn serve(plane: &ControlPlane, recorded: Recorded) -> Arc<Self> {
+    /// Serves on every address of the network until the test's process ends. The agents at the addresses of `others` say something else.
+    pub(crate) fn serve_with(
+        plane: &ControlPlane,
+        recorded: Recorded,
+        others: HashMap<IpAddr, Recorded>,
+    ) -> Arc<Self> {
         let agents = Arc::new(Self {
             recorded,
+            others,
             nodes: Mutex::default(),
             load: Mutex::default(),
         });
@@ -362,8 +401,11 @@ impl Agent for Service {
         let node = self.0.node(&request)?;
         let labels = lock(&node.labels).get(&request.get_ref().uid).cloned();
         let labels = labels.ok_or_else(|| Status::not_found("the trace"))?;
-        let mut batch = self.0.recorded.batch.clone();
-        let columns = self.0.recorded.schema.columns.iter();
+        let address = request.local_addr().map(|address| address.ip());
+        let other = address.and_then(|address| self.0.others.get(&address));
+        let recorded = other.unwrap_or(&self.0.recorded).clone();
+        let mut batch = recorded.batch.clone();
+        let columns = recorded.schema.columns.iter();
         for (column, values) in columns.zip(&mut batch.columns) {
             let text = match column.name.as_str() {
                 "node" => &labels.node,
@@ -374,7 +416,6 @@ impl Agent for Service {
             };
             *values = repeated(text, batch.rows);
         }
-        let recorded = self.0.recorded.clone();
         let schema = v1::StreamEventsResponse {
             item: Some(Item::Schema(v1::Schema {
                 instance: 1,

@@ -10,7 +10,7 @@ const LATE: u64 = deadline().as_nanos() as u64;
 
 /// A process that only waits.
 fn waiting() -> Workload {
-    Workload::behind_gate(&["getppid", "7"])
+    Workload::behind_gate("getppid 7")
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_command_is_asked_to_end_when_its_time_is_over() {
     needs!("open");
     let outcome = Trace::of("open")
         .with(&["--duration", "300ms"])
-        .workload(&["pause-forever"])
+        .workload("pause-forever")
         .run();
     let account = outcome.complete();
     assert_eq!(account.ended, "duration");
@@ -46,8 +46,7 @@ fn a_command_is_asked_to_end_when_its_time_is_over() {
 #[test]
 fn a_limit_of_events_is_kept_to_the_event_and_what_is_beyond_is_counted() {
     needs!("open");
-    let mut workload =
-        Workload::behind_gate(&["open-times", "500", "openat", "/dev/null", "0", "0"]);
+    let mut workload = Workload::behind_gate("open-times 500 openat /dev/null 0 0");
     let trace = Trace::of("open")
         .with(&["--max-events", "123"])
         .of_process(&workload)
@@ -64,8 +63,7 @@ fn a_limit_of_events_is_kept_to_the_event_and_what_is_beyond_is_counted() {
 #[test]
 fn a_limit_that_is_not_reached_changes_nothing() {
     needs!("open");
-    let mut workload =
-        Workload::behind_gate(&["open-times", "50", "openat", "/dev/null", "0", "0"]);
+    let mut workload = Workload::behind_gate("open-times 50 openat /dev/null 0 0");
     let trace = Trace::of("open")
         .with(&["--max-events", "51"])
         .of_process(&workload)
@@ -96,7 +94,7 @@ fn a_run_ends_when_its_target_is_killed() {
 
 /// A cgroup with a workload in it that waits, which opens 50 files then.
 fn occupied(group: Cgroup) -> (Cgroup, Workload) {
-    let workload = Workload::behind_gate(&["open-times", "50", "openat", "/dev/null", "0", "0"]);
+    let workload = Workload::behind_gate("open-times 50 openat /dev/null 0 0");
     group.add(workload.pid());
     (group, workload)
 }
@@ -163,19 +161,7 @@ fn a_run_of_several_targets_ends_with_the_last_of_them() {
 fn a_run_goes_on_while_a_child_of_its_target_lives() {
     needs!("open");
     // The parent ends at once, its child waits for the end of its stdin.
-    let steps = [
-        "abandon",
-        "until-eof",
-        ";",
-        "open",
-        "openat",
-        "/dev/null",
-        "0",
-        "0",
-        ";",
-        "say",
-        "done",
-    ];
+    let steps = "abandon until-eof ; open openat /dev/null 0 0 ; say done";
     let mut workload = Workload::behind_gate(&steps);
     let trace = Trace::of("open").of_process(&workload).start();
     workload.go();
@@ -193,9 +179,7 @@ fn a_run_goes_on_while_a_child_of_its_target_lives() {
 fn a_run_ends_with_its_command_and_says_its_status() {
     needs!("open");
     for status in [0, 7] {
-        let outcome = Trace::of("open")
-            .workload(&["exit", &status.to_string()])
-            .run();
+        let outcome = Trace::of("open").workload(&format!("exit {status}")).run();
         let account = outcome.complete();
         assert_eq!(account.ended, "command");
         assert_eq!(account.raw["command"], json!({ "exit_status": status }));
@@ -205,7 +189,7 @@ fn a_run_ends_with_its_command_and_says_its_status() {
 #[test]
 fn a_command_that_is_killed_by_a_signal_says_so() {
     needs!("open");
-    let outcome = Trace::of("open").workload(&["kill", "9"]).run();
+    let outcome = Trace::of("open").workload("kill 9").run();
     assert_eq!(outcome.complete().ended, "command");
     assert_eq!(outcome.account().raw["command"], json!({ "signal": 9 }));
 }
@@ -214,19 +198,8 @@ fn a_command_that_is_killed_by_a_signal_says_so() {
 fn a_run_that_is_asked_to_end_gives_all_it_has() {
     needs!("open");
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
-        let mut workload = Workload::behind_gate(&[
-            "open-times",
-            "300",
-            "openat",
-            "/dev/null",
-            "0",
-            "0",
-            ",",
-            "say",
-            "done",
-            ",",
-            "until-eof",
-        ]);
+        let mut workload =
+            Workload::behind_gate("open-times 300 openat /dev/null 0 0 , say done , until-eof");
         let trace = Trace::of("open").of_process(&workload).start();
         workload.go();
         workload.wait_for("done");
@@ -241,22 +214,7 @@ fn a_run_that_is_asked_to_end_gives_all_it_has() {
 #[test]
 fn a_command_goes_on_being_traced_by_its_children_until_it_ends_itself() {
     needs!("open");
-    let steps = [
-        "fork",
-        "open-times",
-        "10",
-        "openat",
-        "/dev/null",
-        "0",
-        "0",
-        ",",
-        "open-times",
-        "5",
-        "openat",
-        "/dev/null",
-        "0",
-        "0",
-    ];
+    let steps = "fork open-times 10 openat /dev/null 0 0 , open-times 5 openat /dev/null 0 0";
     let outcome = Trace::of("open").workload(&steps).run();
     outcome.complete();
     assert_eq!(outcome.rows_where("path", "/dev/null").len(), 15);
@@ -266,7 +224,7 @@ fn a_command_goes_on_being_traced_by_its_children_until_it_ends_itself() {
 fn several_ways_to_select_add_up() {
     needs!("open");
     let group = Cgroup::new();
-    let steps = ["open", "openat", "/dev/null", "0", "0"];
+    let steps = "open openat /dev/null 0 0";
     let mut workloads = [(); 3].map(|()| Workload::behind_gate(&steps));
     group.add(workloads[0].pid());
     let trace = Trace::of("open")
@@ -287,7 +245,7 @@ fn several_ways_to_select_add_up() {
 #[test]
 fn a_process_that_is_there_when_tracing_begins_and_forks_all_the_time_loses_no_child() {
     needs!("syscall_count");
-    let mut workload = Workload::behind_gate(&["fork-until-byte", "200"]);
+    let mut workload = Workload::behind_gate("fork-until-byte 200");
     workload.go();
     workload.wait_for("forking");
     let trace = Trace::of("syscall_count")

@@ -27,7 +27,7 @@ fn leaves_nothing(trace: Tracing) {
 #[test]
 fn a_killed_tracer_of_a_ring_leaves_no_program_no_map_and_no_link() {
     needs!("open");
-    let mut workload = Workload::behind_gate(&["open-storm", "until-byte", "1", "/dev/null"]);
+    let mut workload = Workload::behind_gate("open-storm until-byte 1 /dev/null");
     let trace = Trace::of("open").counting().of_process(&workload).start();
     workload.go();
     trace.wait_for_rows(1000);
@@ -41,7 +41,7 @@ fn a_killed_tracer_of_a_ring_leaves_no_program_no_map_and_no_link() {
 #[test]
 fn a_killed_tracer_of_a_map_leaves_no_program_no_map_and_no_link() {
     needs!("syscall_count");
-    let mut workload = Workload::behind_gate(&["storm", "until-byte", "1"]);
+    let mut workload = Workload::behind_gate("storm until-byte 1");
     let trace = Trace::of("syscall_count").of_process(&workload).start();
     workload.go();
     leaves_nothing(trace);
@@ -53,7 +53,7 @@ fn a_killed_tracer_of_a_map_leaves_no_program_no_map_and_no_link() {
 #[test]
 fn a_killed_tracer_of_stacks_leaves_no_program_no_map_and_no_link() {
     needs!("page_fault");
-    let mut workload = Workload::behind_gate(&["touch", "2000", "write", ",", "until-eof"]);
+    let mut workload = Workload::behind_gate("touch 2000 write , until-eof");
     let trace = Trace::of("page_fault").of_process(&workload).start();
     workload.go();
     leaves_nothing(trace);
@@ -64,7 +64,7 @@ fn a_killed_tracer_of_stacks_leaves_no_program_no_map_and_no_link() {
 fn a_command_goes_on_when_its_tracer_is_killed() {
     needs!("open");
     let trace = Trace::of("open")
-        .workload(&["say", "running", ",", "sleep-and-say", "1000", "done"])
+        .workload("say running , sleep-and-say 1000 done")
         .start();
     let said = trace.listen();
     said.wait_for("running");
@@ -75,7 +75,7 @@ fn a_command_goes_on_when_its_tracer_is_killed() {
 #[test]
 fn a_tracer_that_ends_by_itself_leaves_nothing_either() {
     needs!("open");
-    let mut workload = Workload::behind_gate(&["getppid", "1"]);
+    let mut workload = Workload::behind_gate("getppid 1");
     let trace = Trace::of("open").of_process(&workload).start();
     let held = held_by(trace.pid());
     workload.finish();

@@ -69,7 +69,7 @@ fn no_program_has_grown_in_silence_and_all_are_far_from_what_the_verifier_refuse
     needs!("open");
     let series = series();
     let recorded = recorded(&series);
-    let workload = Workload::behind_gate(&["getppid", "1"]);
+    let workload = Workload::behind_gate("getppid 1");
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
     for tracer in tracers() {

@@ -9,4 +9,5 @@ mod killed;
 mod loading;
 mod names;
 mod namespaces;
+mod points;
 mod refused;

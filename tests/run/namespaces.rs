@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
     time::{SystemTime, UNIX_EPOCH},
 };
-use tests::{needs, program, tracejob};
+use tests::{Steps, needs, program, tracejob};
 
 /// `tracejob run` of a workload that opens a file, by unshare(1) with these options; `None` where there is no such program or option,
 /// which it says.
@@ -16,7 +16,7 @@ fn run_in(test: &str, options: &[&str]) -> Option<Output> {
         return None;
     }
     let workload = program("workload").into_os_string();
-    let steps = ["open", "openat", "/dev/null", "0", "0"].map(Into::into);
+    let steps = "open openat /dev/null 0 0".words();
     let words = ["run", "open", "-o", "json", "--"].map(Into::into);
     let words: Vec<_> = words.into_iter().chain([workload]).chain(steps).collect();
     let traced = tracejob(&words);

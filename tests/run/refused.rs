@@ -22,7 +22,7 @@ fn refused(trace: Trace, status: i32, words: &[&str]) {
 fn a_process_that_does_not_exist_is_named() {
     needs!("open");
     // One that did exist.
-    let mut workload = Workload::behind_gate(&["getppid", "1"]);
+    let mut workload = Workload::behind_gate("getppid 1");
     let pid = workload.pid().to_string();
     workload.kill();
     refused(
@@ -52,7 +52,7 @@ fn one_of_two_containers_that_is_not_there_is_named_and_nothing_is_traced() {
 #[test]
 fn a_thread_is_no_process() {
     needs!("open");
-    let mut workload = Workload::behind_gate(&["threads", "1", "say-tid-until-eof"]);
+    let mut workload = Workload::behind_gate("threads 1 say-tid-until-eof");
     workload.go();
     let tid = workload.said("tid").to_string();
     refused(Trace::of("open").with(&["--pid", &tid]), 1, &[&tid]);
@@ -63,7 +63,7 @@ fn a_thread_is_no_process() {
 fn a_process_that_has_ended_and_is_not_waited_for_is_not_traced_for_ever() {
     needs!("open");
     // Its child is a zombie until it ends itself.
-    let mut workload = Workload::behind_gate(&["zombie", ",", "until-eof"]);
+    let mut workload = Workload::behind_gate("zombie , until-eof");
     workload.go();
     let zombie = workload.said("zombie").to_string();
     let outcome = Trace::of("open")
@@ -139,7 +139,7 @@ fn a_container_that_does_not_exist_is_named() {
 fn a_tracer_that_does_not_exist_is_named_with_the_nearest() {
     needs!("open");
     refused(
-        Trace::of("tcp_conect").workload(&["getppid", "1"]),
+        Trace::of("tcp_conect").workload("getppid 1"),
         2,
         &["tcp_conect", "tcp_connect"],
     );

@@ -49,17 +49,28 @@ impl Cgroup {
 
     /// A new one that the memory controller limits to so many bytes, without swap; of whichever version has that controller.
     pub fn with_memory(bytes: u64) -> Self {
+        let group = Self::new();
+        match group.limit_memory(bytes) {
+            // It has the controller, and the other is of no use.
+            Some(first_version) => first_version,
+            None => group,
+        }
+    }
+
+    /// Limits the memory of what is in it. Where version 1 has the memory controller, that limit is another cgroup's, which is returned:
+    /// a process has to be in both.
+    #[must_use]
+    pub fn limit_memory(&self, bytes: u64) -> Option<Self> {
         let first_version = Path::new("/sys/fs/cgroup/memory");
         if first_version.join("memory.limit_in_bytes").exists() {
             let group = new(first_version, &unique());
             group.write("memory.limit_in_bytes", &bytes.to_string());
-            return group;
+            return Some(group);
         }
-        let group = Self::new();
-        group.write("memory.max", &bytes.to_string());
+        self.write("memory.max", &bytes.to_string());
         // There is no such file where the kernel has no swap.
-        let _ = fs::write(group.path.join("memory.swap.max"), "0");
-        group
+        let _ = fs::write(self.path.join("memory.swap.max"), "0");
+        None
     }
 
     /// A new one of a name, of cgroup v1; none where that is not mounted.

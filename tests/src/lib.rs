@@ -16,11 +16,13 @@ mod clock;
 mod closed;
 mod cluster;
 mod daemon;
+mod described;
 mod elf32;
 mod flood;
 mod held;
 mod output;
 mod row;
+mod steps;
 mod support;
 mod trace;
 mod wait;
@@ -35,11 +37,13 @@ pub use cluster::{
     cluster_program, enter_net,
 };
 pub use daemon::Agent;
+pub use described::{amount, columns_where, described};
 pub use elf32::program32;
 pub use flood::{Attack, beside, hold_silent_connections, send_again_and_again};
 pub use held::{descriptors, held_by, in_kernel, most_resident, resident, threads};
 pub use row::{Wanted, bytes, check, expect, sum};
-pub use support::{in_vm, mptcp_here, mptcp_socket, runs_here, skips_runs, tracers};
+pub use steps::Steps;
+pub use support::{all_tracers, in_vm, mptcp_here, mptcp_socket, runs_here, skips_runs, tracers};
 pub use trace::{Listener, Outcome, Trace, Tracing, agent, tracejob, tracejob_path};
 pub use wait::{deadline, join, until, until_within};
 pub use workload::{Report, Workload, cgroup_of, executable, folder, program};

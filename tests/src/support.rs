@@ -52,6 +52,12 @@ fn list() -> &'static [Value] {
     })
 }
 
+/// All tracers of the program under test.
+pub fn all_tracers() -> Vec<String> {
+    let names = list().iter().map(|one| one["name"].as_str().unwrap());
+    names.map(str::to_owned).collect()
+}
+
 /// The tracers that run on this kernel.
 pub fn tracers() -> Vec<String> {
     let supported = list().iter().filter(|one| one["supported"] == true);

@@ -1,8 +1,9 @@
 //! A run of `tracejob run … -o json`, and what came of it.
 
 use crate::{
-    Account, Workload, deadline,
-    output::{Messages, Rows},
+    Account, Steps, Workload, deadline,
+    described::{described, events},
+    output::{Messages, Rows, Taken},
     support::skips_runs,
     until,
     workload::{Report, program},
@@ -132,10 +133,9 @@ impl Trace {
 
     /// `-- workload STEPS`.
     #[must_use]
-    pub fn workload(self, steps: &[impl AsRef<OsStr>]) -> Self {
+    pub fn workload(self, steps: &(impl Steps + ?Sized)) -> Self {
         let program = program("workload").into_os_string();
-        let steps = steps.iter().map(|step| step.as_ref().to_owned());
-        self.command([program].into_iter().chain(steps).collect())
+        self.command([program].into_iter().chain(steps.words()).collect())
     }
 
     /// `-- COMMAND`.
@@ -248,6 +248,19 @@ impl Tracing {
         self.child.wait().unwrap();
     }
 
+    /// How many events of the account its rows are.
+    fn events(&self, rows: &Taken) -> Option<u64> {
+        let tracer = match self.messages.first("started") {
+            Some(Ok(started)) => started["tracer"].as_str().unwrap().to_owned(),
+            other => panic!("a trace with an account said when it started: {other:?}"),
+        };
+        if !self.keep_rows {
+            assert_eq!(described(&tracer)["source"], "events", "{tracer}");
+            return Some(rows.count);
+        }
+        events(&tracer, &rows.rows.iter().collect::<Vec<_>>())
+    }
+
     /// Waits for its end, and checks what holds for every run.
     pub fn finish(mut self) -> Outcome {
         let end = Instant::now() + 3 * deadline();
@@ -263,10 +276,7 @@ impl Tracing {
         if let Some(account) = &account {
             // Shown where the test fails: a count that is wrong may be a loss that is told.
             println!("account: {}", account.raw);
-            account.must_balance(match self.keep_rows {
-                true => events(&rows.rows),
-                false => rows.count,
-            });
+            account.must_balance(self.events(&rows));
             let wanted = match account.ended.as_str() {
                 // That is an error, and what came until then is no account.
                 "agent_gone" => 1,
@@ -293,18 +303,6 @@ impl Tracing {
             said: self.messages.everything(),
         }
     }
-}
-
-/// Columns that say for how many events a row stands.
-const COUNTS: [&str; 2] = ["count", "faults"];
-
-fn count_column(row: &Value) -> Option<u64> {
-    COUNTS.iter().find_map(|column| row.get(column)?.as_u64())
-}
-
-/// For how many events these rows stand.
-fn events(rows: &[Value]) -> u64 {
-    rows.iter().map(|row| count_column(row).unwrap_or(1)).sum()
 }
 
 impl Drop for Tracing {

@@ -1,9 +1,8 @@
 //! The workload: started behind a gate, let go when tracing has begun, and asked for the truth.
 
-use crate::{output::Messages, until};
+use crate::{Steps, output::Messages, until};
 use serde_json::Value;
 use std::{
-    ffi::OsStr,
     fs,
     io::Write,
     os::unix::fs::MetadataExt,
@@ -51,18 +50,22 @@ pub fn folder() -> PathBuf {
 
 impl Workload {
     /// Starts one whose first steps are done; it waits at a gate before `steps`.
-    pub fn behind_gate_after(before: &[&str], steps: &[impl AsRef<OsStr>]) -> Self {
+    pub fn behind_gate_after(
+        before: &(impl Steps + ?Sized),
+        steps: &(impl Steps + ?Sized),
+    ) -> Self {
         let mut command = Command::new(program("workload"));
+        let before = before.words();
         if !before.is_empty() {
             command.args(before).arg(",");
         }
-        command.args(["gate", ","]).args(steps);
+        command.args(["gate", ","]).args(steps.words());
         Self::start(&mut command).ready()
     }
 
     /// Starts one whose steps have a gate among them, in a child for instance, and waits until it is there.
-    pub fn child_behind_gate(steps: &[impl AsRef<OsStr>]) -> Self {
-        Self::start(Command::new(program("workload")).args(steps)).ready()
+    pub fn child_behind_gate(steps: &(impl Steps + ?Sized)) -> Self {
+        Self::start(Command::new(program("workload")).args(steps.words())).ready()
     }
 
     /// Starts a command that becomes a workload with a gate as its first step, and waits until it is there.
@@ -92,8 +95,8 @@ impl Workload {
     }
 
     /// Starts one that waits at a gate.
-    pub fn behind_gate(steps: &[impl AsRef<OsStr>]) -> Self {
-        Self::behind_gate_after(&[], steps)
+    pub fn behind_gate(steps: &(impl Steps + ?Sized)) -> Self {
+        Self::behind_gate_after("", steps)
     }
 
     /// Its process, as this one numbers it.

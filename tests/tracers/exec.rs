@@ -2,30 +2,38 @@
 
 mod answered;
 
-use crate::{Columns, Who, during, result};
-use serde_json::{Value, json};
-use std::{
-    ffi::{OsStr, OsString},
-    fs,
-    os::unix::ffi::OsStrExt,
-    path::PathBuf,
+use crate::{
+    Columns, Who,
+    conformance::{Entry, Expects, conforms},
+    during, result, steps,
 };
+use serde_json::{Value, json};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::PathBuf};
 use tests::{
-    Cgroup, Outcome, Report, Trace, Workload, bytes, check, executable, folder, needs, program,
+    Outcome, Report, Steps, Trace, Workload, bytes, check, executable, folder, needs, program,
 };
 
-/// Steps of a workload.
-fn steps(words: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
-    words.iter().map(|word| word.as_ref().to_owned()).collect()
-}
+/// The line of the conformance suite: a program that is not there, so that the process stays what it is.
+const CONFORMANCE: Entry = Entry {
+    storm: 2000,
+    ..Entry::of(
+        "exec",
+        "exec-fails-times {} execve /no/such/program zero",
+        Expects::Events(1),
+    )
+};
+conforms!(CONFORMANCE);
 
 /// A workload traced from its gate to its end.
-fn traced(words: &[&dyn AsRef<OsStr>]) -> (Outcome, Report, Workload) {
-    traced_after(&[], words)
+fn traced(words: &(impl Steps + ?Sized)) -> (Outcome, Report, Workload) {
+    traced_after("", words)
 }
 
-fn traced_after(before: &[&str], words: &[&dyn AsRef<OsStr>]) -> (Outcome, Report, Workload) {
-    let mut workload = Workload::behind_gate_after(before, &steps(words));
+fn traced_after(
+    before: &(impl Steps + ?Sized),
+    words: &(impl Steps + ?Sized),
+) -> (Outcome, Report, Workload) {
+    let mut workload = Workload::behind_gate_after(before, words);
     let trace = Trace::of("exec").of_process(&workload).start();
     let report = workload.finish();
     let outcome = trace.finish();
@@ -75,9 +83,9 @@ fn a_program_that_starts_is_one_row_with_its_file_its_arguments_and_its_parent()
     needs!("exec");
     let programs = Programs::new();
     let path = programs.nothing("true");
-    let before = ["ids", "4321", "1234"];
+    let before = "ids 4321 1234";
     let (outcome, report, workload) =
-        traced_after(&before, &[&"spawn", &path, &"zero", &"getppid", &"1"]);
+        traced_after(&before, &format!("spawn {} zero getppid 1", path.display()));
     let child = report.number("child") as u32;
     let who = Who {
         uid: 4321,
@@ -101,7 +109,7 @@ fn execveat_is_a_row_like_execve() {
     needs!("exec");
     let programs = Programs::new();
     let path = programs.nothing("at");
-    let (outcome, report, _) = traced(&[&"spawn-at", &path, &"zero", &"getppid", &"1"]);
+    let (outcome, report, _) = traced(&format!("spawn-at {} zero getppid 1", path.display()));
     let row = outcome.row();
     assert_eq!(row["filename"], json!(path));
     assert_eq!(row["pid"], report.note("child"));
@@ -109,10 +117,10 @@ fn execveat_is_a_row_like_execve() {
 }
 
 /// A call that fails with this error; the caller's words are what it has.
-fn failure(call: &str, path: &OsStr, before: &[&str], uid: u32, errno: i32, error: &str) {
+fn failure(call: &str, path: &OsStr, before: &str, uid: u32, errno: i32, error: &str) {
     let (outcome, report, workload) = traced_after(
         before,
-        &[&"exec-fails", &call, &path, &"zero", &"", &"two words"],
+        &steps(&[&"exec-fails", &call, &path, &"zero", &"", &"two words"]),
     );
     assert_eq!(report.note("result"), json!(-errno));
     let who = Who {
@@ -137,7 +145,7 @@ fn a_program_that_is_not_there_is_one_row_with_enoent() {
     failure(
         "execve",
         "/no/such/program".as_ref(),
-        &[],
+        "",
         0,
         libc::ENOENT,
         "ENOENT",
@@ -145,7 +153,7 @@ fn a_program_that_is_not_there_is_one_row_with_enoent() {
     failure(
         "execveat",
         "/no/such/program".as_ref(),
-        &[],
+        "",
         0,
         libc::ENOENT,
         "ENOENT",
@@ -159,7 +167,7 @@ fn a_failure_through_the_32_bit_table_is_a_row_with_its_arguments() {
     failure(
         "execve32",
         "/no/such/program".as_ref(),
-        &[],
+        "",
         0,
         libc::ENOENT,
         "ENOENT",
@@ -167,7 +175,7 @@ fn a_failure_through_the_32_bit_table_is_a_row_with_its_arguments() {
     failure(
         "execveat32",
         "/no/such/program".as_ref(),
-        &[],
+        "",
         0,
         libc::ENOENT,
         "ENOENT",
@@ -181,29 +189,12 @@ fn a_32_bit_program_is_a_row_like_any_other() {
     let programs = Programs::new();
     let path = programs.0.join("old");
     executable(&path, tests::program32());
-    let (outcome, report, _) = traced(&[&"spawn", &path, &"zero", &"one"]);
+    let (outcome, report, _) = traced(&format!("spawn {} zero one", path.display()));
     let row = outcome.row();
     assert_eq!(row["filename"], json!(path));
     assert_eq!(row["args"], json!(["zero", "one"]));
     assert_eq!(row["comm"], json!("old"));
     assert_eq!(row["pid"], report.note("child"));
-}
-
-#[test]
-fn a_failure_of_a_thread_has_the_threads_number() {
-    needs!("exec");
-    let (outcome, report, workload) = traced(&[
-        &"threads",
-        &"1",
-        &"exec-fails",
-        &"execve",
-        &"/no/such/program",
-        &"zero",
-    ]);
-    let row = outcome.row();
-    assert_eq!(row["pid"], json!(workload.pid()));
-    assert_eq!(row["tid"], report.note("tid"));
-    assert_ne!(row["tid"], row["pid"]);
 }
 
 #[test]
@@ -215,7 +206,7 @@ fn a_program_that_may_not_be_executed_is_one_row_with_eacces() {
     failure(
         "execve",
         path.as_os_str(),
-        &["ids", "4321", "4321"],
+        "ids 4321 4321",
         4321,
         libc::EACCES,
         "EACCES",
@@ -228,7 +219,7 @@ fn a_file_that_is_no_program_is_one_row_with_enoexec() {
     let programs = Programs::new();
     let path = programs.0.join("text");
     executable(&path, "no program\n");
-    failure("execve", path.as_os_str(), &[], 0, libc::ENOEXEC, "ENOEXEC");
+    failure("execve", path.as_os_str(), "", 0, libc::ENOEXEC, "ENOEXEC");
 }
 
 #[test]
@@ -241,17 +232,10 @@ fn a_script_is_one_row_with_its_interpreter_and_its_own_name() {
     executable(&script, format!("#!{} getppid\n", interpreter.display()));
     let link = programs.0.join("1");
     fs::rename(&script, &link).unwrap();
-    let mut workload = Workload::behind_gate(&steps(&[
-        &"chdir",
-        &programs.0,
-        &",",
-        &"spawn",
-        &"1",
-        &"lost",
-        &",",
-        &"getppid",
-        &"1",
-    ]));
+    let mut workload = Workload::behind_gate(&format!(
+        "chdir {} , spawn 1 lost , getppid 1",
+        programs.0.display()
+    ));
     let trace = Trace::of("exec").of_process(&workload).start();
     workload.finish();
     let outcome = trace.finish();
@@ -268,17 +252,17 @@ fn arguments_that_are_not_utf8_are_kept_to_the_byte() {
     let programs = Programs::new();
     let path = programs.nothing(OsStr::from_bytes(b"caf\xe9"));
     let odd = OsStr::from_bytes(b"\xff\x01\xfe");
-    let (outcome, _, _) = traced(&[&"spawn", &path, &odd, &"getppid", &"1"]);
+    let (outcome, _, _) = traced(&steps(&[&"spawn", &path, &odd, &"getppid", &"1"]));
     let row = outcome.row();
     assert_eq!(row["filename"], bytes(path.as_os_str().as_bytes()));
     assert_eq!(row["args"], json!([bytes(odd.as_bytes()), "getppid", "1"]));
     assert_eq!(row["comm"], bytes(b"caf\xe9"));
-    let (outcome, _, _) = traced(&[
+    let (outcome, _, _) = traced(&steps(&[
         &"exec-fails",
         &"execve",
         &OsStr::from_bytes(b"/\xff/none"),
         &odd,
-    ]);
+    ]));
     assert_eq!(outcome.row()["filename"], bytes(b"/\xff/none"));
     assert_eq!(outcome.row()["args"], json!([bytes(odd.as_bytes())]));
 }
@@ -318,7 +302,7 @@ fn a_hundred_arguments_are_whole() {
     needs!("exec");
     let programs = Programs::new();
     let path = script_that_ignores(&programs);
-    let (outcome, _, _) = traced(&[&"spawn-with", &"100", &"12", &path]);
+    let (outcome, _, _) = traced(&format!("spawn-with 100 12 {}", path.display()));
     let (args, cut) = shown(&outcome);
     assert!(!cut);
     // The kernel puts interpreter, its argument and the script's path in the place of the first.
@@ -330,7 +314,7 @@ fn arguments_of_20_kb_are_cut_and_say_so() {
     needs!("exec");
     let programs = Programs::new();
     let path = script_that_ignores(&programs);
-    let (outcome, _, _) = traced(&[&"spawn-with", &"20", &"1000", &path]);
+    let (outcome, _, _) = traced(&format!("spawn-with 20 1000 {}", path.display()));
     let (args, cut) = shown(&outcome);
     assert!(cut);
     begins(&args[3..], &many(20, 1000)[1..]);
@@ -340,9 +324,14 @@ fn arguments_of_20_kb_are_cut_and_say_so() {
 #[test]
 fn no_argument_and_an_empty_one_are_told_apart() {
     needs!("exec");
-    let (outcome, _, _) = traced(&[&"exec-fails", &"execve", &"/no/such/program", &""]);
+    let (outcome, _, _) = traced(&steps(&[
+        &"exec-fails",
+        &"execve",
+        &"/no/such/program",
+        &"",
+    ]));
     assert_eq!(outcome.row()["args"], json!([""]));
-    let (outcome, _, _) = traced(&[&"exec-fails", &"execve", &"/no/such/program"]);
+    let (outcome, _, _) = traced("exec-fails execve /no/such/program");
     assert_eq!(outcome.row()["args"], json!([]));
 }
 
@@ -351,7 +340,8 @@ fn a_thread_that_is_not_the_first_becomes_its_process() {
     needs!("exec");
     let programs = Programs::new();
     let path = programs.nothing("thread");
-    let (outcome, _, workload) = traced(&[&"exec-in-thread", &path, &"zero", &"getppid", &"1"]);
+    let (outcome, _, workload) =
+        traced(&format!("exec-in-thread {} zero getppid 1", path.display()));
     let row = outcome.row();
     assert_eq!(
         (&row["pid"], &row["tid"]),
@@ -366,8 +356,11 @@ fn a_process_that_executes_again_and_again_is_a_row_each_time() {
     needs!("exec");
     let programs = Programs::new();
     let (one, two) = (programs.nothing("one"), programs.nothing("two"));
-    let (outcome, _, workload) =
-        traced(&[&"exec", &one, &"a", &"exec", &two, &"b", &"getppid", &"1"]);
+    let (outcome, _, workload) = traced(&format!(
+        "exec {} a exec {} b getppid 1",
+        one.display(),
+        two.display()
+    ));
     let names: Vec<&Value> = outcome.rows.iter().map(|row| &row["filename"]).collect();
     assert_eq!(names, [&json!(one), &json!(two)]);
     assert_eq!(outcome.rows_where("pid", workload.pid()).len(), 2);
@@ -379,7 +372,7 @@ fn the_command_itself_is_the_first_row() {
     let programs = Programs::new();
     let path = programs.nothing("true");
     let outcome = Trace::of("exec")
-        .workload(&steps(&[&"spawn", &path, &"zero", &"getppid", &"1"]))
+        .workload(&format!("spawn {} zero getppid 1", path.display()))
         .run();
     outcome.complete();
     let [command, child] = outcome.rows.as_slice() else {
@@ -399,8 +392,7 @@ fn a_program_in_another_root_is_shown_as_it_is_seen_there() {
     needs!("exec");
     let programs = Programs::new();
     let before = ["chroot", programs.0.to_str().unwrap()];
-    let (outcome, _, _) =
-        traced_after(&before, &[&"exec-fails", &"execve", &"/not/there", &"zero"]);
+    let (outcome, _, _) = traced_after(&before, "exec-fails execve /not/there zero");
     assert_eq!(outcome.row()["filename"], json!("/not/there"));
 }
 
@@ -410,7 +402,7 @@ mod here {
     #[test]
     fn a_failure_with_more_arguments_than_are_read_is_cut_and_says_so() {
         needs!("exec");
-        let (outcome, _, _) = traced(&[&"exec-fails-with", &"100", &"12", &"/no/such/program"]);
+        let (outcome, _, _) = traced("exec-fails-with 100 12 /no/such/program");
         let (args, cut) = shown(&outcome);
         assert!(cut, "{} of 100 arguments", args.len());
         begins(&args, &many(100, 12));
@@ -421,12 +413,7 @@ mod here {
     fn a_failure_with_as_many_arguments_as_are_read_is_whole() {
         needs!("exec");
         for count in [1, 63, 64] {
-            let (outcome, _, _) = traced(&[
-                &"exec-fails-with",
-                &count.to_string(),
-                &"12",
-                &"/no/such/program",
-            ]);
+            let (outcome, _, _) = traced(&format!("exec-fails-with {count} 12 /no/such/program"));
             assert_eq!(shown(&outcome), (many(count, 12), false), "{count}");
         }
     }
@@ -434,7 +421,7 @@ mod here {
     #[test]
     fn a_failure_with_an_argument_longer_than_is_read_is_cut_and_says_so() {
         needs!("exec");
-        let (outcome, _, _) = traced(&[&"exec-fails-with", &"2", &"3000", &"/no/such/program"]);
+        let (outcome, _, _) = traced("exec-fails-with 2 3000 /no/such/program");
         let (args, cut) = shown(&outcome);
         assert!(
             cut,
@@ -447,7 +434,7 @@ mod here {
     #[test]
     fn a_failure_with_more_bytes_than_fit_is_cut_and_says_so() {
         needs!("exec");
-        let (outcome, _, _) = traced(&[&"exec-fails-with", &"20", &"1000", &"/no/such/program"]);
+        let (outcome, _, _) = traced("exec-fails-with 20 1000 /no/such/program");
         let (args, cut) = shown(&outcome);
         assert!(cut, "{} of 20 arguments", args.len());
         begins(&args, &many(20, 1000));
@@ -458,19 +445,10 @@ mod here {
         needs!("exec");
         let programs = Programs::new();
         let path = programs.nothing("true");
-        let words = steps(&[
-            &"spawn",
-            &path,
-            &"zero",
-            &"getppid",
-            &"1",
-            &",",
-            &"exec-fails-times",
-            &"3",
-            &"execve",
-            &"/no/such/program",
-            &"zero",
-        ]);
+        let words = format!(
+            "spawn {} zero getppid 1 , exec-fails-times 3 execve /no/such/program zero",
+            path.display()
+        );
         let outcome = Trace::of("exec")
             .with(&["--failed-only"])
             .workload(&words)
@@ -480,101 +458,12 @@ mod here {
     }
 
     #[test]
-    fn another_process_is_not_seen() {
-        needs!("exec");
-        let words = [
-            "exec-fails-times",
-            "20",
-            "execve",
-            "/no/such/program",
-            "zero",
-        ];
-        let mut beside = Workload::behind_gate(&words);
-        let mut selected = Workload::behind_gate(&[
-            "exec-fails-times",
-            "2",
-            "execve",
-            "/no/such/program",
-            "zero",
-        ]);
-        let trace = Trace::of("exec").of_process(&selected).start();
-        beside.finish();
-        selected.finish();
-        let outcome = trace.finish();
-        assert_eq!(outcome.complete().produced, 2);
-        assert_eq!(outcome.rows_where("pid", selected.pid()).len(), 2);
-    }
-
-    #[test]
-    fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
-        needs!("exec");
-        let (outer, beside) = (Cgroup::new(), Cgroup::new());
-        let inner = outer.below("inner");
-        let mut workloads = [&outer, &inner, &beside].map(|group| {
-            let workload =
-                Workload::behind_gate(&["exec-fails", "execve", "/no/such/program", "zero"]);
-            group.add(workload.pid());
-            workload
-        });
-        let trace = Trace::of("exec")
-            .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
-            .start();
-        for workload in &mut workloads {
-            workload.finish();
-        }
-        let outcome = trace.stop();
-        assert_eq!(outcome.complete().produced, 2);
-        assert_eq!(
-            outcome.row_where("cgroup", outer.id())["pid"],
-            json!(workloads[0].pid())
-        );
-        assert_eq!(
-            outcome.row_where("cgroup", inner.id())["pid"],
-            json!(workloads[1].pid())
-        );
-    }
-
-    #[test]
     fn a_process_in_a_pid_namespace_has_both_its_numbers() {
         needs!("exec");
-        let (outcome, report, workload) = traced(&[
-            &"newpid",
-            &"exec-fails",
-            &"execve",
-            &"/no/such/program",
-            &"zero",
-        ]);
+        let (outcome, report, workload) = traced("newpid exec-fails execve /no/such/program zero");
         let row = outcome.row();
         assert_eq!(row["pid"], report.note("child"));
         assert_eq!(row["ns_pid"], json!(1));
         assert_eq!(row["ppid"], json!(workload.pid()));
-    }
-
-    #[test]
-    fn a_storm_is_counted_to_the_last_program() {
-        needs!("exec");
-        let words = [
-            "exec-fails-times",
-            "2000",
-            "execve",
-            "/no/such/program",
-            "zero",
-        ];
-        let mut workload = Workload::behind_gate(&words);
-        let trace = Trace::of("exec")
-            .with(&["--ring", "4KiB"])
-            .of_process(&workload)
-            .start();
-        trace.while_nobody_reads(|| workload.finish());
-        let outcome = trace.finish();
-        let account = outcome.account();
-        assert_eq!(account.produced, 2000);
-        assert_eq!(account.delivered + account.lost.ring_full, 2000);
-        assert!(
-            account.lost.ring_full > 0 && account.delivered > 0,
-            "{}",
-            account.raw
-        );
-        assert_eq!(outcome.status, Some(3));
     }
 }

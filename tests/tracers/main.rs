@@ -1,12 +1,15 @@
 //! Each tracer against workloads whose truth is known: it happens, it is filtered, it fails, and its edges.
 //!
-//! A tracer's module `here` has what is the same code on every kernel, and the test kernels leave it out: which processes are selected,
-//! options, and storms. `open` has the former for all of them, outside of it.
+//! What holds for every tracer is in `conformance`, by an entry in the tracer's file; the rest of that file is the tracer's own truth.
+//!
+//! A module `here` has what is the same code on every kernel, and the test kernels leave it out: which processes are selected, options,
+//! storms, and how a run ends. `open` has its selection outside of it, for all of them.
 //!
 //! The claims about a run as such (its bounds, its books under a storm, its end) are in `tests/run`.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
+mod conformance;
 mod exec;
 mod malloc;
 mod oom_kill;
@@ -17,6 +20,7 @@ mod tcp_connect;
 mod tcp_life;
 
 use serde_json::json;
+use std::ffi::{OsStr, OsString};
 use tests::{Report, Wanted, Workload, cgroup_of};
 
 /// Columns that are wanted, and their values.
@@ -84,6 +88,11 @@ fn during(report: &Report) -> Wanted {
 fn at_most(report: &Report) -> Wanted {
     let (began, ended) = report.boottime_ns;
     Wanted::Within(1, ended - began)
+}
+
+/// Steps of a workload, where a word is empty, has a blank or is not UTF-8.
+fn steps(words: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
+    words.iter().map(|word| word.as_ref().to_owned()).collect()
 }
 
 /// The columns of a system call's result.

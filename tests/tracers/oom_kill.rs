@@ -1,9 +1,24 @@
 //! `oom_kill` against cgroups whose memory runs out, and victims that are known before.
 
-use crate::{Who, during};
+use crate::{
+    Who,
+    conformance::{Entry, Expects, Identity, Whose, conforms},
+    during,
+};
 use serde_json::json;
 use std::fs;
 use tests::{Cgroup, Outcome, Report, Trace, Wanted, Workload, check, needs};
+
+/// The line of the conformance suite: children that are killed one after the other, each for what it takes itself.
+const CONFORMANCE: Entry = Entry {
+    whose: Whose::Noted("victim"),
+    identity: Identity::of_process("victim_pid"),
+    memory: Some(8 << 20),
+    // 4 KiB hold fewer.
+    storm: 40,
+    ..Entry::of("oom_kill", "victims {}", Expects::Events(1))
+};
+conforms!(CONFORMANCE);
 
 const LIMIT: u64 = 32 << 20;
 
@@ -18,8 +33,7 @@ fn set_oom_score_adj(workload: &Workload, value: i32) {
 
 /// A process that eats what its cgroup has until it is killed for it.
 fn eater(group: &Cgroup) -> Workload {
-    let workload =
-        Workload::behind_gate_after(&["ids", "4321", "1234", ",", "comm", "an eater"], &["eat"]);
+    let workload = Workload::behind_gate_after("ids 4321 1234 , comm an_eater", "eat");
     group.add(workload.pid());
     workload
 }
@@ -58,7 +72,7 @@ fn a_process_that_eats_its_cgroups_memory_is_one_row_with_what_it_held() {
     let who = Who {
         uid: 4321,
         gid: 1234,
-        comm: "an eater",
+        comm: "an_eater",
         ..Who::workload(&workload)
     };
     let mut wanted = who.columns();
@@ -69,7 +83,7 @@ fn a_process_that_eats_its_cgroups_memory_is_one_row_with_what_it_held() {
         ("cgroup", row["cgroup"].clone().into()),
         ("victim_pid", workload.pid().into()),
         ("victim_uid", 4321.into()),
-        ("victim_comm", "an eater".into()),
+        ("victim_comm", "an_eater".into()),
         // Its pages and the kernel's own for it share the limit; counters are per CPU and lag a little.
         ("anon_rss_bytes", Wanted::Within(LIMIT * 3 / 4, LIMIT)),
         ("file_rss_bytes", Wanted::Within(0, 16 << 20)),
@@ -97,16 +111,9 @@ fn killed_for_another_in(
     group: &Cgroup,
     select: impl Fn(&Workload, &Workload) -> Trace,
 ) -> (Outcome, u32, u32) {
-    let mut victim = Workload::behind_gate(&[
-        "comm",
-        "a victim",
-        ",",
-        "hold",
-        &(LIMIT / 2).to_string(),
-        ",",
-        "until-eof",
-    ]);
-    let mut trigger = Workload::behind_gate(&["comm", "a trigger", ",", "eat"]);
+    let mut victim =
+        Workload::behind_gate(&format!("comm a_victim , hold {} , until-eof", (LIMIT / 2)));
+    let mut trigger = Workload::behind_gate("comm a_trigger , eat");
     group.add(victim.pid());
     group.add(trigger.pid());
     set_oom_score_adj(&victim, 1000);
@@ -132,7 +139,7 @@ fn a_victim_is_told_apart_from_whose_allocation_it_was_killed_for() {
     let row = outcome.row_where("victim_pid", victim);
     assert_eq!(
         (&row["victim_comm"], &row["comm"]),
-        (&json!("a victim"), &json!("a trigger"))
+        (&json!("a_victim"), &json!("a_trigger"))
     );
     assert_eq!(
         (&row["pid"], &row["victim_oom_score_adj"]),
@@ -175,7 +182,7 @@ fn a_victim_30_cgroups_below_the_selected_one_is_seen() {
 #[test]
 fn a_process_that_is_killed_otherwise_is_not_seen() {
     needs!("oom_kill");
-    let mut workload = Workload::behind_gate(&["kill", "9"]);
+    let mut workload = Workload::behind_gate("kill 9");
     let trace = Trace::of("oom_kill").of_process(&workload).start();
     workload.go();
     workload.wait();
@@ -205,66 +212,5 @@ mod here {
             outcome.row_where("victim_pid", victim)["pid"],
             json!(trigger)
         );
-    }
-
-    #[test]
-    fn a_kill_among_others_is_not_seen() {
-        needs!("oom_kill");
-        let (one, two) = (Cgroup::with_memory(LIMIT), Cgroup::with_memory(LIMIT));
-        let (mut selected, mut beside) = (eater(&one), eater(&two));
-        let trace = Trace::of("oom_kill").of_process(&selected).start();
-        eats_until_it_is_killed(&mut beside);
-        eats_until_it_is_killed(&mut selected);
-        let outcome = trace.finish();
-        assert_eq!(outcome.complete().produced, 1);
-        assert_eq!(outcome.row()["victim_pid"], json!(selected.pid()));
-    }
-
-    #[test]
-    fn a_kill_is_selected_by_a_cgroup_above_its_victim() {
-        needs!("oom_kill");
-        // The cgroup that is selected and the one whose memory runs out may be of two hierarchies.
-        let (outer, memory) = (Cgroup::new(), Cgroup::with_memory(LIMIT));
-        let inner = outer.below("inner");
-        let beside = Cgroup::with_memory(LIMIT);
-        let mut other = eater(&beside);
-        let mut workload = eater(&memory);
-        let in_inner = memory.is_of_another_hierarchy(&inner);
-        if in_inner {
-            inner.add(workload.pid());
-        }
-        let selected = if in_inner { &outer } else { &memory };
-        let trace = Trace::of("oom_kill")
-            .with(&["--cgroup".as_ref(), selected.path().as_os_str()])
-            .start();
-        eats_until_it_is_killed(&mut other);
-        eats_until_it_is_killed(&mut workload);
-        let outcome = trace.stop();
-        assert_eq!(outcome.complete().produced, 1);
-        assert_eq!(outcome.row()["victim_pid"], json!(workload.pid()));
-    }
-
-    #[test]
-    fn a_storm_is_counted_to_the_last_victim() {
-        needs!("oom_kill");
-        const VICTIMS: u64 = 40;
-        let group = Cgroup::with_memory(8 << 20);
-        let mut workload = Workload::behind_gate(&["victims", &VICTIMS.to_string()]);
-        group.add(workload.pid());
-        let trace = Trace::of("oom_kill")
-            .with(&["--ring", "4KiB"])
-            .of_process(&workload)
-            .start();
-        trace.while_nobody_reads(|| workload.finish());
-        let outcome = trace.finish();
-        let account = outcome.account();
-        assert_eq!(account.produced, VICTIMS);
-        assert_eq!(account.delivered + account.lost.ring_full, VICTIMS);
-        assert!(
-            account.lost.ring_full > 0 && account.delivered > 0,
-            "{}",
-            account.raw
-        );
-        assert_eq!(outcome.status, Some(3));
     }
 }

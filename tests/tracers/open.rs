@@ -7,15 +7,30 @@ mod paths;
 mod selection;
 mod under_way;
 
-use crate::{Columns, Who, during, result};
+use crate::{
+    Columns, Who,
+    conformance::{Entry, Expects, conforms},
+    during, result, steps,
+};
 use serde_json::json;
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
-use tests::{Outcome, Report, Trace, Wanted, Workload, bytes, check, folder, needs};
+use tests::{Outcome, Report, Steps, Trace, Wanted, Workload, bytes, check, folder, needs};
+
+/// The line of the conformance suite: a device, so that no other file is opened.
+const CONFORMANCE: Entry = Entry {
+    storm: 5000,
+    ..Entry::of(
+        "open",
+        "open-times {} openat /dev/null 0 0",
+        Expects::Events(1),
+    )
+};
+conforms!(CONFORMANCE, on_every_kernel);
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);
@@ -43,18 +58,16 @@ impl Drop for Folder {
     }
 }
 
-/// Steps of a workload.
-fn steps(words: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
-    words.iter().map(|word| word.as_ref().to_owned()).collect()
-}
-
 /// A workload traced from its gate to its end.
-fn traced(words: &[&dyn AsRef<OsStr>]) -> (Outcome, Report, Workload) {
-    traced_after(&[], words)
+fn traced(words: &(impl Steps + ?Sized)) -> (Outcome, Report, Workload) {
+    traced_after("", words)
 }
 
-fn traced_after(before: &[&str], words: &[&dyn AsRef<OsStr>]) -> (Outcome, Report, Workload) {
-    let mut workload = Workload::behind_gate_after(before, &steps(words));
+fn traced_after(
+    before: &(impl Steps + ?Sized),
+    words: &(impl Steps + ?Sized),
+) -> (Outcome, Report, Workload) {
+    let mut workload = Workload::behind_gate_after(before, words);
     let trace = Trace::of("open").of_process(&workload).start();
     let report = workload.finish();
     let outcome = trace.finish();
@@ -93,7 +106,7 @@ fn one_call(call: &str, passed: (u64, u64), shown: (&str, &str)) {
     let folder = Folder::new();
     let path = folder.file("a file");
     let (flags, mode) = (passed.0.to_string(), passed.1.to_string());
-    let before = ["ids", "4321", "1234", ",", "comm", "an opener"];
+    let before = "ids 4321 1234 , comm an_opener";
     fs::set_permissions(
         &folder.0,
         std::os::unix::fs::PermissionsExt::from_mode(0o777),
@@ -101,11 +114,11 @@ fn one_call(call: &str, passed: (u64, u64), shown: (&str, &str)) {
     .unwrap();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let (outcome, report, workload) =
-        traced_after(&before, &[&"open", &call, &path, &flags, &mode]);
+        traced_after(before, &steps(&[&"open", &call, &path, &flags, &mode]));
     let who = Who {
         uid: 4321,
         gid: 1234,
-        comm: "an opener",
+        comm: "an_opener",
         ..Who::workload(&workload)
     };
     let fd = report.note("result").as_i64().unwrap();
@@ -160,7 +173,7 @@ fn a_file_that_a_32_bit_program_opens_is_a_row_like_any_other() {
     let folder = Folder::new();
     let path = folder.path("old");
     tests::executable(&path, tests::program32());
-    let (outcome, _, _) = traced(&[&"spawn", &path, &"zero"]);
+    let (outcome, _, _) = traced(&format!("spawn {} zero", path.display()));
     let row = outcome.row();
     assert_eq!(
         (&row["path"], &row["comm"]),
@@ -174,13 +187,13 @@ fn a_file_that_a_32_bit_program_opens_is_a_row_like_any_other() {
 }
 
 fn one_failure(call: &str, path: &[u8], flags: u64, shown: &str, errno: i32, error: &str) {
-    let (outcome, report, workload) = traced(&[
+    let (outcome, report, workload) = traced(&steps(&[
         &"open",
         &call,
         &OsStr::from_bytes(path),
         &flags.to_string(),
         &"0",
-    ]);
+    ]));
     assert_eq!(report.note("result"), json!(-errno));
     let mut wanted = columns(
         &Who::workload(&workload),
@@ -275,8 +288,8 @@ fn a_file_that_may_not_be_read_is_one_row_with_eacces() {
     let path = folder.file("secret");
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let (outcome, _, _) = traced_after(
-        &["ids", "4321", "4321"],
-        &[&"open", &"openat", &path, &"0", &"0"],
+        "ids 4321 4321",
+        &format!("open openat {} 0 0", path.display()),
     );
     let row = outcome.row();
     assert_eq!(
@@ -289,7 +302,7 @@ fn a_file_that_may_not_be_read_is_one_row_with_eacces() {
 #[test]
 fn a_path_that_cannot_be_read_is_a_row_with_efault_and_no_path() {
     needs!("open");
-    let (outcome, _, _) = traced(&[&"open-bad-pointer"]);
+    let (outcome, _, _) = traced("open-bad-pointer");
     assert_eq!(outcome.row()["result_error"], json!("EFAULT"));
     assert_eq!(outcome.row()["path"], json!(""));
     assert_eq!(outcome.row()["path_cut"], json!(true));
@@ -299,7 +312,7 @@ fn a_path_that_cannot_be_read_is_a_row_with_efault_and_no_path() {
 fn a_text_longer_than_a_path_can_be_is_cut_and_says_so() {
     needs!("open");
     let long = "/x".repeat(3000);
-    let (outcome, _, _) = traced(&[&"open", &"openat", &long, &"0", &"0"]);
+    let (outcome, _, _) = traced(&format!("open openat {long} 0 0"));
     let row = outcome.row();
     assert_eq!(row["result_error"], json!("ENAMETOOLONG"));
     assert_eq!(row["path_cut"], json!(true));
@@ -323,17 +336,11 @@ mod here {
             0,
         )
         .unwrap();
-        let words = steps(&[
-            &"open-fifo",
-            &fifo,
-            &"250",
-            &",",
-            &"open",
-            &"openat",
-            &file,
-            &"0",
-            &"0",
-        ]);
+        let words = format!(
+            "open-fifo {} 250 , open openat {} 0 0",
+            fifo.display(),
+            file.display()
+        );
         let outcome = Trace::of("open")
             .with(&["--min-latency-ns", "200ms"])
             .workload(&words)
@@ -355,17 +362,15 @@ mod here {
         let folder = Folder::new();
         let file = folder.file("file");
         let missing = folder.path("missing");
-        let mut words = Vec::new();
-        for (path, flags) in [
+        let words = [
             (&file, "0"),
             (&file, "1"),
             (&file, "2"),
             (&missing, "0"),
             (&missing, "1"),
-        ] {
-            words.extend(steps(&[&"open", &"openat", path, &flags, &"0", &","]));
-        }
-        words.pop();
+        ]
+        .map(|(path, flags)| format!("open openat {} {flags} 0", path.display()))
+        .join(" , ");
         let shown = |options: &[&str]| {
             let outcome = Trace::of("open").with(options).workload(&words).run();
             outcome.complete();

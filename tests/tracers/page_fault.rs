@@ -1,8 +1,20 @@
 //! `page_fault` against memory of which every first touch is known.
 
+use crate::conformance::{Entry, Expects, Identity, conforms};
 use serde_json::{Value, json};
 use std::{ffi::OsString, fs, path::Path};
-use tests::{Cgroup, Outcome, Trace, Workload, executable, needs, program, sum};
+use tests::{Outcome, Steps, Trace, executable, needs, program, sum};
+
+/// The line of the conformance suite. A process touches its stack and its heap besides.
+const CONFORMANCE: Entry = Entry {
+    identity: Identity::of_process("pid"),
+    only: &[("access", "write|user")],
+    besides: 300,
+    unit: 500,
+    storm: 5000,
+    ..Entry::of("page_fault", "touch {} write", Expects::Count(1))
+};
+conforms!(CONFORMANCE);
 
 /// The rows of the one function that touches pages, by the thread's name and the innermost frame.
 fn rows<'a>(outcome: &'a Outcome, comm: &str, function: &str) -> Vec<&'a Value> {
@@ -28,7 +40,7 @@ fn access(rows: &[&Value], access: &str) -> u64 {
 }
 
 /// A command traced to its end. Stacks are resolved while it lives, by its own file.
-fn traced(options: &[&str], steps: &[&str]) -> Outcome {
+fn traced(options: &[&str], steps: &(impl Steps + ?Sized)) -> Outcome {
     let outcome = Trace::of("page_fault").with(options).workload(steps).run();
     outcome.complete();
     let all: Vec<&Value> = outcome.rows.iter().collect();
@@ -39,8 +51,8 @@ fn traced(options: &[&str], steps: &[&str]) -> Outcome {
 #[test]
 fn every_page_that_is_written_first_is_one_fault_of_its_stack() {
     needs!("page_fault");
-    let outcome = traced(&[], &["comm", "a writer", ",", "touch", "1234", "write"]);
-    let rows = rows(&outcome, "a writer", "write_pages");
+    let outcome = traced(&[], "comm a_writer , touch 1234 write");
+    let rows = rows(&outcome, "a_writer", "write_pages");
     assert_eq!(access(&rows, "write|user"), 1234);
     let pid = outcome.report().pid;
     for row in rows {
@@ -115,8 +127,8 @@ const DEEPER: &str = "[deeper than recorded]";
 
 /// Rows of 200 pages that are written in a call of `write_pages_deep` that is 300 deep, and the trace's account.
 fn deep_dive() -> (Vec<Vec<Value>>, Outcome) {
-    let outcome = traced(&[], &["comm", "a diver", ",", "touch-deep", "300", "200"]);
-    let rows = rows(&outcome, "a diver", "write_pages_deep");
+    let outcome = traced(&[], "comm a_diver , touch-deep 300 200");
+    let rows = rows(&outcome, "a_diver", "write_pages_deep");
     assert_eq!(access(&rows, "write|user"), 200, "{rows:?}");
     let stacks = rows
         .iter()
@@ -185,9 +197,9 @@ fn a_stack_deeper_than_the_kernel_records_says_so_and_is_counted() {
 #[test]
 fn every_page_that_is_read_first_is_one_fault_of_its_stack() {
     needs!("page_fault");
-    let outcome = traced(&[], &["comm", "a reader", ",", "touch", "321", "read"]);
+    let outcome = traced(&[], "comm a_reader , touch 321 read");
     assert_eq!(
-        access(&rows(&outcome, "a reader", "read_pages"), "read|user"),
+        access(&rows(&outcome, "a_reader", "read_pages"), "read|user"),
         321
     );
 }
@@ -195,12 +207,12 @@ fn every_page_that_is_read_first_is_one_fault_of_its_stack() {
 #[test]
 fn every_page_that_a_child_writes_and_shared_is_one_fault_on_a_page_that_was_there() {
     needs!("page_fault");
-    let outcome = traced(&[], &["comm", "a parent", ",", "write-after-fork", "250"]);
+    let outcome = traced(&[], "comm a_parent , write-after-fork 250");
     let children: Vec<&Value> = rows(&outcome, "a child", "write_pages");
     assert_eq!(access(&children, "write|user|protection"), 250);
     assert_eq!(access(&children, "write|user"), 0);
     assert_eq!(
-        access(&rows(&outcome, "a parent", "write_pages"), "write|user"),
+        access(&rows(&outcome, "a_parent", "write_pages"), "write|user"),
         250
     );
 }
@@ -208,9 +220,9 @@ fn every_page_that_a_child_writes_and_shared_is_one_fault_on_a_page_that_was_the
 #[test]
 fn every_page_that_the_kernel_writes_first_is_one_fault_with_a_kernel_stack() {
     needs!("page_fault");
-    let outcome = traced(&[], &["comm", "a caller", ",", "read-into", "200"]);
+    let outcome = traced(&[], "comm a_caller , read-into 200");
     let in_kernel: Vec<&Value> = outcome
-        .rows_where("comm", "a caller")
+        .rows_where("comm", "a_caller")
         .into_iter()
         .filter(|row| row["access"] == "write" && row["faults"].as_u64() >= Some(100))
         .collect();
@@ -221,20 +233,10 @@ fn every_page_that_the_kernel_writes_first_is_one_fault_with_a_kernel_stack() {
     }
 }
 
-/// Faults of pages that were touched, by process, without regard to stacks.
-fn written(outcome: &Outcome, pid: impl Into<Value>) -> u64 {
-    access(&outcome.rows_where("pid", pid), "write|user")
-}
-
 #[test]
 fn threads_that_fault_at_once_are_counted_to_the_last_page() {
     needs!("page_fault");
-    let outcome = traced(
-        &[],
-        &[
-            "comm", "threads", ",", "threads", "8", "touch", "500", "write",
-        ],
-    );
+    let outcome = traced(&[], "comm threads , threads 8 touch 500 write");
     // Besides, a thread touches its stack and its heap.
     let count = access(&outcome.rows_where("comm", "threads"), "write|user");
     assert!((4000..4400).contains(&count), "{count}");
@@ -243,12 +245,7 @@ fn threads_that_fault_at_once_are_counted_to_the_last_page() {
 #[test]
 fn stacks_of_threads_that_fault_at_once_are_resolved() {
     needs!("page_fault");
-    let outcome = traced(
-        &[],
-        &[
-            "comm", "threads", ",", "threads", "8", "touch", "500", "write",
-        ],
-    );
+    let outcome = traced(&[], "comm threads , threads 8 touch 500 write");
     let rows = rows(&outcome, "threads", "write_pages");
     assert_eq!(
         access(&rows, "write|user"),
@@ -264,24 +261,10 @@ mod here {
     #[test]
     fn only_writes_and_only_user_faults_are_counted_where_that_is_asked() {
         needs!("page_fault");
-        let steps = [
-            "comm",
-            "all sorts",
-            ",",
-            "touch",
-            "100",
-            "write",
-            ",",
-            "touch",
-            "200",
-            "read",
-            ",",
-            "read-into",
-            "300",
-        ];
+        let steps = "comm all_sorts , touch 100 write , touch 200 read , read-into 300";
         let writes = traced(&["--write-only"], &steps);
         assert_eq!(
-            access(&rows(&writes, "all sorts", "write_pages"), "write|user"),
+            access(&rows(&writes, "all_sorts", "write_pages"), "write|user"),
             100
         );
         assert!(
@@ -290,14 +273,14 @@ mod here {
                 .iter()
                 .all(|row| row["access"].as_str().unwrap().starts_with("write"))
         );
-        assert!(access(&writes.rows_where("comm", "all sorts"), "write") >= 300);
+        assert!(access(&writes.rows_where("comm", "all_sorts"), "write") >= 300);
         let users = traced(&["--user-only"], &steps);
         assert_eq!(
-            access(&rows(&users, "all sorts", "write_pages"), "write|user"),
+            access(&rows(&users, "all_sorts", "write_pages"), "write|user"),
             100
         );
         assert_eq!(
-            access(&rows(&users, "all sorts", "read_pages"), "read|user"),
+            access(&rows(&users, "all_sorts", "read_pages"), "read|user"),
             200
         );
         assert!(
@@ -312,53 +295,5 @@ mod here {
                 .iter()
                 .all(|row| row["access"].as_str().unwrap().starts_with("write|user"))
         );
-    }
-
-    #[test]
-    fn a_running_process_and_its_children_are_counted_and_another_is_not() {
-        needs!("page_fault");
-        let mut beside = Workload::behind_gate(&["touch", "5000", "write"]);
-        let mut selected = Workload::behind_gate(&[
-            "touch", "1000", "write", ",", "fork", "touch", "2000", "write",
-        ]);
-        let trace = Trace::of("page_fault").of_process(&selected).start();
-        beside.finish();
-        let report = selected.finish();
-        let outcome = trace.finish();
-        outcome.complete();
-        assert_eq!(outcome.rows_where("pid", beside.pid()).len(), 0);
-        // What a process touches besides is its stack and its heap, and after a fork what it shares with its child.
-        let (own, child) = (
-            written(&outcome, selected.pid()),
-            written(&outcome, report.note("child")),
-        );
-        assert!((1000..1200).contains(&own), "{own}");
-        assert!((2000..2200).contains(&child), "{child}");
-    }
-
-    #[test]
-    fn a_cgroup_is_counted_with_everything_below_it_and_nothing_beside_it() {
-        needs!("page_fault");
-        let (outer, beside) = (Cgroup::new(), Cgroup::new());
-        let inner = outer.below("inner");
-        let mut workloads = [&outer, &inner, &beside].map(|group| {
-            let workload = Workload::behind_gate(&["touch", "700", "write"]);
-            group.add(workload.pid());
-            workload
-        });
-        let trace = Trace::of("page_fault")
-            .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
-            .start();
-        for workload in &mut workloads {
-            workload.finish();
-        }
-        let outcome = trace.stop();
-        outcome.complete();
-        let [one, two, other] = workloads.map(|workload| written(&outcome, workload.pid()));
-        assert!(
-            (700..900).contains(&one) && (700..900).contains(&two),
-            "{one} {two}"
-        );
-        assert_eq!(other, 0);
     }
 }

@@ -1,11 +1,22 @@
 //! `syscall_count` against calls whose number and outcome are known.
 
+use crate::conformance::{Entry, Expects, Identity, conforms};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tests::{Cgroup, Outcome, Report, Trace, Wanted, Workload, check, needs, sum};
+use tests::{Outcome, Report, Steps, Trace, Wanted, Workload, check, needs, sum};
+
+/// The line of the conformance suite: a call that nothing else makes.
+const CONFORMANCE: Entry = Entry {
+    identity: Identity::of_process("pid"),
+    options: &["--per-process"],
+    only: &[("syscall", "getppid")],
+    storm: 5000,
+    ..Entry::of("syscall_count", "getppid {}", Expects::Count(1))
+};
+conforms!(CONFORMANCE);
 
 /// A workload traced from its gate to its end.
-fn traced(options: &[&str], steps: &[&str]) -> (Outcome, Report, Workload) {
+fn traced(options: &[&str], steps: &(impl Steps + ?Sized)) -> (Outcome, Report, Workload) {
     let mut workload = Workload::behind_gate(steps);
     let trace = Trace::of("syscall_count")
         .with(options)
@@ -60,7 +71,7 @@ fn consistent(outcome: &Outcome) {
 #[test]
 fn calls_are_counted_to_the_last_one_with_every_column() {
     needs!("syscall_count");
-    let (outcome, report, _) = traced(&[], &["getppid", "1234"]);
+    let (outcome, report, _) = traced(&[], "getppid 1234");
     consistent(&outcome);
     let row = outcome.row_where("syscall", "getppid");
     let (began, ended) = report.boottime_ns;
@@ -80,7 +91,7 @@ fn calls_are_counted_to_the_last_one_with_every_column() {
 #[test]
 fn errors_are_counted_by_name() {
     needs!("syscall_count");
-    let (outcome, _, _) = traced(&[], &["close-bad", "77", ",", "getppid", "5"]);
+    let (outcome, _, _) = traced(&[], "close-bad 77 , getppid 5");
     consistent(&outcome);
     let row = outcome.row_where("syscall", "close");
     assert_eq!(
@@ -103,15 +114,7 @@ fn calls_that_seccomp_answers_are_counted() {
             action.to_string(),
             errno.to_string(),
         );
-        let steps = [
-            "answer",
-            &number,
-            &action,
-            ",",
-            "mount-fails",
-            "1000",
-            &errno,
-        ];
+        let steps = format!("answer {number} {action} , mount-fails 1000 {errno}");
         let (outcome, _, _) = traced(&[], &steps);
         consistent(&outcome);
         let row = outcome.row_where("syscall", "mount");
@@ -130,17 +133,7 @@ fn a_call_that_seccomp_answers_with_sigsys_is_counted_with_enosys() {
         libc::SYS_mount.to_string(),
         libc::SECCOMP_RET_TRAP.to_string(),
     );
-    let steps = [
-        "dies-of",
-        &signal,
-        "answer",
-        &number,
-        &action,
-        ";",
-        "mount-fails",
-        "1",
-        "0",
-    ];
+    let steps = format!("dies-of {signal} answer {number} {action} ; mount-fails 1 0");
     let (outcome, _, _) = traced(&[], &steps);
     consistent(&outcome);
     let row = outcome.row_where("syscall", "mount");
@@ -153,7 +146,7 @@ fn a_call_that_seccomp_answers_with_sigsys_is_counted_with_enosys() {
 #[test]
 fn a_child_does_not_make_the_call_that_made_it() {
     needs!("syscall_count");
-    let (outcome, report, workload) = traced(&["--per-process"], &["fork", "getppid", "1"]);
+    let (outcome, report, workload) = traced(&["--per-process"], "fork getppid 1");
     consistent(&outcome);
     let pids = [json!(workload.pid()), report.note("child")];
     let made = |pid: &Value| {
@@ -169,15 +162,7 @@ fn a_child_does_not_make_the_call_that_made_it() {
 #[test]
 fn a_number_that_no_call_has_is_shown_as_it_is() {
     needs!("syscall_count");
-    let steps = [
-        "no-such-call",
-        "4294967295",
-        "7",
-        ",",
-        "no-such-call",
-        "2147483649",
-        "5",
-    ];
+    let steps = "no-such-call 4294967295 7 , no-such-call 2147483649 5";
     let (outcome, _, _) = traced(&[], &steps);
     consistent(&outcome);
     for (name, count) in [("syscall_4294967295", 7), ("syscall_2147483649", 5)] {
@@ -193,7 +178,7 @@ fn a_number_that_no_call_has_is_shown_as_it_is() {
 #[test]
 fn more_kinds_of_errors_than_fit_are_counted_together() {
     needs!("syscall_count");
-    let (outcome, report, _) = traced(&[], &["open-errors"]);
+    let (outcome, report, _) = traced(&[], "open-errors");
     consistent(&outcome);
     let row = outcome.row_where("syscall", "openat");
     let truth: BTreeMap<String, u64> = serde_json::from_value(report.note("errors")).unwrap();
@@ -214,7 +199,7 @@ fn more_kinds_of_errors_than_fit_are_counted_together() {
 #[test]
 fn a_call_that_sleeps_has_its_time_in_total_in_max_and_in_the_histogram() {
     needs!("syscall_count");
-    let (outcome, report, _) = traced(&[], &["nanosleep", "20", "5"]);
+    let (outcome, report, _) = traced(&[], "nanosleep 20 5");
     consistent(&outcome);
     let (began, ended) = report.boottime_ns;
     let row = outcome.row_where("syscall", "nanosleep");
@@ -236,9 +221,7 @@ fn a_call_that_sleeps_has_its_time_in_total_in_max_and_in_the_histogram() {
 #[test]
 fn there_is_a_row_per_process_where_that_is_asked() {
     needs!("syscall_count");
-    let steps = [
-        "comm", "parent", ",", "getppid", "10", ",", "fork", "comm", "child", ";", "getppid", "20",
-    ];
+    let steps = "comm parent , getppid 10 , fork comm child ; getppid 20";
     let (outcome, report, workload) = traced(&["--per-process"], &steps);
     consistent(&outcome);
     let rows = outcome.rows_where("syscall", "getppid");
@@ -258,10 +241,7 @@ fn there_is_a_row_per_process_where_that_is_asked() {
 #[test]
 fn the_calls_that_never_return_are_counted() {
     needs!("syscall_count");
-    let (outcome, _, _) = traced(
-        &["--per-process"],
-        &["threads", "3", "getppid", "2", ",", "fork", "getppid", "1"],
-    );
+    let (outcome, _, _) = traced(&["--per-process"], "threads 3 getppid 2 , fork getppid 1");
     consistent(&outcome);
     // The process and its child.
     let ends = outcome.rows_where("syscall", "exit_group");
@@ -278,7 +258,7 @@ fn the_calls_that_never_return_are_counted() {
 #[test]
 fn a_call_in_which_a_process_is_killed_is_counted_once() {
     needs!("syscall_count");
-    let (outcome, report, _) = traced(&["--per-process"], &["killed-in", "0", "read-forever"]);
+    let (outcome, report, _) = traced(&["--per-process"], "killed-in 0 read-forever");
     consistent(&outcome);
     let child = report.note("child");
     let reads = outcome.rows_where("syscall", "read");
@@ -293,7 +273,7 @@ fn a_call_in_which_a_process_is_killed_is_counted_once() {
 #[test]
 fn a_process_that_is_killed_with_many_threads_in_calls_counts_each() {
     needs!("syscall_count");
-    let steps = ["killed-in", "202/34", "threads", "5", "pause-forever"];
+    let steps = "killed-in 202/34 threads 5 pause-forever";
     let (outcome, report, _) = traced(&["--per-process"], &steps);
     consistent(&outcome);
     let child = report.note("child");
@@ -309,7 +289,7 @@ fn a_process_that_is_killed_with_many_threads_in_calls_counts_each() {
 #[test]
 fn calls_through_the_32_bit_table_are_rows_of_their_own_and_say_so() {
     needs!("syscall_count");
-    let (outcome, _, _) = traced(&[], &["getppid32", "30", ",", "getppid", "10"]);
+    let (outcome, _, _) = traced(&[], "getppid32 30 , getppid 10");
     consistent(&outcome);
     assert_eq!(
         outcome.row_where("syscall", "ia32:getppid")["count"],
@@ -329,7 +309,7 @@ fn calls_of_a_32_bit_program_are_counted_by_its_own_table() {
     tests::executable(&path, tests::program32());
     let (outcome, _, _) = traced(
         &["--per-process"],
-        &["spawn", path.to_str().unwrap(), "zero"],
+        &format!("spawn {} zero", path.to_str().unwrap()),
     );
     consistent(&outcome);
     let count = |syscall| {
@@ -345,9 +325,7 @@ fn calls_of_a_32_bit_program_are_counted_by_its_own_table() {
 #[test]
 fn the_command_is_counted_from_its_first_call_on_and_nothing_before() {
     needs!("syscall_count");
-    let outcome = Trace::of("syscall_count")
-        .workload(&["getppid", "321"])
-        .run();
+    let outcome = Trace::of("syscall_count").workload("getppid 321").run();
     outcome.complete();
     consistent(&outcome);
     assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(321));
@@ -365,17 +343,7 @@ mod here {
     #[test]
     fn only_slow_calls_and_only_failures_are_counted_where_that_is_asked() {
         needs!("syscall_count");
-        let steps = [
-            "nanosleep",
-            "50",
-            "3",
-            ",",
-            "getppid",
-            "100",
-            ",",
-            "close-bad",
-            "7",
-        ];
+        let steps = "nanosleep 50 3 , getppid 100 , close-bad 7";
         let (outcome, _, _) = traced(&["--min-latency-ns", "40ms"], &steps);
         consistent(&outcome);
         assert_eq!(outcome.row_where("syscall", "nanosleep")["count"], json!(3));
@@ -397,7 +365,7 @@ mod here {
     fn more_rows_than_fit_are_lost_and_counted() {
         needs!("syscall_count");
         // Each child has rows of its own for several calls.
-        let mut workload = Workload::behind_gate(&["fork-storm", "3000"]);
+        let mut workload = Workload::behind_gate("fork-storm 3000");
         let trace = Trace::of("syscall_count")
             .with(&["--per-process"])
             .of_process(&workload)
@@ -418,68 +386,10 @@ mod here {
     #[test]
     fn threads_and_children_are_counted_with_their_process() {
         needs!("syscall_count");
-        let mut steps = vec!["threads", "8", "getppid", "500"];
-        for _ in 0..20 {
-            steps.extend([",", "fork", "getppid", "100"]);
-        }
+        let steps = format!("threads 8 getppid 500{}", " , fork getppid 100".repeat(20));
         let (outcome, _, _) = traced(&[], &steps);
         consistent(&outcome);
         let calls = sum(&outcome.rows_where("syscall", "getppid"), "count");
         outcome.saw(calls, 8 * 500 + 20 * 100);
-    }
-
-    #[test]
-    fn another_process_is_not_counted() {
-        needs!("syscall_count");
-        let mut beside = Workload::behind_gate(&["getppid", "1000"]);
-        let mut selected = Workload::behind_gate(&["getppid", "10"]);
-        let trace = Trace::of("syscall_count").of_process(&selected).start();
-        beside.finish();
-        selected.finish();
-        let outcome = trace.finish();
-        outcome.complete();
-        consistent(&outcome);
-        assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(10));
-    }
-
-    #[test]
-    fn several_processes_are_counted_where_several_are_named() {
-        needs!("syscall_count");
-        let mut workloads =
-            [1, 2, 3].map(|n| Workload::behind_gate(&["getppid".to_owned(), (n * 10).to_string()]));
-        let [one, two, _] = &workloads;
-        let trace = Trace::of("syscall_count")
-            .of_process(one)
-            .of_process(two)
-            .start();
-        for workload in &mut workloads {
-            workload.finish();
-        }
-        let outcome = trace.finish();
-        outcome.complete();
-        assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(30));
-    }
-
-    #[test]
-    fn a_cgroup_is_counted_with_everything_below_it_and_nothing_beside_it() {
-        needs!("syscall_count");
-        let (outer, beside) = (Cgroup::new(), Cgroup::new());
-        let inner = outer.below("inner");
-        let mut workloads =
-            [(&outer, "1"), (&inner, "20"), (&beside, "300")].map(|(group, times)| {
-                let workload = Workload::behind_gate(&["getppid", times]);
-                group.add(workload.pid());
-                workload
-            });
-        let trace = Trace::of("syscall_count")
-            .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
-            .start();
-        for workload in &mut workloads {
-            workload.finish();
-        }
-        let outcome = trace.stop();
-        outcome.complete();
-        consistent(&outcome);
-        assert_eq!(outcome.row_where("syscall", "getppid")["count"], json!(21));
     }
 }

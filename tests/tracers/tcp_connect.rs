@@ -1,13 +1,25 @@
 //! `tcp_connect` against connections whose ends and outcomes are known.
 
-use crate::{Columns, Who, at_most, during, result};
+use crate::{
+    Columns, Who, at_most,
+    conformance::{Entry, Expects, conforms},
+    during, result,
+};
 use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::fd::OwnedFd,
 };
-use tests::{Cgroup, Outcome, Report, Trace, Workload, check, join, needs};
+use tests::{Outcome, Report, Steps, Trace, Workload, check, join, needs};
+
+/// The line of the conformance suite: it makes no difference whether anybody listens.
+const CONFORMANCE: Entry = Entry::of(
+    "tcp_connect",
+    "connect-times {} 127.0.0.1:9",
+    Expects::Events(1),
+);
+conforms!(CONFORMANCE);
 
 /// Somebody who listens: the kernel accepts for them.
 fn listener(address: &str) -> (TcpListener, u16) {
@@ -71,15 +83,14 @@ fn columns_of_any(who: &Who, report: &Report, daddr: &str, dport: u16, sport: u1
 }
 
 /// A workload as a user of its own and of a name of its own, traced from its gate to its end.
-fn traced(steps: &[&str]) -> (Outcome, Report, Who) {
-    let mut workload =
-        Workload::behind_gate_after(&["ids", "4321", "1234", ",", "comm", "a client"], steps);
+fn traced(steps: &(impl Steps + ?Sized)) -> (Outcome, Report, Who) {
+    let mut workload = Workload::behind_gate_after("ids 4321 1234 , comm a_client", steps);
     let trace = Trace::of("tcp_connect").of_process(&workload).start();
     let report = workload.finish();
     let who = Who {
         uid: 4321,
         gid: 1234,
-        comm: "a client",
+        comm: "a_client",
         ..Who::workload(&workload)
     };
     (trace.finish(), report, who)
@@ -90,7 +101,7 @@ fn established(address: &str, shown: &str) {
     // Nobody reads or writes: what the workload waits for is the end of the stream.
     let target = format!("{address}:{port}");
     let server = std::thread::spawn(move || drop(_listener.accept().unwrap()));
-    let (outcome, report, who) = traced(&["connect", &target, "0", "0"]);
+    let (outcome, report, who) = traced(&format!("connect {target} 0 0"));
     join(server);
     outcome.complete();
     let mut wanted = columns(&who, &report, shown, port, report.number("sport") as u16);
@@ -117,7 +128,7 @@ fn an_ipv4_connection_of_an_ipv6_socket_is_shown_as_ipv4() {
     let (listener, port) = listener("127.0.0.1:0");
     let target = format!("[::ffff:127.0.0.1]:{port}");
     let server = std::thread::spawn(move || drop(listener.accept().unwrap()));
-    let (outcome, report, who) = traced(&["connect", &target, "0", "0"]);
+    let (outcome, report, who) = traced(&format!("connect {target} 0 0"));
     join(server);
     outcome.complete();
     let mut wanted = columns(
@@ -135,7 +146,7 @@ fn an_ipv4_connection_of_an_ipv6_socket_is_shown_as_ipv4() {
 #[test]
 fn a_socket_that_connects_to_itself_is_one_established_connection() {
     needs!("tcp_connect");
-    let (outcome, report, who) = traced(&["connect-to-itself"]);
+    let (outcome, report, who) = traced("connect-to-itself");
     outcome.complete();
     let port = report.number("sport") as u16;
     let mut wanted = columns(&who, &report, "127.0.0.1", port, port);
@@ -146,7 +157,7 @@ fn a_socket_that_connects_to_itself_is_one_established_connection() {
 
 fn refused(address: &str, shown: &str) {
     let (_bound, port) = closed_port(&format!("{address}:0"));
-    let (outcome, report, who) = traced(&["connect", &format!("{address}:{port}"), "0", "0"]);
+    let (outcome, report, who) = traced(&format!("connect {address}:{port} 0 0"));
     outcome.complete();
     assert_eq!(report.note("result"), json!(-libc::ECONNREFUSED));
     let row = outcome.row();
@@ -174,7 +185,7 @@ fn a_refused_ipv6_connection_is_one_row_with_established_no() {
 fn an_attempt_that_its_owner_gives_up_is_one_row_with_ecanceled() {
     needs!("tcp_connect");
     let (_socket, _clients, port) = silent_port();
-    let (outcome, report, who) = traced(&["give-up", &format!("127.0.0.1:{port}")]);
+    let (outcome, report, who) = traced(&format!("give-up 127.0.0.1:{port}"));
     outcome.complete();
     let mut wanted = columns(
         &who,
@@ -192,7 +203,7 @@ fn an_attempt_that_its_owner_gives_up_is_one_row_with_ecanceled() {
 fn an_attempt_that_nobody_answers_is_one_row_with_etimedout_and_its_whole_wait() {
     needs!("tcp_connect");
     let (_socket, _clients, port) = silent_port();
-    let (outcome, report, who) = traced(&["time-out", &format!("127.0.0.1:{port}")]);
+    let (outcome, report, who) = traced(&format!("time-out 127.0.0.1:{port}"));
     outcome.complete();
     assert_eq!(report.note("result"), json!(-libc::ETIMEDOUT));
     let row = outcome.row();
@@ -219,8 +230,7 @@ fn an_attempt_that_nobody_answers_is_one_row_with_etimedout_and_its_whole_wait()
 fn an_attempt_without_a_route_is_not_seen() {
     needs!("tcp_connect");
     // A new network namespace has no route at all: its loopback device is down.
-    let mut workload =
-        Workload::behind_gate_after(&["newnet"], &["connect", "127.0.0.1:9", "0", "0"]);
+    let mut workload = Workload::behind_gate_after("newnet", "connect 127.0.0.1:9 0 0");
     let trace = Trace::of("tcp_connect").of_process(&workload).start();
     assert_eq!(workload.finish().note("result"), json!(-libc::ENETUNREACH));
     assert_eq!(trace.finish().complete().produced, 0);
@@ -228,7 +238,7 @@ fn an_attempt_without_a_route_is_not_seen() {
 
 /// An MPTCP socket connects to an address.
 fn mptcp(to: &str) -> (Outcome, Report, Who) {
-    traced(&["mptcp", "connect", to, "0", "0"])
+    traced(&format!("mptcp connect {to} 0 0"))
 }
 
 #[test]
@@ -298,15 +308,7 @@ mod here {
         let (_open, open) = listener("127.0.0.1:0");
         let (_closed, closed) = closed_port("127.0.0.1:0");
         let (open_at, closed_at) = (format!("127.0.0.1:{open}"), format!("127.0.0.1:{closed}"));
-        let steps = [
-            "connect-times",
-            "3",
-            &open_at,
-            ",",
-            "connect-times",
-            "2",
-            &closed_at,
-        ];
+        let steps = format!("connect-times 3 {open_at} , connect-times 2 {closed_at}");
         let shown = |options: &[&str]| {
             let outcome = Trace::of("tcp_connect")
                 .with(options)
@@ -325,118 +327,5 @@ mod here {
             shown(&["--failed-only", "--port", &open.to_string()]),
             (0, 0)
         );
-    }
-
-    #[test]
-    fn another_process_is_not_seen() {
-        needs!("tcp_connect");
-        let (_open, port) = listener("127.0.0.1:0");
-        let at = format!("127.0.0.1:{port}");
-        let mut other = Workload::behind_gate(&["connect-times", "5", &at]);
-        let mut selected = Workload::behind_gate(&["connect-times", "2", &at]);
-        let trace = Trace::of("tcp_connect").of_process(&selected).start();
-        other.finish();
-        selected.finish();
-        let outcome = trace.finish();
-        assert_eq!(outcome.complete().produced, 2);
-        assert_eq!(outcome.rows_where("pid", selected.pid()).len(), 2);
-    }
-
-    #[test]
-    fn a_thread_and_a_child_are_told_apart_from_their_process() {
-        needs!("tcp_connect");
-        let (_open, port) = listener("127.0.0.1:0");
-        let at = format!("127.0.0.1:{port}");
-        let steps = [
-            "threads",
-            "1",
-            "connect-times",
-            "1",
-            &at,
-            ",",
-            "fork",
-            "connect-times",
-            "1",
-            &at,
-        ];
-        let mut workload = Workload::behind_gate(&steps);
-        let trace = Trace::of("tcp_connect").of_process(&workload).start();
-        let report = workload.finish();
-        let outcome = trace.finish();
-        assert_eq!(outcome.complete().delivered, 2);
-        let thread = outcome.row_where("pid", workload.pid());
-        assert_eq!(thread["tid"], report.note("tid"));
-        assert_ne!(thread["tid"], thread["pid"]);
-        let child = outcome.row_where("pid", report.note("child"));
-        assert_eq!(child["tid"], child["pid"]);
-    }
-
-    #[test]
-    fn a_process_in_a_pid_namespace_has_both_its_numbers() {
-        needs!("tcp_connect");
-        let (_open, port) = listener("127.0.0.1:0");
-        let mut workload =
-            Workload::behind_gate(&["newpid", "connect-times", "1", &format!("127.0.0.1:{port}")]);
-        let trace = Trace::of("tcp_connect").of_process(&workload).start();
-        let report = workload.finish();
-        let outcome = trace.finish();
-        outcome.complete();
-        // fork(2) says the child's number in the parent's namespace, which is the host's.
-        assert_eq!(outcome.row()["pid"], report.note("child"));
-        assert_eq!(outcome.row()["ns_pid"], json!(1));
-    }
-
-    #[test]
-    fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
-        needs!("tcp_connect");
-        let (_open, port) = listener("127.0.0.1:0");
-        let at = format!("127.0.0.1:{port}");
-        let (outer, beside) = (Cgroup::new(), Cgroup::new());
-        let inner = outer.below("inner");
-        let deepest = inner.below("deepest");
-        let mut workloads = [&outer, &inner, &deepest, &beside].map(|group| {
-            let workload = Workload::behind_gate(&["connect-times", "1", &at]);
-            group.add(workload.pid());
-            workload
-        });
-        let trace = Trace::of("tcp_connect")
-            .with(&["--cgroup".as_ref(), inner.path().as_os_str()])
-            .start();
-        for workload in &mut workloads {
-            workload.finish();
-        }
-        let outcome = trace.stop();
-        assert_eq!(outcome.complete().produced, 2);
-        assert_eq!(
-            outcome.row_where("cgroup", inner.id())["pid"],
-            json!(workloads[1].pid())
-        );
-        assert_eq!(
-            outcome.row_where("cgroup", deepest.id())["pid"],
-            json!(workloads[2].pid())
-        );
-    }
-
-    #[test]
-    fn a_storm_of_attempts_is_counted_to_the_last_one() {
-        needs!("tcp_connect");
-        let (_closed, port) = closed_port("127.0.0.1:0");
-        let mut workload =
-            Workload::behind_gate(&["connect-times", "1000", &format!("127.0.0.1:{port}")]);
-        let trace = Trace::of("tcp_connect")
-            .with(&["--ring", "4KiB"])
-            .of_process(&workload)
-            .start();
-        trace.while_nobody_reads(|| workload.finish());
-        let outcome = trace.finish();
-        let account = outcome.account();
-        assert_eq!(account.produced, 1000);
-        assert_eq!(account.delivered + account.lost.ring_full, 1000);
-        assert!(
-            account.lost.ring_full > 0 && account.delivered > 0,
-            "{}",
-            account.raw
-        );
-        assert_eq!(outcome.status, Some(3));
     }
 }

@@ -1,6 +1,10 @@
 //! `tcp_life` against connections of which every byte is known.
 
-use crate::{Columns, Who, during};
+use crate::{
+    Columns, Who,
+    conformance::{Entry, Expects, conforms},
+    during,
+};
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write},
@@ -8,8 +12,16 @@ use std::{
     thread::JoinHandle,
 };
 use tests::{
-    Cgroup, Outcome, Report, Trace, Tracing, Wanted, Workload, check, join, needs, sum, until,
+    Outcome, Report, Steps, Trace, Tracing, Wanted, Workload, check, join, needs, sum, until,
 };
+
+/// The line of the conformance suite: both ends are the process's. The last packet of a connection may come late.
+const CONFORMANCE: Entry = Entry {
+    late: true,
+    storm: 200,
+    ..Entry::of("tcp_life", "connections {} 10", Expects::Events(2))
+};
+conforms!(CONFORMANCE);
 
 /// Whole reads and whole writes of one end of a connection; what it sent and what it got.
 fn exchange(mut stream: TcpStream, send: usize) -> usize {
@@ -31,8 +43,10 @@ fn server(address: &str, send: usize, connections: usize) -> (JoinHandle<usize>,
 
 /// A workload that stays when its steps are done: the last packet of a connection may come late, and without a process to trace
 /// the trace would be over.
-fn staying(before: &[&str], steps: &[&str]) -> Workload {
-    Workload::behind_gate_after(before, &[steps, &[",", "until-eof"]].concat())
+fn staying(before: &(impl Steps + ?Sized), steps: &(impl Steps + ?Sized)) -> Workload {
+    let mut words = steps.words();
+    words.extend([",", "until-eof"].map(Into::into));
+    Workload::behind_gate_after(before, &words)
 }
 
 /// Waits for so many rows, and for the end of what is traced.
@@ -47,12 +61,12 @@ fn rows(trace: Tracing, count: u64, workloads: &mut [&mut Workload]) -> (Outcome
 }
 
 /// A workload as a user of its own and of a name of its own.
-fn workload(steps: &[&str]) -> (Workload, Who) {
-    let workload = staying(&["ids", "4321", "1234", ",", "comm", "a peer"], steps);
+fn workload(steps: &(impl Steps + ?Sized)) -> (Workload, Who) {
+    let workload = staying("ids 4321 1234 , comm a_peer", steps);
     let who = Who {
         uid: 4321,
         gid: 1234,
-        comm: "a peer",
+        comm: "a_peer",
         ..Who::workload(&workload)
     };
     (workload, who)
@@ -95,12 +109,7 @@ fn columns(who: &Who, report: &Report, ends: &Ends<'_>) -> Columns {
 
 fn client(address: &str, shown: &str, send: usize, receive: usize) {
     let (server, port) = server("[::]:0", receive, 1);
-    let (mut workload, who) = workload(&[
-        "connect",
-        &format!("{address}:{port}"),
-        &send.to_string(),
-        &receive.to_string(),
-    ]);
+    let (mut workload, who) = workload(&format!("connect {address}:{port} {send} {receive}"));
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     assert_eq!(join(server), send);
@@ -127,7 +136,7 @@ fn a_connection_is_one_row_with_every_byte_each_way() {
 #[test]
 fn a_socket_that_connects_to_itself_is_one_connection_of_the_end_that_connects() {
     needs!("tcp_life");
-    let (mut workload, who) = workload(&["connect-to-itself"]);
+    let (mut workload, who) = workload("connect-to-itself");
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     let (outcome, report) = rows(trace, 1, &mut [&mut workload]);
@@ -163,13 +172,7 @@ fn a_connection_without_a_byte_is_a_row_with_none() {
 }
 
 fn served(address: &str, shown: &str, send: usize, receive: usize) {
-    let (mut workload, who) = workload(&[
-        "serve",
-        &format!("{address}:0"),
-        &send.to_string(),
-        &receive.to_string(),
-        "1",
-    ]);
+    let (mut workload, who) = workload(&format!("serve {address}:0 {send} {receive} 1"));
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     let port = workload.said("listening").as_u64().unwrap();
@@ -205,7 +208,7 @@ fn an_accepted_ipv6_connection_is_one_row_of_the_process_that_serves_it() {
 #[test]
 fn a_connection_belongs_to_the_child_that_reads_what_its_parent_accepted() {
     needs!("tcp_life");
-    let mut workload = staying(&[], &["serve-by-child", "127.0.0.1:0", "10", "20"]);
+    let mut workload = staying("", "serve-by-child 127.0.0.1:0 10 20");
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     let port = workload.said("listening").as_u64().unwrap();
@@ -223,13 +226,10 @@ fn a_connection_belongs_to_the_child_that_reads_what_its_parent_accepted() {
 
 /// Both ends of a connection in traced processes.
 fn both_ends() -> (Outcome, u32, u32) {
-    let mut serving = staying(&[], &["serve", "127.0.0.1:0", "1000", "500", "1"]);
+    let mut serving = staying("", "serve 127.0.0.1:0 1000 500 1");
     serving.go();
     let port = serving.said("listening").as_u64().unwrap();
-    let mut connecting = staying(
-        &[],
-        &["connect", &format!("127.0.0.1:{port}"), "500", "1000"],
-    );
+    let mut connecting = staying("", &format!("connect 127.0.0.1:{port} 500 1000"));
     let trace = Trace::of("tcp_life")
         .of_process(&serving)
         .of_process(&connecting)
@@ -274,7 +274,7 @@ fn an_attempt_that_fails_is_no_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };
-    let mut workload = Workload::behind_gate(&["connect-times", "3", &format!("127.0.0.1:{port}")]);
+    let mut workload = Workload::behind_gate(&format!("connect-times 3 127.0.0.1:{port}"));
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.finish();
     assert_eq!(trace.finish().complete().produced, 0);
@@ -286,14 +286,8 @@ fn a_connection_that_was_open_before_is_reported_with_all_its_bytes_and_no_durat
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let target = format!("127.0.0.1:{port}");
-    let mut workload = Workload::child_behind_gate(&[
-        "connect-before-gate",
-        &target,
-        "700",
-        "900",
-        ",",
-        "until-eof",
-    ]);
+    let mut workload =
+        Workload::child_behind_gate(&format!("connect-before-gate {target} 700 900 , until-eof"));
     let stream = listener.accept().unwrap().0;
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
@@ -312,8 +306,8 @@ fn a_connection_that_was_open_before_is_reported_with_all_its_bytes_and_no_durat
 }
 
 /// A connection of which nobody sees an ordinary end: the traced end's bytes received and sent.
-fn broken_off(steps: &[&str], other: impl FnOnce(&mut Workload)) -> (u64, u64) {
-    let mut workload = staying(&[], steps);
+fn broken_off(steps: &(impl Steps + ?Sized), other: impl FnOnce(&mut Workload)) -> (u64, u64) {
+    let mut workload = staying("", steps);
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     other(&mut workload);
@@ -333,7 +327,7 @@ fn a_connection_that_is_reset_is_a_row_with_what_was_acknowledged() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
     assert_eq!(
-        broken_off(&["connect-and-reset", &at, "4321"], |_| ()),
+        broken_off(&format!("connect-and-reset {at} 4321"), |_| ()),
         (0, 4321)
     );
 }
@@ -343,7 +337,7 @@ fn a_connection_that_its_peer_resets_is_a_row() {
     needs!("tcp_life");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
-    let bytes = broken_off(&["connect-and-wait", &at, "77"], |_| {
+    let bytes = broken_off(&format!("connect-and-wait {at} 77"), |_| {
         let stream = listener.accept().unwrap().0;
         // Closed with unread bytes in its queue: RFC 1122, section 4.2.2.13.
         until("its bytes", || {
@@ -356,7 +350,7 @@ fn a_connection_that_its_peer_resets_is_a_row() {
 #[test]
 fn a_connection_that_its_server_closes_unread_is_a_row_of_the_server() {
     needs!("tcp_life");
-    let bytes = broken_off(&["serve-unread", "127.0.0.1:0", "55"], |workload| {
+    let bytes = broken_off("serve-unread 127.0.0.1:0 55", |workload| {
         let port = workload.said("listening").as_u64().unwrap();
         let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
         stream.write_all(&[3; 55]).unwrap();
@@ -369,17 +363,14 @@ fn a_connection_that_its_server_closes_unread_is_a_row_of_the_server() {
 #[test]
 fn an_accepted_connection_that_its_peer_resets_before_a_read_is_a_row_of_its_server() {
     needs!("tcp_life");
-    let bytes = broken_off(
-        &["serve-until-broken-off", "127.0.0.1:0", "55"],
-        |workload| {
-            let port = workload.said("listening").as_u64().unwrap();
-            let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
-            // Closed with unread bytes.
-            until("its bytes", || {
-                (stream.peek(&mut [0; 100]).unwrap() == 55).then_some(())
-            });
-        },
-    );
+    let bytes = broken_off("serve-until-broken-off 127.0.0.1:0 55", |workload| {
+        let port = workload.said("listening").as_u64().unwrap();
+        let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        // Closed with unread bytes.
+        until("its bytes", || {
+            (stream.peek(&mut [0; 100]).unwrap() == 55).then_some(())
+        });
+    });
     assert_eq!(bytes, (0, 55));
 }
 
@@ -389,14 +380,9 @@ fn many_connections_are_a_row_each_and_add_up() {
     const CONNECTIONS: usize = 200;
     let (serving, port) = server("127.0.0.1:0", 1000, CONNECTIONS);
     let at = format!("127.0.0.1:{port}");
-    let mut steps = Vec::new();
-    for n in 0..CONNECTIONS {
-        if n > 0 {
-            steps.push(",");
-        }
-        steps.extend(["connect", &at, "300", "1000"]);
-    }
-    let mut workload = staying(&[], &steps);
+    let one = format!("connect {at} 300 1000");
+    let steps = vec![one; CONNECTIONS].join(" , ");
+    let mut workload = staying("", &steps);
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     assert_eq!(join(serving), CONNECTIONS * 300);
@@ -437,10 +423,8 @@ mod here {
                 format!("127.0.0.1:{quick_port}"),
                 format!("127.0.0.1:{slow_port}"),
             );
-            let steps = [
-                "connect", &quick_at, "1", "1", ",", "connect", &quick_at, "1", "1", ",",
-                "connect", &slow_at, "1", "1",
-            ];
+            let steps =
+                format!("connect {quick_at} 1 1 , connect {quick_at} 1 1 , connect {slow_at} 1 1");
             let outcome = Trace::of("tcp_life")
                 .with(&options(quick_port, slow_port))
                 .workload(&steps)
@@ -468,84 +452,5 @@ mod here {
         // On a busy machine the quick ones may take as long.
         let is_long = |ns: &u64| *ns >= least * 1_000_000;
         assert!(quick.iter().chain(&slow).all(is_long), "{quick:?} {slow:?}");
-    }
-
-    #[test]
-    fn another_process_is_not_seen() {
-        needs!("tcp_life");
-        let (serving, port) = server("127.0.0.1:0", 10, 2);
-        let at = format!("127.0.0.1:{port}");
-        let mut beside = Workload::behind_gate(&["connect", &at, "1", "10"]);
-        let mut selected = staying(&[], &["connect", &at, "1", "10"]);
-        let trace = Trace::of("tcp_life").of_process(&selected).start();
-        beside.finish();
-        selected.go();
-        join(serving);
-        let (outcome, _) = rows(trace, 1, &mut [&mut selected]);
-        assert_eq!(outcome.complete().produced, 1);
-        assert_eq!(outcome.row()["pid"], json!(selected.pid()));
-    }
-
-    #[test]
-    fn a_cgroup_is_traced_with_everything_below_it_and_nothing_beside_it() {
-        needs!("tcp_life");
-        let (outer, beside) = (Cgroup::new(), Cgroup::new());
-        let inner = outer.below("inner");
-        let (serving, port) = server("127.0.0.1:0", 10, 3);
-        let at = format!("127.0.0.1:{port}");
-        let mut workloads = [&outer, &inner, &beside].map(|group| {
-            let workload = Workload::behind_gate(&["connect", &at, "1", "10"]);
-            group.add(workload.pid());
-            workload
-        });
-        let trace = Trace::of("tcp_life")
-            .with(&["--cgroup".as_ref(), outer.path().as_os_str()])
-            .start();
-        for workload in &mut workloads {
-            workload.finish();
-        }
-        join(serving);
-        trace.wait_for_rows(2);
-        let outcome = trace.stop();
-        assert_eq!(outcome.complete().produced, 2);
-        assert_eq!(
-            outcome.row_where("cgroup", outer.id())["pid"],
-            json!(workloads[0].pid())
-        );
-        assert_eq!(
-            outcome.row_where("cgroup", inner.id())["pid"],
-            json!(workloads[1].pid())
-        );
-    }
-
-    #[test]
-    fn a_storm_is_counted_to_the_last_connection() {
-        needs!("tcp_life");
-        const CONNECTIONS: usize = 400;
-        let (serving, port) = server("127.0.0.1:0", 0, CONNECTIONS);
-        let at = format!("127.0.0.1:{port}");
-        let mut steps = vec!["connect", &at, "0", "0"];
-        for _ in 1..CONNECTIONS {
-            steps.extend([",", "connect", &at, "0", "0"]);
-        }
-        let mut workload = Workload::behind_gate(&steps);
-        let trace = Trace::of("tcp_life")
-            .with(&["--ring", "4KiB"])
-            .of_process(&workload)
-            .start();
-        trace.while_nobody_reads(|| {
-            workload.finish();
-            join(serving);
-        });
-        let outcome = trace.finish();
-        let account = outcome.account();
-        assert_eq!(account.produced, CONNECTIONS as u64);
-        assert_eq!(account.delivered + account.lost.ring_full, account.produced);
-        assert!(
-            account.lost.ring_full > 0 && account.delivered > 0,
-            "{}",
-            account.raw
-        );
-        assert_eq!(outcome.status, Some(3));
     }
 }

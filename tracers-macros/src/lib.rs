@@ -28,14 +28,25 @@ pub fn params(args: TokenStream, input: TokenStream) -> TokenStream {
     expand(args, input, params::expand)
 }
 
-/// Makes a function that takes a reference to its context the kernel programs of a hook: `#[program(raw_tp = "sys_enter")]`, or
-/// `fentry` or `fexit` with a kernel function's name. There are two: one of the function's name, and `…_again`, which the loader puts
-/// before it where the kernel may skip it.
+/// Makes a function that takes a reference to its context the kernel programs of a point: `#[program(raw_tp = "sys_enter")]`.
+///
+/// | kind | target | context | returns |
+/// | --- | --- | --- | --- |
+/// | `raw_tp`, `tp_btf` | tracepoint | `RawTracePointContext`, `BtfTracePointContext` | nothing |
+/// | `fentry`, `fexit` | kernel function | `FEntryContext`, `FExitContext` | nothing |
+/// | `fmod_ret` | kernel function `security_*` | `FEntryContext` | nothing, or a `Verdict`: `Deny` is EPERM |
+/// | `iter` | iterator, such as `task` | `IteratorContext` | nothing |
+/// | `uprobe`, `uretprobe` | user function | `ProbeContext`, `RetProbeContext` | nothing |
+/// | `cgroup_skb` | `ingress` or `egress` | `SkBuffContext` | nothing, or a `Verdict`: `Deny` drops the packet |
+/// | `cgroup` | `connect4`, `bind6`, … | `SockAddrContext` | nothing, or a `Verdict`: `Deny` is EPERM |
+///
+/// Programs of the first two rows are two: one of the function's name, and `…_again`, which the loader puts before it where the kernel may
+/// skip it. A program that may decide and returns nothing lets everything pass.
 #[proc_macro_attribute]
 pub fn program(args: TokenStream, input: TokenStream) -> TokenStream {
-    let hook = parse_macro_input!(args as program::Hook);
+    let place = parse_macro_input!(args as program::Place);
     let input = parse_macro_input!(input as syn::ItemFn);
-    program::expand(hook, input)
+    program::expand(place, input)
         .unwrap_or_else(Error::into_compile_error)
         .into()
 }

@@ -1,19 +1,19 @@
-//! `#[program]`: a function becomes the two kernel programs of a hook.
+//! `#[program]`: a function becomes the kernel programs of a point.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{
-    Error, FnArg, Ident, ItemFn, LitStr, Token, Type,
+    Error, FnArg, Ident, ItemFn, LitStr, ReturnType, Token, Type,
     parse::{Parse, ParseStream},
 };
 
 /// `raw_tp = "sys_enter"`.
-pub(crate) struct Hook {
+pub(crate) struct Place {
     kind: Ident,
     target: LitStr,
 }
 
-impl Parse for Hook {
+impl Parse for Place {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         if input.is_empty() {
             return Err(Error::new(
@@ -28,25 +28,45 @@ impl Parse for Hook {
     }
 }
 
+/// What the kernel takes what a program returns for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Returns {
+    /// Nothing: it is 0. Such a program has a second one for runs that the kernel skips.
+    Nothing,
+    /// The same, of a program that is never skipped, or whose run cannot be made up for.
+    NothingOnce,
+    /// 1 lets it pass, 0 does not.
+    Passes,
+    /// 0 goes on, and a negative number is the error that the caller gets instead.
+    Fails,
+}
+
+/// Every kind of point: its word, the section by which aya-obj knows that it is a program, and what it returns. `tracers::At` has the same.
+const KINDS: [(&str, &str, Returns); 10] = [
+    ("raw_tp", "raw_tp/", Returns::Nothing),
+    ("tp_btf", "tp_btf/", Returns::Nothing),
+    ("fentry", "fentry/", Returns::Nothing),
+    ("fexit", "fexit/", Returns::Nothing),
+    // aya-obj knows no section of that name. The loader does not go by it.
+    ("fmod_ret", "fexit/", Returns::Fails),
+    ("iter", "iter/", Returns::NothingOnce),
+    ("uprobe", "uprobe.multi/", Returns::NothingOnce),
+    ("uretprobe", "uretprobe.multi/", Returns::NothingOnce),
+    ("cgroup_skb", "cgroup_skb/", Returns::Passes),
+    ("cgroup", "cgroup/", Returns::Passes),
+];
+
 /// How many programs of a CPU are told apart while they are at work: `SLOTS` of `agent-ebpf/src/again.rs`.
 const SLOTS: u32 = 64;
 
-pub(crate) fn expand(hook: Hook, input: ItemFn) -> syn::Result<TokenStream> {
-    let target = &hook.target;
-    let attribute = match hook.kind.to_string().as_str() {
-        "raw_tp" => quote!(::aya_ebpf::macros::raw_tracepoint(tracepoint = #target)),
-        "fentry" => quote!(::aya_ebpf::macros::fentry(function = #target)),
-        "fexit" => quote!(::aya_ebpf::macros::fexit(function = #target)),
-        "uprobe" => quote!(::aya_ebpf::macros::uprobe(multi)),
-        "uretprobe" => quote!(::aya_ebpf::macros::uretprobe(multi)),
-        _ => {
-            return Err(Error::new_spanned(
-                &hook.kind,
-                "a program attaches by raw_tp, fentry, fexit, uprobe or uretprobe",
-            ));
-        }
+pub(crate) fn expand(place: Place, input: ItemFn) -> syn::Result<TokenStream> {
+    let kind = KINDS.iter().find(|(word, ..)| place.kind == word);
+    let Some(&(_, section, returns)) = kind else {
+        let words: Vec<&str> = KINDS.iter().map(|(word, ..)| *word).collect();
+        let message = format!("a program attaches by one of {}", words.join(", "));
+        return Err(Error::new_spanned(&place.kind, message));
     };
-    let of_user_space = hook.kind == "uprobe" || hook.kind == "uretprobe";
+    let section = format!("{section}{}", place.target.value());
     let context = match input.sig.inputs.iter().collect::<Vec<_>>()[..] {
         [FnArg::Typed(argument)] => match &*argument.ty {
             Type::Reference(reference) => Some(&reference.elem),
@@ -64,44 +84,72 @@ pub(crate) fn expand(hook: Hook, input: ItemFn) -> syn::Result<TokenStream> {
     let (again, body) = (format_ident!("{name}_again"), format_ident!("{name}_body"));
     let slot = slot(&name.to_string());
     let docs = input.attrs.iter().filter(|a| a.path().is_ident("doc"));
-    let (inputs, block) = (&input.sig.inputs, &input.block);
-    if of_user_space {
-        // The kernel skips none of its runs, so there is no second one.
-        return Ok(quote! {
-            #[inline(always)]
-            fn #body(#inputs) #block
-
-            #(#docs)*
-            #[#attribute]
-            pub fn #name(ctx: #context) -> u32 {
-                agent_ebpf::on_the_tasks_stack();
-                #body(&ctx);
-                0
-            }
-        });
-    }
-    Ok(quote! {
-        #[inline(always)]
-        fn #body(#inputs) #block
-
-        #(#docs)*
-        #[#attribute]
-        pub fn #name(ctx: #context) -> i32 {
+    let (inputs, output, block) = (&input.sig.inputs, &input.sig.output, &input.block);
+    let decides = !matches!(output, ReturnType::Default);
+    // `agent-ebpf/src/user_probe.rs` says why.
+    let of_user_space = place.kind == "uprobe" || place.kind == "uretprobe";
+    let guard = of_user_space.then(|| quote!(agent_ebpf::on_the_tasks_stack();));
+    let run = match (returns, decides) {
+        (Returns::Nothing, false) => quote! {
             if agent_ebpf::begin(#slot) {
                 #body(&ctx);
                 agent_ebpf::end(#slot);
             }
             0
+        },
+        (Returns::NothingOnce, false) => quote! {
+            #body(&ctx);
+            0
+        },
+        (Returns::Nothing | Returns::NothingOnce, true) => {
+            let message = "a program of this kind decides nothing, so it returns nothing";
+            return Err(Error::new_spanned(output, message));
+        }
+        // Without a verdict it lets everything pass.
+        (Returns::Passes | Returns::Fails, false) => {
+            let allow = i32::from(returns == Returns::Passes);
+            quote! {
+                #body(&ctx);
+                #allow
+            }
+        }
+        (Returns::Passes, true) => quote! {
+            let verdict: agent_ebpf::Verdict = #body(&ctx);
+            verdict.passes()
+        },
+        (Returns::Fails, true) => quote! {
+            let verdict: agent_ebpf::Verdict = #body(&ctx);
+            verdict.error()
+        },
+    };
+    let second = (returns == Returns::Nothing).then(|| {
+        quote! {
+            /// The same, where the other is about to be skipped.
+            #[unsafe(no_mangle)]
+            #[unsafe(link_section = #section)]
+            pub fn #again(ctx: *mut ::core::ffi::c_void) -> i32 {
+                let ctx = <#context as agent_ebpf::Context>::of(ctx);
+                if agent_ebpf::take_over(#slot) {
+                    #body(&ctx);
+                }
+                0
+            }
+        }
+    });
+    Ok(quote! {
+        #[inline(always)]
+        fn #body(#inputs) #output #block
+
+        #(#docs)*
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = #section)]
+        pub fn #name(ctx: *mut ::core::ffi::c_void) -> i32 {
+            #guard
+            let ctx = <#context as agent_ebpf::Context>::of(ctx);
+            #run
         }
 
-        /// The same, where the other is about to be skipped.
-        #[#attribute]
-        pub fn #again(ctx: #context) -> i32 {
-            if agent_ebpf::take_over(#slot) {
-                #body(&ctx);
-            }
-            0
-        }
+        #second
     })
 }
 

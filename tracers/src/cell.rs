@@ -260,13 +260,7 @@ mod user {
     impl Cell for Task {
         fn columns(base: Column, out: &mut Vec<Column>) {
             let mut add = |name, about, kind, wide| {
-                out.push(Column {
-                    name,
-                    about,
-                    kind,
-                    wide: base.wide || wide,
-                    ..base
-                });
+                out.push(Column::of(name, about, base.role, base.wide || wide).kind(kind));
             };
             add(
                 "pid",

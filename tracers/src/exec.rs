@@ -1,5 +1,5 @@
 //! `exec`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/exec.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Programs started, and those that failed to, by execve and execveat.
 ///
@@ -34,9 +34,10 @@ pub struct Params {
 
 impl Tracer for Exec {
     type Params = Params;
+    const CLASS: Class = Class::Payload;
     const FAMILY: Family = Family::Syscalls;
     // Not the calls' functions: what seccomp answers never gets there.
-    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("sched_process_exec"), raw_tp("sys_exit")]];
+    const POINTS: &'static [&'static [Point]] = &[&[raw_tp("sched_process_exec"), raw_tp("sys_exit")]];
     const COST: &'static str = "about 3 µs per program, and up to 0.1 µs per system call of everything on the host";
     const EXAMPLES: &'static [&'static str] =
         &["-- make -j4", "--failed-only --container 3f2a", "--host --duration 1m -o json"];

@@ -1,4 +1,4 @@
-//! The catalogue: every tracer's options, columns and hooks, for both sides of the kernel.
+//! The catalogue: every tracer's options, columns and points, for both sides of the kernel.
 //!
 //! The kernel programs use it without `user`; everyone else with it.
 //! Nothing here does I/O or knows how a program is loaded.
@@ -9,14 +9,17 @@ extern crate std;
 
 pub mod arch;
 mod cell;
-mod hook;
+mod class;
+pub mod control;
 mod option;
+mod point;
 #[cfg(feature = "user")]
 mod user;
 
 pub use cell::*;
-pub use hook::*;
+pub use class::{Class, UnknownClass};
 pub use option::*;
+pub use point::*;
 pub use tracers_macros::program;
 #[cfg(feature = "user")]
 pub use user::*;
@@ -40,7 +43,7 @@ macro_rules! user_only {
 
 /// What a tracer's file needs.
 mod prelude {
-    pub(crate) use crate::{cell::*, hook::*};
+    pub(crate) use crate::{cell::*, point::*};
     pub(crate) use tracers_macros::{event, params};
 }
 
@@ -75,11 +78,13 @@ pub enum Source {
 pub trait Tracer: Event {
     /// What it takes.
     type Params: Params;
+    /// What it reveals or changes: policies and rights go by it.
+    const CLASS: Class;
     /// The part of the system that it looks at.
     const FAMILY: Family;
-    /// Sets of hooks, best first; each set alone is enough.
-    const HOOKS: &'static [&'static [Hook]];
-    /// Whether a hook may be raised where a program of it is at work: by that work itself, or by an interrupt.
+    /// Sets of points, best first; each set alone is enough.
+    const POINTS: &'static [&'static [Point]];
+    /// Whether a point may be reached where a program of it is at work: by that work itself, or by an interrupt.
     const NESTS: bool = false;
     /// What it costs, in a few words.
     const COST: &'static str;

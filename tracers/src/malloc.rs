@@ -1,5 +1,5 @@
 //! `malloc`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/malloc.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Allocations of a program by the C library's allocator, by calling stack: how many, and how many bytes.
 ///
@@ -67,8 +67,9 @@ pub enum Function {
 
 impl Tracer for Malloc {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Memory;
-    const HOOKS: &'static [&'static [Hook]] = &[&[
+    const POINTS: &'static [&'static [Point]] = &[&[
         uprobe("libc", "malloc").by("allocate"),
         uprobe("libc", "calloc").by("allocate"),
         uprobe("libc", "realloc").by("allocate"),

@@ -1,5 +1,5 @@
 //! `oom_kill`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/oom_kill.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Processes killed for memory: the victim, what it held, and whose allocation it was killed for.
 ///
@@ -48,12 +48,13 @@ pub struct Params {}
 
 impl Tracer for OomKill {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Memory;
-    const HOOKS: &'static [&'static [Hook]] = &[
+    const POINTS: &'static [&'static [Point]] = &[
         // Before the victim gets its signal. The others come after it, and a victim that is gone by then is no longer known to be selected.
         &[fentry("__oom_kill_process")],
         // Since 6.10 the tracepoint has the victim itself; before, only its number.
-        &[raw_tp("mark_victim").with_arguments(2)],
+        &[raw_tp("mark_victim").with(&[(0, "struct task_struct *")])],
         &[fentry("mark_oom_victim")],
     ];
     const COST: &'static str = "nothing until memory runs out";

@@ -1,5 +1,5 @@
 //! `open`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/open.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Files opened by open, openat, openat2 and creat, with result and latency.
 ///
@@ -46,9 +46,10 @@ pub struct Params {
 
 impl Tracer for Open {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Syscalls;
     // Not the function do_sys_openat2: what seccomp answers never gets there, nor does a hook see a call that is in it already.
-    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("sys_enter"), raw_tp("sys_exit"), raw_tp("sched_process_exit")]];
+    const POINTS: &'static [&'static [Point]] = &[&[raw_tp("sys_enter"), raw_tp("sys_exit"), raw_tp("sched_process_exit")]];
     const COST: &'static str = "about 2 µs per file opened, and up to 0.1 µs per system call of everything on the host";
     const EXAMPLES: &'static [&'static str] =
         &["-o json -- ls -l /etc", "--failed-only --pid 4242", "--write-only --container 3f2a"];

@@ -1,5 +1,5 @@
 //! `page_fault`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/page_fault.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Page faults by process and stack: where memory is touched for the first time.
 ///
@@ -44,8 +44,9 @@ pub struct Params {
 
 impl Tracer for PageFault {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Memory;
-    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("page_fault_user"), raw_tp("page_fault_kernel")]];
+    const POINTS: &'static [&'static [Point]] = &[&[raw_tp("page_fault_user"), raw_tp("page_fault_kernel")]];
     const NESTS: bool = true;
     const COST: &'static str = "about 1 µs per page fault of the target";
     const EXAMPLES: &'static [&'static str] =

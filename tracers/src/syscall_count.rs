@@ -1,5 +1,5 @@
 //! `syscall_count`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/syscall_count.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Calls, errors and latency by system call.
 ///
@@ -53,8 +53,9 @@ pub struct Params {
 
 impl Tracer for SyscallCount {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Syscalls;
-    const HOOKS: &'static [&'static [Hook]] =
+    const POINTS: &'static [&'static [Point]] =
         &[&[raw_tp("sys_enter"), raw_tp("sys_exit"), raw_tp("sched_process_exit")]];
     const COST: &'static str = "about 0.3 µs per system call of the target, 0.1 µs of everything else";
     const EXAMPLES: &'static [&'static str] =

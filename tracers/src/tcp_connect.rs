@@ -1,5 +1,5 @@
 //! `tcp_connect`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/tcp_connect.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Outgoing TCP connections and how they ended, IPv4 and IPv6: one row when an attempt is decided.
 ///
@@ -44,8 +44,9 @@ pub struct Params {
 
 impl Tracer for TcpConnect {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Network;
-    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("inet_sock_set_state")]];
+    const POINTS: &'static [&'static [Point]] = &[&[raw_tp("inet_sock_set_state")]];
     const NESTS: bool = true;
     const COST: &'static str = "about 1 µs per connection; nothing on traffic";
     const EXAMPLES: &'static [&'static str] =

@@ -1,5 +1,5 @@
 //! `tcp_life`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/tcp_life.rs`.
-use crate::{Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, prelude::*};
 
 /// Closed TCP connections: who, how long, and how many bytes each way.
 ///
@@ -54,8 +54,9 @@ pub struct Params {
 
 impl Tracer for TcpLife {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Network;
-    const HOOKS: &'static [&'static [Hook]] =
+    const POINTS: &'static [&'static [Point]] =
         &[&[
             raw_tp("inet_sock_set_state"),
             raw_tp("inet_sock_set_state").by("tcp_closed"),

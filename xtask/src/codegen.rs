@@ -55,10 +55,10 @@ const GENERATORS: [Generator; 4] = [
     Generator {
         name: "crd",
         package: "crd",
-        writes: "the definitions of our Kubernetes objects, the chart's README",
+        writes: "definitions and admission policy of our Kubernetes objects, classes of tracers, the chart's README",
         program: &["definitions"],
         folder: "charts/tracejob",
-        owns: &["files/crds"],
+        owns: &["files/crds", "files/admission"],
     },
     Generator {
         name: "profiles",

@@ -113,7 +113,10 @@ fn check_name(name: &str) -> Result<()> {
         );
     }
     if KEYWORDS.contains(&name)
-        || ["lib", "user", "cell", "hook", "option", "prelude", "main"].contains(&name)
+        || [
+            "lib", "user", "cell", "class", "control", "point", "option", "prelude", "main",
+        ]
+        .contains(&name)
     {
         bail!("{name:?} is a word of Rust or a module of the catalogue: choose another");
     }

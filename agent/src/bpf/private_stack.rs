@@ -1,10 +1,14 @@
 //! What `agent-ebpf/src/user_probe.rs` says of private stacks, put to this kernel.
 
-use super::{InfoAttr, OBJ_GET_INFO_BY_FD, bpf, load};
+use super::{InfoAttr, OBJ_GET_INFO_BY_FD, Sort, bpf, try_load};
+use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// BPF_PROG_TYPE_KPROBE with BPF_TRACE_UPROBE_MULTI: include/uapi/linux/bpf.h.
-const UPROBE_MULTI: (u32, u32, u32) = (2, 48, 0);
+const UPROBE_MULTI: Sort = Sort {
+    program: bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+    attach: Some(bpf_attach_type::BPF_TRACE_UPROBE_MULTI),
+    target: 0,
+};
 /// *(u64 *)(r10 - 128) = 0, with r1 = 0 before; then r0 = 0; exit.
 const LARGE_STACK: [u64; 4] = [0x01b7, 0xff80_1a7b, 0xb7, 0x95];
 /// r0 = 0; if r0 == 0 goto +1; call 12, bpf_tail_call: what `on_the_tasks_stack` is.
@@ -33,11 +37,11 @@ fn machine_code(program: &OwnedFd) -> Vec<u8> {
 
 #[test]
 fn a_tail_call_that_is_never_reached_keeps_a_program_off_the_stack_of_its_cpu() {
-    let with = load(
+    let with = try_load(
         &[&NEVER_A_TAIL_CALL[..], &LARGE_STACK].concat(),
         UPROBE_MULTI,
     );
-    let without = load(&LARGE_STACK, UPROBE_MULTI);
+    let without = try_load(&LARGE_STACK, UPROBE_MULTI);
     let (Ok(with), Ok(without)) = (with, without) else {
         println!("SKIPPED: this needs CAP_BPF and CAP_PERFMON");
         return;

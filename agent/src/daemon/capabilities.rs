@@ -1,12 +1,12 @@
 //! What can be traced here, found out once for all who ask within some seconds: each hook is tried out, which takes milliseconds.
 
-use super::{jobs::Jobs, limits::CAPABILITIES, wire};
-use agent::Support;
+use super::{config::Policy, jobs::Jobs, limits::CAPABILITIES, wire};
+use agent::{Checked, Support};
 use proto::v1;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::Mutex;
 use tonic::Status;
-use tracers::ALL;
+use tracers::{ALL, Needs, find};
 
 /// The answer, and who finds it out.
 pub(crate) struct Capabilities {
@@ -43,7 +43,11 @@ impl Capabilities {
         } = found;
         let policy = self.jobs.policy();
         for tracer in &mut tracers {
-            if let Err(denied) = policy.tracer(&tracer.name) {
+            let Some(known) = find(&tracer.name) else {
+                continue;
+            };
+            if let Err(denied) = policy.tracer(known) {
+                tracer.remedy = Policy::remedy(known, &denied);
                 tracer.unsupported =
                     format!("{} ({} of its configuration)", denied.why, denied.line);
             }
@@ -80,18 +84,15 @@ impl Capabilities {
 }
 
 fn describe(jobs: &Jobs, tracer: &'static dyn tracers::Erased) -> v1::Tracer {
-    let (hooks, unsupported, remedy) = match jobs.kernel().support(tracer) {
-        Support::Yes { hooks } => (hooks, String::new(), None),
-        Support::No { reason, remedy } => (&[][..], reason, remedy),
+    let (points, unsupported, remedy) = match jobs.kernel().support(tracer) {
+        Support::Yes { points } => (points, String::new(), None),
+        Support::No { reason, remedy } => (Vec::new(), reason, remedy),
     };
     v1::Tracer {
         name: tracer.name().to_owned(),
         about: tracer.about().to_owned(),
         unsupported,
-        hooks: hooks
-            .iter()
-            .map(|hook| format!("{} {}", hook.kind.word(), hook.target))
-            .collect(),
+        hooks: points.iter().map(ToString::to_string).collect(),
         options: tracer
             .options()
             .iter()
@@ -100,8 +101,30 @@ fn describe(jobs: &Jobs, tracer: &'static dyn tracers::Erased) -> v1::Tracer {
                 about: option.about.to_owned(),
             })
             .collect(),
-        needs: tracers::needs(tracer).to_owned(),
+        needs: Needs::of(tracer).to_string(),
+        class: tracer.class().word().to_owned(),
+        requirements: jobs
+            .kernel()
+            .needs(tracer)
+            .into_iter()
+            .map(requirement)
+            .collect(),
         schema: Some(client::schema(tracer, &tracer.columns())),
         remedy: remedy.unwrap_or_default(),
+    }
+}
+
+fn requirement(checked: Checked) -> v1::Requirement {
+    let Checked {
+        need,
+        required,
+        missing,
+    } = checked;
+    v1::Requirement {
+        name: need.what.name().to_owned(),
+        required,
+        reason: need.reason.to_owned(),
+        met: missing.is_none(),
+        remedy: missing.unwrap_or_default(),
     }
 }

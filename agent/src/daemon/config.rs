@@ -4,6 +4,7 @@ use agent::{Bounds, Budget, Limits, Target, Whom};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use tracers::{Capability, Class, Erased, UnknownClass};
 
 /// Where the agent listens when nothing is said.
 pub(crate) const SOCKET: &str = "/run/tracejob/agent.sock";
@@ -118,6 +119,19 @@ fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Listen>, D::Err
     all.collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
+fn classes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Class>, D::Error> {
+    let words = Vec::<String>::deserialize(from)?;
+    let found = words.iter().map(|word| {
+        word.parse().map_err(|unknown: UnknownClass| {
+            let word = word.escape_debug();
+            D::Error::custom(format!(
+                "policy.classes: there is no class \"{word}\"; {unknown}"
+            ))
+        })
+    });
+    found.collect()
+}
+
 impl Config {
     /// What one line says by itself may be wrong beside another.
     ///
@@ -130,6 +144,9 @@ impl Config {
             .any(|listen| matches!(listen, Listen::Https(_)));
         let Roles { control, read } = &self.roles;
         let nobody = control.is_empty() && read.is_empty();
+        if self.policy.classes.is_empty() {
+            bail!("policy.classes: no tracer could run; name a class, such as observe");
+        }
         match (https, &self.tls) {
             _ if self.listen.is_empty() => bail!("listen: it names nothing to listen on"),
             (true, None) => {
@@ -189,7 +206,10 @@ impl TryFrom<String> for HttpListen {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Policy {
-    /// The tracers that may run; absent is all of them.
+    /// Classes whose tracers may run. The agent keeps the capabilities of these classes and no others.
+    #[serde(deserialize_with = "classes")]
+    pub(crate) classes: Vec<Class>,
+    /// The tracers of these classes that may run; absent is all of them.
     pub(crate) tracers: Option<Vec<String>>,
     /// Kinds of targets that may be selected; absent is all of them. What selects everything is `host`'s alone.
     pub(crate) targets: Option<Vec<TargetKind>>,
@@ -222,6 +242,7 @@ pub(crate) struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            classes: Class::DEFAULT.to_vec(),
             tracers: None,
             targets: None,
             host: false,
@@ -272,6 +293,17 @@ impl TargetKind {
     }
 }
 
+/// The line of the classes that may run.
+const CLASSES: &str = "policy.classes";
+/// The line of the tracers that may run.
+const TRACERS: &str = "policy.tracers";
+
+/// `observe and payload`
+pub(crate) fn words(classes: &[Class]) -> String {
+    let words: Vec<&str> = classes.iter().map(|class| class.word()).collect();
+    words.join(" and ")
+}
+
 /// Why the node's policy says no; it names its own line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
@@ -282,14 +314,47 @@ pub(crate) struct Denied {
 
 impl Policy {
     /// Whether a tracer may run.
-    pub(crate) fn tracer(&self, name: &str) -> Result<(), Denied> {
+    pub(crate) fn tracer(&self, tracer: &dyn Erased) -> Result<(), Denied> {
+        let (name, class) = (tracer.name(), tracer.class());
+        if !self.classes.contains(&class) {
+            return Err(Denied {
+                line: CLASSES,
+                why: format!(
+                    "this node does not allow {name}, whose class is {} ({}); it allows {}",
+                    class.word(),
+                    class.about(),
+                    words(&self.classes)
+                ),
+            });
+        }
         match &self.tracers {
             Some(allowed) if !allowed.iter().any(|allowed| allowed == name) => Err(Denied {
-                line: "policy.tracers",
+                line: TRACERS,
                 why: format!("this node does not allow {name}"),
             }),
             _ => Ok(()),
         }
+    }
+
+    /// What lets a tracer run that [`Self::tracer`] denies.
+    pub(crate) fn remedy(tracer: &dyn Erased, denied: &Denied) -> String {
+        let class = tracer.class();
+        match denied.line {
+            CLASSES => format!(
+                "add {} to policy.classes of the agent's configuration, give the agent {}, and start it again; the chart does all of it by agent.policy.classes",
+                class.word(),
+                Capability::list(class.capabilities())
+            ),
+            line => format!(
+                "add {} to {line} of the agent's configuration",
+                tracer.name()
+            ),
+        }
+    }
+
+    /// The capabilities that the classes bring.
+    pub(crate) fn capabilities(&self) -> Vec<Capability> {
+        Class::capabilities_of(&self.classes)
     }
 
     /// What targets may turn out to be.
@@ -573,6 +638,50 @@ mod tests {
             tracers: Some(vec!["open".to_owned()]),
             ..Policy::default()
         };
-        assert_eq!(only.tracer("exec").unwrap_err().line, "policy.tracers");
+        let exec = tracers::find("exec").unwrap();
+        assert_eq!(only.tracer(exec).unwrap_err().line, "policy.tracers");
+    }
+
+    #[test]
+    fn a_class_that_is_not_named_is_denied_with_the_line_to_change() {
+        let of = |class: Class| {
+            *tracers::ALL
+                .iter()
+                .find(|one| one.class() == class)
+                .unwrap()
+        };
+        let (observes, payload) = (of(Class::Observe), of(Class::Payload));
+        let by_default = Policy::default();
+        assert_eq!(by_default.tracer(observes), Ok(()));
+        assert_eq!(by_default.tracer(payload), Ok(()));
+        let only = parse("policy: {classes: [observe]}").unwrap().policy;
+        assert_eq!(only.tracer(observes), Ok(()));
+        let denied = only.tracer(payload).unwrap_err();
+        assert_eq!(denied.line, "policy.classes");
+        assert!(denied.why.contains("class is payload"), "{}", denied.why);
+        let remedy = Policy::remedy(payload, &denied);
+        assert!(remedy.contains("add payload to policy.classes"), "{remedy}");
+    }
+
+    #[test]
+    fn an_unknown_class_is_refused_by_name_and_so_is_none_at_all() {
+        let error = parse("policy: {classes: [observe, packets]}").unwrap_err();
+        assert!(
+            error.contains("\"packets\"") && error.contains("observe, payload, memory, act"),
+            "{error}"
+        );
+        let none = parse("policy: {classes: []}").unwrap().check().unwrap_err();
+        assert!(none.to_string().starts_with("policy.classes:"), "{none}");
+    }
+
+    #[test]
+    fn the_right_over_the_network_comes_with_the_class_act_alone() {
+        let of = |text: &str| parse(text).unwrap().policy.capabilities();
+        assert!(!of("{}").contains(&Capability::NetAdmin));
+        assert!(
+            !of("policy: {classes: [observe, payload, memory]}").contains(&Capability::NetAdmin)
+        );
+        let act = of("policy: {classes: [act]}");
+        assert!(act.contains(&Capability::NetAdmin) && !act.contains(&Capability::SysPtrace));
     }
 }

@@ -24,23 +24,36 @@ use rustix::{
     },
 };
 use std::{fs, path::Path};
+use tracers::Capability;
 
-/// What loading threads keep of what there is. The first two load and read; the others name the addresses of stacks.
-const LOADING: [(CapabilitySet, &str); 5] = [
-    (CapabilitySet::BPF, "CAP_BPF"),
-    (CapabilitySet::PERFMON, "CAP_PERFMON"),
-    // Mappings of other users' processes, and what they run.
-    (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
-    (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
-    // Addresses of kernel functions.
-    (CapabilitySet::SYSLOG, "CAP_SYSLOG"),
-];
+/// What loading threads keep, where they have it, for the capabilities that the enabled classes bring.
+pub(crate) fn kept_for(wanted: &[Capability]) -> Vec<(CapabilitySet, &'static str)> {
+    let kept = |capability: &Capability| {
+        let set = match capability {
+            Capability::Bpf => CapabilitySet::BPF,
+            Capability::Perfmon => CapabilitySet::PERFMON,
+            Capability::SysPtrace => CapabilitySet::SYS_PTRACE,
+            Capability::Syslog => CapabilitySet::SYSLOG,
+            Capability::NetAdmin => CapabilitySet::NET_ADMIN,
+            // No class brings these.
+            Capability::SysAdmin | Capability::SysResource => return vec![],
+        };
+        let mut kept = vec![(set, capability.name())];
+        if *capability == Capability::SysPtrace {
+            // Mappings of other users' processes, and what they run: files that their owners alone may read.
+            kept.push((CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"));
+        }
+        kept
+    };
+    wanted.iter().flat_map(kept).collect()
+}
 
-/// Confines this process to what loading threads need. To be called before there is a second thread.
+/// Confines this process to what loading threads need for the capabilities of the enabled classes. To be called before there is a
+/// second thread.
 ///
 /// # Errors
 /// Where the process would keep what it must not have.
-pub(crate) fn process() -> Result<()> {
+pub(crate) fn process(capabilities: &[Capability]) -> Result<()> {
     if fs::read_dir("/proc/self/task").map_or(1, Iterator::count) != 1 {
         bail!("a bug: there are threads already, which would stay as they are");
     }
@@ -51,7 +64,7 @@ pub(crate) fn process() -> Result<()> {
     allow_locked_memory();
     allow_descriptors();
     set_no_new_privs(true).context("cannot give up new privileges")?;
-    let kept = keep_for_loading()?;
+    let kept = keep_for_loading(capabilities)?;
     match calls::refuse_all_but_needed() {
         Ok(()) => {
             tracing::info!(capabilities = %kept.join(" "), "confined: no_new_privs, seccomp");
@@ -166,8 +179,9 @@ fn allow_descriptors() {
 }
 
 /// The names of those that are kept.
-fn keep_for_loading() -> Result<Vec<&'static str>> {
-    let wanted = LOADING
+fn keep_for_loading(allowed: &[Capability]) -> Result<Vec<&'static str>> {
+    let loading = kept_for(allowed);
+    let wanted = loading
         .iter()
         .fold(CapabilitySet::empty(), |all, (one, _)| all | *one);
     for bit in 0..64 {
@@ -179,8 +193,8 @@ fn keep_for_loading() -> Result<Vec<&'static str>> {
     }
     drop_to(wanted)?;
     let have = capabilities(None)?.permitted;
-    let kept = LOADING.iter().filter(|(one, _)| have.contains(*one));
-    Ok(kept.map(|(_, name)| *name).collect())
+    let kept = loading.into_iter().filter(|(one, _)| have.contains(*one));
+    Ok(kept.map(|(_, name)| name).collect())
 }
 
 /// This thread keeps these of what it has, in effect, and nothing to hand on by the inheritable and ambient sets.
@@ -199,6 +213,29 @@ fn drop_to(wanted: CapabilitySet) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracers::Class;
+
+    #[test]
+    fn a_class_that_is_not_enabled_leaves_none_of_its_capabilities() {
+        let names = |classes: &[Class]| {
+            let kept = kept_for(&Class::capabilities_of(classes)).into_iter();
+            kept.map(|(_, name)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&Class::DEFAULT),
+            [
+                "CAP_BPF",
+                "CAP_PERFMON",
+                "CAP_SYS_PTRACE",
+                "CAP_DAC_READ_SEARCH",
+                "CAP_SYSLOG"
+            ]
+        );
+        assert_eq!(
+            names(&[Class::Act]),
+            ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]
+        );
+    }
 
     #[test]
     fn what_is_mounted_for_writing_below_a_folder_is_found() {

@@ -252,7 +252,7 @@ impl Jobs {
         let mut request = wire::request(spec).map_err(Refusal::Invalid)?;
         let tracer = request.spec.tracer();
         let policy = self.policy();
-        policy.tracer(tracer.name()).map_err(Refusal::Denied)?;
+        policy.tracer(tracer).map_err(Refusal::Denied)?;
         for (at, target) in request.targets.iter().enumerate() {
             if let Err(denied) = policy.target(target) {
                 // A program that selects the host selects it whatever else is selected; and a call has no status that could tell of it.
@@ -269,8 +269,10 @@ impl Jobs {
         request.allow_missing = uid.is_some();
         // A trace of one call is over with its targets; one that has a uid waits for what its manager names next.
         request.outlives_cgroups = uid.is_some();
-        let needed =
-            agent::memory(&request, &self.kernel) + policy.replay_bytes as u64 + TRACE_BYTES;
+        let needed = agent::memory(&request, &self.kernel)
+            .map_err(|error| refuse::status(&error))?
+            + policy.replay_bytes as u64
+            + TRACE_BYTES;
         let namespaces = request.targets.iter();
         let namespaces = namespaces.map(|target| target.labels.namespace());
         let namespace = { namespaces }.find(|namespace| !namespace.is_empty());

@@ -77,6 +77,15 @@ fn take(
     check(&new, began_with, stated)?;
     let Config { policy, stated, .. } = new;
     if *jobs.policy() != policy {
+        let kept = began_with.policy.capabilities();
+        let lacking = policy.capabilities().into_iter();
+        let lacking: Vec<_> = lacking.filter(|one| !kept.contains(one)).collect();
+        if !lacking.is_empty() {
+            tracing::warn!(
+                "policy.classes names a further class, whose {} this agent gave up when it started; start it again for tracers that need it",
+                tracers::Capability::list(&lacking)
+            );
+        }
         jobs.set_policy(policy);
         tracing::info!("a new policy from now on; traces that run are left to end");
     }

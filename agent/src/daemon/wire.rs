@@ -168,10 +168,11 @@ fn label_columns(names: &[String]) -> Result<[bool; LABELS.len()], Violation> {
         return Err(violation("spec.label_columns", why));
     }
     for name in names {
-        match LABELS.iter().position(|label| label.name == name) {
+        match LABELS.iter().position(|label| label.name == *name) {
             Some(at) => columns[at] = true,
             None => {
-                let known = LABELS.map(|label| label.name).join(", ");
+                let known: Vec<&str> = LABELS.iter().map(|label| &*label.name).collect();
+                let known = known.join(", ");
                 return Err(violation(
                     "spec.label_columns",
                     format!("there is no such label; there are: {known}"),

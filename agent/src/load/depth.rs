@@ -1,10 +1,11 @@
 //! How deep stacks are recorded, and how large the maps of stacks are by that.
 
 use object::{Object, ObjectSection, ObjectSymbol};
-use tracers::{Erased, Kind};
+use tracers::{
+    Kind, Plan,
+    control::{FRAMES, KernelHead, UserFrame, UserHead},
+};
 
-/// Most frames of a stack that kernel programs have room for: `FRAMES` of `agent-ebpf/src/stack.rs`.
-const FRAMES: u32 = 511;
 /// What the kernel records where nobody has changed it: PERF_MAX_STACK_DEPTH, include/uapi/linux/perf_event.h.
 pub(crate) const USUAL: u32 = 127;
 
@@ -13,7 +14,7 @@ pub(crate) const USUAL: u32 = 127;
 pub(crate) fn depth() -> u32 {
     let limit = std::fs::read_to_string("/proc/sys/kernel/perf_event_max_stack");
     let limit = limit.ok().and_then(|limit| limit.trim().parse().ok());
-    limit.unwrap_or(USUAL).clamp(1, FRAMES)
+    limit.unwrap_or(USUAL).clamp(1, FRAMES as u32)
 }
 
 /// A map of stacks: how it is called, what a frame takes, and how many stacks of the usual depth it has room for.
@@ -24,12 +25,15 @@ struct Stacks {
     entries: u32,
 }
 
-// The same numbers are in `agent-ebpf/src/stack.rs`.
+/// Bytes before the frames of a stack.
+const HEAD: u32 = size_of::<UserHead>() as u32;
+const _: () = assert!(size_of::<KernelHead>() == size_of::<UserHead>());
+
 const MAPS: [Stacks; 2] = [
     Stacks {
         name: "USER_STACKS",
         used_by: |kind| matches!(kind, Kind::UserStack),
-        frame_bytes: 32,
+        frame_bytes: size_of::<UserFrame>() as u32,
         entries: 8192,
     },
     Stacks {
@@ -41,8 +45,8 @@ const MAPS: [Stacks; 2] = [
 ];
 
 /// Entries of the maps of stacks: deeper stacks are fewer in the same memory, and a tracer without stacks has none.
-pub(super) fn entries(tracer: &dyn Erased, depth: u32) -> [(&'static str, u32); 2] {
-    let has = |used_by: fn(&Kind) -> bool| tracer.columns().iter().any(|one| used_by(&one.kind));
+pub(super) fn entries(plan: &Plan, depth: u32) -> [(&'static str, u32); 2] {
+    let has = |used_by: fn(&Kind) -> bool| plan.columns().any(|one| used_by(&one.kind));
     MAPS.map(|map| {
         let entries = match has(map.used_by) {
             true => map.entries * USUAL / depth.max(USUAL),
@@ -54,7 +58,7 @@ pub(super) fn entries(tracer: &dyn Erased, depth: u32) -> [(&'static str, u32); 
 
 /// Bytes of a stack in each of these maps: a word, and its frames.
 pub(crate) fn value_bytes(depth: u32) -> [(&'static str, u32); 2] {
-    MAPS.map(|map| (map.name, 8 + depth * map.frame_bytes))
+    MAPS.map(|map| (map.name, HEAD + depth * map.frame_bytes))
 }
 
 /// An object whose maps of stacks have values for stacks of this depth.
@@ -89,9 +93,9 @@ mod tests {
 
     #[test]
     fn stacks_of_every_depth_take_about_the_same_memory() {
-        let tracer = tracers::find("page_fault").unwrap();
+        let plan = tracers::Spec::new("page_fault").unwrap().plan();
         let bytes = |depth| {
-            let entries = entries(tracer, depth);
+            let entries = entries(&plan, depth);
             let sizes = value_bytes(depth);
             let each = entries.iter().zip(sizes);
             each.map(|((_, entries), (_, bytes))| u64::from(entries * bytes))
@@ -104,7 +108,7 @@ mod tests {
     #[test]
     fn a_depth_changes_the_values_of_the_maps_of_stacks_and_nothing_else() {
         let elf = object("page_fault").unwrap();
-        assert_eq!(with_depth(elf, FRAMES), elf);
+        assert_eq!(with_depth(elf, FRAMES as u32), elf);
         let changed = with_depth(elf, 127);
         let different = elf.iter().zip(&changed).filter(|(a, b)| a != b).count();
         assert!((2..=8).contains(&different), "{different}");

@@ -3,35 +3,34 @@
 use crate::{
     Error, Kernel, Limits, bpf,
     kernel::wanted,
+    point,
     select::{Selection, Shape},
 };
-use tracers::{Erased, Hook, Source, Spec};
+use tracers::{Plan, Point, Source};
 
 /// A global's name and value, and whether the object must have it.
 pub(super) type Global = (String, Vec<u8>, bool);
 
 /// Every kernel global.
 pub(super) fn globals(
-    spec: &Spec,
+    plan: &Plan,
     selection: &Selection,
     limits: &Limits,
     kernel: &Kernel,
     elf: &[u8],
-    hooks: &[Hook],
+    sets: &[Vec<Point>],
 ) -> Result<Vec<Global>, Error> {
     let ring_bytes = ring_bytes(limits);
-    let again = again(spec.tracer(), kernel);
-    // A function's program is preempted wherever the kernel preempts itself, which nothing here can tell.
-    let shared = again || hooks.iter().any(Hook::is_of_a_function);
+    let again = again(plan, kernel);
+    let preempted = |one: &Point| point::kind(&one.at).preempted();
+    let shared = again || sets.iter().flatten().any(preempted);
     let word = |name: &str, value: u32| (name.to_owned(), value.to_ne_bytes().to_vec(), true);
     let long = |name: &str, value: u32| {
         let value = u64::from(value).to_ne_bytes().to_vec();
         (name.to_owned(), value, false)
     };
-    let mut globals: Vec<_> = spec
-        .globals()
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value, true))
+    let mut globals: Vec<_> = (plan.globals.iter())
+        .map(|(name, value)| ((*name).to_owned(), value.clone(), true))
         .collect();
     globals.extend([
         word("SELECT", selection.shape().by),
@@ -62,7 +61,7 @@ pub(super) fn globals(
             false,
         ),
     ]);
-    globals.extend(hierarchy_globals(spec.tracer(), selection, kernel)?);
+    globals.extend(hierarchy_globals(plan.tracer, selection, kernel)?);
     // An optional field that is absent keeps the value that says so.
     globals.extend(
         wanted(elf)
@@ -83,7 +82,7 @@ fn own_process() -> Result<u32, Error> {
 
 /// In which hierarchy the kernel side looks for cgroups.
 fn hierarchy_globals(
-    tracer: &dyn Erased,
+    tracer: &'static str,
     selection: &Selection,
     kernel: &Kernel,
 ) -> Result<[Global; 4], Error> {
@@ -98,7 +97,7 @@ fn hierarchy_globals(
     {
         let index = kernel.btf.constant(subsystem);
         controller = 1 + index.ok_or_else(|| Error::Unsupported {
-            tracer: tracer.name(),
+            tracer,
             reason: format!(
                 "this kernel has no {subsystem}, by which its targets' cgroups are told"
             ),
@@ -121,8 +120,8 @@ fn hierarchy_globals(
 }
 
 /// Whether every program has its second one.
-pub(super) fn again(tracer: &dyn Erased, kernel: &Kernel) -> bool {
-    kernel.preempts_at_tracepoints() || tracer.nests()
+pub(super) fn again(plan: &Plan, kernel: &Kernel) -> bool {
+    kernel.preempts_at_tracepoints() || plan.nests
 }
 
 /// What the kernel takes for a ring: a power of two, of a page at least.
@@ -136,20 +135,20 @@ fn ring_bytes(limits: &Limits) -> u32 {
 
 /// Sizes of maps that every object has: those that this trace does not use are made as small as can be.
 pub(crate) fn sizes(
-    tracer: &dyn Erased,
+    plan: &Plan,
     shape: Shape,
     limits: &Limits,
     kernel: &Kernel,
     depth: u32,
 ) -> Vec<(&'static str, u32)> {
-    let again = again(tracer, kernel);
+    let again = again(plan, kernel);
     let ring_bytes = ring_bytes(limits);
-    let ring = match tracer.source() {
-        Source::Ring => ring_bytes,
-        Source::Map => page_bytes(),
+    let ring = match plan.has(Source::Ring) {
+        true => ring_bytes,
+        false => page_bytes(),
     };
     let mut sizes = vec![("EVENTS", ring)];
-    sizes.extend(super::depth::entries(tracer, depth));
+    sizes.extend(super::depth::entries(plan, depth));
     let unused = [
         ("CGROUPS", !shape.by_cgroup()),
         ("PODS", !shape.pods),

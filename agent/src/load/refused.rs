@@ -1,8 +1,8 @@
 //! Why the kernel refused an object or a program, said so that one can act on it.
 
-use crate::{Capability, Error, Kernel};
-use aya::{EbpfError, maps::MapError, programs::ProgramError};
-use tracers::{Erased, Hook};
+use crate::{Error, Kernel, bpf::Refused, capability::Held};
+use aya::{EbpfError, maps::MapError};
+use tracers::{Capability, Point};
 
 /// Kernels before 5.11 count maps by RLIMIT_MEMLOCK. Raised to the hard limit always, beyond it where that is allowed.
 pub(super) fn allow_locked_memory(kernel: &Kernel) {
@@ -28,76 +28,52 @@ pub(super) fn allow_locked_memory(kernel: &Kernel) {
 }
 
 /// EPERM on a kernel before 5.11, where all capabilities are there, is the limit on locked memory.
-fn locked_memory(
-    tracer: &'static dyn Erased,
-    kernel: &Kernel,
-    errno: Option<i32>,
-) -> Option<Error> {
+fn locked_memory(tracer: &'static str, kernel: &Kernel, errno: Option<i32>) -> Option<Error> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current?;
     let refused =
         errno == Some(libc::EPERM) && kernel.version() < (5, 11) && Capability::Bpf.have();
-    refused.then_some(Error::LockedMemory {
-        tracer: tracer.name(),
-        limit,
-    })
+    refused.then_some(Error::LockedMemory { tracer, limit })
 }
 
-pub(super) fn load_error(tracer: &'static dyn Erased, kernel: &Kernel, error: &EbpfError) -> Error {
+pub(super) fn load_error(tracer: &'static str, kernel: &Kernel, error: &EbpfError) -> Error {
     let errno = match error {
         EbpfError::MapError(MapError::CreateError { io_error, .. }) => io_error.raw_os_error(),
         _ => None,
     };
     if errno == Some(libc::ENOMEM) {
-        return Error::NoMemory {
-            tracer: tracer.name(),
-        };
+        return Error::NoMemory { tracer };
     }
-    let exhausted = || Error::exhausted(&format!("loading {} failed", tracer.name()), error);
+    let exhausted = || Error::exhausted(&format!("loading {tracer} failed"), error);
     { locked_memory(tracer, kernel, errno).or_else(exhausted) }.unwrap_or_else(|| Error::Load {
-        tracer: tracer.name(),
+        tracer,
         reason: chain(error),
     })
 }
 
 pub(super) fn program_error(
-    tracer: &'static dyn Erased,
+    tracer: &'static str,
     kernel: &Kernel,
-    hook: &Hook,
-    error: &ProgramError,
+    point: &Point,
+    error: &Refused,
 ) -> Error {
-    let (errno, log) = match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => (io_error.raw_os_error(), verifier_log.to_string()),
-        _ => (None, String::new()),
-    };
     // The end of the verifier's log says why.
-    let mut tail: Vec<&str> = log
-        .lines()
-        .rev()
+    let mut tail: Vec<&str> = (error.log.lines().rev())
         .filter(|line| !line.trim().is_empty())
         .take(12)
         .collect();
     tail.reverse();
     let reason = match tail.is_empty() {
-        true => format!("{} {}: {}", hook.kind.word(), hook.target, chain(error)),
-        false => format!(
-            "{} {}: the verifier says:\n{}",
-            hook.kind.word(),
-            hook.target,
-            tail.join("\n")
-        ),
+        true => format!("{point}: {}", chain(error)),
+        false => format!("{point}: the verifier says:\n{}", tail.join("\n")),
     };
-    let exhausted = || Error::exhausted(&format!("loading {} failed", tracer.name()), error);
-    { locked_memory(tracer, kernel, errno).or_else(exhausted) }.unwrap_or(Error::Load {
-        tracer: tracer.name(),
-        reason,
-    })
+    let errno = error.source.raw_os_error();
+    let exhausted = || Error::exhausted(&format!("loading {tracer} failed"), error);
+    { locked_memory(tracer, kernel, errno).or_else(exhausted) }
+        .unwrap_or(Error::Load { tracer, reason })
 }
 
 /// An error with its sources, none twice.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -1,477 +1,98 @@
-//! Functions of programs and libraries of user space: found in each target's own root, attached by file, and followed as targets come.
+//! `uprobe.multi`, `uretprobe.multi`, `uprobe.session`: functions of user space, by the places in their files.
 //!
-//! A link of the kind `uprobe.multi` is of a file and not of a process: the kernel runs the program in every process that has mapped the
-//! file, and the program itself asks whether the process is selected. So a file is attached once for all processes that have it, and
-//! stays attached until the trace ends.
-//! Nothing of a target's file is read here: `symbols` finds the functions, in a process without rights.
+//! The files are those that targets have mapped, so they are found when targets are, and not when the program is loaded:
+//! [`super::Kind::attach`] attaches nothing, and [`attach_to_file`] attaches for each file.
 
+use super::{ALLOWS, Kind, Second, tried};
 use crate::{
-    Error,
-    bpf::{delete, keys, lookup},
-    limits::MAX_PROCESSES,
-    load::map_data,
-    select::{NOW, PROCESS_BYTES, Selection, process::has_the_kernels_numbers},
-    stacks::found_in_path,
+    Kernel,
+    bpf::{self, LinkTo, Refused, Sort},
+    btf::Btf,
 };
-use aya::{
-    Ebpf,
-    programs::{
-        Program, ProgramError,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
-    },
+use aya_obj::generated::{
+    bpf_attach_type::{self, BPF_TRACE_UPROBE_MULTI, BPF_TRACE_UPROBE_SESSION},
+    bpf_prog_type,
 };
 use std::{
-    collections::{HashMap, HashSet},
-    fs,
-    os::{
-        fd::{AsFd, AsRawFd, BorrowedFd},
-        unix::fs::MetadataExt,
-    },
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
+    ffi::CStr,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
-use symbols::{FindError, Finder, Object, ObserveError, Place, UserFile};
+use tracers::Side;
 
-/// Files that one trace attaches to.
-const FILES_MAX: usize = 256;
-/// Files below one root, a container's: others keep their room, whatever it runs.
-const FILES_OF_A_ROOT_MAX: usize = 32;
-/// Files below one root that cannot be attached to, each of which the reader is asked about.
-const REFUSED_OF_A_ROOT_MAX: usize = 512;
-/// Files that are remembered, those among them that cannot be used.
-const SEEN_MAX: usize = 4096;
-/// A process that has mapped nothing of what is meant is looked at again after this and ever longer pauses: a loader maps a program's
-/// libraries in its first millisecond.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// After a pause as long as this it is not looked at any more, until it runs another program.
-const LAST_PAUSE: Duration = Duration::from_secs(10);
-/// How often processes are listed, for those that came without running a program.
-const LISTED_EVERY: Duration = Duration::from_secs(2);
-/// Files and processes of which a trace's log says that they cannot be traced.
-const WARNINGS_MAX: usize = 64;
-/// Processes that are waited for at once.
-const WAITING_MAX: usize = 4096;
-/// After so long without a question the process that reads files is ended.
-const REST: Duration = Duration::from_secs(10);
+pub(super) struct UserFunction(pub(super) Side);
 
-/// A function at which a program runs.
-#[derive(Clone, Debug)]
-pub(crate) struct UserPoint {
-    pub(crate) object: Object,
-    pub(crate) symbol: String,
-    /// The program, which is of the kind that its side needs.
-    pub(crate) program: String,
-    /// At its return instead of its entry.
-    pub(crate) at_return: bool,
-}
-
-/// The user functions of a trace, and the files that have been attached for them.
-pub(crate) struct UserProbes {
-    points: Vec<UserPoint>,
-    finder: Finder,
-    proc: PathBuf,
-    /// Whether processes have there the numbers by which the kernel side knows them.
-    same_numbers: bool,
-    /// Files that were attached, or why they cannot be: each is tried once.
-    seen: HashMap<((u64, u64), Object), Option<Refusal>>,
-    /// This program, which is not traced.
-    own: Option<(u64, u64)>,
-    of_root: HashMap<(u64, u64), OfRoot>,
-    attached: usize,
-    /// Processes that may still map what is meant.
-    waiting: HashMap<u32, Waiting>,
-    /// Processes that were listed before, selected or not.
-    known: HashSet<u32>,
-    listed: Option<Instant>,
-    /// Messages in the log.
-    warnings: usize,
-}
-
-/// Why a file cannot be attached to, as it was then: another one may get its number.
-struct Refusal {
-    why: String,
-    version: Option<Version>,
-}
-
-/// Size and time of the last change.
-type Version = (i64, i128);
-
-/// Files below one root.
-#[derive(Default)]
-struct OfRoot {
-    attached: usize,
-    refused: usize,
-}
-
-struct Waiting {
-    next: Instant,
-    pause: Duration,
-}
-
-/// What came of looking at a process or file.
-#[derive(Debug)]
-enum Outcome {
-    /// Everything that is meant is attached.
-    Attached,
-    /// It has nothing of it mapped.
-    NotYet,
-    /// It cannot be.
-    Refused(String),
-}
-
-/// Whether this kernel has such links; if not, what it lacks.
-pub(crate) fn possible() -> Result<(), String> {
-    use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
-    match is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(
-            "this kernel cannot attach to functions of user space by file (uprobe.multi): it needs Linux 6.6"
-                .to_owned(),
-        ),
-        Err(error) => Err(format!(
-            "this kernel does not let functions of user space be attached to (uprobe.multi: {error})"
-        )),
+fn attach_type(side: Side) -> bpf_attach_type {
+    match side {
+        Side::Entry | Side::Return => BPF_TRACE_UPROBE_MULTI,
+        Side::Session => BPF_TRACE_UPROBE_SESSION,
     }
 }
 
-impl UserProbes {
-    /// Of these points; none where there are none.
-    pub(crate) fn new(points: Vec<UserPoint>, proc: &Path) -> Option<Self> {
-        (!points.is_empty()).then(|| Self {
-            points,
-            finder: Finder::new(proc),
-            proc: proc.to_owned(),
-            same_numbers: has_the_kernels_numbers(proc),
-            seen: HashMap::new(),
-            own: { fs::metadata("/proc/self/exe") }
-                .ok()
-                .map(|data| (data.dev(), data.ino())),
-            of_root: HashMap::new(),
-            attached: 0,
-            waiting: HashMap::new(),
-            known: HashSet::new(),
-            listed: None,
-            warnings: 0,
+/// Attaches a program at places in a file, by their offsets, for every process that maps it. `path` may be `/proc/self/fd/N`.
+/// `cookies` is empty or has a number for each place.
+pub(crate) fn attach_to_file(
+    program: BorrowedFd<'_>,
+    side: Side,
+    path: &CStr,
+    offsets: &[u64],
+    cookies: &[u64],
+) -> Result<OwnedFd, Refused> {
+    let to = LinkTo::File {
+        path,
+        offsets,
+        cookies,
+        returns: match side {
+            Side::Entry | Side::Session => false,
+            Side::Return => true,
+        },
+    };
+    bpf::link(program, attach_type(side), &to)
+}
+
+impl Kind for UserFunction {
+    fn refuses(&self, kernel: &Kernel) -> Option<String> {
+        let (what, since) = match self.0 {
+            Side::Entry | Side::Return => ("functions of user space", "6.6"),
+            Side::Session => ("functions of user space by sessions", "6.13"),
+        };
+        if let Some(refused) = tried(&ALLOWS, self.sort(&kernel.btf), what) {
+            return Some(format!("{refused}; that needs Linux {since}"));
+        }
+        // Older kernels load the program, and do not know the link. One that does finds that / is no file.
+        let program = bpf::try_load(&ALLOWS, self.sort(&kernel.btf).ok()?).ok()?;
+        let linked = attach_to_file(program.as_fd(), self.0, c"/", &[0], &[]);
+        match linked {
+            Err(refused) if refused.source.raw_os_error() == Some(libc::EBADF) => None,
+            Err(refused) => Some(format!(
+                "this kernel does not let {what} be hooked ({}); that needs Linux {since}",
+                refused.source
+            )),
+            Ok(_) => None,
+        }
+    }
+
+    fn arguments(&self, _: &Kernel) -> Option<Vec<String>> {
+        None
+    }
+
+    fn sort(&self, _: &Btf) -> Result<Sort, String> {
+        Ok(Sort {
+            program: bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+            attach: Some(attach_type(self.0)),
+            target: 0,
         })
     }
 
-    /// Attaches to the files of processes that are there, and of a command that is about to run.
-    ///
-    /// # Errors
-    /// Where a command or process that was named cannot be attached to, nor anything else.
-    pub(crate) fn begin(
-        &mut self,
-        ebpf: &mut Ebpf,
-        tracer: &'static str,
-        selection: &Selection,
-    ) -> Result<(), Error> {
-        let mut refused = Vec::new();
-        let program = selection.command().and_then(<[_]>::first);
-        for command in program.map_or_else(Vec::new, |program| found_in_path(program)) {
-            for object in self.objects() {
-                let file = self.finder.of_program(&command, &object);
-                if let Outcome::Refused(why) = self.file(ebpf, &object, file) {
-                    refused.push(why);
-                }
-            }
-        }
-        self.list(ebpf, selection);
-        let named = selection.processes();
-        let pids: Vec<u32> = self.waiting.keys().copied().collect();
-        for pid in pids {
-            if let Outcome::Refused(why) = self.look(ebpf, pid)
-                && named.contains(&pid)
-            {
-                refused.push(why);
-            }
-        }
-        match refused.pop() {
-            Some(reason) if self.attached == 0 => Err(Error::Unsupported { tracer, reason }),
-            _ => Ok(()),
-        }
+    fn attach(&self, _: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Refused> {
+        Ok(Vec::new())
     }
 
-    /// Attaches to the files of processes that have come since. `newcomers` is the map of those that have run another program.
-    pub(crate) fn follow(&mut self, ebpf: &mut Ebpf, selection: &Selection) {
-        let now = Instant::now();
-        let newcomers = ebpf.map("NEWCOMERS").and_then(map_data);
-        let newcomers = newcomers.map_or_else(Vec::new, |map| newcomers_of(map.fd().as_fd()));
-        match self.same_numbers {
-            true => newcomers
-                .into_iter()
-                .for_each(|pid| self.wait_for(pid, now)),
-            // Nobody can tell who they are: all are looked at again.
-            false if !newcomers.is_empty() => self.list_again(),
-            false => {}
-        }
-        let is_old = |listed| now - listed >= LISTED_EVERY;
-        if self.listed.is_none_or(is_old) {
-            self.list(ebpf, selection);
-        }
-        let due: Vec<u32> = { self.waiting.iter() }
-            .filter(|(_, waiting)| now >= waiting.next)
-            .map(|(pid, _)| *pid)
-            .collect();
-        for pid in due {
-            self.look(ebpf, pid);
-        }
-        self.finder.rest(REST);
+    fn second(&self) -> Second {
+        // The kernel skips no run of it.
+        Second::None
     }
 
-    /// What is selected has changed: processes are listed anew.
-    pub(crate) fn list_again(&mut self) {
-        self.known.clear();
-        self.listed = None;
+    fn preempted(&self) -> bool {
+        true
     }
-
-    fn objects(&self) -> HashSet<Object> {
-        self.points
-            .iter()
-            .map(|point| point.object.clone())
-            .collect()
-    }
-
-    fn wait_for(&mut self, pid: u32, now: Instant) {
-        if self.waiting.len() < WAITING_MAX {
-            let waiting = Waiting {
-                next: now,
-                pause: FIRST_PAUSE,
-            };
-            self.waiting.insert(pid, waiting);
-        } else {
-            // It is listed again.
-            self.known.remove(&pid);
-        }
-    }
-
-    /// Finds selected processes that were not there when it was last done.
-    fn list(&mut self, ebpf: &Ebpf, selection: &Selection) {
-        let now = Instant::now();
-        self.listed = Some(now);
-        let entries = fs::read_dir(&self.proc).into_iter().flatten().flatten();
-        let pids: HashSet<u32> = entries
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect();
-        self.known.retain(|pid| pids.contains(pid));
-        let processes = ebpf.map("PROCESSES").and_then(map_data);
-        let processes = processes.map_or_else(HashSet::new, |map| traced(map.fd().as_fd()));
-        for pid in pids {
-            if self.known.contains(&pid) {
-                continue;
-            }
-            let cgroups = || fs::read_to_string(self.proc.join(format!("{pid}/cgroup")));
-            let is_selected = (self.same_numbers && processes.contains(&pid))
-                || selection.may_hold(|| cgroups().unwrap_or_default());
-            if is_selected && self.waiting.len() >= WAITING_MAX {
-                // The next time.
-                continue;
-            }
-            self.known.insert(pid);
-            if is_selected {
-                self.wait_for(pid, now);
-            }
-        }
-    }
-
-    /// Looks at a process. What it has mapped is attached to; where something is still to come it is looked at again.
-    fn look(&mut self, ebpf: &mut Ebpf, pid: u32) -> Outcome {
-        let mut last = Outcome::Attached;
-        let mut not_yet = false;
-        for object in self.objects() {
-            let file = self.finder.look(pid, &object);
-            match self.file(ebpf, &object, file) {
-                Outcome::Attached => {}
-                Outcome::NotYet => not_yet = true,
-                refused @ Outcome::Refused(_) => last = refused,
-            }
-        }
-        let again = self
-            .waiting
-            .get_mut(&pid)
-            .filter(|waiting| not_yet && waiting.pause <= LAST_PAUSE);
-        match again {
-            Some(waiting) => {
-                waiting.next = Instant::now() + waiting.pause;
-                waiting.pause *= 2;
-            }
-            None => {
-                self.waiting.remove(&pid);
-            }
-        }
-        match not_yet && matches!(last, Outcome::Attached) {
-            true => Outcome::NotYet,
-            false => last,
-        }
-    }
-
-    /// Attaches to a file that was found, unless that was done or tried before.
-    fn file(
-        &mut self,
-        ebpf: &mut Ebpf,
-        object: &Object,
-        found: Result<Option<UserFile>, FindError>,
-    ) -> Outcome {
-        let file = match found {
-            Ok(Some(file)) => file,
-            Ok(None) => return Outcome::NotYet,
-            // One that is gone has nothing more to trace.
-            Err(FindError::Observe(ObserveError::Gone { .. })) => return Outcome::Attached,
-            Err(error) => return self.refuse(error.to_string()),
-        };
-        let key = (file.identity, object.clone());
-        let version = version(&file);
-        match self.seen.get(&key) {
-            Some(None) => return Outcome::Attached,
-            Some(Some(refusal)) if refusal.version == version => {
-                return Outcome::Refused(refusal.why.clone());
-            }
-            Some(Some(_)) | None => {}
-        }
-        if self.own == Some(file.identity) {
-            return Outcome::Attached;
-        }
-        let of_root = self.of_root.entry(file.root).or_default();
-        let path = file.path.to_string_lossy().escape_debug().to_string();
-        if self.attached >= FILES_MAX || of_root.attached >= FILES_OF_A_ROOT_MAX {
-            return self.refuse(format!(
-                "functions of {path} are not traced: a trace attaches to {FILES_MAX} files at most, and to {FILES_OF_A_ROOT_MAX} below one root"
-            ));
-        }
-        if self.seen.len() >= SEEN_MAX || of_root.refused >= REFUSED_OF_A_ROOT_MAX {
-            return self.refuse(format!(
-                "functions of {path} are not traced: too many files below its root have none"
-            ));
-        }
-        let outcome = self.attach(ebpf, object, &file);
-        let of_root = self.of_root.entry(file.root).or_default();
-        match outcome {
-            Ok(()) => {
-                of_root.attached += 1;
-                self.attached += 1;
-                self.seen.insert(key, None);
-                Outcome::Attached
-            }
-            Err(why) => {
-                of_root.refused += 1;
-                let why = format!("functions of {path} cannot be traced: {why}");
-                let refusal = Refusal {
-                    why: why.clone(),
-                    version,
-                };
-                self.seen.insert(key, Some(refusal));
-                self.refuse(why)
-            }
-        }
-    }
-
-    /// Says so, unless it has been said too often.
-    fn refuse(&mut self, why: String) -> Outcome {
-        self.warnings += 1;
-        if self.warnings <= WARNINGS_MAX {
-            tracing::warn!("{why}");
-        }
-        Outcome::Refused(why)
-    }
-
-    fn attach(&mut self, ebpf: &mut Ebpf, object: &Object, file: &UserFile) -> Result<(), String> {
-        let symbols: Vec<&str> = { self.points.iter() }
-            .filter(|point| point.object == *object)
-            .map(|point| point.symbol.as_str())
-            .collect();
-        let places =
-            { self.finder.functions(file, &symbols) }.map_err(|error| error.to_string())?;
-        let places: HashMap<&str, Place> = symbols.iter().copied().zip(places).collect();
-        // What runs at returns comes first: no entry is seen whose return is not.
-        let mut programs: Vec<(bool, &str)> = { self.points.iter() }
-            .filter(|point| point.object == *object)
-            .map(|point| (!point.at_return, point.program.as_str()))
-            .collect();
-        programs.sort_unstable();
-        programs.dedup();
-        let mut any = false;
-        for (_, program) in programs {
-            let of_program = self.points.iter().filter(|point| point.program == program);
-            let mut offsets = HashSet::new();
-            let mut points: Vec<UProbeAttachPoint<'_>> = Vec::new();
-            // The cookie is a point's place among those of its program.
-            for (cookie, point) in of_program.enumerate() {
-                let Some(Place::At(found)) = places.get(point.symbol.as_str()) else {
-                    continue;
-                };
-                // Two names may be one function.
-                let new = found.iter().filter(|offset| offsets.insert(**offset));
-                points.extend(new.map(|offset| UProbeAttachPoint {
-                    location: UProbeAttachLocation::AbsoluteOffset(*offset),
-                    cookie: Some(cookie as u64),
-                }));
-            }
-            if points.is_empty() {
-                continue;
-            }
-            any = true;
-            link(ebpf, program, points, file.as_fd()).map_err(|error| error.to_string())?;
-        }
-        match any {
-            true => Ok(()),
-            false => Err(missing(&places)),
-        }
-    }
-}
-
-/// Why nothing of a file could be attached to.
-fn missing(places: &HashMap<&str, Place>) -> String {
-    let mut names: Vec<&str> = places.keys().copied().collect();
-    names.sort_unstable();
-    let indirect = places.values().any(|place| *place == Place::Indirect);
-    match indirect {
-        true => format!(
-            "its {} is chosen when the program runs (IFUNC)",
-            names.join(", ")
-        ),
-        false => format!("it has none of {} in its symbol tables", names.join(", ")),
-    }
-}
-
-fn link(
-    ebpf: &mut Ebpf,
-    program: &str,
-    points: Vec<UProbeAttachPoint<'_>>,
-    file: BorrowedFd<'_>,
-) -> Result<(), ProgramError> {
-    // The kernel takes a path alone before 7.2; this one leads to the held file, whatever its name leads to now.
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match ebpf.program_mut(program) {
-        Some(Program::UProbe(program)) => {
-            { program.attach(points, path, UProbeScope::AllProcesses) }.map(drop)
-        }
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
-}
-
-fn version(file: &UserFile) -> Option<Version> {
-    let stat = rustix::fs::fstat(file).ok()?;
-    let modified_ns = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
-    Some((stat.st_size, modified_ns))
-}
-
-/// The processes that are traced already: a command that is about to be started is until then this program.
-fn traced(map: BorrowedFd<'_>) -> HashSet<u32> {
-    let is_traced = |pid: &[u8; 4]| {
-        let mut process = [0; PROCESS_BYTES];
-        lookup(map, pid, &mut process).unwrap_or(false) && process.starts_with(&NOW.to_ne_bytes())
-    };
-    let pids = keys::<4>(map, MAX_PROCESSES as usize).unwrap_or_default();
-    let pids = pids.into_iter().filter(is_traced);
-    pids.map(u32::from_ne_bytes).collect()
-}
-
-/// Takes out the processes that have run another program. One that does so again meanwhile is there again.
-fn newcomers_of(map: BorrowedFd<'_>) -> Vec<u32> {
-    let mut pids = Vec::new();
-    for key in keys::<4>(map, WAITING_MAX).unwrap_or_default() {
-        if delete(map, &key).unwrap_or(false) {
-            pids.push(u32::from_ne_bytes(key));
-        }
-    }
-    pids
 }

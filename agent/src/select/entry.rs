@@ -1,20 +1,14 @@
 //! What goes into the maps by which the kernel side selects, and out of them.
 
-use super::{
-    Members,
-    find::{self, Place},
-    process,
-};
+use super::{Members, find::Place, process};
 use crate::limits::{MAX_CGROUPS, MAX_PROCESSES};
 use crate::{Error, bpf, select::descendants};
 use std::{ffi::OsString, io, os::fd::BorrowedFd};
-
-/// Bytes of `struct Process` of `agent-ebpf/src/select.rs`, the longest value of a map by which it selects.
-pub(crate) const PROCESS_BYTES: usize = 12;
-/// A process is traced: `NOW` of `agent-ebpf/src/select.rs`.
-pub(crate) const NOW: u32 = 1;
-/// A process is traced from its next exec: `FROM_EXEC` there.
-pub(super) const FROM_EXEC: u32 = 2;
+use tracers::{
+    Target,
+    control::{Member, PodUid, Process},
+};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// What a target is to the kernel.
 #[derive(Clone, Debug)]
@@ -23,7 +17,7 @@ pub(super) enum Found {
     Process(u32, u64),
     Cgroup(Place),
     /// By uid, with those of its cgroups that exist.
-    Pod([u8; find::POD_UID], Vec<Place>),
+    Pod(PodUid, Vec<Place>),
     Command(Vec<OsString>),
     Host,
 }
@@ -46,23 +40,21 @@ pub(crate) struct Maps<'a> {
 }
 
 impl Entry {
-    /// `struct Member` of `agent-ebpf/src/select.rs`.
-    fn member(&self) -> [u8; 8] {
-        let (target, number) = (self.target.to_ne_bytes(), self.number.to_ne_bytes());
-        let mut member = [0; 8];
-        member[..4].copy_from_slice(&target);
-        member[4..].copy_from_slice(&number);
-        member
+    fn member(&self) -> Member {
+        Member {
+            target: Target(self.target),
+            entry: self.number,
+        }
     }
 
     pub(super) fn write(&self, maps: &Maps<'_>) -> Result<(), Error> {
         match &self.found {
-            Found::Process(pid, _) => self.select(maps, *pid, NOW),
+            Found::Process(pid, _) => self.select(maps, *pid, Process::NOW),
             Found::Cgroup(place) => self.cgroup(maps, place.id),
             Found::Pod(uid, places) => {
                 written(
                     "the map of selected pods",
-                    maps.pods.insert(uid, &self.member()),
+                    maps.pods.insert(uid, self.member().as_bytes()),
                 )?;
                 places
                     .iter()
@@ -76,7 +68,7 @@ impl Entry {
         match self.found {
             Found::Process(pid, _) => descendants(pid)
                 .into_iter()
-                .try_for_each(|child| self.select(maps, child, NOW)),
+                .try_for_each(|child| self.select(maps, child, Process::NOW)),
             _ => Ok(()),
         }
     }
@@ -112,7 +104,9 @@ impl Entry {
     }
 
     fn cgroup(&self, maps: &Maps<'_>, id: u64) -> Result<(), Error> {
-        let updated = maps.cgroups.insert(&id.to_ne_bytes(), &self.member());
+        let updated = maps
+            .cgroups
+            .insert(&id.to_ne_bytes(), self.member().as_bytes());
         full(MAX_CGROUPS, "the map of selected cgroups", updated)
     }
 
@@ -121,10 +115,11 @@ impl Entry {
         if pid == std::process::id() {
             return Ok(());
         }
-        let mut process = [0; PROCESS_BYTES];
-        process[..4].copy_from_slice(&state.to_ne_bytes());
-        process[4..].copy_from_slice(&self.member());
-        let updated = maps.processes.insert(&pid.to_ne_bytes(), &process);
+        let member = self.member();
+        let process = Process { state, member };
+        let updated = maps
+            .processes
+            .insert(&pid.to_ne_bytes(), process.as_bytes());
         full(MAX_PROCESSES, "the map of selected processes", updated)
     }
 }
@@ -140,21 +135,21 @@ fn full(most: u32, what: &'static str, outcome: io::Result<()>) -> Result<(), Er
     }
 }
 
-/// Takes everything of an entry out of a map of keys of `KEY` bytes, whose values have their `Member` at `at`.
-pub(super) fn remove_entry<const KEY: usize>(
+/// Removes everything that belongs to an entry from a map with keys of `KEY` bytes and values `V`.
+pub(super) fn remove_entry<const KEY: usize, V: FromZeros + FromBytes + IntoBytes>(
     members: Members<'_>,
     number: u32,
-    at: usize,
+    member: impl Fn(&V) -> Member,
 ) -> Result<(), Error> {
     let failed = |source| Error::Read {
         what: "a map of what is selected",
         source,
     };
     for key in bpf::keys::<KEY>(members.map, MAX_PROCESSES as usize).map_err(failed)? {
-        let mut value = [0; PROCESS_BYTES];
+        let mut value = V::new_zeroed();
         // Gone meanwhile is as good.
-        if bpf::lookup(members.map, &key, &mut value).map_err(failed)?
-            && value[at + 4..at + 8] == number.to_ne_bytes()
+        if bpf::lookup(members.map, &key, value.as_mut_bytes()).map_err(failed)?
+            && member(&value).entry == number
         {
             members.remove(&key).map_err(failed)?;
         }

@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
 };
+use tracers::control::{POD_UID, PodUid, STATIC_UID};
 
 /// A cgroup's directory.
 #[derive(Clone, Debug)]
@@ -344,15 +345,11 @@ pub(super) fn is_kubelets(name: &str) -> bool {
         .ends_with("kubepods")
 }
 
-/// Bytes of a pod's uid.
-pub(crate) const POD_UID: usize = 36;
-/// Hexadecimal digits of a static pod's uid: the kubelet takes the MD5 sum of its manifest (pkg/kubelet/config/common.go).
-const STATIC_UID: usize = 32;
 /// What the kubelet puts before a pod's uid.
 const POD: &str = "pod";
 
 /// A pod's uid as the kernel side compares it: that of a static pod with zero bytes after it.
-pub(crate) fn pod_uid(uid: &str) -> Result<[u8; POD_UID], Error> {
+pub(crate) fn pod_uid(uid: &str) -> Result<PodUid, Error> {
     let fine = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
     let is_uid = uid.len() == POD_UID && uid.bytes().all(fine);
     if !is_uid && !is_static_uid(uid) {

@@ -2,11 +2,10 @@
 
 use crate::bpf::{self, Shared};
 use std::{io, os::fd::BorrowedFd, sync::atomic::Ordering};
+use tracers::control::{CHOSEN_CGROUPS, CHOSEN_EACH, CHOSEN_PROCESSES, Chosen};
 
-/// How many counts a map has: `CHOSEN_EACH` of `agent-ebpf/src/select.rs`.
-const EACH: usize = 4096;
-/// How many there are of all maps.
-pub(crate) const CHOSEN: usize = 2 * EACH;
+/// How many counts there are of all maps.
+pub(crate) const CHOSEN: usize = size_of::<Chosen>() / size_of::<u32>();
 
 /// One of the maps by which the kernel side selects.
 #[derive(Clone, Copy)]
@@ -19,8 +18,8 @@ pub(crate) struct Members<'a> {
 /// Whose counts.
 #[derive(Clone, Copy)]
 pub(crate) enum Counts {
-    Processes = 0,
-    Cgroups = EACH as isize,
+    Processes = CHOSEN_PROCESSES as isize,
+    Cgroups = CHOSEN_CGROUPS as isize,
 }
 
 impl Members<'_> {
@@ -47,7 +46,7 @@ impl Members<'_> {
         let low = key
             .first_chunk()
             .map_or(0, |bytes| u16::from_ne_bytes(*bytes));
-        let at = usize::from(low) % EACH;
+        let at = usize::from(low) % CHOSEN_EACH;
         if let Some((counts, whose)) = self.counts
             && let Some(count) = counts.get(whose as usize + at)
         {

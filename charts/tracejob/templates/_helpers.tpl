@@ -43,3 +43,24 @@ tracejob-{{ index . 1 }}
 helm.sh/hook: test
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
+
+{{/* The capabilities of the classes that agents allow, as a list. */}}
+{{- define "tracejob.capabilities" -}}
+{{- $classes := .Files.Get "files/classes.yaml" | fromYaml -}}
+{{- $capabilities := list -}}
+{{- range .Values.agent.policy.classes -}}
+{{- $capabilities = concat $capabilities (get $classes .).capabilities | uniq -}}
+{{- end -}}
+{{- toJson $capabilities -}}
+{{- end }}
+
+{{/* The names of the tracers of some classes, as JSON; takes a list of the root and the classes. An empty list means every name in a
+rule of RBAC: whoever includes this makes no rule of it. */}}
+{{- define "tracejob.tracers" -}}
+{{- $classes := (index . 0).Files.Get "files/classes.yaml" | fromYaml -}}
+{{- $tracers := list -}}
+{{- range index . 1 -}}
+{{- $tracers = concat $tracers (get $classes .).tracers | uniq -}}
+{{- end -}}
+{{- toJson (sortAlpha $tracers) -}}
+{{- end }}

@@ -16,7 +16,8 @@ use k8s_openapi::{
     api::{
         authentication::v1::SelfSubjectReview,
         authorization::v1::{
-            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+            ResourceAttributes, ResourceRule, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+            SelfSubjectRulesReview, SelfSubjectRulesReviewSpec,
         },
     },
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
@@ -28,6 +29,7 @@ use std::{
     io::{self, Write},
     process::ExitCode,
 };
+use tracers::{Class, Erased};
 
 /// What the gateway serves.
 const SUBRESOURCES: &str = "subresources.tracejob.dev";
@@ -59,6 +61,8 @@ struct Node {
 #[serde(default)]
 struct Tracer {
     name: String,
+    /// Empty where an older gateway reports none.
+    class: String,
     supported: bool,
     reason: String,
     remedy: String,
@@ -105,6 +109,7 @@ impl Cluster {
         ] {
             checks.push(self.right(name, verb, resource, group, &user)?);
         }
+        checks.push(self.uses(&user)?);
         Ok(checks)
     }
 
@@ -220,6 +225,31 @@ impl Cluster {
         }
     }
 
+    /// Which tracers we may use in jobs of our namespace.
+    fn uses(&self, user: &str) -> Result<Check, Error> {
+        let doing = Doing {
+            verb: "use",
+            resource: "tracers",
+            job: None,
+            namespace: Some(&self.namespace),
+        };
+        let review = SelfSubjectRulesReview {
+            spec: SelfSubjectRulesReviewSpec {
+                namespace: Some(self.namespace.clone()),
+            },
+            ..SelfSubjectRulesReview::default()
+        };
+        let api: Api<SelfSubjectRulesReview> = Api::all(self.client.clone());
+        let told = self.wait(api.create(&PostParams::default(), &review))?;
+        let told = told.map_err(|error| Error::of(error, &self.url, doing))?;
+        let rules = told.status.map(|status| status.resource_rules);
+        Ok(usable(
+            &rules.unwrap_or_default(),
+            &self.namespace,
+            |class| doing.bind(&format!("tracejob-use-{class}"), user),
+        ))
+    }
+
     /// Whether we may do something in our namespace.
     fn right(
         &self,
@@ -269,6 +299,52 @@ impl Cluster {
     }
 }
 
+/// Which tracers somebody with these rules may use. That some may not be used is how roles are meant; none at all is not.
+fn usable(rules: &[ResourceRule], namespace: &str, grant: impl Fn(Class) -> String) -> Check {
+    let may = |name: &str| {
+        let one = |list: &Option<Vec<String>>, word: &str| {
+            let mut list = list.iter().flatten();
+            list.any(|entry| entry == word || entry == "*")
+        };
+        rules.iter().any(|rule| {
+            let names = rule.resource_names.as_deref().unwrap_or_default();
+            rule.verbs.iter().any(|verb| verb == "use" || verb == "*")
+                && one(&rule.api_groups, GROUP)
+                && one(&rule.resources, "tracers")
+                && (names.is_empty() || names.iter().any(|one| one == name))
+        })
+    };
+    let all = tracers::ALL.iter();
+    let (yes, no): (Vec<&&dyn Erased>, Vec<&&dyn Erased>) =
+        all.partition(|tracer| may(&tracers::camel(tracer.name())));
+    let names = |of: &[&&dyn Erased]| {
+        let names: Vec<String> = of.iter().map(|one| tracers::camel(one.name())).collect();
+        names.join(", ")
+    };
+    let mut classes: Vec<Class> = no.iter().map(|tracer| tracer.class()).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let detail = match (yes.is_empty(), no.is_empty()) {
+        (false, true) => format!("you may use every tracer in namespace {namespace}"),
+        (true, _) => format!("you may use no tracer in namespace {namespace}"),
+        (false, false) => format!(
+            "in namespace {namespace} you may use {}, and not {}",
+            names(&yes),
+            names(&no)
+        ),
+    };
+    let grants: Vec<String> = classes
+        .iter()
+        .map(|class| format!("`{}`", grant(*class)))
+        .collect();
+    Check {
+        name: "tracers",
+        ok: !yes.is_empty(),
+        detail,
+        remedy: grants.join(" "),
+    }
+}
+
 fn ok(name: &'static str, detail: String) -> Check {
     Check {
         name,
@@ -308,6 +384,9 @@ fn page(checks: &[Check], palette: Palette) -> String {
     out
 }
 
+/// The class of a tracer, on how many nodes it works, and by why not the nodes.
+type OnNodes<'a> = (String, usize, BTreeMap<String, Vec<&'a str>>);
+
 /// Each tracer with how many nodes it works on, and where not and why.
 fn nodes(told: &Result<Tracers, String>, palette: Palette) -> String {
     let all = match told {
@@ -321,10 +400,12 @@ fn nodes(told: &Result<Tracers, String>, palette: Palette) -> String {
         .filter(|node| node.error.is_none())
         .collect();
     // By name: how often it works, and by why not the nodes.
-    let mut tracers: BTreeMap<&str, (usize, BTreeMap<String, Vec<&str>>)> = BTreeMap::new();
+    let mut tracers: BTreeMap<&str, OnNodes<'_>> = BTreeMap::new();
     for node in &known {
         for tracer in &node.tracers {
-            let (works, not) = tracers.entry(&tracer.name).or_default();
+            let (_, works, not) = tracers
+                .entry(&tracer.name)
+                .or_insert_with(|| (words(&tracer.class), 0, BTreeMap::new()));
             match tracer.supported {
                 true => *works += 1,
                 false => {
@@ -346,19 +427,28 @@ fn nodes(told: &Result<Tracers, String>, palette: Palette) -> String {
         .unwrap_or(0)
         .max("TRACER".len());
     let count = format!("{0} of {0}", known.len()).len().max("NODES".len());
-    let line = |cells: [Vec<String>; 3], out: &mut String| beside(&cells, &[width, count], out);
-    let head = ["TRACER", "NODES", ""].map(|text| vec![text.to_owned()]);
+    let classes = { tracers.values() }.map(|(class, ..)| class.chars().count());
+    let class_width = classes.max().unwrap_or(0).max("CLASS".len());
+    let line = |cells: [Vec<String>; 4], out: &mut String| {
+        beside(&cells, &[width, class_width, count], out);
+    };
+    let head = ["TRACER", "CLASS", "NODES", ""].map(|text| vec![text.to_owned()]);
     line(head, &mut out);
-    for (name, (works, not)) in &tracers {
+    for (name, (class, works, not)) in &tracers {
         let why = not
             .iter()
             .flat_map(|(why, nodes)| wrap(&format!("not on {}: {why}", some(nodes)), PROSE));
         let start = out.len();
         let works = format!("{works} of {}", known.len());
-        let cells = [vec![words(name)], vec![works.clone()], why.collect()];
+        let cells = [
+            vec![words(name)],
+            vec![class.clone()],
+            vec![works.clone()],
+            why.collect(),
+        ];
         line(cells, &mut out);
         if palette.on && !not.is_empty() {
-            let at = start + width + 2;
+            let at = start + width + class_width + 4;
             let red = format!("{}{works}\x1b[0m", Palette::RED);
             out.replace_range(at..at + works.len(), &red);
         }
@@ -395,6 +485,7 @@ mod tests {
     fn a_tracer_that_does_not_work_somewhere_says_where_and_why() {
         let tracer = |name: &str, reason: &str| Tracer {
             name: name.to_owned(),
+            class: "observe".to_owned(),
             supported: reason.is_empty(),
             reason: reason.to_owned(),
             remedy: String::new(),
@@ -414,11 +505,44 @@ mod tests {
             ..node("n9", Vec::new())
         });
         insta::assert_snapshot!(nodes(&Ok(Tracers { items }), Palette::default()), @r"
-        TRACER  NODES
-        a       6 of 6
-        bb      1 of 6  not on n2, n3, n4 and 2 more: this kernel has no x
+        TRACER  CLASS    NODES
+        a       observe  6 of 6
+        bb      observe  1 of 6  not on n2, n3, n4 and 2 more: this kernel has no x
         n9 is not known: gone\x1b
         ");
+    }
+
+    #[test]
+    fn tracers_that_may_not_be_used_are_named_with_the_roles_of_their_classes() {
+        let rule = |names: &[&str]| ResourceRule {
+            api_groups: Some(vec![GROUP.to_owned()]),
+            resources: Some(vec!["tracers".to_owned()]),
+            resource_names: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+            verbs: vec!["use".to_owned()],
+        };
+        let of = |rules: &[ResourceRule]| usable(rules, "shop", |class| format!("bind {class}"));
+        let none = of(&[]);
+        assert!(!none.ok && none.detail == "you may use no tracer in namespace shop");
+        assert_eq!(none.remedy, "`bind observe` `bind payload`");
+        let every = of(&[rule(&[])]);
+        assert!(every.ok && every.remedy.is_empty(), "{}", every.detail);
+        let observes = tracers::ALL
+            .iter()
+            .filter(|one| one.class() == Class::Observe);
+        let observes: Vec<String> = observes.map(|one| tracers::camel(one.name())).collect();
+        let observes: Vec<&str> = observes.iter().map(String::as_str).collect();
+        let some = of(&[rule(&observes)]);
+        assert!(
+            some.ok && some.detail.contains(", and not "),
+            "{}",
+            some.detail
+        );
+        assert_eq!(some.remedy, "`bind payload`");
+        let other = ResourceRule {
+            verbs: vec!["get".to_owned()],
+            ..rule(&[])
+        };
+        assert!(!of(&[other]).ok);
     }
 
     #[test]

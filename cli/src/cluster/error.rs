@@ -2,6 +2,7 @@
 
 use super::job::Name;
 use crate::remote::words;
+use crd::{GROUP, admission::MAY_NOT_USE};
 use kube::config::KubeconfigError;
 
 /// The second line of a message stands under the first, behind `error: `.
@@ -47,6 +48,17 @@ pub(crate) enum Error {
     /// A right is missing.
     #[error("you may not {what}; whoever may can let you:{INDENT}{grant}")]
     Forbidden { what: String, grant: String },
+    /// The right to use the tracer is missing.
+    #[error(
+        "{who} may not use the tracer {tracer}{place}; whoever may can let {who}:{INDENT}{grant}{INDENT}`{look}` shows the right"
+    )]
+    MayNotUse {
+        who: String,
+        tracer: String,
+        place: String,
+        grant: String,
+        look: String,
+    },
     /// Something else is against it: a quota, an admission.
     #[error("the cluster does not let you {what}: {why}")]
     Denied { what: String, why: String },
@@ -147,6 +159,7 @@ impl Error {
                 url: url.to_owned(),
                 why,
             },
+            (403, _) if let Some(refusal) = doing.may_not_use(&why) => refusal,
             // An admission's refusal is Forbidden as well.
             (403, _) if !message.contains("User \"") || !message.contains(" cannot ") => {
                 Self::Denied { what, why }
@@ -215,23 +228,48 @@ impl Doing<'_> {
         format!("{verb} {resource}{place}")
     }
 
+    /// The refusal of the policy of tracers' users, from its words.
+    fn may_not_use(&self, refusal: &str) -> Option<Error> {
+        // "… denied request: ann may not use the tracer exec in namespace shop: …"
+        let (before, after) = refusal.split_once(&format!(" {MAY_NOT_USE}"))?;
+        let who = before.rsplit_once("denied request: ")?.1;
+        let (tracer, _) = after.split_once([' ', ':'])?;
+        let class = tracers::find(tracer)?.class();
+        let (place, flag) = match (self.namespace, self.resource.starts_with("cluster")) {
+            (Some(namespace), false) => (
+                format!(" in namespace {namespace}"),
+                format!(" -n {namespace}"),
+            ),
+            _ => (" in the cluster".to_owned(), String::new()),
+        };
+        Some(Error::MayNotUse {
+            who: who.to_owned(),
+            tracer: tracer.to_owned(),
+            grant: self.bind(&format!("tracejob-use-{class}"), who),
+            look: format!("kubectl auth can-i use tracers.{GROUP}/{tracer}{flag}"),
+            place,
+        })
+    }
+
+    /// The command that gives somebody a role: in our namespace, where the object is of one.
+    pub(super) fn bind(&self, role: &str, user: &str) -> String {
+        let (whom, tail) = whom(user);
+        match self.namespace {
+            Some(namespace) if !self.resource.starts_with("cluster") => format!(
+                "kubectl create rolebinding {role}-{tail} --clusterrole={role} {whom} -n {namespace}"
+            ),
+            _ => format!(
+                "kubectl create clusterrolebinding {role}-{tail} --clusterrole={role} {whom}"
+            ),
+        }
+    }
+
     /// The command that lets whoever a refusal names.
     pub(super) fn grant(&self, refusal: &str) -> String {
         let named = refusal.split_once("User \"").map(|(_, rest)| rest);
         let user = named.and_then(|rest| rest.split_once('"'));
         let user = user.map_or("USER", |(user, _)| user);
-        let account = user
-            .strip_prefix("system:serviceaccount:")
-            .filter(|account| account.contains(':'));
-        let whom = match account {
-            Some(account) => format!("--serviceaccount={}", quoted(account)),
-            None => format!("--user={}", quoted(user)),
-        };
-        let tail = user.rsplit(':').next().unwrap_or(user);
-        let tail: String = tail
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-            .collect();
+        let (whom, tail) = whom(user);
         if self.resource.starts_with("cluster") {
             // The chart has no role for these: who is given one is its administrators' to say.
             return format!(
@@ -243,15 +281,25 @@ impl Doing<'_> {
             ("get" | "list" | "watch", false) => "tracejob-viewer",
             _ => "tracejob-editor",
         };
-        match self.namespace {
-            Some(namespace) => format!(
-                "kubectl create rolebinding {role}-{tail} --clusterrole={role} {whom} -n {namespace}"
-            ),
-            None => format!(
-                "kubectl create clusterrolebinding {role}-{tail} --clusterrole={role} {whom}"
-            ),
-        }
+        self.bind(role, user)
     }
+}
+
+/// The flag of kubectl that names a user, and the end of a binding's name.
+fn whom(user: &str) -> (String, String) {
+    let account = user
+        .strip_prefix("system:serviceaccount:")
+        .filter(|account| account.contains(':'));
+    let whom = match account {
+        Some(account) => format!("--serviceaccount={}", quoted(account)),
+        None => format!("--user={}", quoted(user)),
+    };
+    let tail = user.rsplit(':').next().unwrap_or(user);
+    let tail = tail
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    (whom, tail)
 }
 
 /// A word as a shell takes it.
@@ -315,6 +363,27 @@ mod tests {
         let told = said(403, refusal, "list", "clustertracejobs", "");
         assert!(told.contains(r"--user='O'\''Hara $(x)'"), "{told}");
         assert!(told.contains("kubectl create clusterrole "), "{told}");
+    }
+
+    #[test]
+    fn a_tracer_that_may_not_be_used_is_told_with_the_role_of_its_class() {
+        let payload = { tracers::ALL.iter() }.find(|one| one.class() == tracers::Class::Payload);
+        let name = tracers::camel(payload.unwrap().name());
+        let refusal = format!(
+            "tracejobs.tracejob.dev \"x\" is forbidden: ValidatingAdmissionPolicy 'tracejob-use-tracers' with binding 'tracejob-use-tracers' denied request: system:serviceaccount:ci:bot may not use the tracer {name} in namespace shop: it takes the verb use"
+        );
+        let told = said(403, &refusal, "create", "tracejobs", "").replace(&name, "NAME");
+        insta::assert_snapshot!(told, @r"
+        system:serviceaccount:ci:bot may not use the tracer NAME in namespace shop; whoever may can let system:serviceaccount:ci:bot:
+               kubectl create rolebinding tracejob-use-payload-bot --clusterrole=tracejob-use-payload --serviceaccount=ci:bot -n shop
+               `kubectl auth can-i use tracers.tracejob.dev/NAME -n shop` shows the right
+        ");
+        let told = said(403, &refusal, "create", "clustertracejobs", "");
+        assert!(told.contains("in the cluster;"), "{told}");
+        assert!(
+            told.contains("kubectl create clusterrolebinding tracejob-use-payload-bot"),
+            "{told}"
+        );
     }
 
     #[test]

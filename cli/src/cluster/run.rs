@@ -101,10 +101,14 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
         let message = format!("--by is for tracers that count, and {name} tells each event");
         return Err(Usage(message));
     }
-    let columns = LABELS.iter().copied().chain(tracer.columns());
+    let columns = LABELS.iter().cloned().chain(tracer.columns());
     let keys = columns.filter(|column| column.role == Role::Key);
-    let keys: Vec<&str> = keys.map(|column| column.name).collect();
-    match view.by.iter().find(|name| !keys.contains(&name.as_str())) {
+    let keys: Vec<_> = keys.map(|column| column.name).collect();
+    match view
+        .by
+        .iter()
+        .find(|name| !keys.iter().any(|key| *key == **name))
+    {
         None => Ok(()),
         Some(name) => Err(Usage(format!(
             "--by: {:?} is no key of {}; it has {}",

@@ -120,8 +120,8 @@ impl Follow {
     /// Where that one's rows are others.
     pub(crate) fn resume(&mut self, schema: Schema) -> Result<(), String> {
         let shape = |schema: &Schema| {
-            let names: Vec<&str> = schema.columns.iter().map(|column| column.name).collect();
-            (schema.table, names)
+            let names = schema.columns.iter().map(|column| column.name.clone());
+            (schema.table, names.collect::<Vec<_>>())
         };
         if shape(&schema) != shape(&self.schema) {
             return Err("other columns than before it broke off".to_owned());

@@ -18,8 +18,8 @@ pub(super) const WALL: Wall = Wall {
 
 fn column(name: &'static str, kind: Kind, role: Role, wide: bool) -> Column {
     Column {
-        name,
-        about: "What it is.",
+        name: name.into(),
+        about: "What it is.".into(),
         kind,
         role,
         wide,

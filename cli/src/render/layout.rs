@@ -235,15 +235,15 @@ fn heading(column: &Column) -> String {
             column
                 .name
                 .rsplit_once('_')
-                .map_or(column.name, |(name, unit)| {
+                .map_or(&*column.name, |(name, unit)| {
                     if matches!(unit, "ns" | "bytes") {
                         name
                     } else {
-                        column.name
+                        &column.name
                     }
                 })
         }
-        _ => column.name,
+        _ => &column.name,
     };
     name.to_uppercase()
 }

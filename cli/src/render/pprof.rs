@@ -137,7 +137,7 @@ impl Pprof {
         };
         let mut labels = Vec::new();
         for (at, column) in columns.iter().enumerate().filter(wanted) {
-            let key = self.string(column.name);
+            let key = self.string(&column.name);
             labels.push(match (column.kind, batch.value(at, row)) {
                 (Kind::Unsigned, Value::Unsigned(n)) => {
                     [key, 0, i64::try_from(n).unwrap_or(i64::MAX)]
@@ -311,7 +311,7 @@ fn sample_type(column: &Column) -> (String, &'static str) {
         column
             .name
             .strip_suffix(suffix)
-            .unwrap_or(column.name)
+            .unwrap_or(&column.name)
             .to_owned(),
         unit,
     )

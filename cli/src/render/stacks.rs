@@ -231,7 +231,7 @@ fn weight(columns: &[Column]) -> Option<(usize, String)> {
     let name = match columns[at].unit() {
         Unit::Nanoseconds => "ns",
         Unit::Bytes => "bytes",
-        _ => columns[at].name,
+        _ => &columns[at].name,
     };
     Some((at, name.to_owned()))
 }

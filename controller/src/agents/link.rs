@@ -4,7 +4,7 @@ use super::{
     Expected, Fleet, Node, OURS, Progress, Report, Retry, Wanted, lock,
     refused::{Refusal, is_anothers, is_known},
 };
-use crate::outcome;
+use crate::outcome::LastTable;
 use client::{Join, Schema};
 use fleet::said;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};
@@ -12,7 +12,6 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{AcquireError, SemaphorePermit};
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
-use tracers::{Batch, Column};
 
 type Client = AgentClient<Channel>;
 
@@ -537,7 +536,7 @@ impl From<String> for Unread {
     }
 }
 
-async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, Unread> {
+async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<LastTable, Unread> {
     let request = v1::StreamEventsRequest {
         uid: uid.to_owned(),
         from_sequence: 0,
@@ -560,16 +559,11 @@ async fn last_table(client: &Client, uid: &str, tracer: &str) -> Result<Batch, U
         }
     }
     let schema = schema.ok_or_else(|| "it sends rows without a schema".to_owned())?;
-    let own = tracers::find(tracer)
-        .map(outcome::columns)
-        .unwrap_or_default();
-    let names = |columns: &[Column]| columns.iter().map(|c| c.name).collect::<Vec<_>>();
-    if names(&schema.columns) != names(&own) {
-        return Err("its table has other columns than this controller knows: they are of different versions".to_owned().into());
-    }
     // A table without rows is one too.
     let last = last.filter(|_| !join.is_missing());
-    last.ok_or_else(|| String::from("the agent forgot its last table before it was read").into())
+    let rows =
+        last.ok_or_else(|| "the agent forgot its last table before it was read".to_owned())?;
+    Ok(LastTable { schema, rows })
 }
 
 /// Ends a trace of ours that nobody wants any more.

@@ -60,6 +60,8 @@ fn spec(mut more: Value) -> TraceJobSpec {
 
 fn rules() -> Rules {
     Rules {
+        classes: Class::DEFAULT.into(),
+        unchecked: [Class::Observe].into(),
         denied: ["kube-system".to_owned()].into(),
         host: false,
     }
@@ -159,9 +161,11 @@ fn a_cluster_job_means_namespaces_but_none_that_is_denied() {
         of(one, Scope::Namespaces(Some(&selector("y")))),
         ["node1: id-b-1", "1"]
     );
-    assert!(rules().allow(Scope::Namespace("kube-system")).is_err());
-    assert!(rules().allow(A).is_ok());
-    assert_eq!(rules().allow(Scope::Host).unwrap_err().reason, "HostDenied");
+    let observes = tracer(Class::Observe);
+    let allow = |scope| rules().allow(scope, observes);
+    assert!(allow(Scope::Namespace("kube-system")).is_err());
+    assert!(allow(A).is_ok());
+    assert_eq!(allow(Scope::Host).unwrap_err().reason, "HostDenied");
 }
 
 #[test]
@@ -214,4 +218,21 @@ fn expressions_compare_as_the_api_server_does() {
     assert!(holds("b", Operator::NotIn, &["1"]) && !holds("a", Operator::NotIn, &["1"]));
     assert!(holds("a", Operator::Exists, &[]) && !holds("b", Operator::Exists, &[]));
     assert!(holds("b", Operator::DoesNotExist, &[]) && !holds("a", Operator::DoesNotExist, &[]));
+}
+
+fn tracer(class: Class) -> &'static dyn Erased {
+    let mut tracers = tracers::ALL.iter();
+    *tracers.find(|tracer| tracer.class() == class).unwrap()
+}
+
+#[test]
+fn a_job_of_a_class_that_is_not_enabled_is_denied_by_the_value_to_change() {
+    let rules = Rules {
+        classes: [Class::Observe].into(),
+        ..rules()
+    };
+    assert!(rules.allow(A, tracer(Class::Observe)).is_ok());
+    let denied = rules.allow(A, tracer(Class::Payload)).unwrap_err();
+    assert_eq!(denied.reason, "ClassDenied");
+    assert!(denied.message.contains("agent.policy.classes"));
 }

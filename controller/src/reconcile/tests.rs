@@ -12,6 +12,7 @@ use k8s_openapi::{api::core::v1 as core, jiff::SignedDuration};
 use kube::{client::Body, runtime::events::Reporter};
 use serde_json::Value;
 use std::cell::Cell;
+use tracers::Class;
 
 const STEP_MS: i64 = 250;
 const DEADLINE: i64 = 60;
@@ -305,7 +306,12 @@ fn controller(server: &Arc<Mutex<Server>>, agents: &[Agent]) -> Context {
         fleet,
         queue: Queue::new(quota),
         wake: heard,
-        rules: Rules::default(),
+        rules: Rules {
+            denied: BTreeSet::new(),
+            host: false,
+            classes: Class::ALL.into(),
+            unchecked: Class::ALL.into(),
+        },
         recorder: Recorder::new(client, reporter),
         written: Mutex::default(),
         closing: Mutex::default(),

@@ -11,6 +11,8 @@ pub(super) struct Node {
     pub(super) name: Arc<str>,
     pub(super) traces: Vec<Trace>,
     link: Link,
+    /// Which columns of its agent are in no row, for people; empty is none.
+    pub(super) left_out: String,
     /// Counts with the hub's changes.
     pub(super) version: u64,
 }
@@ -68,6 +70,14 @@ impl Node {
         }
     }
 
+    /// What is to be said of its agent's version: a reason and a message, empty where there is nothing.
+    fn version_note(&self) -> (String, String) {
+        match self.left_out.as_str() {
+            "" => Default::default(),
+            note => ("OtherVersion".to_owned(), note.to_owned()),
+        }
+    }
+
     pub(super) fn tables(&self) -> impl Iterator<Item = Arc<Batch>> {
         self.traces.iter().filter_map(|trace| trace.table.clone())
     }
@@ -107,8 +117,8 @@ impl Node {
                         .to_owned(),
                 ),
             ),
-            _ if running => (NodeState::Running, Default::default()),
-            _ => (NodeState::Ended, Default::default()),
+            _ if running => (NodeState::Running, self.version_note()),
+            _ => (NodeState::Ended, self.version_note()),
         };
         // One that runs again says so; that something is missing its account says.
         let state = if running { NodeState::Running } else { state };
@@ -245,12 +255,13 @@ impl Hub {
             name: Arc::clone(name),
             traces: Vec::new(),
             link: Link::New,
+            left_out: String::new(),
             version: 0,
         });
         number
     }
 
-    fn change<T>(&self, node: u32, change: impl FnOnce(&mut Node) -> T) -> T {
+    pub(super) fn change<T>(&self, node: u32, change: impl FnOnce(&mut Node) -> T) -> T {
         let mut state = self.state();
         let State {
             nodes,

@@ -6,7 +6,7 @@ use crate::{
     merge::{Origin, Source},
     pool::Pool,
 };
-use client::{Join, Schema};
+use client::{Join, Projection, Schema};
 use fleet::said;
 use proto::v1::{self, State as Phase, StreamEventsResponse, stream_events_response::Item};
 use std::{
@@ -69,6 +69,8 @@ async fn attend(
 struct Open {
     stream: Streaming<StreamEventsResponse>,
     schema: Schema,
+    /// How its rows get the job's columns.
+    projection: Projection,
     /// The parts of a table that have come.
     join: Join,
     at: Origin,
@@ -157,7 +159,7 @@ async fn begin(
         return Err("its rows come without a schema".to_owned());
     };
     let instance = told.instance;
-    let schema = hub.schema(told)?;
+    let (schema, projection) = hub.adopt(node, told).await?;
     if newest.is_some_and(|(known, _, over)| over && known == instance) {
         return Ok(None);
     }
@@ -165,6 +167,7 @@ async fn begin(
     Ok(Some(Open {
         stream,
         schema,
+        projection,
         join: Join::default(),
         at,
     }))
@@ -184,7 +187,7 @@ async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Resu
             let Some(batch) = open.join.take(told, &open.schema)? else {
                 return Ok(());
             };
-            let batch = Arc::new(batch);
+            let batch = Arc::new(open.projection.apply(batch));
             hub.check(&batch)?;
             if hub.table {
                 hub.passed(open.at, sequence);

@@ -49,9 +49,34 @@ pub struct Tracer {
     /// What to do where it does not work; empty where nothing can be done.
     #[prost(string, tag = "7")]
     pub remedy: ::prost::alloc::string::String,
-    /// The capabilities that the agent needs for it.
+    /// The needs of the tracer in one line; `requirements` has them one by one.
     #[prost(string, tag = "8")]
     pub needs: ::prost::alloc::string::String,
+    /// What it reveals or changes: "observe", "payload", "memory" or "act". A node allows tracers by class (policy.classes).
+    #[prost(string, tag = "9")]
+    pub class: ::prost::alloc::string::String,
+    /// What it needs of the agent and of the kernel, one by one.
+    #[prost(message, repeated, tag = "10")]
+    pub requirements: ::prost::alloc::vec::Vec<Requirement>,
+}
+/// A capability or a feature of the kernel that a tracer needs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Requirement {
+    /// "CAP_SYSLOG", "fentry"
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Whether the tracer does not work without it. Otherwise its rows lack what `reason` names.
+    #[prost(bool, tag = "2")]
+    pub required: bool,
+    /// What it is for: "names of kernel functions".
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Whether it is there.
+    #[prost(bool, tag = "4")]
+    pub met: bool,
+    /// How to get it; empty where it is there.
+    #[prost(string, tag = "5")]
+    pub remedy: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Option {

@@ -56,8 +56,7 @@ fn watched(trace: &Tracing, workload: &mut Workload) -> (i64, i64) {
 #[test]
 fn a_storm_of_system_calls_is_counted_to_the_last_call_in_constant_memory() {
     needs!("syscall_count");
-    let mut workload =
-        Workload::behind_gate(&["storm", &seconds().to_string(), &threads().to_string()]);
+    let mut workload = Workload::behind_gate(&format!("storm {} {}", seconds(), threads()));
     let trace = Trace::of("syscall_count").of_process(&workload).start();
     let (first, last) = watched(&trace, &mut workload);
     let outcome = trace.finish();
@@ -85,12 +84,7 @@ fn a_storm_of_system_calls_is_counted_to_the_last_call_in_constant_memory() {
 #[test]
 fn a_storm_of_files_is_accounted_for_to_the_last_one_in_constant_memory() {
     needs!("open");
-    let steps = [
-        "open-storm",
-        &seconds().to_string(),
-        &threads().to_string(),
-        "/dev/null",
-    ];
+    let steps = format!("open-storm {} {} /dev/null", seconds(), threads());
     let mut workload = Workload::behind_gate(&steps);
     let trace = Trace::of("open").counting().of_process(&workload).start();
     let (first, last) = watched(&trace, &mut workload);

@@ -1,13 +1,14 @@
 //! Calls that the kernel never begins: seccomp, a supervisor or a tracer answers them.
 
 use super::traced;
+use crate::steps;
 use serde_json::{Value, json};
 use tests::{Outcome, needs};
 
 /// Calls that the kernel never begins, because seccomp gives this answer, are rows with this error.
 fn answered(call: &str, number: libc::c_long, action: u32, errno: i32, error: &str) {
     let (number, action) = (number.to_string(), action.to_string());
-    let (outcome, report, _) = traced(&[
+    let (outcome, report, _) = traced(&steps(&[
         &"answer",
         &number,
         &action,
@@ -19,7 +20,7 @@ fn answered(call: &str, number: libc::c_long, action: u32, errno: i32, error: &s
         &"zero",
         &"",
         &"two words",
-    ]);
+    ]));
     assert_eq!(report.note("result"), json!(-errno));
     assert_eq!(outcome.rows.len(), 5, "{:?}", outcome.rows);
     for row in &outcome.rows {
@@ -63,18 +64,10 @@ fn is_answered(outcome: &Outcome, child: Value, times: usize, error: &str) {
 fn a_call_that_seccomp_answers_with_sigsys_is_a_row_with_enosys() {
     needs!("exec");
     let (signal, number) = (libc::SIGSYS.to_string(), libc::SYS_execve.to_string());
-    let (outcome, report, _) = traced(&[
-        &"dies-of",
-        &signal,
-        &"answer",
-        &number,
-        &libc::SECCOMP_RET_TRAP.to_string(),
-        &";",
-        &"exec-fails",
-        &"execve",
-        &"/no/such/program",
-        &"zero",
-    ]);
+    let (outcome, report, _) = traced(&format!(
+        "dies-of {signal} answer {number} {} ; exec-fails execve /no/such/program zero",
+        libc::SECCOMP_RET_TRAP
+    ));
     is_answered(&outcome, report.note("child"), 1, "ENOSYS");
 }
 
@@ -82,17 +75,9 @@ fn a_call_that_seccomp_answers_with_sigsys_is_a_row_with_enosys() {
 fn calls_that_a_supervisor_answers_are_rows_with_its_error() {
     needs!("exec");
     let (number, errno) = (libc::SYS_execve.to_string(), libc::EDQUOT.to_string());
-    let (outcome, report, workload) = traced(&[
-        &"supervised",
-        &number,
-        &errno,
-        &"3",
-        &"exec-fails-times",
-        &"3",
-        &"execve",
-        &"/no/such/program",
-        &"zero",
-    ]);
+    let (outcome, report, workload) = traced(&format!(
+        "supervised {number} {errno} 3 exec-fails-times 3 execve /no/such/program zero"
+    ));
     assert_eq!(report.note("result"), json!(-libc::EDQUOT));
     is_answered(&outcome, json!(workload.pid()), 3, "EDQUOT");
 }
@@ -102,15 +87,8 @@ fn calls_that_a_supervisor_answers_are_rows_with_its_error() {
 fn calls_that_a_tracer_emulates_are_rows_with_its_error() {
     needs!("exec");
     let errno = libc::EROFS.to_string();
-    let (outcome, report, _) = traced(&[
-        &"emulated",
-        &"3",
-        &errno,
-        &"exec-fails-times",
-        &"3",
-        &"execve",
-        &"/no/such/program",
-        &"zero",
-    ]);
+    let (outcome, report, _) = traced(&format!(
+        "emulated 3 {errno} exec-fails-times 3 execve /no/such/program zero"
+    ));
     is_answered(&outcome, report.note("child"), 3, "EROFS");
 }

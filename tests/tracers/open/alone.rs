@@ -1,6 +1,6 @@
 //! What other traces and programs would disturb: on the test kernels these tests run one at a time.
 
-use super::{Folder, os, steps};
+use super::{Folder, os};
 use serde_json::json;
 use tests::{Trace, Workload, bytes, in_vm, needs};
 
@@ -16,7 +16,7 @@ fn the_host_is_everything_but_the_tracer_itself() {
     let folder = Folder::new();
     let (one, two) = (folder.file("one"), folder.file("two"));
     let mut workloads = [&one, &two]
-        .map(|file| Workload::behind_gate(&steps(&[&"open", &"openat", file, &"0", &"0"])));
+        .map(|file| Workload::behind_gate(&format!("open openat {} 0 0", file.display())));
     let trace = Trace::of("open").with(&["--host"]).start();
     let tracer = trace.pid();
     for workload in &mut workloads {

@@ -31,18 +31,10 @@ fn under_filter(filter: [String; 2], call: &str, flags: &str) -> (Outcome, Repor
     let folder = Folder::new();
     let path = folder.file("denied");
     let [number, action] = filter;
-    let (outcome, report, _) = traced(&[
-        &"answer",
-        &number,
-        &action,
-        &",",
-        &"open-times",
-        &"7",
-        &call,
-        &path,
-        &flags,
-        &"0",
-    ]);
+    let (outcome, report, _) = traced(&format!(
+        "answer {number} {action} , open-times 7 {call} {} {flags} 0",
+        path.display()
+    ));
     let rows = outcome.rows_where("path", json!(path));
     are_rows(
         &rows,
@@ -60,9 +52,10 @@ fn calls_that_seccomp_answers_are_rows_with_its_error() {
     let folder = Folder::new();
     let path = folder.file("denied");
     let [number, action] = denied(libc::SYS_openat);
-    let (outcome, report, workload) = traced(&[
-        &"answer", &number, &action, &",", &"open", &"openat", &path, &"1", &"0",
-    ]);
+    let (outcome, report, workload) = traced(&format!(
+        "answer {number} {action} , open openat {} 1 0",
+        path.display()
+    ));
     assert_eq!(report.note("result"), json!(-libc::EACCES));
     let who = Who::workload(&workload);
     let mut wanted = columns(&who, &report, os(&path), "O_WRONLY", "0000", false);
@@ -107,19 +100,11 @@ fn is_deadly(action: u32) {
     let folder = Folder::new();
     let path = folder.file("deadly");
     let [number, action] = answer(libc::SYS_openat, action);
-    let (outcome, report, _) = traced(&[
-        &"dies-of",
-        &libc::SIGSYS.to_string(),
-        &"answer",
-        &number,
-        &action,
-        &";",
-        &"open",
-        &"openat",
-        &path,
-        &"0",
-        &"0",
-    ]);
+    let (outcome, report, _) = traced(&format!(
+        "dies-of {} answer {number} {action} ; open openat {} 0 0",
+        libc::SIGSYS,
+        path.display()
+    ));
     let rows = outcome.rows_where("pid", report.note("child"));
     are_rows(&rows, 1, path.as_os_str(), "ENOSYS");
 }
@@ -153,18 +138,10 @@ fn calls_that_a_supervisor_answers_are_rows_with_its_error() {
     let folder = Folder::new();
     let path = folder.file("supervised");
     let (number, errno) = (libc::SYS_openat.to_string(), libc::EDQUOT.to_string());
-    let (outcome, report, _) = traced(&[
-        &"supervised",
-        &number,
-        &errno,
-        &"5",
-        &"open-times",
-        &"5",
-        &"openat",
-        &path,
-        &"0",
-        &"0",
-    ]);
+    let (outcome, report, _) = traced(&format!(
+        "supervised {number} {errno} 5 open-times 5 openat {} 0 0",
+        path.display()
+    ));
     assert_eq!(report.note("result"), json!(-libc::EDQUOT));
     are_rows(
         &outcome.rows_where("path", json!(path)),
@@ -181,17 +158,10 @@ fn calls_that_a_tracer_emulates_are_rows_with_its_error() {
     let folder = Folder::new();
     let path = folder.file("emulated");
     let errno = libc::EROFS.to_string();
-    let (outcome, report, _) = traced(&[
-        &"emulated",
-        &"5",
-        &errno,
-        &"open-times",
-        &"5",
-        &"openat",
-        &path,
-        &"0",
-        &"0",
-    ]);
+    let (outcome, report, _) = traced(&format!(
+        "emulated 5 {errno} open-times 5 openat {} 0 0",
+        path.display()
+    ));
     let rows = outcome.rows_where("pid", report.note("child"));
     are_rows(&rows, 5, path.as_os_str(), "EROFS");
 }
@@ -203,7 +173,10 @@ fn a_path_that_is_not_in_memory_is_marked_as_cut() {
     let folder = Folder::new();
     let file = folder.file("text");
     let [number, action] = denied(libc::SYS_open);
-    let (outcome, report, _) = traced(&[&"answer", &number, &action, &",", &"open-unread", &file]);
+    let (outcome, report, _) = traced(&format!(
+        "answer {number} {action} , open-unread {}",
+        file.display()
+    ));
     assert_eq!(report.note("result"), json!(-libc::EACCES));
     let row = outcome.row_where("result_error", "EACCES");
     assert_eq!((&row["path"], &row["path_cut"]), (&json!(""), &json!(true)));
@@ -212,13 +185,13 @@ fn a_path_that_is_not_in_memory_is_marked_as_cut() {
 #[test]
 fn flags_that_cannot_be_read_say_so_and_are_shown_where_writers_are_asked_for() {
     needs!("open");
-    let (outcome, _, _) = traced(&[&"open-bad-how", &"/no/such/file"]);
+    let (outcome, _, _) = traced("open-bad-how /no/such/file");
     let row = outcome.row();
     assert_eq!(row["flags"], json!("unreadable"));
     assert_eq!(row["result_error"], json!("EFAULT"));
     let outcome = tests::Trace::of("open")
         .with(&["--write-only"])
-        .workload(&["open-bad-how", "/no/such/file"])
+        .workload("open-bad-how /no/such/file")
         .run();
     outcome.complete();
     assert_eq!(outcome.row()["flags"], json!("unreadable"));

@@ -8,7 +8,7 @@ const LEVELS: usize = 40;
 /// Traces a cgroup, and opens files in one that lies many levels below it and in one beside it.
 fn sees_what_lies_deep_below(top: &Cgroup, beside: &Cgroup) {
     let [below, apart] = [top, beside].map(|group| group.nested("below", LEVELS));
-    let opens = ["open-times", "50", "openat", "/dev/null", "0", "0"];
+    let opens = "open-times 50 openat /dev/null 0 0";
     let mut inside = Workload::behind_gate(&opens);
     let mut outside = Workload::behind_gate(&opens);
     below[0].add(inside.pid());

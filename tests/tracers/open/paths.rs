@@ -1,6 +1,7 @@
 //! Paths as the kernel resolved them: names, links, mounts, roots, and those too long to be whole.
 
 use super::{Folder, one_failure, os, traced, traced_after};
+use crate::steps;
 use serde_json::{Value, json};
 use std::{
     ffi::OsStr,
@@ -15,7 +16,7 @@ fn names_that_are_not_utf8_are_kept_to_the_byte() {
     let folder = Folder::new();
     let name = OsStr::from_bytes(b"\xff\xfe caf\xe9 \x01");
     let path = folder.file(name);
-    let (outcome, _, _) = traced(&[&"open", &"openat", &path, &"0", &"0"]);
+    let (outcome, _, _) = traced(&steps(&[&"open", &"openat", &path, &"0", &"0"]));
     assert_eq!(outcome.row()["path"], bytes(os(&path)));
     assert!(outcome.row()["path"]["base64"].is_string());
     one_failure(
@@ -34,16 +35,9 @@ fn a_relative_path_is_shown_as_the_kernel_resolved_it() {
     let folder = Folder::new();
     let path = folder.file("here");
     fs::create_dir(folder.path("sub")).unwrap();
-    let (outcome, _, _) = traced(&[
-        &"chdir",
-        &folder.path("sub"),
-        &",",
-        &"open",
-        &"openat",
-        &"../sub/.././here",
-        &"0",
-        &"0",
-    ]);
+    let sub = folder.path("sub");
+    let sub = sub.display();
+    let (outcome, _, _) = traced(&format!("chdir {sub} , open openat ../sub/.././here 0 0"));
     assert_eq!(outcome.row()["path"], bytes(os(&path)));
     assert_eq!(outcome.row()["resolved"], json!(true));
 }
@@ -55,16 +49,14 @@ fn a_symbolic_link_is_shown_as_what_it_leads_to() {
     let path = folder.file("target");
     symlink("target", folder.path("one")).unwrap();
     symlink(folder.path("one"), folder.path("two")).unwrap();
-    let (outcome, _, _) = traced(&[&"open", &"openat", &folder.path("two"), &"0", &"0"]);
+    let (outcome, _, _) = traced(&format!("open openat {} 0 0", folder.path("two").display()));
     assert_eq!(outcome.row()["path"], bytes(os(&path)));
 }
 
 #[test]
 fn the_root_and_a_files_own_mount_are_shown_as_they_are() {
     needs!("open");
-    let (outcome, _, _) = traced(&[
-        &"open", &"openat", &"/", &"0", &"0", &",", &"open", &"openat", &"/proc", &"0", &"0",
-    ]);
+    let (outcome, _, _) = traced("open openat / 0 0 , open openat /proc 0 0");
     let paths: Vec<&Value> = outcome.rows.iter().map(|row| &row["path"]).collect();
     assert_eq!(paths, [&json!("/"), &json!("/proc")]);
 }
@@ -72,7 +64,7 @@ fn the_root_and_a_files_own_mount_are_shown_as_they_are() {
 #[test]
 fn a_path_in_a_mounted_filesystem_is_followed_through_its_mount() {
     needs!("open");
-    let (outcome, _, _) = traced(&[&"open", &"openat", &"/proc/version", &"0", &"0"]);
+    let (outcome, _, _) = traced("open openat /proc/version 0 0");
     assert_eq!(outcome.row()["path"], json!("/proc/version"));
 }
 
@@ -84,7 +76,7 @@ fn a_process_in_another_root_shows_paths_as_it_sees_them() {
     fs::create_dir(&below).unwrap();
     fs::write(below.join("file"), "text").unwrap();
     let before = ["chroot", folder.0.to_str().unwrap()];
-    let (outcome, _, _) = traced_after(&before, &[&"open", &"openat", &"/below/file", &"0", &"0"]);
+    let (outcome, _, _) = traced_after(&before, "open openat /below/file 0 0");
     assert_eq!(outcome.row()["path"], json!("/below/file"));
 }
 
@@ -100,21 +92,19 @@ fn a_file_below_a_bind_mount_is_shown_at_the_place_where_it_was_opened() {
     fs::write(real.join("deep/file"), "text").unwrap();
     let before = ["bind", real.to_str().unwrap(), shown.to_str().unwrap()];
     let file = shown.join("deep/file");
-    let (outcome, _, _) = traced_after(&before, &[&"open", &"openat", &file, &"0", &"0"]);
+    let (outcome, _, _) = traced_after(&before, &format!("open openat {} 0 0", file.display()));
     assert_eq!(outcome.row()["path"], bytes(os(&file)));
 }
 
 /// The path of a file so deep, as the row has it, with whether it was cut.
 fn deep(levels: usize, name_bytes: usize) -> (String, bool, String) {
     let folder = Folder::new();
-    let (outcome, _, _) = traced(&[
-        &"chdir",
-        &folder.0,
-        &",",
-        &"open-deep",
-        &levels.to_string(),
-        &name_bytes.to_string(),
-    ]);
+    let (outcome, _, _) = traced(&format!(
+        "chdir {} , open-deep {} {}",
+        folder.0.display(),
+        levels,
+        name_bytes
+    ));
     let row = outcome.row();
     let whole = format!(
         "{}{}/leaf",

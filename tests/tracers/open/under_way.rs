@@ -1,6 +1,6 @@
 //! Calls that take their time: they wait, are killed, or began before the trace.
 
-use super::{Folder, columns, os, steps, traced};
+use super::{Folder, columns, os, traced};
 use crate::{Who, result};
 use serde_json::json;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ fn a_call_that_waits_has_its_whole_latency() {
     needs!("open");
     let folder = Folder::new();
     let fifo = fifo(&folder);
-    let (outcome, report, workload) = traced(&[&"open-fifo", &fifo, &"200"]);
+    let (outcome, report, workload) = traced(&format!("open-fifo {} 200", fifo.display()));
     let (began, ended) = report.boottime_ns;
     let waiting = outcome.row_where("flags", "O_RDONLY");
     let mut wanted = columns(
@@ -51,15 +51,10 @@ fn a_process_that_is_killed_in_the_call_is_a_row_with_erestartsys() {
     } else {
         "56"
     };
-    let mut workload = Workload::behind_gate(&steps(&[
-        &"killed-in",
-        &number,
-        &"open",
-        &"openat",
-        &fifo,
-        &"0",
-        &"0",
-    ]));
+    let mut workload = Workload::behind_gate(&format!(
+        "killed-in {number} open openat {} 0 0",
+        fifo.display()
+    ));
     let trace = Trace::of("open").of_process(&workload).start();
     let report = workload.finish();
     let outcome = trace.finish();
@@ -75,7 +70,8 @@ fn a_call_that_began_before_the_trace_is_a_row_without_a_latency() {
     needs!("open");
     let folder = Folder::new();
     let fifo = fifo(&folder);
-    let mut workload = Workload::child_behind_gate(&steps(&[&"open-fifo-before-gate", &fifo]));
+    let mut workload =
+        Workload::child_behind_gate(&format!("open-fifo-before-gate {}", fifo.display()));
     let trace = Trace::of("open").of_process(&workload).start();
     workload.finish();
     let outcome = trace.finish();

@@ -29,16 +29,10 @@ fn both_ends_of_an_mptcp_connection_are_a_row_each_of_their_processes() {
     ) {
         return;
     }
-    let mut serving = staying(&[], &["mptcp", "serve", "127.0.0.1:0", "700", "5000", "1"]);
+    let mut serving = staying("", "mptcp serve 127.0.0.1:0 700 5000 1");
     serving.go();
     let port = serving.said("listening").as_u64().unwrap();
-    let (mut connecting, who) = workload(&[
-        "mptcp",
-        "connect",
-        &format!("127.0.0.1:{port}"),
-        "5000",
-        "700",
-    ]);
+    let (mut connecting, who) = workload(&format!("mptcp connect 127.0.0.1:{port} 5000 700"));
     let trace = Trace::of("tcp_life")
         .of_process(&serving)
         .of_process(&connecting)
@@ -78,10 +72,7 @@ fn an_accepted_mptcp_connection_that_its_peer_breaks_off_is_a_row_of_its_server(
     ) {
         return;
     }
-    let mut serving = staying(
-        &[],
-        &["mptcp", "serve-until-broken-off", "127.0.0.1:0", "55"],
-    );
+    let mut serving = staying("", "mptcp serve-until-broken-off 127.0.0.1:0 55");
     let trace = Trace::of("tcp_life").of_process(&serving).start();
     serving.go();
     let port = serving.said("listening").as_u64().unwrap() as u16;
@@ -107,7 +98,7 @@ fn an_mptcp_socket_whose_peer_knows_tcp_only_is_one_row() {
     }
     let (server, port) = server("127.0.0.1:0", 300, 1);
     let to = format!("127.0.0.1:{port}");
-    let mut connecting = staying(&[], &["mptcp", "connect", &to, "200", "300"]);
+    let mut connecting = staying("", &format!("mptcp connect {to} 200 300"));
     let trace = Trace::of("tcp_life").of_process(&connecting).start();
     connecting.go();
     assert_eq!(join(server), 200);
@@ -132,7 +123,7 @@ fn a_tcp_connection_that_an_mptcp_listener_accepts_is_one_row_of_plain_tcp() {
     ) {
         return;
     }
-    let mut serving = staying(&[], &["mptcp", "serve", "127.0.0.1:0", "10", "20", "1"]);
+    let mut serving = staying("", "mptcp serve 127.0.0.1:0 10 20 1");
     let trace = Trace::of("tcp_life").of_process(&serving).start();
     serving.go();
     let port = serving.said("listening").as_u64().unwrap();

@@ -1,12 +1,14 @@
 //! What a column is: everything that renderers, merging and documentation go by.
 
+use std::borrow::Cow;
+
 /// One column of a tracer's rows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Column {
     /// The key in JSON, the heading in a table.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What it is: the field's doc comment.
-    pub about: &'static str,
+    pub about: Cow<'static, str>,
     /// How its values are stored and shown.
     pub kind: Kind,
     /// How rows with equal keys merge.
@@ -20,8 +22,8 @@ impl Column {
     #[doc(hidden)]
     pub const fn of(name: &'static str, about: &'static str, role: Role, wide: bool) -> Self {
         Self {
-            name,
-            about,
+            name: Cow::Borrowed(name),
+            about: Cow::Borrowed(about),
             kind: Kind::Unsigned,
             role,
             wide,

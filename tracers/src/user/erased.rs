@@ -1,6 +1,8 @@
 //! A tracer without its type, as the agent, the command line and the generators handle it.
 
-use crate::{Batch, Column, Event, Family, Hook, Opt, Params, Source, Tracer};
+use crate::{
+    Batch, Class, Column, Dataset, Event, Family, Opt, Params, Plan, Point, Source, Spec, Tracer,
+};
 use core::{any::type_name, marker::PhantomData};
 use std::{string::String, vec::Vec};
 
@@ -10,11 +12,13 @@ pub trait Erased: Sync {
     fn name(&self) -> &'static str;
     /// What its rows are; the first paragraph is one sentence.
     fn about(&self) -> &'static str;
+    /// What it reveals or changes.
+    fn class(&self) -> Class;
     /// The part of the system that it looks at.
     fn family(&self) -> Family;
-    /// Sets of hooks, best first; each set alone is enough.
-    fn hooks(&self) -> &'static [&'static [Hook]];
-    /// Whether a hook may be raised where a program of it is at work: by that work itself, or by an interrupt.
+    /// Sets of points, best first; each set alone is enough. Those of a trace are in its plan.
+    fn points(&self) -> Vec<Vec<Point>>;
+    /// Whether a point may be reached where a program of it is at work: by that work itself, or by an interrupt.
     fn nests(&self) -> bool;
     /// Its options.
     fn options(&self) -> &'static [Opt];
@@ -30,6 +34,8 @@ pub trait Erased: Sync {
     fn key_bytes(&self) -> usize;
     /// Bytes of a row's fixed part.
     fn row_bytes(&self) -> usize;
+    /// What one trace with these options needs of the kernel, and the tables that it produces.
+    fn plan(&self, spec: &Spec) -> Plan;
     /// Appends one record: a ring's, or a map's key and value joined.
     ///
     /// # Errors
@@ -78,11 +84,14 @@ impl<T: Tracer> Erased for Handle<T> {
     fn about(&self) -> &'static str {
         T::ABOUT
     }
+    fn class(&self) -> Class {
+        T::CLASS
+    }
     fn family(&self) -> Family {
         T::FAMILY
     }
-    fn hooks(&self) -> &'static [&'static [Hook]] {
-        T::HOOKS
+    fn points(&self) -> Vec<Vec<Point>> {
+        T::POINTS.iter().map(|set| set.to_vec()).collect()
     }
     fn nests(&self) -> bool {
         T::NESTS
@@ -110,6 +119,18 @@ impl<T: Tracer> Erased for Handle<T> {
     fn row_bytes(&self) -> usize {
         size_of::<T>()
     }
+    fn plan(&self, spec: &Spec) -> Plan {
+        Plan {
+            tracer: self.name,
+            datasets: std::vec![Dataset {
+                columns: self.columns(),
+                source: T::SOURCE,
+            }],
+            points: self.points(),
+            nests: T::NESTS,
+            globals: spec.globals(),
+        }
+    }
     fn decode(&self, record: &[u8], out: &mut Batch) -> Result<(), Malformed> {
         let fits = match T::ref_from_prefix(record) {
             Ok((row, tail)) => out.append(tail, |cursor| row.push(cursor)),
@@ -122,24 +143,6 @@ impl<T: Tracer> Erased for Handle<T> {
                 bytes: record.len(),
             }),
         }
-    }
-}
-
-/// What a process needs to be allowed for it, by its best hooks and its columns.
-pub fn needs(tracer: &dyn Erased) -> &'static str {
-    let all_perf = tracer
-        .hooks()
-        .iter()
-        .all(|set| set.iter().any(|hook| hook.kind.needs_perf_event_open()));
-    let stacks = tracer.columns().iter().any(|column| column.kind.is_stack());
-    match (all_perf, stacks) {
-        (true, _) => {
-            "CAP_BPF, CAP_PERFMON; CAP_SYS_ADMIN too while kernel.perf_event_paranoid is 3 or more"
-        }
-        (false, true) => {
-            "CAP_BPF, CAP_PERFMON; CAP_SYS_PTRACE for names of functions in programs of others, CAP_SYSLOG for those of the kernel"
-        }
-        (false, false) => "CAP_BPF, CAP_PERFMON",
     }
 }
 

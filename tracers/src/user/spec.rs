@@ -1,7 +1,7 @@
 //! A tracer with its options, as a TraceJob names it: `{tcpConnect: {port: 443}}`. Strict, and generic by the options' own table.
 
 use crate::{
-    ALL, Erased, Opt, OptKind,
+    ALL, Erased, Opt, OptKind, Plan,
     user::erased::{camel, find, nearest},
 };
 use core::fmt;
@@ -153,6 +153,11 @@ impl Spec {
                 )
             })
             .collect()
+    }
+
+    /// What a trace with these options needs of the kernel, and the tables that it produces.
+    pub fn plan(&self) -> Plan {
+        self.tracer().plan(self)
     }
 
     /// The JSON Schema of `spec.tracer`: exactly one tracer, each with its own options.

@@ -233,9 +233,9 @@ mod tests {
     use std::vec;
 
     fn columns() -> Vec<Column> {
-        let column = |name, kind, role| Column {
-            name,
-            about: "",
+        let column = |name: &'static str, kind, role| Column {
+            name: name.into(),
+            about: "".into(),
             kind,
             role,
             wide: false,

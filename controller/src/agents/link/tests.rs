@@ -12,6 +12,7 @@ use std::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tonic::{Request, Response};
+use tracers::Batch;
 
 /// Agents that nothing is known of yet, and the jobs that are heard of.
 fn fleet() -> (Arc<Fleet>, UnboundedReceiver<String>) {
@@ -159,7 +160,7 @@ impl Agent for Played {
         request: Request<v1::StreamEventsRequest>,
     ) -> Result<Response<Self::StreamEventsStream>, Status> {
         let tracer = table_tracer();
-        let columns = outcome::columns(tracer);
+        let columns = tracer.columns();
         let table = Batch::new(&columns);
         let table = client::parts(&table, true, |_, data| client::wire_values(data)).swap_remove(0);
         let first_part = v1::Batch {
@@ -305,7 +306,7 @@ async fn a_start_that_an_agent_has_no_room_for_is_not_sent_again_at_once() {
 async fn a_last_table_that_does_not_come_whole_is_unreadable_and_not_empty() {
     let (client, _asked) = play(|| Status::unimplemented("nobody asks")).await;
     let table = async |uid: &str| last_table(&client, uid, table_tracer().name()).await;
-    assert_eq!(table("tj-whole").await.ok().unwrap().rows(), 0);
+    assert_eq!(table("tj-whole").await.ok().unwrap().rows.rows(), 0);
     for uid in ["tj-cut", "tj-forgotten", "tj-none"] {
         let unread = table(uid).await.err().unwrap();
         assert!(matches!(unread, Unread::Refused(why) if why.contains("forgot")));

@@ -70,6 +70,7 @@ fn step(args: &[OsString]) {
         "abandon" => process::abandon(args),
         "zombie" => process::zombie(),
         "fork-until-byte" => process::fork_until_byte(number(&args[0])),
+        "ending-children" => process::ending_children(number(&args[0])),
         "fork-storm" => process::fork_storm(number(&args[0])),
         "newpid" => process::new_pid_namespace(args),
         "threads" => process::threads(number(&args[0]), &args[1..]),

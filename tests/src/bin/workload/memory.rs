@@ -80,7 +80,7 @@ pub(crate) fn hold(bytes: u64) {
     report::say(json!({ "holding": bytes }));
 }
 
-/// So many children, one after the other, eat until they are killed; this process is not to be.
+/// So many children, one after the other, eat until they are killed, and are noted; this process is not to be.
 pub(crate) fn victims(count: u64) {
     for _ in 0..count {
         match raw::fork() {
@@ -91,7 +91,10 @@ pub(crate) fn victims(count: u64) {
                     write_pages(raw::pages(256));
                 }
             }
-            Some(pid) => assert_eq!(raw::wait(pid), libc::SIGKILL),
+            Some(pid) => {
+                report::note(json!({ "victim": pid }));
+                assert_eq!(raw::wait(pid), libc::SIGKILL);
+            }
         }
     }
 }

@@ -104,6 +104,22 @@ pub(crate) fn zombie() {
     }
 }
 
+/// Children one after the other, each called `a child` and noted, that end at once.
+pub(crate) fn ending_children(count: u64) {
+    for _ in 0..count {
+        match raw::fork() {
+            None => {
+                raw::set_comm("a child".as_ref());
+                raw::exit_now(0);
+            }
+            Some(pid) => {
+                report::note(json!({ "ended": pid }));
+                assert_eq!(raw::wait(pid), 0);
+            }
+        }
+    }
+}
+
 /// Children one after the other, each of which calls getppid(2) once.
 pub(crate) fn fork_storm(count: u64) {
     for _ in 0..count {

@@ -1,0 +1,108 @@
+//! A program at each kind of point that counts, for the tests of `agent/src/point`: no tracer.
+#![no_std]
+#![no_main]
+use agent_ebpf::{IteratorContext, TASK_TGID, Verdict, add_atomic};
+use aya_ebpf::{
+    Global,
+    helpers::bpf_get_current_pid_tgid,
+    macros::map,
+    maps::Array,
+    programs::{
+        BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
+        RetProbeContext, SkBuffContext, SockAddrContext,
+    },
+};
+use tracers::program;
+
+/// The process whose events count, as the kernel numbers it.
+#[unsafe(no_mangle)]
+static TESTED: Global<u32> = Global::new(0);
+
+/// How often a point was reached.
+#[map]
+static HITS: Array<u64> = Array::with_max_entries(1, 0);
+
+#[inline(always)]
+fn hit() {
+    if let Some(hits) = HITS.get_ptr_mut(0) {
+        // SAFETY: an aligned u64 of the map's only entry.
+        unsafe { add_atomic(hits, 1) };
+    }
+}
+
+#[inline(always)]
+fn tested() -> bool {
+    (bpf_get_current_pid_tgid() >> 32) as u32 == TESTED.load()
+}
+
+#[inline(always)]
+fn hit_if_tested() {
+    if tested() {
+        hit();
+    }
+}
+
+#[program(raw_tp = "sys_enter")]
+fn test_raw_tp(_ctx: &RawTracePointContext) {
+    hit_if_tested();
+}
+
+#[program(tp_btf = "sys_enter")]
+fn test_tp_btf(_ctx: &BtfTracePointContext) {
+    hit_if_tested();
+}
+
+#[program(fentry = "vfs_read")]
+fn test_fentry(_ctx: &FEntryContext) {
+    hit_if_tested();
+}
+
+#[program(fexit = "vfs_read")]
+fn test_fexit(_ctx: &FExitContext) {
+    hit_if_tested();
+}
+
+#[program(fmod_ret = "security_file_open")]
+fn test_fmod_ret(_ctx: &FEntryContext) -> Verdict {
+    if !tested() {
+        return Verdict::Allow;
+    }
+    hit();
+    Verdict::Deny
+}
+
+#[program(iter = "task")]
+fn test_iter(ctx: &IteratorContext) {
+    let task = ctx.object();
+    if !task.is_null() && TASK_TGID.read(task) == Ok(TESTED.load()) {
+        hit();
+    }
+}
+
+#[program(uprobe = "tested")]
+fn test_uprobe(_ctx: &ProbeContext) {
+    hit_if_tested();
+}
+
+#[program(uretprobe = "tested")]
+fn test_uretprobe(_ctx: &RetProbeContext) {
+    hit_if_tested();
+}
+
+/// Returns nothing, so it must let every packet pass.
+#[program(cgroup_skb = "egress")]
+fn test_cgroup_skb(_ctx: &SkBuffContext) {
+    hit();
+}
+
+/// The same of calls.
+#[program(cgroup = "connect4")]
+fn test_connect4(_ctx: &SockAddrContext) {
+    hit();
+}
+
+#[program(cgroup = "connect4")]
+fn test_connect4_deny(_ctx: &SockAddrContext) -> Verdict {
+    hit();
+    Verdict::Deny
+}

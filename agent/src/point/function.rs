@@ -1,0 +1,51 @@
+//! `fentry`, `fexit`, `fmod_ret`: a kernel function, by the trampoline that the kernel makes of its type.
+
+use super::{Kind, LOOKS, Second, tried};
+use crate::{
+    Kernel,
+    bpf::{self, Refused, Sort},
+    btf::Btf,
+};
+use aya_obj::generated::bpf_attach_type;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+pub(super) struct Function<'a> {
+    pub(super) name: &'a str,
+    pub(super) attach: bpf_attach_type,
+    pub(super) word: &'static str,
+    /// Programs of a function run in the opposite of the order in which they came: bpf_trampoline_add_prog, kernel/bpf/trampoline.c.
+    /// One that decides has no second one: what the kernel skipped has been decided.
+    pub(super) second: Second,
+}
+
+impl Kind for Function<'_> {
+    fn refuses(&self, kernel: &Kernel) -> Option<String> {
+        // Not every function that is there can be hooked, so each is tried.
+        let what = format!("{} {}", self.word, self.name);
+        tried(&LOOKS, self.sort(&kernel.btf), &what)
+    }
+
+    fn arguments(&self, kernel: &Kernel) -> Option<Vec<String>> {
+        kernel.btf.function_arguments(self.name)
+    }
+
+    fn sort(&self, btf: &Btf) -> Result<Sort, String> {
+        let function = btf.function(self.name);
+        let function =
+            function.ok_or_else(|| format!("this kernel has no function {} to hook", self.name))?;
+        Ok(Sort::tracing(self.attach, function))
+    }
+
+    fn attach(&self, program: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Refused> {
+        bpf::open_tracepoint(program, None).map(|link| vec![link])
+    }
+
+    fn second(&self) -> Second {
+        self.second
+    }
+
+    fn preempted(&self) -> bool {
+        // Wherever the kernel preempts itself, which nothing here can tell.
+        true
+    }
+}

@@ -1,0 +1,60 @@
+//! Which of a tracer's needs are there, and how to get the others.
+
+use crate::{Kernel, capability::Held, point};
+use tracers::{At, Capability, Erased, Feature, Need, Needs, Requirement, fentry, uprobe};
+
+/// A need of a tracer on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The need.
+    pub need: Need,
+    /// Whether the tracer does not work without it; otherwise its rows lack what the need is for.
+    pub required: bool,
+    /// How to get it, where it is not there.
+    pub missing: Option<String>,
+}
+
+impl Kernel {
+    /// The needs of a tracer, and which are missing here.
+    pub fn needs(&self, tracer: &dyn Erased) -> Vec<Checked> {
+        let needs = Needs::of(tracer);
+        let checked = needs.all().map(|(need, required)| Checked {
+            need,
+            required,
+            missing: self.missing(need.what),
+        });
+        checked.collect()
+    }
+
+    /// How to get a requirement; `None` where it is there.
+    fn missing(&self, requirement: Requirement) -> Option<String> {
+        match requirement {
+            Requirement::Capability(capability) => {
+                (!capability.suffices()).then(|| grant(capability))
+            }
+            Requirement::Feature(Feature::Trampolines) => point::refuses(&fentry("vfs_open"), self)
+                .map(|_| "a newer kernel: 5.5 on x86-64, 6.0 on arm64".to_owned()),
+            Requirement::Feature(Feature::UserProbes) => {
+                point::refuses(&uprobe("libc", "malloc"), self)
+                    .map(|_| "a newer kernel: 6.6".to_owned())
+            }
+        }
+    }
+}
+
+/// The capability that a place needs and this thread lacks.
+pub(crate) fn lacks(at: &At) -> Option<Capability> {
+    at.capability().filter(|capability| !capability.suffices())
+}
+
+/// How to get a capability.
+pub(crate) fn grant(capability: Capability) -> String {
+    let word = capability.name().to_lowercase();
+    format!(
+        "run it with sudo, or `sudo setcap cap_bpf,cap_perfmon{}+ep $(command -v tracejob)`; an agent gets {capability} from its unit or container",
+        match capability {
+            Capability::Bpf | Capability::Perfmon => String::new(),
+            _ => format!(",{word}"),
+        }
+    )
+}

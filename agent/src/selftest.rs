@@ -1,0 +1,138 @@
+//! One program at one point of any kind, for the tests of points on real kernels. No part of a trace; what never calls it does not link
+//! its object.
+
+use crate::{
+    Kernel,
+    bpf::{self, create_iterator},
+    load::{Programs, chain, map_data},
+    point::{self, attach_to_file},
+};
+use aya::{EbpfLoader, GlobalData, maps::Map};
+use std::{
+    collections::HashMap,
+    ffi::CStr,
+    fs::File,
+    io::Read,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+use tracers::{At, Point};
+
+static OBJECT: &[u8] = include!(concat!(env!("OUT_DIR"), "/selftest.rs"));
+
+/// A program at a point, which counts how often this process reached it.
+pub struct Probe {
+    maps: HashMap<String, Map>,
+    program: OwnedFd,
+    links: Vec<OwnedFd>,
+    point: Point,
+}
+
+/// Why a point is not possible on this kernel; `None` where it is.
+///
+/// # Errors
+/// Where the kernel tells nothing.
+pub fn refuses(point: &Point) -> Result<Option<String>, String> {
+    let kernel = Kernel::read().map_err(|error| error.to_string())?;
+    Ok(point::refuses(point, &kernel))
+}
+
+impl Probe {
+    /// Loads and attaches the point's program of `agent-ebpf/src/selftest.rs`.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn at(point: Point) -> Result<Self, String> {
+        let kernel = Kernel::read().map_err(|error| error.to_string())?;
+        let tested = bpf::own_process().map_err(|error| error.to_string())?;
+        let mut loader = EbpfLoader::new();
+        let tested = tested.to_ne_bytes();
+        loader.override_global("TESTED", GlobalData::from(tested.as_slice()), true);
+        let fields = crate::kernel::wanted(OBJECT);
+        let fields: Vec<(String, [u8; 4])> = (fields.into_iter())
+            .filter_map(|field| Some((field.find(&kernel.btf)?.to_ne_bytes(), field.symbol)))
+            .map(|(value, symbol)| (symbol, value))
+            .collect();
+        for (symbol, value) in &fields {
+            loader.override_global(symbol, GlobalData::from(value.as_slice()), true);
+        }
+        let mut made = loader.load(OBJECT).map_err(|error| chain(&error))?;
+        let names: Vec<String> = made.maps().map(|(name, _)| name.to_owned()).collect();
+        let maps = names.into_iter().filter_map(|name| {
+            let map = made.take_map(&name)?;
+            Some((name, map))
+        });
+        let maps: HashMap<String, Map> = maps.collect();
+        let fd = |name: &str| Some(map_data(maps.get(name)?)?.fd().as_fd());
+        let programs = Programs::of(OBJECT, &kernel, fd)?;
+        let kind = point::kind(&point.at);
+        let program = kind.sort(&kernel.btf).and_then(|sort| {
+            let loaded = programs.load(point.program, sort);
+            loaded.map_err(|error| format!("{}\n{}", chain(&error), error.log))
+        })?;
+        let links = kind
+            .attach(program.as_fd())
+            .map_err(|error| chain(&error))?;
+        drop(kind);
+        Ok(Self {
+            maps,
+            program,
+            links,
+            point,
+        })
+    }
+
+    /// Attaches a user function's program at a place in a file.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, or the point is of another kind.
+    pub fn attach_to_file(&mut self, path: &CStr, offset: u64) -> Result<(), String> {
+        let At::UserFunction { side, .. } = self.point.at else {
+            return Err(format!("{} is no user function", self.point));
+        };
+        let link = attach_to_file(self.program.as_fd(), side, path, &[offset], &[]);
+        self.links.push(link.map_err(|error| chain(&error))?);
+        Ok(())
+    }
+
+    /// Reads the iterator once through.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn iterate(&self) -> Result<(), String> {
+        let link = self.links.first().ok_or("it is not attached")?;
+        let pass = create_iterator(link.as_fd()).map_err(|error| error.to_string())?;
+        File::from(pass)
+            .read_to_end(&mut Vec::new())
+            .map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    /// Its links in the kernel: `link 3`.
+    pub fn links(&self) -> Vec<String> {
+        let info = |link: &OwnedFd| {
+            let path = format!("/proc/self/fdinfo/{}", link.as_raw_fd());
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let id = text.lines().find_map(|line| line.strip_prefix("link_id:"));
+            format!("link {}", id.unwrap_or_default().trim())
+        };
+        self.links.iter().map(info).collect()
+    }
+
+    /// How often the point was reached.
+    ///
+    /// # Errors
+    /// Where the map cannot be read.
+    pub fn hits(&self) -> Result<u64, String> {
+        let mut hits = [0; 8];
+        let map = self.maps.get("HITS").and_then(map_data);
+        let map = map.ok_or("there is no map HITS")?;
+        bpf::lookup(map.fd().as_fd(), &[0; 4], &mut hits).map_err(|error| error.to_string())?;
+        Ok(u64::from_ne_bytes(hits))
+    }
+
+    /// Detaches it, as `Loaded::detach` does. The count stays readable.
+    pub fn detach(&mut self) {
+        self.links.clear();
+        bpf::wait_for_running_programs();
+    }
+}

@@ -1,0 +1,106 @@
+//! Whose events are seen where a cgroup is selected: one run with a process in it, in one below it, in one above it and in one beside it.
+
+use super::{Checked, Suite};
+use serde_json::{Value, json};
+use tests::{Cgroup, Outcome, Tracing, Workload};
+
+/// How often each does the step.
+const SELECTED: u64 = 1;
+const BELOW: u64 = 2;
+const NOT_SELECTED: u64 = 3;
+
+/// The run and the truth about it.
+pub(crate) struct Seen {
+    outcome: Outcome,
+    /// Ids of the cgroup that was selected and of the one below it.
+    ids: [u64; 2],
+}
+
+fn run(suite: &Suite) -> Seen {
+    let entry = suite.entry;
+    let (above, beside) = (Cgroup::new(), Cgroup::new());
+    let selected = above.below("selected");
+    let below = selected.below("below");
+    let workload = |group: &Cgroup, times: u64| {
+        let steps = format!("{} , say done , until-eof", entry.step(times));
+        let workload = Workload::behind_gate(&steps);
+        group.add(workload.pid());
+        workload
+    };
+    let mut others = [&above, &beside].map(|group| workload(group, NOT_SELECTED));
+    let mut ours = [(&selected, SELECTED), (&below, BELOW)].map(|(group, n)| workload(group, n));
+    // A limit is for all that is below: one after the other they have it for themselves.
+    let limits = entry.memory.map(|bytes| {
+        [&above, &beside].map(|group| {
+            let limit = group.limit_memory(bytes);
+            for workload in others.iter().chain(&ours) {
+                if let Some(limit) = &limit {
+                    limit.add(workload.pid());
+                }
+            }
+            limit
+        })
+    });
+    let path = selected.path().as_os_str();
+    let trace = entry.trace().with(&["--cgroup".as_ref(), path]).start();
+    for workload in others.iter_mut().chain(&mut ours) {
+        workload.go();
+        workload.wait_for("done");
+    }
+    let end = || {
+        for workload in others.iter_mut().chain(&mut ours) {
+            workload.end();
+        }
+    };
+    let (outcome, ()) = entry.finish(trace, SELECTED + BELOW, end, Tracing::stop);
+    drop(limits);
+    Seen {
+        outcome,
+        ids: [selected.id(), below.id()],
+    }
+}
+
+impl Suite {
+    fn cgroups(&self) -> &Seen {
+        self.cgroups.get_or_init(|| run(self))
+    }
+
+    /// The events of one of the two cgroups are all there; of both together where the tracer does not tell them apart.
+    fn cgroup(&self, at: usize) -> Checked {
+        let seen = self.cgroups();
+        let rows = self.entry.rows(&seen.outcome.rows).into_iter();
+        let (rows, times): (Vec<&Value>, u64) = match self.entry.identity.cgroup {
+            Some(column) => (
+                rows.filter(|row| row[column] == json!(seen.ids[at]))
+                    .collect(),
+                [SELECTED, BELOW][at],
+            ),
+            None => (rows.collect(), SELECTED + BELOW),
+        };
+        self.entry.holds(&seen.outcome, &rows, times);
+        Ok(())
+    }
+}
+
+pub(crate) fn a_process_in_a_selected_cgroup_is_seen(suite: &Suite) -> Checked {
+    suite.cgroup(0)
+}
+
+pub(crate) fn a_process_in_a_cgroup_below_a_selected_one_is_seen(suite: &Suite) -> Checked {
+    suite.cgroup(1)
+}
+
+pub(crate) fn processes_in_the_cgroups_above_and_beside_are_not_seen(suite: &Suite) -> Checked {
+    let (entry, seen) = (suite.entry, suite.cgroups());
+    let rows = entry.rows(&seen.outcome.rows);
+    entry.holds(&seen.outcome, &rows, SELECTED + BELOW);
+    if let Some(column) = entry.identity.cgroup {
+        let is_ours = |row: &Value| seen.ids.iter().any(|id| row[column] == json!(id));
+        assert!(
+            seen.outcome.rows.iter().all(is_ours),
+            "{:?}",
+            seen.outcome.rows
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! How a trace of each tracer ends: with its target, by its bounds, and when it is killed.
+
+use super::{Checked, Expects, Suite, ended, skipped};
+use std::collections::BTreeSet;
+use tests::{Workload, amount, deadline, held_by, in_kernel, until};
+
+/// How often a workload does the step.
+const SOME: u64 = 4;
+
+pub(crate) fn a_target_that_is_killed_ends_the_trace_with_all_its_events(suite: &Suite) -> Checked {
+    let entry = suite.entry;
+    let some = entry.step(SOME);
+    // It is killed while it does the step again, or waits for it.
+    let steps = format!("{some} , say half , {some} , pause-forever");
+    let mut workload = Workload::behind_gate(&steps);
+    let limited = entry.limited(&[&workload]);
+    let trace = entry.trace().of_process(&workload).start();
+    workload.go();
+    workload.wait_for("half");
+    entry.settle(&trace, SOME);
+    workload.kill();
+    let outcome = trace.finish();
+    drop(limited);
+    ended(&outcome, "target_gone");
+    let least = match entry.expects {
+        Expects::Events(_) | Expects::Count(_) => SOME,
+        // The last reading may have been before the step.
+        Expects::Gauge { .. } => 0,
+    };
+    entry.holds_between(&outcome, &entry.rows(&outcome.rows), least, 2 * SOME);
+    Ok(())
+}
+
+pub(crate) fn a_killed_tracejob_leaves_nothing_in_the_kernel_and_its_target_alone(
+    suite: &Suite,
+) -> Checked {
+    let entry = suite.entry;
+    let some = entry.step(SOME);
+    let steps = format!("{some} , say traced , gate , {some}");
+    let mut workload = Workload::behind_gate(&steps);
+    let limited = entry.limited(&[&workload]);
+    let trace = entry.trace().of_process(&workload).start();
+    workload.go();
+    workload.wait_for("traced");
+    let held = held_by(trace.pid());
+    let kinds: BTreeSet<&str> = held
+        .iter()
+        .filter_map(|one| one.split(' ').next())
+        .collect();
+    assert!(
+        kinds.is_superset(&BTreeSet::from(["map", "prog"])),
+        "{held:?}"
+    );
+    assert!(held.is_subset(&in_kernel()), "{held:?}");
+    trace.kill();
+    until("the kernel to forget it", || {
+        in_kernel().is_disjoint(&held).then_some(())
+    });
+    // It goes on, and ends well.
+    workload.finish();
+    drop(limited);
+    Ok(())
+}
+
+pub(crate) fn a_duration_ends_the_trace_and_leaves_its_target_alone(suite: &Suite) -> Checked {
+    const NS: u64 = 300_000_000;
+    let entry = suite.entry;
+    let steps = format!("{} , until-eof", entry.step(SOME));
+    let mut workload = Workload::behind_gate(&steps);
+    let limited = entry.limited(&[&workload]);
+    let trace = entry.trace().with(&["--duration", "300ms"]);
+    let trace = trace.of_process(&workload).start();
+    workload.go();
+    let outcome = trace.finish();
+    workload.end();
+    drop(limited);
+    ended(&outcome, "duration");
+    // Never early. How late is the machine's affair, but not a mistaken unit's.
+    let elapsed = outcome.account().elapsed_ns;
+    assert!(
+        (NS..NS + deadline().as_nanos() as u64).contains(&elapsed),
+        "{elapsed}"
+    );
+    // How much of it was done by then is the machine's affair too.
+    entry.holds_between(&outcome, &entry.rows(&outcome.rows), 0, SOME);
+    Ok(())
+}
+
+pub(crate) fn a_limit_of_events_ends_the_trace(suite: &Suite) -> Checked {
+    let entry = suite.entry;
+    let mut workload = Workload::behind_gate(&format!("{} , until-eof", entry.step(SOME)));
+    let limited = entry.limited(&[&workload]);
+    let trace = entry.trace().of_process(&workload);
+    let outcome = match entry.expects {
+        Expects::Events(_) => {
+            let trace = trace.with(&["--max-events", "2"]).start();
+            // All of them are in the ring before the first is read.
+            trace.while_nobody_reads(|| workload.finish());
+            let outcome = trace.finish();
+            let account = outcome.complete();
+            assert_eq!((account.delivered, outcome.rows.len()), (2, 2));
+            assert_eq!(account.produced, account.delivered + account.beyond_limit);
+            // The last packet of a connection may come when the trace is over.
+            let truth = entry.truth(SOME).unwrap();
+            let is_exact = entry.only.is_empty() && !entry.late;
+            assert!(account.produced == truth || !is_exact, "{}", account.raw);
+            outcome
+        }
+        Expects::Count(_) => {
+            // The next reading of the table ends it, with all that was counted until then.
+            let trace = trace.with(&["--max-events", "1"]).start();
+            workload.go();
+            let outcome = trace.finish();
+            workload.end();
+            assert!(outcome.complete().delivered >= 1);
+            outcome
+        }
+        Expects::Gauge { .. } => {
+            return skipped("a gauge shows what there is, and counts no events");
+        }
+    };
+    drop(limited);
+    ended(&outcome, "max_events");
+    assert!(amount(entry.tracer, &outcome.rows.iter().collect::<Vec<_>>()) > 0);
+    Ok(())
+}

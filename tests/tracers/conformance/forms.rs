@@ -1,0 +1,261 @@
+//! The forms of each tracer's rows: by an agent as here, in each format, with the columns that are described; and its command line.
+
+use super::{Checked, Entry, Expects, Suite};
+use proto::v1::{self, State, agent_client::AgentClient};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+use tests::{Agent, Outcome, Trace, Tracing, Workload, columns_where, described, until};
+use tonic::transport::Endpoint;
+
+/// How often the workload does the step.
+const SOME: u64 = 3;
+
+/// What a trace here and one by an agent made of the same workload.
+pub(crate) struct Places {
+    here: Outcome,
+    there: Outcome,
+    /// The files of the trace here.
+    csv: String,
+    table: String,
+}
+
+/// The agent of all tracers: started by the first that needs it, and ended by the last.
+fn shared_agent() -> Arc<Agent> {
+    static AGENT: Mutex<Weak<Agent>> = Mutex::new(Weak::new());
+    let mut agent = AGENT.lock().unwrap_or_else(PoisonError::into_inner);
+    agent.upgrade().unwrap_or_else(|| {
+        let started = Arc::new(Agent::start(""));
+        *agent = Arc::downgrade(&started);
+        started
+    })
+}
+
+/// Waits until the agent's trace with this tracer runs.
+fn until_it_runs(agent: &Agent, tracer: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let traces = || {
+        runtime.block_on(async {
+            let endpoint = format!("unix:{}", agent.socket().display());
+            let channel = Endpoint::new(endpoint).unwrap().connect().await.unwrap();
+            let watch = v1::WatchTracesRequest::default();
+            let watched = AgentClient::new(channel).watch_traces(watch).await;
+            watched.unwrap().into_inner().message().await.unwrap()
+        })
+    };
+    until("the agent's trace to run", || {
+        let traces = traces().unwrap().traces;
+        let runs =
+            |trace: &v1::TraceStatus| trace.tracer == tracer && trace.state() == State::Running;
+        traces.iter().any(runs).then_some(())
+    });
+}
+
+fn run(suite: &Suite) -> Places {
+    let entry = suite.entry;
+    let agent = shared_agent();
+    let folder = tests::folder();
+    let file = |form: &str| -> PathBuf { folder.join(form) };
+    let output = |form: &str| format!("{form}={}", file(form).display());
+    let steps = format!("{} , say done , until-eof", entry.step(SOME));
+    let mut workload = Workload::behind_gate(&steps);
+    let limited = entry.limited(&[&workload]);
+    let here: Trace = entry.trace().of_process(&workload);
+    let here: Tracing = here
+        .with(&["-o", &output("csv"), "-o", &output("table")])
+        .start();
+    let there = entry.trace().of_process(&workload);
+    let there = there.with(&["--agent", &agent.url()]).spawn();
+    until_it_runs(&agent, entry.tracer);
+    workload.go();
+    workload.wait_for("done");
+    entry.settle(&here, SOME);
+    // A gauge is read while the process lives, and everything else to the end.
+    let (here, there) = match entry.expects {
+        Expects::Events(_) | Expects::Count(_) => {
+            entry.settle(&there, SOME);
+            workload.end();
+            (here.finish(), there.finish())
+        }
+        Expects::Gauge { .. } => {
+            let both = (here.stop(), there.stop());
+            workload.end();
+            both
+        }
+    };
+    drop(limited);
+    let text = |form: &str| fs::read_to_string(file(form)).unwrap();
+    let (csv, table) = (text("csv"), text("table"));
+    fs::remove_dir_all(&folder as &Path).unwrap();
+    Places {
+        here,
+        there,
+        csv,
+        table,
+    }
+}
+
+impl Suite {
+    fn places(&self) -> &Places {
+        self.places.get_or_init(|| run(self))
+    }
+}
+
+/// Rows of the step without what two traces see differently: times, stacks, and what changes meanwhile. Rows that are alike then are one,
+/// with the sum of their counts, or how many they are.
+fn alike(entry: &Entry, outcome: &Outcome) -> BTreeMap<String, u64> {
+    let differs = columns_where(entry.tracer, |column| {
+        let is_of_a_clock = column["kind"] == "time" || column["unit"] == "ns";
+        is_of_a_clock || column["kind"] == "stack" || column["role"] == "gauge"
+    });
+    let counts = columns_where(entry.tracer, |column| column["role"] == "count");
+    let mut sums = BTreeMap::new();
+    for row in entry.rows(&outcome.rows) {
+        let is_left = |name: &String| !differs.contains(name) && !counts.contains(name);
+        let left = row.as_object().unwrap().iter();
+        let left: BTreeMap<&String, &Value> = left.filter(|(name, _)| is_left(name)).collect();
+        *sums.entry(json!(left).to_string()).or_default() += tests::amount(entry.tracer, &[row]);
+    }
+    sums
+}
+
+pub(crate) fn an_agent_gives_the_same_rows(suite: &Suite) -> Checked {
+    let (entry, places) = (suite.entry, suite.places());
+    for outcome in [&places.here, &places.there] {
+        entry.holds(outcome, &entry.rows(&outcome.rows), SOME);
+        super::ended(
+            outcome,
+            match entry.expects {
+                Expects::Events(_) | Expects::Count(_) => "target_gone",
+                Expects::Gauge { .. } => "stopped",
+            },
+        );
+    }
+    assert_eq!(alike(entry, &places.here), alike(entry, &places.there));
+    Ok(())
+}
+
+/// The columns of a tracer, as they are described.
+fn columns(entry: &Entry) -> Vec<String> {
+    columns_where(entry.tracer, |_| true)
+}
+
+/// A value of JSON as CSV has it; `None` for those that CSV writes in a form of their own.
+fn as_csv(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => Some(String::new()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::String(text) => Some(text.clone()),
+        Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+pub(crate) fn table_and_csv_have_the_rows_of_json(suite: &Suite) -> Checked {
+    let (entry, places) = (suite.entry, suite.places());
+    let rows = &places.here.rows;
+    let mut reader = csv::Reader::from_reader(places.csv.as_bytes());
+    let head: Vec<String> = reader.headers().unwrap().iter().map(Into::into).collect();
+    let records: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(records.len(), rows.len(), "{}", places.csv);
+    for (row, record) in rows.iter().zip(&records) {
+        for column in columns(entry) {
+            let at = head.iter().position(|name| *name == column);
+            let field = &record[at.unwrap_or_else(|| panic!("no {column} in {head:?}"))];
+            match as_csv(&row[&column]) {
+                Some(text) => assert_eq!(field, text, "{column} of {row}"),
+                // A list that has something is no empty field.
+                None => {
+                    let is_empty = row[&column] == json!([]) || row[&column] == json!({});
+                    assert_eq!(field.is_empty(), is_empty, "{column} of {row}");
+                }
+            }
+        }
+    }
+    let lines: Vec<&str> = places.table.lines().collect();
+    assert_eq!(lines.len(), rows.len() + 1, "{}", places.table);
+    if let Some(column) = entry.identity.process {
+        let heads: Vec<&str> = lines[0].split_whitespace().collect();
+        assert!(heads.contains(&&*column.to_uppercase()), "{heads:?}");
+        for row in rows {
+            let (value, words) = (row[column].to_string(), |line: &&str| {
+                line.split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            });
+            let is_there = lines.iter().any(|line| words(line).contains(&value));
+            assert!(is_there, "no {value} in {}", places.table);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn rows_have_the_columns_that_are_described(suite: &Suite) -> Checked {
+    let (entry, places) = (suite.entry, suite.places());
+    let columns = columns(entry);
+    for outcome in [&places.here, &places.there] {
+        assert!(!outcome.rows.is_empty());
+        for row in &outcome.rows {
+            let row = row.as_object().unwrap();
+            for column in &columns {
+                assert!(row.contains_key(column), "no {column} in {row:?}");
+            }
+            // What stands behind a column, where there is anything to say of its value: docs/output.md.
+            let is_described = |name: &str| {
+                let more = ["_error", "_cut"].iter();
+                let base = more.filter_map(|more| name.strip_suffix(more)).next();
+                [Some(name), base]
+                    .into_iter()
+                    .flatten()
+                    .any(|name| columns.iter().any(|column| column == name))
+            };
+            let unknown: Vec<_> = row.keys().filter(|name| !is_described(name)).collect();
+            assert!(unknown.is_empty(), "{unknown:?} of {row:?}");
+        }
+    }
+    let identity = [
+        entry.identity.process,
+        entry.identity.thread,
+        entry.identity.in_namespace,
+        entry.identity.cgroup,
+    ];
+    for column in identity.into_iter().flatten() {
+        assert!(columns.iter().any(|name| name == column), "no {column}");
+    }
+    Ok(())
+}
+
+fn command(args: &[&str]) -> Output {
+    tests::tracejob(args).output().unwrap()
+}
+
+pub(crate) fn help_shows_every_option_and_an_unknown_one_is_refused(suite: &Suite) -> Checked {
+    let tracer = suite.entry.tracer;
+    let help = command(&["run", tracer, "--help"]);
+    assert!(help.status.success());
+    let help = String::from_utf8(help.stdout).unwrap();
+    let description = described(tracer);
+    let options = description["options"].as_array().unwrap().iter();
+    let flags: Vec<&str> = options
+        .filter_map(|option| option["flag"].as_str())
+        .collect();
+    for flag in ["--pid", "--duration", "--output"].iter().chain(&flags) {
+        assert!(help.contains(flag), "no {flag} in {help}");
+    }
+    let refused = command(&["run", tracer, "--no-such-option", "--", "true"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("--no-such-option"), "{said}");
+    // What there is instead is named.
+    for flag in flags {
+        assert!(said.contains(flag), "no {flag} in {said}");
+    }
+    Ok(())
+}

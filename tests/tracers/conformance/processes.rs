@@ -1,0 +1,192 @@
+//! Whose events are seen where processes are selected: one run with a process that has a thread and a child, one in a pid namespace of
+//! its own, and one that is not selected.
+
+use super::{Checked, Entry, Suite, Whose, skipped};
+use serde_json::{Value, json};
+use tests::{Outcome, Report, Tracing, Workload};
+
+/// How often each does the step: what is missing or doubled is told apart.
+const PROCESS: u64 = 1;
+const THREAD: u64 = 2;
+const CHILD: u64 = 3;
+const IN_NAMESPACE: u64 = 4;
+const BESIDE: u64 = 5;
+const ALL: u64 = PROCESS + THREAD + CHILD + IN_NAMESPACE;
+
+/// The run and the truth about it.
+pub(crate) struct Seen {
+    outcome: Outcome,
+    actors: Vec<Actor>,
+    beside: u32,
+}
+
+/// Whoever does the step.
+struct Actor {
+    pids: Vec<Value>,
+    /// `None` where the events are of several processes, each by its only thread.
+    tid: Option<Value>,
+    times: u64,
+}
+
+/// The processes that the step's events are of, where it is done in this one of the workload's.
+fn pids(entry: &Entry, own: &Value, report: &Report) -> Vec<Value> {
+    match entry.whose {
+        Whose::Own => vec![own.clone()],
+        Whose::Noted(key) => report.all(key),
+    }
+}
+
+fn run(entry: &Entry) -> Seen {
+    let step = |times| entry.step(times);
+    let mut selected = Workload::behind_gate(&format!(
+        "{} , threads 1 {} , fork {} ; say done ; until-eof",
+        step(PROCESS),
+        step(THREAD),
+        step(CHILD)
+    ));
+    let mut inside = Workload::behind_gate(&format!(
+        "newpid {} ; say done ; until-eof",
+        step(IN_NAMESPACE)
+    ));
+    let mut beside = Workload::behind_gate(&step(BESIDE));
+    let _limited = entry.limited(&[&selected, &inside, &beside]);
+    let trace = entry.trace().of_process(&selected).of_process(&inside);
+    let trace = trace.start();
+    beside.finish();
+    for workload in [&mut selected, &mut inside] {
+        workload.go();
+        workload.wait_for("done");
+    }
+    let end = || (selected.end(), inside.end());
+    let (outcome, (parent, namespace)) = entry.finish(trace, ALL, end, Tracing::finish);
+    let own = json!(selected.pid());
+    // `fork` notes its child last.
+    let child = parent.all("child").pop().unwrap();
+    let of_child = selected.reports().remove(0);
+    let mut of_process = pids(entry, &own, &parent);
+    let of_thread = match entry.whose {
+        Whose::Own => of_process.clone(),
+        Whose::Noted(_) => of_process.split_off((PROCESS * entry.unit) as usize),
+    };
+    let is_own = matches!(entry.whose, Whose::Own);
+    let tid = |tid: &Value| is_own.then(|| tid.clone());
+    let in_namespace = namespace.note("child");
+    let actors = vec![
+        Actor {
+            pids: of_process,
+            tid: tid(&own),
+            times: PROCESS,
+        },
+        Actor {
+            pids: of_thread,
+            tid: tid(&parent.note("tid")),
+            times: THREAD,
+        },
+        Actor {
+            pids: pids(entry, &child, &of_child),
+            tid: tid(&child),
+            times: CHILD,
+        },
+        Actor {
+            // The numbers that a report from inside has are those of the inside.
+            pids: match entry.whose {
+                Whose::Own => vec![in_namespace.clone()],
+                Whose::Noted(_) => Vec::new(),
+            },
+            tid: tid(&in_namespace),
+            times: IN_NAMESPACE,
+        },
+    ];
+    Seen {
+        outcome,
+        actors,
+        beside: beside.pid(),
+    }
+}
+
+impl Seen {
+    /// Whether a row is of this actor, as far as the tracer has columns for it.
+    fn is_of(entry: &Entry, row: &Value, actor: &Actor) -> bool {
+        let process = entry.identity.process;
+        let thread = entry.identity.thread.zip(actor.tid.as_ref());
+        process.is_none_or(|column| actor.pids.contains(&row[column]))
+            && thread.is_none_or(|(column, tid)| row[column] == *tid)
+    }
+
+    /// The rows of an actor.
+    fn rows(&self, entry: &Entry, actor: &Actor) -> Vec<&Value> {
+        let rows = entry.rows(&self.outcome.rows).into_iter();
+        rows.filter(|row| Self::is_of(entry, row, actor)).collect()
+    }
+
+    /// This actor's events are all there, with those of others whom the tracer's columns do not tell from it.
+    fn must_have(&self, entry: &Entry, actor: &Actor) {
+        let alike = |other: &&Actor| {
+            let same_process = entry.identity.process.is_none() || other.pids == actor.pids;
+            let same_thread = entry.identity.thread.is_none() || other.tid == actor.tid;
+            same_process && same_thread
+        };
+        let times = self.actors.iter().filter(alike).map(|other| other.times);
+        entry.holds(&self.outcome, &self.rows(entry, actor), times.sum());
+    }
+}
+
+impl Suite {
+    fn processes(&self) -> &Seen {
+        self.processes.get_or_init(|| run(self.entry))
+    }
+
+    fn actor(&self, at: usize) -> Checked {
+        let seen = self.processes();
+        seen.must_have(self.entry, &seen.actors[at]);
+        Ok(())
+    }
+}
+
+pub(crate) fn a_selected_process_is_seen(suite: &Suite) -> Checked {
+    suite.actor(0)
+}
+
+pub(crate) fn a_thread_is_seen_with_its_process(suite: &Suite) -> Checked {
+    suite.actor(1)
+}
+
+pub(crate) fn a_child_is_seen(suite: &Suite) -> Checked {
+    suite.actor(2)
+}
+
+pub(crate) fn a_process_in_a_pid_namespace_is_seen_by_its_number_on_the_host(
+    suite: &Suite,
+) -> Checked {
+    let entry = suite.entry;
+    if let Whose::Noted(_) = entry.whose {
+        return skipped(
+            "its events are of children, whose numbers on the host are not known inside",
+        );
+    }
+    suite.actor(3)?;
+    let seen = suite.processes();
+    if let Some(column) = entry.identity.in_namespace {
+        for row in seen.rows(entry, &seen.actors[3]) {
+            assert_eq!(row[column], json!(1), "{row}");
+        }
+        for row in seen.rows(entry, &seen.actors[0]) {
+            assert_eq!(row[column], seen.actors[0].pids[0], "{row}");
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn another_process_is_not_seen(suite: &Suite) -> Checked {
+    let (entry, seen) = (suite.entry, suite.processes());
+    if let Some(column) = entry.identity.process {
+        assert_eq!(seen.outcome.rows_where(column, seen.beside).len(), 0);
+    }
+    // And nothing else is there.
+    let ours = entry.rows(&seen.outcome.rows);
+    entry.holds(&seen.outcome, &ours, ALL);
+    if entry.only.is_empty() {
+        assert_eq!(ours.len(), seen.outcome.rows.len());
+    }
+    Ok(())
+}

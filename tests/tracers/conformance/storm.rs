@@ -1,0 +1,51 @@
+//! A storm, of which every event is in a row or counted as lost.
+
+use super::{Checked, Expects, Suite, skipped};
+use tests::{Workload, amount};
+
+pub(crate) fn a_storm_is_accounted_for_to_the_last_event(suite: &Suite) -> Checked {
+    let entry = suite.entry;
+    let mut workload = Workload::behind_gate(&entry.step_exactly(entry.storm));
+    let _limited = entry.limited(&[&workload]);
+    let trace = entry.trace().of_process(&workload);
+    match entry.expects {
+        Expects::Events(each) => {
+            let trace = trace.with(&["--ring", "4KiB"]).start();
+            trace.while_nobody_reads(|| workload.finish());
+            let outcome = trace.finish();
+            let account = outcome.account();
+            let truth = entry.storm * each;
+            // What the process causes besides is lost or not as the rest is, and nobody knows which of it was lost.
+            let is_exact = entry.only.is_empty();
+            assert!(account.produced >= truth, "{truth}: {}", account.raw);
+            assert!(
+                account.produced == truth || !is_exact,
+                "{truth}: {}",
+                account.raw
+            );
+            assert_eq!(account.delivered + account.lost.ring_full, account.produced);
+            assert!(
+                account.lost.ring_full > 0 && account.delivered > 0,
+                "{}",
+                account.raw
+            );
+            assert_eq!(outcome.status, Some(3));
+            Ok(())
+        }
+        Expects::Count(each) => {
+            let trace = trace.start();
+            trace.while_nobody_reads(|| workload.finish());
+            let outcome = trace.finish();
+            let account = outcome.complete();
+            let seen = amount(entry.tracer, &entry.rows(&outcome.rows));
+            let truth = entry.storm * each;
+            assert!(
+                seen + account.missed_runs >= truth && seen <= truth + entry.besides,
+                "{seen} of {truth}: {}",
+                account.raw
+            );
+            Ok(())
+        }
+        Expects::Gauge { .. } => skipped("a gauge shows what there is, and counts no events"),
+    }
+}

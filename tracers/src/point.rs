@@ -1,0 +1,238 @@
+//! Where a kernel program attaches, and what the place must be like.
+//!
+//! This file says what a point is; how the loader loads and attaches a program there is one file per kind in `agent/src/point`.
+
+/// A name that a tracer's constants give, or that is known only at run time.
+#[cfg(feature = "user")]
+pub type Name = std::borrow::Cow<'static, str>;
+/// A name: the kernel side has only those of constants.
+#[cfg(not(feature = "user"))]
+pub type Name = &'static str;
+
+/// One program and the place where it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// The place.
+    pub at: At,
+    /// The program in the tracer's object.
+    pub program: &'static str,
+    /// Types that arguments of the tracepoint or function must have in this kernel, by their positions from 0, as C writes them:
+    /// for those whose arguments have changed between versions.
+    pub arguments: &'static [(u8, &'static str)],
+}
+
+/// Kinds of places, each with its target. All attach by bpf() alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// A tracepoint of the kernel or of a module, with the arguments of its prototype.
+    RawTracepoint(Name),
+    /// A tracepoint of the kernel whose arguments have types for the verifier.
+    TypedTracepoint(Name),
+    /// The entry of a kernel function.
+    FunctionEntry(Name),
+    /// The return of a kernel function, with its arguments and its result.
+    FunctionReturn(Name),
+    /// The entry of a kernel function whose program may return an error in its place: `security_*` functions.
+    FunctionVerdict(Name),
+    /// An iterator over objects of the kernel, such as `task`: its program runs when the loader reads the iterator.
+    Iterator(Name),
+    /// A function of programs or libraries of user space.
+    UserFunction {
+        /// The program or library: a path, or a name such as `libc` that is looked up in each target.
+        object: Name,
+        /// The function's symbol.
+        symbol: Name,
+        /// Where in the function.
+        side: Side,
+    },
+    /// Packets of the sockets of a cgroup. The program decides whether a packet passes.
+    CgroupPackets {
+        /// The cgroup's directory.
+        cgroup: Name,
+        /// Which packets.
+        direction: Direction,
+    },
+    /// A call of the sockets of a cgroup that takes an address. The program decides whether the call goes on.
+    CgroupAddress {
+        /// The cgroup's directory.
+        cgroup: Name,
+        /// Which call.
+        call: AddressCall,
+    },
+}
+
+/// Where in a user function a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// At its first instruction.
+    Entry,
+    /// At its return.
+    Return,
+    /// At both, by one program that the kernel tells which it is: since Linux 6.13.
+    Session,
+}
+
+/// Which packets of a cgroup's sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Received ones.
+    Ingress,
+    /// Sent ones.
+    Egress,
+}
+
+/// A call that takes an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressCall {
+    /// bind(2), IPv4.
+    Bind4,
+    /// bind(2), IPv6.
+    Bind6,
+    /// connect(2), IPv4.
+    Connect4,
+    /// connect(2), IPv6.
+    Connect6,
+    /// sendmsg(2) of UDP, IPv4.
+    Sendmsg4,
+    /// sendmsg(2) of UDP, IPv6.
+    Sendmsg6,
+}
+
+impl At {
+    /// The usual word for this kind of place, as libbpf and bpftool have it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::RawTracepoint(_) => "raw_tp",
+            Self::TypedTracepoint(_) => "tp_btf",
+            Self::FunctionEntry(_) => "fentry",
+            Self::FunctionReturn(_) => "fexit",
+            Self::FunctionVerdict(_) => "fmod_ret",
+            Self::Iterator(_) => "iter",
+            Self::UserFunction { side, .. } => match side {
+                Side::Entry => "uprobe.multi",
+                Side::Return => "uretprobe.multi",
+                Side::Session => "uprobe.session",
+            },
+            Self::CgroupPackets { direction, .. } => match direction {
+                Direction::Ingress => "cgroup_skb/ingress",
+                Direction::Egress => "cgroup_skb/egress",
+            },
+            Self::CgroupAddress { call, .. } => match call {
+                AddressCall::Bind4 => "cgroup/bind4",
+                AddressCall::Bind6 => "cgroup/bind6",
+                AddressCall::Connect4 => "cgroup/connect4",
+                AddressCall::Connect6 => "cgroup/connect6",
+                AddressCall::Sendmsg4 => "cgroup/sendmsg4",
+                AddressCall::Sendmsg6 => "cgroup/sendmsg6",
+            },
+        }
+    }
+}
+
+/// The kind and the target: `raw_tp sys_enter`.
+impl core::fmt::Display for At {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let word = self.word();
+        match self {
+            Self::RawTracepoint(name)
+            | Self::TypedTracepoint(name)
+            | Self::FunctionEntry(name)
+            | Self::FunctionReturn(name)
+            | Self::FunctionVerdict(name)
+            | Self::Iterator(name) => write!(f, "{word} {name}"),
+            Self::UserFunction { object, symbol, .. } => write!(f, "{word} {object}:{symbol}"),
+            Self::CgroupPackets { cgroup, .. } | Self::CgroupAddress { cgroup, .. } => {
+                write!(f, "{word} {cgroup}")
+            }
+        }
+    }
+}
+
+impl core::fmt::Display for Point {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.at.fmt(f)
+    }
+}
+
+impl Point {
+    /// A point and its program.
+    pub const fn new(at: At, program: &'static str) -> Self {
+        Self {
+            at,
+            program,
+            arguments: &[],
+        }
+    }
+
+    /// The same point with another program: where two programs have one target.
+    pub const fn by(mut self, program: &'static str) -> Self {
+        self.program = program;
+        self
+    }
+
+    /// The same point, only where arguments have these types: `(position from 0, type as C writes it without const)`.
+    pub const fn with(mut self, arguments: &'static [(u8, &'static str)]) -> Self {
+        self.arguments = arguments;
+        self
+    }
+}
+
+#[cfg(feature = "user")]
+const fn name(text: &'static str) -> Name {
+    std::borrow::Cow::Borrowed(text)
+}
+#[cfg(not(feature = "user"))]
+const fn name(text: &'static str) -> Name {
+    text
+}
+
+/// A tracepoint. Its program has the tracepoint's name.
+pub const fn raw_tp(target: &'static str) -> Point {
+    Point::new(At::RawTracepoint(name(target)), target)
+}
+
+/// A tracepoint with typed arguments. Its program has the tracepoint's name.
+pub const fn tp_btf(target: &'static str) -> Point {
+    Point::new(At::TypedTracepoint(name(target)), target)
+}
+
+/// A kernel function's entry. Its program has the function's name.
+pub const fn fentry(target: &'static str) -> Point {
+    Point::new(At::FunctionEntry(name(target)), target)
+}
+
+/// A kernel function's return. Its program has the function's name.
+pub const fn fexit(target: &'static str) -> Point {
+    Point::new(At::FunctionReturn(name(target)), target)
+}
+
+/// A kernel function whose result the program may replace by an error. Its program has the function's name.
+pub const fn fmod_ret(target: &'static str) -> Point {
+    Point::new(At::FunctionVerdict(name(target)), target)
+}
+
+/// An iterator. Its program has the iterator's name.
+pub const fn iter(target: &'static str) -> Point {
+    Point::new(At::Iterator(name(target)), target)
+}
+
+/// A function of user space, at its entry. Its program has the function's name.
+pub const fn uprobe(object: &'static str, symbol: &'static str) -> Point {
+    user(object, symbol, Side::Entry)
+}
+
+/// A function of user space, at its return. Its program has the function's name.
+pub const fn uretprobe(object: &'static str, symbol: &'static str) -> Point {
+    user(object, symbol, Side::Return)
+}
+
+const fn user(object: &'static str, symbol: &'static str, side: Side) -> Point {
+    Point::new(
+        At::UserFunction {
+            object: name(object),
+            symbol: name(symbol),
+            side,
+        },
+        symbol,
+    )
+}

@@ -1,0 +1,41 @@
+//! The plan of one trace: what the loader loads and where, and which tables come out of it.
+
+use crate::{Column, Point, Source};
+use std::vec::Vec;
+
+/// What one trace needs of the kernel, made from the tracer and its options when the trace starts. All that loads, admits and reads works
+/// on the plan, so a tracer may decide its points and columns by its options.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The tracer. Its programs are in the object of this name.
+    pub tracer: &'static str,
+    /// The tables that the trace produces.
+    pub datasets: Vec<Dataset>,
+    /// Sets of points, best first; each set alone is enough.
+    pub points: Vec<Vec<Point>>,
+    /// Whether a point may be reached where a program of it is at work: by that work itself, or by an interrupt.
+    pub nests: bool,
+    /// Values of the object's globals, by their names.
+    pub globals: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// One table that a trace produces.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// How its rows leave the kernel.
+    pub source: Source,
+}
+
+impl Plan {
+    /// Whether a dataset comes this way.
+    pub fn has(&self, source: Source) -> bool {
+        self.datasets.iter().any(|one| one.source == source)
+    }
+
+    /// The columns of all datasets.
+    pub fn columns(&self) -> impl Iterator<Item = &Column> {
+        self.datasets.iter().flat_map(|one| &one.columns)
+    }
+}
