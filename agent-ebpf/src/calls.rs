@@ -94,6 +94,22 @@ impl<T: Copy> Calls<'_, T> {
         (self.crowded.insert(&task, call, 0)).map_err(|_| Loss::MapFull)
     }
 
+    /// The call that the current task is in, if it is in one; it goes on.
+    #[inline(always)]
+    pub fn under_way(&self) -> Option<T> {
+        let task = current() as u64;
+        // SAFETY: a slot of the array.
+        let of = unsafe { &*self.slot(task)? };
+        if of.task == task {
+            return (of.under_way == 1).then_some(of.call);
+        }
+        if of.crowded == 0 {
+            return None;
+        }
+        // SAFETY: copied at once.
+        unsafe { self.crowded.get(&task) }.copied()
+    }
+
     /// The call ends that the current task is in, if it is in one.
     #[inline(always)]
     pub fn end(&self) -> Option<T> {

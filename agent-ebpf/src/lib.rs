@@ -28,6 +28,7 @@ mod snapshot;
 mod sock;
 mod stack;
 mod task;
+mod user_probe;
 
 pub use account::*;
 pub use again::*;
@@ -48,6 +49,7 @@ pub use snapshot::*;
 pub use sock::*;
 pub use stack::*;
 pub use task::*;
+pub use user_probe::*;
 
 /// Keeps `value` below a power of two in a way that the verifier sees: LLVM drops a mask that it thinks needless,
 /// and then the verifier, which forgets ranges over spills, refuses the access.

@@ -10,6 +10,8 @@ use std::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+#[cfg(test)]
+mod private_stack;
 mod program;
 
 pub(crate) use program::{

@@ -33,6 +33,7 @@ mod select;
 pub mod selftest;
 mod source;
 mod stage;
+mod user_files;
 
 pub use account::{Account, BpfCost, Cost, Ended, Lost};
 pub use clock::Clock;

@@ -7,6 +7,7 @@ use crate::{
     object,
     point::{self, Second},
     select::{CHOSEN, Counts, Maps, Members, Selection},
+    user_files::UserProbes,
 };
 use aya::{
     EbpfLoader, GlobalData, VerifierLogLevel,
@@ -47,6 +48,8 @@ pub(crate) struct Loaded {
     /// How many frames of a stack are recorded.
     pub(crate) depth: u32,
     pub(crate) faults: Faults,
+    /// The functions of user space that it attaches to.
+    user: Option<UserProbes>,
 }
 
 /// A loaded program.
@@ -63,7 +66,9 @@ const SELECT_FORK: Point = raw_tp("sched_process_fork").by("select_fork");
 const SELECT_EXEC: Point = raw_tp("sched_process_exec").by("select_exec");
 const SELECT_EXIT: Point = raw_tp("sched_process_exit").by("select_exit");
 const SELECT_POD: Point = raw_tp("cgroup_mkdir").by("select_pod");
-/// All of them.
+/// The program of `agent-ebpf/src/user_probe.rs` by which processes that run another program are known.
+const NOTICE_EXEC: Point = raw_tp("sched_process_exec").by("notice_exec");
+/// All of those that select.
 pub(crate) static SELECTING: [Point; 4] = [SELECT_FORK, SELECT_EXEC, SELECT_EXIT, SELECT_POD];
 /// How the name of a second program ends.
 const AGAIN: &str = "_again";
@@ -140,9 +145,15 @@ impl Loaded {
             again,
             depth,
             faults,
+            user: None,
         };
         loaded.load_selection(selection, kernel)?;
         loaded.first_set(|loaded, set| loaded.load_set(set, kernel))?;
+        let points = loaded.sets.first().map_or(&[][..], Vec::as_slice);
+        loaded.user = UserProbes::new(points, &kernel.proc);
+        if loaded.user.is_some() {
+            loaded.load_program(&NOTICE_EXEC, kernel)?;
+        }
         Ok(loaded)
     }
 
@@ -257,6 +268,12 @@ impl Loaded {
         selection.write_descendants(&self.selection_maps()?)?;
         self.attach_first_set(kernel)?;
         self.faults.attach()?;
+        if let Some(mut user) = self.user.take() {
+            // First, so that who comes while files are attached to is not missed.
+            self.attach_program(&NOTICE_EXEC)?;
+            user.begin(self, self.tracer, selection)?;
+            self.user = Some(user);
+        }
         if selection.shape().by_process() {
             // After the tracer's own program at this hook, which is to find the process selected still.
             self.attach_program(&SELECT_EXIT)?;
@@ -266,11 +283,30 @@ impl Loaded {
         Ok(())
     }
 
+    /// Attaches to the files of user space that have come since.
+    pub(crate) fn follow(&mut self, selection: &Selection) {
+        if let Some(mut user) = self.user.take() {
+            user.follow(self, selection);
+            self.user = Some(user);
+        }
+    }
+
+    /// What is selected has changed.
+    pub(crate) fn selection_changed(&mut self) {
+        if let Some(user) = &mut self.user {
+            user.list_again();
+        }
+    }
+
     fn load_program(&mut self, point: &Point, kernel: &Kernel) -> Result<(), Error> {
         let tracer = self.tracer;
         let sort = point::kind(&point.at).sort(&kernel.btf);
         let sort = sort.map_err(|reason| Error::Unsupported { tracer, reason })?;
         for (name, second) in self.programs_of(point) {
+            // Several functions may have one program.
+            if self.programs.contains_key(&name) {
+                continue;
+            }
             let code = self.code.as_ref().ok_or_else(|| Error::Load {
                 tracer,
                 reason: format!("{name} is loaded after everything is attached: a bug"),
@@ -331,7 +367,6 @@ impl Loaded {
     }
 
     /// Attaches a program of user functions at places in a file, for as long as it is not detached: `point::uprobe_multi`.
-    #[expect(dead_code, reason = "whoever finds the files of targets attaches")]
     pub(crate) fn attach_to_file(
         &mut self,
         point: &Point,

@@ -316,6 +316,7 @@ impl Worker {
             let now = Instant::now();
             self.stages.observe(&self.reader.loaded);
             self.obey();
+            self.reader.loaded.follow(&self.selection);
             if !self.selection.is_settled() {
                 let maps = self.reader.loaded.selection_maps()?;
                 self.selection.forget_the_dead(&maps)?;
@@ -470,6 +471,7 @@ impl Worker {
                         Ok(maps) => self.selection.change(changes, bounds, &maps),
                         Err(error) => vec![Err(error)],
                     };
+                    self.reader.loaded.selection_changed();
                     // Whoever asked may have gone.
                     let _ = done.send(outcomes);
                 }

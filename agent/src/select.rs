@@ -13,6 +13,7 @@ mod entry;
 pub(crate) mod find;
 pub(crate) mod hierarchy;
 mod labelled;
+mod listed;
 mod look;
 mod members;
 pub(crate) mod process;

@@ -11,6 +11,7 @@
 
 mod conformance;
 mod exec;
+mod malloc;
 mod oom_kill;
 mod open;
 mod page_fault;

@@ -86,6 +86,9 @@ pub(crate) fn expand(place: Place, input: ItemFn) -> syn::Result<TokenStream> {
     let docs = input.attrs.iter().filter(|a| a.path().is_ident("doc"));
     let (inputs, output, block) = (&input.sig.inputs, &input.sig.output, &input.block);
     let decides = !matches!(output, ReturnType::Default);
+    // `agent-ebpf/src/user_probe.rs` says why.
+    let of_user_space = place.kind == "uprobe" || place.kind == "uretprobe";
+    let guard = of_user_space.then(|| quote!(agent_ebpf::on_the_tasks_stack();));
     let run = match (returns, decides) {
         (Returns::Nothing, false) => quote! {
             if agent_ebpf::begin(#slot) {
@@ -141,6 +144,7 @@ pub(crate) fn expand(place: Place, input: ItemFn) -> syn::Result<TokenStream> {
         #[unsafe(no_mangle)]
         #[unsafe(link_section = #section)]
         pub fn #name(ctx: *mut ::core::ffi::c_void) -> i32 {
+            #guard
             let ctx = <#context as agent_ebpf::Context>::of(ctx);
             #run
         }

@@ -110,6 +110,7 @@ macro_rules! catalogue {
 
 catalogue! {
     exec::Exec,
+    malloc::Malloc,
     oom_kill::OomKill,
     open::Open,
     page_fault::PageFault,

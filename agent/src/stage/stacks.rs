@@ -445,7 +445,7 @@ fn user_addresses(loaded: &Loaded, hash: u64) -> Result<Vec<UserAddr>, Error> {
 }
 
 /// Where a command's program may lie: execvp(3).
-fn found_in_path(program: &OsStr) -> Vec<PathBuf> {
+pub(crate) fn found_in_path(program: &OsStr) -> Vec<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return vec![PathBuf::from(program)];
     }

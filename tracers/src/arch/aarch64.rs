@@ -45,6 +45,15 @@ pub const fn makes_tasks(compat: bool, number: u32) -> bool {
     )
 }
 
+/// Offsets in `struct pt_regs` of the first six arguments of a function of user space: x0 to x5 (Procedure Call Standard for the Arm 64-bit Architecture, 6.4).
+pub const FUNCTION_ARGUMENTS: [usize; 6] = [0, 8, 16, 24, 32, 40];
+/// Offset of a function's result: x0.
+pub const FUNCTION_RESULT: usize = 0;
+/// Offset of the stack pointer.
+pub const STACK_POINTER: usize = 248;
+/// How much higher the stack pointer is after a function's return than at its entry. The return address is in a register.
+pub const RETURN_POPS: u64 = 0;
+
 /// O_LARGEFILE of the kernel, which sets it itself for 64-bit calls: arch/arm64/include/uapi/asm/fcntl.h.
 pub const O_LARGEFILE: u64 = 0o400_000;
 

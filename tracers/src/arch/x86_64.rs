@@ -54,6 +54,15 @@ pub const fn makes_tasks(compat: bool, number: u32) -> bool {
     )
 }
 
+/// Offsets in `struct pt_regs` of the first six arguments of a function of user space: di, si, dx, cx, r8, r9 (System V ABI for AMD64, 3.2.3).
+pub const FUNCTION_ARGUMENTS: [usize; 6] = [112, 104, 96, 88, 72, 64];
+/// Offset of a function's result: ax.
+pub const FUNCTION_RESULT: usize = 80;
+/// Offset of the stack pointer.
+pub const STACK_POINTER: usize = 152;
+/// How much higher the stack pointer is after a function's return than at its entry. A call leaves its return address on the stack, and a return takes it.
+pub const RETURN_POPS: u64 = 8;
+
 /// O_LARGEFILE of the kernel, which sets it itself for 64-bit calls: include/uapi/asm-generic/fcntl.h.
 pub const O_LARGEFILE: u64 = 0o100_000;
 

@@ -7,6 +7,7 @@
     reason = "a workload that cannot do what it should is a test that fails"
 )]
 
+mod allocate;
 mod bpf;
 mod capabilities;
 mod exec;
@@ -139,6 +140,7 @@ fn step(args: &[OsString]) {
         "serve" => network::serve(args),
         "serve-by-child" => network::serve_by_child(args),
         // Memory.
+        "allocate" => allocate::by(&args[0], number(&args[1]), number(&args[2])),
         "touch" => memory::touch(number(&args[0]), &args[1]),
         "touch-deep" => memory::touch_deep(number(&args[0]), number(&args[1])),
         "write-after-fork" => memory::write_after_fork(number(&args[0])),

@@ -1,0 +1,472 @@
+//! Functions of programs and libraries of user space: found in each target's own root, attached by file, and followed as targets come.
+//!
+//! A link of the kind `uprobe.multi` (`point::uprobe_multi`) is of a file and not of a process: the kernel runs the program in every process that has mapped the
+//! file, and the program itself asks whether the process is selected. So a file is attached once for all processes that have it, and
+//! stays attached until the trace ends.
+//! Nothing of a target's file is read here: `symbols` finds the functions, in a process without rights.
+
+use crate::{
+    Error,
+    bpf::{delete, keys, lookup},
+    limits::MAX_PROCESSES,
+    load::Loaded,
+    select::{Selection, process::has_the_kernels_numbers},
+    stage::stacks::found_in_path,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::CString,
+    fs,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use symbols::{FindError, Finder, Object, ObserveError, Place, UserFile};
+use tracers::{At, Point, Side, control::Process};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Files that one trace attaches to.
+const FILES_MAX: usize = 256;
+/// Files below one root, a container's: others keep their room, whatever it runs.
+const FILES_OF_A_ROOT_MAX: usize = 32;
+/// Files below one root that cannot be attached to, each of which the reader is asked about.
+const REFUSED_OF_A_ROOT_MAX: usize = 512;
+/// Files that are remembered, those among them that cannot be used.
+const SEEN_MAX: usize = 4096;
+/// A process that has mapped nothing of what is meant is looked at again after this and ever longer pauses: a loader maps a program's
+/// libraries in its first millisecond.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// After a pause as long as this it is not looked at any more, until it runs another program.
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+/// How often processes are listed, for those that came without running a program.
+const LISTED_EVERY: Duration = Duration::from_secs(2);
+/// Files and processes of which a trace's log says that they cannot be traced.
+const WARNINGS_MAX: usize = 64;
+/// Processes that are waited for at once.
+const WAITING_MAX: usize = 4096;
+/// After so long without a question the process that reads files is ended.
+const REST: Duration = Duration::from_secs(10);
+
+/// A function at which a program runs.
+struct UserPoint {
+    object: Object,
+    symbol: String,
+    side: Side,
+    point: Point,
+}
+
+/// The user functions of a trace, and the files that have been attached for them.
+pub(crate) struct UserProbes {
+    points: Vec<UserPoint>,
+    finder: Finder,
+    proc: PathBuf,
+    /// Whether processes have there the numbers by which the kernel side knows them.
+    same_numbers: bool,
+    /// Files that were attached, or why they cannot be: each is tried once.
+    seen: HashMap<((u64, u64), Object), Option<Refusal>>,
+    /// This program, which is not traced.
+    own: Option<(u64, u64)>,
+    of_root: HashMap<(u64, u64), OfRoot>,
+    attached: usize,
+    /// Processes that may still map what is meant.
+    waiting: HashMap<u32, Waiting>,
+    /// Processes that were listed before, selected or not.
+    known: HashSet<u32>,
+    listed: Option<Instant>,
+    /// Messages in the log.
+    warnings: usize,
+}
+
+/// Why a file cannot be attached to, as it was then: another one may get its number.
+struct Refusal {
+    why: String,
+    version: Option<Version>,
+}
+
+/// Size and time of the last change.
+type Version = (i64, i128);
+
+/// Files below one root.
+#[derive(Default)]
+struct OfRoot {
+    attached: usize,
+    refused: usize,
+}
+
+struct Waiting {
+    next: Instant,
+    pause: Duration,
+}
+
+/// What came of looking at a process or file.
+#[derive(Debug)]
+enum Outcome {
+    /// Everything that is meant is attached.
+    Attached,
+    /// It has nothing of it mapped.
+    NotYet,
+    /// It cannot be.
+    Refused(String),
+}
+
+impl UserProbes {
+    /// Of those among these points that are functions of user space; none where there are none.
+    pub(crate) fn new(points: &[Point], proc: &Path) -> Option<Self> {
+        let points: Vec<UserPoint> = points
+            .iter()
+            .filter_map(|point| match &point.at {
+                At::UserFunction {
+                    object,
+                    symbol,
+                    side,
+                } => Some(UserPoint {
+                    object: Object::named(object),
+                    symbol: symbol.to_string(),
+                    side: *side,
+                    point: point.clone(),
+                }),
+                At::RawTracepoint(_)
+                | At::TypedTracepoint(_)
+                | At::FunctionEntry(_)
+                | At::FunctionReturn(_)
+                | At::FunctionVerdict(_)
+                | At::Iterator(_)
+                | At::CgroupPackets { .. }
+                | At::CgroupAddress { .. } => None,
+            })
+            .collect();
+        (!points.is_empty()).then(|| Self {
+            points,
+            finder: Finder::new(proc),
+            proc: proc.to_owned(),
+            same_numbers: has_the_kernels_numbers(proc),
+            seen: HashMap::new(),
+            own: { fs::metadata("/proc/self/exe") }
+                .ok()
+                .map(|data| (data.dev(), data.ino())),
+            of_root: HashMap::new(),
+            attached: 0,
+            waiting: HashMap::new(),
+            known: HashSet::new(),
+            listed: None,
+            warnings: 0,
+        })
+    }
+
+    /// Attaches to the files of processes that are there, and of a command that is about to run.
+    ///
+    /// # Errors
+    /// Where a command or process that was named cannot be attached to, nor anything else.
+    pub(crate) fn begin(
+        &mut self,
+        loaded: &mut Loaded,
+        tracer: &'static str,
+        selection: &Selection,
+    ) -> Result<(), Error> {
+        let mut refused = Vec::new();
+        let program = selection.command().and_then(<[_]>::first);
+        for command in program.map_or_else(Vec::new, |program| found_in_path(program)) {
+            for object in self.objects() {
+                let file = self.finder.of_program(&command, &object);
+                if let Outcome::Refused(why) = self.file(loaded, &object, file) {
+                    refused.push(why);
+                }
+            }
+        }
+        self.list(loaded, selection);
+        let named = selection.processes();
+        let pids: Vec<u32> = self.waiting.keys().copied().collect();
+        for pid in pids {
+            if let Outcome::Refused(why) = self.look(loaded, pid)
+                && named.contains(&pid)
+            {
+                refused.push(why);
+            }
+        }
+        match refused.pop() {
+            Some(reason) if self.attached == 0 => Err(Error::Unsupported { tracer, reason }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Attaches to the files of processes that have come since. `newcomers` is the map of those that have run another program.
+    pub(crate) fn follow(&mut self, loaded: &mut Loaded, selection: &Selection) {
+        let now = Instant::now();
+        let newcomers = loaded.map("NEWCOMERS");
+        let newcomers = newcomers.map_or_else(|_| Vec::new(), newcomers_of);
+        match self.same_numbers {
+            true => newcomers
+                .into_iter()
+                .for_each(|pid| self.wait_for(pid, now)),
+            // Nobody can tell who they are: all are looked at again.
+            false if !newcomers.is_empty() => self.list_again(),
+            false => {}
+        }
+        let is_old = |listed| now - listed >= LISTED_EVERY;
+        if self.listed.is_none_or(is_old) {
+            self.list(loaded, selection);
+        }
+        let due: Vec<u32> = { self.waiting.iter() }
+            .filter(|(_, waiting)| now >= waiting.next)
+            .map(|(pid, _)| *pid)
+            .collect();
+        for pid in due {
+            self.look(loaded, pid);
+        }
+        self.finder.rest(REST);
+    }
+
+    /// What is selected has changed: processes are listed anew.
+    pub(crate) fn list_again(&mut self) {
+        self.known.clear();
+        self.listed = None;
+    }
+
+    fn objects(&self) -> HashSet<Object> {
+        self.points
+            .iter()
+            .map(|point| point.object.clone())
+            .collect()
+    }
+
+    fn wait_for(&mut self, pid: u32, now: Instant) {
+        if self.waiting.len() < WAITING_MAX {
+            let waiting = Waiting {
+                next: now,
+                pause: FIRST_PAUSE,
+            };
+            self.waiting.insert(pid, waiting);
+        } else {
+            // It is listed again.
+            self.known.remove(&pid);
+        }
+    }
+
+    /// Finds selected processes that were not there when it was last done.
+    fn list(&mut self, loaded: &Loaded, selection: &Selection) {
+        let now = Instant::now();
+        self.listed = Some(now);
+        let entries = fs::read_dir(&self.proc).into_iter().flatten().flatten();
+        let pids: HashSet<u32> = entries
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        self.known.retain(|pid| pids.contains(pid));
+        let processes = loaded.map("PROCESSES");
+        let processes = processes.map_or_else(|_| HashSet::new(), traced);
+        for pid in pids {
+            if self.known.contains(&pid) {
+                continue;
+            }
+            let cgroups = || fs::read_to_string(self.proc.join(format!("{pid}/cgroup")));
+            let is_selected = (self.same_numbers && processes.contains(&pid))
+                || selection.may_hold(|| cgroups().unwrap_or_default());
+            if is_selected && self.waiting.len() >= WAITING_MAX {
+                // The next time.
+                continue;
+            }
+            self.known.insert(pid);
+            if is_selected {
+                self.wait_for(pid, now);
+            }
+        }
+    }
+
+    /// Looks at a process. What it has mapped is attached to; where something is still to come it is looked at again.
+    fn look(&mut self, loaded: &mut Loaded, pid: u32) -> Outcome {
+        let mut last = Outcome::Attached;
+        let mut not_yet = false;
+        for object in self.objects() {
+            let file = self.finder.look(pid, &object);
+            match self.file(loaded, &object, file) {
+                Outcome::Attached => {}
+                Outcome::NotYet => not_yet = true,
+                refused @ Outcome::Refused(_) => last = refused,
+            }
+        }
+        let again = self
+            .waiting
+            .get_mut(&pid)
+            .filter(|waiting| not_yet && waiting.pause <= LAST_PAUSE);
+        match again {
+            Some(waiting) => {
+                waiting.next = Instant::now() + waiting.pause;
+                waiting.pause *= 2;
+            }
+            None => {
+                self.waiting.remove(&pid);
+            }
+        }
+        match not_yet && matches!(last, Outcome::Attached) {
+            true => Outcome::NotYet,
+            false => last,
+        }
+    }
+
+    /// Attaches to a file that was found, unless that was done or tried before.
+    fn file(
+        &mut self,
+        loaded: &mut Loaded,
+        object: &Object,
+        found: Result<Option<UserFile>, FindError>,
+    ) -> Outcome {
+        let file = match found {
+            Ok(Some(file)) => file,
+            Ok(None) => return Outcome::NotYet,
+            // One that is gone has nothing more to trace.
+            Err(FindError::Observe(ObserveError::Gone { .. })) => return Outcome::Attached,
+            Err(error) => return self.refuse(error.to_string()),
+        };
+        let key = (file.identity, object.clone());
+        let version = version(&file);
+        match self.seen.get(&key) {
+            Some(None) => return Outcome::Attached,
+            Some(Some(refusal)) if refusal.version == version => {
+                return Outcome::Refused(refusal.why.clone());
+            }
+            Some(Some(_)) | None => {}
+        }
+        if self.own == Some(file.identity) {
+            return Outcome::Attached;
+        }
+        let of_root = self.of_root.entry(file.root).or_default();
+        let path = file.path.to_string_lossy().escape_debug().to_string();
+        if self.attached >= FILES_MAX || of_root.attached >= FILES_OF_A_ROOT_MAX {
+            return self.refuse(format!(
+                "functions of {path} are not traced: a trace attaches to {FILES_MAX} files at most, and to {FILES_OF_A_ROOT_MAX} below one root"
+            ));
+        }
+        if self.seen.len() >= SEEN_MAX || of_root.refused >= REFUSED_OF_A_ROOT_MAX {
+            return self.refuse(format!(
+                "functions of {path} are not traced: too many files below its root have none"
+            ));
+        }
+        let outcome = self.attach(loaded, object, &file);
+        let of_root = self.of_root.entry(file.root).or_default();
+        match outcome {
+            Ok(()) => {
+                of_root.attached += 1;
+                self.attached += 1;
+                self.seen.insert(key, None);
+                Outcome::Attached
+            }
+            Err(why) => {
+                of_root.refused += 1;
+                let why = format!("functions of {path} cannot be traced: {why}");
+                let refusal = Refusal {
+                    why: why.clone(),
+                    version,
+                };
+                self.seen.insert(key, Some(refusal));
+                self.refuse(why)
+            }
+        }
+    }
+
+    /// Says so, unless it has been said too often.
+    fn refuse(&mut self, why: String) -> Outcome {
+        self.warnings += 1;
+        if self.warnings <= WARNINGS_MAX {
+            tracing::warn!("{why}");
+        }
+        Outcome::Refused(why)
+    }
+
+    fn attach(
+        &mut self,
+        loaded: &mut Loaded,
+        object: &Object,
+        file: &UserFile,
+    ) -> Result<(), String> {
+        let symbols: Vec<&str> = { self.points.iter() }
+            .filter(|point| point.object == *object)
+            .map(|point| point.symbol.as_str())
+            .collect();
+        let places =
+            { self.finder.functions(file, &symbols) }.map_err(|error| error.to_string())?;
+        let places: HashMap<&str, Place> = symbols.iter().copied().zip(places).collect();
+        // What runs at returns comes first: no entry is seen whose return is not.
+        let mut programs: Vec<(bool, &'static str)> = { self.points.iter() }
+            .filter(|point| point.object == *object)
+            .map(|point| (point.side != Side::Return, point.point.program))
+            .collect();
+        programs.sort_unstable();
+        programs.dedup();
+        // The kernel takes a path alone before 7.2; this one leads to the held file, whatever its name leads to now.
+        let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+        let path = CString::new(path).map_err(|error| error.to_string())?;
+        let mut any = false;
+        for (_, program) in programs {
+            let of_program = { self.points.iter() }.filter(|point| point.point.program == program);
+            let (mut offsets, mut cookies) = (Vec::new(), Vec::new());
+            let mut first = None;
+            // The cookie is a point's place among those of its program.
+            for (cookie, point) in of_program.enumerate() {
+                let Some(Place::At(found)) = places.get(point.symbol.as_str()) else {
+                    continue;
+                };
+                first.get_or_insert(&point.point);
+                for offset in found {
+                    // Two names may be one function.
+                    if !offsets.contains(offset) {
+                        offsets.push(*offset);
+                        cookies.push(cookie as u64);
+                    }
+                }
+            }
+            if let Some(point) = first {
+                any = true;
+                { loaded.attach_to_file(point, &path, &offsets, &cookies) }
+                    .map_err(|error| error.to_string())?;
+            }
+        }
+        match any {
+            true => Ok(()),
+            false => Err(missing(&places)),
+        }
+    }
+}
+
+/// Why nothing of a file could be attached to.
+fn missing(places: &HashMap<&str, Place>) -> String {
+    let mut names: Vec<&str> = places.keys().copied().collect();
+    names.sort_unstable();
+    let indirect = places.values().any(|place| *place == Place::Indirect);
+    match indirect {
+        true => format!(
+            "its {} is chosen when the program runs (IFUNC)",
+            names.join(", ")
+        ),
+        false => format!("it has none of {} in its symbol tables", names.join(", ")),
+    }
+}
+
+fn version(file: &UserFile) -> Option<Version> {
+    let stat = rustix::fs::fstat(file).ok()?;
+    let modified_ns = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+    Some((stat.st_size, modified_ns))
+}
+
+/// The processes that are traced already: a command that is about to be started is until then this program.
+fn traced(map: BorrowedFd<'_>) -> HashSet<u32> {
+    let is_traced = |pid: &[u8; 4]| {
+        let mut process = Process::new_zeroed();
+        lookup(map, pid, process.as_mut_bytes()).unwrap_or(false) && process.state == Process::NOW
+    };
+    let pids = keys::<4>(map, MAX_PROCESSES as usize).unwrap_or_default();
+    let pids = pids.into_iter().filter(is_traced);
+    pids.map(u32::from_ne_bytes).collect()
+}
+
+/// Takes out the processes that have run another program. One that does so again meanwhile is there again.
+fn newcomers_of(map: BorrowedFd<'_>) -> Vec<u32> {
+    let mut pids = Vec::new();
+    for key in keys::<4>(map, WAITING_MAX).unwrap_or_default() {
+        if delete(map, &key).unwrap_or(false) {
+            pids.push(u32::from_ne_bytes(key));
+        }
+    }
+    pids
+}
