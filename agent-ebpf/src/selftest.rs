@@ -62,7 +62,7 @@ fn test_fexit(_ctx: &FExitContext) {
     hit_if_tested();
 }
 
-#[program(fmod_ret = "security_file_open")]
+#[program(fmod_ret = "security_task_getpgid")]
 fn test_fmod_ret(_ctx: &FEntryContext) -> Verdict {
     if !tested() {
         return Verdict::Allow;

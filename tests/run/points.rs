@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
     fs::{self, File},
     hint::black_box,
-    io::{ErrorKind, Read},
+    io::Read,
     net::{TcpListener, TcpStream},
 };
 use tests::{Cgroup, Workload, in_kernel, needs};
@@ -87,31 +87,14 @@ fn the_return_of_a_function_is_reached_until_it_is_detached() {
 #[test]
 fn a_denied_function_fails_with_eperm_until_it_is_detached() {
     needs!("open");
-    let point = fmod_ret("security_file_open").by("test_fmod_ret");
+    use rustix::process::{getpgid, getpid};
+    let point = fmod_ret("security_task_getpgid").by("test_fmod_ret");
     let test = "a_denied_function_fails_with_eperm_until_it_is_detached";
-    // It denies every open of the process, and other tests open files: a process of its own is tested.
-    let alone = std::env::var_os("TRACEJOB_TEST_ALONE").is_some();
-    if !alone {
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([&format!("points::{test}"), "--exact", "--nocapture"])
-            .env("TRACEJOB_TEST_ALONE", "1")
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        for line in text.lines().filter(|line| line.starts_with("SKIPPED")) {
-            println!("{line}");
-        }
-        assert!(
-            output.status.success(),
-            "{text}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        return;
-    }
     reached(point, test, |_| {
-        let denied = read_a_byte().unwrap_err();
-        assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
+        // No other test of this process asks for it.
+        assert_eq!(getpgid(Some(getpid())), Err(rustix::io::Errno::PERM));
     });
+    assert!(getpgid(Some(getpid())).is_ok());
 }
 
 #[test]
