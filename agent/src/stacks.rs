@@ -89,7 +89,9 @@ impl Stacks {
             .filter(|(_, column)| column.kind.is_stack());
         Self {
             columns: stacks.map(|(index, column)| (index, column.kind)).collect(),
-            process: columns.iter().position(|column| column.name == "pid"),
+            process: columns
+                .iter()
+                .position(|column| matches!(column.kind, Kind::Process)),
             symbolizer: Symbolizer::new().with_proc(proc),
             followed: HashMap::new(),
             numbers,

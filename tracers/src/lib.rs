@@ -7,15 +7,20 @@
 #[cfg(feature = "user")]
 extern crate std;
 
+#[macro_use]
+mod record;
+
 pub mod arch;
 mod cell;
 mod hook;
+mod kind;
 mod option;
 #[cfg(feature = "user")]
 mod user;
 
 pub use cell::*;
 pub use hook::*;
+pub use kind::*;
 pub use option::*;
 pub use tracers_macros::program;
 #[cfg(feature = "user")]
@@ -40,7 +45,7 @@ macro_rules! user_only {
 
 /// What a tracer's file needs.
 mod prelude {
-    pub(crate) use crate::{cell::*, hook::*};
+    pub(crate) use crate::{cell::*, hook::*, kind::*};
     pub(crate) use tracers_macros::{event, params};
 }
 

@@ -3,15 +3,16 @@
 mod batch;
 mod column;
 mod erased;
-mod flags;
-mod names;
+pub mod escape;
+pub mod human;
+pub mod json;
 mod spec;
 mod table;
+mod wall;
 
 pub use batch::{Batch, Cursor, Data, Frame, Value};
-pub use column::{Column, Kind, LABELS, Role, Unit};
+pub use column::{Column, LABELS, Role, Unit};
 pub use erased::{Erased, Handle, Malformed, camel, find, nearest, needs};
-pub use flags::{access_flags, open_flags};
-pub use names::{errno, error_of, syscall};
 pub use spec::{Spec, SpecError};
 pub use table::Table;
+pub use wall::Wall;

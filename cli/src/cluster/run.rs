@@ -104,7 +104,11 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     let columns = LABELS.iter().cloned().chain(tracer.columns());
     let keys = columns.filter(|column| column.role == Role::Key);
     let keys: Vec<_> = keys.map(|column| column.name).collect();
-    match view.by.iter().find(|name| !keys.iter().any(|key| *key == **name)) {
+    match view
+        .by
+        .iter()
+        .find(|name| !keys.iter().any(|key| *key == **name))
+    {
         None => Ok(()),
         Some(name) => Err(Usage(format!(
             "--by: {:?} is no key of {}; it has {}",

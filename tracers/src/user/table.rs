@@ -1,6 +1,6 @@
 //! Rows with equal keys become one: over CPUs, over intervals, over nodes. Only the columns' roles say how.
 
-use crate::{Batch, Column, Data, Frame, Kind, Role, Value};
+use crate::{Batch, Column, Data, Frame, Kind, Role, Store, Value};
 use std::{collections::HashMap, vec::Vec};
 
 /// Rows told apart by their keys.
@@ -184,9 +184,11 @@ fn merge(column: &Column, into: &mut Cell, from: Cell) {
         (Role::Max, Cell::Signed(a), Cell::Signed(b)) => *a = b.max(*a),
         (Role::Min, Cell::Unsigned(a), Cell::Unsigned(b)) => *a = b.min(*a),
         (Role::Min, Cell::Signed(a), Cell::Signed(b)) => *a = b.min(*a),
-        (Role::Histogram, Cell::List(a), Cell::List(b)) => match column.kind {
-            Kind::Errors => add_pairs(a, &b),
-            _ => add_buckets(a, &b),
+        (Role::Histogram, Cell::List(a), Cell::List(b)) => match column.kind.store() {
+            Store::Pairs => add_pairs(a, &b),
+            Store::Buckets | Store::Unsigned | Store::Signed | Store::Bytes | Store::Stack => {
+                add_buckets(a, &b);
+            }
         },
         // Role::Last, Role::None: the newest stays.
         (_, into, from) => *into = from,
