@@ -139,6 +139,7 @@ kinds! {
     outcome: Outcome,
     path: Path,
     process: Process,
+    signal: Signal,
     signed: Signed,
     syscall: Syscall,
     text: Text,
