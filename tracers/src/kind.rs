@@ -134,6 +134,7 @@ kinds! {
     errors: Errors,
     flags: Flags { names: fn(u64) -> String },
     ip: Ip,
+    kernel_address: KernelAddress,
     kernel_enum: KernelEnum { of: &'static str },
     kernel_stack: KernelStack,
     log2: Log2 { unit: Unit },
