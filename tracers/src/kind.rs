@@ -130,6 +130,7 @@ use std::{string::String, vec::Vec};
 kinds! {
     args: Args,
     boolean: Bool,
+    capability: Capability,
     device: Device,
     errors: Errors,
     flags: Flags { names: fn(u64) -> String },
