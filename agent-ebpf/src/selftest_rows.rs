@@ -4,7 +4,7 @@
 use agent_ebpf::{Loss, book, counter, current_tgid, folded, shared_rows};
 use aya_ebpf::{Global, programs::RawTracePointContext};
 use tracers::{
-    Access, KernelStack, Target, Text16, UserStack,
+    Access, KernelStack, Pid, Target, Text16, UserStack,
     page_fault::{PageFaultKey, PageFaultValue},
     program,
 };
@@ -37,7 +37,7 @@ fn count_calls(ctx: &RawTracePointContext) {
 #[inline(always)]
 fn change(by: i64) -> Result<bool, Loss> {
     let key = PageFaultKey {
-        pid: TESTED.load(),
+        pid: Pid(TESTED.load()),
         access: Access(0),
         comm: Text16([0; 16]),
         user_stack: UserStack(0),

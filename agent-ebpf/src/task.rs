@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task},
 };
 use core::mem::MaybeUninit;
-use tracers::{Target, Task};
+use tracers::{Pid, Target, Task};
 
 kernel_fields! {
     TASK_TGID = task_struct.tgid: u32;
@@ -55,7 +55,7 @@ pub fn current_task(target: Target) -> Task {
     Task {
         // SAFETY: the helper only returns a number.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
-        pid,
+        pid: Pid(pid),
         tid: pid_tgid as u32,
         ns_pid: current_ns_pid().unwrap_or(pid),
         uid: uid_gid as u32,

@@ -38,20 +38,27 @@ impl Work {
         match kind {
             Kind::UserStack => Self::Stack(Of::User),
             Kind::KernelStack => Self::Stack(Of::Kernel),
-            Kind::Unsigned
-            | Kind::Signed
+            Kind::Args
             | Kind::Bool
-            | Kind::Time
-            | Kind::Text
-            | Kind::Path
-            | Kind::Args
+            | Kind::Capability
+            | Kind::Device
+            | Kind::Errors
+            | Kind::Flags { .. }
             | Kind::Ip
-            | Kind::Syscall
-            | Kind::Outcome
-            | Kind::Octal
-            | Kind::Flags(_)
+            | Kind::KernelAddress
+            | Kind::KernelEnum { .. }
             | Kind::Log2 { .. }
-            | Kind::Errors => Self::None,
+            | Kind::Octal
+            | Kind::Outcome
+            | Kind::Path
+            | Kind::Process
+            | Kind::Signal
+            | Kind::Signed
+            | Kind::Syscall
+            | Kind::Text
+            | Kind::Time
+            | Kind::Unknown { .. }
+            | Kind::Unsigned => Self::None,
         }
     }
 }

@@ -224,11 +224,10 @@ fn lines(lines: &[String], out: &mut String) {
 
 /// `number, ns`, `histogram of ns`.
 pub(crate) fn kind_words(column: &Column) -> String {
-    match (column.kind.word(), column.unit().word()) {
-        (kind, "") => kind.to_owned(),
-        ("histogram", unit) => format!("histogram of {unit}"),
-        ("number", unit) => unit.to_owned(),
-        (kind, unit) => format!("{kind} of {unit}"),
+    match (column.kind.word(), column.kind.of(), column.unit().word()) {
+        (kind, "", "") => kind.to_owned(),
+        ("number", "", unit) => unit.to_owned(),
+        (kind, "", of) | (kind, of, _) => format!("{kind} of {of}"),
     }
 }
 

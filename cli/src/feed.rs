@@ -41,7 +41,7 @@ impl Feed {
 
     /// For the times in its rows.
     pub(crate) fn wall(&self) -> Wall {
-        Wall::now(match self {
+        rows::wall(match self {
             Self::Here(trace) => u64::try_from(trace.clock().unix_ns(0)).unwrap_or(0),
             // Those of others are the wall clock's already.
             Self::There(_) | Self::Cluster(_) => 0,

@@ -1,6 +1,5 @@
 //! Rows made visible: as a table, JSON, CSV, or a picture of stacks. Only the columns' kinds and roles decide how.
 
-mod cell;
 mod csv;
 #[cfg(test)]
 mod fixture;

@@ -4,7 +4,7 @@ use crate::limits::{STACK_FRAMES, TABLE_BYTES, TEXT_BYTES};
 use crate::schema::{Schema, Sort};
 use proto::v1::{self, values::Values as Wire};
 use std::sync::Arc;
-use tracers::{Batch, Data, Frame, Kind};
+use tracers::{Batch, Data, Frame, Kind, Store};
 
 /// Buckets of a histogram: one per bit of its values.
 const BUCKETS: u32 = 64;
@@ -305,13 +305,18 @@ fn lengths(ends: &[u32]) -> impl Iterator<Item = u32> {
 
 fn check_lists(ends: &[u32], kind: Kind) -> Result<(), String> {
     let mut lengths = lengths(ends);
-    match kind {
-        Kind::Log2 { .. } if lengths.any(|len| len > BUCKETS) => {
+    match kind.store() {
+        Store::Buckets if lengths.any(|len| len > BUCKETS) => {
             Err(format!("a histogram of more than {BUCKETS} buckets"))
         }
-        Kind::Errors if lengths.any(|len| len % 2 != 0) => {
+        Store::Pairs if lengths.any(|len| len % 2 != 0) => {
             Err("an error without its count".to_owned())
         }
-        _ => Ok(()),
+        Store::Buckets
+        | Store::Pairs
+        | Store::Unsigned
+        | Store::Signed
+        | Store::Bytes
+        | Store::Stack => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::shown;
 use proto::v1;
-use tracers::{Column, Erased, Form, Kind, Role, Unit};
+use tracers::{Basic, Column, Erased, Form, Kind, Role, Store, Unit};
 
 /// More columns than any tracer has, with labels.
 const COLUMNS: usize = 256;
@@ -68,9 +68,10 @@ fn told(column: &Column) -> v1::Column {
     v1::Column {
         name: column.name.to_string(),
         about: column.about.to_string(),
-        kind: wire(column.kind).into(),
+        kind: wire(column.kind.basic()).into(),
         role: role.into(),
         unit: column.unit().word().to_owned(),
+        r#type: column.kind.name().to_owned(),
     }
 }
 
@@ -110,11 +111,7 @@ fn read(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
 }
 
 fn column(told: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
-    let kind = match known.map(|column| column.kind) {
-        // The catalogue's says more: whose stack it is, how bits are called.
-        Some(kind) if wire(kind) == told.kind() => kind,
-        _ => kind(told.kind(), &told.unit),
-    };
+    let kind = kind(told, known.map(|column| column.kind));
     Ok(Column {
         name: match known {
             Some(column) => column.name.clone(),
@@ -140,67 +137,76 @@ fn name(name: &str) -> Result<String, String> {
 }
 
 fn sort(kind: v1::Kind) -> Sort {
-    match kind {
-        v1::Kind::Unsigned | v1::Kind::Bool | v1::Kind::Time | v1::Kind::Octal => Sort::Unsigned,
-        v1::Kind::Signed | v1::Kind::Outcome => Sort::Signed,
-        v1::Kind::Text
-        | v1::Kind::Path
-        | v1::Kind::Args
-        | v1::Kind::Ip
-        | v1::Kind::Syscall
-        | v1::Kind::Flags => Sort::Bytes,
-        v1::Kind::Log2 | v1::Kind::Errors => Sort::Lists,
-        v1::Kind::Stack => Sort::Stacks,
-        v1::Kind::Unspecified => Sort::Any,
+    match basic(kind).map(Basic::store) {
+        Some(Store::Unsigned) => Sort::Unsigned,
+        Some(Store::Signed) => Sort::Signed,
+        Some(Store::Bytes) => Sort::Bytes,
+        Some(Store::Buckets | Store::Pairs) => Sort::Lists,
+        Some(Store::Stack) => Sort::Stacks,
+        None => Sort::Any,
     }
 }
 
-/// A kind without the catalogue.
-fn kind(kind: v1::Kind, unit: &str) -> Kind {
-    match kind {
-        v1::Kind::Unspecified | v1::Kind::Unsigned => Kind::Unsigned,
-        v1::Kind::Signed => Kind::Signed,
-        v1::Kind::Bool => Kind::Bool,
-        v1::Kind::Time => Kind::Time,
-        // Flags come by their names already.
-        v1::Kind::Text | v1::Kind::Flags => Kind::Text,
-        v1::Kind::Path => Kind::Path,
-        v1::Kind::Args => Kind::Args,
-        v1::Kind::Ip => Kind::Ip,
-        v1::Kind::Syscall => Kind::Syscall,
-        v1::Kind::Outcome => Kind::Outcome,
-        v1::Kind::Octal => Kind::Octal,
-        v1::Kind::Stack => Kind::UserStack,
-        v1::Kind::Log2 => Kind::Log2 {
-            unit: match unit {
-                "ns" => Unit::Nanoseconds,
-                "bytes" => Unit::Bytes,
-                "pages" => Unit::Pages,
-                "percent" => Unit::Percent,
-                _ => Unit::None,
-            },
-        },
-        v1::Kind::Errors => Kind::Errors,
+/// What a column's values are. A type that this version does not know, or that has another basic form here, is shown by its basic form
+/// and not trusted.
+fn kind(told: &v1::Column, known: Option<Kind>) -> Kind {
+    let (basic, unit) = (basic(told.kind()), Unit::named(&told.unit));
+    let unknown = Kind::Unknown { basic };
+    // The catalogue's says more: whose stack it is, how bits are called.
+    if let Some(known) = known
+        && known.basic() == basic
+        && (told.r#type.is_empty() || told.r#type == known.name())
+    {
+        return known;
     }
+    if told.r#type.is_empty() {
+        return basic.map_or(unknown, |basic| basic.kind(unit));
+    }
+    let named = Kind::named(&told.r#type, unit);
+    named
+        .filter(|kind| kind.basic() == basic)
+        .unwrap_or(unknown)
 }
 
-fn wire(kind: Kind) -> v1::Kind {
-    match kind {
-        Kind::Unsigned => v1::Kind::Unsigned,
-        Kind::Signed => v1::Kind::Signed,
-        Kind::Bool => v1::Kind::Bool,
-        Kind::Time => v1::Kind::Time,
-        Kind::Text => v1::Kind::Text,
-        Kind::Path => v1::Kind::Path,
-        Kind::Args => v1::Kind::Args,
-        Kind::Ip => v1::Kind::Ip,
-        Kind::Syscall => v1::Kind::Syscall,
-        Kind::Outcome => v1::Kind::Outcome,
-        Kind::Octal => v1::Kind::Octal,
-        Kind::Flags(_) => v1::Kind::Flags,
-        Kind::UserStack | Kind::KernelStack => v1::Kind::Stack,
-        Kind::Log2 { .. } => v1::Kind::Log2,
-        Kind::Errors => v1::Kind::Errors,
+fn basic(kind: v1::Kind) -> Option<Basic> {
+    Some(match kind {
+        v1::Kind::Unspecified => return None,
+        v1::Kind::Unsigned => Basic::Unsigned,
+        v1::Kind::Signed => Basic::Signed,
+        v1::Kind::Bool => Basic::Bool,
+        v1::Kind::Time => Basic::Time,
+        v1::Kind::Text => Basic::Text,
+        v1::Kind::Path => Basic::Path,
+        v1::Kind::Args => Basic::Args,
+        v1::Kind::Ip => Basic::Ip,
+        v1::Kind::Syscall => Basic::Syscall,
+        v1::Kind::Outcome => Basic::Outcome,
+        v1::Kind::Octal => Basic::Octal,
+        v1::Kind::Flags => Basic::Flags,
+        v1::Kind::Stack => Basic::Stack,
+        v1::Kind::Log2 => Basic::Log2,
+        v1::Kind::Errors => Basic::Errors,
+    })
+}
+
+fn wire(basic: Option<Basic>) -> v1::Kind {
+    match basic {
+        None => v1::Kind::Unspecified,
+        Some(Basic::Unsigned) => v1::Kind::Unsigned,
+        Some(Basic::Signed) => v1::Kind::Signed,
+        Some(Basic::Bool) => v1::Kind::Bool,
+        Some(Basic::Time) => v1::Kind::Time,
+        Some(Basic::Text) => v1::Kind::Text,
+        Some(Basic::Path) => v1::Kind::Path,
+        Some(Basic::Args) => v1::Kind::Args,
+        Some(Basic::Ip) => v1::Kind::Ip,
+        Some(Basic::Syscall) => v1::Kind::Syscall,
+        Some(Basic::Outcome) => v1::Kind::Outcome,
+        Some(Basic::Octal) => v1::Kind::Octal,
+        Some(Basic::Flags) => v1::Kind::Flags,
+        Some(Basic::Stack) => v1::Kind::Stack,
+        Some(Basic::Log2) => v1::Kind::Log2,
+        Some(Basic::Errors) => v1::Kind::Errors,
     }
 }
 
@@ -221,6 +227,7 @@ fn role(role: v1::Role) -> Role {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracers::Trust;
 
     fn column(name: &str, kind: v1::Kind) -> v1::Column {
         v1::Column {
@@ -291,5 +298,56 @@ mod tests {
         }
         let other = read(v1::Schema::default(), "open").unwrap_err();
         assert!(other.contains("asked for open"), "{other}");
+    }
+
+    fn typed(of: &str, kind: v1::Kind) -> Kind {
+        let told = v1::Column {
+            r#type: of.to_owned(),
+            unit: "us".to_owned(),
+            ..column("x", kind)
+        };
+        of_one(told)
+    }
+
+    fn of_one(told: v1::Column) -> Kind {
+        of(vec![told]).unwrap().columns[0].kind
+    }
+
+    #[test]
+    fn a_type_says_more_than_a_basic_kind_and_an_unknown_one_is_not_trusted() {
+        assert!(matches!(
+            typed("kernel_stack", v1::Kind::Stack),
+            Kind::KernelStack
+        ));
+        assert!(matches!(
+            typed("log2", v1::Kind::Log2),
+            Kind::Log2 {
+                unit: Unit::Microseconds
+            }
+        ));
+        // Of an agent that sends no types.
+        assert!(matches!(typed("", v1::Kind::Outcome), Kind::Outcome));
+        assert!(matches!(typed("", v1::Kind::Flags), Kind::Text));
+        for (name, kind) in [
+            ("newer", v1::Kind::Text),
+            ("newer", v1::Kind::Unsigned),
+            ("newer", v1::Kind::Unspecified),
+            // A name of ours with values that are not.
+            ("process", v1::Kind::Text),
+        ] {
+            let read = typed(name, kind);
+            assert_eq!(read.trust(), Trust::Program, "{name} {kind:?}");
+            assert_eq!(read.basic(), basic(kind));
+        }
+    }
+
+    #[test]
+    fn basic_forms_are_the_apis_kinds() {
+        for number in 0.. {
+            let Ok(kind) = v1::Kind::try_from(number) else {
+                break;
+            };
+            assert_eq!(wire(basic(kind)), kind);
+        }
     }
 }

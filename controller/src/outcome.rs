@@ -12,7 +12,7 @@ use std::{
     mem::discriminant,
     sync::Arc,
 };
-use tracers::{Batch, Column, Data, Kind, Table, Value};
+use tracers::{Batch, Column, Data, Shown, Store, Table, Trust, Value, Wall, percentile};
 
 /// Why a node has failed of which nothing was heard.
 pub(crate) const NO_ACCOUNT: &str = "NoAccount";
@@ -182,13 +182,10 @@ pub(crate) fn words(text: &str, most: usize) -> String {
     harmless.take(most).collect()
 }
 
-/// Whether a column is filled by Kubernetes or the kernel, and not by a traced program.
-fn is_trusted(column: &Column) -> bool {
-    column.is_label()
-        || !matches!(
-            column.kind,
-            Kind::Text | Kind::Path | Kind::Args | Kind::UserStack | Kind::KernelStack
-        )
+/// Whether a column may stand in a status: Kubernetes or the kernel fills it, not a traced program, and it is no stack, which is long.
+fn is_kept(column: &Column) -> bool {
+    let kind = column.kind;
+    column.is_label() || kind.trust() == Trust::Kernel && !kind.is_stack()
 }
 
 /// The last table of a node's trace.
@@ -225,9 +222,9 @@ pub(crate) fn summary(tables: &[&LastTable], most: usize) -> Option<Summary> {
 
 fn merged(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
     let kept: Vec<usize> = (0..columns.len())
-        .filter(|at| is_trusted(&columns[*at]))
+        .filter(|at| is_kept(&columns[*at]))
         .collect();
-    let left_out = columns.iter().filter(|column| !is_trusted(column));
+    let left_out = columns.iter().filter(|column| !is_kept(column));
     let left_out = left_out.map(|column| column.name.to_string()).collect();
     let columns: Vec<Column> = kept.iter().map(|at| columns[*at].clone()).collect();
     let mut table = Table::new(&columns);
@@ -262,51 +259,27 @@ fn merged(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
     }
 }
 
-/// A value as text: numbers as they are, names where there are some.
+/// A value as text, as CSV has it; of a histogram its quantiles.
 fn cell(column: &Column, value: Value<'_>) -> String {
-    match (value, column.kind) {
-        (Value::Unsigned(n), Kind::Bool) => (n != 0).to_string(),
-        (Value::Unsigned(n), _) => n.to_string(),
-        (Value::Signed(n), _) => n.to_string(),
-        (Value::Bytes(bytes, _), Kind::Ip) => address(bytes),
-        (Value::Bytes(bytes, _), _) => words(&String::from_utf8_lossy(bytes), 253),
-        (Value::List(list), Kind::Errors) => {
-            let pairs = list.as_chunks::<2>().0.iter();
-            let pairs = pairs.map(|[errno, count]| match errno {
-                0 => format!("other={count}"),
-                errno => format!("{}={count}", tracers::errno(*errno)),
-            });
-            pairs.collect::<Vec<_>>().join(" ")
-        }
-        (Value::List(list), _) => quantiles(list),
-        (Value::Frames(_), _) => String::new(),
+    if let (Store::Buckets, Value::List(buckets)) = (column.kind.store(), value) {
+        return quantiles(buckets);
     }
-}
-
-fn address(bytes: &[u8]) -> String {
-    match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {
-        (Ok(four), _) => std::net::Ipv4Addr::from(four).to_string(),
-        (_, Ok(sixteen)) => std::net::Ipv6Addr::from(sixteen).to_string(),
-        _ => String::new(),
-    }
-}
-
-/// What half, nine tenths and all but a hundredth of a log2 histogram's values are below: the upper edges of their buckets.
-fn quantiles(buckets: &[u64]) -> String {
-    let all: u64 = buckets.iter().sum();
-    let below = |per_cent: u64| {
-        let wanted = (all * per_cent).div_ceil(100);
-        let mut seen = 0;
-        let bucket = buckets.iter().position(|count| {
-            seen += count;
-            seen >= wanted
-        });
-        bucket.map_or(0, |bucket| 1_u128 << (bucket + 1))
+    let shown = Shown {
+        column,
+        frames: &[],
+        wall: Wall::default(),
     };
-    match all {
-        0 => String::new(),
-        _ => format!("p50<{} p90<{} p99<{}", below(50), below(90), below(99)),
-    }
+    let mut text = Vec::new();
+    column.kind.csv(value, shown, &mut text);
+    words(&String::from_utf8_lossy(&text), 253)
+}
+
+/// What half, nine tenths and all but a hundredth of a histogram's values are below: where their buckets end.
+fn quantiles(buckets: &[u64]) -> String {
+    let below = |per_cent| percentile(buckets, per_cent).map(|most| u128::from(most) + 1);
+    let all = [50, 90, 99].into_iter();
+    let all = all.filter_map(|per_cent| Some(format!("p{per_cent}<{}", below(per_cent)?)));
+    all.collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a tracer's rows have an order by size: without one there are no largest.
@@ -317,7 +290,7 @@ fn has_largest(columns: &[Column]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tracers::Role;
+    use tracers::{Basic, Kind, Role};
 
     fn nodes(names: &[&str]) -> BTreeSet<Arc<str>> {
         names.iter().map(|name| Arc::from(*name)).collect()
@@ -466,6 +439,63 @@ mod tests {
             (3, true, 2)
         );
         assert!(!serde_json::to_string(&summary).unwrap().contains("evil"));
+    }
+
+    #[test]
+    fn text_that_a_program_chooses_is_in_no_summary_whatever_its_kind() {
+        const EVIL: &[u8] = b"evil";
+        let basic = [None, Some(Basic::Text), Some(Basic::Unsigned)].into_iter();
+        let kinds = Kind::all().chain(basic.map(|basic| Kind::Unknown { basic }));
+        let (chosen, others): (Vec<Kind>, Vec<Kind>) =
+            kinds.partition(|kind| kind.trust() == Trust::Program);
+        assert!(chosen.len() > 5 && others.len() > 10);
+        for kind in chosen {
+            let column = |name: &'static str, kind, role| Column {
+                name: name.into(),
+                about: "".into(),
+                kind,
+                role,
+                wide: false,
+            };
+            let columns = [
+                column("x", kind, Role::Key),
+                column("count", Kind::Unsigned, Role::Count),
+            ];
+            let mut text = Data::of(Kind::Text);
+            assert!(text.push(Value::Bytes(EVIL, false)));
+            let batch = Batch::from_columns(vec![text, Data::Unsigned(vec![1])], Vec::new());
+            let summary = merged(&columns, &[&batch], 20);
+            assert_eq!(summary.left_out, ["x"], "{kind:?}");
+            let written = serde_json::to_string(&summary).unwrap();
+            assert!(!written.contains("evil"), "{kind:?}: {written}");
+        }
+    }
+
+    #[test]
+    fn a_value_in_a_summary_is_what_csv_has() {
+        let of = |kind, value| {
+            let column = Column::of("x", "", Role::Last, false);
+            cell(&Column { kind, ..column }, value)
+        };
+        // Of addresses all nodes and outputs have one form, and what is not known is not yes.
+        let mapped = std::net::Ipv4Addr::new(10, 0, 0, 9)
+            .to_ipv6_mapped()
+            .octets();
+        assert_eq!(of(Kind::Ip, Value::Bytes(&mapped, false)), "10.0.0.9");
+        assert_eq!(of(Kind::Bool, Value::Unsigned(1)), "true");
+        assert_eq!(of(Kind::Bool, Value::Unsigned(2)), "");
+        assert_eq!(of(Kind::Errors, Value::List(&[11, 3])), "EAGAIN:3");
+        assert_eq!(of(Kind::Octal, Value::Unsigned(0o644)), "0644");
+        let log2 = Kind::Log2 {
+            unit: tracers::Unit::Bytes,
+        };
+        assert_eq!(of(log2, Value::List(&[])), "");
+        let mut last = vec![0; 64];
+        last[63] = 1;
+        assert_eq!(
+            of(log2, Value::List(&last)),
+            "p50<18446744073709551616 p90<18446744073709551616 p99<18446744073709551616"
+        );
     }
 
     #[test]

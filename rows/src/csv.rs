@@ -1,17 +1,12 @@
 //! Rows as comma-separated values (RFC 4180): numbers raw, texts byte for byte. docs/output.md says which columns there are.
 
-use crate::{
-    Wall,
-    escape::{arguments, escaped, quote},
-    ip,
-    json::lower_bounds,
-};
+use crate::{Wall, escape::escaped};
 use std::{
     io::{self, Write},
     ops::Range,
     time::Duration,
 };
-use tracers::{Batch, Column, Kind, Value, errno, error_of, syscall};
+use tracers::{Batch, Beside, Column, Shown, Value, errno, error_of};
 
 /// Comma-separated values.
 #[derive(Debug)]
@@ -62,11 +57,13 @@ impl<W: Write> Csv<W> {
         }
         for column in &self.columns {
             self.to.write_field(&*column.name).map_err(io)?;
-            if let Some(more) = more(column) {
-                self.to
-                    .write_field(format!("{}_{more}", column.name))
-                    .map_err(io)?;
-            }
+            let beside = match column.kind.beside() {
+                Beside::Nothing => continue,
+                Beside::Error => "error",
+                Beside::Cut => "cut",
+            };
+            let beside = format!("{}_{beside}", column.name);
+            self.to.write_field(beside).map_err(io)?;
         }
         self.to.write_record(None::<&[u8]>).map_err(io)?;
         self.to.flush()
@@ -106,115 +103,29 @@ impl<W: Write> Csv<W> {
             for (at, column) in self.columns.iter().enumerate() {
                 let value = batch.value(at, row);
                 self.field.clear();
-                field(column, batch, value, wall, &mut self.field);
+                let shown = Shown {
+                    column,
+                    frames: &batch.frames,
+                    wall,
+                };
+                column.kind.csv(value, shown, &mut self.field);
                 if self.escaped {
                     self.field = escaped(&self.field).into_bytes();
                 }
                 self.to.write_field(&self.field).map_err(io)?;
-                match (more(column), value) {
-                    (Some("error"), Value::Signed(n)) => {
-                        let name = error_of(n).map(errno).unwrap_or_default();
-                        self.to.write_field(name.as_bytes()).map_err(io)?;
-                    }
-                    (Some(_), Value::Bytes(_, cut)) => {
-                        self.to
-                            .write_field(if cut { "true" } else { "false" })
-                            .map_err(io)?;
-                    }
-                    (Some(_), _) => self.to.write_field("").map_err(io)?,
-                    (None, _) => {}
-                }
+                let beside = match (column.kind.beside(), value) {
+                    (Beside::Nothing, _) => continue,
+                    (Beside::Error, Value::Signed(n)) => error_of(n).map(errno).unwrap_or_default(),
+                    (Beside::Cut, Value::Bytes(_, true)) => "true".into(),
+                    (Beside::Cut, Value::Bytes(_, false)) => "false".into(),
+                    (Beside::Error | Beside::Cut, _) => "".into(),
+                };
+                self.to.write_field(&*beside).map_err(io)?;
             }
             self.to.write_record(None::<&[u8]>).map_err(io)?;
         }
         self.to.flush()
     }
-}
-
-/// The column that follows this one, as the part of its name behind the `_`.
-fn more(column: &Column) -> Option<&'static str> {
-    match column.kind {
-        Kind::Outcome => Some("error"),
-        Kind::Path | Kind::Args => Some("cut"),
-        _ => None,
-    }
-}
-
-fn field(column: &Column, batch: &Batch, value: Value<'_>, wall: Wall, out: &mut Vec<u8>) {
-    match (column.kind, value) {
-        (Kind::Bool, Value::Unsigned(n)) => {
-            out.extend_from_slice(match n {
-                0 => b"false",
-                1 => b"true",
-                _ => b"",
-            });
-        }
-        (Kind::Time, Value::Unsigned(n)) => number(wall.unix_ns(n), out),
-        (Kind::Syscall, Value::Unsigned(n)) => out.extend_from_slice(syscall(n).as_bytes()),
-        (Kind::Octal, Value::Unsigned(n)) => push(out, format_args!("{n:04o}")),
-        (Kind::Flags(names), Value::Unsigned(n)) => out.extend_from_slice(names(n).as_bytes()),
-        // A stack that nobody has symbolised.
-        (Kind::UserStack | Kind::KernelStack, Value::Unsigned(0)) => {}
-        (Kind::UserStack | Kind::KernelStack, Value::Unsigned(n)) => {
-            push(out, format_args!("{n:#x}"))
-        }
-        (_, Value::Unsigned(n)) => number(n, out),
-        (_, Value::Signed(n)) => out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
-        (Kind::Ip, Value::Bytes(bytes, _)) => match ip(bytes) {
-            Some(address) => push(out, format_args!("{address}")),
-            None => out.extend_from_slice(bytes),
-        },
-        (Kind::Args, Value::Bytes(bytes, _)) => {
-            for (index, argument) in arguments(bytes).enumerate() {
-                separate(index, b' ', out);
-                quote(argument, out);
-            }
-        }
-        (_, Value::Bytes(bytes, _)) => out.extend_from_slice(bytes),
-        (Kind::Errors, Value::List(pairs)) => {
-            for (index, [error, count]) in pairs.as_chunks().0.iter().enumerate() {
-                separate(index, b' ', out);
-                match error {
-                    0 => out.extend_from_slice(b"other"),
-                    error => out.extend_from_slice(errno(*error).as_bytes()),
-                }
-                out.push(b':');
-                number(*count, out);
-            }
-        }
-        (_, Value::List(buckets)) => {
-            for (index, (from, count)) in lower_bounds(buckets).enumerate() {
-                separate(index, b' ', out);
-                push(out, format_args!("{from}:{count}"));
-            }
-        }
-        // From the root, as folded stacks are.
-        (_, Value::Frames(ids)) => {
-            let names = ids
-                .iter()
-                .rev()
-                .filter_map(|id| batch.frames.get(*id as usize));
-            for (index, frame) in names.enumerate() {
-                separate(index, b';', out);
-                out.extend_from_slice(frame.name.as_bytes());
-            }
-        }
-    }
-}
-
-fn separate(index: usize, by: u8, out: &mut Vec<u8>) {
-    if index > 0 {
-        out.push(by);
-    }
-}
-
-fn number(n: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
-}
-
-fn push(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to a vector cannot fail.
-    let _ = out.write_fmt(text);
 }
 
 /// Our sink is all that can fail.

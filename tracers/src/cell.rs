@@ -1,26 +1,7 @@
-//! What a field of an event can be. Each type says which columns it gives and how a row's cells are read from it.
+//! Fields of an event that are several columns, or none. A field that is one column is in its kind's file, `kind/NAME.rs`.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use crate::kind::Pid;
 
-macro_rules! shared {
-    ($(#[$meta:meta])* $name:ident $body:tt) => {
-        $(#[$meta])*
-        #[repr(C)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-        pub struct $name $body
-    };
-    ($(#[$meta:meta])* $name:ident $body:tt;) => {
-        $(#[$meta])*
-        #[repr(transparent)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-        pub struct $name $body;
-    };
-}
-
-shared! {
-    /// When something happened: CLOCK_BOOTTIME, ns.
-    Time (pub u64);
-}
 shared! {
     /// The target to which an event belongs: the number that its trace gave to a set of labels.
     Target (pub u32);
@@ -35,7 +16,7 @@ shared! {
         /// Its cgroup v2 id.
         pub cgroup: u64,
         /// The process (the kernel's tgid) as the host numbers it.
-        pub pid: u32,
+        pub pid: Pid,
         /// The thread (the kernel's pid) as the host numbers it.
         pub tid: u32,
         /// The process as its own pid namespace numbers it.
@@ -49,22 +30,6 @@ shared! {
         /// The thread's name, at most 15 bytes.
         pub comm: [u8; 16],
     }
-}
-shared! {
-    /// An IPv4 or IPv6 address; IPv4 is stored mapped, as ::ffff:a.b.c.d.
-    Ip (pub [u8; 16]);
-}
-shared! {
-    /// Text of at most `N` bytes, ended by a zero byte where it is shorter.
-    Text16 (pub [u8; 16]);
-}
-shared! {
-    /// 0 is no, 1 is yes, anything else is not known.
-    Bool (pub u8);
-}
-impl Bool {
-    /// What was not seen.
-    pub const UNKNOWN: Self = Self(2);
 }
 shared! {
     /// Where in the record's tail a byte string lies.
@@ -96,103 +61,10 @@ impl Tail {
     };
 }
 shared! {
-    /// A path, as text or as the kernel's directory entries gave it ([`Tail::PARTS`]).
-    Path (pub Tail);
-}
-shared! {
-    /// Arguments of a program, each ended by a zero byte.
-    Args (pub Tail);
-}
-shared! {
-    /// A system call's number, of 32 bits that the caller chooses, and above them whether it was made through the 32-bit table.
-    Syscall (pub u64);
-}
-impl Syscall {
-    /// Set where the call was made through the 32-bit table.
-    pub const COMPAT: u64 = 1 << 32;
-
-    /// Its number in its table.
-    #[inline(always)]
-    pub const fn number(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// Whether that is the 32-bit one.
-    #[inline(always)]
-    pub const fn is_compat(self) -> bool {
-        self.0 & Self::COMPAT != 0
-    }
-}
-shared! {
-    /// What a system call returned: a negative number is an error's.
-    Outcome (pub i64);
-}
-shared! {
-    /// Permission bits.
-    Mode (pub u32);
-}
-shared! {
-    /// open(2) flags.
-    OpenFlags (pub u64);
-}
-impl OpenFlags {
-    /// Flags that could not be read from the caller's memory. Those of a call have 32 bits at most.
-    pub const UNREAD: Self = Self(1 << 63);
-}
-shared! {
-    /// How memory was accessed: bit 0 write, bit 1 execute, bit 2 from user mode, bit 3 on a present page (protection).
-    Access (pub u32);
-}
-impl Access {
-    /// Whether it was a write.
-    #[inline(always)]
-    pub const fn is_write(self) -> bool {
-        self.0 & 1 != 0
-    }
-
-    /// Whether it was from user mode.
-    #[inline(always)]
-    pub const fn is_of_user(self) -> bool {
-        self.0 & 4 != 0
-    }
-}
-shared! {
-    /// The hash of a user stack in `USER_STACKS`; 0 is none.
-    UserStack (pub u64);
-}
-shared! {
-    /// The hash of a kernel stack in `KERNEL_STACKS`; 0 is none.
-    KernelStack (pub u64);
-}
-shared! {
-    /// A histogram of durations: bucket n counts those of 2^n to 2^(n+1) - 1 ns, bucket 0 also those of 0 ns.
-    /// The last bucket takes everything longer (34 s).
-    Log2Ns (pub [u64; 36]);
-}
-shared! {
-    /// Errors by number: as many different ones as there are slots, the rest together under number 0.
-    Errors (pub [ErrorCount; 8]);
-}
-shared! {
-    /// How often one error occurred.
-    ErrorCount {
-        /// The errno; 0 with a count is "others".
-        pub errno: u64,
-        /// How often.
-        pub count: u64,
-    }
-}
-
-impl Log2Ns {
-    /// The last bucket.
-    pub const LAST: usize = 35;
-
-    /// The bucket of a duration.
-    #[inline(always)]
-    pub const fn bucket(ns: u64) -> usize {
-        let log2 = 63 - (ns | 1).leading_zeros() as usize;
-        if log2 > Self::LAST { Self::LAST } else { log2 }
-    }
+    /// Values whose columns are known only when a trace starts: one for each of the columns that its plan adds after those of the struct.
+    ///
+    /// It is the last field of an event. Each column's kind says what its 8 bytes are, a number from 0 or a signed one.
+    Cells (pub [u64; 8]);
 }
 
 #[cfg(feature = "user")]
@@ -201,7 +73,7 @@ pub use user::Cell;
 #[cfg(feature = "user")]
 mod user {
     use super::*;
-    use crate::{Column, Cursor, Kind, Unit, open_flags};
+    use crate::{Column, Cursor, Kind, kind::until_zero};
     use std::vec::Vec;
 
     /// One field of an event: usually one column, for a group such as [`Task`] several.
@@ -212,48 +84,19 @@ mod user {
         fn push(&self, out: &mut Cursor<'_>);
     }
 
-    macro_rules! cells {
-        ($($ty:ty => $kind:expr, |$value:ident, $out:ident| $push:expr;)*) => { $(
-            impl Cell for $ty {
-                fn columns(base: Column, out: &mut Vec<Column>) {
-                    out.push(base.kind($kind));
-                }
-                fn push(&self, $out: &mut Cursor<'_>) {
-                    let $value = self;
-                    $push;
-                }
-            }
-        )* };
-    }
-    cells! {
-        u8 => Kind::Unsigned, |v, out| out.unsigned((*v).into());
-        u16 => Kind::Unsigned, |v, out| out.unsigned((*v).into());
-        u32 => Kind::Unsigned, |v, out| out.unsigned((*v).into());
-        u64 => Kind::Unsigned, |v, out| out.unsigned(*v);
-        i32 => Kind::Signed, |v, out| out.signed((*v).into());
-        i64 => Kind::Signed, |v, out| out.signed(*v);
-        Bool => Kind::Bool, |v, out| out.unsigned(v.0.into());
-        Time => Kind::Time, |v, out| out.unsigned(v.0);
-        Ip => Kind::Ip, |v, out| out.bytes(&v.0);
-        Text16 => Kind::Text, |v, out| out.bytes(until_zero(&v.0));
-        Path => Kind::Path, |v, out| out.tail(v.0);
-        Args => Kind::Args, |v, out| out.tail(v.0);
-        Syscall => Kind::Syscall, |v, out| out.unsigned(v.0);
-        Outcome => Kind::Outcome, |v, out| out.signed(v.0);
-        Mode => Kind::Octal, |v, out| out.unsigned(v.0.into());
-        OpenFlags => Kind::Flags(open_flags), |v, out| out.unsigned(v.0);
-        Access => Kind::Flags(crate::access_flags), |v, out| out.unsigned(v.0.into());
-        UserStack => Kind::UserStack, |v, out| out.stack(v.0);
-        KernelStack => Kind::KernelStack, |v, out| out.stack(v.0);
-        Log2Ns => Kind::Log2 { unit: Unit::Nanoseconds }, |v, out| out.list(trimmed(&v.0));
-        Errors => Kind::Errors, |v, out| out.pairs(v.0.iter().filter(|e| e.count > 0).map(|e| (e.errno, e.count)));
-    }
-
     /// No column of its own: where targets have labels, these become columns.
     impl Cell for Target {
         fn columns(_: Column, _: &mut Vec<Column>) {}
         fn push(&self, out: &mut Cursor<'_>) {
             out.target(self.0);
+        }
+    }
+
+    /// No column of its own: the plan has them.
+    impl Cell for Cells {
+        fn columns(_: Column, _: &mut Vec<Column>) {}
+        fn push(&self, out: &mut Cursor<'_>) {
+            out.rest(&self.0);
         }
     }
 
@@ -265,7 +108,7 @@ mod user {
             add(
                 "pid",
                 "Process, as the host numbers it.",
-                Kind::Unsigned,
+                Kind::Process,
                 false,
             );
             add(
@@ -318,23 +161,12 @@ mod user {
                 comm,
             } = self;
             target.push(out);
-            for number in [pid, tid, ns_pid, uid, gid] {
+            pid.push(out);
+            for number in [tid, ns_pid, uid, gid] {
                 out.unsigned((*number).into());
             }
             out.bytes(until_zero(comm));
             out.unsigned(*cgroup);
         }
-    }
-
-    fn until_zero(text: &[u8]) -> &[u8] {
-        text.split(|&b| b == 0).next().unwrap_or_default()
-    }
-
-    fn trimmed(buckets: &[u64]) -> &[u64] {
-        let used = buckets
-            .iter()
-            .rposition(|&n| n > 0)
-            .map_or(0, |last| last + 1);
-        &buckets[..used]
     }
 }

@@ -7,10 +7,14 @@
 #[cfg(feature = "user")]
 extern crate std;
 
+#[macro_use]
+mod record;
+
 pub mod arch;
 mod cell;
 mod class;
 pub mod control;
+mod kind;
 mod option;
 mod point;
 mod source;
@@ -19,6 +23,7 @@ mod user;
 
 pub use cell::*;
 pub use class::{Class, UnknownClass};
+pub use kind::*;
 pub use option::*;
 pub use point::*;
 pub use source::*;
@@ -45,7 +50,7 @@ macro_rules! user_only {
 
 /// What a tracer's file needs.
 mod prelude {
-    pub(crate) use crate::{cell::*, point::*};
+    pub(crate) use crate::{cell::*, kind::*, point::*};
     pub(crate) use tracers_macros::{event, params};
 }
 

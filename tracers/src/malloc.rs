@@ -13,7 +13,7 @@ use crate::{Class, Family, Tracer, prelude::*};
 pub struct Malloc {
     /// The process, as the host numbers it.
     #[key]
-    pub pid: u32,
+    pub pid: Pid,
     /// Whose allocations these are.
     #[key]
     pub target: Target,

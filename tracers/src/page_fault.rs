@@ -10,7 +10,7 @@ use crate::{Class, Family, Tracer, prelude::*};
 pub struct PageFault {
     /// The process, as the host numbers it.
     #[key]
-    pub pid: u32,
+    pub pid: Pid,
     /// Read, write or exec, and whether from user mode or on a page that was there.
     #[key]
     pub access: Access,

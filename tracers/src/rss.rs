@@ -11,7 +11,7 @@ use crate::{Class, Family, Tracer, prelude::*};
 pub struct Rss {
     /// The process, as the host numbers it.
     #[key]
-    pub pid: u32,
+    pub pid: Pid,
     /// Whose memory it is.
     #[key]
     pub target: Target,

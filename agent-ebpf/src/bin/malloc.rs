@@ -12,7 +12,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RawTracePointContext, RetProbeContext},
 };
 use tracers::{
-    Target, Text16,
+    Pid, Target, Text16,
     malloc::{Function, MallocKey, MallocValue},
     program,
 };
@@ -107,7 +107,7 @@ fn allocation(ctx: &RetProbeContext, begun: &Begun) -> Result<bool, Loss> {
     let of = sample()?;
     let (weight, bytes) = (of * weight, of * bytes);
     let key = MallocKey {
-        pid: current_tgid(),
+        pid: Pid(current_tgid()),
         target: begun.target,
         comm: Text16(current_comm()),
         user_stack: user_stack(ctx),

@@ -7,7 +7,7 @@ use agent_ebpf::{
 };
 use aya_ebpf::{Global, macros::map, maps::PerCpuArray, programs::RawTracePointContext};
 use tracers::{
-    Access, KernelStack, Target, Text16,
+    Access, KernelStack, Pid, Target, Text16,
     arch::machine,
     page_fault::{PageFaultKey, PageFaultValue},
     program,
@@ -70,7 +70,7 @@ fn fault(ctx: &RawTracePointContext, error_code: u64, target: Target) -> Result<
     let weight = sample()?;
     let pid = current_tgid();
     let key = PageFaultKey {
-        pid,
+        pid: Pid(pid),
         access,
         comm: Text16(current_comm()),
         user_stack: user_stack(ctx),

@@ -7,7 +7,7 @@ use agent_ebpf::{
     rss_pages, selected_task, write_row,
 };
 use aya_ebpf::Global;
-use tracers::{Target, Text16, program, rss::Rss};
+use tracers::{Pid, Target, Text16, program, rss::Rss};
 
 #[unsafe(no_mangle)]
 static MIN_BYTES: Global<u64> = Global::new(0);
@@ -56,7 +56,7 @@ fn process(ctx: &IteratorContext, task: *const u8, target: Target) -> Result<boo
     write_row(
         ctx,
         &Rss {
-            pid: TASK_TGID.read(task)?,
+            pid: Pid(TASK_TGID.read(task)?),
             target,
             comm: Text16(comm(TASK_COMM.of(task))?),
             cgroup: KERNFS_ID.read(CGROUP_KN.read(cgroup)?)?,

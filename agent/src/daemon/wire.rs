@@ -9,7 +9,7 @@ use prost::Message;
 use prost_types::value::Kind as Json;
 use proto::v1;
 use std::time::Duration;
-use tracers::{Batch, Column, Data, Kind, LABELS, Spec, Value};
+use tracers::{Basic, Batch, Column, Data, LABELS, Shown, Spec, Value, Wall};
 
 /// Why a request cannot be understood: the field, and what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
@@ -264,9 +264,7 @@ pub(crate) fn batches(
     columns: &[Column],
     clock: Clock,
 ) -> Vec<(v1::Batch, usize)> {
-    let parts = client::parts(batch, table, |at, data| {
-        values(columns[at].kind, data, clock)
-    });
+    let parts = client::parts(batch, table, |at, data| values(&columns[at], data, clock));
     let sized = parts.into_iter().map(|part| {
         let bytes = size(&part);
         (part, bytes)
@@ -274,19 +272,29 @@ pub(crate) fn batches(
     sized.collect()
 }
 
-fn values(kind: Kind, data: Data, clock: Clock) -> v1::values::Values {
+fn values(column: &Column, data: Data, clock: Clock) -> v1::values::Values {
     use v1::values::Values as Wire;
     // Of numbers that have names the names are sent: a client needs no table of system calls.
-    let named = |data: &Data, name: &dyn Fn(u64) -> String| {
+    let named = |data: &Data| {
         let mut bytes = Vec::new();
         // Rows that follow each other mostly have the same.
-        let mut last: Option<(u64, String)> = None;
+        let mut last: Option<(u64, Vec<u8>)> = None;
+        let name = |number| {
+            let shown = Shown {
+                column,
+                frames: &[],
+                wall: Wall::default(),
+            };
+            let mut text = Vec::new();
+            column.kind.csv(Value::Unsigned(number), shown, &mut text);
+            text
+        };
         let ends = (0..data.rows())
             .map(|row| {
                 if let Value::Unsigned(number) = data.value(row) {
                     let known = last.take().filter(|(of, _)| *of == number);
                     let (_, text) = last.insert(known.unwrap_or_else(|| (number, name(number))));
-                    bytes.extend_from_slice(text.as_bytes());
+                    bytes.extend_from_slice(text);
                 }
                 bytes.len() as u32
             })
@@ -298,16 +306,16 @@ fn values(kind: Kind, data: Data, clock: Clock) -> v1::values::Values {
             cut: Vec::new(),
         })
     };
-    match (kind, data) {
-        (Kind::Syscall, data) => named(&data, &|number| tracers::syscall(number).into_owned()),
-        (Kind::Flags(names), data) => named(&data, &names),
-        (Kind::Time, Data::Unsigned(times)) => {
+    let is_time = column.kind.basic() == Some(Basic::Time);
+    match data {
+        Data::Unsigned(_) if column.kind.is_named() => named(&data),
+        Data::Unsigned(times) if is_time => {
             let unix = |time| clock.unix_ns(time).max(0).cast_unsigned();
             Wire::Unsigned(v1::Unsigned {
                 values: times.into_iter().map(unix).collect(),
             })
         }
-        (_, data) => client::wire_values(data),
+        data => client::wire_values(data),
     }
 }
 

@@ -88,7 +88,9 @@ impl Stacks {
         };
         Self {
             columns: stacks,
-            process: columns.iter().position(is_process),
+            process: columns
+                .iter()
+                .position(|column| matches!(column.kind, tracers::Kind::Process)),
             symbolizer: Symbolizer::new().with_proc(proc),
             followed: HashMap::new(),
             numbers,
@@ -382,11 +384,6 @@ impl Named {
         let place = self.places.get(key)?;
         Some(&self.ids[place.clone()])
     }
-}
-
-/// Whether a column says whose user stack a row has.
-fn is_process(column: &Column) -> bool {
-    column.name == "pid"
 }
 
 fn hashes(batch: &Batch, column: usize) -> impl Iterator<Item = u64> {

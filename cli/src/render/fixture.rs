@@ -64,7 +64,7 @@ pub(super) fn event_columns() -> Vec<Column> {
         none("call", Kind::Syscall),
         column("mode", Kind::Octal, Role::None, true),
         none("score", Kind::Signed),
-        none("flags", Kind::Flags(flags)),
+        none("flags", Kind::Flags { names: flags }),
         none("ok", Kind::Bool),
         none("args", Kind::Args),
         none("path", Kind::Path),

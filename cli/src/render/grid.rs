@@ -1,10 +1,8 @@
 //! Cells into lines: every line has the same width on the screen, and none is longer than the room there is.
 
-use super::{
-    cell::Tone,
-    layout::{Cut, Head, View},
-};
+use super::layout::{Head, View};
 use rows::escape::{cut_left, cut_right, width};
+use tracers::{Cut, Tone};
 
 /// Blanks between two columns.
 const GAP: usize = 2;

@@ -1,23 +1,11 @@
 //! Which columns a table has: those of the tracer, and what follows from their roles (rate, average, percentile).
 
 use super::{
-    cell::{Tone, cell},
     human,
-    spark::{Axis, percentile, percentile_heading},
+    spark::{Axis, percentile_heading},
 };
 use rows::Wall;
-use tracers::{Batch, Column, Kind, Role, Unit, Value};
-
-/// What of a text is cut where room is short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// Nothing: a number that is cut is another number.
-    Never,
-    /// Its end.
-    Right,
-    /// Its beginning: the end of a path says most.
-    Left,
-}
+use tracers::{Batch, Column, Cut, Kind, Role, Shown, Store, Tone, Unit, Value, percentile};
 
 /// One column of a table.
 #[derive(Clone, Debug)]
@@ -73,9 +61,7 @@ pub(crate) fn layout(view: View<'_>, wide: bool) -> Vec<Head> {
     let find = |wanted: Role| columns.iter().position(|c| c.role == wanted);
     let alone = |f: fn(&Column) -> bool| columns.iter().filter(|c| f(c)).count() == 1;
     let (count, max) = (find(Role::Count), find(Role::Max));
-    let histogram = columns
-        .iter()
-        .position(|c| matches!(c.kind, Kind::Log2 { .. }));
+    let histogram = columns.iter().position(is_histogram);
     let mut heads = Vec::new();
     // When something happened comes first, whatever the room: it is how rows are found in a log.
     let times = columns.iter().enumerate().filter(|(_, c)| is_moment(c));
@@ -83,18 +69,17 @@ pub(crate) fn layout(view: View<'_>, wide: bool) -> Vec<Head> {
     let mut percentile_due = histogram.filter(|_| count.is_some());
     for (at, column) in columns.iter().enumerate() {
         let percentile_of = |h: usize, max| {
-            let text =
-                percentile_heading(&columns[h], alone(|c| matches!(c.kind, Kind::Log2 { .. })));
+            let text = percentile_heading(&columns[h], alone(is_histogram));
             Head::derived(text, Cells::Percentile { histogram: h, max })
         };
-        match (column.kind, column.role) {
+        match column.role {
             _ if is_moment(column) => {}
             _ if column.wide && !wide && !tells_apart(view.batch, at, column) => {}
-            (_, Role::Count) => {
+            Role::Count => {
                 heads.push(Head::derived(format!("{}/S", heading(column)), Cells::Rate));
                 heads.push(Head::of(at, column));
             }
-            (_, Role::Sum) if is_time_sum(column) && count.is_some() => {
+            Role::Sum if is_time_sum(column) && count.is_some() => {
                 let text = match alone(is_time_sum) {
                     true => "AVG".to_owned(),
                     false => format!("AVG_{}", heading(column)),
@@ -106,7 +91,8 @@ pub(crate) fn layout(view: View<'_>, wide: bool) -> Vec<Head> {
                     count.map(|count| Head::derived(text, Cells::Average { sum: at, count })),
                 );
             }
-            (Kind::Log2 { unit }, _) => {
+            _ if is_histogram(column) => {
+                let unit = column.unit();
                 heads.extend(
                     percentile_due
                         .take_if(|due| *due == at)
@@ -140,19 +126,16 @@ impl Head {
             Role::Count | Role::Sum | Role::Max | Role::Min | Role::Gauge => true,
             Role::None | Role::Key | Role::Last | Role::Histogram => column.unit() != Unit::None,
         };
-        let list = matches!(column.kind, Kind::Errors | Kind::Log2 { .. });
-        let cut = match column.kind {
-            Kind::Path => Cut::Left,
-            Kind::Text | Kind::Args | Kind::Flags(_) | Kind::Errors => Cut::Right,
-            kind if kind.is_stack() => Cut::Right,
-            _ => Cut::Never,
-        };
+        let look = column.kind.look();
         Self {
             text: heading(column),
             source: Cells::Of(at),
-            right: number && !list,
-            cut,
-            usual: usual(column),
+            right: number && look.right,
+            cut: look.cut,
+            usual: match column.unit() {
+                Unit::Nanoseconds | Unit::Microseconds | Unit::Bytes if look.right => 7,
+                _ => look.width,
+            },
             dispensable: is_moment(column),
         }
     }
@@ -181,7 +164,14 @@ impl Head {
             _ => 0,
         };
         match self.source {
-            Cells::Of(at) => return cell(&columns[at], batch, batch.value(at, row), wall, out),
+            Cells::Of(at) => {
+                let shown = Shown {
+                    column: &columns[at],
+                    frames: &batch.frames,
+                    wall,
+                };
+                return columns[at].kind.text(batch.value(at, row), shown, out);
+            }
             Cells::Rate => human::rate(rates.get(row).copied().unwrap_or(0.0), out),
             Cells::Average { sum, count } => {
                 let average = number(sum).checked_div(number(count)).unwrap_or(0);
@@ -214,8 +204,12 @@ fn is_moment(column: &Column) -> bool {
     matches!(column.kind, Kind::Time) && column.role == Role::None
 }
 
+fn is_histogram(column: &Column) -> bool {
+    column.kind.store() == Store::Buckets
+}
+
 fn is_time_sum(column: &Column) -> bool {
-    column.role == Role::Sum && column.unit() == Unit::Nanoseconds
+    column.role == Role::Sum && matches!(column.unit(), Unit::Nanoseconds | Unit::Microseconds)
 }
 
 /// A key that is usually left out is shown where rows differ by it.
@@ -233,39 +227,19 @@ fn tells_apart(batch: &Batch, at: usize, column: &Column) -> bool {
 /// The name without its unit, which every cell carries.
 fn heading(column: &Column) -> String {
     let name = match column.unit() {
-        Unit::Nanoseconds | Unit::Bytes => {
-            column
-                .name
-                .rsplit_once('_')
-                .map_or(&*column.name, |(name, unit)| {
-                    if matches!(unit, "ns" | "bytes") {
-                        name
-                    } else {
-                        &column.name
-                    }
-                })
-        }
+        Unit::Nanoseconds | Unit::Microseconds | Unit::Bytes => column
+            .name
+            .rsplit_once('_')
+            .map_or(&*column.name, |(name, unit)| {
+                if matches!(unit, "ns" | "us" | "bytes") {
+                    name
+                } else {
+                    &column.name
+                }
+            }),
         _ => &column.name,
     };
     name.to_uppercase()
-}
-
-fn usual(column: &Column) -> usize {
-    match (column.kind, column.unit()) {
-        (Kind::Bool, _) => 3,
-        (Kind::Time, _) => 12,
-        (_, Unit::Nanoseconds | Unit::Bytes) => 7,
-        (Kind::Unsigned | Kind::Signed, _) => 5,
-        (Kind::Text | Kind::Ip, _) => 15,
-        (Kind::Path | Kind::Args, _) => 20,
-        (Kind::Syscall, _) => 14,
-        (Kind::Outcome, _) => 7,
-        (Kind::Octal, _) => 4,
-        (Kind::Flags(_), _) => 18,
-        (Kind::Errors, _) => 10,
-        (Kind::UserStack | Kind::KernelStack, _) => 20,
-        (Kind::Log2 { .. }, _) => 10,
-    }
 }
 
 #[cfg(test)]

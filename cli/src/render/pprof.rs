@@ -2,7 +2,6 @@
 
 use super::{
     Output, Wall,
-    cell::cell,
     human::{count, plural},
 };
 use crate::sink::Sink;
@@ -15,7 +14,7 @@ use std::{
     io::{self, Write},
     time::Duration,
 };
-use tracers::{Batch, Column, Frame, Kind, Role, Unit, Value};
+use tracers::{Basic, Batch, Column, Frame, Kind, Role, Shown, Unit, Value};
 
 /// A profile, compressed with gzip.
 #[derive(Debug)]
@@ -139,14 +138,18 @@ impl Pprof {
         let mut labels = Vec::new();
         for (at, column) in columns.iter().enumerate().filter(wanted) {
             let key = self.string(&column.name);
-            labels.push(match (column.kind, batch.value(at, row)) {
-                (Kind::Unsigned, Value::Unsigned(n)) => {
-                    [key, 0, i64::try_from(n).unwrap_or(i64::MAX)]
-                }
-                (_, value) => {
-                    let mut shown = String::new();
-                    cell(column, batch, value, wall, &mut shown);
-                    [key, self.string(&shown), 0]
+            let number = column.kind.basic() == Some(Basic::Unsigned);
+            labels.push(match batch.value(at, row) {
+                Value::Unsigned(n) if number => [key, 0, i64::try_from(n).unwrap_or(i64::MAX)],
+                value => {
+                    let mut text = String::new();
+                    let shown = Shown {
+                        column,
+                        frames: &batch.frames,
+                        wall,
+                    };
+                    column.kind.text(value, shown, &mut text);
+                    [key, self.string(&text), 0]
                 }
             });
         }
@@ -307,8 +310,9 @@ fn values(columns: &[Column]) -> impl Iterator<Item = usize> {
 fn sample_type(column: &Column) -> (String, &'static str) {
     let (unit, suffix) = match column.unit() {
         Unit::Nanoseconds => ("nanoseconds", "_ns"),
+        Unit::Microseconds => ("microseconds", "_us"),
         Unit::Bytes => ("bytes", "_bytes"),
-        _ => ("count", ""),
+        Unit::None | Unit::Pages | Unit::Percent => ("count", ""),
     };
     (
         column

@@ -16,8 +16,9 @@ const fn ticks(unit: Unit) -> [(usize, &'static str); 4] {
     match unit {
         // 2^10 ns is 2.4 % more than 1 µs.
         Unit::Nanoseconds => [(0, "1ns"), (10, "1µs"), (20, "1ms"), (30, "1s")],
+        Unit::Microseconds => [(0, "1µs"), (10, "1ms"), (20, "1s"), (30, "18m")],
         Unit::Bytes => [(0, "1B"), (10, "1KiB"), (20, "1MiB"), (30, "1GiB")],
-        _ => [(0, "1"), (10, "1K"), (20, "1M"), (30, "1G")],
+        Unit::None | Unit::Pages | Unit::Percent => [(0, "1"), (10, "1K"), (20, "1M"), (30, "1G")],
     }
 }
 
@@ -106,22 +107,7 @@ impl Axis {
     }
 }
 
-/// The value that `per_cent` of what was counted do not exceed, by the upper end of its bucket; `None` for nothing counted.
-pub(crate) fn percentile(buckets: &[u64], per_cent: u64) -> Option<u64> {
-    let total: u128 = buckets.iter().map(|&n| u128::from(n)).sum();
-    let wanted = (total * u128::from(per_cent)).div_ceil(100);
-    let mut seen = 0;
-    let at = buckets.iter().position(|&n| {
-        seen += u128::from(n);
-        n > 0 && seen >= wanted
-    })?;
-    Some(
-        1u64.checked_shl(at as u32 + 1)
-            .map_or(u64::MAX, |next| next - 1),
-    )
-}
-
-/// The heading's name for the value that [`percentile`] gives.
+/// The heading's name for the value that [`tracers::percentile`] gives.
 pub(crate) fn percentile_heading(column: &Column, alone: bool) -> String {
     match alone {
         true => "P99".to_owned(),
@@ -180,15 +166,5 @@ mod tests {
         out.clear();
         axis.line(&[], &mut out);
         assert_eq!(out, "");
-    }
-
-    #[test]
-    fn a_percentile_is_the_upper_end_of_its_bucket() {
-        assert_eq!(percentile(&[], 99), None);
-        assert_eq!(percentile(&[0, 0], 99), None);
-        assert_eq!(percentile(&[99, 1], 99), Some(1));
-        assert_eq!(percentile(&[98, 2], 99), Some(3));
-        assert_eq!(percentile(&buckets(14, &[1]), 99), Some((1 << 15) - 1));
-        assert_eq!(percentile(&buckets(63, &[1]), 99), Some(u64::MAX));
     }
 }

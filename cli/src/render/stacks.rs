@@ -232,8 +232,9 @@ fn weight(columns: &[Column]) -> Option<(usize, String)> {
     let at = { find(Role::Sum).or_else(|| find(Role::Gauge)) }.or_else(|| find(Role::Count))?;
     let name = match columns[at].unit() {
         Unit::Nanoseconds => "ns",
+        Unit::Microseconds => "us",
         Unit::Bytes => "bytes",
-        _ => &columns[at].name,
+        Unit::None | Unit::Pages | Unit::Percent => &columns[at].name,
     };
     Some((at, name.to_owned()))
 }

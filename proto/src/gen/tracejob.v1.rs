@@ -400,13 +400,18 @@ pub struct Column {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub about: ::prost::alloc::string::String,
+    /// The basic form of the values, which clients of every version can show.
     #[prost(enumeration = "Kind", tag = "3")]
     pub kind: i32,
     #[prost(enumeration = "Role", tag = "4")]
     pub role: i32,
-    /// "ns", "bytes", "pages", "percent" or nothing.
+    /// "ns", "us", "bytes", "pages", "percent" or nothing.
     #[prost(string, tag = "5")]
     pub unit: ::prost::alloc::string::String,
+    /// The name of what the values are, more exactly than `kind`: "signal", "kernel_enum". docs/grpc.md lists the names.
+    /// A client that does not know the name goes by `kind`. Empty from agents before version 0.2.
+    #[prost(string, tag = "6")]
+    pub r#type: ::prost::alloc::string::String,
 }
 /// Rows by columns.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -675,7 +680,7 @@ impl State {
         }
     }
 }
-/// What a column's values are, and where in Values they are.
+/// What a column's values are, and where in Values they are. Nothing is added here: `Column.type` names what is newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Kind {

@@ -1,6 +1,6 @@
 //! Rows in columns: what decoding fills and renderers read. No allocation per row once the columns have grown.
 
-use crate::{Column, Kind, Tail};
+use crate::{Column, Kind, Store, Tail};
 use std::{ops::Range, sync::Arc, vec::Vec};
 
 /// Some rows of one tracer.
@@ -80,25 +80,19 @@ pub struct Frame {
 impl Data {
     /// An empty column of the given kind.
     pub fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::Unsigned
-            | Kind::Bool
-            | Kind::Time
-            | Kind::Syscall
-            | Kind::Octal
-            | Kind::Flags(_) => Self::Unsigned(Vec::new()),
-            Kind::Signed | Kind::Outcome => Self::Signed(Vec::new()),
-            Kind::Text | Kind::Path | Kind::Args | Kind::Ip => Self::Bytes {
+        match kind.store() {
+            // Until it is symbolised, a stack is the number of one.
+            Store::Unsigned | Store::Stack => Self::Unsigned(Vec::new()),
+            Store::Signed => Self::Signed(Vec::new()),
+            Store::Bytes => Self::Bytes {
                 ends: Vec::new(),
                 data: Vec::new(),
                 cut: Vec::new(),
             },
-            Kind::Log2 { .. } | Kind::Errors => Self::List {
+            Store::Buckets | Store::Pairs => Self::List {
                 ends: Vec::new(),
                 values: Vec::new(),
             },
-            // Until it is symbolised, a stack is a list of addresses.
-            Kind::UserStack | Kind::KernelStack => Self::Unsigned(Vec::new()),
         }
     }
 
@@ -449,6 +443,18 @@ impl Cursor<'_> {
         }
     }
 
+    /// A value for each column that is left; more columns than values make the row malformed.
+    pub(crate) fn rest(&mut self, values: &[u64]) {
+        for value in values.iter().take(self.columns.len()) {
+            match self.columns.next() {
+                Some(Data::Unsigned(column)) => column.push(*value),
+                Some(Data::Signed(column)) => column.push(value.cast_signed()),
+                _ => self.malformed = true,
+            }
+        }
+        self.malformed |= self.columns.len() > 0;
+    }
+
     pub(crate) fn bytes(&mut self, value: &[u8]) {
         self.push(Value::Bytes(value, false));
     }
@@ -511,5 +517,30 @@ fn push_path(parts: &[u8], out: &mut Vec<u8>) {
     for part in parts.rsplit(|&b| b == 0) {
         out.push(b'/');
         out.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cell as _, Cells, Role};
+
+    #[test]
+    fn cells_fill_the_columns_that_a_plan_adds_and_no_others() {
+        let column = |kind| Column::of("x", "", Role::None, false).kind(kind);
+        let row = Cells([1, u64::MAX, 3, 4, 5, 6, 7, 8]);
+        let some = [column(Kind::Unsigned), column(Kind::Signed)];
+        let mut batch = Batch::new(&some);
+        assert!(batch.append(&[], |cursor| row.push(cursor)));
+        assert_eq!(batch.value(0, 0), Value::Unsigned(1));
+        assert_eq!(batch.value(1, 0), Value::Signed(-1));
+        for columns in [
+            std::vec![column(Kind::Unsigned); 9],
+            std::vec![column(Kind::Text)],
+        ] {
+            let mut batch = Batch::new(&columns);
+            assert!(!batch.append(&[], |cursor| row.push(cursor)));
+            assert_eq!(batch.rows(), 0);
+        }
     }
 }

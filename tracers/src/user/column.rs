@@ -1,5 +1,6 @@
 //! What a column is: everything that renderers, merging and documentation go by.
 
+use crate::Kind;
 use std::borrow::Cow;
 
 /// One column of a tracer's rows.
@@ -47,52 +48,13 @@ impl Column {
         }
         match self.name.rsplit_once('_').map(|(_, suffix)| suffix) {
             Some("ns") => Unit::Nanoseconds,
+            Some("us") => Unit::Microseconds,
             Some("bytes") => Unit::Bytes,
             Some("pages") => Unit::Pages,
             Some("pct") => Unit::Percent,
             _ => Unit::None,
         }
     }
-}
-
-/// What a column's values are.
-#[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    /// A number from 0.
-    Unsigned,
-    /// A number.
-    Signed,
-    /// 0, 1 or, where it is not known, more; shown as no, yes or nothing.
-    Bool,
-    /// CLOCK_BOOTTIME in ns, shown as the wall clock's time.
-    Time,
-    /// Bytes that are mostly text, not always UTF-8.
-    Text,
-    /// A path: text that is cut on the left where room is short.
-    Path,
-    /// A program's arguments: byte strings, each ended by a zero byte.
-    Args,
-    /// 16 bytes; IPv4 is mapped into IPv6.
-    Ip,
-    /// A number of [`crate::Syscall`], shown by name.
-    Syscall,
-    /// A system call's result; a negative one is an errno, shown by name.
-    Outcome,
-    /// Permission bits, shown in octal.
-    Octal,
-    /// Bits, shown by the names that the function gives.
-    Flags(fn(u64) -> std::string::String),
-    /// Return addresses in user space, innermost first.
-    UserStack,
-    /// Return addresses in the kernel, innermost first.
-    KernelStack,
-    /// Counts by power of two: item n counts values of 2^n to 2^(n+1) - 1; item 0 also those of 0.
-    Log2 {
-        /// Of the values that were counted.
-        unit: Unit,
-    },
-    /// Pairs of an errno and how often it occurred; errno 0 stands for all others.
-    Errors,
 }
 
 /// The columns that labels of targets become, before all others.
@@ -107,33 +69,6 @@ const fn label(name: &'static str, about: &'static str) -> Column {
     Column::of(name, about, Role::Key, false).kind(Kind::Text)
 }
 
-impl Kind {
-    /// One word for it, as `describe` and the schema say it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Unsigned | Self::Signed => "number",
-            Self::Bool => "yes/no",
-            Self::Time => "time",
-            Self::Text => "text",
-            Self::Path => "path",
-            Self::Args => "arguments",
-            Self::Ip => "address",
-            Self::Syscall => "system call",
-            Self::Outcome => "result",
-            Self::Octal => "mode",
-            Self::Flags(_) => "flags",
-            Self::UserStack | Self::KernelStack => "stack",
-            Self::Log2 { .. } => "histogram",
-            Self::Errors => "errors",
-        }
-    }
-
-    /// Whether its values are the frames of a stack.
-    pub const fn is_stack(self) -> bool {
-        matches!(self, Self::UserStack | Self::KernelStack)
-    }
-}
-
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -141,6 +76,8 @@ pub enum Unit {
     None,
     /// Time.
     Nanoseconds,
+    /// Time.
+    Microseconds,
     /// Size.
     Bytes,
     /// Pages of memory, of the machine's page size.
@@ -150,11 +87,25 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// The unit of this word; [`Unit::None`] for every other.
+    pub fn named(word: &str) -> Self {
+        let all = [
+            Self::Nanoseconds,
+            Self::Microseconds,
+            Self::Bytes,
+            Self::Pages,
+            Self::Percent,
+        ];
+        let mut all = all.into_iter();
+        all.find(|unit| unit.word() == word).unwrap_or(Self::None)
+    }
+
     /// One word for it; empty for [`Unit::None`].
     pub const fn word(self) -> &'static str {
         match self {
             Self::None => "",
             Self::Nanoseconds => "ns",
+            Self::Microseconds => "us",
             Self::Bytes => "bytes",
             Self::Pages => "pages",
             Self::Percent => "percent",

@@ -124,21 +124,27 @@ impl At {
 const fn of_column(kind: Kind) -> &'static [Need] {
     match kind {
         Kind::UserStack => &[USER_NAMES],
-        Kind::KernelStack => &[KERNEL_NAMES],
-        Kind::Unsigned
-        | Kind::Signed
+        Kind::KernelStack | Kind::KernelAddress => &[KERNEL_NAMES],
+        Kind::Args
         | Kind::Bool
-        | Kind::Time
-        | Kind::Text
-        | Kind::Path
-        | Kind::Args
+        | Kind::Capability
+        | Kind::Device
+        | Kind::Errors
+        | Kind::Flags { .. }
         | Kind::Ip
-        | Kind::Syscall
-        | Kind::Outcome
-        | Kind::Octal
-        | Kind::Flags(_)
+        | Kind::KernelEnum { .. }
         | Kind::Log2 { .. }
-        | Kind::Errors => &[],
+        | Kind::Octal
+        | Kind::Outcome
+        | Kind::Path
+        | Kind::Process
+        | Kind::Signal
+        | Kind::Signed
+        | Kind::Syscall
+        | Kind::Text
+        | Kind::Time
+        | Kind::Unknown { .. }
+        | Kind::Unsigned => &[],
     }
 }
 

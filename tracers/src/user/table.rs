@@ -1,6 +1,6 @@
 //! Rows of one state with equal keys become one: over CPUs, over nodes, and where keys are left out. Only the columns' roles say how.
 
-use crate::{Batch, Column, Data, Frame, Kind, Role, Value, weight};
+use crate::{Batch, Column, Data, Frame, Kind, Role, Store, Value, weight};
 use std::{collections::HashMap, vec::Vec};
 
 /// Rows told apart by their keys.
@@ -222,10 +222,12 @@ fn merge(column: &Column, into: &mut Cell, from: Cell) {
         Role::Max => numbers(into, from, u64::max, i64::max),
         Role::Min => numbers(into, from, u64::min, i64::min),
         Role::Histogram => match (into, from) {
-            (Cell::List(a), Cell::List(b)) if matches!(column.kind, Kind::Errors) => {
-                add_pairs(a, &b);
-            }
-            (Cell::List(a), Cell::List(b)) => add_buckets(a, &b),
+            (Cell::List(a), Cell::List(b)) => match column.kind.store() {
+                Store::Pairs => add_pairs(a, &b),
+                Store::Buckets | Store::Unsigned | Store::Signed | Store::Bytes | Store::Stack => {
+                    add_buckets(a, &b)
+                }
+            },
             (into, from) => *into = from,
         },
         Role::Last | Role::None => *into = from,

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     account::{account_json, account_text},
     output::{self, Format, OutputArg, Scene},
-    render::{Output, Palette, Table, Wall},
+    render::{Output, Palette, Table},
     sink::Sink,
 };
 use prost::Message;
@@ -197,7 +197,7 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
         outputs.extend(output::open(&[OutputArg { format, file }], &scene).unwrap());
     }
     let mut account = Account::default();
-    let wall = Wall::now(0);
+    let wall = rows::wall(0);
     for output in &mut outputs {
         let mut last = None;
         for update in updates {

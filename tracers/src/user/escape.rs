@@ -3,7 +3,7 @@
 //! A file name or a thread's name is whatever some program chose. What could move the cursor, colour the screen,
 //! reorder the line or hide is shown as an escape instead: a target must not write to the terminal of whoever traces it.
 
-use std::fmt::Write;
+use std::{fmt::Write, string::String, vec::Vec};
 use unicode_width::UnicodeWidthChar;
 
 /// Combining marks that may follow one another; a heap of them would paint over neighbouring rows.
@@ -169,6 +169,7 @@ pub fn arguments(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{borrow::ToOwned, string::ToString, vec};
 
     /// Pseudo-random bytes, biased to what is dangerous.
     fn hostile(seed: u64) -> Vec<u8> {

@@ -1,0 +1,45 @@
+//! Permission bits, shown in octal.
+
+shared! {
+    /// Permission bits.
+    Mode (pub u32);
+}
+
+#[cfg(feature = "user")]
+pub(super) use user::This;
+
+#[cfg(feature = "user")]
+mod user {
+    use super::{super::{form::*, plain::*}, *};
+    use std::format;
+
+    /// The kind.
+    #[derive(Clone, Copy)]
+    pub(in crate::kind) struct This;
+
+    impl Form for This {
+        const NAME: &'static str = "octal";
+        const WORD: &'static str = "mode";
+        const TRUST: Trust = Trust::Kernel;
+        const LOOK: Look = Look { width: 4, cut: Cut::Never, right: false };
+        const BESIDE: Beside = Beside::Nothing;
+        #[cfg(test)]
+        const SAMPLE: Sample = Sample { value: Value::Unsigned(0o644), text: "0644", json: "\"0644\"", csv: "0644" };
+
+        fn store(self) -> Store {
+            Store::Unsigned
+        }
+        fn basic(self) -> Option<Basic> {
+            Some(Basic::Octal)
+        }
+        fn of(self) -> &'static str {
+            ""
+        }
+        fn sent(_: Unit) -> Option<Self> {
+            Some(Self)
+        }
+        by_name!(_, n => format!("{n:04o}"));
+    }
+
+    cell! { Mode => Kind::Octal, |v, out| out.unsigned(v.0.into()) }
+}
