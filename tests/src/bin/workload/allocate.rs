@@ -66,10 +66,8 @@ fn by_aligned_alloc(bytes: usize) {
 fn by_posix_memalign(bytes: usize) {
     let mut new = null_mut();
     // SAFETY: writes an address where it may.
-    assert_eq!(
-        unsafe { libc::posix_memalign(&raw mut new, 4096, bytes) },
-        0
-    );
+    let error = unsafe { libc::posix_memalign(&raw mut new, 4096, bytes) };
+    assert_eq!(error, 0);
     free(new);
 }
 
@@ -78,7 +76,8 @@ fn by_posix_memalign(bytes: usize) {
 fn by_posix_memalign_small(bytes: usize) {
     let mut new = null_mut();
     // SAFETY: as above.
-    assert_eq!(unsafe { libc::posix_memalign(&raw mut new, 16, bytes) }, 0);
+    let error = unsafe { libc::posix_memalign(&raw mut new, 16, bytes) };
+    assert_eq!(error, 0);
     free(new);
 }
 
@@ -86,8 +85,9 @@ fn by_posix_memalign_small(bytes: usize) {
 #[inline(never)]
 fn by_nothing(bytes: usize) {
     let too_much = usize::MAX - bytes;
-    // SAFETY: takes numbers.
-    assert!(unsafe { libc::malloc(too_much) }.is_null());
+    // SAFETY: takes a number.
+    let none = unsafe { libc::malloc(too_much) };
+    assert!(none.is_null());
     let mut new = null_mut();
     // SAFETY: writes an address where it may.
     let error = unsafe { libc::posix_memalign(&raw mut new, 4096, too_much) };
