@@ -1,8 +1,20 @@
 //! `malloc` against allocations of which number, size and function are known.
 
+use crate::conformance::{Entry, Expects, Identity, conforms};
 use serde_json::Value;
 use std::{ffi::OsString, fs};
 use tests::{Cgroup, Outcome, Trace, Workload, executable, needs, program, sum, until};
+
+/// The line of the conformance suite. Hardly anything else is so large.
+const CONFORMANCE: Entry = Entry {
+    identity: Identity::of_process("pid"),
+    options: &["--sample-bytes", "1", "--min-bytes", "70000"],
+    besides: 20,
+    unit: 100,
+    storm: 5000,
+    ..Entry::of("malloc", "allocate malloc {} 70000", Expects::Count(1))
+};
+conforms!(CONFORMANCE);
 
 const EVERY: &[&str] = &["--sample-bytes", "1"];
 
