@@ -97,7 +97,7 @@ fn memory_of_a_process_is_what_its_proc_status_says() {
 fn each_reading_replaces_the_one_before_and_counts_its_rows() {
     needs!("rss");
     let workload = holder();
-    let outcome = traced(&workload, &["--interval", "50ms"]);
+    let outcome = traced(&workload, &["--interval", "100ms"]);
     // At the beginning, at the end and between them: one row each.
     let account = outcome.account();
     assert_eq!(
@@ -116,7 +116,7 @@ fn a_process_that_ended_is_in_the_result_as_it_was_read_last() {
     let mut workload = holder();
     let trace = Trace::of("rss")
         .of_process(&workload)
-        .with(&["--interval", "50ms"]);
+        .with(&["--interval", "100ms"]);
     let trace = trace.start();
     trace.wait_for_rows(2);
     workload.close();
