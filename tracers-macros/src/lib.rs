@@ -7,6 +7,7 @@
 use proc_macro::TokenStream;
 use syn::{DeriveInput, Error, parse_macro_input};
 
+mod choice;
 mod event;
 mod fields;
 mod params;
@@ -23,9 +24,18 @@ pub fn event(args: TokenStream, input: TokenStream) -> TokenStream {
 }
 
 /// Makes a struct the options of a tracer: each field sets the kernel global of the same name in upper case.
+///
+/// Field attributes: `#[default = 4096]` or `"64KiB"`, where it is not 0, off or empty; `#[required]`; `#[range = 1..=65535]` or
+/// `"1ms"..="10s"`, for numbers, durations and sizes; `#[unit = "events"]` for a number whose name does not end with `_ns` or `_bytes`.
 #[proc_macro_attribute]
 pub fn params(args: TokenStream, input: TokenStream) -> TokenStream {
     expand(args, input, params::expand)
+}
+
+/// Makes an enum a type of options: one of its words, which are its variants in lower case. The first is the default.
+#[proc_macro_attribute]
+pub fn choice(args: TokenStream, input: TokenStream) -> TokenStream {
+    expand(args, input, choice::expand)
 }
 
 /// Makes a function that takes a reference to its context the kernel programs of a hook: `#[program(raw_tp = "sys_enter")]`, or

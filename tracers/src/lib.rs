@@ -10,13 +10,13 @@ extern crate std;
 pub mod arch;
 mod cell;
 mod hook;
-mod option;
+pub mod option;
 #[cfg(feature = "user")]
 mod user;
 
 pub use cell::*;
 pub use hook::*;
-pub use option::*;
+pub use option::Params;
 pub use tracers_macros::program;
 #[cfg(feature = "user")]
 pub use user::*;
@@ -40,7 +40,11 @@ macro_rules! user_only {
 
 /// What a tracer's file needs.
 mod prelude {
+    #[allow(unused_imports, reason = "not every option is one of these")]
+    pub(crate) use crate::option;
     pub(crate) use crate::{cell::*, hook::*};
+    #[allow(unused_imports, reason = "not every option is one of these")]
+    pub(crate) use tracers_macros::choice;
     pub(crate) use tracers_macros::{event, params};
 }
 

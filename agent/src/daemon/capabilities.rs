@@ -92,14 +92,7 @@ fn describe(jobs: &Jobs, tracer: &'static dyn tracers::Erased) -> v1::Tracer {
             .iter()
             .map(|hook| format!("{} {}", hook.kind.word(), hook.target))
             .collect(),
-        options: tracer
-            .options()
-            .iter()
-            .map(|option| v1::Option {
-                name: option.key.to_owned(),
-                about: option.about.to_owned(),
-            })
-            .collect(),
+        options: tracer.options().iter().map(client::option).collect(),
         needs: tracers::needs(tracer).to_owned(),
         schema: Some(client::schema(tracer, &tracer.columns())),
         remedy: remedy.unwrap_or_default(),
