@@ -169,6 +169,34 @@ impl Btf {
         self.parameters(self.word(function + 8))
     }
 
+    /// Every constant of an enum with its value; none where there is no such enum.
+    pub(crate) fn constants(&self, of: &str) -> Vec<(u64, String)> {
+        let Some(name) = self.string(of) else {
+            return Vec::new();
+        };
+        let sized = self.types[1..].iter().find_map(|&at| {
+            let each = match self.kind(at) {
+                ENUM => 8,
+                ENUM64 => 12,
+                _ => return None,
+            };
+            (self.word(at) == name && self.vlen(at) > 0).then_some((at, each))
+        });
+        let Some((at, each)) = sized else {
+            return Vec::new();
+        };
+        let constant = |at: u32| {
+            let high = match each {
+                12 => u64::from(self.word(at + 8)) << 32,
+                _ => 0,
+            };
+            let name = String::from_utf8_lossy(self.text(self.word(at)));
+            (high | u64::from(self.word(at + 4)), name.into_owned())
+        };
+        let constants = (0..self.vlen(at)).map(|i| constant(at + 12 + i * each));
+        constants.collect()
+    }
+
     /// The type id of a function.
     pub(crate) fn function(&self, name: &str) -> Option<u32> {
         self.find(FUNC, name)
@@ -376,6 +404,12 @@ mod tests {
         assert_eq!(btf.offset("task_struct", &["no_such_field"]), None);
         assert_eq!(btf.offset("no_such_struct", &["x"]), None);
         assert_eq!(btf.constant("MM_FILEPAGES"), Some(0));
+        let types = btf.constants("pid_type");
+        assert_eq!(
+            types[..2],
+            [(0, "PIDTYPE_PID".into()), (1, "PIDTYPE_TGID".into())]
+        );
+        assert_eq!(btf.constants("no_such_enum"), []);
         assert_eq!(btf.tracepoint_arguments("no_such_tracepoint"), None);
         assert!(btf.function("do_sys_openat2").is_some());
     }

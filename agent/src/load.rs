@@ -554,7 +554,7 @@ mod tests {
                 });
                 assert_eq!(
                     symbol.size(),
-                    option.kind.bytes() as u64,
+                    option.kind.form().bytes() as u64,
                     "{}: {}",
                     tracer.name(),
                     option.global

@@ -5,16 +5,21 @@ use crate::{
     limits::{BATCH_FRAMES, BATCH_ROWS, BATCH_TEXT_BYTES, TABLE_FRAMES},
     load::Loaded,
 };
+use kernel_enum::KernelEnum;
 use stacks::Stacks;
 use std::{ffi::OsString, time::Instant};
 use tracers::{Batch, Column, Form, Kind};
 
+mod kernel_address;
+mod kernel_enum;
 pub(crate) mod stacks;
 
 /// What is done with the columns of one tracer.
 pub(crate) struct Stages {
     form: Form,
     stacks: Stacks,
+    addresses: Vec<usize>,
+    enums: Vec<(usize, KernelEnum)>,
 }
 
 /// What the values of a column become.
@@ -24,6 +29,10 @@ enum Work {
     None,
     /// The frames of a stack of this kind.
     Stack(Of),
+    /// The symbol of an address in the kernel.
+    Address,
+    /// The name that this kernel's enum of this name has for a number.
+    Enum(&'static str),
 }
 
 /// Whose stack it is.
@@ -38,6 +47,8 @@ impl Work {
         match kind {
             Kind::UserStack => Self::Stack(Of::User),
             Kind::KernelStack => Self::Stack(Of::Kernel),
+            Kind::KernelAddress => Self::Address,
+            Kind::KernelEnum { of } => Self::Enum(of),
             Kind::Args
             | Kind::Bool
             | Kind::Capability
@@ -45,8 +56,6 @@ impl Work {
             | Kind::Errors
             | Kind::Flags { .. }
             | Kind::Ip
-            | Kind::KernelAddress
-            | Kind::KernelEnum { .. }
             | Kind::Log2 { .. }
             | Kind::Octal
             | Kind::Outcome
@@ -66,8 +75,8 @@ impl Work {
 /// Whether stacks or addresses of these columns are named.
 pub(crate) fn names(columns: &[Column]) -> bool {
     columns.iter().any(|column| match Work::of(column.kind) {
-        Work::Stack(_) => true,
-        Work::None => false,
+        Work::Stack(_) | Work::Address => true,
+        Work::None | Work::Enum(_) => false,
     })
 }
 
@@ -82,16 +91,20 @@ fn batch_rows(stacks: usize, depth: usize) -> usize {
 impl Stages {
     /// Of a tracer's columns.
     pub(crate) fn new(columns: &[Column], form: Form, kernel: &Kernel) -> Self {
-        let mut stacks = Vec::new();
+        let (mut stacks, mut addresses, mut enums) = (Vec::new(), Vec::new(), Vec::new());
         for (at, column) in columns.iter().enumerate() {
             match Work::of(column.kind) {
                 Work::None => {}
                 Work::Stack(of) => stacks.push((at, of)),
+                Work::Address => addresses.push(at),
+                Work::Enum(of) => enums.push((at, KernelEnum::of(&kernel.btf, of))),
             }
         }
         Self {
             form,
             stacks: Stacks::new(columns, stacks, &kernel.proc),
+            addresses,
+            enums,
         }
     }
 
@@ -102,7 +115,7 @@ impl Stages {
 
     /// Looks at the selected processes while they are there.
     pub(crate) fn observe(&mut self, loaded: &Loaded) {
-        if self.stacks.columns() > 0 {
+        if self.stacks.columns() > 0 || !self.addresses.is_empty() {
             self.stacks.observe(loaded);
         }
     }
@@ -115,10 +128,16 @@ impl Stages {
     /// Does its work with some rows.
     pub(crate) fn resolve(
         &mut self,
-        batch: Batch,
+        mut batch: Batch,
         loaded: &Loaded,
         deadline: Instant,
     ) -> Result<Batch, Error> {
+        for (column, names) in &self.enums {
+            names.resolve(&mut batch, *column);
+        }
+        for column in &self.addresses {
+            kernel_address::resolve(&mut batch, *column, self.stacks.symbolizer(), deadline);
+        }
         if self.stacks.columns() == 0 {
             return Ok(batch);
         }

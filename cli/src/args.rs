@@ -7,6 +7,7 @@ pub(crate) use command::{
 };
 
 use crate::{
+    describe::flag,
     output::OutputArg,
     remote::{Address, Files, Place},
     usage::{self, Usage},
@@ -16,7 +17,7 @@ use anyhow::Result;
 use clap::ArgMatches;
 use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
-use tracers::{OptKind, Spec};
+use tracers::{Draft, OptKind, OptValue, Spec};
 
 /// What is to be done, and where.
 #[derive(Debug)]
@@ -169,17 +170,27 @@ fn run(matches: &ArgMatches) -> Result<Run> {
 
 /// A tracer with its options.
 pub(crate) fn spec(name: &str, matches: &ArgMatches) -> Result<Spec> {
-    let mut spec = Spec::new(name)?;
-    for option in spec.tracer().options() {
+    let tracer = tracers::named(name)?;
+    let mut draft = Draft::new(tracer);
+    for option in tracer.options() {
         let value = match option.kind {
-            OptKind::Flag => Some(u64::from(matches.get_flag(option.name))),
-            OptKind::Number { .. } => matches.get_one(option.name).copied(),
+            OptKind::Flag(_) => matches
+                .get_flag(option.name)
+                .then_some(OptValue::Flag(true)),
+            OptKind::Number(_)
+            | OptKind::Duration(_)
+            | OptKind::Size(_)
+            | OptKind::Text(_)
+            | OptKind::Choice(_)
+            | OptKind::List(_) => matches.get_one(option.name).cloned(),
         };
         if let Some(value) = value {
-            spec.set(option.name, value)?;
+            draft.set(option.name, value)?;
         }
     }
-    Ok(spec)
+    draft
+        .finish_with(|option| (name.to_owned(), flag(option)))
+        .map_err(|error| Usage(error.to_string()).into())
 }
 
 fn targets(matches: &ArgMatches) -> Vec<Whom> {

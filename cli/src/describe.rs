@@ -13,21 +13,21 @@ use crate::{
 use anyhow::Result;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
-use tracers::{Column, Erased, Needs, Opt, OptKind, Point, Source, Spec};
+use tracers::{Column, Erased, Needs, Opt, OptKind, Point, Source, named};
 
 /// Prose wider than this is hard to read, whatever the terminal.
 const WIDEST: usize = 100;
 
 /// Prints it.
 pub(crate) fn describe(name: &str, json: bool, agent: Option<&Address>) -> Result<()> {
-    let known = Spec::new(name).map_err(|error| Usage(error.to_string()));
+    let known = named(name).map_err(|error| Usage(error.to_string()));
     let survey = match (&known, agent) {
         (Err(error), None) => return Err(Usage(error.0.clone()).into()),
         _ => Survey::of(agent)?,
     };
     let found = |name: &str| survey.tracers.iter().find(|entry| entry.name == name);
     let (tracer, there) = match known {
-        Ok(spec) => (spec.tracer(), found(spec.tracer().name())),
+        Ok(tracer) => (tracer, found(tracer.name())),
         Err(error) => match found(name).map(|entry| &entry.works) {
             // Only the agent has it.
             Some(Works::No { reason, remedy }) => {
@@ -66,10 +66,21 @@ fn data(tracer: &'static dyn Erased, there: Option<&Entry>) -> serde_json::Value
         .options()
         .iter()
         .map(|option| {
+            let form = option.kind.form();
+            let bounds = match option.kind {
+                OptKind::Flag(_) => Some((0, 1)),
+                OptKind::Number(_)
+                | OptKind::Duration(_)
+                | OptKind::Size(_)
+                | OptKind::Text(_)
+                | OptKind::Choice(_)
+                | OptKind::List(_) => form.facts().bounds,
+            };
+            let schema = option.schema();
             json!({
                 "name": option.name, "key": option.key, "flag": flag(option), "about": option.about,
-                "type": match option.kind { OptKind::Flag => "boolean", OptKind::Number { .. } => "integer" },
-                "max": option.kind.max(),
+                "kind": form.word(), "type": schema["type"], "max": bounds.map(|(_, max)| max),
+                "required": option.required, "default": schema["default"], "schema": schema,
             })
         })
         .collect();
@@ -130,7 +141,7 @@ fn page(
         .collect();
     let width = flags.iter().map(String::len).max().unwrap_or(0);
     for (flag, option) in flags.into_iter().zip(tracer.options()) {
-        let about = wrap(option.about, columns.saturating_sub(width + 2).max(20));
+        let about = wrap(&option.help(), columns.saturating_sub(width + 2).max(20));
         beside(&[vec![flag], about], &[width], &mut out);
     }
     if tracer.options().is_empty() {
@@ -243,13 +254,11 @@ pub(crate) fn flag(option: &Opt) -> String {
 
 /// The flag with what it takes.
 pub(crate) fn flag_with_value(option: &Opt) -> String {
-    let value = match (option.kind, option.name.rsplit_once('_')) {
-        (OptKind::Flag, _) => return flag(option),
-        (_, Some((_, "ns"))) => "TIME",
-        (_, Some((_, "bytes"))) => "SIZE",
-        _ => "N",
-    };
-    format!("{} {value}", flag(option))
+    let value = option.kind.form().placeholder();
+    match value.is_empty() {
+        true => flag(option),
+        false => format!("{} {value}", flag(option)),
+    }
 }
 
 /// One word for how rows come.

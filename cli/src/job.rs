@@ -392,6 +392,7 @@ fn job(spec: TraceJobSpec) -> Job {
 mod tests {
     use super::*;
     use std::{fs, time::Instant};
+    use tracers::OptValue;
 
     /// A job of the first tracer that has an option.
     fn job(tracer: &str, more: &str) -> String {
@@ -456,9 +457,9 @@ mod tests {
         assert_eq!(
             job.spec
                 .options()
-                .map(|(_, value)| value)
+                .map(|(_, value)| value.clone())
                 .collect::<Vec<_>>(),
-            [443, 1]
+            [OptValue::Number(443), OptValue::Flag(true)]
         );
         assert!(job.selects_pods);
         assert_eq!(

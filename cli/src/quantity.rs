@@ -1,97 +1,25 @@
 //! Durations and sizes as people type them.
 
 use std::time::Duration;
-
-/// Suffixes of a duration with their length in nanoseconds; the longer suffix comes first.
-const TIMES: [(&str, u64); 8] = [
-    ("ns", 1),
-    ("us", 1_000),
-    ("µs", 1_000),
-    ("ms", 1_000_000),
-    ("s", 1_000_000_000),
-    ("m", 60_000_000_000),
-    ("h", 3_600_000_000_000),
-    ("d", 86_400_000_000_000),
-];
-
-/// Suffixes of a size with their number of bytes. `K`, `M` and `G` are powers of 1024, as the kernel and `ulimit` mean them.
-const SIZES: [(&str, u64); 13] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("Ki", 1 << 10),
-    ("Mi", 1 << 20),
-    ("Gi", 1 << 30),
-    ("kB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("K", 1 << 10),
-    ("M", 1 << 20),
-    ("G", 1 << 30),
-    ("B", 1),
-];
+use tracers::quantity::{nanoseconds, size_bytes};
 
 /// A duration with its unit, as `--duration` takes it: `10s`, `5m`, `1m30s`, `250ms`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wanted = || "a duration is a number with its unit: 10s, 5m, 1m30s, 250ms".to_owned();
-    let nanoseconds = sum(text, &TIMES).ok_or_else(wanted)?;
-    match nanoseconds {
+    match nanoseconds(text).ok_or_else(wanted)? {
         0 => Err("a duration must be longer than nothing".to_owned()),
         some => Ok(Duration::from_nanos(some)),
     }
-}
-
-/// Nanoseconds: with a unit, or plain.
-pub(crate) fn nanoseconds(text: &str) -> Result<u64, String> {
-    text.parse()
-        .ok()
-        .or_else(|| sum(text, &TIMES))
-        .ok_or_else(|| {
-            "a time is a number with its unit (250us, 10ms, 1s) or plain nanoseconds".to_owned()
-        })
 }
 
 /// Bytes: with a unit, or plain.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     text.parse()
         .ok()
-        .or_else(|| sum(text, &SIZES))
+        .or_else(|| size_bytes(text))
         .ok_or_else(|| {
             "a size is a number with its unit (64KiB, 8MiB, 1GiB) or plain bytes".to_owned()
         })
-}
-
-/// Adds up numbers that each have a unit: `1m30s`, `1.5MiB`. `None` where it is not that, or too large.
-fn sum(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let mut rest = text;
-    let mut total = 0u64;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, after) = rest.split_at(digits);
-        let end = after
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
-        total = total.checked_add(scaled(number, *scale)?)?;
-        rest = after;
-    }
-    (!text.is_empty()).then_some(total)
-}
-
-/// `number` times `scale`, exactly, with what is below one unit cut off.
-fn scaled(number: &str, scale: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let whole = whole.parse::<u64>().ok()?.checked_mul(scale)?;
-    if fraction.is_empty() {
-        return (!number.contains('.')).then_some(whole);
-    }
-    if fraction.len() > 9 {
-        return None;
-    }
-    let parts = fraction.parse::<u128>().ok()? * u128::from(scale);
-    let below = parts / 10u128.pow(fraction.len() as u32);
-    whole.checked_add(u64::try_from(below).ok()?)
 }
 
 #[cfg(test)]
@@ -127,10 +55,8 @@ mod tests {
     }
 
     #[test]
-    fn times_and_sizes_are_plain_or_with_a_unit() {
-        assert_eq!(nanoseconds("1500"), Ok(1500));
-        assert_eq!(nanoseconds("250us"), Ok(250_000));
-        assert_eq!(nanoseconds("2.5µs"), Ok(2_500));
+    fn sizes_are_plain_or_with_a_unit() {
+        assert_eq!(bytes("1500"), Ok(1500));
         assert_eq!(bytes("8MiB"), Ok(8 << 20));
         assert_eq!(bytes("8M"), Ok(8 << 20));
         assert_eq!(bytes("1.5KiB"), Ok(1536));

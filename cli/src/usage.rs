@@ -5,7 +5,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use std::{ffi::OsString, fmt};
-use tracers::{Erased, Spec, find, nearest};
+use tracers::{Erased, find, named, nearest};
 
 /// A command line that can never work; the exit status is 2.
 #[derive(Debug)]
@@ -118,12 +118,12 @@ fn tracer(words: &[&str]) -> Option<&'static dyn Erased> {
 fn unknown_word(command: &Command, words: &[&str], word: &str) -> String {
     let program = command.get_bin_name().unwrap_or_else(|| command.get_name());
     if words.first() == Some(&"run") {
-        return match Spec::new(word) {
+        return match named(word) {
             Err(error) => error.to_string(),
-            // `find` knows names that are no command.
-            Ok(spec) => format!(
+            // It knows names that are no command.
+            Ok(tracer) => format!(
                 "on the command line this tracer is called {}",
-                spec.tracer().name()
+                tracer.name()
             ),
         };
     }

@@ -12,7 +12,7 @@ mod schema;
 pub use batch::Join;
 pub use common::{Projection, common};
 pub use limits::PART_BYTES;
-pub use options::options;
+pub use options::{option, options, spec};
 pub use parts::{parts, wire_values};
 pub use schema::{Schema, schema};
 

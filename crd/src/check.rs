@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn nothing_bounds_a_value_that_is_not_checked_here() {
-        const KNOWN: [&str; 16] = [
+        const KNOWN: [&str; 17] = [
             "type",
             "description",
             "properties",
@@ -131,6 +131,8 @@ mod tests {
             "maxLength",
             "maxItems",
             "maxProperties",
+            // Of options: `Spec` reads them by it.
+            "pattern",
         ];
         fn keywords(schema: &Value) {
             let Some(object) = schema.as_object() else {
@@ -150,5 +152,178 @@ mod tests {
         for schema in schemas() {
             keywords(&schema["properties"]["spec"]);
         }
+    }
+
+    use tracers::{Literal, Opt, OptKind, OptValue, OptionValue, option};
+
+    #[derive(Clone, Copy)]
+    struct Way;
+    impl option::Choice for Way {
+        const WORDS: &'static [(&'static str, &'static str)] = &[("in", "Into."), ("out", "Out.")];
+    }
+
+    fn options() -> Vec<Opt> {
+        const fn opt(kind: OptKind) -> Opt {
+            Opt::of(["x", "x", "X", "An option."], kind)
+        }
+        let text = |text| Some(Literal::Text(text));
+        vec![
+            opt(bool::KIND),
+            opt(u16::KIND).range(Some(Literal::Number(1)), None),
+            opt(option::Duration::KIND),
+            opt(option::Duration::KIND).range(text("1ms"), text("1m30s")),
+            opt(option::Size::KIND),
+            opt(option::Size::KIND).range(text("1KiB"), text("1.5MiB")),
+            opt(option::Text::<4>::KIND),
+            opt(option::Text::<4>::KIND).required(),
+            opt(Way::KIND),
+            opt(option::List::<option::Size, 2>::KIND),
+            opt(option::List::<u8, 2>::KIND).required(),
+        ]
+    }
+
+    /// Texts at the bounds of an option, in every unit, and ones that are not what is wanted.
+    fn texts() -> Vec<String> {
+        let mut all: Vec<String> = [
+            "",
+            "a",
+            "in",
+            "in ",
+            "éé",
+            "ééé",
+            "abcd",
+            "abcde",
+            "a\nb",
+            "1d",
+            "90s",
+            "90.001s",
+            "1m30s",
+            "1m30s1ns",
+            "1h",
+            "1.5.5s",
+            ".5s",
+            "5.s",
+            "+1s",
+            "-1s",
+            "1e3s",
+            "1s ",
+            "999us",
+            "0.001s",
+            "0.000999999s",
+            "2501h",
+            "9223372036854775807ns",
+            "9223372036854775808ns",
+            "99999999999999999999h",
+            "1µs",
+            "1 s",
+            "1K",
+            "1k",
+            "1KB",
+            "0.999KiB",
+            "1023B",
+            "1.0KiB",
+            "1.5MiB",
+            "1572864B",
+            "1572865B",
+            "2M",
+            "1MB",
+            "8388608GiB",
+            "8388609GiB",
+            "99999999999999999999GiB",
+            "1KiB1B",
+            "1Kib",
+            "1Ti",
+            "1e3",
+            "1.5B",
+            "0.1B",
+            "64",
+        ]
+        .map(str::to_owned)
+        .into();
+        for unit in [
+            "ns", "us", "ms", "s", "m", "h", "B", "K", "Ki", "KiB", "kB", "M", "MiB", "MB", "GB",
+            "G", "Gi",
+        ] {
+            all.extend(["0", "1", "7.25", "100000", "0.000000001"].map(|n| format!("{n}{unit}")));
+        }
+        all
+    }
+
+    /// Whether a value has the schema's types, words and patterns, which [`check`] leaves to serde.
+    fn is_of(schema: &Value, value: &Value) -> bool {
+        let word = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(_) => "integer",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        let text = value.as_str().unwrap_or_default();
+        let pattern = schema["pattern"].as_str();
+        let pattern = pattern.map(|pattern| regex::Regex::new(pattern).unwrap());
+        let words = schema["enum"].as_array();
+        let items = value.as_array().into_iter().flatten();
+        schema["type"] == word
+            && pattern.is_none_or(|pattern| pattern.is_match(text))
+            && words.is_none_or(|words| words.contains(value))
+            && items.into_iter().all(|item| is_of(&schema["items"], item))
+    }
+
+    /// Whether an API server takes the value.
+    fn takes(schema: &Value, value: &Value) -> bool {
+        let whole = serde_json::json!({"type": "object", "properties": {"x": schema}});
+        let version = serde_json::json!({"schema": {"openAPIV3Schema": whole}});
+        let definition = serde_json::json!({"spec": {"versions": [version]}});
+        is_of(schema, value) && check(&definition, &serde_json::json!({"x": value})).is_empty()
+    }
+
+    /// The controller reads every object that the API server has stored: one that it cannot read would stop all of them.
+    #[test]
+    fn what_the_schema_of_an_option_takes_is_read_and_what_is_written_is_taken() {
+        let mut taken = 0;
+        for option in options() {
+            let (schema, form) = (option.schema(), option.kind.form());
+            assert!(!compile_schema(&schema).has_errors(), "{schema}");
+            let read = |value: &Value| {
+                let value = form.read_json(value).filter(|value| form.fits(value));
+                value.filter(|value| !option.required || !value.is_empty())
+            };
+            let mut values: Vec<Value> = texts().into_iter().map(Value::from).collect();
+            values.extend([
+                true.into(),
+                0.into(),
+                1.into(),
+                255.into(),
+                65_535.into(),
+                65_536.into(),
+                (-1).into(),
+            ]);
+            let lists: Vec<Value> = values
+                .iter()
+                .map(|value| vec![value.clone(); 2].into())
+                .collect();
+            values.extend(lists);
+            values.extend([Value::Array(vec![]), vec![Value::from(1); 3].into()]);
+            for value in values {
+                if takes(&schema, &value) {
+                    taken += 1;
+                    let Some(read) = read(&value) else {
+                        panic!("{value} is taken and not read: {schema}");
+                    };
+                    let written = form.json(&read);
+                    assert!(
+                        takes(&schema, &written),
+                        "{written} is written and not taken: {schema}"
+                    );
+                    continue;
+                }
+                // It may refuse more than is refused here, but not what is plain.
+                if let Some(OptValue::Flag(_) | OptValue::List(_)) = read(&value) {
+                    panic!("{value} is read and not taken: {schema}");
+                }
+            }
+        }
+        assert!(taken > 150, "{taken}");
     }
 }

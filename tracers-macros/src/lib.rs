@@ -7,6 +7,7 @@
 use proc_macro::TokenStream;
 use syn::{DeriveInput, Error, parse_macro_input};
 
+mod choice;
 mod event;
 mod fields;
 mod params;
@@ -30,8 +31,25 @@ pub fn event(args: TokenStream, input: TokenStream) -> TokenStream {
 }
 
 /// Makes a struct the options of a tracer: each field sets the kernel global of the same name in upper case.
+///
+/// Field attributes: `#[default = 4096]` or `"64KiB"`, where it is not 0, off or empty; `#[required]`; `#[range = 1..=65535]` or
+/// `"1ms"..="10s"`, for numbers, durations and sizes; `#[unit = "events"]` for a number whose name does not end with `_ns` or `_bytes`.
 #[proc_macro_attribute]
 pub fn params(args: TokenStream, input: TokenStream) -> TokenStream {
+    expand(args, input, params::expand)
+}
+
+/// Makes an enum a type of options: one of its words, which are its variants in lower case. The first is the default.
+#[proc_macro_attribute]
+pub fn choice(args: TokenStream, input: TokenStream) -> TokenStream {
+    expand(args, input, choice::expand)
+}
+
+fn expand(
+    args: TokenStream,
+    input: TokenStream,
+    with: fn(DeriveInput) -> syn::Result<proc_macro2::TokenStream>,
+) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     if !args.is_empty() {
         let args = proc_macro2::TokenStream::from(args);
@@ -39,9 +57,7 @@ pub fn params(args: TokenStream, input: TokenStream) -> TokenStream {
             .into_compile_error()
             .into();
     }
-    params::expand(input)
-        .unwrap_or_else(Error::into_compile_error)
-        .into()
+    with(input).unwrap_or_else(Error::into_compile_error).into()
 }
 
 /// Makes a function that takes a reference to its context the kernel programs of a point: `#[program(raw_tp = "sys_enter")]`.

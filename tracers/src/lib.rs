@@ -15,7 +15,7 @@ mod cell;
 mod class;
 pub mod control;
 mod kind;
-mod option;
+pub mod option;
 mod point;
 mod source;
 #[cfg(feature = "user")]
@@ -24,7 +24,7 @@ mod user;
 pub use cell::*;
 pub use class::{Class, UnknownClass};
 pub use kind::*;
-pub use option::*;
+pub use option::Params;
 pub use point::*;
 pub use source::*;
 pub use tracers_macros::program;
@@ -50,7 +50,11 @@ macro_rules! user_only {
 
 /// What a tracer's file needs.
 mod prelude {
+    #[allow(unused_imports, reason = "not every option is one of these")]
+    pub(crate) use crate::option;
     pub(crate) use crate::{cell::*, kind::*, point::*};
+    #[allow(unused_imports, reason = "not every option is one of these")]
+    pub(crate) use tracers_macros::choice;
     pub(crate) use tracers_macros::{event, params};
 }
 

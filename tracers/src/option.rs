@@ -1,71 +1,62 @@
-//! Options: each sets one kernel global, and each only narrows what is traced or adds detail.
+//! Types of a tracer's options, as the kernel's globals hold them. Each option sets one global, and each only narrows what is traced or adds detail.
+//!
+//! How they are written on the command line, in a TraceJob and in the API: `user/option`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The options of one tracer; `#[params]` implements it.
 pub trait Params: 'static {
     /// In the order of the struct.
-    const OPTIONS: &'static [Opt];
+    #[cfg(feature = "user")]
+    const OPTIONS: &'static [crate::Opt];
 }
 
-/// One option, as its manual, its flag and its schema need it.
-#[derive(Clone, Copy, Debug)]
-pub struct Opt {
-    /// The field's name: `failed_only`. The flag is the same with dashes.
-    pub name: &'static str,
-    /// The name in a TraceJob: `failedOnly`.
-    pub key: &'static str,
-    /// The kernel global that it sets: `FAILED_ONLY`.
-    pub global: &'static str,
-    /// The field's doc comment.
-    pub about: &'static str,
-    /// Its type and width.
-    pub kind: OptKind,
-}
+/// A time span. The global is a `u64` of nanoseconds.
+#[repr(transparent)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Duration(pub u64);
 
-/// What an option holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OptKind {
-    /// On or off; one byte in the kernel.
-    Flag,
-    /// An unsigned number of this many bytes.
-    Number {
-        /// 1, 2, 4 or 8.
-        bytes: u8,
-    },
-}
+/// An amount of memory or data. The global is a `u64` of bytes.
+#[repr(transparent)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Size(pub u64);
 
-impl OptKind {
-    /// The largest value that the kernel global can hold.
-    pub const fn max(self) -> u64 {
-        match self {
-            Self::Flag => 1,
-            Self::Number { bytes } => u64::MAX >> (64 - 8 * bytes as u32),
-        }
-    }
+/// Text of at most `N` bytes of UTF-8, followed by zero bytes where it is shorter. All zero is no text.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Text<const N: usize>(pub [u8; N]);
 
-    /// The width of the kernel global.
-    pub const fn bytes(self) -> usize {
-        match self {
-            Self::Flag => 1,
-            Self::Number { bytes } => bytes as usize,
-        }
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Self([0; N])
     }
 }
 
-/// A type that an option can have.
-pub trait OptionValue {
-    /// Its kind.
-    const KIND: OptKind;
+/// At most `N` items; those after the first `len` are zero.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, KnownLayout)]
+pub struct List<T, const N: usize> {
+    /// The number of items, in 8 bytes so that no item needs padding before it.
+    pub len: u64,
+    /// The items.
+    pub items: [T; N],
 }
 
-impl OptionValue for bool {
-    const KIND: OptKind = OptKind::Flag;
-}
-
-macro_rules! numbers {
-    ($($ty:ty),*) => { $(
-        impl OptionValue for $ty {
-            const KIND: OptKind = OptKind::Number { bytes: size_of::<$ty>() as u8 };
+impl<T: Copy + Default, const N: usize> Default for List<T, N> {
+    fn default() -> Self {
+        Self {
+            len: 0,
+            items: [T::default(); N],
         }
-    )* };
+    }
 }
-numbers!(u8, u16, u32, u64);
+
+/// One of a few words; `#[choice]` implements it for an enum. The global is a `u8`, the variant's number.
+pub trait Choice: Copy + 'static {
+    /// The words in the order of the variants, each with its prose. The first is the default.
+    const WORDS: &'static [(&'static str, &'static str)];
+}

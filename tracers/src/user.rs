@@ -8,7 +8,9 @@ pub mod escape;
 pub mod human;
 pub mod json;
 mod needs;
+mod option;
 mod plan;
+pub mod quantity;
 mod spec;
 mod table;
 mod wall;
@@ -18,7 +20,11 @@ pub use capability::Capability;
 pub use column::{Column, LABELS, Role, Unit, weight};
 pub use erased::{Erased, Handle, Malformed, camel, find, nearest};
 pub use needs::{Feature, Need, Needs, Requirement};
+pub use option::{
+    ChoiceKind, DurationKind, EXACT, Facts, FlagKind, ListKind, Literal, NumberKind, Opt, OptKind,
+    OptValue, OptionForm, OptionValue, SizeKind, TextKind,
+};
 pub use plan::{Dataset, Plan};
-pub use spec::{Spec, SpecError};
+pub use spec::{Draft, Spec, SpecError, named};
 pub use table::Table;
 pub use wall::Wall;

@@ -93,14 +93,7 @@ fn describe(jobs: &Jobs, tracer: &'static dyn tracers::Erased) -> v1::Tracer {
         about: tracer.about().to_owned(),
         unsupported,
         hooks: points.iter().map(ToString::to_string).collect(),
-        options: tracer
-            .options()
-            .iter()
-            .map(|option| v1::Option {
-                name: option.key.to_owned(),
-                about: option.about.to_owned(),
-            })
-            .collect(),
+        options: tracer.options().iter().map(client::option).collect(),
         needs: Needs::of(tracer).to_string(),
         class: tracer.class().word().to_owned(),
         requirements: jobs

@@ -518,7 +518,7 @@ pub(crate) fn parse(text: &str) -> Result<Config> {
     };
     config.stated = stated(text)?;
     for name in config.policy.tracers.iter().flatten() {
-        tracers::Spec::new(name).context("policy.tracers")?;
+        tracers::named(name).context("policy.tracers")?;
     }
     Ok(config)
 }

@@ -6,10 +6,9 @@ use agent::{
     Whom,
 };
 use prost::Message;
-use prost_types::value::Kind as Json;
 use proto::v1;
 use std::time::Duration;
-use tracers::{Basic, Batch, Column, Data, LABELS, Shown, Spec, Value, Wall};
+use tracers::{Basic, Batch, Column, Data, LABELS, Shown, Value, Wall};
 
 /// Why a request cannot be understood: the field, and what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,16 +39,14 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
             format!("it takes at most {TARGETS}; select their common cgroup"),
         ));
     }
-    let tracer = Spec::new(&spec.tracer).map_err(|error| violation("spec.tracer", error))?;
-    let name = tracer.tracer().name();
+    let tracer = tracers::named(&spec.tracer).map_err(|error| violation("spec.tracer", error))?;
     let options = spec.options.unwrap_or_default();
     if options.encoded_len() > OPTIONS_BYTES {
         let why = format!("it takes at most {OPTIONS_BYTES} bytes");
         return Err(violation("spec.options", why));
     }
-    let json = serde_json::json!({ name: object(options) });
     let with_options =
-        serde_json::from_value(json).map_err(|error| violation("spec.options", error))?;
+        client::spec(tracer, options).map_err(|error| violation("spec.options", error))?;
     let defaults = Limits::default();
     let interval = match duration("spec.interval", spec.interval)? {
         None => defaults.interval,
@@ -213,26 +210,6 @@ fn duration(
     match duration.map(Duration::try_from).transpose().map_err(|_| ()) {
         Ok(Some(Duration::ZERO)) | Err(()) => Err(wrong(())),
         Ok(duration) => Ok(duration),
-    }
-}
-
-fn object(of: prost_types::Struct) -> serde_json::Value {
-    let fields = of.fields.into_iter();
-    serde_json::Value::Object(fields.map(|(name, value)| (name, json(value))).collect())
-}
-
-/// protobuf's only number is a double; the options' are whole.
-fn json(value: prost_types::Value) -> serde_json::Value {
-    match value.kind {
-        None | Some(Json::NullValue(_)) => serde_json::Value::Null,
-        Some(Json::BoolValue(value)) => value.into(),
-        Some(Json::StringValue(value)) => value.into(),
-        Some(Json::NumberValue(value)) if value.fract() == 0.0 && (0.0..9e15).contains(&value) => {
-            (value as u64).into()
-        }
-        Some(Json::NumberValue(value)) => value.into(),
-        Some(Json::ListValue(list)) => list.values.into_iter().map(json).collect(),
-        Some(Json::StructValue(of)) => object(of),
     }
 }
 
@@ -446,6 +423,7 @@ fn time(duration: Duration) -> Option<prost_types::Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost_types::value::Kind as Json;
 
     fn spec(json: &[(&str, Json)]) -> v1::TraceSpec {
         let value = |kind: &Json| prost_types::Value {

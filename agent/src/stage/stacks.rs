@@ -77,6 +77,11 @@ struct Followed {
 }
 
 impl Stacks {
+    /// For addresses that are no stacks.
+    pub(super) fn symbolizer(&mut self) -> &mut Symbolizer {
+        &mut self.symbolizer
+    }
+
     /// Of these columns, of which some are stacks, for processes that are found at `proc`.
     pub(super) fn new(columns: &[Column], stacks: Vec<(usize, Of)>, proc: &Path) -> Self {
         let numbers = match has_the_kernels_numbers(proc) {

@@ -4,14 +4,14 @@ use crate::{output::OutputArg, quantity, remote::Place};
 use clap::{
     Arg, ArgAction, Command,
     builder::{
-        Styles, ValueParser,
+        PossibleValue, PossibleValuesParser, Styles, TypedValueParser, ValueParser,
         styling::{AnsiColor, Style},
     },
     value_parser,
 };
 use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
-use tracers::{Erased, Form, Opt, OptKind};
+use tracers::{Erased, Form, Opt, OptKind, OptValue};
 
 /// The whole command line, with every tracer.
 pub(crate) fn command() -> Command {
@@ -267,31 +267,41 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
     })
 }
 
-/// What reads an option's value.
-type Parse = fn(&str) -> Result<u64, String>;
-
 /// A tracer's option as a flag.
 pub(crate) fn option_arg(option: &'static Opt) -> Arg {
     let arg = Arg::new(option.name)
         .long(option.name.replace('_', "-"))
-        .help(option.about);
-    let max = option.kind.max();
-    if option.kind == OptKind::Flag {
-        return arg.action(ArgAction::SetTrue);
+        .help(option.help());
+    let form = option.kind.form();
+    let value = || arg.clone().value_name(form.placeholder());
+    match option.kind {
+        OptKind::Flag(_) => arg.action(ArgAction::SetTrue),
+        // Completions offer its words.
+        OptKind::Choice(kind) => {
+            let words = kind.words.iter();
+            let words = words.map(|(word, about)| PossibleValue::new(*word).help(*about));
+            value()
+                .value_parser(PossibleValuesParser::new(words).map(OptValue::Text))
+                .hide_possible_values(true)
+        }
+        OptKind::Number(_)
+        | OptKind::Duration(_)
+        | OptKind::Size(_)
+        | OptKind::Text(_)
+        | OptKind::List(_) => value().value_parser(ValueParser::from(move |text: &str| {
+            option_value(option, text)
+        })),
     }
-    let (name, parse): (&str, Parse) = match option.name.rsplit_once('_') {
-        Some((_, "ns")) => ("TIME", quantity::nanoseconds),
-        Some((_, "bytes")) => ("SIZE", quantity::bytes),
-        _ => ("N", |text| {
-            text.parse()
-                .map_err(|_| "a whole number is wanted here".to_owned())
-        }),
-    };
-    arg.value_name(name)
-        .value_parser(ValueParser::from(move |text: &str| match parse(text)? {
-            value if value > max => Err(format!("at most {max} fits")),
-            value => Ok(value),
-        }))
+}
+
+/// Reads the value of an option's flag.
+fn option_value(option: &Opt, text: &str) -> Result<OptValue, String> {
+    let form = option.kind.form();
+    let value = form.parse(text).filter(|value| form.fits(value));
+    value.ok_or_else(|| match form.typed() {
+        None => format!("{} is wanted", form.wanted()),
+        Some(typed) => format!("{}, or {typed}, is wanted", form.wanted()),
+    })
 }
 
 /// What every run takes.
@@ -414,4 +424,113 @@ pub(crate) fn examples(lines: &[(&str, &str)]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracers::{Literal, OptionValue, option};
+
+    #[derive(Clone, Copy)]
+    struct Way;
+    impl option::Choice for Way {
+        const WORDS: &'static [(&'static str, &'static str)] = &[("in", "Into."), ("out", "Out.")];
+    }
+
+    const fn opt(name: &'static str, kind: tracers::OptKind) -> Opt {
+        Opt::of([name, name, name, "An option."], kind)
+    }
+
+    static OPTIONS: [Opt; 9] = [
+        opt("on", bool::KIND),
+        opt("port", u16::KIND)
+            .range(Some(Literal::Number(1)), None)
+            .required(),
+        opt("min_ns", u64::KIND),
+        opt("wait", option::Duration::KIND).range(None, Some(Literal::Text("10s"))),
+        opt("size", option::Size::KIND),
+        opt("name", option::Text::<4>::KIND),
+        opt("way", Way::KIND),
+        opt("ports", option::List::<u16, 2>::KIND),
+        opt("waits", option::List::<option::Duration, 2>::KIND),
+    ];
+
+    /// The value of the only flag of a line, or what is said against it.
+    fn given(line: &[&str]) -> Result<OptValue, String> {
+        let command = Command::new("x").args(OPTIONS.iter().map(option_arg));
+        let words = std::iter::once("x").chain(line.iter().copied());
+        let matches = command.try_get_matches_from(words);
+        let matches = matches.map_err(|error| error.to_string())?;
+        let found = OPTIONS.iter().find_map(|option| match option.kind {
+            OptKind::Flag(_) => matches
+                .get_flag(option.name)
+                .then_some(OptValue::Flag(true)),
+            OptKind::Number(_)
+            | OptKind::Duration(_)
+            | OptKind::Size(_)
+            | OptKind::Text(_)
+            | OptKind::Choice(_)
+            | OptKind::List(_) => matches.get_one::<OptValue>(option.name).cloned(),
+        });
+        Ok(found.unwrap())
+    }
+
+    #[test]
+    fn a_flag_of_every_type_of_option_reads_its_value() {
+        let number = OptValue::Number;
+        let text = |text: &str| OptValue::Text(text.to_owned());
+        for (line, value) in [
+            (vec!["--on"], OptValue::Flag(true)),
+            (vec!["--port", "443"], number(443)),
+            (vec!["--min-ns", "1.5ms"], number(1_500_000)),
+            (vec!["--min-ns", "7"], number(7)),
+            (vec!["--wait", "1.5s"], number(1_500_000_000)),
+            (vec!["--size", "64KiB"], number(65_536)),
+            (vec!["--name", "a b"], text("a b")),
+            (vec!["--name=-x"], text("-x")),
+            (vec!["--way", "out"], text("out")),
+            (
+                vec!["--ports", "80,443"],
+                OptValue::List(vec![number(80), number(443)]),
+            ),
+            (
+                vec!["--waits", "1s,2us"],
+                OptValue::List(vec![number(1_000_000_000), number(2_000)]),
+            ),
+        ] {
+            assert_eq!(given(&line), Ok(value), "{line:?}");
+        }
+        for (line, said) in [
+            (
+                vec!["--port", "0"],
+                "a whole number from 1 to 65535 is wanted",
+            ),
+            (
+                vec!["--min-ns", "1 s"],
+                "from 0 to 18446744073709551615, or a time such as 10ms, is wanted",
+            ),
+            (vec!["--wait", "10"], "a time with its unit"),
+            (vec!["--wait", "1m"], "from 0s to 10s is wanted"),
+            (vec!["--size", "64"], "a size with its unit"),
+            (vec!["--name", "abcde"], "a text of at most 4 bytes"),
+            (vec!["--way", "back"], "back"),
+            (vec!["--ports", "1,2,3"], "a list of at most 2"),
+            (vec!["--ports", "1,"], "a list of at most 2"),
+        ] {
+            let error = given(&line).unwrap_err();
+            assert!(error.contains(said), "{line:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_shows_what_every_type_takes() {
+        for option in &OPTIONS {
+            let arg = option_arg(option);
+            let help = arg.get_help().unwrap().to_string();
+            assert!(help.starts_with("An option."), "{help}");
+            let names = arg.get_value_names().map(|names| names[0].to_string());
+            let placeholder = option.kind.form().placeholder();
+            assert_eq!(names.unwrap_or_default(), placeholder);
+        }
+    }
 }

@@ -19,7 +19,7 @@ use std::{
     io::{self, Write},
     time::Duration,
 };
-use tracers::{OptKind, Spec};
+use tracers::{OptValue, Spec};
 
 /// Prose is not wider.
 const WIDEST: usize = 100;
@@ -183,10 +183,13 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
 
 /// A tracer as it is typed.
 fn tracer_text(spec: &Spec) -> String {
-    let options = spec.options().filter(|(_, value)| *value > 0);
-    let options = options.map(|(option, value)| match option.kind {
-        OptKind::Flag => flag(option),
-        OptKind::Number { .. } => format!("{} {value}", flag(option)),
+    let options = spec.options();
+    let options = options.filter(|(option, value)| option.required || **value != option.unset());
+    let options = options.map(|(option, value)| match value {
+        OptValue::Flag(_) => flag(option),
+        OptValue::Number(_) | OptValue::Text(_) | OptValue::List(_) => {
+            format!("{} {}", flag(option), option.kind.form().text(value))
+        }
     });
     let words = std::iter::once(spec.tracer().name().to_owned()).chain(options);
     words.collect::<Vec<_>>().join(" ")

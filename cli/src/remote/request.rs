@@ -77,11 +77,13 @@ fn target(whom: &Whom) -> Result<v1::Target, Usage> {
 mod tests {
     use super::*;
     use std::time::Duration;
+    use tracers::{Draft, OptValue};
 
     #[test]
     fn what_is_asked_for_is_all_that_the_command_line_says() {
-        let mut asked = Spec::new("tcp_connect").unwrap();
-        asked.set("port", 443).unwrap();
+        let mut asked = Draft::new(tracers::named("tcp_connect").unwrap());
+        asked.set("port", OptValue::Number(443)).unwrap();
+        let asked = asked.finish().unwrap();
         let limits = Limits {
             duration: Some(Duration::from_millis(1500)),
             max_events: Some(7),

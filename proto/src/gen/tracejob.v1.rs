@@ -78,9 +78,52 @@ pub struct Requirement {
     #[prost(string, tag = "5")]
     pub remedy: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Option {
     /// As in TraceSpec.options: "failedOnly".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub about: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub r#type: ::core::option::Option<OptionType>,
+    /// The value where none is given, as in TraceSpec.options; absent where that is nothing.
+    #[prost(message, optional, tag = "4")]
+    pub default: ::core::option::Option<::prost_types::Value>,
+    /// A trace without it is refused.
+    #[prost(bool, tag = "5")]
+    pub required: bool,
+}
+/// What an option takes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OptionType {
+    /// "flag": true or false. "number": a whole number. "duration": "10ms". "size": "64KiB". "text". "choice": one of a few words.
+    /// "list": several values of one type. Newer agents may have others.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Of a number: "ns", "bytes", "events"; empty where it has no unit.
+    #[prost(string, tag = "2")]
+    pub unit: ::prost::alloc::string::String,
+    /// Of a number, of a duration in nanoseconds, of a size in bytes: the least and the most.
+    #[prost(uint64, optional, tag = "3")]
+    pub minimum: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub maximum: ::core::option::Option<u64>,
+    /// Of a choice.
+    #[prost(message, repeated, tag = "5")]
+    pub choices: ::prost::alloc::vec::Vec<Choice>,
+    /// Of a text: the most bytes of its UTF-8.
+    #[prost(uint32, tag = "6")]
+    pub max_bytes: u32,
+    /// Of a list: the most items, and the type of each.
+    #[prost(uint32, tag = "7")]
+    pub max_items: u32,
+    #[prost(message, optional, boxed, tag = "8")]
+    pub items: ::core::option::Option<::prost::alloc::boxed::Box<OptionType>>,
+}
+/// One of the words of a choice.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Choice {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -92,8 +135,10 @@ pub struct TraceSpec {
     /// "tcp_connect"
     #[prost(string, tag = "1")]
     pub tracer: ::prost::alloc::string::String,
-    /// {"port": 443, "failedOnly": true, "minLatencyNs": 10000000}: flags are true or false, all others whole numbers in the unit that
-    /// the name ends with.
+    /// {"port": 443, "failedOnly": true, "minLatencyNs": 10000000}: each as its Option.type says. Flags are true or false. Numbers are whole,
+    /// in the unit that the option has. A Struct's number is a double: it is exact up to 2^53, and larger ones are refused. Texts are read
+    /// as on the command line: any number ("18446744073709551615"), durations ("10ms") and sizes ("64KiB"). A duration may also be a number
+    /// of nanoseconds, and a size one of bytes.
     #[prost(message, optional, tag = "2")]
     pub options: ::core::option::Option<::prost_types::Struct>,
     /// Whom to trace: each adds to the selection. Never empty.

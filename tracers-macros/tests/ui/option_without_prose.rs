@@ -1,5 +1,5 @@
 #![allow(unused_imports, reason = "the attribute names them")]
-use tracers::{Opt, OptionValue, Params};
+use tracers::{Literal, Opt, OptionValue, Params, option, user_only};
 use tracers_macros::params;
 
 /// Options.

@@ -1,16 +1,16 @@
 //! A tracer with its options, as a TraceJob names it: `{tcpConnect: {port: 443}}`. Strict, and generic by the options' own table.
 
 use crate::{
-    ALL, Erased, Opt, OptKind, Plan,
+    ALL, Erased, Opt, OptValue, Plan,
     user::erased::{camel, find, nearest},
 };
 use core::fmt;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, DeserializeSeed, MapAccess, Visitor},
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
     ser::SerializeMap,
 };
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::{
     format,
     string::{String, ToString},
@@ -18,11 +18,21 @@ use std::{
     vec::Vec,
 };
 
-/// Which tracer to run, and its options.
+/// The most characters of a wrong value that its error repeats.
+const SHOWN: usize = 64;
+
+/// Which tracer to run, and its options: those that it requires are there, and each value fits.
 #[derive(Clone)]
 pub struct Spec {
     tracer: &'static dyn Erased,
-    values: Vec<u64>,
+    values: Vec<OptValue>,
+}
+
+/// A [`Spec`] whose options are still being read.
+#[derive(Clone)]
+pub struct Draft {
+    tracer: &'static dyn Erased,
+    values: Vec<Option<OptValue>>,
 }
 
 /// Why an option cannot be set.
@@ -41,11 +51,38 @@ pub enum SpecError {
     },
     /// The value does not fit.
     BadValue {
-        /// The option.
-        option: &'static str,
+        /// The option, as the caller writes names.
+        option: String,
+        /// The value that was given, cut after 64 characters.
+        given: String,
         /// What would fit.
         wanted: String,
     },
+    /// A required option is not given.
+    Missing {
+        /// The tracer, as the caller writes names.
+        tracer: String,
+        /// The option, as the caller writes names.
+        option: String,
+        /// What would fit.
+        wanted: String,
+    },
+}
+
+impl SpecError {
+    /// An option whose value does not fit.
+    pub fn bad_value(option: &Opt, name: &str, given: &str) -> Self {
+        let shown = given.chars().take(SHOWN).flat_map(char::escape_debug);
+        let mut shown: String = shown.collect();
+        if given.chars().nth(SHOWN).is_some() {
+            shown.push('…');
+        }
+        Self::BadValue {
+            option: name.to_string(),
+            given: shown,
+            wanted: option.kind.form().wanted(),
+        }
+    }
 }
 
 impl fmt::Display for SpecError {
@@ -75,7 +112,16 @@ impl fmt::Display for SpecError {
                     ),
                 }
             }
-            Self::BadValue { option, wanted } => write!(f, "{option} must be {wanted}"),
+            Self::BadValue {
+                option,
+                given,
+                wanted,
+            } => write!(f, "{option} must be {wanted}, and is {given}"),
+            Self::Missing {
+                tracer,
+                option,
+                wanted,
+            } => write!(f, "{tracer} needs {option}: {wanted}"),
         }
     }
 }
@@ -91,17 +137,95 @@ impl fmt::Debug for Spec {
     }
 }
 
-impl Spec {
-    /// A tracer with every option at its default: 0 or off.
+/// The tracer of that name, in snake case or as a TraceJob writes it.
+///
+/// # Errors
+/// Where no tracer has that name.
+pub fn named(name: &str) -> Result<&'static dyn Erased, SpecError> {
+    find(name).ok_or_else(|| SpecError::UnknownTracer(name.to_string()))
+}
+
+impl Draft {
+    /// A tracer of which no option is given.
+    pub fn new(tracer: &'static dyn Erased) -> Self {
+        Self {
+            tracer,
+            values: vec![None; tracer.options().len()],
+        }
+    }
+
+    /// Sets an option by its field's name or its key. The last value counts.
     ///
     /// # Errors
-    /// Where no tracer has that name.
-    pub fn new(name: &str) -> Result<Self, SpecError> {
-        let tracer = find(name).ok_or_else(|| SpecError::UnknownTracer(name.to_string()))?;
-        Ok(Self {
-            tracer,
-            values: vec![0; tracer.options().len()],
+    /// Where there is no such option, or the value does not fit.
+    pub fn set(&mut self, name: &str, value: OptValue) -> Result<(), SpecError> {
+        let (at, option) = position(self.tracer, name)?;
+        if !option.kind.form().fits(&value) {
+            let given = match &value {
+                OptValue::Flag(on) => on.to_string(),
+                OptValue::Number(number) => number.to_string(),
+                OptValue::Text(text) => text.clone(),
+                OptValue::List(items) => format!("a list of {}", items.len()),
+            };
+            return Err(SpecError::bad_value(option, name, &given));
+        }
+        self.values[at] = Some(value);
+        Ok(())
+    }
+
+    /// The whole, with defaults for what is not given.
+    ///
+    /// # Errors
+    /// Where a required option is not given, or is empty.
+    pub fn finish(self) -> Result<Spec, SpecError> {
+        self.finish_with(|option| (self.tracer.name().to_string(), option.name.to_string()))
+    }
+
+    /// The same, where errors name tracer and option in another way.
+    ///
+    /// # Errors
+    /// Where a required option is not given, or is empty.
+    pub fn finish_with(&self, names: impl Fn(&Opt) -> (String, String)) -> Result<Spec, SpecError> {
+        let Self { tracer, values } = self;
+        let complete = tracer.options().iter().zip(values).map(|(option, given)| {
+            let value = given.clone().unwrap_or_else(|| option.unset());
+            if option.required && (given.is_none() || value.is_empty()) {
+                let (tracer, name) = names(option);
+                return Err(SpecError::Missing {
+                    tracer,
+                    option: name,
+                    wanted: option.kind.form().wanted(),
+                });
+            }
+            Ok(value)
+        });
+        Ok(Spec {
+            tracer: *tracer,
+            values: complete.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+fn position(tracer: &'static dyn Erased, name: &str) -> Result<(usize, &'static Opt), SpecError> {
+    let options = tracer.options();
+    let found = options
+        .iter()
+        .enumerate()
+        .find(|(_, option)| option.name == name || option.key == name);
+    found.ok_or_else(|| SpecError::UnknownOption {
+        tracer: tracer.name().to_string(),
+        option: name.to_string(),
+        known: options.iter().map(|o| o.name).collect(),
+    })
+}
+
+impl Spec {
+    /// A tracer with every option at its default.
+    ///
+    /// # Errors
+    /// Where no tracer has that name, or it requires an option.
+    pub fn new(name: &str) -> Result<Self, SpecError> {
+        Draft::new(named(name)?).finish()
     }
 
     /// The tracer.
@@ -110,47 +234,25 @@ impl Spec {
     }
 
     /// Its options with their values.
-    pub fn options(&self) -> impl Iterator<Item = (&'static Opt, u64)> {
-        self.tracer
-            .options()
-            .iter()
-            .zip(self.values.iter().copied())
+    pub fn options(&self) -> impl Iterator<Item = (&'static Opt, &OptValue)> {
+        self.tracer.options().iter().zip(&self.values)
     }
 
-    /// Sets an option by its field's name or its key.
-    ///
-    /// # Errors
-    /// Where there is no such option, or the value is too large.
-    pub fn set(&mut self, option: &str, value: u64) -> Result<(), SpecError> {
-        let options = self.tracer.options();
-        let Some(at) = options
-            .iter()
-            .position(|o| o.name == option || o.key == option)
-        else {
-            return Err(SpecError::UnknownOption {
-                tracer: self.tracer.name().to_string(),
-                option: option.to_string(),
-                known: options.iter().map(|o| o.name).collect(),
-            });
-        };
-        if value > options[at].kind.max() {
-            return Err(SpecError::BadValue {
-                option: options[at].name,
-                wanted: wanted(options[at].kind),
-            });
-        }
-        self.values[at] = value;
-        Ok(())
+    /// Those of its options that say something: not what is 0, off or empty by default and stays so. All others are sent, so that agents
+    /// of several versions do the same; and one that does not know an option that nobody uses still runs the rest.
+    pub fn set_options(&self) -> impl Iterator<Item = (&'static Opt, &OptValue)> {
+        self.options().filter(|(option, value)| {
+            option.required || option.default.is_some() || **value != option.unset()
+        })
     }
 
     /// Every kernel global that the options set, with its bytes as the kernel stores them.
     pub fn globals(&self) -> Vec<(&'static str, Vec<u8>)> {
         self.options()
             .map(|(option, value)| {
-                (
-                    option.global,
-                    value.to_le_bytes()[..option.kind.bytes()].to_vec(),
-                )
+                let mut bytes = Vec::with_capacity(option.kind.form().bytes());
+                option.kind.form().write(value, &mut bytes);
+                (option.global, bytes)
             })
             .collect()
     }
@@ -161,20 +263,14 @@ impl Spec {
     }
 
     /// The JSON Schema of `spec.tracer`: exactly one tracer, each with its own options.
-    pub fn json_schema() -> serde_json::Value {
-        let properties: serde_json::Map<String, serde_json::Value> = ALL
+    pub fn json_schema() -> Json {
+        let properties: serde_json::Map<String, Json> = ALL
             .iter()
             .map(|tracer| {
-                let options: serde_json::Map<_, _> = tracer
-                    .options()
-                    .iter()
-                    .map(|o| (o.key.to_string(), option_schema(o)))
-                    .collect();
-                let schema = json!({
-                    "type": "object", "description": tracer.about(),
-                    "additionalProperties": false, "properties": options,
-                });
-                (camel(tracer.name()), schema)
+                (
+                    camel(tracer.name()),
+                    options_schema(tracer.about(), tracer.options()),
+                )
             })
             .collect();
         json!({
@@ -184,33 +280,29 @@ impl Spec {
     }
 }
 
-fn option_schema(option: &Opt) -> serde_json::Value {
-    match option.kind {
-        OptKind::Flag => json!({"type": "boolean", "description": option.about, "default": false}),
-        // No `format`: the API server does not know those of unsigned numbers and warns.
-        OptKind::Number { .. } => json!({
-            "type": "integer", "description": option.about, "default": 0, "minimum": 0,
-            // An API server reads bounds as floating point: beyond this they are not exact.
-            "maximum": option.kind.max().min(1 << 53),
-        }),
+/// The JSON Schema of one tracer's options.
+fn options_schema(about: &str, options: &[Opt]) -> Json {
+    let properties = options
+        .iter()
+        .map(|option| (option.key.to_string(), option.schema()));
+    let mut schema = json!({
+        "type": "object", "description": about, "additionalProperties": false,
+        "properties": properties.collect::<serde_json::Map<_, _>>(),
+    });
+    let required = options.iter().filter(|option| option.required);
+    let required: Vec<&str> = required.map(|option| option.key).collect();
+    if !required.is_empty() {
+        schema["required"] = required.into();
     }
-}
-
-fn wanted(kind: OptKind) -> String {
-    match kind {
-        OptKind::Flag => "true or false".to_string(),
-        OptKind::Number { .. } => format!("a number from 0 to {}", kind.max()),
-    }
+    schema
 }
 
 impl Serialize for Spec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let options: serde_json::Map<_, _> = self
             .options()
-            .map(|(o, value)| match o.kind {
-                OptKind::Flag => (o.key.to_string(), json!(value == 1)),
-                OptKind::Number { .. } => (o.key.to_string(), json!(value)),
-            })
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(option, value)| (option.key.to_string(), option.kind.form().json(value)))
             .collect();
         let mut map = serializer.serialize_map(Some(1))?;
         map.serialize_entry(&camel(self.tracer.name()), &options)?;
@@ -239,8 +331,11 @@ impl<'de> Visitor<'de> for SpecVisitor {
                 "exactly one tracer is wanted here, and there is none",
             ));
         };
-        let spec = Spec::new(&name).map_err(de::Error::custom)?;
-        let spec = map.next_value_seed(Options { spec, name: &name })?;
+        let tracer = named(&name).map_err(de::Error::custom)?;
+        let spec = map.next_value_seed(Options {
+            tracer,
+            name: &name,
+        })?;
         match map.next_key::<String>()? {
             None => Ok(spec),
             Some(second) => Err(de::Error::custom(format!(
@@ -251,9 +346,17 @@ impl<'de> Visitor<'de> for SpecVisitor {
     }
 }
 
+/// Reads the options of a tracer that the text calls `name`.
 struct Options<'a> {
-    spec: Spec,
+    tracer: &'static dyn Erased,
     name: &'a str,
+}
+
+impl Options<'_> {
+    fn finish<E: de::Error>(&self, draft: &Draft) -> Result<Spec, E> {
+        let spec = draft.finish_with(|option| (self.name.to_string(), option.key.to_string()));
+        spec.map_err(E::custom)
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Options<'_> {
@@ -272,60 +375,98 @@ impl<'de> Visitor<'de> for Options<'_> {
 
     /// `syscallCount:` with nothing behind it.
     fn visit_unit<E: de::Error>(self) -> Result<Spec, E> {
-        Ok(self.spec)
+        self.finish(&Draft::new(self.tracer))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Spec, A::Error> {
-        let Self { mut spec, name } = self;
-        let options = spec.tracer.options();
-        let mut seen = vec![false; options.len()];
+        let options = self.tracer.options();
+        let mut draft = Draft::new(self.tracer);
         while let Some(key) = map.next_key::<String>()? {
             let Some(at) = options.iter().position(|o| o.key == key) else {
                 return Err(de::Error::custom(SpecError::UnknownOption {
-                    tracer: name.to_string(),
+                    tracer: self.name.to_string(),
                     option: key,
                     known: options.iter().map(|o| o.key).collect(),
                 }));
             };
-            if std::mem::replace(&mut seen[at], true) {
+            if draft.values[at].is_some() {
                 return Err(de::Error::duplicate_field(options[at].key));
             }
-            spec.values[at] = map.next_value_seed(OptionSeed(&options[at]))?;
+            draft.values[at] = Some(map.next_value_seed(OptionSeed(&options[at]))?);
         }
-        Ok(spec)
+        self.finish(&draft)
     }
 }
 
+/// Reads the value of an option. It checks the value inside of the visitor, whose errors carry the place in the text.
 struct OptionSeed(&'static Opt);
 
 impl<'de> DeserializeSeed<'de> for OptionSeed {
-    type Value = u64;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+    type Value = OptValue;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<OptValue, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl Visitor<'_> for OptionSeed {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for {}", wanted(self.0.kind), self.0.key)
+impl OptionSeed {
+    fn read<E: de::Error>(&self, given: &Json) -> Result<OptValue, E> {
+        let form = self.0.kind.form();
+        let value = form.read_json(given).filter(|value| form.fits(value));
+        value.ok_or_else(|| self.wrong(&given.to_string()))
     }
 
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<u64, E> {
-        match self.0.kind {
-            OptKind::Flag => Ok(value.into()),
-            OptKind::Number { .. } => Err(E::invalid_type(de::Unexpected::Bool(value), &self)),
-        }
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<u64, E> {
-        match self.0.kind {
-            OptKind::Number { .. } if value <= self.0.kind.max() => Ok(value),
-            _ => Err(E::invalid_value(de::Unexpected::Unsigned(value), &self)),
-        }
+    fn wrong<E: de::Error>(&self, given: &str) -> E {
+        E::custom(SpecError::bad_value(self.0, self.0.key, given))
     }
 }
+
+impl<'de> Visitor<'de> for OptionSeed {
+    type Value = OptValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {}", self.0.kind.form().wanted(), self.0.key)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<OptValue, E> {
+        self.read(&value.into())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<OptValue, E> {
+        self.read(&value.into())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<OptValue, E> {
+        self.read(&value.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<OptValue, E> {
+        self.read(&value.into())
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<OptValue, E> {
+        self.read(&value.into())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<OptValue, E> {
+        self.read(&Json::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OptValue, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element::<Json>()? {
+            all.push(item);
+        }
+        self.read(&all.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OptValue, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Err(self.wrong("an object"))
+    }
+}
+
+#[cfg(test)]
+mod fixture;
 
 #[cfg(test)]
 mod tests {
@@ -369,12 +510,12 @@ mod tests {
     fn a_value_out_of_range_says_the_range() {
         let message = error(r#"{"tcpConnect": {"port": 65536}}"#);
         assert!(
-            message.contains("a number from 0 to 65535 for port"),
+            message.starts_with("port must be a whole number from 0 to 65535, and is 65536"),
             "{message}"
         );
         let message = error(r#"{"tcpConnect": {"failedOnly": 1}}"#);
         assert!(
-            message.contains("true or false for failedOnly"),
+            message.starts_with("failedOnly must be true or false, and is 1"),
             "{message}"
         );
     }

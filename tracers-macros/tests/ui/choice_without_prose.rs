@@ -1,0 +1,11 @@
+#![allow(unused_imports, reason = "the attribute names them")]
+use tracers::{Literal, Opt, OptionValue, Params, option, user_only};
+use tracers_macros::{choice, params};
+
+/// Ways.
+#[choice]
+pub enum Way {
+    In,
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+#![allow(unused_imports, reason = "the attribute names them")]
+use tracers::{Literal, Opt, OptionValue, Params, option, user_only};
+use tracers_macros::{choice, params};
+
+/// Options.
+#[params]
+pub struct Options {
+    /// An option.
+    #[default = 5]
+    #[default = 6]
+    pub errno: u16,
+}
+
+fn main() {}

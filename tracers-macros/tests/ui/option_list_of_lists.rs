@@ -1,0 +1,12 @@
+#![allow(unused_imports, reason = "the attribute names them")]
+use tracers::{Literal, Opt, OptionValue, Params, option, user_only};
+use tracers_macros::{choice, params};
+
+/// Options.
+#[params]
+pub struct Options {
+    /// An option.
+    pub ports: option::List<option::List<u16, 2>, 2>,
+}
+
+fn main() {}
