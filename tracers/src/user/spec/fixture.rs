@@ -8,7 +8,8 @@
 
 use super::{Draft, Options, Spec, SpecError, options_schema};
 use crate::{
-    Erased, Facts, Family, Form, Handle, Opt, OptKind, OptValue, Tracer, prelude::*, quantity,
+    Class, Erased, Facts, Family, Handle, Opt, OptKind, OptValue, OptionForm, Tracer, prelude::*,
+    quantity,
 };
 use serde::de::DeserializeSeed;
 use serde_json::{Value as Json, json};
@@ -80,8 +81,9 @@ pub struct Params {
 
 impl Tracer for Rows {
     type Params = Params;
+    const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Syscalls;
-    const HOOKS: &'static [&'static [Hook]] = &[&[raw_tp("sys_enter")]];
+    const POINTS: &'static [&'static [Point]] = &[&[raw_tp("sys_enter")]];
     const COST: &'static str = "nothing";
     const EXAMPLES: &'static [&'static str] = &["--errno 5"];
 }
@@ -359,11 +361,11 @@ fn what_the_schema_takes_is_read() {
     }
 }
 
-fn json_kind(name: &str) -> &'static dyn Form {
+fn json_kind(name: &str) -> &'static dyn OptionForm {
     let option = FIXTURE.options().iter().find(|option| option.name == name);
     option.unwrap().kind.form()
 }
 
-fn reads(form: &dyn Form, json: &Json) -> bool {
+fn reads(form: &dyn OptionForm, json: &Json) -> bool {
     form.read_json(json).is_some_and(|value| form.fits(&value))
 }
