@@ -59,28 +59,30 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent-ca -d
 complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent-key -d 'For https: its key, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -s f -l file -d 'A TraceJob in YAML, as a cluster takes it; `-` is standard input' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -a "exec" -d 'Programs started, and those that failed to, by execve and execveat'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -a "oom_kill" -d 'Processes killed for memory: the victim, what it held, and whose allocation it was killed for'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -a "open" -d 'Files opened by open, openat, openat2 and creat, with result and latency'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -a "page_fault" -d 'Page faults by process and stack: where memory is touched for the first time'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -a "syscall_count" -d 'Calls, errors and latency by system call'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -a "tcp_connect" -d 'Outgoing TCP connections and how they ended, IPv4 and IPv6: one row when an attempt is decided'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec oom_kill open page_fault syscall_count tcp_connect tcp_life" -a "tcp_life" -d 'Closed TCP connections: who, how long, and how many bytes each way'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -s f -l file -d 'A TraceJob in YAML, as a cluster takes it; `-` is standard input' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l pid -d 'A process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l container -d 'A container by its id, or the beginning of it' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l cgroup -d 'A cgroup and everything below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l max-events -d 'Ends the trace after so many events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -l host -d 'Every process of this host but this one'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -a "exec" -d 'Programs started, and those that failed to, by execve and execveat'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -a "malloc" -d 'Allocations of a program by the C library\'s allocator, by calling stack: how many, and how many bytes'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -a "oom_kill" -d 'Processes killed for memory: the victim, what it held, and whose allocation it was killed for'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -a "open" -d 'Files opened by open, openat, openat2 and creat, with result and latency'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -a "page_fault" -d 'Page faults by process and stack: where memory is touched for the first time'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -a "rss" -d 'Memory of processes in RAM, by its kinds: what each process has now'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -a "syscall_count" -d 'Calls, errors and latency by system call'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -a "tcp_connect" -d 'Outgoing TCP connections and how they ended, IPv4 and IPv6: one row when an attempt is decided'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_life" -a "tcp_life" -d 'Closed TCP connections: who, how long, and how many bytes each way'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l cgroup -d 'A cgroup and everything below it' -r -F
@@ -96,6 +98,22 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l failed-only -d 'Only programs that failed to start.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sample-bytes -d 'See about one allocation for each of so many bytes; 1 sees all, and 0 is 64 KiB. [bytes, or a size such as 64KiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l min-bytes -d 'Only allocations of at least so many bytes. [bytes, or a size such as 64KiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l pid -d 'A process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l container -d 'A container by its id, or the beginning of it' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l cgroup -d 'A cgroup and everything below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-events -d 'Ends the trace after so many events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l host -d 'Every process of this host but this one'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s h -l help -d 'Prints this'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l cgroup -d 'A cgroup and everything below it' -r -F
@@ -110,7 +128,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent-key -d 'For https: its key, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l min-latency-ns -d 'Only calls that took at least this long.' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l min-latency-ns -d 'Only calls that took at least this long. [ns, or a time such as 10ms]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l cgroup -d 'A cgroup and everything below it' -r -F
@@ -143,7 +161,22 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l user-only -d 'Only faults from user mode.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l min-latency-ns -d 'Only calls that took at least this long.' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l min-bytes -d 'Only processes with at least this much in RAM. [bytes, or a size such as 64KiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l pid -d 'A process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l container -d 'A container by its id, or the beginning of it' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l cgroup -d 'A cgroup and everything below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-events -d 'Ends the trace after so many events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l host -d 'Every process of this host but this one'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l min-latency-ns -d 'Only calls that took at least this long. [ns, or a time such as 10ms]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l cgroup -d 'A cgroup and everything below it' -r -F
@@ -177,7 +210,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s h -l help -d 'Prints this'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l port -d 'Local or remote port; 0 is any.' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l min-duration-ns -d 'Only connections that lived at least this long.' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l min-duration-ns -d 'Only connections that lived at least this long. [ns, or a time such as 10ms]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l cgroup -d 'A cgroup and everything below it' -r -F
