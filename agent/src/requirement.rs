@@ -38,7 +38,7 @@ impl Kernel {
                         .to_owned()
                 }),
             Requirement::Feature(Feature::UserProbes) => {
-                point::refuses(&uprobe("libc", "malloc"), self)
+                point::refuses(&uprobe("libc", "getpid"), self)
                     .map(|_| "a kernel from Linux 6.6".to_owned())
             }
         }

@@ -3,14 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod batch;
-mod common;
+mod columns;
 mod limits;
 mod options;
 mod parts;
 mod schema;
 
 pub use batch::Join;
-pub use common::{Projection, common};
+pub use columns::{Projection, common};
 pub use limits::PART_BYTES;
 pub use options::{option, options, spec};
 pub use parts::{parts, wire_values};
