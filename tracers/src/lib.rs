@@ -11,6 +11,7 @@ extern crate std;
 mod record;
 
 pub mod arch;
+mod catalogue;
 mod cell;
 mod class;
 pub mod control;
@@ -21,6 +22,7 @@ mod source;
 #[cfg(feature = "user")]
 mod user;
 
+pub use catalogue::*;
 pub use cell::*;
 pub use class::{Class, UnknownClass};
 pub use kind::*;
@@ -103,28 +105,4 @@ pub enum Family {
     Network,
     /// Faults, allocation, reclaim.
     Memory,
-}
-
-/// Registers tracers: one line per tracer is the only edit outside its own files.
-macro_rules! catalogue {
-    ($($module:ident :: $event:ident),* $(,)?) => {
-        $(#[allow(missing_docs, reason = "a tracer's file is documented by its struct and its options")] pub mod $module;)*
-        /// Every tracer, by name.
-        #[cfg(feature = "user")]
-        pub static ALL: &[&dyn Erased] = &[
-            $(&Handle::<$module::$event>::new(stringify!($module))),*
-        ];
-    };
-}
-
-catalogue! {
-    exec::Exec,
-    malloc::Malloc,
-    oom_kill::OomKill,
-    open::Open,
-    page_fault::PageFault,
-    rss::Rss,
-    syscall_count::SyscallCount,
-    tcp_connect::TcpConnect,
-    tcp_life::TcpLife,
 }

@@ -22,13 +22,13 @@ pub(crate) struct Args {
     name: String,
 }
 
-const CATALOGUE: &str = "tracers/src/lib.rs";
+const CATALOGUE: &str = "tracers/src/catalogue.rs";
 const TESTS: &str = "tests/tracers/main.rs";
 
 /// Where each file goes, and from what it is made; NAME and EVENT stand for the tracer's name and its event's.
 const TEMPLATES: [(&str, &str); 3] = [
     (
-        "tracers/src/NAME.rs",
+        "tracers/src/catalogue/NAME.rs",
         include_str!("new_tracer/options.rs.in"),
     ),
     (
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .args(files.iter().map(|(path, _)| path)),
     )?;
     println!(
-        "\nIt reports every selected task that ends. Next: its columns and options (tracers/src/{name}.rs), its hook (agent-ebpf/src/bin/{name}.rs),\n\
+        "\nIt reports every selected task that ends. Next: its columns and options (tracers/src/catalogue/{name}.rs), its hook (agent-ebpf/src/bin/{name}.rs),\n\
          what must be true of its rows (tests/tracers/{name}.rs); then `cargo xtask codegen`, `cargo test -p tests {name}::`, `cargo xtask vm -- {name}::`."
     );
     Ok(())
@@ -113,19 +113,8 @@ fn check_name(name: &str) -> Result<()> {
         );
     }
     if KEYWORDS.contains(&name)
-        || [
-            "lib",
-            "user",
-            "cell",
-            "class",
-            "control",
-            "point",
-            "option",
-            "prelude",
-            "main",
-            "conformance",
-        ]
-        .contains(&name)
+        // Modules beside its own, of `tracers` and of its tests.
+        || ["catalogue", "conformance", "main", "prelude"].contains(&name)
     {
         bail!(
             "{name:?} is a word of Rust or a module of the catalogue or its tests: choose another"

@@ -1,4 +1,4 @@
-//! Kernel side of `exec`. Columns and options: `tracers/src/exec.rs`.
+//! Kernel side of `exec`. Columns and options: `tracers/src/catalogue/exec.rs`.
 #![no_std]
 #![no_main]
 use agent_ebpf::{

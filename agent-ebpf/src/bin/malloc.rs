@@ -1,4 +1,4 @@
-//! Kernel side of `malloc`. Columns and options: `tracers/src/malloc.rs`.
+//! Kernel side of `malloc`. Columns and options: `tracers/src/catalogue/malloc.rs`.
 #![no_std]
 #![no_main]
 use agent_ebpf::{

@@ -1,4 +1,4 @@
-//! Kernel side of `oom_kill`. Columns and options: `tracers/src/oom_kill.rs`.
+//! Kernel side of `oom_kill`. Columns and options: `tracers/src/catalogue/oom_kill.rs`.
 #![no_std]
 #![no_main]
 use agent_ebpf::{

@@ -1,4 +1,4 @@
-//! Kernel side of `open`. Columns and options: `tracers/src/open.rs`.
+//! Kernel side of `open`. Columns and options: `tracers/src/catalogue/open.rs`.
 #![no_std]
 #![no_main]
 use agent_ebpf::{

@@ -1,4 +1,4 @@
-//! Kernel side of `page_fault`. Columns and options: `tracers/src/page_fault.rs`.
+//! Kernel side of `page_fault`. Columns and options: `tracers/src/catalogue/page_fault.rs`.
 #![no_std]
 #![no_main]
 use agent_ebpf::{

@@ -1,4 +1,4 @@
-//! Kernel side of `rss`. Columns and options: `tracers/src/rss.rs`.
+//! Kernel side of `rss`. Columns and options: `tracers/src/catalogue/rss.rs`.
 #![no_std]
 #![no_main]
 use agent_ebpf::{

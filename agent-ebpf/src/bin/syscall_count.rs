@@ -1,4 +1,4 @@
-//! Kernel side of `syscall_count`. Columns and options: `tracers/src/syscall_count.rs`.
+//! Kernel side of `syscall_count`. Columns and options: `tracers/src/catalogue/syscall_count.rs`.
 #![no_std]
 #![no_main]
 use agent_ebpf::{

@@ -1,4 +1,4 @@
-//! Kernel side of `tcp_connect`. Columns and options: `tracers/src/tcp_connect.rs`.
+//! Kernel side of `tcp_connect`. Columns and options: `tracers/src/catalogue/tcp_connect.rs`.
 #![no_std]
 #![no_main]
 use agent_ebpf::{

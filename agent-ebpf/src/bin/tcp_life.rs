@@ -1,4 +1,4 @@
-//! Kernel side of `tcp_life`. Columns and options: `tracers/src/tcp_life.rs`.
+//! Kernel side of `tcp_life`. Columns and options: `tracers/src/catalogue/tcp_life.rs`.
 #![no_std]
 #![no_main]
 use agent_ebpf::{

@@ -3,7 +3,7 @@
 use super::{Finding, SourceFile};
 
 /// Where the catalogue is.
-pub(super) const CATALOGUE: &str = "tracers/src/lib.rs";
+pub(super) const CATALOGUE: &str = "tracers/src/catalogue.rs";
 
 /// An entry of the catalogue: `tcp_connect::TcpConnect`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(super) fn catalogue_is_whole(files: &[SourceFile]) -> Vec<Finding> {
             ));
         }
         let wanted = [
-            format!("tracers/src/{name}.rs"),
+            format!("tracers/src/catalogue/{name}.rs"),
             format!("agent-ebpf/src/bin/{name}.rs"),
             format!("tests/tracers/{name}.rs"),
             format!("docs/tracers/{name}.md"),
@@ -164,7 +164,7 @@ mod tests {
     fn an_unsorted_entry_and_missing_files_are_found() {
         let findings = catalogue_is_whole(&tree(&[
             (CATALOGUE, LIST),
-            ("tracers/src/exec.rs", ""),
+            ("tracers/src/catalogue/exec.rs", ""),
             ("agent-ebpf/src/bin/stray.rs", ""),
         ]));
         let told: Vec<_> = findings
@@ -176,8 +176,8 @@ mod tests {
         assert!(
             told.contains(&"exec has no docs/tracers/exec.md; `cargo xtask codegen` writes it")
         );
-        assert!(!told.contains(&"exec has no tracers/src/exec.rs"));
-        assert!(told.contains(&"the catalogue in tracers/src/lib.rs has no stray"));
+        assert!(!told.contains(&"exec has no tracers/src/catalogue/exec.rs"));
+        assert!(told.contains(&"the catalogue in tracers/src/catalogue.rs has no stray"));
     }
 
     #[test]

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn its_own_files_may_name_it() {
         for path in [
-            "tracers/src/tcp_connect.rs",
+            "tracers/src/catalogue/tcp_connect.rs",
             "agent-ebpf/src/bin/tcp_connect.rs",
             "tests/tracers/tcp_connect.rs",
             "docs/tracers/tcp_connect.md",
