@@ -8,7 +8,7 @@ use crate::{
 use kernel_enum::KernelEnum;
 use stacks::Stacks;
 use std::{ffi::OsString, time::Instant};
-use tracers::{Batch, Column, Form, Kind};
+use tracers::{Batch, Column, Form, Kind, Naming};
 
 mod kernel_address;
 mod kernel_enum;
@@ -44,30 +44,12 @@ pub(crate) enum Of {
 
 impl Work {
     fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::UserStack => Self::Stack(Of::User),
-            Kind::KernelStack => Self::Stack(Of::Kernel),
-            Kind::KernelAddress => Self::Address,
-            Kind::KernelEnum { of } => Self::Enum(of),
-            Kind::Args
-            | Kind::Bool
-            | Kind::Capability
-            | Kind::Device
-            | Kind::Errors
-            | Kind::Flags { .. }
-            | Kind::Ip
-            | Kind::Log2 { .. }
-            | Kind::Octal
-            | Kind::Outcome
-            | Kind::Path
-            | Kind::Process
-            | Kind::Signal
-            | Kind::Signed
-            | Kind::Syscall
-            | Kind::Text
-            | Kind::Time
-            | Kind::Unknown { .. }
-            | Kind::Unsigned => Self::None,
+        match kind.naming() {
+            Naming::None => Self::None,
+            Naming::UserStack => Self::Stack(Of::User),
+            Naming::KernelStack => Self::Stack(Of::Kernel),
+            Naming::KernelSymbol => Self::Address,
+            Naming::KernelEnum => Self::Enum(kind.of()),
         }
     }
 }

@@ -11,7 +11,7 @@ mod form;
 mod plain;
 
 #[cfg(feature = "user")]
-pub use form::{Basic, Beside, Cut, Look, Shown, Store, Tone, Trust};
+pub use form::{Basic, Beside, Cut, Look, Naming, Shown, Store, Tone, Trust};
 
 #[cfg(feature = "user")]
 use form::Form;
@@ -60,6 +60,11 @@ macro_rules! kinds {
             /// Who chooses the text of its values.
             pub fn trust(self) -> Trust {
                 match self { $(Self::$name { .. } => <$module::This as Form>::TRUST,)* }
+            }
+
+            /// What gives its values names after they have been read.
+            pub fn naming(self) -> Naming {
+                match self { $(Self::$name { .. } => <$module::This as Form>::NAMING,)* }
             }
 
             /// How tables lay it out.

@@ -24,6 +24,7 @@ mod user {
         const NAME: &'static str = "bool";
         const WORD: &'static str = "yes/no";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 3, cut: Cut::Never, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

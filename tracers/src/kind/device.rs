@@ -21,6 +21,7 @@ mod user {
         const NAME: &'static str = "device";
         const WORD: &'static str = "device";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 7, cut: Cut::Never, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

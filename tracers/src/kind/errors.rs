@@ -31,6 +31,7 @@ mod user {
         const NAME: &'static str = "errors";
         const WORD: &'static str = "errors";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 10, cut: Cut::Right, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

@@ -47,6 +47,7 @@ mod user {
         const NAME: &'static str = "flags";
         const WORD: &'static str = "flags";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 18, cut: Cut::Right, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

@@ -15,6 +15,8 @@ pub(crate) trait Form: Copy {
     const WORD: &'static str;
     /// Who chooses the text of its values.
     const TRUST: Trust;
+    /// What gives its values names after they have been read.
+    const NAMING: Naming;
     /// How tables lay it out.
     const LOOK: Look;
     /// The column that follows it in CSV.
@@ -57,6 +59,21 @@ pub enum Trust {
     Kernel,
     /// A traced program, or nobody knows. Such text never gets into an object of Kubernetes, a metric's label or a log's template.
     Program,
+}
+
+/// The work in user space that gives values their names, where the kernel side has only numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// None: the values are as they are shown.
+    None,
+    /// Frames of user space, by the files of the row's process.
+    UserStack,
+    /// Frames of the kernel, by its symbols.
+    KernelStack,
+    /// A symbol of the kernel.
+    KernelSymbol,
+    /// A constant of an enum of the kernel, by its types.
+    KernelEnum,
 }
 
 /// How values are stored.

@@ -21,6 +21,7 @@ mod user {
         const NAME: &'static str = "ip";
         const WORD: &'static str = "address";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 15, cut: Cut::Never, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

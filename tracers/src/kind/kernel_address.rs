@@ -22,6 +22,7 @@ mod user {
         const WORD: &'static str = "kernel symbol";
         // Whoever may load a program or a module into the kernel may do anything on the node.
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::KernelSymbol;
         const LOOK: Look = Look { width: 20, cut: Cut::Right, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

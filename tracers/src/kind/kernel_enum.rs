@@ -41,6 +41,7 @@ mod user {
         const NAME: &'static str = "kernel_enum";
         const WORD: &'static str = "kernel enum";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::KernelEnum;
         const LOOK: Look = Look { width: 18, cut: Cut::Right, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

@@ -20,6 +20,7 @@ mod user {
         const NAME: &'static str = "kernel_stack";
         const WORD: &'static str = "stack";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::KernelStack;
         const LOOK: Look = Look { width: 20, cut: Cut::Right, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

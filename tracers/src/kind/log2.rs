@@ -60,6 +60,7 @@ mod user {
         const NAME: &'static str = "log2";
         const WORD: &'static str = "histogram";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 10, cut: Cut::Never, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

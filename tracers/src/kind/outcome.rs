@@ -24,6 +24,7 @@ mod user {
         const NAME: &'static str = "outcome";
         const WORD: &'static str = "result";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 7, cut: Cut::Never, right: false };
         const BESIDE: Beside = Beside::Error;
         #[cfg(test)]

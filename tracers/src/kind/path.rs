@@ -22,6 +22,7 @@ mod user {
         const NAME: &'static str = "path";
         const WORD: &'static str = "path";
         const TRUST: Trust = Trust::Program;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 20, cut: Cut::Left, right: false };
         const BESIDE: Beside = Beside::Cut;
         #[cfg(test)]

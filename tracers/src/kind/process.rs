@@ -20,6 +20,7 @@ mod user {
         const NAME: &'static str = "process";
         const WORD: &'static str = "process";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 5, cut: Cut::Never, right: true };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

@@ -21,6 +21,7 @@ mod user {
         const NAME: &'static str = "signal";
         const WORD: &'static str = "signal";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 9, cut: Cut::Never, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

@@ -41,6 +41,7 @@ mod user {
         const NAME: &'static str = "syscall";
         const WORD: &'static str = "system call";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 14, cut: Cut::Never, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

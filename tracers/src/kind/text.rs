@@ -22,6 +22,7 @@ mod user {
         const NAME: &'static str = "text";
         const WORD: &'static str = "text";
         const TRUST: Trust = Trust::Program;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 15, cut: Cut::Right, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

@@ -20,6 +20,7 @@ mod user {
         const NAME: &'static str = "time";
         const WORD: &'static str = "time";
         const TRUST: Trust = Trust::Kernel;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 12, cut: Cut::Never, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

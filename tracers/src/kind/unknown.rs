@@ -25,6 +25,7 @@ mod user {
         const NAME: &'static str = "";
         const WORD: &'static str = "unknown";
         const TRUST: Trust = Trust::Program;
+        const NAMING: Naming = Naming::None;
         const LOOK: Look = Look { width: 10, cut: Cut::Right, right: true };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

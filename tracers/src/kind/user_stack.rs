@@ -20,6 +20,7 @@ mod user {
         const NAME: &'static str = "user_stack";
         const WORD: &'static str = "stack";
         const TRUST: Trust = Trust::Program;
+        const NAMING: Naming = Naming::UserStack;
         const LOOK: Look = Look { width: 20, cut: Cut::Right, right: false };
         const BESIDE: Beside = Beside::Nothing;
         #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a tracer needs of the kernel and of the process that loads it, derived from its hooks and its columns.
 
-use crate::{At, Capability, Erased, Kind};
+use crate::{At, Capability, Erased, Kind, Naming};
 use core::fmt;
 use std::{collections::BTreeSet, format, string::String, vec::Vec};
 
@@ -94,13 +94,28 @@ const USER_NAMES: Need = Need::capability(
 );
 const KERNEL_NAMES: Need = Need::capability(Capability::Syslog, "names of kernel functions");
 
-/// What a point of a kind needs beside [`OF_ALL`]. Nothing else here looks at kinds of points.
+/// What a point of a kind needs beside [`OF_ALL`].
 const fn of_point(at: &At) -> &'static [Need] {
     match at {
         At::RawTracepoint(_) | At::TypedTracepoint(_) | At::Iterator(_) => &[],
         At::FunctionEntry(_) | At::FunctionReturn(_) | At::FunctionVerdict(_) => &[TRAMPOLINES],
-        At::UserFunction { .. } => &[USER_PROBES, USER_FILES],
+        At::UserFunction { .. } => &[USER_PROBES],
         At::CgroupPackets { .. } | At::CgroupAddress { .. } => &[CGROUPS],
+    }
+}
+
+/// What a point of a kind works better with.
+const fn helpful_at(at: &At) -> &'static [Need] {
+    match at {
+        At::UserFunction { .. } => &[USER_FILES],
+        At::RawTracepoint(_)
+        | At::TypedTracepoint(_)
+        | At::Iterator(_)
+        | At::FunctionEntry(_)
+        | At::FunctionReturn(_)
+        | At::FunctionVerdict(_)
+        | At::CgroupPackets { .. }
+        | At::CgroupAddress { .. } => &[],
     }
 }
 
@@ -120,31 +135,12 @@ impl At {
     }
 }
 
-/// What a column of a kind needs for values that can be read. Nothing else here looks at kinds of columns.
-const fn of_column(kind: Kind) -> &'static [Need] {
-    match kind {
-        Kind::UserStack => &[USER_NAMES],
-        Kind::KernelStack | Kind::KernelAddress => &[KERNEL_NAMES],
-        Kind::Args
-        | Kind::Bool
-        | Kind::Capability
-        | Kind::Device
-        | Kind::Errors
-        | Kind::Flags { .. }
-        | Kind::Ip
-        | Kind::KernelEnum { .. }
-        | Kind::Log2 { .. }
-        | Kind::Octal
-        | Kind::Outcome
-        | Kind::Path
-        | Kind::Process
-        | Kind::Signal
-        | Kind::Signed
-        | Kind::Syscall
-        | Kind::Text
-        | Kind::Time
-        | Kind::Unknown { .. }
-        | Kind::Unsigned => &[],
+/// What a column needs for values that can be read, by what names them.
+const fn of_naming(naming: Naming) -> &'static [Need] {
+    match naming {
+        Naming::UserStack => &[USER_NAMES],
+        Naming::KernelStack | Naming::KernelSymbol => &[KERNEL_NAMES],
+        Naming::None | Naming::KernelEnum => &[],
     }
 }
 
@@ -171,7 +167,8 @@ impl Needs {
             required: OF_ALL.into_iter().chain(always).collect(),
             helpful: Vec::new(),
         };
-        for need in kinds.flat_map(of_column) {
+        let points = sets.iter().flatten().flat_map(helpful_at);
+        for need in points.chain(kinds.flat_map(|kind| of_naming(kind.naming()))) {
             if !needs.helpful.contains(need) && !needs.required.contains(need) {
                 needs.helpful.push(*need);
             }
