@@ -2,7 +2,7 @@
 
 use crate::{Request, Target, select::Selection};
 use std::array;
-use tracers::{Batch, Column, Data, Form, LABELS, Role, Value};
+use tracers::{Batch, Column, Data, LABELS, Value, labels};
 
 /// Which of [`LABELS`] a target has.
 pub(crate) fn present(target: &Target) -> [bool; LABELS.len()] {
@@ -20,16 +20,8 @@ pub(crate) fn wanted(request: &Request) -> [bool; LABELS.len()] {
 /// The columns of a trace's rows: its tracer's, and before them the labels.
 pub fn columns(request: &Request) -> Vec<Column> {
     let tracer = request.spec.tracer();
-    let form = tracer.source().form();
-    let labels = LABELS.iter().zip(wanted(request)).filter(|(_, has)| *has);
-    let labels = labels.map(|(label, _)| match form {
-        // Rows that are events have no keys.
-        Form::Events => Column {
-            role: Role::None,
-            ..label.clone()
-        },
-        Form::Table => label.clone(),
-    });
+    let labels = labels(tracer.source().form()).zip(wanted(request));
+    let labels = labels.filter(|(_, has)| *has).map(|(label, _)| label);
     labels.chain(tracer.columns()).collect()
 }
 

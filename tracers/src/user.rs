@@ -17,7 +17,7 @@ mod wall;
 
 pub use batch::{Batch, Cursor, Data, Frame, Value};
 pub use capability::Capability;
-pub use column::{Column, LABELS, Role, Unit, weight};
+pub use column::{Column, LABELS, Role, Unit, labels, weight};
 pub use erased::{Erased, Handle, Malformed, camel, find, nearest};
 pub use needs::{Feature, Need, Needs, Requirement};
 pub use option::{

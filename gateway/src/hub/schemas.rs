@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tracers::{Column, Erased, Kind, LABELS};
+use tracers::{Column, Erased, Kind, labels};
 
 /// How long the decision on the columns waits for the schemas of all nodes.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,7 +42,9 @@ impl Schemas {
         let offered: Vec<&Schema> = offered.values().collect();
         let columns = match offered.first() {
             // No agent has the job: its readers learn what its rows would be.
-            None => LABELS.iter().cloned().chain(tracer.columns()).collect(),
+            None => labels(tracer.source().form())
+                .chain(tracer.columns())
+                .collect(),
             Some(first) => match common(&offered) {
                 // Agents that have nothing in common: the others are refused.
                 columns if columns.is_empty() => first.columns.clone(),
@@ -185,8 +187,23 @@ mod tests {
         assert!(schemas.decide(2, false, tracer, began + TIMEOUT));
         assert_eq!(names(&schemas), ["a", "new", "b"]);
 
+        // Rows of events have no keys, and agents say so.
+        for tracer in tracers::ALL {
+            let mut schemas = Schemas::new(began);
+            assert!(schemas.decide(0, true, *tracer, began));
+            let mut columns = labels(tracer.source().form()).collect::<Vec<_>>();
+            columns.extend(tracer.columns());
+            let sent = client::schema(*tracer, &columns);
+            let schema = Schema::read(sent, tracer.name()).unwrap();
+            let decided = schemas.decided.as_ref().unwrap();
+            Projection::new(decided, &schema).unwrap();
+        }
+
         let mut schemas = Schemas::new(began);
         assert!(schemas.decide(0, true, tracer, began));
-        assert_eq!(names(&schemas).len(), LABELS.len() + tracer.columns().len());
+        assert_eq!(
+            names(&schemas).len(),
+            tracers::LABELS.len() + tracer.columns().len()
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What a column is: everything that renderers, merging and documentation go by.
 
-use crate::Kind;
+use crate::{Form, Kind};
 use std::borrow::Cow;
 
 /// One column of a tracer's rows.
@@ -64,6 +64,17 @@ pub static LABELS: [Column; 4] = [
     label("pod", "The pod."),
     label("container", "The container in the pod."),
 ];
+
+/// The same as columns of rows of this form: rows that are events have no keys.
+pub fn labels(form: Form) -> impl Iterator<Item = Column> {
+    LABELS.iter().map(move |label| match form {
+        Form::Events => Column {
+            role: Role::None,
+            ..label.clone()
+        },
+        Form::Table => label.clone(),
+    })
+}
 
 const fn label(name: &'static str, about: &'static str) -> Column {
     Column::of(name, about, Role::Key, false).kind(Kind::Text)
