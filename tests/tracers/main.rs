@@ -18,6 +18,7 @@ mod page_fault;
 mod rss;
 mod syscall_count;
 mod tcp_connect;
+mod tcp_drop;
 mod tcp_life;
 
 use serde_json::json;

@@ -146,6 +146,7 @@ kinds! {
     signal: Signal,
     signed: Signed,
     syscall: Syscall,
+    tcp_state: TcpState,
     text: Text,
     time: Time,
     unknown: Unknown { basic: Option<Basic> },

@@ -126,5 +126,6 @@ catalogue! {
     rss::Rss,
     syscall_count::SyscallCount,
     tcp_connect::TcpConnect,
+    tcp_drop::TcpDrop,
     tcp_life::TcpLife,
 }

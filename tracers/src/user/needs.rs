@@ -141,6 +141,7 @@ const fn of_column(kind: Kind) -> &'static [Need] {
         | Kind::Signal
         | Kind::Signed
         | Kind::Syscall
+        | Kind::TcpState
         | Kind::Text
         | Kind::Time
         | Kind::Unknown { .. }
