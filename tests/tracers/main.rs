@@ -20,6 +20,7 @@ mod syscall_count;
 mod tcp_connect;
 mod tcp_drop;
 mod tcp_life;
+mod tcp_retransmit;
 
 use serde_json::json;
 use std::ffi::{OsStr, OsString};

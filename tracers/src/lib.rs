@@ -128,4 +128,5 @@ catalogue! {
     tcp_connect::TcpConnect,
     tcp_drop::TcpDrop,
     tcp_life::TcpLife,
+    tcp_retransmit::TcpRetransmit,
 }
