@@ -139,6 +139,11 @@ impl EnumValue {
         Self(Global::new(0))
     }
 
+    /// The same, of one that some kernels lack; its value there is that of no constant, `u32::MAX`.
+    pub const fn optional() -> Self {
+        Self(Global::new(u32::MAX))
+    }
+
     /// Its value in this kernel.
     #[inline(always)]
     pub fn load(&self) -> u32 {
@@ -166,12 +171,21 @@ macro_rules! kernel_fields {
     };
 }
 
-/// Declares enum constants: `NAME = CONSTANT;`. Their names are unique in the kernel, whichever enum they are of.
+/// Declares enum constants: `NAME = CONSTANT;`, and with `optional` before it one that some kernels lack.
+/// Their names are unique in the kernel, whichever enum they are of.
 #[macro_export]
 macro_rules! kernel_enums {
-    ($($name:ident = $constant:ident;)*) => { $(
+    () => {};
+    (optional $name:ident = $constant:ident; $($rest:tt)*) => {
+        #[doc = concat!("`", stringify!($constant), "`.")]
+        #[unsafe(export_name = concat!("KOPTENUM_", stringify!($constant)))]
+        pub static $name: $crate::EnumValue = $crate::EnumValue::optional();
+        $crate::kernel_enums!($($rest)*);
+    };
+    ($name:ident = $constant:ident; $($rest:tt)*) => {
         #[doc = concat!("`", stringify!($constant), "`.")]
         #[unsafe(export_name = concat!("KENUM_", stringify!($constant)))]
         pub static $name: $crate::EnumValue = $crate::EnumValue::new();
-    )* };
+        $crate::kernel_enums!($($rest)*);
+    };
 }

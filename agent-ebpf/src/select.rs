@@ -196,6 +196,12 @@ fn in_cgroups(task: *const u8) -> Result<Option<Target>, i32> {
         0 => CSS_SET_DFL.read(set)?,
         one_more => controller_cgroup(set, one_more - 1)?,
     };
+    below_selected(cgroup)
+}
+
+/// The target in whose cgroup a cgroup of the hierarchy of selection lies.
+#[inline(always)]
+fn below_selected(cgroup: *const u8) -> Result<Option<Target>, i32> {
     let level = CGROUP_LEVEL.read(cgroup)? as u32;
     let Some(root) = root_level(cgroup, level)? else {
         return Ok(None);
@@ -320,6 +326,29 @@ fn target_of(task: *const u8) -> Result<Option<Target>, i32> {
         return Ok(None);
     }
     in_cgroups(task)
+}
+
+/// Whether an object that belongs to a cgroup of version 2 is traced, such as a socket, and as part of which target. The current task and
+/// selected processes are not considered; where cgroups are selected by a hierarchy of version 1, no such object is in one.
+#[inline(always)]
+pub fn cgroup_of_object_selected(
+    cgroup: impl FnOnce() -> Result<*const u8, i32>,
+) -> Result<Option<Target>, i32> {
+    let how = SELECT.load();
+    let target = if how & by::HOST != 0 {
+        Some(Target::NONE)
+    } else if how & by::CGROUP == 0 || CONTROLLER.load() != 0 {
+        None
+    } else {
+        match cgroup()? {
+            cgroup if cgroup.is_null() => None,
+            cgroup => below_selected(cgroup)?,
+        }
+    };
+    if target.is_some() {
+        started();
+    }
+    Ok(target)
 }
 
 /// A child of a selected process is selected before its first instruction.

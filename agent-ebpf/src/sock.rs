@@ -43,6 +43,49 @@ macro_rules! sock_fields {
     };
 }
 
+/// Declares the fields by which tracers select sockets, and `full_socket`, `socket_cgroup` and `socket_selected`: for points where the
+/// current task may have nothing to do with the socket, as in interrupts.
+#[macro_export]
+macro_rules! socket_selection {
+    () => {
+        $crate::kernel_fields! {
+            SKC_STATE = sock_common.skc_state: u8;
+            SKC_LISTENER = sock_common.skc_listener: *const u8;
+            // A plain pointer since 5.15, and in 5.10 of late; before, it has tags and this member is not there.
+            SK_CGROUP = sock.sk_cgrp_data.cgroup: *const u8;
+        }
+
+        /// The whole socket behind a socket of any size: of a connection request its listener, of a connection that only waits for its
+        /// end none (sk_fullsock, include/net/sock.h).
+        #[inline(always)]
+        fn full_socket(sk: *const u8) -> Result<*const u8, i32> {
+            if sk.is_null() {
+                return Ok(sk);
+            }
+            match i32::from(SKC_STATE.read(sk)?) {
+                $crate::tcp::NEW_SYN_RECV => SKC_LISTENER.read(sk),
+                $crate::tcp::TIME_WAIT => Ok(core::ptr::null()),
+                _ => Ok(sk),
+            }
+        }
+
+        /// The cgroup of version 2 in which a whole socket was made, or its listener; null without a socket.
+        #[inline(always)]
+        fn socket_cgroup(full: *const u8) -> Result<*const u8, i32> {
+            match full.is_null() {
+                true => Ok(full),
+                false => SK_CGROUP.read(full),
+            }
+        }
+
+        /// Whether a whole socket is traced by its cgroup, and as part of which target.
+        #[inline(always)]
+        fn socket_selected(full: *const u8) -> Result<Option<tracers::Target>, i32> {
+            $crate::cgroup_of_object_selected(|| socket_cgroup(full))
+        }
+    };
+}
+
 /// An IPv4 address as rows have it.
 #[inline(always)]
 pub const fn mapped(a: [u8; 4]) -> tracers::Ip {
@@ -64,8 +107,10 @@ pub mod tcp {
     pub const SYN_RECV: i32 = 3;
     pub const FIN_WAIT1: i32 = 4;
     pub const FIN_WAIT2: i32 = 5;
+    pub const TIME_WAIT: i32 = 6;
     pub const CLOSE: i32 = 7;
     pub const CLOSE_WAIT: i32 = 8;
     pub const LAST_ACK: i32 = 9;
     pub const LISTEN: i32 = 10;
+    pub const NEW_SYN_RECV: i32 = 12;
 }

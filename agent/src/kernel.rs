@@ -211,6 +211,8 @@ impl Wanted {
             (false, false, rest)
         } else if let Some(rest) = symbol.strip_prefix("KOPT_") {
             (true, false, rest)
+        } else if let Some(rest) = symbol.strip_prefix("KOPTENUM_") {
+            (true, true, rest)
         } else {
             (false, true, symbol.strip_prefix("KENUM_")?)
         };

@@ -46,6 +46,9 @@ pub(crate) const SNAPSHOT_ROWS: usize = 16384;
 /// How long the stacks of events are named each time that the ring is emptied: it fills meanwhile.
 pub(crate) const EVENTS_NAMING: Duration = Duration::from_millis(250);
 
+/// How long more where the process that reads symbols must be started first: it reads all names of the kernel.
+pub(crate) const SYMBOLS_STARTING: Duration = Duration::from_millis(750);
+
 /// Stacks that are named together: their addresses take 4 MiB at most.
 pub(crate) const STACKS_AT_ONCE: usize = 256;
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Kernel,
-    limits::{BATCH_FRAMES, BATCH_ROWS, BATCH_TEXT_BYTES, TABLE_FRAMES},
+    limits::{BATCH_FRAMES, BATCH_ROWS, BATCH_TEXT_BYTES, SYMBOLS_STARTING, TABLE_FRAMES},
     load::Loaded,
 };
 use kernel_enum::KernelEnum;
@@ -112,8 +112,12 @@ impl Stages {
         &mut self,
         mut batch: Batch,
         loaded: &Loaded,
-        deadline: Instant,
+        mut deadline: Instant,
     ) -> Result<Batch, Error> {
+        // Else the first events, and each after a pause, would have no names.
+        if self.form == Form::Events && self.stacks.symbolizer().worker().is_none() {
+            deadline += SYMBOLS_STARTING;
+        }
         for (column, names) in &self.enums {
             names.resolve(&mut batch, *column);
         }

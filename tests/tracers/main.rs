@@ -18,7 +18,9 @@ mod page_fault;
 mod rss;
 mod syscall_count;
 mod tcp_connect;
+mod tcp_drop;
 mod tcp_life;
+mod tcp_retransmit;
 
 use serde_json::json;
 use std::ffi::{OsStr, OsString};

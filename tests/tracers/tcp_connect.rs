@@ -46,7 +46,7 @@ fn closed_port(address: &str) -> (OwnedFd, u16) {
 }
 
 /// A port that answers nobody: its queue of accepted connections is full.
-fn silent_port() -> (OwnedFd, Vec<OwnedFd>, u16) {
+pub(crate) fn silent_port() -> (OwnedFd, Vec<OwnedFd>, u16) {
     let (socket, port) = closed_port("127.0.0.1:0");
     rustix::net::listen(&socket, 0).unwrap();
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

@@ -24,5 +24,7 @@ catalogue! {
     rss::Rss,
     syscall_count::SyscallCount,
     tcp_connect::TcpConnect,
+    tcp_drop::TcpDrop,
     tcp_life::TcpLife,
+    tcp_retransmit::TcpRetransmit,
 }

@@ -151,6 +151,7 @@ kinds! {
     signal: Signal,
     signed: Signed,
     syscall: Syscall,
+    tcp_state: TcpState,
     text: Text,
     time: Time,
     unknown: Unknown { basic: Option<Basic> },

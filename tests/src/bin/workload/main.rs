@@ -136,6 +136,7 @@ fn step(args: &[OsString]) {
         "serve-until-broken-off" => network::serve_until_broken_off(args),
         "serve-unread" => network::serve_unread(args),
         "give-up" => network::give_up(&args[0]),
+        "unanswered" => network::unanswered(number(&args[0])),
         "time-out" => network::time_out(&args[0]),
         "serve" => network::serve(args),
         "serve-by-child" => network::serve_by_child(args),

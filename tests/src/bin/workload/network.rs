@@ -251,6 +251,31 @@ pub(crate) fn time_out(to: &OsStr) {
     report::note(json!({ "result": -refused.raw_os_error() }));
 }
 
+/// So many sockets connect at the same time to where nobody answers, each until it has repeated its SYN once.
+pub(crate) fn unanswered(times: u64) {
+    // The accept queue of one that listens with a backlog of 0 takes one connection, and then SYNs are dropped.
+    let (family, kind) = (
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+    );
+    let listener = rustix::net::socket(family, kind, None).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    rustix::net::bind(&listener, &any).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let to = SocketAddr::from(([127, 0, 0, 1], local_port(&listener)));
+    let _first = TcpStream::connect(to).unwrap();
+    let mut accepts = [rustix::event::PollFd::new(
+        &listener,
+        rustix::event::PollFlags::IN,
+    )];
+    rustix::event::poll(&mut accepts, None).unwrap();
+    report::note(json!({ "port": to.port() }));
+    let sockets: Vec<OwnedFd> = (0..times).map(|_| begun(to)).collect();
+    for socket in &sockets {
+        process::until(|| raw::retransmits(socket) > 0);
+    }
+}
+
 fn listen(args: &[OsString]) -> TcpListener {
     let listener = listening(address(&args[0]));
     report::say(json!({ "listening": listener.local_addr().unwrap().port() }));

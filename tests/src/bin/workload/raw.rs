@@ -568,6 +568,26 @@ pub(crate) fn set_syn_retries(socket: &std::os::fd::OwnedFd, times: i32) {
     assert_eq!(done, 0);
 }
 
+/// How many segments a connection has sent again: tcp(7), TCP_INFO.
+pub(crate) fn retransmits(socket: &std::os::fd::OwnedFd) -> u32 {
+    use std::os::fd::AsRawFd;
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as u32;
+    // SAFETY: the kernel writes at most as many bytes as it is told.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(done, 0);
+    // SAFETY: numbers, of which zeros are ones.
+    unsafe { info.assume_init() }.tcpi_total_retrans
+}
+
 /// Further subflows of an MPTCP connection: the first byte of `struct mptcp_info`, include/uapi/linux/mptcp.h.
 pub(crate) fn mptcp_subflows(stream: &std::net::TcpStream) -> u64 {
     use std::os::fd::AsRawFd;

@@ -1,0 +1,143 @@
+//! `tcp_drop` against packets that nobody listens for.
+
+use crate::{
+    Columns, Who,
+    conformance::{Entry, Expects, conforms},
+    during,
+};
+use serde_json::Value;
+use std::fs;
+use tests::{Net, Trace, Wanted, Workload, check, needs};
+
+/// The entry of the conformance suite. A SYN to a closed port is dropped in the context of the process that sends it; the answer is not.
+const CONFORMANCE: Entry = Entry {
+    storm: 500,
+    ..Entry::of(
+        "tcp_drop",
+        "connect-times {} 127.0.0.1:9",
+        Expects::Events(1),
+    )
+};
+conforms!(CONFORMANCE);
+
+/// The columns of the drop of a SYN that nobody listens for.
+fn columns(who: &Who, report: &tests::Report, address: &str, port: u64) -> Columns {
+    let mut wanted = who.columns();
+    wanted.extend([
+        ("time", during(report)),
+        ("reason", "SKB_DROP_REASON_NO_SOCKET".into()),
+        // A socket was looked for and not found.
+        ("state", "".into()),
+        ("saddr", address.into()),
+        ("daddr", address.into()),
+        ("sport", Wanted::Within(1, 65535)),
+        ("dport", port.into()),
+    ]);
+    wanted
+}
+
+/// Names of the frames of a row's stack.
+fn frames(row: &Value) -> Vec<&str> {
+    let stack = row["kernel_stack"].as_array().unwrap();
+    stack
+        .iter()
+        .filter_map(|frame| frame["name"].as_str())
+        .collect()
+}
+
+fn dropped(address: &str, to: &str, receives: &str) {
+    let mut workload = Workload::behind_gate_after(
+        "ids 4321 1234 , comm a_sender",
+        &format!("connect-times 1 {to}"),
+    );
+    let who = Who {
+        uid: 4321,
+        gid: 1234,
+        comm: "a_sender",
+        ..Who::workload(&workload)
+    };
+    let trace = Trace::of("tcp_drop").of_process(&workload).start();
+    let report = workload.finish();
+    let outcome = trace.finish();
+    outcome.complete();
+    let row = outcome.row();
+    let mut wanted = columns(&who, &report, address, 9);
+    wanted.extend([
+        ("location", row["location"].clone().into()),
+        ("kernel_stack", row["kernel_stack"].clone().into()),
+    ]);
+    check(row, &wanted);
+    // Where names of the kernel are hidden, both have none.
+    let location = row["location"].as_str().unwrap();
+    let function = location.split('+').next().unwrap();
+    assert!([receives, "[kernel]"].contains(&function), "{row}");
+    assert!(frames(row).contains(&function), "{row}");
+}
+
+#[test]
+fn a_syn_to_a_closed_ipv4_port_is_one_row_with_no_socket() {
+    needs!("tcp_drop");
+    dropped("127.0.0.1", "127.0.0.1:9", "tcp_v4_rcv");
+}
+
+#[test]
+fn a_syn_to_a_closed_ipv6_port_is_one_row_with_no_socket() {
+    needs!("tcp_drop");
+    dropped("::1", "[::1]:9", "tcp_v6_rcv");
+}
+
+#[test]
+fn connections_without_a_drop_have_no_row() {
+    needs!("tcp_drop");
+    let mut workload = Workload::behind_gate("connections 20 1000");
+    let trace = Trace::of("tcp_drop").of_process(&workload).start();
+    workload.finish();
+    assert_eq!(trace.finish().complete().produced, 0);
+}
+
+/// Number of resets that a network namespace has sent, from its /proc/…/net/snmp.
+fn resets_sent(counters: &str) -> u64 {
+    let text = fs::read_to_string(counters).unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let names = lines.next().unwrap().split_whitespace();
+    let values = lines.next().unwrap().split_whitespace();
+    let value = names.zip(values).find(|(name, _)| *name == "OutRsts");
+    value.unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn drops_are_as_many_as_the_resets_that_their_network_sent() {
+    needs!("tcp_drop");
+    let net = Net::new();
+    let (rows, resets) = std::thread::scope(|scope| {
+        let traced = scope.spawn(|| {
+            net.enter();
+            let counters = "/proc/thread-self/net/snmp";
+            let mut workload = Workload::behind_gate("connect-times 37 127.0.0.1:9");
+            let trace = Trace::of("tcp_drop").of_process(&workload).start();
+            let before = resets_sent(counters);
+            workload.finish();
+            let outcome = trace.finish();
+            outcome.complete();
+            (outcome.rows.len() as u64, resets_sent(counters) - before)
+        });
+        traced.join().unwrap()
+    });
+    assert_eq!((rows, resets), (37, 37));
+}
+
+mod here {
+    use super::*;
+
+    #[test]
+    fn only_the_asked_port_is_shown() {
+        needs!("tcp_drop");
+        let workload = "connect-times 2 127.0.0.1:9 , connect-times 3 127.0.0.1:11";
+        let outcome = Trace::of("tcp_drop")
+            .with(&["--port", "11"])
+            .workload(workload)
+            .run();
+        assert_eq!(outcome.complete().produced, 3);
+        assert!(outcome.rows.iter().all(|row| row["dport"] == 11));
+    }
+}
