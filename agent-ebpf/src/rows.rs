@@ -2,7 +2,7 @@
 
 use crate::{Loss, SHARED, add, count_by, counter};
 use aya_ebpf::maps::{Array, PerCpuArray, PerCpuHashMap};
-use tracers::{Errors, Log2Ns, control::FirstHead};
+use tracers::{Errors, Log2Bytes, Log2Ns, control::FirstHead};
 
 /// Declares `TABLE`. A key that finds it full is lost and counted.
 #[macro_export]
@@ -130,6 +130,17 @@ pub const NO_EXIST: u64 = 1;
 #[inline(always)]
 pub fn add_duration(histogram: &mut Log2Ns, ns: u64, weight: u64) {
     let bucket = crate::clamped::<{ Log2Ns::LAST }>(Log2Ns::bucket(ns));
+    // SAFETY: the bucket is in the array.
+    add(
+        unsafe { &mut *histogram.0.as_mut_ptr().add(bucket) },
+        weight,
+    );
+}
+
+/// Counts a size, `weight` times.
+#[inline(always)]
+pub fn add_size(histogram: &mut Log2Bytes, bytes: u64, weight: u64) {
+    let bucket = crate::clamped::<{ Log2Bytes::LAST }>(Log2Bytes::bucket(bytes));
     // SAFETY: the bucket is in the array.
     add(
         unsafe { &mut *histogram.0.as_mut_ptr().add(bucket) },

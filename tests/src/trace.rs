@@ -23,6 +23,7 @@ pub struct Trace {
     args: Vec<OsString>,
     command: Vec<OsString>,
     keep_rows: bool,
+    estimates: bool,
 }
 
 /// A run under way; killed if it is dropped.
@@ -32,6 +33,7 @@ pub struct Tracing {
     rows: Rows,
     readers: Vec<JoinHandle<()>>,
     keep_rows: bool,
+    estimates: bool,
 }
 
 /// Hears what a command says.
@@ -100,6 +102,7 @@ impl Trace {
             args: ["run", tracer, "-o", "json"].map(OsString::from).to_vec(),
             command: Vec::new(),
             keep_rows: true,
+            estimates: false,
         }
     }
 
@@ -128,6 +131,13 @@ impl Trace {
     #[must_use]
     pub fn counting(mut self) -> Self {
         self.keep_rows = false;
+        self
+    }
+
+    /// Counts in rows are estimates, by the tracer's own sampling: an event stands for several.
+    #[must_use]
+    pub fn estimating(mut self) -> Self {
+        self.estimates = true;
         self
     }
 
@@ -164,6 +174,7 @@ impl Trace {
             mut args,
             command,
             keep_rows,
+            estimates,
         } = self;
         if !command.is_empty() {
             args.push("--".into());
@@ -188,6 +199,7 @@ impl Trace {
             rows,
             readers: vec![reader, row_reader],
             keep_rows,
+            estimates,
         }
     }
 }
@@ -254,6 +266,9 @@ impl Tracing {
             Some(Ok(started)) => started["tracer"].as_str().unwrap().to_owned(),
             other => panic!("a trace with an account said when it started: {other:?}"),
         };
+        if self.estimates {
+            return None;
+        }
         if !self.keep_rows {
             assert_eq!(described(&tracer)["source"], "events", "{tracer}");
             return Some(rows.count);

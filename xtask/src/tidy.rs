@@ -5,6 +5,7 @@
 mod claims;
 mod layout;
 mod limits;
+mod matches;
 mod names;
 mod source;
 
@@ -54,7 +55,7 @@ struct Rule {
 }
 
 /// All rules; each one's findings are printed under it.
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     Rule {
         demands: "a tracer is named only in its own files",
         because: "behaviour follows from column kinds and sources; a name elsewhere is a special case that the next tracer lacks",
@@ -89,6 +90,11 @@ const RULES: [Rule; 7] = [
         demands: "docs/limits.md has each bound of a file limits.rs, with its value and its reason",
         because: "who runs into a bound looks there for why it is",
         check: limits::limits_have_their_rows,
+    },
+    Rule {
+        demands: "a match on a kind, point, source, role, class, type of option or map type names every variant",
+        because: "where one is forgotten the compiler says so, and nothing is taken for something else",
+        check: matches::variants_are_named,
     },
 ];
 

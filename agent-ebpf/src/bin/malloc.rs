@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Frame, Loss, add, book, calls, current_comm, current_tgid, ended, first_argument,
+    Frame, Loss, add, add_size, book, calls, current_comm, current_tgid, ended, first_argument,
     function_result, point, rows, sample, second_argument, selected, third_argument, user_probes,
     user_stack,
 };
@@ -18,14 +18,12 @@ use tracers::{
 };
 
 #[unsafe(no_mangle)]
-static SAMPLE_BYTES: Global<u32> = Global::new(0);
+static SAMPLE_EVERY: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
-static MIN_BYTES: Global<u64> = Global::new(0);
+static MIN_SIZE: Global<u64> = Global::new(0);
 
-/// Of how many bytes one allocation is seen where nothing else is asked for.
-const USUAL_SAMPLE_BYTES: u64 = 64 << 10;
-
-rows!(MallocKey => MallocValue, 16384);
+// A row takes 400 bytes on each CPU.
+rows!(MallocKey => MallocValue, 8192);
 user_probes!();
 
 /// An allocation that has begun.
@@ -93,7 +91,7 @@ fn allocated(ctx: &RetProbeContext) {
         true => function_result(ctx) as u32 != 0,
         false => function_result(ctx) == 0,
     };
-    book(match has_failed || begun.size < MIN_BYTES.load() {
+    book(match has_failed || begun.size < MIN_SIZE.load() {
         true => Ok(false),
         false => allocation(ctx, &begun),
     });
@@ -115,6 +113,7 @@ fn allocation(ctx: &RetProbeContext, begun: &Begun) -> Result<bool, Loss> {
     let row = TABLE.row(&key, weight)?;
     add(&mut row.allocations, weight);
     add(&mut row.size_bytes, bytes);
+    add_size(&mut row.sizes, begun.size, weight);
     if begun.size > row.largest_bytes {
         row.largest_bytes = begun.size;
     }
@@ -125,16 +124,14 @@ fn allocation(ctx: &RetProbeContext, begun: &Begun) -> Result<bool, Loss> {
 /// and counts for mean / n, rounded up or down at random so that it is right on average. `None`: it is not kept.
 #[inline(always)]
 fn by_bytes(size: u64) -> Option<(u64, u64)> {
-    let mean = match SAMPLE_BYTES.load() {
-        0 => USUAL_SAMPLE_BYTES,
-        mean => u64::from(mean),
-    };
+    // At least 1, at most 2^30: the option's range.
+    let mean = SAMPLE_EVERY.load();
     // One of no bytes takes memory too.
     let taken = if size == 0 { 1 } else { size };
     if taken >= mean {
         return Some((1, size));
     }
-    // Both have 32 bits.
+    // Neither product has more than 64 bits: `taken` is below `mean`.
     if random() * mean >= taken << 32 {
         return None;
     }

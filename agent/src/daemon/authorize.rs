@@ -39,7 +39,7 @@ fn check(peer: Option<&Peer>, path: &str) -> Result<(), Refusal> {
     match role {
         Role::Control => Ok(()),
         Role::Read if reading => Ok(()),
-        _ => Err(Refusal::NotAllowed {
+        Role::Read | Role::None => Err(Refusal::NotAllowed {
             who: peer.map_or_else(|| "unknown".to_owned(), ToString::to_string),
             role,
         }),

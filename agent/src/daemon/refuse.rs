@@ -63,7 +63,7 @@ impl From<Refusal> for Status {
                     Role::Read => {
                         "may only look and read; whoever starts and stops is listed under roles.control"
                     }
-                    _ => {
+                    Role::Control | Role::None => {
                         "has no role on this node; its configuration lists names of certificates under roles, and a unix socket is its owner's"
                     }
                 };

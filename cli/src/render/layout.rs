@@ -109,7 +109,14 @@ pub(crate) fn layout(view: View<'_>, wide: bool) -> Vec<Head> {
                 };
                 heads.push(head);
             }
-            _ => {
+            Role::None
+            | Role::Key
+            | Role::Sum
+            | Role::Max
+            | Role::Min
+            | Role::Last
+            | Role::Gauge
+            | Role::Histogram => {
                 if column.role == Role::Max {
                     heads.extend(percentile_due.take().map(|h| percentile_of(h, max)));
                 }

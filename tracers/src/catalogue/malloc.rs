@@ -1,13 +1,13 @@
 //! `malloc`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/malloc.rs`.
-use crate::{Class, Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, option, prelude::*};
 
 /// Allocations of a program by the C library's allocator, by calling stack: how many, and how many bytes.
 ///
 /// Traced are malloc, calloc, realloc, reallocarray, aligned_alloc, memalign, posix_memalign, valloc and pvalloc of the target's own libc, glibc or musl, found in the target's own root; of a program that is linked statically, those in its symbol table.
 /// An allocation that one of them makes by another counts once, and one that fails does not count.
-/// A sample is taken, by bytes: an allocation is seen with a probability of its size by `--sample-bytes`, and stands for as many as that takes, so that all numbers are estimates without bias. With `--sample-bytes 1` every allocation is seen.
+/// A sample is taken, by bytes: an allocation is seen with a probability of its size by `--sample-every`, and stands for as many as that takes, so that all numbers are estimates without bias. With `--sample-every 1B` every allocation is seen.
 /// Memory that is given back is not subtracted, and allocators of other names (jemalloc, mimalloc, Go's) are not seen.
-/// A container's or program's libc that was not mapped by any target before is attached to within about 10 ms of the program's start: what is allocated before that is in no row and no count.
+/// A container's or program's libc that was not mapped by any target before is attached to within about 10 ms of the program's start: allocations before that are in no row and no count.
 /// The kernel stops every process that has the same file mapped for about 1 µs at each call, also those that are not traced.
 #[event]
 pub struct Malloc {
@@ -32,15 +32,20 @@ pub struct Malloc {
     /// The largest that was seen.
     #[max]
     pub largest_bytes: u64,
+    /// Allocations by size.
+    #[histogram]
+    pub sizes: Log2Bytes,
 }
 
 /// Options of `malloc`.
 #[params]
 pub struct Params {
-    /// See about one allocation for each of so many bytes; 1 sees all, and 0 is 64 KiB.
-    pub sample_bytes: u32,
-    /// Only allocations of at least so many bytes.
-    pub min_bytes: u64,
+    /// Mean distance of samples in allocated bytes; with 1 byte every allocation is seen.
+    #[default = "64KiB"]
+    #[range = "1B"..="1GiB"]
+    pub sample_every: option::Size,
+    /// Only allocations of at least this size.
+    pub min_size: option::Size,
 }
 
 /// The functions, in the order in which the kernel side numbers them. reallocarray calls realloc in both libraries.
@@ -92,5 +97,5 @@ impl Tracer for Malloc {
     const NESTS: bool = true;
     const COST: &'static str = "1 to 2 µs per allocation of every process that has the library mapped";
     const EXAMPLES: &'static [&'static str] =
-        &["-o flamegraph=allocations.svg -- ./myprogram", "--sample-bytes 1 --pid 4242 --duration 10s", "-o folded --container 3f2a"];
+        &["-o flamegraph=allocations.svg -- ./myprogram", "--sample-every 1B --pid 4242 --duration 10s", "-o folded --container 3f2a"];
 }
