@@ -1,8 +1,8 @@
 //! What this machine allows.
 
-use crate::trace;
+use crate::tracejob_path;
 use serde_json::Value;
-use std::sync::OnceLock;
+use std::{process::Command, sync::OnceLock};
 
 /// Whether this machine is a test kernel's own: then everything on it may be traced.
 pub fn in_vm() -> bool {
@@ -41,15 +41,79 @@ pub fn mptcp_here(test: &str) -> bool {
     }
 }
 
+/// Every tracer, as the program under test lists it where it has each capability.
+fn list_of_root() -> &'static [Value] {
+    static LIST: OnceLock<Vec<Value>> = OnceLock::new();
+    LIST.get_or_init(|| listed(Command::new(tracejob_path()).args(["list", "-o", "json"])))
+}
+
+/// The same with the capabilities under test, and those that a tracer requires besides.
 fn list() -> &'static [Value] {
     static LIST: OnceLock<Vec<Value>> = OnceLock::new();
     LIST.get_or_init(|| {
-        let output = trace::tracejob(&["list", "-o", "json"]).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{text}");
-        let list: Value = serde_json::from_str(&text).unwrap();
-        list["tracers"].as_array().unwrap().clone()
+        let Some(all) = capabilities(Whose::Every) else {
+            return list_of_root().to_vec();
+        };
+        let mut command = Command::new(crate::program("workload"));
+        command.args(["with-caps", &all]).arg(tracejob_path());
+        listed(command.args(["list", "-o", "json"]))
     })
+}
+
+fn listed(command: &mut Command) -> Vec<Value> {
+    let output = command.env_remove("TRACEJOB_AGENT").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let list: Value = serde_json::from_str(&text).unwrap();
+    list["tracers"].as_array().unwrap().clone()
+}
+
+/// Whose required capabilities a program gets besides those under test.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose<'a> {
+    /// Nobody's.
+    None,
+    /// Those of this tracer.
+    One(&'a str),
+    /// Those of every tracer.
+    Every,
+}
+
+/// The capabilities with which the program is to be tested; none where it is to have all.
+pub(crate) fn capabilities(whose: Whose<'_>) -> Option<String> {
+    let mut all = std::env::var("TRACEJOB_TEST_CAPS").ok()?;
+    if all.is_empty() {
+        return None;
+    }
+    let is_meant = |tracer: &&Value| match whose {
+        Whose::None => false,
+        Whose::One(name) => tracer["name"] == name,
+        Whose::Every => true,
+    };
+    match whose {
+        Whose::None => {}
+        Whose::One(_) | Whose::Every => {
+            let tracers = list_of_root().iter().filter(is_meant);
+            tracers.for_each(|tracer| required(tracer, &mut all));
+        }
+    }
+    Some(all)
+}
+
+/// Adds the capabilities that a listed tracer requires.
+fn required(tracer: &Value, to: &mut String) {
+    for need in tracer["needs"].as_array().unwrap() {
+        let name = need["name"].as_str().unwrap();
+        if let Some(capability) = name.strip_prefix("CAP_")
+            && need["required"] == true
+        {
+            let capability = capability.to_lowercase();
+            if !to.split(',').any(|one| one == capability) {
+                to.push(',');
+                to.push_str(&capability);
+            }
+        }
+    }
 }
 
 /// All tracers of the program under test.

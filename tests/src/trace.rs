@@ -4,7 +4,7 @@ use crate::{
     Account, Steps, Workload, deadline,
     described::{described, events},
     output::{Messages, Rows, Taken},
-    support::skips_runs,
+    support::{Whose, capabilities, skips_runs},
     until,
     workload::{Report, program},
 };
@@ -65,7 +65,12 @@ pub struct Outcome {
 
 /// The program under test with the capabilities that it is to be tested with.
 pub fn tracejob(args: &[impl AsRef<OsStr>]) -> Command {
-    let mut command = with_capabilities(tracejob_path(), args);
+    let whose = match args {
+        [command, tracer, ..] if command.as_ref() == "run" => tracer.as_ref().to_str(),
+        _ => None,
+    };
+    let whose = whose.map_or(Whose::None, Whose::One);
+    let mut command = with_capabilities(tracejob_path(), args, whose);
     // Whoever runs the tests may use an agent.
     command.env_remove("TRACEJOB_AGENT");
     command
@@ -73,18 +78,22 @@ pub fn tracejob(args: &[impl AsRef<OsStr>]) -> Command {
 
 /// The daemon, which cargo puts beside the command line.
 pub fn agent(args: &[impl AsRef<OsStr>]) -> Command {
-    with_capabilities(tracejob_path().with_file_name("tracejob-agent"), args)
+    with_capabilities(
+        tracejob_path().with_file_name("tracejob-agent"),
+        args,
+        Whose::Every,
+    )
 }
 
 /// A program with the capabilities that are under test.
-fn with_capabilities(path: PathBuf, args: &[impl AsRef<OsStr>]) -> Command {
-    let mut command = match std::env::var_os("TRACEJOB_TEST_CAPS") {
-        Some(capabilities) if !capabilities.is_empty() => {
+fn with_capabilities(path: PathBuf, args: &[impl AsRef<OsStr>], whose: Whose<'_>) -> Command {
+    let mut command = match capabilities(whose) {
+        Some(capabilities) => {
             let mut command = Command::new(program("workload"));
             command.arg("with-caps").arg(capabilities).arg(path);
             command
         }
-        _ => Command::new(path),
+        None => Command::new(path),
     };
     command.args(args);
     command

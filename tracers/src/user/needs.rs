@@ -99,23 +99,8 @@ const fn of_point(at: &At) -> &'static [Need] {
     match at {
         At::RawTracepoint(_) | At::TypedTracepoint(_) | At::Iterator(_) => &[],
         At::FunctionEntry(_) | At::FunctionReturn(_) | At::FunctionVerdict(_) => &[TRAMPOLINES],
-        At::UserFunction { .. } => &[USER_PROBES],
+        At::UserFunction { .. } => &[USER_PROBES, USER_FILES],
         At::CgroupPackets { .. } | At::CgroupAddress { .. } => &[CGROUPS],
-    }
-}
-
-/// What a point of a kind works better with.
-const fn helpful_at(at: &At) -> &'static [Need] {
-    match at {
-        At::UserFunction { .. } => &[USER_FILES],
-        At::RawTracepoint(_)
-        | At::TypedTracepoint(_)
-        | At::Iterator(_)
-        | At::FunctionEntry(_)
-        | At::FunctionReturn(_)
-        | At::FunctionVerdict(_)
-        | At::CgroupPackets { .. }
-        | At::CgroupAddress { .. } => &[],
     }
 }
 
@@ -124,13 +109,13 @@ impl At {
     pub fn capability(&self) -> Option<Capability> {
         match self {
             Self::CgroupPackets { .. } | Self::CgroupAddress { .. } => Some(Capability::NetAdmin),
+            Self::UserFunction { .. } => Some(Capability::SysPtrace),
             Self::RawTracepoint(_)
             | Self::TypedTracepoint(_)
             | Self::Iterator(_)
             | Self::FunctionEntry(_)
             | Self::FunctionReturn(_)
-            | Self::FunctionVerdict(_)
-            | Self::UserFunction { .. } => None,
+            | Self::FunctionVerdict(_) => None,
         }
     }
 }
@@ -167,8 +152,7 @@ impl Needs {
             required: OF_ALL.into_iter().chain(always).collect(),
             helpful: Vec::new(),
         };
-        let points = sets.iter().flatten().flat_map(helpful_at);
-        for need in points.chain(kinds.flat_map(|kind| of_naming(kind.naming()))) {
+        for need in kinds.flat_map(|kind| of_naming(kind.naming())) {
             if !needs.helpful.contains(need) && !needs.required.contains(need) {
                 needs.helpful.push(*need);
             }
