@@ -118,7 +118,13 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
                     let mut kinds: Vec<String> = hooks.iter().filter_map(kind).collect();
                     kinds.sort_unstable();
                     kinds.dedup();
-                    let mut said = vec![format!("yes  {}", kinds.join(", "))];
+                    let lines = wrap(&kinds.join(", "), here.saturating_sub(5));
+                    let lines = lines.iter().enumerate();
+                    let mut said: Vec<String> = lines
+                        .map(|(at, line)| {
+                            format!("{}  {line}", if at == 0 { "yes" } else { "   " })
+                        })
+                        .collect();
                     for need in entry.missing() {
                         let lacks = format!("no {}, for {}", need.name, need.reason);
                         let lines = wrap(&lacks, here.saturating_sub(5));
