@@ -179,8 +179,8 @@ mod tests {
             .map(|(at, tracer)| {
                 let works = match at {
                     0 => Works::No {
-                        reason: "perf_event_open needs CAP_SYS_ADMIN while kernel.perf_event_paranoid is 3".to_owned(),
-                        remedy: Some("`sysctl kernel.perf_event_paranoid=2` allows it".to_owned()),
+                        reason: "uprobe.multi libc:free needs CAP_SYS_PTRACE".to_owned(),
+                        remedy: Some("run it with sudo, or `sudo setcap cap_sys_ptrace+ep $(command -v tracejob)`".to_owned()),
                     },
                     _ => Works::Yes { hooks: hooks(&tracer.points()[0]) },
                 };
@@ -203,7 +203,7 @@ mod tests {
         let all = survey.tracers.len();
         for columns in [80, 100, 120] {
             let text = table(&survey, columns, Palette::default());
-            assert!(text.contains("no   perf_event_open needs"), "{text}");
+            assert!(text.contains("no   uprobe.multi"), "{text}");
             // What works and lacks something says what.
             assert!(text.contains("     no CAP_SYSLOG, for"), "{text}");
             assert!(
