@@ -47,6 +47,25 @@ const KEYWORDS: [&str; 20] = [
     "gen", "impl", "match", "mod", "move", "static", "type", "use", "where",
 ];
 
+/// Modules of `tracers`, which would hide the tracer's, and of its tests.
+const MODULES: [&str; 15] = [
+    "arch",
+    "catalogue",
+    "cell",
+    "class",
+    "conformance",
+    "control",
+    "kind",
+    "lib",
+    "main",
+    "option",
+    "point",
+    "prelude",
+    "record",
+    "source",
+    "user",
+];
+
 /// Writes them; refuses before it has written anything.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = workspace::root();
@@ -112,10 +131,7 @@ fn check_name(name: &str) -> Result<()> {
             "{name:?} is no name of a tracer: words of a-z and 0-9 joined by _, as in tcp_accept"
         );
     }
-    if KEYWORDS.contains(&name)
-        // Modules beside its own, of `tracers` and of its tests.
-        || ["catalogue", "conformance", "main", "prelude"].contains(&name)
-    {
+    if KEYWORDS.contains(&name) || MODULES.contains(&name) {
         bail!(
             "{name:?} is a word of Rust or a module of the catalogue or its tests: choose another"
         );
@@ -192,6 +208,7 @@ mod tests {
             "tcp-accept",
             "type",
             "lib",
+            "option",
             "conformance",
             "../x",
             "a b",
