@@ -132,16 +132,6 @@ fn a_running_process_is_traced_and_another_of_the_same_file_is_not() {
 const DYNAMIC: &str = "/bin/ls";
 
 #[test]
-fn a_program_that_is_linked_dynamically_is_traced_in_its_c_library() {
-    needs!("malloc");
-    let command = [DYNAMIC, "/"].map(OsString::from).to_vec();
-    let outcome = Trace::of("malloc").with(EVERY).command(command).run();
-    outcome.complete();
-    let of_ls: Vec<&Value> = outcome.rows_where("comm", "ls");
-    assert!(sum(&of_ls, "allocations") > 10, "{:?}", outcome.rows);
-}
-
-#[test]
 fn threads_that_allocate_at_once_are_counted_to_the_last_one() {
     needs!("malloc");
     let outcome = traced(EVERY, &["threads", "8", "allocate", "malloc", "2000", "64"]);
@@ -174,6 +164,16 @@ fn a_program_without_symbols_is_refused_by_its_reason() {
 
 mod here {
     use super::*;
+
+    #[test]
+    fn a_program_that_is_linked_dynamically_is_traced_in_its_c_library() {
+        needs!("malloc");
+        let command = [DYNAMIC, "/"].map(OsString::from).to_vec();
+        let outcome = Trace::of("malloc").with(EVERY).command(command).run();
+        outcome.complete();
+        let of_ls: Vec<&Value> = outcome.rows_where("comm", "ls");
+        assert!(sum(&of_ls, "allocations") > 10, "{:?}", outcome.rows);
+    }
 
     /// Whether a process has code of its own in place of that file's: a page with a breakpoint is not shared any more.
     fn has_breakpoint(pid: u32, file: &str) -> bool {

@@ -105,29 +105,29 @@ fn resets_sent(counters: &str) -> u64 {
     value.unwrap().1.parse().unwrap()
 }
 
-#[test]
-fn drops_are_as_many_as_the_resets_that_their_network_sent() {
-    needs!("tcp_drop");
-    let net = Net::new();
-    let (rows, resets) = std::thread::scope(|scope| {
-        let traced = scope.spawn(|| {
-            net.enter();
-            let counters = "/proc/thread-self/net/snmp";
-            let mut workload = Workload::behind_gate("connect-times 37 127.0.0.1:9");
-            let trace = Trace::of("tcp_drop").of_process(&workload).start();
-            let before = resets_sent(counters);
-            workload.finish();
-            let outcome = trace.finish();
-            outcome.complete();
-            (outcome.rows.len() as u64, resets_sent(counters) - before)
-        });
-        traced.join().unwrap()
-    });
-    assert_eq!((rows, resets), (37, 37));
-}
-
 mod here {
     use super::*;
+
+    #[test]
+    fn drops_are_as_many_as_the_resets_that_their_network_sent() {
+        needs!("tcp_drop");
+        let net = Net::new();
+        let (rows, resets) = std::thread::scope(|scope| {
+            let traced = scope.spawn(|| {
+                net.enter();
+                let counters = "/proc/thread-self/net/snmp";
+                let mut workload = Workload::behind_gate("connect-times 37 127.0.0.1:9");
+                let trace = Trace::of("tcp_drop").of_process(&workload).start();
+                let before = resets_sent(counters);
+                workload.finish();
+                let outcome = trace.finish();
+                outcome.complete();
+                (outcome.rows.len() as u64, resets_sent(counters) - before)
+            });
+            traced.join().unwrap()
+        });
+        assert_eq!((rows, resets), (37, 37));
+    }
 
     #[test]
     fn only_the_asked_port_is_shown() {

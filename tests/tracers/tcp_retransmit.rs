@@ -67,27 +67,6 @@ fn sent_again(counters: &str) -> u64 {
 }
 
 #[test]
-fn rows_are_as_many_as_the_kernel_counts_in_their_network() {
-    needs!("tcp_retransmit");
-    let net = Net::new();
-    let (rows, counted) = std::thread::scope(|scope| {
-        let traced = scope.spawn(|| {
-            net.enter();
-            let counters = "/proc/thread-self/net/snmp";
-            let mut workload = Workload::behind_gate("unanswered 37");
-            let trace = Trace::of("tcp_retransmit").of_process(&workload).start();
-            let before = sent_again(counters);
-            workload.finish();
-            let outcome = trace.finish();
-            outcome.complete();
-            (outcome.rows.len() as u64, sent_again(counters) - before)
-        });
-        traced.join().unwrap()
-    });
-    assert_eq!((rows, counted), (37, 37));
-}
-
-#[test]
 fn a_connection_from_before_the_trace_is_selected_by_its_sockets_cgroup() {
     needs!("tcp_retransmit");
     let (_listener, _clients, port) = silent_port();
@@ -113,6 +92,27 @@ fn a_connection_from_before_the_trace_is_selected_by_its_sockets_cgroup() {
 
 mod here {
     use super::*;
+
+    #[test]
+    fn rows_are_as_many_as_the_kernel_counts_in_their_network() {
+        needs!("tcp_retransmit");
+        let net = Net::new();
+        let (rows, counted) = std::thread::scope(|scope| {
+            let traced = scope.spawn(|| {
+                net.enter();
+                let counters = "/proc/thread-self/net/snmp";
+                let mut workload = Workload::behind_gate("unanswered 37");
+                let trace = Trace::of("tcp_retransmit").of_process(&workload).start();
+                let before = sent_again(counters);
+                workload.finish();
+                let outcome = trace.finish();
+                outcome.complete();
+                (outcome.rows.len() as u64, sent_again(counters) - before)
+            });
+            traced.join().unwrap()
+        });
+        assert_eq!((rows, counted), (37, 37));
+    }
 
     #[test]
     fn only_the_asked_port_is_shown() {
