@@ -185,7 +185,17 @@ async fn a_trace_takes_no_more_memory_than_is_known_before_it_is_loaded() {
         assert!(refused.get_details_quota_failure().is_some());
         let words = refused.message().split(' ');
         let known: u64 = words.filter_map(|word| word.parse().ok()).next().unwrap();
-        let mut events = daemon.trace(with(known)).await.unwrap();
+        let mut events = match daemon.trace(with(known)).await {
+            Ok(events) => events,
+            // A reader of symbols has a second to open a file and a few of CPU time.
+            Err(refused) if refused.message().contains("too much for its reader") => {
+                println!(
+                    "SKIPPED bounds::a_trace_takes_no_more_memory_than_is_known_before_it_is_loaded: {tracer}: this machine is too busy to find functions in time"
+                );
+                continue;
+            }
+            Err(refused) => panic!("{tracer}: {refused}"),
+        };
         workload.finish();
         events.read_all().await.unwrap();
         let taken = events.account().cost.unwrap().kernel_bytes;
@@ -196,7 +206,8 @@ async fn a_trace_takes_no_more_memory_than_is_known_before_it_is_loaded() {
         let table = match (schema.table, stacks) {
             (true, true) => 64 << 20,
             (true, false) => 8 << 20,
-            (false, _) => 0,
+            (false, true) => 80 << 20,
+            (false, false) => 0,
         };
         assert!(
             known <= 2 * taken + (16 << 20) + table,
