@@ -23,12 +23,43 @@ pub struct Account {
     /// was taken meanwhile (fentry and fexit everywhere, tracepoints from Linux 7.0 on), or in what an interrupt interrupted.
     /// At most so many events are missing that no counter saw; how many of these were selected is unknown.
     pub missed_runs: u64,
+    /// Parts of the selection that are not traced.
+    pub untraced: Untraced,
     /// Since the programs were attached.
     pub elapsed: Duration,
     /// What it cost.
     pub cost: Cost,
     /// Why it ended; `None` while it runs.
     pub ended: Option<Ended>,
+}
+
+/// Reasons that are kept.
+const REASONS_MAX: usize = 8;
+/// Bytes of a reason: a sentence and a path that is not among the longest.
+const REASON_BYTES: usize = 1024;
+
+/// Parts of the selection that are not traced: files that cannot be attached to, or that were attached to after a process had begun to run them.
+/// Number of events in them: unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Untraced {
+    /// Number of these parts.
+    pub count: u64,
+    /// Their reasons, the first 8.
+    pub reasons: Vec<String>,
+}
+
+impl Untraced {
+    /// Adds a part, unless its reason is there already.
+    pub(crate) fn add(&mut self, mut reason: String) {
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES));
+        if self.reasons.contains(&reason) {
+            return;
+        }
+        self.count += 1;
+        if self.reasons.len() < REASONS_MAX {
+            self.reasons.push(reason);
+        }
+    }
 }
 
 /// Events that were lost, by stage. Each only grows.
@@ -133,7 +164,10 @@ pub enum Ended {
 impl Account {
     /// Whether nothing was lost, for certain.
     pub fn complete(&self) -> bool {
-        self.lost.total() == 0 && self.missed_runs == 0 && self.sampled == 0
+        self.lost.total() == 0
+            && self.missed_runs == 0
+            && self.sampled == 0
+            && self.untraced.count == 0
     }
 
     /// Whether the books balance; false is a bug.

@@ -35,7 +35,7 @@ mod source;
 mod stage;
 mod user_files;
 
-pub use account::{Account, BpfCost, Cost, Ended, Lost};
+pub use account::{Account, BpfCost, Cost, Ended, Lost, Untraced};
 pub use clock::Clock;
 pub use doctor::{Check, Verdict};
 pub use error::{Error, Reason};

@@ -1,7 +1,7 @@
 //! One object: loaded with its globals, its maps filled, its programs attached. Dropping it detaches everything.
 
 use crate::{
-    Error, Kernel, Limits, Support,
+    Error, Kernel, Limits, Support, Untraced,
     bpf::{self, Refused, Shared},
     fault::Faults,
     object,
@@ -289,6 +289,11 @@ impl Loaded {
             user.follow(self, selection);
             self.user = Some(user);
         }
+    }
+
+    /// Parts of the selection that are not traced.
+    pub(crate) fn untraced(&self) -> Untraced {
+        { self.user.as_ref() }.map_or_else(Untraced::default, |user| user.untraced().clone())
     }
 
     /// What is selected has changed.

@@ -150,6 +150,7 @@ impl Reader {
             stacks_missing,
             stacks_truncated,
             missed_runs: skipped.saturating_sub(taken_over.saturating_sub(given_back)),
+            untraced: self.loaded.untraced(),
             ..Account::default()
         })
     }

@@ -6,7 +6,7 @@
 //! Nothing of a target's file is read here: `symbols` finds the functions, in a process without rights.
 
 use crate::{
-    Error,
+    Error, Untraced,
     bpf::{delete, keys, lookup},
     limits::MAX_PROCESSES,
     load::Loaded,
@@ -76,6 +76,10 @@ pub(crate) struct UserProbes {
     /// Processes that were listed before, selected or not.
     known: HashSet<u32>,
     listed: Option<Instant>,
+    /// Whether the trace has begun: a file that is attached to from then on is attached to late.
+    began: bool,
+    /// What is in no row.
+    untraced: Untraced,
     /// Messages in the log.
     warnings: usize,
 }
@@ -152,6 +156,8 @@ impl UserProbes {
             waiting: HashMap::new(),
             known: HashSet::new(),
             listed: None,
+            began: false,
+            untraced: Untraced::default(),
             warnings: 0,
         })
     }
@@ -186,6 +192,7 @@ impl UserProbes {
                 refused.push(why);
             }
         }
+        self.began = true;
         match refused.pop() {
             Some(reason) if self.attached == 0 => Err(Error::Unsupported { tracer, reason }),
             _ => Ok(()),
@@ -217,6 +224,11 @@ impl UserProbes {
             self.look(loaded, pid);
         }
         self.finder.rest(REST);
+    }
+
+    /// Files that cannot be attached to, or that were attached to late.
+    pub(crate) fn untraced(&self) -> &Untraced {
+        &self.untraced
     }
 
     /// What is selected has changed: processes are listed anew.
@@ -279,7 +291,11 @@ impl UserProbes {
         let mut last = Outcome::Attached;
         let mut not_yet = false;
         for object in self.objects() {
-            let file = self.finder.look(pid, &object);
+            let file = match self.finder.look(pid, &object) {
+                // One that has ended cannot be looked at, and has nothing more to trace.
+                Err(_) if has_ended(&self.proc, pid) => continue,
+                file => file,
+            };
             match self.file(loaded, &object, file) {
                 Outcome::Attached => {}
                 Outcome::NotYet => not_yet = true,
@@ -350,6 +366,11 @@ impl UserProbes {
                 of_root.attached += 1;
                 self.attached += 1;
                 self.seen.insert(key, None);
+                if self.began {
+                    let late = "attached to after a process had begun to run it: its calls before that are in no row";
+                    self.untraced
+                        .add(format!("functions of {path} were {late}"));
+                }
                 Outcome::Attached
             }
             Err(why) => {
@@ -365,8 +386,9 @@ impl UserProbes {
         }
     }
 
-    /// Says so, unless it has been said too often.
+    /// Reports that something cannot be traced: in the account, and in the log unless it has many such messages.
     fn refuse(&mut self, why: String) -> Outcome {
+        self.untraced.add(why.clone());
         self.warnings += 1;
         if self.warnings <= WARNINGS_MAX {
             tracing::warn!("{why}");
@@ -427,6 +449,14 @@ impl UserProbes {
             false => Err(missing(&places)),
         }
     }
+}
+
+/// Whether a process is gone, or a zombie.
+fn has_ended(proc: &Path, pid: u32) -> bool {
+    let stat = fs::read_to_string(proc.join(format!("{pid}/stat"))).unwrap_or_default();
+    // The name, in parentheses, may hold anything.
+    let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    state.is_empty() || state.starts_with(['Z', 'X'])
 }
 
 /// Why nothing of a file could be attached to.

@@ -46,6 +46,7 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
         stacks_missing,
         stacks_truncated,
         missed_runs,
+        untraced,
         elapsed,
         cost,
         ended,
@@ -148,6 +149,13 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
         out.push_str(&format!(
             "{runs} of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.\n"
         ));
+    }
+    for reason in &untraced.reasons {
+        out.push_str(&format!("Not traced: {reason}.\n"));
+    }
+    let more = (untraced.count).saturating_sub(untraced.reasons.len() as u64);
+    if more > 0 {
+        out.push_str(&format!("Not traced: {} more.\n", plural(more, "file")));
     }
     if let Some(Gaps { count: gaps, rows }) = gaps {
         let rows = rows.map_or("some rows".to_owned(), |rows| plural(rows, "row"));
@@ -285,6 +293,7 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
         stacks_missing,
         stacks_truncated,
         missed_runs,
+        untraced,
         elapsed,
         cost,
         ended,
@@ -322,6 +331,9 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
         "stacks_truncated": stacks_truncated, "missed_runs": missed_runs,
         "elapsed_ns": ns(*elapsed), "cost": costs,
     });
+    if untraced.count > 0 {
+        account["untraced"] = json!({ "count": untraced.count, "reasons": untraced.reasons });
+    }
     if let Some(Gaps { count, rows }) = beside.gaps {
         account["gaps"] = json!({ "count": count, "rows": rows });
     }
@@ -437,6 +449,21 @@ mod tests {
         3 runs of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.
         The command exited with status 2.
         ");
+    }
+
+    #[test]
+    fn files_that_were_not_traced_are_named_and_the_account_is_not_complete() {
+        let mut account = account();
+        account.untraced.count = 10;
+        account.untraced.reasons = vec!["functions of /x cannot be traced: why".to_owned()];
+        let text = account_text(&account, 2, &Beside::default());
+        assert!(text.contains("PARTIAL"), "{text}");
+        let named =
+            "Not traced: functions of /x cannot be traced: why.\nNot traced: 9 files more.\n";
+        assert!(text.contains(named), "{text}");
+        let json = account_json(&account, &Beside::default());
+        assert_eq!(json["account"]["complete"], false);
+        assert_eq!(json["account"]["untraced"]["count"], 10);
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub(crate) fn fold(
                 outcome.nodes.ended += 1;
                 outcome.over += 1;
                 outcome.complete &= report.is_some_and(|report| report.account.complete);
+                for reason in report.iter().flat_map(|report| &report.account.untraced) {
+                    outcome.tell(node, "NotTraced", reason);
+                }
                 continue;
             }
             Some(Progress::Failed { reason, message }) => (reason.clone(), message.clone()),

@@ -292,6 +292,11 @@ fn books(account: &v1::Account) -> Value {
         time.map(|time| time.as_nanos() as u64)
     };
     let cost = account.cost.unwrap_or_default();
+    let untraced: Vec<String> = account
+        .untraced
+        .iter()
+        .map(|reason| shown(reason))
+        .collect();
     json!({
         "produced": account.produced,
         "delivered": account.delivered,
@@ -301,6 +306,7 @@ fn books(account: &v1::Account) -> Value {
         "missed_runs": account.missed_runs,
         "stacks_missing": account.stacks_missing,
         "stacks_truncated": account.stacks_truncated,
+        "untraced": { "count": account.untraced_count, "reasons": untraced },
         "complete": account.complete,
         "ended": (!account.ended.is_empty()).then(|| shown(&account.ended)),
         "elapsed_ns": time(&account.elapsed),

@@ -118,6 +118,7 @@ impl Account {
         }
         let nothing_missing = self.lost.total() + self.missed_runs + self.sampled == 0
             && gaps.is_null()
+            && self.raw["untraced"].is_null()
             && self.ended != "agent_gone";
         assert_eq!(self.complete, nothing_missing, "{}", self.raw);
         assert_eq!(self.lost.malformed, 0, "{}", self.raw);

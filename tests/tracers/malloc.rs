@@ -211,9 +211,49 @@ mod here {
         });
         workload.finish();
         let outcome = trace.stop();
-        outcome.complete();
         assert!(has_row(&outcome, 700, 128), "{:?}", outcome.rows);
+        // What the other program allocated before is in no row, and the account says so.
+        let account = outcome.account();
+        assert!(!account.complete, "{}", account.raw);
+        let reasons = account.raw["untraced"]["reasons"].to_string();
+        let late = "later were attached to after";
+        assert!(reasons.contains(late), "{reasons}");
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_program_of_a_cgroup_that_cannot_be_attached_to_is_in_the_account() {
+        needs!("malloc");
+        let group = Cgroup::new();
+        let folder = tests::folder();
+        let (without, copy) = (stripped(&folder), folder.join("later"));
+        fs::copy(program("workload"), &copy).unwrap();
+        let [mut first, mut second] = [&without, &copy].map(|path| {
+            let workload = Workload::behind_gate(&["exec", path.to_str().unwrap(), "gate"]);
+            group.add(workload.pid());
+            workload
+        });
+        let trace = Trace::of("malloc")
+            .with(EVERY)
+            .with(&["--cgroup".as_ref(), group.path().as_os_str()])
+            .start();
+        first.go();
+        until("the first program runs", || {
+            let running = fs::read_link(format!("/proc/{}/exe", first.pid())).ok()?;
+            (running == without).then_some(())
+        });
+        // It is looked at with the second one, or before.
+        second.go();
+        until("the second program is attached to", || {
+            has_breakpoint(second.pid(), copy.to_str().unwrap()).then_some(())
+        });
+        first.finish();
+        second.finish();
+        let account = trace.stop().account().raw.clone();
+        assert_eq!(account["complete"], false, "{account}");
+        let untraced = account["untraced"].to_string();
+        assert_eq!(account["untraced"]["count"], 2, "{untraced}");
+        assert!(untraced.contains("no symbol table"), "{untraced}");
     }
 
     #[test]

@@ -586,7 +586,9 @@ fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) -> Option<(Reason, String)> {
                 counters.booked(tracer, &told, &account);
                 counters.ended(tracer, &account);
                 job.tell_losses(&told, &account);
-                job.log.push(Item::Account(wire::account(&account)), 512);
+                let told = wire::account(&account);
+                let bytes = 512 + told.untraced.iter().map(String::len).sum::<usize>();
+                job.log.push(Item::Account(told), bytes);
                 job.book(account);
                 return None;
             }

@@ -388,6 +388,8 @@ pub(crate) fn account(account: &Account) -> v1::Account {
         nodes: Vec::new(),
         missed_rows: 0,
         late_rows: 0,
+        untraced: account.untraced.reasons.clone(),
+        untraced_count: account.untraced.count,
     }
 }
 

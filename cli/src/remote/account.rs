@@ -1,7 +1,7 @@
 //! An agent's account as the library has it, and what there is to say beside it.
 
 use super::words;
-use agent::{Account, BpfCost, Cost, Ended, Lost};
+use agent::{Account, BpfCost, Cost, Ended, Lost, Untraced};
 use proto::v1;
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(1 << 40);
 /// More stages than there will be.
 const STAGES: usize = 64;
+/// More reasons of what is not traced than an agent sends.
+const REASONS: usize = 16;
 /// More nodes than a cluster has: Kubernetes is made for 5,000.
 const NODES: usize = 20_000;
 
@@ -248,6 +250,8 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         nodes,
         missed_rows,
         late_rows,
+        untraced,
+        untraced_count,
     } = told;
     beside.tell_nodes(nodes)?;
     beside.late_rows = beside.late_rows.saturating_add(late_rows);
@@ -315,6 +319,12 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         stacks_missing,
         stacks_truncated,
         missed_runs,
+        untraced: Untraced {
+            count: untraced_count,
+            reasons: { untraced.iter().take(REASONS) }
+                .map(|reason| words(reason))
+                .collect(),
+        },
         elapsed: time(elapsed)?,
         cost: Cost {
             bpf: bpf.transpose()?,

@@ -6,6 +6,9 @@ use proto::v1::{self, NodeState};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tracers::Batch;
 
+/// Reasons of what is not traced, of all nodes together.
+const UNTRACED_MAX: usize = 8;
+
 /// A node.
 pub(super) struct Node {
     pub(super) name: Arc<str>,
@@ -182,6 +185,8 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
         nodes: _,
         missed_rows: _,
         late_rows: _,
+        untraced,
+        untraced_count,
     } = account;
     for (sum, number) in [
         (&mut sum.produced, produced),
@@ -191,6 +196,7 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
         (&mut sum.stacks_missing, stacks_missing),
         (&mut sum.stacks_truncated, stacks_truncated),
         (&mut sum.sampled, sampled),
+        (&mut sum.untraced_count, untraced_count),
     ] {
         *sum = sum.saturating_add(*number);
     }
@@ -200,6 +206,8 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
             None => sum.lost.push(stage.clone()),
         }
     }
+    let room = UNTRACED_MAX.saturating_sub(sum.untraced.len());
+    sum.untraced.extend(untraced.iter().take(room).cloned());
     sum.complete &= complete;
     // Of several at the same time it is the longest.
     let key = |time: &Option<prost_types::Duration>| {

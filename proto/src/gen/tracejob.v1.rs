@@ -647,6 +647,12 @@ pub struct Account {
     /// Stacks that are deeper than they are recorded; nothing else of their events is missing.
     #[prost(uint64, tag = "15")]
     pub stacks_truncated: u64,
+    /// Parts of the selection that are not traced, in words: functions of a file that cannot be attached to, or were attached to late. The first 8.
+    #[prost(string, repeated, tag = "16")]
+    pub untraced: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Number of these parts.
+    #[prost(uint64, tag = "17")]
+    pub untraced_count: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Nodes {

@@ -7,7 +7,7 @@ use crate::{Class, Family, Tracer, option, prelude::*};
 /// An allocation that one of them makes by another counts once, and one that fails does not count.
 /// A sample is taken, by bytes: an allocation is seen with a probability of its size by `--sample-every`, and stands for as many as that takes, so that all numbers are estimates without bias. With `--sample-every 1B` every allocation is seen.
 /// Memory that is given back is not subtracted, and allocators of other names (jemalloc, mimalloc, Go's) are not seen.
-/// A container's or program's libc that was not mapped by any target before is attached to within about 10 ms of the program's start: allocations before that are in no row and no count.
+/// A container's or program's libc that was not mapped by any target before is attached to within about 10 ms of the program's start: allocations before that are in no row and no count, and the account names the file.
 /// The kernel stops every process that has the same file mapped for about 1 µs at each call, also those that are not traced.
 #[event]
 pub struct Malloc {

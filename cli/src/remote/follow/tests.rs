@@ -397,6 +397,15 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
     };
     let (account, beside) = take(left_out).unwrap();
     assert!(account_text(&account, 0, &beside).contains("do not balance"));
+    let untraced = v1::Account {
+        untraced: vec!["functions of /x\x1b[2J cannot be traced".to_owned()],
+        untraced_count: 1,
+        ..v1::Account::default()
+    };
+    let (account, beside) = take(untraced).unwrap();
+    let text = account_text(&account, 0, &beside);
+    assert!(text.contains("\nNot traced: functions of /x"), "{text}");
+    assert!(!text.contains('\x1b'), "{text}");
     let many = v1::Account {
         lost: (0..100).map(|n| stage(&format!("s{n}"), 1)).collect(),
         ..v1::Account::default()
