@@ -229,7 +229,8 @@ mod here {
         let (without, copy) = (stripped(&folder), folder.join("later"));
         fs::copy(program("workload"), &copy).unwrap();
         let [mut first, mut second] = [&without, &copy].map(|path| {
-            let workload = Workload::behind_gate(&["exec", path.to_str().unwrap(), "gate"]);
+            let workload =
+                Workload::behind_gate(&["exec", path.to_str().unwrap(), "later", "gate"]);
             group.add(workload.pid());
             workload
         });
