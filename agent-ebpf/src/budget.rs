@@ -1,9 +1,8 @@
 //! What keeps a trace within its bounds: sampling when it costs too much, and room in the ring for everyone.
 
-use crate::{Loss, add};
+use crate::{Loss, add, now};
 use aya_ebpf::{
     Global,
-    helpers::generated::bpf_ktime_get_boot_ns,
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray},
 };
@@ -67,8 +66,7 @@ pub fn room(cgroup: u64, waiting: u64) -> Result<(), Loss> {
     if waiting < FREE_FOR_ALL.load() {
         return Ok(());
     }
-    // SAFETY: the helper only returns a number.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = now();
     let saved = now.saturating_sub(SAVED_NS);
     let used = match QUOTAS.get_ptr_mut(&cgroup) {
         // SAFETY: an aligned u64 of the map. Two CPUs at once may both take what is one's: a little more than the quota.

@@ -124,13 +124,18 @@ kernel_fields! {
 /// Whether the current task is traced, and as part of which target. Where that cannot be read the event is booked as lost.
 #[inline(always)]
 pub fn selected() -> Option<Target> {
-    match target() {
-        Ok(target) => {
-            if target.is_some() {
-                started();
-            }
-            target
-        }
+    let target = or_lost(target());
+    if target.is_some() {
+        started();
+    }
+    target
+}
+
+/// The answer; where it could not be read the event is booked as lost.
+#[inline(always)]
+fn or_lost(target: Result<Option<Target>, i32>) -> Option<Target> {
+    match target {
+        Ok(target) => target,
         Err(unreadable) => {
             book(Err(unreadable.into()));
             None
@@ -298,13 +303,7 @@ pub fn task_selected(task: *const u8) -> Result<Option<Target>, i32> {
 /// The same, for the programs of iterators: where it cannot be read the task is booked as a lost event.
 #[inline(always)]
 pub fn selected_task(task: *const u8) -> Option<Target> {
-    match task_selected(task) {
-        Ok(target) => target,
-        Err(unreadable) => {
-            book(Err(unreadable.into()));
-            None
-        }
-    }
+    or_lost(task_selected(task))
 }
 
 #[inline(always)]

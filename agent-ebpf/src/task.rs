@@ -3,7 +3,10 @@
 use crate::{kernel_fields, read_kernel};
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-    generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task},
+    generated::{
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task,
+        bpf_ktime_get_boot_ns,
+    },
 };
 use core::mem::MaybeUninit;
 use tracers::{Pid, Target, Task};
@@ -25,6 +28,13 @@ kernel_fields! {
 pub fn current() -> *const u8 {
     // SAFETY: the helper only returns a pointer.
     unsafe { bpf_get_current_task() as *const u8 }
+}
+
+/// Nanoseconds of CLOCK_BOOTTIME.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: the helper only returns a number.
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// The current process, as the host numbers it.

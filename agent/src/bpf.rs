@@ -274,9 +274,7 @@ pub(crate) fn new_hash(key_bytes: usize, value_bytes: usize, entries: u32) -> io
     /// Map type, sizes and entries, flags: the beginning of BPF_MAP_CREATE's attributes.
     const MAP_CREATE: libc::c_long = 0;
     let mut attr = [1, key_bytes as u32, value_bytes as u32, entries, 0];
-    let fd = bpf(MAP_CREATE, &mut attr)?;
-    // SAFETY: the call returned a new descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    bpf(MAP_CREATE, &mut attr).map(owned)
 }
 
 #[cfg(test)]

@@ -44,12 +44,17 @@ fn boottime_ahead(text: &str) -> i64 {
 }
 
 // Programs that are tried, and no more.
-/// `r0 = *(u64 *)(r1 + 0); r0 = 0; exit`.
-const LOOKS: [u64; 3] = [0x1079, 0xb7, 0x95];
 /// A call of bpf_get_current_ancestor_cgroup_id: `r1 = 0; call 123; r0 = 0; exit`.
 const ANCESTOR_HELPER: [u64; 4] = [0x1b7, 123 << 32 | 0x85, 0xb7, 0x95];
 /// A call of bpf_get_current_task_btf: `call 158; r0 = 0; exit`.
 const TASK_HELPER: [u64; 3] = [158 << 32 | 0x85, 0xb7, 0x95];
+
+/// The version in a release's name, as two numbers: 6.18.
+pub(crate) fn version(release: &str) -> (u32, u32) {
+    let numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut numbers = numbers.map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
 
 /// Whether a tracer works here.
 #[derive(Clone, Debug)]
@@ -80,7 +85,7 @@ impl Kernel {
                 .to_string_lossy()
                 .into_owned(),
             btf: Btf::of_kernel()?,
-            tracing: bpf::try_load(&LOOKS, Sort::RAW_TRACEPOINT)
+            tracing: bpf::try_load(&point::LOOKS, Sort::RAW_TRACEPOINT)
                 .map(drop)
                 .map_err(|refused| refused.source),
             proc: "/proc".into(),
@@ -110,11 +115,7 @@ impl Kernel {
 
     /// Its version as two numbers: 6.18.
     pub(crate) fn version(&self) -> (u32, u32) {
-        let mut numbers = self
-            .release
-            .split(|c: char| !c.is_ascii_digit())
-            .map(|n| n.parse().unwrap_or(0));
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+        version(&self.release)
     }
 
     /// Whether another task may get the CPU while a program at a tracepoint is at work, which the kernel then does not run for that task:

@@ -23,7 +23,7 @@ use tracers::{At, Point};
 
 /// What a program that is tried does: `r0 = *(u64 *)(r1 + 0); r0 = 0; exit`. The look at the first argument matters: 5.10 refuses it for
 /// functions whose argument's type its BTF only declares.
-const LOOKS: [u64; 3] = [0x1079, 0xb7, 0x95];
+pub(crate) const LOOKS: [u64; 3] = [0x1079, 0xb7, 0x95];
 /// The same of a program that decides: `r0 = 1; exit`, which lets everything pass.
 const ALLOWS: [u64; 2] = [1 << 32 | 0xb7, 0x95];
 

@@ -3,13 +3,9 @@
 #![no_main]
 use agent_ebpf::{
     Loss, Record, TASK_MM, TASK_TGID, answer, append_path, argument, book, current_task, file_path,
-    is_compat, kernel_fields, selected, signed, syscall_number,
+    is_compat, kernel_fields, now, selected, signed, syscall_number,
 };
-use aya_ebpf::{
-    Global,
-    helpers::{bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
-    programs::RawTracePointContext,
-};
+use aya_ebpf::{Global, helpers::bpf_probe_read_user, programs::RawTracePointContext};
 use tracers::{
     Args, Outcome, Path, Tail, Target, Time,
     arch::{Executes, machine},
@@ -120,8 +116,7 @@ fn send(
     record.send(
         task.cgroup,
         &Exec {
-            // SAFETY: the helper only returns a number.
-            time: Time(unsafe { bpf_ktime_get_boot_ns() }),
+            time: Time(now()),
             task,
             ppid: TASK_TGID.read(TASK_PARENT.of_current_task()?)?,
             _pad: 0,

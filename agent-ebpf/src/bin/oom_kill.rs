@@ -3,12 +3,11 @@
 #![no_main]
 use agent_ebpf::{
     ANON, FILE, Loss, SHMEM, SWAP, TASK_CGROUPS, TASK_COMM, TASK_MM, TASK_SIGNAL, TASK_TGID, book,
-    comm, controller_cgroup, current_task, emit, kernel_enums, kernel_fields, rss_pages, selected,
-    task_selected,
+    comm, controller_cgroup, current_task, emit, kernel_enums, kernel_fields, now, rss_pages,
+    selected, task_selected,
 };
 use aya_ebpf::{
     Global,
-    helpers::generated::bpf_ktime_get_boot_ns,
     programs::{FEntryContext, RawTracePointContext},
 };
 use tracers::{Target, Text16, Time, oom_kill::OomKill, program};
@@ -69,8 +68,7 @@ fn row_of(victim: *const u8, target: Target) -> Result<bool, Loss> {
     emit(
         task.cgroup,
         &OomKill {
-            // SAFETY: the helper only returns a number.
-            time: Time(unsafe { bpf_ktime_get_boot_ns() }),
+            time: Time(now()),
             victim_pid: TASK_TGID.read(victim)?,
             victim_uid: CRED_EUID.read(TASK_CRED.read(victim)?)?,
             victim_comm: Text16(comm(TASK_COMM.of(victim))?),

@@ -3,13 +3,9 @@
 #![no_main]
 use agent_ebpf::{
     Loss, Record, answer, append_path, argument, book, calls, current_task, file_of, file_path,
-    forget, selected, signed, syscall, syscall_number,
+    forget, now, selected, signed, syscall, syscall_number,
 };
-use aya_ebpf::{
-    Global,
-    helpers::{bpf_probe_read_user, generated::bpf_ktime_get_boot_ns},
-    programs::RawTracePointContext,
-};
+use aya_ebpf::{Global, helpers::bpf_probe_read_user, programs::RawTracePointContext};
 use tracers::{
     Bool, Mode, OpenFlags, Outcome, Path, Syscall, Tail, Target, Time,
     arch::{Opens, machine},
@@ -71,8 +67,7 @@ fn begin(syscall: Syscall, target: Target) -> Result<bool, Loss> {
         return Ok(false);
     }
     let begun = Begun {
-        // SAFETY: the helper only returns a number.
-        since: unsafe { bpf_ktime_get_boot_ns() },
+        since: now(),
         target,
         _pad: 0,
         syscall,
@@ -165,8 +160,7 @@ fn end(asked: &Asked, result: i64, begun: &Begun) -> Result<bool, Loss> {
         flags: forget(asked.flags),
         mode: forget(asked.mode),
     };
-    // SAFETY: the helper only returns a number.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = now();
     let latency_ns = now.saturating_sub(forget(begun.since));
     // Access mode, include/uapi/asm-generic/fcntl.h. One that is not known may be any.
     let writes = asked.flags & (3 | OpenFlags::UNREAD.0) != 0;

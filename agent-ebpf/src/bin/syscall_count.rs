@@ -2,10 +2,10 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, add_duration, add_error, answer, book, calls, current_comm, current_tgid, rows,
+    Loss, add, add_duration, add_error, answer, book, calls, current_comm, current_tgid, now, rows,
     sample, selected, signed, syscall, syscall_number,
 };
-use aya_ebpf::{Global, helpers::generated::bpf_ktime_get_boot_ns, programs::RawTracePointContext};
+use aya_ebpf::{Global, programs::RawTracePointContext};
 use tracers::{
     Syscall, Target, Text16,
     arch::machine,
@@ -44,8 +44,7 @@ fn sys_enter(ctx: &RawTracePointContext) {
 #[inline(always)]
 fn begin(number: u32, target: Target) -> Result<bool, Loss> {
     let begun = Begun {
-        // SAFETY: the helper only returns a number.
-        since: unsafe { bpf_ktime_get_boot_ns() },
+        since: now(),
         syscall: syscall(number),
         target,
         _pad: 0,
@@ -98,8 +97,7 @@ fn sched_process_exit(_ctx: &RawTracePointContext) {
 #[inline(always)]
 fn end(begun: &Begun, result: i64) -> Result<bool, Loss> {
     let result = signed(result, begun.syscall.is_compat());
-    // SAFETY: the helper only returns a number.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = now();
     let ns = now.saturating_sub(begun.since);
     // Numbers from -4095 on are errors: include/linux/err.h.
     let failed = (-4095..0).contains(&result);

@@ -2,12 +2,9 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    IPPROTO_TCP, Loss, book, current_task, emit, mptcp_fields, selected, sock_fields, tcp,
+    IPPROTO_TCP, Loss, book, current_task, emit, mptcp_fields, now, selected, sock_fields, tcp,
 };
-use aya_ebpf::{
-    Global, helpers::generated::bpf_ktime_get_boot_ns, macros::map, maps::HashMap,
-    programs::RawTracePointContext,
-};
+use aya_ebpf::{Global, macros::map, maps::HashMap, programs::RawTracePointContext};
 use tracers::{Bool, Outcome, Task, Time, program, tcp_connect::TcpConnect};
 
 #[unsafe(no_mangle)]
@@ -40,8 +37,7 @@ fn inet_sock_set_state(ctx: &RawTracePointContext) {
 #[inline(always)]
 fn on_change(sk: *const u8, new: i32) -> Result<bool, Loss> {
     let key = sk as u64;
-    // SAFETY: the helper only returns a number.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = now();
     if new == tcp::SYN_SENT {
         if let Some(target) = selected()
             && SK_PROTOCOL.read(sk)? == IPPROTO_TCP

@@ -3,13 +3,9 @@
 #![no_main]
 use agent_ebpf::{
     IPPROTO_MPTCP, IPPROTO_TCP, Loss, book, current_task, emit, kernel_enums, kernel_fields,
-    kernel_stack, mapped, selected, socket_selection, tcp,
+    kernel_stack, mapped, now, selected, socket_selection, tcp,
 };
-use aya_ebpf::{
-    Global,
-    helpers::{bpf_probe_read_kernel, generated::bpf_ktime_get_boot_ns},
-    programs::RawTracePointContext,
-};
+use aya_ebpf::{Global, helpers::bpf_probe_read_kernel, programs::RawTracePointContext};
 use tracers::{
     Ip, KernelAddress, Target, TcpState, Time, program,
     tcp_drop::{DropReason, TcpDrop},
@@ -177,8 +173,7 @@ fn drop_of(ctx: &RawTracePointContext, sk: *const u8, target: Target) -> Result<
     emit(
         task.cgroup,
         &TcpDrop {
-            // SAFETY: the helper only returns a number.
-            time: Time(unsafe { bpf_ktime_get_boot_ns() }),
+            time: Time(now()),
             reason: DropReason(reason as u32),
             state: TcpState(state(sk)?),
             location: KernelAddress(location),

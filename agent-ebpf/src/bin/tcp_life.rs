@@ -3,12 +3,11 @@
 #![no_main]
 use agent_ebpf::{
     IPPROTO_MPTCP, IPPROTO_TCP, Loss, book, current_task, emit, kernel_enums, kernel_fields,
-    mptcp_fields, selected, sock_fields, tcp,
+    mptcp_fields, now, selected, sock_fields, tcp,
 };
 use aya_ebpf::{
     Global,
     bindings::BPF_NOEXIST,
-    helpers::generated::bpf_ktime_get_boot_ns,
     macros::map,
     maps::{Array, HashMap, LruHashMap},
     programs::RawTracePointContext,
@@ -321,8 +320,7 @@ fn on_change(sk: *const u8, old: i32, new: i32) -> Result<(), Loss> {
         return Ok(());
     }
     let key = sk as u64;
-    // SAFETY: the helper only returns a number.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = now();
     let mptcp = mptcp_of(sk)?;
     // The task that closes a subflow may be a worker: see `on_mptcp`.
     let is_owner = match new {
@@ -402,8 +400,7 @@ fn closed(sk: *const u8, old: i32) -> Result<bool, Loss> {
 
 #[inline(always)]
 fn connection_ended(sk: *const u8, mptcp: *const u8) -> Result<bool, Loss> {
-    // SAFETY: the helper only returns a number.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = now();
     let key = sk as u64;
     let known = OWNERS.get_ptr(&key);
     let Some(owner) = known.or_else(|| NOBODY.get_ptr(0)) else {

@@ -2,12 +2,11 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    CGROUP_KN, KERNFS_ID, Loss, book, current_comm, current_tgid, emit, selected, sock_fields,
+    CGROUP_KN, KERNFS_ID, Loss, book, current_comm, current_tgid, emit, now, selected, sock_fields,
     socket_selection, tcp,
 };
 use aya_ebpf::{
-    Global, bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_boot_ns, macros::map,
-    maps::LruHashMap, programs::RawTracePointContext,
+    Global, bindings::BPF_NOEXIST, macros::map, maps::LruHashMap, programs::RawTracePointContext,
 };
 use tracers::{Bool, Pid, Target, TcpState, Text16, Time, program, tcp_retransmit::TcpRetransmit};
 
@@ -116,8 +115,7 @@ fn row(sk: *const u8, owner: Owner, error: i32) -> Result<bool, Loss> {
     emit(
         cgroup,
         &TcpRetransmit {
-            // SAFETY: the helper only returns a number.
-            time: Time(unsafe { bpf_ktime_get_boot_ns() }),
+            time: Time(now()),
             cgroup,
             pid: owner.pid,
             target: owner.target,

@@ -1,6 +1,7 @@
 //! What `agent-ebpf/src/user_probe.rs` says of private stacks, put to this kernel.
 
 use super::{InfoAttr, OBJ_GET_INFO_BY_FD, Sort, bpf, try_load};
+use crate::kernel::version;
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -54,12 +55,11 @@ fn a_tail_call_that_is_never_reached_keeps_a_program_off_the_stack_of_its_cpu() 
     assert!(!has(&with));
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy().into_owned();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|n| n.parse().unwrap_or(0));
-    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     // What it is against: else this test would say nothing.
-    if cfg!(target_arch = "x86_64") && version >= (6, 13) && !machine_code(&without).is_empty() {
+    if cfg!(target_arch = "x86_64")
+        && version(&release) >= (6, 13)
+        && !machine_code(&without).is_empty()
+    {
         assert!(
             has(&without),
             "{release} gives such programs no stack of their CPU any more"

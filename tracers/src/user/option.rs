@@ -2,6 +2,7 @@
 //!
 //! A type of option is one file below. A form that one of them lacks does not compile: [`OptionForm`] has no default methods.
 
+mod amount;
 mod choice;
 mod duration;
 mod flag;
