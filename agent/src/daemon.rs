@@ -17,6 +17,7 @@ pub(crate) mod loader;
 mod log;
 mod metrics;
 mod parts;
+pub(crate) mod policy;
 mod refuse;
 mod reload;
 mod server;

@@ -77,7 +77,7 @@ fn run(args: Args) -> Result<()> {
             io::stdout(),
             "{}: as it should be\nclasses: {}\ncapabilities: {}",
             file.display(),
-            daemon::config::words(&config.policy.classes),
+            daemon::policy::words(&config.policy.classes),
             kept.join(" ")
         )
         .context("cannot write to standard output");

@@ -7,5 +7,7 @@ pub(crate) mod config;
 pub(crate) mod limits;
 #[path = "../../agent/src/daemon/parts.rs"]
 pub(crate) mod parts;
+#[path = "../../agent/src/daemon/policy.rs"]
+pub(crate) mod policy;
 #[path = "../../agent/src/daemon/wire.rs"]
 pub(crate) mod wire;

@@ -2,10 +2,10 @@
 
 use super::{
     caller::{Caller, Identity},
-    config::Denied,
     failures::Failures,
     limits::{FAILURES_SHOWN_BYTES, MESSAGE_BYTES},
     log::Log,
+    policy::Denied,
     refuse::{self, Refusal},
     text::cut,
     wire::{self, Violation},

@@ -3,11 +3,11 @@
 use super::{
     audit::{Asked, Audit},
     caller::{Caller, Shares},
-    config::{self, Policy},
     counters::Counters,
     job::{Job, OF_A_CALL, Share, check_uid, lock},
     limits::{DETACH, TRACE_BYTES, UPDATE, WATCH_BYTES, WATCHES},
     loader::Loader,
+    policy::{Denied, Policy},
     refuse::{self, Refusal},
     wire,
 };
@@ -259,7 +259,7 @@ impl Jobs {
                 if uid.is_none() || target.whom == Whom::Host {
                     return Err(Refusal::Denied(denied).into());
                 }
-                let config::Denied { line, why } = denied;
+                let Denied { line, why } = denied;
                 request.denied.push(agent::Denied { at, line, why });
             }
         }

@@ -1,8 +1,8 @@
 //! Errors as gRPC has them: a status with an ErrorInfo, whose reason is a word of a list, and what more there is to say.
 
 use super::{
-    config::Denied,
     limits::{ID_BYTES, MESSAGE_BYTES},
+    policy::Denied,
     text::cut,
     tls::Role,
     wire::Violation,

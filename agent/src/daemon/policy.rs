@@ -1,0 +1,349 @@
+//! What the node allows: tracers, targets and limits of a trace. No request widens it.
+
+use agent::{Bounds, Budget, Limits, Target, Whom};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use std::time::Duration;
+use tracers::{Capability, Class, Erased, UnknownClass};
+
+/// What requests may ask for.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Policy {
+    /// Classes whose tracers may run. The agent keeps the capabilities of these classes and no others.
+    #[serde(deserialize_with = "classes")]
+    pub(crate) classes: Vec<Class>,
+    /// The tracers of these classes that may run; absent is all of them.
+    pub(crate) tracers: Option<Vec<String>>,
+    /// Kinds of targets that may be selected; absent is all of them. What selects everything is `host`'s alone.
+    pub(crate) targets: Option<Vec<TargetKind>>,
+    /// Whether everything on the node may be selected at once: by that word, or by a cgroup or a process that holds pods or the agent.
+    pub(crate) host: bool,
+    /// Namespaces whose pods are not traced, by the labels of targets. Where there are any, a target in a pod must have that label.
+    pub(crate) denied_namespaces: Vec<String>,
+    /// The longest that a trace runs, and how long one runs that does not say.
+    pub(crate) max_duration_seconds: u64,
+    /// Traces that run at the same time.
+    pub(crate) max_traces: usize,
+    /// The largest ring of a trace, bytes.
+    pub(crate) max_ring_bytes: u32,
+    /// The most memory of a trace: its maps, its ring, its queue and what is kept of it, bytes.
+    pub(crate) max_trace_bytes: u64,
+    /// The same of all traces together.
+    pub(crate) max_node_bytes: u64,
+    /// The most that a trace may cost, per cent of one CPU; absent is no bound.
+    pub(crate) max_cpu_percent: Option<u32>,
+    /// The most events that a trace delivers each second; absent is no bound.
+    pub(crate) max_events_per_second: Option<u64>,
+    /// Events per second that each cgroup gets through however many events others send.
+    pub(crate) fair_events_per_second: u32,
+    /// What is kept of a trace for readers that are slow or come later, bytes.
+    pub(crate) replay_bytes: usize,
+    /// How long an ended trace can still be read.
+    pub(crate) keep_seconds: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            classes: Class::DEFAULT.to_vec(),
+            tracers: None,
+            targets: None,
+            host: false,
+            denied_namespaces: vec!["kube-system".to_owned()],
+            max_duration_seconds: 3600,
+            max_traces: 20,
+            max_ring_bytes: 16 << 20,
+            max_trace_bytes: 256 << 20,
+            max_node_bytes: 1 << 30,
+            max_cpu_percent: None,
+            max_events_per_second: None,
+            fair_events_per_second: 1000,
+            replay_bytes: 8 << 20,
+            keep_seconds: 60,
+        }
+    }
+}
+
+/// A kind of target.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum TargetKind {
+    Pod,
+    Container,
+    Process,
+    Cgroup,
+}
+
+impl TargetKind {
+    /// The kind of a target; the host is of none.
+    fn of(whom: &Whom) -> Option<Self> {
+        match whom {
+            Whom::Pod(_) => Some(Self::Pod),
+            Whom::Container(_) | Whom::PodContainer(..) => Some(Self::Container),
+            Whom::Process(_) | Whom::ProcessSince(..) | Whom::Command(_) => Some(Self::Process),
+            Whom::Cgroup(_) => Some(Self::Cgroup),
+            Whom::Host => None,
+        }
+    }
+
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Pod => "pods",
+            Self::Container => "containers",
+            Self::Process => "processes",
+            Self::Cgroup => "cgroups",
+        }
+    }
+}
+
+/// The line of the classes that may run.
+const CLASSES: &str = "policy.classes";
+/// The line of the tracers that may run.
+const TRACERS: &str = "policy.tracers";
+
+/// `observe and payload`
+pub(crate) fn words(classes: &[Class]) -> String {
+    let words: Vec<&str> = classes.iter().map(|class| class.word()).collect();
+    words.join(" and ")
+}
+
+/// Why the node's policy says no; it names its own line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    /// The line of the configuration: `policy.host`.
+    pub(crate) line: &'static str,
+    pub(crate) why: String,
+}
+
+impl Policy {
+    /// Whether a tracer may run.
+    pub(crate) fn tracer(&self, tracer: &dyn Erased) -> Result<(), Denied> {
+        let (name, class) = (tracer.name(), tracer.class());
+        if !self.classes.contains(&class) {
+            return Err(Denied {
+                line: CLASSES,
+                why: format!(
+                    "this node does not allow {name}, whose class is {} ({}); it allows {}",
+                    class.word(),
+                    class.about(),
+                    words(&self.classes)
+                ),
+            });
+        }
+        match &self.tracers {
+            Some(allowed) if !allowed.iter().any(|allowed| allowed == name) => Err(Denied {
+                line: TRACERS,
+                why: format!("this node does not allow {name}"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What lets a tracer run that [`Self::tracer`] denies.
+    pub(crate) fn remedy(tracer: &dyn Erased, denied: &Denied) -> String {
+        let class = tracer.class();
+        match denied.line {
+            CLASSES => format!(
+                "add {} to policy.classes of the agent's configuration, give the agent {}, and start it again; the chart does all of it by agent.policy.classes",
+                class.word(),
+                Capability::list(class.capabilities())
+            ),
+            line => format!(
+                "add {} to {line} of the agent's configuration",
+                tracer.name()
+            ),
+        }
+    }
+
+    /// The capabilities that the classes bring.
+    pub(crate) fn capabilities(&self) -> Vec<Capability> {
+        Class::capabilities_of(&self.classes)
+    }
+
+    /// What targets may turn out to be.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            host: self.host,
+            needs_namespace: !self.denied_namespaces.is_empty(),
+        }
+    }
+
+    /// Whether it may be selected, by what the request says of it; what it turns out to be is held to [`Self::bounds`].
+    pub(crate) fn target(&self, target: &Target) -> Result<(), Denied> {
+        match (TargetKind::of(&target.whom), &self.targets) {
+            (None, _) => self.host()?,
+            (Some(kind), Some(allowed)) if !allowed.contains(&kind) => {
+                return Err(Denied {
+                    line: "policy.targets",
+                    why: format!("this node does not let {} be selected", kind.plural()),
+                });
+            }
+            _ => {}
+        }
+        match target.labels.namespace() {
+            namespace if self.denied_namespaces.iter().any(|one| one == namespace) => Err(Denied {
+                line: "policy.deniedNamespaces",
+                why: format!("this node does not let pods of {namespace} be traced"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether everything may be selected.
+    fn host(&self) -> Result<(), Denied> {
+        match self.host {
+            true => Ok(()),
+            false => Err(Denied {
+                line: "policy.host",
+                why: "this node does not let everything be selected; name processes, cgroups or containers"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// The limits of a trace, where it may have them.
+    pub(crate) fn limits(&self, asked: &Limits) -> Result<Limits, Denied> {
+        let longest = Duration::from_secs(self.max_duration_seconds);
+        let duration = asked.duration.unwrap_or(longest);
+        if duration > longest {
+            return Err(Denied {
+                line: "policy.maxDurationSeconds",
+                why: format!(
+                    "this node lets a trace run for {} s at most",
+                    self.max_duration_seconds
+                ),
+            });
+        }
+        if asked.ring_bytes > self.max_ring_bytes {
+            return Err(Denied {
+                line: "policy.maxRingBytes",
+                why: format!(
+                    "this node allows a ring of {} bytes at most",
+                    self.max_ring_bytes
+                ),
+            });
+        }
+        let Budget {
+            cpu_percent,
+            events_per_second,
+            memory_bytes,
+        } = asked.budget;
+        let less = |asked: Option<u64>, most: Option<u64>| asked.into_iter().chain(most).min();
+        let cpu = less(
+            cpu_percent.map(u64::from),
+            self.max_cpu_percent.map(u64::from),
+        );
+        // What is kept for readers is not the trace's own.
+        let memory = self
+            .max_trace_bytes
+            .saturating_sub(self.replay_bytes as u64);
+        Ok(Limits {
+            duration: Some(duration),
+            budget: Budget {
+                cpu_percent: cpu.and_then(|percent| u32::try_from(percent).ok()),
+                events_per_second: less(events_per_second, self.max_events_per_second),
+                memory_bytes: less(memory_bytes, Some(memory)),
+            },
+            quota: self.fair_events_per_second,
+            ..asked.clone()
+        })
+    }
+}
+
+fn classes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Class>, D::Error> {
+    let words = Vec::<String>::deserialize(from)?;
+    let found = words.iter().map(|word| {
+        word.parse().map_err(|unknown: UnknownClass| {
+            let word = word.escape_debug();
+            D::Error::custom(format!(
+                "policy.classes: there is no class \"{word}\"; {unknown}"
+            ))
+        })
+    });
+    found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Config;
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        serde_yaml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn no_request_widens_the_policy() {
+        let policy = Policy {
+            max_duration_seconds: 10,
+            ..Policy::default()
+        };
+        let asked = |seconds| Limits {
+            duration: seconds,
+            ..Limits::default()
+        };
+        let longest = Some(Duration::from_secs(10));
+        assert_eq!(policy.limits(&asked(None)).unwrap().duration, longest);
+        let denied = policy
+            .limits(&asked(Some(Duration::from_secs(11))))
+            .unwrap_err();
+        assert_eq!(denied.line, "policy.maxDurationSeconds");
+        let ring = Limits {
+            ring_bytes: u32::MAX,
+            ..Limits::default()
+        };
+        assert_eq!(
+            policy.limits(&ring).unwrap_err().line,
+            "policy.maxRingBytes"
+        );
+        let only = Policy {
+            tracers: Some(vec!["open".to_owned()]),
+            ..Policy::default()
+        };
+        let exec = tracers::find("exec").unwrap();
+        assert_eq!(only.tracer(exec).unwrap_err().line, "policy.tracers");
+    }
+
+    #[test]
+    fn a_class_that_is_not_named_is_denied_with_the_line_to_change() {
+        let of = |class: Class| {
+            *tracers::ALL
+                .iter()
+                .find(|one| one.class() == class)
+                .unwrap()
+        };
+        let (observes, payload) = (of(Class::Observe), of(Class::Payload));
+        let by_default = Policy::default();
+        assert_eq!(by_default.tracer(observes), Ok(()));
+        assert_eq!(by_default.tracer(payload), Ok(()));
+        let only = parse("policy: {classes: [observe]}").unwrap().policy;
+        assert_eq!(only.tracer(observes), Ok(()));
+        let denied = only.tracer(payload).unwrap_err();
+        assert_eq!(denied.line, "policy.classes");
+        assert!(denied.why.contains("class is payload"), "{}", denied.why);
+        let remedy = Policy::remedy(payload, &denied);
+        assert!(remedy.contains("add payload to policy.classes"), "{remedy}");
+    }
+
+    #[test]
+    fn an_unknown_class_is_refused_by_name_and_so_is_none_at_all() {
+        let error = parse("policy: {classes: [observe, packets]}").unwrap_err();
+        assert!(
+            error.contains("\"packets\"") && error.contains("observe, payload, memory, act"),
+            "{error}"
+        );
+        let none = parse("policy: {classes: []}").unwrap().check().unwrap_err();
+        assert!(none.to_string().starts_with("policy.classes:"), "{none}");
+    }
+
+    #[test]
+    fn the_right_over_the_network_comes_with_the_class_act_alone() {
+        let of = |text: &str| parse(text).unwrap().policy.capabilities();
+        assert!(!of("{}").contains(&Capability::NetAdmin));
+        assert!(
+            !of("policy: {classes: [observe, payload, memory]}").contains(&Capability::NetAdmin)
+        );
+        let act = of("policy: {classes: [act]}");
+        assert!(act.contains(&Capability::NetAdmin) && !act.contains(&Capability::SysPtrace));
+    }
+}
