@@ -133,6 +133,7 @@ impl UserProbes {
                 | At::FunctionEntry(_)
                 | At::FunctionReturn(_)
                 | At::FunctionVerdict(_)
+                | At::KernelFunctions { .. }
                 | At::Iterator(_)
                 | At::CgroupPackets { .. }
                 | At::CgroupAddress { .. } => None,
