@@ -1,7 +1,10 @@
 //! A program at each kind of point that counts, for the tests of `agent/src/point`: no tracer.
 #![no_std]
 #![no_main]
-use agent_ebpf::{IteratorContext, TASK_TGID, Verdict, add_atomic};
+use agent_ebpf::{
+    IteratorContext, TASK_TGID, Verdict, add_atomic, argument, first_argument, function_result,
+    point,
+};
 use aya_ebpf::{
     Global,
     helpers::bpf_get_current_pid_tgid,
@@ -18,14 +21,23 @@ use tracers::program;
 #[unsafe(no_mangle)]
 static TESTED: Global<u32> = Global::new(0);
 
-/// How often a point was reached.
+/// How often a point was reached, by which of its functions.
 #[map]
-static HITS: Array<u64> = Array::with_max_entries(1, 0);
+static HITS: Array<u64> = Array::with_max_entries(4, 0);
+
+/// What a program at kernel functions saw last: the first argument of a system call, or a result.
+#[map]
+static LAST_NUMBER: Array<u64> = Array::with_max_entries(1, 0);
 
 #[inline(always)]
 fn hit() {
-    if let Some(hits) = HITS.get_ptr_mut(0) {
-        // SAFETY: an aligned u64 of the map's only entry.
+    hit_at(0);
+}
+
+#[inline(always)]
+fn hit_at(function: u32) {
+    if let Some(hits) = HITS.get_ptr_mut(function) {
+        // SAFETY: an aligned u64 of the map.
         unsafe { add_atomic(hits, 1) };
     }
 }
@@ -76,6 +88,33 @@ fn test_iter(ctx: &IteratorContext) {
     let task = ctx.object();
     if !task.is_null() && TASK_TGID.read(task) == Ok(TESTED.load()) {
         hit();
+    }
+}
+
+/// At the function of a system call, whose argument is the registers.
+#[program(kprobe = "eventfd2")]
+fn test_kprobe(ctx: &ProbeContext) {
+    if tested() {
+        hit_at(point(ctx) as u32);
+        if let Ok(number) = argument::<0>(first_argument(ctx) as *const u8, false) {
+            let _ = LAST_NUMBER.set(0, &number, 0);
+        }
+    }
+}
+
+#[program(kretprobe = "eventfd2")]
+fn test_kretprobe(ctx: &RetProbeContext) {
+    if tested() {
+        hit_at(point(ctx) as u32);
+        let _ = LAST_NUMBER.set(0, &function_result(ctx), 0);
+    }
+}
+
+/// At entry and return.
+#[program(kprobe = "eventfd2")]
+fn test_kprobe_session(ctx: &ProbeContext) {
+    if tested() {
+        hit_at(point(ctx) as u32);
     }
 }
 

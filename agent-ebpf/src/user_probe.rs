@@ -1,6 +1,7 @@
 //! Programs at functions of user space: their registers, which call is the outermost, and whose files the loader has to look at.
+//! Programs at kernel functions (`kprobe`) have the same registers.
 //!
-//! The kernel runs such a program in every process that has the file mapped; the program asks whether the process is selected.
+//! The kernel runs a program at a function of user space in every process that has the file mapped; the program asks whether the process is selected.
 //! It runs with interrupts and preemption on, and is never skipped: two tasks may be in it on one CPU.
 
 use crate::selected;
@@ -62,7 +63,7 @@ pub fn function_result(ctx: &impl EbpfContext) -> u64 {
     register::<{ machine::FUNCTION_RESULT }>(ctx)
 }
 
-/// Which of a program's points this is, by its place among them.
+/// Which of a program's points this is, by its place among them; of its functions, where one point has several.
 #[inline(always)]
 pub fn point(ctx: &impl EbpfContext) -> u64 {
     // SAFETY: the helper only returns a number.

@@ -257,6 +257,26 @@ pub(crate) fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(missed.map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
 }
 
+/// How many runs of its program the kernel skipped before it came to the program, at a link to kernel functions; 0 at other links.
+pub(crate) fn missed_at_link(link: BorrowedFd<'_>) -> io::Result<u64> {
+    /// `type` of `struct bpf_link_info`.
+    const KPROBE_MULTI: u32 = 8;
+    /// Where it has kprobe_multi.missed, since Linux 6.7.
+    const MISSED: usize = 32;
+    // As bytes: its tail differs between kernels.
+    let mut info = [0u8; 64];
+    let mut attr = InfoAttr {
+        fd: link.as_raw_fd() as u32,
+        len: info.len() as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
+    let (kind, missed) = (info.first_chunk(), info[MISSED..].first_chunk());
+    let counts = kind.map(|bytes| u32::from_ne_bytes(*bytes)) == Some(KPROBE_MULTI);
+    let missed = missed.filter(|_| counts);
+    Ok(missed.map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
+}
+
 /// Waits until every program that ran when this was called has returned: programs run inside RCU read sections,
 /// and MEMBARRIER_CMD_GLOBAL is synchronize_rcu (kernel/sched/membarrier.c).
 pub(crate) fn wait_for_running_programs() {

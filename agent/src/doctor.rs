@@ -11,7 +11,8 @@ use crate::{
 };
 use std::{fs, path::Path};
 use tracers::{
-    Capability, Point, fentry, fexit, fmod_ret, iter, raw_tp, tp_btf, uprobe, uretprobe,
+    Capability, Point, fentry, fexit, fmod_ret, iter, kprobe, kretprobe, raw_tp, tp_btf, uprobe,
+    uretprobe,
 };
 
 /// One thing that was checked.
@@ -94,12 +95,14 @@ impl Kernel {
 
     /// One point of each kind that needs no more than every program does.
     fn points_check(&self) -> Check {
-        const POINTS: [Point; 8] = [
+        const POINTS: [Point; 10] = [
             raw_tp("sched_switch"),
             tp_btf("sched_switch"),
             fentry("vfs_open"),
             fexit("vfs_open"),
             fmod_ret("security_file_open"),
+            kprobe(&["vfs_open"], "opened"),
+            kretprobe(&["vfs_open"], "opened"),
             iter("task"),
             uprobe("libc", "getpid"),
             uretprobe("libc", "getpid"),

@@ -50,6 +50,8 @@ pub(crate) struct Loaded {
     pub(crate) faults: Faults,
     /// The functions of user space that it attaches to.
     user: Option<UserProbes>,
+    /// What `bpf::missed_at_link` counted at links that are closed.
+    missed: u64,
 }
 
 /// A loaded program.
@@ -146,6 +148,7 @@ impl Loaded {
             depth,
             faults,
             user: None,
+            missed: 0,
         };
         loaded.load_selection(selection, kernel)?;
         loaded.first_set(|loaded, set| loaded.load_set(set, kernel))?;
@@ -445,8 +448,16 @@ impl Loaded {
         maps.chain(programs).map(locked_bytes).sum()
     }
 
+    /// How many runs the kernel skipped that no program's own count has.
+    pub(crate) fn missed_at_links(&self) -> u64 {
+        let links = self.programs.values().flat_map(|program| &program.links);
+        let missed = links.filter_map(|link| bpf::missed_at_link(link.as_fd()).ok());
+        self.missed + missed.sum::<u64>()
+    }
+
     /// Detaches every program and waits until none runs any more. The maps stay.
     pub(crate) fn detach(&mut self) {
+        self.missed = self.missed_at_links();
         self.programs.clear();
         bpf::wait_for_running_programs();
     }

@@ -5,6 +5,7 @@
 mod cgroup;
 mod function;
 mod iterator;
+mod kprobe_multi;
 mod raw_tp;
 mod tp_btf;
 mod uprobe_multi;
@@ -83,6 +84,9 @@ pub(crate) fn kind(at: &At) -> Box<dyn Kind + '_> {
         )),
         At::FunctionVerdict(name) => {
             Box::new(function(name, BPF_MODIFY_RETURN, at.word(), Second::None))
+        }
+        At::KernelFunctions { functions, side } => {
+            Box::new(kprobe_multi::KernelFunctions(functions, *side))
         }
         At::Iterator(name) => Box::new(iterator::Iterator(name)),
         At::UserFunction { side, .. } => Box::new(uprobe_multi::UserFunction(*side)),

@@ -127,6 +127,7 @@ impl Reader {
             .iter()
             .filter_map(|program| bpf::missed_runs(program.as_fd()).ok())
             .sum();
+        let skipped = skipped + self.loaded.missed_at_links();
 
         let Read {
             delivered,

@@ -1,7 +1,7 @@
 //! Which of a tracer's needs are there, and how to get the others.
 
 use crate::{Kernel, capability::Held, point};
-use tracers::{At, Capability, Erased, Feature, Need, Needs, Requirement, fentry, uprobe};
+use tracers::{At, Capability, Erased, Feature, Need, Needs, Requirement, fentry, kprobe, uprobe};
 
 /// A need of a tracer on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,10 @@ impl Kernel {
                     "a kernel with BPF trampolines: x86-64 from Linux 5.5, arm64 from 6.0"
                         .to_owned()
                 }),
+            Requirement::Feature(Feature::KernelProbes) => {
+                point::refuses(&kprobe(&["vfs_open"], "opened"), self)
+                    .map(|_| "a kernel from Linux 6.7, built with CONFIG_FPROBE".to_owned())
+            }
             Requirement::Feature(Feature::UserProbes) => {
                 point::refuses(&uprobe("libc", "getpid"), self)
                     .map(|_| "a kernel from Linux 6.6".to_owned())

@@ -19,6 +19,9 @@ use tracers::{At, Point};
 
 static OBJECT: &[u8] = include!(concat!(env!("OUT_DIR"), "/selftest.rs"));
 
+/// How many functions of a point the program tells apart.
+const FUNCTIONS: u32 = 4;
+
 /// A program at a point, which counts how often this process reached it.
 pub struct Probe {
     maps: HashMap<String, Map>,
@@ -123,11 +126,45 @@ impl Probe {
     /// # Errors
     /// Where the map cannot be read.
     pub fn hits(&self) -> Result<u64, String> {
-        let mut hits = [0; 8];
-        let map = self.maps.get("HITS").and_then(map_data);
-        let map = map.ok_or("there is no map HITS")?;
-        bpf::lookup(map.fd().as_fd(), &[0; 4], &mut hits).map_err(|error| error.to_string())?;
-        Ok(u64::from_ne_bytes(hits))
+        (0..FUNCTIONS).map(|function| self.hits_of(function)).sum()
+    }
+
+    /// How often one of the point's functions was reached, by its place among them.
+    ///
+    /// # Errors
+    /// Where the map cannot be read.
+    pub fn hits_of(&self, function: u32) -> Result<u64, String> {
+        self.number("HITS", function)
+    }
+
+    /// What the program saw last.
+    ///
+    /// # Errors
+    /// Where the map cannot be read.
+    pub fn seen(&self) -> Result<u64, String> {
+        self.number("LAST_NUMBER", 0)
+    }
+
+    fn number(&self, map: &str, at: u32) -> Result<u64, String> {
+        let mut number = [0; 8];
+        let data = self.maps.get(map).and_then(map_data);
+        let data = data.ok_or_else(|| format!("there is no map {map}"))?;
+        bpf::lookup(data.fd().as_fd(), &at.to_ne_bytes(), &mut number)
+            .map_err(|error| error.to_string())?;
+        Ok(u64::from_ne_bytes(number))
+    }
+
+    /// How many runs the kernel skipped, as an account counts them.
+    ///
+    /// # Errors
+    /// Where the kernel does not tell.
+    pub fn missed(&self) -> Result<u64, String> {
+        let links = self.links.iter();
+        let at_links = links.map(|link| bpf::missed_at_link(link.as_fd()));
+        let at_links = at_links.sum::<std::io::Result<u64>>();
+        let missed = bpf::missed_runs(self.program.as_fd());
+        let sum = at_links.and_then(|at_links| Ok(at_links + missed?));
+        sum.map_err(|error| error.to_string())
     }
 
     /// Detaches it, as `Loaded::detach` does. The count stays readable.

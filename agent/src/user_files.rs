@@ -137,6 +137,7 @@ impl UserProbes {
                 | At::FunctionEntry(_)
                 | At::FunctionReturn(_)
                 | At::FunctionVerdict(_)
+                | At::KernelFunctions { .. }
                 | At::Iterator(_)
                 | At::CgroupPackets { .. }
                 | At::CgroupAddress { .. } => None,

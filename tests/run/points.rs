@@ -7,10 +7,12 @@ use std::{
     hint::black_box,
     io::Read,
     net::{TcpListener, TcpStream},
+    os::fd::AsRawFd,
+    sync::{Mutex, MutexGuard, PoisonError, mpsc},
 };
-use tests::{Cgroup, Workload, in_kernel, needs};
+use tests::{Cgroup, Workload, in_kernel, needs, until};
 use tracers::{
-    AddressCall, At, Direction, Point, Side, fentry, fexit, fmod_ret, iter, raw_tp, tp_btf,
+    AddressCall, At, Direction, Names, Point, Side, fentry, fexit, fmod_ret, iter, raw_tp, tp_btf,
 };
 
 /// Detaches it: the kernel has none of its links any more.
@@ -109,6 +111,221 @@ fn an_iterator_visits_every_thread_of_this_process() {
         probe.iterate().unwrap();
         assert!(probe.hits().unwrap() > first);
     });
+}
+
+/// Those who count the calls of this process do it one after the other.
+static COUNTING: Mutex<()> = Mutex::new(());
+
+fn counting() -> MutexGuard<'static, ()> {
+    COUNTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The kernel function of a system call.
+fn call(name: &str) -> String {
+    match cfg!(target_arch = "aarch64") {
+        true => format!("__arm64_sys_{name}"),
+        false => format!("__x64_sys_{name}"),
+    }
+}
+
+fn kernel_functions(functions: &[&str], side: Side, program: &'static str) -> Point {
+    let functions = functions.iter().map(ToString::to_string).collect();
+    let functions = Names::Found(functions);
+    Point::new(At::KernelFunctions { functions, side }, program)
+}
+
+/// Whether this kernel has them, by its version and its symbols.
+fn has_kernel_functions() -> bool {
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy().into_owned();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap(), numbers.next().unwrap());
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap();
+    // Every kernel of ours from 6.7 on has sessions too.
+    let built = { symbols.lines() }.any(|line| line.ends_with(" register_fprobe_ips"));
+    version >= (6, 7) && built
+}
+
+/// A point at kernel functions; `None` where this kernel lacks them, and says so as it should.
+fn at_kernel_functions(point: &Point, test: &str) -> Option<Probe> {
+    let Some(reason) = refuses(point).unwrap() else {
+        return Some(Probe::at(point.clone()).unwrap());
+    };
+    println!("SKIPPED points::{test}: {reason}");
+    assert!(!has_kernel_functions(), "{reason}");
+    let At::KernelFunctions { side, .. } = point.at else {
+        panic!("{point} is at no kernel functions");
+    };
+    let (what, since) = match side {
+        Side::Entry | Side::Return => ("", "6.7"),
+        Side::Session => (" by sessions", "6.10"),
+    };
+    let begin = format!("this kernel does not let lists of kernel functions{what} be hooked (");
+    assert!(reason.starts_with(&begin), "{reason}");
+    let end = format!("); that needs Linux {since}, built with CONFIG_FPROBE");
+    assert!(reason.ends_with(&end), "{reason}");
+    None
+}
+
+/// Sees that a point was reached so often. Where the kernel skipped runs, those of other processes among them, it counted them.
+fn was_reached(probe: &Probe, times: u64) {
+    let (hits, missed) = (probe.hits().unwrap(), probe.missed().unwrap());
+    let all = hits == times || (hits < times && hits + missed >= times);
+    assert!(all, "{hits} of {times} seen, {missed} missed");
+}
+
+/// Calls eventfd2(2) with a number; the descriptor that was its result.
+fn eventfd(number: u32) -> u64 {
+    let made = rustix::event::eventfd(number, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+    made.as_raw_fd() as u64
+}
+
+fn kernel_function_is_reached(side: Side, program: &'static str, each: u64, test: &str) {
+    needs!("open");
+    let point = kernel_functions(&[&call("eventfd2")], side, program);
+    let _alone = counting();
+    let Some(mut probe) = at_kernel_functions(&point, test) else {
+        return;
+    };
+    let results: Vec<u64> = (0..100).map(eventfd).collect();
+    was_reached(&probe, 100 * each);
+    let seen = probe.seen().unwrap();
+    match side {
+        Side::Entry => assert_eq!(seen, 99),
+        Side::Return => assert_eq!(Some(&seen), results.last()),
+        Side::Session => {}
+    }
+    detach(&mut probe);
+    let hits = probe.hits().unwrap();
+    eventfd(0);
+    assert_eq!(probe.hits().unwrap(), hits, "{point} is still attached");
+}
+
+#[test]
+fn a_kernel_function_is_reached_at_each_entry_with_its_argument_until_it_is_detached() {
+    let test = "a_kernel_function_is_reached_at_each_entry_with_its_argument_until_it_is_detached";
+    kernel_function_is_reached(Side::Entry, "test_kprobe", 1, test);
+}
+
+#[test]
+fn a_kernel_function_is_reached_at_each_return_with_its_result_until_it_is_detached() {
+    let test = "a_kernel_function_is_reached_at_each_return_with_its_result_until_it_is_detached";
+    kernel_function_is_reached(Side::Return, "test_kretprobe", 1, test);
+}
+
+#[test]
+fn a_session_reaches_a_kernel_function_at_each_entry_and_return_until_it_is_detached() {
+    let test = "a_session_reaches_a_kernel_function_at_each_entry_and_return_until_it_is_detached";
+    kernel_function_is_reached(Side::Session, "test_kprobe_session", 2, test);
+}
+
+#[test]
+fn one_program_tells_its_kernel_functions_apart() {
+    needs!("open");
+    let test = "one_program_tells_its_kernel_functions_apart";
+    // Not in the order of their names, in which the kernel looks them up.
+    let functions = [call("getppid"), call("eventfd2")];
+    let functions = [functions[0].as_str(), functions[1].as_str()];
+    for (side, program) in [
+        (Side::Entry, "test_kprobe"),
+        (Side::Return, "test_kretprobe"),
+        (Side::Session, "test_kprobe_session"),
+    ] {
+        let _alone = counting();
+        let point = kernel_functions(&functions, side, program);
+        let Some(probe) = at_kernel_functions(&point, test) else {
+            continue;
+        };
+        for number in 0..10 {
+            eventfd(number);
+            black_box(rustix::process::getppid());
+            black_box(rustix::process::getppid());
+        }
+        let each = match side {
+            Side::Entry | Side::Return => 1,
+            Side::Session => 2,
+        };
+        was_reached(&probe, 30 * each);
+        if probe.missed().unwrap() == 0 {
+            assert_eq!(probe.hits_of(0), Ok(20 * each));
+            assert_eq!(probe.hits_of(1), Ok(10 * each));
+        }
+    }
+}
+
+#[test]
+fn a_kernel_function_that_cannot_be_probed_is_refused_by_its_name() {
+    needs!("open");
+    let test = "a_kernel_function_that_cannot_be_probed_is_refused_by_its_name";
+    let there = call("eventfd2");
+    // The second is one that nothing may hook: kernel/time/timekeeping.c.
+    for function in ["no_such_function", "ktime_get_mono_fast_ns"] {
+        for side in [Side::Entry, Side::Return, Side::Session] {
+            let point = kernel_functions(&[&there], side, "test_kprobe");
+            if at_kernel_functions(&point, test).is_none() {
+                continue;
+            }
+            let point = kernel_functions(&[&there, function], side, "test_kprobe");
+            let reason = format!("this kernel has no function {function} that can be probed");
+            assert_eq!(refuses(&point).unwrap(), Some(reason));
+        }
+    }
+}
+
+#[test]
+fn a_run_at_a_kernel_function_that_the_kernel_skips_is_counted() {
+    needs!("open");
+    let test = "a_run_at_a_kernel_function_that_the_kernel_skips_is_counted";
+    // While bpf(2) is at work on a map no program at a function runs there: bpf_disable_instrumentation, include/linux/bpf.h.
+    let point = kernel_functions(&["array_map_lookup_elem"], Side::Entry, "test_kprobe");
+    let Some(probe) = at_kernel_functions(&point, test) else {
+        return;
+    };
+    for _ in 0..100 {
+        assert_eq!(probe.seen(), Ok(0));
+    }
+    let missed = probe.missed().unwrap();
+    assert!(missed >= 100, "{missed}");
+    assert_eq!(probe.hits(), Ok(0));
+}
+
+#[test]
+fn returns_of_many_calls_at_once_are_seen_or_counted() {
+    needs!("open");
+    const CALLS: u64 = 64;
+    let test = "returns_of_many_calls_at_once_are_seen_or_counted";
+    // Nobody else here calls it.
+    let point = kernel_functions(&[&call("tee")], Side::Return, "test_kretprobe");
+    let Some(probe) = at_kernel_functions(&point, test) else {
+        return;
+    };
+    let (empty, writer) = rustix::pipe::pipe().unwrap();
+    let (_reader, to) = rustix::pipe::pipe().unwrap();
+    let (threads, started) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..CALLS {
+            let (threads, empty, to) = (threads.clone(), &empty, &to);
+            scope.spawn(move || {
+                threads.send(rustix::thread::gettid()).unwrap();
+                let flags = rustix::pipe::SpliceFlags::empty();
+                assert_eq!(rustix::pipe::tee(empty, to, 1, flags), Ok(0));
+            });
+        }
+        // All wait in it until nobody can write any more.
+        for thread in started.iter().take(CALLS as usize) {
+            let call = format!("/proc/self/task/{}/syscall", thread.as_raw_pid());
+            let tee = format!("{} ", libc::SYS_tee);
+            until("a call of tee(2)", || {
+                let call = fs::read_to_string(&call).unwrap();
+                call.starts_with(&tee).then_some(())
+            });
+        }
+        drop(writer);
+    });
+    was_reached(&probe, CALLS);
+    println!("{} of {CALLS} seen", probe.hits().unwrap());
 }
 
 /// The file of this program, and where in it a function is.

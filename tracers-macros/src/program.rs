@@ -42,13 +42,16 @@ enum Returns {
 }
 
 /// Every kind of point: its word, the section by which aya-obj knows that it is a program, and what it returns. `tracers::At` has the same.
-const KINDS: [(&str, &str, Returns); 10] = [
+const KINDS: [(&str, &str, Returns); 12] = [
     ("raw_tp", "raw_tp/", Returns::Nothing),
     ("tp_btf", "tp_btf/", Returns::Nothing),
     ("fentry", "fentry/", Returns::Nothing),
     ("fexit", "fexit/", Returns::Nothing),
     // aya-obj knows no section of that name. The loader does not go by it.
     ("fmod_ret", "fexit/", Returns::Fails),
+    // aya-obj knows those of one function. The loader does not go by it.
+    ("kprobe", "kprobe/", Returns::NothingOnce),
+    ("kretprobe", "kretprobe/", Returns::NothingOnce),
     ("iter", "iter/", Returns::NothingOnce),
     ("uprobe", "uprobe.multi/", Returns::NothingOnce),
     ("uretprobe", "uretprobe.multi/", Returns::NothingOnce),

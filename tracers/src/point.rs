@@ -9,6 +9,16 @@ pub type Name = std::borrow::Cow<'static, str>;
 #[cfg(not(feature = "user"))]
 pub type Name = &'static str;
 
+/// A list of names: of constants, or known only at run time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Those of constants.
+    Fixed(&'static [&'static str]),
+    /// Those that are known only at run time.
+    #[cfg(feature = "user")]
+    Found(std::vec::Vec<std::string::String>),
+}
+
 /// One program and the place where it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
@@ -34,6 +44,14 @@ pub enum At {
     FunctionReturn(Name),
     /// The entry of a kernel function whose program may return an error in its place: `security_*` functions.
     FunctionVerdict(Name),
+    /// Kernel functions that one program is at, which reads from its context which one it is: a number, the function's place in this list.
+    /// Where several functions of the kernel have one name, it is the first of them.
+    KernelFunctions {
+        /// The functions.
+        functions: Names,
+        /// Where in each function.
+        side: Side,
+    },
     /// An iterator over objects of the kernel, such as `task`: its program runs when the loader reads the iterator.
     Iterator(Name),
     /// A function of programs or libraries of user space.
@@ -61,14 +79,14 @@ pub enum At {
     },
 }
 
-/// Where in a user function a program runs.
+/// Where in a function a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// At its first instruction.
     Entry,
     /// At its return.
     Return,
-    /// At both, by one program that the kernel tells which it is: since Linux 6.13.
+    /// At both, by one program that the kernel tells which it is: since Linux 6.10 for kernel functions, 6.13 for user functions.
     Session,
 }
 
@@ -107,6 +125,11 @@ impl At {
             Self::FunctionEntry(_) => "fentry",
             Self::FunctionReturn(_) => "fexit",
             Self::FunctionVerdict(_) => "fmod_ret",
+            Self::KernelFunctions { side, .. } => match side {
+                Side::Entry => "kprobe.multi",
+                Side::Return => "kretprobe.multi",
+                Side::Session => "kprobe.session",
+            },
             Self::Iterator(_) => "iter",
             Self::UserFunction { side, .. } => match side {
                 Side::Entry => "uprobe.multi",
@@ -140,10 +163,42 @@ impl core::fmt::Display for At {
             | Self::FunctionReturn(name)
             | Self::FunctionVerdict(name)
             | Self::Iterator(name) => write!(f, "{word} {name}"),
+            Self::KernelFunctions { functions, .. } => write!(f, "{word} {functions}"),
             Self::UserFunction { object, symbol, .. } => write!(f, "{word} {object}:{symbol}"),
             Self::CgroupPackets { cgroup, .. } | Self::CgroupAddress { cgroup, .. } => {
                 write!(f, "{word} {cgroup}")
             }
+        }
+    }
+}
+
+impl Names {
+    /// One of the names.
+    pub fn get(&self, at: usize) -> Option<&str> {
+        match self {
+            Self::Fixed(names) => names.get(at).copied(),
+            #[cfg(feature = "user")]
+            Self::Found(names) => names.get(at).map(std::string::String::as_str),
+        }
+    }
+
+    /// Every name, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..).map_while(|at| self.get(at))
+    }
+}
+
+/// The first names, and how many more there are: `vfs_read, vfs_write, vfs_open and 7 more`.
+impl core::fmt::Display for Names {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        const SHOWN: usize = 3;
+        for (at, name) in self.iter().take(SHOWN).enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}")?;
+        }
+        match self.iter().skip(SHOWN).count() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
         }
     }
 }
@@ -211,6 +266,26 @@ pub const fn fmod_ret(target: &'static str) -> Point {
     Point::new(At::FunctionVerdict(name(target)), target)
 }
 
+/// Kernel functions at their entry, all by one program.
+pub const fn kprobe(functions: &'static [&'static str], program: &'static str) -> Point {
+    kernel(functions, Side::Entry, program)
+}
+
+/// Kernel functions at their return, all by one program.
+pub const fn kretprobe(functions: &'static [&'static str], program: &'static str) -> Point {
+    kernel(functions, Side::Return, program)
+}
+
+/// Kernel functions at their entry and their return, all by one program.
+pub const fn kprobe_session(functions: &'static [&'static str], program: &'static str) -> Point {
+    kernel(functions, Side::Session, program)
+}
+
+const fn kernel(functions: &'static [&'static str], side: Side, program: &'static str) -> Point {
+    let functions = Names::Fixed(functions);
+    Point::new(At::KernelFunctions { functions, side }, program)
+}
+
 /// An iterator. Its program has the iterator's name.
 pub const fn iter(target: &'static str) -> Point {
     Point::new(At::Iterator(name(target)), target)
@@ -235,4 +310,25 @@ const fn user(object: &'static str, symbol: &'static str, side: Side) -> Point {
         },
         symbol,
     )
+}
+
+#[cfg(all(test, feature = "user"))]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn a_point_at_many_functions_shows_the_first_ones_and_how_many_more_there_are() {
+        assert_eq!(kprobe(&["a"], "p").to_string(), "kprobe.multi a");
+        assert_eq!(
+            kretprobe(&["a", "b"], "p").to_string(),
+            "kretprobe.multi a, b"
+        );
+        let many = Names::Found(["a", "b", "c", "d", "e"].map(ToString::to_string).to_vec());
+        let at = At::KernelFunctions {
+            functions: many,
+            side: Side::Session,
+        };
+        assert_eq!(at.to_string(), "kprobe.session a, b, c and 2 more");
+    }
 }

@@ -3,7 +3,7 @@
 use super::{bpf, owned};
 use aya_obj::generated::{bpf_attach_type, bpf_insn, bpf_prog_type};
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     io,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
@@ -153,6 +153,21 @@ struct LinkAttr {
     _pad: u32,
 }
 
+/// The attributes of BPF_LINK_CREATE, up to the end of `kprobe_multi`.
+#[repr(C)]
+#[derive(Default)]
+struct FunctionsAttr {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    multi_flags: u32,
+    count: u32,
+    symbols: u64,
+    addresses: u64,
+    cookies: u64,
+}
+
 #[repr(C)]
 #[derive(Default)]
 struct IterAttr {
@@ -269,6 +284,14 @@ pub(crate) enum LinkTo<'a> {
     Iterator,
     /// A cgroup.
     Cgroup(BorrowedFd<'a>),
+    /// Functions of the kernel, which looks their names up, with a number for each that its program reads.
+    Functions {
+        symbols: &'a [CString],
+        /// One for each function.
+        cookies: &'a [u64],
+        /// At the return of the functions.
+        returns: bool,
+    },
     /// Places in a file, by their offsets, with a number for each that its program reads; for every process.
     File {
         path: &'a CStr,
@@ -286,8 +309,10 @@ pub(crate) fn link(
     attach: bpf_attach_type,
     to: &LinkTo<'_>,
 ) -> Result<OwnedFd, Refused> {
-    /// BPF_F_UPROBE_MULTI_RETURN, include/uapi/linux/bpf.h.
+    /// BPF_F_UPROBE_MULTI_RETURN and BPF_F_KPROBE_MULTI_RETURN, include/uapi/linux/bpf.h.
     const RETURN: u32 = 1;
+    let refused = |source| Refused::new("bpf_link_create", source);
+    let unlike = || refused(io::Error::from(io::ErrorKind::InvalidInput));
     let mut attr = LinkAttr {
         prog_fd: program.as_raw_fd() as u32,
         attach_type: attach as u32,
@@ -296,6 +321,26 @@ pub(crate) fn link(
     match to {
         LinkTo::Iterator => {}
         LinkTo::Cgroup(cgroup) => attr.target_fd = cgroup.as_raw_fd() as u32,
+        LinkTo::Functions {
+            symbols,
+            cookies,
+            returns,
+        } => {
+            if cookies.len() != symbols.len() {
+                return Err(unlike());
+            }
+            let symbols: Vec<u64> = symbols.iter().map(|name| name.as_ptr() as u64).collect();
+            let mut attr = FunctionsAttr {
+                prog_fd: attr.prog_fd,
+                attach_type: attr.attach_type,
+                multi_flags: u32::from(*returns) * RETURN,
+                count: symbols.len() as u32,
+                symbols: symbols.as_ptr() as u64,
+                cookies: cookies.as_ptr() as u64,
+                ..FunctionsAttr::default()
+            };
+            return bpf(LINK_CREATE, &mut attr).map(owned).map_err(refused);
+        }
         LinkTo::File {
             path,
             offsets,
@@ -303,10 +348,7 @@ pub(crate) fn link(
             returns,
         } => {
             if !cookies.is_empty() && cookies.len() != offsets.len() {
-                return Err(Refused::new(
-                    "bpf_link_create",
-                    io::Error::from(io::ErrorKind::InvalidInput),
-                ));
+                return Err(unlike());
             }
             attr.path = path.as_ptr() as u64;
             attr.offsets = offsets.as_ptr() as u64;
@@ -318,9 +360,7 @@ pub(crate) fn link(
             attr.multi_flags = u32::from(*returns) * RETURN;
         }
     }
-    bpf(LINK_CREATE, &mut attr)
-        .map(owned)
-        .map_err(|source| Refused::new("bpf_link_create", source))
+    bpf(LINK_CREATE, &mut attr).map(owned).map_err(refused)
 }
 
 /// Starts one pass of an iterator: reading the descriptor runs its program for each object.

@@ -36,6 +36,8 @@ pub enum Requirement {
 pub enum Feature {
     /// Programs at the entry and the return of kernel functions: Linux 5.5 on x86-64, 6.0 on arm64.
     Trampolines,
+    /// One link for many kernel functions, which counts the runs that it skips: Linux 6.7 with CONFIG_FPROBE.
+    KernelProbes,
     /// One link for many functions of a program or library: Linux 6.6.
     UserProbes,
 }
@@ -45,6 +47,7 @@ impl Feature {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Trampolines => "fentry",
+            Self::KernelProbes => "kprobe.multi",
             Self::UserProbes => "uprobe.multi",
         }
     }
@@ -82,6 +85,7 @@ const OF_ALL: [Need; 2] = [
     Need::capability(Capability::Perfmon, "reading kernel memory"),
 ];
 const TRAMPOLINES: Need = Need::feature(Feature::Trampolines, "hooks at kernel functions");
+const KERNEL_PROBES: Need = Need::feature(Feature::KernelProbes, "hooks at many kernel functions");
 const USER_PROBES: Need = Need::feature(Feature::UserProbes, "hooks at functions of programs");
 const USER_FILES: Need = Need::capability(
     Capability::SysPtrace,
@@ -99,6 +103,7 @@ const fn of_point(at: &At) -> &'static [Need] {
     match at {
         At::RawTracepoint(_) | At::TypedTracepoint(_) | At::Iterator(_) => &[],
         At::FunctionEntry(_) | At::FunctionReturn(_) | At::FunctionVerdict(_) => &[TRAMPOLINES],
+        At::KernelFunctions { .. } => &[KERNEL_PROBES],
         At::UserFunction { .. } => &[USER_PROBES, USER_FILES],
         At::CgroupPackets { .. } | At::CgroupAddress { .. } => &[CGROUPS],
     }
@@ -115,7 +120,8 @@ impl At {
             | Self::Iterator(_)
             | Self::FunctionEntry(_)
             | Self::FunctionReturn(_)
-            | Self::FunctionVerdict(_) => None,
+            | Self::FunctionVerdict(_)
+            | Self::KernelFunctions { .. } => None,
         }
     }
 }
