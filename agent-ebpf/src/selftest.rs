@@ -1,7 +1,7 @@
 //! A program at each kind of point that counts, for the tests of `agent/src/point`: no tracer.
 #![no_std]
 #![no_main]
-use agent_ebpf::{IteratorContext, TASK_TGID, Verdict, add_atomic};
+use agent_ebpf::{IteratorContext, TASK_TGID, Verdict, add_atomic, row_passes};
 use aya_ebpf::{
     Global,
     helpers::bpf_get_current_pid_tgid,
@@ -45,6 +45,22 @@ fn hit_if_tested() {
 #[program(raw_tp = "sys_enter")]
 fn test_raw_tp(_ctx: &RawTracePointContext) {
     hit_if_tested();
+}
+
+/// A row, which only tests write.
+#[map]
+static ROW: Array<[u64; 32]> = Array::with_max_entries(1, 0);
+
+/// Counts a row that passes the filter in its slot. Tests run it without attaching it.
+#[program(raw_tp = "sys_enter")]
+fn test_slot(_ctx: &RawTracePointContext) {
+    let Some(row) = ROW.get_ptr(0) else {
+        return;
+    };
+    // SAFETY: an entry of the map, which the kernel has initialised and aligned to 8 bytes.
+    if unsafe { row_passes(row.cast()) } {
+        hit();
+    }
 }
 
 #[program(tp_btf = "sys_enter")]

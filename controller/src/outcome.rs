@@ -131,6 +131,7 @@ impl Outcome {
         let v1::Account {
             produced,
             delivered,
+            filtered,
             beyond_limit,
             lost,
             missed_runs,
@@ -142,6 +143,7 @@ impl Outcome {
         for (sum, number) in [
             (&mut events.produced, produced),
             (&mut events.delivered, delivered),
+            (&mut events.filtered, filtered),
             (&mut events.beyond_limit, beyond_limit),
             (&mut events.sampled, sampled),
             (&mut events.missed_runs, missed_runs),

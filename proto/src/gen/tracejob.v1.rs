@@ -606,7 +606,7 @@ pub struct Gap {
     #[prost(uint64, optional, tag = "3")]
     pub rows: ::core::option::Option<u64>,
 }
-/// produced = delivered + beyond_limit + sampled + all of lost, exactly, when a trace has ended.
+/// produced = delivered + filtered + beyond_limit + sampled + all of lost, exactly, when a trace has ended.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Account {
     #[prost(uint64, tag = "1")]
@@ -647,6 +647,9 @@ pub struct Account {
     /// Stacks that are deeper than they are recorded; nothing else of their events is missing.
     #[prost(uint64, tag = "15")]
     pub stacks_truncated: u64,
+    /// Events whose rows did not match the filter.
+    #[prost(uint64, tag = "16")]
+    pub filtered: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Nodes {
