@@ -8,7 +8,7 @@ use tracers::control::Counters;
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
-/// Why an event did not make it. Each is counted once as produced and once as lost.
+/// Why an event did not make it. Each is counted once as produced and once by its reason.
 #[derive(Clone, Copy)]
 pub enum Loss {
     /// The ring was full.
@@ -23,6 +23,8 @@ pub enum Loss {
     OverQuota,
     /// It was left out so that the trace keeps to its budget.
     Sampled,
+    /// Its row does not match the filter of the trace.
+    Filtered,
 }
 
 /// What `?` makes of a failed read of kernel or user memory.
@@ -73,6 +75,7 @@ pub fn book(outcome: Result<bool, Loss>) {
                 Loss::Busy => count(counter!(busy)),
                 Loss::OverQuota => count(counter!(over_quota)),
                 Loss::Sampled => count(counter!(sampled)),
+                Loss::Filtered => count(counter!(filtered)),
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The way out: records into the ring, with a tail of variable length where a tracer has texts.
 
-use crate::{CLAIMS, Claim, Claimable, FREE_FOR_ALL, Loss, claim, forget, masked, room, sample};
+use crate::{
+    CLAIMS, Claim, Claimable, FREE_FOR_ALL, Loss, claim, forget, masked, room, row_passes, sample,
+};
 use aya_ebpf::{
     Global,
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -75,7 +77,17 @@ fn admitted(cgroup: u64, bytes: usize) -> Result<u64, Loss> {
 /// Sends one row that has no tail, an event of the given cgroup.
 #[inline(always)]
 pub fn emit<T: Event>(cgroup: u64, row: &T) -> Result<bool, Loss> {
+    const {
+        assert!(
+            align_of::<T>() == 8,
+            "what fills a slot loads 8 bytes at once"
+        )
+    };
     sample()?;
+    // SAFETY: the whole row, all of whose bytes are initialised.
+    if !unsafe { row_passes(core::ptr::from_ref(row).cast()) } {
+        return Err(Loss::Filtered);
+    }
     let flags = admitted(cgroup, size_of::<T>())?;
     match EVENTS.output(as_bytes(row), flags) {
         Ok(()) => Ok(true),
@@ -109,7 +121,7 @@ impl<T: Event> Record<T> {
     /// Starts one, unless it is to be left out.
     #[inline(always)]
     pub fn new() -> Result<Self, Loss> {
-        const { assert!(size_of::<T>() <= HEAD && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>() <= HEAD && align_of::<T>() == 8) };
         sample()?;
         let (claim, scratch) = claim(&SCRATCH).ok_or(Loss::Busy)?;
         Ok(Self {
@@ -271,14 +283,20 @@ impl<T: Event> Record<T> {
     /// Sends the row with its tail, and no byte more than it uses: an event of the given cgroup.
     #[inline(always)]
     pub fn send(self, cgroup: u64, row: &T) -> Result<bool, Loss> {
-        let flags = admitted(cgroup, size_of::<T>() + self.used)?;
         let head = HEAD - size_of::<T>();
         // SAFETY: the row's bytes lie directly before the tail, both in the scratch.
+        let to = unsafe { self.base.add(head) };
+        // As what it is: as bytes it would be stored byte by byte.
+        // SAFETY: as above.
+        unsafe { core::ptr::copy_nonoverlapping(row, to.cast::<T>(), 1) };
+        // SAFETY: the row is there, whole; the scratch begins at a multiple of 8, and the row's size is one.
+        if !unsafe { row_passes(to) } {
+            return Err(Loss::Filtered);
+        }
+        let flags = admitted(cgroup, size_of::<T>() + self.used)?;
+        let len = size_of::<T>() + masked::<{ TAIL_MAX * 2 - 1 }>(self.used);
+        // SAFETY: as many bytes of the scratch, from the row's start on.
         let sent = unsafe {
-            let to = self.base.add(head);
-            // As what it is: as bytes it would be stored byte by byte.
-            core::ptr::copy_nonoverlapping(row, to.cast::<T>(), 1);
-            let len = size_of::<T>() + masked::<{ TAIL_MAX * 2 - 1 }>(self.used);
             bpf_ringbuf_output(
                 core::ptr::from_ref(&EVENTS).cast_mut().cast(),
                 to.cast(),

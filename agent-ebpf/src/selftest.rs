@@ -3,7 +3,7 @@
 #![no_main]
 use agent_ebpf::{
     IteratorContext, TASK_TGID, Verdict, add_atomic, argument, first_argument, function_result,
-    point,
+    point, row_passes,
 };
 use aya_ebpf::{
     Global,
@@ -57,6 +57,22 @@ fn hit_if_tested() {
 #[program(raw_tp = "sys_enter")]
 fn test_raw_tp(_ctx: &RawTracePointContext) {
     hit_if_tested();
+}
+
+/// A row, which only tests write.
+#[map]
+static ROW: Array<[u64; 32]> = Array::with_max_entries(1, 0);
+
+/// Counts a row that passes the filter in its slot. Tests run it without attaching it.
+#[program(raw_tp = "sys_enter")]
+fn test_slot(_ctx: &RawTracePointContext) {
+    let Some(row) = ROW.get_ptr(0) else {
+        return;
+    };
+    // SAFETY: an entry of the map, which the kernel has initialised and aligned to 8 bytes.
+    if unsafe { row_passes(row.cast()) } {
+        hit();
+    }
 }
 
 #[program(tp_btf = "sys_enter")]

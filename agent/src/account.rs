@@ -1,4 +1,4 @@
-//! What became of every event: `produced = delivered + beyond_limit + sampled + Σ lost`, exactly.
+//! What became of every event: `produced = delivered + filtered + beyond_limit + sampled + Σ lost`, exactly.
 
 use std::{process::ExitStatus, time::Duration};
 
@@ -9,6 +9,8 @@ pub struct Account {
     pub produced: u64,
     /// Events that were handed to the reader: rows of a ring, counts of a table.
     pub delivered: u64,
+    /// Events whose rows did not match the filter in the slot of rows.
+    pub filtered: u64,
     /// Events beyond `max_events`, which nobody asked for.
     pub beyond_limit: u64,
     /// Events that were left out so that the trace kept to its budget. Counts and sums of tables make up for them; they are estimates then.
@@ -172,6 +174,7 @@ impl Account {
 
     /// Whether the books balance; false is a bug.
     pub fn balanced(&self) -> bool {
-        self.produced == self.delivered + self.beyond_limit + self.sampled + self.lost.total()
+        let left_out = self.filtered + self.beyond_limit + self.sampled;
+        self.produced == self.delivered + left_out + self.lost.total()
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr::NonNull,
     sync::atomic::AtomicU32,
 };
@@ -232,11 +232,16 @@ pub(crate) fn own_process() -> io::Result<u32> {
     let instructions = [14 << 32 | 0x85, 32 << 32 | 0x77, 0x95];
     let program =
         try_load(&instructions, Sort::RAW_TRACEPOINT).map_err(|refused| refused.source)?;
+    run(program.as_fd())
+}
+
+/// Runs a program of a raw tracepoint once, on the thread that asks (bpf_prog_test_run_raw_tp, net/bpf/test_run.c, since 5.10). The answer
+/// is what the program returned.
+pub(crate) fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
     let mut attr = RunAttr {
         prog_fd: program.as_raw_fd() as u32,
         ..RunAttr::default()
     };
-    // It runs on the thread that asks: bpf_prog_test_run_raw_tp, net/bpf/test_run.c, since 5.10.
     bpf(PROG_TEST_RUN, &mut attr)?;
     Ok(attr.retval)
 }

@@ -31,6 +31,7 @@ mod code;
 mod depth;
 mod globals;
 mod refused;
+mod slots;
 
 /// A loaded object.
 pub(crate) struct Loaded {
@@ -131,7 +132,7 @@ impl Loaded {
             )));
         }
         let fd = |name: &str| Some(map_data(maps.get(name)?)?.fd().as_fd());
-        let code = Programs::of(&elf, kernel, fd).map_err(refused)?;
+        let code = Programs::of(&elf, kernel, &plan.slots, fd).map_err(refused)?;
         let chosen = fd("CHOSEN").ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
         let chosen = chosen.and_then(|map| Shared::of(map, CHOSEN));
         let mut loaded = Self {

@@ -115,6 +115,7 @@ impl Reader {
             busy,
             over_quota,
             sampled,
+            filtered,
             weighted,
             stacks_missing,
             taken_over,
@@ -138,6 +139,7 @@ impl Reader {
         Ok(Account {
             produced,
             delivered,
+            filtered,
             beyond_limit,
             sampled,
             lost: Lost {

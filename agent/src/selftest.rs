@@ -1,21 +1,21 @@
-//! One program at one point of any kind, for the tests of points on real kernels. No part of a trace; what never calls it does not link
-//! its object.
+//! One program at one point of any kind, and one with a slot, for tests on real kernels. No part of a trace; what never calls it does not
+//! link its object.
 
 use crate::{
     Kernel,
-    bpf::{self, create_iterator},
+    bpf::{self, Sort, create_iterator},
     load::{Programs, chain, map_data},
     point::{self, attach_to_file},
 };
 use aya::{EbpfLoader, GlobalData, maps::Map};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ffi::CStr,
     fs::File,
     io::Read,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
-use tracers::{At, Point};
+use tracers::{At, Instruction, Point, Slot};
 
 static OBJECT: &[u8] = include!(concat!(env!("OUT_DIR"), "/selftest.rs"));
 
@@ -30,21 +30,15 @@ pub struct Probe {
     point: Point,
 }
 
-/// Why a point is not possible on this kernel; `None` where it is.
-///
-/// # Errors
-/// Where the kernel tells nothing.
-pub fn refuses(point: &Point) -> Result<Option<String>, String> {
-    let kernel = Kernel::read().map_err(|error| error.to_string())?;
-    Ok(point::refuses(point, &kernel))
+/// The object, with the maps that it uses and its programs ready to load.
+struct Loading {
+    kernel: Kernel,
+    maps: HashMap<String, Map>,
+    programs: Programs,
 }
 
-impl Probe {
-    /// Loads and attaches the point's program of `agent-ebpf/src/selftest.rs`.
-    ///
-    /// # Errors
-    /// Where the kernel refuses.
-    pub fn at(point: Point) -> Result<Self, String> {
+impl Loading {
+    fn with(slots: &BTreeMap<Slot, Vec<Instruction>>) -> Result<Self, String> {
         let kernel = Kernel::read().map_err(|error| error.to_string())?;
         let tested = bpf::own_process().map_err(|error| error.to_string())?;
         let mut loader = EbpfLoader::new();
@@ -66,7 +60,88 @@ impl Probe {
         });
         let maps: HashMap<String, Map> = maps.collect();
         let fd = |name: &str| Some(map_data(maps.get(name)?)?.fd().as_fd());
-        let programs = Programs::of(OBJECT, &kernel, fd)?;
+        let programs = Programs::of(OBJECT, &kernel, slots, fd)?;
+        Ok(Self {
+            kernel,
+            maps,
+            programs,
+        })
+    }
+}
+
+/// A program whose slot is filled, to be asked about rows.
+pub struct Filled {
+    maps: HashMap<String, Map>,
+    program: OwnedFd,
+}
+
+impl Filled {
+    /// Most bytes of a row: as many as the map `ROW` of `agent-ebpf/src/selftest.rs` has.
+    pub const ROW_BYTES: usize = 256;
+
+    /// Loads the program with these instructions in its slot; with none, the slot is as it was built.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn with(slots: &BTreeMap<Slot, Vec<Instruction>>) -> Result<Self, String> {
+        let Loading { maps, programs, .. } = Loading::with(slots)?;
+        let program = programs.load("test_slot", Sort::RAW_TRACEPOINT);
+        let program = program.map_err(|error| format!("{}\n{}", chain(&error), error.log))?;
+        Ok(Self { maps, program })
+    }
+
+    /// Whether the program lets this row pass.
+    ///
+    /// # Errors
+    /// Where the row is too long, or the kernel refuses.
+    pub fn passes(&self, row: &[u8]) -> Result<bool, String> {
+        let mut bytes = [0; Self::ROW_BYTES];
+        let place = bytes.get_mut(..row.len()).ok_or("the row is too long")?;
+        place.copy_from_slice(row);
+        let map = self.maps.get("ROW").and_then(map_data);
+        let map = map.ok_or("there is no map ROW")?;
+        let before = number(&self.maps, "HITS", 0)?;
+        bpf::update(map.fd().as_fd(), &[0; 4], &bytes)
+            .and_then(|()| bpf::run(self.program.as_fd()))
+            .map_err(|error| error.to_string())?;
+        match number(&self.maps, "HITS", 0)? - before {
+            0 => Ok(false),
+            1 => Ok(true),
+            more => Err(format!("one row passed {more} times")),
+        }
+    }
+}
+
+/// A number of a map of numbers.
+fn number(maps: &HashMap<String, Map>, name: &str, at: u32) -> Result<u64, String> {
+    let mut number = [0; 8];
+    let map = maps.get(name).and_then(map_data);
+    let map = map.ok_or_else(|| format!("there is no map {name}"))?;
+    bpf::lookup(map.fd().as_fd(), &at.to_ne_bytes(), &mut number)
+        .map_err(|error| error.to_string())?;
+    Ok(u64::from_ne_bytes(number))
+}
+
+/// Why a point is not possible on this kernel; `None` where it is.
+///
+/// # Errors
+/// Where the kernel tells nothing.
+pub fn refuses(point: &Point) -> Result<Option<String>, String> {
+    let kernel = Kernel::read().map_err(|error| error.to_string())?;
+    Ok(point::refuses(point, &kernel))
+}
+
+impl Probe {
+    /// Loads and attaches the point's program of `agent-ebpf/src/selftest.rs`.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn at(point: Point) -> Result<Self, String> {
+        let Loading {
+            kernel,
+            maps,
+            programs,
+        } = Loading::with(&BTreeMap::new())?;
         let kind = point::kind(&point.at);
         let program = kind.sort(&kernel.btf).and_then(|sort| {
             let loaded = programs.load(point.program, sort);
@@ -134,7 +209,7 @@ impl Probe {
     /// # Errors
     /// Where the map cannot be read.
     pub fn hits_of(&self, function: u32) -> Result<u64, String> {
-        self.number("HITS", function)
+        number(&self.maps, "HITS", function)
     }
 
     /// What the program saw last.
@@ -142,16 +217,7 @@ impl Probe {
     /// # Errors
     /// Where the map cannot be read.
     pub fn seen(&self) -> Result<u64, String> {
-        self.number("LAST_NUMBER", 0)
-    }
-
-    fn number(&self, map: &str, at: u32) -> Result<u64, String> {
-        let mut number = [0; 8];
-        let data = self.maps.get(map).and_then(map_data);
-        let data = data.ok_or_else(|| format!("there is no map {map}"))?;
-        bpf::lookup(data.fd().as_fd(), &at.to_ne_bytes(), &mut number)
-            .map_err(|error| error.to_string())?;
-        Ok(u64::from_ne_bytes(number))
+        number(&self.maps, "LAST_NUMBER", 0)
     }
 
     /// How many runs the kernel skipped, as an account counts them.

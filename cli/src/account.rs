@@ -40,6 +40,7 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
     let Account {
         produced,
         delivered,
+        filtered,
         beyond_limit,
         sampled,
         lost,
@@ -79,6 +80,9 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
         count(*produced),
         count(*delivered),
     );
+    if *filtered > 0 {
+        out.push_str(&format!(", {} filtered", count(*filtered)));
+    }
     if *beyond_limit > 0 {
         out.push_str(&format!(", {} beyond the limit", count(*beyond_limit)));
     }
@@ -287,6 +291,7 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
     let Account {
         produced,
         delivered,
+        filtered,
         beyond_limit,
         sampled,
         lost,
@@ -326,7 +331,7 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
         costs["bpf_measured"] = (*measured).into();
     }
     let mut account = json!({
-        "produced": produced, "delivered": delivered, "beyond_limit": beyond_limit, "sampled": sampled, "lost": stages,
+        "produced": produced, "delivered": delivered, "filtered": filtered, "beyond_limit": beyond_limit, "sampled": sampled, "lost": stages,
         "complete": account.complete() && beside.complete(), "stacks_missing": stacks_missing,
         "stacks_truncated": stacks_truncated, "missed_runs": missed_runs,
         "elapsed_ns": ns(*elapsed), "cost": costs,

@@ -134,6 +134,7 @@ impl Outcome {
         let v1::Account {
             produced,
             delivered,
+            filtered,
             beyond_limit,
             lost,
             missed_runs,
@@ -145,6 +146,7 @@ impl Outcome {
         for (sum, number) in [
             (&mut events.produced, produced),
             (&mut events.delivered, delivered),
+            (&mut events.filtered, filtered),
             (&mut events.beyond_limit, beyond_limit),
             (&mut events.sampled, sampled),
             (&mut events.missed_runs, missed_runs),

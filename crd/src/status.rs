@@ -87,7 +87,7 @@ pub struct Nodes {
     pub failed: i64,
 }
 
-/// Events of all nodes: `produced = delivered + beyondLimit + sampled + lost` when the job has ended on all of them.
+/// Events of all nodes: `produced = delivered + filtered + beyondLimit + sampled + lost` when the job has ended on all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Events {
@@ -95,6 +95,8 @@ pub struct Events {
     pub produced: i64,
     /// That were delivered, or are counted in a table.
     pub delivered: i64,
+    /// Whose rows did not match the filter.
+    pub filtered: i64,
     /// After `limits.maxEvents`.
     pub beyond_limit: i64,
     /// Left out to keep to a budget.

@@ -300,6 +300,7 @@ fn books(account: &v1::Account) -> Value {
     json!({
         "produced": account.produced,
         "delivered": account.delivered,
+        "filtered": account.filtered,
         "beyond_limit": account.beyond_limit,
         "sampled": account.sampled,
         "lost": stages(&account.lost),

@@ -451,7 +451,7 @@ impl Events {
         let lost: u64 = account.lost.iter().map(|stage| stage.events).sum();
         assert_eq!(
             account.produced,
-            account.delivered + account.beyond_limit + account.sampled + lost
+            account.delivered + account.filtered + account.beyond_limit + account.sampled + lost
         );
         account
     }

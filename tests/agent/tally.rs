@@ -115,7 +115,7 @@ impl Tally {
         let lost: u64 = account.lost.iter().map(|stage| stage.events).sum();
         assert_eq!(
             account.produced,
-            account.delivered + account.beyond_limit + lost
+            account.delivered + account.filtered + account.beyond_limit + lost
         );
         assert_eq!(self.rows + self.gap_rows, account.delivered);
         Ok(account)

@@ -11,3 +11,4 @@ mod names;
 mod namespaces;
 mod points;
 mod refused;
+mod slots;

@@ -9,6 +9,8 @@ pub struct Account {
     pub produced: u64,
     /// Events in rows.
     pub delivered: u64,
+    /// Events whose rows did not match the filter.
+    pub filtered: u64,
     /// Events after the limit.
     pub beyond_limit: u64,
     /// Events that were left out to keep to a budget.
@@ -77,6 +79,7 @@ impl Account {
         Self {
             produced: number(raw, "produced"),
             delivered: number(raw, "delivered"),
+            filtered: number(raw, "filtered"),
             beyond_limit: number(raw, "beyond_limit"),
             sampled: number(raw, "sampled"),
             lost: Lost {
@@ -99,7 +102,8 @@ impl Account {
 
     /// What must hold in every account; `rows` is how many events the rows have, where that can be told of them.
     pub(crate) fn must_balance(&self, rows: Option<u64>) {
-        let sum = self.delivered + self.beyond_limit + self.sampled + self.lost.total();
+        let left_out = self.filtered + self.beyond_limit + self.sampled;
+        let sum = self.delivered + left_out + self.lost.total();
         assert_eq!(
             self.produced, sum,
             "produced and accounted for: {}",

@@ -46,6 +46,8 @@ counters! {
     over_quota,
     /// Events that were left out so that the trace keeps to its budget.
     sampled,
+    /// Events whose rows did not match the filter.
+    filtered,
     /// What rows count for events that were left out: one less than the weight of each event.
     weighted,
     /// Rows whose stack found no room.

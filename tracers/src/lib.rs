@@ -18,6 +18,7 @@ pub mod control;
 mod kind;
 pub mod option;
 mod point;
+mod slot;
 mod source;
 #[cfg(feature = "user")]
 mod user;
@@ -28,6 +29,7 @@ pub use class::{Class, UnknownClass};
 pub use kind::*;
 pub use option::Params;
 pub use point::*;
+pub use slot::Slot;
 pub use source::*;
 pub use tracers_macros::program;
 #[cfg(feature = "user")]

@@ -2,6 +2,7 @@
 
 mod batch;
 mod capability;
+mod code;
 mod column;
 mod erased;
 pub mod escape;
@@ -17,6 +18,7 @@ mod wall;
 
 pub use batch::{Batch, Cursor, Data, Frame, Value};
 pub use capability::Capability;
+pub use code::{Assembler, Instruction, Jump, Label, Register, Width};
 pub use column::{Column, LABELS, Role, Unit, labels, weight};
 pub use erased::{Erased, Handle, Malformed, camel, find, nearest};
 pub use needs::{Feature, Need, Needs, Requirement};

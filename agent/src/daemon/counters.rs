@@ -30,6 +30,7 @@ pub(crate) struct Counters {
     failed: Family<[Label; 2], Counter>,
     produced: Family<[Label; 1], Counter>,
     delivered: Family<[Label; 1], Counter>,
+    filtered: Family<[Label; 1], Counter>,
     beyond_limit: Family<[Label; 1], Counter>,
     sampled: Family<[Label; 1], Counter>,
     lost: Family<[Label; 2], Counter>,
@@ -76,6 +77,11 @@ impl Counters {
                 all,
                 "tracejob_events_delivered",
                 "Events that came out of the kernel",
+            ),
+            filtered: add(
+                all,
+                "tracejob_events_filtered",
+                "Events whose rows did not match the filter",
             ),
             beyond_limit: add(
                 all,
@@ -168,6 +174,7 @@ impl Counters {
                 &self.started,
                 &self.produced,
                 &self.delivered,
+                &self.filtered,
                 &self.beyond_limit,
                 &self.sampled,
                 &self.missed_runs,
@@ -215,6 +222,7 @@ impl Counters {
         for (family, before, now) in [
             (&self.produced, before.produced, now.produced),
             (&self.delivered, before.delivered, now.delivered),
+            (&self.filtered, before.filtered, now.filtered),
             (&self.beyond_limit, before.beyond_limit, now.beyond_limit),
             (&self.sampled, before.sampled, now.sampled),
             (&self.missed_runs, before.missed_runs, now.missed_runs),

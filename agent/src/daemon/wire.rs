@@ -365,6 +365,7 @@ pub(crate) fn account(account: &Account) -> v1::Account {
     v1::Account {
         produced: account.produced,
         delivered: account.delivered,
+        filtered: account.filtered,
         beyond_limit: account.beyond_limit,
         sampled: account.sampled,
         lost: stages

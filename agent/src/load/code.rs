@@ -3,16 +3,18 @@
 //! aya-obj parses and relocates. What kind of program each one is is the point's to say (`agent/src/point`), not the section's name, so
 //! kinds of program work here that aya does not know.
 
-use super::chain;
+use super::{chain, slots};
 use crate::{
     Kernel,
     bpf::{self, Code, Debug, Instructions, Refused, Sort},
 };
 use aya_obj::{Object, btf::BtfFeature};
 use std::{
+    collections::BTreeMap,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
+use tracers::{Instruction, Slot};
 
 /// The programs of one object, until they are loaded.
 pub(crate) struct Programs {
@@ -21,13 +23,14 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Relocates the programs of an object; `map` gives the descriptor of a map by its name.
+    /// Relocates the programs of an object and fills their slots; `map` gives the descriptor of a map by its name.
     ///
     /// # Errors
     /// A sentence for the error of the load.
     pub(crate) fn of<'a>(
         elf: &[u8],
         kernel: &Kernel,
+        slots: &BTreeMap<Slot, Vec<Instruction>>,
         map: impl Fn(&str) -> Option<BorrowedFd<'a>>,
     ) -> Result<Self, String> {
         let mut object = Object::parse(elf).map_err(|error| chain(&error))?;
@@ -62,6 +65,9 @@ impl Programs {
             .relocate_maps(maps.into_iter(), &text)
             .and_then(|()| object.relocate_calls(&text))
             .map_err(|error| chain(&error))?;
+        for (slot, with) in slots {
+            fill(&mut object, *slot, with)?;
+        }
         Ok(Self { object, types })
     }
 
@@ -91,5 +97,47 @@ impl Programs {
             },
             sort,
         )
+    }
+}
+
+/// Fills a slot of all programs that have it. One that none has would be a filter that is left out.
+fn fill(object: &mut Object, slot: Slot, with: &[Instruction]) -> Result<(), String> {
+    let programs: Vec<_> = { object.programs.values() }
+        .map(|program| program.function_key())
+        .collect();
+    let mut filled = 0;
+    for key in programs {
+        if let Some(function) = object.functions.get_mut(&key) {
+            filled += slots::fill(function, slot, with)?;
+        }
+    }
+    match filled {
+        0 => Err(format!(
+            "its programs have no slot {slot:?}, which was to be filled: a bug"
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracers::{ALL, Form};
+
+    #[test]
+    fn tracers_of_events_have_the_slot_of_rows_and_a_slot_that_is_missing_is_an_error() {
+        let with = [Instruction(0x0000_0001_0000_00b7)];
+        for tracer in ALL {
+            let name = tracer.name();
+            let mut object = Object::parse(crate::object(name).unwrap()).unwrap();
+            let filled = fill(&mut object, Slot::Row, &with);
+            match tracer.source().form() {
+                Form::Events => assert_eq!(filled, Ok(()), "{name}"),
+                Form::Table => {
+                    let missing = filled.unwrap_err();
+                    assert!(missing.contains("have no slot Row"), "{name}: {missing}");
+                }
+            }
+        }
     }
 }

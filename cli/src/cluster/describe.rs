@@ -165,6 +165,7 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
             told.push_str(&format!(" ({})", stages.join(", ")));
         }
         for (n, what) in [
+            (events.filtered, "filtered"),
             (events.beyond_limit, "beyond the limit"),
             (events.sampled, "left out"),
             (events.missed_runs, "runs skipped by the kernel"),

@@ -160,7 +160,7 @@ impl Trace {
             known.delivered = self.rows;
         }
         let lost: u64 = self.lost.values().sum();
-        known.produced = [known.beyond_limit, known.sampled, lost]
+        known.produced = [known.filtered, known.beyond_limit, known.sampled, lost]
             .iter()
             .fold(known.delivered, |sum, events| sum.saturating_add(*events));
         known
@@ -172,6 +172,7 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
     let v1::Account {
         produced,
         delivered,
+        filtered,
         beyond_limit,
         lost,
         missed_runs,
@@ -191,6 +192,7 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
     for (sum, number) in [
         (&mut sum.produced, produced),
         (&mut sum.delivered, delivered),
+        (&mut sum.filtered, filtered),
         (&mut sum.beyond_limit, beyond_limit),
         (&mut sum.missed_runs, missed_runs),
         (&mut sum.stacks_missing, stacks_missing),

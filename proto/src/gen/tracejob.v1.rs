@@ -606,7 +606,7 @@ pub struct Gap {
     #[prost(uint64, optional, tag = "3")]
     pub rows: ::core::option::Option<u64>,
 }
-/// produced = delivered + beyond_limit + sampled + all of lost, exactly, when a trace has ended.
+/// produced = delivered + filtered + beyond_limit + sampled + all of lost, exactly, when a trace has ended.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Account {
     #[prost(uint64, tag = "1")]
@@ -653,6 +653,9 @@ pub struct Account {
     /// Number of these parts.
     #[prost(uint64, tag = "17")]
     pub untraced_count: u64,
+    /// Events whose rows did not match the filter.
+    #[prost(uint64, tag = "18")]
+    pub filtered: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Nodes {

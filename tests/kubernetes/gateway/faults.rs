@@ -237,7 +237,7 @@ fn a_reader_that_stops_reading_costs_a_bounded_memory_and_the_others_nothing_and
     let lost: u64 = of_fast.lost.iter().map(|stage| stage.events).sum();
     assert_eq!(
         of_fast.produced,
-        of_fast.delivered + of_fast.beyond_limit + of_fast.sampled + lost
+        of_fast.delivered + of_fast.filtered + of_fast.beyond_limit + of_fast.sampled + lost
     );
     assert!(slow.gap > 0, "{slow:?}");
     assert_eq!(

@@ -4,7 +4,7 @@ use crate::{
     Batch, Class, Column, Dataset, Event, Family, Opt, Params, Plan, Point, Source, Spec, Tracer,
 };
 use core::{any::type_name, marker::PhantomData};
-use std::{string::String, vec::Vec};
+use std::{collections::BTreeMap, string::String, vec::Vec};
 
 /// A tracer without its type.
 pub trait Erased: Sync {
@@ -129,6 +129,7 @@ impl<T: Tracer> Erased for Handle<T> {
             points: self.points(),
             nests: T::NESTS,
             globals: spec.globals(),
+            slots: BTreeMap::new(),
         }
     }
     fn decode(&self, record: &[u8], out: &mut Batch) -> Result<(), Malformed> {

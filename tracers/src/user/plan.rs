@@ -1,7 +1,7 @@
 //! The plan of one trace: what the loader loads and where, and which tables come out of it.
 
-use crate::{Column, Point, Source};
-use std::vec::Vec;
+use crate::{Column, Instruction, Point, Slot, Source};
+use std::{collections::BTreeMap, vec::Vec};
 
 /// What one trace needs of the kernel, made from the tracer and its options when the trace starts. All that loads, admits and reads works
 /// on the plan, so a tracer may decide its points and columns by its options.
@@ -17,6 +17,8 @@ pub struct Plan {
     pub nests: bool,
     /// Values of the object's globals, by their names.
     pub globals: Vec<(&'static str, Vec<u8>)>,
+    /// Instructions for places in the programs. A slot that no program of the object has is an error of the load.
+    pub slots: BTreeMap<Slot, Vec<Instruction>>,
 }
 
 /// One table that a trace produces.

@@ -406,6 +406,19 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
     let text = account_text(&account, 0, &beside);
     assert!(text.contains("\nNot traced: functions of /x"), "{text}");
     assert!(!text.contains('\x1b'), "{text}");
+    let filtered = v1::Account {
+        produced: 9,
+        delivered: 2,
+        filtered: 7,
+        complete: true,
+        ..v1::Account::default()
+    };
+    let (account, beside) = take(filtered).unwrap();
+    assert_eq!(account.filtered, 7);
+    let text = account_text(&account, 2, &beside);
+    let wanted = "2 rows, complete: 9 produced, 2 delivered, 7 filtered, 0 lost";
+    assert!(text.starts_with(wanted), "{text}");
+    assert!(!text.contains("do not balance"), "{text}");
     let many = v1::Account {
         lost: (0..100).map(|n| stage(&format!("s{n}"), 1)).collect(),
         ..v1::Account::default()
