@@ -1,7 +1,7 @@
 //! A daemon of a test's own, and clients of it.
 
 use proto::v1::{
-    self, Account, Batch, Gap, Schema, StreamEventsResponse, agent_client::AgentClient,
+    self, Account, Batch, Further, Gap, Schema, StreamEventsResponse, agent_client::AgentClient,
     stream_events_response::Item, values::Values,
 };
 use std::{
@@ -377,6 +377,7 @@ pub(crate) struct Events {
     schema: Option<Schema>,
     pub(crate) first_sequence: Option<u64>,
     pub(crate) batches: Vec<Batch>,
+    pub(crate) further: Vec<Further>,
     pub(crate) gaps: Vec<Gap>,
     account: Option<Account>,
 }
@@ -394,6 +395,7 @@ impl Events {
             schema: Some(schema),
             first_sequence: None,
             batches: Vec::new(),
+            further: Vec::new(),
             gaps: Vec::new(),
             account: None,
         })
@@ -434,6 +436,7 @@ impl Events {
                 Item::Lost(_) => {}
                 Item::Schema(_) => panic!("a second schema"),
                 Item::Nodes(_) => panic!("an agent is one node's"),
+                Item::Further(further) => self.further.push(further),
             }
         }
     }

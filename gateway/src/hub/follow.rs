@@ -217,6 +217,8 @@ async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Resu
         }
         // How many rows of events are missing the next batch says.
         Some(Item::Gap(_)) => open.join.clear(),
+        // Further datasets are not merged: a job's rows are those of the first.
+        Some(Item::Further(_)) => hub.passed(open.at, sequence),
         Some(Item::Schema(_) | Item::Nodes(_)) | None => {}
     }
     Ok(())
