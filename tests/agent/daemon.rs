@@ -465,6 +465,19 @@ impl Events {
         batch.columns[at.unwrap()].values.as_ref().unwrap()
     }
 
+    /// What the last table of the first further dataset counts.
+    pub(crate) fn counted_further(&self) -> u64 {
+        let last = self.further.last().expect("its last table");
+        assert_eq!(last.dataset, 0);
+        let table = last.batch.as_ref().unwrap();
+        let mut columns = self.schema().further[0].columns.iter();
+        let count = columns.position(|column| column.role() == v1::Role::Count);
+        match table.columns[count.unwrap()].values.as_ref() {
+            Some(Values::Unsigned(counts)) => counts.values.iter().sum(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// A column of bytes.
     pub(crate) fn texts<'a>(&self, batch: &'a Batch, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let Values::Bytes(bytes) = self.column(batch, name) else {

@@ -125,16 +125,7 @@ async fn further_datasets_come_in_an_item_of_their_own_and_the_account_is_of_all
         panic!("{:?}", events.schema());
     };
     assert_eq!((reasons.name.as_str(), reasons.table), ("reasons", true));
-    let last = events.further.last().expect("the last table");
-    assert_eq!(last.dataset, 0);
-    let table = last.batch.as_ref().unwrap();
-    let mut columns = reasons.columns.iter();
-    let drops = columns.position(|column| column.role() == v1::Role::Count);
-    let drops = table.columns[drops.unwrap()].values.as_ref();
-    let Some(v1::values::Values::Unsigned(drops)) = drops else {
-        panic!("{table:?}");
-    };
-    assert_eq!(drops.values.iter().sum::<u64>(), 7);
+    assert_eq!(events.counted_further(), 7);
     let account = events.account();
     assert_eq!((account.produced, account.delivered), (14, 14));
 }

@@ -436,19 +436,22 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
     assert!(account_text(&account, 0, &beside).contains("only a tracejob of its version"));
 }
 
-/// A stream of events with a further table.
-fn with_further() -> Follow {
+/// The schema of events with a further table.
+fn told_further() -> v1::Schema {
     let further = v1::Dataset {
         name: "more".to_owned(),
         table: true,
         columns: told(true).columns,
         ..v1::Dataset::default()
     };
-    let schema = v1::Schema {
+    v1::Schema {
         further: vec![further],
         ..told(false)
-    };
-    let schema = Schema::read(schema, tracer()).unwrap();
+    }
+}
+
+fn with_further() -> Follow {
+    let schema = Schema::read(told_further(), tracer()).unwrap();
     Follow::new(schema, Duration::from_secs(1))
 }
 
