@@ -63,6 +63,13 @@ macro_rules! counter {
 /// `Ok(true)`: the event is out. `Ok(false)`: there was none, or it is not finished yet.
 #[inline(always)]
 pub fn book(outcome: Result<bool, Loss>) {
+    book_also(outcome);
+    ended();
+}
+
+/// Books an event's end in a further dataset, before [`book`]: it is an event of each dataset in which it is, and is lost in each by itself.
+#[inline(always)]
+pub fn book_also(outcome: Result<bool, Loss>) {
     match outcome {
         Ok(false) => {}
         Ok(true) => count(counter!(produced)),
@@ -79,5 +86,4 @@ pub fn book(outcome: Result<bool, Loss>) {
             }
         }
     }
-    ended();
 }

@@ -2,7 +2,7 @@
 
 use crate::{Request, Target, select::Selection};
 use std::array;
-use tracers::{Batch, Column, Data, LABELS, Value, labels};
+use tracers::{Batch, Data, Dataset, LABELS, Value, labels};
 
 /// Which of [`LABELS`] a target has.
 pub(crate) fn present(target: &Target) -> [bool; LABELS.len()] {
@@ -17,12 +17,16 @@ pub(crate) fn wanted(request: &Request) -> [bool; LABELS.len()] {
     })
 }
 
-/// The columns of a trace's rows: its tracer's, and before them the labels.
-pub fn columns(request: &Request) -> Vec<Column> {
-    let tracer = request.spec.tracer();
-    let labels = labels(tracer.source().form()).zip(wanted(request));
-    let labels = labels.filter(|(_, has)| *has).map(|(label, _)| label);
-    labels.chain(tracer.columns()).collect()
+/// The datasets of a trace: before the columns of each the labels.
+pub fn datasets(request: &Request) -> Vec<Dataset> {
+    let mut datasets = request.spec.plan().datasets;
+    for dataset in &mut datasets {
+        let labels = labels(dataset.source.form()).zip(wanted(request));
+        let labels = labels.filter(|(_, has)| *has).map(|(label, _)| label);
+        let own = std::mem::take(&mut dataset.columns);
+        dataset.columns = labels.chain(own).collect();
+    }
+    datasets
 }
 
 /// The same of rows.

@@ -43,7 +43,7 @@ pub(crate) struct Loaded {
     chosen: Shared,
     /// The sets of points that may work here, best first. The first is loaded.
     sets: Vec<Vec<Point>>,
-    tracer: &'static str,
+    pub(crate) tracer: &'static str,
     /// Whether every program has its second one: `agent-ebpf/src/again.rs`.
     again: bool,
     /// How many frames of a stack are recorded.

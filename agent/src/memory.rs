@@ -1,14 +1,14 @@
 //! What a trace takes of memory, before it is loaded: what is admitted is known, not found out.
 
 use crate::{
-    Error, Kernel, Request, columns,
+    Error, Kernel, Request, labels,
     limits::{BATCH_BYTES, LABELS_BYTES, QUEUE, SNAPSHOT_ROWS},
     load, object,
     select::Shape,
     stage::{self, stacks},
 };
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
-use tracers::Source;
+use tracers::{Dataset, Source};
 
 /// Types of maps that objects may have: `load::map_data` knows the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Definition {
 }
 
 /// Bytes that a trace takes at most, of the kernel and of this process: its maps, its ring, its queue to whoever takes its rows, the
-/// labels of its targets, and, where it counts, its table with the names of its stacks.
+/// labels of its targets, and, for each dataset that is a table, that with the names of its stacks.
 ///
 /// # Errors
 /// Where the tracer has a map whose memory cannot be told.
@@ -97,7 +97,7 @@ pub fn memory(request: &Request, kernel: &Kernel) -> Result<u64, Error> {
     let depth = load::depth();
     let sizes = load::sizes(&plan, shape, &request.limits, kernel, depth);
     let values = load::value_bytes(depth);
-    let mut rows = 0;
+    let (mut per_cpu_rows, mut shared_rows) = (0, 0);
     let maps: u64 = definitions(elf)
         .map_err(refused)?
         .into_iter()
@@ -109,35 +109,34 @@ pub fn memory(request: &Request, kernel: &Kernel) -> Result<u64, Error> {
                 map.value = u64::from(*bytes);
             }
             match name.as_str() {
-                "ROWS" => rows += map.entries,
-                "FIRST" => rows += map.entries * cpus,
+                "ROWS" => per_cpu_rows += map.entries,
+                "FIRST" => per_cpu_rows += map.entries * cpus,
                 // As many are kept here once they were taken out of one of the two, and all are shown.
-                "SHARED_A" => rows += 2 * map.entries,
-                "SHARED_B" => rows += map.entries,
+                "SHARED_A" => shared_rows += 2 * map.entries,
+                "SHARED_B" => shared_rows += map.entries,
                 _ => {}
             }
             map.bytes(cpus)
         })
         .sum();
-    let read = |source| match source {
-        Source::Ring => names(request),
-        Source::PerCpu => table(request, rows),
-        Source::Shared => table(request, rows) + rows * merged_row(request),
-        Source::Snapshot => table(request, SNAPSHOT_ROWS as u64),
+    let read = |one: &Dataset| match one.source {
+        Source::Ring => names(one),
+        Source::PerCpu => table(one, per_cpu_rows),
+        Source::Shared => table(one, shared_rows) + shared_rows * merged_row(one),
+        Source::Snapshot => table(one, SNAPSHOT_ROWS as u64),
     };
-    let read: u64 = plan.datasets.iter().map(|one| read(one.source)).sum();
+    let read: u64 = labels::datasets(request).iter().map(read).sum();
     Ok(maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64 + read)
 }
 
 /// Bytes of a table of this many rows: as it is read and named, as it is made into messages, and the messages of the last one, which
 /// are kept. The next one is read when all that is over.
-fn table(request: &Request, rows: u64) -> u64 {
-    let tracer = request.spec.tracer();
-    let columns = columns(request);
+fn table(dataset: &Dataset, rows: u64) -> u64 {
+    let columns = &dataset.columns;
     let labels = columns.iter().filter(|column| column.is_label()).count() as u64;
-    let values = rows * (tracer.row_bytes() as u64 + labels * LABEL);
-    let merged = rows * merged_row(request);
-    let (named, messages, names) = match stage::names(&columns) {
+    let values = rows * (dataset.row_bytes as u64 + labels * LABEL);
+    let merged = rows * merged_row(dataset);
+    let (named, messages, names) = match stage::names(columns) {
         true => (
             stacks::TABLE_BYTES as u64,
             stacks::MESSAGES_BYTES as u64,
@@ -150,13 +149,13 @@ fn table(request: &Request, rows: u64) -> u64 {
 }
 
 /// Bytes of a row of a table while it is merged.
-fn merged_row(request: &Request) -> u64 {
-    columns(request).len() as u64 * CELL + ROW
+fn merged_row(dataset: &Dataset) -> u64 {
+    dataset.columns.len() as u64 * CELL + ROW
 }
 
 /// Bytes of the stacks of events: of each batch that waits to be taken, and the names.
-fn names(request: &Request) -> u64 {
-    match stage::names(&request.spec.tracer().columns()) {
+fn names(dataset: &Dataset) -> u64 {
+    match stage::names(&dataset.columns) {
         true => (QUEUE * stacks::BATCH_BYTES + stacks::NAMES_BYTES) as u64,
         false => 0,
     }

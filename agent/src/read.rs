@@ -3,28 +3,19 @@
 use crate::{
     Account, Error, Lost, bpf,
     load::Loaded,
-    source::{Counted, Read, Rows},
+    source::{Counted, LastTable, Read, Rows, ring::Ring},
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use tracers::{Batch, Erased, control::Counters};
-
-/// When the last table of a trace is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LastTable {
-    /// Never: rows are events.
-    None,
-    /// Before its programs are detached, which write the rows.
-    Attached,
-    /// Once its programs are detached: nothing is added any more.
-    Detached,
-}
+use tracers::{Batch, Dataset, control::Counters};
 
 /// Reads one tracer.
 pub(crate) struct Reader {
     pub(crate) loaded: Loaded,
     /// The first of each pair: what they miss is made up for by the second, or told.
     programs: Vec<OwnedFd>,
-    rows: Rows,
+    /// Of each dataset.
+    rows: Vec<Rows>,
+    /// Bounds the first dataset.
     max_events: u64,
     cpus: usize,
 }
@@ -32,11 +23,14 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(
         mut loaded: Loaded,
-        tracer: &'static dyn Erased,
+        datasets: Vec<Dataset>,
         max_events: Option<u64>,
     ) -> Result<Self, Error> {
+        let bounds = std::iter::once(max_events).chain(std::iter::repeat(None));
+        let rows = datasets.into_iter().zip(bounds);
+        let rows = rows.map(|(dataset, bound)| Rows::of(&mut loaded, dataset, bound));
         Ok(Self {
-            rows: Rows::of(&mut loaded, tracer, max_events)?,
+            rows: rows.collect::<Result<_, _>>()?,
             programs: loaded.first_programs()?,
             loaded,
             max_events: max_events.unwrap_or(u64::MAX),
@@ -44,37 +38,45 @@ impl Reader {
         })
     }
 
+    /// The ring, which one dataset has at most, with that one's number.
+    fn ring(&self) -> Option<(usize, &Ring)> {
+        self.rows
+            .iter()
+            .enumerate()
+            .find_map(|(at, rows)| match rows {
+                Rows::Ring(ring) => Some((at, ring)),
+                Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_) => None,
+            })
+    }
+
     /// Bytes of the ring, which is mapped here.
     pub(crate) fn ring_bytes(&self) -> u64 {
-        match &self.rows {
-            Rows::Ring(ring) => ring.bytes(),
-            Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_) => 0,
-        }
+        self.ring().map_or(0, |(_, ring)| ring.bytes())
     }
 
     /// Readable when the ring has passed its watermark.
     pub(crate) fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
-        match &self.rows {
-            Rows::Ring(ring) => Some(ring.fd()),
-            Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_) => None,
-        }
+        self.ring().map(|(_, ring)| ring.fd())
     }
 
-    /// When the last table is read.
-    pub(crate) fn last_table(&self) -> LastTable {
-        match &self.rows {
-            Rows::Ring(_) => LastTable::None,
-            Rows::PerCpu(_) | Rows::Shared(_) => LastTable::Detached,
-            Rows::Snapshot(_) => LastTable::Attached,
-        }
+    /// When the last table of each dataset is read.
+    pub(crate) fn last_tables(&self) -> impl Iterator<Item = LastTable> {
+        self.rows.iter().map(Rows::last_table)
     }
 
-    /// Whether as many events as were asked for have been delivered: of tables `told` is what the last account said.
+    /// Whether as many events of the first dataset as were asked for have been delivered: of tables `told` is what the last account said.
     pub(crate) fn at_limit(&self, told: u64) -> bool {
-        match &self.rows {
-            Rows::Ring(ring) => ring.delivered() >= self.max_events,
-            Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_) => told >= self.max_events,
+        match self.rows.first() {
+            Some(Rows::Ring(ring)) => ring.delivered() >= self.max_events,
+            Some(Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_)) | None => {
+                told >= self.max_events
+            }
         }
+    }
+
+    /// The number of the dataset that the ring has.
+    pub(crate) fn ring_dataset(&self) -> Option<usize> {
+        self.ring().map(|(at, _)| at)
     }
 
     /// Takes everything out of the ring, a batch of at most so many rows at a time.
@@ -83,22 +85,27 @@ impl Reader {
         batch_rows: usize,
         mut each: impl FnMut(&Loaded, Batch) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        match &mut self.rows {
-            Rows::Ring(ring) => {
-                let loaded = &self.loaded;
-                ring.drain(loaded, batch_rows, |batch| each(loaded, batch))
+        let loaded = &self.loaded;
+        for rows in &mut self.rows {
+            match rows {
+                Rows::Ring(ring) => ring.drain(loaded, batch_rows, |batch| each(loaded, batch))?,
+                Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_) => {}
             }
-            Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_) => Ok(()),
+        }
+        Ok(())
+    }
+
+    /// The table of a dataset at this time; without rows where they are events.
+    pub(crate) fn table(&mut self, dataset: usize) -> Result<Batch, Error> {
+        match self.rows.get_mut(dataset) {
+            Some(rows) => rows.table(&mut self.loaded),
+            None => Err(Error::Bug("a table of a dataset that there is not")),
         }
     }
 
-    /// The table at this time; without rows where they are events.
-    pub(crate) fn table(&mut self) -> Result<Batch, Error> {
-        self.rows.table(&mut self.loaded)
-    }
-
-    /// The books so far. They balance when nothing runs any more and everything has been read.
-    pub(crate) fn account(&self) -> Result<Account, Error> {
+    /// The books so far, of all datasets, and what was delivered of the first. They balance when nothing runs any more and everything has been
+    /// read: an event that is in several datasets is in the books of each.
+    pub(crate) fn account(&self) -> Result<(Account, u64), Error> {
         self.loaded.faults.books()?;
         let cpus: Vec<Counters> = bpf::lookup_per_cpu(self.loaded.map("COUNTERS")?, self.cpus)
             .map_err(|source| Error::Read {
@@ -130,13 +137,15 @@ impl Reader {
             .sum();
         let skipped = skipped + self.loaded.missed_at_links();
 
+        let mut of_each = (self.rows.iter()).map(|rows| rows.so_far(Counted { weighted, folded }));
+        let first = of_each.next().unwrap_or_default();
         let Read {
             delivered,
             beyond_limit,
             malformed,
             no_room,
-        } = self.rows.so_far(Counted { weighted, folded });
-        Ok(Account {
+        } = of_each.fold(first, Read::and);
+        let account = Account {
             produced,
             delivered,
             filtered,
@@ -155,7 +164,8 @@ impl Reader {
             missed_runs: skipped.saturating_sub(taken_over.saturating_sub(given_back)),
             untraced: self.loaded.untraced(),
             ..Account::default()
-        })
+        };
+        Ok((account, first.delivered))
     }
 }
 

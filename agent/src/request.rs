@@ -123,7 +123,7 @@ pub enum Whom {
 pub struct Limits {
     /// Ends the trace; `None` is no end.
     pub duration: Option<Duration>,
-    /// Ends the trace after this many events; `None` is no end.
+    /// Ends the trace after this many events of its first dataset; `None` is no end.
     pub max_events: Option<u64>,
     /// Bytes of the ring; rounded up to a power of two of at least one page.
     pub ring_bytes: u32,
@@ -140,7 +140,7 @@ pub struct Limits {
 pub struct Budget {
     /// Per cent of one CPU, for its programs and its reader; `None` is no bound.
     pub cpu_percent: Option<u32>,
-    /// Events that are delivered each second; `None` is no bound.
+    /// Events of the first dataset that are delivered each second; `None` is no bound.
     pub events_per_second: Option<u64>,
     /// Memory of its maps, ring and queues, bytes, known before it is loaded; `None` is no bound.
     pub memory_bytes: Option<u64>,

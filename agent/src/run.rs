@@ -1,6 +1,6 @@
 //! A running trace: one reader thread that owns everything, and a bounded queue to whoever wants the rows.
 
-use crate::limits::{EVENTS_NAMING, LAST_NAMING, NAMING, QUEUE};
+use crate::limits::{EVENTS_NAMING, LAST_NAMING, QUEUE};
 use crate::{
     Account, Bounds, Change, Cost, Ended, Error, Kernel, Limits, Request, bpf,
     clock::Clock,
@@ -11,7 +11,7 @@ use crate::{
     launch::Launched,
     load::Loaded,
     memory::memory,
-    read::{LastTable, Reader},
+    read::Reader,
     select::Selection,
     stage::Stages,
 };
@@ -28,7 +28,10 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tracers::{Batch, Column, control::Process};
+use tables::Tables;
+use tracers::{Batch, Column, Dataset, control::Process};
+
+mod tables;
 
 /// How often the reader looks into the ring when nothing wakes it: the longest that a row waits.
 const TICK: Duration = Duration::from_millis(10);
@@ -37,14 +40,15 @@ const AFTER_TARGETS: Duration = Duration::from_millis(50);
 
 /// A running tracer. Dropping it ends it and detaches everything.
 pub struct Trace {
-    columns: Vec<Column>,
+    datasets: Vec<Dataset>,
     missing: Vec<(usize, Error)>,
     clock: Clock,
     updates: Option<Receiver<Result<Update, Error>>>,
-    /// Tells the reader that the last table has been taken; there is something to tell where one is with whoever called
+    /// Tell the reader that the last table of a dataset has been taken; there is something to tell where one is with whoever called
     /// [`Trace::next`].
-    taken: SyncSender<()>,
-    lent: bool,
+    taken: Vec<SyncSender<()>>,
+    /// The dataset of that one.
+    lent: Option<usize>,
     handle: Handle,
     reader: Option<JoinHandle<()>>,
     faults: Faults,
@@ -53,9 +57,9 @@ pub struct Trace {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Update {
-    /// Events, each once.
+    /// Events, each once; their dataset is the batch's.
     Rows(Batch),
-    /// The whole table so far, which replaces the one before.
+    /// The whole table of a dataset so far, which replaces the one before.
     Table(Batch),
     /// The books so far.
     Progress(Account),
@@ -121,7 +125,7 @@ impl Trace {
         }
         let mut selection = Selection::resolve(&request)?;
         let missing = selection.take_missing();
-        let columns = labels::columns(&request);
+        let datasets = labels::datasets(&request);
         let Request { spec, limits, .. } = request;
         let plan = spec.plan();
         let mut loaded = Loaded::load(&plan, &selection, &limits, kernel)?;
@@ -131,12 +135,15 @@ impl Trace {
         loaded.attach(&mut selection, command.as_ref().map(Launched::pid), kernel)?;
         let faults = loaded.faults;
         let started = Instant::now();
-        let tracer = spec.tracer();
-        let mut stages = Stages::new(&tracer.columns(), tracer.source().form(), kernel);
-        if let Some(argv) = selection.command() {
-            stages.know_command(argv);
-        }
-        let reader = Reader::new(loaded, spec.tracer(), limits.max_events)?;
+        let stages = plan.datasets.iter().map(|one| {
+            let mut stages = Stages::new(&one.columns, one.source.form(), kernel);
+            if let Some(argv) = selection.command() {
+                stages.know_command(argv);
+            }
+            stages
+        });
+        let stages = stages.collect();
+        let reader = Reader::new(loaded, plan.datasets, limits.max_events)?;
         let wake = Arc::new(
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| {
                 Error::Read {
@@ -150,9 +157,7 @@ impl Trace {
         }
         let (sender, updates) = sync_channel(QUEUE);
         let (commands, to_do) = channel();
-        let (taken, may_send) = sync_channel(1);
-        // There is room for one.
-        let _ = taken.try_send(());
+        let (tables, taken) = Tables::of(&reader);
         let worker = Worker {
             reader,
             stages,
@@ -168,11 +173,8 @@ impl Trace {
             over_budget: false,
             alive: [0; 4],
             delivered: 0,
-            any_table: false,
-            had_rows: false,
-            may_send_now: false,
+            tables,
             sender,
-            may_send,
         };
         let reader = std::thread::Builder::new()
             .name("tracejob-reader".to_owned())
@@ -182,21 +184,26 @@ impl Trace {
                 source,
             })?;
         Ok(Self {
-            columns,
+            datasets,
             missing,
             clock,
             updates: Some(updates),
             taken,
-            lent: false,
+            lent: None,
             handle: Handle { commands, wake },
             reader: Some(reader),
             faults,
         })
     }
 
-    /// The columns of its rows.
+    /// Its datasets, with the labels of its rows.
+    pub fn datasets(&self) -> &[Dataset] {
+        &self.datasets
+    }
+
+    /// The columns of its first dataset.
     pub fn columns(&self) -> &[Column] {
-        &self.columns
+        self.datasets.first().map_or(&[], |first| &first.columns)
     }
 
     /// Targets that were not there when it started, by their places in the request, and why: only where the request allows that.
@@ -220,9 +227,9 @@ impl Trace {
     /// # Errors
     /// Where reading failed: the trace is over then.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Update>, Error> {
-        if std::mem::take(&mut self.lent) {
+        if let Some(taken) = self.lent.take().and_then(|dataset| self.taken.get(dataset)) {
             // Whoever has it is done with it. A reader that is over needs no word.
-            let _ = self.taken.try_send(());
+            let _ = taken.try_send(());
         }
         let Some(updates) = &self.updates else {
             return Ok(None);
@@ -230,7 +237,9 @@ impl Trace {
         self.faults.take();
         match updates.recv_timeout(timeout) {
             Ok(update) => {
-                self.lent = matches!(update, Ok(Update::Table(_)));
+                if let Ok(Update::Table(table)) = &update {
+                    self.lent = Some(table.dataset);
+                }
                 if matches!(update, Ok(Update::Done(_)) | Err(_)) {
                     self.updates = None;
                 }
@@ -250,7 +259,7 @@ impl Drop for Trace {
         self.handle.stop();
         // A reader that waits for room in the queue, or for its last table to be taken, sees that nobody takes any more.
         self.updates = None;
-        self.taken = sync_channel(0).0;
+        self.taken.clear();
         if let Some(reader) = self.reader.take() {
             // A panic in it is a bug that has been printed; there is nothing left to detach then.
             let _ = reader.join();
@@ -261,7 +270,8 @@ impl Drop for Trace {
 /// The reader thread's own.
 struct Worker {
     reader: Reader,
-    stages: Stages,
+    /// Of each dataset.
+    stages: Vec<Stages>,
     limits: Limits,
     selection: Selection,
     governor: Governor,
@@ -274,17 +284,10 @@ struct Worker {
     over_budget: bool,
     /// A process that was selected when it was last looked.
     alive: [u8; 4],
-    /// Events that had been delivered when the account was last made.
+    /// Events of the first dataset that had been delivered when the account was last made: bounds are on these.
     delivered: u64,
-    /// Whether a table was sent.
-    any_table: bool,
-    /// Whether the table that was read last had rows.
-    had_rows: bool,
+    tables: Tables,
     sender: SyncSender<Result<Update, Error>>,
-    /// Says that the last table has been taken.
-    may_send: Receiver<()>,
-    /// Whether it has said so.
-    may_send_now: bool,
 }
 
 /// Nobody takes updates any more.
@@ -300,10 +303,10 @@ impl Worker {
     }
 
     fn read_to_the_end(&mut self) -> Result<(), Error> {
-        let mut next_interval = match self.reader.last_table() {
-            // What there is to see is there at the beginning.
-            LastTable::Attached => self.started,
-            LastTable::None | LastTable::Detached => self.started + self.limits.interval,
+        // What a snapshot has to show is there at the beginning.
+        let mut next_interval = match self.tables.any_attached() {
+            true => self.started,
+            false => self.started + self.limits.interval,
         };
         // Why it ends, and when, once that is known.
         let mut ending: Option<(Ended, Instant)> = None;
@@ -314,7 +317,9 @@ impl Worker {
             }
             self.cost.tick(&self.reader.loaded)?;
             let now = Instant::now();
-            self.stages.observe(&self.reader.loaded);
+            for stages in &mut self.stages {
+                stages.observe(&self.reader.loaded);
+            }
             self.obey();
             self.reader.loaded.follow(&self.selection);
             if !self.selection.is_settled() {
@@ -365,10 +370,15 @@ impl Worker {
             ..
         } = self;
         let mut gone = false;
+        let Some(dataset) = reader.ring_dataset() else {
+            return Ok(Ok(()));
+        };
+        let stages = &mut stages[dataset];
         let (rows, deadline) = (stages.batch_rows(&reader.loaded), Instant::now() + naming);
         reader.drain(rows, |loaded, batch| {
             let rows = stages.resolve(batch, loaded, deadline)?;
-            let rows = labels::label(selection, rows);
+            let mut rows = labels::label(selection, rows);
+            rows.dataset = dataset;
             gone |= sender.send(Ok(Update::Rows(rows))).is_err();
             Ok(())
         })?;
@@ -376,13 +386,7 @@ impl Worker {
     }
 
     fn tell_interval(&mut self, ending: bool) -> Result<Result<(), Gone>, Error> {
-        let is_due = match self.reader.last_table() {
-            LastTable::None => false,
-            LastTable::Attached => !ending,
-            LastTable::Detached => true,
-        };
-        self.may_send_now |= is_due && self.may_send.try_recv().is_ok();
-        if is_due && self.may_send_now && self.tell_table()?.is_err() {
+        if self.tell_tables(ending)?.is_err() {
             return Ok(Err(Gone));
         }
         let account = self.account()?;
@@ -391,28 +395,6 @@ impl Worker {
             .sender
             .send(Ok(Update::Progress(account)))
             .map_err(|_| Gone))
-    }
-
-    /// Sends the table at this time, unless everything that it had has just gone: then the trace may be about to end by that, and what
-    /// there was is its result.
-    fn tell_table(&mut self) -> Result<Result<(), Gone>, Error> {
-        let table = self.reader.table()?;
-        let had = std::mem::replace(&mut self.had_rows, table.rows() > 0);
-        if self.reader.last_table() == LastTable::Attached && had && !self.had_rows {
-            return Ok(Ok(()));
-        }
-        let table = self.named(table, NAMING)?;
-        self.any_table = true;
-        self.may_send_now = false;
-        let sent = self.sender.send(Ok(Update::Table(table)));
-        Ok(sent.map_err(|_| Gone))
-    }
-
-    /// Names what is in a table, and whose its rows are.
-    fn named(&mut self, table: Batch, naming: Duration) -> Result<Batch, Error> {
-        let deadline = Instant::now() + naming;
-        let table = (self.stages).resolve(table, &self.reader.loaded, deadline)?;
-        Ok(labels::label(&self.selection, table))
     }
 
     /// Why the trace ends, and when.
@@ -486,10 +468,7 @@ impl Worker {
     /// Keeps to the budget.
     fn govern(&mut self, account: &Account) -> Result<(), Error> {
         let spent = account.cost.reader + account.cost.bpf.map_or(Duration::ZERO, |bpf| bpf.time);
-        match self
-            .governor
-            .judge(Instant::now(), spent, account.delivered)
-        {
+        match self.governor.judge(Instant::now(), spent, self.delivered) {
             Verdict::GoOn => {}
             Verdict::Keep(of) => self.reader.loaded.sample(of)?,
             Verdict::End => self.over_budget = true,
@@ -498,8 +477,8 @@ impl Worker {
     }
 
     fn account(&mut self) -> Result<Account, Error> {
-        let mut account = self.reader.account()?;
-        self.delivered = account.delivered;
+        let (mut account, delivered) = self.reader.account()?;
+        self.delivered = delivered;
         account.elapsed = self.started.elapsed();
         account.cost = Cost {
             bpf: Some(self.cost.read(&self.reader.loaded)?),
@@ -513,14 +492,7 @@ impl Worker {
     fn finish(&mut self, ended: Ended) -> Result<(), Error> {
         // Before they are detached: what they cost is a part of the time that they are attached.
         let before = self.account()?;
-        let when = self.reader.last_table();
-        let mut last = None;
-        if when == LastTable::Attached {
-            let table = self.reader.table()?;
-            // Where everything is gone, the table before says more than one without rows.
-            let says_more = table.rows() > 0 || !self.any_table || !is_gone(&ended);
-            last = says_more.then_some(table);
-        }
+        let mut last = self.last_attached(is_gone(&ended))?;
         if let Some(command) = self
             .command
             .as_ref()
@@ -534,17 +506,9 @@ impl Worker {
         if self.drain(LAST_NAMING)?.is_err() {
             return Ok(());
         }
-        if when == LastTable::Detached {
-            last = Some(self.reader.table()?);
-        }
-        if let Some(table) = last {
-            if !self.may_send_now && self.may_send.recv().is_err() {
-                return Ok(());
-            }
-            let table = self.named(table, LAST_NAMING)?;
-            if self.sender.send(Ok(Update::Table(table))).is_err() {
-                return Ok(());
-            }
+        last.extend(self.last_detached()?);
+        if self.send_last(last)?.is_err() {
+            return Ok(());
         }
         let account = Account {
             elapsed,
@@ -553,7 +517,7 @@ impl Worker {
                 ..before.cost
             },
             ended: Some(ended),
-            ..self.reader.account()?
+            ..self.reader.account()?.0
         };
         if !account.balanced() {
             tracing::error!(?account, "the books do not balance: a bug");

@@ -1,7 +1,7 @@
-//! Where a tracer's rows are read, one file for each source.
+//! Where a dataset's rows are read, one file for each source.
 
 use crate::{Error, load::Loaded};
-use tracers::{Batch, Column, Erased, Source};
+use tracers::{Batch, Dataset, Source};
 
 pub(crate) mod per_cpu;
 pub(crate) mod ring;
@@ -13,12 +13,23 @@ use ring::Ring;
 use shared_table::Shared;
 use snapshot::Snapshot;
 
-/// What reads the rows of one tracer.
+/// What reads the rows of one dataset.
 pub(crate) enum Rows {
     Ring(Ring),
     PerCpu(PerCpu),
     Shared(Shared),
     Snapshot(Snapshot),
+}
+
+/// When the last table of a dataset is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastTable {
+    /// Never: rows are events.
+    None,
+    /// Before its programs are detached, which write the rows.
+    Attached,
+    /// Once its programs are detached: nothing is added any more.
+    Detached,
 }
 
 /// Events that rows were read for, over the whole trace.
@@ -34,6 +45,24 @@ pub(crate) struct Read {
     pub(crate) no_room: u64,
 }
 
+impl Read {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let Self {
+            delivered,
+            beyond_limit,
+            malformed,
+            no_room,
+        } = other;
+        Self {
+            delivered: self.delivered + delivered,
+            beyond_limit: self.beyond_limit + beyond_limit,
+            malformed: self.malformed + malformed,
+            no_room: self.no_room + no_room,
+        }
+    }
+}
+
 /// What the counters of the kernel side say that matters to a source.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counted {
@@ -44,18 +73,27 @@ pub(crate) struct Counted {
 }
 
 impl Rows {
-    /// Of a loaded tracer.
+    /// Of a dataset of a loaded tracer.
     pub(crate) fn of(
         loaded: &mut Loaded,
-        tracer: &'static dyn Erased,
+        dataset: Dataset,
         max_events: Option<u64>,
     ) -> Result<Self, Error> {
-        Ok(match tracer.source() {
-            Source::Ring => Self::Ring(Ring::new(loaded, tracer, max_events)?),
-            Source::PerCpu => Self::PerCpu(PerCpu::new(tracer)),
-            Source::Shared => Self::Shared(Shared::new(loaded, tracer)?),
-            Source::Snapshot => Self::Snapshot(Snapshot::new(tracer)),
+        Ok(match dataset.source {
+            Source::Ring => Self::Ring(Ring::new(loaded, dataset, max_events)?),
+            Source::PerCpu => Self::PerCpu(PerCpu::new(dataset)),
+            Source::Shared => Self::Shared(Shared::new(loaded, dataset)?),
+            Source::Snapshot => Self::Snapshot(Snapshot::new(dataset)),
         })
+    }
+
+    /// When its last table is read.
+    pub(crate) fn last_table(&self) -> LastTable {
+        match self {
+            Self::Ring(_) => LastTable::None,
+            Self::PerCpu(_) | Self::Shared(_) => LastTable::Detached,
+            Self::Snapshot(_) => LastTable::Attached,
+        }
     }
 
     /// The table at this time; without rows where they are events.
@@ -87,29 +125,21 @@ impl Rows {
 }
 
 /// Decodes records; says too how many could not be.
-fn decoded<'a>(
-    tracer: &'static dyn Erased,
-    columns: &[Column],
-    records: impl Iterator<Item = &'a [u8]>,
-) -> (Batch, u64) {
-    let mut batch = Batch::new(columns);
+fn decoded<'a>(dataset: &Dataset, records: impl Iterator<Item = &'a [u8]>) -> (Batch, u64) {
+    let mut batch = Batch::new(&dataset.columns);
     let mut malformed = 0;
     for record in records {
-        if let Err(error) = tracer.decode(record, &mut batch) {
+        if let Err(error) = dataset.decode(record, &mut batch) {
             malformed += 1;
-            tracing::error!(tracer = tracer.name(), %error, "a row did not decode");
+            tracing::error!(dataset = dataset.name, %error, "a row did not decode");
         }
     }
     (batch, malformed)
 }
 
 /// The same of rows that count events. One that does not decode stands for an unknown number of them, so it is an error.
-fn counts<'a>(
-    tracer: &'static dyn Erased,
-    columns: &[Column],
-    records: impl Iterator<Item = &'a [u8]>,
-) -> Result<Batch, Error> {
-    match decoded(tracer, columns, records) {
+fn counts<'a>(dataset: &Dataset, records: impl Iterator<Item = &'a [u8]>) -> Result<Batch, Error> {
+    match decoded(dataset, records) {
         (batch, 0) => Ok(batch),
         _ => Err(Error::Bug("rows of a table that do not decode")),
     }

@@ -3,7 +3,7 @@
 mod command;
 
 pub(crate) use command::{
-    command, data, examples, help_arg, interval, option_arg, output_arg, ring, styles,
+    command, data, dataset_arg, examples, help_arg, interval, option_arg, output_arg, ring, styles,
 };
 
 use crate::{
@@ -77,6 +77,8 @@ pub(crate) struct Run {
     pub(crate) interval: Option<Duration>,
     /// Where rows go.
     pub(crate) outputs: Vec<OutputArg>,
+    /// The dataset that is shown; else as many as an output can.
+    pub(crate) dataset: Option<String>,
 }
 
 /// Where a trace's tracer is said.
@@ -165,6 +167,8 @@ fn run(matches: &ArgMatches) -> Result<Run> {
             .flatten()
             .cloned()
             .collect(),
+        // Tracers of one dataset have no such flag.
+        dataset: m.try_get_one("dataset").ok().flatten().cloned(),
     })
 }
 

@@ -84,19 +84,17 @@ fn data(tracer: &'static dyn Erased, there: Option<&Entry>) -> serde_json::Value
             })
         })
         .collect();
-    let columns: Vec<_> = tracer
-        .columns()
-        .iter()
-        .map(|column| {
-            json!({
-                "name": column.name, "kind": column.kind.word(), "unit": column.unit().word(),
-                "role": column.role.word(), "wide": column.wide, "about": column.about,
-            })
+    let datasets = tracer.datasets();
+    let columns = |all: &[Column]| -> Vec<_> { all.iter().map(column_data).collect() };
+    let each = datasets.iter().map(|one| {
+        json!({
+            "name": one.name, "about": one.about, "source": source_word(one.source), "columns": columns(&one.columns),
         })
-        .collect();
+    });
     let mut out = json!({
         "name": tracer.name(), "family": family_word(Some(tracer.family())), "class": tracer.class().word(), "about": tracer.about(),
-        "source": source_word(tracer.source()), "options": options, "columns": columns,
+        "source": source_word(tracer.source()), "options": options, "columns": columns(&tracer.columns()),
+        "datasets": each.collect::<Vec<_>>(),
         "hooks": tracer.points().iter().map(|set| hooks(set)).collect::<Vec<_>>(),
         "cost": tracer.cost(), "examples": tracer.examples(),
     });
@@ -108,6 +106,40 @@ fn data(tracer: &'static dyn Erased, there: Option<&Entry>) -> serde_json::Value
         }
     }
     out
+}
+
+/// Columns, each with what it is.
+fn columns_of(all: &[Column], columns: usize, out: &mut String) {
+    let name = 2 + all
+        .iter()
+        .map(|column| column.name.len())
+        .max()
+        .unwrap_or(0);
+    let kind = all
+        .iter()
+        .map(|column| kind_words(column).len())
+        .max()
+        .unwrap_or(0);
+    for column in all {
+        let about = match in_table(column) {
+            true => column.about.to_string(),
+            false => format!("{} (-o wide)", column.about),
+        };
+        let about = wrap(&about, columns.saturating_sub(name + kind + 4).max(20));
+        let cells = [
+            vec![format!("  {}", column.name)],
+            vec![kind_words(column)],
+            about,
+        ];
+        beside(&cells, &[name, kind], out);
+    }
+}
+
+fn column_data(column: &Column) -> serde_json::Value {
+    json!({
+        "name": column.name, "kind": column.kind.word(), "unit": column.unit().word(),
+        "role": column.role.word(), "wide": column.wide, "about": column.about,
+    })
 }
 
 fn page(
@@ -151,29 +183,13 @@ fn page(
         "  Selection, bounds and output are those of every tracer: `tracejob run --help`.\n",
     );
     head(&mut out, "COLUMNS");
-    let all = tracer.columns();
-    let name = 2 + all
-        .iter()
-        .map(|column| column.name.len())
-        .max()
-        .unwrap_or(0);
-    let kind = all
-        .iter()
-        .map(|column| kind_words(column).len())
-        .max()
-        .unwrap_or(0);
-    for column in &all {
-        let about = match in_table(column) {
-            true => column.about.to_string(),
-            false => format!("{} (-o wide)", column.about),
-        };
-        let about = wrap(&about, columns.saturating_sub(name + kind + 4).max(20));
-        let cells = [
-            vec![format!("  {}", column.name)],
-            vec![kind_words(column)],
-            about,
-        ];
-        beside(&cells, &[name, kind], &mut out);
+    for (at, dataset) in tracer.datasets().iter().enumerate() {
+        if at > 0 {
+            let first = dataset.about.lines().next().unwrap_or_default();
+            head(&mut out, &format!("COLUMNS of {}", dataset.name));
+            lines(&wrap(first, columns), &mut out);
+        }
+        columns_of(&dataset.columns, columns, &mut out);
     }
     out.push('\n');
     let mut fact = |name: &str, text: &str| {
@@ -300,8 +316,10 @@ mod tests {
                     page.contains("LACKS  CAP_SYSLOG, for names of kernel functions"),
                     "{page}"
                 );
-                for column in tracer.columns() {
-                    assert!(page.contains(&*column.name), "{page}");
+                for dataset in tracer.datasets() {
+                    for column in dataset.columns {
+                        assert!(page.contains(&*column.name), "{page}");
+                    }
                 }
                 for option in tracer.options() {
                     assert!(page.contains(&flag(option)), "{page}");
@@ -329,6 +347,17 @@ mod tests {
                 data["columns"].as_array().map(Vec::len),
                 Some(tracer.columns().len())
             );
+            for (of, told) in tracer
+                .datasets()
+                .iter()
+                .zip(data["datasets"].as_array().unwrap())
+            {
+                let (name, columns) = (&told["name"], told["columns"].as_array().unwrap());
+                assert_eq!(
+                    (name.as_str(), columns.len()),
+                    (Some(of.name), of.columns.len())
+                );
+            }
             assert_eq!(
                 data["options"].as_array().map(Vec::len),
                 Some(tracer.options().len())

@@ -74,8 +74,8 @@ impl Feed {
         }
     }
 
-    /// What is known where the account never comes, with the last table that came; nothing, of a trace here.
-    pub(crate) fn cut_off(&mut self) -> Option<(Account, Option<Batch>)> {
+    /// What is known where the account never comes, with the last tables that came; nothing, of a trace here.
+    pub(crate) fn cut_off(&mut self) -> Option<(Account, Vec<Batch>)> {
         match self {
             Self::Here(_) => None,
             Self::There(trace) => Some(trace.cut_off()),

@@ -56,10 +56,11 @@ pub(crate) trait Output {
     fn status(&mut self, _status: &Status) -> io::Result<()> {
         Ok(())
     }
-    /// The end; `table` is a map's last state. What remains is a sentence for a person, where there is something to say.
+    /// The end; `tables` are the last states of maps, of each dataset that it shows and has one. What remains is a sentence for a person,
+    /// where there is something to say.
     fn end(
         &mut self,
-        table: Option<&Batch>,
+        tables: &[&Batch],
         wall: Wall,
         account: &Account,
     ) -> io::Result<Option<String>>;

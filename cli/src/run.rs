@@ -5,7 +5,7 @@ use crate::{
     args::{Run, What},
     feed::Feed,
     job,
-    output::{self, Scene},
+    output::{self, Outputs, Scene, Shape},
     remote::{self, Address, Agent},
     render::{Output, Status, Wall, escaped},
     signals::Signals,
@@ -37,6 +37,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
         ring,
         interval,
         outputs: wanted,
+        dataset,
     } = run;
     let defaults = Limits::default();
     let (spec, limits) = match what {
@@ -79,10 +80,10 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     let command = targets
         .iter()
         .any(|target| matches!(target, Whom::Command(_)));
-    let scene = |columns, form| Scene {
+    let scene = |datasets| Scene {
         tracer: spec.tracer().name(),
-        columns,
-        form,
+        datasets,
+        dataset: dataset.as_deref(),
         command,
         intervals: interval.is_some(),
         title: title.clone(),
@@ -91,9 +92,8 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     let signals = Signals::watch()?;
     let (feed, outputs) = match agent {
         None => {
-            let columns = spec.tracer().columns();
-            let form = spec.tracer().source().form();
-            let outputs = output::open(&wanted, &scene(&columns, form))?;
+            let datasets = spec.plan().datasets;
+            let outputs = output::open(&wanted, &scene(Shape::of(&datasets)))?;
             if command && output::to_pipe(&wanted) {
                 // What the command prints must not end up between the rows that a program reads.
                 rustix::stdio::dup2_stdout(stdio::stderr())
@@ -121,7 +121,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             let stopper = trace.stopper();
             signals.first(move || stopper.stop());
             // What columns there are is the agent's to say. Where an output cannot be, the trace ends with the call.
-            let outputs = output::open(&wanted, &scene(trace.columns(), trace.form()))?;
+            let outputs = output::open(&wanted, &scene(Shape::told(trace.schema())))?;
             (Feed::There(Box::new(trace)), outputs)
         }
     };
@@ -137,7 +137,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
 /// Shows a trace until its account; `json` says that a program reads.
 pub(crate) fn show(
     feed: Feed,
-    outputs: Vec<Box<dyn Output>>,
+    outputs: Outputs,
     tracer: &'static str,
     limit: Option<Duration>,
     json: bool,
@@ -150,7 +150,7 @@ pub(crate) fn show(
         started: Instant::now(),
         rows: 0,
         lost: 0,
-        table: None,
+        tables: Vec::new(),
         failed: None,
         told: Instant::now(),
     };
@@ -176,22 +176,37 @@ fn title(targets: &[Whom]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
+/// What an account's numbers are of, where that is not one dataset alone.
+fn datasets_text(names: &[String]) -> String {
+    match names {
+        [] | [_] => String::new(),
+        several => format!(
+            "Its events are those of {}: what happened once counts in each.\n",
+            several.join(" and ")
+        ),
+    }
+}
+
 /// A trace under way, and where its rows go.
 struct Running {
     feed: Feed,
-    outputs: Vec<Box<dyn Output>>,
+    outputs: Outputs,
     tracer: &'static str,
     limit: Option<Duration>,
     started: Instant,
     rows: u64,
     lost: u64,
-    table: Option<Batch>,
+    /// The newest of each dataset.
+    tables: Vec<Batch>,
     failed: Option<anyhow::Error>,
     told: Instant,
 }
 
 impl Running {
     fn finish(mut self, json: bool) -> Result<ExitCode> {
+        if let Some(note) = self.outputs.note.take() {
+            let _ = io::stderr().write_all(format!("{note}\n").as_bytes());
+        }
         if json {
             // From here on a signal ends the trace with its account: whoever starts us may wait for this line.
             let started = serde_json::json!({"started": {"tracer": self.tracer}});
@@ -203,25 +218,29 @@ impl Running {
                 Ok(update) => update,
                 Err(error) => match self.feed.cut_off() {
                     None => return Err(error),
-                    Some((account, table)) => {
+                    Some((account, tables)) => {
                         // What went wrong elsewhere is said first; what came until then is shown all the same.
                         self.failed = Some(error);
-                        self.table = table.or(self.table.take());
+                        tables.into_iter().for_each(|table| self.keep(table));
                         break account;
                     }
                 },
             };
             match update {
                 Some(Update::Rows(batch)) => {
-                    self.rows += batch.rows() as u64;
+                    if batch.dataset == self.outputs.main {
+                        self.rows += batch.rows() as u64;
+                    }
                     let wall = self.wall();
-                    self.output(|output| output.rows(&batch, wall));
+                    self.output(Some(&batch), |output| output.rows(&batch, wall));
                 }
                 Some(Update::Table(batch)) => {
-                    self.rows = batch.rows() as u64;
+                    if batch.dataset == self.outputs.main {
+                        self.rows = batch.rows() as u64;
+                    }
                     let (wall, elapsed) = (self.wall(), self.started.elapsed());
-                    self.output(|output| output.table(&batch, wall, elapsed));
-                    self.table = Some(batch);
+                    self.output(Some(&batch), |output| output.table(&batch, wall, elapsed));
+                    self.keep(batch);
                 }
                 Some(Update::Progress(account)) => self.lost = account.lost.total(),
                 Some(Update::Done(account)) => break account,
@@ -254,17 +273,32 @@ impl Running {
             rows: self.rows,
             lost: self.lost,
         };
-        self.output(|output| output.status(&status));
+        self.output(None, |output| output.status(&status));
     }
 
-    /// Gives every output the same. One that fails ends the trace, and the others still get all of it.
-    fn output(&mut self, mut give: impl FnMut(&mut dyn Output) -> io::Result<()>) {
+    /// A table, in place of the one before of its dataset.
+    fn keep(&mut self, table: Batch) {
+        self.tables.retain(|one| one.dataset != table.dataset);
+        self.tables.push(table);
+    }
+
+    /// Gives every output the same: where it is a batch, every one that shows its dataset. One that fails ends the trace, and the others
+    /// still get all of it.
+    fn output(
+        &mut self,
+        batch: Option<&Batch>,
+        mut give: impl FnMut(&mut dyn Output) -> io::Result<()>,
+    ) {
         let mut at = 0;
-        while let Some(output) = self.outputs.get_mut(at) {
+        while let Some((output, only)) = self.outputs.all.get_mut(at) {
+            if batch.is_some_and(|batch| !output::shows(*only, batch)) {
+                at += 1;
+                continue;
+            }
             match give(output.as_mut()) {
                 Ok(()) => at += 1,
                 Err(error) => {
-                    drop(self.outputs.remove(at));
+                    drop(self.outputs.all.remove(at));
                     self.feed.stop();
                     self.note(error);
                 }
@@ -284,11 +318,13 @@ impl Running {
     }
 
     fn end(mut self, account: &Account, json: bool) -> Result<ExitCode> {
-        let (table, wall) = (self.table.take(), self.wall());
+        let (mut tables, wall) = (std::mem::take(&mut self.tables), self.wall());
+        tables.sort_by_key(|table| table.dataset);
         let beside = self.feed.beside(account);
         let mut said = Vec::new();
-        for mut output in std::mem::take(&mut self.outputs) {
-            match output.end(table.as_ref(), wall, account) {
+        for (mut output, only) in std::mem::take(&mut self.outputs.all) {
+            let shown = tables.iter().filter(|table| output::shows(only, table));
+            match output.end(&shown.collect::<Vec<_>>(), wall, account) {
                 Ok(sentence) => said.extend(sentence),
                 Err(error) => self.note(error),
             }
@@ -300,7 +336,8 @@ impl Running {
                     .iter()
                     .map(|sentence| format!("{sentence}\n"))
                     .collect::<String>();
-                said + &account_text(account, self.rows, &beside)
+                let datasets = datasets_text(&self.outputs.datasets);
+                said + &account_text(account, self.rows, &beside) + &datasets
             }
         };
         // Where standard error is gone as well, nobody is left to be told.

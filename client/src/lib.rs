@@ -14,7 +14,7 @@ pub use columns::{Projection, common};
 pub use limits::PART_BYTES;
 pub use options::{option, options, spec};
 pub use parts::{parts, wire_values};
-pub use schema::{Schema, schema};
+pub use schema::{Schema, further, schema, schemas};
 
 /// The start of somebody else's text, as it may be printed.
 fn shown(text: &str) -> String {

@@ -146,6 +146,7 @@ mod tests {
                 column("x_stack", v1::Kind::Stack),
             ],
             instance: 1,
+            further: Vec::new(),
         };
         let schema = Schema::read(schema, tracer).unwrap();
         let frames = (0..rows * depth).map(|at| Frame {

@@ -2,22 +2,28 @@
 
 use crate::shown;
 use proto::v1;
-use tracers::{Basic, Column, Erased, Form, Kind, Role, Store, Unit};
+use tracers::{Basic, Column, Dataset, Erased, Form, Kind, Role, Store, Unit};
 
 /// More columns than any tracer has, with labels.
 const COLUMNS: usize = 256;
 /// Bytes of a column's name.
 const NAME: usize = 128;
+/// More further datasets than any tracer has.
+const FURTHER: usize = 16;
 
-/// What the rows of a stream are.
+/// What the rows of a dataset are.
 #[derive(Clone, Debug)]
 pub struct Schema {
+    /// Its name; of a tracer's first dataset the tracer's.
+    pub name: String,
     /// Of its rows.
     pub columns: Vec<Column>,
     /// What each column's values are stored as.
     pub(crate) sorts: Vec<Sort>,
     /// Whether batches are the whole table so far, in one or more parts.
     pub table: bool,
+    /// Of a tracer's first dataset: its further ones, by their numbers on the wire.
+    pub further: Vec<Self>,
 }
 
 /// What a column's values are stored as.
@@ -43,13 +49,40 @@ impl Schema {
     }
 }
 
-/// What the rows of a tracer are, the other way round.
+/// What the rows of a tracer's first dataset are, the other way round.
 pub fn schema(tracer: &dyn Erased, columns: &[Column]) -> v1::Schema {
     v1::Schema {
         tracer: tracer.name().to_owned(),
         table: tracer.source().form() == Form::Table,
         columns: columns.iter().map(told).collect(),
         instance: 0,
+        further: Vec::new(),
+    }
+}
+
+/// The same of all of its datasets.
+pub fn schemas(tracer: &dyn Erased, datasets: &[Dataset]) -> v1::Schema {
+    let (first, further) = match datasets.split_first() {
+        Some((first, further)) => (first.columns.as_slice(), further),
+        None => (&[][..], &[][..]),
+    };
+    let further = further.iter().map(|one| {
+        let table = one.source.form() == Form::Table;
+        self::further(one.name, one.about, table, &one.columns)
+    });
+    v1::Schema {
+        further: further.collect(),
+        ..schema(tracer, first)
+    }
+}
+
+/// A further dataset.
+pub fn further(name: &str, about: &str, table: bool, columns: &[Column]) -> v1::Dataset {
+    v1::Dataset {
+        name: name.to_owned(),
+        about: about.to_owned(),
+        table,
+        columns: columns.iter().map(told).collect(),
     }
 }
 
@@ -82,19 +115,42 @@ fn read(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
             shown(&schema.tracer)
         ));
     }
-    if schema.columns.is_empty() || schema.columns.len() > COLUMNS {
-        let many = schema.columns.len();
+    if schema.further.len() > FURTHER {
+        let many = schema.further.len();
+        return Err(format!(
+            "{many} further datasets; there are {FURTHER} at most"
+        ));
+    }
+    let known = tracers::find(tracer).map_or_else(Vec::new, |tracer| tracer.datasets());
+    let mut first = dataset(tracer.to_owned(), schema.table, schema.columns, &known)?;
+    for told in schema.further {
+        let name = name("dataset", &told.name)?;
+        if name == first.name || first.further.iter().any(|one| one.name == name) {
+            return Err(format!("two datasets are called \"{name}\""));
+        }
+        let further = dataset(name, told.table, told.columns, &known)?;
+        first.further.push(further);
+    }
+    Ok(first)
+}
+
+/// A dataset of these columns; those that the catalogue's dataset of its name has are the catalogue's.
+fn dataset(
+    dataset: String,
+    table: bool,
+    told: Vec<v1::Column>,
+    catalogue: &[Dataset],
+) -> Result<Schema, String> {
+    if told.is_empty() || told.len() > COLUMNS {
+        let many = told.len();
         return Err(format!("a schema of {many} columns; it has 1 to {COLUMNS}"));
     }
     let mut known = tracers::LABELS.to_vec();
-    known.extend(
-        tracers::find(tracer)
-            .into_iter()
-            .flat_map(|tracer| tracer.columns()),
-    );
+    let own = catalogue.iter().find(|own| own.name == dataset);
+    known.extend(own.into_iter().flat_map(|own| own.columns.clone()));
     let mut columns: Vec<Column> = Vec::new();
     let mut sorts = Vec::new();
-    for told in schema.columns {
+    for told in told {
         if columns.iter().any(|column| column.name == told.name) {
             let name = shown(&told.name);
             return Err(format!("two columns are called \"{name}\""));
@@ -104,9 +160,11 @@ fn read(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
         sorts.push(sort(told.kind()));
     }
     Ok(Schema {
+        name: dataset,
         columns,
         sorts,
-        table: schema.table,
+        table,
+        further: Vec::new(),
     })
 }
 
@@ -115,7 +173,7 @@ fn column(told: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
     Ok(Column {
         name: match known {
             Some(column) => column.name.clone(),
-            None => name(&told.name)?.into(),
+            None => name("column", &told.name)?.into(),
         },
         about: known.map_or("".into(), |column| column.about.clone()),
         kind,
@@ -125,12 +183,12 @@ fn column(told: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
 }
 
 /// A name that is not the catalogue's, as long as it may stand in a heading and in a key.
-fn name(name: &str) -> Result<String, String> {
+fn name(of: &str, name: &str) -> Result<String, String> {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
     match (1..=NAME).contains(&name.len()) && name.chars().all(harmless) {
         true => Ok(name.to_owned()),
         false => Err(format!(
-            "\"{}\" is no name of a column: it has 1 to {NAME} letters, digits, '_', '-', '.', '/' and ':'",
+            "\"{}\" is no name of a {of}: it has 1 to {NAME} letters, digits, '_', '-', '.', '/' and ':'",
             shown(name)
         )),
     }
@@ -244,6 +302,7 @@ mod tests {
             table: false,
             columns,
             instance: 0,
+            further: vec![],
         };
         read(wire, tracer)
     }
@@ -264,6 +323,7 @@ mod tests {
                     table: false,
                     columns: all,
                     instance: 0,
+                    further: vec![],
                 },
                 tracer.name(),
             )
@@ -276,6 +336,57 @@ mod tests {
             assert!(!more[0].wide, "a label is shown");
             assert_eq!(read.sorts[own.len() + 1], Sort::Any);
         }
+    }
+
+    #[test]
+    fn all_datasets_of_a_tracer_are_the_catalogues_again() {
+        for tracer in tracers::ALL {
+            let own = tracer.datasets();
+            let first = read(schemas(*tracer, &own), tracer.name()).unwrap();
+            let all: Vec<&Schema> = std::iter::once(&first).chain(&first.further).collect();
+            assert_eq!(all.len(), own.len());
+            for (own, read) in own.iter().zip(all) {
+                assert_eq!(own.name, read.name);
+                assert_eq!(own.source.form() == Form::Table, read.table);
+                assert_eq!(format!("{:?}", own.columns), format!("{:?}", read.columns));
+            }
+        }
+    }
+
+    #[test]
+    fn further_datasets_that_are_none_are_refused() {
+        let tracer = tracers::ALL[0].name();
+        let refused = |names: &[&str]| {
+            let further = names.iter().map(|name| v1::Dataset {
+                name: (*name).to_owned(),
+                columns: vec![column("a", v1::Kind::Text)],
+                ..v1::Dataset::default()
+            });
+            let wire = v1::Schema {
+                tracer: tracer.to_owned(),
+                columns: vec![column("a", v1::Kind::Text)],
+                further: further.collect(),
+                ..v1::Schema::default()
+            };
+            read(wire, tracer).err().unwrap_or_default()
+        };
+        assert_eq!(refused(&["a", "b"]), "");
+        assert!(refused(&["a", "a"]).contains("two datasets"));
+        assert!(refused(&[tracer]).contains("two datasets"));
+        assert!(refused(&["\x1b[2J"]).contains("no name of a dataset"));
+        let names: Vec<String> = (0..17).map(|n| format!("d{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert!(refused(&names).contains("17 further datasets"));
+        let empty = v1::Schema {
+            tracer: tracer.to_owned(),
+            columns: vec![column("a", v1::Kind::Text)],
+            further: vec![v1::Dataset {
+                name: "x".to_owned(),
+                ..v1::Dataset::default()
+            }],
+            ..v1::Schema::default()
+        };
+        assert!(read(empty, tracer).unwrap_err().contains("0 columns"));
     }
 
     #[test]

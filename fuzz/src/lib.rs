@@ -97,25 +97,32 @@ fn demangle(data: &[u8]) {
     symbols::fuzzing::program(&program, &[0x1000]);
 }
 
-/// Records of a ring: the first byte says whose, then each has its length before it. What decodes is rendered.
+/// Records of a dataset: the first byte says whose, then each has its length before it. What decodes is rendered.
 fn records(data: &[u8]) {
     let Some((first, mut rest)) = data.split_first() else {
         return;
     };
-    let tracer = ALL[usize::from(*first) % ALL.len()];
-    let columns = tracer.columns();
-    let mut batch = Batch::new(&columns);
+    // Those that come first for each tracer, then the further ones: a corpus keeps its meaning.
+    let mut datasets: Vec<_> = ALL.iter().map(|tracer| tracer.datasets()).collect();
+    let firsts: Vec<_> = datasets.iter_mut().map(|all| all.remove(0)).collect();
+    let all: Vec<_> = firsts
+        .into_iter()
+        .chain(datasets.into_iter().flatten())
+        .collect();
+    let dataset = &all[usize::from(*first) % all.len()];
+    let columns = &dataset.columns;
+    let mut batch = Batch::new(columns);
     while let Some((length, after)) = rest.split_first_chunk::<2>() {
         let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
         let (record, after) = after.split_at(length);
         let rows = batch.rows();
         // Aligned, as in a ring.
         let aligned = record.to_vec();
-        let decoded = tracer.decode(&aligned, &mut batch).is_ok();
+        let decoded = dataset.decode(&aligned, &mut batch).is_ok();
         assert_eq!(batch.rows(), rows + usize::from(decoded));
         rest = after;
     }
-    tracejob::fuzzing::rows(&batch, &columns);
+    tracejob::fuzzing::rows(&batch, columns);
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ impl Encoder {
 impl Lines {
     fn add(&mut self, said: Said) {
         match said {
-            Said::Schema(schema, columns) => {
+            Said::Schema(schema, columns, further) => {
                 self.intervals &= schema.table;
                 let out = self.out.clone();
                 self.rows = Some(match self.csv {
@@ -186,7 +186,13 @@ impl Lines {
                         let csv = rows::Csv::new(&columns, self.intervals, false, out);
                         Text::Csv(Box::new(csv))
                     }
-                    false => Text::Json(rows::Json::new(&columns, out)),
+                    false => {
+                        let mut json = rows::Json::new(&columns, out);
+                        for (name, columns) in &further {
+                            json.also(name, columns);
+                        }
+                        Text::Json(json)
+                    }
                 });
             }
             Said::Rows(batch) => self.left.push_back(Left::Rows(batch, 0, None)),
@@ -194,6 +200,9 @@ impl Lines {
                 true => self.left.push_back(Left::Rows(batch, 0, Some(elapsed))),
                 false => self.table = Some(batch),
             },
+            // All lines of CSV have the same columns.
+            Said::Further(_) if self.csv => {}
+            Said::Further(batch) => self.left.push_back(Left::Rows(batch, 0, None)),
             Said::Lost(lost) => {
                 let mut told = stages(&lost.stages);
                 if lost.missed_runs > 0 {
@@ -347,9 +356,18 @@ pub(crate) fn messages(said: Said) -> Vec<StreamEventsResponse> {
         parts.into_iter().map(Item::Batch).map(response).collect()
     };
     let item = match said {
-        Said::Schema(schema, _) => Item::Schema(schema),
+        Said::Schema(schema, ..) => Item::Schema(schema),
         Said::Rows(batch) => return batches(&batch, false),
         Said::Table(batch, _) => return batches(&batch, true),
+        Said::Further(batch) => {
+            let dataset = batch.dataset.saturating_sub(1) as u32;
+            let parts = parts(&batch, true, |_, data| wire_values(data));
+            let parts = parts.into_iter().map(|batch| v1::Further {
+                dataset,
+                batch: Some(batch),
+            });
+            return parts.map(Item::Further).map(response).collect();
+        }
         Said::Lost(lost) => Item::Lost(lost),
         Said::Gap(rows) => Item::Gap(v1::Gap {
             rows: Some(rows),
@@ -374,8 +392,10 @@ mod tests {
     #[test]
     fn a_line_that_is_no_row_is_told_by_a_key_that_no_column_has() {
         for tracer in tracers::ALL {
-            for column in tracer.columns() {
-                let words = ["account", "error", "gap", "lost", "nodes", "resume"];
+            for column in tracer.datasets().iter().flat_map(|one| &one.columns) {
+                let words = [
+                    "account", "dataset", "error", "gap", "lost", "nodes", "resume",
+                ];
                 assert!(!words.contains(&&*column.name), "{}", column.name);
             }
         }
@@ -399,6 +419,39 @@ mod tests {
     }
 
     #[test]
+    fn a_further_dataset_is_told_in_json_and_in_messages_and_not_in_csv() {
+        let columns = tracers::LABELS[..1].to_vec();
+        let mut data = tracers::Data::of(columns[0].kind);
+        assert!(data.push(tracers::Value::Bytes(b"n", false)));
+        let mut table = Batch::from_columns(vec![data], Vec::new());
+        table.dataset = 1;
+        let told = |format| {
+            let mut encoder = Encoder::new(format, false);
+            let further = vec![("more".to_owned(), columns.clone())];
+            let schema = v1::Schema::default();
+            encoder.add(Said::Schema(schema, columns.clone(), further));
+            encoder.add(Said::Further(Arc::new(table.clone())));
+            let pieces: Vec<Vec<u8>> = std::iter::from_fn(|| encoder.next()).collect();
+            pieces.concat()
+        };
+        assert_eq!(
+            told(Format::Json),
+            b"{\"dataset\":\"more\",\"node\":\"n\"}\n"
+        );
+        assert_eq!(told(Format::Csv), b"");
+        let mut messages = &told(Format::Protobuf)[..];
+        let mut items = std::iter::from_fn(|| {
+            let message = StreamEventsResponse::decode_length_delimited(&mut messages);
+            message.ok()?.item
+        });
+        assert!(matches!(items.next(), Some(Item::Schema(_))));
+        assert!(matches!(
+            items.next(),
+            Some(Item::Further(v1::Further { dataset: 0, .. }))
+        ));
+    }
+
+    #[test]
     fn an_account_is_the_last_line_and_a_table_comes_before_it() {
         let columns = tracers::LABELS[..1].to_vec();
         let table = Batch::new(&columns);
@@ -407,7 +460,7 @@ mod tests {
             table: true,
             ..v1::Schema::default()
         };
-        encoder.add(Said::Schema(schema, columns));
+        encoder.add(Said::Schema(schema, columns, Vec::new()));
         let table = Said::Table(Arc::new(table), Duration::ZERO);
         encoder.add(table);
         assert!(encoder.next().is_none(), "it may not be the last");

@@ -14,6 +14,7 @@ use books::Node;
 pub(crate) use books::add;
 use futures::StreamExt;
 use proto::v1;
+pub(crate) use schemas::Columns;
 use schemas::Schemas;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -53,8 +54,8 @@ struct State {
     schemas: Schemas,
     nodes: Vec<Node>,
     by_name: HashMap<Arc<str>, u32>,
-    /// What each column's values are stored as, by the first rows that came.
-    sorts: Option<Vec<Discriminant<Data>>>,
+    /// What each column's values are stored as, by the first rows of each dataset that came.
+    sorts: BTreeMap<usize, Vec<Discriminant<Data>>>,
     entries: VecDeque<(Arc<Entry>, usize)>,
     bytes: usize,
     /// What its log keeps: it bounds how far behind a reader may be, and what a job costs a replica.
@@ -217,7 +218,7 @@ impl Hub {
                 schemas: Schemas::new(Instant::now()),
                 nodes: Vec::new(),
                 by_name: HashMap::new(),
-                sorts: None,
+                sorts: BTreeMap::new(),
                 entries: VecDeque::new(),
                 bytes: 0,
                 forgotten: 0,
@@ -327,11 +328,16 @@ impl Hub {
         }
     }
 
-    /// The newest table of each trace of these nodes, and how often tables have changed.
-    pub(crate) fn tables(&self, wanted: impl Fn(&str) -> bool) -> (u64, Vec<Arc<Batch>>) {
+    /// The newest table of a dataset of each trace of these nodes, and how often tables have changed.
+    pub(crate) fn tables(
+        &self,
+        dataset: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> (u64, Vec<Arc<Batch>>) {
         let state = self.state();
         let nodes = state.nodes.iter().filter(|node| wanted(&node.name));
-        (state.tables, nodes.flat_map(Node::tables).collect())
+        let tables = nodes.flat_map(|node| node.tables(dataset));
+        (state.tables, tables.collect())
     }
 
     /// What is known of those of these nodes of which anything has changed since; after 0 it is all of them.
@@ -380,12 +386,12 @@ impl Hub {
         self.state().job.clone()
     }
 
-    /// Holds rows to be stored as all others are.
-    fn check(&self, batch: &Batch) -> Result<(), String> {
+    /// Holds rows of a dataset to be stored as all others are.
+    fn check(&self, dataset: usize, batch: &Batch) -> Result<(), String> {
         let sorts = batch.columns.iter().map(std::mem::discriminant);
         let sorts: Vec<_> = sorts.collect();
         let mut state = self.state();
-        match state.sorts.get_or_insert_with(|| sorts.clone()) == &sorts {
+        match state.sorts.entry(dataset).or_insert_with(|| sorts.clone()) == &sorts {
             true => Ok(()),
             false => Err("its rows are of other sorts than those of other nodes".to_owned()),
         }

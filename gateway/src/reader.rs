@@ -1,7 +1,7 @@
 //! One reader of a job: its place in the job's log, what it has missed, and what it is told. How that is written is for others.
 
 use crate::{
-    hub::{Next, Reading},
+    hub::{Columns, Next, Reading},
     merge::{Entry, Origin, Source},
     position,
     table::View,
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
-use tracers::{Batch, Column};
+use tracers::{Batch, Column, Table};
 
 /// How often a reader is told of losses and of nodes, and where it is.
 const TELL: Duration = Duration::from_millis(500);
@@ -56,11 +56,13 @@ pub(crate) enum Follow {
 /// What it is told.
 #[derive(Clone, Debug)]
 pub(crate) enum Said {
-    /// First of all.
-    Schema(v1::Schema, Vec<Column>),
+    /// First of all; with the columns of the first dataset, and of each further one with its name.
+    Schema(v1::Schema, Vec<Column>, Vec<(String, Vec<Column>)>),
     Rows(Arc<Batch>),
     /// All of it, so long after this reader began.
     Table(Arc<Batch>, Duration),
+    /// The last table of a further dataset.
+    Further(Arc<Batch>),
     Lost(v1::Lost),
     /// Rows that this reader does not get.
     Gap(u64),
@@ -88,7 +90,7 @@ pub(crate) async fn read(reading: Arc<Reading>, ask: Ask) -> Result<mpsc::Receiv
     let hub = &reading.hub;
     let resumed = position::read(&hub.uid, &ask.resume)?;
     let columns = hub.columns().await;
-    let view = View::new(&columns, &ask.by).map_err(Error::By)?;
+    let view = View::new(&columns.first, &ask.by).map_err(Error::By)?;
     if !ask.by.is_empty() && !hub.table {
         return Err(Error::By(
             "rows of events are not merged: `by` is for tracers that count".to_owned(),
@@ -159,7 +161,7 @@ struct Reader {
     reading: Arc<Reading>,
     ask: Ask,
     /// Of the job's rows; the view has some of them.
-    columns: Arc<[Column]>,
+    columns: Arc<Columns>,
     view: View,
     /// Where it was when it was cut off, by node.
     resumed: HashMap<String, position::Node>,
@@ -183,9 +185,15 @@ impl Reader {
     async fn run(mut self) -> Result<(), Gone> {
         let hub = Arc::clone(&self.reading.hub);
         let mut changes = hub.changes();
-        let columns = self.view.columns(&self.columns);
-        let schema = client::schema(hub.tracer, &columns);
-        self.say(Said::Schema(schema, columns)).await?;
+        let columns = self.view.columns(&self.columns.first);
+        let mut schema = client::schema(hub.tracer, &columns);
+        let further = self.columns.further.iter();
+        schema.further = { further.clone() }
+            .map(|one| client::further(&one.name, "", true, &one.columns))
+            .collect();
+        let further = further.map(|one| (one.name.clone(), one.columns.clone()));
+        let further = further.collect();
+        self.say(Said::Schema(schema, columns, further)).await?;
         let began = Instant::now();
         let interval = self.ask.interval.unwrap_or(INTERVAL).max(SHORTEST);
         let (mut tell, mut due) = (began + TELL, began + interval);
@@ -244,6 +252,7 @@ impl Reader {
             table = 0;
             self.table(&mut table, began).await?;
         }
+        self.further().await?;
         self.tell().await?;
         let account = self.account(ended);
         self.say(Said::Account(Box::new(account))).await
@@ -376,7 +385,7 @@ impl Reader {
     /// The table of all nodes, if it is another than before; whether it was.
     async fn table(&mut self, version: &mut u64, began: Instant) -> Result<bool, Gone> {
         let hub = &self.reading.hub;
-        let (newest, tables) = hub.tables(|node| self.wants(node));
+        let (newest, tables) = hub.tables(0, |node| self.wants(node));
         if newest == *version {
             return Ok(false);
         }
@@ -385,10 +394,24 @@ impl Reader {
             0 => usize::MAX,
             limit => limit as usize,
         };
-        let merged = Arc::new(self.view.merge(&self.columns, &tables, most));
+        let merged = Arc::new(self.view.merge(&self.columns.first, &tables, most));
         self.rows = merged.rows() as u64;
         self.say(Said::Table(merged, began.elapsed())).await?;
         Ok(true)
+    }
+
+    /// The last tables of further datasets, of all nodes: what they are while rows come is not told.
+    async fn further(&self) -> Result<(), Gone> {
+        for (at, one) in self.columns.further.iter().enumerate() {
+            let dataset = at + 1;
+            let (_, tables) = self.reading.hub.tables(dataset, |node| self.wants(node));
+            let mut merged = Table::new(&one.columns);
+            tables.iter().for_each(|table| merged.add(table));
+            let mut merged = merged.batch();
+            merged.dataset = dataset;
+            self.say(Said::Further(Arc::new(merged))).await?;
+        }
+        Ok(())
     }
 
     /// Losses, nodes and where it is, where anything of it is new.

@@ -17,8 +17,32 @@ const CHUNK: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Json<W> {
     to: W,
-    columns: Vec<Named>,
+    /// Of each dataset.
+    datasets: Vec<Rows>,
     out: Vec<u8>,
+}
+
+/// What is written of a dataset.
+#[derive(Debug)]
+struct Rows {
+    /// What each object begins with: of which dataset it is, where that is not the first.
+    start: Vec<u8>,
+    columns: Vec<Named>,
+}
+
+impl Rows {
+    fn new(start: String, columns: &[Column]) -> Self {
+        let named = |column: &Column| Named {
+            column: column.clone(),
+            key: format!("\"{}\":", column.name).into_bytes(),
+            is_named: column.kind.is_named(),
+            last: None,
+        };
+        Self {
+            start: start.into_bytes(),
+            columns: columns.iter().map(named).collect(),
+        }
+    }
 }
 
 /// A column with its name as it stands in an object.
@@ -61,17 +85,17 @@ impl Named {
 impl<W: Write> Json<W> {
     /// Rows of these columns.
     pub fn new(columns: &[Column], to: W) -> Self {
-        let named = |column: &Column| Named {
-            column: column.clone(),
-            key: format!("\"{}\":", column.name).into_bytes(),
-            is_named: column.kind.is_named(),
-            last: None,
-        };
         Self {
             to,
-            columns: columns.iter().map(named).collect(),
+            datasets: vec![Rows::new("{".to_owned(), columns)],
             out: Vec::with_capacity(2 * CHUNK),
         }
+    }
+
+    /// Writes rows of a further dataset too, the next one by its number; its name has nothing that JSON escapes.
+    pub fn also(&mut self, dataset: &str, columns: &[Column]) {
+        let start = format!("{{\"dataset\":\"{dataset}\",");
+        self.datasets.push(Rows::new(start, columns));
     }
 
     /// Where they go.
@@ -103,31 +127,35 @@ impl<W: Write> Json<W> {
         wall: Wall,
         elapsed: Option<Duration>,
     ) -> io::Result<()> {
+        let Self { to, datasets, out } = self;
+        let Some(dataset) = datasets.get_mut(batch.dataset) else {
+            return Err(io::Error::other("rows of a dataset without columns: a bug"));
+        };
         for row in rows {
-            self.out.push(b'{');
+            out.extend_from_slice(&dataset.start);
             if let Some(elapsed) = elapsed {
-                self.out.extend_from_slice(b"\"elapsed_ns\":");
-                integer(elapsed.as_nanos() as u64, &mut self.out);
-                self.out.push(b',');
+                out.extend_from_slice(b"\"elapsed_ns\":");
+                integer(elapsed.as_nanos() as u64, out);
+                out.push(b',');
             }
-            for (at, named) in self.columns.iter_mut().enumerate() {
+            for (at, named) in dataset.columns.iter_mut().enumerate() {
                 if at > 0 {
-                    self.out.push(b',');
+                    out.push(b',');
                 }
-                self.out.extend_from_slice(&named.key);
-                named.value(batch.value(at, row), batch, wall, &mut self.out);
+                out.extend_from_slice(&named.key);
+                named.value(batch.value(at, row), batch, wall, out);
             }
-            self.out.extend_from_slice(b"}\n");
-            if self.out.len() >= CHUNK {
-                self.flush()?;
+            out.extend_from_slice(b"}\n");
+            if out.len() >= CHUNK {
+                flush(to, out)?;
             }
         }
-        self.flush()
+        flush(to, out)
     }
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        let written = self.to.write_all(&self.out);
-        self.out.clear();
-        written
-    }
+fn flush(to: &mut impl Write, out: &mut Vec<u8>) -> io::Result<()> {
+    let written = to.write_all(out);
+    out.clear();
+    written
 }

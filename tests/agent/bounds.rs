@@ -168,6 +168,34 @@ async fn rows_that_are_left_out_are_counted_to_the_last() {
 }
 
 #[tokio::test]
+async fn a_table_beside_events_counts_those_that_their_budget_leaves_out() {
+    needs!("tcp_drop");
+    let daemon = Daemon::start("").await;
+    let times = u64::MAX.to_string();
+    let mut workload = Workload::behind_gate(&["connect-times", &times, "127.0.0.1:9"]);
+    let spec = v1::TraceSpec {
+        budget: Some(v1::Budget {
+            events_per_second: 500,
+            ..v1::Budget::default()
+        }),
+        ..spec("tcp_drop", &workload)
+    };
+    let mut events = daemon.trace(spec).await.unwrap();
+    workload.go();
+    until_left_out(&daemon, 1000).await;
+    workload.kill();
+    events.read_all().await.unwrap();
+    let account = events.account();
+    assert!(account.sampled > 0, "{account:?}");
+    // Each drop is an event of both datasets, and only rows were left out.
+    assert_eq!(
+        2 * events.counted_further(),
+        account.produced,
+        "{account:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_trace_takes_no_more_memory_than_is_known_before_it_is_loaded() {
     for tracer in &tests::tracers() {
         let daemon = Daemon::start("").await;

@@ -1,7 +1,7 @@
 //! A daemon of a test's own, and clients of it.
 
 use proto::v1::{
-    self, Account, Batch, Gap, Schema, StreamEventsResponse, agent_client::AgentClient,
+    self, Account, Batch, Further, Gap, Schema, StreamEventsResponse, agent_client::AgentClient,
     stream_events_response::Item, values::Values,
 };
 use std::{
@@ -377,6 +377,7 @@ pub(crate) struct Events {
     schema: Option<Schema>,
     pub(crate) first_sequence: Option<u64>,
     pub(crate) batches: Vec<Batch>,
+    pub(crate) further: Vec<Further>,
     pub(crate) gaps: Vec<Gap>,
     account: Option<Account>,
 }
@@ -394,6 +395,7 @@ impl Events {
             schema: Some(schema),
             first_sequence: None,
             batches: Vec::new(),
+            further: Vec::new(),
             gaps: Vec::new(),
             account: None,
         })
@@ -434,6 +436,7 @@ impl Events {
                 Item::Lost(_) => {}
                 Item::Schema(_) => panic!("a second schema"),
                 Item::Nodes(_) => panic!("an agent is one node's"),
+                Item::Further(further) => self.further.push(further),
             }
         }
     }
@@ -460,6 +463,19 @@ impl Events {
         let columns = &self.schema().columns;
         let at = columns.iter().position(|column| column.name == name);
         batch.columns[at.unwrap()].values.as_ref().unwrap()
+    }
+
+    /// What the last table of the first further dataset counts.
+    pub(crate) fn counted_further(&self) -> u64 {
+        let last = self.further.last().expect("its last table");
+        assert_eq!(last.dataset, 0);
+        let table = last.batch.as_ref().unwrap();
+        let mut columns = self.schema().further[0].columns.iter();
+        let count = columns.position(|column| column.role() == v1::Role::Count);
+        match table.columns[count.unwrap()].values.as_ref() {
+            Some(Values::Unsigned(counts)) => counts.values.iter().sum(),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A column of bytes.

@@ -111,6 +111,26 @@ async fn rows_come_with_what_the_kernel_saw_in_them() {
 }
 
 #[tokio::test]
+async fn further_datasets_come_in_an_item_of_their_own_and_the_account_is_of_all() {
+    needs!("tcp_drop");
+    let daemon = Daemon::start("").await;
+    let mut workload = Workload::behind_gate(&["connect-times", "7", "127.0.0.1:9"]);
+    let mut events = daemon.trace(spec("tcp_drop", &workload)).await.unwrap();
+    workload.finish();
+    events.read_all().await.unwrap();
+    // A client that knows no further datasets reads these alone.
+    let rows: u32 = events.batches.iter().map(|batch| batch.rows).sum();
+    assert_eq!(rows, 7);
+    let [reasons] = &events.schema().further[..] else {
+        panic!("{:?}", events.schema());
+    };
+    assert_eq!((reasons.name.as_str(), reasons.table), ("reasons", true));
+    assert_eq!(events.counted_further(), 7);
+    let account = events.account();
+    assert_eq!((account.produced, account.delivered), (14, 14));
+}
+
+#[tokio::test]
 async fn a_start_is_done_once_however_often_it_is_asked_for_and_generations_only_grow() {
     needs!("open");
     let daemon = Daemon::start("").await;

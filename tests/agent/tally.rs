@@ -91,6 +91,8 @@ impl Tally {
             Item::Account(account) => self.account = Some(account),
             Item::Schema(_) => panic!("a second schema"),
             Item::Nodes(_) => panic!("an agent is one node's"),
+            // Rows of the first dataset are tallied.
+            Item::Further(_) => {}
         }
         if let Some(expected) = self.expected {
             assert_eq!(first, expected, "none is left out in silence");

@@ -42,7 +42,9 @@ pub(crate) struct Recorded {
     schema: v1::Schema,
     /// Of events the largest.
     batch: v1::Batch,
-    /// How often each node says it.
+    /// The last tables of further datasets.
+    further: Vec<v1::Further>,
+    /// How often each node says the batch.
     times: u64,
     pub(crate) account: v1::Account,
 }
@@ -58,24 +60,12 @@ impl Recorded {
 
     /// The same of an agent of another version: its rows have one more column, between the others, of a kind that nobody here knows.
     pub(crate) fn of_another_version(mut self) -> Self {
-        let rows = self.batch.rows as usize;
-        let more = v1::Column {
-            name: MORE.to_owned(),
-            kind: 9999,
-            role: match self.schema.table {
-                true => v1::Role::Sum.into(),
-                false => v1::Role::Unspecified.into(),
-            },
-            ..v1::Column::default()
-        };
-        let values = v1::Values {
-            values: Some(v1::values::Values::Unsigned(v1::Unsigned {
-                values: vec![7; rows],
-            })),
-        };
-        // Labels come first.
-        self.schema.columns.insert(LABELS.len() + 1, more);
-        self.batch.columns.insert(LABELS.len() + 1, values);
+        add_column(self.schema.table, &mut self.schema.columns, &mut self.batch);
+        for told in &mut self.further {
+            let dataset = &mut self.schema.further[told.dataset as usize];
+            let batch = told.batch.as_mut().unwrap();
+            add_column(dataset.table, &mut dataset.columns, batch);
+        }
         self
     }
 
@@ -84,6 +74,26 @@ impl Recorded {
         let columns = self.schema.columns.iter();
         columns.map(|column| column.name.as_str()).collect()
     }
+}
+
+fn add_column(table: bool, columns: &mut Vec<v1::Column>, batch: &mut v1::Batch) {
+    let more = v1::Column {
+        name: MORE.to_owned(),
+        kind: 9999,
+        role: match table {
+            true => v1::Role::Sum.into(),
+            false => v1::Role::Unspecified.into(),
+        },
+        ..v1::Column::default()
+    };
+    let values = v1::Values {
+        values: Some(v1::values::Values::Unsigned(v1::Unsigned {
+            values: vec![7; batch.rows as usize],
+        })),
+    };
+    // Labels come first.
+    columns.insert(LABELS.len() + 1, more);
+    batch.columns.insert(LABELS.len() + 1, values);
 }
 
 /// All of them.
@@ -163,6 +173,7 @@ pub(crate) fn record(plane: &ControlPlane, address: &str, tracer: &str, work: &[
         let requests = tokio_stream::wrappers::UnboundedReceiverStream::new(requests);
         let mut rows = client.trace(requests).await.unwrap().into_inner();
         let (mut schema, mut batch) = (None::<v1::Schema>, v1::Batch::default());
+        let mut further: Vec<v1::Further> = Vec::new();
         while let Some(message) = rows.message().await.unwrap() {
             match message.item {
                 Some(Item::Schema(told)) => {
@@ -176,10 +187,15 @@ pub(crate) fn record(plane: &ControlPlane, address: &str, tracer: &str, work: &[
                         batch = told;
                     }
                 }
+                Some(Item::Further(told)) => {
+                    further.retain(|one| one.dataset != told.dataset);
+                    further.push(told);
+                }
                 Some(Item::Account(account)) => {
                     return Recorded {
                         schema: schema.unwrap(),
                         batch,
+                        further,
                         times: 1,
                         account,
                     };
@@ -405,16 +421,11 @@ impl Agent for Service {
         let other = address.and_then(|address| self.0.others.get(&address));
         let recorded = other.unwrap_or(&self.0.recorded).clone();
         let mut batch = recorded.batch.clone();
-        let columns = recorded.schema.columns.iter();
-        for (column, values) in columns.zip(&mut batch.columns) {
-            let text = match column.name.as_str() {
-                "node" => &labels.node,
-                "namespace" => &labels.namespace,
-                "pod" => &labels.pod,
-                "container" => &labels.container,
-                _ => continue,
-            };
-            *values = repeated(text, batch.rows);
+        label(&recorded.schema.columns, &mut batch, &labels);
+        let mut further = recorded.further;
+        for told in &mut further {
+            let columns = &recorded.schema.further[told.dataset as usize].columns;
+            label(columns, told.batch.as_mut().unwrap(), &labels);
         }
         let schema = v1::StreamEventsResponse {
             item: Some(Item::Schema(v1::Schema {
@@ -429,12 +440,20 @@ impl Agent for Service {
             item: Some(Item::Batch(batch.clone())),
             ..v1::StreamEventsResponse::default()
         });
+        let last = recorded.times + 1 + further.len() as u64;
+        let further = (recorded.times + 1..).zip(further);
+        let further = further.map(|(sequence, told)| v1::StreamEventsResponse {
+            sequence,
+            item: Some(Item::Further(told)),
+            ..v1::StreamEventsResponse::default()
+        });
         let account = v1::StreamEventsResponse {
-            sequence: recorded.times + 1,
+            sequence: last,
             item: Some(Item::Account(recorded.account)),
             ..v1::StreamEventsResponse::default()
         };
-        let messages = std::iter::once(schema).chain(batches).chain([account]);
+        let messages = std::iter::once(schema).chain(batches);
+        let messages = messages.chain(further).chain([account]);
         Ok(Response::new(Box::pin(tokio_stream::iter(
             messages.map(Ok),
         ))))
@@ -451,6 +470,20 @@ impl Agent for Service {
 }
 
 type Rows<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Puts a node's labels into a batch's columns of them.
+fn label(columns: &[v1::Column], batch: &mut v1::Batch, labels: &v1::Labels) {
+    for (column, values) in columns.iter().zip(&mut batch.columns) {
+        let text = match column.name.as_str() {
+            "node" => &labels.node,
+            "namespace" => &labels.namespace,
+            "pod" => &labels.pod,
+            "container" => &labels.container,
+            _ => continue,
+        };
+        *values = repeated(text, batch.rows);
+    }
+}
 
 /// A column that says the same in each row.
 fn repeated(text: &str, rows: u32) -> v1::Values {

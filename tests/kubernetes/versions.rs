@@ -7,7 +7,10 @@ use crate::{
     simulated::{CALLS, MORE, Recorded, record},
 };
 use serde_json::{Value, json};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 use tests::until_within;
 
 const NODES: usize = 3;
@@ -82,6 +85,30 @@ fn events_of_agents_of_two_versions_are_one_stream_with_the_columns_that_both_ha
         assert!(wanted.iter().all(|name| row.contains_key(*name)), "{row:?}");
     }
     check_account(&read.account, each * NODES as u64);
+    assert_eq!(word(&over(&fleet)), "Complete");
+}
+
+#[test]
+fn a_further_dataset_of_agents_of_two_versions_is_one_table_after_the_rows() {
+    const DROPS: u64 = 40;
+    let fleet = mixed("tcp_drop", &["connect-times", "40", "127.0.0.1:9"]);
+    run(&fleet, json!({"tcpDrop": {}}));
+    let path =
+        "/apis/subresources.tracejob.dev/v1alpha1/watch/namespaces/shop/tracejobs/mixed/events";
+    let read = Reader::start(&fleet.cluster, &fleet.cluster.plane.admin(), path).finish();
+    let is_first = |row: &&Value| row["dataset"].is_null();
+    let (rows, reasons): (Vec<&Value>, Vec<&Value>) = read.rows.iter().partition(is_first);
+    assert_eq!(rows.len() as u64, DROPS * NODES as u64);
+    let drops = reasons.iter().map(|row| row["drops"].as_u64().unwrap());
+    assert_eq!(drops.sum::<u64>(), DROPS * NODES as u64, "{reasons:?}");
+    let nodes: BTreeSet<&str> = { reasons.iter() }
+        .map(|row| row["node"].as_str().unwrap())
+        .collect();
+    assert_eq!(nodes.len(), NODES, "{reasons:?}");
+    for row in &read.rows {
+        assert!(row.get(MORE).is_none(), "{row:?}");
+    }
+    check_account(&read.account, 2 * DROPS * NODES as u64);
     assert_eq!(word(&over(&fleet)), "Complete");
 }
 

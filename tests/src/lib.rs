@@ -37,7 +37,7 @@ pub use cluster::{
     cluster_program, enter_net,
 };
 pub use daemon::Agent;
-pub use described::{amount, columns_where, described};
+pub use described::{amount, amount_of, columns_of, columns_where, described};
 pub use elf32::program32;
 pub use flood::{Attack, beside, hold_silent_connections, send_again_and_again};
 pub use held::{descriptors, held_by, in_kernel, most_resident, resident, threads};

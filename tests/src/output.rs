@@ -111,8 +111,12 @@ pub(crate) struct Rows(Arc<Mutex<Taken>>);
 /// What has come of them.
 #[derive(Clone, Default)]
 pub(crate) struct Taken {
+    /// Of the first dataset.
     pub(crate) rows: Vec<Value>,
+    /// How many these are.
     pub(crate) count: u64,
+    /// Of further datasets, which are always kept.
+    pub(crate) further: Vec<Value>,
 }
 
 impl Rows {
@@ -124,14 +128,18 @@ impl Rows {
             let mut stream = BufReader::with_capacity(1 << 20, stream);
             let mut line = Vec::new();
             while matches!(stream.read_until(b'\n', &mut line), Ok(1..)) {
-                let row = keep.then(|| {
+                let is_further = line.starts_with(b"{\"dataset\":");
+                let row = (keep || is_further).then(|| {
                     serde_json::from_slice(&line).unwrap_or_else(|error| {
                         panic!("{error}: {:?}", String::from_utf8_lossy(&line))
                     })
                 });
-                own.with(|taken| {
-                    taken.count += 1;
-                    taken.rows.extend(row);
+                own.with(|taken| match is_further {
+                    true => taken.further.extend(row),
+                    false => {
+                        taken.count += 1;
+                        taken.rows.extend(row);
+                    }
                 });
                 line.clear();
             }
@@ -143,7 +151,7 @@ impl Rows {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How many there are.
+    /// How many of the first dataset there are.
     pub(crate) fn count(&self) -> u64 {
         self.with(|taken| taken.count)
     }

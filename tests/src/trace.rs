@@ -2,7 +2,7 @@
 
 use crate::{
     Account, Steps, Workload, deadline,
-    described::{described, events},
+    described::{described, events, further},
     output::{Messages, Rows, Taken},
     support::{Whose, capabilities, skips_runs},
     until,
@@ -34,6 +34,7 @@ pub struct Tracing {
     readers: Vec<JoinHandle<()>>,
     keep_rows: bool,
     estimates: bool,
+    of_dataset: bool,
 }
 
 /// Hears what a command says.
@@ -51,8 +52,10 @@ impl Listener {
 /// A run that ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Its rows; none where they were only counted.
+    /// Its rows of the first dataset; none where they were only counted.
     pub rows: Vec<Value>,
+    /// Its rows of further datasets.
+    pub further: Vec<Value>,
     /// Its account; `None` where it could not start.
     account: Option<Account>,
     /// Its exit status; `None` where a signal killed it.
@@ -200,6 +203,7 @@ impl Trace {
                     tracejob_path().display()
                 )
             });
+        let of_dataset = args.iter().any(|arg| arg == "--dataset");
         let (rows, row_reader) = Rows::of(child.stdout.take().unwrap(), keep_rows);
         let (messages, reader) = Messages::of(child.stderr.take().unwrap());
         Tracing {
@@ -209,6 +213,7 @@ impl Trace {
             readers: vec![reader, row_reader],
             keep_rows,
             estimates,
+            of_dataset,
         }
     }
 }
@@ -278,11 +283,25 @@ impl Tracing {
         if self.estimates {
             return None;
         }
-        if !self.keep_rows {
-            assert_eq!(described(&tracer)["source"], "events", "{tracer}");
-            return Some(rows.count);
+        let first = match self.keep_rows {
+            true => events(&tracer, &tracer, &rows.rows.iter().collect::<Vec<_>>()),
+            false => {
+                assert_eq!(described(&tracer)["source"], "events", "{tracer}");
+                Some(rows.count)
+            }
+        };
+        // Where one is asked for, nothing is known of the others.
+        if self.of_dataset {
+            return None;
         }
-        events(&tracer, &rows.rows.iter().collect::<Vec<_>>())
+        further(&tracer).iter().fold(first, |sum, dataset| {
+            let of_it = rows
+                .further
+                .iter()
+                .filter(|row| row["dataset"] == **dataset);
+            let more = events(&tracer, dataset, &of_it.collect::<Vec<_>>());
+            Some(sum? + more?)
+        })
     }
 
     /// Waits for its end, and checks what holds for every run.
@@ -316,6 +335,7 @@ impl Tracing {
         }
         Outcome {
             rows: rows.rows,
+            further: rows.further,
             account,
             status: status.code(),
             reports: self
@@ -376,6 +396,12 @@ impl Outcome {
         self.reports
             .last()
             .unwrap_or_else(|| panic!("the workload reported nothing: {}", self.said))
+    }
+
+    /// The rows of a further dataset.
+    pub fn of_dataset(&self, dataset: &str) -> Vec<&Value> {
+        let rows = self.further.iter();
+        rows.filter(|row| row["dataset"] == dataset).collect()
     }
 
     /// The rows where a column has this value.

@@ -12,6 +12,7 @@ use tests::{Net, Trace, Wanted, Workload, check, needs};
 /// The entry of the conformance suite. A SYN to a closed port is dropped in the context of the process that sends it; the answer is not.
 const CONFORMANCE: Entry = Entry {
     storm: 500,
+    also: &[("reasons", 1)],
     ..Entry::of(
         "tcp_drop",
         "connect-times {} 127.0.0.1:9",
@@ -72,6 +73,15 @@ fn dropped(address: &str, to: &str, receives: &str) {
     let function = location.split('+').next().unwrap();
     assert!([receives, "[kernel]"].contains(&function), "{row}");
     assert!(frames(row).contains(&function), "{row}");
+    // The same drop, counted.
+    let [counted] = outcome.of_dataset("reasons")[..] else {
+        panic!("{:?}", outcome.further);
+    };
+    let mut wanted: Columns = vec![("dataset", "reasons".into()), ("drops", 1.into())];
+    for column in ["reason", "state", "pid", "comm", "cgroup"] {
+        wanted.push((column, row[column].clone().into()));
+    }
+    check(counted, &wanted);
 }
 
 #[test]
@@ -130,6 +140,47 @@ mod here {
     }
 
     #[test]
+    fn reasons_are_counted_to_the_last_drop_whatever_becomes_of_rows() {
+        needs!("tcp_drop");
+        const DROPS: u64 = 3000;
+        let mut workload = Workload::behind_gate(&format!("connect-times {DROPS} 127.0.0.1:9"));
+        let trace = Trace::of("tcp_drop").with(&["--ring", "4KiB"]);
+        let trace = trace.of_process(&workload).start();
+        trace.while_nobody_reads(|| workload.finish());
+        let outcome = trace.finish();
+        let account = outcome.account();
+        let reasons = outcome.of_dataset("reasons");
+        let drops: u64 = reasons.iter().filter_map(|row| row["drops"].as_u64()).sum();
+        assert_eq!(drops, DROPS, "{reasons:?}");
+        assert!(
+            reasons.iter().all(|row| row["pid"] == workload.pid()),
+            "{reasons:?}"
+        );
+        // Each drop is produced once for each dataset, and only rows were lost.
+        assert_eq!(account.produced, 2 * DROPS, "{}", account.raw);
+        let lost = account.lost.ring_full + account.lost.over_quota;
+        assert!(lost > 0, "{}", account.raw);
+        assert_eq!(account.lost.total(), lost, "{}", account.raw);
+        assert_eq!(account.delivered, DROPS + outcome.rows.len() as u64);
+    }
+
+    #[test]
+    fn one_dataset_may_be_asked_for() {
+        needs!("tcp_drop");
+        let trace = |dataset| {
+            let trace = Trace::of("tcp_drop").with(&["--dataset", dataset]);
+            trace.workload("connect-times 3 127.0.0.1:9").run()
+        };
+        let reasons = trace("reasons");
+        assert_eq!(reasons.rows.len(), 0);
+        assert_eq!(reasons.of_dataset("reasons")[0]["drops"], 3);
+        let first = trace("tcp_drop");
+        assert_eq!((first.rows.len(), first.further.len()), (3, 0));
+        let refused = trace("reason");
+        assert_eq!(refused.status, Some(2), "{}", refused.said);
+    }
+
+    #[test]
     fn only_the_asked_port_is_shown() {
         needs!("tcp_drop");
         let workload = "connect-times 2 127.0.0.1:9 , connect-times 3 127.0.0.1:11";
@@ -137,7 +188,8 @@ mod here {
             .with(&["--port", "11"])
             .workload(workload)
             .run();
-        assert_eq!(outcome.complete().produced, 3);
+        // A row and one of a reason's count each.
+        assert_eq!(outcome.complete().produced, 6);
         assert!(outcome.rows.iter().all(|row| row["dport"] == 11));
     }
 }

@@ -15,6 +15,7 @@ mod catalogue;
 mod cell;
 mod class;
 pub mod control;
+mod dataset;
 mod kind;
 pub mod option;
 mod point;
@@ -26,6 +27,7 @@ mod user;
 pub use catalogue::*;
 pub use cell::*;
 pub use class::{Class, UnknownClass};
+pub use dataset::{Further, further};
 pub use kind::*;
 pub use option::Params;
 pub use point::*;
@@ -54,6 +56,8 @@ macro_rules! user_only {
 
 /// What a tracer's file needs.
 mod prelude {
+    #[allow(unused_imports, reason = "not every tracer has further datasets")]
+    pub(crate) use crate::dataset::{Further, further};
     #[allow(unused_imports, reason = "not every option is one of these")]
     pub(crate) use crate::option;
     pub(crate) use crate::{cell::*, kind::*, point::*};
@@ -62,7 +66,7 @@ mod prelude {
     pub(crate) use tracers_macros::{event, params};
 }
 
-/// The rows of one tracer, as the kernel writes them; `#[event]` implements it.
+/// The rows of one dataset, as the kernel writes them; `#[event]` implements it.
 pub trait Event:
     zerocopy::FromBytes + zerocopy::Immutable + zerocopy::KnownLayout + Send + Sync + 'static
 {
@@ -80,7 +84,7 @@ pub trait Event:
     fn push(&self, out: &mut Cursor<'_>);
 }
 
-/// What one tracer is. Its name is that of its module.
+/// What one tracer is. Its name is that of its module, and the struct that implements this is a row of its first dataset.
 pub trait Tracer: Event {
     /// What it takes.
     type Params: Params;
@@ -92,6 +96,8 @@ pub trait Tracer: Event {
     const POINTS: &'static [&'static [Point]];
     /// Whether a point may be reached where a program of it is at work: by that work itself, or by an interrupt.
     const NESTS: bool = false;
+    /// Its further datasets.
+    const ALSO: &'static [Further] = &[];
     /// What it costs, in a few words.
     const COST: &'static str;
     /// What comes after `tracejob run NAME`, one string per example.

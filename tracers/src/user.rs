@@ -4,6 +4,7 @@ mod batch;
 mod capability;
 mod code;
 mod column;
+mod dataset;
 mod erased;
 pub mod escape;
 pub mod human;
@@ -20,13 +21,14 @@ pub use batch::{Batch, Cursor, Data, Frame, Value};
 pub use capability::Capability;
 pub use code::{Assembler, Instruction, Jump, Label, Register, Width};
 pub use column::{Column, LABELS, Role, Unit, labels, weight};
-pub use erased::{Erased, Handle, Malformed, camel, find, nearest};
+pub use dataset::{Dataset, Malformed};
+pub use erased::{Erased, Handle, camel, find, nearest};
 pub use needs::{Feature, Need, Needs, Requirement};
 pub use option::{
     ChoiceKind, DurationKind, EXACT, Facts, FlagKind, ListKind, Literal, NumberKind, Opt, OptKind,
     OptValue, OptionForm, OptionValue, SizeKind, TextKind,
 };
-pub use plan::{Dataset, Plan};
+pub use plan::Plan;
 pub use spec::{Draft, Spec, SpecError, named};
 pub use table::Table;
 pub use wall::Wall;

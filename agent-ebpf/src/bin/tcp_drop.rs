@@ -2,13 +2,13 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    IPPROTO_MPTCP, IPPROTO_TCP, Loss, book, current_task, emit, kernel_enums, kernel_fields,
-    kernel_stack, mapped, now, selected, socket_selection, tcp,
+    IPPROTO_MPTCP, IPPROTO_TCP, Loss, add, book, book_also, current_task, emit, kernel_enums,
+    kernel_fields, kernel_stack, mapped, now, rows, selected, socket_selection, tcp,
 };
 use aya_ebpf::{Global, helpers::bpf_probe_read_kernel, programs::RawTracePointContext};
 use tracers::{
-    Ip, KernelAddress, Target, TcpState, Time, program,
-    tcp_drop::{DropReason, TcpDrop},
+    Ip, KernelAddress, Target, Task, TcpState, Text16, Time, program,
+    tcp_drop::{DropReason, TcpDrop, TcpDropReasonsKey, TcpDropReasonsValue},
 };
 
 #[unsafe(no_mangle)]
@@ -16,6 +16,7 @@ static PORT: Global<u16> = Global::new(0);
 #[unsafe(no_mangle)]
 static BENIGN: Global<u8> = Global::new(0);
 
+rows!(TcpDropReasonsKey => TcpDropReasonsValue, 4096);
 socket_selection!();
 kernel_fields! {
     SK_PROTOCOL = sock.sk_protocol: u16;
@@ -60,11 +61,33 @@ fn on_free(ctx: &RawTracePointContext, receiver: *const u8) {
     match selected_by_socket(ctx.arg(0), receiver) {
         Ok((sk, target)) => {
             if let Some(target) = target.or_else(selected) {
-                book(drop_of(ctx, sk, target));
+                on_drop(ctx, reason, sk, target);
             }
         }
-        Err(unreadable) => book(Err(unreadable.into())),
+        Err(unreadable) => lost(unreadable.into()),
     }
+}
+
+/// Counts it first, in a way that depends on no ring and no budget.
+#[inline(always)]
+fn on_drop(ctx: &RawTracePointContext, reason: u32, sk: *const u8, target: Target) {
+    match drop_of(ctx, sk) {
+        Ok(Some((ends, state))) => {
+            let (reason, state) = (DropReason(reason), TcpState(state));
+            let task = current_task(target);
+            book_also(count(reason, state, &task));
+            book(send(ctx, reason, state, task, &ends));
+        }
+        Ok(None) => book(Ok(false)),
+        Err(unreadable) => lost(unreadable.into()),
+    }
+}
+
+/// It is in neither dataset.
+#[inline(always)]
+fn lost(loss: Loss) {
+    book_also(Err(loss));
+    book(Err(loss));
 }
 
 /// The packet's socket, null where it has none, and as part of which target that is traced.
@@ -160,23 +183,50 @@ fn state(sk: *const u8) -> Result<u32, i32> {
     })
 }
 
+/// The ends of a packet of TCP and the state of its socket; `None` of any other packet, and of one of another port than is asked for.
 #[inline(always)]
-fn drop_of(ctx: &RawTracePointContext, sk: *const u8, target: Target) -> Result<bool, Loss> {
+fn drop_of(ctx: &RawTracePointContext, sk: *const u8) -> Result<Option<(Ends, u32)>, i32> {
     let Some(ends) = ends(ctx.arg(0))? else {
-        return Ok(false);
+        return Ok(None);
     };
     if PORT.load() != 0 && PORT.load() != ends.sport && PORT.load() != ends.dport {
-        return Ok(false);
+        return Ok(None);
     }
-    let (location, reason): (u64, i32) = (ctx.arg(1), ctx.arg(2));
-    let task = current_task(target);
+    Ok(Some((ends, state(sk)?)))
+}
+
+/// One more in the row of its reason.
+#[inline(always)]
+fn count(reason: DropReason, state: TcpState, task: &Task) -> Result<bool, Loss> {
+    let key = TcpDropReasonsKey {
+        reason,
+        state,
+        pid: task.pid,
+        target: task.target,
+        comm: Text16(task.comm),
+        cgroup: task.cgroup,
+    };
+    let row = TABLE.row(&key, 1)?;
+    add(&mut row.drops, 1);
+    Ok(true)
+}
+
+/// A row of its own.
+#[inline(always)]
+fn send(
+    ctx: &RawTracePointContext,
+    reason: DropReason,
+    state: TcpState,
+    task: Task,
+    ends: &Ends,
+) -> Result<bool, Loss> {
     emit(
         task.cgroup,
         &TcpDrop {
             time: Time(now()),
-            reason: DropReason(reason as u32),
-            state: TcpState(state(sk)?),
-            location: KernelAddress(location),
+            reason,
+            state,
+            location: KernelAddress(ctx.arg(1)),
             task,
             saddr: ends.saddr,
             daddr: ends.daddr,

@@ -102,7 +102,7 @@ fn describe(jobs: &Jobs, tracer: &'static dyn tracers::Erased) -> v1::Tracer {
             .into_iter()
             .map(requirement)
             .collect(),
-        schema: Some(client::schema(tracer, &tracer.columns())),
+        schema: Some(client::schemas(tracer, &tracer.datasets())),
         remedy: remedy.unwrap_or_default(),
     }
 }

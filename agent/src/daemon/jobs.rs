@@ -306,7 +306,7 @@ impl Jobs {
                 generation,
                 digest,
                 caller.clone(),
-                client::schema(tracer, &agent::columns(&request)),
+                client::schemas(tracer, &agent::datasets(&request)),
                 share,
                 policy.replay_bytes,
             ));
@@ -567,13 +567,13 @@ fn carry(jobs: &Jobs, job: &Job, mut trace: Trace) -> Option<(Reason, String)> {
         match trace.next(UPDATE) {
             Ok(None) => {}
             Ok(Some(Update::Rows(rows))) => {
-                for (batch, bytes) in wire::batches(&rows, false, trace.columns(), trace.clock()) {
-                    job.log.push(Item::Batch(batch), bytes);
+                for (item, bytes) in wire::batches(&rows, trace.datasets(), trace.clock()) {
+                    job.log.push(item, bytes);
                 }
             }
             Ok(Some(Update::Table(table))) => {
-                let parts = wire::batches(&table, true, trace.columns(), trace.clock());
-                job.log.push_table(parts);
+                let parts = wire::batches(&table, trace.datasets(), trace.clock());
+                job.log.push_table(table.dataset, parts);
             }
             Ok(Some(Update::Progress(account))) => {
                 counters.booked(tracer, &told, &account);

@@ -2,7 +2,7 @@
 //!
 //! There is no queue per reader: memory does not grow with readers, and a slow one holds up nobody. What it comes too late for is a gap.
 
-use proto::v1::{Batch, Gap, StreamEventsResponse, stream_events_response::Item};
+use proto::v1::{Further, Gap, StreamEventsResponse, stream_events_response::Item};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
@@ -22,12 +22,13 @@ struct Kept {
     most_bytes: usize,
     /// Of the first entry.
     first: u64,
-    /// Rows in all that is no longer kept.
+    /// Rows of the first dataset in all that is no longer kept.
     forgotten_rows: u64,
     /// Rows in all of it.
     rows: u64,
-    /// The first message of the newest table, which is kept whatever it takes: 0 where there is none, or nothing is kept any more.
-    newest_table: u64,
+    /// Datasets with the first message of the newest table of each, which is kept whatever it takes until events follow it: a newer table
+    /// follows these within an interval, or at the end. None is here where nothing is kept any more.
+    newest_tables: Vec<(usize, u64)>,
     closed: bool,
 }
 
@@ -85,7 +86,11 @@ impl Kept {
 
     /// Forgets the oldest until the rest has room.
     fn shrink(&mut self) {
-        while self.bytes > self.most_bytes && self.first != self.newest_table {
+        let is_newest = |kept: &Self| {
+            let mut newest = kept.newest_tables.iter();
+            newest.any(|(_, first)| *first == kept.first)
+        };
+        while self.bytes > self.most_bytes && !is_newest(self) {
             // All of a table, or one message.
             let more = self.entries.iter().skip(1);
             let oldest = 1 + more.take_while(|entry| entry.continues).count();
@@ -106,7 +111,7 @@ impl Kept {
 }
 
 impl Log {
-    /// An empty log that keeps so many bytes, and always the last message and all of the newest table.
+    /// An empty log that keeps so many bytes, and always the last message and all of the newest table of each dataset.
     pub(crate) fn new(most_bytes: usize) -> Self {
         Self {
             kept: Mutex::new(Kept {
@@ -116,7 +121,7 @@ impl Log {
                 first: 1,
                 forgotten_rows: 0,
                 rows: 0,
-                newest_table: 0,
+                newest_tables: Vec::new(),
                 closed: false,
             }),
             next: watch::Sender::new(1),
@@ -130,6 +135,10 @@ impl Log {
     /// Appends a message that points to this many bytes.
     pub(crate) fn push(&self, item: Item, bytes: usize) {
         let mut kept = self.kept();
+        match &item {
+            Item::Batch(_) | Item::Further(_) => kept.newest_tables.clear(),
+            Item::Schema(_) | Item::Lost(_) | Item::Gap(_) | Item::Account(_) | Item::Nodes(_) => {}
+        }
         kept.add(item, bytes, false);
         kept.shrink();
         let next = kept.first + kept.entries.len() as u64;
@@ -137,15 +146,29 @@ impl Log {
         self.next.send_replace(next);
     }
 
-    /// Appends a table, each part with the bytes that it points to.
-    pub(crate) fn push_table(&self, parts: impl IntoIterator<Item = (Batch, usize)>) {
+    /// Appends a table of a dataset, each part with the bytes that it points to.
+    pub(crate) fn push_table(
+        &self,
+        dataset: usize,
+        parts: impl IntoIterator<Item = (Item, usize)>,
+    ) {
         let mut kept = self.kept();
         let first = kept.first + kept.entries.len() as u64;
         for (part, bytes) in parts {
-            let continues = part.part > 0;
-            kept.add(Item::Batch(part), bytes, continues);
+            let batch = match &part {
+                Item::Further(Further { batch, .. }) => batch.as_ref(),
+                Item::Batch(batch) => Some(batch),
+                Item::Schema(_)
+                | Item::Lost(_)
+                | Item::Gap(_)
+                | Item::Account(_)
+                | Item::Nodes(_) => None,
+            };
+            let continues = batch.is_some_and(|batch| batch.part > 0);
+            kept.add(part, bytes, continues);
         }
-        kept.newest_table = first;
+        kept.newest_tables.retain(|(of, _)| *of != dataset);
+        kept.newest_tables.push((dataset, first));
         kept.shrink();
         let next = kept.first + kept.entries.len() as u64;
         drop(kept);
@@ -156,7 +179,7 @@ impl Log {
     pub(crate) fn let_go(&self) {
         let mut kept = self.kept();
         kept.most_bytes = 0;
-        kept.newest_table = 0;
+        kept.newest_tables.clear();
         kept.shrink();
     }
 
@@ -218,6 +241,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::v1::Batch;
 
     fn batch(rows: u32) -> Item {
         Item::Batch(Batch {
@@ -293,26 +317,26 @@ mod tests {
                     more: part + 1 < parts,
                     ..Batch::default()
                 };
-                (batch, 1000)
+                (Item::Batch(batch), 1000)
             })
         };
         let log = Log::new(5 * (1000 + MESSAGE_BYTES));
         let mut slow = log.cursor(0);
-        log.push_table(table(3));
+        log.push_table(0, table(3));
         assert_eq!(sequence(&log, &mut slow), (1, None));
         // Both together do not fit, nor does the newer one alone.
-        log.push_table(table(7));
+        log.push_table(0, table(7));
         let (_, gap) = sequence(&log, &mut slow);
         let gap = gap.unwrap();
         assert_eq!((gap.first_sequence, gap.last_sequence), (2, 3));
-        log.push(batch(0), 100);
+        log.push(Item::Lost(proto::v1::Lost::default()), 100);
         for number in 4..=11 {
             assert_eq!(sequence(&log, &mut slow), (number, None));
         }
         log.close();
         assert!(matches!(log.read(&mut slow), Next::End));
         // A smaller one takes its place, and what is between them goes with it.
-        log.push_table(table(1));
+        log.push_table(0, table(1));
         assert_eq!(log.kept().first, 11);
         log.let_go();
         assert_eq!(log.kept().entries.len(), 1);
@@ -321,17 +345,43 @@ mod tests {
     #[test]
     fn a_log_without_room_for_replay_keeps_the_newest_table_for_who_comes_later() {
         let log = Log::new(0);
-        let part = |part| Batch {
-            part,
-            more: part == 0,
-            ..Batch::default()
+        let part = |part| {
+            Item::Batch(Batch {
+                part,
+                more: part == 0,
+                ..Batch::default()
+            })
         };
-        log.push_table([(part(0), 1000), (part(1), 1000)]);
+        log.push_table(0, [(part(0), 1000), (part(1), 1000)]);
         log.push(Item::Account(proto::v1::Account::default()), 100);
         let mut late = log.cursor(0);
         for number in 1..=3 {
             assert_eq!(sequence(&log, &mut late), (number, None));
         }
+    }
+
+    #[test]
+    fn the_newest_table_of_each_dataset_is_kept_until_events_follow() {
+        let table = |dataset| {
+            Item::Further(Further {
+                dataset,
+                batch: Some(Batch::default()),
+            })
+        };
+        let log = Log::new(100);
+        log.push_table(1, [(table(0), 1000)]);
+        log.push_table(2, [(table(1), 1000)]);
+        log.push_table(2, [(table(1), 1000)]);
+        assert_eq!(log.kept().first, 1);
+        log.push_table(1, [(table(0), 1000)]);
+        assert_eq!(log.kept().first, 3, "each has a newer one");
+        log.push(batch(7), 10);
+        assert_eq!(log.kept().first, 5, "a newer one follows the events");
+        log.push_table(1, [(table(0), 1000)]);
+        log.push(Item::Account(proto::v1::Account::default()), 10);
+        let mut late = log.cursor(0);
+        assert_eq!(sequence(&log, &mut late), (6, None), "the last one");
+        assert_eq!(sequence(&log, &mut late), (7, None));
     }
 
     #[test]

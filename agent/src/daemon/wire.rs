@@ -6,9 +6,9 @@ use agent::{
     Whom,
 };
 use prost::Message;
-use proto::v1;
+use proto::v1::{self, stream_events_response::Item};
 use std::time::Duration;
-use tracers::{Basic, Batch, Column, Data, LABELS, Shown, Value, Wall};
+use tracers::{Basic, Batch, Column, Data, Dataset, Form, LABELS, Shown, Value, Wall};
 
 /// Why a request cannot be understood: the field, and what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
@@ -235,18 +235,28 @@ pub(crate) fn check(check: Check) -> v1::Check {
 }
 
 /// Rows as they go over the wire, in one message of events or several of a table, each with the bytes that it points to.
-pub(crate) fn batches(
-    batch: &Batch,
-    table: bool,
-    columns: &[Column],
-    clock: Clock,
-) -> Vec<(v1::Batch, usize)> {
-    let parts = client::parts(batch, table, |at, data| values(&columns[at], data, clock));
+pub(crate) fn batches(batch: &Batch, datasets: &[Dataset], clock: Clock) -> Vec<(Item, usize)> {
+    let of = &datasets[batch.dataset];
+    let table = of.source.form() == Form::Table;
+    let parts = client::parts(batch, table, |at, data| {
+        values(&of.columns[at], data, clock)
+    });
     let sized = parts.into_iter().map(|part| {
         let bytes = size(&part);
-        (part, bytes)
+        (item(batch.dataset, part), bytes)
     });
     sized.collect()
+}
+
+/// A batch of a dataset, by its number.
+fn item(dataset: usize, batch: v1::Batch) -> Item {
+    match dataset.checked_sub(1) {
+        None => Item::Batch(batch),
+        Some(further) => Item::Further(v1::Further {
+            dataset: further as u32,
+            batch: Some(batch),
+        }),
+    }
 }
 
 fn values(column: &Column, data: Data, clock: Clock) -> v1::values::Values {

@@ -2,13 +2,12 @@
 
 use super::counts;
 use crate::{Error, bpf, load::Loaded, read::possible_cpus};
-use tracers::{Batch, Column, Data, Erased, Role, Table, Value, control::FirstHead};
+use tracers::{Batch, Data, Dataset, Role, Table, Value, control::FirstHead};
 use zerocopy::IntoBytes;
 
 /// Reads a table of each CPU.
 pub(crate) struct PerCpu {
-    tracer: &'static dyn Erased,
-    columns: Vec<Column>,
+    dataset: Dataset,
     count_column: Option<usize>,
     cpus: usize,
     /// What the rows' counts add up to.
@@ -16,12 +15,11 @@ pub(crate) struct PerCpu {
 }
 
 impl PerCpu {
-    pub(super) fn new(tracer: &'static dyn Erased) -> Self {
-        let columns = tracer.columns();
+    pub(super) fn new(dataset: Dataset) -> Self {
+        let mut columns = dataset.columns.iter();
         Self {
-            tracer,
-            count_column: columns.iter().position(|column| column.role == Role::Count),
-            columns,
+            count_column: columns.position(|column| column.role == Role::Count),
+            dataset,
             cpus: possible_cpus(),
             counted: 0,
         }
@@ -33,10 +31,10 @@ impl PerCpu {
             what: "the map of rows",
             source,
         };
-        let (tracer, columns) = (self.tracer, &self.columns);
-        let (key_bytes, row_bytes) = (tracer.key_bytes(), tracer.row_bytes());
+        let dataset = &self.dataset;
+        let (key_bytes, row_bytes) = (dataset.key_bytes, dataset.row_bytes);
         let value_bytes = row_bytes - key_bytes;
-        let mut table = Table::new(columns);
+        let mut table = Table::new(&dataset.columns);
         // The kernel rounds each CPU's value up to 8 bytes.
         const HEAD: usize = size_of::<FirstHead>();
         let used = FirstHead { used: 1 };
@@ -48,7 +46,7 @@ impl PerCpu {
             let values = values.chunks_exact(stride);
             let used = values.filter(|value| value[..HEAD] == *used.as_bytes());
             let used = used.map(|value| &value[HEAD..HEAD + row_bytes]);
-            table.add(&counts(tracer, columns, used)?);
+            table.add(&counts(dataset, used)?);
             entry += 1;
         }
         let map = loaded.map("ROWS")?;
@@ -65,7 +63,7 @@ impl PerCpu {
                     .map(|value| [&next, &value[..value_bytes]].concat())
                     .collect();
                 let records = records.iter().map(Vec::as_slice);
-                table.add(&counts(tracer, columns, records)?);
+                table.add(&counts(dataset, records)?);
             }
             key = Some(next.clone());
         }

@@ -8,12 +8,11 @@ use crate::{
 };
 use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd};
-use tracers::{Batch, Column, Erased};
+use tracers::{Batch, Dataset};
 
 /// Reads a ring.
 pub(crate) struct Ring {
-    tracer: &'static dyn Erased,
-    columns: Vec<Column>,
+    dataset: Dataset,
     ring: RingBuf<MapData>,
     max_events: u64,
     pub(super) read: Read,
@@ -22,19 +21,18 @@ pub(crate) struct Ring {
 impl Ring {
     pub(super) fn new(
         loaded: &mut Loaded,
-        tracer: &'static dyn Erased,
+        dataset: Dataset,
         max_events: Option<u64>,
     ) -> Result<Self, Error> {
         let ring = RingBuf::try_from(loaded.take_map("EVENTS")?).map_err(|error| {
-            let what = format!("the ring of {} cannot be mapped", tracer.name());
+            let what = format!("the ring of {} cannot be mapped", loaded.tracer);
             Error::exhausted(&what, &error).unwrap_or_else(|| Error::Load {
-                tracer: tracer.name(),
+                tracer: loaded.tracer,
                 reason: format!("its ring cannot be mapped: {error}"),
             })
         })?;
         Ok(Self {
-            tracer,
-            columns: tracer.columns(),
+            dataset,
             ring,
             max_events: max_events.unwrap_or(u64::MAX),
             read: Read::default(),
@@ -64,7 +62,7 @@ impl Ring {
         mut each: impl FnMut(Batch) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let batch_rows = batch_rows.min(BATCH_ROWS);
-        let mut batch = Batch::new(&self.columns);
+        let mut batch = Batch::new(&self.dataset.columns);
         let mut bytes = 0;
         while let Some(record) = self.ring.next() {
             if self.read.delivered >= self.max_events {
@@ -72,18 +70,18 @@ impl Ring {
                 continue;
             }
             let faults = (loaded.faults).record(self.read.delivered + self.read.malformed);
-            match faults.and_then(|()| self.tracer.decode(&record, &mut batch)) {
+            match faults.and_then(|()| self.dataset.decode(&record, &mut batch)) {
                 Ok(()) => self.read.delivered += 1,
                 Err(error) => {
                     self.read.malformed += 1;
-                    tracing::error!(tracer = self.tracer.name(), %error, "a record did not decode");
+                    tracing::error!(dataset = self.dataset.name, %error, "a record did not decode");
                 }
             }
             bytes += record.len();
             drop(record);
             if batch.rows() >= batch_rows || bytes >= BATCH_BYTES {
                 bytes = 0;
-                let next = Batch::like(&batch, &self.columns);
+                let next = Batch::like(&batch, &self.dataset.columns);
                 each(std::mem::replace(&mut batch, next))?;
             }
         }

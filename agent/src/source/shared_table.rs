@@ -10,15 +10,14 @@ use crate::{
     load::{Loaded, entries},
 };
 use std::os::fd::BorrowedFd;
-use tracers::{Batch, Column, Erased, Table};
+use tracers::{Batch, Dataset, Table};
 
 /// The maps that programs add to in turns.
 const SIDES: [&str; 2] = ["SHARED_A", "SHARED_B"];
 
 /// Reads a shared table.
 pub(crate) struct Shared {
-    tracer: &'static dyn Erased,
-    columns: Vec<Column>,
+    dataset: Dataset,
     table: Table,
     /// Most rows that are kept here; what is new beyond them stays in the kernel.
     most: usize,
@@ -29,12 +28,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(loaded: &Loaded, tracer: &'static dyn Erased) -> Result<Self, Error> {
-        let columns = tracer.columns();
+    pub(super) fn new(loaded: &Loaded, dataset: Dataset) -> Result<Self, Error> {
         Ok(Self {
-            tracer,
-            table: Table::new(&columns),
-            columns,
+            table: Table::new(&dataset.columns),
+            dataset,
             most: entries(loaded.map(SIDES[0])?) as usize,
             was_full: false,
             side: 0,
@@ -62,12 +59,12 @@ impl Shared {
         if !self.was_full {
             return Ok(self.table.batch());
         }
-        let mut shown = Table::new(&self.columns);
+        let mut shown = Table::new(&self.dataset.columns);
         shown.add(&self.table.batch());
         for side in sides {
             self.each(side, |this, records| {
                 let records = records.iter().map(Vec::as_slice);
-                shown.add(&counts(this.tracer, &this.columns, records)?);
+                shown.add(&counts(&this.dataset, records)?);
                 Ok(())
             })?;
         }
@@ -77,13 +74,9 @@ impl Shared {
 
     /// Adds a map's rows to the table and takes them out of the map, while there is room.
     fn empty(&mut self, map: BorrowedFd<'_>) -> Result<(), Error> {
-        let key_bytes = self.tracer.key_bytes();
+        let key_bytes = self.dataset.key_bytes;
         self.each(map, |this, records| {
-            let batch = counts(
-                this.tracer,
-                &this.columns,
-                records.iter().map(Vec::as_slice),
-            )?;
+            let batch = counts(&this.dataset, records.iter().map(Vec::as_slice))?;
             let mut taken = vec![true; records.len()];
             (this.table).add_within(this.most, &batch, |row| taken[row] = false);
             for (record, taken) in records.iter().zip(taken) {
@@ -102,8 +95,8 @@ impl Shared {
         map: BorrowedFd<'_>,
         mut with: impl FnMut(&mut Self, &[Vec<u8>]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let key_bytes = self.tracer.key_bytes();
-        let mut value = vec![0; self.tracer.row_bytes() - key_bytes];
+        let key_bytes = self.dataset.key_bytes;
+        let mut value = vec![0; self.dataset.row_bytes - key_bytes];
         let mut records: Vec<Vec<u8>> = Vec::new();
         let mut next = vec![0; key_bytes];
         let mut more = bpf::next_key(map, None, &mut next).map_err(failed)?;
@@ -138,7 +131,7 @@ mod tests {
         os::fd::{AsFd, OwnedFd},
         sync::atomic::{AtomicBool, Ordering},
     };
-    use tracers::{Role, Value, control::Counters};
+    use tracers::{Column, Role, Value, control::Counters};
 
     /// Whether this process may make maps, which most machines leave to root.
     fn may_make_maps() -> bool {
@@ -150,12 +143,10 @@ mod tests {
     }
 
     fn shared(most: usize) -> Shared {
-        let tracer = tracers::find("page_fault").unwrap();
-        let columns = tracer.columns();
+        let dataset = tracers::find("page_fault").unwrap().datasets().remove(0);
         Shared {
-            tracer,
-            table: Table::new(&columns),
-            columns,
+            table: Table::new(&dataset.columns),
+            dataset,
             most,
             was_full: false,
             side: 0,
@@ -186,8 +177,8 @@ mod tests {
     impl Sides {
         fn new(most: usize) -> Self {
             let shared = shared(most);
-            let key = shared.tracer.key_bytes();
-            let value = shared.tracer.row_bytes() - key;
+            let key = shared.dataset.key_bytes;
+            let value = shared.dataset.row_bytes - key;
             Self {
                 shared,
                 maps: [(); 2].map(|()| bpf::new_hash(key, value, 64).unwrap()),
@@ -198,7 +189,7 @@ mod tests {
         /// What the kernel side does: adds to the row of a process.
         fn add(&self, pid: u32, change: i64) {
             let map = self.maps[self.shared.side].as_fd();
-            let mut key = vec![0; self.shared.tracer.key_bytes()];
+            let mut key = vec![0; self.shared.dataset.key_bytes];
             key[..4].copy_from_slice(&pid.to_ne_bytes());
             let mut value = [0; 8];
             bpf::lookup(map, &key, &mut value).unwrap();
@@ -209,7 +200,7 @@ mod tests {
         fn read(&mut self) -> Vec<(u64, u64)> {
             let maps = [self.maps[0].as_fd(), self.maps[1].as_fd()];
             let batch = self.shared.read_sides(maps, self.side.as_fd()).unwrap();
-            sums(&self.shared.columns, &batch)
+            sums(&self.shared.dataset.columns, &batch)
         }
 
         fn left(&self) -> usize {

@@ -3,7 +3,7 @@
 use super::{Read, decoded};
 use crate::{Error, limits::SNAPSHOT_ROWS, load::Loaded};
 use std::io::{self, ErrorKind};
-use tracers::{Batch, Column, Erased, Table};
+use tracers::{Batch, Dataset, Table};
 
 /// Bytes that are read at once: the kernel's own buffer has 8 pages (bpf_seq_read, kernel/bpf/bpf_iter.c).
 const PIECE: usize = 64 << 10;
@@ -12,23 +12,21 @@ const EMPTY_READS: usize = 1024;
 
 /// Reads snapshots.
 pub(crate) struct Snapshot {
-    tracer: &'static dyn Erased,
-    columns: Vec<Column>,
+    dataset: Dataset,
     pub(super) read: Read,
 }
 
 impl Snapshot {
-    pub(super) fn new(tracer: &'static dyn Erased) -> Self {
+    pub(super) fn new(dataset: Dataset) -> Self {
         Self {
-            tracer,
-            columns: tracer.columns(),
+            dataset,
             read: Read::default(),
         }
     }
 
     /// The rows at this time.
     pub(super) fn read(&mut self, loaded: &mut Loaded) -> Result<Batch, Error> {
-        let mut table = Table::new(&self.columns);
+        let mut table = Table::new(&self.dataset.columns);
         for mut reading in loaded.readings()? {
             self.take(&mut reading, &mut table)?;
         }
@@ -37,7 +35,7 @@ impl Snapshot {
 
     /// Takes all rows of a reading.
     fn take(&mut self, from: &mut impl io::Read, table: &mut Table) -> Result<(), Error> {
-        let row_bytes = self.tracer.row_bytes();
+        let row_bytes = self.dataset.row_bytes;
         let mut bytes = vec![0; PIECE.next_multiple_of(row_bytes)];
         let (mut have, mut empty) = (0, 0);
         loop {
@@ -70,8 +68,8 @@ impl Snapshot {
 
     /// Adds whole rows to the table, where it has room.
     fn rows(&mut self, bytes: &[u8], table: &mut Table) {
-        let records = bytes.chunks_exact(self.tracer.row_bytes());
-        let (batch, malformed) = decoded(self.tracer, &self.columns, records);
+        let records = bytes.chunks_exact(self.dataset.row_bytes);
+        let (batch, malformed) = decoded(&self.dataset, records);
         let mut no_room = 0;
         table.add_within(SNAPSHOT_ROWS, &batch, |_| no_room += 1);
         self.read.no_room += no_room;
@@ -103,17 +101,18 @@ mod tests {
 
     /// Rows as a tracer of the catalogue has them, whichever way they leave the kernel there: one per process.
     fn rows(processes: std::ops::Range<u32>) -> (Snapshot, Vec<u8>) {
-        let tracer = tracers::find("page_fault").unwrap();
+        let dataset = tracers::find("page_fault").unwrap().datasets().remove(0);
         let row = |pid: u32| {
-            let mut row = vec![0; tracer.row_bytes()];
+            let mut row = vec![0; dataset.row_bytes];
             row[..4].copy_from_slice(&pid.to_ne_bytes());
             row
         };
-        (Snapshot::new(tracer), processes.flat_map(row).collect())
+        let bytes = processes.flat_map(row).collect();
+        (Snapshot::new(dataset), bytes)
     }
 
     fn taken(snapshot: &mut Snapshot, pieces: Vec<io::Result<Vec<u8>>>) -> Result<usize, Error> {
-        let mut table = Table::new(&snapshot.columns);
+        let mut table = Table::new(&snapshot.dataset.columns);
         snapshot.take(&mut Pieces(pieces.into()), &mut table)?;
         Ok(table.rows())
     }

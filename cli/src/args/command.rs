@@ -216,7 +216,7 @@ fn run_command() -> Command {
         .args_conflicts_with_subcommands(true)
         .help_template("{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}")
         .arg(file);
-    command = common(command);
+    command = common(command).arg(dataset_arg());
     let mut shown = Vec::new();
     for tracer in tracers::ALL {
         shown.extend(tracer.examples().first().map(|line| {
@@ -262,9 +262,23 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
     for option in tracer.options() {
         command = command.arg(option_arg(option).help_heading(format!("Options of {name}")));
     }
-    common(command).mut_arg("ring", |arg| {
+    let names: Vec<&str> = tracer.datasets().iter().map(|one| one.name).collect();
+    let command = match names.as_slice() {
+        [_] => common(command),
+        several => common(command).arg(dataset_arg().value_parser(several.to_vec())),
+    };
+    command.mut_arg("ring", |arg| {
         arg.hide(tracer.source().form() == Form::Table)
     })
+}
+
+/// Which dataset is shown.
+pub(crate) fn dataset_arg() -> Arg {
+    Arg::new("dataset")
+        .long("dataset")
+        .value_name("NAME")
+        .help("Shows this one of the tracer's datasets alone")
+        .help_heading("Output")
 }
 
 /// A tracer's option as a flag.

@@ -102,6 +102,8 @@ pub(super) struct View {
     pub(super) interval: Option<Duration>,
     pub(super) by: Vec<String>,
     pub(super) nodes: Vec<String>,
+    /// The dataset that is shown; else as many as an output can.
+    pub(super) dataset: Option<String>,
 }
 
 /// Reads the command line; help is printed by whoever handles the error.
@@ -219,6 +221,7 @@ fn view(m: &ArgMatches) -> View {
         interval: m.get_one("interval").copied(),
         by: many(m, "by"),
         nodes: many(m, "nodes"),
+        dataset: m.get_one("dataset").cloned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The description of the plugin's command line.
 
 use crate::{
-    args::{data, examples, help_arg, interval, option_arg, output_arg, ring, styles},
+    args::{data, dataset_arg, examples, help_arg, interval, option_arg, output_arg, ring, styles},
     quantity,
 };
 use clap::{Arg, ArgAction, Command, builder::ValueParser, value_parser};
@@ -203,7 +203,7 @@ fn object() -> [Arg; 2] {
 }
 
 /// How rows are read and shown.
-fn view() -> [Arg; 4] {
+fn view() -> [Arg; 5] {
     let names = |id: &'static str| {
         Arg::new(id)
             .long(id)
@@ -225,6 +225,7 @@ fn view() -> [Arg; 4] {
         names("nodes")
             .value_name("NODE,…")
             .help("Shows only rows of these nodes"),
+        dataset_arg(),
     ]
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     feed::Feed,
-    output::{self, Scene},
+    output::{self, Scene, Shape},
     run::show,
     signals::Signals,
     usage::Usage,
@@ -70,6 +70,7 @@ fn follow(cluster: &Arc<Cluster>, job: &Job, view: View, stopper: Stopper) -> Re
         interval,
         by,
         nodes,
+        dataset,
     } = view;
     let query = Query {
         interval,
@@ -80,8 +81,8 @@ fn follow(cluster: &Arc<Cluster>, job: &Job, view: View, stopper: Stopper) -> Re
     let watch = Watch::open(Arc::clone(cluster), job, query, stopper)?;
     let scene = Scene {
         tracer,
-        columns: watch.columns(),
-        form: watch.form(),
+        datasets: Shape::told(watch.schema()),
+        dataset: dataset.as_deref(),
         command: false,
         intervals: interval.is_some(),
         title: title(job),
@@ -93,6 +94,19 @@ fn follow(cluster: &Arc<Cluster>, job: &Job, view: View, stopper: Stopper) -> Re
 
 /// What can be known to be wrong before there is a job.
 fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
+    let datasets = tracer.datasets();
+    let mut names = datasets.iter().map(|one| one.name);
+    if let Some(wanted) = &view.dataset
+        && !names.clone().any(|name| name == wanted)
+    {
+        let names: Vec<&str> = names.by_ref().collect();
+        let message = format!(
+            "{} has no dataset {wanted:?}; it has {}",
+            tracer.name(),
+            names.join(", ")
+        );
+        return Err(Usage(message));
+    }
     if view.by.is_empty() {
         return Ok(());
     }

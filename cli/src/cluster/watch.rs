@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tracers::{Batch, Column, Form};
+use tracers::Batch;
 
 /// How often a stream is resumed that tells nothing new in between.
 const TRIES: u32 = 6;
@@ -129,17 +129,9 @@ impl Watch {
         })
     }
 
-    /// The columns of its rows.
-    pub(super) fn columns(&self) -> &[Column] {
-        &self.follow.schema().columns
-    }
-
     /// What its rows are.
-    pub(super) fn form(&self) -> Form {
-        match self.follow.schema().table {
-            true => Form::Table,
-            false => Form::Events,
-        }
+    pub(super) fn schema(&self) -> &Schema {
+        self.follow.schema()
     }
 
     /// Something that ends it from any thread.
@@ -200,7 +192,7 @@ impl Watch {
             return self.follow.resume(schema).map_err(nonsense);
         }
         // It is well again when it goes on where it was, and not before.
-        if matches!(message.item, Some(Item::Batch(_))) {
+        if matches!(message.item, Some(Item::Batch(_) | Item::Further(_))) {
             self.tries = 0;
         }
         let elapsed = self.started.elapsed();
@@ -277,17 +269,16 @@ impl Watch {
 
     /// Leaves it as it is.
     fn leave(&mut self) -> Update {
-        let (account, table) = self.follow.cut_off(self.started.elapsed());
+        let (account, tables) = self.follow.cut_off(self.started.elapsed());
         self.follow.beside.cut_off = false;
         self.follow.beside.left = true;
+        let mut updates = tables.into_iter().map(Update::Table);
         let done = Update::Done(account);
-        match table {
-            Some(table) => {
-                self.ready.push_back(done);
-                Update::Table(table)
-            }
-            None => done,
-        }
+        let Some(first) = updates.next() else {
+            return done;
+        };
+        self.ready.extend(updates.chain([done]));
+        first
     }
 
     /// How far it is.
@@ -338,7 +329,7 @@ impl Watch {
     }
 
     /// What is known where the account never comes, with the last table that came.
-    pub(crate) fn cut_off(&mut self) -> (Account, Option<Batch>) {
+    pub(crate) fn cut_off(&mut self) -> (Account, Vec<Batch>) {
         self.follow.cut_off(self.started.elapsed())
     }
 }

@@ -3,7 +3,7 @@
 use super::account::{Beside, account, add_lost};
 use agent::{Account, Lost, Update};
 use client::{Join, Schema};
-use proto::v1::{StreamEventsResponse, stream_events_response::Item};
+use proto::v1::{self, StreamEventsResponse, stream_events_response::Item};
 use std::{collections::VecDeque, time::Duration};
 use tracers::{Batch, Role, Value};
 
@@ -14,14 +14,10 @@ const EARLY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Follow {
     schema: Schema,
-    /// The parts of a table that have come.
-    join: Join,
+    /// Of the first dataset, and of each further one.
+    places: Vec<Place>,
     /// How often a table is wanted: agents tell it more often than each second only where that is asked for, and never less often.
     interval: Duration,
-    /// When the next table is due.
-    due: Duration,
-    /// A table that came before it was due.
-    held: Option<Batch>,
     /// The sequence number that must come next; not known before the first.
     next: Option<u64>,
     /// The books so far, and at last the account.
@@ -31,14 +27,31 @@ pub(crate) struct Follow {
     pub(crate) over: bool,
 }
 
+/// What has come of a dataset.
+#[derive(Debug)]
+struct Place {
+    /// The parts of a table that have come.
+    join: Join,
+    /// When the next table is due.
+    due: Duration,
+    /// A table that came before it was due.
+    held: Option<Batch>,
+    /// Events that came.
+    delivered: u64,
+}
+
 impl Follow {
     pub(crate) fn new(schema: Schema, interval: Duration) -> Self {
-        Self {
-            schema,
+        let place = |_| Place {
             join: Join::default(),
-            interval,
             due: interval,
             held: None,
+            delivered: 0,
+        };
+        Self {
+            places: (0..=schema.further.len()).map(place).collect(),
+            schema,
+            interval,
             next: None,
             told: Account::default(),
             beside: Beside::default(),
@@ -73,21 +86,18 @@ impl Follow {
         }
         match item {
             Some(Item::Schema(_)) => return Err("a second schema".to_owned()),
-            Some(Item::Batch(told)) => {
-                if let Some(batch) = self.join.take(told, &self.schema)? {
-                    self.count(&batch);
-                    match self.schema.table {
-                        true => self.table(batch, elapsed, out),
-                        false => out.push_back(Update::Rows(batch)),
-                    }
-                }
+            Some(Item::Batch(told)) => self.batch(0, told, elapsed, out)?,
+            Some(Item::Further(told)) => {
+                let dataset = usize::try_from(told.dataset).unwrap_or(usize::MAX);
+                let batch = told.batch.unwrap_or_default();
+                self.batch(dataset.saturating_add(1), batch, elapsed, out)?;
             }
             Some(Item::Lost(lost)) => {
                 add_lost(lost, &mut self.told, &mut self.beside)?;
                 out.push_back(Update::Progress(self.told.clone()));
             }
             Some(Item::Gap(gap)) => {
-                self.join.clear();
+                self.places.iter_mut().for_each(|place| place.join.clear());
                 // What several nodes send has no numbers.
                 if gap.last_sequence > 0 {
                     self.next = Some(gap.last_sequence.saturating_add(1));
@@ -98,12 +108,16 @@ impl Follow {
                 }
             }
             Some(Item::Account(told)) => {
-                if self.schema.table && self.join.is_missing() {
-                    // The last table: nothing replaces it.
+                let missing = |(at, place): (usize, &Place)| {
+                    let is_table = self.dataset(at).is_some_and(|schema| schema.table);
+                    is_table && place.join.is_missing()
+                };
+                if self.places.iter().enumerate().any(missing) {
+                    // A last table: nothing replaces it.
                     self.beside.gap(None);
                 }
                 let account = account(told, &mut self.beside)?;
-                out.extend(self.held.take().map(Update::Table));
+                out.extend(self.held().into_iter().map(Update::Table));
                 out.push_back(Update::Done(account));
                 self.over = true;
             }
@@ -121,13 +135,17 @@ impl Follow {
     pub(crate) fn resume(&mut self, schema: Schema) -> Result<(), String> {
         let shape = |schema: &Schema| {
             let names = schema.columns.iter().map(|column| column.name.clone());
-            (schema.table, names.collect::<Vec<_>>())
+            (schema.name.clone(), schema.table, names.collect::<Vec<_>>())
         };
-        if shape(&schema) != shape(&self.schema) {
+        let shapes = |schema: &Schema| {
+            let all = std::iter::once(schema).chain(&schema.further);
+            all.map(shape).collect::<Vec<_>>()
+        };
+        if shapes(&schema) != shapes(&self.schema) {
             return Err("other columns than before it broke off".to_owned());
         }
         self.schema = schema;
-        self.join.clear();
+        self.places.iter_mut().for_each(|place| place.join.clear());
         self.next = None;
         self.told.lost = Lost::default();
         self.told.missed_runs = 0;
@@ -135,46 +153,53 @@ impl Follow {
         Ok(())
     }
 
-    fn table(&mut self, batch: Batch, elapsed: Duration, out: &mut VecDeque<Update>) {
-        if elapsed + EARLY < self.due {
-            self.held = Some(batch);
-            return;
+    /// What is known of a dataset, by its number.
+    pub(super) fn dataset(&self, at: usize) -> Option<&Schema> {
+        match at.checked_sub(1) {
+            None => Some(&self.schema),
+            Some(further) => self.schema.further.get(further),
         }
-        self.held = None;
-        while self.due <= elapsed + EARLY {
-            self.due += self.interval.max(EARLY * 2);
-        }
-        out.push_back(Update::Table(batch));
     }
 
-    /// Events that came: what is known of the books where the account never comes.
-    fn count(&mut self, batch: &Batch) {
-        let counted = self
-            .schema
-            .columns
-            .iter()
-            .position(|c| c.role == Role::Count);
-        let events = |column: usize| {
-            (0..batch.rows()).fold(0u64, |sum, row| match batch.value(column, row) {
-                Value::Unsigned(n) => sum.saturating_add(n),
-                _ => sum,
-            })
+    fn batch(
+        &mut self,
+        at: usize,
+        told: v1::Batch,
+        elapsed: Duration,
+        out: &mut VecDeque<Update>,
+    ) -> Result<(), String> {
+        let unknown = || "rows of a dataset that its schema does not have".to_owned();
+        let schema = match at.checked_sub(1) {
+            None => &self.schema,
+            Some(further) => self.schema.further.get(further).ok_or_else(unknown)?,
         };
-        match (self.schema.table, counted) {
-            (true, Some(column)) => self.told.delivered = events(column),
-            // Of what is not counted by a column the rows of each table that came are known to have been delivered.
-            (true, None) => {
-                let rows = batch.rows() as u64;
-                self.told.delivered = self.told.delivered.max(rows);
-            }
-            (false, _) => {
-                self.told.delivered = self.told.delivered.saturating_add(batch.rows() as u64);
-            }
+        let place = self.places.get_mut(at).ok_or_else(unknown)?;
+        let Some(mut batch) = place.join.take(told, schema)? else {
+            return Ok(());
+        };
+        batch.dataset = at;
+        place.count(&batch, schema);
+        match schema.table {
+            true => out.extend(
+                place
+                    .table(batch, elapsed, self.interval)
+                    .map(Update::Table),
+            ),
+            false => out.push_back(Update::Rows(batch)),
         }
+        let delivered = self.places.iter().map(|place| place.delivered);
+        self.told.delivered = delivered.fold(0, u64::saturating_add);
+        Ok(())
     }
 
-    /// What is known where the account never comes, with the last table that came.
-    pub(crate) fn cut_off(&mut self, elapsed: Duration) -> (Account, Option<Batch>) {
+    /// The tables that came before they were due.
+    fn held(&mut self) -> Vec<Batch> {
+        let places = self.places.iter_mut();
+        places.filter_map(|place| place.held.take()).collect()
+    }
+
+    /// What is known where the account never comes, with the last tables that came.
+    pub(crate) fn cut_off(&mut self, elapsed: Duration) -> (Account, Vec<Batch>) {
         self.over = true;
         self.beside.cut_off = true;
         let mut account = self.told.clone();
@@ -184,7 +209,40 @@ impl Follow {
         });
         account.produced = all.saturating_add(self.beside.lost_total());
         account.elapsed = elapsed;
-        (account, self.held.take())
+        (account, self.held())
+    }
+}
+
+impl Place {
+    /// A table, where it is due.
+    fn table(&mut self, batch: Batch, elapsed: Duration, interval: Duration) -> Option<Batch> {
+        if elapsed + EARLY < self.due {
+            self.held = Some(batch);
+            return None;
+        }
+        self.held = None;
+        while self.due <= elapsed + EARLY {
+            self.due += interval.max(EARLY * 2);
+        }
+        Some(batch)
+    }
+
+    /// Events that came: what is known of the books where the account never comes.
+    fn count(&mut self, batch: &Batch, schema: &Schema) {
+        let counted = schema.columns.iter().position(|c| c.role == Role::Count);
+        let events = |column: usize| {
+            (0..batch.rows()).fold(0u64, |sum, row| match batch.value(column, row) {
+                Value::Unsigned(n) => sum.saturating_add(n),
+                _ => sum,
+            })
+        };
+        let rows = batch.rows() as u64;
+        self.delivered = match (schema.table, counted) {
+            (true, Some(column)) => events(column),
+            // Of what is not counted by a column the rows of each table that came are known to have been delivered.
+            (true, None) => self.delivered.max(rows),
+            (false, _) => self.delivered.saturating_add(rows),
+        };
     }
 }
 

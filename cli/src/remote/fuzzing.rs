@@ -16,7 +16,6 @@ pub(crate) fn stream(mut messages: impl Iterator<Item = StreamEventsResponse>) {
     let Ok(schema) = Schema::read(told, &tracer) else {
         return;
     };
-    let columns = schema.columns.clone();
     let second = Duration::from_secs(1);
     let mut follow = Follow::new(schema, second);
     let mut updates = VecDeque::new();
@@ -30,8 +29,9 @@ pub(crate) fn stream(mut messages: impl Iterator<Item = StreamEventsResponse>) {
     }
     follow.cut_off(second);
     for update in updates {
-        if let Update::Rows(batch) | Update::Table(batch) = update {
-            rendered(&batch, &columns);
+        if let Update::Rows(mut batch) | Update::Table(mut batch) = update {
+            let schema = follow.dataset(std::mem::take(&mut batch.dataset));
+            rendered(&batch, &schema.expect("a known dataset").columns);
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tracers::{Batch, Column, Form};
+use tracers::Batch;
 
 /// A running trace. Dropping it ends the call, and with it the trace.
 pub(crate) struct Trace {
@@ -97,17 +97,9 @@ impl Trace {
         })
     }
 
-    /// The columns of its rows.
-    pub(crate) fn columns(&self) -> &[Column] {
-        &self.follow.schema().columns
-    }
-
     /// What its rows are.
-    pub(crate) fn form(&self) -> Form {
-        match self.follow.schema().table {
-            true => Form::Table,
-            false => Form::Events,
-        }
+    pub(crate) fn schema(&self) -> &Schema {
+        self.follow.schema()
     }
 
     /// Something that ends it from any thread.
@@ -169,8 +161,8 @@ impl Trace {
         beside
     }
 
-    /// What is known where the account never comes, with the last table that came.
-    pub(crate) fn cut_off(&mut self) -> (Account, Option<Batch>) {
+    /// What is known where the account never comes, with the last tables that came.
+    pub(crate) fn cut_off(&mut self) -> (Account, Vec<Batch>) {
         self.follow.cut_off(self.started.elapsed())
     }
 }

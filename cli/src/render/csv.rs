@@ -37,13 +37,8 @@ impl Output for Csv {
         }
     }
 
-    fn end(
-        &mut self,
-        table: Option<&Batch>,
-        wall: Wall,
-        _: &Account,
-    ) -> io::Result<Option<String>> {
-        match table.filter(|_| !self.intervals) {
+    fn end(&mut self, tables: &[&Batch], wall: Wall, _: &Account) -> io::Result<Option<String>> {
+        match tables.first().filter(|_| !self.intervals) {
             Some(table) => self.rows.write(table, wall, None)?,
             None => self.rows.head()?,
         }
@@ -63,7 +58,7 @@ mod tests {
         let bytes = written(|sink| {
             let mut csv = Csv::new(&event_columns(), false, sink);
             csv.rows(&events(), WALL).unwrap();
-            csv.end(None, WALL, &account()).unwrap();
+            csv.end(&[], WALL, &account()).unwrap();
         });
         let mut reader = csv::Reader::from_reader(bytes.as_slice());
         let head: Vec<String> = reader
@@ -90,7 +85,7 @@ mod tests {
         let shown = |columns: &[Column], batch: &Batch| {
             let bytes = written(|sink| {
                 Csv::new(columns, false, sink)
-                    .end(Some(batch), WALL, &account())
+                    .end(&[batch], WALL, &account())
                     .unwrap();
             });
             String::from_utf8(bytes).unwrap()

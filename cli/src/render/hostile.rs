@@ -67,7 +67,7 @@ fn names() -> Vec<String> {
 fn rendered(make: impl FnOnce(crate::sink::Sink) -> Box<dyn Output>) -> Vec<u8> {
     written(|sink| {
         let stacks = stacks_of(&names());
-        make(sink).end(Some(&stacks), WALL, &account()).unwrap();
+        make(sink).end(&[&stacks], WALL, &account()).unwrap();
     })
 }
 

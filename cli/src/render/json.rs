@@ -22,6 +22,12 @@ impl Json {
             intervals,
         }
     }
+
+    /// Rows of a further dataset too, the next one by its number. They say of which they are.
+    pub(crate) fn also(mut self, dataset: &str, columns: &[Column]) -> Self {
+        self.rows.also(dataset, columns);
+        self
+    }
 }
 
 impl Output for Json {
@@ -36,14 +42,11 @@ impl Output for Json {
         }
     }
 
-    fn end(
-        &mut self,
-        table: Option<&Batch>,
-        wall: Wall,
-        _: &Account,
-    ) -> io::Result<Option<String>> {
-        if let Some(table) = table.filter(|_| !self.intervals) {
-            self.rows.write(table, wall, None)?;
+    fn end(&mut self, tables: &[&Batch], wall: Wall, _: &Account) -> io::Result<Option<String>> {
+        if !self.intervals {
+            for table in tables {
+                self.rows.write(table, wall, None)?;
+            }
         }
         let to = self.rows.to();
         let written = to.path().map(|path| format!("{} written", path.display()));
@@ -71,7 +74,7 @@ mod tests {
     fn every_kind_has_its_form_and_nothing_is_lost() {
         let text = lines(&event_columns(), |json| {
             json.rows(&events(), WALL).unwrap();
-            json.end(None, WALL, &account()).unwrap();
+            json.end(&[], WALL, &account()).unwrap();
         });
         insta::assert_snapshot!(text);
         assert!(
@@ -93,13 +96,37 @@ mod tests {
         let text = lines(&count_columns(), |json| {
             json.table(&counts(false, 1), WALL, Duration::from_secs(1))
                 .unwrap();
-            json.end(Some(&counts(false, 2)), WALL, &account()).unwrap();
+            json.end(&[&counts(false, 2)], WALL, &account()).unwrap();
         });
         insta::assert_snapshot!("counts", text);
         let text = lines(&stack_columns(), |json| {
-            json.end(Some(&stacks()), WALL, &account()).unwrap();
+            json.end(&[&stacks()], WALL, &account()).unwrap();
         });
         insta::assert_snapshot!("stacks", text);
+    }
+
+    #[test]
+    fn rows_of_a_further_dataset_say_so() {
+        let bytes = written(|sink| {
+            let mut json =
+                Json::new(&event_columns(), false, sink).also("counts", &count_columns());
+            json.rows(&events(), WALL).unwrap();
+            let mut table = counts(false, 1);
+            table.dataset = 1;
+            json.end(&[&table], WALL, &account()).unwrap();
+        });
+        let text = String::from_utf8(bytes).unwrap();
+        let rows = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let (of_events, of_counts): (Vec<Tree>, Vec<Tree>) =
+            rows.partition(|row: &Tree| row["dataset"].is_null());
+        assert_eq!(of_events.len(), events().rows());
+        assert_eq!(of_counts.len(), counts(false, 1).rows());
+        assert!(of_counts.iter().all(|row| row["dataset"] == "counts"));
+        let plain = lines(&count_columns(), |json| {
+            json.end(&[&counts(false, 1)], WALL, &account()).unwrap();
+        });
+        let without = text.replace("\"dataset\":\"counts\",", "");
+        assert!(without.ends_with(&plain), "{text}");
     }
 
     #[test]
@@ -110,7 +137,7 @@ mod tests {
                 .unwrap();
             json.table(&counts(false, 2), WALL, Duration::from_secs(2))
                 .unwrap();
-            json.end(Some(&counts(false, 2)), WALL, &account()).unwrap();
+            json.end(&[&counts(false, 2)], WALL, &account()).unwrap();
         });
         let text = String::from_utf8(bytes).unwrap();
         let times: Vec<Tree> = text

@@ -264,11 +264,11 @@ impl Output for Pprof {
 
     fn end(
         &mut self,
-        table: Option<&Batch>,
+        tables: &[&Batch],
         wall: Wall,
         account: &Account,
     ) -> io::Result<Option<String>> {
-        table.into_iter().for_each(|table| self.add(table, wall));
+        tables.iter().for_each(|table| self.add(table, wall));
         let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
         self.profile.duration_nanos = nanos(account.elapsed);
         let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -334,7 +334,7 @@ mod tests {
     fn a_profile_has_every_stack_with_its_functions_and_labels() {
         let bytes = written(|sink| {
             let mut pprof = Pprof::new(&stack_columns(), sink);
-            let said = pprof.end(Some(&stacks()), WALL, &account()).unwrap();
+            let said = pprof.end(&[&stacks()], WALL, &account()).unwrap();
             assert!(said.unwrap().ends_with(": 4 samples"));
         });
         let mut raw = Vec::new();

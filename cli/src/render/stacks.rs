@@ -286,8 +286,8 @@ impl Output for Folded {
         Ok(())
     }
 
-    fn end(&mut self, table: Option<&Batch>, _: Wall, _: &Account) -> io::Result<Option<String>> {
-        table.into_iter().for_each(|table| self.fold.add(table));
+    fn end(&mut self, tables: &[&Batch], _: Wall, _: &Account) -> io::Result<Option<String>> {
+        tables.iter().for_each(|table| self.fold.add(table));
         self.fold.write(BufWriter::new(&mut self.to))?;
         finish(&mut self.to, &self.fold)
     }
@@ -322,13 +322,8 @@ impl Output for Flamegraph {
         Ok(())
     }
 
-    fn end(
-        &mut self,
-        table: Option<&Batch>,
-        _: Wall,
-        account: &Account,
-    ) -> io::Result<Option<String>> {
-        table.into_iter().for_each(|table| self.fold.add(table));
+    fn end(&mut self, tables: &[&Batch], _: Wall, account: &Account) -> io::Result<Option<String>> {
+        tables.iter().for_each(|table| self.fold.add(table));
         let (lines, left_out) = self.fold.picture(PICTURE_BYTES);
         let noun = noun(&self.fold.columns);
         let mut subtitle = self.fold.summary(&noun);
@@ -411,7 +406,8 @@ mod tests {
         let bytes = written(|sink| {
             let mut graph =
                 Flamegraph::new(&stack_columns(), "faults of <prog> & co".to_owned(), sink);
-            graph.end(table, WALL, &account()).unwrap();
+            let tables: Vec<&Batch> = table.into_iter().collect();
+            graph.end(&tables, WALL, &account()).unwrap();
         });
         String::from_utf8(bytes).unwrap()
     }
@@ -420,7 +416,7 @@ mod tests {
     fn a_line_goes_from_the_root_to_the_kernel_and_no_name_breaks_it() {
         let bytes = written(|sink| {
             let said = Folded::new(&stack_columns(), sink)
-                .end(Some(&stacks()), WALL, &account())
+                .end(&[&stacks()], WALL, &account())
                 .unwrap();
             assert!(said.unwrap().ends_with(": 1,204 faults in 4 stacks"));
         });

@@ -118,7 +118,7 @@ impl Output for StatusLine {
             .draw("", std::slice::from_ref(&self.line), columns)
     }
 
-    fn end(&mut self, _: Option<&Batch>, _: Wall, _: &Account) -> io::Result<Option<String>> {
+    fn end(&mut self, _: &[&Batch], _: Wall, _: &Account) -> io::Result<Option<String>> {
         self.screen.clear(size().columns)?;
         Ok(None)
     }

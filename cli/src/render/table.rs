@@ -27,6 +27,8 @@ const ROWS_PER_HEADER: usize = 10;
 #[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<Column>,
+    /// Tables that are shown below it at the end.
+    further: Vec<Further>,
     wide: bool,
     palette: Palette,
     to: Paper,
@@ -40,6 +42,14 @@ pub(crate) struct Table {
     top: Vec<Line>,
     /// What the lines at the top show, and at which size of the terminal.
     last: Option<(Batch, Wall, Vec<f64>, Size)>,
+}
+
+/// A table of a further dataset.
+#[derive(Debug)]
+struct Further {
+    dataset: usize,
+    name: String,
+    columns: Vec<Column>,
 }
 
 /// What a table is printed on.
@@ -72,6 +82,7 @@ impl Table {
     fn new(columns: &[Column], wide: bool, palette: Palette, to: Paper) -> Self {
         Self {
             columns: columns.to_vec(),
+            further: Vec::new(),
             wide,
             palette,
             to,
@@ -84,6 +95,16 @@ impl Table {
             top: Vec::new(),
             last: None,
         }
+    }
+
+    /// At the end the table of a further dataset too, by its number, under its name.
+    pub(crate) fn also(mut self, dataset: usize, name: &str, columns: &[Column]) -> Self {
+        self.further.push(Further {
+            dataset,
+            name: name.to_owned(),
+            columns: columns.to_vec(),
+        });
+        self
     }
 
     /// Columns of a line that stays. Whoever asks for everything gets it, and the terminal breaks the lines.
@@ -170,6 +191,25 @@ impl Table {
         out
     }
 
+    /// The tables of further datasets, each under its name.
+    fn whole_further(&mut self, tables: &[&Batch], wall: Wall, account: &Account) -> String {
+        let mut text = String::new();
+        for further in std::mem::take(&mut self.further) {
+            let Some(table) = tables.iter().find(|one| one.dataset == further.dataset) else {
+                continue;
+            };
+            text.push('\n');
+            let (palette, name) = (self.palette, &further.name);
+            palette.paint(Palette::BOLD, &mut text, |out| out.push_str(name));
+            text.push_str(":\n");
+            self.columns = further.columns;
+            self.widths = Widths::default();
+            let rates = average_rates(&self.columns, table, account.elapsed);
+            text.push_str(&self.whole(table, wall, &rates, self.room()));
+        }
+        text
+    }
+
     /// As much of a map's state as the terminal has room for, above the status.
     fn fill_top(&mut self, batch: &Batch, wall: Wall, rates: &[f64], size: Size) {
         let text = self.whole(batch, wall, rates, Some(size.columns));
@@ -205,7 +245,8 @@ impl Output for Table {
     }
 
     fn table(&mut self, batch: &Batch, wall: Wall, elapsed: Duration) -> io::Result<()> {
-        if !self.live() {
+        // Those of further datasets are shown at the end.
+        if !self.live() || self.further.iter().any(|one| one.dataset == batch.dataset) {
             return Ok(());
         }
         let rates = self.rates.since_last(&self.columns, batch, elapsed);
@@ -234,11 +275,16 @@ impl Output for Table {
 
     fn end(
         &mut self,
-        table: Option<&Batch>,
+        tables: &[&Batch],
         wall: Wall,
         account: &Account,
     ) -> io::Result<Option<String>> {
-        let text = match table {
+        let is_further = |table: &Batch| {
+            let mut further = self.further.iter();
+            further.any(|one| one.dataset == table.dataset)
+        };
+        let table = tables.iter().find(|table| !is_further(table));
+        let mut text = match table {
             Some(table) => {
                 let rates = average_rates(&self.columns, table, account.elapsed);
                 self.whole(table, wall, &rates, self.room())
@@ -250,6 +296,7 @@ impl Output for Table {
             }
             None => String::new(),
         };
+        text.push_str(&self.whole_further(tables, wall, account));
         match &mut self.to {
             Paper::Plain(sink) => {
                 sink.write_all(text.as_bytes())?;
@@ -315,18 +362,40 @@ mod tests {
     fn events_are_aligned_escaped_and_one_line_each() {
         let text = plain(&event_columns(), false, |table| {
             table.rows(&events(), WALL).unwrap();
-            table.end(None, WALL, &account()).unwrap();
+            table.end(&[], WALL, &account()).unwrap();
         });
         insta::assert_snapshot!(text);
         assert!(text.chars().all(|c| c == '\n' || is_printable(c)));
     }
 
     #[test]
+    fn the_table_of_a_further_dataset_follows_under_its_name() {
+        let bytes = written(|sink| {
+            let table = Table::plain(&event_columns(), false, sink);
+            let mut table = table.also(1, "counts", &count_columns());
+            table.rows(&events(), WALL).unwrap();
+            let mut last = counts(false, 1);
+            last.dataset = 1;
+            table.end(&[&last], WALL, &account()).unwrap();
+        });
+        let text = String::from_utf8(bytes).unwrap();
+        let alone = |columns: &[Column], batches: (Option<Batch>, Option<Batch>)| {
+            plain(columns, false, |table| {
+                let (rows, last) = &batches;
+                rows.iter().for_each(|rows| table.rows(rows, WALL).unwrap());
+                let last: Vec<&Batch> = last.iter().collect();
+                table.end(&last, WALL, &account()).unwrap();
+            })
+        };
+        let first = alone(&event_columns(), (Some(events()), None));
+        let further = alone(&count_columns(), (None, Some(counts(false, 1))));
+        assert_eq!(text, format!("{first}\ncounts:\n{further}"));
+    }
+
+    #[test]
     fn everything_is_there_when_asked_for() {
         let text = plain(&count_columns(), true, |table| {
-            table
-                .end(Some(&counts(false, 1)), WALL, &account())
-                .unwrap();
+            table.end(&[&counts(false, 1)], WALL, &account()).unwrap();
         });
         insta::assert_snapshot!(text);
     }
@@ -337,9 +406,7 @@ mod tests {
             table
                 .table(&counts(false, 1), WALL, Duration::from_secs(1))
                 .unwrap();
-            table
-                .end(Some(&counts(false, 1)), WALL, &account())
-                .unwrap();
+            table.end(&[&counts(false, 1)], WALL, &account()).unwrap();
         });
         insta::assert_snapshot!(text);
     }
@@ -347,7 +414,7 @@ mod tests {
     #[test]
     fn a_key_that_is_usually_left_out_is_shown_where_it_tells_rows_apart() {
         let text = plain(&count_columns(), false, |table| {
-            table.end(Some(&counts(true, 1)), WALL, &account()).unwrap();
+            table.end(&[&counts(true, 1)], WALL, &account()).unwrap();
         });
         assert!(text.starts_with("CALL        PID   COMM "), "{text}");
     }
@@ -355,7 +422,7 @@ mod tests {
     #[test]
     fn stacks_are_read_from_the_inside() {
         let text = plain(&stack_columns(), false, |table| {
-            table.end(Some(&stacks()), WALL, &account()).unwrap();
+            table.end(&[&stacks()], WALL, &account()).unwrap();
         });
         insta::assert_snapshot!(text);
     }
@@ -363,7 +430,7 @@ mod tests {
     #[test]
     fn a_stream_without_rows_still_has_its_header() {
         let text = plain(&event_columns(), false, |table| {
-            table.end(None, WALL, &account()).unwrap();
+            table.end(&[], WALL, &account()).unwrap();
         });
         assert_eq!(text.lines().count(), 1);
         assert!(text.starts_with("TIME  LATENCY  PID"), "{text}");

@@ -46,7 +46,8 @@ pub(super) struct Trace {
     failed: Option<(String, String)>,
     /// Its last word.
     ended: Option<v1::Account>,
-    table: Option<Arc<Batch>>,
+    /// The newest table of each dataset that is one.
+    tables: BTreeMap<usize, Arc<Batch>>,
 }
 
 impl Node {
@@ -81,8 +82,12 @@ impl Node {
         }
     }
 
-    pub(super) fn tables(&self) -> impl Iterator<Item = Arc<Batch>> {
-        self.traces.iter().filter_map(|trace| trace.table.clone())
+    pub(super) fn tables(&self, dataset: usize) -> impl Iterator<Item = Arc<Batch>> {
+        let tables = self
+            .traces
+            .iter()
+            .map(move |trace| trace.tables.get(&dataset));
+        tables.flatten().cloned()
     }
 
     /// Its traces' accounts together, and how it is.
@@ -326,7 +331,7 @@ impl Hub {
                     missed_runs: 0,
                     failed: None,
                     ended: None,
-                    table: None,
+                    tables: BTreeMap::new(),
                 });
             }
             node.traces.len() as u32 - 1
@@ -354,9 +359,11 @@ impl Hub {
         self.note(at, |trace| trace.next = sequence + 1);
     }
 
-    /// The newest table of a trace.
-    pub(super) fn table(&self, at: Origin, batch: Arc<Batch>) {
-        self.note(at, |trace| trace.table = Some(batch));
+    /// The newest table of a dataset of a trace.
+    pub(super) fn table(&self, at: Origin, dataset: usize, batch: Arc<Batch>) {
+        self.note(at, |trace| {
+            trace.tables.insert(dataset, batch);
+        });
         self.state().tables += 1;
         self.tell();
     }

@@ -1,12 +1,12 @@
 //! One node's agent, followed: is there a trace of the job, what are its rows, how did it end. Where it does not answer it is asked again.
 
-use super::{Addresses, Hub};
+use super::{Addresses, Hub, schemas::Projections};
 use crate::{
     limits::NUMBERS,
     merge::{Origin, Source},
     pool::Pool,
 };
-use client::{Join, Projection, Schema};
+use client::{Join, Schema};
 use fleet::said;
 use proto::v1::{self, State as Phase, StreamEventsResponse, stream_events_response::Item};
 use std::{
@@ -70,9 +70,11 @@ struct Open {
     stream: Streaming<StreamEventsResponse>,
     schema: Schema,
     /// How its rows get the job's columns.
-    projection: Projection,
+    projections: Projections,
     /// The parts of a table that have come.
     join: Join,
+    /// The same of each further dataset.
+    further: Vec<Join>,
     at: Origin,
 }
 
@@ -159,16 +161,17 @@ async fn begin(
         return Err("its rows come without a schema".to_owned());
     };
     let instance = told.instance;
-    let (schema, projection) = hub.adopt(node, told).await?;
+    let (schema, projections) = hub.adopt(node, told).await?;
     if newest.is_some_and(|(known, _, over)| over && known == instance) {
         return Ok(None);
     }
     let at = hub.began(node, instance);
     Ok(Some(Open {
         stream,
-        schema,
-        projection,
+        projections,
         join: Join::default(),
+        further: schema.further.iter().map(|_| Join::default()).collect(),
+        schema,
         at,
     }))
 }
@@ -187,11 +190,11 @@ async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Resu
             let Some(batch) = open.join.take(told, &open.schema)? else {
                 return Ok(());
             };
-            let batch = Arc::new(open.projection.apply(batch));
-            hub.check(&batch)?;
+            let batch = Arc::new(open.projections.first.apply(batch));
+            hub.check(0, &batch)?;
             if hub.table {
                 hub.passed(open.at, sequence);
-                hub.table(open.at, batch);
+                hub.table(open.at, 0, batch);
                 return Ok(());
             }
             let source = Source {
@@ -212,12 +215,38 @@ async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Resu
         Some(Item::Account(mut account)) => {
             // The agent forgot the last table before all of it was read.
             account.complete &= !(hub.table && open.join.is_missing());
+            let is_missing = |(schema, join): (&Schema, &Join)| schema.table && join.is_missing();
+            let mut further = open.schema.further.iter().zip(&open.further);
+            account.complete &= !further.any(is_missing);
             hub.passed(open.at, sequence);
             hub.ended(open.at, account);
         }
         // How many rows of events are missing the next batch says.
-        Some(Item::Gap(_)) => open.join.clear(),
+        Some(Item::Gap(_)) => {
+            open.join.clear();
+            open.further.iter_mut().for_each(Join::clear);
+        }
+        Some(Item::Further(told)) => further(hub, open, sequence, told)?,
         Some(Item::Schema(_) | Item::Nodes(_)) | None => {}
+    }
+    Ok(())
+}
+
+/// Rows of a further dataset: of those that are tables the newest.
+fn further(hub: &Hub, open: &mut Open, sequence: u64, told: v1::Further) -> Result<(), String> {
+    let at = usize::try_from(told.dataset).unwrap_or(usize::MAX);
+    let place = open.schema.further.get(at).zip(open.further.get_mut(at));
+    let (schema, join) =
+        place.ok_or_else(|| "rows of a dataset that its schema does not have".to_owned())?;
+    // Of a table that breaks off in the middle all is asked for again.
+    let Some(batch) = join.take(told.batch.unwrap_or_default(), schema)? else {
+        return Ok(());
+    };
+    hub.passed(open.at, sequence);
+    if let Some(Some((to, projection))) = open.projections.further.get(at) {
+        let batch = Arc::new(projection.apply(batch));
+        hub.check(1 + to, &batch)?;
+        hub.table(open.at, 1 + to, batch);
     }
     Ok(())
 }

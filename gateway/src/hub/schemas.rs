@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tracers::{Column, Erased, Kind, labels};
+use tracers::{Column, Erased, Form, Kind, labels};
 
 /// How long the decision on the columns waits for the schemas of all nodes.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -17,8 +17,31 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Schemas {
     /// By node, until the columns are decided.
     offered: BTreeMap<u32, Schema>,
-    decided: Option<Arc<[Column]>>,
+    decided: Option<Arc<Columns>>,
     since: Instant,
+}
+
+/// The columns of a job's rows.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    /// Of the first dataset.
+    pub(crate) first: Arc<[Column]>,
+    /// Of the further datasets that are tables: rows of events of several datasets are not put in the order of their times.
+    pub(crate) further: Vec<Further>,
+}
+
+/// A further dataset.
+#[derive(Debug)]
+pub(crate) struct Further {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<Column>,
+}
+
+/// How the rows of an agent get the job's columns.
+pub(super) struct Projections {
+    pub(super) first: Projection,
+    /// Of each further dataset of the agent: which one of the job's it is, where it is one.
+    pub(super) further: Vec<Option<(usize, Projection)>>,
 }
 
 impl Schemas {
@@ -42,18 +65,53 @@ impl Schemas {
         let offered: Vec<&Schema> = offered.values().collect();
         let columns = match offered.first() {
             // No agent has the job: its readers learn what its rows would be.
-            None => labels(tracer.source().form())
-                .chain(tracer.columns())
-                .collect(),
-            Some(first) => match common(&offered) {
-                // Agents that have nothing in common: the others are refused.
-                columns if columns.is_empty() => first.columns.clone(),
-                columns => columns,
-            },
+            None => of_catalogue(tracer),
+            Some(first) => {
+                let columns = match common(&offered) {
+                    // Agents that have nothing in common: the others are refused.
+                    columns if columns.is_empty() => first.columns.clone(),
+                    columns => columns,
+                };
+                let further = first.further.iter();
+                Columns {
+                    first: columns.into(),
+                    further: further.filter_map(|one| in_common(one, &offered)).collect(),
+                }
+            }
         };
         self.decided = Some(columns.into());
         true
     }
+}
+
+fn of_catalogue(tracer: &dyn Erased) -> Columns {
+    let with_labels = |columns, form| labels(form).chain(columns).collect::<Vec<_>>();
+    let further = tracer.datasets().into_iter().skip(1);
+    let further = further.filter(|one| one.source.form() == Form::Table);
+    let further = further.map(|one| Further {
+        name: one.name.to_owned(),
+        columns: with_labels(one.columns, Form::Table),
+    });
+    Columns {
+        first: with_labels(tracer.columns(), tracer.source().form()).into(),
+        further: further.collect(),
+    }
+}
+
+/// A further dataset with the columns that all agents have of it; none where an agent has it not at all, or not as a table.
+fn in_common(of: &Schema, offered: &[&Schema]) -> Option<Further> {
+    let of_agent = |schema: &&Schema| -> Option<Schema> {
+        let mut further = schema.further.iter();
+        further
+            .find(|one| one.name == of.name && one.table)
+            .cloned()
+    };
+    let each = offered.iter().map(of_agent).collect::<Option<Vec<_>>>()?;
+    let columns = common(&each.iter().collect::<Vec<_>>());
+    (!columns.is_empty()).then(|| Further {
+        name: of.name.clone(),
+        columns,
+    })
 }
 
 impl Hub {
@@ -70,7 +128,7 @@ impl Hub {
     }
 
     /// The columns of the job's rows, as soon as they are decided.
-    pub(crate) async fn columns(&self) -> Arc<[Column]> {
+    pub(crate) async fn columns(&self) -> Arc<Columns> {
         let mut changes = self.changes();
         loop {
             changes.mark_unchanged();
@@ -86,9 +144,8 @@ impl Hub {
     pub(super) fn time_column(&self) -> Option<usize> {
         let state = self.state();
         let columns = state.schemas.decided.as_ref()?;
-        columns
-            .iter()
-            .position(|column| matches!(column.kind, Kind::Time))
+        let mut columns = columns.first.iter();
+        columns.position(|column| matches!(column.kind, Kind::Time))
     }
 
     fn offer(&self, node: u32, schema: &Schema) {
@@ -106,16 +163,55 @@ impl Hub {
         &self,
         node: u32,
         sent: v1::Schema,
-    ) -> Result<(Schema, Projection), String> {
+    ) -> Result<(Schema, Projections), String> {
         let schema = Schema::read(sent, self.tracer.name())?;
         if schema.table != self.table {
             return Err("it sends events where other agents send tables, or the other way round: it is of another version".to_owned());
         }
         self.offer(node, &schema);
         self.decide();
-        let projection = Projection::new(&self.columns().await, &schema)?;
-        self.change(node, |node| node.leaves_out(projection.left_out()));
-        Ok((schema, projection))
+        let columns = self.columns().await;
+        let projections = Projections::new(&columns, &schema)?;
+        self.change(node, |node| {
+            node.leaves_out(&projections.left_out(&schema));
+            node.lacks(&projections.lacking(&columns));
+        });
+        Ok((schema, projections))
+    }
+}
+
+impl Projections {
+    fn new(columns: &Columns, schema: &Schema) -> Result<Self, String> {
+        let further = schema.further.iter().map(|own| {
+            let mut all = columns.further.iter();
+            let at = all.position(|one| own.table && one.name == own.name)?;
+            let projection = Projection::new(&columns.further[at].columns, own).ok()?;
+            Some((at, projection))
+        });
+        Ok(Self {
+            first: Projection::new(&columns.first, schema)?,
+            further: further.collect(),
+        })
+    }
+
+    /// What an agent sends and is in no row of the job: columns, and whole datasets.
+    fn left_out(&self, schema: &Schema) -> Vec<String> {
+        let mut out = self.first.left_out().to_vec();
+        for (own, to) in schema.further.iter().zip(&self.further) {
+            match to {
+                Some((_, projection)) => out.extend_from_slice(projection.left_out()),
+                None => out.push(format!("dataset {}", own.name)),
+            }
+        }
+        out
+    }
+
+    /// Datasets of the job of which an agent sends nothing.
+    fn lacking(&self, columns: &Columns) -> Vec<String> {
+        let all = columns.further.iter().enumerate();
+        let is_sent = |at: usize| self.further.iter().flatten().any(|(to, _)| *to == at);
+        let lacking = all.filter(|(at, _)| !is_sent(*at));
+        lacking.map(|(_, one)| one.name.clone()).collect()
     }
 }
 
@@ -140,6 +236,18 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Notes which datasets of the job have no rows of its agent.
+    fn lacks(&mut self, datasets: &[String]) {
+        if !datasets.is_empty() {
+            let names = datasets.join(", ");
+            self.left_out = format!(
+                "its agent is of another version than others of this job; there are no rows of it in: {names}"
+            );
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,10 +269,47 @@ mod tests {
 
     fn names(schemas: &Schemas) -> Vec<String> {
         let columns = schemas.decided.as_ref().unwrap();
-        columns
-            .iter()
+        { columns.first.iter() }
             .map(|column| column.name.to_string())
             .collect()
+    }
+
+    /// A schema with further tables, each of these columns.
+    fn with_further(further: &[(&str, &[&str])]) -> Schema {
+        let mut first = schema(&["a"]);
+        first.further = { further.iter() }
+            .map(|(name, columns)| {
+                let mut further = schema(columns);
+                further.name = (*name).to_owned();
+                further.table = true;
+                further
+            })
+            .collect();
+        first
+    }
+
+    #[test]
+    fn further_datasets_are_those_that_all_agents_have_and_a_node_says_what_it_lacks() {
+        let (began, tracer) = (Instant::now(), tracers::ALL[0]);
+        let mut schemas = Schemas::new(began);
+        let newer = with_further(&[("mine", &["x"]), ("both", &["k", "new", "n"])]);
+        let older = with_further(&[("both", &["k", "n"])]);
+        schemas.offered.insert(0, newer.clone());
+        schemas.offered.insert(1, older.clone());
+        assert!(schemas.decide(2, false, tracer, began));
+        let decided = schemas.decided.unwrap();
+        let [both] = &decided.further[..] else {
+            panic!("{decided:?}");
+        };
+        let names: Vec<&str> = both.columns.iter().map(|one| &*one.name).collect();
+        assert_eq!((both.name.as_str(), names), ("both", vec!["k", "n"]));
+        let of_newer = Projections::new(&decided, &newer).unwrap();
+        assert_eq!(of_newer.left_out(&newer), ["dataset mine", "new"]);
+        assert_eq!(of_newer.further[1].as_ref().map(|(to, _)| *to), Some(0));
+        assert!(of_newer.lacking(&decided).is_empty());
+        let without = with_further(&[]);
+        let of_it = Projections::new(&decided, &without).unwrap();
+        assert_eq!(of_it.lacking(&decided), ["both"]);
     }
 
     #[test]
@@ -196,7 +341,7 @@ mod tests {
             let sent = client::schema(*tracer, &columns);
             let schema = Schema::read(sent, tracer.name()).unwrap();
             let decided = schemas.decided.as_ref().unwrap();
-            Projection::new(decided, &schema).unwrap();
+            Projection::new(&decided.first, &schema).unwrap();
         }
 
         let mut schemas = Schemas::new(began);

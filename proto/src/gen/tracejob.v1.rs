@@ -147,7 +147,7 @@ pub struct TraceSpec {
     /// When the agent ends it, also if nobody is there any more. Without it the node's longest applies.
     #[prost(message, optional, tag = "4")]
     pub duration: ::core::option::Option<::prost_types::Duration>,
-    /// Ends it after this many events; 0 is no end.
+    /// Ends it after this many events of the first dataset; 0 is no end.
     #[prost(uint64, tag = "5")]
     pub max_events: u64,
     /// Bytes of the ring between kernel and agent; 0 is 2 MiB.
@@ -170,7 +170,7 @@ pub struct Budget {
     /// Of one CPU, for its kernel programs and its reader; 0 is no bound.
     #[prost(uint32, tag = "1")]
     pub cpu_percent: u32,
-    /// Delivered each second; 0 is no bound.
+    /// Delivered each second, of the first dataset; 0 is no bound.
     #[prost(uint64, tag = "2")]
     pub events_per_second: u64,
     /// Of its maps, its ring and its queues, known before it is loaded: more is refused with a QuotaFailure. 0 is no bound.
@@ -373,13 +373,13 @@ pub struct StreamEventsResponse {
     /// Counts up by one from 1. The schema and a gap have none, and nothing has that comes from several nodes.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    /// Of a batch of events: rows of the trace before it.
+    /// Of a batch of events: rows of its first dataset before it.
     #[prost(uint64, tag = "7")]
     pub rows_before: u64,
     /// Of a job: where a reader that is cut off after this goes on, by any replica.
     #[prost(bytes = "vec", tag = "8")]
     pub resume: ::prost::alloc::vec::Vec<u8>,
-    #[prost(oneof = "stream_events_response::Item", tags = "2, 3, 4, 5, 6, 9")]
+    #[prost(oneof = "stream_events_response::Item", tags = "2, 3, 4, 5, 6, 9, 10")]
     pub item: ::core::option::Option<stream_events_response::Item>,
 }
 /// Nested message and enum types in `StreamEventsResponse`.
@@ -403,6 +403,9 @@ pub mod stream_events_response {
         /// Of a job: how far its nodes are; those of which something new is known.
         #[prost(message, tag = "9")]
         Nodes(super::Nodes),
+        /// Rows of a further dataset of the tracer. A client that does not know this item sees the first dataset alone.
+        #[prost(message, tag = "10")]
+        Further(super::Further),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -438,6 +441,33 @@ pub struct Schema {
     /// One number for the trace as long as it runs: sequence numbers of another mean nothing. Never 0; of a job it is 0.
     #[prost(fixed64, tag = "4")]
     pub instance: u64,
+    /// The tracer's further datasets. What is above is of its first, whose name is the tracer's.
+    #[prost(message, repeated, tag = "5")]
+    pub further: ::prost::alloc::vec::Vec<Dataset>,
+}
+/// Other rows of the same tracer, with columns of their own.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Dataset {
+    /// No other dataset of the tracer has it.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub about: ::prost::alloc::string::String,
+    /// As in Schema.
+    #[prost(bool, tag = "3")]
+    pub table: bool,
+    #[prost(message, repeated, tag = "4")]
+    pub columns: ::prost::alloc::vec::Vec<Column>,
+}
+/// A batch of a further dataset.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Further {
+    /// The dataset's place in Schema.further, from 0.
+    #[prost(uint32, tag = "1")]
+    pub dataset: u32,
+    /// The parts of a table follow each other as those of the first dataset do.
+    #[prost(message, optional, tag = "2")]
+    pub batch: ::core::option::Option<Batch>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Column {
@@ -602,7 +632,7 @@ pub struct Gap {
     pub first_sequence: u64,
     #[prost(uint64, tag = "2")]
     pub last_sequence: u64,
-    /// Rows in them; absent where the agent no longer knows.
+    /// Rows of the first dataset in them; absent where the agent no longer knows.
     #[prost(uint64, optional, tag = "3")]
     pub rows: ::core::option::Option<u64>,
 }

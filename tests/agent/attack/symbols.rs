@@ -110,7 +110,7 @@ pub(super) async fn read_long_names(
             Item::Schema(told) => schema = Some(told),
             Item::Batch(batch) => table.add(schema.as_ref().unwrap(), batch),
             Item::Account(told) => account = Some(told),
-            Item::Lost(_) | Item::Gap(_) | Item::Nodes(_) => {}
+            Item::Lost(_) | Item::Gap(_) | Item::Nodes(_) | Item::Further(_) => {}
         }
     }
     workload.end();

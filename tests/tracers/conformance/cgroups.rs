@@ -94,6 +94,8 @@ pub(crate) fn processes_in_the_cgroups_above_and_beside_are_not_seen(suite: &Sui
     let (entry, seen) = (suite.entry, suite.cgroups());
     let rows = entry.rows(&seen.outcome.rows);
     entry.holds(&seen.outcome, &rows, SELECTED + BELOW);
+    let all = (SELECTED + BELOW) * entry.unit;
+    entry.further_hold(&seen.outcome, all, all);
     if let Some(column) = entry.identity.cgroup {
         let is_ours = |row: &Value| seen.ids.iter().any(|id| row[column] == json!(id));
         assert!(

@@ -1,7 +1,7 @@
 //! The facts about a tracer from which the suite tests it.
 
 use serde_json::Value;
-use tests::{Cgroup, Outcome, Trace, Tracing, Workload, amount};
+use tests::{Cgroup, Outcome, Trace, Tracing, Workload, amount, amount_of};
 
 /// A tracer's entry.
 pub(crate) struct Entry {
@@ -11,6 +11,8 @@ pub(crate) struct Entry {
     pub(crate) step: &'static str,
     /// The events that the step causes, each time.
     pub(crate) expects: Expects,
+    /// The events that the step causes in the tracer's further datasets, each time.
+    pub(crate) also: &'static [(&'static str, u64)],
     /// The process that has these events.
     pub(crate) whose: Whose,
     /// The columns that identify the process.
@@ -98,6 +100,7 @@ impl Entry {
             tracer,
             step,
             expects,
+            also: &[],
             whose: Whose::Own,
             identity: Identity::TASK,
             options: &[],
@@ -151,6 +154,34 @@ impl Entry {
             Expects::Events(each) | Expects::Count(each) => Some(times * self.unit * each),
             Expects::Gauge { .. } => None,
         }
+    }
+
+    /// Returns the number of events that the step causes in all datasets in this many times; `None` where it causes none.
+    pub(super) fn truth_of_all(&self, times: u64) -> Option<u64> {
+        let each = match self.expects {
+            Expects::Events(each) | Expects::Count(each) => each,
+            Expects::Gauge { .. } => return None,
+        };
+        let further = self.also.iter().map(|(_, each)| each);
+        Some(times * (each + further.sum::<u64>()))
+    }
+
+    /// Checks that further datasets have the events of a number of times in this range, and that there are no others.
+    pub(super) fn further_hold(&self, outcome: &Outcome, least: u64, most: u64) {
+        let missed = outcome.account().missed_runs;
+        let mut known = 0;
+        for (dataset, each) in self.also {
+            let rows = outcome.of_dataset(dataset);
+            let seen = amount_of(self.tracer, dataset, &rows);
+            known += rows.len();
+            assert!(
+                seen + missed >= least * each && seen <= most * each,
+                "{dataset}: {seen} events, expected {} to {}: {rows:?}",
+                least * each,
+                most * each
+            );
+        }
+        assert_eq!(known, outcome.further.len(), "{:?}", outcome.further);
     }
 
     /// Checks that these rows are the events of this many units.

@@ -4,13 +4,15 @@ use super::{Checked, Entry, Expects, Suite};
 use proto::v1::{self, State, agent_client::AgentClient};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Output,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
-use tests::{Agent, Outcome, Trace, Tracing, Workload, columns_where, described, until};
+use tests::{
+    Agent, Outcome, Trace, Tracing, Workload, columns_of, columns_where, described, until,
+};
 use tonic::transport::Endpoint;
 
 /// Units of the workload.
@@ -134,6 +136,7 @@ pub(crate) fn an_agent_gives_the_same_rows(suite: &Suite) -> Checked {
     let (entry, places) = (suite.entry, suite.places());
     for outcome in [&places.here, &places.there] {
         entry.holds(outcome, &entry.rows(&outcome.rows), SOME);
+        entry.further_hold(outcome, SOME * entry.unit, SOME * entry.unit);
         super::ended(
             outcome,
             match entry.expects {
@@ -143,6 +146,17 @@ pub(crate) fn an_agent_gives_the_same_rows(suite: &Suite) -> Checked {
         );
     }
     assert_eq!(alike(entry, &places.here), alike(entry, &places.there));
+    for (dataset, _) in entry.also {
+        let keys = columns_of(entry.tracer, dataset, |column| column["role"] == "key");
+        let keys_of = |outcome: &Outcome| -> BTreeSet<String> {
+            let key = |row: &&Value| keys.iter().map(|name| row[name].clone()).collect();
+            let rows = outcome.of_dataset(dataset);
+            rows.iter()
+                .map(|row| Value::Array(key(row)).to_string())
+                .collect()
+        };
+        assert_eq!(keys_of(&places.here), keys_of(&places.there));
+    }
     Ok(())
 }
 
@@ -182,8 +196,16 @@ pub(crate) fn table_and_csv_have_the_rows_of_json(suite: &Suite) -> Checked {
             }
         }
     }
-    let lines: Vec<&str> = places.table.lines().collect();
+    // The tables of further datasets follow, each after an empty line and under its name.
+    let mut tables = places.table.split("\n\n");
+    let lines: Vec<&str> = tables.next().unwrap().lines().collect();
     assert_eq!(lines.len(), rows.len() + 1, "{}", places.table);
+    for (further, (dataset, _)) in tables.zip(entry.also) {
+        let lines: Vec<&str> = further.lines().collect();
+        assert_eq!(lines[0], format!("{dataset}:"));
+        let rows = places.here.of_dataset(dataset);
+        assert_eq!(lines.len(), rows.len() + 2, "{}", places.table);
+    }
     if let Some(column) = entry.identity.process {
         let heads: Vec<&str> = lines[0].split_whitespace().collect();
         assert!(heads.contains(&&*column.to_uppercase()), "{heads:?}");
@@ -222,6 +244,13 @@ pub(crate) fn rows_have_the_columns_that_are_described(suite: &Suite) -> Checked
             let unknown: Vec<_> = row.keys().filter(|name| !is_described(name)).collect();
             assert!(unknown.is_empty(), "{unknown:?} of {row:?}");
         }
+    }
+    for row in places.here.further.iter().chain(&places.there.further) {
+        let columns = columns_of(entry.tracer, row["dataset"].as_str().unwrap(), |_| true);
+        for column in &columns {
+            assert!(!row[column].is_null(), "no {column} in {row:?}");
+        }
+        assert_eq!(row.as_object().unwrap().len(), columns.len() + 1, "{row:?}");
     }
     let identity = [
         entry.identity.process,

@@ -185,6 +185,7 @@ pub(crate) fn another_process_is_not_seen(suite: &Suite) -> Checked {
     // There are no other rows either.
     let ours = entry.rows(&seen.outcome.rows);
     entry.holds(&seen.outcome, &ours, ALL);
+    entry.further_hold(&seen.outcome, ALL * entry.unit, ALL * entry.unit);
     if entry.only.is_empty() {
         assert_eq!(ours.len(), seen.outcome.rows.len());
     }

@@ -8,6 +8,7 @@ kernel_enum! {
 
 /// TCP packets that the kernel dropped: why, where in the kernel, and of which connection.
 ///
+/// The dataset `reasons` counts the same drops by reason, state and task. It counts all of them, also those whose rows were lost.
 /// A drop is selected by the cgroup of its socket, or by the task in whose context it happened.
 /// The socket is known for packets that are sent, and for received ones once the kernel has looked it up and the drop still has it.
 /// The cgroup of a socket is that of cgroup v2 in which it was made; where cgroups are selected by v1, sockets are not.
@@ -46,6 +47,33 @@ pub struct TcpDrop {
     pub kernel_stack: KernelStack,
 }
 
+/// TCP packets that the kernel dropped, counted by reason, state and task: each one, whether it has a row of its own or not.
+#[event]
+pub struct TcpDropReasons {
+    /// Why, as this kernel names it; reasons of a subsystem of its own are numbers from 65536.
+    #[key]
+    pub reason: DropReason,
+    /// State of the socket; empty where the socket is not known.
+    #[key]
+    pub state: TcpState,
+    /// The process in whose context they were dropped, often another than the socket's.
+    #[key]
+    pub pid: Pid,
+    /// Whose drops these are.
+    #[key]
+    pub target: Target,
+    /// The name of the thread in whose context they were dropped.
+    #[key]
+    pub comm: Text16,
+    /// The id of its cgroup.
+    #[key]
+    #[wide]
+    pub cgroup: u64,
+    /// Packets.
+    #[count]
+    pub drops: u64,
+}
+
 /// Options of `tcp_drop`.
 #[params]
 pub struct Params {
@@ -68,6 +96,7 @@ impl Tracer for TcpDrop {
         &[raw_tp("kfree_skb").with(&[REASON])],
     ];
     const NESTS: bool = true;
+    const ALSO: &'static [Further] = &[further::<TcpDropReasons>("reasons")];
     const COST: &'static str = "about 2 µs per drop, 0.1 µs per other packet that is freed with a reason";
     const EXAMPLES: &'static [&'static str] =
         &["--host --duration 10s", "--cgroup /sys/fs/cgroup/kubepods.slice -o json", "--port 5432 --host"];

@@ -3,15 +3,17 @@
 use crate::{Column, Kind, Store, Tail};
 use std::{ops::Range, sync::Arc, vec::Vec};
 
-/// Some rows of one tracer.
+/// Some rows of one dataset.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// One per column of the tracer, all of the same number of rows.
+    /// One per column of the dataset, all of the same number of rows.
     pub columns: Vec<Data>,
     /// The frames that [`Data::Frames`] refers to by index.
     pub frames: Vec<Frame>,
     /// Whose each row is, by the number of [`crate::Target`]; it never leaves the agent, where it becomes the columns [`crate::LABELS`].
     pub targets: Vec<u32>,
+    /// Of which of its tracer's datasets they are: the first is 0.
+    pub dataset: usize,
     rows: usize,
 }
 
@@ -310,6 +312,7 @@ impl Batch {
             columns: columns.iter().map(|column| Data::of(column.kind)).collect(),
             frames: Vec::new(),
             targets: Vec::new(),
+            dataset: 0,
             rows: 0,
         }
     }
@@ -335,6 +338,7 @@ impl Batch {
             columns,
             frames,
             targets: std::vec![0; rows],
+            dataset: 0,
             rows,
         }
     }

@@ -1,16 +1,16 @@
 //! A tracer without its type, as the agent, the command line and the generators handle it.
 
 use crate::{
-    Batch, Class, Column, Dataset, Event, Family, Opt, Params, Plan, Point, Source, Spec, Tracer,
+    Class, Column, Dataset, Family, Opt, Params, Plan, Point, Source, Spec, Tracer, dataset,
 };
-use core::{any::type_name, marker::PhantomData};
+use core::marker::PhantomData;
 use std::{collections::BTreeMap, string::String, vec::Vec};
 
 /// A tracer without its type.
 pub trait Erased: Sync {
     /// Its name: that of its module, its object and its test.
     fn name(&self) -> &'static str;
-    /// What its rows are; the first paragraph is one sentence.
+    /// What the rows of its first dataset are; the first paragraph is one sentence.
     fn about(&self) -> &'static str;
     /// What it reveals or changes.
     fn class(&self) -> Class;
@@ -22,44 +22,19 @@ pub trait Erased: Sync {
     fn nests(&self) -> bool;
     /// Its options.
     fn options(&self) -> &'static [Opt];
-    /// Its columns.
+    /// Its datasets. The first has its own name.
+    fn datasets(&self) -> Vec<Dataset>;
+    /// The columns of its first dataset.
     fn columns(&self) -> Vec<Column>;
-    /// How its rows leave the kernel.
+    /// How the rows of its first dataset leave the kernel.
     fn source(&self) -> Source;
     /// What it costs, in a few words.
     fn cost(&self) -> &'static str;
     /// What comes after `tracejob run NAME`, one string per example.
     fn examples(&self) -> &'static [&'static str];
-    /// Bytes of a map row's key.
-    fn key_bytes(&self) -> usize;
-    /// Bytes of a row's fixed part.
-    fn row_bytes(&self) -> usize;
-    /// What one trace with these options needs of the kernel, and the tables that it produces.
+    /// What one trace with these options needs of the kernel, and the datasets that it produces.
     fn plan(&self, spec: &Spec) -> Plan;
-    /// Appends one record: a ring's, or a map's key and value joined.
-    ///
-    /// # Errors
-    /// Where its size or a span in it does not fit; the batch is as before.
-    fn decode(&self, record: &[u8], out: &mut Batch) -> Result<(), Malformed>;
 }
-
-/// A record that is not one of this tracer's: a bug between the two sides of the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// The row's type.
-    pub wanted: &'static str,
-    /// Bytes that came.
-    pub bytes: usize,
-}
-
-impl core::fmt::Display for Malformed {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { wanted, bytes } = self;
-        write!(f, "a record of {bytes} bytes is not a {wanted}")
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 /// What makes a typed tracer an [`Erased`] one.
 pub struct Handle<T> {
@@ -69,7 +44,11 @@ pub struct Handle<T> {
 
 impl<T> Handle<T> {
     /// `name` is the tracer's module.
-    pub const fn new(name: &'static str) -> Self {
+    pub const fn new(name: &'static str) -> Self
+    where
+        T: Tracer,
+    {
+        const { dataset::check(T::SOURCE, T::ALSO) }
         Self {
             name,
             tracer: PhantomData,
@@ -99,6 +78,11 @@ impl<T: Tracer> Erased for Handle<T> {
     fn options(&self) -> &'static [Opt] {
         <T::Params as Params>::OPTIONS
     }
+    fn datasets(&self) -> Vec<Dataset> {
+        let first = Dataset::of::<T>(self.name);
+        let further = T::ALSO.iter().map(|one| (one.make)(one.name));
+        core::iter::once(first).chain(further).collect()
+    }
     fn columns(&self) -> Vec<Column> {
         let mut out = Vec::new();
         T::columns(&mut out);
@@ -113,36 +97,14 @@ impl<T: Tracer> Erased for Handle<T> {
     fn examples(&self) -> &'static [&'static str] {
         T::EXAMPLES
     }
-    fn key_bytes(&self) -> usize {
-        <T as Event>::KEY_BYTES
-    }
-    fn row_bytes(&self) -> usize {
-        size_of::<T>()
-    }
     fn plan(&self, spec: &Spec) -> Plan {
         Plan {
             tracer: self.name,
-            datasets: std::vec![Dataset {
-                columns: self.columns(),
-                source: T::SOURCE,
-            }],
+            datasets: self.datasets(),
             points: self.points(),
             nests: T::NESTS,
             globals: spec.globals(),
             slots: BTreeMap::new(),
-        }
-    }
-    fn decode(&self, record: &[u8], out: &mut Batch) -> Result<(), Malformed> {
-        let fits = match T::ref_from_prefix(record) {
-            Ok((row, tail)) => out.append(tail, |cursor| row.push(cursor)),
-            Err(_) => false,
-        };
-        match fits {
-            true => Ok(()),
-            false => Err(Malformed {
-                wanted: type_name::<T>(),
-                bytes: record.len(),
-            }),
         }
     }
 }
@@ -192,4 +154,23 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_dataset_has_a_name_of_its_own_and_the_first_the_tracers() {
+        for tracer in crate::ALL {
+            let datasets = tracer.datasets();
+            assert_eq!(datasets[0].name, tracer.name());
+            let names: BTreeSet<&str> = datasets.iter().map(|one| one.name).collect();
+            assert_eq!(names.len(), datasets.len(), "{names:?}");
+            for name in names {
+                let is_snake = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+                assert!(!name.is_empty() && name.chars().all(is_snake), "{name}");
+            }
+        }
+    }
 }

@@ -140,8 +140,9 @@ impl Needs {
     pub fn of(tracer: &dyn Erased) -> Self {
         let sets = tracer.points().into_iter();
         let sets = sets.map(|set| set.into_iter().map(|point| point.at).collect());
-        let columns = tracer.columns();
-        let kinds = columns.iter().map(|column| column.kind);
+        let datasets = tracer.datasets();
+        let columns = datasets.iter().flat_map(|one| &one.columns);
+        let kinds = columns.map(|column| column.kind);
         Self::derive(&sets.collect::<Vec<_>>(), kinds)
     }
 

@@ -1,6 +1,6 @@
-//! The plan of one trace: what the loader loads and where, and which tables come out of it.
+//! The plan of one trace: what the loader loads and where, and which datasets come out of it.
 
-use crate::{Column, Instruction, Point, Slot, Source};
+use crate::{Column, Dataset, Instruction, Point, Slot, Source};
 use std::{collections::BTreeMap, vec::Vec};
 
 /// What one trace needs of the kernel, made from the tracer and its options when the trace starts. All that loads, admits and reads works
@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, vec::Vec};
 pub struct Plan {
     /// The tracer. Its programs are in the object of this name.
     pub tracer: &'static str,
-    /// The tables that the trace produces.
+    /// The datasets that the trace produces; bounds on events are the first one's.
     pub datasets: Vec<Dataset>,
     /// Sets of points, best first; each set alone is enough.
     pub points: Vec<Vec<Point>>,
@@ -19,15 +19,6 @@ pub struct Plan {
     pub globals: Vec<(&'static str, Vec<u8>)>,
     /// Instructions for places in the programs. A slot that no program of the object has is an error of the load.
     pub slots: BTreeMap<Slot, Vec<Instruction>>,
-}
-
-/// One table that a trace produces.
-#[derive(Clone, Debug)]
-pub struct Dataset {
-    /// Its columns.
-    pub columns: Vec<Column>,
-    /// How its rows leave the kernel.
-    pub source: Source,
 }
 
 impl Plan {

@@ -5,14 +5,13 @@ mod hostile;
 use super::*;
 use crate::{
     account::{account_json, account_text},
-    output::{self, Format, OutputArg, Scene},
+    output::{self, Format, OutputArg, Scene, Shape},
     render::{Output, Palette, Table},
     sink::Sink,
 };
 use prost::Message;
 use proto::v1::{self, values::Values};
 use std::path::Path;
-use tracers::Form;
 
 const KINDS: [v1::Kind; 16] = [
     v1::Kind::Unspecified,
@@ -59,6 +58,7 @@ fn told(table: bool) -> v1::Schema {
         table,
         columns: KINDS.iter().chain(&KINDS).enumerate().map(column).collect(),
         instance: 0,
+        further: Vec::new(),
     }
 }
 
@@ -154,14 +154,10 @@ fn follow(table: bool) -> Follow {
 /// Gives rows to every renderer, and ends them.
 fn show(follow: &Follow, updates: &VecDeque<Update>) {
     let columns = &follow.schema().columns;
-    let form = match follow.schema().table {
-        true => Form::Table,
-        false => Form::Events,
-    };
     let scene = Scene {
         tracer: tracer(),
-        columns,
-        form,
+        datasets: Shape::told(follow.schema()),
+        dataset: None,
         command: false,
         intervals: true,
         title: "t".to_owned(),
@@ -194,7 +190,8 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
     ];
     for format in formats {
         let file = Some("/dev/null".into());
-        outputs.extend(output::open(&[OutputArg { format, file }], &scene).unwrap());
+        let opened = output::open(&[OutputArg { format, file }], &scene).unwrap();
+        outputs.extend(opened.all.into_iter().map(|(output, _)| output));
     }
     let mut account = Account::default();
     let wall = rows::wall(0);
@@ -210,7 +207,8 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
                 Update::Progress(told) | Update::Done(told) => account = told.clone(),
             }
         }
-        output.end(last, wall, &account).unwrap();
+        let last: Vec<&Batch> = last.into_iter().collect();
+        output.end(&last, wall, &account).unwrap();
     }
     let said = account_text(&account, 2, &follow.beside);
     assert!(!said.contains('\x1b'), "{said:?}");
@@ -458,6 +456,78 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
     };
     let (account, beside) = take(other).unwrap();
     assert!(account_text(&account, 0, &beside).contains("only a tracejob of its version"));
+}
+
+/// The schema of events with a further table.
+fn told_further() -> v1::Schema {
+    let further = v1::Dataset {
+        name: "more".to_owned(),
+        table: true,
+        columns: told(true).columns,
+        ..v1::Dataset::default()
+    };
+    v1::Schema {
+        further: vec![further],
+        ..told(false)
+    }
+}
+
+fn with_further() -> Follow {
+    let schema = Schema::read(told_further(), tracer()).unwrap();
+    Follow::new(schema, Duration::from_secs(1))
+}
+
+#[test]
+fn rows_say_of_which_dataset_they_are_and_tables_between_events_lose_nothing() {
+    let further = |dataset, part, more| {
+        let batch = v1::Batch {
+            part,
+            more,
+            ..good_batch()
+        };
+        Item::Further(v1::Further {
+            dataset,
+            batch: Some(batch),
+        })
+    };
+    let items = [
+        Item::Batch(good_batch()),
+        further(0, 0, true),
+        Item::Batch(good_batch()),
+        further(0, 1, false),
+        further(0, 0, false),
+        Item::Account(v1::Account::default()),
+    ];
+    let (mut follow, mut out) = (with_further(), VecDeque::new());
+    for (sequence, item) in (1..).zip(items) {
+        let late = Duration::from_secs(sequence);
+        follow
+            .take(message(sequence, item), late, &mut out)
+            .unwrap();
+    }
+    show(&follow, &out);
+    let said = out.iter().map(|update| match update {
+        Update::Rows(batch) => ("rows", batch.dataset, batch.rows()),
+        Update::Table(batch) => ("table", batch.dataset, batch.rows()),
+        Update::Progress(_) => ("progress", 0, 0),
+        Update::Done(_) => ("done", 0, 0),
+    });
+    let wanted = [
+        ("rows", 0, 2),
+        ("rows", 0, 2),
+        ("table", 1, 4),
+        ("table", 1, 2),
+        ("done", 0, 0),
+    ];
+    assert_eq!(said.collect::<Vec<_>>(), wanted);
+    assert_eq!(follow.beside.gaps, None);
+    let unknown = message(1, further(1, 0, false));
+    let refused = with_further().take(unknown, Duration::ZERO, &mut VecDeque::new());
+    assert!(
+        refused
+            .unwrap_err()
+            .contains("that its schema does not have")
+    );
 }
 
 #[test]

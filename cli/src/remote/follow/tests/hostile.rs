@@ -92,6 +92,14 @@ fn no_message_panics_whatever_became_of_its_bytes() {
         message(3, Item::Gap(v1::Gap::default())),
     ];
     seeds.push(message(0, Item::Schema(told(true))));
+    seeds.push(message(0, Item::Schema(told_further())));
+    seeds.push(message(
+        4,
+        Item::Further(v1::Further {
+            dataset: 0,
+            batch: Some(good_batch()),
+        }),
+    ));
     let mut taken = 0;
     for round in 0..20_000 {
         let mut bytes = seeds[round % seeds.len()].encode_to_vec();
@@ -107,7 +115,11 @@ fn no_message_panics_whatever_became_of_its_bytes() {
             drop(Schema::read(told, tracer()));
             continue;
         }
-        let mut follow = follow(round % 8 < 4);
+        let mut follow = match round % 12 / 4 {
+            0 => follow(true),
+            1 => follow(false),
+            _ => with_further(),
+        };
         let mut out = VecDeque::new();
         if follow
             .take(message, Duration::from_secs(5), &mut out)
