@@ -224,7 +224,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__attach)
-            opts="-o -h -n -A -s --output --interval --by --nodes --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-o -h -n -A -s --output --interval --by --nodes --dataset --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -247,6 +247,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --nodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -680,7 +684,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run)
-            opts="-f -l -c -o -h -n -A -s --file --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --ring --name --keep --output --interval --by --nodes --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit"
+            opts="-f -l -c -o -h -n -A -s --file --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --ring --name --keep --output --interval --by --nodes --dataset --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -762,6 +766,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --namespace)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -826,7 +834,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__exec)
-            opts="-l -c -o -h -n -A -s --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -893,6 +901,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --nodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -964,7 +976,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__malloc)
-            opts="-l -c -o -h -n -A -s --sample-every --min-size --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --sample-every --min-size --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1042,6 +1054,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1110,7 +1126,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__oom_kill)
-            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1177,6 +1193,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --nodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1248,7 +1268,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__open)
-            opts="-l -c -o -h -n -A -s --failed-only --write-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --failed-only --write-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1322,6 +1342,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1390,7 +1414,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__page_fault)
-            opts="-l -c -o -h -n -A -s --write-only --user-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --write-only --user-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1457,6 +1481,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --nodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1528,7 +1556,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__rss)
-            opts="-l -c -o -h -n -A -s --min-bytes --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-bytes --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1602,6 +1630,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1670,7 +1702,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__syscall_count)
-            opts="-l -c -o -h -n -A -s --per-process --failed-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --per-process --failed-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1744,6 +1776,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1812,7 +1848,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_connect)
-            opts="-l -c -o -h -n -A -s --port --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1883,6 +1919,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --nodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1954,7 +1994,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_drop)
-            opts="-l -c -o -h -n -A -s --port --benign --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --benign --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2028,6 +2068,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2096,7 +2140,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_life)
-            opts="-l -c -o -h -n -A -s --port --min-duration-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --min-duration-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2174,6 +2218,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2242,7 +2290,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_retransmit)
-            opts="-l -c -o -h -n -A -s --port --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2313,6 +2361,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --nodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -65,6 +65,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l context -d 'The context of it' -r
@@ -106,6 +107,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -140,6 +142,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -171,6 +174,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -203,6 +207,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -236,6 +241,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -270,6 +276,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -302,6 +309,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -336,6 +344,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -369,6 +378,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -403,6 +413,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -435,6 +446,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -457,6 +469,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l nodes -d 'Shows only rows of these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l context -d 'The context of it' -r

@@ -282,7 +282,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run)
-            opts="-f -o -h --file --pid --container --cgroup --host --duration --max-events --interval --ring --output --help --agent --agent-ca --agent-cert --agent-key exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit"
+            opts="-f -o -h --file --pid --container --cgroup --host --duration --max-events --interval --ring --output --help --dataset --agent --agent-ca --agent-cert --agent-key exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -329,6 +329,10 @@ _tracejob() {
                     return 0
                     ;;
                 -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -908,7 +912,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_drop)
-            opts="-o -h --port --benign --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --benign --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -948,6 +952,10 @@ _tracejob() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "tcp_drop reasons" -- "${cur}"))
                     return 0
                     ;;
                 --ring)
