@@ -236,7 +236,7 @@ fn one_program_tells_its_kernel_functions_apart() {
         let _alone = counting();
         let point = kernel_functions(&functions, side, program);
         let Some(probe) = at_kernel_functions(&point, test) else {
-            continue;
+            return;
         };
         for number in 0..10 {
             eventfd(number);
@@ -265,13 +265,37 @@ fn a_kernel_function_that_cannot_be_probed_is_refused_by_its_name() {
         for side in [Side::Entry, Side::Return, Side::Session] {
             let point = kernel_functions(&[&there], side, "test_kprobe");
             if at_kernel_functions(&point, test).is_none() {
-                continue;
+                return;
             }
             let point = kernel_functions(&[&there, function], side, "test_kprobe");
             let reason = format!("this kernel has no function {function} that can be probed");
             assert_eq!(refuses(&point).unwrap(), Some(reason));
         }
     }
+}
+
+#[test]
+fn kernel_functions_take_no_capability_but_bpf_and_perfmon() {
+    needs!("open");
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+    let test = "kernel_functions_take_no_capability_but_bpf_and_perfmon";
+    // Capabilities are a thread's own.
+    let confined = std::thread::spawn(move || {
+        let few = CapabilitySet::BPF | CapabilitySet::PERFMON;
+        let sets = CapabilitySets {
+            effective: few,
+            permitted: few,
+            inheritable: CapabilitySet::empty(),
+        };
+        set_capabilities(None, sets).unwrap();
+        let point = kernel_functions(&[&call("eventfd2")], Side::Entry, "test_kprobe");
+        let _alone = counting();
+        if let Some(probe) = at_kernel_functions(&point, test) {
+            eventfd(1);
+            was_reached(&probe, 1);
+        }
+    });
+    confined.join().unwrap();
 }
 
 #[test]

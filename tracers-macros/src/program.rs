@@ -89,7 +89,8 @@ pub(crate) fn expand(place: Place, input: ItemFn) -> syn::Result<TokenStream> {
     let docs = input.attrs.iter().filter(|a| a.path().is_ident("doc"));
     let (inputs, output, block) = (&input.sig.inputs, &input.sig.output, &input.block);
     let decides = !matches!(output, ReturnType::Default);
-    // `agent-ebpf/src/user_probe.rs` says why.
+    // `agent-ebpf/src/user_probe.rs` says why. At kernel functions no such program runs twice on one CPU (kprobe_multi_link_prog_run,
+    // kernel/trace/bpf_trace.c).
     let of_user_space = place.kind == "uprobe" || place.kind == "uretprobe";
     let guard = of_user_space.then(|| quote!(agent_ebpf::on_the_tasks_stack();));
     let run = match (returns, decides) {
