@@ -422,6 +422,83 @@ fn size(batch: &Batch) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reader::Said;
+    use tracers::{Column, Kind, Store, Value};
+
+    /// A table of these columns with one row, in which every number is `n`, as an agent sends it.
+    fn one_row(columns: &[Column], n: u64) -> Arc<Batch> {
+        let data = columns.iter().map(|column| {
+            let is_text = column.kind.is_named() || matches!(column.kind.store(), Store::Bytes);
+            let (mut data, value) = match is_text {
+                true => (Data::of(Kind::Text), Value::Bytes(b"x", false)),
+                false => (Data::of(Kind::Unsigned), Value::Unsigned(n)),
+            };
+            assert!(data.push(value));
+            data
+        });
+        Arc::new(Batch::from_columns(data.collect(), Vec::new()))
+    }
+
+    #[tokio::test]
+    async fn readers_get_the_tables_of_further_datasets_of_all_nodes_before_the_account() {
+        let has_more = |tracer: &&&'static dyn Erased| tracer.datasets().len() > 1;
+        let tracer = *tracers::ALL.iter().find(has_more).unwrap();
+        let datasets = tracer.datasets();
+        let job = Job {
+            uid: "uid".to_owned(),
+            tracer,
+            over: true,
+            failed: false,
+            going: false,
+            status: crd::TraceJobStatus::default(),
+        };
+        let (coming, _comes) = mpsc::channel(1);
+        let hub = Arc::new(Hub::new(job, 1 << 20, coming));
+        let columns = &datasets[1].columns;
+        let count = { columns.iter() }.position(|one| one.role == tracers::Role::Count);
+        for (name, n) in [("a", 3), ("b", 3)] {
+            let node = hub.node(&name.into());
+            hub.heard(node);
+            let told = client::schemas(tracer, &datasets);
+            hub.adopt(node, told).await.unwrap();
+            let at = hub.began(node, 1);
+            hub.table(at, 1, one_row(columns, n + 4));
+            // A newer one replaces it.
+            hub.table(at, 1, one_row(columns, n));
+            hub.ended(at, v1::Account::default());
+        }
+        hub.close("");
+        let reading = Arc::new(Reading {
+            hub,
+            work: tokio::spawn(async {}).abort_handle(),
+        });
+        let mut said = crate::reader::read(reading, Default::default())
+            .await
+            .unwrap();
+        let mut order = Vec::new();
+        while let Some(one) = said.recv().await {
+            match one {
+                Said::Schema(schema, _, further) => {
+                    assert_eq!(schema.further.len(), 1);
+                    assert_eq!(further[0].0, datasets[1].name);
+                    order.push("schema");
+                }
+                Said::Further(table) => {
+                    assert_eq!(
+                        (table.dataset, table.rows()),
+                        (1, 1),
+                        "their keys are the same"
+                    );
+                    assert_eq!(table.value(count.unwrap(), 0), Value::Unsigned(6));
+                    order.push("further");
+                }
+                Said::Account(_) => order.push("account"),
+                Said::Rows(_) | Said::Table(..) | Said::Gap(_) | Said::Lost(_) => panic!("{one:?}"),
+                Said::Nodes(_) | Said::Resume(_) => {}
+            }
+        }
+        assert_eq!(order, ["schema", "further", "account"]);
+    }
 
     #[test]
     fn a_log_whose_share_becomes_smaller_forgets_its_oldest_rows_at_once() {

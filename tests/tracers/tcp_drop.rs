@@ -7,7 +7,7 @@ use crate::{
 };
 use serde_json::Value;
 use std::fs;
-use tests::{Net, Trace, Wanted, Workload, check, needs};
+use tests::{Net, Outcome, Trace, Wanted, Workload, check, needs};
 
 /// The entry of the conformance suite. A SYN to a closed port is dropped in the context of the process that sends it; the answer is not.
 const CONFORMANCE: Entry = Entry {
@@ -115,6 +115,13 @@ fn resets_sent(counters: &str) -> u64 {
     value.unwrap().1.parse().unwrap()
 }
 
+/// Drops that `reasons` counts.
+fn counted(outcome: &Outcome) -> u64 {
+    let reasons = outcome.of_dataset("reasons");
+    let drops = reasons.iter().map(|row| row["drops"].as_u64().unwrap());
+    drops.sum()
+}
+
 mod here {
     use super::*;
 
@@ -122,7 +129,7 @@ mod here {
     fn drops_are_as_many_as_the_resets_that_their_network_sent() {
         needs!("tcp_drop");
         let net = Net::new();
-        let (rows, resets) = std::thread::scope(|scope| {
+        let (rows, reasons, resets) = std::thread::scope(|scope| {
             let traced = scope.spawn(|| {
                 net.enter();
                 let counters = "/proc/thread-self/net/snmp";
@@ -132,11 +139,12 @@ mod here {
                 workload.finish();
                 let outcome = trace.finish();
                 outcome.complete();
-                (outcome.rows.len() as u64, resets_sent(counters) - before)
+                let resets = resets_sent(counters) - before;
+                (outcome.rows.len() as u64, counted(&outcome), resets)
             });
             traced.join().unwrap()
         });
-        assert_eq!((rows, resets), (37, 37));
+        assert_eq!((rows, reasons, resets), (37, 37, 37));
     }
 
     #[test]
@@ -149,19 +157,22 @@ mod here {
         trace.while_nobody_reads(|| workload.finish());
         let outcome = trace.finish();
         let account = outcome.account();
-        let reasons = outcome.of_dataset("reasons");
-        let drops: u64 = reasons.iter().filter_map(|row| row["drops"].as_u64()).sum();
-        assert_eq!(drops, DROPS, "{reasons:?}");
+        let drops = counted(&outcome);
+        // A busy kernel handles a few packets in a thread of its own, which is not selected: these are in neither dataset.
         assert!(
-            reasons.iter().all(|row| row["pid"] == workload.pid()),
-            "{reasons:?}"
+            (DROPS * 9 / 10..=DROPS).contains(&drops),
+            "{:?}",
+            outcome.further
         );
+        let pids = outcome.further.iter().map(|row| &row["pid"]);
+        assert!(pids.into_iter().all(|pid| *pid == workload.pid()));
         // Each drop is produced once for each dataset, and only rows were lost.
-        assert_eq!(account.produced, 2 * DROPS, "{}", account.raw);
+        assert_eq!(account.produced, 2 * drops, "{}", account.raw);
         let lost = account.lost.ring_full + account.lost.over_quota;
         assert!(lost > 0, "{}", account.raw);
         assert_eq!(account.lost.total(), lost, "{}", account.raw);
-        assert_eq!(account.delivered, DROPS + outcome.rows.len() as u64);
+        let rows = outcome.rows.len() as u64;
+        assert_eq!((account.delivered, rows + lost), (drops + rows, drops));
     }
 
     #[test]

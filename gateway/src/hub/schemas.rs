@@ -199,7 +199,10 @@ impl Projections {
         let mut out = self.first.left_out().to_vec();
         for (own, to) in schema.further.iter().zip(&self.further) {
             match to {
-                Some((_, projection)) => out.extend_from_slice(projection.left_out()),
+                Some((_, projection)) => {
+                    let columns = projection.left_out().iter();
+                    out.extend(columns.map(|column| format!("{}.{column}", own.name)));
+                }
                 None => out.push(format!("dataset {}", own.name)),
             }
         }
@@ -304,7 +307,7 @@ mod tests {
         let names: Vec<&str> = both.columns.iter().map(|one| &*one.name).collect();
         assert_eq!((both.name.as_str(), names), ("both", vec!["k", "n"]));
         let of_newer = Projections::new(&decided, &newer).unwrap();
-        assert_eq!(of_newer.left_out(&newer), ["dataset mine", "new"]);
+        assert_eq!(of_newer.left_out(&newer), ["dataset mine", "both.new"]);
         assert_eq!(of_newer.further[1].as_ref().map(|(to, _)| *to), Some(0));
         assert!(of_newer.lacking(&decided).is_empty());
         let without = with_further(&[]);

@@ -1,6 +1,9 @@
 //! Messages that nobody would send who means well: whatever is in them, every renderer ends.
 
-use super::*;
+use super::{
+    further::{told_further, with_further},
+    *,
+};
 
 /// Numbers that look as if nobody had chosen them, the same in every run (xorshift64).
 struct Numbers(u64);
