@@ -6,7 +6,7 @@ use crate::{
     source::{Counted, Read, Rows},
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use tracers::{Batch, Erased, control::Counters};
+use tracers::{Batch, Erased, Filter, control::Counters};
 
 /// When the last table of a trace is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +34,10 @@ impl Reader {
         mut loaded: Loaded,
         tracer: &'static dyn Erased,
         max_events: Option<u64>,
+        filter: Option<Filter>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            rows: Rows::of(&mut loaded, tracer, max_events)?,
+            rows: Rows::of(&mut loaded, tracer, max_events, filter)?,
             programs: loaded.first_programs()?,
             loaded,
             max_events: max_events.unwrap_or(u64::MAX),
@@ -131,6 +132,7 @@ impl Reader {
 
         let Read {
             delivered,
+            filtered: filtered_here,
             beyond_limit,
             malformed,
             no_room,
@@ -138,7 +140,7 @@ impl Reader {
         Ok(Account {
             produced,
             delivered,
-            filtered,
+            filtered: filtered + filtered_here,
             beyond_limit,
             sampled,
             lost: Lost {

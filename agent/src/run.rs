@@ -122,8 +122,18 @@ impl Trace {
         let mut selection = Selection::resolve(&request)?;
         let missing = selection.take_missing();
         let columns = labels::columns(&request);
-        let Request { spec, limits, .. } = request;
-        let plan = spec.plan();
+        let Request {
+            spec,
+            limits,
+            filter,
+            ..
+        } = request;
+        let mut plan = spec.plan();
+        let filter = filter.map(|filter| plan.keep(filter)).transpose();
+        let filter = filter.map_err(|error| Error::Unsupported {
+            tracer: plan.tracer,
+            reason: error.to_string(),
+        })?;
         let mut loaded = Loaded::load(&plan, &selection, &limits, kernel)?;
         let mut command = selection.command().map(Launched::new).transpose()?;
         let clock = Clock::now(kernel);
@@ -136,7 +146,7 @@ impl Trace {
         if let Some(argv) = selection.command() {
             stages.know_command(argv);
         }
-        let reader = Reader::new(loaded, spec.tracer(), limits.max_events)?;
+        let reader = Reader::new(loaded, spec.tracer(), limits.max_events, filter.flatten())?;
         let wake = Arc::new(
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| {
                 Error::Read {

@@ -1,7 +1,7 @@
 //! Where a tracer's rows are read, one file for each source.
 
 use crate::{Error, load::Loaded};
-use tracers::{Batch, Column, Erased, Source};
+use tracers::{Batch, Column, Erased, Filter, Source};
 
 pub(crate) mod per_cpu;
 pub(crate) mod ring;
@@ -26,6 +26,8 @@ pub(crate) enum Rows {
 pub(crate) struct Read {
     /// Events that were handed on.
     pub(crate) delivered: u64,
+    /// Events whose rows did not match what is left of the filter after the kernel side.
+    pub(crate) filtered: u64,
     /// Events beyond `max_events`.
     pub(crate) beyond_limit: u64,
     /// Records that did not decode.
@@ -49,9 +51,10 @@ impl Rows {
         loaded: &mut Loaded,
         tracer: &'static dyn Erased,
         max_events: Option<u64>,
+        filter: Option<Filter>,
     ) -> Result<Self, Error> {
         Ok(match tracer.source() {
-            Source::Ring => Self::Ring(Ring::new(loaded, tracer, max_events)?),
+            Source::Ring => Self::Ring(Ring::new(loaded, tracer, max_events, filter)?),
             Source::PerCpu => Self::PerCpu(PerCpu::new(tracer)),
             Source::Shared => Self::Shared(Shared::new(loaded, tracer)?),
             Source::Snapshot => Self::Snapshot(Snapshot::new(tracer)),

@@ -403,6 +403,7 @@ mod tests {
             kind,
             role,
             wide: false,
+            place: None,
         };
         let unit = tracers::Unit::None;
         let columns = vec![
@@ -458,6 +459,7 @@ mod tests {
                 kind,
                 role,
                 wide: false,
+                place: None,
             };
             let columns = [
                 column("x", kind, Role::Key),

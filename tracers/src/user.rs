@@ -6,6 +6,7 @@ mod code;
 mod column;
 mod erased;
 pub mod escape;
+mod filter;
 pub mod human;
 pub mod json;
 mod needs;
@@ -19,14 +20,15 @@ mod wall;
 pub use batch::{Batch, Cursor, Data, Frame, Value};
 pub use capability::Capability;
 pub use code::{Assembler, Instruction, Jump, Label, Register, Width};
-pub use column::{Column, LABELS, Role, Unit, labels, weight};
+pub use column::{Column, Held, LABELS, Place, Role, Unit, labels, weight};
 pub use erased::{Erased, Handle, Malformed, camel, find, nearest};
+pub use filter::{Comparison, Filter, NotComparable, Operand, Operator, Split};
 pub use needs::{Feature, Need, Needs, Requirement};
 pub use option::{
     ChoiceKind, DurationKind, EXACT, Facts, FlagKind, ListKind, Literal, NumberKind, Opt, OptKind,
     OptValue, OptionForm, OptionValue, SizeKind, TextKind,
 };
-pub use plan::{Dataset, Plan};
+pub use plan::{Dataset, NoEvents, Plan};
 pub use spec::{Draft, Spec, SpecError, named};
 pub use table::Table;
 pub use wall::Wall;

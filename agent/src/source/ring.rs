@@ -8,7 +8,7 @@ use crate::{
 };
 use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd};
-use tracers::{Batch, Column, Erased};
+use tracers::{Batch, Column, Erased, Filter};
 
 /// Reads a ring.
 pub(crate) struct Ring {
@@ -16,6 +16,8 @@ pub(crate) struct Ring {
     columns: Vec<Column>,
     ring: RingBuf<MapData>,
     max_events: u64,
+    /// What the kernel side could not test.
+    filter: Option<Filter>,
     pub(super) read: Read,
 }
 
@@ -24,6 +26,7 @@ impl Ring {
         loaded: &mut Loaded,
         tracer: &'static dyn Erased,
         max_events: Option<u64>,
+        filter: Option<Filter>,
     ) -> Result<Self, Error> {
         let ring = RingBuf::try_from(loaded.take_map("EVENTS")?).map_err(|error| {
             let what = format!("the ring of {} cannot be mapped", tracer.name());
@@ -37,6 +40,7 @@ impl Ring {
             columns: tracer.columns(),
             ring,
             max_events: max_events.unwrap_or(u64::MAX),
+            filter,
             read: Read::default(),
         })
     }
@@ -71,8 +75,14 @@ impl Ring {
                 self.read.beyond_limit += 1;
                 continue;
             }
-            let faults = (loaded.faults).record(self.read.delivered + self.read.malformed);
+            let before = self.read.delivered + self.read.filtered + self.read.malformed;
+            let faults = (loaded.faults).record(before);
             match faults.and_then(|()| self.tracer.decode(&record, &mut batch)) {
+                Ok(()) if removes_last(self.filter.as_ref(), &batch) => {
+                    self.read.filtered += 1;
+                    batch.remove_last();
+                    continue;
+                }
                 Ok(()) => self.read.delivered += 1,
                 Err(error) => {
                     self.read.malformed += 1;
@@ -92,4 +102,10 @@ impl Ring {
             _ => each(batch),
         }
     }
+}
+
+/// Whether a filter removes the row that came last.
+fn removes_last(filter: Option<&Filter>, batch: &Batch) -> bool {
+    let both = filter.zip(batch.rows().checked_sub(1));
+    both.is_some_and(|(filter, last)| !filter.matches(batch, last))
 }

@@ -1,6 +1,6 @@
 //! The plan of one trace: what the loader loads and where, and which tables come out of it.
 
-use crate::{Column, Instruction, Point, Slot, Source};
+use crate::{Column, Filter, Form, Instruction, Point, Slot, Source, Split};
 use std::{collections::BTreeMap, vec::Vec};
 
 /// What one trace needs of the kernel, made from the tracer and its options when the trace starts. All that loads, admits and reads works
@@ -30,7 +30,35 @@ pub struct Dataset {
     pub source: Source,
 }
 
+/// The rows of a trace cannot be filtered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoEvents;
+
+impl core::fmt::Display for NoEvents {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("a filter takes rows that are events, and these are a table")
+    }
+}
+
+impl std::error::Error for NoEvents {}
+
 impl Plan {
+    /// Keeps only rows that match. The kernel side tests what it can; the answer is what is left to be tested after reading.
+    ///
+    /// # Errors
+    /// Where rows are no events, or come as several tables.
+    pub fn keep(&mut self, filter: Filter) -> Result<Option<Filter>, NoEvents> {
+        let columns = match self.datasets.as_slice() {
+            [Dataset { columns, source }] if source.form() == Form::Events => columns,
+            _ => return Err(NoEvents),
+        };
+        let Split { kernel, user } = filter.split(columns);
+        if let Some(code) = kernel {
+            self.slots.insert(Slot::Row, code);
+        }
+        Ok(user)
+    }
+
     /// Whether a dataset comes this way.
     pub fn has(&self, source: Source) -> bool {
         self.datasets.iter().any(|one| one.source == source)
