@@ -9,7 +9,7 @@ pub struct Account {
     pub produced: u64,
     /// Events that were handed to the reader: rows of a ring, counts of a table.
     pub delivered: u64,
-    /// Events whose rows did not match the filter in the slot of rows.
+    /// Events whose rows did not match the filter, in the kernel or after reading.
     pub filtered: u64,
     /// Events beyond `max_events`, which nobody asked for.
     pub beyond_limit: u64,

@@ -6,7 +6,7 @@ use crate::{
     source::{Counted, LastTable, Read, Rows, ring::Ring},
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use tracers::{Batch, Dataset, control::Counters};
+use tracers::{Batch, Dataset, Filter, control::Counters};
 
 /// Reads one tracer.
 pub(crate) struct Reader {
@@ -25,10 +25,14 @@ impl Reader {
         mut loaded: Loaded,
         datasets: Vec<Dataset>,
         max_events: Option<u64>,
+        filter: Option<Filter>,
     ) -> Result<Self, Error> {
-        let bounds = std::iter::once(max_events).chain(std::iter::repeat(None));
-        let rows = datasets.into_iter().zip(bounds);
-        let rows = rows.map(|(dataset, bound)| Rows::of(&mut loaded, dataset, bound));
+        // Both are the first dataset's.
+        let mut first = Some((max_events, filter));
+        let rows = datasets.into_iter().map(|dataset| {
+            let (max_events, filter) = first.take().unwrap_or_default();
+            Rows::of(&mut loaded, dataset, max_events, filter)
+        });
         Ok(Self {
             rows: rows.collect::<Result<_, _>>()?,
             programs: loaded.first_programs()?,
@@ -141,6 +145,7 @@ impl Reader {
         let first = of_each.next().unwrap_or_default();
         let Read {
             delivered,
+            filtered: filtered_here,
             beyond_limit,
             malformed,
             no_room,
@@ -148,7 +153,7 @@ impl Reader {
         let account = Account {
             produced,
             delivered,
-            filtered,
+            filtered: filtered + filtered_here,
             beyond_limit,
             sampled,
             lost: Lost {

@@ -1,13 +1,16 @@
 //! What to trace, whom, and within which bounds.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
-use tracers::Spec;
+use tracers::{Filter, Spec};
 
 /// A trace to start.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The tracer and its options.
     pub spec: Spec,
+    /// Which rows to deliver; `None` is all. The others are [`crate::Account::filtered`]. Its columns are those of the tracer, and only rows
+    /// that are events can be filtered.
+    pub filter: Option<Filter>,
     /// Whom to trace: each adds to the selection. Never empty.
     pub targets: Vec<Target>,
     /// Whether targets may come and go while it runs.

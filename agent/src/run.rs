@@ -126,8 +126,18 @@ impl Trace {
         let mut selection = Selection::resolve(&request)?;
         let missing = selection.take_missing();
         let datasets = labels::datasets(&request);
-        let Request { spec, limits, .. } = request;
-        let plan = spec.plan();
+        let Request {
+            spec,
+            limits,
+            filter,
+            ..
+        } = request;
+        let mut plan = spec.plan();
+        let filter = filter.map(|filter| plan.keep(filter)).transpose();
+        let filter = filter.map_err(|error| Error::Unsupported {
+            tracer: plan.tracer,
+            reason: error.to_string(),
+        })?;
         let mut loaded = Loaded::load(&plan, &selection, &limits, kernel)?;
         let mut command = selection.command().map(Launched::new).transpose()?;
         let clock = Clock::now(kernel);
@@ -143,7 +153,7 @@ impl Trace {
             stages
         });
         let stages = stages.collect();
-        let reader = Reader::new(loaded, plan.datasets, limits.max_events)?;
+        let reader = Reader::new(loaded, plan.datasets, limits.max_events, filter.flatten())?;
         let wake = Arc::new(
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| {
                 Error::Read {

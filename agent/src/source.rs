@@ -1,7 +1,7 @@
 //! Where a dataset's rows are read, one file for each source.
 
 use crate::{Error, load::Loaded};
-use tracers::{Batch, Dataset, Source};
+use tracers::{Batch, Dataset, Filter, Source};
 
 pub(crate) mod per_cpu;
 pub(crate) mod ring;
@@ -37,6 +37,8 @@ pub(crate) enum LastTable {
 pub(crate) struct Read {
     /// Events that were handed on.
     pub(crate) delivered: u64,
+    /// Events whose rows did not match what is left of the filter after the kernel side.
+    pub(crate) filtered: u64,
     /// Events beyond `max_events`.
     pub(crate) beyond_limit: u64,
     /// Records that did not decode.
@@ -78,9 +80,10 @@ impl Rows {
         loaded: &mut Loaded,
         dataset: Dataset,
         max_events: Option<u64>,
+        filter: Option<Filter>,
     ) -> Result<Self, Error> {
         Ok(match dataset.source {
-            Source::Ring => Self::Ring(Ring::new(loaded, dataset, max_events)?),
+            Source::Ring => Self::Ring(Ring::new(loaded, dataset, max_events, filter)?),
             Source::PerCpu => Self::PerCpu(PerCpu::new(dataset)),
             Source::Shared => Self::Shared(Shared::new(loaded, dataset)?),
             Source::Snapshot => Self::Snapshot(Snapshot::new(dataset)),

@@ -101,6 +101,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             }
             let request = Request {
                 spec: spec.clone(),
+                filter: None,
                 targets: targets.into_iter().map(Into::into).collect(),
                 changing: false,
                 allow_missing: false,

@@ -179,6 +179,8 @@ fn column(told: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
         kind,
         role: role(told.role()),
         wide: known.is_some_and(|column| column.wide),
+        // Rows come decoded.
+        place: None,
     })
 }
 
@@ -329,6 +331,11 @@ mod tests {
             )
             .unwrap();
             for (own, read) in own.iter().zip(&read.columns) {
+                // Rows come decoded: there is no place.
+                let own = Column {
+                    place: None,
+                    ..own.clone()
+                };
                 assert_eq!(format!("{own:?}"), format!("{read:?}"));
             }
             let more = &read.columns[own.len()..];

@@ -406,6 +406,7 @@ mod tests {
             kind,
             role,
             wide: false,
+            place: None,
         };
         let unit = tracers::Unit::None;
         let columns = vec![
@@ -461,6 +462,7 @@ mod tests {
                 kind,
                 role,
                 wide: false,
+                place: None,
             };
             let columns = [
                 column("x", kind, Role::Key),

@@ -82,6 +82,7 @@ mod tests {
             kind,
             role,
             wide: false,
+            place: None,
         }
     }
 

@@ -5,6 +5,7 @@
 mod alone;
 mod bounds;
 mod closed;
+mod filters;
 mod killed;
 mod loading;
 mod names;

@@ -178,9 +178,10 @@ pub(crate) fn expand(Chosen(chosen): Chosen, mut input: DeriveInput) -> syn::Res
     let name = &input.ident;
     let columns = fields.iter().filter(|f| !padding(&f.field)).map(|f| {
         let (ty, about, wide) = (&f.field.ty, &f.doc, f.wide);
-        let column = f.field.ident.as_ref().map(Ident::to_string);
+        let ident = &f.field.ident;
+        let column = ident.as_ref().map(Ident::to_string);
         let role = format_ident!("{}", format!("{:?}", f.role));
-        quote!(<#ty as crate::Cell>::columns(crate::Column::of(#column, #about, crate::Role::#role, #wide), out);)
+        quote!(<#ty as crate::Cell>::columns(crate::Column::of(#column, #about, crate::Role::#role, #wide).at(core::mem::offset_of!(#name, #ident)), out);)
     });
     let cells = fields.iter().filter(|f| !padding(&f.field)).map(|f| {
         let ident = &f.field.ident;

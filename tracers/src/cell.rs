@@ -73,7 +73,8 @@ pub use user::Cell;
 #[cfg(feature = "user")]
 mod user {
     use super::*;
-    use crate::{Column, Cursor, Kind, kind::until_zero};
+    use crate::{Column, Cursor, Held, Kind, Width, kind::until_zero};
+    use core::mem::offset_of;
     use std::vec::Vec;
 
     /// One field of an event: usually one column, for a group such as [`Task`] several.
@@ -102,50 +103,69 @@ mod user {
 
     impl Cell for Task {
         fn columns(base: Column, out: &mut Vec<Column>) {
-            let mut add = |name, about, kind, wide| {
-                out.push(Column::of(name, about, base.role, base.wide || wide).kind(kind));
+            let mut add = |name, about, kind, wide, offset, held: Held| {
+                let before = base.place.map(|place| place.offset);
+                let column = Column::of(name, about, base.role, base.wide || wide).kind(kind);
+                out.push(match before {
+                    Some(before) => column.at(before + offset).held(held),
+                    None => column,
+                });
             };
             add(
                 "pid",
                 "Process, as the host numbers it.",
                 Kind::Process,
                 false,
+                offset_of!(Self, pid),
+                Held::Number(Width::Word),
             );
             add(
                 "tid",
                 "Thread, as the host numbers it.",
                 Kind::Unsigned,
                 true,
+                offset_of!(Self, tid),
+                Held::Number(Width::Word),
             );
             add(
                 "ns_pid",
                 "Process, as its own pid namespace numbers it.",
                 Kind::Unsigned,
                 true,
+                offset_of!(Self, ns_pid),
+                Held::Number(Width::Word),
             );
             add(
                 "uid",
                 "Effective user id, as the host numbers it.",
                 Kind::Unsigned,
                 true,
+                offset_of!(Self, uid),
+                Held::Number(Width::Word),
             );
             add(
                 "gid",
                 "Effective group id, as the host numbers it.",
                 Kind::Unsigned,
                 true,
+                offset_of!(Self, gid),
+                Held::Number(Width::Word),
             );
             add(
                 "comm",
                 "The thread's name, at most 15 bytes.",
                 Kind::Text,
                 false,
+                offset_of!(Self, comm),
+                Held::Text(16),
             );
             add(
                 "cgroup",
                 "Cgroup v2 id: the inode number of its directory.",
                 Kind::Unsigned,
                 true,
+                offset_of!(Self, cgroup),
+                Held::Number(Width::Double),
             );
         }
 

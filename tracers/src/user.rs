@@ -7,6 +7,7 @@ mod column;
 mod dataset;
 mod erased;
 pub mod escape;
+mod filter;
 pub mod human;
 pub mod json;
 mod needs;
@@ -20,15 +21,16 @@ mod wall;
 pub use batch::{Batch, Cursor, Data, Frame, Value};
 pub use capability::Capability;
 pub use code::{Assembler, Instruction, Jump, Label, Register, Width};
-pub use column::{Column, LABELS, Role, Unit, labels, weight};
+pub use column::{Column, Held, LABELS, Place, Role, Unit, labels, weight};
 pub use dataset::{Dataset, Malformed};
 pub use erased::{Erased, Handle, camel, find, nearest};
+pub use filter::{Comparison, Filter, NotComparable, Operand, Operator, Split};
 pub use needs::{Feature, Need, Needs, Requirement};
 pub use option::{
     ChoiceKind, DurationKind, EXACT, Facts, FlagKind, ListKind, Literal, NumberKind, Opt, OptKind,
     OptValue, OptionForm, OptionValue, SizeKind, TextKind,
 };
-pub use plan::Plan;
+pub use plan::{NoEvents, Plan};
 pub use spec::{Draft, Spec, SpecError, named};
 pub use table::Table;
 pub use wall::Wall;

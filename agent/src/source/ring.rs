@@ -8,13 +8,15 @@ use crate::{
 };
 use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd};
-use tracers::{Batch, Dataset};
+use tracers::{Batch, Dataset, Filter};
 
 /// Reads a ring.
 pub(crate) struct Ring {
     dataset: Dataset,
     ring: RingBuf<MapData>,
     max_events: u64,
+    /// What the kernel side could not test.
+    filter: Option<Filter>,
     pub(super) read: Read,
 }
 
@@ -23,6 +25,7 @@ impl Ring {
         loaded: &mut Loaded,
         dataset: Dataset,
         max_events: Option<u64>,
+        filter: Option<Filter>,
     ) -> Result<Self, Error> {
         let ring = RingBuf::try_from(loaded.take_map("EVENTS")?).map_err(|error| {
             let what = format!("the ring of {} cannot be mapped", loaded.tracer);
@@ -35,6 +38,7 @@ impl Ring {
             dataset,
             ring,
             max_events: max_events.unwrap_or(u64::MAX),
+            filter,
             read: Read::default(),
         })
     }
@@ -69,8 +73,14 @@ impl Ring {
                 self.read.beyond_limit += 1;
                 continue;
             }
-            let faults = (loaded.faults).record(self.read.delivered + self.read.malformed);
+            let before = self.read.delivered + self.read.filtered + self.read.malformed;
+            let faults = (loaded.faults).record(before);
             match faults.and_then(|()| self.dataset.decode(&record, &mut batch)) {
+                Ok(()) if removes_last(self.filter.as_ref(), &batch) => {
+                    self.read.filtered += 1;
+                    batch.remove_last();
+                    continue;
+                }
                 Ok(()) => self.read.delivered += 1,
                 Err(error) => {
                     self.read.malformed += 1;
@@ -90,4 +100,10 @@ impl Ring {
             _ => each(batch),
         }
     }
+}
+
+/// Whether a filter removes the row that came last.
+fn removes_last(filter: Option<&Filter>, batch: &Batch) -> bool {
+    let both = filter.zip(batch.rows().checked_sub(1));
+    both.is_some_and(|(filter, last)| !filter.matches(batch, last))
 }

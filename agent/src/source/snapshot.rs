@@ -161,6 +161,7 @@ mod tests {
             delivered,
             no_room,
             malformed,
+            filtered,
             beyond_limit,
         } = snapshot.read;
         assert_eq!(
@@ -168,6 +169,6 @@ mod tests {
             (SNAPSHOT_ROWS as u64, SNAPSHOT_ROWS as u64)
         );
         assert_eq!(no_room, 1000);
-        assert_eq!((malformed, beyond_limit), (0, 0));
+        assert_eq!((malformed, beyond_limit, filtered), (0, 0, 0));
     }
 }

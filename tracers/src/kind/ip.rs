@@ -62,7 +62,7 @@ mod user {
         }
     }
 
-    cell! { Ip => Kind::Ip, |v, out| out.bytes(&v.0) }
+    cell! { Ip => Kind::Ip, |v, out| out.bytes(&v.0), |base| base.held(crate::Held::Bytes(16)) }
 
     /// IPv4 comes mapped into IPv6, or as 4 bytes.
     fn address(value: Value<'_>) -> Option<IpAddr> {

@@ -174,11 +174,17 @@ macro_rules! stack {
     };
 }
 /// A field that is one column of a kind.
+///
+/// Its number, where it has one, is that of its bytes as they are. Bytes say how they lie there: [`crate::Held`].
 macro_rules! cell {
     ($ty:ty => $kind:expr, |$value:ident, $out:ident| $push:expr) => {
+        cell! { $ty => $kind, |$value, $out| $push, |base| base.number(size_of::<$ty>()) }
+    };
+    ($ty:ty => $kind:expr, |$value:ident, $out:ident| $push:expr, |$base:ident| $held:expr) => {
         impl crate::Cell for $ty {
             fn columns(base: Column, out: &mut Vec<Column>) {
-                out.push(base.kind($kind));
+                let $base = base.kind($kind);
+                out.push($held);
             }
             fn push(&self, $out: &mut crate::Cursor<'_>) {
                 let $value = self;

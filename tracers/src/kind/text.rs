@@ -43,7 +43,7 @@ mod user {
         as_stored!();
     }
 
-    cell! { Text16 => Kind::Text, |v, out| out.bytes(until_zero(&v.0)) }
+    cell! { Text16 => Kind::Text, |v, out| out.bytes(until_zero(&v.0)), |base| base.held(crate::Held::Text(16)) }
 
     pub(crate) fn until_zero(text: &[u8]) -> &[u8] {
         text.split(|&b| b == 0).next().unwrap_or_default()

@@ -397,6 +397,18 @@ impl Batch {
         self.rows = 0;
     }
 
+    /// Takes the last row away, before frames have come to it.
+    pub fn remove_last(&mut self) {
+        let Some(rows) = self.rows.checked_sub(1) else {
+            return;
+        };
+        for column in &mut self.columns {
+            column.truncate(rows);
+        }
+        self.targets.truncate(rows);
+        self.rows = rows;
+    }
+
     /// Appends one row by `write`; a row that turns out malformed leaves no trace, and the answer is false.
     pub(crate) fn append(&mut self, tail: &[u8], write: impl FnOnce(&mut Cursor<'_>)) -> bool {
         let mut cursor = Cursor {

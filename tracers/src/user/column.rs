@@ -1,6 +1,6 @@
 //! What a column is: everything that renderers, merging and documentation go by.
 
-use crate::{Form, Kind};
+use crate::{Form, Kind, Store, Width};
 use std::borrow::Cow;
 
 /// One column of a tracer's rows.
@@ -16,6 +16,30 @@ pub struct Column {
     pub role: Role,
     /// Left out of the ordinary table.
     pub wide: bool,
+    /// Where its values lie in rows as the kernel side writes them; `None` of a column that does not come from there, or from elsewhere.
+    pub place: Option<Place>,
+}
+
+/// Where a value lies in the fixed part of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Bytes before it.
+    pub offset: usize,
+    /// How it lies there.
+    pub held: Held,
+}
+
+/// How a value lies in a row, where it can be compared there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A number as the machine has them, signed where the column's are.
+    Number(Width),
+    /// Its bytes, exactly as many.
+    Bytes(usize),
+    /// Text up to the first zero byte, or so many bytes of it.
+    Text(usize),
+    /// In another way: it is made of something else, or lies in the tail.
+    Other,
 }
 
 impl Column {
@@ -28,7 +52,33 @@ impl Column {
             kind: Kind::Unsigned,
             role,
             wide,
+            place: None,
         }
+    }
+
+    /// Of a field with so many bytes of the row before it.
+    #[doc(hidden)]
+    pub const fn at(mut self, offset: usize) -> Self {
+        self.place = Some(Place {
+            offset,
+            held: Held::Other,
+        });
+        self
+    }
+
+    /// It lies in the row like this.
+    pub(crate) fn held(mut self, held: Held) -> Self {
+        self.place = self.place.map(|place| Place { held, ..place });
+        self
+    }
+
+    /// Its field is a number of so many bytes, where its kind has numbers.
+    pub(crate) fn number(self, bytes: usize) -> Self {
+        let held = match self.kind.store() {
+            Store::Unsigned | Store::Signed => Width::of(bytes).map_or(Held::Other, Held::Number),
+            Store::Bytes | Store::Buckets | Store::Pairs | Store::Stack => Held::Other,
+        };
+        self.held(held)
     }
 
     pub(crate) const fn kind(mut self, kind: Kind) -> Self {

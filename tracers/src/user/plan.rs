@@ -1,6 +1,6 @@
 //! The plan of one trace: what the loader loads and where, and which datasets come out of it.
 
-use crate::{Column, Dataset, Instruction, Point, Slot, Source};
+use crate::{Column, Dataset, Filter, Form, Instruction, Point, Slot, Source, Split};
 use std::{collections::BTreeMap, vec::Vec};
 
 /// What one trace needs of the kernel, made from the tracer and its options when the trace starts. All that loads, admits and reads works
@@ -21,7 +21,36 @@ pub struct Plan {
     pub slots: BTreeMap<Slot, Vec<Instruction>>,
 }
 
+/// The rows of a trace cannot be filtered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoEvents;
+
+impl core::fmt::Display for NoEvents {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("a filter takes rows that are events, and these are a table")
+    }
+}
+
+impl std::error::Error for NoEvents {}
+
 impl Plan {
+    /// Keeps only rows of the first dataset that match. The kernel side tests what it can; the answer is what is left to be tested after
+    /// reading.
+    ///
+    /// # Errors
+    /// Where its rows are no events.
+    pub fn keep(&mut self, filter: Filter) -> Result<Option<Filter>, NoEvents> {
+        let columns = match self.datasets.first() {
+            Some(first) if first.source.form() == Form::Events => &first.columns,
+            Some(_) | None => return Err(NoEvents),
+        };
+        let Split { kernel, user } = filter.split(columns);
+        if let Some(code) = kernel {
+            self.slots.insert(Slot::Row, code);
+        }
+        Ok(user)
+    }
+
     /// Whether a dataset comes this way.
     pub fn has(&self, source: Source) -> bool {
         self.datasets.iter().any(|one| one.source == source)

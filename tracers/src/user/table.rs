@@ -294,6 +294,7 @@ mod tests {
             kind,
             role,
             wide: false,
+            place: None,
         };
         vec![
             column("name", Kind::Text, Role::Key),
