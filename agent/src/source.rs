@@ -52,12 +52,14 @@ impl Read {
     pub(crate) fn and(self, other: Self) -> Self {
         let Self {
             delivered,
+            filtered,
             beyond_limit,
             malformed,
             no_room,
         } = other;
         Self {
             delivered: self.delivered + delivered,
+            filtered: self.filtered + filtered,
             beyond_limit: self.beyond_limit + beyond_limit,
             malformed: self.malformed + malformed,
             no_room: self.no_room + no_room,

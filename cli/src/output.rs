@@ -387,6 +387,7 @@ mod tests {
             kind: Kind::Unsigned,
             role: Role::None,
             wide: false,
+            place: None,
         }];
         let shape = |name, form| Shape {
             name,

@@ -1,7 +1,7 @@
 //! Filters: rows that the kernel side removes, rows that are removed after reading, and the account of both.
 
 use agent::{
-    Account, Bounds, Kernel, Limits, Request, Trace, Update, Whom, columns, selftest::Filled,
+    Account, Bounds, Kernel, Limits, Request, Trace, Update, Whom, datasets, selftest::Filled,
 };
 use std::{collections::BTreeMap, iter, time::Duration};
 use tests::{Workload, needs, runs_here, until};
@@ -123,13 +123,14 @@ fn filter(numbers: &mut Numbers, columns: &[Column], row: &Batch, depth: usize) 
 
 /// A row of arbitrary bytes, and the same decoded.
 fn row(numbers: &mut Numbers, tracer: &dyn Erased) -> (Vec<u8>, Batch) {
+    let first = tracer.datasets().remove(0);
     loop {
         let bytes: Vec<u8> = iter::repeat_with(|| numbers.byte())
-            .take(tracer.row_bytes())
+            .take(first.row_bytes)
             .collect();
-        let mut batch = Batch::new(&tracer.columns());
+        let mut batch = Batch::new(&first.columns);
         // Spans of a tail that is not there are no row.
-        if tracer.decode(&bytes, &mut batch).is_ok() {
+        if first.decode(&bytes, &mut batch).is_ok() {
             return (bytes, batch);
         }
     }
@@ -348,7 +349,7 @@ fn every_tracer_of_events_takes_a_filter_with_each_of_its_columns() {
         let filter = Filter::All(each.collect());
         assert!(filter.instructions(&all).is_some(), "{name}");
         let request = request(name, Some(filter), Whom::Process(std::process::id()));
-        assert_eq!(columns(&request).len(), all.len());
+        assert_eq!(datasets(&request)[0].columns.len(), all.len());
         let trace = Trace::start(request, &Kernel::read().unwrap());
         drop(trace.unwrap_or_else(|error| panic!("{name}: {error}")));
     }
