@@ -167,8 +167,7 @@ fn run(matches: &ArgMatches) -> Result<Run> {
             .flatten()
             .cloned()
             .collect(),
-        // Tracers of one dataset have no such flag.
-        dataset: m.try_get_one("dataset").ok().flatten().cloned(),
+        dataset: m.get_one("dataset").cloned(),
     })
 }
 

@@ -263,11 +263,8 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
         command = command.arg(option_arg(option).help_heading(format!("Options of {name}")));
     }
     let names: Vec<&str> = tracer.datasets().iter().map(|one| one.name).collect();
-    let command = match names.as_slice() {
-        [_] => common(command),
-        several => common(command).arg(dataset_arg().value_parser(several.to_vec())),
-    };
-    command.mut_arg("ring", |arg| {
+    let dataset = dataset_arg().hide(names.len() == 1).value_parser(names);
+    common(command).arg(dataset).mut_arg("ring", |arg| {
         arg.hide(tracer.source().form() == Form::Table)
     })
 }
