@@ -165,11 +165,11 @@ fn numbers_that_a_column_cannot_have_need_no_comparison() {
 #[test]
 fn every_value_lies_in_the_row_where_its_column_says() {
     let mut seen = 0;
-    for tracer in ALL {
-        let columns = tracer.columns();
+    for dataset in ALL.iter().flat_map(|tracer| tracer.datasets()) {
+        let columns = &dataset.columns;
         for seed in 0..32u64 {
             let mut state = seed;
-            let mut record = vec![0; tracer.row_bytes()];
+            let mut record = vec![0; dataset.row_bytes];
             for byte in &mut record {
                 state = state
                     .wrapping_mul(6_364_136_223_846_793_005)
@@ -177,17 +177,17 @@ fn every_value_lies_in_the_row_where_its_column_says() {
                 // Often zero, so that texts end at different places.
                 *byte = (state >> 56) as u8 & ((state >> 33) as u8 | (state >> 41) as u8);
             }
-            let mut batch = Batch::new(&columns);
-            if tracer.decode(&record, &mut batch).is_err() {
+            let mut batch = Batch::new(columns);
+            if dataset.decode(&record, &mut batch).is_err() {
                 // A span that lies beyond the record: no tail here.
-                blank_tails(&columns, &mut record);
-                if tracer.decode(&record, &mut batch).is_err() {
+                blank_tails(columns, &mut record);
+                if dataset.decode(&record, &mut batch).is_err() {
                     continue;
                 }
             }
             for (at, column) in columns.iter().enumerate() {
                 let Some(Place { offset, held }) = column.place else {
-                    panic!("{} of {} has no place", column.name, tracer.name());
+                    panic!("{} of {} has no place", column.name, dataset.name);
                 };
                 let signed = column.kind.store() == Store::Signed;
                 let wanted = match held {
@@ -210,7 +210,7 @@ fn every_value_lies_in_the_row_where_its_column_says() {
                     Held::Other => continue,
                 };
                 seen += 1;
-                let name = tracer.name();
+                let name = dataset.name;
                 assert_eq!(batch.value(at, 0), wanted, "{} of {name}", column.name);
             }
         }
