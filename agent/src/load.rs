@@ -1,8 +1,8 @@
 //! One object: loaded with its globals, its maps filled, its programs attached. Dropping it detaches everything.
 
 use crate::{
-    Error, Kernel, Limits, Support, Untraced,
-    bpf::{self, Refused, Shared},
+    Error, Kernel, Limits, Support,
+    bpf::{self, Shared},
     fault::Faults,
     object,
     point::{self, Second},
@@ -21,12 +21,12 @@ pub(crate) use refused::chain;
 use refused::{allow_locked_memory, load_error, program_error};
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
-use tracers::{At, Plan, Point, raw_tp};
+use tracers::{Plan, Point, raw_tp};
 
+mod attach;
 mod code;
 mod depth;
 mod globals;
@@ -225,18 +225,6 @@ impl Loaded {
         }))
     }
 
-    /// A function takes 38 programs at most (BPF_MAX_TRAMP_LINKS, include/linux/bpf.h), of everybody's: then the next set is loaded.
-    fn attach_first_set(&mut self, kernel: &Kernel) -> Result<(), Error> {
-        self.first_set(|this, set| {
-            let programs = set.iter().flat_map(|point| this.programs_of(point));
-            let loaded = { programs }.all(|(name, _)| this.programs.contains_key(&name));
-            if !loaded {
-                this.load_set(set, kernel)?;
-            }
-            set.iter().try_for_each(|point| this.attach_program(point))
-        })
-    }
-
     fn unload_set(&mut self, set: &[Point]) {
         let programs = set.iter().flat_map(|point| self.programs_of(point));
         for (name, _) in programs.collect::<Vec<_>>() {
@@ -247,64 +235,6 @@ impl Loaded {
     fn load_set(&mut self, set: &[Point], kernel: &Kernel) -> Result<(), Error> {
         set.iter()
             .try_for_each(|point| self.load_program(point, kernel))
-    }
-
-    /// Attaches everything; from here on events are produced.
-    pub(crate) fn attach(
-        &mut self,
-        selection: &mut Selection,
-        command: Option<u32>,
-        kernel: &Kernel,
-    ) -> Result<(), Error> {
-        selection.write(&self.selection_maps()?, command)?;
-        if selection.shape().by_process() {
-            self.attach_program(&SELECT_FORK)?;
-        }
-        if selection.shape().pods {
-            self.attach_program(&SELECT_POD)?;
-            // Those that were made since they were looked for.
-            selection.look_for_pods(&self.selection_maps()?)?;
-        }
-        if command.is_some() {
-            // Before the tracer's own program at this hook, which is to see the command's first exec.
-            self.attach_program(&SELECT_EXEC)?;
-        }
-        selection.write_descendants(&self.selection_maps()?)?;
-        self.attach_first_set(kernel)?;
-        self.faults.attach()?;
-        if let Some(mut user) = self.user.take() {
-            // First, so that who comes while files are attached to is not missed.
-            self.attach_program(&NOTICE_EXEC)?;
-            user.begin(self, self.tracer, selection)?;
-            self.user = Some(user);
-        }
-        if selection.shape().by_process() {
-            // After the tracer's own program at this hook, which is to find the process selected still.
-            self.attach_program(&SELECT_EXIT)?;
-            selection.forget_the_dead(&self.selection_maps()?)?;
-        }
-        self.code = None;
-        Ok(())
-    }
-
-    /// Attaches to the files of user space that have come since.
-    pub(crate) fn follow(&mut self, selection: &Selection) {
-        if let Some(mut user) = self.user.take() {
-            user.follow(self, selection);
-            self.user = Some(user);
-        }
-    }
-
-    /// Parts of the selection that are not traced.
-    pub(crate) fn untraced(&self) -> Untraced {
-        { self.user.as_ref() }.map_or_else(Untraced::default, |user| user.untraced().clone())
-    }
-
-    /// What is selected has changed.
-    pub(crate) fn selection_changed(&mut self) {
-        if let Some(user) = &mut self.user {
-            user.list_again();
-        }
     }
 
     fn load_program(&mut self, point: &Point, kernel: &Kernel) -> Result<(), Error> {
@@ -336,18 +266,6 @@ impl Loaded {
         Ok(())
     }
 
-    fn attach_program(&mut self, point: &Point) -> Result<(), Error> {
-        for (name, _) in self.programs_of(point) {
-            let program = self.programs.get_mut(&name).ok_or_else(|| Error::Load {
-                tracer: self.tracer,
-                reason: format!("its program {name} was not loaded: a bug"),
-            })?;
-            let links = point::kind(&point.at).attach(program.program.as_fd());
-            program.links = links.map_err(|error| attach_error(point, &error))?;
-        }
-        Ok(())
-    }
-
     /// The names of a point's programs and whether each is the second one, in the order in which to attach them for that to run first.
     fn programs_of(&self, point: &Point) -> Vec<(String, bool)> {
         let first = (point.program.to_owned(), false);
@@ -360,42 +278,6 @@ impl Loaded {
         }
     }
 
-    /// Starts one pass of the iterator whose program this is: reading the file runs the program for each object.
-    ///
-    /// # Errors
-    /// Where it is not attached, or the kernel refuses.
-    fn iterate(&self, program: &str) -> Result<File, Error> {
-        let link = self.programs.get(program).and_then(|one| one.links.first());
-        link.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
-            .and_then(|link| bpf::create_iterator(link.as_fd()))
-            .map(File::from)
-            .map_err(|source| Error::Read {
-                what: "an iterator",
-                source,
-            })
-    }
-
-    /// Attaches a program of user functions at places in a file, for as long as it is not detached: `point::uprobe_multi`.
-    pub(crate) fn attach_to_file(
-        &mut self,
-        point: &Point,
-        path: &std::ffi::CStr,
-        offsets: &[u64],
-        cookies: &[u64],
-    ) -> Result<(), Error> {
-        let tracers::At::UserFunction { side, .. } = point.at else {
-            return Err(Error::Bug("only user functions are attached to files"));
-        };
-        let Some(program) = self.programs.get_mut(point.program) else {
-            return Err(Error::Bug("a program was attached that was not loaded"));
-        };
-        let link = point::attach_to_file(program.program.as_fd(), side, path, offsets, cookies);
-        program
-            .links
-            .push(link.map_err(|error| attach_error(point, &error))?);
-        Ok(())
-    }
-
     /// A map's descriptor.
     pub(crate) fn map(&self, name: &str) -> Result<BorrowedFd<'_>, Error> {
         self.maps
@@ -403,18 +285,6 @@ impl Loaded {
             .and_then(map_data)
             .map(|data| data.fd().as_fd())
             .ok_or_else(|| self.no_map(name))
-    }
-
-    /// Begins a reading of each iterator: the kernel runs its program for each object as that file is read.
-    pub(crate) fn readings(&self) -> Result<Vec<File>, Error> {
-        let iterators = self.sets.first().into_iter().flatten();
-        let iterators = iterators.filter(|point| matches!(point.at, At::Iterator(_)));
-        let readings = iterators.map(|point| self.iterate(point.program));
-        let readings = readings.collect::<Result<Vec<_>, _>>()?;
-        match readings.is_empty() {
-            true => Err(Error::Bug("a snapshot without an iterator")),
-            false => Ok(readings),
-        }
     }
 
     /// Takes a map out; its descriptor then lives as long as the taker wants.
@@ -448,28 +318,6 @@ impl Loaded {
         let programs = self.programs.values().map(|one| one.program.as_fd());
         maps.chain(programs).map(locked_bytes).sum()
     }
-
-    /// How many runs the kernel skipped that no program's own count has.
-    pub(crate) fn missed_at_links(&self) -> u64 {
-        let links = self.programs.values().flat_map(|program| &program.links);
-        let missed = links.filter_map(|link| bpf::missed_at_link(link.as_fd()).ok());
-        self.missed + missed.sum::<u64>()
-    }
-
-    /// Detaches every program and waits until none runs any more. The maps stay.
-    pub(crate) fn detach(&mut self) {
-        self.missed = self.missed_at_links();
-        self.programs.clear();
-        bpf::wait_for_running_programs();
-    }
-}
-
-fn attach_error(point: &Point, error: &Refused) -> Error {
-    let what = format!("{point} cannot be attached");
-    Error::exhausted(&what, error).unwrap_or_else(|| Error::Attach {
-        hook: point.to_string(),
-        reason: chain(error),
-    })
 }
 
 /// A map of a type that objects may have; `None` for one whose memory nothing here can tell: `memory::Definition::bytes`.

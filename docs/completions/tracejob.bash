@@ -360,7 +360,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__exec)
-            opts="-o -h --failed-only --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --failed-only --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -398,6 +398,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "exec" -- "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -426,7 +430,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__malloc)
-            opts="-o -h --sample-every --min-size --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --sample-every --min-size --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -472,6 +476,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "malloc" -- "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -500,7 +508,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__oom_kill)
-            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -538,6 +546,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "oom_kill" -- "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -566,7 +578,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__open)
-            opts="-o -h --failed-only --write-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --failed-only --write-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -608,6 +620,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "open" -- "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -636,7 +652,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__page_fault)
-            opts="-o -h --write-only --user-only --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --write-only --user-only --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -674,6 +690,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "page_fault" -- "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -702,7 +722,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__rss)
-            opts="-o -h --min-bytes --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --min-bytes --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -744,6 +764,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "rss" -- "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -772,7 +796,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__syscall_count)
-            opts="-o -h --per-process --failed-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --per-process --failed-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -814,6 +838,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "syscall_count" -- "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -842,7 +870,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_connect)
-            opts="-o -h --port --failed-only --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --failed-only --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -882,6 +910,10 @@ _tracejob() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "tcp_connect" -- "${cur}"))
                     return 0
                     ;;
                 --ring)
@@ -986,7 +1018,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_life)
-            opts="-o -h --port --min-duration-ns --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --min-duration-ns --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1032,6 +1064,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "tcp_life" -- "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1060,7 +1096,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_retransmit)
-            opts="-o -h --port --pid --container --cgroup --host --duration --max-events --interval --output --help --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1100,6 +1136,10 @@ _tracejob() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "tcp_retransmit" -- "${cur}"))
                     return 0
                     ;;
                 --ring)

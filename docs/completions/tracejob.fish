@@ -93,6 +93,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "exec\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
@@ -110,6 +111,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "malloc\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
@@ -124,6 +126,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "oom_kill\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
@@ -139,6 +142,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "open\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
@@ -155,6 +159,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "page_fault\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
@@ -172,6 +177,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "rss\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
@@ -187,6 +193,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "syscall_count\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
@@ -204,6 +211,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_connect\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
@@ -239,6 +247,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_life\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
@@ -254,6 +263,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_retransmit\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
