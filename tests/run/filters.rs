@@ -263,6 +263,13 @@ fn left_of(filter: Filter, steps: &str) -> (Vec<Batch>, Account) {
     (rows, account)
 }
 
+/// Nothing is lost, but for runs of a program that the kernel may skip: Linux 7.0 and later interrupt programs at tracepoints.
+fn assert_whole(account: &Account) {
+    let lost = account.lost.total() + account.sampled + account.beyond_limit;
+    assert_eq!(lost, 0, "{account:?}");
+    assert!(account.balanced(), "{account:?}");
+}
+
 const STEPS: &str = "open-times 300 openat /dev/null 0 0 , open-times 70 openat /dev/zero 0 0";
 
 /// The paths of rows.
@@ -293,14 +300,17 @@ fn rows_that_the_kernel_side_removes_are_filtered_in_an_exact_account() {
     for none in [failed.clone(), other] {
         let (rows, account) = left_of(none, STEPS);
         assert!(paths(&rows).is_empty(), "{:?}", paths(&rows));
-        assert!(account.filtered >= 370, "{account:?}");
+        assert!(account.filtered + account.missed_runs >= 370, "{account:?}");
         assert_eq!(account.produced, account.filtered, "{account:?}");
-        assert!(account.balanced() && account.complete(), "{account:?}");
+        assert_whole(&account);
     }
     let (rows, account) = left_of(Filter::Not(failed.into()), STEPS);
-    assert!(account.delivered >= 370, "{account:?}");
+    assert!(
+        account.delivered + account.missed_runs >= 370,
+        "{account:?}"
+    );
     assert_eq!(paths(&rows).len() as u64, account.delivered);
-    assert!(account.balanced() && account.complete(), "{account:?}");
+    assert_whole(&account);
 }
 
 #[test]
@@ -318,9 +328,9 @@ fn a_filter_that_only_decoded_rows_can_answer_has_the_same_account() {
     let (rows, account) = left_of(both, STEPS);
     assert_eq!(paths(&rows), vec!["/dev/zero"; 70]);
     assert_eq!(account.delivered, 70);
-    assert!(account.filtered >= 300, "{account:?}");
+    assert!(account.filtered + account.missed_runs >= 300, "{account:?}");
     assert_eq!(account.produced, account.delivered + account.filtered);
-    assert!(account.balanced() && account.complete(), "{account:?}");
+    assert_whole(&account);
 }
 
 #[test]
