@@ -246,18 +246,22 @@ pub(crate) fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(attr.retval)
 }
 
+/// Fills in what the kernel tells of a program or a link, after what it is asked for. As bytes: the tail differs between kernels.
+fn object_info(object: BorrowedFd<'_>, info: &mut [u8]) -> io::Result<()> {
+    let mut attr = InfoAttr {
+        fd: object.as_raw_fd() as u32,
+        len: info.len() as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attr).map(drop)
+}
+
 /// How many runs of a program the kernel skipped; 0 before 5.12, which does not tell.
 pub(crate) fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
     /// Where `struct bpf_prog_info` has recursion_misses.
     const RECURSION_MISSES: usize = 208;
-    // As bytes: its tail differs between kernels.
-    let mut info = [0u8; 256];
-    let mut attr = InfoAttr {
-        fd: program.as_raw_fd() as u32,
-        len: info.len() as u32,
-        info: info.as_mut_ptr() as u64,
-    };
-    bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
+    let mut info = [0; 256];
+    object_info(program, &mut info)?;
     let missed = info[RECURSION_MISSES..].first_chunk();
     Ok(missed.map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
 }
@@ -268,14 +272,8 @@ pub(crate) fn missed_at_link(link: BorrowedFd<'_>) -> io::Result<u64> {
     const KPROBE_MULTI: u32 = 8;
     /// Where it has kprobe_multi.missed, since Linux 6.7.
     const MISSED: usize = 32;
-    // As bytes: its tail differs between kernels.
-    let mut info = [0u8; 64];
-    let mut attr = InfoAttr {
-        fd: link.as_raw_fd() as u32,
-        len: info.len() as u32,
-        info: info.as_mut_ptr() as u64,
-    };
-    bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
+    let mut info = [0; 64];
+    object_info(link, &mut info)?;
     let (kind, missed) = (info.first_chunk(), info[MISSED..].first_chunk());
     let counts = kind.map(|bytes| u32::from_ne_bytes(*bytes)) == Some(KPROBE_MULTI);
     let missed = missed.filter(|_| counts);

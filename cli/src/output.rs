@@ -135,7 +135,6 @@ impl<'a> Shape<'a> {
 
     /// Those that an agent tells of.
     pub(crate) fn told(schema: &'a Schema) -> Vec<Self> {
-        let all = std::iter::once(schema).chain(&schema.further);
         let shape = |one: &'a Schema| Self {
             name: &one.name,
             columns: &one.columns,
@@ -144,7 +143,7 @@ impl<'a> Shape<'a> {
                 false => Form::Events,
             },
         };
-        all.map(shape).collect()
+        schema.datasets().map(shape).collect()
     }
 }
 
@@ -171,13 +170,21 @@ impl Scene<'_> {
         let Some(name) = self.dataset else {
             return Ok(0);
         };
-        let found = self.datasets.iter().position(|one| one.name == name);
-        found.ok_or_else(|| {
-            let names: Vec<&str> = self.datasets.iter().map(|one| one.name).collect();
-            let (tracer, names) = (self.tracer, names.join(", "));
-            Usage(format!("{tracer} has no dataset {name:?}; it has {names}"))
-        })
+        let names: Vec<&str> = self.datasets.iter().map(|one| one.name).collect();
+        dataset_number(self.tracer, &names, name)
     }
+}
+
+/// The number of a tracer's dataset of this name.
+///
+/// # Errors
+/// Where the tracer has none of that name.
+pub(crate) fn dataset_number(tracer: &str, names: &[&str], name: &str) -> Result<usize, Usage> {
+    let found = names.iter().position(|one| *one == name);
+    found.ok_or_else(|| {
+        let names = names.join(", ");
+        Usage(format!("{tracer} has no dataset {name:?}; it has {names}"))
+    })
 }
 
 /// The outputs of a trace.

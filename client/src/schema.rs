@@ -47,6 +47,11 @@ impl Schema {
     pub fn read(told: v1::Schema, tracer: &str) -> Result<Self, String> {
         read(told, tracer)
     }
+
+    /// What the rows of each dataset of a tracer are, by their numbers: that of the first is this one.
+    pub fn datasets(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.further)
+    }
 }
 
 /// What the rows of a tracer's first dataset are, the other way round.
@@ -353,7 +358,7 @@ mod tests {
         for tracer in tracers::ALL {
             let own = tracer.datasets();
             let first = read(schemas(*tracer, &own), tracer.name()).unwrap();
-            let all: Vec<&Schema> = std::iter::once(&first).chain(&first.further).collect();
+            let all: Vec<&Schema> = first.datasets().collect();
             assert_eq!(all.len(), own.len());
             for (own, read) in own.iter().zip(all) {
                 assert_eq!(own.name, read.name);

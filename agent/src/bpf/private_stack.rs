@@ -1,9 +1,9 @@
 //! What `agent-ebpf/src/user_probe.rs` says of private stacks, put to this kernel.
 
-use super::{InfoAttr, OBJ_GET_INFO_BY_FD, Sort, bpf, try_load};
+use super::{Sort, object_info, try_load};
 use crate::kernel::version;
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 const UPROBE_MULTI: Sort = Sort {
     program: bpf_prog_type::BPF_PROG_TYPE_KPROBE,
@@ -24,12 +24,7 @@ fn machine_code(program: &OwnedFd) -> Vec<u8> {
     let mut info = [0u8; 64];
     info[16..20].copy_from_slice(&(code.len() as u32).to_ne_bytes());
     info[24..32].copy_from_slice(&(code.as_mut_ptr() as u64).to_ne_bytes());
-    let mut attr = InfoAttr {
-        fd: program.as_raw_fd() as u32,
-        len: info.len() as u32,
-        info: info.as_mut_ptr() as u64,
-    };
-    bpf(OBJ_GET_INFO_BY_FD, &mut attr).unwrap();
+    object_info(program.as_fd(), &mut info).unwrap();
     let shown = u64::from_ne_bytes(info[24..32].try_into().unwrap()) != 0;
     let bytes = u32::from_ne_bytes(info[16..20].try_into().unwrap());
     code.truncate(if shown { bytes as usize } else { 0 });

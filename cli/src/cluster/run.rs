@@ -94,18 +94,10 @@ fn follow(cluster: &Arc<Cluster>, job: &Job, view: View, stopper: Stopper) -> Re
 
 /// What can be known to be wrong before there is a job.
 fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
-    let datasets = tracer.datasets();
-    let mut names = datasets.iter().map(|one| one.name);
-    if let Some(wanted) = &view.dataset
-        && !names.clone().any(|name| name == wanted)
-    {
-        let names: Vec<&str> = names.by_ref().collect();
-        let message = format!(
-            "{} has no dataset {wanted:?}; it has {}",
-            tracer.name(),
-            names.join(", ")
-        );
-        return Err(Usage(message));
+    if let Some(wanted) = &view.dataset {
+        let datasets = tracer.datasets();
+        let names: Vec<&str> = datasets.iter().map(|one| one.name).collect();
+        output::dataset_number(tracer.name(), &names, wanted)?;
     }
     if view.by.is_empty() {
         return Ok(());

@@ -137,10 +137,7 @@ impl Follow {
             let names = schema.columns.iter().map(|column| column.name.clone());
             (schema.name.clone(), schema.table, names.collect::<Vec<_>>())
         };
-        let shapes = |schema: &Schema| {
-            let all = std::iter::once(schema).chain(&schema.further);
-            all.map(shape).collect::<Vec<_>>()
-        };
+        let shapes = |schema: &Schema| schema.datasets().map(shape).collect::<Vec<_>>();
         if shapes(&schema) != shapes(&self.schema) {
             return Err("other columns than before it broke off".to_owned());
         }
@@ -155,10 +152,7 @@ impl Follow {
 
     /// What is known of a dataset, by its number.
     pub(super) fn dataset(&self, at: usize) -> Option<&Schema> {
-        match at.checked_sub(1) {
-            None => Some(&self.schema),
-            Some(further) => self.schema.further.get(further),
-        }
+        self.schema.datasets().nth(at)
     }
 
     fn batch(
@@ -169,10 +163,7 @@ impl Follow {
         out: &mut VecDeque<Update>,
     ) -> Result<(), String> {
         let unknown = || "rows of a dataset that its schema does not have".to_owned();
-        let schema = match at.checked_sub(1) {
-            None => &self.schema,
-            Some(further) => self.schema.further.get(further).ok_or_else(unknown)?,
-        };
+        let schema = self.schema.datasets().nth(at).ok_or_else(unknown)?;
         let place = self.places.get_mut(at).ok_or_else(unknown)?;
         let Some(mut batch) = place.join.take(told, schema)? else {
             return Ok(());
