@@ -9,8 +9,8 @@ pub(crate) mod text;
 
 use crate::source::Feed;
 use account::{account_json, account_text, is_whole};
-use agent::{Account, Update};
 use anyhow::{Result, anyhow};
+use engine::{Account, Update};
 use output::Outputs;
 use render::{Output, Status, Wall};
 use std::{

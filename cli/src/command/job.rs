@@ -2,9 +2,9 @@
 
 mod explain;
 
-use agent::Budget;
 use anyhow::{Context as _, Result, anyhow, bail};
 use crd::{ClusterTraceJob, ClusterTraceJobSpec, TraceJob, TraceJobSpec, Wrong, definition};
+use engine::Budget;
 use explain::{explain, place};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;

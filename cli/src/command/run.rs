@@ -17,8 +17,8 @@ use crate::{
     },
     usage::Usage,
 };
-use agent::{Bounds, Budget, Kernel, Limits, Request, Trace, Whom};
 use anyhow::{Context as _, Result};
+use engine::{Bounds, Budget, Kernel, Limits, Request, Trace, Whom};
 use rustix::stdio;
 use std::{os::unix::ffi::OsStrExt, process::ExitCode};
 
@@ -58,7 +58,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
         }
     };
     if targets.is_empty() {
-        return Err(agent::Error::NothingSelected.into());
+        return Err(engine::Error::NothingSelected.into());
     }
     // The command is started last, when everything else is in place.
     targets.sort_by_key(|target| matches!(target, Whom::Command(_)));

@@ -27,7 +27,7 @@ pub(crate) use stacks::{Flamegraph, Folded, has_stacks};
 pub(crate) use status::StatusLine;
 pub(crate) use table::Table;
 
-use agent::Account;
+use engine::Account;
 use std::{io, time::Duration};
 use tracers::Batch;
 

@@ -12,7 +12,7 @@ use crate::show::{
     screen::{Line, Screen, Size, size},
     sink::Sink,
 };
-use agent::Account;
+use engine::Account;
 use rows::escape::width;
 use std::{
     io::{self, Write},

@@ -1,7 +1,7 @@
 //! Between the API's messages and what the rest of the agent works with; nobody else sees a message's fields.
 
 use super::limits::{ID_BYTES, LABEL_BYTES, LABEL_COLUMNS, OPTIONS_BYTES, PATH_BYTES, TARGETS};
-use agent::{
+use engine::{
     Account, Bounds, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Verdict,
     Whom,
 };
