@@ -83,12 +83,7 @@ fn printed() -> Value {
             ".status.events.delivered",
             "Events delivered."
         ),
-        column(
-            "Lost",
-            "integer",
-            ".status.events.lost",
-            "Events lost."
-        ),
+        column("Lost", "integer", ".status.events.lost", "Events lost."),
         column(
             "Status",
             "string",

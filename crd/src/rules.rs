@@ -63,10 +63,7 @@ pub(crate) fn rules(fields: &[&str]) -> Vec<Rule> {
         rules.push(rule(
             &["spec"],
             format!("!has(self.host) || !self.host || ({})", none.join(" && ")),
-            &format!(
-                "host is everything on a node: remove {}",
-                pods.join(", ")
-            ),
+            &format!("host is everything on a node: remove {}", pods.join(", ")),
         ));
     }
     rules
