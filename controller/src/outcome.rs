@@ -7,6 +7,7 @@ use crate::{
 use client::{Projection, Schema, common};
 use crd::{Cost, Events, Failure, MAX_FAILURES, Nodes, Summary};
 use proto::v1;
+use rows::text::excerpt;
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem::discriminant,
@@ -180,11 +181,9 @@ impl Outcome {
     }
 }
 
-/// An agent's words as they may stand in an object: short, and without anything that a terminal acts on.
+/// Returns an agent's text as it may stand in an object: on one line, `most` characters at most, without characters that a terminal acts on.
 pub(crate) fn words(text: &str, most: usize) -> String {
-    let harmless = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let harmless = harmless.filter(|c| !matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
-    harmless.take(most).collect()
+    excerpt(&text.replace('\n', " "), most)
 }
 
 /// Whether a column may stand in a status: Kubernetes or the kernel fills it, not a traced program, and it is no stack, which is long.

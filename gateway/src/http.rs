@@ -4,11 +4,12 @@
 //! ends before that, with a place to go on from.
 
 use crate::{
-    app::{App, Peer, Stream, Trouble},
-    caller::{GROUP, Refused, VERSION, Verb},
+    app::{App, Stream, Trouble},
+    caller::{GROUP, VERSION, Verb},
     encode::{Encoder, Format},
-    job::Name,
+    peer::Peer,
     reader::{self, Ask, Follow},
+    refused::Refused,
 };
 use axum::{
     Extension, Json, Router,
@@ -19,6 +20,7 @@ use axum::{
     routing::get,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use crd::name::JobName;
 use serde_json::{Value, json};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio_stream::wrappers::ReceiverStream;
@@ -58,7 +60,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
                              Path((namespace, name)): Path<(String, String)>,
                              RawQuery(query): RawQuery,
                              headers: HeaderMap| {
-            let name = Name::new(Some(namespace), name);
+            let name = JobName::new(Some(namespace), name);
             events(app, peer, name, query, headers, verb).await
         };
         let of_cluster = async move |State(app): State<Arc<App>>,
@@ -66,7 +68,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
                                      Path(name): Path<String>,
                                      RawQuery(query): RawQuery,
                                      headers: HeaderMap| {
-            let name = Name::new(None, name);
+            let name = JobName::new(None, name);
             events(app, peer, name, query, headers, verb).await
         };
         router = router
@@ -93,7 +95,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 async fn events(
     app: Arc<App>,
     peer: Peer,
-    name: Result<Name, Trouble>,
+    name: Result<JobName, crd::name::Invalid>,
     query: Option<String>,
     headers: HeaderMap,
     verb: Verb,

@@ -6,12 +6,13 @@ mod follow;
 mod schemas;
 
 use crate::{
-    job::{self, Job, Name, Seen},
+    job::{self, Job, Seen},
     merge::{Entry, Merge, Origin, Source},
     pool::Pool,
 };
 use books::Node;
 pub(crate) use books::add;
+use crd::name::JobName;
 use futures::StreamExt;
 use proto::v1;
 pub(crate) use schemas::Columns;
@@ -108,7 +109,7 @@ pub(crate) enum Next {
 /// Follows a job.
 pub(crate) fn read(
     client: &kube::Client,
-    name: &Name,
+    name: &JobName,
     job: Job,
     log_bytes: usize,
     pool: Arc<Pool>,
