@@ -355,9 +355,9 @@ mod tests {
         assert!(said("interval=5").starts_with("interval: a time"));
         assert!(said("interval=1ms").starts_with("interval: a time"));
         assert!(said("limit=0").starts_with("limit: a number"));
-        assert!(said("resume=%00").starts_with("resume: a place"));
+        assert!(said("resume=%00").starts_with("resume: a token"));
         assert!(said("nodes=a,,b").starts_with("nodes: names"));
-        assert!(said("lmit=3").contains("there is no \"lmit\""));
+        assert!(said("lmit=3").contains("unknown parameter \"lmit\""));
         let (ask, format) = ask(
             "format=csv&interval=2m&limit=3&nodes=a%2Cb&by=pod&follow=false",
             &HeaderMap::new(),

@@ -448,7 +448,7 @@ async fn what_cannot_be_is_refused_before_anything_is_opened() {
             "unix:///tmp/tracejob-test-none/a.sock",
             "no https listener",
         ),
-        (files.config(""), "http://127.0.0.1:0", "no TCP without TLS"),
+        (files.config(""), "http://127.0.0.1:0", "plaintext TCP is not supported"),
         (broken, "https://127.0.0.1:0", "tls.clientCa"),
     ] {
         let said = Daemon::refused(&config, listen);

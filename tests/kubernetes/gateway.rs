@@ -174,7 +174,7 @@ fn tables_of_all_nodes_are_one_table_by_those_keys_that_a_reader_wants() {
     );
     let said = raw(&cluster, &admin, &(events(NS, "calls") + "?by=count")).unwrap_err();
     assert!(
-        said.contains("is no key column; there are node, namespace, pod, container, syscall"),
+        said.contains("is not a key column; the key columns are node, namespace, pod, container, syscall"),
         "{said}"
     );
 }
