@@ -160,7 +160,7 @@ async fn what_is_wrong_as_a_whole_or_changes_beside_the_policy_changes_nothing()
     put(&format!(
         "{listen}\nroles: {{control: [a.example]}}\npolicy: {{tracers: [tcp_life]}}"
     ));
-    said("the policy stays as it is: roles: they are of certificates");
+    said("the policy stays as it is: roles: no https listener");
     let mut client = daemon.client().await;
     let still = start("a", 1, spec("tcp_connect", &workload));
     client.start_trace(still).await.unwrap();

@@ -313,7 +313,10 @@ mod tests {
             let error = parse(text).unwrap().check().unwrap_err().to_string();
             assert!(error.starts_with(part), "{text}: {error}");
         };
-        wrong("listen: https://127.0.0.1:4040", "listen: https requires tls");
+        wrong(
+            "listen: https://127.0.0.1:4040",
+            "listen: https requires tls",
+        );
         wrong(
             &format!("listen: https://127.0.0.1:4040\n{tls}"),
             "roles: https requires",
