@@ -105,7 +105,10 @@ async fn events(
         Verb::Watch => Follow::Job,
     };
     let asked = ask(query.as_deref().unwrap_or_default(), &headers, longest);
-    let opened = match name.and_then(|name| Ok((name, asked?))) {
+    let opened = match name
+        .map_err(Trouble::from)
+        .and_then(|name| Ok((name, asked?)))
+    {
         Ok((name, (ask, format))) => {
             let intervals = ask.interval.is_some();
             let opened = app.open(headers, peer, verb, name, ask).await;
@@ -357,9 +360,9 @@ mod tests {
         assert!(said("interval=5").starts_with("interval: a time"));
         assert!(said("interval=1ms").starts_with("interval: a time"));
         assert!(said("limit=0").starts_with("limit: a number"));
-        assert!(said("resume=%00").starts_with("resume: a place"));
+        assert!(said("resume=%00").starts_with("resume: a token"));
         assert!(said("nodes=a,,b").starts_with("nodes: names"));
-        assert!(said("lmit=3").contains("there is no \"lmit\""));
+        assert!(said("lmit=3").contains("unknown parameter \"lmit\""));
         let (ask, format) = ask(
             "format=csv&interval=2m&limit=3&nodes=a%2Cb&by=pod&follow=false",
             &HeaderMap::new(),
