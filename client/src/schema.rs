@@ -62,6 +62,7 @@ pub fn schema(tracer: &dyn Erased, columns: &[Column]) -> v1::Schema {
         columns: columns.iter().map(told).collect(),
         instance: 0,
         further: Vec::new(),
+        filter: String::new(),
     }
 }
 
@@ -310,6 +311,7 @@ mod tests {
             columns,
             instance: 0,
             further: vec![],
+            filter: String::new(),
         };
         read(wire, tracer)
     }
@@ -331,6 +333,7 @@ mod tests {
                     columns: all,
                     instance: 0,
                     further: vec![],
+                    filter: String::new(),
                 },
                 tracer.name(),
             )

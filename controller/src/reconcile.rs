@@ -633,6 +633,7 @@ fn trace_spec(spec: &TraceJobSpec, scope: Scope<'_>) -> v1::TraceSpec {
         ring_bytes: ring_bytes.unwrap_or(0).into(),
         budget: Some(budget).filter(|budget| *budget != v1::Budget::default()),
         label_columns: labels.into_iter().map(str::to_owned).collect(),
+        filter: spec.output.filter.clone().unwrap_or_default(),
         ..v1::TraceSpec::default()
     }
 }

@@ -447,6 +447,7 @@ mod tests {
         let job = Job {
             uid: "uid".to_owned(),
             tracer,
+            filter: String::new(),
             over: true,
             failed: false,
             going: false,
@@ -506,6 +507,7 @@ mod tests {
         let job = Job {
             uid: String::new(),
             tracer,
+            filter: String::new(),
             over: false,
             failed: false,
             going: false,

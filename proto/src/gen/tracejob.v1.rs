@@ -162,6 +162,10 @@ pub struct TraceSpec {
     /// Columns of labels that targets will have which come later, beside those that the first ones have: "container".
     #[prost(string, repeated, tag = "9")]
     pub label_columns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Condition that rows must match: "latency > 10ms && comm == \"nginx\""; docs/filters.md has the language. Empty keeps all rows.
+    /// An agent that applies it repeats it in Schema.filter and TraceStatus.filter; agents before version 0.3 ignore it and deliver all rows.
+    #[prost(string, tag = "10")]
+    pub filter: ::prost::alloc::string::String,
 }
 /// A trace that costs more keeps one of every few events (Account.sampled says how many it left out; counts and sums of tables make up for
 /// them, and are estimates then). One that costs too much all the same ends, with "budget".
@@ -341,6 +345,9 @@ pub struct TraceStatus {
     /// How many these are, with those that are not in the list any more.
     #[prost(uint64, tag = "10")]
     pub targets_failed: u64,
+    /// The condition that the agent applies, as in TraceSpec.filter; empty where it applies none.
+    #[prost(string, tag = "11")]
+    pub filter: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TargetFailure {
@@ -444,6 +451,9 @@ pub struct Schema {
     /// The tracer's further datasets. What is above is of its first, whose name is the tracer's.
     #[prost(message, repeated, tag = "5")]
     pub further: ::prost::alloc::vec::Vec<Dataset>,
+    /// The condition that the agent applies, as in TraceSpec.filter; empty where it applies none.
+    #[prost(string, tag = "6")]
+    pub filter: ::prost::alloc::string::String,
 }
 /// Other rows of the same tracer, with columns of their own.
 #[derive(Clone, PartialEq, ::prost::Message)]

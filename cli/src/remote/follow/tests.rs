@@ -60,6 +60,7 @@ fn told(table: bool) -> v1::Schema {
         columns: KINDS.iter().chain(&KINDS).enumerate().map(column).collect(),
         instance: 0,
         further: Vec::new(),
+        filter: String::new(),
     }
 }
 
