@@ -185,6 +185,7 @@ fn column(told: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
         kind,
         role: role(told.role()),
         wide: known.is_some_and(|column| column.wide),
+        spare: known.is_some_and(|column| column.spare),
         // Rows come decoded.
         place: None,
     })

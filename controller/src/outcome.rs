@@ -406,6 +406,7 @@ mod tests {
             kind,
             role,
             wide: false,
+            spare: false,
             place: None,
         };
         let unit = tracers::Unit::None;
@@ -462,6 +463,7 @@ mod tests {
                 kind,
                 role,
                 wide: false,
+                spare: false,
                 place: None,
             };
             let columns = [

@@ -82,6 +82,7 @@ mod tests {
             kind,
             role,
             wide: false,
+            spare: false,
             place: None,
         }
     }

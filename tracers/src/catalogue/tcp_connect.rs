@@ -16,16 +16,19 @@ pub struct TcpConnect {
     /// The task that called connect(2).
     pub task: Task,
     /// Local address.
+    #[spare]
     pub saddr: Ip,
     /// Remote address.
     pub daddr: Ip,
     /// 0, or why not; ECANCELED where the caller gave up.
     pub result: Outcome,
     /// Local port.
+    #[spare]
     pub sport: u16,
     /// Remote port.
     pub dport: u16,
     /// Whether the connection was established.
+    #[spare]
     pub established: Bool,
     /// Whether an MPTCP socket connected; also where the remote end turns out to know TCP only.
     #[wide]

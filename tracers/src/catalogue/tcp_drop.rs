@@ -28,8 +28,10 @@ pub struct TcpDrop {
     /// Why, as this kernel names it; reasons of a subsystem of its own are numbers from 65536.
     pub reason: DropReason,
     /// State of the socket; empty where the socket is not known.
+    #[spare]
     pub state: TcpState,
     /// The function that dropped it.
+    #[spare]
     pub location: KernelAddress,
     /// The task in whose context it was dropped, often another than the socket's.
     pub task: Task,
@@ -38,6 +40,7 @@ pub struct TcpDrop {
     /// Destination address of the packet.
     pub daddr: Ip,
     /// Source port of the packet.
+    #[spare]
     pub sport: u16,
     /// Destination port of the packet.
     pub dport: u16,

@@ -19,6 +19,7 @@ pub struct TcpLife {
     /// Whose it was.
     pub task: Task,
     /// Local address.
+    #[spare]
     pub saddr: Ip,
     /// Remote address.
     pub daddr: Ip,
@@ -27,12 +28,15 @@ pub struct TcpLife {
     /// Bytes of data sent and acknowledged.
     pub tx_bytes: u64,
     /// Segments sent again.
+    #[spare]
     pub retransmits: u32,
     /// Local port.
+    #[spare]
     pub sport: u16,
     /// Remote port.
     pub dport: u16,
     /// Whether this end connected; no if it accepted, nothing where the beginning was not seen.
+    #[spare]
     pub connected: Bool,
     /// Whether it is a subflow of an MPTCP socket; also where the remote end knows TCP only.
     #[wide]

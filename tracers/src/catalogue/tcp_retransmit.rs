@@ -27,10 +27,12 @@ pub struct TcpRetransmit {
     /// The name of the thread that connected or read; empty where the process is not known.
     pub comm: Text16,
     /// Local address.
+    #[spare]
     pub saddr: Ip,
     /// Remote address.
     pub daddr: Ip,
     /// Local port.
+    #[spare]
     pub sport: u16,
     /// Remote port.
     pub dport: u16,

@@ -16,6 +16,8 @@ pub struct Column {
     pub role: Role,
     /// Left out of the ordinary table.
     pub wide: bool,
+    /// Left out of a narrow table before values of other columns are cut.
+    pub spare: bool,
     /// Where its values lie in rows as the kernel side writes them; `None` of a column that does not come from there, or from elsewhere.
     pub place: Option<Place>,
 }
@@ -52,8 +54,16 @@ impl Column {
             kind: Kind::Unsigned,
             role,
             wide,
+            spare: false,
             place: None,
         }
+    }
+
+    /// Left out of a narrow table.
+    #[doc(hidden)]
+    pub const fn spare(mut self) -> Self {
+        self.spare = true;
+        self
     }
 
     /// Of a field with so many bytes of the row before it.
