@@ -8,7 +8,8 @@ use proto::v1::{self, State};
 use tests::{Workload, needs};
 use tonic::Code;
 
-const STEPS: &str = "open openat /dev/null 0 0 , open openat /no/such/file 0 0 , open openat /dev/zero 0 0";
+const STEPS: &str =
+    "open openat /dev/null 0 0 , open openat /no/such/file 0 0 , open openat /dev/zero 0 0";
 
 fn workload() -> Workload {
     let steps: Vec<&str> = STEPS.split(' ').collect();
@@ -58,7 +59,10 @@ async fn the_status_of_a_trace_has_its_condition_and_another_condition_is_anothe
     let one = with("result < 0", spec.clone());
     let started = client.start_trace(start("a", 1, one.clone())).await;
     let status = started.unwrap().into_inner().status.unwrap();
-    assert_eq!((status.state(), &*status.filter), (State::Running, "result < 0"));
+    assert_eq!(
+        (status.state(), &*status.filter),
+        (State::Running, "result < 0")
+    );
     assert_eq!(daemon.traces().await[0].filter, "result < 0");
     let read = daemon.events(events("a", 0)).await.unwrap();
     assert_eq!(read.schema().filter, "result < 0");
