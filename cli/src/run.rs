@@ -101,7 +101,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             }
             let request = Request {
                 spec: spec.clone(),
-                filter: None,
+                filters: Vec::new(),
                 targets: targets.into_iter().map(Into::into).collect(),
                 changing: false,
                 allow_missing: false,

@@ -57,7 +57,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
     };
     Ok(Request {
         spec: with_options,
-        filter: None,
+        filters: Vec::new(),
         targets: spec
             .targets
             .into_iter()
