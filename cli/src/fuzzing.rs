@@ -1,9 +1,12 @@
 //! What reads foreign text here, and what writes it, for fuzz targets alone (`fuzz/`): no interface for anybody else.
 
 use crate::{
-    job, remote,
-    render::{Csv, Json, Output as _, Wall, escaped},
-    sink::Sink,
+    command::job,
+    show::{
+        render::{Csv, Json, Output as _, Wall, escaped},
+        sink::Sink,
+    },
+    source::remote,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use prost::Message as _;

@@ -4,36 +4,23 @@
 //! A library for the sake of its fuzz targets; it has one user, the program.
 #![forbid(unsafe_code)]
 
-mod account;
-mod args;
-mod cluster;
-mod codegen;
-mod describe;
-mod doctor;
-mod feed;
+mod command;
 #[doc(hidden)]
 pub mod fuzzing;
-mod job;
 mod limits;
-mod list;
-mod manual;
-mod output;
 mod quantity;
-mod remote;
-mod render;
-mod run;
-mod screen;
-mod signals;
-mod sink;
-mod survey;
-mod text;
+mod show;
+mod source;
 mod usage;
-mod version;
 
 use agent::Reason;
 use anyhow::Result;
-use args::{Action, Asked};
+use command::{
+    args::{self, Action, Asked},
+    cluster, codegen, describe, doctor, list, run, version,
+};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use source::{cluster as cluster_source, remote};
 use std::{
     env,
     ffi::OsString,
@@ -95,8 +82,9 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Our own messages say what the thing beneath them said, where it matters.
-    let whole =
-        error.is::<agent::Error>() || error.is::<remote::Error>() || error.is::<cluster::Error>();
+    let whole = error.is::<agent::Error>()
+        || error.is::<remote::Error>()
+        || error.is::<cluster_source::Error>();
     let text = match whole {
         true => error.to_string(),
         false => error
@@ -116,8 +104,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
             .downcast_ref::<remote::Error>()
             .is_some_and(remote::Error::is_usage)
         || error
-            .downcast_ref::<cluster::Error>()
-            .is_some_and(cluster::Error::is_usage);
+            .downcast_ref::<cluster_source::Error>()
+            .is_some_and(cluster_source::Error::is_usage);
     match usage {
         true => ExitCode::from(USAGE),
         false => ExitCode::FAILURE,

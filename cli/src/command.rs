@@ -1,0 +1,13 @@
+//! The commands: what the command line says, and what each command does.
+
+pub(crate) mod args;
+pub(crate) mod cluster;
+pub(crate) mod codegen;
+pub(crate) mod describe;
+pub(crate) mod doctor;
+pub(crate) mod job;
+pub(crate) mod list;
+mod manual;
+pub(crate) mod run;
+pub(crate) mod signals;
+pub(crate) mod version;

@@ -1,0 +1,235 @@
+//! The command line. A tracer's flags come from its table of options: no tracer is known here by name.
+
+mod command;
+
+pub(crate) use command::{
+    command, data, dataset_arg, examples, help_arg, interval, option_arg, output_arg, ring, styles,
+};
+
+use crate::{
+    command::describe::flag,
+    show::output::OutputArg,
+    source::remote::{Address, Files, Place},
+    usage::{self, Usage},
+};
+use agent::Whom;
+use anyhow::Result;
+use clap::ArgMatches;
+use clap_complete::Shell;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+use tracers::{Draft, OptKind, OptValue, Spec};
+
+/// What is to be done, and where.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) action: Action,
+    /// The agent that is to do it; `None` is this machine.
+    pub(crate) agent: Option<Address>,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Say what can be traced.
+    List {
+        /// As data.
+        json: bool,
+    },
+    /// Say all of a tracer.
+    Describe {
+        /// Its name.
+        tracer: String,
+        /// As data.
+        json: bool,
+    },
+    /// Say what this machine lacks.
+    Doctor {
+        /// As data.
+        json: bool,
+    },
+    /// Trace.
+    Run(Box<Run>),
+    /// Say what this program is made of.
+    Version {
+        /// As data.
+        json: bool,
+    },
+    /// Print a shell's completions.
+    Completions(Shell),
+    /// Write what is generated from the catalogue.
+    Codegen(PathBuf),
+}
+
+/// A trace, as it was asked for.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// The tracer.
+    pub(crate) what: What,
+    /// Whom to trace.
+    pub(crate) targets: Vec<Whom>,
+    /// Ends the trace.
+    pub(crate) duration: Option<Duration>,
+    /// Ends the trace.
+    pub(crate) max_events: Option<u64>,
+    /// Bytes of the ring.
+    pub(crate) ring: Option<u32>,
+    /// How often a map is read.
+    pub(crate) interval: Option<Duration>,
+    /// Where rows go.
+    pub(crate) outputs: Vec<OutputArg>,
+    /// The dataset that is shown; else as many as an output can.
+    pub(crate) dataset: Option<String>,
+}
+
+/// Where a trace's tracer is said.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// On the command line.
+    Spec(Spec),
+    /// In a file with a TraceJob.
+    File(PathBuf),
+}
+
+/// Reads the command line; help is printed by whoever handles the error.
+pub(crate) fn parse(line: &[OsString]) -> Result<Asked> {
+    let matches = command()
+        .try_get_matches_from(line)
+        .map_err(|error| usage::explain(error, line, &command()))?;
+    let json = |matches: &ArgMatches| {
+        matches
+            .get_one::<String>("output")
+            .is_some_and(|format| format == "json")
+    };
+    let action = match matches.subcommand() {
+        Some(("list", m)) => Action::List { json: json(m) },
+        Some(("describe", m)) => Action::Describe {
+            tracer: string(m, "tracer"),
+            json: json(m),
+        },
+        Some(("doctor", m)) => Action::Doctor { json: json(m) },
+        Some(("version", m)) => Action::Version { json: json(m) },
+        Some(("run", m)) => Action::Run(Box::new(run(m)?)),
+        Some(("completions", m)) => match m.get_one::<Shell>("shell") {
+            Some(shell) => Action::Completions(*shell),
+            None => return Err(Usage("completions needs a SHELL".to_owned()).into()),
+        },
+        Some(("codegen", m)) => {
+            Action::Codegen(m.get_one::<PathBuf>("dir").cloned().unwrap_or_default())
+        }
+        _ => return Err(Usage("name what to do; `tracejob --help` tells".to_owned()).into()),
+    };
+    Ok(Asked {
+        action,
+        agent: agent(&matches)?,
+    })
+}
+
+/// The agent that is named, by whichever command it is.
+fn agent(matches: &ArgMatches) -> Result<Option<Address>> {
+    let Some(place) = matches.get_one::<Place>("agent") else {
+        return Ok(None);
+    };
+    let file = |id| matches.get_one::<PathBuf>(id).cloned();
+    let files = Files {
+        ca: file("agent-ca"),
+        cert: file("agent-cert"),
+        key: file("agent-key"),
+    };
+    Ok(Some(Address::new(place.clone(), files)?))
+}
+
+/// A word that has to be there.
+pub(crate) fn string(matches: &ArgMatches, id: &str) -> String {
+    matches.get_one::<String>(id).cloned().unwrap_or_default()
+}
+
+fn run(matches: &ArgMatches) -> Result<Run> {
+    let (what, m) = match matches.subcommand() {
+        Some((name, m)) => (What::Spec(spec(name, m)?), m),
+        None => match matches.get_one::<PathBuf>("file") {
+            Some(file) => (What::File(file.clone()), matches),
+            None => {
+                let message = "run needs a tracer, or a file with a TraceJob (-f); `tracejob list` shows the tracers";
+                return Err(Usage(message.to_owned()).into());
+            }
+        },
+    };
+    Ok(Run {
+        what,
+        targets: targets(m),
+        duration: m.get_one("duration").copied(),
+        max_events: m.get_one("max-events").copied(),
+        ring: m.get_one("ring").copied(),
+        interval: m.get_one("interval").copied(),
+        outputs: m
+            .get_many("output")
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
+        dataset: m.get_one("dataset").cloned(),
+    })
+}
+
+/// A tracer with its options.
+pub(crate) fn spec(name: &str, matches: &ArgMatches) -> Result<Spec> {
+    let tracer = tracers::named(name)?;
+    let mut draft = Draft::new(tracer);
+    for option in tracer.options() {
+        let value = match option.kind {
+            OptKind::Flag(_) => matches
+                .get_flag(option.name)
+                .then_some(OptValue::Flag(true)),
+            OptKind::Number(_)
+            | OptKind::Duration(_)
+            | OptKind::Size(_)
+            | OptKind::Text(_)
+            | OptKind::Choice(_)
+            | OptKind::List(_) => matches.get_one(option.name).cloned(),
+        };
+        if let Some(value) = value {
+            draft.set(option.name, value)?;
+        }
+    }
+    draft
+        .finish_with(|option| (name.to_owned(), flag(option)))
+        .map_err(|error| Usage(error.to_string()).into())
+}
+
+fn targets(matches: &ArgMatches) -> Vec<Whom> {
+    let mut out = Vec::new();
+    out.extend(
+        matches
+            .get_many("pid")
+            .into_iter()
+            .flatten()
+            .map(|pid: &u32| Whom::Process(*pid)),
+    );
+    out.extend(
+        matches
+            .get_many("cgroup")
+            .into_iter()
+            .flatten()
+            .map(|path: &PathBuf| Whom::Cgroup(path.clone())),
+    );
+    out.extend(
+        matches
+            .get_many("container")
+            .into_iter()
+            .flatten()
+            .map(|id: &String| Whom::Container(id.clone())),
+    );
+    if matches.get_flag("host") {
+        out.push(Whom::Host);
+    }
+    let command: Vec<OsString> = matches
+        .get_many("command")
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+    if !command.is_empty() {
+        out.push(Whom::Command(command));
+    }
+    out
+}

@@ -1,0 +1,547 @@
+//! The description of the command line: what `--help`, completions and the manual say.
+
+use crate::{quantity, show::output::OutputArg, source::remote::Place};
+use clap::{
+    Arg, ArgAction, Command,
+    builder::{
+        PossibleValue, PossibleValuesParser, Styles, TypedValueParser, ValueParser,
+        styling::{AnsiColor, Style},
+    },
+    value_parser,
+};
+use clap_complete::Shell;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+use tracers::{Erased, Form, Opt, OptKind, OptValue};
+
+/// The whole command line, with every tracer.
+pub(crate) fn command() -> Command {
+    Command::new("tracejob")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Shows what a process, a container or a host is doing in the kernel right now.")
+        .styles(styles())
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .help_template("{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}")
+        .args(agent())
+        .after_help(examples(&[
+            (
+                "tracejob list",
+                "what can be traced here, and what cannot and why",
+            ),
+            (
+                "tracejob describe TRACER",
+                "its options, columns, hooks and cost",
+            ),
+            (
+                "tracejob run TRACER --pid 4242 --duration 30s",
+                "a process, with its children",
+            ),
+            (
+                "tracejob run TRACER -o json -- ls -l /etc",
+                "a command, as JSON",
+            ),
+            (
+                "tracejob run -f job.yaml --host",
+                "what a TraceJob says, on this host",
+            ),
+            (
+                "tracejob --agent URL list",
+                "any of these by an agent, here or elsewhere",
+            ),
+        ]))
+        .subcommands([
+            list(),
+            describe(),
+            doctor(),
+            run_command(),
+            completions(),
+            version(),
+            codegen(),
+        ])
+}
+
+/// Which agent, for every command.
+fn agent() -> [Arg; 4] {
+    let file = |id: &'static str, env, help| {
+        Arg::new(id)
+            .long(id)
+            .env(env)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help(help)
+    };
+    let agent = Arg::new("agent")
+        .long("agent")
+        .env("TRACEJOB_AGENT")
+        .value_name("URL")
+        .value_parser(ValueParser::from(Place::parse))
+        .help("Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT");
+    [
+        agent,
+        file(
+            "agent-ca",
+            "TRACEJOB_AGENT_CA",
+            "For https: who vouches for the agent, a PEM file",
+        ),
+        file(
+            "agent-cert",
+            "TRACEJOB_AGENT_CERT",
+            "For https: our certificate, a PEM file",
+        ),
+        file(
+            "agent-key",
+            "TRACEJOB_AGENT_KEY",
+            "For https: its key, a PEM file",
+        ),
+    ]
+    .map(|arg| {
+        arg.global(true)
+            .hide_env_values(true)
+            .help_heading("Elsewhere")
+    })
+}
+
+/// How help is set.
+pub(crate) fn styles() -> Styles {
+    Styles::plain()
+        .header(Style::new().bold())
+        .usage(Style::new().bold())
+        .literal(Style::new().bold())
+        .error(AnsiColor::Red.on_default())
+}
+
+fn list() -> Command {
+    data(Command::new("list"), "what the cluster's `doctor` merges")
+        .about("What can be traced here, and what cannot and why")
+        .after_help(examples(&[
+            ("tracejob list", ""),
+            (
+                "tracejob list -o json | jq -r '.tracers[] | select(.supported) | .name'",
+                "",
+            ),
+        ]))
+}
+
+fn describe() -> Command {
+    let name = Arg::new("tracer")
+        .value_name("TRACER")
+        .required(true)
+        .help("One of `tracejob list`");
+    data(
+        Command::new("describe"),
+        "the schema of its rows and options",
+    )
+    .about("A tracer's options, columns, hooks and cost")
+    .arg(name)
+    .after_help(examples(&[
+        ("tracejob describe TRACER", ""),
+        (
+            "tracejob describe TRACER -o json | jq '.columns[].name'",
+            "",
+        ),
+    ]))
+}
+
+fn doctor() -> Command {
+    data(Command::new("doctor"), "the same checks")
+        .about("What tracing needs of this machine: ok, or what to do")
+        .after_help(examples(&[
+            ("tracejob doctor", ""),
+            ("sudo tracejob doctor", "what root could trace"),
+        ]))
+}
+
+fn version() -> Command {
+    data(Command::new("version"), "the same")
+        .about("The version, and the SHA-256 of every kernel program inside")
+        .after_help(examples(&[("tracejob version", "")]))
+}
+
+fn completions() -> Command {
+    let shell = Arg::new("shell")
+        .value_name("SHELL")
+        .required(true)
+        .value_parser(value_parser!(Shell));
+    Command::new("completions")
+        .about("Completions for a shell, on standard output")
+        .arg(shell)
+        .after_help(examples(&[
+            ("source <(tracejob completions bash)", ""),
+            ("tracejob completions zsh > ~/.zfunc/_tracejob", ""),
+            (
+                "tracejob completions fish > ~/.config/fish/completions/tracejob.fish",
+                "",
+            ),
+        ]))
+}
+
+fn codegen() -> Command {
+    let dir = Arg::new("dir")
+        .value_name("DIR")
+        .required(true)
+        .value_parser(value_parser!(PathBuf));
+    Command::new("codegen")
+        .about("Writes the documentation that is generated from the catalogue")
+        .arg(dir)
+        .hide(true)
+}
+
+/// A command whose answer is there as data as well.
+pub(crate) fn data(command: Command, what: &'static str) -> Command {
+    command.arg(
+        Arg::new("output")
+            .short('o')
+            .long("output")
+            .value_name("FORMAT")
+            .value_parser(["text", "json"])
+            .hide_possible_values(true)
+            .help(format!("`json`: {what}, as data")),
+    )
+}
+
+fn run_command() -> Command {
+    let file = Arg::new("file")
+        .short('f')
+        .long("file")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("A TraceJob in YAML, as a cluster takes it; `-` is standard input");
+    let mut command = Command::new("run")
+        .about("Traces, and shows what happens")
+        .override_usage("tracejob run TRACER [OPTIONS] [-- COMMAND...]\n       tracejob run -f FILE [OPTIONS] [-- COMMAND...]")
+        .subcommand_value_name("TRACER")
+        .subcommand_help_heading("Tracers")
+        .disable_help_subcommand(true)
+        .args_conflicts_with_subcommands(true)
+        .help_template("{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}")
+        .arg(file);
+    command = common(command).arg(dataset_arg());
+    let mut shown = Vec::new();
+    for tracer in tracers::ALL {
+        shown.extend(tracer.examples().first().map(|line| {
+            (
+                format!("tracejob run {} {line}", tracer.name()),
+                String::new(),
+            )
+        }));
+        command = command.subcommand(tracer_command(*tracer));
+    }
+    shown.push((
+        "tracejob run -f examples/checkout.yaml --pid 4242".to_owned(),
+        String::new(),
+    ));
+    let shown: Vec<(&str, &str)> = shown
+        .iter()
+        .map(|(line, about)| (line.as_str(), about.as_str()))
+        .collect();
+    command.after_help(examples(&shown))
+}
+
+fn tracer_command(tracer: &'static dyn Erased) -> Command {
+    let name = tracer.name();
+    let (first, rest) = tracer
+        .about()
+        .split_once('\n')
+        .unwrap_or((tracer.about(), ""));
+    let lines: Vec<String> = tracer
+        .examples()
+        .iter()
+        .map(|line| format!("tracejob run {name} {line}"))
+        .collect();
+    let shown: Vec<(&str, &str)> = lines.iter().map(|line| (line.as_str(), "")).collect();
+    let mut command = Command::new(name)
+        .about(first.trim_end_matches('.').to_owned())
+        .before_help(rest.to_owned())
+        .override_usage(format!("tracejob run {name} [OPTIONS] [-- COMMAND...]"))
+        .help_template(match rest {
+            "" => "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}",
+            _ => "{about}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}",
+        })
+        .after_help(examples(&shown));
+    for option in tracer.options() {
+        command = command.arg(option_arg(option).help_heading(format!("Options of {name}")));
+    }
+    let names: Vec<&str> = tracer.datasets().iter().map(|one| one.name).collect();
+    let dataset = dataset_arg().hide(names.len() == 1).value_parser(names);
+    common(command).arg(dataset).mut_arg("ring", |arg| {
+        arg.hide(tracer.source().form() == Form::Table)
+    })
+}
+
+/// Which dataset is shown.
+pub(crate) fn dataset_arg() -> Arg {
+    Arg::new("dataset")
+        .long("dataset")
+        .value_name("NAME")
+        .help("Shows this one of the tracer's datasets alone")
+        .help_heading("Output")
+}
+
+/// A tracer's option as a flag.
+pub(crate) fn option_arg(option: &'static Opt) -> Arg {
+    let arg = Arg::new(option.name)
+        .long(option.name.replace('_', "-"))
+        .help(option.help());
+    let form = option.kind.form();
+    let value = || arg.clone().value_name(form.placeholder());
+    match option.kind {
+        OptKind::Flag(_) => arg.action(ArgAction::SetTrue),
+        // Completions offer its words.
+        OptKind::Choice(kind) => {
+            let words = kind.words.iter();
+            let words = words.map(|(word, about)| PossibleValue::new(*word).help(*about));
+            value()
+                .value_parser(PossibleValuesParser::new(words).map(OptValue::Text))
+                .hide_possible_values(true)
+        }
+        OptKind::Number(_)
+        | OptKind::Duration(_)
+        | OptKind::Size(_)
+        | OptKind::Text(_)
+        | OptKind::List(_) => value().value_parser(ValueParser::from(move |text: &str| {
+            option_value(option, text)
+        })),
+    }
+}
+
+/// Reads the value of an option's flag.
+fn option_value(option: &Opt, text: &str) -> Result<OptValue, String> {
+    let form = option.kind.form();
+    let value = form.parse(text).filter(|value| form.fits(value));
+    value.ok_or_else(|| match form.typed() {
+        None => format!("{} is wanted", form.wanted()),
+        Some(typed) => format!("{}, or {typed}, is wanted", form.wanted()),
+    })
+}
+
+/// What every run takes.
+fn common(command: Command) -> Command {
+    let selection = [
+        Arg::new("pid")
+            .long("pid")
+            .value_name("PID")
+            .action(ArgAction::Append)
+            .value_parser(ValueParser::from(process))
+            .help("A process, with its threads and children"),
+        Arg::new("container")
+            .long("container")
+            .value_name("ID")
+            .action(ArgAction::Append)
+            .help("A container by its id, or the beginning of it"),
+        Arg::new("cgroup")
+            .long("cgroup")
+            .value_name("PATH")
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(PathBuf))
+            .help("A cgroup and everything below it"),
+        Arg::new("host")
+            .long("host")
+            .action(ArgAction::SetTrue)
+            .help("Every process of this host but this one"),
+        Arg::new("command")
+            .value_name("COMMAND")
+            .num_args(1..)
+            .last(true)
+            .value_parser(value_parser!(OsString))
+            .help("Behind `--`: a command that is started and traced, with its children"),
+    ];
+    let bounds = [
+        Arg::new("duration")
+            .long("duration")
+            .value_name("TIME")
+            .value_parser(quantity::duration)
+            .help("Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C"),
+        Arg::new("max-events")
+            .long("max-events")
+            .value_name("N")
+            .value_parser(value_parser!(u64).range(1..))
+            .help("Ends the trace after so many events"),
+        Arg::new("interval")
+            .long("interval")
+            .value_name("TIME")
+            .value_parser(ValueParser::from(interval))
+            .help("How often counts are read and shown [default: 1s]"),
+        Arg::new("ring")
+            .long("ring")
+            .value_name("SIZE")
+            .value_parser(ValueParser::from(ring))
+            .help("Room for events that wait to be read [default: 2MiB]"),
+    ];
+    command
+        .disable_help_flag(true)
+        .args(selection.map(|arg| arg.help_heading("Selection (each adds; one is needed)")))
+        .args(bounds.map(|arg| arg.help_heading("Bounds")))
+        .args([output_arg(), help_arg()])
+}
+
+/// Where rows go, and as what.
+pub(crate) fn output_arg() -> Arg {
+    Arg::new("output").short('o').long("output").value_name("FORMAT[=FILE]").action(ArgAction::Append)
+        .value_parser(ValueParser::from(OutputArg::parse)).help_heading("Output")
+        .help("table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]")
+}
+
+/// Help, among what is about output.
+pub(crate) fn help_arg() -> Arg {
+    Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(ArgAction::Help)
+        .help_heading("Output")
+        .help("Prints this")
+}
+
+fn process(text: &str) -> Result<u32, String> {
+    let wanted = || "a process is a number from 1".to_owned();
+    text.parse()
+        .ok()
+        .filter(|pid| (1..=i32::MAX as u32).contains(pid))
+        .ok_or_else(wanted)
+}
+
+/// Reads how often.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    match quantity::duration(text)? {
+        short if short < Duration::from_millis(100) => {
+            Err("an interval is at least 100ms".to_owned())
+        }
+        enough => Ok(enough),
+    }
+}
+
+/// Reads how large a ring is.
+pub(crate) fn ring(text: &str) -> Result<u32, String> {
+    match quantity::bytes(text)? {
+        bytes @ 4096..=0x4000_0000 => Ok(bytes as u32),
+        _ => Err("a ring has 4KiB to 1GiB".to_owned()),
+    }
+}
+
+/// A section of commands, those with a remark beside them aligned.
+pub(crate) fn examples(lines: &[(&str, &str)]) -> String {
+    let bold = Style::new().bold();
+    let width = lines
+        .iter()
+        .filter(|(_, about)| !about.is_empty())
+        .map(|(line, _)| line.len())
+        .max()
+        .unwrap_or(0);
+    let mut out = format!("{bold}Examples:{bold:#}\n");
+    for (line, about) in lines {
+        match about.is_empty() {
+            true => out.push_str(&format!("  {line}\n")),
+            false => out.push_str(&format!("  {line:width$}  {about}\n")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracers::{Literal, OptionValue, option};
+
+    #[derive(Clone, Copy)]
+    struct Way;
+    impl option::Choice for Way {
+        const WORDS: &'static [(&'static str, &'static str)] = &[("in", "Into."), ("out", "Out.")];
+    }
+
+    const fn opt(name: &'static str, kind: tracers::OptKind) -> Opt {
+        Opt::of([name, name, name, "An option."], kind)
+    }
+
+    static OPTIONS: [Opt; 9] = [
+        opt("on", bool::KIND),
+        opt("port", u16::KIND)
+            .range(Some(Literal::Number(1)), None)
+            .required(),
+        opt("min_ns", u64::KIND),
+        opt("wait", option::Duration::KIND).range(None, Some(Literal::Text("10s"))),
+        opt("size", option::Size::KIND),
+        opt("name", option::Text::<4>::KIND),
+        opt("way", Way::KIND),
+        opt("ports", option::List::<u16, 2>::KIND),
+        opt("waits", option::List::<option::Duration, 2>::KIND),
+    ];
+
+    /// The value of the only flag of a line, or what is said against it.
+    fn given(line: &[&str]) -> Result<OptValue, String> {
+        let command = Command::new("x").args(OPTIONS.iter().map(option_arg));
+        let words = std::iter::once("x").chain(line.iter().copied());
+        let matches = command.try_get_matches_from(words);
+        let matches = matches.map_err(|error| error.to_string())?;
+        let found = OPTIONS.iter().find_map(|option| match option.kind {
+            OptKind::Flag(_) => matches
+                .get_flag(option.name)
+                .then_some(OptValue::Flag(true)),
+            OptKind::Number(_)
+            | OptKind::Duration(_)
+            | OptKind::Size(_)
+            | OptKind::Text(_)
+            | OptKind::Choice(_)
+            | OptKind::List(_) => matches.get_one::<OptValue>(option.name).cloned(),
+        });
+        Ok(found.unwrap())
+    }
+
+    #[test]
+    fn a_flag_of_every_type_of_option_reads_its_value() {
+        let number = OptValue::Number;
+        let text = |text: &str| OptValue::Text(text.to_owned());
+        for (line, value) in [
+            (vec!["--on"], OptValue::Flag(true)),
+            (vec!["--port", "443"], number(443)),
+            (vec!["--min-ns", "1.5ms"], number(1_500_000)),
+            (vec!["--min-ns", "7"], number(7)),
+            (vec!["--wait", "1.5s"], number(1_500_000_000)),
+            (vec!["--size", "64KiB"], number(65_536)),
+            (vec!["--name", "a b"], text("a b")),
+            (vec!["--name=-x"], text("-x")),
+            (vec!["--way", "out"], text("out")),
+            (
+                vec!["--ports", "80,443"],
+                OptValue::List(vec![number(80), number(443)]),
+            ),
+            (
+                vec!["--waits", "1s,2us"],
+                OptValue::List(vec![number(1_000_000_000), number(2_000)]),
+            ),
+        ] {
+            assert_eq!(given(&line), Ok(value), "{line:?}");
+        }
+        for (line, said) in [
+            (
+                vec!["--port", "0"],
+                "a whole number from 1 to 65535 is wanted",
+            ),
+            (
+                vec!["--min-ns", "1 s"],
+                "from 0 to 18446744073709551615, or a time such as 10ms, is wanted",
+            ),
+            (vec!["--wait", "10"], "a time with its unit"),
+            (vec!["--wait", "1m"], "from 0s to 10s is wanted"),
+            (vec!["--size", "64"], "a size with its unit"),
+            (vec!["--name", "abcde"], "a text of at most 4 bytes"),
+            (vec!["--way", "back"], "back"),
+            (vec!["--ports", "1,2,3"], "a list of at most 2"),
+            (vec!["--ports", "1,"], "a list of at most 2"),
+        ] {
+            let error = given(&line).unwrap_err();
+            assert!(error.contains(said), "{line:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_shows_what_every_type_takes() {
+        for option in &OPTIONS {
+            let arg = option_arg(option);
+            let help = arg.get_help().unwrap().to_string();
+            assert!(help.starts_with("An option."), "{help}");
+            let names = arg.get_value_names().map(|names| names[0].to_string());
+            let placeholder = option.kind.form().placeholder();
+            assert_eq!(names.unwrap_or_default(), placeholder);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The plugin's command line, read.
+
+use super::command::command;
+use crate::{
+    command::args::{self, string},
+    show::output::OutputArg,
+    source::cluster::access::Access,
+    usage::{self, Usage},
+};
+use anyhow::Result;
+use clap::{ArgMatches, parser::ValueSource};
+use clap_complete::Shell;
+use crd::Selector;
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
+use tracers::Spec;
+
+/// What is to be done, and in which cluster.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) action: Action,
+    pub(super) access: Access,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Make a job and show what it sees.
+    Run(Box<Run>),
+    /// Show what a job sees.
+    Attach {
+        /// Its name.
+        job: String,
+        /// How.
+        view: View,
+    },
+    /// Say which jobs there are.
+    List {
+        /// As data.
+        json: bool,
+    },
+    /// Say all of a job, or of a tracer.
+    Describe {
+        /// Its name.
+        what: String,
+        /// As data.
+        json: bool,
+    },
+    /// Delete jobs.
+    Delete {
+        /// Their names.
+        jobs: Vec<String>,
+    },
+    /// Say what is lacking.
+    Doctor,
+    /// Say what this is.
+    Version,
+    /// Print a shell's completions.
+    Completion(Shell),
+    /// Say what a line's last word may be.
+    Candidates(Vec<OsString>),
+}
+
+/// A job, as it was asked for.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) what: What,
+    pub(super) select: Select,
+    pub(super) max_nodes: Option<u32>,
+    /// Seconds.
+    pub(super) duration: Option<u64>,
+    pub(super) max_events: Option<u64>,
+    pub(super) ring: Option<u32>,
+    pub(super) name: Option<String>,
+    /// Whether it stays.
+    pub(super) keep: bool,
+    pub(super) view: View,
+}
+
+/// Where a job's tracer is said.
+#[derive(Debug)]
+pub(super) enum What {
+    /// On the command line.
+    Spec(Spec),
+    /// In a file with a job.
+    File(PathBuf),
+}
+
+/// Whom and where a job traces.
+#[derive(Debug, Default)]
+pub(super) struct Select {
+    pub(super) pods: Option<Selector>,
+    pub(super) names: Vec<String>,
+    pub(super) containers: Vec<String>,
+    pub(super) namespaces: Option<Selector>,
+    pub(super) host: bool,
+    pub(super) nodes: BTreeMap<String, String>,
+}
+
+/// How rows are read and shown.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    pub(super) outputs: Vec<OutputArg>,
+    pub(super) interval: Option<Duration>,
+    pub(super) by: Vec<String>,
+    pub(super) nodes: Vec<String>,
+    /// The dataset that is shown; else as many as an output can.
+    pub(super) dataset: Option<String>,
+}
+
+/// Reads the command line; help is printed by whoever handles the error.
+pub(super) fn parse(line: &[OsString]) -> Result<Asked> {
+    let matches = command()
+        .try_get_matches_from(line)
+        .map_err(|error| usage::explain(error, line, &command()))?;
+    let Some((name, m)) = matches.subcommand() else {
+        let message = "name what to do; `kubectl tracejob --help` tells";
+        return Err(Usage(message.to_owned()).into());
+    };
+    let is_json = || {
+        m.get_one::<String>("output")
+            .is_some_and(|format| format == "json")
+    };
+    let action = match name {
+        "run" => Action::Run(Box::new(run(m)?)),
+        "attach" => Action::Attach {
+            job: string(m, "job"),
+            view: view(m),
+        },
+        "list" => Action::List { json: is_json() },
+        "describe" => Action::Describe {
+            what: string(m, "what"),
+            json: is_json(),
+        },
+        "delete" => Action::Delete {
+            jobs: many(m, "job"),
+        },
+        "doctor" => Action::Doctor,
+        "completion" => match m.get_one::<Shell>("shell") {
+            Some(shell) => Action::Completion(*shell),
+            None => return Err(Usage("completion needs a SHELL".to_owned()).into()),
+        },
+        "__complete" => Action::Candidates(many(m, "words")),
+        _ => Action::Version,
+    };
+    Ok(Asked {
+        action,
+        access: Access::read(innermost(&matches)),
+    })
+}
+
+/// Where flags that every command takes are, wherever they stood.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    match matches.subcommand() {
+        Some((_, inner)) => innermost(inner),
+        None => matches,
+    }
+}
+
+fn many<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Vec<T> {
+    let values = matches.get_many::<T>(id);
+    values.into_iter().flatten().cloned().collect()
+}
+
+fn run(matches: &ArgMatches) -> Result<Run> {
+    let (what, m) = match matches.subcommand() {
+        Some((name, m)) => {
+            nothing_before(name, matches)?;
+            (What::Spec(args::spec(name, m)?), m)
+        }
+        None => match matches.get_one::<PathBuf>("file") {
+            Some(file) => (What::File(file.clone()), matches),
+            None => {
+                let message = "run needs a tracer, or a file with a job (-f); `kubectl tracejob run --help` shows the tracers";
+                return Err(Usage(message.to_owned()).into());
+            }
+        },
+    };
+    let select = Select {
+        pods: m.get_one("selector").cloned(),
+        names: many(m, "pod"),
+        containers: many(m, "container"),
+        namespaces: m.get_one("namespace-selector").cloned(),
+        host: m.get_flag("host"),
+        nodes: m.get_one("node-selector").cloned().unwrap_or_default(),
+    };
+    Ok(Run {
+        what,
+        select,
+        max_nodes: m.get_one("max-nodes").copied(),
+        duration: m.get_one("duration").copied(),
+        max_events: m.get_one("max-events").copied(),
+        ring: m.get_one("ring").copied(),
+        name: m.get_one("name").cloned(),
+        keep: m.get_flag("keep"),
+        view: view(m),
+    })
+}
+
+/// What is said before a tracer's name would be lost, but for what every command takes.
+fn nothing_before(tracer: &str, matches: &ArgMatches) -> Result<(), Usage> {
+    let root = command();
+    let run = root.find_subcommand("run");
+    let mut own = run.into_iter().flat_map(|run| run.get_arguments());
+    let said = own.find(|arg| {
+        let id = arg.get_id().as_str();
+        id != "help" && matches.value_source(id) == Some(ValueSource::CommandLine)
+    });
+    let Some(flag) = said.and_then(|arg| arg.get_long()) else {
+        return Ok(());
+    };
+    Err(Usage(match flag {
+        "file" => format!("a tracer is named either by {tracer} or by a file"),
+        flag => {
+            format!("name the tracer before --{flag}: kubectl tracejob run {tracer} --{flag} …")
+        }
+    }))
+}
+
+fn view(m: &ArgMatches) -> View {
+    View {
+        outputs: many(m, "output"),
+        interval: m.get_one("interval").copied(),
+        by: many(m, "by"),
+        nodes: many(m, "nodes"),
+        dataset: m.get_one("dataset").cloned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::output::Format;
+
+    fn read(line: &[&str]) -> Result<Asked> {
+        let line: Vec<OsString> = ["kubectl-tracejob"]
+            .iter()
+            .chain(line)
+            .map(OsString::from)
+            .collect();
+        parse(&line)
+    }
+
+    /// Any tracer.
+    fn tracer() -> &'static str {
+        tracers::ALL[0].name()
+    }
+
+    #[test]
+    fn a_run_says_what_whom_where_and_how() {
+        let asked = read(&[
+            "run",
+            tracer(),
+            "-n",
+            "shop",
+            "-l",
+            "app=x",
+            "--pod",
+            "a",
+            "--pod=b",
+            "-c",
+            "main",
+            "--node-selector",
+            "pool=web",
+            "--max-nodes",
+            "3",
+            "--duration",
+            "1m",
+            "--max-events",
+            "5",
+            "--interval",
+            "2s",
+            "-o",
+            "json",
+            "--nodes",
+            "n1,n2",
+            "--name",
+            "mine",
+            "--keep",
+        ])
+        .unwrap();
+        assert_eq!(asked.access.namespace.as_deref(), Some("shop"));
+        let Action::Run(run) = asked.action else {
+            panic!("{asked:?}");
+        };
+        assert_eq!(run.select.names, ["a", "b"]);
+        assert_eq!(run.select.containers, ["main"]);
+        assert_eq!(run.select.nodes["pool"], "web");
+        assert_eq!(
+            (run.duration, run.max_events, run.max_nodes),
+            (Some(60), Some(5), Some(3))
+        );
+        assert_eq!(run.view.nodes, ["n1", "n2"]);
+        assert_eq!(run.view.outputs[0].format, Format::Json);
+        assert!(run.keep && run.name.as_deref() == Some("mine"));
+    }
+
+    #[test]
+    fn flags_of_the_cluster_stand_anywhere() {
+        for line in [
+            &["-n", "shop", "list"][..],
+            &["list", "-n", "shop"],
+            &["run", tracer(), "-n", "shop"],
+            &["run", "-n", "shop", tracer()],
+        ] {
+            let asked = read(line);
+            let namespace = asked.map(|asked| asked.access.namespace);
+            assert_eq!(namespace.unwrap().as_deref(), Some("shop"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_say_what_would_be_right() {
+        let said = |line: &[&str]| format!("{:#}", read(line).unwrap_err());
+        assert!(said(&["run"]).contains("run needs a tracer"));
+        assert!(said(&["lst"]).contains("did you mean list?"));
+        assert!(said(&["run", tracer(), "--duration", "1500ms"]).contains("whole seconds"));
+        assert!(said(&["run", tracer(), "-l", "a in b"]).contains("labels are selected"));
+        assert!(said(&["attach"]).contains("`kubectl tracejob attach --help`"));
+        assert!(said(&["run", tracer(), "--pods", "x"]).contains("did you mean --pod?"));
+        let before = said(&["run", "-l", "a=b", tracer()]);
+        assert!(
+            before.starts_with("name the tracer before --selector"),
+            "{before}"
+        );
+        assert!(said(&["run", "-f", "x", tracer()]).contains("or by a file"));
+        assert!(said(&["run", tracer(), "ls"]).contains("--pod or -l"));
+    }
+}

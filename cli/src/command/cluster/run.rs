@@ -1,0 +1,163 @@
+//! `run` and `attach`: a job from its object to its account.
+
+use super::{
+    args::{Run, View},
+    create::{self, selector_text},
+};
+use crate::{
+    command::signals::Signals,
+    show::{
+        output::{self, Scene, Shape},
+        show,
+    },
+    source::cluster::{
+        access::{Access, Cluster},
+        error::Error,
+        job::{Job, Object},
+        stream::Query,
+        watch::{How, Stopper, Watch},
+    },
+    usage::Usage,
+};
+use anyhow::Result;
+use serde_json::json;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+use tracers::{Erased, Form, LABELS, Role};
+
+/// Makes a job, shows what it sees, and deletes it.
+pub(super) fn run(asked: Run, access: &Access) -> Result<ExitCode> {
+    let cluster = Arc::new(Cluster::connect(access)?);
+    let object = create::object(&asked, access, &cluster.namespace)?;
+    check(&asked.view, object.spec().tracer.tracer())?;
+    let signals = Signals::watch()?;
+    let json = output::is_json(&asked.view.outputs);
+    let job = cluster.create(&object)?;
+    let how = match asked.keep {
+        true => How::Suspend,
+        false => How::Delete,
+    };
+    let stopper = Stopper::new(&cluster, &job.name, how);
+    let first = stopper.clone();
+    signals.first(move || first.stop());
+    say_created(&job, &object, json);
+    let shown = follow(&cluster, &job, asked.view, stopper);
+    if !asked.keep {
+        match cluster.delete(&job.name) {
+            Ok(()) | Err(Error::NotFound { .. }) => {}
+            Err(error) => tell(&format!("warning: {} stays: {error}", job.name.object())),
+        }
+    }
+    shown
+}
+
+/// Shows what a job sees that is there already.
+pub(super) fn attach(word: &str, view: View, access: &Access) -> Result<ExitCode> {
+    let cluster = Arc::new(Cluster::connect(access)?);
+    let job = cluster.get(&cluster.named(word)?)?;
+    check(&view, job.spec.tracer.tracer())?;
+    let signals = Signals::watch()?;
+    let stopper = Stopper::new(&cluster, &job.name, How::Detach);
+    let first = stopper.clone();
+    signals.first(move || first.stop());
+    follow(&cluster, &job, view, stopper)
+}
+
+/// Shows a job's stream until its end.
+fn follow(cluster: &Arc<Cluster>, job: &Job, view: View, stopper: Stopper) -> Result<ExitCode> {
+    let View {
+        outputs: wanted,
+        interval,
+        by,
+        nodes,
+        dataset,
+    } = view;
+    let query = Query {
+        interval,
+        by,
+        nodes,
+    };
+    let tracer = job.spec.tracer.tracer().name();
+    let watch = Watch::open(Arc::clone(cluster), job, query, stopper)?;
+    let scene = Scene {
+        tracer,
+        datasets: Shape::told(watch.schema()),
+        dataset: dataset.as_deref(),
+        command: false,
+        intervals: interval.is_some(),
+        title: title(job),
+    };
+    let outputs = output::open(&wanted, &scene)?;
+    let feed = Box::new(watch);
+    show(feed, outputs, tracer, None, output::is_json(&wanted))
+}
+
+/// What can be known to be wrong before there is a job.
+fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
+    if let Some(wanted) = &view.dataset {
+        let datasets = tracer.datasets();
+        let names: Vec<&str> = datasets.iter().map(|one| one.name).collect();
+        output::dataset_number(tracer.name(), &names, wanted)?;
+    }
+    if view.by.is_empty() {
+        return Ok(());
+    }
+    if tracer.source().form() != Form::Table {
+        let name = tracer.name();
+        let message = format!("--by is for tracers that count, and {name} tells each event");
+        return Err(Usage(message));
+    }
+    let columns = LABELS.iter().cloned().chain(tracer.columns());
+    let keys = columns.filter(|column| column.role == Role::Key);
+    let keys: Vec<_> = keys.map(|column| column.name).collect();
+    match view
+        .by
+        .iter()
+        .find(|name| !keys.iter().any(|key| *key == **name))
+    {
+        None => Ok(()),
+        Some(name) => Err(Usage(format!(
+            "--by: {:?} is no key of {}; it has {}",
+            name,
+            tracer.name(),
+            keys.join(", ")
+        ))),
+    }
+}
+
+/// Whom a job is of, in a few words.
+fn title(job: &Job) -> String {
+    let mut words: Vec<String> = job.spec.pods.clone();
+    words.extend(job.spec.selector.as_ref().map(selector_text));
+    words.extend(job.namespaces.as_ref().map(selector_text));
+    match (&job.name.namespace, job.host) {
+        (_, true) => "host".to_owned(),
+        (Some(namespace), _) if words.is_empty() => format!("pods of {namespace}"),
+        (Some(namespace), _) => format!("{} of {namespace}", words.join(", ")),
+        (None, _) if words.is_empty() => "pods".to_owned(),
+        (None, _) => words.join(", "),
+    }
+}
+
+fn say_created(job: &Job, object: &Object, json: bool) {
+    let name = &job.name;
+    tell(&match json {
+        true => {
+            let kind = match object {
+                Object::Job(_) => "TraceJob",
+                Object::Cluster(_) => "ClusterTraceJob",
+            };
+            let created = json!({"kind": kind, "namespace": name.namespace, "name": name.name});
+            json!({ "created": created }).to_string()
+        }
+        false => format!("{} created", name.object()),
+    });
+}
+
+/// Says it to whoever waits; where standard error is gone, nobody is left to be told.
+fn tell(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}

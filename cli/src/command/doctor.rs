@@ -1,0 +1,240 @@
+//! `doctor`: what tracing needs of this machine.
+
+use crate::{
+    show::{
+        output::palette,
+        render::Palette,
+        screen::size,
+        text::{beside, wrap},
+    },
+    source::{
+        remote::Address,
+        survey::{Checked, Entry, Needed, Survey, Works},
+    },
+};
+use agent::Verdict;
+use anyhow::Result;
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+use tracers::{Class, Needs};
+
+/// Prose wider than this is hard to read, whatever the terminal.
+const WIDEST: usize = 110;
+
+/// Prints it. The exit status is 1 where nothing can be traced.
+pub(crate) fn doctor(json: bool, agent: Option<&Address>) -> Result<ExitCode> {
+    let survey = Survey::checked(agent)?;
+    let text = match json {
+        true => format!("{:#}\n", data(&survey)),
+        false => {
+            let columns = if io::stdout().is_terminal() {
+                size().columns.min(WIDEST)
+            } else {
+                WIDEST
+            };
+            page(&survey, columns, palette(&io::stdout()))
+        }
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(match survey.able() {
+        0 => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+fn data(survey: &Survey) -> serde_json::Value {
+    let checks: Vec<_> = survey
+        .checks
+        .iter()
+        .map(|Checked { name, verdict, detail, remedy }| {
+            json!({ "name": name, "verdict": word(*verdict), "detail": detail, "remedy": remedy })
+        })
+        .collect();
+    let tracers: Vec<_> = survey
+        .tracers
+        .iter()
+        .map(|entry| {
+            json!({
+                "name": entry.name, "class": entry.class, "supported": matches!(entry.works, Works::Yes { .. }),
+                "needs": entry.needs.iter().map(Needed::data).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let needs: BTreeMap<&str, String> = survey
+        .tracers
+        .iter()
+        .filter_map(|entry| {
+            let tracer = tracers::find(&entry.name)?;
+            Some((tracer.name(), Needs::of(tracer).to_string()))
+        })
+        .collect();
+    json!({
+        "checks": checks, "tracers": survey.tracers.len(), "tracers_supported": survey.able(), "needs": needs, "by_tracer": tracers,
+    })
+}
+
+/// A need, and the tracers that have it.
+struct Line<'a> {
+    need: &'a Needed,
+    tracers: Vec<&'a str>,
+}
+
+/// Every need of the tracers there, each once: required ones first.
+fn needs(survey: &Survey) -> Vec<Line<'_>> {
+    let mut all: Vec<Line<'_>> = Vec::new();
+    for entry in &survey.tracers {
+        for need in &entry.needs {
+            match all.iter_mut().find(|line| line.need == need) {
+                Some(line) => line.tracers.push(&entry.name),
+                None => all.push(Line {
+                    need,
+                    tracers: vec![&entry.name],
+                }),
+            }
+        }
+    }
+    all.sort_by_key(|line| !line.need.required);
+    all
+}
+
+/// The tracers of each class, and how many of them work.
+fn classes(survey: &Survey) -> BTreeMap<&str, Vec<&Entry>> {
+    let mut classes: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+    for entry in &survey.tracers {
+        classes.entry(&entry.class).or_default().push(entry);
+    }
+    classes
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok => "ok",
+        Verdict::Limited => "limited",
+        Verdict::Missing => "missing",
+    }
+}
+
+fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
+    let checks = &survey.checks;
+    let name = checks
+        .iter()
+        .map(|check| check.name.len())
+        .max()
+        .unwrap_or(0);
+    let verdict = "limited".len();
+    let prose = columns.saturating_sub(name + verdict + 4).max(24);
+    let mut out = String::new();
+    for check in checks {
+        let mut said = wrap(&check.detail, prose);
+        said.extend(check.remedy.iter().flat_map(|remedy| wrap(remedy, prose)));
+        let start = out.len();
+        beside(
+            &[
+                vec![check.name.clone()],
+                vec![word(check.verdict).to_owned()],
+                said,
+            ],
+            &[name, verdict],
+            &mut out,
+        );
+        if palette.on && check.verdict != Verdict::Ok {
+            let at = start + name + 2;
+            let word = word(check.verdict);
+            out.replace_range(
+                at..at + word.len(),
+                &format!("{}{word}\x1b[0m", Palette::RED),
+            );
+        }
+    }
+    let (able, all) = (survey.able(), survey.tracers.len());
+    out.push_str(&match &survey.agent {
+        None => format!("\n{able} of {all} tracers work here; `tracejob list` shows which.\n"),
+        Some(_) => format!(
+            "\n{able} of {all} tracers work there; `tracejob --agent … list` shows which.\n"
+        ),
+    });
+    let mut line = |line: &str| {
+        for line in wrap(line, columns) {
+            out.push_str(&line);
+            out.push('\n');
+        }
+    };
+    for (class, entries) in classes(survey) {
+        let about = { class.parse::<Class>() }
+            .map_or_else(|_| String::new(), |class| format!(" ({})", class.about()));
+        let names: Vec<&str> = entries.iter().map(|entry| &*entry.name).collect();
+        let able = entries
+            .iter()
+            .filter(|entry| matches!(entry.works, Works::Yes { .. }));
+        line(&format!(
+            "Class {class}{about}: {} of {} work: {}.",
+            able.count(),
+            entries.len(),
+            names.join(", ")
+        ));
+    }
+    for Line { need, tracers } in needs(survey) {
+        let of = match tracers.len() == survey.tracers.len() {
+            true => "every tracer".to_owned(),
+            false => tracers.join(", "),
+        };
+        let verb = if need.required {
+            "is required"
+        } else {
+            "is helpful"
+        };
+        let missing = match (need.met, &need.remedy) {
+            (true, _) => String::new(),
+            (false, None) => " Missing.".to_owned(),
+            (false, Some(remedy)) => format!(" Missing: {remedy}."),
+        };
+        line(&format!(
+            "{} {verb} for {of}: {}.{missing}",
+            need.name, need.reason
+        ));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_check_says_what_it_found_and_what_to_do() {
+        let check = |name: &str, verdict, detail: &str, remedy: Option<&str>| Checked {
+            name: name.to_owned(),
+            verdict,
+            detail: detail.to_owned(),
+            remedy: remedy.map(str::to_owned),
+        };
+        let checks = vec![
+            check("kernel", Verdict::Ok, "6.18.44", None),
+            check(
+                "kernel symbols",
+                Verdict::Limited,
+                "addresses are hidden: kernel.kptr_restrict is 2",
+                Some("`sysctl kernel.kptr_restrict=1` shows kernel functions in stacks"),
+            ),
+        ];
+        let survey = Survey {
+            kernel: None,
+            agent: None,
+            tracers: Vec::new(),
+            checks,
+        };
+        insta::assert_snapshot!(page(&survey, 80, Palette::default()), @r"
+        kernel          ok       6.18.44
+        kernel symbols  limited  addresses are hidden: kernel.kptr_restrict is 2
+                                 `sysctl kernel.kptr_restrict=1` shows kernel functions
+                                 in stacks
+
+        0 of 0 tracers work here; `tracejob list` shows which.
+        ");
+        assert_eq!(data(&survey)["checks"][1]["verdict"], "limited");
+    }
+}

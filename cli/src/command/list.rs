@@ -1,0 +1,227 @@
+//! `list`: what can be traced here, and what cannot and why.
+
+use crate::{
+    show::{
+        output::palette,
+        render::Palette,
+        screen::size,
+        text::{beside, wrap},
+    },
+    source::{
+        remote::Address,
+        survey::{Needed, Survey, Works},
+    },
+};
+use anyhow::Result;
+use serde_json::json;
+use std::io::{self, IsTerminal, Write};
+use tracers::Family;
+
+/// Prose wider than this is hard to read, whatever the terminal.
+const WIDEST: usize = 120;
+
+/// Prints it.
+pub(crate) fn list(json: bool, agent: Option<&Address>) -> Result<()> {
+    let survey = Survey::of(agent)?;
+    let text = match json {
+        true => format!("{:#}\n", data(&survey)),
+        false => {
+            let columns = if io::stdout().is_terminal() {
+                size().columns.min(WIDEST)
+            } else {
+                WIDEST
+            };
+            table(&survey, columns, palette(&io::stdout()))
+        }
+    };
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+/// One word for a family; for tracers that are not in the catalogue another.
+pub(crate) fn family_word(family: Option<Family>) -> String {
+    family.map_or_else(
+        || "others".to_owned(),
+        |family| format!("{family:?}").to_lowercase(),
+    )
+}
+
+fn data(survey: &Survey) -> serde_json::Value {
+    let tracers: Vec<_> = survey
+        .tracers
+        .iter()
+        .map(|entry| {
+            let mut data = json!({
+                "name": entry.name, "family": family_word(entry.family), "class": entry.class, "about": entry.about,
+                "needs": entry.needs.iter().map(Needed::data).collect::<Vec<_>>(),
+            });
+            match &entry.works {
+                Works::Yes { hooks } => {
+                    data["supported"] = true.into();
+                    data["hooks"] = hooks.as_slice().into();
+                }
+                Works::No { reason, remedy } => {
+                    data["supported"] = false.into();
+                    data["reason"] = reason.as_str().into();
+                    data["remedy"] = remedy.as_deref().into();
+                }
+            }
+            data
+        })
+        .collect();
+    let mut data = json!({ "kernel": survey.kernel, "tracers": tracers });
+    if let Some(agent) = &survey.agent {
+        data["agent"] = agent.as_str().into();
+    }
+    data
+}
+
+fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
+    let entries = &survey.tracers;
+    let mut families: Vec<Option<Family>> = entries.iter().map(|entry| entry.family).collect();
+    families.sort_by_key(|family| (family.is_none(), *family));
+    families.dedup();
+    let name = 2 + entries
+        .iter()
+        .map(|entry| entry.name.len())
+        .max()
+        .unwrap_or(0);
+    let shows = entries
+        .iter()
+        .map(|entry| entry.about.chars().count())
+        .max()
+        .unwrap_or(0);
+    let class = "CLASS".len();
+    let classes = entries.iter().map(|entry| entry.class.chars().count());
+    let class = classes.max().unwrap_or(0).max(class);
+    // What is said of this machine needs some room as well.
+    let shows = shows.min(columns.saturating_sub(name + class + 6 + 40).max(18));
+    let here = columns.saturating_sub(name + class + shows + 6).max(20);
+    let widths = [name, class, shows];
+    let mut out = String::new();
+    palette.paint(Palette::BOLD, &mut out, |out| {
+        let here = if survey.agent.is_none() {
+            "HERE"
+        } else {
+            "THERE"
+        };
+        out.push_str(&format!(
+            "{:name$}  {:class$}  {:shows$}  {here}",
+            "TRACER", "CLASS", "SHOWS"
+        ));
+    });
+    out.push('\n');
+    for family in families {
+        palette.paint(Palette::DIM, &mut out, |out| {
+            out.push_str(&family_word(family))
+        });
+        out.push('\n');
+        for entry in entries.iter().filter(|entry| entry.family == family) {
+            let said = match &entry.works {
+                Works::Yes { hooks } => {
+                    let kind = |hook: &'_ String| hook.split(' ').next().map(str::to_owned);
+                    let mut kinds: Vec<String> = hooks.iter().filter_map(kind).collect();
+                    kinds.sort_unstable();
+                    kinds.dedup();
+                    let lines = wrap(&kinds.join(", "), here.saturating_sub(5));
+                    let lines = lines.iter().enumerate();
+                    let mut said: Vec<String> = lines
+                        .map(|(at, line)| {
+                            format!("{}  {line}", if at == 0 { "yes" } else { "   " })
+                        })
+                        .collect();
+                    for need in entry.missing() {
+                        let lacks = format!("no {}, for {}", need.name, need.reason);
+                        let lines = wrap(&lacks, here.saturating_sub(5));
+                        said.extend(lines.into_iter().map(|line| format!("     {line}")));
+                    }
+                    said
+                }
+                Works::No { reason, remedy } => {
+                    let why = remedy
+                        .as_ref()
+                        .map_or(reason.clone(), |remedy| format!("{reason}; {remedy}"));
+                    let lines = wrap(&why, here.saturating_sub(5));
+                    let lines = lines.iter().enumerate();
+                    lines
+                        .map(|(at, line)| {
+                            format!("{}  {line}", if at == 0 { "no " } else { "   " })
+                        })
+                        .collect()
+                }
+            };
+            let cells = [
+                vec![format!("  {}", entry.name)],
+                vec![entry.class.clone()],
+                wrap(&entry.about, shows),
+                said,
+            ];
+            beside(&cells, &widths, &mut out);
+        }
+    }
+    let (able, all) = (survey.able(), entries.len());
+    let (here, place) = match &survey.agent {
+        None => ("here", ""),
+        Some(_) => ("there", " --agent …"),
+    };
+    out.push_str(&match able == all {
+        true => format!("All {all} work {here}. `tracejob{place} describe TRACER` tells more.\n"),
+        false => format!("{able} of {all} work {here}. `tracejob{place} describe TRACER` tells more, `tracejob{place} doctor` what is missing.\n"),
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{command::describe::hooks, source::survey::Entry};
+
+    #[test]
+    fn what_does_not_work_here_says_why_and_no_line_is_too_long() {
+        let entries: Vec<Entry> = tracers::ALL
+            .iter()
+            .enumerate()
+            .map(|(at, tracer)| {
+                let works = match at {
+                    0 => Works::No {
+                        reason: "uprobe.multi libc:free needs CAP_SYS_PTRACE".to_owned(),
+                        remedy: Some("run it with sudo, or `sudo setcap cap_sys_ptrace+ep $(command -v tracejob)`".to_owned()),
+                    },
+                    _ => Works::Yes { hooks: hooks(&tracer.points()[0]) },
+                };
+                let need = Needed {
+                    name: "CAP_SYSLOG".to_owned(),
+                    required: false,
+                    reason: "names of kernel functions".to_owned(),
+                    met: at != 1,
+                    remedy: None,
+                };
+                Entry::of(*tracer, vec![need], works)
+            })
+            .collect();
+        let survey = Survey {
+            kernel: None,
+            agent: None,
+            tracers: entries,
+            checks: Vec::new(),
+        };
+        let all = survey.tracers.len();
+        for columns in [80, 100, 120] {
+            let text = table(&survey, columns, Palette::default());
+            assert!(text.contains("no   uprobe.multi"), "{text}");
+            // What works and lacks something says what.
+            assert!(text.contains("     no CAP_SYSLOG, for"), "{text}");
+            assert!(
+                text.contains("payload  ") && text.contains("observe  "),
+                "{text}"
+            );
+            assert!(
+                text.lines()
+                    .rev()
+                    .skip(1)
+                    .all(|line| line.chars().count() <= columns),
+                "{text}"
+            );
+            assert!(text.ends_with(&format!("{} of {} work here. `tracejob describe TRACER` tells more, `tracejob doctor` what is missing.\n", all - 1, all)));
+        }
+    }
+}

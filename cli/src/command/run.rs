@@ -1,0 +1,150 @@
+//! A trace from its request to its account.
+
+use crate::{
+    command::{
+        args::{Run, What},
+        job,
+        signals::Signals,
+    },
+    show::{
+        output::{self, Scene, Shape},
+        render::escaped,
+        show,
+    },
+    source::{
+        Feed,
+        remote::{self, Address, Agent},
+    },
+    usage::Usage,
+};
+use agent::{Bounds, Budget, Kernel, Limits, Request, Trace, Whom};
+use anyhow::{Context as _, Result};
+use rustix::stdio;
+use std::{os::unix::ffi::OsStrExt, process::ExitCode};
+
+/// Runs a trace, here or by an agent.
+pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
+    let Run {
+        what,
+        mut targets,
+        duration,
+        max_events,
+        ring,
+        interval,
+        outputs: wanted,
+        dataset,
+    } = run;
+    let defaults = Limits::default();
+    let (spec, limits) = match what {
+        What::Spec(spec) => (spec, (duration, max_events, ring, Budget::default())),
+        What::File(file) => {
+            let job = job::read(&file)?;
+            if targets.is_empty() && job.selects_pods {
+                let file = file.display();
+                let message = format!(
+                    "{file} selects pods, which needs a cluster; on one host add --pid, --container, --cgroup, -- CMD or --host"
+                );
+                return Err(Usage(message).into());
+            }
+            (
+                job.spec,
+                (
+                    duration.or(job.duration),
+                    max_events.or(job.max_events),
+                    ring.or(job.ring_bytes),
+                    job.budget,
+                ),
+            )
+        }
+    };
+    if targets.is_empty() {
+        return Err(agent::Error::NothingSelected.into());
+    }
+    // The command is started last, when everything else is in place.
+    targets.sort_by_key(|target| matches!(target, Whom::Command(_)));
+    let (duration, max_events, ring, budget) = limits;
+    let limits = Limits {
+        duration,
+        max_events,
+        ring_bytes: ring.unwrap_or(defaults.ring_bytes),
+        interval: interval.unwrap_or(defaults.interval),
+        budget,
+        ..defaults
+    };
+    let title = title(&targets);
+    let command = targets
+        .iter()
+        .any(|target| matches!(target, Whom::Command(_)));
+    let scene = |datasets| Scene {
+        tracer: spec.tracer().name(),
+        datasets,
+        dataset: dataset.as_deref(),
+        command,
+        intervals: interval.is_some(),
+        title: title.clone(),
+    };
+    let limit = limits.duration;
+    let signals = Signals::watch()?;
+    let (feed, outputs) = match agent {
+        None => {
+            let datasets = spec.plan().datasets;
+            let outputs = output::open(&wanted, &scene(Shape::of(&datasets)))?;
+            if command && output::to_pipe(&wanted) {
+                // What the command prints must not end up between the rows that a program reads.
+                rustix::stdio::dup2_stdout(stdio::stderr())
+                    .context("giving the command standard error to print to")?;
+            }
+            let request = Request {
+                spec: spec.clone(),
+                filters: Vec::new(),
+                targets: targets.into_iter().map(Into::into).collect(),
+                changing: false,
+                allow_missing: false,
+                outlives_cgroups: false,
+                bounds: Bounds::NONE,
+                denied: Vec::new(),
+                label_columns: Default::default(),
+                limits,
+            };
+            let trace = Trace::start(request, &Kernel::read()?)?;
+            let stopper = trace.handle();
+            signals.first(move || stopper.stop());
+            (Box::new(trace) as Box<dyn Feed>, outputs)
+        }
+        Some(address) => {
+            let request = remote::spec(&spec, &targets, &limits)?;
+            let trace = remote::Trace::start(Agent::connect(address)?, request)?;
+            let stopper = trace.stopper();
+            signals.first(move || stopper.stop());
+            // What columns there are is the agent's to say. Where an output cannot be, the trace ends with the call.
+            let outputs = output::open(&wanted, &scene(Shape::told(trace.schema())))?;
+            (Box::new(trace) as Box<dyn Feed>, outputs)
+        }
+    };
+    show(
+        feed,
+        outputs,
+        spec.tracer().name(),
+        limit,
+        output::is_json(&wanted),
+    )
+}
+
+/// Whom a trace is of, in a few words.
+fn title(targets: &[Whom]) -> String {
+    let words = targets.iter().map(|target| match target {
+        Whom::Process(pid) => format!("process {pid}"),
+        Whom::Cgroup(path) => format!("cgroup {}", escaped(path.as_os_str().as_bytes())),
+        Whom::Container(id) | Whom::PodContainer(_, id) => {
+            format!("container {}", escaped(id.as_bytes()))
+        }
+        Whom::Command(words) => {
+            let words: Vec<String> = words.iter().map(|word| escaped(word.as_bytes())).collect();
+            words.join(" ")
+        }
+        Whom::Host => "host".to_owned(),
+        Whom::ProcessSince(pid, _) => format!("process {pid}"),
+        Whom::Pod(uid) => format!("pod {}", escaped(uid.as_bytes())),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}

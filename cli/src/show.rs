@@ -1,0 +1,224 @@
+//! How rows are shown: outputs, screens, and a running trace until its account.
+
+pub(crate) mod account;
+pub(crate) mod output;
+pub(crate) mod render;
+pub(crate) mod screen;
+pub(crate) mod sink;
+pub(crate) mod text;
+
+use crate::source::Feed;
+use account::{account_json, account_text, is_whole};
+use agent::{Account, Update};
+use anyhow::{Result, anyhow};
+use output::Outputs;
+use render::{Output, Status, Wall};
+use std::{
+    io::{self, ErrorKind, Write},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+use tracers::Batch;
+
+/// How often the status line is drawn anew.
+const TICK: Duration = Duration::from_millis(100);
+/// Exit status of a trace that lost something.
+const PARTIAL: u8 = 3;
+
+/// Shows a trace until its account; `json` says that a program reads.
+pub(crate) fn show(
+    feed: Box<dyn Feed>,
+    outputs: Outputs,
+    tracer: &'static str,
+    limit: Option<Duration>,
+    json: bool,
+) -> Result<ExitCode> {
+    let running = Running {
+        feed,
+        outputs,
+        tracer,
+        limit,
+        started: Instant::now(),
+        rows: 0,
+        lost: 0,
+        tables: Vec::new(),
+        failed: None,
+        told: Instant::now(),
+    };
+    running.finish(json)
+}
+
+/// What an account's numbers are of, where that is not one dataset alone.
+fn datasets_text(names: &[String]) -> String {
+    match names {
+        [] | [_] => String::new(),
+        several => format!(
+            "Its events are those of {}: what happened once counts in each.\n",
+            several.join(" and ")
+        ),
+    }
+}
+
+/// A trace under way, and where its rows go.
+struct Running {
+    feed: Box<dyn Feed>,
+    outputs: Outputs,
+    tracer: &'static str,
+    limit: Option<Duration>,
+    started: Instant,
+    rows: u64,
+    lost: u64,
+    /// The newest of each dataset.
+    tables: Vec<Batch>,
+    failed: Option<anyhow::Error>,
+    told: Instant,
+}
+
+impl Running {
+    fn finish(mut self, json: bool) -> Result<ExitCode> {
+        if let Some(note) = self.outputs.note.take() {
+            let _ = io::stderr().write_all(format!("{note}\n").as_bytes());
+        }
+        if json {
+            // From here on a signal ends the trace with its account: whoever starts us may wait for this line.
+            let started = serde_json::json!({"started": {"tracer": self.tracer}});
+            // At once: a command that it started may write there too. Where standard error is gone nobody is left to be told.
+            let _ = io::stderr().write_all(format!("{started}\n").as_bytes());
+        }
+        let account = loop {
+            let update = match self.feed.next(TICK) {
+                Ok(update) => update,
+                Err(error) => match self.feed.cut_off() {
+                    None => return Err(error),
+                    Some((account, tables)) => {
+                        // What went wrong elsewhere is said first; what came until then is shown all the same.
+                        self.failed = Some(error);
+                        tables.into_iter().for_each(|table| self.keep(table));
+                        break account;
+                    }
+                },
+            };
+            match update {
+                Some(Update::Rows(batch)) => {
+                    if batch.dataset == self.outputs.main {
+                        self.rows += batch.rows() as u64;
+                    }
+                    let wall = self.wall();
+                    self.output(Some(&batch), |output| output.rows(&batch, wall));
+                }
+                Some(Update::Table(batch)) => {
+                    if batch.dataset == self.outputs.main {
+                        self.rows = batch.rows() as u64;
+                    }
+                    let (wall, elapsed) = (self.wall(), self.started.elapsed());
+                    self.output(Some(&batch), |output| output.table(&batch, wall, elapsed));
+                    self.keep(batch);
+                }
+                Some(Update::Progress(account)) => self.lost = account.lost.total(),
+                Some(Update::Done(account)) => break account,
+                None => {}
+            }
+            self.tell();
+        };
+        self.end(&account, json)
+    }
+
+    fn wall(&self) -> Wall {
+        self.feed.wall()
+    }
+
+    /// Tells whoever waits how it goes, as often as eyes can follow.
+    fn tell(&mut self) {
+        if self.told.elapsed() < TICK {
+            return;
+        }
+        self.told = Instant::now();
+        let elapsed = self.started.elapsed();
+        let progress = self.feed.progress();
+        let left = self.limit.map(|limit| limit.saturating_sub(elapsed));
+        let status = Status {
+            what: progress
+                .as_ref()
+                .map_or_else(|| self.tracer.to_owned(), |progress| progress.nodes.clone()),
+            elapsed,
+            left: progress.map_or(left, |progress| progress.left),
+            rows: self.rows,
+            lost: self.lost,
+        };
+        self.output(None, |output| output.status(&status));
+    }
+
+    /// A table, in place of the one before of its dataset.
+    fn keep(&mut self, table: Batch) {
+        self.tables.retain(|one| one.dataset != table.dataset);
+        self.tables.push(table);
+    }
+
+    /// Gives every output the same: where it is a batch, every one that shows its dataset. One that fails ends the trace, and the others
+    /// still get all of it.
+    fn output(
+        &mut self,
+        batch: Option<&Batch>,
+        mut give: impl FnMut(&mut dyn Output) -> io::Result<()>,
+    ) {
+        let mut at = 0;
+        while let Some((output, only)) = self.outputs.all.get_mut(at) {
+            if batch.is_some_and(|batch| !output::shows(*only, batch)) {
+                at += 1;
+                continue;
+            }
+            match give(output.as_mut()) {
+                Ok(()) => at += 1,
+                Err(error) => {
+                    drop(self.outputs.all.remove(at));
+                    self.feed.stop();
+                    self.note(error);
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, error: io::Error) {
+        match error.kind() {
+            // Nobody reads any more: not an error, but the end.
+            ErrorKind::BrokenPipe => {}
+            _ => {
+                self.failed
+                    .get_or_insert_with(|| anyhow!(error).context("cannot write rows"));
+            }
+        }
+    }
+
+    fn end(mut self, account: &Account, json: bool) -> Result<ExitCode> {
+        let (mut tables, wall) = (std::mem::take(&mut self.tables), self.wall());
+        tables.sort_by_key(|table| table.dataset);
+        let beside = self.feed.beside(account);
+        let mut said = Vec::new();
+        for (mut output, only) in std::mem::take(&mut self.outputs.all) {
+            let shown = tables.iter().filter(|table| output::shows(only, table));
+            match output.end(&shown.collect::<Vec<_>>(), wall, account) {
+                Ok(sentence) => said.extend(sentence),
+                Err(error) => self.note(error),
+            }
+        }
+        let text = match json {
+            true => format!("{}\n", account_json(account, &beside)),
+            false => {
+                let said = said
+                    .iter()
+                    .map(|sentence| format!("{sentence}\n"))
+                    .collect::<String>();
+                let datasets = datasets_text(&self.outputs.datasets);
+                said + &account_text(account, self.rows, &beside) + &datasets
+            }
+        };
+        // Where standard error is gone as well, nobody is left to be told.
+        let _ = io::stderr().write_all(text.as_bytes());
+        match self.failed {
+            Some(error) => Err(error),
+            None if beside.failed.is_some() => Ok(ExitCode::FAILURE),
+            None if is_whole(account, &beside) => Ok(ExitCode::SUCCESS),
+            None => Ok(ExitCode::from(PARTIAL)),
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! The account of a trace, in words and as data: what was produced, delivered and lost, and what it cost.
+
+use crate::{
+    show::render::{count, plural, size, span},
+    source::remote::{Beside, Gaps, Node, State},
+};
+use agent::{Account, BpfCost, Cost, Ended};
+use serde_json::json;
+use std::{os::unix::process::ExitStatusExt, time::Duration};
+
+/// Nodes that are named, of those that have not ended as they should.
+const NAMED: usize = 10;
+
+/// Whether nothing is missing, for certain, and the books say so too.
+pub(crate) fn is_whole(account: &Account, beside: &Beside) -> bool {
+    account.complete() && beside.complete() && balances(account, beside)
+}
+
+/// Whether the books balance, with what only a newer agent counts.
+fn balances(account: &Account, beside: &Beside) -> bool {
+    // What is known of a node that has not ended is no account.
+    if beside.left || beside.nodes.iter().any(|node| node.state != State::Ended) {
+        return true;
+    }
+    let others = beside.lost_total();
+    account
+        .produced
+        .checked_sub(others)
+        .is_some_and(|produced| {
+            Account {
+                produced,
+                ..account.clone()
+            }
+            .balanced()
+        })
+}
+
+/// What a trace did, in a line or a few; `rows` is how many rows were shown.
+pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> String {
+    let Account {
+        produced,
+        delivered,
+        filtered,
+        beyond_limit,
+        sampled,
+        lost,
+        stacks_missing,
+        stacks_truncated,
+        missed_runs,
+        untraced,
+        elapsed,
+        cost,
+        ended,
+    } = account;
+    let Beside {
+        lost: others,
+        gaps,
+        ended: other,
+        incomplete: _,
+        unsaid,
+        cut_off,
+        said,
+        nodes,
+        desired,
+        late_rows,
+        failed,
+        left,
+    } = beside;
+    let verdict = match failed {
+        Some(_) => "FAILED",
+        None if *left => "so far",
+        None if account.complete() && beside.complete() => "complete",
+        None => "PARTIAL",
+    };
+    let mut out = format!(
+        "{}, {verdict}: {}{}{} produced, {} delivered",
+        plural(rows, "row"),
+        nodes_text(nodes, *desired),
+        if *cut_off || *left { "at least " } else { "" },
+        count(*produced),
+        count(*delivered),
+    );
+    if *filtered > 0 {
+        out.push_str(&format!(", {} filtered", count(*filtered)));
+    }
+    if *beyond_limit > 0 {
+        out.push_str(&format!(", {} beyond the limit", count(*beyond_limit)));
+    }
+    if *sampled > 0 {
+        out.push_str(&format!(", {} left out", count(*sampled)));
+    }
+    let lost_total = lost.total() + beside.lost_total();
+    out.push_str(&format!(", {} lost", count(lost_total)));
+    let some: Vec<_> = lost
+        .stages()
+        .into_iter()
+        .filter(|(_, count, _)| *count > 0)
+        .collect();
+    if lost_total > 0 {
+        let ours = some.iter().map(|(stage, n, _)| (*stage, *n));
+        let others = others.iter().map(|(stage, n)| (stage.as_str(), *n));
+        let stages: Vec<String> = ours
+            .chain(others)
+            .map(|(stage, n)| format!("{} {}", count(n), stage.replace('_', " ")))
+            .collect();
+        out.push_str(&format!(" ({})", stages.join(", ")));
+    }
+    let costs = match (left, cut_off) {
+        (true, _) => "It goes on without this reader.".to_owned(),
+        (false, false) => cost_text(cost, elapsed.as_secs_f64()),
+        (false, true) => "Its account never came; what it cost is not known.".to_owned(),
+    };
+    out.push_str(&format!(" in {}. {costs}\n", span(*elapsed)));
+    if let Some((reason, message)) = failed {
+        out.push_str(&format!("It failed ({reason}): {message}.\n"));
+    }
+    if !left {
+        out.extend(beside.troubled().take(NAMED).map(node_text));
+        let more = beside.troubled().count().saturating_sub(NAMED);
+        if more > 0 {
+            out.push_str(&format!(
+                "So it is with {} more.\n",
+                plural(more as u64, "node")
+            ));
+        }
+    }
+    for (stage, _, remedy) in some {
+        out.push_str(&format!(
+            "{}: {remedy}.\n",
+            capital(&stage.replace('_', " "))
+        ));
+    }
+    if *sampled > 0 {
+        let share = 100.0 * produced.saturating_sub(*sampled) as f64 / (*produced).max(1) as f64;
+        out.push_str(&format!(
+            "To keep to its budget it kept {share:.1} % of the events: counts and sums of tables are estimates.\n"
+        ));
+    }
+    if *stacks_missing > 0 {
+        out.push_str(&format!(
+            "{} without a stack: there was no room for it.\n",
+            plural(*stacks_missing, "row")
+        ));
+    }
+    if *stacks_truncated > 0 {
+        out.push_str(&format!(
+            "{} deeper than recorded: they end with [deeper than recorded]; see kernel.perf_event_max_stack.\n",
+            plural(*stacks_truncated, "stack")
+        ));
+    }
+    if *missed_runs > 0 {
+        let runs = plural(*missed_runs, "run");
+        out.push_str(&format!(
+            "{runs} of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.\n"
+        ));
+    }
+    for reason in &untraced.reasons {
+        out.push_str(&format!("Not traced: {reason}.\n"));
+    }
+    let more = (untraced.count).saturating_sub(untraced.reasons.len() as u64);
+    if more > 0 {
+        out.push_str(&format!("Not traced: {} more.\n", plural(more, "file")));
+    }
+    if let Some(Gaps { count: gaps, rows }) = gaps {
+        let rows = rows.map_or("some rows".to_owned(), |rows| plural(rows, "row"));
+        let gaps = plural(*gaps, "gap");
+        out.push_str(&match nodes.is_empty() {
+            true => format!("{rows} in {gaps} delivered by the agent and not received: this reader was too slow. A narrower selection keeps up, or a larger policy.replayBytes of that node bridges it.\n"),
+            false => format!("{rows} in {gaps} delivered by the nodes and not received: this reader was too slow, or came too late. A narrower selection keeps up.\n"),
+        });
+    }
+    if *late_rows > 0 {
+        out.push_str(&format!(
+            "{} came after a later one: nodes were slow, or their clocks differ.\n",
+            plural(*late_rows, "row")
+        ));
+    }
+    if *unsaid {
+        out.push_str(match nodes.is_empty() {
+            true => "The agent says that something is missing, which only a tracejob of its version can tell.\n",
+            false => "Something is missing on one of the nodes: `kubectl tracejob describe` tells what is known.\n",
+        });
+    }
+    if !balances(account, beside) {
+        out.push_str("The books do not balance: this is a bug, please report it.\n");
+    }
+    match ended {
+        Some(Ended::TargetGone) => out.push_str("Everything that was selected is gone.\n"),
+        Some(Ended::Command(status)) => match (status.code(), status.signal()) {
+            (Some(0), _) => {}
+            (Some(code), _) => out.push_str(&format!("The command exited with status {code}.\n")),
+            (None, signal) => out.push_str(&format!(
+                "The command was killed by signal {}.\n",
+                signal.unwrap_or(0)
+            )),
+        },
+        Some(Ended::Budget(0)) => {
+            out.push_str("It ended because it cost more than its budget, though it left events out.\n");
+        }
+        Some(Ended::Budget(of)) => out.push_str(&format!(
+            "It ended because it cost more than its budget, though it kept only one event of {of}.\n"
+        )),
+        Some(Ended::Duration | Ended::MaxEvents | Ended::Stopped) | None => {}
+    }
+    match other.as_deref() {
+        // By whoever reads this.
+        Some("stopped") | None => {}
+        Some("deleted") => out.push_str("The job was deleted before its end.\n"),
+        Some(word) => out.push_str(&format!("It ended by {}.\n", word.replace('_', " "))),
+    }
+    for sentence in said {
+        out.push_str(&format!("{sentence}\n"));
+    }
+    out
+}
+
+/// `2 of 2 nodes, `; nothing, of a trace that is no job's.
+fn nodes_text(nodes: &[Node], desired: Option<u64>) -> String {
+    if nodes.is_empty() && desired.is_none() {
+        return String::new();
+    }
+    let there = nodes
+        .iter()
+        .filter(|node| node.state != State::Unreached)
+        .count() as u64;
+    let all = desired.unwrap_or(0).max(nodes.len() as u64);
+    format!("{} of {}, ", count(there), plural(all, "node"))
+}
+
+/// A node that has not ended as it should, or did not see all that it should, in a line.
+fn node_text(node: &Node) -> String {
+    let Node {
+        name,
+        state,
+        reason,
+        message,
+        ..
+    } = node;
+    let why = match (reason.as_str(), message.as_str()) {
+        ("", "") => String::new(),
+        (reason, "") | ("", reason) => format!(": {reason}"),
+        (reason, message) => format!(": {message} ({reason})"),
+    };
+    let how = match state {
+        State::Left => "left before its end",
+        State::Unreached => "was never reached",
+        State::Running | State::Other => "has not told its account",
+        State::Ended => "did not see everything",
+    };
+    format!("{name} {how}{why}.\n")
+}
+
+fn cost_text(cost: &Cost, elapsed: f64) -> String {
+    let Cost {
+        bpf,
+        reader,
+        kernel_bytes,
+    } = cost;
+    let share = |seconds: f64| {
+        let percent = 100.0 * seconds / elapsed.max(f64::MIN_POSITIVE);
+        match percent {
+            p if p >= 9.95 => format!("{p:.0} %"),
+            p if p >= 0.995 => format!("{p:.1} %"),
+            p if p >= 0.005 => format!("{p:.2} %"),
+            _ => "less than 0.01 %".to_owned(),
+        }
+    };
+    let memory = size(*kernel_bytes);
+    match bpf {
+        Some(bpf) => format!(
+            "Cost {} of one CPU, {memory}.",
+            share((bpf.time + *reader).as_secs_f64())
+        ),
+        None => format!(
+            "Cost {} of one CPU to read, {memory}; what the programs took is not known here.",
+            share(reader.as_secs_f64())
+        ),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+/// The account as one object.
+pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Value {
+    let Account {
+        produced,
+        delivered,
+        filtered,
+        beyond_limit,
+        sampled,
+        lost,
+        stacks_missing,
+        stacks_truncated,
+        missed_runs,
+        untraced,
+        elapsed,
+        cost,
+        ended,
+    } = account;
+    let Cost {
+        bpf,
+        reader,
+        kernel_bytes,
+    } = cost;
+    let stages: serde_json::Map<_, _> = lost
+        .stages()
+        .into_iter()
+        .map(|(stage, count, _)| (stage.to_owned(), count.into()))
+        .chain(
+            beside
+                .lost
+                .iter()
+                .map(|(stage, count)| (stage.clone(), (*count).into())),
+        )
+        .collect();
+    let mut costs = json!({ "reader_ns": ns(*reader), "kernel_bytes": kernel_bytes });
+    if let Some(BpfCost {
+        time,
+        runs,
+        measured,
+    }) = bpf
+    {
+        costs["bpf_ns"] = ns(*time).into();
+        costs["bpf_runs"] = (*runs).into();
+        costs["bpf_measured"] = (*measured).into();
+    }
+    let mut account = json!({
+        "produced": produced, "delivered": delivered, "filtered": filtered, "beyond_limit": beyond_limit, "sampled": sampled, "lost": stages,
+        "complete": account.complete() && beside.complete(), "stacks_missing": stacks_missing,
+        "stacks_truncated": stacks_truncated, "missed_runs": missed_runs,
+        "elapsed_ns": ns(*elapsed), "cost": costs,
+    });
+    if untraced.count > 0 {
+        account["untraced"] = json!({ "count": untraced.count, "reasons": untraced.reasons });
+    }
+    if let Some(Gaps { count, rows }) = beside.gaps {
+        account["gaps"] = json!({ "count": count, "rows": rows });
+    }
+    if !beside.nodes.is_empty() || beside.desired.is_some() {
+        account["nodes"] = beside.nodes.iter().map(node_json).collect();
+        account["nodes_desired"] = json!(beside.desired);
+        account["late_rows"] = beside.late_rows.into();
+    }
+    if let Some((reason, message)) = &beside.failed {
+        account["failed"] = json!({ "reason": reason, "message": message });
+    }
+    let word = match ended {
+        None if beside.left => "left",
+        None if beside.cut_off && beside.desired.is_some() => "gateway_gone",
+        None if beside.cut_off => "agent_gone",
+        None => match &beside.ended {
+            Some(word) => word,
+            None => return json!({ "account": account }),
+        },
+        Some(Ended::Duration) => "duration",
+        Some(Ended::MaxEvents) => "max_events",
+        Some(Ended::TargetGone) => "target_gone",
+        Some(Ended::Stopped) => "stopped",
+        Some(Ended::Budget(_)) => "budget",
+        Some(Ended::Command(status)) => {
+            account["command"] = match status.signal() {
+                Some(signal) => json!({ "signal": signal }),
+                None => json!({ "exit_status": status.code() }),
+            };
+            "command"
+        }
+    };
+    account["ended"] = word.into();
+    json!({ "account": account })
+}
+
+fn node_json(node: &Node) -> serde_json::Value {
+    let Node {
+        name,
+        state,
+        reason,
+        message,
+        produced,
+        delivered,
+        lost,
+    } = node;
+    let mut data = json!({
+        "node": name, "state": state.word(), "produced": produced, "delivered": delivered, "lost": lost,
+    });
+    if !reason.is_empty() || !message.is_empty() {
+        data["reason"] = reason.as_str().into();
+        data["message"] = message.as_str().into();
+    }
+    data
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent::{BpfCost, Lost};
+    use std::{os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
+
+    fn account() -> Account {
+        Account {
+            produced: 2,
+            delivered: 2,
+            elapsed: Duration::from_secs(30),
+            cost: Cost {
+                bpf: Some(BpfCost {
+                    time: Duration::from_millis(4),
+                    runs: 20,
+                    measured: 0.1,
+                }),
+                reader: Duration::from_millis(2),
+                kernel_bytes: 1_258_291,
+            },
+            ended: Some(Ended::Duration),
+            ..Account::default()
+        }
+    }
+
+    #[test]
+    fn a_complete_trace_is_one_line() {
+        insta::assert_snapshot!(account_text(&account(), 2, &Beside::default()), @"2 rows, complete: 2 produced, 2 delivered, 0 lost in 30.0 s. Cost 0.02 % of one CPU, 1.2 MiB.");
+    }
+
+    #[test]
+    fn what_was_lost_is_said_with_its_stage_and_its_remedy() {
+        let mut account = account();
+        account.produced = 1_300_100;
+        account.delivered = 1_204_511;
+        account.beyond_limit = 90;
+        account.lost = Lost {
+            ring_full: 95_489,
+            unreadable: 10,
+            ..Lost::default()
+        };
+        account.stacks_missing = 1;
+        account.stacks_truncated = 2000;
+        account.missed_runs = 3;
+        account.cost.bpf = None;
+        account.ended = Some(Ended::Command(ExitStatus::from_raw(2 << 8)));
+        insta::assert_snapshot!(account_text(&account, 1_204_511, &Beside::default()), @r"
+        1,204,511 rows, PARTIAL: 1,300,100 produced, 1,204,511 delivered, 90 beyond the limit, 95,499 lost (95,489 ring full, 10 unreadable) in 30.0 s. Cost 0.01 % of one CPU to read, 1.2 MiB; what the programs took is not known here.
+        Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
+        Unreadable: the memory was gone or paged out when the event happened.
+        1 row without a stack: there was no room for it.
+        2,000 stacks deeper than recorded: they end with [deeper than recorded]; see kernel.perf_event_max_stack.
+        3 runs of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.
+        The command exited with status 2.
+        ");
+    }
+
+    #[test]
+    fn files_that_were_not_traced_are_named_and_the_account_is_not_complete() {
+        let mut account = account();
+        account.untraced.count = 10;
+        account.untraced.reasons = vec!["functions of /x cannot be traced: why".to_owned()];
+        let text = account_text(&account, 2, &Beside::default());
+        assert!(text.contains("PARTIAL"), "{text}");
+        let named =
+            "Not traced: functions of /x cannot be traced: why.\nNot traced: 9 files more.\n";
+        assert!(text.contains(named), "{text}");
+        let json = account_json(&account, &Beside::default());
+        assert_eq!(json["account"]["complete"], false);
+        assert_eq!(json["account"]["untraced"]["count"], 10);
+    }
+
+    #[test]
+    fn books_that_do_not_balance_are_a_bug_that_is_not_hidden() {
+        let mut account = account();
+        account.produced = 3;
+        assert!(account_text(&account, 2, &Beside::default()).contains("The books do not balance"));
+    }
+
+    #[test]
+    fn the_account_is_one_object() {
+        let mut account = account();
+        account.lost.ring_full = 4;
+        account.cost.bpf = Some(BpfCost {
+            time: Duration::from_nanos(5),
+            runs: 6,
+            measured: 0.5,
+        });
+        insta::assert_snapshot!(account_json(&account, &Beside::default()).to_string());
+    }
+}

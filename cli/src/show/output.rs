@@ -1,0 +1,467 @@
+//! What `-o` asks for, and what it becomes.
+
+use crate::{
+    show::{
+        render::{
+            Csv, Flamegraph, Folded, Json, Output, Palette, Pprof, StatusLine, Table, has_stacks,
+        },
+        sink::Sink,
+    },
+    usage::Usage,
+};
+use anyhow::Result;
+use client::Schema;
+use std::{
+    env,
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
+use tracers::{Batch, Column, Dataset, Form, nearest};
+
+/// One form in which rows are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A table of what matters most.
+    Table,
+    /// A table of everything.
+    Wide,
+    /// JSON lines.
+    Json,
+    /// Comma-separated values.
+    Csv,
+    /// Folded stacks.
+    Folded,
+    /// A flame graph.
+    Flamegraph,
+    /// A pprof profile.
+    Pprof,
+}
+
+impl Format {
+    const ALL: [(&'static str, Self); 7] = [
+        ("table", Self::Table),
+        ("wide", Self::Wide),
+        ("json", Self::Json),
+        ("csv", Self::Csv),
+        ("folded", Self::Folded),
+        ("flamegraph", Self::Flamegraph),
+        ("pprof", Self::Pprof),
+    ];
+
+    fn word(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(_, format)| *format == self)
+            .map_or("", |(word, _)| word)
+    }
+
+    fn needs_stacks(self) -> bool {
+        matches!(self, Self::Folded | Self::Flamegraph | Self::Pprof)
+    }
+
+    /// Whether all its rows have the same columns.
+    fn is_of_one_dataset(self) -> bool {
+        match self {
+            Self::Csv | Self::Folded | Self::Flamegraph | Self::Pprof => true,
+            Self::Table | Self::Wide | Self::Json => false,
+        }
+    }
+
+    fn needs_file(self) -> bool {
+        matches!(self, Self::Flamegraph | Self::Pprof)
+    }
+}
+
+/// One `-o`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OutputArg {
+    /// The form.
+    pub(crate) format: Format,
+    /// The file; `None` is standard output.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl OutputArg {
+    /// Reads `FORMAT` or `FORMAT=FILE`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (word, file) = match text.split_once('=') {
+            Some((word, file)) => (word, Some(file)),
+            None => (text, None),
+        };
+        let words = || Format::ALL.iter().map(|(word, _)| *word);
+        let Some((_, format)) = Format::ALL.iter().find(|(known, _)| *known == word) else {
+            let all: Vec<&str> = words().collect();
+            return Err(match nearest(word, words()) {
+                Some(near) => format!("did you mean {near}? There are {}", all.join(", ")),
+                None => format!("there are {}", all.join(", ")),
+            });
+        };
+        match file {
+            Some("") => Err(format!("name the file: {word}=FILE")),
+            None if format.needs_file() => Err(format!(
+                "name the file: {word}=FILE, or {word}=- for standard output"
+            )),
+            None | Some("-") => Ok(Self {
+                format: *format,
+                file: None,
+            }),
+            Some(file) => Ok(Self {
+                format: *format,
+                file: Some(PathBuf::from(file)),
+            }),
+        }
+    }
+}
+
+/// A dataset, as outputs need it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Its columns.
+    pub(crate) columns: &'a [Column],
+    /// How its rows come.
+    pub(crate) form: Form,
+}
+
+impl<'a> Shape<'a> {
+    /// Those that a tracer has.
+    pub(crate) fn of(datasets: &'a [Dataset]) -> Vec<Self> {
+        let shape = |one: &'a Dataset| Self {
+            name: one.name,
+            columns: &one.columns,
+            form: one.source.form(),
+        };
+        datasets.iter().map(shape).collect()
+    }
+
+    /// Those that an agent tells of.
+    pub(crate) fn told(schema: &'a Schema) -> Vec<Self> {
+        let shape = |one: &'a Schema| Self {
+            name: &one.name,
+            columns: &one.columns,
+            form: match one.table {
+                true => Form::Table,
+                false => Form::Events,
+            },
+        };
+        schema.datasets().map(shape).collect()
+    }
+}
+
+/// What the outputs of a trace are made for.
+#[derive(Debug)]
+pub(crate) struct Scene<'a> {
+    /// The tracer's name.
+    pub(crate) tracer: &'static str,
+    /// Its datasets, by their numbers.
+    pub(crate) datasets: Vec<Shape<'a>>,
+    /// The one that is asked for by name; else an output shows as many as it can.
+    pub(crate) dataset: Option<&'a str>,
+    /// Whether a command that we start writes to the terminal as well.
+    pub(crate) command: bool,
+    /// Whether each interval is asked for by name.
+    pub(crate) intervals: bool,
+    /// Whom the picture is of.
+    pub(crate) title: String,
+}
+
+impl Scene<'_> {
+    /// The number of the dataset that is asked for; that of the first where none is.
+    fn chosen(&self) -> Result<usize, Usage> {
+        let Some(name) = self.dataset else {
+            return Ok(0);
+        };
+        let names: Vec<&str> = self.datasets.iter().map(|one| one.name).collect();
+        dataset_number(self.tracer, &names, name)
+    }
+}
+
+/// The number of a tracer's dataset of this name.
+///
+/// # Errors
+/// Where the tracer has none of that name.
+pub(crate) fn dataset_number(tracer: &str, names: &[&str], name: &str) -> Result<usize, Usage> {
+    let found = names.iter().position(|one| *one == name);
+    found.ok_or_else(|| {
+        let names = names.join(", ");
+        Usage(format!("{tracer} has no dataset {name:?}; it has {names}"))
+    })
+}
+
+/// The outputs of a trace.
+pub(crate) struct Outputs {
+    /// Each with the only dataset that it shows, where it does not show all.
+    pub(crate) all: Vec<(Box<dyn Output>, Option<usize>)>,
+    /// The dataset whose rows are counted.
+    pub(crate) main: usize,
+    /// Names of the datasets.
+    pub(crate) datasets: Vec<String>,
+    /// What a person should know of them.
+    pub(crate) note: Option<String>,
+}
+
+/// Whether an output that shows only this dataset shows a batch.
+pub(crate) fn shows(only: Option<usize>, batch: &Batch) -> bool {
+    only.is_none_or(|dataset| dataset == batch.dataset)
+}
+
+/// Everything that `-o` asks for. Files are opened, so that what cannot be written is known before anything is traced.
+pub(crate) fn open(wanted: &[OutputArg], scene: &Scene<'_>) -> Result<Outputs> {
+    let table = [OutputArg {
+        format: Format::Table,
+        file: None,
+    }];
+    let wanted = if wanted.is_empty() { &table } else { wanted };
+    let chosen = scene.chosen()?;
+    let main = scene.datasets[chosen];
+    check(wanted, main)?;
+    let mut outputs = Vec::new();
+    for arg in wanted {
+        let shows_all = scene.dataset.is_none() && !arg.format.is_of_one_dataset();
+        let only = (!shows_all).then_some(chosen);
+        outputs.push((open_one(arg, scene, main, only)?, only));
+    }
+    let on_screen = wanted.iter().any(|arg| arg.file.is_none()) && io::stdout().is_terminal();
+    if !on_screen && !scene.command && may_redraw(&io::stderr()) {
+        let line: Box<dyn Output> = Box::new(StatusLine::new(palette(&io::stderr())));
+        outputs.push((line, None));
+    }
+    Ok(Outputs {
+        all: outputs,
+        main: chosen,
+        datasets: { scene.datasets.iter() }
+            .map(|one| one.name.to_owned())
+            .collect(),
+        note: note(wanted, scene),
+    })
+}
+
+/// Names the datasets that an output leaves out without being asked to.
+fn note(wanted: &[OutputArg], scene: &Scene<'_>) -> Option<String> {
+    let (first, further) = scene.datasets.split_first()?;
+    let arg = wanted.iter().find(|arg| arg.format.is_of_one_dataset());
+    let arg = arg.filter(|_| scene.dataset.is_none() && !further.is_empty())?;
+    let others: Vec<String> = { further.iter() }
+        .map(|one| format!("--dataset {}", one.name))
+        .collect();
+    Some(format!(
+        "-o {} shows the dataset {} alone; {} shows the other",
+        arg.format.word(),
+        first.name,
+        others.join(" or ")
+    ))
+}
+
+/// Whether rows go to a standard output that programs read.
+pub(crate) fn to_pipe(wanted: &[OutputArg]) -> bool {
+    (wanted.is_empty() || wanted.iter().any(|arg| arg.file.is_none()))
+        && !io::stdout().is_terminal()
+}
+
+/// Whether rows, or the account, are to be read by a program.
+pub(crate) fn is_json(wanted: &[OutputArg]) -> bool {
+    wanted
+        .iter()
+        .any(|arg| arg.format == Format::Json && arg.file.is_none())
+}
+
+fn check(wanted: &[OutputArg], main: Shape<'_>) -> Result<()> {
+    if let Some(arg) = wanted
+        .iter()
+        .find(|arg| arg.format.needs_stacks() && !has_stacks(main.columns))
+    {
+        let able: Vec<&str> = tracers::ALL
+            .iter()
+            .filter(|t| has_stacks(&t.columns()))
+            .map(|t| t.name())
+            .collect();
+        let message = format!(
+            "-o {} needs stacks, and rows of {} have none; those of {} do",
+            arg.format.word(),
+            main.name,
+            able.join(", ")
+        );
+        return Err(Usage(message).into());
+    }
+    if wanted.iter().filter(|arg| arg.file.is_none()).count() > 1 {
+        return Err(Usage(
+            "only one -o can go to standard output; give the others a file: -o FORMAT=FILE"
+                .to_owned(),
+        )
+        .into());
+    }
+    for (index, arg) in wanted.iter().enumerate() {
+        if let Some(file) = &arg.file
+            && wanted[..index]
+                .iter()
+                .any(|other| other.file.as_ref() == Some(file))
+        {
+            return Err(Usage(format!(
+                "two outputs cannot go to one file, {}",
+                file.display()
+            ))
+            .into());
+        }
+    }
+    let binary = wanted
+        .iter()
+        .any(|arg| arg.format == Format::Pprof && arg.file.is_none());
+    if binary && io::stdout().is_terminal() {
+        return Err(Usage("a profile is no text: name a file, -o pprof=FILE".to_owned()).into());
+    }
+    Ok(())
+}
+
+/// `main` is the dataset that it shows first, and `only` its number where it shows no other.
+fn open_one(
+    arg: &OutputArg,
+    scene: &Scene<'_>,
+    main: Shape<'_>,
+    only: Option<usize>,
+) -> Result<Box<dyn Output>> {
+    let Scene {
+        tracer,
+        datasets,
+        dataset: _,
+        command,
+        intervals,
+        title,
+    } = scene;
+    let columns = main.columns;
+    let has_table = |one: &Shape<'_>| one.form == Form::Table;
+    let intervals = *intervals
+        && match only {
+            Some(_) => has_table(&main),
+            None => datasets.iter().any(has_table),
+        };
+    let further = || datasets.iter().enumerate().skip(1);
+    let terminal = arg.file.is_none() && io::stdout().is_terminal();
+    let to = match &arg.file {
+        Some(path) => Sink::create(path)?,
+        None => Sink::stdout()?,
+    };
+    Ok(match arg.format {
+        Format::Table | Format::Wide => {
+            let wide = arg.format == Format::Wide;
+            let table = match terminal {
+                true => {
+                    let live = !command && may_redraw(&io::stdout());
+                    Table::terminal(columns, wide, palette(&io::stdout()), to, live)
+                }
+                false => Table::plain(columns, wide, to),
+            };
+            let further = further().filter(|(_, one)| only.is_none() && has_table(one));
+            Box::new(further.fold(table, |table, (at, one)| {
+                table.also(at, one.name, one.columns)
+            }))
+        }
+        // Of all datasets, also where only one comes: a row says the same of itself.
+        Format::Json => {
+            let first = datasets.first().map_or(&[][..], |first| first.columns);
+            let json = Json::new(first, intervals, to);
+            Box::new(further().fold(json, |json, (_, one)| json.also(one.name, one.columns)))
+        }
+        Format::Csv => Box::new(Csv::new(columns, intervals, to)),
+        Format::Folded => Box::new(Folded::new(columns, to)),
+        Format::Flamegraph => Box::new(Flamegraph::new(columns, format!("{tracer}: {title}"), to)),
+        Format::Pprof => Box::new(Pprof::new(columns, to)),
+    })
+}
+
+/// Colours, where `stream` is a terminal that has them and nobody objects (no-color.org).
+pub(crate) fn palette(stream: &impl IsTerminal) -> Palette {
+    let objection = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Palette {
+        on: !objection && may_redraw(stream),
+    }
+}
+
+/// Whether `stream` is a terminal on which lines can be drawn again.
+fn may_redraw(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal()
+        && env::var_os("TERM").is_none_or(|term| term != "dumb" && !term.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracers::{Kind, Role};
+
+    /// What outputs to these files show of a tracer with events and a table.
+    fn opened(formats: &[&str], dataset: Option<&str>) -> Result<Outputs> {
+        let columns = [Column {
+            name: "n".into(),
+            about: "".into(),
+            kind: Kind::Unsigned,
+            role: Role::None,
+            wide: false,
+            place: None,
+        }];
+        let shape = |name, form| Shape {
+            name,
+            columns: &columns,
+            form,
+        };
+        let scene = Scene {
+            tracer: "first",
+            datasets: vec![shape("first", Form::Events), shape("more", Form::Table)],
+            dataset,
+            command: true,
+            intervals: false,
+            title: String::new(),
+        };
+        let args = formats.iter().map(|form| OutputArg {
+            file: Some("/dev/null".into()),
+            ..OutputArg::parse(form).unwrap()
+        });
+        // A device may be named twice.
+        let args: Vec<_> = args.collect();
+        open(&args, &scene)
+    }
+
+    #[test]
+    fn an_output_shows_as_many_datasets_as_it_can_and_says_what_it_leaves_out() {
+        let only = |formats: &[&str], dataset| {
+            let outputs = opened(formats, dataset).unwrap();
+            let only: Vec<_> = outputs.all.iter().map(|(_, only)| *only).collect();
+            (only, outputs.main, outputs.note)
+        };
+        assert_eq!(only(&["json"], None), (vec![None], 0, None));
+        assert_eq!(only(&["table"], None), (vec![None], 0, None));
+        let (shown, main, note) = only(&["csv"], None);
+        assert_eq!((shown, main), (vec![Some(0)], 0));
+        let said = "-o csv shows the dataset first alone; --dataset more shows the other";
+        assert_eq!(note.as_deref(), Some(said));
+        for form in ["json", "csv", "wide"] {
+            assert_eq!(only(&[form], Some("more")), (vec![Some(1)], 1, None));
+        }
+        let refused = opened(&["json"], Some("mor")).err().unwrap().to_string();
+        assert_eq!(refused, "first has no dataset \"mor\"; it has first, more");
+    }
+
+    #[test]
+    fn a_form_may_have_a_file_and_pictures_need_one() {
+        let parsed = |text| OutputArg::parse(text).unwrap();
+        assert_eq!(
+            parsed("json"),
+            OutputArg {
+                format: Format::Json,
+                file: None
+            }
+        );
+        assert_eq!(
+            parsed("flamegraph=a=b.svg").file,
+            Some(PathBuf::from("a=b.svg"))
+        );
+        assert_eq!(parsed("pprof=-").file, None);
+        let error = |text| OutputArg::parse(text).unwrap_err();
+        assert_eq!(
+            error("flamegraph"),
+            "name the file: flamegraph=FILE, or flamegraph=- for standard output"
+        );
+        assert_eq!(error("json="), "name the file: json=FILE");
+        assert!(error("jsn").starts_with("did you mean json? There are table, wide, json"));
+        assert!(error("xml and such").starts_with("there are table"));
+    }
+}

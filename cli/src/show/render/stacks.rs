@@ -1,0 +1,502 @@
+//! Rows with a stack as folded stacks and flame graphs, whatever it is that they count.
+
+use super::{Output, Wall, human::count};
+use crate::{limits::PICTURE_BYTES, show::sink::Sink};
+use agent::Account;
+use inferno::flamegraph::{
+    self, Options, Palette,
+    color::{BackgroundColor, MultiPalette},
+};
+use rows::escape::escape;
+use std::{
+    borrow::Cow,
+    cmp::Ordering,
+    collections::{BTreeMap, HashMap},
+    io::{self, BufWriter, Write},
+    rc::Rc,
+    time::Duration,
+};
+use tracers::{Batch, Column, Kind, Role, Unit, Value};
+
+/// Bytes that drawing a frame takes besides its name.
+const DRAWN_FRAME_BYTES: usize = 64;
+
+/// Whether rows of these columns have a stack.
+pub(crate) fn has_stacks(columns: &[Column]) -> bool {
+    columns.iter().any(|column| column.kind.is_stack())
+}
+
+/// Stacks, from the root, each with what was counted there. Each name is kept once: a target chooses how long it is, and in how many
+/// stacks.
+#[derive(Debug)]
+pub(super) struct Fold {
+    columns: Vec<Column>,
+    names: Names,
+    stacks: HashMap<Box<[u32]>, u64>,
+}
+
+/// Names as they are written, each once.
+#[derive(Debug, Default)]
+struct Names {
+    names: Vec<Rc<str>>,
+    numbers: HashMap<Rc<str>, u32>,
+}
+
+impl Names {
+    /// The number of a name; a frame of the kernel is marked.
+    fn number(&mut self, name: &[u8], kernel: bool) -> u32 {
+        let name = frame_text(name, kernel);
+        if let Some(known) = self.numbers.get(name.as_str()) {
+            return *known;
+        }
+        let (number, name) = (self.names.len() as u32, Rc::from(name));
+        self.names.push(Rc::clone(&name));
+        self.numbers.insert(name, number);
+        number
+    }
+
+    /// Appends a stack's names.
+    fn write(&self, stack: &[u32], line: &mut String) {
+        for (at, number) in stack.iter().enumerate() {
+            if at > 0 {
+                line.push(';');
+            }
+            line.push_str(&self.names[*number as usize]);
+        }
+    }
+
+    /// Bytes of that.
+    fn len(&self, stack: &[u32]) -> usize {
+        let names = stack.iter();
+        names
+            .map(|number| self.names[*number as usize].len() + 1)
+            .sum()
+    }
+
+    /// The order of two stacks as lines.
+    fn compare(&self, a: &[u32], b: &[u32]) -> Ordering {
+        let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+        self.bytes(&a[same..]).cmp(self.bytes(&b[same..]))
+    }
+
+    fn bytes<'a>(&'a self, stack: &'a [u32]) -> impl Iterator<Item = u8> + 'a {
+        stack.iter().enumerate().flat_map(|(at, number)| {
+            let before = if at > 0 { ";" } else { "" };
+            let name = &self.names[*number as usize];
+            before.bytes().chain(name.bytes())
+        })
+    }
+}
+
+impl Fold {
+    pub(super) fn new(columns: &[Column]) -> Self {
+        Self {
+            columns: columns.to_vec(),
+            names: Names::default(),
+            stacks: HashMap::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, batch: &Batch) {
+        let weight = weight(&self.columns).map(|(column, _)| column);
+        // The numbers of this batch's frames, of programs and of the kernel, once they are known.
+        let mut known = [false, true].map(|_| vec![None; batch.frames.len()]);
+        let mut stack = Vec::new();
+        for row in 0..batch.rows() {
+            let n = match weight.map(|column| batch.value(column, row)) {
+                Some(Value::Unsigned(n)) => n,
+                // A gauge below zero: more was given back than was seen taken.
+                Some(Value::Signed(n)) => n.max(0).cast_unsigned(),
+                _ => 1,
+            };
+            stack.clear();
+            self.fold(batch, row, &mut known, &mut stack);
+            match self.stacks.get_mut(stack.as_slice()) {
+                Some(sum) => *sum = sum.saturating_add(n),
+                None => drop(self.stacks.insert(stack.as_slice().into(), n)),
+            }
+        }
+    }
+
+    /// The program's name, its frames from the root, then the kernel's.
+    fn fold(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        known: &mut [Vec<Option<u32>>; 2],
+        stack: &mut Vec<u32>,
+    ) {
+        let (columns, names) = (&self.columns, &mut self.names);
+        if let Some(name) = columns
+            .iter()
+            .position(|column| matches!(column.kind, Kind::Text) && !column.is_label())
+            && let Value::Bytes(bytes, _) = batch.value(name, row)
+        {
+            stack.push(names.number(bytes, false));
+        }
+        let named = stack.len();
+        for kernel in [false, true] {
+            let stacks = columns.iter().enumerate().filter(|(_, column)| {
+                column.kind.is_stack() && matches!(column.kind, Kind::KernelStack) == kernel
+            });
+            for (at, _) in stacks {
+                match batch.value(at, row) {
+                    Value::Frames(ids) => {
+                        for id in ids.iter().rev().map(|id| *id as usize) {
+                            let Some(frame) = batch.frames.get(id) else {
+                                continue;
+                            };
+                            let known = &mut known[usize::from(kernel)][id];
+                            let number = || names.number(frame.name.as_bytes(), kernel);
+                            stack.push(*known.get_or_insert_with(number));
+                        }
+                    }
+                    // A stack that nobody has symbolised.
+                    Value::Unsigned(n) if n != 0 => {
+                        stack.push(names.number(format!("[{n:#x}]").as_bytes(), kernel));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if stack.len() == named {
+            stack.push(names.number(b"[no stack]", false));
+        }
+    }
+
+    /// The stacks in which something was counted.
+    fn counted(&self) -> impl Iterator<Item = (&[u32], u64)> {
+        let some = self.stacks.iter().filter(|(_, count)| **count > 0);
+        some.map(|(stack, count)| (&**stack, *count))
+    }
+
+    /// Writes a line for each stack, in the order of the lines.
+    fn write(&self, mut to: impl Write) -> io::Result<()> {
+        let mut all: Vec<(&[u32], u64)> = self.counted().collect();
+        all.sort_by(|(a, _), (b, _)| self.names.compare(a, b));
+        let mut line = String::new();
+        for (stack, count) in all {
+            line.clear();
+            self.names.write(stack, &mut line);
+            writeln!(to, "{line} {count}")?;
+        }
+        to.flush()
+    }
+
+    /// Lines for a picture of about so many bytes, and how many stacks have no room in it: of a program's smallest stacks all are one.
+    fn picture(&self, most: usize) -> (Vec<String>, u64) {
+        let mut all: Vec<(&[u32], u64)> = self.counted().collect();
+        all.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| self.names.compare(a, b)));
+        let (mut bytes, mut left_out) = (0, 0);
+        let mut rest: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut lines = Vec::new();
+        let line = |names: &dyn Fn(&mut String), count: u64| {
+            let mut line = String::new();
+            names(&mut line);
+            format!("{} {count}", one_number(&line))
+        };
+        for (stack, count) in all {
+            bytes += self.names.len(stack) + stack.len() * DRAWN_FRAME_BYTES;
+            if bytes <= most {
+                lines.push(line(&|line| self.names.write(stack, line), count));
+            } else {
+                left_out += 1;
+                let program = &self.names.names[stack[0] as usize];
+                let sum = rest.entry(program).or_default();
+                *sum = sum.saturating_add(count);
+            }
+        }
+        let rest = rest.into_iter();
+        lines.extend(rest.map(|(program, count)| {
+            line(&|line| *line = format!("{program};[smaller stacks]"), count)
+        }));
+        (lines, left_out)
+    }
+
+    /// `1,204 faults in 37 stacks`
+    fn summary(&self, noun: &str) -> String {
+        let total = self
+            .stacks
+            .values()
+            .copied()
+            .fold(0u64, u64::saturating_add);
+        let stacks = super::human::plural(self.stacks.len() as u64, "stack");
+        format!("{} {noun} in {stacks}", count(total))
+    }
+}
+
+/// The column that gives a stack its weight, and what it counts. Bytes and times say more than how often.
+fn weight(columns: &[Column]) -> Option<(usize, String)> {
+    let find = |role| columns.iter().position(|column| column.role == role);
+    let at = { find(Role::Sum).or_else(|| find(Role::Gauge)) }.or_else(|| find(Role::Count))?;
+    let name = match columns[at].unit() {
+        Unit::Nanoseconds => "ns",
+        Unit::Microseconds => "us",
+        Unit::Bytes => "bytes",
+        Unit::None | Unit::Pages | Unit::Percent => &columns[at].name,
+    };
+    Some((at, name.to_owned()))
+}
+
+fn noun(columns: &[Column]) -> String {
+    weight(columns).map_or_else(|| "events".to_owned(), |(_, noun)| noun)
+}
+
+/// A name as it is written. A semicolon would make two of it.
+fn frame_text(name: &[u8], kernel: bool) -> String {
+    let mut text = String::new();
+    escape(name, &mut text);
+    if text.contains(';') {
+        text = text.replace(';', ":");
+    }
+    if text.is_empty() {
+        text.push_str("[unknown]");
+    }
+    if kernel {
+        text.push_str("_[k]");
+    }
+    text
+}
+
+/// Folded stacks, one per line with its weight: what flame graph tools read.
+#[derive(Debug)]
+pub(crate) struct Folded {
+    to: Sink,
+    fold: Fold,
+}
+
+impl Folded {
+    /// Of rows with these columns.
+    pub(crate) fn new(columns: &[Column], to: Sink) -> Self {
+        Self {
+            to,
+            fold: Fold::new(columns),
+        }
+    }
+}
+
+impl Output for Folded {
+    fn rows(&mut self, batch: &Batch, _: Wall) -> io::Result<()> {
+        self.fold.add(batch);
+        Ok(())
+    }
+
+    fn table(&mut self, _: &Batch, _: Wall, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self, tables: &[&Batch], _: Wall, _: &Account) -> io::Result<Option<String>> {
+        tables.iter().for_each(|table| self.fold.add(table));
+        self.fold.write(BufWriter::new(&mut self.to))?;
+        finish(&mut self.to, &self.fold)
+    }
+}
+
+/// A flame graph: an SVG that a browser can zoom and search.
+#[derive(Debug)]
+pub(crate) struct Flamegraph {
+    to: Sink,
+    fold: Fold,
+    title: String,
+}
+
+impl Flamegraph {
+    /// Of rows with these columns.
+    pub(crate) fn new(columns: &[Column], title: String, to: Sink) -> Self {
+        Self {
+            to,
+            fold: Fold::new(columns),
+            title,
+        }
+    }
+}
+
+impl Output for Flamegraph {
+    fn rows(&mut self, batch: &Batch, _: Wall) -> io::Result<()> {
+        self.fold.add(batch);
+        Ok(())
+    }
+
+    fn table(&mut self, _: &Batch, _: Wall, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self, tables: &[&Batch], _: Wall, account: &Account) -> io::Result<Option<String>> {
+        tables.iter().for_each(|table| self.fold.add(table));
+        let (lines, left_out) = self.fold.picture(PICTURE_BYTES);
+        let noun = noun(&self.fold.columns);
+        let mut subtitle = self.fold.summary(&noun);
+        if left_out > 0 {
+            let stacks = super::human::plural(left_out, "smaller stack");
+            subtitle.push_str(&format!("; {stacks} without frames"));
+        }
+        if account.lost.total() > 0 {
+            let lost = count(account.lost.total());
+            subtitle.push_str(&format!("; PARTIAL: {lost} lost"));
+        }
+        let mut svg = BufWriter::new(&mut self.to);
+        match lines.is_empty() {
+            true => empty(&self.title, &mut svg)?,
+            false => draw(&self.title, &subtitle, &noun, &lines, &mut svg)?,
+        }
+        svg.flush()?;
+        drop(svg);
+        finish(&mut self.to, &self.fold)
+    }
+}
+
+fn draw(
+    title: &str,
+    subtitle: &str,
+    noun: &str,
+    lines: &[String],
+    svg: impl Write,
+) -> io::Result<()> {
+    let mut options = Options::default();
+    options.title = title.to_owned();
+    options.subtitle = Some(subtitle.to_owned());
+    options.count_name = noun.to_owned();
+    options.name_type = "Function".to_owned();
+    // Of inferno's palettes this one colours the kernel's frames (`_[k]`) and those of C++ and Rust (`::`), and leaves
+    // all other names alone; that for Java makes every capital letter green.
+    options.colors = Palette::Multi(MultiPalette::Perl);
+    options.bgcolors = Some(BackgroundColor::Flat((0xff, 0xff, 0xff).into()));
+    options.font_size = 12;
+    // The same stacks give the same picture.
+    options.hash = true;
+    options.deterministic = true;
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)
+}
+
+/// A stack whose end inferno does not take for the first of two weights, as differential graphs have them: a name may end in a number.
+fn one_number(stack: &str) -> Cow<'_, str> {
+    match stack.rsplit_once(' ') {
+        Some((name, last)) if last.starts_with(|first: char| first.is_ascii_digit()) => {
+            // It looks the same, and is no blank to inferno.
+            format!("{name}\u{a0}{last}").into()
+        }
+        _ => stack.into(),
+    }
+}
+
+/// What inferno refuses to draw.
+fn empty(title: &str, svg: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        svg,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1200\" height=\"60\" font-family=\"monospace\" font-size=\"17\">\
+         <text x=\"600\" y=\"36\" text-anchor=\"middle\">{title}: nothing was counted</text></svg>",
+        title = title.replace('&', "&amp;").replace('<', "&lt;"),
+    )
+}
+
+fn finish(to: &mut Sink, fold: &Fold) -> io::Result<Option<String>> {
+    let written = to
+        .path()
+        .map(|path| format!("{}: {}", path.display(), fold.summary(&noun(&fold.columns))));
+    to.finish()?;
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::*, *};
+
+    fn svg(table: Option<&Batch>) -> String {
+        let bytes = written(|sink| {
+            let mut graph =
+                Flamegraph::new(&stack_columns(), "faults of <prog> & co".to_owned(), sink);
+            let tables: Vec<&Batch> = table.into_iter().collect();
+            graph.end(&tables, WALL, &account()).unwrap();
+        });
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_goes_from_the_root_to_the_kernel_and_no_name_breaks_it() {
+        let bytes = written(|sink| {
+            let said = Folded::new(&stack_columns(), sink)
+                .end(&[&stacks()], WALL, &account())
+                .unwrap();
+            assert!(said.unwrap().ends_with(": 1,204 faults in 4 stacks"));
+        });
+        insta::assert_snapshot!(String::from_utf8(bytes).unwrap(), @r"
+        gone;[no stack] 1
+        prog:x;main;evil\x1b<b>&\n 3
+        prog;main;Vec<T>::push<a:b>;copy_to_user_[k] 240
+        prog;main;memset 960
+        ");
+    }
+
+    #[test]
+    fn a_flame_graph_is_one_file_that_can_be_zoomed_and_searched() {
+        let svg = svg(Some(&stacks()));
+        assert!(svg.contains("<script") && svg.contains("unzoom") && svg.contains("search"));
+        assert!(
+            svg.contains("1,204 faults in 4 stacks") && svg.contains("memset (960 faults, 79.73%)")
+        );
+        assert!(
+            svg.contains("faults of &lt;prog&gt; &amp; co"),
+            "the title is escaped"
+        );
+        assert!(
+            !svg.contains("evil\u{1b}") && svg.contains("evil\\x1b&lt;b&gt;&amp;\\n"),
+            "names are escaped twice"
+        );
+        assert!(
+            !svg.contains("src=\"http") && !svg.contains("href=\"http"),
+            "nothing is fetched"
+        );
+    }
+
+    #[test]
+    fn a_name_that_ends_in_a_number_is_no_weight() {
+        for name in ["wasm function 7", "f 0.5", "g 12 13"] {
+            let (options, mut svg) = (&mut Options::default(), Vec::new());
+            let line = format!("{} 400", one_number(name));
+            flamegraph::from_lines(options, [line.as_str()], &mut svg).unwrap();
+            let svg = String::from_utf8(svg).unwrap().replace('\u{a0}', " ");
+            assert!(
+                svg.contains(&format!("{name} (400 samples, 100.00%)")),
+                "{svg}"
+            );
+        }
+        assert_eq!(one_number("main;push 7b"), "main;push\u{a0}7b");
+        assert_eq!(one_number("main;operator new"), "main;operator new");
+    }
+
+    #[test]
+    fn a_flame_graph_draws_the_largest_stacks_that_have_room_and_counts_all() {
+        let mut fold = Fold::new(&stack_columns());
+        let names: Vec<String> = (0..100)
+            .map(|n| format!("{n}{}", "x".repeat(500)))
+            .collect();
+        fold.add(&stacks_of(&names));
+        fold.add(&stacks());
+        let (all, left_out) = fold.picture(usize::MAX);
+        assert_eq!((all.len(), left_out), (104, 0));
+        let most = 10_000;
+        let (lines, left_out) = fold.picture(most);
+        let bytes: usize = lines.iter().map(String::len).sum();
+        assert!(bytes <= most, "{bytes}");
+        assert!(left_out > 80 && lines.contains(&"prog;main;memset 960".to_owned()));
+        let sum = |lines: &[String]| -> u64 {
+            let counts = lines.iter().map(|line| line.rsplit_once(' ').unwrap().1);
+            counts.map(|count| count.parse::<u64>().unwrap()).sum()
+        };
+        assert_eq!(sum(&lines), sum(&all));
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with("prog;[smaller stacks] "))
+        );
+    }
+
+    #[test]
+    fn a_flame_graph_of_nothing_says_so() {
+        let svg = svg(None);
+        assert!(
+            svg.contains("nothing was counted") && svg.contains("&lt;prog> &amp; co"),
+            "{svg}"
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! Where the updates of a trace come from: the kernel here, an agent elsewhere, or the nodes of a cluster.
+
+pub(crate) mod cluster;
+mod here;
+pub(crate) mod remote;
+pub(crate) mod survey;
+
+use agent::{Account, Update};
+use anyhow::Result;
+use remote::Beside;
+use rows::Wall;
+use std::time::Duration;
+use tracers::Batch;
+
+/// A running trace. Dropping it ends it.
+pub(crate) trait Feed {
+    /// Returns the next update; `None` when `timeout` is over first.
+    ///
+    /// # Errors
+    /// Where the trace broke off: no update follows, [`Feed::cut_off`] has what came until then.
+    fn next(&mut self, timeout: Duration) -> Result<Option<Update>>;
+
+    /// Returns the clock for the times in its rows.
+    fn wall(&self) -> Wall;
+
+    /// Asks the trace to end: the remaining updates follow.
+    fn stop(&self);
+
+    /// Returns what is known beside an account.
+    fn beside(&self, account: &Account) -> Beside;
+
+    /// Returns how far a job of a cluster is; `None` for a trace of one host.
+    fn progress(&self) -> Option<Progress>;
+
+    /// Returns the account so far and the last tables, where the account never comes; `None` for a trace of this process.
+    fn cut_off(&mut self) -> Option<(Account, Vec<Batch>)>;
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Its nodes, in a few words.
+    pub(crate) nodes: String,
+    /// Until it ends by itself; not known before it has begun.
+    pub(crate) left: Option<Duration>,
+}

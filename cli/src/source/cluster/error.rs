@@ -1,0 +1,415 @@
+//! What goes wrong between us and a cluster: what it is, which right is missing, and what to do next.
+
+use super::job::Name;
+use crate::source::remote::words;
+use crd::admission::MAY_NOT_USE;
+use kube::config::KubeconfigError;
+
+/// The second line of a message stands under the first, behind `error: `.
+const INDENT: &str = "\n       ";
+/// How it gets into a cluster.
+const INSTALL: &str =
+    "helm install tracejob charts/tracejob --namespace tracejob-system --create-namespace";
+
+/// Why a cluster did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is no file, or not what it should say.
+    #[error(
+        "no cluster is configured: {why}{INDENT}--kubeconfig FILE or $KUBECONFIG names one, `kubectl config get-contexts` shows those that are known"
+    )]
+    Unconfigured { why: String },
+    /// What the file says does not do.
+    #[error(
+        "cannot talk to the cluster: {why}{INDENT}the kubeconfig's user and cluster say how; `kubectl get namespaces` tries the same"
+    )]
+    Unusable { why: String },
+    /// No address.
+    #[error("--server {server:?} is no URL; it is like https://HOST:6443")]
+    Server { server: String },
+    /// Threads cannot be started.
+    #[error("cannot start what waits for answers: {0}")]
+    Runtime(std::io::Error),
+    /// Nobody answers.
+    #[error(
+        "cannot reach the cluster at {url}: {why}{INDENT}`kubectl cluster-info` tries the same; --context names another cluster"
+    )]
+    Unreachable { url: String, why: String },
+    /// It is there and says nothing.
+    #[error(
+        "the cluster at {url} has not answered for {seconds} s{INDENT}--request-timeout 2m waits longer"
+    )]
+    Silent { url: String, seconds: u64 },
+    /// It does not know who asks.
+    #[error(
+        "the cluster at {url} does not know you: {why}{INDENT}the kubeconfig's user, or --token, says who you are; a login may be over"
+    )]
+    Unauthorized { url: String, why: String },
+    /// A right is missing.
+    #[error("you may not {what}; whoever may can let you:{INDENT}{grant}")]
+    Forbidden { what: String, grant: String },
+    /// The right to use the tracer is missing.
+    #[error(
+        "{who} may not use the tracer {tracer}{place}; whoever may can let {who}:{INDENT}{grant}{INDENT}`{look}` lists the rights to use tracers"
+    )]
+    MayNotUse {
+        who: String,
+        tracer: String,
+        place: String,
+        grant: String,
+        look: String,
+    },
+    /// Something else is against it: a quota, an admission.
+    #[error("the cluster does not let you {what}: {why}")]
+    Denied { what: String, why: String },
+    /// No such job.
+    #[error("there is no {job}; `kubectl tracejob list{flags}` shows those that are there")]
+    NotFound { job: String, flags: String },
+    /// What cannot be a name, and would be a path to something else.
+    #[error("{word:?} is no name of a job or a namespace; a name has a-z, 0-9, - and .")]
+    NoName { word: String },
+    /// No definitions, or no gateway.
+    #[error(
+        "the cluster does not know {what}: TraceJob is not installed there, or an older one{INDENT}whoever runs the cluster installs it: {INSTALL}"
+    )]
+    NotInstalled { what: &'static str },
+    /// The API server has no gateway to ask.
+    #[error(
+        "the gateway, which tells a job's rows, is not there: {why}{INDENT}`kubectl get apiservice v1alpha1.subresources.tracejob.dev` says why, `kubectl logs -n tracejob-system deploy/tracejob-gateway` more; the job itself runs without it"
+    )]
+    GatewayAway { why: String },
+    /// It says no.
+    #[error("the cluster refuses to {what}: {why}")]
+    Refused {
+        what: String,
+        why: String,
+        /// It can never work.
+        invalid: bool,
+    },
+    /// The stream ended, and again when it was resumed.
+    #[error(
+        "the stream of {job} broke off, and {tries} times again: {why}{INDENT}`kubectl tracejob attach {short}` reads it anew where it is still there; rows that were on their way are missing"
+    )]
+    Broken {
+        job: String,
+        short: String,
+        tries: u32,
+        why: String,
+    },
+    /// What comes is not what the API says that comes.
+    #[error("the gateway sent what this kubectl-tracejob ({version}) cannot take: {what}{INDENT}one of the gateway's version can", version = env!("CARGO_PKG_VERSION"))]
+    Nonsense { what: String },
+}
+
+/// What was being done, for messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doing<'a> {
+    /// As RBAC has it: `create`.
+    pub(crate) verb: &'static str,
+    /// Of what: `tracejobs`, `tracejobs/events`.
+    pub(crate) resource: &'a str,
+    /// Which; none for many, or for one that has no name yet.
+    pub(crate) job: Option<&'a Name>,
+    /// Where; none is everywhere.
+    pub(crate) namespace: Option<&'a str>,
+}
+
+impl Error {
+    /// Of files that say how.
+    pub(crate) fn unconfigured(error: &KubeconfigError) -> Self {
+        Self::Unconfigured {
+            why: words(&error.to_string()),
+        }
+    }
+
+    /// Of what they say.
+    pub(crate) fn unusable(error: &kube::Error) -> Self {
+        Self::Unusable { why: chain(error) }
+    }
+
+    /// Of a call.
+    pub(crate) fn of(error: kube::Error, url: &str, doing: Doing<'_>) -> Self {
+        match error {
+            kube::Error::Api(status) => {
+                Self::answered(status.code, &status.message, &status.reason, url, doing)
+            }
+            kube::Error::HyperError(_) | kube::Error::Service(_) => Self::Unreachable {
+                url: url.to_owned(),
+                why: chain(&error),
+            },
+            other => Self::Unusable { why: chain(&other) },
+        }
+    }
+
+    /// Of an answer that is an error.
+    pub(crate) fn answered(
+        code: u16,
+        message: &str,
+        reason: &str,
+        url: &str,
+        doing: Doing<'_>,
+    ) -> Self {
+        let what = doing.what();
+        let why = match words(message.trim()) {
+            why if why.is_empty() => format!("HTTP {code}"),
+            why => why,
+        };
+        match (code, doing.job) {
+            (401, _) => Self::Unauthorized {
+                url: url.to_owned(),
+                why,
+            },
+            (403, _) if let Some(refusal) = doing.may_not_use(&why) => refusal,
+            // An admission's refusal is Forbidden as well.
+            (403, _) if !message.contains("User \"") || !message.contains(" cannot ") => {
+                Self::Denied { what, why }
+            }
+            (403, _) => Self::Forbidden {
+                what,
+                grant: doing.grant(message),
+            },
+            (404, Some(job)) if message.contains(&format!("{}\" not found", job.name)) => {
+                Self::not_found(job)
+            }
+            (404, _) if message.contains("namespaces \"") => Self::Refused {
+                what,
+                why,
+                invalid: true,
+            },
+            (404, _) => Self::NotInstalled {
+                what: match doing.resource.ends_with("/events") {
+                    true => "jobs' events (subresources.tracejob.dev)",
+                    false => "jobs (tracejob.dev)",
+                },
+            },
+            (503, _) if doing.resource.ends_with("/events") => Self::GatewayAway { why },
+            _ => Self::Refused {
+                what,
+                why,
+                invalid: matches!(code, 400 | 422) && reason != "Expired",
+            },
+        }
+    }
+
+    /// Of a job that is not there.
+    pub(crate) fn not_found(job: &Name) -> Self {
+        Self::NotFound {
+            job: job.shown(),
+            flags: match &job.namespace {
+                Some(namespace) => format!(" -n {namespace}"),
+                None => " -A".to_owned(),
+            },
+        }
+    }
+
+    /// Whether it can never work, whenever it is asked again.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { invalid: true, .. } | Self::Server { .. } | Self::NoName { .. }
+        )
+    }
+}
+
+impl Doing<'_> {
+    /// `watch tracejobs/events in namespace shop`.
+    pub(crate) fn what(&self) -> String {
+        let Self {
+            verb,
+            resource,
+            job: _,
+            namespace,
+        } = self;
+        let place = match (namespace, resource.starts_with("cluster")) {
+            (Some(namespace), _) => format!(" in namespace {namespace}"),
+            (None, false) => " in all namespaces".to_owned(),
+            (None, true) => String::new(),
+        };
+        format!("{verb} {resource}{place}")
+    }
+
+    /// The refusal of the policy of tracers' users, from its words.
+    fn may_not_use(&self, refusal: &str) -> Option<Error> {
+        // "… denied request: ann may not use the tracer exec in namespace shop: …"
+        let (before, after) = refusal.split_once(&format!(" {MAY_NOT_USE}"))?;
+        let who = before.rsplit_once("denied request: ")?.1;
+        let (tracer, _) = after.split_once([' ', ':'])?;
+        let class = tracers::find(tracer)?.class();
+        let (place, flag) = match (self.namespace, self.resource.starts_with("cluster")) {
+            (Some(namespace), false) => (
+                format!(" in namespace {namespace}"),
+                format!(" -n {namespace}"),
+            ),
+            _ => (" in the cluster".to_owned(), String::new()),
+        };
+        Some(Error::MayNotUse {
+            who: who.to_owned(),
+            tracer: tracer.to_owned(),
+            grant: self.bind(&format!("tracejob-use-{class}"), who),
+            look: format!("kubectl auth can-i --list{flag}"),
+            place,
+        })
+    }
+
+    /// The command that gives somebody a role: in our namespace, where the object is of one.
+    pub(crate) fn bind(&self, role: &str, user: &str) -> String {
+        let (whom, tail) = whom(user);
+        match self.namespace {
+            Some(namespace) if !self.resource.starts_with("cluster") => format!(
+                "kubectl create rolebinding {role}-{tail} --clusterrole={role} {whom} -n {namespace}"
+            ),
+            _ => format!(
+                "kubectl create clusterrolebinding {role}-{tail} --clusterrole={role} {whom}"
+            ),
+        }
+    }
+
+    /// The command that lets whoever a refusal names.
+    pub(crate) fn grant(&self, refusal: &str) -> String {
+        let named = refusal.split_once("User \"").map(|(_, rest)| rest);
+        let user = named.and_then(|rest| rest.split_once('"'));
+        let user = user.map_or("USER", |(user, _)| user);
+        let (whom, tail) = whom(user);
+        if self.resource.starts_with("cluster") {
+            // The chart has no role for these: who is given one is its administrators' to say.
+            return format!(
+                "kubectl create clusterrole tracejob-cluster --verb=get,list,watch,create,patch,delete --resource=clustertracejobs.tracejob.dev,clustertracejobs.subresources.tracejob.dev/events{INDENT}kubectl create clusterrolebinding tracejob-cluster-{tail} --clusterrole=tracejob-cluster {whom}"
+            );
+        }
+        let role = match (self.verb, self.resource.ends_with("/events")) {
+            (_, true) => "tracejob-reader",
+            ("get" | "list" | "watch", false) => "tracejob-viewer",
+            _ => "tracejob-editor",
+        };
+        self.bind(role, user)
+    }
+}
+
+/// The flag of kubectl that names a user, and the end of a binding's name.
+fn whom(user: &str) -> (String, String) {
+    let account = user
+        .strip_prefix("system:serviceaccount:")
+        .filter(|account| account.contains(':'));
+    let whom = match account {
+        Some(account) => format!("--serviceaccount={}", quoted(account)),
+        None => format!("--user={}", quoted(user)),
+    };
+    let tail = user.rsplit(':').next().unwrap_or(user);
+    let tail = tail
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    (whom, tail)
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:@/".contains(c);
+    match word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", words(word).replace('\'', "'\\''")),
+    }
+}
+
+/// An error and what is beneath it, each once.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !said.iter().any(|known| known.contains(&text)) {
+            said.push(text);
+        }
+        next = error.source();
+    }
+    // Libraries' own words for where an error is from say nothing to a person.
+    let said = said.join(": ");
+    let said = said.trim_start_matches("ServiceError: ");
+    words(said.trim_start_matches("HyperError: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: u16, message: &str, verb: &'static str, resource: &str, name: &str) -> String {
+        let namespace = (!resource.starts_with("cluster")).then_some("shop");
+        let job = Name {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        };
+        let doing = Doing {
+            verb,
+            resource,
+            job: (!name.is_empty()).then_some(&job),
+            namespace,
+        };
+        Error::answered(code, message, "", "https://c", doing).to_string()
+    }
+
+    #[test]
+    fn a_missing_right_is_told_with_the_command_that_grants_it() {
+        let refusal = "User \"ann\" cannot watch resource \"tracejobs/events\" in API group \"subresources.tracejob.dev\" in the namespace \"shop\"";
+        insta::assert_snapshot!(said(403, refusal, "watch", "tracejobs/events", "x"), @r"
+        you may not watch tracejobs/events in namespace shop; whoever may can let you:
+               kubectl create rolebinding tracejob-reader-ann --clusterrole=tracejob-reader --user=ann -n shop
+        ");
+        let refusal = "tracejobs.tracejob.dev is forbidden: User \"system:serviceaccount:ci:bot\" cannot create resource";
+        insta::assert_snapshot!(said(403, refusal, "create", "tracejobs", ""), @r"
+        you may not create tracejobs in namespace shop; whoever may can let you:
+               kubectl create rolebinding tracejob-editor-bot --clusterrole=tracejob-editor --serviceaccount=ci:bot -n shop
+        ");
+        let refusal = "User \"O'Hara $(x)\" cannot list";
+        let told = said(403, refusal, "list", "clustertracejobs", "");
+        assert!(told.contains(r"--user='O'\''Hara $(x)'"), "{told}");
+        assert!(told.contains("kubectl create clusterrole "), "{told}");
+    }
+
+    #[test]
+    fn a_tracer_that_may_not_be_used_is_told_with_the_role_of_its_class() {
+        let payload = { tracers::ALL.iter() }.find(|one| one.class() == tracers::Class::Payload);
+        let name = tracers::camel(payload.unwrap().name());
+        let refusal = format!(
+            "tracejobs.tracejob.dev \"x\" is forbidden: ValidatingAdmissionPolicy 'tracejob-use-tracers' with binding 'tracejob-use-tracers' denied request: system:serviceaccount:ci:bot may not use the tracer {name} in namespace shop: it takes the verb use"
+        );
+        let told = said(403, &refusal, "create", "tracejobs", "").replace(&name, "NAME");
+        insta::assert_snapshot!(told, @r"
+        system:serviceaccount:ci:bot may not use the tracer NAME in namespace shop; whoever may can let system:serviceaccount:ci:bot:
+               kubectl create rolebinding tracejob-use-payload-bot --clusterrole=tracejob-use-payload --serviceaccount=ci:bot -n shop
+               `kubectl auth can-i --list -n shop` lists the rights to use tracers
+        ");
+        let told = said(403, &refusal, "create", "clustertracejobs", "");
+        assert!(told.contains("in the cluster;"), "{told}");
+        assert!(
+            told.contains("kubectl create clusterrolebinding tracejob-use-payload-bot"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_apart() {
+        let gone = "tracejobs.tracejob.dev \"shop/a\" not found";
+        insta::assert_snapshot!(said(404, gone, "watch", "tracejobs/events", "a"), @r#"there is no tracejob.tracejob.dev/a in namespace shop; `kubectl tracejob list -n shop` shows those that are there"#);
+        let place = "namespaces \"shop\" not found";
+        let place = said(404, place, "create", "tracejobs", "");
+        assert!(place.ends_with("namespaces \"shop\" not found"), "{place}");
+        let none = said(404, "404 page not found", "watch", "tracejobs/events", "a");
+        assert!(none.contains("helm install tracejob"), "{none}");
+        assert!(none.contains("subresources.tracejob.dev"), "{none}");
+        let away = said(503, "service unavailable", "watch", "tracejobs/events", "a");
+        assert!(away.starts_with("the gateway, which"), "{away}");
+        let known = said(401, "Unauthorized", "get", "tracejobs", "a");
+        assert!(known.contains("does not know you"), "{known}");
+        let admission = said(403, "exceeded quota: tracejobs", "create", "tracejobs", "");
+        assert!(
+            admission.ends_with("exceeded quota: tracejobs"),
+            "{admission}"
+        );
+    }
+
+    #[test]
+    fn somebody_elses_words_reach_no_terminal_unescaped() {
+        let told = said(500, "a\x1b[2Jb", "get", "tracejobs", "a");
+        assert!(!told.contains('\x1b'), "{told}");
+    }
+}

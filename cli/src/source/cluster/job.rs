@@ -1,0 +1,331 @@
+//! A job as an object: asked for, made, stopped and deleted. Both kinds are one here.
+
+use super::{
+    access::Cluster,
+    error::{Doing, Error},
+};
+use crate::source::remote::words;
+use crd::{ClusterTraceJob, Selector, TraceJob, TraceJobSpec, TraceJobStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+/// Who changes what we change.
+const MANAGER: &str = "kubectl-tracejob";
+
+/// Which job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    /// None of a ClusterTraceJob.
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
+}
+
+impl Name {
+    /// The kind, as RBAC and paths have it.
+    pub(crate) fn resource(&self) -> &'static str {
+        match self.namespace {
+            Some(_) => "tracejobs",
+            None => "clustertracejobs",
+        }
+    }
+
+    /// As kubectl says what it did something to.
+    pub(crate) fn object(&self) -> String {
+        match self.namespace {
+            Some(_) => format!("tracejob.tracejob.dev/{}", self.name),
+            None => format!("clustertracejob.tracejob.dev/{}", self.name),
+        }
+    }
+
+    /// The same, with its place.
+    pub(crate) fn shown(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{} in namespace {namespace}", self.object()),
+            None => self.object(),
+        }
+    }
+
+    /// As our commands take it.
+    pub(crate) fn short(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{} -n {namespace}", self.name),
+            None => format!("ctj/{}", self.name),
+        }
+    }
+
+    pub(crate) fn doing(&self, verb: &'static str) -> Doing<'_> {
+        Doing {
+            verb,
+            resource: self.resource(),
+            job: Some(self),
+            namespace: self.namespace.as_deref(),
+        }
+    }
+}
+
+/// A job as it is to be.
+#[derive(Clone, Debug)]
+pub(crate) enum Object {
+    Job(Box<TraceJob>),
+    Cluster(Box<ClusterTraceJob>),
+}
+
+impl Object {
+    /// What both kinds say.
+    pub(crate) fn spec(&self) -> &TraceJobSpec {
+        match self {
+            Self::Job(job) => &job.spec,
+            Self::Cluster(job) => &job.spec.job,
+        }
+    }
+}
+
+/// A job as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) name: Name,
+    /// Seconds since it was made.
+    pub(crate) age: Option<u64>,
+    pub(crate) spec: TraceJobSpec,
+    pub(crate) namespaces: Option<Selector>,
+    pub(crate) host: bool,
+    pub(crate) status: TraceJobStatus,
+    /// All of it, as it came.
+    pub(crate) object: Value,
+}
+
+impl Job {
+    /// What its controller says of it under a type.
+    pub(crate) fn condition(&self, type_: &str) -> Option<&Condition> {
+        let mut conditions = self.status.conditions.iter();
+        conditions.find(|condition| condition.type_ == type_)
+    }
+
+    /// Whether it is so, as far as its controller says.
+    pub(crate) fn is(&self, type_: &str) -> bool {
+        self.condition(type_)
+            .is_some_and(|condition| condition.status == "True")
+    }
+
+    /// How far it is, in a word.
+    pub(crate) fn state(&self) -> &str {
+        match self.condition(crd::condition::PROGRESSING) {
+            Some(condition) => &condition.reason,
+            None => "",
+        }
+    }
+}
+
+impl From<TraceJob> for Job {
+    fn from(job: TraceJob) -> Self {
+        let object = serde_json::to_value(&job).unwrap_or_default();
+        Self {
+            name: Name {
+                namespace: Some(job.namespace().unwrap_or_default()),
+                name: job.name_any(),
+            },
+            age: age(&job),
+            namespaces: None,
+            host: false,
+            status: job.status.unwrap_or_default(),
+            spec: job.spec,
+            object,
+        }
+    }
+}
+
+impl From<ClusterTraceJob> for Job {
+    fn from(job: ClusterTraceJob) -> Self {
+        let object = serde_json::to_value(&job).unwrap_or_default();
+        Self {
+            name: Name {
+                namespace: None,
+                name: job.name_any(),
+            },
+            age: age(&job),
+            namespaces: job.spec.namespace_selector,
+            host: job.spec.host == Some(true),
+            status: job.status.unwrap_or_default(),
+            spec: job.spec.job,
+            object,
+        }
+    }
+}
+
+fn age(object: &impl ResourceExt) -> Option<u64> {
+    let made = object.creation_timestamp()?;
+    let seconds = jiff::Timestamp::now().as_second() - made.0.as_second();
+    u64::try_from(seconds).ok()
+}
+
+fn jobs(client: &Client, namespace: &str) -> Api<TraceJob> {
+    Api::namespaced(client.clone(), namespace)
+}
+
+fn cluster_jobs(client: &Client) -> Api<ClusterTraceJob> {
+    Api::all(client.clone())
+}
+
+/// Asks for a job.
+pub(crate) async fn get(client: &Client, name: &Name) -> kube::Result<Job> {
+    Ok(match &name.namespace {
+        Some(namespace) => jobs(client, namespace).get(&name.name).await?.into(),
+        None => cluster_jobs(client).get(&name.name).await?.into(),
+    })
+}
+
+/// Deletes a job; one that is not there is an error.
+pub(crate) async fn delete(client: &Client, name: &Name) -> kube::Result<()> {
+    let params = DeleteParams::default();
+    match &name.namespace {
+        Some(namespace) => jobs(client, namespace)
+            .delete(&name.name, &params)
+            .await
+            .map(drop),
+        None => cluster_jobs(client)
+            .delete(&name.name, &params)
+            .await
+            .map(drop),
+    }
+}
+
+/// Ends a job, which stays.
+pub(crate) async fn suspend(client: &Client, name: &Name) -> kube::Result<()> {
+    let patch = Patch::Merge(json!({ "spec": { "suspend": true } }));
+    let params = PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    match &name.namespace {
+        Some(namespace) => jobs(client, namespace)
+            .patch(&name.name, &params, &patch)
+            .await
+            .map(drop),
+        None => cluster_jobs(client)
+            .patch(&name.name, &params, &patch)
+            .await
+            .map(drop),
+    }
+}
+
+impl Cluster {
+    /// The job that a word on the command line names: `NAME`, `tj/NAME`, `ctj/NAME`.
+    ///
+    /// # Errors
+    /// Where it cannot be a name.
+    pub(crate) fn named(&self, word: &str) -> Result<Name, Error> {
+        let (kind, name) = word.split_once('/').unwrap_or(("", word));
+        let of_cluster = ["ctj", "clustertracejob", "clustertracejobs"];
+        let kind = kind.split('.').next().unwrap_or_default();
+        let namespace = (!of_cluster.contains(&kind)).then(|| self.namespace.clone());
+        // They become parts of a path, in which `..` and `/` lead elsewhere.
+        let no_name = |word: &str| Error::NoName { word: words(word) };
+        if let Some(namespace) = &namespace
+            && !crd::name::is_namespace(namespace)
+        {
+            return Err(no_name(namespace));
+        }
+        match crd::name::is_job(name) {
+            true => Ok(Name {
+                namespace,
+                name: name.to_owned(),
+            }),
+            false => Err(no_name(word)),
+        }
+    }
+
+    /// Asks for a job.
+    ///
+    /// # Errors
+    /// Where it is not there, or may not be seen.
+    pub(crate) fn get(&self, name: &Name) -> Result<Job, Error> {
+        self.wait(get(&self.client, name))?
+            .map_err(|error| Error::of(error, &self.url, name.doing("get")))
+    }
+
+    /// Deletes a job.
+    ///
+    /// # Errors
+    /// Where it is not there, or may not be deleted.
+    pub(crate) fn delete(&self, name: &Name) -> Result<(), Error> {
+        self.wait(delete(&self.client, name))?
+            .map_err(|error| Error::of(error, &self.url, name.doing("delete")))
+    }
+
+    /// Makes a job, and says which it is.
+    ///
+    /// # Errors
+    /// Where it may not be made, or not so.
+    pub(crate) fn create(&self, object: &Object) -> Result<Job, Error> {
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let (namespace, resource) = match object {
+            Object::Job(job) => (
+                Some(job.namespace().unwrap_or_else(|| self.namespace.clone())),
+                "tracejobs",
+            ),
+            Object::Cluster(_) => (None, "clustertracejobs"),
+        };
+        let made = async {
+            Ok::<Job, kube::Error>(match object {
+                Object::Job(job) => {
+                    let namespace = namespace.as_deref().unwrap_or_default();
+                    jobs(&self.client, namespace)
+                        .create(&params, job)
+                        .await?
+                        .into()
+                }
+                Object::Cluster(job) => cluster_jobs(&self.client)
+                    .create(&params, job)
+                    .await?
+                    .into(),
+            })
+        };
+        let doing = Doing {
+            verb: "create",
+            resource,
+            job: None,
+            namespace: namespace.as_deref(),
+        };
+        self.wait(made)?
+            .map_err(|error| Error::of(error, &self.url, doing))
+    }
+
+    /// Jobs of a namespace, or of all.
+    ///
+    /// # Errors
+    /// Where they may not be seen.
+    pub(crate) fn list(&self, everywhere: bool) -> Result<Vec<Job>, Error> {
+        let params = ListParams::default();
+        let api = match everywhere {
+            true => Api::<TraceJob>::all(self.client.clone()),
+            false => jobs(&self.client, &self.namespace),
+        };
+        let doing = Doing {
+            verb: "list",
+            resource: "tracejobs",
+            job: None,
+            namespace: (!everywhere).then_some(self.namespace.as_str()),
+        };
+        let found = self
+            .wait(api.list(&params))?
+            .map_err(|error| Error::of(error, &self.url, doing))?;
+        let mut found: Vec<Job> = found.items.into_iter().map(Job::from).collect();
+        if everywhere
+            // Who may see those of all namespaces may not always see these.
+            && let Ok(more) = self.wait(cluster_jobs(&self.client).list(&params))?
+        {
+            found.extend(more.items.into_iter().map(Job::from));
+        }
+        found.sort_by(|a, b| {
+            (&a.name.namespace, &a.name.name).cmp(&(&b.name.namespace, &b.name.name))
+        });
+        Ok(found)
+    }
+}

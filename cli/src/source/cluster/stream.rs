@@ -1,0 +1,125 @@
+//! A job's stream as the API server hands it through: one GET, whose body does not end before the job does.
+
+use super::{
+    error::{Doing, Error},
+    job::Name,
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::{Request, header};
+use http_body_util::{BodyExt, Limited};
+use kube::{Client, client::Body};
+use std::time::Duration;
+
+/// What asks for messages, and not for text.
+const MEDIA: &str = "application/vnd.tracejob.v1+protobuf";
+/// An error's words are not longer.
+const WORDS: usize = 64 << 10;
+
+/// What is asked of a stream.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    pub(crate) interval: Option<Duration>,
+    pub(crate) by: Vec<String>,
+    pub(crate) nodes: Vec<String>,
+}
+
+/// Where a stream is.
+pub(crate) fn path(name: &Name, query: &Query, resume: &[u8], now: bool) -> String {
+    let mut pairs = form_urlencoded::Serializer::new(String::new());
+    pairs.append_pair("format", "protobuf");
+    if let Some(interval) = query.interval {
+        pairs.append_pair("interval", &format!("{}ms", interval.as_millis()));
+    }
+    for (key, names) in [("by", &query.by), ("nodes", &query.nodes)] {
+        if !names.is_empty() {
+            pairs.append_pair(key, &names.join(","));
+        }
+    }
+    if !resume.is_empty() {
+        pairs.append_pair("resume", &BASE64_URL_SAFE_NO_PAD.encode(resume));
+    }
+    if now {
+        pairs.append_pair("follow", "false");
+    }
+    let place = match &name.namespace {
+        Some(namespace) => format!("namespaces/{}/", escaped(namespace)),
+        None => String::new(),
+    };
+    format!(
+        "/apis/subresources.tracejob.dev/v1alpha1/watch/{place}{}/{}/events?{}",
+        name.resource(),
+        escaped(&name.name),
+        pairs.finish()
+    )
+}
+
+/// A part of a path. Names of objects need no escapes; what else is typed must not become another path.
+fn escaped(part: &str) -> String {
+    form_urlencoded::byte_serialize(part.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
+}
+
+/// Opens a stream.
+///
+/// # Errors
+/// Where the API server or the gateway says no, or nobody is there.
+pub(crate) async fn open(
+    client: &Client,
+    url: &str,
+    name: &Name,
+    path: &str,
+) -> Result<Body, Error> {
+    let resource = format!("{}/events", name.resource());
+    let doing = Doing {
+        verb: "watch",
+        resource: &resource,
+        job: Some(name),
+        namespace: name.namespace.as_deref(),
+    };
+    let request = Request::get(path)
+        .header(header::ACCEPT, MEDIA)
+        .body(Body::empty())
+        .map_err(|error| Error::Nonsense {
+            what: error.to_string(),
+        })?;
+    let answer = client.send(request).await;
+    let answer = answer.map_err(|error| Error::of(error, url, doing))?;
+    let code = answer.status();
+    if code.is_success() {
+        return Ok(answer.into_body());
+    }
+    let words = Limited::new(answer.into_body(), WORDS).collect().await;
+    let words = words.map(|words| words.to_bytes()).unwrap_or_default();
+    let status: serde_json::Value = serde_json::from_slice(&words).unwrap_or_default();
+    let plain = String::from_utf8_lossy(&words);
+    let message = status["message"].as_str().unwrap_or(&plain);
+    let reason = status["reason"].as_str().unwrap_or_default();
+    Err(Error::answered(code.as_u16(), message, reason, url, doing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_says_all_that_is_asked() {
+        let name = |namespace: Option<&str>, name: &str| Name {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        };
+        let query = Query {
+            interval: Some(Duration::from_millis(1500)),
+            by: vec!["pod".to_owned()],
+            nodes: vec!["a".to_owned(), "b".to_owned()],
+        };
+        assert_eq!(
+            path(&name(Some("shop"), "x"), &query, &[0xff, 0xfe], false),
+            "/apis/subresources.tracejob.dev/v1alpha1/watch/namespaces/shop/tracejobs/x/events?format=protobuf&interval=1500ms&by=pod&nodes=a%2Cb&resume=__4"
+        );
+        assert_eq!(
+            path(&name(None, "../x"), &Query::default(), &[], true),
+            "/apis/subresources.tracejob.dev/v1alpha1/watch/clustertracejobs/..%2Fx/events?format=protobuf&follow=false"
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! What ends the reading of a job, and with it mostly the job.
+
+use super::super::{
+    access::Cluster,
+    error::Error,
+    job::{self, Name},
+};
+use kube::Client;
+use std::{
+    io::{self, Write},
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+use tokio::runtime::Handle;
+
+/// How it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// The job is deleted.
+    Delete,
+    /// The job ends, and stays.
+    Suspend,
+    /// The job goes on.
+    Detach,
+}
+
+/// Ends the reading of a job from any thread.
+#[derive(Clone)]
+pub(crate) struct Stopper {
+    how: How,
+    asked: Arc<OnceLock<Instant>>,
+    runtime: Handle,
+    client: Client,
+    url: String,
+    name: Name,
+}
+
+impl Stopper {
+    pub(crate) fn new(cluster: &Cluster, name: &Name, how: How) -> Self {
+        Self {
+            how,
+            asked: Arc::default(),
+            runtime: cluster.runtime.handle().clone(),
+            client: cluster.client.clone(),
+            url: cluster.url.clone(),
+            name: name.clone(),
+        }
+    }
+
+    /// Asks for the end: the remaining rows and the account follow.
+    pub(crate) fn stop(&self) {
+        if self.asked.set(Instant::now()).is_err() || self.how == How::Detach {
+            return;
+        }
+        let Self {
+            how,
+            client,
+            url,
+            name,
+            ..
+        } = self.clone();
+        // It is over with the program at the latest, which deletes by itself what it does not keep.
+        drop(self.runtime.spawn(async move {
+            let (verb, done) = match how {
+                How::Suspend => ("patch", job::suspend(&client, &name).await),
+                How::Delete | How::Detach => ("delete", job::delete(&client, &name).await),
+            };
+            if let Err(error) = done {
+                match Error::of(error, &url, name.doing(verb)) {
+                    Error::NotFound { .. } => {}
+                    error => {
+                        // Where standard error is gone, nobody is left to be told.
+                        let _ = io::stderr().write_all(format!("warning: {error}\n").as_bytes());
+                    }
+                }
+            }
+        }));
+    }
+
+    /// How it was asked to end, and when; nothing before that.
+    pub(super) fn since(&self) -> Option<(How, Instant)> {
+        self.asked.get().map(|asked| (self.how, *asked))
+    }
+}

@@ -1,0 +1,198 @@
+//! What goes wrong between us and an agent: its own words, whose they are, and what to do next.
+
+use super::address::chain;
+use crate::show::render::escaped;
+use agent::Reason;
+use std::{io, path::PathBuf};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// The longest that an agent's words may be.
+const LONGEST: usize = 4000;
+/// The second line of a message stands under the first, behind `error: `.
+const INDENT: &str = "\n       ";
+
+/// Why an agent did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is no connection.
+    #[error("cannot reach the agent at {url}: {why}{INDENT}{next}")]
+    Unreachable {
+        url: String,
+        why: String,
+        next: &'static str,
+    },
+    /// A file for TLS cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    /// The files for TLS are not what they should be.
+    #[error(
+        "cannot use the files for TLS: {why}{INDENT}--agent-ca, --agent-cert and --agent-key name PEM files"
+    )]
+    Tls { why: String },
+    /// It is there and says nothing.
+    #[error("the agent at {url} has not answered for {seconds} s")]
+    Silent { url: String, seconds: u64 },
+    /// It said no.
+    #[error("{message}{INDENT}{said}: {next}")]
+    Refused {
+        message: String,
+        /// The reason's word and who says it.
+        said: String,
+        next: String,
+        /// It can never work.
+        invalid: bool,
+    },
+    /// It was there and is no more.
+    #[error(
+        "the agent at {url} is gone: {why}{INDENT}the trace ended with the connection; rows that were on their way are missing"
+    )]
+    Gone { url: String, why: String },
+    /// What it says is not what the API says that it says.
+    #[error("the agent at {url} sent what this tracejob ({version}) cannot take: {what}{INDENT}`tracejob --agent … doctor` tells its version", version = env!("CARGO_PKG_VERSION"))]
+    Nonsense { url: String, what: String },
+}
+
+impl Error {
+    /// From what an agent answers.
+    pub(super) fn of(status: &Status, url: &str) -> Self {
+        // A status that has another error beneath it was made here, of a connection that broke.
+        if let Some(source) = std::error::Error::source(status) {
+            return Self::Gone {
+                url: url.to_owned(),
+                why: words(&chain(source)),
+            };
+        }
+        let details = status.get_error_details();
+        let info = details.error_info();
+        let reason = info.map(|info| words(&info.reason)).unwrap_or_default();
+        let line = info.and_then(|info| info.metadata.get("line"));
+        let next = match (reason.as_str(), line, status.code()) {
+            ("PolicyDenied", Some(line), _) if !status.message().contains(line.as_str()) => {
+                format!(
+                    "{} is a line of that node's configuration; whoever runs the node can change it",
+                    words(line)
+                )
+            }
+            ("PolicyDenied", ..) => "whoever runs that node can change it".to_owned(),
+            ("TargetNotFound", ..) => {
+                "processes, cgroups and containers are those of the agent's host".to_owned()
+            }
+            ("ResourceExhausted", ..) => {
+                "try again when another trace there has ended, or ask for less".to_owned()
+            }
+            ("Unsupported" | "MissingCapability" | "KernelRefused", ..) => {
+                "`tracejob --agent … doctor` tells what is missing there".to_owned()
+            }
+            ("Internal", ..) => "that is a bug: please report it, with the agent's log".to_owned(),
+            ("InvalidRequest", ..) => {
+                "`tracejob --agent … describe TRACER` tells what that tracer takes".to_owned()
+            }
+            (_, _, Code::PermissionDenied | Code::Unauthenticated) => {
+                "the agent knows its callers by user or certificate, and does not let this one"
+                    .to_owned()
+            }
+            (_, _, Code::Unimplemented) => {
+                "it is no tracejob-agent, or one of another version".to_owned()
+            }
+            _ => "the agent's log says more".to_owned(),
+        };
+        let said = match reason.as_str() {
+            "" => format!("said by the agent at {url}"),
+            reason => format!("{reason}, says the agent at {url}"),
+        };
+        Self::Refused {
+            message: match words(status.message()) {
+                message if message.is_empty() => status.code().description().to_owned(),
+                message => message,
+            },
+            said,
+            next,
+            invalid: reason == Reason::InvalidRequest.word()
+                || status.code() == Code::InvalidArgument,
+        }
+    }
+
+    /// Whether it can never work, whenever it is asked again.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self, Self::Refused { invalid: true, .. })
+    }
+}
+
+/// Somebody else's words as they may be printed: lines stay lines, anything else that a terminal would act on is escaped.
+pub(crate) fn words(text: &str) -> String {
+    let end = text
+        .char_indices()
+        .map(|(at, _)| at)
+        .find(|at| *at >= LONGEST)
+        .unwrap_or(text.len());
+    let lines = text[..end].lines().map(|line| escaped(line.as_bytes()));
+    let mut out = lines.collect::<Vec<_>>().join("\n");
+    if end < text.len() {
+        out.push('…');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use tonic_types::ErrorDetails;
+
+    fn refused(code: Code, message: &str, reason: &str, metadata: &[(&str, &str)]) -> Error {
+        let metadata: HashMap<String, String> = metadata
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let details = ErrorDetails::with_error_info(reason, "tracejob.dev", metadata);
+        Error::of(
+            &Status::with_error_details(code, message, details),
+            "unix:///a",
+        )
+    }
+
+    #[test]
+    fn a_refusal_is_the_agents_words_its_reason_its_line_and_what_to_do() {
+        let denied = refused(
+            Code::PermissionDenied,
+            "this node does not let everything be selected",
+            "PolicyDenied",
+            &[("line", "policy.host")],
+        );
+        insta::assert_snapshot!(denied, @r"
+        this node does not let everything be selected
+               PolicyDenied, says the agent at unix:///a: policy.host is a line of that node's configuration; whoever runs the node can change it
+        ");
+        assert!(!denied.is_usage());
+        assert!(refused(Code::InvalidArgument, "x", "InvalidRequest", &[]).is_usage());
+        let bare = Error::of(
+            &Status::permission_denied("uid 7 may not use this agent"),
+            "unix:///a",
+        );
+        assert!(bare.to_string().contains("knows its callers"), "{bare}");
+        let empty = Error::of(&Status::new(Code::Aborted, ""), "unix:///a");
+        assert!(
+            empty.to_string().starts_with("The operation was aborted"),
+            "{empty}"
+        );
+    }
+
+    #[test]
+    fn every_reason_has_its_line_in_the_docs() {
+        let docs = include_str!("../../../../docs/grpc.md");
+        for word in Reason::ALL.map(Reason::word) {
+            assert!(docs.contains(&format!("| `{word}` | ")), "{word}");
+        }
+    }
+
+    #[test]
+    fn an_agents_words_cannot_act_on_a_terminal_or_fill_it() {
+        let said = refused(Code::Internal, "a\x1b[2Jb\nc\u{202e}", "Ker\x07nel", &[]).to_string();
+        assert!(
+            said.contains("a\\x1b[2Jb\nc\\u{202e}") && said.contains("Ker\\x07nel"),
+            "{said}"
+        );
+        assert!(words(&"é".repeat(100_000)).len() < 2 * LONGEST);
+    }
+}

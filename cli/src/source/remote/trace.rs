@@ -1,0 +1,197 @@
+//! A trace that runs elsewhere: one call, whose messages become what a trace here tells.
+
+use super::{Agent, Beside, Error, follow::Follow};
+use crate::source::{Feed, Progress};
+use agent::{Account, Update};
+use client::Schema;
+use proto::v1::{self, stream_events_response::Item, trace_request::Request};
+use rows::Wall;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tracers::Batch;
+
+/// A running trace. Dropping it ends the call, and with it the trace.
+pub(crate) struct Trace {
+    agent: Agent,
+    stream: Streaming<v1::StreamEventsResponse>,
+    stopper: Stopper,
+    follow: Follow,
+    /// Updates of the last message that are not yet taken.
+    ready: VecDeque<Update>,
+    started: Instant,
+    /// Whether somebody said how long.
+    bounded: bool,
+}
+
+/// Ends a trace from any thread.
+#[derive(Clone)]
+pub(crate) struct Stopper {
+    requests: mpsc::Sender<v1::TraceRequest>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Stopper {
+    /// Asks the trace to end: the remaining rows and the account follow.
+    pub(crate) fn stop(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        let stop = v1::TraceRequest {
+            request: Some(Request::Stop(v1::Stop {})),
+        };
+        // Where it is full it has been asked already, and where it is closed the trace is over.
+        let _ = self.requests.try_send(stop);
+    }
+}
+
+impl Trace {
+    /// Starts one; it is attached when this returns.
+    ///
+    /// # Errors
+    /// Where the agent refuses, or is gone.
+    pub(crate) fn start(agent: Agent, spec: v1::TraceSpec) -> Result<Self, Error> {
+        let tracer = spec.tracer.clone();
+        let bounded = spec.duration.is_some();
+        let interval = spec.interval.and_then(|told| Duration::try_from(told).ok());
+        // The start and the stop.
+        let (requests, receiver) = mpsc::channel(2);
+        let start = v1::TraceRequest {
+            request: Some(Request::Start(spec)),
+        };
+        // There is room for two.
+        let _ = requests.try_send(start);
+        let mut client = agent.client.clone();
+        let opened = agent.runtime.block_on(async move {
+            let answer = client.trace(ReceiverStream::new(receiver)).await?;
+            let mut stream = answer.into_inner();
+            let first = stream.message().await?;
+            Ok((stream, first))
+        });
+        let (stream, first) = opened.map_err(|status| agent.refused_at_first(&status))?;
+        let nonsense = |what| Error::Nonsense {
+            url: agent.url().to_owned(),
+            what,
+        };
+        let Some(Item::Schema(told)) = first.and_then(|first| first.item) else {
+            return Err(nonsense(
+                "a stream that does not begin with its schema".to_owned(),
+            ));
+        };
+        let schema = Schema::read(told, &tracer).map_err(nonsense)?;
+        Ok(Self {
+            follow: Follow::new(schema, interval.unwrap_or_default()),
+            agent,
+            stream,
+            stopper: Stopper {
+                requests,
+                asked: Arc::default(),
+            },
+            ready: VecDeque::new(),
+            started: Instant::now(),
+            bounded,
+        })
+    }
+
+    /// What its rows are.
+    pub(crate) fn schema(&self) -> &Schema {
+        self.follow.schema()
+    }
+
+    /// Something that ends it from any thread.
+    pub(crate) fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// The next thing that happened; `None` when `timeout` is over first, and always after [`Update::Done`].
+    ///
+    /// # Errors
+    /// Where the agent is gone or sends what it should not: the trace is over then.
+    pub(crate) fn next(&mut self, timeout: Duration) -> Result<Option<Update>, Error> {
+        if let Some(update) = self.ready.pop_front() {
+            return Ok(Some(update));
+        }
+        if self.follow.over {
+            return Ok(None);
+        }
+        let stream = &mut self.stream;
+        let message = async move { tokio::time::timeout(timeout, stream.message()).await };
+        let message = match self.agent.runtime.block_on(message) {
+            Err(_) => return Ok(None),
+            Ok(Err(status)) => return Err(self.agent.refused(&status)),
+            Ok(Ok(None)) => {
+                return Err(Error::Gone {
+                    url: self.agent.url().to_owned(),
+                    why: "it ended the stream without an account".to_owned(),
+                });
+            }
+            Ok(Ok(Some(message))) => message,
+        };
+        let taken = self
+            .follow
+            .take(message, self.started.elapsed(), &mut self.ready);
+        taken.map_err(|what| Error::Nonsense {
+            url: self.agent.url().to_owned(),
+            what,
+        })?;
+        Ok(self.ready.pop_front())
+    }
+
+    /// What there is to say beside an account.
+    pub(crate) fn beside(&self, account: &Account) -> Beside {
+        let mut beside = self.follow.beside.clone();
+        let asked = self.stopper.asked.load(Ordering::Relaxed);
+        match &account.ended {
+            Some(agent::Ended::Stopped) if !asked => {
+                beside
+                    .said
+                    .push("It was ended by the agent, which was asked to end itself.");
+            }
+            Some(agent::Ended::Duration) if !self.bounded => {
+                beside
+                    .said
+                    .push("Its node lets no trace run longer (policy.maxDurationSeconds).");
+            }
+            _ => {}
+        }
+        beside
+    }
+
+    /// What is known where the account never comes, with the last tables that came.
+    pub(crate) fn cut_off(&mut self) -> (Account, Vec<Batch>) {
+        self.follow.cut_off(self.started.elapsed())
+    }
+}
+
+impl Feed for Trace {
+    fn next(&mut self, timeout: Duration) -> anyhow::Result<Option<Update>> {
+        Ok(Self::next(self, timeout)?)
+    }
+
+    fn wall(&self) -> Wall {
+        // The agent's times are those of the wall clock already.
+        rows::wall(0)
+    }
+
+    fn stop(&self) {
+        self.stopper().stop();
+    }
+
+    fn beside(&self, account: &Account) -> Beside {
+        Self::beside(self, account)
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+
+    fn cut_off(&mut self) -> Option<(Account, Vec<Batch>)> {
+        Some(Self::cut_off(self))
+    }
+}

@@ -1,0 +1,399 @@
+//! What can be traced where: on this machine, or on an agent's.
+
+use crate::{
+    show::text::first,
+    source::remote::{self, words},
+};
+use agent::{Check, Kernel, Support, Verdict};
+use anyhow::Result;
+use proto::v1;
+use serde_json::json;
+use tracers::{Erased, Family};
+
+/// What a machine can trace.
+#[derive(Clone, Debug)]
+pub(crate) struct Survey {
+    /// Its kernel's release; `None` where that cannot be read.
+    pub(crate) kernel: Option<String>,
+    /// Its agent's version; `None` for this machine.
+    pub(crate) agent: Option<String>,
+    /// All tracers, by name.
+    pub(crate) tracers: Vec<Entry>,
+    /// What tracing depends on there, where that was asked for.
+    pub(crate) checks: Vec<Checked>,
+}
+
+/// Whether to look at what tracing depends on: that takes longer.
+enum Checks {
+    Yes,
+    No,
+}
+
+/// A tracer, and whether it works.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    /// The part of the system that it looks at, where it is in the catalogue.
+    pub(crate) family: Option<Family>,
+    /// What it reveals or changes: a class's word, or that of a newer agent's.
+    pub(crate) class: String,
+    /// One sentence.
+    pub(crate) about: String,
+    /// What it needs there.
+    pub(crate) needs: Vec<Needed>,
+    pub(crate) works: Works,
+}
+
+/// Something that a tracer needs, and whether it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Needed {
+    pub(crate) name: String,
+    /// Whether the tracer does not work without it.
+    pub(crate) required: bool,
+    /// What it is for.
+    pub(crate) reason: String,
+    pub(crate) met: bool,
+    /// How to get it, where it is not there.
+    pub(crate) remedy: Option<String>,
+}
+
+/// Whether a tracer works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Works {
+    /// It does, by these hooks: `raw_tp sys_enter`.
+    Yes { hooks: Vec<String> },
+    /// It does not.
+    No {
+        reason: String,
+        /// What to do about it, where anything can be done.
+        remedy: Option<String>,
+    },
+}
+
+/// One thing that was checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    pub(crate) name: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) detail: String,
+    pub(crate) remedy: Option<String>,
+}
+
+impl Survey {
+    /// Of the machine that an agent is on, or of this one.
+    pub(crate) fn of(address: Option<&remote::Address>) -> Result<Self> {
+        match address {
+            None => Ok(Self::here(&Kernel::read(), Checks::No)),
+            Some(address) => {
+                let agent = remote::Agent::connect(address)?;
+                Ok(Self::there(agent.capabilities()?, agent.url()))
+            }
+        }
+    }
+
+    /// The same with what tracing depends on there.
+    pub(crate) fn checked(address: Option<&remote::Address>) -> Result<Self> {
+        match address {
+            None => Ok(Self::here(&Kernel::read(), Checks::Yes)),
+            // It tells always.
+            address => Self::of(address),
+        }
+    }
+
+    /// A machine where nothing can be traced still has a list that says so.
+    fn here(kernel: &Result<Kernel, agent::Error>, checks: Checks) -> Self {
+        let works = |tracer: &'static dyn Erased| match kernel {
+            Ok(kernel) => Works::of(&kernel.support(tracer)),
+            Err(error) => Works::No {
+                reason: error.to_string(),
+                remedy: None,
+            },
+        };
+        let needs = |tracer: &'static dyn Erased| match kernel {
+            Ok(kernel) => kernel.needs(tracer).into_iter().map(Needed::of).collect(),
+            // The kernel is what is missing.
+            Err(_) => Vec::new(),
+        };
+        let of = |tracer: &&'static dyn Erased| Entry::of(*tracer, needs(*tracer), works(*tracer));
+        let kernel = kernel.as_ref();
+        Self {
+            kernel: kernel.ok().map(|kernel| kernel.release().to_owned()),
+            agent: None,
+            tracers: tracers::ALL.iter().map(of).collect(),
+            checks: match kernel {
+                _ if matches!(checks, Checks::No) => Vec::new(),
+                Ok(kernel) => kernel.checks().into_iter().map(Checked::of).collect(),
+                Err(error) => vec![Checked {
+                    name: "kernel".to_owned(),
+                    verdict: Verdict::Missing,
+                    detail: error.to_string(),
+                    remedy: None,
+                }],
+            },
+        }
+    }
+
+    fn there(told: v1::GetCapabilitiesResponse, url: &str) -> Self {
+        let v1::GetCapabilitiesResponse {
+            kernel_release,
+            agent_version,
+            tracers: told,
+            checks,
+        } = told;
+        let version = words(&agent_version);
+        let found = |name: &str| told.iter().find(|tracer| tracer.name == name);
+        let mut tracers: Vec<Entry> = tracers::ALL
+            .iter()
+            .map(|tracer| {
+                let told = found(tracer.name());
+                let needs = told.map(|told| told.requirements.iter().map(Needed::told).collect());
+                let works = told.map(Works::told);
+                Entry::of(
+                    *tracer,
+                    needs.unwrap_or_default(),
+                    works.unwrap_or_else(|| Works::No {
+                        reason: format!("the agent ({version}) does not have it"),
+                        remedy: None,
+                    }),
+                )
+            })
+            .collect();
+        let newer = told
+            .iter()
+            .filter(|tracer| tracers::find(&tracer.name).is_none());
+        tracers.extend(newer.map(|tracer| Entry {
+            name: words(&tracer.name),
+            family: None,
+            class: words(&tracer.class),
+            about: words(first(&tracer.about)),
+            needs: tracer.requirements.iter().map(Needed::told).collect(),
+            works: Works::No {
+                reason: format!(
+                    "this tracejob ({}) does not know it",
+                    env!("CARGO_PKG_VERSION")
+                ),
+                remedy: Some(format!("one of the agent's version ({version}) does")),
+            },
+        }));
+        let ours = env!("CARGO_PKG_VERSION");
+        let same = version == ours;
+        let mut all = vec![Checked {
+            name: "agent".to_owned(),
+            verdict: if same { Verdict::Ok } else { Verdict::Limited },
+            detail: match same {
+                true => format!("{version} at {url}"),
+                false => format!(
+                    "{version} at {url}, and this tracejob is {ours}: what only one of them knows is not there"
+                ),
+            },
+            remedy: None,
+        }];
+        all.extend(checks.into_iter().map(Checked::told));
+        Self {
+            kernel: Some(words(&kernel_release)),
+            agent: Some(version),
+            tracers,
+            checks: all,
+        }
+    }
+
+    /// How many tracers work.
+    pub(crate) fn able(&self) -> usize {
+        let able = |entry: &&Entry| matches!(entry.works, Works::Yes { .. });
+        self.tracers.iter().filter(able).count()
+    }
+}
+
+impl Entry {
+    pub(crate) fn of(tracer: &dyn Erased, needs: Vec<Needed>, works: Works) -> Self {
+        Self {
+            name: tracer.name().to_owned(),
+            family: Some(tracer.family()),
+            class: tracer.class().word().to_owned(),
+            about: first(tracer.about()).to_owned(),
+            needs,
+            works,
+        }
+    }
+
+    /// What is missing for it. Where it works, its rows lack something without it.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &Needed> {
+        self.needs.iter().filter(|need| !need.met)
+    }
+}
+
+impl Needed {
+    fn of(checked: agent::Checked) -> Self {
+        let agent::Checked {
+            need,
+            required,
+            missing,
+        } = checked;
+        Self {
+            name: need.what.name().to_owned(),
+            required,
+            reason: need.reason.to_owned(),
+            met: missing.is_none(),
+            remedy: missing,
+        }
+    }
+
+    fn told(told: &v1::Requirement) -> Self {
+        let v1::Requirement {
+            name,
+            required,
+            reason,
+            met,
+            remedy,
+        } = told;
+        Self {
+            name: words(name),
+            required: *required,
+            reason: words(reason),
+            met: *met,
+            remedy: some(remedy),
+        }
+    }
+
+    /// The same as data.
+    pub(crate) fn data(&self) -> serde_json::Value {
+        let Self {
+            name,
+            required,
+            reason,
+            met,
+            remedy,
+        } = self;
+        json!({"name": name, "required": required, "reason": reason, "met": met, "remedy": remedy})
+    }
+}
+
+impl Works {
+    pub(crate) fn of(support: &Support) -> Self {
+        match support {
+            Support::Yes { points } => Self::Yes {
+                hooks: crate::command::describe::hooks(points),
+            },
+            Support::No { reason, remedy } => Self::No {
+                reason: reason.clone(),
+                remedy: remedy.clone(),
+            },
+        }
+    }
+
+    fn told(told: &v1::Tracer) -> Self {
+        match told.unsupported.as_str() {
+            "" => Self::Yes {
+                hooks: told.hooks.iter().map(|hook| words(hook)).collect(),
+            },
+            reason => Self::No {
+                reason: words(reason),
+                remedy: some(&told.remedy),
+            },
+        }
+    }
+}
+
+impl Checked {
+    fn of(check: Check) -> Self {
+        let Check {
+            name,
+            verdict,
+            detail,
+            remedy,
+        } = check;
+        Self {
+            name: name.to_owned(),
+            verdict,
+            detail,
+            remedy,
+        }
+    }
+
+    fn told(told: v1::Check) -> Self {
+        let v1::Check {
+            name,
+            verdict,
+            detail,
+            remedy,
+        } = told;
+        Self {
+            name: words(&name),
+            verdict: match verdict.as_str() {
+                "ok" => Verdict::Ok,
+                "missing" => Verdict::Missing,
+                _ => Verdict::Limited,
+            },
+            detail: words(&detail),
+            remedy: some(&remedy),
+        }
+    }
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(words(text)).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_tracers_are_told_apart_by_who_knows_them() {
+        let known = tracers::ALL[0].name();
+        let tracer = |name: &str, unsupported: &str| v1::Tracer {
+            name: name.to_owned(),
+            about: "What\x1b[2J it shows.\nMore.".to_owned(),
+            unsupported: unsupported.to_owned(),
+            hooks: vec!["raw_tp a".to_owned()],
+            class: "novel\x1b".to_owned(),
+            requirements: vec![v1::Requirement {
+                name: "CAP_SYSLOG".to_owned(),
+                reason: "names".to_owned(),
+                remedy: "ask\x07".to_owned(),
+                ..v1::Requirement::default()
+            }],
+            ..v1::Tracer::default()
+        };
+        let told = v1::GetCapabilitiesResponse {
+            kernel_release: "6.18".to_owned(),
+            agent_version: "9.0".to_owned(),
+            tracers: vec![tracer(known, ""), tracer("newer_one", "")],
+            checks: vec![v1::Check {
+                name: "cgroups".to_owned(),
+                verdict: "novel".to_owned(),
+                ..v1::Check::default()
+            }],
+        };
+        let survey = Survey::there(told, "unix:///a");
+        assert_eq!(survey.able(), 1);
+        let of = |name: &str| {
+            survey
+                .tracers
+                .iter()
+                .find(|entry| entry.name == name)
+                .unwrap()
+        };
+        let works = Works::Yes {
+            hooks: vec!["raw_tp a".to_owned()],
+        };
+        assert_eq!(of(known).works, works);
+        let newer = of("newer_one");
+        assert!(
+            matches!(&newer.works, Works::No { reason, .. } if reason.contains("does not know it"))
+        );
+        assert_eq!(newer.about, "What\\x1b[2J it shows");
+        assert_eq!(newer.class, "novel\\x1b");
+        // The class of a tracer that both know is the catalogue's; what is missing is the agent's to report.
+        assert_eq!(of(known).class, tracers::ALL[0].class().word());
+        let missing: Vec<&Needed> = of(known).missing().collect();
+        assert_eq!(missing[0].name, "CAP_SYSLOG");
+        assert_eq!(missing[0].remedy.as_deref(), Some("ask\\x07"));
+        let older = &of(tracers::ALL[1].name()).works;
+        assert!(
+            matches!(older, Works::No { reason, .. } if reason.contains("the agent (9.0) does not have it"))
+        );
+        let verdicts: Vec<Verdict> = survey.checks.iter().map(|check| check.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Limited, Verdict::Limited]);
+    }
+}
