@@ -211,11 +211,10 @@ impl Comparison {
             // Such operands are compared by equality alone.
             false => Ordering::Less,
         };
-        let joined;
         let value = match (self.read, value) {
             (Read::Joined, Value::Bytes(bytes, cut)) => {
-                joined = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-                let joined: Vec<u8> = { joined.iter() }
+                let parts = bytes.strip_suffix(&[0]).unwrap_or(bytes).iter();
+                let joined: Vec<u8> = parts
                     .map(|byte| if *byte == 0 { b' ' } else { *byte })
                     .collect();
                 return self.holds(Value::Bytes(&joined, cut), equal);
