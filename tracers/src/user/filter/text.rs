@@ -9,6 +9,7 @@
 //! ```
 
 use super::{Mistake, Operator};
+use crate::escape;
 use core::ops::Range;
 use std::{boxed::Box, format, string::String, vec, vec::Vec};
 
@@ -65,6 +66,15 @@ impl Word {
         plain.collect()
     }
 
+    /// Its text for messages: escaped, and not long.
+    pub(super) fn shown(&self) -> String {
+        const LONGEST: usize = 60;
+        let mut shown = String::new();
+        let escaped = escape::escaped(self.written().as_bytes());
+        escape::cut_right(&escaped, LONGEST, &mut shown);
+        shown
+    }
+
     /// Its text as it is written.
     pub(super) fn written(&self) -> String {
         let written = self.pieces.iter().map(|piece| match piece {
@@ -86,7 +96,7 @@ enum Token {
 impl Token {
     fn described(&self) -> String {
         match self {
-            Self::Word(word) => format!("`{}`", crate::escape::escaped(word.written().as_bytes())),
+            Self::Word(word) => format!("`{}`", word.shown()),
             Self::Symbol(symbol) => format!("`{symbol}`"),
             Self::End => "the end".into(),
         }

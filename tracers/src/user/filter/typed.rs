@@ -5,7 +5,7 @@ use super::{
     like::{Names, Network, Pattern, mapped},
     text::{Check, Node, Word},
 };
-use crate::{Column, Compared, Unit, escape, nearest, quantity};
+use crate::{Column, Compared, Unit, nearest, quantity};
 use std::{
     boxed::Box,
     format,
@@ -70,13 +70,13 @@ fn find(name: &Word, columns: &[Column]) -> Result<usize, Fault> {
         }
         (None, _) => {}
     }
-    let shown = escape::escaped(written.as_bytes());
-    let near = { columns.iter() }.flat_map(|column| [&*column.name, column.short()]);
-    let what = match nearest(&written, near) {
+    let shown = name.shown();
+    let names = columns.iter().flat_map(|one| [&*one.name, one.short()]);
+    let what = match near(&written, names) {
         Some(near) => {
-            let full =
-                { columns.iter() }.find(|column| column.name == near || column.short() == near);
-            let full = full.map_or(near, |column| &column.name);
+            let mut all = columns.iter();
+            let full = all.find(|one| one.name == near || one.short() == near);
+            let full = full.map_or(near, |one| &*one.name);
             format!("there is no column {shown}: did you mean {full}?")
         }
         None => {
@@ -170,7 +170,7 @@ impl Of<'_> {
 
     /// A value that the column cannot have; `how` is what to write.
     fn wrong(&self, value: &Word, how: &str) -> Mistake {
-        let written = escape::escaped(value.written().as_bytes());
+        let written = value.shown();
         let name = &self.column().name;
         Mistake::new(
             format!("{written} is no value of {name}: {how}"),
@@ -289,7 +289,7 @@ impl Of<'_> {
                     true => written.to_uppercase(),
                     false => written,
                 };
-                let how = match nearest(&cased, names.iter().map(String::as_str)) {
+                let how = match near(&cased, names.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean {near}?"),
                     None => format!(
                         "write a name, such as {}, or a number",
@@ -307,7 +307,7 @@ impl Of<'_> {
         let wanted: Vec<String> = self.plain(value)?.split('|').map(String::from).collect();
         for name in &wanted {
             if !known.contains(name) {
-                let how = match nearest(name, known.iter().map(String::as_str)) {
+                let how = match near(name, known.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean {near}?"),
                     None => "write names as they are shown, joined by |".to_string(),
                 };
@@ -331,6 +331,15 @@ fn as_operator(operator: Operator, equal: Filter) -> Filter {
         | Operator::AtMost
         | Operator::Greater
         | Operator::AtLeast => equal,
+    }
+}
+
+/// The name that was most likely meant. A long word is none of them, and comparing it would take long.
+fn near<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const LONGEST: usize = 64;
+    match written.len() {
+        0..=LONGEST => nearest(written, names),
+        _ => None,
     }
 }
 
