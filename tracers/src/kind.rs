@@ -11,7 +11,7 @@ mod form;
 mod plain;
 
 #[cfg(feature = "user")]
-pub use form::{Basic, Beside, Compared, Cut, Look, Naming, Shown, Store, Tone, Trust};
+pub use form::{Basic, Beside, Compared, Cut, EachName, Look, Naming, Shown, Store, Tone, Trust};
 
 #[cfg(feature = "user")]
 use form::Form;

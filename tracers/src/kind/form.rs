@@ -153,6 +153,9 @@ impl Basic {
     }
 }
 
+/// A function that calls another one with every number that has a name, and with that name.
+pub type EachName = fn(&mut dyn FnMut(i64, &str));
+
 /// How conditions write and compare the values of a kind.
 #[derive(Clone, Copy, Debug)]
 pub enum Compared {
@@ -166,8 +169,8 @@ pub enum Compared {
     Arguments,
     /// As addresses and networks.
     Address,
-    /// As numbers that have names. The function calls another one with every number that has a name, and with that.
-    Named(fn(&mut dyn FnMut(i64, &str))),
+    /// As numbers that have names.
+    Named(EachName),
     /// As numbers that are written in a way of their own: how, and what reads that.
     Written(&'static str, fn(&str) -> Option<u64>),
     /// As names, of which a value has several; the function joins them by `|`.

@@ -5,7 +5,7 @@ use super::{
     like::{Names, Network, Pattern, mapped},
     text::{Check, Node, Word},
 };
-use crate::{Column, Compared, Unit, nearest, quantity};
+use crate::{Column, Compared, EachName, Unit, nearest, quantity};
 use std::{
     boxed::Box,
     format,
@@ -248,12 +248,7 @@ impl Of<'_> {
         Ok(as_operator(operator, part))
     }
 
-    fn named(
-        &self,
-        operator: Operator,
-        value: &Word,
-        known: fn(&mut dyn FnMut(i64, &str)),
-    ) -> Result<Filter, Mistake> {
+    fn named(&self, operator: Operator, value: &Word, known: EachName) -> Result<Filter, Mistake> {
         let Some(written) = value.plain() else {
             let pattern = self.pattern(operator, value)?;
             let mut numbers = Vec::new();
