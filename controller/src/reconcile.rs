@@ -5,6 +5,7 @@ use crate::{
     admission,
     agents::{Expected, Fleet, Report, Wanted},
     counters::Counters,
+    filter,
     outcome::{self, NO_ACCOUNT, Outcome, fold},
     plan::{Denied, Rules, Share, plan},
     present::Present,
@@ -303,6 +304,11 @@ impl Context {
         let tracer = job.spec().tracer.tracer();
         let allowed = self.rules.allow(job.scope(), tracer);
         let starts = status.start_time.is_none() && job.spec().suspend != Some(true);
+        // Agents have the condition of one that runs, whatever this version makes of it.
+        let allowed = match starts {
+            true => allowed.and_then(|()| filter::check(job.spec())),
+            false => allowed,
+        };
         if allowed.is_err() || !starts || self.rules.unchecked.contains(&tracer.class()) {
             return Ok(allowed);
         }

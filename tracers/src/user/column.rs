@@ -101,6 +101,15 @@ impl Column {
         LABELS.iter().any(|label| label.name == self.name)
     }
 
+    /// The name without its unit or `_count`: `latency` of `latency_ns`. Another column may have the same.
+    pub fn short(&self) -> &str {
+        const SUFFIXES: [&str; 6] = ["ns", "us", "bytes", "pages", "pct", "count"];
+        match self.name.rsplit_once('_') {
+            Some((short, suffix)) if SUFFIXES.contains(&suffix) => short,
+            Some(_) | None => &self.name,
+        }
+    }
+
     /// The unit, which the name's suffix says.
     pub fn unit(&self) -> Unit {
         if let Kind::Log2 { unit } = self.kind {
