@@ -1,4 +1,4 @@
-//! A program at each kind of point that counts, for the tests of `agent/src/point`: no tracer.
+//! A program at each kind of point that counts, for the tests of `engine/src/point`: no tracer.
 #![no_std]
 #![no_main]
 use agent_ebpf::{

@@ -1,4 +1,4 @@
-//! A program that adds to a shared table and takes away from it, for the tests of `agent/src/source/shared_table.rs`: no tracer.
+//! A program that adds to a shared table and takes away from it, for the tests of `engine/src/source/shared_table.rs`: no tracer.
 #![no_std]
 #![no_main]
 use agent_ebpf::{Loss, book, counter, current_tgid, folded, shared_rows};

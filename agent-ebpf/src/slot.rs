@@ -1,4 +1,4 @@
-//! Marked places, which the loader fills with instructions that a trace brings along: `agent/src/load/slots.rs`.
+//! Marked places, which the loader fills with instructions that a trace brings along: `engine/src/load/slots.rs`.
 //!
 //! They are in the middle of a program and not functions of their own: a call would take 32 bytes of stack of a program that may have
 //! none left, and no program with calls may have tail calls on every kernel.

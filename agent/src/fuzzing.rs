@@ -1,23 +1,36 @@
-//! What reads foreign text here, for fuzz targets alone (`fuzz/`): no interface for anybody else.
+//! The daemon's readers of foreign bytes, for fuzz targets alone (`fuzz/`): no interface for other crates.
 
-use crate::{read, select};
+use crate::{config as configuration, limits::TARGETS, parts::Kind, wire};
+use prost::Message as _;
+use proto::v1;
 
-/// Lines of /proc/self/mountinfo, names of cgroups, /proc/PID/stat, lists of CPUs.
-pub fn system_texts(text: &str) {
-    for line in text.lines() {
-        if let Some(point) = select::hierarchy::cgroup2_mount(line) {
-            assert!(line.contains(" - cgroup2 "), "{point:?}");
-        }
-        if let Some(id) = select::find::container_id(line) {
-            assert!(id.len() >= 32 && line.contains(id));
-        }
-        select::find::pod_named(line);
-        select::find::pod_beside(line);
-        // Checked before anything is looked for.
-        let pod = select::find::pod_uid(line);
-        assert!(pod.is_err() || line.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+/// Reads a node's configuration.
+pub fn config(text: &str) {
+    // Whoever may write the file may do everything else too: only a panic counts.
+    let _ = configuration::parse(text);
+}
+
+/// Reads a client's request, from the bytes on its connection.
+///
+/// # Panics
+/// Where a bound does not hold, or an error has no text.
+pub fn request(data: &[u8]) {
+    // Targets are counted before a message is decoded: the count must be that of the decoded message.
+    if Kind::Start.check(data).is_ok()
+        && let Ok(start) = v1::StartTraceRequest::decode(data)
+    {
+        let targets = start.spec.unwrap_or_default().targets.len();
+        assert!(targets <= TARGETS);
     }
-    select::process::life_in(text);
-    select::process::began_in(text);
-    read::parse_cpus(text);
+    let _ = Kind::Trace.check(data);
+    if let Ok(spec) = v1::TraceSpec::decode(data)
+        && let Err(wrong) = wire::request(Some(spec))
+    {
+        assert!(!wrong.why.is_empty());
+    }
+    if let Ok(update) = v1::Update::decode(data) {
+        for change in update.changes {
+            let _ = wire::change(change);
+        }
+    }
 }

@@ -1,55 +1,36 @@
-//! Loads, attaches, reads, batches and accounts for the tracers of one node.
+//! `tracejob-agent`, the daemon of a node: traces by request over gRPC, each bounded, none trusted.
 //!
-//! A [`Trace`] is a running tracer: dropping it detaches everything, and nothing is pinned.
-//! This is the only crate that knows aya. It knows no tracer by name, no terminal and no network.
+//! It loads no kernel program by itself: that is the crate `engine`. A library for the sake of its fuzz targets; its user is the program.
+#![forbid(unsafe_code)]
 
-mod account;
-mod bpf;
-mod btf;
-mod capability;
-mod clock;
-mod cost;
-mod doctor;
-mod error;
-#[doc(hidden)]
-pub mod fault;
+mod arriving;
+mod audit;
+mod authorize;
+mod caller;
+mod capabilities;
+mod config;
+mod confine;
+mod connection;
+mod counters;
+mod failures;
 #[doc(hidden)]
 pub mod fuzzing;
-mod governor;
-mod kernel;
-mod labels;
-mod launch;
+mod job;
+mod jobs;
 mod limits;
-mod load;
-mod memory;
-mod objects;
-mod point;
-mod read;
-mod request;
-mod requirement;
-mod run;
-mod select;
-#[doc(hidden)]
-pub mod selftest;
-mod source;
-mod stage;
-mod user_files;
+mod loader;
+mod log;
+mod metrics;
+mod parts;
+mod policy;
+mod program;
+mod refuse;
+mod reload;
+mod server;
+mod socket;
+mod stamp;
+mod text;
+mod tls;
+mod wire;
 
-pub use account::{Account, BpfCost, Cost, Ended, Lost, Untraced};
-pub use clock::Clock;
-pub use doctor::{Check, Verdict};
-pub use error::{Error, Reason};
-pub use kernel::{Kernel, Support};
-pub use labels::datasets;
-pub use memory::memory;
-pub use objects::object;
-pub use request::{Bounds, Budget, Change, Denied, Labels, Limits, Request, Target, Whom};
-pub use requirement::Checked;
-pub use run::{Handle, Trace, Update};
-
-/// To be called first in `main` of every program that traces: where this process was started to be a part of a trace
-/// (the launcher of its command, the reader of its targets' symbols), it is that part and never returns.
-pub fn worker_if_asked() {
-    launch::launch_if_asked();
-    symbols::worker_if_asked();
-}
+pub use program::main;

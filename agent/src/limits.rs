@@ -1,60 +1,76 @@
-//! The bounds of a trace: what is selected, read and named of it.
+//! The bounds of what the agent serves: sizes, numbers and times, each with its reason. docs/security.md lists them.
 
 use std::time::Duration;
 
-/// Cgroups, containers and pods of a trace: room in the kernel's maps `CGROUPS` and `PODS`.
-pub(crate) const MAX_CGROUPS: u32 = 1024;
+/// Bytes of the largest request: a start or a change of a thousand targets with their labels takes 0.7 MB.
+pub(crate) const REQUEST_BYTES: usize = 1 << 20;
+/// Bytes of one caller's requests that have begun to arrive and are not whole: a client can hold that much for as long as it likes.
+/// A controller sends its requests one after the other.
+pub(crate) const ARRIVING_BYTES: usize = 8 << 20;
+/// How long a request may take to arrive from its first byte on.
+pub(crate) const ARRIVING: Duration = Duration::from_secs(20);
+/// Bytes of a request's headers: four names of 4 KB, as other servers of HTTP/2 allow.
+pub(crate) const HEADER_BYTES: u32 = 16 << 10;
+/// Calls that one connection may have open: a gateway has two for each of the 256 jobs that it may read on the node.
+pub(crate) const CALLS: u32 = 600;
+/// Watches of one trace that one caller may have open: each may hold two statuses of 24 KiB that nobody reads.
+/// A gateway has one for each job that it reads on the node.
+pub(crate) const WATCHES: usize = 1024;
+/// How many of these a watch of all traces counts for: it may hold two messages of [`WATCH_BYTES`]. A controller has one.
+pub(crate) const WATCH_OF_ALL: usize = 16;
+/// How long a client may be silent before it is asked whether it is there, and how long it may take to answer.
+pub(crate) const KEEPALIVE: (Duration, Duration) =
+    (Duration::from_secs(30), Duration::from_secs(20));
+/// How long clients may take to read what is left when the agent ends.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long traces may take to detach when the agent ends: milliseconds for each program.
+pub(crate) const DETACH: Duration = Duration::from_secs(10);
+/// How long the carrier of a trace's rows waits for the next update: a trace sends one every second at least.
+pub(crate) const UPDATE: Duration = Duration::from_secs(5);
 
-/// Processes of a trace: room in the kernel's map `PROCESSES`.
-pub(crate) const MAX_PROCESSES: u32 = 16384;
+/// Targets in a start, and half of those in a change, which may name each twice (`only` and `add`).
+/// A trace has room for 1,024 cgroups; the rest is for processes.
+pub(crate) const TARGETS: usize = 4096;
+/// Bytes of a container's id or a pod's uid: runtimes use 64 hexadecimal digits, Kubernetes 36 letters.
+pub(crate) const ID_BYTES: usize = 128;
+/// Bytes of a cgroup's path: `PATH_MAX` of include/uapi/linux/limits.h.
+pub(crate) const PATH_BYTES: usize = 4096;
+/// Bytes of a label: a name of Kubernetes, which is a DNS name (RFC 1123).
+pub(crate) const LABEL_BYTES: usize = 253;
+/// Bytes of a spec's options on the wire: a tracer has some ten of them.
+pub(crate) const OPTIONS_BYTES: usize = 16 << 10;
+/// Names of columns of labels in a spec: there are four.
+pub(crate) const LABEL_COLUMNS: usize = 16;
+/// Bytes of a caller's name: the longest DNS name or SPIFFE ID that is in use; a certificate may hold more.
+pub(crate) const NAME_BYTES: usize = 512;
 
-/// Directories of cgroups that are looked at for a request: about a second.
-pub(crate) const MAX_DIRECTORIES: usize = 100_000;
+/// Bytes of a message in a status, in an answer and in the audit: a sentence and the end of a path, or the end of a verifier's log.
+pub(crate) const MESSAGE_BYTES: usize = 1024;
+/// Failures of targets in a status: it is sent with each change of its trace.
+pub(crate) const FAILURES_SHOWN: usize = 32;
+/// Bytes of these: 32 failures of pods or containers with their labels. With 4 KiB for a condition and 4 KiB for all else a status has 24 KiB at most.
+pub(crate) const FAILURES_SHOWN_BYTES: usize = 16 << 10;
+/// Failures that are kept, so that a target that fails again is no further one: more than a trace has room for cgroups.
+pub(crate) const FAILURES_KEPT: usize = 1024;
+/// Bytes of these: a thousand failures of pods or containers with their labels.
+pub(crate) const FAILURES_KEPT_BYTES: usize = 1 << 20;
+/// Bytes of failures in one message of a watch, of all its traces together: far below the 4 MiB that clients of gRPC take by default.
+pub(crate) const WATCH_BYTES: usize = 256 << 10;
+/// Bytes that a trace takes beside its maps, queue, rows and labels: its failures, its targets while it starts, its state.
+pub(crate) const TRACE_BYTES: u64 = (FAILURES_KEPT_BYTES + REQUEST_BYTES) as u64;
 
-/// Deepest cgroup that can be selected, with everything below it however deep: one less than the depths that a map has room for.
-pub(crate) const MAX_DEPTH: u32 = 24;
+/// Bytes of targets in a line of the audit: one path of [`PATH_BYTES`] with every byte escaped, or a hundred containers.
+pub(crate) const AUDIT_TARGETS_BYTES: usize = 32 << 10;
+/// Targets in a line of the audit: there may be thousands.
+pub(crate) const AUDIT_TARGETS: usize = 100;
 
-/// Bytes of a trace's sets of labels: those of 14,000 containers, which come and go while it runs. They are counted before it is loaded.
-pub(crate) const LABELS_BYTES: usize = 4 << 20;
+/// Threads that load: a start takes tens of milliseconds, most of them the kernel's own checks.
+pub(crate) const LOADERS: usize = 4;
+/// Loading threads that one caller may use at once: one is left for others.
+pub(crate) const LOADERS_OF_ONE: usize = LOADERS - 1;
+/// How long an answer about what the kernel can do is good for: it changes when somebody loads a module or mounts something.
+pub(crate) const CAPABILITIES: Duration = Duration::from_secs(5);
 
-/// Rows of a batch: it closes at this many, or at `BATCH_BYTES`.
-pub(crate) const BATCH_ROWS: usize = 1024;
-
-/// Bytes of records of a batch: as much as a core writes in a millisecond, and far below what a message may have.
-pub(crate) const BATCH_BYTES: usize = 256 << 10;
-
-/// Updates that wait for a slow taker: 8 MiB of records at most. Beyond it the ring fills, and that is counted.
-/// Of tables there is one at a time: one that is due before the last has been taken is left out, since the next has all of its rows.
-pub(crate) const QUEUE: usize = 32;
-
-/// Frames of a stack that has names: of a deeper one the outermost are left out. The kernel records 511 at most, and each may be a
-/// chain of inlined functions, as the target's file says.
-pub(crate) const STACK_FRAMES: usize = 1024;
-
-/// Frames of all stacks of a table: 8,192 stacks of 127 frames. Smaller rows beyond them have a stack that says so.
-pub(crate) const TABLE_FRAMES: usize = 1 << 20;
-
-/// Frames of all stacks of a batch of events: 64 stacks of 127 frames. Rows beyond them have a stack that says so.
-pub(crate) const BATCH_FRAMES: usize = 1 << 13;
-
-/// Bytes of the names of distinct frames of a batch of events: a message takes at most 4 MiB.
-pub(crate) const BATCH_TEXT_BYTES: usize = 1 << 20;
-
-/// Rows of a snapshot. What an iterator writes beyond them is lost, as `map_full`.
-pub(crate) const SNAPSHOT_ROWS: usize = 16384;
-
-/// How long the stacks of events are named each time that the ring is emptied: it fills meanwhile.
-pub(crate) const EVENTS_NAMING: Duration = Duration::from_millis(250);
-
-/// How long more where the process that reads symbols must be started first: it reads all names of the kernel.
-pub(crate) const SYMBOLS_STARTING: Duration = Duration::from_millis(750);
-
-/// Stacks that are named together: their addresses take 4 MiB at most.
-pub(crate) const STACKS_AT_ONCE: usize = 256;
-
-/// How long stacks are named while a trace runs, for one table: it must end in time, whatever its targets' files are. A stack that has
-/// no name by then is `[unknown]`, and has its names in a later table.
-pub(crate) const NAMING: Duration = Duration::from_secs(1);
-
-/// The same of its last table, when it is detached.
-pub(crate) const LAST_NAMING: Duration = Duration::from_secs(15);
+/// How often the files of certificates and of the configuration are looked at. A changed configuration is taken when two looks in turn
+/// found the same text: who writes a file in place truncates it first, and writes it in parts.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);

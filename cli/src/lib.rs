@@ -13,12 +13,12 @@ mod show;
 mod source;
 mod usage;
 
-use agent::Reason;
 use anyhow::Result;
 use command::{
     args::{self, Action, Asked},
     cluster, codegen, describe, doctor, list, run, version,
 };
+use engine::Reason;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use source::{cluster as cluster_source, remote};
 use std::{
@@ -35,7 +35,7 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     // Stacks are symbolised, and commands started, by this program as another process without privileges.
     // That one must not get as far as reading a command line.
-    agent::worker_if_asked();
+    engine::worker_if_asked();
     close_memory();
     let line: Vec<OsString> = env::args_os().collect();
     let done = match cluster::is_plugin(&line) {
@@ -82,7 +82,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Our own messages say what the thing beneath them said, where it matters.
-    let whole = error.is::<agent::Error>()
+    let whole = error.is::<engine::Error>()
         || error.is::<remote::Error>()
         || error.is::<cluster_source::Error>();
     let text = match whole {
@@ -98,7 +98,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     let usage = error.is::<usage::Usage>()
         || error.is::<tracers::SpecError>()
         || error
-            .downcast_ref::<agent::Error>()
+            .downcast_ref::<engine::Error>()
             .is_some_and(|error| error.reason() == Reason::InvalidRequest)
         || error
             .downcast_ref::<remote::Error>()

@@ -10,8 +10,8 @@ pub(crate) mod view;
 
 use crate::source::Feed;
 use account::{Rows, account_json, account_text, is_whole};
-use agent::{Account, Update};
 use anyhow::{Result, anyhow};
+use engine::{Account, Update};
 use output::Outputs;
 use render::{Output, Status, Wall};
 use std::{

@@ -5,8 +5,8 @@ mod here;
 pub(crate) mod remote;
 pub(crate) mod survey;
 
-use agent::{Account, Update};
 use anyhow::Result;
+use engine::{Account, Update};
 use remote::Beside;
 use rows::Wall;
 use std::time::Duration;

@@ -3,15 +3,11 @@
 //! `cargo test -p fuzz` replays each corpus with mutations of it, the same each time; `cargo xtask fuzz` lets libFuzzer look for more.
 #![forbid(unsafe_code)]
 
-mod daemon;
-
 /// Builds program files; of the tests of `symbols`.
 #[allow(dead_code, reason = "the tests of `symbols` use it")]
 #[path = "../../symbols/src/worker/build.rs"]
 mod build;
 
-use prost::Message as _;
-use proto::v1;
 use tracers::{ALL, Batch, Filter, LABELS};
 
 /// A reader of foreign bytes.
@@ -35,7 +31,7 @@ pub const TARGETS: [Target; 14] = [
     target("perf_map", symbols::fuzzing::perf_map),
     target("process", symbols::fuzzing::process_texts),
     target("records", records),
-    target("request", request),
+    target("request", agent::fuzzing::request),
     target("system", system),
     target("trace_job", trace_job),
     target("worker", symbols::fuzzing::messages),
@@ -77,30 +73,7 @@ fn condition(data: &[u8]) {
 /// The node's configuration.
 fn config(data: &[u8]) {
     if let Ok(text) = str::from_utf8(data) {
-        // Whoever may write it may do all else too: only the reader's own mistakes count.
-        let _ = daemon::config::parse(text);
-    }
-}
-
-/// What a client asks for, from the bytes on its connection.
-fn request(data: &[u8]) {
-    // What is counted before it is decoded is what is there when it is.
-    if daemon::parts::Kind::Start.check(data).is_ok()
-        && let Ok(start) = v1::StartTraceRequest::decode(data)
-    {
-        let targets = start.spec.unwrap_or_default().targets.len();
-        assert!(targets <= daemon::limits::TARGETS);
-    }
-    let _ = daemon::parts::Kind::Trace.check(data);
-    if let Ok(spec) = v1::TraceSpec::decode(data)
-        && let Err(wrong) = daemon::wire::request(Some(spec))
-    {
-        assert!(!wrong.why.is_empty());
-    }
-    if let Ok(update) = v1::Update::decode(data) {
-        for change in update.changes {
-            let _ = daemon::wire::change(change);
-        }
+        agent::fuzzing::config(text);
     }
 }
 
@@ -113,7 +86,7 @@ fn trace_job(data: &[u8]) {
 
 /// What the system's own files say: names in them are anybody's.
 fn system(data: &[u8]) {
-    agent::fuzzing::system_texts(&String::from_utf8_lossy(data));
+    engine::fuzzing::system_texts(&String::from_utf8_lossy(data));
 }
 
 /// A function's name, as a compiler may have mangled it: read from a program that has it.

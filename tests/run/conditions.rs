@@ -1,7 +1,7 @@
 //! Conditions that users write: the kernel side agrees with user space on each, and every source's account has the rows that are removed.
 
 use crate::filters::{Numbers, STEPS, assert_whole, request, row};
-use agent::{Account, Error, Kernel, Labels, Trace, Update, Whom, selftest::Filled};
+use engine::{Account, Error, Kernel, Labels, Trace, Update, Whom, selftest::Filled};
 use std::{collections::BTreeMap, iter, net::Ipv6Addr, time::Duration};
 use tests::{Workload, needs, until};
 use tracers::{Batch, Column, Compared, Filter, Held, Slot, Value, find};
@@ -146,7 +146,7 @@ fn given_with(
     tracer: &str,
     condition: &str,
     steps: &str,
-    change: impl FnOnce(&mut agent::Request),
+    change: impl FnOnce(&mut engine::Request),
 ) -> Given {
     let mut workload = Workload::behind_gate(steps);
     let datasets = find(tracer).unwrap().datasets();

@@ -1,6 +1,6 @@
 //! Filters: rows that the kernel side removes, rows that are removed after reading, and the account of both.
 
-use agent::{
+use engine::{
     Account, Bounds, Kernel, Limits, Request, Trace, Update, Whom, datasets, selftest::Filled,
 };
 use std::{collections::BTreeMap, iter, time::Duration};

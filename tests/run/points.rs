@@ -1,6 +1,6 @@
 //! Each kind of point on this kernel: its program runs while it is attached, decides what it decides, and is gone when it is detached.
 
-use agent::selftest::{Probe, refuses};
+use engine::selftest::{Probe, refuses};
 use std::{
     ffi::CString,
     fs::{self, File},

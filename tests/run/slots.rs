@@ -1,6 +1,6 @@
 //! Slots of programs: as they were built, and filled with instructions.
 
-use agent::selftest::Filled;
+use engine::selftest::Filled;
 use std::collections::BTreeMap;
 use tests::needs;
 use tracers::{Assembler, Jump, Label, Register, Slot, Width};

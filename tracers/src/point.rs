@@ -1,6 +1,6 @@
 //! Where a kernel program attaches, and what the place must be like.
 //!
-//! This file says what a point is; how the loader loads and attaches a program there is one file per kind in `agent/src/point`.
+//! This file says what a point is; how the loader loads and attaches a program there is one file per kind in `engine/src/point`.
 
 /// A name that a tracer's constants give, or that is known only at run time.
 #[cfg(feature = "user")]

@@ -60,7 +60,7 @@ pub(crate) fn kernel_side() -> Result<String> {
         "--locked",
     ]);
     command.args(["-Z", "build-std=core", "--target", "bpfel-unknown-none"]);
-    // The folder of agent/build.rs, whose dependencies are built already.
+    // The folder of engine/build.rs, whose dependencies are built already.
     command
         .arg("--target-dir")
         .arg(workspace::target().join("bpf"))
@@ -73,7 +73,7 @@ pub(crate) fn kernel_side() -> Result<String> {
     )
 }
 
-/// The compiler's flags for kernel programs, as agent/build.rs sets them.
+/// The compiler's flags for kernel programs, as engine/build.rs sets them.
 fn as_for_the_kernel(command: &mut Command) {
     let arch = std::env::consts::ARCH;
     command.env("RUSTC_BOOTSTRAP", "1");

@@ -23,7 +23,7 @@ pub(crate) fn target() -> PathBuf {
     root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-/// What is fetched once, wherever cargo builds: agent/build.rs looks for the linker here.
+/// What is fetched once, wherever cargo builds: engine/build.rs looks for the linker here.
 pub(crate) fn fetched() -> PathBuf {
     root().join("target")
 }

@@ -13,10 +13,10 @@ use crate::{
     source::remote::{Address, Files, Place},
     usage::{self, Usage},
 };
-use agent::Whom;
 use anyhow::Result;
 use clap::ArgMatches;
 use clap_complete::Shell;
+use engine::Whom;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tracers::{Draft, OptKind, OptValue, Spec};
 

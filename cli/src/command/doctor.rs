@@ -12,8 +12,8 @@ use crate::{
         survey::{Checked, Entry, Needed, Survey, Works},
     },
 };
-use agent::Verdict;
 use anyhow::Result;
+use engine::Verdict;
 use serde_json::json;
 use std::{
     collections::BTreeMap,

@@ -4,9 +4,9 @@ mod explain;
 
 use super::condition::filters;
 use crate::{show::view::ViewArgs, usage::Usage};
-use agent::Budget;
 use anyhow::{Context as _, Result, anyhow, bail};
 use crd::{ClusterTraceJob, ClusterTraceJobSpec, TraceJob, TraceJobSpec, Wrong, definition};
+use engine::Budget;
 use explain::{explain, place};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;

@@ -19,8 +19,8 @@ use crate::{
     },
     usage::Usage,
 };
-use agent::{Bounds, Budget, Kernel, Limits, Request, Trace, Whom};
 use anyhow::{Context as _, Result};
+use engine::{Bounds, Budget, Kernel, Limits, Request, Trace, Whom};
 use rustix::stdio;
 use std::{os::unix::ffi::OsStrExt, process::ExitCode};
 
@@ -66,7 +66,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
         }
     };
     if targets.is_empty() {
-        return Err(agent::Error::NothingSelected.into());
+        return Err(engine::Error::NothingSelected.into());
     }
     let filter = filter.or(of_file.0);
     let filters = filters("--where", filter.as_deref(), &spec)?;

@@ -12,7 +12,7 @@ pub(crate) fn version(json: bool) -> Result<()> {
     let objects: Vec<(&str, usize, String)> = tracers::ALL
         .iter()
         .map(|tracer| {
-            let object = agent::object(tracer.name()).unwrap_or_default();
+            let object = engine::object(tracer.name()).unwrap_or_default();
             (tracer.name(), object.len(), hex(&Sha256::digest(object)))
         })
         .collect();

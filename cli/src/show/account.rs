@@ -4,7 +4,7 @@ use crate::{
     show::render::{count, plural, size, span},
     source::remote::{Beside, Gaps, Node, State},
 };
-use agent::{Account, BpfCost, Cost, Ended};
+use engine::{Account, BpfCost, Cost, Ended};
 use serde_json::json;
 use std::{os::unix::process::ExitStatusExt, time::Duration};
 
@@ -425,7 +425,7 @@ fn ns(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agent::{BpfCost, Lost};
+    use engine::{BpfCost, Lost};
     use std::{os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
 
     fn account() -> Account {

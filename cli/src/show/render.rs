@@ -29,7 +29,7 @@ pub(crate) use status::StatusLine;
 pub(crate) use table::Table;
 pub(crate) use viewed::Viewed;
 
-use agent::Account;
+use engine::Account;
 use std::{io, time::Duration};
 use tracers::Batch;
 

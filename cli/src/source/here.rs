@@ -1,8 +1,8 @@
 //! A trace of this process.
 
 use super::{Feed, Progress, remote::Beside};
-use agent::{Account, Trace, Update};
 use anyhow::Result;
+use engine::{Account, Trace, Update};
 use rows::Wall;
 use std::time::Duration;
 use tracers::Batch;

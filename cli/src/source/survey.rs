@@ -4,8 +4,8 @@ use crate::{
     show::text::first,
     source::remote::{self, words},
 };
-use agent::{Check, Kernel, Support, Verdict};
 use anyhow::Result;
+use engine::{Check, Kernel, Support, Verdict};
 use proto::v1;
 use serde_json::json;
 use tracers::{Erased, Family};
@@ -101,7 +101,7 @@ impl Survey {
     }
 
     /// A machine where nothing can be traced still has a list that says so.
-    fn here(kernel: &Result<Kernel, agent::Error>, checks: Checks) -> Self {
+    fn here(kernel: &Result<Kernel, engine::Error>, checks: Checks) -> Self {
         let works = |tracer: &'static dyn Erased| match kernel {
             Ok(kernel) => Works::of(&kernel.support(tracer)),
             Err(error) => Works::No {
@@ -223,8 +223,8 @@ impl Entry {
 }
 
 impl Needed {
-    fn of(checked: agent::Checked) -> Self {
-        let agent::Checked {
+    fn of(checked: engine::Checked) -> Self {
+        let engine::Checked {
             need,
             required,
             missing,

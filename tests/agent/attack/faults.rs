@@ -1,4 +1,4 @@
-//! The kernel or the agent itself fails one trace: it says why, leaves nothing, and all others go on. By `--inject` (agent/src/fault.rs).
+//! The kernel or the agent itself fails one trace: it says why, leaves nothing, and all others go on. By `--inject` (engine/src/fault.rs).
 
 use super::started;
 use crate::{

@@ -23,7 +23,7 @@ fn warm_up() -> Duration {
 
 /// What a tracer may grow by afterwards, KiB.
 const GROWTH: i64 = 1024;
-/// Besides, batches may wait for the printer: 64, some 16 MiB (`QUEUE` in agent/src/run.rs).
+/// Besides, batches may wait for the printer: 64, some 16 MiB (`QUEUE` in engine/src/run.rs).
 const QUEUE: i64 = 16 << 10;
 
 /// All CPUs but one, which is for the tracer.

@@ -13,9 +13,9 @@ const ALLOWED: [&str; 10] = [
     "tracers/src/class",
     "tracers/src/option",
     "tracers/src/user/option",
-    "agent/src/point",
-    "agent/src/source",
-    "agent/src/stage",
+    "engine/src/point",
+    "engine/src/source",
+    "engine/src/stage",
     // Its tests have such matches as text.
     "xtask/src",
 ];
@@ -195,15 +195,15 @@ fn four(source: Option<&Source>) -> u8 {
     #[test]
     fn folders_of_the_enums_themselves_are_left_out() {
         let files = tree(&[
-            ("agent/src/run.rs", TEXT),
-            ("agent/src/point.rs", TEXT),
-            ("agent/src/point/cgroup.rs", TEXT),
-            ("agent/src/points.rs", TEXT),
+            ("engine/src/run.rs", TEXT),
+            ("engine/src/point.rs", TEXT),
+            ("engine/src/point/cgroup.rs", TEXT),
+            ("engine/src/points.rs", TEXT),
             ("docs/x.md", TEXT),
         ]);
         let found = variants_are_named(&files);
         let mut paths: Vec<_> = found.iter().map(|finding| finding.path.as_str()).collect();
         paths.dedup();
-        assert_eq!(paths, ["agent/src/run.rs", "agent/src/points.rs"]);
+        assert_eq!(paths, ["engine/src/run.rs", "engine/src/points.rs"]);
     }
 }

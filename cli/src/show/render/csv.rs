@@ -2,7 +2,7 @@
 
 use super::{Output, Wall};
 use crate::show::sink::Sink;
-use agent::Account;
+use engine::Account;
 use std::{io, time::Duration};
 use tracers::{Batch, Column};
 

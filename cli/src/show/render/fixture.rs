@@ -2,7 +2,7 @@
 
 use super::Wall;
 use crate::show::sink::Sink;
-use agent::{Account, Ended};
+use engine::{Account, Ended};
 use std::{
     fs,
     sync::atomic::{AtomicU32, Ordering},

@@ -5,7 +5,7 @@ use super::{
     human::{count, plural},
 };
 use crate::show::sink::Sink;
-use agent::Account;
+use engine::Account;
 use flate2::{Compression, write::GzEncoder};
 use prost::Message;
 use proto::pprof::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};

@@ -2,7 +2,7 @@
 
 use super::{Output, Wall, human::count};
 use crate::{limits::PICTURE_BYTES, show::sink::Sink};
-use agent::Account;
+use engine::Account;
 use inferno::flamegraph::{
     self, Options, Palette,
     color::{BackgroundColor, MultiPalette},

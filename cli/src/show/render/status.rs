@@ -2,7 +2,7 @@
 
 use super::{Output, Status, Wall, grid::Palette, human};
 use crate::show::screen::{Line, Screen, size};
-use agent::Account;
+use engine::Account;
 use rows::escape::{cut_right, width};
 use std::{io, time::Duration};
 use tracers::Batch;

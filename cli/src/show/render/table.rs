@@ -13,7 +13,7 @@ use crate::show::{
     sink::Sink,
     view::RowView,
 };
-use agent::Account;
+use engine::Account;
 use rows::escape::width;
 use std::{
     io::{self, Write},

@@ -2,7 +2,7 @@
 
 use super::{Output, Status, Wall};
 use crate::show::view::RowView;
-use agent::Account;
+use engine::Account;
 use std::{borrow::Cow, io, time::Duration};
 use tracers::{Batch, Column};
 

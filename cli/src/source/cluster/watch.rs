@@ -17,8 +17,8 @@ use crate::source::{
     Feed, Progress,
     remote::{Beside, Follow, State},
 };
-use agent::{Account, Update};
 use client::Schema;
+use engine::{Account, Update};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use proto::v1::{self, stream_events_response::Item};

@@ -1,7 +1,7 @@
 //! An agent's account as the library has it, and what there is to say beside it.
 
 use super::words;
-use agent::{Account, BpfCost, Cost, Ended, Lost, Untraced};
+use engine::{Account, BpfCost, Cost, Ended, Lost, Untraced};
 use proto::v1;
 use std::time::Duration;
 

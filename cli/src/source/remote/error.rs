@@ -2,7 +2,7 @@
 
 use super::address::chain;
 use crate::show::render::escaped;
-use agent::Reason;
+use engine::Reason;
 use std::{io, path::PathBuf};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;

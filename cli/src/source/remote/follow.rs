@@ -1,8 +1,8 @@
 //! What a stream's messages come to, one after the other. It knows no network: messages go in, updates come out.
 
 use super::account::{Beside, account, add_lost};
-use agent::{Account, Lost, Update};
 use client::{Join, Schema};
+use engine::{Account, Lost, Update};
 use proto::v1::{self, StreamEventsResponse, stream_events_response::Item};
 use std::{collections::VecDeque, time::Duration};
 use tracers::{Batch, Role, Value};

@@ -2,8 +2,8 @@
 
 use super::follow::Follow;
 use crate::fuzzing::rendered;
-use agent::Update;
 use client::Schema;
+use engine::Update;
 use proto::v1::{StreamEventsResponse, stream_events_response::Item};
 use std::{collections::VecDeque, time::Duration};
 

@@ -1,7 +1,7 @@
 //! A trace's request as the API has it.
 
 use crate::usage::Usage;
-use agent::{Limits, Whom};
+use engine::{Limits, Whom};
 use proto::v1::{self, target::Target as Wire};
 use tracers::Spec;
 

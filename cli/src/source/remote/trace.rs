@@ -2,8 +2,8 @@
 
 use super::{Agent, Beside, Error, follow::Follow};
 use crate::source::{Feed, Progress};
-use agent::{Account, Update};
 use client::Schema;
+use engine::{Account, Update};
 use proto::v1::{self, stream_events_response::Item, trace_request::Request};
 use rows::Wall;
 use std::{
@@ -153,12 +153,12 @@ impl Trace {
         let mut beside = self.follow.beside.clone();
         let asked = self.stopper.asked.load(Ordering::Relaxed);
         match &account.ended {
-            Some(agent::Ended::Stopped) if !asked => {
+            Some(engine::Ended::Stopped) if !asked => {
                 beside
                     .said
                     .push("It was ended by the agent, which was asked to end itself.");
             }
-            Some(agent::Ended::Duration) if !self.bounded => {
+            Some(engine::Ended::Duration) if !self.bounded => {
                 beside
                     .said
                     .push("Its node lets no trace run longer (policy.maxDurationSeconds).");

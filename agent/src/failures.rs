@@ -4,7 +4,7 @@ use super::{
     limits::{FAILURES_KEPT, FAILURES_KEPT_BYTES, FAILURES_SHOWN, MESSAGE_BYTES},
     text::cut,
 };
-use agent::Error;
+use engine::Error;
 use prost::Message;
 use proto::v1;
 use std::collections::VecDeque;
@@ -86,7 +86,7 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::limits::FAILURES_SHOWN_BYTES;
+    use crate::limits::FAILURES_SHOWN_BYTES;
 
     fn container(number: usize) -> v1::Target {
         v1::Target {

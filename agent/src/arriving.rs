@@ -133,7 +133,7 @@ impl http_body::Body for Arriving {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::caller::{Identity, Shares};
+    use crate::caller::{Identity, Shares};
 
     #[tokio::test]
     async fn a_message_that_does_not_arrive_is_given_up_and_gives_its_share_back() {

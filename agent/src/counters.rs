@@ -3,7 +3,7 @@
 //! A label's value is a word of this program, by its type: nothing that a client or a target wrote can become a series.
 
 use super::wire;
-use agent::{Account, Reason};
+use engine::{Account, Reason};
 use metrics::{OneOf, Rejections, Source, add};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},

@@ -1,14 +1,16 @@
 //! Between the API's messages and what the rest of the agent works with; nobody else sees a message's fields.
 
 use super::limits::{ID_BYTES, LABEL_BYTES, LABEL_COLUMNS, OPTIONS_BYTES, PATH_BYTES, TARGETS};
-use agent::{
+use engine::{
     Account, Bounds, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Verdict,
     Whom,
 };
 use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
 use std::time::Duration;
-use tracers::{Basic, Batch, Column, Data, Dataset, Filter, Form, LABELS, Shown, Spec, Value, Wall};
+use tracers::{
+    Basic, Batch, Column, Data, Dataset, Filter, Form, LABELS, Shown, Spec, Value, Wall,
+};
 
 /// Why a request cannot be understood: the field, and what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]

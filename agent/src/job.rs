@@ -10,7 +10,7 @@ use super::{
     text::cut,
     wire::{self, Violation},
 };
-use agent::{Account, Bounds, Change, Error, Handle, Reason, Target};
+use engine::{Account, Bounds, Change, Error, Handle, Reason, Target};
 use proto::v1::{self, State, stream_events_response::Item};
 use std::{
     collections::HashSet,

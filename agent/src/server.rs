@@ -22,8 +22,8 @@ use super::{
     wire::Violation,
 };
 use ::metrics::Served;
-use agent::{Kernel, fault::keepalive};
 use anyhow::{Context, Result};
+use engine::{Kernel, fault::keepalive};
 use proto::v1::{
     self, StreamEventsResponse,
     agent_server::{Agent, AgentServer},

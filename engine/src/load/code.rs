@@ -1,6 +1,6 @@
 //! The programs of an object as the kernel takes them: relocated against the maps that aya has made.
 //!
-//! aya-obj parses and relocates. What kind of program each one is is the point's to say (`agent/src/point`), not the section's name, so
+//! aya-obj parses and relocates. What kind of program each one is is the point's to say (`engine/src/point`), not the section's name, so
 //! kinds of program work here that aya does not know.
 
 use super::{chain, slots};

@@ -11,7 +11,7 @@ use super::{
     refuse::{self, Refusal},
     wire,
 };
-use agent::{Account, Ended, Kernel, Reason, Request, Trace, Update, Whom};
+use engine::{Account, Ended, Kernel, Reason, Request, Trace, Update, Whom};
 use metrics::OneOf;
 use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
@@ -261,7 +261,7 @@ impl Jobs {
                     return Err(Refusal::Denied(denied).into());
                 }
                 let Denied { line, why } = denied;
-                request.denied.push(agent::Denied { at, line, why });
+                request.denied.push(engine::Denied { at, line, why });
             }
         }
         request.bounds = policy.bounds();
@@ -270,7 +270,7 @@ impl Jobs {
         request.allow_missing = uid.is_some();
         // A trace of one call is over with its targets; one that has a uid waits for what its manager names next.
         request.outlives_cgroups = uid.is_some();
-        let needed = agent::memory(&request, &self.kernel)
+        let needed = engine::memory(&request, &self.kernel)
             .map_err(|error| refuse::status(&error))?
             + policy.replay_bytes as u64
             + TRACE_BYTES;
@@ -310,7 +310,7 @@ impl Jobs {
                 v1::Schema {
                     // What is not repeated is not applied.
                     filter: filter.unwrap_or_default(),
-                    ..client::schemas(tracer, &agent::datasets(&request))
+                    ..client::schemas(tracer, &engine::datasets(&request))
                 },
                 share,
                 policy.replay_bytes,
@@ -358,7 +358,7 @@ impl Jobs {
         job: &Arc<Job>,
         start: Start,
         asked: &Asked,
-    ) -> Result<(), agent::Error> {
+    ) -> Result<(), engine::Error> {
         let Start { request, targets } = start;
         let (jobs, starting) = (Arc::clone(self), Arc::clone(job));
         let start = move || match starting.is_stopped() {
@@ -369,7 +369,7 @@ impl Jobs {
         let trace = self.loader.run(Some(job.caller.identity.clone()), start);
         let trace = trace
             .await
-            .unwrap_or(Err(agent::Error::Bug("starting it panicked")))?;
+            .unwrap_or(Err(engine::Error::Bug("starting it panicked")))?;
         let Some(trace) = trace else {
             self.never_began(job);
             return Ok(());
@@ -537,7 +537,7 @@ fn carry_on(
     job: Arc<Job>,
     trace: Trace,
     running: OneOf,
-) -> Result<(), agent::Error> {
+) -> Result<(), engine::Error> {
     let jobs = Arc::clone(jobs);
     std::thread::Builder::new()
         .name("tracejob-trace".to_owned())
@@ -558,7 +558,7 @@ fn carry_on(
             jobs.changed(&job);
         })
         .map(|_| ())
-        .map_err(|source| agent::Error::Read {
+        .map_err(|source| engine::Error::Read {
             what: "a new thread",
             source,
         })

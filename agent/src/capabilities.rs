@@ -1,7 +1,7 @@
 //! What can be traced here, found out once for all who ask within some seconds: each hook is tried out, which takes milliseconds.
 
 use super::{jobs::Jobs, limits::CAPABILITIES, policy::Policy, wire};
-use agent::{Checked, Support};
+use engine::{Checked, Support};
 use proto::v1;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::Mutex;

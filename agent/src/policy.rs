@@ -1,6 +1,6 @@
 //! What the node allows: tracers, targets and limits of a trace. No request widens it.
 
-use agent::{Bounds, Budget, Limits, Target, Whom};
+use engine::{Bounds, Budget, Limits, Target, Whom};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::time::Duration;
 use tracers::{Capability, Class, Erased, UnknownClass};

@@ -9,8 +9,8 @@ use super::{
     socket::{self, Socket},
     tls::{Identity, Role},
 };
-use agent::fault::keepalive;
 use anyhow::{Context as _, Result, bail};
+use engine::fault::keepalive;
 use limits::{
     IDLE_TIME, PENDING, PENDING_PER_SOURCE, PENDING_TIME, RESERVED_ONE_IN, UNTAKEN, WAITING,
 };

@@ -7,7 +7,7 @@ use super::{
     tls::Role,
     wire::Violation,
 };
-use agent::{Error, Reason};
+use engine::{Error, Reason};
 use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};

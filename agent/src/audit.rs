@@ -7,8 +7,8 @@ use super::{
     limits::{AUDIT_TARGETS, AUDIT_TARGETS_BYTES, ID_BYTES, PATH_BYTES},
     text::{cut, printable},
 };
-use agent::Reason;
 use anyhow::{Context, Result};
+use engine::Reason;
 use proto::v1::{self, change::Change, target::Target as Whom};
 use rustix::fs::OFlags;
 use serde::Serialize;

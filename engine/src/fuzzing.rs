@@ -1,0 +1,23 @@
+//! What reads foreign text here, for fuzz targets alone (`fuzz/`): no interface for anybody else.
+
+use crate::{read, select};
+
+/// Lines of /proc/self/mountinfo, names of cgroups, /proc/PID/stat, lists of CPUs.
+pub fn system_texts(text: &str) {
+    for line in text.lines() {
+        if let Some(point) = select::hierarchy::cgroup2_mount(line) {
+            assert!(line.contains(" - cgroup2 "), "{point:?}");
+        }
+        if let Some(id) = select::find::container_id(line) {
+            assert!(id.len() >= 32 && line.contains(id));
+        }
+        select::find::pod_named(line);
+        select::find::pod_beside(line);
+        // Checked before anything is looked for.
+        let pod = select::find::pod_uid(line);
+        assert!(pod.is_err() || line.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+    }
+    select::process::life_in(text);
+    select::process::began_in(text);
+    read::parse_cpus(text);
+}

@@ -1,0 +1,55 @@
+//! Loads, attaches, reads, batches and accounts for the tracers of one node.
+//!
+//! A [`Trace`] is a running tracer: dropping it detaches everything, and nothing is pinned.
+//! This is the only crate that knows aya. It knows no tracer by name, no terminal and no network.
+
+mod account;
+mod bpf;
+mod btf;
+mod capability;
+mod clock;
+mod cost;
+mod doctor;
+mod error;
+#[doc(hidden)]
+pub mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
+mod governor;
+mod kernel;
+mod labels;
+mod launch;
+mod limits;
+mod load;
+mod memory;
+mod objects;
+mod point;
+mod read;
+mod request;
+mod requirement;
+mod run;
+mod select;
+#[doc(hidden)]
+pub mod selftest;
+mod source;
+mod stage;
+mod user_files;
+
+pub use account::{Account, BpfCost, Cost, Ended, Lost, Untraced};
+pub use clock::Clock;
+pub use doctor::{Check, Verdict};
+pub use error::{Error, Reason};
+pub use kernel::{Kernel, Support};
+pub use labels::datasets;
+pub use memory::memory;
+pub use objects::object;
+pub use request::{Bounds, Budget, Change, Denied, Labels, Limits, Request, Target, Whom};
+pub use requirement::Checked;
+pub use run::{Handle, Trace, Update};
+
+/// To be called first in `main` of every program that traces: where this process was started to be a part of a trace
+/// (the launcher of its command, the reader of its targets' symbols), it is that part and never returns.
+pub fn worker_if_asked() {
+    launch::launch_if_asked();
+    symbols::worker_if_asked();
+}
