@@ -78,7 +78,7 @@ async fn a_condition_that_is_wrong_is_refused_with_the_column_and_the_nearest_on
     for (condition, words) in [
         ("resutl < 0", "result"),
         ("result <", "spec.filter"),
-        (&"(".repeat(5000), "4096"),
+        ("(".repeat(5000).as_str(), "4096"),
     ] {
         let spec = with(condition, spec("open", &workload));
         let refused = daemon.trace(spec).await.err().unwrap();

@@ -180,7 +180,10 @@ fn run(matches: &ArgMatches) -> Result<Run> {
 
 /// How rows are shown.
 pub(crate) fn view(m: &ArgMatches) -> ViewArgs {
-    let names = |id| m.get_many(id).into_iter().flatten().cloned().collect();
+    let names = |id: &str| -> Vec<String> {
+        let all = m.get_many::<String>(id);
+        all.into_iter().flatten().cloned().collect()
+    };
     ViewArgs {
         columns: names("columns"),
         sort: names("sort"),

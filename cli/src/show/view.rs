@@ -7,7 +7,7 @@ mod tests;
 
 use super::output::Shape;
 use std::{borrow::Cow, cmp::Ordering};
-use tracers::{Batch, Column, Data, Form, Shown, Store, Value, nearest};
+use tracers::{Batch, Column, Data, Form, Shown, Store, Value, Wall, nearest};
 
 /// Columns, order and number of rows, as the user gives them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,8 +143,8 @@ impl ViewArgs {
         let items: Vec<(Item<'_>, usize)> = all
             .filter_map(|item| place(columns, item.name()).map(|at| (item, at)))
             .collect();
-        let is_only = |(item, _): &(Item<'_>, usize)| matches!(item, Item::Only(_));
-        view.exact = items.iter().any(is_only);
+        let mut each = items.iter();
+        view.exact = each.any(|(item, _)| matches!(item, Item::Only(_)));
         let mut places: Vec<usize> = match view.exact {
             true => Vec::new(),
             false => (0..columns.len()).collect(),
@@ -192,19 +192,11 @@ fn direction(text: &str) -> (&str, Direction) {
 fn place(columns: &[Column], name: &str) -> Option<usize> {
     let is_named = |column: &Column| column.name == name;
     columns.iter().position(is_named).or_else(|| {
-        let short = |column: &&Column| short(column) == name;
-        let is_alone = columns.iter().filter(short).count() == 1;
-        let found = columns.iter().position(|column| short(&column));
+        let is_short = |column: &Column| column.short() == name;
+        let is_alone = columns.iter().filter(|column| is_short(column)).count() == 1;
+        let found = columns.iter().position(is_short);
         found.filter(|_| is_alone)
     })
-}
-
-fn short(column: &Column) -> &str {
-    let unit = column.unit().word();
-    let short = column.name.rsplit_once('_');
-    short
-        .filter(|(_, suffix)| *suffix == unit && !unit.is_empty())
-        .map_or(&*column.name, |(name, _)| name)
 }
 
 /// The columns of this name of all datasets.
@@ -262,7 +254,7 @@ fn key(column: &Column, batch: &Batch, at: usize, row: usize) -> Key {
                 let shown = Shown {
                     column,
                     frames: &[],
-                    wall: super::render::Wall::default(),
+                    wall: Wall::default(),
                 };
                 let mut text = Vec::new();
                 column.kind.csv(value, shown, &mut text);
@@ -325,9 +317,8 @@ impl RowView {
             true if self.places.is_none() => return Cow::Borrowed(batch),
             true => None,
             false => {
-                let rows: Vec<(u32, u32)> = { self.rows(all, batch).iter() }
-                    .map(|row| (0, *row))
-                    .collect();
+                let rows = self.rows(all, batch).into_iter();
+                let rows: Vec<(u32, u32)> = rows.map(|row| (0, row)).collect();
                 Batch::gather(&[batch], &rows)
             }
         };

@@ -133,7 +133,7 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     }
 }
 
-/// Holds names of columns to those that the catalogue has: agents of other versions may have others, so an unknown tracer's are not checked.
+/// Holds names of columns to those that the catalogue has.
 fn check_rows(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     let datasets = tracer.datasets();
     let columns: Vec<Vec<Column>> = { datasets.iter() }

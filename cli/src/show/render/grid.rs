@@ -340,7 +340,7 @@ fn shrink(widths: &mut [Option<usize>], limit: usize, least: impl Fn(usize) -> u
 /// The column to leave out next, of those that can be spared: the time of an event, then the last one. One column always stays.
 fn spare(heads: &[Head], there: &[bool]) -> Option<usize> {
     let left: Vec<usize> = (0..heads.len()).filter(|&at| there[at]).collect();
-    let of = |leaves| left.iter().rfind(move |&&at| heads[at].leaves == leaves);
+    let of = |leaves: Leaves| left.iter().rfind(move |&&at| heads[at].leaves == leaves);
     let found = of(Leaves::First).or_else(|| of(Leaves::Early));
     found.copied().filter(|_| left.len() > 1)
 }
@@ -350,13 +350,12 @@ fn expendable(heads: &[Head], there: &[bool]) -> Option<usize> {
     let left: Vec<usize> = (0..heads.len()).filter(|&at| there[at]).collect();
     let (_, rest) = left.split_first().filter(|(_, rest)| !rest.is_empty())?;
     let last_text = left.iter().rfind(|&&at| heads[at].room != Room::Keeps);
-    let of = |room| rest.iter().rfind(move |&&at| heads[at].room == room);
-    let found = spare(heads, there)
+    let of = |room: Room| rest.iter().rfind(move |&&at| heads[at].room == room);
+    spare(heads, there)
         .or_else(|| of(Room::Gives).filter(|at| Some(*at) != last_text).copied())
         .or_else(|| of(Room::Keeps).copied())
         .or_else(|| rest.iter().rfind(|&at| Some(at) != last_text).copied())
-        .or(rest.last().copied());
-    found
+        .or(rest.last().copied())
 }
 
 fn blanks(count: usize, out: &mut String) {

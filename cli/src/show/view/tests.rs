@@ -10,6 +10,7 @@ fn column(name: &'static str, kind: Kind, role: Role, wide: bool) -> Column {
         kind,
         role,
         wide,
+        spare: false,
         place: None,
     }
 }

@@ -157,6 +157,8 @@ fn follow(table: bool) -> Follow {
 fn show(follow: &Follow, updates: &VecDeque<Update>) {
     let columns = &follow.schema().columns;
     let scene = Scene {
+        view: Default::default(),
+        usual_view: Default::default(),
         tracer: tracer(),
         datasets: Shape::told(follow.schema()),
         dataset: None,
@@ -177,6 +179,7 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
     let mut outputs: Vec<Box<dyn Output>> = vec![
         Box::new(Table::terminal(
             columns,
+            &Default::default(),
             false,
             Palette { on: true },
             null(),
@@ -184,6 +187,7 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
         )),
         Box::new(Table::terminal(
             columns,
+            &Default::default(),
             true,
             Palette { on: true },
             null(),
