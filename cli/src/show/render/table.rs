@@ -523,6 +523,19 @@ mod tests {
     }
 
     #[test]
+    fn every_dataset_fits_a_terminal_with_what_a_person_looks_for() {
+        for room in [80, 120] {
+            let mut text = String::new();
+            for dataset in tracers::ALL.iter().flat_map(|tracer| tracer.datasets()) {
+                let lines = fitted(&dataset.columns, &usual_rows(&dataset.columns), false, room);
+                assert!(lines.iter().all(|line| width(line) <= room), "{lines:#?}");
+                text.push_str(&format!("{}:\n{}\n\n", dataset.name, lines.join("\n")));
+            }
+            insta::assert_snapshot!(format!("every_dataset_at_{room}"), text);
+        }
+    }
+
+    #[test]
     fn in_a_narrow_terminal_the_path_and_who_stay() {
         insta::assert_snapshot!(fitted(&event_columns(), &events(), false, 80).join("\n"));
     }
