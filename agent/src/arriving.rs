@@ -75,7 +75,7 @@ impl Arriving {
     fn add(&mut self, data: &[u8]) -> Result<(), Status> {
         if !self.share.take(data.len()) {
             let why = format!(
-                "{ARRIVING_BYTES} bytes of this caller's requests are on their way already: send them one after the other"
+                "incomplete requests of this caller exceed {ARRIVING_BYTES} bytes: send requests one after the other"
             );
             return Err(Refusal::TooMuchAtOnce {
                 what: "requests",

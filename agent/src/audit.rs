@@ -210,7 +210,7 @@ impl Audit {
         match open.append(text.as_bytes()) {
             Ok(()) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("audit records are written again");
+                    tracing::info!("writing audit records succeeds again");
                 }
             }
             Err(error) => self.failed(&error),
@@ -220,7 +220,7 @@ impl Audit {
     fn failed(&self, error: &io::Error) {
         self.counters.audit_failed();
         if !self.failing.swap(true, Ordering::Relaxed) {
-            tracing::error!("audit records are lost, and counted: {error}");
+            tracing::error!("cannot write audit records, which are counted as lost: {error}");
         }
     }
 }

@@ -99,10 +99,10 @@ impl TryFrom<String> for Listen {
                 )),
             },
             Some(("http" | "tcp", _)) => Err(wrong(
-                "whoever may call may trace, so there is no TCP without TLS: https://ADDRESS:PORT, with tls and roles in the configuration",
+                "plaintext TCP is not supported, because every caller could trace: use https://ADDRESS:PORT, with tls and roles in the configuration",
             )),
             _ => Err(wrong(&format!(
-                "it takes unix:// and an absolute path, such as unix://{SOCKET}, or https://ADDRESS:PORT"
+                "expected unix:// and an absolute path, such as unix://{SOCKET}, or https://ADDRESS:PORT"
             ))),
         }
     }
@@ -136,26 +136,26 @@ impl Config {
         let Roles { control, read } = &self.roles;
         let nobody = control.is_empty() && read.is_empty();
         if self.policy.classes.is_empty() {
-            bail!("policy.classes: no tracer could run; name a class, such as observe");
+            bail!("policy.classes: no tracer could run; list a class, such as observe");
         }
         match (https, &self.tls) {
-            _ if self.listen.is_empty() => bail!("listen: it names nothing to listen on"),
+            _ if self.listen.is_empty() => bail!("listen: no address"),
             (true, None) => {
-                bail!("listen: https takes tls: {{certificate: FILE, key: FILE, clientCa: FILE}}")
-            }
-            (true, Some(_)) if self.max_connections == 0 => {
-                bail!("maxConnections: nobody could connect over https; it is 1 at least")
-            }
-            (true, Some(_)) if nobody => {
                 bail!(
-                    "roles: nobody could call over https; name certificates under control or read"
+                    "listen: https requires tls: {{certificate: FILE, key: FILE, clientCa: FILE}}"
                 )
             }
-            (false, Some(_)) => bail!(
-                "tls: no listener has it; listen takes https://ADDRESS:PORT for it, and a unix socket has none"
-            ),
+            (true, Some(_)) if self.max_connections == 0 => {
+                bail!("maxConnections: must be at least 1")
+            }
+            (true, Some(_)) if nobody => {
+                bail!("roles: https requires at least one certificate name under control or read")
+            }
+            (false, Some(_)) => {
+                bail!("tls: no https listener; add https://ADDRESS:PORT to listen, or remove tls")
+            }
             (false, None) if !nobody => {
-                bail!("roles: they are of certificates, and no listener is https")
+                bail!("roles: no https listener; roles apply to certificates only")
             }
             _ => Ok(()),
         }
@@ -186,7 +186,7 @@ impl TryFrom<String> for HttpListen {
             (Some(path), _) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             (None, Ok(address)) => Ok(Self::Tcp(address)),
             _ => Err(format!(
-                "cannot serve metrics or health on \"{}\": it takes an address with a port, such as 127.0.0.1:9464, or unix:// and an absolute path",
+                "cannot serve metrics or health on \"{}\": expected an address with a port, such as 127.0.0.1:9464, or unix:// and an absolute path",
                 text.escape_debug()
             )),
         }
@@ -250,7 +250,7 @@ pub(crate) fn text(path: &Path) -> Result<String> {
 }
 
 fn wrong(path: &Path) -> String {
-    format!("{} is not as it should be", path.display())
+    format!("invalid configuration in {}", path.display())
 }
 
 /// Its text.
@@ -260,7 +260,7 @@ fn wrong(path: &Path) -> String {
 pub(crate) fn parse(text: &str) -> Result<Config> {
     let mut config: Config = match serde_yaml::from_str::<Option<Config>>(text)? {
         Some(config) => config,
-        None => bail!("it is empty; {{}} is a configuration with every default"),
+        None => bail!("the file is empty; {{}} is a configuration with every default"),
     };
     config.stated = stated(text)?;
     for name in config.policy.tracers.iter().flatten() {
@@ -316,11 +316,11 @@ mod tests {
         wrong("listen: https://127.0.0.1:4040", "listen: https takes tls");
         wrong(
             &format!("listen: https://127.0.0.1:4040\n{tls}"),
-            "roles: nobody",
+            "roles: https requires",
         );
         wrong(
             &format!("listen: https://127.0.0.1:4040\nmaxConnections: 0\n{tls}\n{roles}"),
-            "maxConnections: nobody",
+            "maxConnections: must be at least 1",
         );
         wrong(tls, "tls: no listener");
         wrong(roles, "roles: they are of certificates");

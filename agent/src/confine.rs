@@ -55,15 +55,15 @@ pub(crate) fn kept_for(wanted: &[Capability]) -> Vec<(CapabilitySet, &'static st
 /// Where the process would keep what it must not have.
 pub(crate) fn process(capabilities: &[Capability]) -> Result<()> {
     if fs::read_dir("/proc/self/task").map_or(1, Iterator::count) != 1 {
-        bail!("a bug: there are threads already, which would stay as they are");
+        bail!("a bug: other threads exist already, and would not be confined");
     }
     if let Some(profile) = apparmor() {
-        tracing::info!(%profile, "confined from outside, by AppArmor");
+        tracing::info!(%profile, "confined by an AppArmor profile");
     }
     close_memory()?;
     allow_locked_memory();
     allow_descriptors();
-    set_no_new_privs(true).context("cannot give up new privileges")?;
+    set_no_new_privs(true).context("cannot set no_new_privs")?;
     let kept = keep_for_loading(capabilities)?;
     match calls::refuse_all_but_needed() {
         Ok(()) => {
@@ -89,7 +89,7 @@ pub(crate) fn look_for_writable(proc: &Path) {
         if !writable.is_empty() {
             tracing::warn!(
                 mounts = %writable.join(" "),
-                "mounted for writing below {}, where this agent only reads: a runtime that knows recursiveReadOnly would close it",
+                "writable mounts below {}, which this agent only reads: use a container runtime that supports recursiveReadOnly",
                 folder.display()
             );
         }
@@ -119,11 +119,11 @@ pub(crate) fn serve(paths: &Paths) -> Result<()> {
     let landlock = files::close_all_but(paths).unwrap_or_else(|error| error.to_string());
     match calls::refuse(Role::Serving) {
         Ok(()) => {
-            tracing::info!("confined: threads that serve have no capability; landlock: {landlock}");
+            tracing::info!("confined: serving threads have no capability; landlock: {landlock}");
         }
         Err(error) => {
             tracing::warn!(
-                "confined: threads that serve have no capability, but no seccomp: {error}; landlock: {landlock}"
+                "confined: serving threads have no capability, but no seccomp: {error}; landlock: {landlock}"
             );
         }
     }
@@ -149,12 +149,12 @@ fn apparmor() -> Option<String> {
 /// those of the others. An undumpable process is closed to all that lack CAP_SYS_PTRACE: ptrace(2).
 fn close_memory() -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .context("cannot close this process to others of its user")?;
+        .context("cannot make this process undumpable")?;
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
-    setrlimit(Resource::Core, none).context("cannot do without core files")
+    setrlimit(Resource::Core, none).context("cannot disable core files")
 }
 
 /// Kernels before 5.11 count maps by RLIMIT_MEMLOCK, and only CAP_SYS_RESOURCE raises that, which is not kept.
@@ -207,7 +207,7 @@ fn drop_to(wanted: CapabilitySet) -> Result<()> {
         permitted: kept,
         inheritable: CapabilitySet::empty(),
     };
-    set_capabilities(None, sets).context("cannot give up capabilities")
+    set_capabilities(None, sets).context("cannot drop capabilities")
 }
 
 #[cfg(test)]

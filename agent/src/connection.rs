@@ -207,7 +207,7 @@ impl Listeners {
 
 /// Descriptors may have run out: they come back, and asking at once again would only take a CPU.
 async fn wait_after(error: &io::Error) {
-    tracing::warn!("a connection could not be taken: {error}");
+    tracing::warn!("cannot accept a connection: {error}");
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
@@ -313,12 +313,14 @@ impl Door {
     ) -> Result<(Pin<Box<dyn Stream>>, Peer)> {
         let mut stream = acceptor.accept(stream).await?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let certificate = certificates.first().context("it has no certificate")?;
+        let certificate = certificates
+            .first()
+            .context("the client has no certificate")?;
         let (role, name) = self.roles.of(certificate)?;
         let mut begun = [0; PREFACE.len()];
         stream.read_exact(&mut begun).await?;
         if begun != *PREFACE {
-            bail!("it does not speak HTTP/2");
+            bail!("the client does not use HTTP/2");
         }
         let peer = Peer {
             who: Who::Named(name, address),

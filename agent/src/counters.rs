@@ -61,7 +61,7 @@ impl Counters {
             ended: add(
                 all,
                 "tracejob_traces_ended",
-                "Traces that ended with an account, by what ended them",
+                "Traces that ended with an account, by reason",
             ),
             failed: add(
                 all,
@@ -71,7 +71,7 @@ impl Counters {
             produced: add(
                 all,
                 "tracejob_events_produced",
-                "Events that selection and options let through, counted in the kernel",
+                "Events that passed the selection and the options, counted in the kernel",
             ),
             delivered: add(
                 all,
@@ -81,7 +81,7 @@ impl Counters {
             filtered: add(
                 all,
                 "tracejob_events_filtered",
-                "Events whose rows did not match the filter",
+                "Events that the filter excluded",
             ),
             beyond_limit: add(
                 all,
@@ -106,12 +106,12 @@ impl Counters {
             stacks_missing: add(
                 all,
                 "tracejob_stacks_missing",
-                "Rows whose stack is missing for want of room",
+                "Rows whose stack is missing because a map was full",
             ),
             stacks_truncated: add(
                 all,
                 "tracejob_stacks_truncated",
-                "Stacks that are deeper than they are recorded",
+                "Stacks that are deeper than the recorded part",
             ),
             bpf: add(
                 all,
@@ -131,12 +131,12 @@ impl Counters {
             gaps: add(
                 all,
                 "tracejob_gaps",
-                "Times that a reader came too late for what was kept",
+                "Gaps sent to readers that were too slow or too late",
             ),
             gap_rows: add(
                 all,
                 "tracejob_gap_rows",
-                "Rows that readers came too late for, where that is known",
+                "Rows in these gaps, as far as known",
             ),
             connections: add(
                 all,
@@ -146,7 +146,7 @@ impl Counters {
             accepted: add(
                 all,
                 "tracejob_connections_accepted",
-                "Connections of clients that were let in",
+                "Connections of clients that were accepted",
             ),
             rejections: Rejections::register(all),
             audit_failures: add(

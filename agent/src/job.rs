@@ -358,7 +358,7 @@ pub(super) fn check_uid(uid: &str) -> Result<(), Violation> {
         true => Ok(()),
         false => Err(Violation {
             field: "uid",
-            why: "it takes 1 to 63 letters, digits, '-', '_' and '.'".to_owned(),
+            why: "expected 1 to 63 letters, digits, '-', '_' and '.'".to_owned(),
         }),
     }
 }

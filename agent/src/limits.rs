@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// Bytes of the largest request: a start or a change of a thousand targets with their labels takes 0.7 MB.
+/// Bytes of the largest request: a start or a change of a thousand targets with their labels has 0.7 MB.
 pub(crate) const REQUEST_BYTES: usize = 1 << 20;
-/// Bytes of one caller's requests that have begun to arrive and are not whole: a client can hold that much for as long as it likes.
-/// A controller sends its requests one after the other.
+/// Bytes of one caller's incomplete requests, which a client can keep open for a long time. A controller sends its requests one after the
+/// other.
 pub(crate) const ARRIVING_BYTES: usize = 8 << 20;
-/// How long a request may take to arrive from its first byte on.
+/// Timeout of a request from its first byte to its last.
 pub(crate) const ARRIVING: Duration = Duration::from_secs(20);
 /// Bytes of a request's headers: four names of 4 KB, as other servers of HTTP/2 allow.
 pub(crate) const HEADER_BYTES: u32 = 16 << 10;
@@ -16,61 +16,61 @@ pub(crate) const CALLS: u32 = 600;
 /// Watches of one trace that one caller may have open: each may hold two statuses of 24 KiB that nobody reads.
 /// A gateway has one for each job that it reads on the node.
 pub(crate) const WATCHES: usize = 1024;
-/// How many of these a watch of all traces counts for: it may hold two messages of [`WATCH_BYTES`]. A controller has one.
+/// Number of single watches that a watch of all traces counts for: it may hold two messages of `WATCH_BYTES`. A controller has one.
 pub(crate) const WATCH_OF_ALL: usize = 16;
-/// How long a client may be silent before it is asked whether it is there, and how long it may take to answer.
+/// Interval of keepalive PINGs to a silent client, and timeout of its response.
 pub(crate) const KEEPALIVE: (Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(20));
-/// How long clients may take to read what is left when the agent ends.
+/// Timeout for clients to read the remaining messages when the agent ends.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How long traces may take to detach when the agent ends: milliseconds for each program.
+/// Timeout for traces to detach when the agent ends: a program takes milliseconds.
 pub(crate) const DETACH: Duration = Duration::from_secs(10);
-/// How long the carrier of a trace's rows waits for the next update: a trace sends one every second at least.
+/// Timeout of the forwarding thread for the next update: a trace sends at least one per second.
 pub(crate) const UPDATE: Duration = Duration::from_secs(5);
 
-/// Targets in a start, and half of those in a change, which may name each twice (`only` and `add`).
-/// A trace has room for 1,024 cgroups; the rest is for processes.
+/// Targets in a start, and half of those in a change, which may contain each twice (`only` and `add`). A trace has room for 1,024
+/// cgroups; the rest is for processes.
 pub(crate) const TARGETS: usize = 4096;
-/// Bytes of a container's id or a pod's uid: runtimes use 64 hexadecimal digits, Kubernetes 36 letters.
+/// Bytes of a container's id or a pod's uid: runtimes use 64 hexadecimal digits, Kubernetes 36 characters.
 pub(crate) const ID_BYTES: usize = 128;
 /// Bytes of a cgroup's path: `PATH_MAX` of include/uapi/linux/limits.h.
 pub(crate) const PATH_BYTES: usize = 4096;
-/// Bytes of a label: a name of Kubernetes, which is a DNS name (RFC 1123).
+/// Bytes of a label: names in Kubernetes are DNS names (RFC 1123).
 pub(crate) const LABEL_BYTES: usize = 253;
-/// Bytes of a spec's options on the wire: a tracer has some ten of them.
+/// Bytes of a spec's options on the wire: a tracer has about ten options.
 pub(crate) const OPTIONS_BYTES: usize = 16 << 10;
-/// Names of columns of labels in a spec: there are four.
+/// Label columns in a spec: there are four.
 pub(crate) const LABEL_COLUMNS: usize = 16;
-/// Bytes of a caller's name: the longest DNS name or SPIFFE ID that is in use; a certificate may hold more.
+/// Bytes of a caller's name: the longest DNS name or SPIFFE ID in use; a certificate may contain a longer name.
 pub(crate) const NAME_BYTES: usize = 512;
 
-/// Bytes of a message in a status, in an answer and in the audit: a sentence and the end of a path, or the end of a verifier's log.
+/// Bytes of a message in a status, in a response and in the audit: a sentence and the end of a path, or the end of a verifier's log.
 pub(crate) const MESSAGE_BYTES: usize = 1024;
-/// Failures of targets in a status: it is sent with each change of its trace.
+/// Failed targets in a status, which is sent with each change of its trace.
 pub(crate) const FAILURES_SHOWN: usize = 32;
-/// Bytes of these: 32 failures of pods or containers with their labels. With 4 KiB for a condition and 4 KiB for all else a status has 24 KiB at most.
+/// Bytes of these failures: 32 pods or containers with their labels. With 4 KiB for a condition and 4 KiB for the rest, a status has at most 24 KiB.
 pub(crate) const FAILURES_SHOWN_BYTES: usize = 16 << 10;
-/// Failures that are kept, so that a target that fails again is no further one: more than a trace has room for cgroups.
+/// Failures that are kept, so that a target that fails again is not counted twice: more than the number of cgroups of a trace.
 pub(crate) const FAILURES_KEPT: usize = 1024;
-/// Bytes of these: a thousand failures of pods or containers with their labels.
+/// Bytes of these failures: a thousand pods or containers with their labels.
 pub(crate) const FAILURES_KEPT_BYTES: usize = 1 << 20;
-/// Bytes of failures in one message of a watch, of all its traces together: far below the 4 MiB that clients of gRPC take by default.
+/// Bytes of failures in one message of a watch, over all its traces: far below the 4 MiB that gRPC clients accept by default.
 pub(crate) const WATCH_BYTES: usize = 256 << 10;
-/// Bytes that a trace takes beside its maps, queue, rows and labels: its failures, its targets while it starts, its state.
+/// Bytes of a trace in addition to its maps, queue, rows and labels: its failures, its targets during the start, its state.
 pub(crate) const TRACE_BYTES: u64 = (FAILURES_KEPT_BYTES + REQUEST_BYTES) as u64;
 
-/// Bytes of targets in a line of the audit: one path of [`PATH_BYTES`] with every byte escaped, or a hundred containers.
+/// Bytes of targets in a line of the audit: one path of `PATH_BYTES` with every byte escaped, or a hundred containers.
 pub(crate) const AUDIT_TARGETS_BYTES: usize = 32 << 10;
 /// Targets in a line of the audit: there may be thousands.
 pub(crate) const AUDIT_TARGETS: usize = 100;
 
-/// Threads that load: a start takes tens of milliseconds, most of them the kernel's own checks.
+/// Loading threads: a start takes tens of milliseconds, mostly in the kernel's verifier.
 pub(crate) const LOADERS: usize = 4;
-/// Loading threads that one caller may use at once: one is left for others.
+/// Loading threads that one caller may use at once: one thread stays free for others.
 pub(crate) const LOADERS_OF_ONE: usize = LOADERS - 1;
-/// How long an answer about what the kernel can do is good for: it changes when somebody loads a module or mounts something.
+/// Time for which a probe of the kernel is cached: the result changes if a module is loaded or a file system is mounted.
 pub(crate) const CAPABILITIES: Duration = Duration::from_secs(5);
 
-/// How often the files of certificates and of the configuration are looked at. A changed configuration is taken when two looks in turn
-/// found the same text: who writes a file in place truncates it first, and writes it in parts.
+/// Interval at which the certificates and the configuration are checked. A changed configuration is applied if two consecutive checks
+/// find the same text, because programs that write a file in place truncate it first.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);

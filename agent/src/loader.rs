@@ -138,7 +138,7 @@ impl Loader {
             thread::Builder::new()
                 .name("tracejob-load".to_owned())
                 .spawn(move || queue.serve())
-                .context("cannot start a thread that loads")?;
+                .context("cannot start a loading thread")?;
         }
         Ok(Self(Arc::new(open)))
     }

@@ -29,7 +29,9 @@ pub(crate) async fn serve(
                 .with_context(|| format!("cannot listen on {address} for {what}"))?;
             tracing::info!(address = %listener.local_addr()?, "{what}");
             if served == Served::Metrics && !address.ip().is_loopback() {
-                tracing::warn!("metrics are not on loopback: whoever reaches {address} reads them");
+                tracing::warn!(
+                    "metrics are not on loopback: every client that can reach {address} can read them"
+                );
             }
             match metrics::over_tcp(&listener, served, counters).await {}
         }

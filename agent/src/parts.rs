@@ -104,7 +104,7 @@ impl Parts {
             };
             Err(Violation {
                 field,
-                why: format!("it takes at most {most}{unit}"),
+                why: format!("at most {most}{unit} are allowed"),
             })
         })
     }

@@ -144,7 +144,7 @@ impl Policy {
         let class = tracer.class();
         match denied.line {
             CLASSES => format!(
-                "add {} to policy.classes of the agent's configuration, give the agent {}, and start it again; the chart does all of it by agent.policy.classes",
+                "add {} to policy.classes of the agent's configuration, grant the agent {}, and restart it; in the chart, agent.policy.classes does all of that",
                 class.word(),
                 Capability::list(class.capabilities())
             ),
@@ -175,7 +175,7 @@ impl Policy {
             (Some(kind), Some(allowed)) if !allowed.contains(&kind) => {
                 return Err(Denied {
                     line: "policy.targets",
-                    why: format!("this node does not let {} be selected", kind.plural()),
+                    why: format!("this node does not allow {} as targets", kind.plural()),
                 });
             }
             _ => {}
@@ -183,7 +183,7 @@ impl Policy {
         match target.labels.namespace() {
             namespace if self.denied_namespaces.iter().any(|one| one == namespace) => Err(Denied {
                 line: "policy.deniedNamespaces",
-                why: format!("this node does not let pods of {namespace} be traced"),
+                why: format!("this node does not allow tracing pods of {namespace}"),
             }),
             _ => Ok(()),
         }
@@ -195,7 +195,7 @@ impl Policy {
             true => Ok(()),
             false => Err(Denied {
                 line: "policy.host",
-                why: "this node does not let everything be selected; name processes, cgroups or containers"
+                why: "this node does not allow tracing the whole host; select processes, cgroups or containers"
                     .to_owned(),
             }),
         }
@@ -209,7 +209,7 @@ impl Policy {
             return Err(Denied {
                 line: "policy.maxDurationSeconds",
                 why: format!(
-                    "this node lets a trace run for {} s at most",
+                    "this node allows a trace to run for at most {} s",
                     self.max_duration_seconds
                 ),
             });
@@ -218,7 +218,7 @@ impl Policy {
             return Err(Denied {
                 line: "policy.maxRingBytes",
                 why: format!(
-                    "this node allows a ring of {} bytes at most",
+                    "this node allows a ring buffer of at most {} bytes",
                     self.max_ring_bytes
                 ),
             });

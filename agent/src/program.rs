@@ -71,12 +71,13 @@ pub fn main() -> ExitCode {
 fn run(args: Args) -> Result<()> {
     if let Some(Command::CheckConfig { file }) = &args.command {
         let config = config::read(file)?;
-        { config.check() }.with_context(|| format!("{} is not as it should be", file.display()))?;
+        { config.check() }
+            .with_context(|| format!("invalid configuration in {}", file.display()))?;
         let kept = confine::kept_for(&config.policy.capabilities()).into_iter();
         let kept: Vec<&str> = kept.map(|(_, name)| name).collect();
         return writeln!(
             io::stdout(),
-            "{}: as it should be\nclasses: {}\ncapabilities: {}",
+            "{}: OK\nclasses: {}\ncapabilities: {}",
             file.display(),
             policy::words(&config.policy.classes),
             kept.join(" ")

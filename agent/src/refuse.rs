@@ -61,7 +61,7 @@ impl From<Refusal> for Status {
             Refusal::NotAllowed { who, role } => {
                 let why = match role {
                     Role::Read => {
-                        "may only look and read; whoever starts and stops is listed under roles.control"
+                        "may only read; starting and stopping traces requires a name under roles.control"
                     }
                     Role::Control | Role::None => {
                         "has no role on this node; its configuration lists names of certificates under roles, and a unix socket is its owner's"
@@ -73,16 +73,15 @@ impl From<Refusal> for Status {
             }
             Refusal::TooManyTraces(most) => {
                 let mut details = info(Reason::ResourceExhausted, []);
-                let why = format!(
-                    "{most} traces run already, which is as many as policy.maxTraces allows"
-                );
+                let why =
+                    format!("{most} traces are running, which is the limit of policy.maxTraces");
                 details.add_quota_failure_violation("traces", &why);
                 Status::with_error_details(Code::ResourceExhausted, why, details)
             }
             Refusal::NodeMemory { needed, left } => {
                 let mut details = info(Reason::ResourceExhausted, []);
                 let why = format!(
-                    "it would take {needed} bytes of memory, and of policy.maxNodeBytes the other traces leave {left}"
+                    "the trace needs {needed} bytes of memory, and other traces leave {left} bytes of policy.maxNodeBytes"
                 );
                 details.add_quota_failure_violation("memory", &why);
                 Status::with_error_details(Code::ResourceExhausted, why, details)
@@ -90,7 +89,7 @@ impl From<Refusal> for Status {
             Refusal::NamespaceShare { namespace } => {
                 let mut details = info(Reason::ResourceExhausted, []);
                 let why = format!(
-                    "traces of namespace {namespace} have more of this node's places or memory than is left, which is kept for other namespaces (policy.maxTraces, policy.maxNodeBytes)"
+                    "traces of namespace {namespace} use more of this node's slots or memory than remain free; the rest is reserved for other namespaces (policy.maxTraces, policy.maxNodeBytes)"
                 );
                 details.add_quota_failure_violation("namespace", &why);
                 Status::with_error_details(Code::ResourceExhausted, why, details)
@@ -102,7 +101,7 @@ impl From<Refusal> for Status {
             }
             Refusal::NotOwner { uid, who } => {
                 let message = format!(
-                    "trace \"{uid}\" was not started by {who}: who started it may change, replace and stop it, and root on the node's unix socket may stop it; a trace of a Trace call belongs to that call"
+                    "trace \"{uid}\" was not started by {who}: only its owner may change, replace and stop it, and root on the node's unix socket may stop it; a trace of a Trace call belongs to that call"
                 );
                 let details = info(Reason::NotAllowed, [("who", who), ("trace", uid)]);
                 Status::with_error_details(Code::PermissionDenied, message, details)
@@ -110,13 +109,13 @@ impl From<Refusal> for Status {
             Refusal::OldVersion { known } => {
                 let details = info(Reason::OldVersion, [("known", known.to_string())]);
                 let message = format!(
-                    "version {known} of this trace's targets is applied already; an update takes a newer one"
+                    "version {known} of this trace's targets is already applied; use a newer version"
                 );
                 Status::with_error_details(Code::FailedPrecondition, message, details)
             }
             Refusal::OldGeneration { known } => {
                 let details = info(Reason::OldGeneration, [("known", known.to_string())]);
-                let message = format!("generation {known} of this trace is known already");
+                let message = format!("generation {known} of this trace already exists");
                 Status::with_error_details(Code::FailedPrecondition, message, details)
             }
             Refusal::OtherSpec => {
@@ -126,7 +125,7 @@ impl From<Refusal> for Status {
             }
             Refusal::UnknownTrace(uid) => {
                 let uid = cut(uid.escape_debug().to_string(), ID_BYTES);
-                let message = format!("no trace \"{uid}\" is here");
+                let message = format!("there is no trace \"{uid}\"");
                 let details = info(Reason::UnknownTrace, []);
                 Status::with_error_details(Code::NotFound, message, details)
             }

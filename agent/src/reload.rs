@@ -18,7 +18,7 @@ use tokio::{
 /// # Errors
 /// Where it cannot be listened to.
 pub(crate) fn hangup() -> Result<Signal> {
-    signal(SignalKind::hangup()).context("cannot listen to SIGHUP")
+    signal(SignalKind::hangup()).context("cannot handle SIGHUP")
 }
 
 /// Follows the file for as long as it is polled. What is not as it should be changes nothing.
@@ -82,12 +82,12 @@ fn take(
         let lacking: Vec<_> = lacking.filter(|one| !kept.contains(one)).collect();
         if !lacking.is_empty() {
             tracing::warn!(
-                "policy.classes names a further class, whose {} this agent gave up when it started; start it again for tracers that need it",
+                "policy.classes has a new class that requires {}, which this agent dropped at its start; restart the agent for tracers that require it",
                 tracers::Capability::list(&lacking)
             );
         }
         jobs.set_policy(policy);
-        tracing::info!("a new policy from now on; traces that run are left to end");
+        tracing::info!("policy reloaded; running traces are not affected");
     }
     Ok(stated)
 }
@@ -96,7 +96,7 @@ fn take(
 fn check(new: &Config, began_with: &Config, stated: &BTreeSet<String>) -> Result<()> {
     if let Some(gone) = stated.difference(&new.stated).next() {
         bail!(
-            "{gone} is no longer in the file, as if it were cut short; write the line with its default, or start the agent again without it"
+            "{gone} is no longer in the file, which may be truncated; write the field with its default value, or restart the agent"
         );
     }
     let as_it_began = Config {
@@ -106,7 +106,7 @@ fn check(new: &Config, began_with: &Config, stated: &BTreeSet<String>) -> Result
     };
     if *new != as_it_began {
         bail!(
-            "the file has changed beside the policy, which holds from the next start on; a new policy holds with it then"
+            "fields other than policy have changed, which requires a restart; the policy is not reloaded either"
         );
     }
     Ok(())

@@ -120,7 +120,7 @@ pub(crate) async fn serve(
     tokio::select! {
         served = served => served.context("serving failed"),
         () = patience => {
-            tracing::warn!("a client did not take its last messages in time");
+            tracing::warn!("a client did not receive its last messages in time");
             Ok(())
         }
         failed = measured => failed,
@@ -134,7 +134,7 @@ pub(crate) async fn serve(
 /// Where systemd started this, it waits for it: sd_notify(3).
 fn tell_systemd(state: sd_notify::NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!("systemd could not be told: {error}");
+        tracing::warn!("cannot notify systemd: {error}");
     }
 }
 
@@ -224,7 +224,7 @@ impl Agent for Api {
         };
         if !watch.take(weight) {
             let why = format!(
-                "this caller has as many watches as it may: {WATCHES} of one trace each, or {} of all traces",
+                "this caller has reached its limit of watches: {WATCHES} of one trace each, or {} of all traces",
                 WATCHES / WATCH_OF_ALL
             );
             return Err(Refusal::TooMuchAtOnce {
@@ -301,7 +301,7 @@ impl Agent for Api {
         let Some(trace_request::Request::Start(spec)) = first else {
             return Err(Refusal::Invalid(Violation {
                 field: "start",
-                why: "the first message says what to trace".to_owned(),
+                why: "the first message must be `start`".to_owned(),
             })
             .into());
         };

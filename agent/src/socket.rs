@@ -39,7 +39,7 @@ impl Drop for Socket {
 /// # Errors
 /// Where it cannot be made, or others could put another one into its place.
 pub(crate) fn folder(socket: &Path) -> Result<&Path> {
-    let folder = socket.parent().context("a socket needs a folder")?;
+    let folder = socket.parent().context("the socket's path has no folder")?;
     let me = rustix::process::geteuid().as_raw();
     make(folder, me).with_context(|| format!("the folder of {}", socket.display()))?;
     Ok(folder)
@@ -59,20 +59,20 @@ fn make(folder: &Path, me: u32) -> Result<()> {
             }
             _ => here.push(part),
         }
-        let cannot = || format!("cannot look at {}", here.display());
+        let cannot = || format!("cannot read {}", here.display());
         let meta = match fs::symlink_metadata(&here) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 DirBuilder::new()
                     .mode(0o700)
                     .create(&here)
-                    .with_context(|| format!("cannot make {}", here.display()))?;
+                    .with_context(|| format!("cannot create {}", here.display()))?;
                 continue;
             }
             meta => meta.with_context(cannot)?,
         };
         if meta.uid() != 0 && meta.uid() != me {
             bail!(
-                "{} belongs to uid {}, who could put another folder into its place: it takes folders and links of root and uid {me}",
+                "{} belongs to uid {}, which could replace it: folders and links must belong to root or uid {me}",
                 here.display(),
                 meta.uid()
             );
@@ -89,7 +89,7 @@ fn make(folder: &Path, me: u32) -> Result<()> {
             }
         } else if meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0 {
             bail!(
-                "others may write in {}, and so put another folder into its place (chmod go-w)",
+                "{} is writable by others, which could replace folders in it (chmod go-w)",
                 here.display()
             );
         }
@@ -110,18 +110,17 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 /// Where others could reach it, or another agent listens there.
 pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Socket)> {
     let folder = folder(path)?;
-    let meta =
-        fs::metadata(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
+    let meta = fs::metadata(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let me = rustix::process::geteuid().as_raw();
     if meta.uid() != me || meta.mode() & 0o077 != 0 {
         bail!(
-            "{} must belong to uid {me} and be closed to others (chmod 700): whoever reaches the socket may trace",
+            "{} must belong to uid {me} and be closed to others (chmod 700): access to the socket is the right to trace",
             folder.display()
         );
     }
     if let Ok(old) = fs::symlink_metadata(path) {
         if !old.file_type().is_socket() {
-            bail!("{} is there and is no socket", path.display());
+            bail!("{} exists and is not a socket", path.display());
         }
         if UnixStream::connect(path).is_ok() {
             bail!("another agent listens on {}", path.display());
@@ -133,9 +132,9 @@ pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Socket)> {
         UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
     // Between the two lines the folder keeps others out.
     fs::set_permissions(path, Permissions::from_mode(0o600))
-        .with_context(|| format!("cannot close {} to others", path.display()))?;
+        .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     let made =
-        fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+        fs::symlink_metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     let socket = Socket {
         path: path.to_owned(),
         file: (made.dev(), made.ino()),

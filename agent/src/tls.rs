@@ -60,10 +60,12 @@ impl Identity {
             match load(&self.files) {
                 Ok(new) => {
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
-                    tracing::info!("new certificates from now on");
+                    tracing::info!("certificates reloaded; new connections use them");
                 }
                 // Of files that are replaced one after the other the last one makes it right.
-                Err(error) => tracing::warn!("the old certificates stay: {error:#}"),
+                Err(error) => {
+                    tracing::warn!("cannot reload certificates, keeping the old ones: {error:#}")
+                }
             }
         }
     }
@@ -136,10 +138,12 @@ impl Roles {
     /// Where it cannot be read.
     pub(crate) fn of(&self, certificate: &CertificateDer<'_>) -> Result<(Role, String)> {
         let (_, parsed) = X509Certificate::from_der(certificate)
-            .map_err(|error| anyhow!("its certificate cannot be read: {error}"))?;
+            .map_err(|error| anyhow!("the client's certificate cannot be parsed: {error}"))?;
         let extension = parsed.subject_alternative_name();
         let names = extension
-            .map_err(|error| anyhow!("the names of its certificate cannot be read: {error}"))?
+            .map_err(|error| {
+                anyhow!("the names of the client's certificate cannot be parsed: {error}")
+            })?
             .map_or(&[][..], |names| names.value.general_names.as_slice());
         let names: Vec<&str> = names
             .iter()

@@ -38,13 +38,13 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
     if spec.targets.len() > TARGETS {
         return Err(violation(
             "spec.targets",
-            format!("it takes at most {TARGETS}; select their common cgroup"),
+            format!("at most {TARGETS} are allowed; select their common cgroup"),
         ));
     }
     let tracer = tracers::named(&spec.tracer).map_err(|error| violation("spec.tracer", error))?;
     let options = spec.options.unwrap_or_default();
     if options.encoded_len() > OPTIONS_BYTES {
-        let why = format!("it takes at most {OPTIONS_BYTES} bytes");
+        let why = format!("at most {OPTIONS_BYTES} bytes are allowed");
         return Err(violation("spec.options", why));
     }
     let with_options =
@@ -122,7 +122,7 @@ pub(crate) fn change(change: v1::Change) -> Result<Change, Violation> {
         }
         None => Err(violation(
             "update.changes",
-            "one of them says nothing: add, remove or only",
+            "a change is empty: set add, remove or only",
         )),
     }
 }
@@ -139,7 +139,7 @@ fn target(target: v1::Target) -> Result<Target, Violation> {
     let pod = ("spec.targets.pod_uid", target.pod_uid.as_str(), ID_BYTES);
     for (field, text, most) in [(field, text, most), pod] {
         if text.len() > most {
-            let why = format!("it takes at most {most} bytes");
+            let why = format!("at most {most} bytes are allowed");
             return Err(violation(field, why));
         }
     }
@@ -174,7 +174,7 @@ fn target(target: v1::Target) -> Result<Target, Violation> {
 fn label_columns(names: &[String]) -> Result<[bool; LABELS.len()], Violation> {
     let mut columns = [false; LABELS.len()];
     if names.len() > LABEL_COLUMNS {
-        let why = format!("it takes at most {LABEL_COLUMNS}");
+        let why = format!("at most {LABEL_COLUMNS} are allowed");
         return Err(violation("spec.label_columns", why));
     }
     for name in names {
@@ -185,7 +185,7 @@ fn label_columns(names: &[String]) -> Result<[bool; LABELS.len()], Violation> {
                 let known = known.join(", ");
                 return Err(violation(
                     "spec.label_columns",
-                    format!("there is no such label; there are: {known}"),
+                    format!("unknown label; known labels are: {known}"),
                 ));
             }
         }
@@ -210,7 +210,7 @@ fn labels(labels: v1::Labels) -> Result<Labels, Violation> {
         true => Ok(Labels(labels)),
         false => Err(violation(
             "spec.targets.labels",
-            format!("each takes at most {LABEL_BYTES} letters, digits, '-', '_' and '.'"),
+            format!("each has at most {LABEL_BYTES} letters, digits, '-', '_' and '.'"),
         )),
     }
 }

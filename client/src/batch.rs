@@ -254,7 +254,10 @@ fn column(values: v1::Values, sort: Sort, kind: Kind, frames: usize) -> Result<D
             check_ends(&ends, data.len())?;
             let rows = ends.len();
             if !cut.is_sorted() || cut.last().is_some_and(|row| *row as usize >= rows) {
-                return Err("what was cut is not in order, or in no row".to_owned());
+                return Err(
+                    "the list of truncated values is not in order, or names rows that do not exist"
+                        .to_owned(),
+                );
             }
             Data::Bytes {
                 ends,

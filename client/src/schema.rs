@@ -117,7 +117,7 @@ fn told(column: &Column) -> v1::Column {
 fn read(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
     if schema.tracer != tracer {
         return Err(format!(
-            "it was asked for {tracer} and sends rows of \"{}\"",
+            "the agent was asked for {tracer} and sends rows of \"{}\"",
             shown(&schema.tracer)
         ));
     }

@@ -33,17 +33,17 @@ const BINDING: &str = "ValidatingAdmissionPolicyBinding";
 impl Unchecked {
     fn denied(&self, tracer: &dyn Erased) -> Denied {
         let why = match self {
-            Self::Missing(kind) => format!("there is no {kind} {USE_POLICY}"),
+            Self::Missing(kind) => format!("the {kind} {USE_POLICY} does not exist"),
             Self::Hidden(kind) => format!("the controller may not get the {kind} {USE_POLICY}"),
             Self::Other(kind) => {
-                format!("the {kind} {USE_POLICY} is not the one of this controller's version")
+                format!("the {kind} {USE_POLICY} differs from the one of this controller's version")
             }
             Self::Newer(kind) => format!("the {kind} {USE_POLICY} is newer than the job"),
         };
         Denied {
             reason: "NotChecked",
             message: format!(
-                "nobody has checked whether whoever made it may use {}, of class {}: {why}; the chart has it (admissionPolicy.enabled), and a job that is made anew then is checked",
+                "the right of the job's creator to use {}, of class {}, was not checked: {why}; install the policy with the chart (admissionPolicy.enabled), and create the job again",
                 tracers::camel(tracer.name()),
                 tracer.class().word()
             ),

@@ -204,8 +204,7 @@ impl State {
         let report = self.reports.entry(uid.to_owned()).or_default();
         let gone = Progress::Failed {
             reason: "TargetGone".to_owned(),
-            message: "what it should trace was gone before its agent could be told of it"
-                .to_owned(),
+            message: "the pods had ended before their agent received them as targets".to_owned(),
         };
         let waits = matches!(
             report.progress,

@@ -120,7 +120,7 @@ async fn renew(
     let secret = secret(name, files, Some(names));
     let applied = secrets.patch(name, &params, &Patch::Apply(&secret)).await;
     applied.with_context(|| format!("Secret {name}"))?;
-    tracing::info!(secret = name, "a new certificate");
+    tracing::info!(secret = name, "certificate issued");
     Ok(())
 }
 
@@ -157,7 +157,7 @@ async fn authority(secrets: &Api<Secret>) -> Result<(String, String)> {
     };
     let text = |name: &str| -> Result<String> {
         let data = known.data.as_ref().and_then(|data| data.get(name));
-        let data = data.with_context(|| format!("it has no {name}"))?;
+        let data = data.with_context(|| format!("the Secret has no {name}"))?;
         Ok(String::from_utf8(data.0.clone())?)
     };
     Ok((text("ca.crt")?, text("ca.key")?))

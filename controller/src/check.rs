@@ -122,7 +122,10 @@ async fn until(
             return Ok(status);
         }
         if is_over(&status) || since.elapsed() > PATIENCE {
-            bail!("waited for the job {what}, in vain: {}", said(&status));
+            bail!(
+                "timeout while waiting for the job {what}: {}",
+                said(&status)
+            );
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -137,7 +140,7 @@ fn said(status: &TraceJobStatus) -> String {
     let failures = status.failures.iter();
     said.extend(failures.map(|failure| format!("{}: {}", failure.node, failure.message)));
     match said.is_empty() {
-        true => "no controller has looked at it: does one lead?".to_owned(),
+        true => "no controller has reconciled it: is there a leader?".to_owned(),
         false => said.join("; "),
     }
 }

@@ -41,7 +41,7 @@ const RELEASE: Duration = Duration::from_secs(2);
 /// Why a leader leads no longer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Lost {
-    #[error("{0} leads now")]
+    #[error("{0} is the leader now")]
     Other(String),
     #[error("the lease could not be renewed in time")]
     Deadline,
@@ -106,7 +106,7 @@ impl Contender {
                     }
                 }
                 Ok(Err(error)) => tracing::warn!(%error, "cannot acquire the lease: retrying"),
-                Err(_) => tracing::warn!("cannot acquire the lease: no answer: retrying"),
+                Err(_) => tracing::warn!("cannot acquire the lease: no response: retrying"),
             }
             sleep(jittered(retry)).await;
         }
@@ -145,8 +145,10 @@ impl Contender {
         let given_back = self.write(&lease);
         match timeout(RELEASE, given_back).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "cannot release the lease: it expires"),
-            Err(_) => tracing::warn!("cannot release the lease: no answer: it expires"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot release the lease, which will expire"),
+            Err(_) => {
+                tracing::warn!("cannot release the lease: no response; the lease will expire")
+            }
         }
     }
 

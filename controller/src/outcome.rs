@@ -60,7 +60,7 @@ pub(crate) fn fold(
             if let Some(late) = report.late.filter(|_| report.before.is_empty()) {
                 outcome.late += 1;
                 let message = format!(
-                    "it was told {} s late of something to trace: its agent did not answer before, or refused it",
+                    "the agent received a target {} s late, because it did not respond earlier or refused the update",
                     late.as_secs()
                 );
                 outcome.tell(node, "BeganLate", &message);
@@ -87,7 +87,7 @@ pub(crate) fn fold(
             }
             _ if too_late => (
                 NO_ACCOUNT.to_owned(),
-                "its agent did not say how the trace ended".to_owned(),
+                "the agent sent no account of the trace".to_owned(),
             ),
             Some(Progress::Running) => {
                 outcome.nodes.running += 1;

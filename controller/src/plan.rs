@@ -60,7 +60,7 @@ impl Rules {
             return Err(Denied {
                 reason: "ClassDenied",
                 message: format!(
-                    "{} is of class {} ({}), and this cluster runs tracers of {} alone: agent.policy.classes of the chart",
+                    "{} is of class {} ({}), and this cluster allows only tracers of {}: see agent.policy.classes of the chart",
                     tracers::camel(tracer.name()),
                     class.word(),
                     class.about(),
@@ -71,11 +71,11 @@ impl Rules {
         match scope {
             Scope::Namespace(namespace) if self.denied.contains(namespace) => Err(Denied {
                 reason: "NamespaceDenied",
-                message: format!("pods of {namespace} are not traced in this cluster: it is among the controller's denied namespaces"),
+                message: format!("pods of {namespace} are not traced in this cluster: the namespace is among the controller's denied namespaces"),
             }),
             Scope::Host if !self.host => Err(Denied {
                 reason: "HostDenied",
-                message: "whole nodes are not traced in this cluster: the controller is started without --allow-host".to_owned(),
+                message: "whole nodes are not traced in this cluster: the controller runs without --allow-host".to_owned(),
             }),
             _ => Ok(()),
         }

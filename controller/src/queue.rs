@@ -163,16 +163,13 @@ fn why(jobs: &HashMap<String, Place>, quota: Quota, own: &Place) -> String {
             "" => "ClusterTraceJobs".to_owned(),
             namespace => format!("jobs of namespace {namespace}"),
         };
-        return format!(
-            "{} {whose} run already, and that is how many may at once",
-            quota.each
-        );
+        return format!("{} {whose} are running, which is the limit", quota.each);
     }
     if all >= quota.all {
-        return format!("{all} jobs run already, and that is how many may at once");
+        return format!("{all} jobs are running, which is the limit");
     }
     if !quota.lets(of_its_own, quota.all - all) {
-        return "its namespace has more running than there are places left, which are kept for others".to_owned();
+        return "its namespace has more running jobs than there are free slots, which are reserved for other namespaces".to_owned();
     }
     "others, of namespaces that have less or older ones of its own, start first".to_owned()
 }
@@ -213,7 +210,7 @@ mod tests {
         queue.admit("a1").unwrap();
         let said = queue.admit("a3").unwrap_err();
         assert!(
-            said.starts_with("2 jobs of namespace a run already"),
+            said.starts_with("2 jobs of namespace a are running"),
             "{said}"
         );
         queue.leave("a1");
@@ -243,7 +240,7 @@ mod tests {
             queue
                 .admit("a2")
                 .unwrap_err()
-                .starts_with("2 jobs run already")
+                .starts_with("2 jobs are running")
         );
         queue.leave("b1");
         assert!(queue.admit("a3").is_err());

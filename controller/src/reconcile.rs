@@ -437,9 +437,10 @@ impl Context {
             return (ended(&outcome, all == 0), LOOK);
         }
         let message = match all {
-            0 => "no pod that it selects is on a node that it selects; those that come are traced"
-                .to_owned(),
-            _ => format!("{} of {} nodes run it", outcome.nodes.running, all),
+            0 => {
+                "no selected pod is on a matching node; pods that start later are traced".to_owned()
+            }
+            _ => format!("{} of {} nodes run the job", outcome.nodes.running, all),
         };
         let next = match left.is_zero() {
             true => Duration::from_secs(1),
@@ -553,7 +554,7 @@ impl Context {
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, &job.object_ref(&())).await {
-            tracing::warn!(%error, "an event could not be told");
+            tracing::warn!(%error, "cannot write a Kubernetes event");
         }
     }
 }
@@ -563,13 +564,12 @@ fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
     if nowhere {
         return Phase::Failed {
             reason: "NoPods".to_owned(),
-            message: "until its deadline no pod that it selects was on a node that it selects"
-                .to_owned(),
+            message: "until the deadline no selected pod was on a matching node".to_owned(),
         };
     }
     let first = outcome.failures.first();
     if outcome.nodes.ended == 0 {
-        let nobody = || "no agent that ran it has said how that ended".to_owned();
+        let nobody = || "no agent that ran the job has sent an account".to_owned();
         let message =
             first.map_or_else(nobody, |first| format!("{}: {}", first.node, first.message));
         return Phase::Failed {
@@ -591,7 +591,10 @@ fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
     let events = &outcome.events;
     for (number, what) in [
         (events.lost, "events were lost"),
-        (events.sampled, "events were left out to keep to a budget"),
+        (
+            events.sampled,
+            "events were omitted to stay within a budget",
+        ),
         (events.missed_runs, "runs of kernel programs were skipped"),
     ] {
         if number > 0 {
@@ -599,15 +602,15 @@ fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
         }
     }
     for (number, what) in [
-        (outcome.anew, "agents were started anew in the middle"),
-        (outcome.late, "nodes began late"),
+        (outcome.anew, "agents restarted during the job"),
+        (outcome.late, "nodes started late"),
     ] {
         if number > 0 {
             missing.push(format!("{number} {what}"));
         }
     }
     if missing.is_empty() && !outcome.complete {
-        missing.push("an agent says that its account is not complete".to_owned());
+        missing.push("the account of an agent is not complete".to_owned());
     }
     Phase::Complete {
         partial: (!missing.is_empty()).then(|| missing.join("; ")),

@@ -83,7 +83,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
 fn install_cryptography() -> Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| anyhow!("another cryptography is installed already: a bug"))
+        .map_err(|_| anyhow!("another crypto provider is already installed: a bug"))
 }
 
 /// `check`, which ends by itself.
@@ -130,7 +130,7 @@ async fn lead(
         // A controller that waits is ready.
         () = contender.acquire(|| counters.ready()) => {}
     }
-    tracing::info!("leads");
+    tracing::info!("elected as leader");
     let outcome = tokio::select! {
         outcome = ended => outcome,
         outcome = work(args, client, counters) => outcome,
@@ -220,7 +220,9 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
     );
     follow::<EndpointSlice>(&mut tasks, &world, slices, of_agents, &mut ready);
     for known in ready {
-        known.await.context("a watch ended before it began")?;
+        known
+            .await
+            .context("a watch ended before its first result")?;
     }
     fleet.addresses(&world.read().agents());
     tracing::info!(
@@ -268,7 +270,7 @@ async fn issue(
         args.gateway.as_deref(),
     )
     .await
-    .context("making certificates")?;
+    .context("issuing certificates")?;
     let (new, newest) = watch::channel(first);
     let (client, args) = (client.clone(), args.clone());
     tasks.spawn(async move {
@@ -287,7 +289,7 @@ async fn issue(
                 }
                 Err(error) => tracing::warn!(
                     error = format!("{error:#}"),
-                    "certificates: it is tried again"
+                    "cannot renew certificates: retrying"
                 ),
             }
         }
@@ -335,7 +337,7 @@ async fn control<J: Job>(
 ) {
     let trouble = |job: Arc<J>, error: &Error, context: Arc<Context>| {
         context.counters.errors.inc();
-        tracing::warn!(job = %kube::ResourceExt::name_any(&*job), %error, "it is tried again");
+        tracing::warn!(job = %kube::ResourceExt::name_any(&*job), %error, "reconciliation failed: retrying");
         Action::requeue(Duration::from_secs(2))
     };
     let (reader, writer) = reflector::store();

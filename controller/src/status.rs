@@ -15,12 +15,12 @@ pub(crate) enum Phase {
     /// It runs, or waits for pods.
     Running(String),
     Suspended,
-    /// It is over, and what it saw is known.
+    /// It is over, and at least one node has sent an account.
     Complete {
         /// What is missing; none where nothing is.
         partial: Option<String>,
     },
-    /// It is over, and nothing is known of what it saw.
+    /// It is over, and no node has sent an account.
     Failed {
         reason: String,
         message: String,
@@ -57,11 +57,13 @@ impl Phase {
     /// Why a condition does not hold.
     fn why_not(&self, type_: &str) -> (&'static str, &'static str) {
         match (self, type_) {
-            (_, condition::SUSPENDED) => ("NotSuspended", "its user has not suspended it"),
-            (Self::Failed { .. }, _) => ("NoResult", "nothing is known of what it saw"),
-            (Self::Complete { .. }, condition::FAILED) => ("HasResult", "what it saw is known"),
+            (_, condition::SUSPENDED) => ("NotSuspended", "the user has not suspended the job"),
+            (Self::Failed { .. }, _) => ("NoResult", "no node has sent an account"),
+            (Self::Complete { .. }, condition::FAILED) => {
+                ("HasResult", "at least one node has sent an account")
+            }
             (Self::Complete { .. }, _) => ("NothingMissing", "nothing is missing"),
-            _ => ("NotOver", "it is not over"),
+            _ => ("NotOver", "the job has not ended"),
         }
     }
 }

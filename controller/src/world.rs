@@ -120,7 +120,7 @@ impl World {
                 Ok(watcher::Event::Apply(object)) => K::apply(self, &object),
                 Ok(watcher::Event::Delete(object)) => K::delete(self, &object),
                 Err(error) => {
-                    tracing::warn!(kind = %K::kind(&()), %error, "watching: it is tried again");
+                    tracing::warn!(kind = %K::kind(&()), %error, "watch failed: retrying");
                 }
             }
         }

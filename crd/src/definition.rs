@@ -69,37 +69,32 @@ fn printed() -> Value {
             "Nodes",
             "integer",
             ".status.nodes.desired",
-            "Nodes that should run it, or have run it."
+            "Nodes that should run the job, or have run it."
         ),
         column(
             "Running",
             "integer",
             ".status.nodes.running",
-            "Nodes that run it now."
+            "Nodes currently running the job."
         ),
         column(
             "Events",
             "integer",
             ".status.events.delivered",
-            "Events that were delivered."
+            "Events delivered."
         ),
-        column(
-            "Lost",
-            "integer",
-            ".status.events.lost",
-            "Events that were lost."
-        ),
+        column("Lost", "integer", ".status.events.lost", "Events lost."),
         column(
             "Status",
             "string",
             &progress,
-            "How far it is, and at last how it went."
+            "Phase of the job, and after the end its result."
         ),
         column(
             "Age",
             "date",
             ".metadata.creationTimestamp",
-            "Since when it is there."
+            "Time since the job was created."
         ),
     ])
 }
@@ -127,7 +122,7 @@ pub fn file_schema() -> Value {
                 "properties": { "name": { "type": "string", "description": "Its name." } },
             },
             "spec": spec,
-            "status": { "type": "object", "description": "What a cluster has said; not read." },
+            "status": { "type": "object", "description": "Status written by a cluster. Ignored on input." },
         },
     })
 }

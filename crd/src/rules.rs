@@ -33,13 +33,13 @@ pub(crate) fn rules(fields: &[&str]) -> Vec<Rule> {
         rule(
             &["spec", "tracer"],
             format!("[{}].filter(is, is).size() == 1", present.join(", ")),
-            &format!("exactly one tracer is wanted: one of {}", keys.join(", ")),
+            &format!("exactly one tracer must be set: one of {}", keys.join(", ")),
         ),
         rule(
             &[],
             fixed(fields),
             &format!(
-                "a job that has started changes no more, but for {}: make a new one",
+                "the spec of a started job is immutable, except for {}: create a new job",
                 CHANGEABLE.join(" and ")
             ),
         ),
@@ -63,10 +63,7 @@ pub(crate) fn rules(fields: &[&str]) -> Vec<Rule> {
         rules.push(rule(
             &["spec"],
             format!("!has(self.host) || !self.host || ({})", none.join(" && ")),
-            &format!(
-                "host is everything on a node: leave out {}",
-                pods.join(", ")
-            ),
+            &format!("host is everything on a node: remove {}", pods.join(", ")),
         ));
     }
     rules

@@ -1,4 +1,4 @@
-//! What a user writes.
+//! Spec of a job: the part that a user writes.
 
 use crate::status::TraceJobStatus;
 use kube::CustomResource;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tracers::Spec;
 
-/// What to trace, in which pods of the job's namespace, for how long, and at what cost at most.
+/// Specification of a TraceJob: the tracer, its targets, its duration and its limits.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[kube(
     group = "tracejob.dev",
@@ -17,7 +17,7 @@ use tracers::Spec;
     shortname = "tj",
     category = "tracing",
     status = "TraceJobStatus",
-    doc = "Runs a tracer in pods of its namespace, on the nodes where they are, for a bounded time."
+    doc = "Runs a tracer on pods of its namespace for a bounded time."
 )]
 #[serde(
     rename_all = "camelCase",
@@ -25,53 +25,53 @@ use tracers::Spec;
     expecting = "a TraceJob's spec"
 )]
 pub struct TraceJobSpec {
-    /// Which tracer to run, and its options: exactly one key.
+    /// Tracer to run, with its options. Exactly one key must be set.
     #[schemars(schema_with = "tracer")]
     pub tracer: Spec,
-    /// Pods by their labels. Without it and without `pods`, every pod of the namespace.
+    /// Pods to trace, by label. Without `selector` and `pods`, every pod of the namespace is traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<Selector>,
-    /// Pods by name, beside those that the selector finds.
+    /// Pods to trace, by name, in addition to the pods that `selector` matches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     pub pods: Vec<String>,
-    /// Only the containers of these names; all of them when it is empty.
-    /// A pod is traced from its first instruction only where all its containers are.
+    /// Names of the containers to trace. Empty selects all containers.
+    /// Only a pod whose containers are all selected is traced from its first instruction.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
     pub containers: Vec<String>,
-    /// Only on nodes that have all of these labels.
+    /// Labels that a node must have to run the trace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(length(max = 16))]
     pub node_selector: BTreeMap<String, String>,
-    /// On so many nodes at most.
+    /// Maximum number of nodes that run the trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_nodes: Option<u32>,
-    /// On so many of a hundred nodes that qualify, and on one at least; always on the same ones.
+    /// Percentage of the matching nodes that run the trace, at least one node. The choice of nodes is stable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub sample_percent: Option<u32>,
-    /// How long it runs at most, from its start. The agents keep it by themselves. In a cluster 300 where it is not said.
+    /// Maximum duration in seconds, counted from the start. Each agent enforces the deadline itself. In a cluster the default is 300.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400))]
     pub active_deadline_seconds: Option<u64>,
-    /// Ends it, or keeps it from starting, while true. It starts anew when it is false again.
+    /// Whether the job is suspended. Setting true stops a running job; setting false again starts a new trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// When it is deleted after it has finished; never without it.
+    /// Seconds after which a finished job is deleted. Without a value the job is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<u32>,
-    /// What it may cost. The policy of a node may allow less.
+    /// Resource limits of the trace on each node. The policy of a node may set lower limits.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
-    /// Rows that it delivers, and how readers show them.
+    /// Rows that the trace delivers, and how readers show them.
     #[serde(default, skip_serializing_if = "Output::is_empty")]
     pub output: Output,
 }
 
-/// What to trace, in pods of several namespaces or on whole nodes, for how long, and at what cost at most.
+/// Specification of a ClusterTraceJob: the tracer, its targets, its duration and its limits.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[kube(
     group = "tracejob.dev",
@@ -80,22 +80,22 @@ pub struct TraceJobSpec {
     shortname = "ctj",
     category = "tracing",
     status = "TraceJobStatus",
-    doc = "Runs a tracer in pods of several namespaces, or on whole nodes, for a bounded time."
+    doc = "Runs a tracer on pods of several namespaces, or on whole nodes, for a bounded time."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterTraceJobSpec {
-    /// What it has in common with a TraceJob.
+    /// Fields shared with a TraceJob.
     #[serde(flatten)]
     pub job: TraceJobSpec,
-    /// Namespaces by their labels. Without it every namespace that policy allows.
+    /// Namespaces to trace, by label. Without it, every namespace that the policy allows is traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<Selector>,
-    /// Everything on the nodes, where their policy allows that; pods cannot be selected then.
+    /// Whether to trace everything on the nodes, where their policy allows it. Pods cannot be selected at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<bool>,
 }
 
-/// Labels that an object must have. An empty one finds every object.
+/// Label selector. An empty selector matches every object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(
     rename_all = "camelCase",
@@ -103,45 +103,45 @@ pub struct ClusterTraceJobSpec {
     expecting = "a selector such as `matchLabels: {app: checkout}`"
 )]
 pub struct Selector {
-    /// All of these labels, with these values.
+    /// Labels that an object must have, with these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(length(max = 16))]
     pub match_labels: BTreeMap<String, String>,
-    /// And all of these.
+    /// Requirements that an object's labels must satisfy, in addition to `matchLabels`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub match_expressions: Vec<Expression>,
 }
 
-/// What a label must be.
+/// Requirement on one label.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expression {
-    /// The label's name.
+    /// Name of the label.
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
-    /// How it is compared.
+    /// Comparison of the label with `values`.
     pub operator: Operator,
-    /// For `In` and `NotIn`.
+    /// Values to compare with, for `In` and `NotIn`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 63)))]
     pub values: Vec<String>,
 }
 
-/// How a label is compared.
+/// Comparison operator of a label requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Operator {
-    /// It has one of the values.
+    /// The label is present and has one of the values.
     In,
-    /// It has none of the values, or is not there.
+    /// The label is absent or has none of the values.
     NotIn,
-    /// It is there.
+    /// The label is present.
     Exists,
-    /// It is not there.
+    /// The label is absent.
     DoesNotExist,
 }
 
-/// What a trace may cost on each node. One that passes a budget keeps a part of the events, counted, and ends where that does not help.
+/// Resource limits of a trace on each node. A trace that exceeds a budget samples its events and counts the omitted ones. If sampling is not enough, the trace ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(
     rename_all = "camelCase",
@@ -149,23 +149,23 @@ pub enum Operator {
     expecting = "limits such as `maxEvents: 100`"
 )]
 pub struct Limits {
-    /// Ends it on a node after this many events there.
+    /// Number of events after which the trace ends on a node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000_000u64))]
     pub max_events: Option<u64>,
-    /// Events per second and node.
+    /// Maximum events per second on each node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000u64))]
     pub events_per_second: Option<u64>,
-    /// Per cent of one CPU on each node, for its kernel programs and their reader.
+    /// Maximum CPU on each node, in percent of one CPU, for the kernel programs and their reader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub cpu_percent: Option<u32>,
-    /// Memory on each node: its maps, its ring and its queues, known before it is loaded.
+    /// Maximum memory on each node in bytes: maps, ring buffer and queues. The agent checks the limit before it loads the trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 65_536, max = 17_179_869_184u64))]
     pub memory_bytes: Option<u64>,
-    /// Bytes of the ring between kernel and agent.
+    /// Size in bytes of the ring buffer between kernel and agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 4096, max = 1_073_741_824))]
     pub ring_bytes: Option<u32>,
@@ -179,7 +179,7 @@ pub struct Limits {
     expecting = "an output such as `summaryRows: 5`"
 )]
 pub struct Output {
-    /// Of a tracer that counts: rows of `status.summary`, the largest first. 0 is no summary.
+    /// Number of rows of `status.summary`, for tracers that produce a table. The largest rows come first. 0 disables the summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20))]
     pub summary_rows: Option<u32>,

@@ -1,144 +1,144 @@
-//! What the controller says of a job. Its size does not grow with nodes, pods or events.
+//! Status of a job, written by the controller. Its size does not grow with nodes, pods or events.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Nodes in [`TraceJobStatus::failures`] at most.
+/// Maximum number of nodes in [`TraceJobStatus::failures`].
 pub const MAX_FAILURES: usize = 10;
-/// Targets in [`TraceJobStatus::target_failures`] at most.
+/// Maximum number of targets in [`TraceJobStatus::target_failures`].
 pub const MAX_TARGET_FAILURES: usize = 10;
-/// Rows in [`Summary::rows`] at most.
+/// Maximum number of rows in [`Summary::rows`].
 pub const MAX_SUMMARY_ROWS: usize = 20;
 
-/// Types of conditions. All are there from the controller's first look.
+/// Types of conditions. The controller sets all of them at its first reconciliation.
 pub mod condition {
-    /// It has run, and at least one node says what it saw.
+    /// The job has ended, and at least one node reported an account.
     pub const COMPLETE: &str = "Complete";
-    /// It is over, and no node says what it saw.
+    /// The job has ended, and no node reported an account.
     pub const FAILED: &str = "Failed";
-    /// Its user has stopped it.
+    /// The user has suspended the job.
     pub const SUSPENDED: &str = "Suspended";
-    /// It waits or runs; its reason says how far it is, and at last how it went.
+    /// The job waits or runs. The reason names its phase, and after the end its result.
     pub const PROGRESSING: &str = "Progressing";
-    /// Something is missing in what it saw: events were lost or left out, a node failed, or a container was not traced.
+    /// The result is incomplete: events were lost or omitted, a node failed, or a container was not traced.
     pub const PARTIAL: &str = "Partial";
-    /// In the order in which they are shown.
+    /// All condition types, in display order.
     pub const ALL: [&str; 5] = [PROGRESSING, SUSPENDED, COMPLETE, FAILED, PARTIAL];
 }
 
-/// How far a job is, and what it has seen.
+/// Progress and results of a job.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TraceJobStatus {
-    /// Of the spec that this status is about.
+    /// Generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Of the spec when it was started, or resumed: what the agents run.
+    /// Generation of the spec that the agents run: the one at the start, or at the last resume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_generation: Option<i64>,
-    /// The tracer's key in the spec.
+    /// Key of the tracer in the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracer: Option<String>,
-    /// `Progressing`, `Suspended`, `Complete`, `Failed` and `Partial`.
+    /// Conditions of the job: `Progressing`, `Suspended`, `Complete`, `Failed` and `Partial`.
     pub conditions: Vec<Condition>,
-    /// When it began, or was resumed.
+    /// Time of the start, or of the last resume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
-    /// When it had ended on the last node.
+    /// Time at which the last node finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
-    /// Nodes that have pods to trace.
+    /// Number of nodes with pods to trace, by state.
     pub nodes: Nodes,
-    /// Pods that are traced.
+    /// Number of pods that are traced.
     pub pods: i64,
-    /// What was seen, on all nodes.
+    /// Event counts, summed over all nodes.
     pub events: Events,
-    /// What it has cost, on all nodes.
+    /// Cost of the trace, summed over all nodes.
     pub cost: Cost,
-    /// Nodes on which it failed: the first ten.
+    /// Nodes on which the job failed, at most ten.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub failures: Vec<Failure>,
-    /// Pods and containers whose events are missing because their node's agent could not select them.
+    /// Number of pods and containers whose events are missing because the agent could not select them.
     pub untraced_targets: i64,
-    /// Pods and containers that could not be selected: the first ten, those whose events are missing before the others. A container
-    /// whose pod is traced as a whole lacks only its name in the rows.
+    /// Pods and containers that could not be selected, at most ten. Targets with missing events come first. A container
+    /// in a pod that is traced as a whole lacks only its name in the rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub target_failures: Vec<TargetFailure>,
-    /// Of a tracer that counts: the rows of all nodes, merged.
+    /// Table of all nodes, merged, for tracers that produce a table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
 }
 
-/// How many nodes.
+/// Numbers of nodes by state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Nodes {
-    /// That should run it, or have run it.
+    /// Nodes that should run the job, or have run it.
     pub desired: i64,
-    /// That run it now.
+    /// Nodes currently running the job.
     pub running: i64,
-    /// On which it has ended, with an account.
+    /// Nodes on which the job has ended with an account.
     pub ended: i64,
-    /// On which it failed, or which are gone.
+    /// Nodes on which the job failed, and nodes that are gone.
     pub failed: i64,
 }
 
-/// Events of all nodes: `produced = delivered + filtered + beyondLimit + sampled + lost` when the job has ended on all of them.
+/// Event counts of all nodes. After the job has ended on all nodes, `produced = delivered + filtered + beyondLimit + sampled + lost`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Events {
-    /// That happened.
+    /// Events produced.
     pub produced: i64,
-    /// That were delivered, or are counted in a table.
+    /// Events delivered to readers or counted in a table.
     pub delivered: i64,
-    /// Whose rows did not match the filter.
+    /// Events that the filter excluded.
     pub filtered: i64,
-    /// After `limits.maxEvents`.
+    /// Events omitted after `limits.maxEvents` was reached.
     pub beyond_limit: i64,
-    /// Left out to keep to a budget.
+    /// Events omitted by sampling to stay within a budget.
     pub sampled: i64,
-    /// Lost, all stages together.
+    /// Events lost, summed over all stages.
     pub lost: i64,
-    /// Stages with a loss.
+    /// Events lost by stage, for stages with a loss.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(length(max = 16))]
     pub lost_by_stage: BTreeMap<String, i64>,
-    /// Runs of programs that the kernel skipped: at most so many events more.
+    /// Program runs that the kernel skipped. At most this many events may be missing in addition to `lost`.
     pub missed_runs: i64,
 }
 
-/// What it has cost.
+/// Cost of a trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Cost {
-    /// CPU time of its kernel programs and their readers.
+    /// CPU time in milliseconds of the kernel programs and their readers.
     pub cpu_milliseconds: i64,
-    /// Memory of its maps, rings and programs.
+    /// Memory in bytes of maps, ring buffers and programs.
     pub memory_bytes: i64,
 }
 
-/// A node on which a job failed.
+/// Node on which a job failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Failure {
-    /// Its name.
+    /// Name of the node.
     pub node: String,
-    /// One word.
+    /// Reason for the failure, as one word.
     pub reason: String,
-    /// What happened, and what to do.
+    /// Description of the failure and of the remedy.
     #[schemars(length(max = 300))]
     pub message: String,
 }
 
-/// A pod or a container that a node's agent could not select. It is tried again as long as the pod's status says that it runs.
+/// Pod or container that the agent of a node could not select. The controller retries while the pod's status is running.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TargetFailure {
-    /// Name of its node.
+    /// Name of the node.
     pub node: String,
     /// Namespace of the pod.
     pub namespace: String,
@@ -147,29 +147,29 @@ pub struct TargetFailure {
     /// Name of the container; empty for the pod as a whole.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub container: String,
-    /// One word.
+    /// Reason for the failure, as one word.
     pub reason: String,
-    /// What happened, and what to do.
+    /// Description of the failure and of the remedy.
     #[schemars(length(max = 300))]
     pub message: String,
 }
 
-/// A table of all nodes, merged by its columns' roles. It has the columns that Kubernetes and the kernel fill, and none that a traced
-/// program does: what differs in those alone is one row.
+/// Table of all nodes, merged by the roles of its columns. Columns whose content a traced program controls are left out,
+/// and rows that differ only in those columns are merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Summary {
-    /// In the order in which the tracer has them.
+    /// Names of the columns, in the tracer's order.
     #[schemars(length(max = 32))]
     pub columns: Vec<String>,
-    /// Value by column, the largest rows first.
+    /// Rows as maps from column name to value, largest rows first.
     #[schemars(length(max = 20))]
     pub rows: Vec<BTreeMap<String, String>>,
-    /// Rows in all: where it is more than are shown, the others were cut.
+    /// Total number of rows, including rows that were cut.
     pub total_rows: i64,
-    /// Whether rows were cut.
+    /// Whether rows were cut to fit the limit.
     pub cut: bool,
-    /// Columns that were left out.
+    /// Names of columns that were left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub left_out: Vec<String>,

@@ -62,7 +62,7 @@ impl Kernel {
             name: "kernel",
             verdict: if old { Verdict::Missing } else { Verdict::Ok },
             detail: format!("{} with type information", self.release()),
-            remedy: old.then(|| "5.10 is the oldest kernel that works".to_owned()),
+            remedy: old.then(|| "use Linux 5.10 or newer".to_owned()),
         }
     }
 
@@ -172,7 +172,7 @@ fn process_check(proc: &Path) -> Check {
         (false, true) => (
             Verdict::Limited,
             format!(
-                "numbered as in {}; this process is in another pid namespace, so --pid and -- COMMAND do not work",
+                "PIDs are those of {}; this process is in another PID namespace, so --pid and -- COMMAND do not work",
                 proc.display()
             ),
         ),
@@ -232,7 +232,9 @@ fn locked_memory_check() -> Check {
             Verdict::Ok
         },
         detail: match limit {
-            Some(bytes) => format!("limited to {bytes} bytes, and this kernel counts maps by it"),
+            Some(bytes) => {
+                format!("limited to {bytes} bytes, and this kernel counts maps as locked memory")
+            }
             None => "not limited".to_owned(),
         },
         remedy: short

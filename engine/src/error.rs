@@ -3,146 +3,146 @@
 use std::{ffi::OsString, fs, io, path::PathBuf};
 use tracers::Capability;
 
-/// Why a trace could not start or go on.
+/// Error that keeps a trace from starting or continuing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The process may not trace.
-    #[error("tracing needs {wanted}, and this process has {have}; run it with sudo, or give it to the program:\n       sudo setcap cap_bpf,cap_perfmon+ep $(command -v tracejob)", wanted = Capability::list(missing), have = if *.some { "not all of that" } else { "nothing of that" })]
+    /// The process lacks capabilities.
+    #[error("tracing requires {wanted}, and this process has {have}; run it with sudo, or set the capabilities of the program:\n       sudo setcap cap_bpf,cap_perfmon+ep $(command -v tracejob)", wanted = Capability::list(missing), have = if *.some { "only some of them" } else { "none of them" })]
     MissingCapability {
-        /// What is missing.
+        /// Missing capabilities.
         missing: Vec<Capability>,
-        /// Whether some of what is needed is there.
+        /// Whether the process has some of the required capabilities.
         some: bool,
     },
-    /// This kernel lacks something.
+    /// The kernel does not support the tracer.
     #[error("{tracer} does not work here: {reason}")]
     Unsupported {
         /// The tracer.
         tracer: &'static str,
-        /// What is missing and the remedy.
+        /// Missing feature and remedy.
         reason: String,
     },
-    /// No target was named.
+    /// No target was given.
     #[error(
         "nothing selected: name a process (--pid), a container (--container), a cgroup (--cgroup), a command (-- CMD), or --host for everything"
     )]
     NothingSelected,
-    /// The process is not there.
+    /// The process does not exist.
     #[error("process {0} does not exist")]
     NoProcess(u32),
-    /// Another process has its number by now.
-    #[error(
-        "process {0} is not the one that was meant: that one has ended, and its number was given again"
-    )]
+    /// Another process has reused the PID.
+    #[error("process {0} has ended, and another process has reused its PID")]
     OtherProcess(u32),
-    /// It is a thread, not a process.
-    #[error("{thread} is a thread of process {process}; name the process")]
+    /// The number is that of a thread, not of a process.
+    #[error("{thread} is a thread of process {process}; give the process")]
     Thread {
-        /// What was asked for.
+        /// Requested number.
         thread: u32,
-        /// Whose thread it is.
+        /// Process of the thread.
         process: u32,
     },
-    /// Process numbers cannot be compared with the kernel's.
+    /// PIDs of this process differ from those of the kernel.
     #[error(
-        "--pid and -- COMMAND need the machine's own pid namespace, and this process is in another: that of a container, or of a node that is a container (kind, k3d); run it in the machine's (hostPID: true), or select by --container or --cgroup"
+        "--pid and -- COMMAND require the machine's own PID namespace, and this process is in another: that of a container, or of a node that is a container (kind, k3d); run it in the machine's (hostPID: true), or select by --container or --cgroup"
     )]
     PidNamespace,
-    /// The cgroup is not there.
+    /// The cgroup does not exist.
     #[error("no cgroup at {}: {source}", path.display())]
     NoCgroup {
-        /// Where it was looked for.
+        /// Path of the cgroup.
         path: PathBuf,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// No cgroups are mounted.
+    /// No cgroup hierarchy is mounted.
     #[error(
-        "no hierarchy of cgroups is mounted, so nothing can be selected by cgroup or container: mount the host's /sys/fs/cgroup, or select by --pid"
+        "no cgroup hierarchy is mounted, so cgroups and containers cannot be selected: mount the host's /sys/fs/cgroup, or select by --pid"
     )]
     NoCgroups,
-    /// What is to be the host's /proc is none.
-    #[error("proc: {} is no /proc: mount the host's there", .0.display())]
+    /// The path configured as the host's /proc is not a procfs.
+    #[error("proc: {} is not a procfs: mount the host's /proc there", .0.display())]
     NoProc(PathBuf),
-    /// The container id is not one.
-    #[error("\"{}\" is not a container id: it takes at least 4 letters, digits, '_', '.', '+' or '-'", .0.escape_debug())]
+    /// The container id is malformed.
+    #[error("\"{}\" is not a container id: expected at least 4 letters, digits, '_', '.', '+' or '-'", .0.escape_debug())]
     BadContainerId(String),
-    /// The pod uid is not one.
-    #[error("\"{}\" is not the uid of a pod: it takes 36 letters, digits and '-', as in metadata.uid, or the 32 hexadecimal digits of a static pod's annotation kubernetes.io/config.hash", .0.escape_debug())]
+    /// The pod uid is malformed.
+    #[error("\"{}\" is not the uid of a pod: expected 36 letters, digits and '-', as in metadata.uid, or the 32 hexadecimal digits of a static pod's annotation kubernetes.io/config.hash", .0.escape_debug())]
     BadPodUid(String),
-    /// The selection of this trace cannot be changed so.
+    /// The selection of this trace cannot be changed in this way.
     #[error("{0}")]
     Unchangeable(&'static str),
     /// No container has that id.
     #[error("no container here has an id that begins with {0}")]
     NoContainer(String),
-    /// No container that can be seen has that id.
+    /// No visible container has that id.
     #[error(
-        "no container below {} has an id that begins with {id}, and that is only the root of this process's cgroup namespace: mount the host's /sys/fs/cgroup to select containers elsewhere",
+        "no container below {} has an id that begins with {id}, and only this process's cgroup namespace was searched: mount the host's /sys/fs/cgroup to select containers elsewhere",
         root.display()
     )]
     NoContainerInNamespace {
-        /// What was asked for.
+        /// Requested id.
         id: String,
-        /// Where the namespace's root is mounted.
+        /// Mount of the namespace's root.
         root: PathBuf,
     },
     /// The pod has no container of that id.
     #[error("pod {pod} has no container {} here", .id.escape_debug())]
     NotInPod {
-        /// What was asked for.
+        /// Requested id.
         id: String,
-        /// Whose it should be.
+        /// Requested pod.
         pod: String,
     },
-    /// A target turned out to be more than is allowed.
+    /// The policy denies a target.
     #[error("{why} ({line} of its configuration)")]
     Denied {
-        /// The line of the configuration.
+        /// Line of the configuration.
         line: &'static str,
-        /// What it is.
+        /// Reason for the denial.
         why: String,
     },
-    /// Several containers have it.
-    #[error("{count} containers here have an id that begins with {id}: give more of it")]
+    /// Several containers match.
+    #[error(
+        "{count} containers here have an id that begins with {id}: give more characters of the id"
+    )]
     AmbiguousContainer {
-        /// What was asked for.
+        /// Requested id.
         id: String,
-        /// How many.
+        /// Number of matches.
         count: usize,
     },
     /// Too many targets for the map in the kernel.
     #[error("more than {0} processes or cgroups are selected at once; select their common cgroup")]
     TooManyTargets(u32),
-    /// Too much text of labels.
+    /// The labels of the targets are too large.
     #[error(
-        "the labels of this trace's targets, past ones too, take more than {0} bytes; start a new trace, or a new generation of this one"
+        "the labels of this trace's current and past targets exceed {0} bytes; start a new trace, or a new generation of this one"
     )]
     TooManyLabels(usize),
-    /// It would take more memory than it may.
+    /// The trace exceeds its memory limit.
     #[error(
-        "{tracer} would take {needed} bytes of memory for its maps, its ring and its queues, and may take {allowed}; a smaller ring takes less"
+        "{tracer} needs {needed} bytes of memory for its maps, its ring buffer and its queues, and the limit is {allowed}; use a smaller ring buffer"
     )]
     Memory {
         /// The tracer.
         tracer: &'static str,
-        /// What it would take.
+        /// Required bytes.
         needed: u64,
-        /// What it may.
+        /// Limit in bytes.
         allowed: u64,
     },
     /// The command cannot be run.
     #[error("cannot run {command:?}: {source}")]
     Command {
-        /// What was to run.
+        /// Command to run.
         command: OsString,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: io::Error,
     },
     /// The kernel's type information cannot be read.
     #[error(
-        "the kernel's type information (/sys/kernel/btf/vmlinux) cannot be used: {0}; a kernel built with CONFIG_DEBUG_INFO_BTF has it"
+        "the kernel's type information (/sys/kernel/btf/vmlinux) cannot be used: {0}; it requires a kernel built with CONFIG_DEBUG_INFO_BTF"
     )]
     Btf(String),
     /// The kernel refused to load an object.
@@ -150,17 +150,17 @@ pub enum Error {
     Load {
         /// The tracer.
         tracer: &'static str,
-        /// What the kernel said, the verifier's log cut to its end.
+        /// Error of the kernel, with the end of the verifier's log.
         reason: String,
     },
-    /// Maps could not be made for want of locked memory.
+    /// The limit of locked memory does not allow the maps.
     #[error(
-        "the kernel refused to make maps for {tracer}: locked memory is limited to {limit} bytes, and kernels before 5.11 count maps by it; raise it (`ulimit -l unlimited`) for whoever starts this"
+        "the kernel refused to create maps for {tracer}: locked memory is limited to {limit} bytes, and kernels before 5.11 count maps as locked memory; raise the limit (`ulimit -l unlimited`)"
     )]
     LockedMemory {
         /// The tracer.
         tracer: &'static str,
-        /// The limit.
+        /// Limit in bytes.
         limit: u64,
     },
     /// The kernel refused to attach.
@@ -168,42 +168,42 @@ pub enum Error {
     Attach {
         /// Hook kind and target.
         hook: String,
-        /// What the kernel said.
+        /// Error of the kernel.
         reason: String,
     },
-    /// A mistake of ours.
-    #[error("{0}: a bug; what went before is on standard error")]
+    /// A bug in TraceJob.
+    #[error("{0}: a bug; standard error has earlier messages")]
     Bug(&'static str),
     /// The kernel has no memory for maps.
     #[error(
-        "the kernel has no memory for the maps of {tracer}; ask for a smaller ring, or give more memory to whoever runs this"
+        "the kernel has no memory for the maps of {tracer}; use a smaller ring buffer, or raise the memory limit of this process"
     )]
     NoMemory {
         /// The tracer.
         tracer: &'static str,
     },
-    /// This process, or the host, has no more of something.
+    /// A resource of this process or of the host is exhausted.
     #[error("{what}: {source}; {}", remedy(source))]
     Exhausted {
-        /// What failed.
+        /// Failed operation.
         what: String,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: io::Error,
     },
     /// Reading a map or a ring failed.
     #[error("reading {what} failed: {source}")]
     Read {
-        /// The map.
+        /// Map or ring buffer.
         what: &'static str,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: io::Error,
     },
 }
 
-/// Reasons that a want of descriptors looks like.
+/// Reasons that exhausted descriptors may be reported as.
 const PROBED: [Reason; 2] = [Reason::TargetNotFound, Reason::Unsupported];
 
-/// Whether the kernel says that there is no more of something: descriptors, memory, threads.
+/// Returns whether the kernel reports an exhausted resource: descriptors, memory, threads.
 fn is_exhausted(error: &io::Error) -> bool {
     let all = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN];
     error
@@ -211,32 +211,32 @@ fn is_exhausted(error: &io::Error) -> bool {
         .is_some_and(|errno| all.contains(&errno))
 }
 
-/// What to do about that.
+/// Returns the remedy for an exhausted resource.
 fn remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EMFILE) => {
-            "this process has as many files open as it may: end other traces, or raise its limit (LimitNOFILE= of its unit, `ulimit -n`)"
+            "this process has reached its limit of open files: end other traces, or raise the limit (LimitNOFILE= of its unit, `ulimit -n`)"
         }
         Some(libc::ENFILE) => {
-            "this host has as many files open as it may: end what holds them, or raise fs.file-max"
+            "this host has reached its limit of open files: close files, or raise fs.file-max"
         }
         Some(libc::ENOMEM) => {
-            "the kernel has no memory for it: end other traces, ask for a smaller ring, or give more memory to whoever runs this"
+            "the kernel has no memory for this: end other traces, use a smaller ring buffer, or raise the memory limit of this process"
         }
         _ => {
-            "this process has as many threads as it may: end other traces, or raise its limit (TasksMax= of its unit, `ulimit -u`)"
+            "this process has reached its limit of threads: end other traces, or raise the limit (TasksMax= of its unit, `ulimit -u`)"
         }
     }
 }
 
-/// The word for an error that programs go by: the same in gRPC, in a condition and in JSON.
+/// Reason word of an error, for programs: the same in gRPC, in conditions and in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// [`Error::MissingCapability`]
     MissingCapability,
     /// [`Error::Unsupported`]
     Unsupported,
-    /// A target that is wrong or not there.
+    /// A target that is malformed or does not exist.
     TargetNotFound,
     /// A request that can never work.
     InvalidRequest,
@@ -308,7 +308,7 @@ impl Error {
                 source,
             },
             Self::NoCgroup { path, source } if is_exhausted(&source) => Self::Exhausted {
-                what: format!("cannot look at {}", path.display()),
+                what: format!("cannot read {}", path.display()),
                 source,
             },
             Self::Command { command, source } if is_exhausted(&source) => Self::Exhausted {
@@ -317,7 +317,7 @@ impl Error {
             },
             error if PROBED.contains(&error.reason()) => match fs::File::open("/dev/null") {
                 Err(source) if is_exhausted(&source) => Self::Exhausted {
-                    what: format!("cannot look at this host ({error})"),
+                    what: format!("cannot inspect this host ({error})"),
                     source,
                 },
                 _ => error,

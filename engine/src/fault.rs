@@ -92,7 +92,7 @@ static TRACES: AtomicU64 = AtomicU64::new(0);
 /// Lets these faults happen from now on. Once, before the first trace.
 pub fn inject(injections: Vec<Injection>) {
     if !injections.is_empty() {
-        tracing::warn!(?injections, "faults are injected: this is a test");
+        tracing::warn!(?injections, "fault injection is enabled: for tests only");
         // Another call would be a bug of the caller, and is without effect.
         let _ = INJECTED.set(injections);
     }

@@ -8,53 +8,54 @@ pub(crate) const MAX_CGROUPS: u32 = 1024;
 /// Processes of a trace: room in the kernel's map `PROCESSES`.
 pub(crate) const MAX_PROCESSES: u32 = 16384;
 
-/// Directories of cgroups that are looked at for a request: about a second.
+/// Cgroup directories that are searched for a request: about a second.
 pub(crate) const MAX_DIRECTORIES: usize = 100_000;
 
-/// Deepest cgroup that can be selected, with everything below it however deep: one less than the depths that a map has room for.
+/// Depth of the deepest cgroup that can be selected, including everything below it: one less than the room in the kernel's map.
 pub(crate) const MAX_DEPTH: u32 = 24;
 
-/// Bytes of a trace's sets of labels: those of 14,000 containers, which come and go while it runs. They are counted before it is loaded.
+/// Bytes of a trace's sets of labels: 14,000 containers over the life of the trace. They are counted before it is loaded.
 pub(crate) const LABELS_BYTES: usize = 4 << 20;
 
-/// Rows of a batch: it closes at this many, or at `BATCH_BYTES`.
+/// Rows of a batch. A batch is closed at this number, or at `BATCH_BYTES`.
 pub(crate) const BATCH_ROWS: usize = 1024;
 
-/// Bytes of records of a batch: as much as a core writes in a millisecond, and far below what a message may have.
+/// Bytes of records of a batch: the output of one core in a millisecond, and far below the limit of a message.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
-/// Updates that wait for a slow taker: 8 MiB of records at most. Beyond it the ring fills, and that is counted.
-/// Of tables there is one at a time: one that is due before the last has been taken is left out, since the next has all of its rows.
+/// Updates in the queue to a slow consumer: at most 8 MiB of records. When the queue is full, the ring buffer fills, and losses are
+/// counted. The queue holds one table at a time. A table that is due while another waits is skipped, because the next table contains all
+/// of its rows.
 pub(crate) const QUEUE: usize = 32;
 
-/// Frames of a stack that has names: of a deeper one the outermost are left out. The kernel records 511 at most, and each may be a
-/// chain of inlined functions, as the target's file says.
+/// Frames of a symbolized stack; the outermost frames of deeper stacks are omitted. The kernel records at most 511, and each may be a
+/// chain of inlined functions, as the target's file defines.
 pub(crate) const STACK_FRAMES: usize = 1024;
 
-/// Frames of all stacks of a table: 8,192 stacks of 127 frames. Smaller rows beyond them have a stack that says so.
+/// Frames of all stacks of a table: 8,192 stacks of 127 frames. Smaller rows beyond that have a stack `[too many frames]`.
 pub(crate) const TABLE_FRAMES: usize = 1 << 20;
 
-/// Frames of all stacks of a batch of events: 64 stacks of 127 frames. Rows beyond them have a stack that says so.
+/// Frames of all stacks of a batch of events: 64 stacks of 127 frames. Rows beyond that have a stack `[too many frames]`.
 pub(crate) const BATCH_FRAMES: usize = 1 << 13;
 
-/// Bytes of the names of distinct frames of a batch of events: a message takes at most 4 MiB.
+/// Bytes of the names of distinct frames of a batch of events: a message has at most 4 MiB.
 pub(crate) const BATCH_TEXT_BYTES: usize = 1 << 20;
 
-/// Rows of a snapshot. What an iterator writes beyond them is lost, as `map_full`.
+/// Rows of a snapshot. Further rows of an iterator are lost, as `map_full`.
 pub(crate) const SNAPSHOT_ROWS: usize = 16384;
 
-/// How long the stacks of events are named each time that the ring is emptied: it fills meanwhile.
+/// Timeout of symbolizing events each time the ring buffer is emptied: it fills in the meantime.
 pub(crate) const EVENTS_NAMING: Duration = Duration::from_millis(250);
 
-/// How long more where the process that reads symbols must be started first: it reads all names of the kernel.
+/// Additional timeout if the symbol worker must be started first: the worker reads all kernel symbols.
 pub(crate) const SYMBOLS_STARTING: Duration = Duration::from_millis(750);
 
-/// Stacks that are named together: their addresses take 4 MiB at most.
+/// Stacks that are symbolized together: their addresses have at most 4 MiB.
 pub(crate) const STACKS_AT_ONCE: usize = 256;
 
-/// How long stacks are named while a trace runs, for one table: it must end in time, whatever its targets' files are. A stack that has
-/// no name by then is `[unknown]`, and has its names in a later table.
+/// Timeout of symbolizing one table while a trace runs, which must not depend on the files of targets. A stack that is not symbolized by
+/// then is `[unknown]`, and has its names in a later table.
 pub(crate) const NAMING: Duration = Duration::from_secs(1);
 
-/// The same of its last table, when it is detached.
+/// The same timeout for the last table, when the trace is detached.
 pub(crate) const LAST_NAMING: Duration = Duration::from_secs(15);

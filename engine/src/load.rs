@@ -128,7 +128,7 @@ impl Loaded {
         drop(made);
         if let Some((name, _)) = maps.iter().find(|(_, map)| map_data(map).is_none()) {
             return Err(refused(format!(
-                "its map {name} is of a type that is not known here: a bug"
+                "its map {name} has an unknown type: a bug"
             )));
         }
         let fd = |name: &str| Some(map_data(maps.get(name)?)?.fd().as_fd());
@@ -137,7 +137,7 @@ impl Loaded {
         let chosen = chosen.and_then(|map| Shared::of(map, CHOSEN));
         let mut loaded = Self {
             chosen: chosen.map_err(|source| Error::Read {
-                what: "the counts of what is selected",
+                what: "the counts of selected processes and cgroups",
                 source,
             })?,
             maps,
@@ -212,7 +212,7 @@ impl Loaded {
             match with(self, &set) {
                 Ok(()) => return Ok(()),
                 Err(error) => {
-                    tracing::warn!(tracer = self.tracer, %error, "a set of points was refused");
+                    tracing::warn!(tracer = self.tracer, %error, "the kernel refused a set of points");
                     refused.get_or_insert(error);
                     self.unload_set(&set);
                     self.sets.remove(0);

@@ -190,7 +190,7 @@ fn definitions(elf: &[u8]) -> Result<Vec<(String, Definition)>, String> {
         let number = word(0)?;
         let map = Definition {
             kind: MapType::of(number).ok_or_else(|| {
-                format!("its map {name} is of type {number}, whose memory is not known: a bug")
+                format!("its map {name} has type {number}, whose memory is unknown: a bug")
             })?,
             key: word(1)?.into(),
             value: word(2)?.into(),

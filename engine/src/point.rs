@@ -109,7 +109,7 @@ pub(crate) fn refuses(point: &Point, kernel: &Kernel) -> Option<String> {
     }
     let Some(types) = kind.arguments(kernel) else {
         return Some(format!(
-            "this kernel does not tell the types of the arguments of {}",
+            "this kernel does not provide the types of the arguments of {}",
             point.at
         ));
     };
@@ -138,7 +138,7 @@ fn tried(instructions: &[u64], sort: Result<Sort, String>, what: &str) -> Option
         Err(missing) => Some(missing),
         Ok(sort) => bpf::try_load(instructions, sort).err().map(|refused| {
             format!(
-                "this kernel does not let {what} be hooked ({})",
+                "this kernel does not allow hooking {what} ({})",
                 refused.source
             )
         }),

@@ -17,14 +17,14 @@ def main(address, ca, token, namespace, name):
     credentials = grpc.composite_channel_credentials(
         grpc.ssl_channel_credentials(Path(ca).read_bytes()), grpc.access_token_call_credentials(token)
     )
-    # Whatever the address, this is its name.
+    # Name in the gateway's certificate, for every address.
     options = [("grpc.ssl_target_name_override", "tracejob-gateway")]
     resume = b""
     with grpc.secure_channel(address, credentials, options) as channel:
         request = api.StreamJobEventsRequest(namespace=namespace, name=name, resume=resume)
         columns, names = [], Names()
         for message in jobs_pb2_grpc.JobsStub(channel).StreamEvents(request):
-            # Whoever is cut off asks again with the newest of these.
+            # Resume token: send the newest one to continue after a disconnect.
             resume = message.resume or resume
             if message.HasField("schema"):
                 columns = message.schema.columns

@@ -39,7 +39,7 @@ def cell(column, values, row, names):
     if column.kind == api.KIND_IP:
         address = ipaddress.ip_address(data)
         return str(getattr(address, "ipv4_mapped", None) or address)
-    # Whoever is traced chose these bytes: often they are UTF-8, never certainly.
+    # The traced program chose these bytes: often UTF-8, but not guaranteed.
     text = data.decode("utf-8", errors="backslashreplace")
     return text.split("\0")[:-1] if column.kind == api.KIND_ARGS else text
 
@@ -47,10 +47,10 @@ def cell(column, values, row, names):
 def main(url, tracer, pid):
     requests = queue.SimpleQueue()
     spec = api.TraceSpec(tracer=tracer, targets=[api.Target(process=int(pid))])
-    # It ends then, also if nobody is there any more.
+    # The trace ends after this time, even without a connected client.
     spec.duration.FromSeconds(60)
     requests.put(api.TraceRequest(start=spec))
-    # grpcio would send the socket's path as the authority, which HTTP/2 does not allow.
+    # Without this, grpcio sends the socket's path as the authority, which HTTP/2 does not allow.
     options = [("grpc.default_authority", "localhost")]
     with grpc.insecure_channel(url, options) as channel:
         stream = agent_pb2_grpc.AgentStub(channel).Trace(iter(requests.get, None))
@@ -64,7 +64,7 @@ def main(url, tracer, pid):
                 cells = zip(columns, batch.columns)
                 print(json.dumps({c.name: cell(c, v, row, names) for c, v in cells}), flush=True)
             if shown < ENOUGH <= shown + batch.rows:
-                # What was seen until then still comes, and the account.
+                # The remaining rows and the account still follow.
                 requests.put(api.TraceRequest(stop=api.Stop()))
             shown += batch.rows
             if message.HasField("gap"):

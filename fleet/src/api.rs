@@ -13,7 +13,7 @@ const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
 #[derive(Debug, thiserror::Error)]
 pub enum Unconfigured {
     /// Neither a pod's account nor a kubeconfig.
-    #[error("there is no cluster: neither a pod's service account nor a kubeconfig")]
+    #[error("no cluster is configured: there is neither a pod's service account nor a kubeconfig")]
     Missing(#[source] Box<kube::config::InferConfigError>),
     /// A client cannot be made of it.
     #[error("the configuration of the cluster cannot be used")]

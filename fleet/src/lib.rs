@@ -179,10 +179,10 @@ pub enum Error {
     #[error("{}", causes(.0))]
     Transport(#[from] tonic::transport::Error),
     /// A handshake that does not come to its end.
-    #[error("it does not answer")]
+    #[error("the agent does not respond")]
     Silent,
     /// No address.
-    #[error("it has no address")]
+    #[error("the agent has no address")]
     NoAddress,
 }
 

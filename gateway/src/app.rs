@@ -77,7 +77,7 @@ pub(crate) enum Trouble {
     Invalid { field: &'static str, why: String },
     #[error(transparent)]
     Full(#[from] Full),
-    #[error("the API server does not answer: {0}")]
+    #[error("the API server does not respond: {0}")]
     Away(String),
 }
 

@@ -59,18 +59,18 @@ impl Verb {
     }
 }
 
-/// Why somebody is sent away.
+/// Reason why a caller is refused.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Refused {
-    #[error("nobody knows who you are: {0}")]
+    #[error("authentication failed: {0}")]
     Unauthenticated(&'static str),
     #[error("{0}")]
     Forbidden(String),
-    /// They, or others from their address, have asked too often.
+    /// Too many requests of this caller or of its address.
     #[error("{0}: try again in some seconds")]
     Busy(&'static str),
-    /// The API server is away: who they are cannot be found out now.
-    #[error("the API server does not say who you are, or what you may: {0}")]
+    /// The API server is unavailable, so the caller cannot be authenticated.
+    #[error("the API server cannot authenticate or authorize the caller: {0}")]
     Unknown(String),
 }
 
@@ -245,7 +245,7 @@ fn told(headers: &HeaderMap, proxy: &Proxy) -> Result<Caller, Refused> {
         .into_iter()
         .find(|user| !user.is_empty());
     let user = user.ok_or(Refused::Unauthenticated(
-        "the API server does not say whom it calls for",
+        "the API server's request has no user name",
     ))?;
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers.iter().take(MOST_VALUES) {

@@ -41,7 +41,7 @@ impl Counters {
             refused: add(
                 to,
                 "tracejob_gateway_refusals",
-                "Calls of those whom nobody knows, who may not read, or who ask too often",
+                "Calls refused because of authentication, authorization or rate limits",
             ),
             ready: AtomicBool::new(false),
             rejections: Rejections::register(to),

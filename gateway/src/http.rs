@@ -193,9 +193,8 @@ fn ask(query: &str, headers: &HeaderMap, longest: Follow) -> Result<(Ask, Format
             "by" => ask.by = names("by")?,
             "resume" => {
                 let place = BASE64_URL_SAFE_NO_PAD.decode(value.as_bytes());
-                ask.resume = place.map_err(|_| {
-                    invalid("resume", "a place that a line {\"resume\":…} has told")
-                })?;
+                ask.resume =
+                    place.map_err(|_| invalid("resume", "a token from a line {\"resume\":…}"))?;
             }
             // The API server's own, which concern us not.
             "pretty" | "timeout" | "timeoutSeconds" => {}
@@ -204,7 +203,7 @@ fn ask(query: &str, headers: &HeaderMap, longest: Follow) -> Result<(Ask, Format
                 return Err(Trouble::Invalid {
                     field: "query",
                     why: format!(
-                        "there is no {other:?}; there are by, follow, format, interval, limit, nodes and resume"
+                        "unknown parameter {other:?}; known are by, follow, format, interval, limit, nodes and resume"
                     ),
                 });
             }
@@ -291,7 +290,7 @@ fn resources() -> Value {
     })
 }
 
-const ABOUT: &str = "What a TraceJob sees, from all its nodes as one stream.";
+const ABOUT: &str = "Rows of a TraceJob, merged from all its nodes into one stream.";
 
 /// The paths of events, with what each of them takes before the name.
 fn paths(of: impl Fn(&str, &[&str]) -> Value) -> Value {

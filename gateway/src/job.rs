@@ -33,15 +33,12 @@ impl Name {
             .as_deref()
             .is_some_and(|name| !crd::name::is_namespace(name))
         {
-            return Err(invalid(
-                "namespace",
-                "it takes a label of DNS, such as shop-1",
-            ));
+            return Err(invalid("namespace", "expected a DNS label, such as shop-1"));
         }
         if !crd::name::is_job(&name) {
             return Err(invalid(
                 "name",
-                "it takes the name of a job, such as checkout-db.1",
+                "expected the name of a job, such as checkout-db.1",
             ));
         }
         Ok(Self { namespace, name })

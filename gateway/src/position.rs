@@ -25,27 +25,27 @@ struct Written {
     nodes: Vec<Node>,
 }
 
-/// Why it cannot be gone on with.
+/// Reason why a resume token was rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Nothing that we have written.
-    #[error("resume is not a place that this API has told")]
+    /// The token was not issued by a gateway.
+    #[error("resume is not a token of this API")]
     Nonsense,
-    /// Another job's, perhaps one of the same name.
-    #[error("resume is a place in another job: it may have been deleted, and made anew")]
+    /// The token belongs to another job, possibly of the same name.
+    #[error("resume is a token of another job: the job may have been deleted and created again")]
     OtherJob,
 }
 
-/// Writes it down.
+/// Encodes a resume token.
 pub(crate) fn write(job: &str, nodes: Vec<Node>) -> Vec<u8> {
     let job = job.to_owned();
     Written { job, nodes }.encode_to_vec()
 }
 
-/// What somebody has who says that we wrote it.
+/// Decodes a resume token from a client.
 ///
 /// # Errors
-/// Where it is none, or another job's.
+/// If the token is malformed or belongs to another job.
 pub(crate) fn read(job: &str, bytes: &[u8]) -> Result<HashMap<String, Node>, Error> {
     if bytes.is_empty() {
         return Ok(HashMap::new());

@@ -72,7 +72,9 @@ pub(crate) async fn follow(
             let read = event.map(|map| read(&map.data.unwrap_or_default()));
             match read {
                 Ok(Ok(authority)) => drop(new.send_replace(authority)),
-                Ok(Err(error)) => tracing::warn!("the API server's certificates: {error:#}"),
+                Ok(Err(error)) => {
+                    tracing::warn!("cannot read the API server's CA certificates: {error:#}")
+                }
                 Err(error) => tracing::debug!(%error, "watching the API server's certificates"),
             }
         }
@@ -82,7 +84,7 @@ pub(crate) async fn follow(
 
 fn read(data: &BTreeMap<String, String>) -> Result<Authority> {
     let pem = data.get("requestheader-client-ca-file");
-    let pem = pem.context("it has no requestheader-client-ca-file: the API server does not aggregate (--requestheader-client-ca-file)")?;
+    let pem = pem.context("requestheader-client-ca-file is missing: the API server's aggregation layer is not configured (--requestheader-client-ca-file)")?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         roots.add(certificate.context("requestheader-client-ca-file")?)?;

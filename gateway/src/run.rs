@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     fleet::allow_descriptors();
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| anyhow!("another cryptography is installed already: a bug"))?;
+        .map_err(|_| anyhow!("another crypto provider is already installed: a bug"))?;
     let client = fleet::api_client().await?;
     let (mut end, mut interrupt) = (
         signal(SignalKind::terminate())?,
@@ -93,7 +93,7 @@ fn follow_agents(
                 Ok(watcher::Event::Apply(slice)) => known.extend([of(&slice)]),
                 Ok(watcher::Event::Delete(slice)) => drop(known.remove(&slice.name_any())),
                 Err(error) => {
-                    tracing::warn!(%error, "watching agents: it is tried again");
+                    tracing::warn!(%error, "watch of agents failed: retrying");
                     continue;
                 }
             }

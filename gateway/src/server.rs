@@ -86,10 +86,12 @@ impl Certificate {
             match load(&self.folder, &authority.borrow_and_update().clone()) {
                 Ok(config) => {
                     self.config.send_replace(config);
-                    tracing::info!("new certificates from now on");
+                    tracing::info!("certificates reloaded; new connections use them");
                 }
                 // Of files that are replaced one after the other the last one makes it right.
-                Err(error) => tracing::warn!("the old certificates stay: {error:#}"),
+                Err(error) => {
+                    tracing::warn!("cannot reload certificates, keeping the old ones: {error:#}")
+                }
             }
         }
     }
@@ -140,14 +142,14 @@ pub(crate) async fn serve(
         .reset_fallback()
         .merge(http::router(Arc::clone(app)));
     app.counters.ready(true);
-    tracing::info!(%address, "serves");
+    tracing::info!(%address, "listening");
     let places = Places::new("https", CONNECTIONS, app.counters.rejections().of("https"));
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Descriptors may have run out: they come back.
-                tracing::warn!("a connection could not be taken: {error}");
+                tracing::warn!("cannot accept a connection: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

@@ -18,11 +18,15 @@ pub(crate) struct Readers(Arc<Mutex<HashMap<String, usize>>>);
 /// Why a reader has no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Full {
-    #[error("{READERS} readers are here already: try again, another replica may have room")]
+    #[error(
+        "this replica has reached its limit of {READERS} readers: try again, another replica may have room"
+    )]
     Readers,
-    #[error("you have {READERS_PER_USER} readers here already, which is the most for one user")]
+    #[error("you have {READERS_PER_USER} readers at this replica, which is the limit for one user")]
     ReadersOfUser,
-    #[error("{JOBS} jobs are being read here already: try again, another replica may have room")]
+    #[error(
+        "this replica has reached its limit of {JOBS} jobs: try again, another replica may have room"
+    )]
     Jobs,
 }
 

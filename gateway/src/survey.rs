@@ -68,7 +68,7 @@ async fn ask(
         }
     };
     let asked = tokio::time::timeout(CALL, asked).await;
-    asked.unwrap_or_else(|_| Err("its agent does not answer".to_owned()))
+    asked.unwrap_or_else(|_| Err("the agent does not respond".to_owned()))
 }
 
 fn of_node(node: &str, told: &v1::GetCapabilitiesResponse) -> Value {

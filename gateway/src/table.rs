@@ -22,7 +22,10 @@ impl View {
             let wrong: String = wrong.chars().take(64).collect();
             return Err(match keys.is_empty() {
                 true => "rows of events are not merged: `by` is for tracers that count".to_owned(),
-                false => format!("{wrong:?} is no key column; there are {}", keys.join(", ")),
+                false => format!(
+                    "{wrong:?} is not a key column; the key columns are {}",
+                    keys.join(", ")
+                ),
             });
         }
         let wanted = |column: &Column| {

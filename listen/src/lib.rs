@@ -41,7 +41,7 @@ impl Listener {
             // `ipv6.disable=1`, or a policy that leaves AF_INET6 out: socket(2).
             Err(Errno::AFNOSUPPORT) if address.ip() == Ipv6Addr::UNSPECIFIED => {
                 let instead = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
-                tracing::warn!(%address, %instead, "this kernel has no IPv6: listening on IPv4 alone");
+                tracing::warn!(%address, %instead, "this kernel has no IPv6: listening on IPv4 only");
                 socket(instead)?
             }
             bound => bound?,

@@ -140,7 +140,7 @@ where
 
 /// Descriptors may have run out: they come back, and asking at once again would only take a CPU.
 async fn wait_after(error: &io::Error) {
-    tracing::warn!("a connection for metrics could not be taken: {error}");
+    tracing::warn!("cannot accept a connection for metrics: {error}");
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 

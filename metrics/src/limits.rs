@@ -5,20 +5,19 @@ use std::time::Duration;
 
 /// Connections of one listener. Each is for one request, so all of them are pending for as long as they live.
 pub(crate) const CONNECTIONS: Limits = Limits {
-    // Some 20 KB each. A kubelet and a Prometheus have one or two: the rest is distance between a request and the connection that closes
-    // it for want of room.
+    // Connections, about 20 KB each. A kubelet and a Prometheus have one or two; the rest keeps a request from being closed by newer
+    // connections.
     pending: 256,
-    // Half of them: one address cannot have all, and a probe from a flooding node's address still has 127 connections before it is the
-    // oldest.
+    // Half of them: one address cannot take all, and a probe from a flooding node's address survives 127 further connections.
     pending_per_source: 128,
-    // A whole request: as long as Prometheus waits by default.
+    // Timeout of a whole request: the default timeout of Prometheus.
     pending_time: Duration::from_secs(10),
-    // None stays beyond its request.
+    // No connection is kept after its request.
     admitted: 0,
-    // None stays beyond its request.
+    // No connection is kept after its request.
     reserved: 0,
-    // None stays beyond its request.
+    // No connection is kept after its request.
     idle_time: Duration::ZERO,
 };
-/// The time limit of a request's head: a kubelet sends it at once.
+/// Timeout of a request's head: a kubelet sends it at once.
 pub(crate) const HEADER_TIME: Duration = Duration::from_secs(2);

@@ -24,7 +24,7 @@ impl Rejections {
         Self(add(
             to,
             "tracejob_connections_rejected",
-            "Connections that were closed or refused to bound what peers can hold, by listener and reason",
+            "Connections closed or refused to limit the resources of peers, by listener and reason",
         ))
     }
 

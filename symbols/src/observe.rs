@@ -37,7 +37,7 @@ pub enum ObserveError {
         pid: u32,
     },
     /// We may not see it. Reading another user's process needs CAP_SYS_PTRACE.
-    #[error("reading {what} of process {pid} needs CAP_SYS_PTRACE")]
+    #[error("reading {what} of process {pid} requires CAP_SYS_PTRACE")]
     Denied {
         /// The process.
         pid: u32,

@@ -168,7 +168,7 @@ async fn what_is_wrong_as_a_whole_or_changes_beside_the_policy_changes_nothing()
     put(&format!("{listen}.other\npolicy: {{tracers: [tcp_life]}}"));
     said("the policy stays as it is: the file has changed beside the policy");
     until(&daemon, &workload, "tcp_connect", false).await;
-    assert_eq!(daemon.said("a new policy from now on"), 0);
+    assert_eq!(daemon.said("policy reloaded"), 0);
     assert!(!daemon.socket().with_extension("sock.other").exists());
 }
 
@@ -197,10 +197,10 @@ async fn a_file_that_is_emptied_or_cut_short_widens_no_policy() {
             "{cut:?}"
         );
     }
-    assert_eq!(daemon.said("a new policy from now on"), 0);
+    assert_eq!(daemon.said("policy reloaded"), 0);
     fs::write(&file, whole.replace("tcp_life", "tcp_connect")).unwrap();
     until(&daemon, &workload, "tcp_connect", false).await;
-    assert_eq!(daemon.said("a new policy from now on"), 1);
+    assert_eq!(daemon.said("policy reloaded"), 1);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn what_changes_while_the_agent_starts_is_not_missed() {
     // It has read its configuration, and serves nobody yet.
     said("confined: no_new_privs");
     replace(&file, &format!("{listen}\npolicy: {{maxTraces: 2}}"));
-    said("a new policy from now on");
+    said("policy reloaded");
     child.kill().unwrap();
     child.wait().unwrap();
     fs::remove_dir_all(&folder).unwrap();

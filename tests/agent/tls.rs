@@ -276,7 +276,7 @@ async fn new_certificates_and_a_new_ca_are_used_from_then_on_and_connections_go_
     )
     .unwrap();
     until("the agent to have read it", || {
-        (daemon.said("the old certificates stay") > 0).then_some(())
+        (daemon.said("keeping the old ones") > 0).then_some(())
     });
     calls(files.client(port, uri(CONTROLLER)).await)
         .await
@@ -446,7 +446,7 @@ async fn what_cannot_be_is_refused_before_anything_is_opened() {
         (
             files.config(""),
             "unix:///tmp/tracejob-test-none/a.sock",
-            "no listener has it",
+            "no https listener",
         ),
         (files.config(""), "http://127.0.0.1:0", "no TCP without TLS"),
         (broken, "https://127.0.0.1:0", "tls.clientCa"),

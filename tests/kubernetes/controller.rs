@@ -498,7 +498,7 @@ fn what_is_denied_or_too_much_is_said_in_the_condition() {
             .to_owned()
     };
     assert!(
-        message(&queued).contains("1 jobs of namespace shop run already"),
+        message(&queued).contains("1 jobs of namespace shop are running"),
         "{}",
         message(&queued)
     );

@@ -106,12 +106,12 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
         (
             "TraceJob",
             json!({"tracer": {}}),
-            "exactly one tracer is wanted: one of ",
+            "exactly one tracer must be set: one of ",
         ),
         (
             "TraceJob",
             json!({"tracer": two}),
-            "exactly one tracer is wanted: one of ",
+            "exactly one tracer must be set: one of ",
         ),
         ("TraceJob", json!({}), "spec.tracer: Required value"),
         (
@@ -241,12 +241,12 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
         (
             "ClusterTraceJob",
             json!({"tracer": any_tracer(), "host": true, "pods": ["a"]}),
-            "host is everything on a node: leave out ",
+            "host is everything on a node: remove ",
         ),
         (
             "ClusterTraceJob",
             json!({"tracer": any_tracer(), "host": true, "namespaceSelector": {}}),
-            "host is everything on a node: leave out ",
+            "host is everything on a node: remove ",
         ),
     ]
 }
@@ -314,7 +314,7 @@ fn a_job_that_has_started_changes_no_more_but_for_suspend_and_ttl() {
     ] {
         let said = with(&[kept.clone(), (field, value)]).unwrap_err();
         assert!(
-            said.contains("a job that has started changes no more"),
+            said.contains("the spec of a started job is immutable"),
             "{field}: {said}"
         );
     }

@@ -234,7 +234,7 @@ fn what_cannot_be_is_an_error_that_kubectl_shows() {
     for (query, words) in [
         ("?format=xml", "format: json, csv or protobuf"),
         ("?by=node", "by: rows of events are not merged"),
-        ("?resume=AAAA", "resume is not a place"),
+        ("?resume=AAAA", "resume is not a token"),
         ("?limit=-1", "limit: a number of rows, from 1"),
         ("?lmit=1", "there is no \"lmit\""),
     ] {

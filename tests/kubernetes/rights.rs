@@ -243,8 +243,8 @@ fn a_job_that_nobody_checked_runs_only_where_its_class_allows_that() {
     assert!(holds(&failed, "Failed"));
     let conditions = failed["status"]["conditions"].to_string();
     for words in [
-        "nobody has checked whether whoever made it may use",
-        "there is no ValidatingAdmissionPolicy tracejob-use-tracers",
+        "the right of the job's creator to use",
+        "the ValidatingAdmissionPolicy tracejob-use-tracers does not exist",
     ] {
         assert!(conditions.contains(words), "{words}: {conditions}");
     }
@@ -303,7 +303,7 @@ fn a_job_that_nobody_checked_runs_only_where_its_class_allows_that() {
     let failed = cluster.until_over("shop", "weak");
     let conditions = failed["status"]["conditions"].to_string();
     assert!(
-        conditions.contains("is not the one of this controller"),
+        conditions.contains("differs from the one of this controller"),
         "{conditions}"
     );
 }

@@ -162,9 +162,9 @@ fn at_kernel_functions(point: &Point, test: &str) -> Option<Probe> {
         Side::Entry | Side::Return => ("", "6.7"),
         Side::Session => (" by sessions", "6.10"),
     };
-    let begin = format!("this kernel does not let lists of kernel functions{what} be hooked (");
+    let begin = format!("this kernel does not allow hooking lists of kernel functions{what} (");
     assert!(reason.starts_with(&begin), "{reason}");
-    let end = format!("); that needs Linux {since}, built with CONFIG_FPROBE");
+    let end = format!("); this requires Linux {since}, built with CONFIG_FPROBE");
     assert!(reason.ends_with(&end), "{reason}");
     None
 }

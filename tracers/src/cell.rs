@@ -113,7 +113,7 @@ mod user {
             };
             add(
                 "pid",
-                "Process, as the host numbers it.",
+                "PID of the process, in the host's PID namespace.",
                 Kind::Process,
                 false,
                 offset_of!(Self, pid),
@@ -121,7 +121,7 @@ mod user {
             );
             add(
                 "tid",
-                "Thread, as the host numbers it.",
+                "TID of the thread, in the host's PID namespace.",
                 Kind::Unsigned,
                 true,
                 offset_of!(Self, tid),
@@ -129,7 +129,7 @@ mod user {
             );
             add(
                 "ns_pid",
-                "Process, as its own pid namespace numbers it.",
+                "PID of the process, in its own PID namespace.",
                 Kind::Unsigned,
                 true,
                 offset_of!(Self, ns_pid),
@@ -137,7 +137,7 @@ mod user {
             );
             add(
                 "uid",
-                "Effective user id, as the host numbers it.",
+                "Effective user ID, in the host's user namespace.",
                 Kind::Unsigned,
                 true,
                 offset_of!(Self, uid),
@@ -145,7 +145,7 @@ mod user {
             );
             add(
                 "gid",
-                "Effective group id, as the host numbers it.",
+                "Effective group ID, in the host's user namespace.",
                 Kind::Unsigned,
                 true,
                 offset_of!(Self, gid),
@@ -153,7 +153,7 @@ mod user {
             );
             add(
                 "comm",
-                "The thread's name, at most 15 bytes.",
+                "Name of the thread, at most 15 bytes.",
                 Kind::Text,
                 false,
                 offset_of!(Self, comm),
@@ -161,7 +161,7 @@ mod user {
             );
             add(
                 "cgroup",
-                "Cgroup v2 id: the inode number of its directory.",
+                "Cgroup v2 ID: the inode number of the cgroup's directory.",
                 Kind::Unsigned,
                 true,
                 offset_of!(Self, cgroup),

@@ -43,7 +43,7 @@ CAPABILITIES  ptrace (read),
 /// The profile for AppArmor of an agent that allows these classes.
 fn rules(classes: &[Class]) -> String {
     let mut lines = format!(
-        "  # What the classes of its policy take: {}.\n",
+        "  # Required by the classes of the policy: {}.\n",
         classes
             .iter()
             .map(|class| class.word())

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-/// The time limit until a client speaks HTTP/2: TLS, and the preface. One without a role is closed then too, which is enough for an answer
-/// that says so.
+/// Timeout until a client uses HTTP/2: the TLS handshake, and the preface. A client without a role is closed at the same time, which
+/// leaves enough time for its refusal.
 pub(super) const PENDING_TIME: Duration = Duration::from_secs(5);
-/// Connections of clients that have not shown a role yet, some 30 KB each: the distance between a client that shakes hands and the
-/// connection that closes it for want of room.
+/// Connections of clients that have not presented a role yet, about 30 KB each. The number keeps a client during its handshake from being
+/// closed by newer connections.
 pub(super) const PENDING: usize = 512;
-/// The same of one source. A controller, a gateway and a few readers connect to an agent, each once.
+/// The same limit for one source. A controller, a gateway and a few readers connect to an agent once each.
 pub(super) const PENDING_PER_SOURCE: usize = 256;
-/// One in so many of `maxConnections` is reserved for the role `control`: readers cannot keep a controller out.
+/// Fraction of `maxConnections` that is reserved for the role `control`, as 1/N: readers cannot block a controller.
 pub(super) const RESERVED_ONE_IN: usize = 4;
-/// How long a client may stay connected without a call. A controller always has one, and readers connect again by themselves.
+/// Timeout of a connection without a call. A controller always has a call, and readers reconnect by themselves.
 pub(super) const IDLE_TIME: Duration = Duration::from_secs(60);
-/// How long a client's machine may take nothing of what is sent to it: a whole keepalive.
+/// Timeout for a client's machine that acknowledges no sent data: one whole keepalive.
 pub(super) const UNTAKEN: Duration = Duration::from_secs(50);
-/// Connections that are let in and not served yet: they are served at once.
+/// Accepted connections that are not served yet: they are served at once.
 pub(super) const WAITING: usize = 16;

@@ -167,7 +167,7 @@ async fn watch(
     let watch = client.watch_traces(all).await;
     let mut watch = watch.map_err(|status| said(&status))?.into_inner();
     let first = tokio::time::timeout(CALL, watch.message()).await;
-    let first = first.map_err(|_| "it does not say what it runs".to_owned())?;
+    let first = first.map_err(|_| "the agent does not list its traces".to_owned())?;
     let first = first.map_err(|status| said(&status))?.unwrap_or_default();
     Ok((watch, first))
 }
@@ -261,7 +261,7 @@ pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesRespons
                 // Not by us, since it is wanted. The node's next agent is given it anew.
                 v1::State::Ended if report.account.ended == STOPPED => Progress::Troubled {
                     reason: "Stopped".to_owned(),
-                    message: "the trace was ended on its node before its time: by the end of its agent, or by another client".to_owned(),
+                    message: "the trace was stopped early on its node: its agent stopped, or another client stopped it".to_owned(),
                 },
                 // Its table is fetched before it counts as ended.
                 v1::State::Ended if wanted.table && report.table.is_none() => Progress::Running,
@@ -375,7 +375,7 @@ async fn start(
         Ok(Err(status)) => refused(&status),
         Err(_) => (
             Progress::Waiting,
-            Some("it takes too long to start a trace".to_owned()),
+            Some("timeout while starting a trace".to_owned()),
         ),
     };
     answered(node, uid, wanted, progress);
@@ -452,7 +452,7 @@ async fn update(
     lock(&node.state).tells(uid, fleet.now());
     let answer = client.update_targets(tokio_stream::once(request));
     let answer = tokio::time::timeout(CALL, answer).await;
-    let answer = answer.map_err(|_| "it takes too long to change targets".to_owned())?;
+    let answer = answer.map_err(|_| "timeout while changing targets".to_owned())?;
     match answer {
         // Somebody else has a trace of this name there.
         Err(status) if is_anothers(&status) => {
@@ -473,7 +473,7 @@ async fn update(
 
 /// Takes in that an agent refuses to change the targets of a trace, which goes on with those that it has.
 fn not_updated(node: &Node, uid: &str, wanted: &Wanted, refusal: Refusal) {
-    tracing::warn!(node = %node.name, trace = %uid, reason = %refusal.reason, message = %refusal.message, "the agent refuses to change targets");
+    tracing::warn!(node = %node.name, trace = %uid, reason = %refusal.reason, message = %refusal.message, "the agent refused a target update");
     if let Some(report) = lock(&node.state).reports.get_mut(uid) {
         let Report {
             refused, targets, ..
@@ -504,7 +504,7 @@ async fn fetch(
     wanted: &Wanted,
 ) -> Result<(), String> {
     let asked = tokio::time::timeout(TABLE, last_table(client, uid, &wanted.spec.tracer)).await;
-    let table = match asked.map_err(|_| "it takes too long to send a table".to_owned())? {
+    let table = match asked.map_err(|_| "timeout while receiving a table".to_owned())? {
         // The connection's fault, and not the table's: it is fetched by the next one.
         Err(Unread::Broken(message)) => return Err(message),
         Err(Unread::Refused(message)) => Err(message),
@@ -587,11 +587,11 @@ async fn stop(node: &Node, client: &Client, uid: String) -> Result<(), String> {
     let mut client = client.clone();
     let asked = client.stop_trace(v1::StopTraceRequest { uid: uid.clone() });
     let asked = tokio::time::timeout(CALL, asked).await;
-    let answer = asked.map_err(|_| "it takes too long to stop a trace".to_owned())?;
+    let answer = asked.map_err(|_| "timeout while stopping a trace".to_owned())?;
     let mut foreign = false;
     if let Err(status) = answer {
         let Refusal { reason, message } = Refusal::of(&status).ok_or_else(|| said(&status))?;
-        tracing::warn!(node = %node.name, trace = %uid, %reason, %message, "the agent refuses to stop a trace with a name of ours");
+        tracing::warn!(node = %node.name, trace = %uid, %reason, %message, "the agent refused to stop a trace with a uid of this controller");
         // It is left alone for as long as this connection is there.
         foreign = true;
     }

@@ -99,7 +99,7 @@ fn hierarchy_globals(
         controller = 1 + index.ok_or_else(|| Error::Unsupported {
             tracer,
             reason: format!(
-                "this kernel has no {subsystem}, by which its targets' cgroups are told"
+                "this kernel has no {subsystem}, which is required to identify the cgroups of targets"
             ),
         })?;
         number = hierarchy.number;

@@ -64,7 +64,7 @@ pub(super) fn program_error(
     tail.reverse();
     let reason = match tail.is_empty() {
         true => format!("{point}: {}", chain(error)),
-        false => format!("{point}: the verifier says:\n{}", tail.join("\n")),
+        false => format!("{point}: log of the verifier:\n{}", tail.join("\n")),
     };
     let errno = error.source.raw_os_error();
     let exhausted = || Error::exhausted(&format!("loading {tracer} failed"), error);

@@ -60,7 +60,7 @@ pub(super) fn fill(
         for (at, insn) in old.iter().enumerate() {
             moved(&mut new[place[at]], insn, at, &place).ok_or_else(|| {
                 let name = &function.name;
-                format!("a jump of {name} is too long with what fills its slots")
+                format!("a jump of {name} is too long with its slots filled")
             })?;
         }
         let place_of = |insn: u32| place.get(insn as usize).map(|place| *place as u32);

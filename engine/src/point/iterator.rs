@@ -19,7 +19,7 @@ impl Kind for Iterator<'_> {
             // Those of tasks: init_seq_pidns, kernel/bpf/task_iter.c.
             let tasks = self.0.starts_with("task").then(in_host_pid_namespace);
             tasks?.err().map(|_| {
-                format!("{what} has the tasks of the reader's own pid namespace alone; run it in the machine's (hostPID: true)")
+                format!("{what} lists only the tasks of the reader's own PID namespace; run it in the machine's (hostPID: true)")
             })
         })
     }

@@ -65,7 +65,7 @@ impl KernelFunctions<'_> {
         Some(match missing {
             Some(function) => format!("this kernel has no function {function} that can be probed"),
             None => format!(
-                "this kernel does not let {} be hooked ({})",
+                "this kernel does not allow hooking {} ({})",
                 self.0, refused.source
             ),
         })
@@ -85,7 +85,7 @@ impl Kind for KernelFunctions<'_> {
         };
         let lacking = |error: io::Error| {
             format!(
-                "this kernel does not let {what} be hooked ({error}); that needs Linux {since}, built with CONFIG_FPROBE"
+                "this kernel does not allow hooking {what} ({error}); this requires Linux {since}, built with CONFIG_FPROBE"
             )
         };
         let sort = match self.sort(&kernel.btf) {
@@ -106,7 +106,7 @@ impl Kind for KernelFunctions<'_> {
         let counted = ["kprobe_multi", "missed"];
         if kernel.btf.offset("bpf_link_info", &counted).is_none() {
             return Some(format!(
-                "this kernel does not count the runs that it skips at {what}; that needs Linux {since}"
+                "this kernel does not count the runs that it skips at {what}; this requires Linux {since}"
             ));
         }
         self.refused(program.as_fd())

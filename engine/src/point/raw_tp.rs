@@ -27,7 +27,7 @@ impl Kind for RawTracepoint<'_> {
         Some(match tried.source.kind() {
             io::ErrorKind::NotFound => format!("this kernel has no tracepoint {name}"),
             _ => format!(
-                "this kernel does not let the tracepoint {name} be hooked ({})",
+                "this kernel does not allow hooking the tracepoint {name} ({})",
                 tried.source
             ),
         })

@@ -64,7 +64,7 @@ impl Kind for UserFunction {
         match linked {
             Err(refused) if refused.source.raw_os_error() == Some(libc::EBADF) => None,
             Err(refused) => Some(format!(
-                "this kernel does not let {what} be hooked ({}); that needs Linux {since}",
+                "this kernel does not allow hooking {what} ({}); this requires Linux {since}",
                 refused.source
             )),
             Ok(_) => None,

@@ -110,7 +110,7 @@ fn cgroup(
         Err(Error::Denied {
             line: HOST,
             why: format!(
-                "this node does not let everything be selected, and cgroup {} {what}; name pods, containers, or cgroups of single services",
+                "this node does not allow tracing the whole host, and cgroup {} {what}; select pods, containers, or cgroups of single services",
                 place.path().display()
             ),
         })
@@ -122,7 +122,7 @@ fn cgroup(
         return denied("is one of those that hold all pods");
     }
     match walks.holders(hierarchy) {
-        None => denied("cannot be told from one that holds pods: there are too many cgroups here"),
+        None => denied("cannot be checked for pods: this host has too many cgroups"),
         Some(holders) => holders.get(&place.id).map_or(Ok(()), |what| denied(what)),
     }
 }
@@ -140,7 +140,7 @@ fn process(owner: &Owner, pid: u32, walks: &mut Walks) -> Result<(), Error> {
     };
     Err(Error::Denied {
         line: HOST,
-        why: format!("this node does not let everything be selected, and process {pid} {what}"),
+        why: format!("this node does not allow tracing the whole host, and process {pid} {what}"),
     })
 }
 

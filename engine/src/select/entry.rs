@@ -142,7 +142,7 @@ pub(super) fn remove_entry<const KEY: usize, V: FromZeros + FromBytes + IntoByte
     member: impl Fn(&V) -> Member,
 ) -> Result<(), Error> {
     let failed = |source| Error::Read {
-        what: "a map of what is selected",
+        what: "a map of the selection",
         source,
     };
     for key in bpf::keys::<KEY>(members.map, MAX_PROCESSES as usize).map_err(failed)? {

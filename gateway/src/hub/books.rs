@@ -121,8 +121,7 @@ impl Node {
                 NodeState::Left,
                 (
                     "AgentRestarted".to_owned(),
-                    "its agent was started anew: what it had seen and not told is not known"
-                        .to_owned(),
+                    "the agent restarted: events that it had not sent are unknown".to_owned(),
                 ),
             ),
             _ if running => (NodeState::Running, self.version_note()),

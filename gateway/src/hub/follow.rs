@@ -86,7 +86,7 @@ async fn attend_by(
     let uid = fleet::trace_uid(&hub.uid);
     let asked = client.watch_traces(v1::WatchTracesRequest { uid: uid.clone() });
     let asked = tokio::time::timeout(CALL, asked).await;
-    let watch = asked.map_err(|_| "it does not say what it runs".to_owned())?;
+    let watch = asked.map_err(|_| "the agent does not list its traces".to_owned())?;
     let mut watch = watch.map_err(|status| said(&status))?.into_inner();
     let mut open: Option<Open> = None;
     // Of the trace whose stream has come to its end.
@@ -155,7 +155,7 @@ async fn begin(
     let stream = client.stream_events(request).await;
     let mut stream = stream.map_err(|status| said(&status))?.into_inner();
     let first = tokio::time::timeout(CALL, stream.message()).await;
-    let first = first.map_err(|_| "it does not say what its rows are".to_owned())?;
+    let first = first.map_err(|_| "the agent does not send a schema".to_owned())?;
     let first = first.map_err(|status| said(&status))?;
     let Some(Item::Schema(told)) = first.and_then(|first| first.item) else {
         return Err("its rows come without a schema".to_owned());

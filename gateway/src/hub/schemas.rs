@@ -235,7 +235,7 @@ impl Node {
                     more => format!(" and {more} more"),
                 };
                 format!(
-                    "its agent is of another version than others of this job; left out of its rows: {names}{more}"
+                    "the agent's version differs from that of other agents of this job; omitted from its rows: {names}{more}"
                 )
             }
         };
@@ -248,7 +248,7 @@ impl Node {
         if !datasets.is_empty() {
             let names = datasets.join(", ");
             self.left_out = format!(
-                "its agent is of another version than others of this job; there are no rows of it in: {names}"
+                "the agent's version differs from that of other agents of this job; it has no rows in: {names}"
             );
         }
     }

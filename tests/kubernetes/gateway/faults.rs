@@ -306,7 +306,7 @@ fn certificates_change_without_a_break() {
     until("the gateway to see it", || {
         fs::read_to_string(&log)
             .unwrap()
-            .contains("new certificates from now on")
+            .contains("certificates reloaded")
             .then_some(())
     });
     pods.iter().for_each(|pod| opens(pod, "50"));

@@ -1,34 +1,34 @@
-//! `exec`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/exec.rs`.
+//! `exec`: options and columns. Kernel side: `agent-ebpf/src/bin/exec.rs`.
 use crate::{Class, Family, Tracer, prelude::*};
 
-/// Programs started, and those that failed to, by execve and execveat.
+/// Programs executed with execve and execveat, and failed attempts.
 ///
-/// The arguments of a program that started are read from its own memory, those of one that failed from the caller's.
-/// A call that seccomp or a tracer (ptrace) answers in the kernel's place is a failure as well: `ENOSYS` where seccomp answers by SIGSYS.
-/// One in which seccomp kills the thread at once (`SECCOMP_RET_KILL_THREAD`, before 5.16 also `SECCOMP_RET_KILL_PROCESS`) is in no row.
-/// A call whose number a tracer changes is the call of its new number, as for the kernel.
+/// Arguments are read from the memory of the new program. After a failure they are read from the caller's memory.
+/// A call that seccomp or a ptrace tracer handles instead of the kernel counts as failed: with `ENOSYS` if seccomp sends SIGSYS.
+/// A call in which seccomp kills the thread at once (`SECCOMP_RET_KILL_THREAD`, before 5.16 also `SECCOMP_RET_KILL_PROCESS`) has no row.
+/// If a ptrace tracer changes the number of a call, the row shows the new call, which the kernel executes.
 #[event]
 pub struct Exec {
-    /// When the program was in place, or the call had failed.
+    /// Time at which the program was loaded, or the call failed.
     #[wide]
     pub time: Time,
-    /// The task: its name is already the new program's where that started.
+    /// Task that called exec. After a success it has the new program's name.
     pub task: Task,
-    /// The parent process, as the host numbers it.
+    /// PID of the parent process, in the host's PID namespace.
     pub ppid: u32,
     pub _pad: u32,
-    /// 0, or the error.
+    /// 0, or the error of the call.
     pub result: Outcome,
-    /// The program's file: as the kernel opened it where it started, as the caller named it where not.
+    /// Path of the program: the path that the kernel opened, or after a failure the caller's text.
     pub filename: Path,
-    /// The arguments, the first of which is the program's own name.
+    /// Arguments, starting with the program's name.
     pub args: Args,
 }
 
-/// Options of `exec`; each narrows what is traced.
+/// Options of `exec`. Each option restricts the traced events.
 #[params]
 pub struct Params {
-    /// Only programs that failed to start.
+    /// Show only failed attempts.
     pub failed_only: bool,
 }
 

@@ -1,38 +1,38 @@
-//! `malloc`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/malloc.rs`.
+//! `malloc`: options and columns. Kernel side: `agent-ebpf/src/bin/malloc.rs`.
 use crate::{Class, Family, Tracer, option, prelude::*};
 
-/// Allocations of a program by the C library's allocator, by calling stack: how many, and how many bytes.
+/// Number and bytes of heap allocations with the C library's allocator, by calling stack.
 ///
-/// Traced are malloc, calloc, realloc, reallocarray, aligned_alloc, memalign, posix_memalign, valloc and pvalloc of the target's own libc, glibc or musl, found in the target's own root; of a program that is linked statically, those in its symbol table.
-/// An allocation that one of them makes by another counts once, and one that fails does not count.
-/// A sample is taken, by bytes: an allocation is seen with a probability of its size by `--sample-every`, and stands for as many as that takes, so that all numbers are estimates without bias. With `--sample-every 1B` every allocation is seen.
-/// Memory that is given back is not subtracted, and allocators of other names (jemalloc, mimalloc, Go's) are not seen.
-/// A container's or program's libc that was not mapped by any target before is attached to within about 10 ms of the program's start: allocations before that are in no row and no count, and the account names the file.
-/// The kernel stops every process that has the same file mapped for about 1 µs at each call, also those that are not traced.
+/// The traced functions are malloc, calloc, realloc, reallocarray, aligned_alloc, memalign, posix_memalign, valloc and pvalloc. They are looked up in the target's own libc (glibc or musl), in the target's root directory. In a statically linked program they are looked up in its symbol table.
+/// An allocation that calls another of these functions counts once. Failed allocations do not count.
+/// Allocations are sampled by bytes. The probability of an allocation to be sampled is its size divided by `--sample-every`, and each sample is weighted accordingly, so all numbers are unbiased estimates. With `--sample-every 1B` every allocation is counted.
+/// Freed memory is not subtracted. Allocators with other function names (jemalloc, mimalloc, Go's) are not traced.
+/// A libc that no target had mapped before is attached to within about 10 ms of the program's start. Earlier allocations are not counted, and the account names the file.
+/// Each call costs about 1 µs in every process that has the same file mapped, including processes that are not traced.
 #[event]
 pub struct Malloc {
-    /// The process, as the host numbers it.
+    /// PID of the process, in the host's PID namespace.
     #[key]
     pub pid: Pid,
-    /// Whose allocations these are.
+    /// Target that made the allocations.
     #[key]
     pub target: Target,
-    /// The thread's name.
+    /// Name of the thread.
     #[key]
     pub comm: Text16,
-    /// What called the allocator, innermost first.
+    /// Stack that called the allocator, innermost function first.
     #[key]
     pub user_stack: UserStack,
-    /// Allocations.
+    /// Number of allocations.
     #[count]
     pub allocations: u64,
-    /// Bytes that were asked for.
+    /// Bytes requested.
     #[sum]
     pub size_bytes: u64,
-    /// The largest that was seen.
+    /// Largest sampled allocation.
     #[max]
     pub largest_bytes: u64,
-    /// Allocations by size.
+    /// Histogram of allocation sizes.
     #[histogram]
     pub sizes: Log2Bytes,
 }
@@ -40,15 +40,15 @@ pub struct Malloc {
 /// Options of `malloc`.
 #[params]
 pub struct Params {
-    /// Mean distance of samples in allocated bytes; with 1 byte every allocation is seen.
+    /// Mean number of allocated bytes between samples. With 1 byte every allocation is counted.
     #[default = "64KiB"]
     #[range = "1B"..="1GiB"]
     pub sample_every: option::Size,
-    /// Only allocations of at least this size.
+    /// Count only allocations of at least this size.
     pub min_size: option::Size,
 }
 
-/// The functions, in the order in which the kernel side numbers them. reallocarray calls realloc in both libraries.
+/// Traced functions, in the order of their numbers on the kernel side. reallocarray calls realloc in both libraries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Function {

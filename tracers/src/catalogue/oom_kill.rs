@@ -1,44 +1,44 @@
-//! `oom_kill`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/oom_kill.rs`.
+//! `oom_kill`: options and columns. Kernel side: `agent-ebpf/src/bin/oom_kill.rs`.
 use crate::{Class, Family, Tracer, prelude::*};
 
-/// Processes killed for memory: the victim, what it held, and whose allocation it was killed for.
+/// Processes killed by the OOM killer: the victim, its memory, and the task that triggered the kill.
 ///
-/// A row is selected by its victim or by the task that triggered it.
+/// A kill is shown if the victim or the triggering task belongs to a target.
 #[event]
 pub struct OomKill {
-    /// When the victim was chosen.
+    /// Time at which the victim was chosen.
     #[wide]
     pub time: Time,
-    /// The victim, as the host numbers it.
+    /// PID of the victim, in the host's PID namespace.
     pub victim_pid: u32,
-    /// The victim's user id.
+    /// User ID of the victim.
     #[wide]
     pub victim_uid: u32,
-    /// The victim's name.
+    /// Name of the victim.
     pub victim_comm: Text16,
-    /// Memory of its own that the victim had in RAM.
+    /// Anonymous memory of the victim in RAM.
     pub anon_rss_bytes: u64,
-    /// File memory that the victim had mapped in RAM.
+    /// File pages that the victim had mapped in RAM.
     pub file_rss_bytes: u64,
     /// Shared memory that the victim had mapped in RAM.
     #[wide]
     pub shmem_rss_bytes: u64,
-    /// Memory of the victim that was swapped out.
+    /// Swapped-out memory of the victim.
     #[wide]
     pub swap_bytes: u64,
-    /// Address space of the victim.
+    /// Size of the victim's address space.
     #[wide]
     pub total_vm_bytes: u64,
-    /// Page tables of the victim.
+    /// Size of the victim's page tables.
     #[wide]
     pub page_table_bytes: u64,
-    /// The victim's cgroup of the memory controller: the inode number of its directory.
+    /// Cgroup of the victim in the memory controller: the inode number of the cgroup's directory.
     pub victim_memory_cgroup: u64,
-    /// The victim's oom_score_adj, -1000 to 1000.
+    /// Value of the victim's oom_score_adj, -1000 to 1000.
     #[wide]
     pub victim_oom_score_adj: i32,
     pub _pad: u32,
-    /// The task whose allocation found no memory.
+    /// Task whose allocation failed and triggered the kill.
     pub task: Task,
 }
 

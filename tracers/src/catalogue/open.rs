@@ -1,46 +1,46 @@
-//! `open`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/open.rs`.
+//! `open`: options and columns. Kernel side: `agent-ebpf/src/bin/open.rs`.
 use crate::{Class, Family, Tracer, prelude::*};
 
 /// Files opened by open, openat, openat2 and creat, with result and latency.
 ///
-/// The path of a file that was opened is the one that the kernel resolved, as the process sees it from its own root.
-/// Where nothing was opened it is the text that the caller passed, which another thread may have changed meanwhile.
-/// A call that seccomp or a tracer (ptrace) answers in the kernel's place is a row as well: `ENOSYS` where seccomp answers by SIGSYS.
-/// One in which seccomp kills the thread at once (`SECCOMP_RET_KILL_THREAD`, before 5.16 also `SECCOMP_RET_KILL_PROCESS`) is in no row.
-/// A call whose number a tracer changes is the call of its new number, as for the kernel.
-/// Files opened through io_uring are not seen.
+/// The path of an opened file is the path that the kernel resolved, as seen from the root directory of the process.
+/// If the call failed, the path is the caller's text, which another thread may have changed in the meantime.
+/// A call that seccomp or a ptrace tracer handles instead of the kernel has a row as well: with `ENOSYS` if seccomp sends SIGSYS.
+/// A call in which seccomp kills the thread at once (`SECCOMP_RET_KILL_THREAD`, before 5.16 also `SECCOMP_RET_KILL_PROCESS`) has no row.
+/// If a ptrace tracer changes the number of a call, the row shows the new call, which the kernel executes.
+/// Files opened through io_uring are not traced.
 #[event]
 pub struct Open {
-    /// When the call returned.
+    /// Time at which the call returned.
     #[wide]
     pub time: Time,
-    /// Time in the call; 0 where its beginning was not seen, because it was before the trace or the kernel never began the call.
+    /// Duration of the call; 0 if its start was not recorded, because it was before the trace or the kernel never started the call.
     pub latency_ns: u64,
-    /// The task that called.
+    /// Task that made the call.
     pub task: Task,
-    /// Flags as passed, but for O_LARGEFILE, which the kernel sets by itself; `unreadable` where those of openat2 could not be read.
+    /// Flags as passed, without O_LARGEFILE, which the kernel adds itself; `unreadable` if the flags of openat2 could not be read.
     pub flags: OpenFlags,
-    /// The file descriptor, or the error.
+    /// File descriptor, or the error.
     pub result: Outcome,
-    /// Permission bits for a file that would be created; 0 where none would.
+    /// Permission bits for a created file; 0 if the call does not create files.
     #[wide]
     pub mode: Mode,
-    /// Whether `path` is the kernel's; if not, it is the caller's text.
+    /// Whether `path` is the path that the kernel resolved. If not, `path` is the caller's text.
     #[wide]
     pub resolved: Bool,
     pub _pad: [u8; 3],
-    /// The path.
+    /// Path of the file.
     pub path: Path,
 }
 
-/// Options of `open`; each narrows what is traced.
+/// Options of `open`. Each option restricts the traced events.
 #[params]
 pub struct Params {
-    /// Only calls that failed.
+    /// Show only failed calls.
     pub failed_only: bool,
-    /// Only calls that asked to write.
+    /// Show only calls that open for writing.
     pub write_only: bool,
-    /// Only calls that took at least this long.
+    /// Show only calls with at least this duration.
     pub min_latency_ns: u64,
 }
 

@@ -1,44 +1,44 @@
-//! `page_fault`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/page_fault.rs`.
+//! `page_fault`: options and columns. Kernel side: `agent-ebpf/src/bin/page_fault.rs`.
 use crate::{Class, Family, Tracer, prelude::*};
 
-/// Page faults by process and stack: where memory is touched for the first time.
+/// Page faults by process and stack, which show the code that touches memory for the first time.
 ///
-/// A fault from user mode has a user stack; one in the kernel on behalf of a process (copying to its memory) has both.
-/// Reading a stack may fault itself: these faults are the trace's own and in no row.
-/// Kernels for arm64 have no such tracepoints (up to 7), so this tracer is not available there.
+/// A fault in user mode has a user stack. A fault in the kernel on behalf of a process (such as a copy to its memory) has both stacks.
+/// Reading a stack may cause faults. The trace does not count these faults of its own.
+/// This tracer is not available on arm64, whose kernels (up to 7.x) lack the tracepoints.
 #[event]
 pub struct PageFault {
-    /// The process, as the host numbers it.
+    /// PID of the process, in the host's PID namespace.
     #[key]
     pub pid: Pid,
-    /// Read, write or exec, and whether from user mode or on a page that was there.
+    /// Kind of access: read, write or exec, and whether it came from user mode or hit a present page.
     #[key]
     pub access: Access,
-    /// The thread's name.
+    /// Name of the thread.
     #[key]
     pub comm: Text16,
-    /// Where the program was.
+    /// User stack of the fault.
     #[key]
     pub user_stack: UserStack,
-    /// Where the kernel was; empty for a fault from user mode.
+    /// Kernel stack of the fault; empty for a fault in user mode.
     #[key]
     pub kernel_stack: KernelStack,
-    /// Whose faults these are.
+    /// Target that caused the faults.
     #[key]
     pub target: Target,
     #[key]
     pub _pad: u32,
-    /// Faults.
+    /// Number of faults.
     #[count]
     pub faults: u64,
 }
 
-/// Options of `page_fault`; each narrows what is traced.
+/// Options of `page_fault`. Each option restricts the traced events.
 #[params]
 pub struct Params {
-    /// Only faults of writes.
+    /// Count only write faults.
     pub write_only: bool,
-    /// Only faults from user mode.
+    /// Count only faults in user mode.
     pub user_only: bool,
 }
 

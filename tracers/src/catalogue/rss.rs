@@ -1,43 +1,43 @@
-//! `rss`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/rss.rs`.
+//! `rss`: options and columns. Kernel side: `agent-ebpf/src/bin/rss.rs`.
 use crate::{Class, Family, Tracer, prelude::*};
 
-/// Memory of processes in RAM, by its kinds: what each process has now.
+/// Current memory of each process, by kind: anonymous, file, shared and swapped.
 ///
-/// The numbers are those of /proc/PID/status. From Linux 6.2 on the kernel counts on each CPU for itself, and a number may lag by 32
-/// pages per CPU, or by twice as many pages as there are CPUs, per CPU, where these are more.
-/// Memory that several processes share is counted for each of them.
-/// A process whose first thread has ended is found by one of its next 32 threads.
+/// The numbers are those of /proc/PID/status. Since Linux 6.2 the kernel counts per CPU, so a number may lag by up to max(32, 2 × CPUs)
+/// pages per CPU.
+/// Memory shared by several processes is counted for each of them.
+/// A process whose main thread has ended is found through one of its next 32 threads.
 #[event(snapshot)]
 pub struct Rss {
-    /// The process, as the host numbers it.
+    /// PID of the process, in the host's PID namespace.
     #[key]
     pub pid: Pid,
-    /// Whose memory it is.
+    /// Target that the process belongs to.
     #[key]
     pub target: Target,
-    /// The process's name: that of its first thread.
+    /// Name of the process, which is the name of its main thread.
     #[key]
     pub comm: Text16,
-    /// Its cgroup v2 id: the inode number of its directory.
+    /// Cgroup v2 ID of the process: the inode number of the cgroup's directory.
     #[key]
     #[wide]
     pub cgroup: u64,
-    /// Memory in RAM: all of the three kinds.
+    /// Memory in RAM: the sum of anonymous, file and shared memory.
     #[gauge]
     pub rss_bytes: u64,
-    /// Memory of its own in RAM.
+    /// Anonymous memory in RAM.
     #[gauge]
     pub anon_bytes: u64,
-    /// Memory of files in RAM that it has mapped.
+    /// Mapped file pages in RAM.
     #[gauge]
     pub file_bytes: u64,
-    /// Shared memory in RAM that it has mapped.
+    /// Mapped shared memory in RAM.
     #[gauge]
     pub shmem_bytes: u64,
-    /// Memory of its own that is swapped out.
+    /// Swapped-out anonymous memory.
     #[gauge]
     pub swap_bytes: u64,
-    /// The most that it ever had in RAM, as far as the kernel has noted it: it does when memory is given back.
+    /// Largest amount of memory in RAM so far. The kernel updates this value when memory is freed.
     #[max]
     #[wide]
     pub peak_bytes: u64,
@@ -46,7 +46,7 @@ pub struct Rss {
 /// Options of `rss`.
 #[params]
 pub struct Params {
-    /// Only processes with at least this much in RAM.
+    /// Show only processes with at least this much memory in RAM.
     pub min_bytes: u64,
 }
 

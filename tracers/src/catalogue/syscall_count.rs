@@ -1,41 +1,41 @@
-//! `syscall_count`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/syscall_count.rs`.
+//! `syscall_count`: options and columns. Kernel side: `agent-ebpf/src/bin/syscall_count.rs`.
 use crate::{Class, Family, Tracer, prelude::*};
 
-/// Calls, errors and latency by system call.
+/// Calls, errors and latency per system call.
 ///
-/// A call is counted when it returns, or when its thread dies in it. One whose beginning was not seen has the duration 0: it began
-/// before the trace, or was answered before the kernel began it, by seccomp(2) or by a tracer.
-/// Where seccomp answers by SIGSYS the error is `ENOSYS`.
-/// One in which seccomp kills the thread at once (`SECCOMP_RET_KILL_THREAD`, before 5.16 also `SECCOMP_RET_KILL_PROCESS`) is not counted.
+/// A call is counted when it returns, or when its thread dies during the call. A call whose start was not recorded has the duration 0:
+/// it started before the trace, or seccomp(2) or a ptrace tracer handled it before the kernel started it.
+/// If seccomp sends SIGSYS, the error is `ENOSYS`.
+/// A call in which seccomp kills the thread at once (`SECCOMP_RET_KILL_THREAD`, before 5.16 also `SECCOMP_RET_KILL_PROCESS`) is not counted.
 #[event]
 pub struct SyscallCount {
-    /// The system call.
+    /// Name of the system call.
     #[key]
     pub syscall: Syscall,
-    /// The process; 0 unless `per_process`.
+    /// PID of the process, in the host's PID namespace; 0 without `per_process`.
     #[key]
     #[wide]
     pub pid: u32,
-    /// The name of the thread that called; empty unless `per_process`.
+    /// Name of the calling thread; empty without `per_process`.
     #[key]
     #[wide]
     pub comm: Text16,
-    /// Whose calls these are.
+    /// Target that made the calls.
     #[key]
     pub target: Target,
-    /// Calls.
+    /// Number of calls.
     #[count]
     pub count: u64,
-    /// Calls that failed, by error.
+    /// Failed calls by error.
     #[histogram]
     pub errors: Errors,
-    /// Time spent in these calls.
+    /// Total duration of the calls.
     #[sum]
     pub total_ns: u64,
-    /// The longest call.
+    /// Duration of the longest call.
     #[max]
     pub max_ns: u64,
-    /// Calls by duration.
+    /// Histogram of call durations.
     #[histogram]
     pub latency: Log2Ns,
 }
@@ -43,11 +43,11 @@ pub struct SyscallCount {
 /// Options of `syscall_count`.
 #[params]
 pub struct Params {
-    /// A row per process and system call instead of one per system call.
+    /// Count each process separately instead of all processes together.
     pub per_process: bool,
-    /// Only calls that failed.
+    /// Count only failed calls.
     pub failed_only: bool,
-    /// Only calls that took at least this long.
+    /// Count only calls with at least this duration.
     pub min_latency_ns: u64,
 }
 

@@ -1,26 +1,26 @@
-//! `tcp_connect`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/tcp_connect.rs`.
+//! `tcp_connect`: options and columns. Kernel side: `agent-ebpf/src/bin/tcp_connect.rs`.
 use crate::{Class, Family, Tracer, prelude::*};
 
-/// Outgoing TCP connections and how they ended, IPv4 and IPv6: one row when an attempt is decided.
+/// Outgoing TCP connection attempts over IPv4 and IPv6, with their result. An attempt has one row, when it succeeds or fails.
 ///
-/// An attempt for which the kernel has no route fails before the first packet and is not seen.
-/// An MPTCP socket that connects is one row too, of its first subflow. Further subflows, which the kernel makes by itself, are no rows
-/// here: `tcp_life` has them.
+/// An attempt for which the kernel has no route fails before the first packet and has no row.
+/// A connecting MPTCP socket has one row, for its first subflow. Further subflows, which the kernel creates itself, have no row here;
+/// `tcp_life` shows them.
 #[event]
 pub struct TcpConnect {
-    /// When the outcome was known.
+    /// Time at which the attempt succeeded or failed.
     #[wide]
     pub time: Time,
-    /// Time from the first SYN to the outcome.
+    /// Time from the first SYN to the result.
     pub latency_ns: u64,
-    /// The task that called connect(2).
+    /// Task that called connect(2).
     pub task: Task,
     /// Local address.
     #[spare]
     pub saddr: Ip,
     /// Remote address.
     pub daddr: Ip,
-    /// 0, or why not; ECANCELED where the caller gave up.
+    /// 0, or the error; ECANCELED if the caller gave up.
     pub result: Outcome,
     /// Local port.
     #[spare]
@@ -30,18 +30,18 @@ pub struct TcpConnect {
     /// Whether the connection was established.
     #[spare]
     pub established: Bool,
-    /// Whether an MPTCP socket connected; also where the remote end turns out to know TCP only.
+    /// Whether the socket is an MPTCP socket, even if the remote end supports TCP only.
     #[wide]
     pub mptcp: Bool,
     pub _pad: [u8; 2],
 }
 
-/// Options of `tcp_connect`; each narrows what is traced.
+/// Options of `tcp_connect`. Each option restricts the traced events.
 #[params]
 pub struct Params {
     /// Remote port; 0 is any.
     pub port: u16,
-    /// Only attempts that failed.
+    /// Show only failed attempts.
     pub failed_only: bool,
 }
 

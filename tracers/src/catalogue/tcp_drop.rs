@@ -1,39 +1,39 @@
-//! `tcp_drop`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/tcp_drop.rs`.
+//! `tcp_drop`: options and columns. Kernel side: `agent-ebpf/src/bin/tcp_drop.rs`.
 use crate::{Class, Family, Tracer, prelude::*};
 
 kernel_enum! {
-    /// The kernel's reason for a drop.
+    /// Reason for a drop, as defined by the kernel.
     DropReason of "skb_drop_reason"
 }
 
-/// TCP packets that the kernel dropped: why, where in the kernel, and of which connection.
+/// TCP packets that the kernel dropped, with the reason, the kernel function and the connection.
 ///
-/// The dataset `reasons` counts the same drops by reason, state and task. It counts all of them, also those whose rows were lost.
-/// A drop is selected by the cgroup of its socket, or by the task in whose context it happened.
-/// The socket is known for packets that are sent, and for received ones once the kernel has looked it up and the drop still has it.
-/// The cgroup of a socket is that of cgroup v2 in which it was made; where cgroups are selected by v1, sockets are not.
-/// The task is often the wrong one: received packets are handled in whatever task the interrupt found, so a drop of another process's
-/// packet may have a row here, and with `--pid` drops in other contexts have none. Traffic on loopback is mostly handled in the sender.
-/// `--host` shows all drops. Packets that a device, an XDP program or a switch dropped never came to this point.
-/// Only packets whose IP header is followed by a TCP header are recognized, so IPv6 extension headers hide one; a packet of a tunnel goes
-/// by its outer header.
-/// A free without a reason (`NOT_SPECIFIED`) or of what a socket held when it closed (`QUEUE_PURGE`) is mostly not a drop, and is left
-/// out without `--benign`.
-/// Linux before 5.17 has no reasons and cannot tell a drop from the free of a delivered packet, so this tracer is not available there.
+/// The dataset `reasons` counts the same drops by reason, state and task. It includes drops whose rows were lost.
+/// A drop is shown if the cgroup of its socket belongs to a target, or if the current task at the drop does.
+/// The socket is known for sent packets. For received packets it is known after the kernel's socket lookup, if the drop still refers to it.
+/// The cgroup of a socket is the cgroup v2 in which the socket was created. Targets in cgroup v1 do not select sockets.
+/// The current task is often unrelated to the packet, because received packets are processed in the task that the interrupt found. A
+/// drop of another process's packet may therefore be shown, and with `--pid` drops in other tasks are not shown. Loopback traffic is
+/// mostly processed in the sender. `--host` shows all drops. Drops by a device, an XDP program or a switch are not traced.
+/// A packet is recognized as TCP only if the TCP header directly follows the IP header. Packets with IPv6 extension headers are therefore
+/// not shown. For tunnels the outer header counts.
+/// Packets freed without a reason (`NOT_SPECIFIED`), or freed with the queue of a closed socket (`QUEUE_PURGE`), are mostly not drops.
+/// They are shown only with `--benign`.
+/// This tracer requires Linux 5.17. Older kernels have no drop reasons and do not distinguish drops from the free of a delivered packet.
 #[event]
 pub struct TcpDrop {
-    /// When it was dropped.
+    /// Time of the drop.
     #[wide]
     pub time: Time,
-    /// Why, as this kernel names it; reasons of a subsystem of its own are numbers from 65536.
+    /// Reason for the drop, as this kernel names it. Reasons of other subsystems are numbers from 65536.
     pub reason: DropReason,
-    /// State of the socket; empty where the socket is not known.
+    /// State of the socket; empty if the socket is unknown.
     #[spare]
     pub state: TcpState,
-    /// The function that dropped it.
+    /// Kernel function that dropped the packet.
     #[spare]
     pub location: KernelAddress,
-    /// The task in whose context it was dropped, often another than the socket's.
+    /// Current task at the drop, which is often not the owner of the socket.
     pub task: Task,
     /// Source address of the packet.
     pub saddr: Ip,
@@ -45,34 +45,34 @@ pub struct TcpDrop {
     /// Destination port of the packet.
     pub dport: u16,
     pub _pad: u32,
-    /// How the kernel came there.
+    /// Kernel stack of the drop.
     #[wide]
     pub kernel_stack: KernelStack,
 }
 
-/// TCP packets that the kernel dropped, counted by reason, state and task: each one, whether it has a row of its own or not.
+/// TCP packets that the kernel dropped, counted by reason, state and task. The counts include drops without a row of their own.
 #[event]
 pub struct TcpDropReasons {
-    /// Why, as this kernel names it; reasons of a subsystem of its own are numbers from 65536.
+    /// Reason for the drop, as this kernel names it. Reasons of other subsystems are numbers from 65536.
     #[key]
     pub reason: DropReason,
-    /// State of the socket; empty where the socket is not known.
+    /// State of the socket; empty if the socket is unknown.
     #[key]
     pub state: TcpState,
-    /// The process in whose context they were dropped, often another than the socket's.
+    /// PID of the current process at the drop, which is often not the owner of the socket.
     #[key]
     pub pid: Pid,
-    /// Whose drops these are.
+    /// Target that the drops were assigned to.
     #[key]
     pub target: Target,
-    /// The name of the thread in whose context they were dropped.
+    /// Name of the current thread at the drop.
     #[key]
     pub comm: Text16,
-    /// The id of its cgroup.
+    /// Cgroup ID of the current task.
     #[key]
     #[wide]
     pub cgroup: u64,
-    /// Packets.
+    /// Number of dropped packets.
     #[count]
     pub drops: u64,
 }
@@ -82,11 +82,11 @@ pub struct TcpDropReasons {
 pub struct Params {
     /// Source or destination port; 0 is any.
     pub port: u16,
-    /// Also packets that were freed without a reason, or with the socket that held them; most of these were not dropped.
+    /// Include packets freed without a reason or with their closed socket, most of which are not drops.
     pub benign: bool,
 }
 
-/// Types of the first arguments: without the reason there is no telling drops apart.
+/// Types of the first arguments. Without the reason argument, drops cannot be distinguished.
 const REASON: (u8, &str) = (2, "enum skb_drop_reason");
 
 impl Tracer for TcpDrop {

@@ -1,22 +1,23 @@
-//! `tcp_life`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/tcp_life.rs`.
+//! `tcp_life`: options and columns. Kernel side: `agent-ebpf/src/bin/tcp_life.rs`.
 use crate::{Class, Family, Tracer, prelude::*};
 
-/// Closed TCP connections: who, how long, and how many bytes each way.
+/// Closed TCP connections, with process, duration, and bytes in each direction.
 ///
-/// A connection belongs to the process that connected it; one that was accepted, to the first that reads from it or closes it.
-/// Connections that were open before the trace began are reported from the first thing that is seen of them, with their whole byte counts.
-/// Each subflow of an MPTCP connection is a row of its own, with the bytes that went over it and when it closed.
-/// The first subflow belongs to the process that connected it; all others, and all of an accepted MPTCP connection, to the process that
-/// closes the MPTCP socket or shuts it down.
-/// A connection that the other end broke off before any process read from it is reported when its process closes it.
+/// An outgoing connection belongs to the process that connected it. An accepted connection belongs to the first process that reads from it
+/// or closes it.
+/// A connection that was open before the trace is assigned to a process at its first traced event. Its byte counts cover its whole life.
+/// Each subflow of an MPTCP connection has its own row, with its own byte counts and closing time.
+/// The first subflow belongs to the process that connected it. All other subflows, and all subflows of an accepted MPTCP connection, belong
+/// to the process that closes the MPTCP socket or shuts it down.
+/// A connection that the remote end reset before any process read from it is reported when its process closes the socket.
 #[event]
 pub struct TcpLife {
-    /// When it closed.
+    /// Time at which the connection closed.
     #[wide]
     pub time: Time,
-    /// From the first SYN, or from the accepted handshake, to the close; 0 where the beginning was not seen.
+    /// Duration from the first SYN, or from the accepted handshake, to the close; 0 if the start was not recorded.
     pub duration_ns: u64,
-    /// Whose it was.
+    /// Task that the connection belonged to.
     pub task: Task,
     /// Local address.
     #[spare]
@@ -27,7 +28,7 @@ pub struct TcpLife {
     pub rx_bytes: u64,
     /// Bytes of data sent and acknowledged.
     pub tx_bytes: u64,
-    /// Segments sent again.
+    /// Number of retransmitted segments.
     #[spare]
     pub retransmits: u32,
     /// Local port.
@@ -35,24 +36,24 @@ pub struct TcpLife {
     pub sport: u16,
     /// Remote port.
     pub dport: u16,
-    /// Whether this end connected; no if it accepted, nothing where the beginning was not seen.
+    /// Whether this end connected: no if it accepted the connection, empty if the start was not recorded.
     #[spare]
     pub connected: Bool,
-    /// Whether it is a subflow of an MPTCP socket; also where the remote end knows TCP only.
+    /// Whether the connection is a subflow of an MPTCP socket, even if the remote end supports TCP only.
     #[wide]
     pub mptcp: Bool,
     pub _pad: [u8; 2],
-    /// Token of the MPTCP connection on this end, which `ss -M` shows in hexadecimal, equal for all its subflows; 0 for plain TCP.
+    /// Local token of the MPTCP connection, as `ss -M` shows it in hexadecimal; equal for all its subflows, 0 for plain TCP.
     #[wide]
     pub mptcp_token: u32,
 }
 
-/// Options of `tcp_life`; each narrows what is traced.
+/// Options of `tcp_life`. Each option restricts the traced events.
 #[params]
 pub struct Params {
     /// Local or remote port; 0 is any.
     pub port: u16,
-    /// Only connections that lived at least this long.
+    /// Show only connections with at least this duration.
     pub min_duration_ns: u64,
 }
 

@@ -1,30 +1,30 @@
-//! `tcp_retransmit`: what it takes and what it emits. Kernel side: `agent-ebpf/src/bin/tcp_retransmit.rs`.
+//! `tcp_retransmit`: options and columns. Kernel side: `agent-ebpf/src/bin/tcp_retransmit.rs`.
 use crate::{Class, Family, Tracer, prelude::*};
 
-/// TCP segments that the kernel sent again: which connections lose packets.
+/// Retransmitted TCP segments, which show the connections that lose packets.
 ///
-/// A row is selected by the process that has the connection, or by the cgroup of its socket. The current task has nothing to do with it:
-/// segments are sent again by timers and when packets arrive.
-/// The process is the one that connected while the trace ran, or that first read from the connection while it ran; one that neither
-/// connected nor read since the trace began is not known, and only `--cgroup`, `--container` and `--host` show its connections.
-/// The 32,768 connections used last are remembered so.
-/// The cgroup of a socket is that of cgroup v2 in which it was made, or its listener; where cgroups are selected by v1, sockets are
-/// selected by their process alone.
-/// One row is one packet of the kernel's queue, which may be several segments of the counter `RetransSegs`.
-/// A SYN-ACK that a listener sends again is not shown, though that counter has it.
+/// A retransmission is shown if the process of the connection or the cgroup of its socket belongs to a target. The current task is not
+/// considered, because retransmissions are triggered by timers and received packets.
+/// The process of a connection is the process that connected, or that first read from the connection, during the trace. Connections of
+/// other processes are shown only with `--cgroup`, `--container` and `--host`.
+/// The trace keeps the processes of the 32,768 most recently used connections.
+/// The cgroup of a socket is the cgroup v2 in which the socket, or its listener, was created. Targets in cgroup v1 select sockets by
+/// process only.
+/// A row is one packet of the kernel's queue, which the counter `RetransSegs` may count as several segments.
+/// SYN-ACKs that a listener retransmits are not shown, although that counter includes them.
 #[event]
 pub struct TcpRetransmit {
-    /// When it was sent again.
+    /// Time of the retransmission.
     #[wide]
     pub time: Time,
-    /// The cgroup v2 id of the socket: the inode number of its directory; 0 where it is not known.
+    /// Cgroup v2 ID of the socket: the inode number of the cgroup's directory; 0 if unknown.
     #[wide]
     pub cgroup: u64,
-    /// The process that has the connection, as the host numbers it; 0 where it is not known.
+    /// PID of the process of the connection, in the host's PID namespace; 0 if unknown.
     pub pid: Pid,
-    /// Whose connection it is.
+    /// Target that the connection belongs to.
     pub target: Target,
-    /// The name of the thread that connected or read; empty where the process is not known.
+    /// Name of the thread that connected or read; empty if the process is unknown.
     pub comm: Text16,
     /// Local address.
     #[spare]
@@ -38,13 +38,13 @@ pub struct TcpRetransmit {
     pub dport: u16,
     /// State of the connection.
     pub state: TcpState,
-    /// Whether it was sent; no where this host itself could not send it, which older kernels (6.12) do not report.
+    /// Whether the segment left this host: no if sending failed, which older kernels (6.12) do not report.
     #[wide]
     pub sent: Bool,
     pub _pad: [u8; 7],
 }
 
-/// Options of `tcp_retransmit`; each narrows what is traced.
+/// Options of `tcp_retransmit`. Each option restricts the traced events.
 #[params]
 pub struct Params {
     /// Local or remote port; 0 is any.

@@ -128,10 +128,10 @@ impl Column {
 
 /// The columns that labels of targets become, before all others.
 pub static LABELS: [Column; 4] = [
-    label("node", "The node, as the caller named it."),
-    label("namespace", "The namespace of the pod."),
-    label("pod", "The pod."),
-    label("container", "The container in the pod."),
+    label("node", "Name of the node, as given by the caller."),
+    label("namespace", "Namespace of the pod."),
+    label("pod", "Name of the pod."),
+    label("container", "Name of the container in the pod."),
 ];
 
 /// The same as columns of rows of this form: rows that are events have no keys.

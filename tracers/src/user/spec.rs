@@ -274,7 +274,7 @@ impl Spec {
             })
             .collect();
         json!({
-            "type": "object", "description": "Which tracer to run, and its options: exactly one key.",
+            "type": "object", "description": "Tracer to run, with its options. Exactly one key must be set.",
             "additionalProperties": false, "minProperties": 1, "maxProperties": 1, "properties": properties,
         })
     }
