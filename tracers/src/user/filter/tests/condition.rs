@@ -367,12 +367,10 @@ fn datasets_without_a_column_of_the_condition_have_no_filter() {
             .starts_with("there is no column no_such_column")
     );
     // Labels may be there already.
-    let labelled: Vec<Dataset> = { datasets.iter() }
-        .map(|one| Dataset {
-            columns: one.labelled(),
-            ..one.clone()
-        })
-        .collect();
+    let mut labelled = datasets;
+    for dataset in &mut labelled {
+        dataset.columns = dataset.labelled();
+    }
     assert_eq!(Filter::of_datasets("node == a", &labelled).unwrap(), both);
 }
 
