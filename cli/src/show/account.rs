@@ -495,6 +495,17 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_not_shown_are_counted() {
+        let text = account_text(&account(), Rows::of(1412, Some(20)), &Beside::default());
+        assert!(
+            text.starts_with("20 of 1,412 rows shown, complete: "),
+            "{text}"
+        );
+        let text = account_text(&account(), Rows::of(7, Some(20)), &Beside::default());
+        assert!(text.starts_with("7 rows, complete: "), "{text}");
+    }
+
+    #[test]
     fn books_that_do_not_balance_are_a_bug_that_is_not_hidden() {
         let mut account = account();
         account.produced = 3;

@@ -496,6 +496,58 @@ mod tests {
     }
 
     #[test]
+    fn pictures_of_stacks_refuse_a_view_and_say_what_chooses_rows() {
+        let view = ViewArgs {
+            top: Some(3),
+            ..ViewArgs::default()
+        };
+        let refused = |format: &str| {
+            let wanted = [OutputArg::parse(format).unwrap()];
+            check_view(&wanted, &view).err().map(|Usage(said)| said)
+        };
+        for format in ["folded", "flamegraph=-", "pprof=-"] {
+            let said = refused(format).unwrap();
+            assert!(said.contains("--columns, --sort and --top"), "{said}");
+            assert!(said.contains("--where"), "{said}");
+        }
+        for format in ["table", "wide", "json", "csv"] {
+            assert_eq!(refused(format), None);
+        }
+    }
+
+    #[test]
+    fn a_jobs_view_that_does_not_fit_is_left_out_with_a_note_and_a_flags_is_an_error() {
+        let columns = [Column::of("n", "", Role::None, false)];
+        let datasets = vec![Shape {
+            name: "first",
+            columns: &columns,
+            form: Form::Events,
+        }];
+        let top = ViewArgs {
+            top: Some(3),
+            ..ViewArgs::default()
+        };
+        let scene = |view: &ViewArgs, usual_view: &ViewArgs| Scene {
+            tracer: "first",
+            datasets: datasets.clone(),
+            dataset: None,
+            view: view.clone(),
+            usual_view: usual_view.clone(),
+            command: false,
+            intervals: false,
+            title: String::new(),
+        };
+        let none = ViewArgs::default();
+        let (views, note) = scene(&none, &top).views(0).unwrap();
+        assert_eq!(views, [RowView::default()]);
+        assert!(
+            note.unwrap()
+                .starts_with("spec.output of the job is left out: --top")
+        );
+        assert!(scene(&top, &none).views(0).is_err());
+    }
+
+    #[test]
     fn a_form_may_have_a_file_and_pictures_need_one() {
         let parsed = |text| OutputArg::parse(text).unwrap();
         assert_eq!(
