@@ -227,10 +227,12 @@ fn run_command() -> Command {
         }));
         command = command.subcommand(tracer_command(*tracer));
     }
-    shown.push((
-        "tracejob run -f examples/checkout.yaml --pid 4242".to_owned(),
-        String::new(),
-    ));
+    let more = [
+        "tracejob run -f examples/checkout.yaml --pid 4242",
+        "tracejob run TRACER --host --where 'comm == nginx && pid != 1' --columns +cgroup,-tid",
+        "tracejob run TRACER --host --duration 10s --sort -COLUMN --top 20 -o csv",
+    ];
+    shown.extend(more.map(|line| (line.to_owned(), String::new())));
     let shown: Vec<(&str, &str)> = shown
         .iter()
         .map(|(line, about)| (line.as_str(), about.as_str()))

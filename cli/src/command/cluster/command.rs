@@ -94,6 +94,10 @@ fn run() -> Command {
             "whole nodes",
         ),
         ("kubectl tracejob run -f job.yaml --keep", "what a file says"),
+        (
+            "kubectl tracejob run TRACER --where 'comm == nginx' --sort -COLUMN --top 20",
+            "only these rows",
+        ),
     ]))
 }
 
@@ -245,6 +249,10 @@ fn attach() -> Command {
         .arg(help_arg())
         .after_help(examples(&[
             ("kubectl tracejob attach checkout-db -n shop", ""),
+            (
+                "kubectl tracejob attach checkout-db --columns pod,comm,+cgroup",
+                "these columns",
+            ),
             (
                 "kubectl tracejob attach ctj/leak-hunt -o json",
                 "a ClusterTraceJob",
