@@ -244,6 +244,7 @@ impl Job {
             targets_version: now.targets_version,
             target_failures: now.target_failures.shown(room.min(FAILURES_SHOWN_BYTES)),
             targets_failed: now.target_failures.count(),
+            filter: self.schema.filter.clone(),
         }
     }
 

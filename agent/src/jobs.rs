@@ -249,6 +249,7 @@ impl Jobs {
         // Targets that turn out to be missing are told as the client named them.
         let targets = spec.as_ref().filter(|_| uid.is_some());
         let targets = targets.map(|spec| spec.targets.clone()).unwrap_or_default();
+        let filter = spec.as_ref().map(|spec| spec.filter.clone());
         let mut request = wire::request(spec).map_err(Refusal::Invalid)?;
         let tracer = request.spec.tracer();
         let policy = self.policy();
@@ -306,7 +307,11 @@ impl Jobs {
                 generation,
                 digest,
                 caller.clone(),
-                client::schemas(tracer, &engine::datasets(&request)),
+                v1::Schema {
+                    // What is not repeated is not applied.
+                    filter: filter.unwrap_or_default(),
+                    ..client::schemas(tracer, &engine::datasets(&request))
+                },
                 share,
                 policy.replay_bytes,
             ));

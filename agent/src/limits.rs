@@ -13,7 +13,7 @@ pub(crate) const ARRIVING: Duration = Duration::from_secs(20);
 pub(crate) const HEADER_BYTES: u32 = 16 << 10;
 /// Calls that one connection may have open: a gateway has two for each of the 256 jobs that it may read on the node.
 pub(crate) const CALLS: u32 = 600;
-/// Watches of one trace that one caller may have open: each may hold two statuses of 20 KiB that nobody reads.
+/// Watches of one trace that one caller may have open: each may hold two statuses of 24 KiB that nobody reads.
 /// A gateway has one for each job that it reads on the node.
 pub(crate) const WATCHES: usize = 1024;
 /// Number of single watches that a watch of all traces counts for: it may hold two messages of `WATCH_BYTES`. A controller has one.
@@ -48,7 +48,7 @@ pub(crate) const NAME_BYTES: usize = 512;
 pub(crate) const MESSAGE_BYTES: usize = 1024;
 /// Failed targets in a status, which is sent with each change of its trace.
 pub(crate) const FAILURES_SHOWN: usize = 32;
-/// Bytes of these failures: 32 pods or containers with their labels. With 4 KiB for the rest, a status has at most 20 KiB.
+/// Bytes of these failures: 32 pods or containers with their labels. With 4 KiB for a condition and 4 KiB for the rest, a status has at most 24 KiB.
 pub(crate) const FAILURES_SHOWN_BYTES: usize = 16 << 10;
 /// Failures that are kept, so that a target that fails again is not counted twice: more than the number of cgroups of a trace.
 pub(crate) const FAILURES_KEPT: usize = 1024;

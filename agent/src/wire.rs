@@ -8,7 +8,9 @@ use engine::{
 use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
 use std::time::Duration;
-use tracers::{Basic, Batch, Column, Data, Dataset, Form, LABELS, Shown, Value, Wall};
+use tracers::{
+    Basic, Batch, Column, Data, Dataset, Filter, Form, LABELS, Shown, Spec, Value, Wall,
+};
 
 /// Why a request cannot be understood: the field, and what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +49,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
     }
     let with_options =
         client::spec(tracer, options).map_err(|error| violation("spec.options", error))?;
+    let filters = filters(&spec.filter, &with_options)?;
     let defaults = Limits::default();
     let interval = match duration("spec.interval", spec.interval)? {
         None => defaults.interval,
@@ -57,7 +60,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
     };
     Ok(Request {
         spec: with_options,
-        filter: None,
+        filters,
         targets: spec
             .targets
             .into_iter()
@@ -83,6 +86,15 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
         denied: Vec::new(),
         label_columns: label_columns(&spec.label_columns)?,
     })
+}
+
+/// The filters of a trace's datasets; none where it has no condition.
+fn filters(condition: &str, spec: &Spec) -> Result<Vec<Option<Filter>>, Violation> {
+    match condition {
+        "" => Ok(Vec::new()),
+        text => Filter::of_datasets(text, &spec.plan().datasets)
+            .map_err(|mistake| violation("spec.filter", mistake)),
+    }
 }
 
 fn budget(budget: v1::Budget) -> Budget {
@@ -494,6 +506,14 @@ mod tests {
             ..spec(&[])
         };
         assert_eq!(field(ring), "spec.ring_bytes");
+        let filtered = |filter: &str| v1::TraceSpec {
+            filter: filter.to_owned(),
+            ..spec(&[])
+        };
+        assert_eq!(field(filtered("pidd > 1")), "spec.filter");
+        assert_eq!(field(filtered(&"!".repeat(5000))), "spec.filter");
+        let filters = request(Some(filtered("pid > 1"))).unwrap().filters;
+        assert!(filters[0].is_some());
         let up = v1::TraceSpec {
             targets: vec![v1::Target {
                 target: Some(v1::target::Target::Cgroup("a/../../b".to_owned())),

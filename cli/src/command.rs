@@ -3,6 +3,7 @@
 pub(crate) mod args;
 pub(crate) mod cluster;
 pub(crate) mod codegen;
+mod condition;
 pub(crate) mod describe;
 pub(crate) mod doctor;
 pub(crate) mod job;

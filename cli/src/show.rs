@@ -6,9 +6,10 @@ pub(crate) mod render;
 pub(crate) mod screen;
 pub(crate) mod sink;
 pub(crate) mod text;
+pub(crate) mod view;
 
 use crate::source::Feed;
-use account::{account_json, account_text, is_whole};
+use account::{Rows, account_json, account_text, is_whole};
 use anyhow::{Result, anyhow};
 use engine::{Account, Update};
 use output::Outputs;
@@ -209,7 +210,8 @@ impl Running {
                     .map(|sentence| format!("{sentence}\n"))
                     .collect::<String>();
                 let datasets = datasets_text(&self.outputs.datasets);
-                said + &account_text(account, self.rows, &beside) + &datasets
+                let rows = Rows::of(self.rows, self.outputs.top);
+                said + &account_text(account, rows, &beside) + &datasets
             }
         };
         // Where standard error is gone as well, nobody is left to be told.

@@ -147,6 +147,7 @@ mod tests {
             ],
             instance: 1,
             further: Vec::new(),
+            filter: String::new(),
         };
         let schema = Schema::read(schema, tracer).unwrap();
         let frames = (0..rows * depth).map(|at| Frame {

@@ -62,6 +62,7 @@ pub fn schema(tracer: &dyn Erased, columns: &[Column]) -> v1::Schema {
         columns: columns.iter().map(told).collect(),
         instance: 0,
         further: Vec::new(),
+        filter: String::new(),
     }
 }
 
@@ -184,6 +185,7 @@ fn column(told: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
         kind,
         role: role(told.role()),
         wide: known.is_some_and(|column| column.wide),
+        spare: known.is_some_and(|column| column.spare),
         // Rows come decoded.
         place: None,
     })
@@ -310,6 +312,7 @@ mod tests {
             columns,
             instance: 0,
             further: vec![],
+            filter: String::new(),
         };
         read(wire, tracer)
     }
@@ -331,6 +334,7 @@ mod tests {
                     columns: all,
                     instance: 0,
                     further: vec![],
+                    filter: String::new(),
                 },
                 tracer.name(),
             )

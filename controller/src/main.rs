@@ -7,6 +7,7 @@ mod agents;
 mod certificates;
 mod check;
 mod counters;
+mod filter;
 mod lead;
 mod outcome;
 mod plan;

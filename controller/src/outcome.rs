@@ -405,6 +405,7 @@ mod tests {
             kind,
             role,
             wide: false,
+            spare: false,
             place: None,
         };
         let unit = tracers::Unit::None;
@@ -461,6 +462,7 @@ mod tests {
                 kind,
                 role,
                 wide: false,
+                spare: false,
                 place: None,
             };
             let columns = [

@@ -5,6 +5,7 @@ use crate::{
     admission,
     agents::{Expected, Fleet, Report, Wanted},
     counters::Counters,
+    filter,
     outcome::{self, NO_ACCOUNT, Outcome, fold},
     plan::{Denied, Rules, Share, plan},
     present::Present,
@@ -303,6 +304,11 @@ impl Context {
         let tracer = job.spec().tracer.tracer();
         let allowed = self.rules.allow(job.scope(), tracer);
         let starts = status.start_time.is_none() && job.spec().suspend != Some(true);
+        // Agents have the condition of one that runs, whatever this version makes of it.
+        let allowed = match starts {
+            true => allowed.and_then(|()| filter::check(job.spec())),
+            false => allowed,
+        };
         if allowed.is_err() || !starts || self.rules.unchecked.contains(&tracer.class()) {
             return Ok(allowed);
         }
@@ -636,6 +642,7 @@ fn trace_spec(spec: &TraceJobSpec, scope: Scope<'_>) -> v1::TraceSpec {
         ring_bytes: ring_bytes.unwrap_or(0).into(),
         budget: Some(budget).filter(|budget| *budget != v1::Budget::default()),
         label_columns: labels.into_iter().map(str::to_owned).collect(),
+        filter: spec.output.filter.clone().unwrap_or_default(),
         ..v1::TraceSpec::default()
     }
 }

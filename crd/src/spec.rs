@@ -66,7 +66,7 @@ pub struct TraceJobSpec {
     /// Resource limits of the trace on each node. The policy of a node may set lower limits.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
-    /// Results that are stored in the status.
+    /// Rows that the trace delivers, and how readers show them.
     #[serde(default, skip_serializing_if = "Output::is_empty")]
     pub output: Output,
 }
@@ -171,7 +171,7 @@ pub struct Limits {
     pub ring_bytes: Option<u32>,
 }
 
-/// Results of a trace that are stored in the status.
+/// Rows that a trace delivers, and how readers show them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(
     rename_all = "camelCase",
@@ -183,6 +183,22 @@ pub struct Output {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20))]
     pub summary_rows: Option<u32>,
+    /// Condition that rows must match, such as `latency > 10ms && comm == "nginx"`. Each agent applies it, so other rows leave no node.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub filter: Option<String>,
+    /// Columns that readers show, in this order. `+NAME` adds one to the usual columns and `-NAME` hides one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
+    pub columns: Vec<String>,
+    /// Columns by which readers sort the rows of a table, the first one first. `-NAME` sorts in descending order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 64)))]
+    pub sort: Vec<String>,
+    /// Number of rows of a table that readers show, from the first one in their order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub top: Option<u32>,
 }
 
 impl Limits {

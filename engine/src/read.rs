@@ -3,10 +3,10 @@
 use crate::{
     Account, Error, Lost, bpf,
     load::Loaded,
-    source::{Counted, LastTable, Read, Rows, ring::Ring},
+    source::{Counted, LastTable, Read, Rows, ring::Ring, sieve::Sieve},
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use tracers::{Batch, Dataset, Filter, control::Counters};
+use tracers::{Batch, Dataset, LABELS, Left, control::Counters};
 
 /// Reads one tracer.
 pub(crate) struct Reader {
@@ -15,6 +15,8 @@ pub(crate) struct Reader {
     programs: Vec<OwnedFd>,
     /// Of each dataset.
     rows: Vec<Rows>,
+    /// What removes rows of each dataset.
+    sieves: Vec<Sieve>,
     /// Bounds the first dataset.
     max_events: u64,
     cpus: usize,
@@ -25,16 +27,22 @@ impl Reader {
         mut loaded: Loaded,
         datasets: Vec<Dataset>,
         max_events: Option<u64>,
-        filter: Option<Filter>,
+        left: Vec<Left>,
+        labels: [bool; LABELS.len()],
     ) -> Result<Self, Error> {
-        // Both are the first dataset's.
-        let mut first = Some((max_events, filter));
-        let rows = datasets.into_iter().map(|dataset| {
-            let (max_events, filter) = first.take().unwrap_or_default();
-            Rows::of(&mut loaded, dataset, max_events, filter)
-        });
+        let (mut rows, mut sieves) = (Vec::new(), Vec::new());
+        let mut left = left.into_iter();
+        // The first dataset's.
+        let mut limit = max_events;
+        for dataset in datasets {
+            let left = left.next().unwrap_or_default();
+            let (sieve, early, limit) = Sieve::new(&dataset, left, labels, limit.take());
+            rows.push(Rows::of(&mut loaded, dataset, limit, early)?);
+            sieves.push(sieve);
+        }
         Ok(Self {
-            rows: rows.collect::<Result<_, _>>()?,
+            rows,
+            sieves,
             programs: loaded.first_programs()?,
             loaded,
             max_events: max_events.unwrap_or(u64::MAX),
@@ -70,9 +78,9 @@ impl Reader {
 
     /// Whether as many events of the first dataset as were asked for have been delivered: of tables `told` is what the last account said.
     pub(crate) fn at_limit(&self, told: u64) -> bool {
-        match self.rows.first() {
-            Some(Rows::Ring(ring)) => ring.delivered() >= self.max_events,
-            Some(Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_)) | None => {
+        match self.rows.first().zip(self.sieves.first()) {
+            Some((Rows::Ring(ring), sieve)) => sieve.delivered(ring.delivered()) >= self.max_events,
+            Some((Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_), _)) | None => {
                 told >= self.max_events
             }
         }
@@ -87,23 +95,35 @@ impl Reader {
     pub(crate) fn drain(
         &mut self,
         batch_rows: usize,
-        mut each: impl FnMut(&Loaded, Batch) -> Result<(), Error>,
+        mut each: impl FnMut(&Loaded, &mut Sieve, Batch) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let loaded = &self.loaded;
-        for rows in &mut self.rows {
+        for (rows, sieve) in self.rows.iter_mut().zip(&mut self.sieves) {
             match rows {
-                Rows::Ring(ring) => ring.drain(loaded, batch_rows, |batch| each(loaded, batch))?,
+                Rows::Ring(ring) => {
+                    ring.drain(loaded, batch_rows, |batch| each(loaded, sieve, batch))?;
+                }
                 Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_) => {}
             }
         }
         Ok(())
     }
 
-    /// The table of a dataset at this time; without rows where they are events.
+    /// The table of a dataset at this time, without rows that are removed before they have names; without any where they are events.
     pub(crate) fn table(&mut self, dataset: usize) -> Result<Batch, Error> {
-        match self.rows.get_mut(dataset) {
-            Some(rows) => rows.table(&mut self.loaded),
-            None => Err(Error::Bug("a table of a dataset that there is not")),
+        let Some((rows, sieve)) = (self.rows.get_mut(dataset)).zip(self.sieves.get_mut(dataset))
+        else {
+            return Err(Error::Bug("a table of a dataset that there is not"));
+        };
+        let table = rows.table(&mut self.loaded)?;
+        Ok(sieve.early(table, rows.of_reading()))
+    }
+
+    /// A table with names and labels, without the rows that are removed by these.
+    pub(crate) fn named_table(&mut self, dataset: usize, table: Batch) -> Batch {
+        match self.sieves.get_mut(dataset) {
+            Some(sieve) => sieve.late_table(table),
+            None => table,
         }
     }
 
@@ -141,7 +161,8 @@ impl Reader {
             .sum();
         let skipped = skipped + self.loaded.missed_at_links();
 
-        let mut of_each = (self.rows.iter()).map(|rows| rows.so_far(Counted { weighted, folded }));
+        let mut of_each = (self.rows.iter().zip(&self.sieves))
+            .map(|(rows, sieve)| sieve.so_far(rows.so_far(Counted { weighted, folded })));
         let first = of_each.next().unwrap_or_default();
         let Read {
             delivered,

@@ -8,9 +8,9 @@ use tracers::{Filter, Spec};
 pub struct Request {
     /// The tracer and its options.
     pub spec: Spec,
-    /// Which rows to deliver; `None` is all. The others are [`crate::Account::filtered`]. Its columns are those of the tracer, and only rows
-    /// that are events can be filtered.
-    pub filter: Option<Filter>,
+    /// Which rows of each dataset to deliver, as [`Filter::of_datasets`] makes them; `None` is all, and so is a filter that is not there. The
+    /// events of other rows are [`crate::Account::filtered`].
+    pub filters: Vec<Option<Filter>>,
     /// Whom to trace: each adds to the selection. Never empty.
     pub targets: Vec<Target>,
     /// Whether targets may come and go while it runs.

@@ -29,7 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tables::Tables;
-use tracers::{Batch, Column, Dataset, control::Process};
+use tracers::{Batch, Column, Dataset, Left, control::Process};
 
 mod tables;
 
@@ -129,15 +129,16 @@ impl Trace {
         let Request {
             spec,
             limits,
-            filter,
+            filters,
             ..
         } = request;
         let mut plan = spec.plan();
-        let filter = filter.map(|filter| plan.keep(filter)).transpose();
-        let filter = filter.map_err(|error| Error::Unsupported {
-            tracer: plan.tracer,
-            reason: error.to_string(),
-        })?;
+        if filters.len() > plan.datasets.len() {
+            return Err(Error::Bug("a filter of a dataset that there is not"));
+        }
+        let left = { filters.into_iter().enumerate() }
+            .map(|(at, filter)| filter.map_or_else(Left::default, |one| plan.keep(at, one)))
+            .collect();
         let mut loaded = Loaded::load(&plan, &selection, &limits, kernel)?;
         let mut command = selection.command().map(Launched::new).transpose()?;
         let clock = Clock::now(kernel);
@@ -153,7 +154,8 @@ impl Trace {
             stages
         });
         let stages = stages.collect();
-        let reader = Reader::new(loaded, plan.datasets, limits.max_events, filter.flatten())?;
+        let labels = selection.label_columns();
+        let reader = Reader::new(loaded, plan.datasets, limits.max_events, left, labels)?;
         let wake = Arc::new(
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| {
                 Error::Read {
@@ -385,9 +387,12 @@ impl Worker {
         };
         let stages = &mut stages[dataset];
         let (rows, deadline) = (stages.batch_rows(&reader.loaded), Instant::now() + naming);
-        reader.drain(rows, |loaded, batch| {
+        reader.drain(rows, |loaded, sieve, batch| {
             let rows = stages.resolve(batch, loaded, deadline)?;
-            let mut rows = labels::label(selection, rows);
+            let mut rows = sieve.late_events(labels::label(selection, rows));
+            if rows.rows() == 0 {
+                return Ok(());
+            }
             rows.dataset = dataset;
             gone |= sender.send(Ok(Update::Rows(rows))).is_err();
             Ok(())

@@ -465,7 +465,7 @@ mod tests {
     fn resolve(targets: Vec<Target>) -> Result<Selection, Error> {
         Selection::resolve(&Request {
             spec: tracers::Spec::new(tracers::ALL[0].name()).unwrap(),
-            filter: None,
+            filters: Vec::new(),
             targets,
             changing: false,
             allow_missing: false,

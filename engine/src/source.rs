@@ -6,6 +6,7 @@ use tracers::{Batch, Dataset, Filter, Source};
 pub(crate) mod per_cpu;
 pub(crate) mod ring;
 pub(crate) mod shared_table;
+pub(crate) mod sieve;
 pub(crate) mod snapshot;
 
 use per_cpu::PerCpu;
@@ -111,7 +112,15 @@ impl Rows {
         }
     }
 
-    /// What became of the events so far.
+    /// Events of the last table, where each reading has events of its own.
+    pub(crate) fn of_reading(&self) -> Option<u64> {
+        match self {
+            Self::Ring(_) | Self::PerCpu(_) | Self::Shared(_) => None,
+            Self::Snapshot(source) => Some(source.of_last),
+        }
+    }
+
+    /// What became of the events so far, before rows of tables are removed.
     pub(crate) fn so_far(&self, counted: Counted) -> Read {
         match self {
             Self::Ring(source) => source.read,

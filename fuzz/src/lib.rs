@@ -8,7 +8,7 @@
 #[path = "../../symbols/src/worker/build.rs"]
 mod build;
 
-use tracers::{ALL, Batch};
+use tracers::{ALL, Batch, Filter, LABELS};
 
 /// A reader of foreign bytes.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +20,9 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     target("answers", tracejob::fuzzing::answers),
+    target("condition", condition),
     target("config", config),
     target("demangle", demangle),
     target("elf", symbols::fuzzing::elf),
@@ -38,6 +39,35 @@ pub const TARGETS: [Target; 13] = [
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {
     Target { name, run }
+}
+
+/// A condition that a user wrote, for every dataset there is: the first byte says for which, with those of labels before its columns.
+fn condition(data: &[u8]) {
+    let Some((first, text)) = data.split_first() else {
+        return;
+    };
+    let Ok(text) = str::from_utf8(text) else {
+        return;
+    };
+    let all: Vec<_> = { ALL.iter() }
+        .flat_map(|tracer| tracer.datasets())
+        .collect();
+    let dataset = &all[usize::from(*first) % all.len()];
+    match Filter::parse(text, &dataset.labelled()) {
+        Ok(filter) => {
+            let (early, late) = filter.by_time(LABELS.len());
+            if let Some(early) = early {
+                early.split(&dataset.columns);
+            }
+            if let Some(late) = late {
+                let _ = late.with_labels([true, false, true, false]);
+            }
+        }
+        Err(mistake) => {
+            assert!(text.get(mistake.place()).is_some(), "{mistake:?}");
+            assert_eq!(mistake.marked(text).lines().count(), 2);
+        }
+    }
 }
 
 /// The node's configuration.

@@ -448,6 +448,7 @@ mod tests {
         let job = Job {
             uid: "uid".to_owned(),
             tracer,
+            filter: String::new(),
             over: true,
             failed: false,
             going: false,
@@ -507,6 +508,7 @@ mod tests {
         let job = Job {
             uid: String::new(),
             tracer,
+            filter: String::new(),
             over: false,
             failed: false,
             going: false,

@@ -15,6 +15,8 @@ use tracers::Erased;
 pub(crate) struct Job {
     pub(crate) uid: String,
     pub(crate) tracer: &'static dyn Erased,
+    /// The condition that its rows match; empty where it has none.
+    pub(crate) filter: String,
     /// Whether its controller has said that it is over.
     pub(crate) over: bool,
     /// And that no node says what it saw.
@@ -58,6 +60,7 @@ fn job<K: Kind>(object: &K) -> Job {
     Job {
         uid: object.uid().unwrap_or_default(),
         tracer: spec.tracer.tracer(),
+        filter: spec.output.filter.clone().unwrap_or_default(),
         over: is_true(condition::COMPLETE) || is_true(condition::FAILED),
         failed: is_true(condition::FAILED),
         going: object.meta().deletion_timestamp.is_some(),

@@ -85,6 +85,7 @@ mod tests {
             kind,
             role,
             wide: false,
+            spare: false,
             place: None,
         }
     }

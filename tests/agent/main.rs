@@ -12,6 +12,7 @@ mod bounds;
 mod confined;
 mod daemon;
 mod families;
+mod filtered;
 mod garbage;
 mod limits;
 mod metrics;

@@ -68,7 +68,9 @@ fn a_job_is_taken_and_gets_its_defaults() {
         "maxNodes": 3, "samplePercent": 10, "activeDeadlineSeconds": 60, "suspend": true,
         "ttlSecondsAfterFinished": 0,
         "limits": {"maxEvents": 1, "eventsPerSecond": 1, "cpuPercent": 1, "memoryBytes": 65536, "ringBytes": 4096},
-        "output": {"summaryRows": 0},
+        "output": {
+            "summaryRows": 0, "where": "pid > 1", "columns": ["pid", "+tid", "-comm"], "sort": ["-pid"], "top": 10,
+        },
     });
     assert_eq!(
         refusal(&plane, &object("TraceJob", "whole", whole.clone())),
@@ -171,6 +173,26 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
             "TraceJob",
             with("output", json!({"summaryRows": 21})),
             "should be less than or equal to 20",
+        ),
+        (
+            "TraceJob",
+            with("output", json!({"where": "x".repeat(4097)})),
+            "Too long: may not be more than 4096",
+        ),
+        (
+            "TraceJob",
+            with("output", json!({"columns": vec!["a"; 65]})),
+            "must have at most 64 items",
+        ),
+        (
+            "TraceJob",
+            with("output", json!({"sort": vec!["a"; 9]})),
+            "must have at most 8 items",
+        ),
+        (
+            "TraceJob",
+            with("output", json!({"top": 0})),
+            "should be greater than or equal to 1",
         ),
         (
             "TraceJob",

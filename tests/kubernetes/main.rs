@@ -7,6 +7,7 @@
 
 mod chart;
 mod cluster;
+mod conditions;
 mod controller;
 mod definitions;
 mod families;

@@ -6,27 +6,27 @@ use engine::{
 use std::{collections::BTreeMap, iter, time::Duration};
 use tests::{Workload, needs, runs_here, until};
 use tracers::{
-    ALL, Batch, Column, Comparison, Data, Erased, Filter, Form, Held, Kind, Operand, Operator,
-    Place, Role, Slot, Spec, Value, Width, find,
+    ALL, Batch, Column, Comparison, Data, Erased, Filter, Form, Held, Kind, LABELS, Operand,
+    Operator, Place, Role, Slot, Spec, Value, Width, find,
 };
 
 /// Numbers that look random and are the same in each run: SplitMix64.
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, most: usize) -> usize {
+    pub(crate) fn below(&mut self, most: usize) -> usize {
         (self.next() % most as u64) as usize
     }
 
     /// A byte of which some are more likely: so values of rows and filters are equal now and then.
-    fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         match self.below(8) {
             0..3 => 0,
             3 => 1,
@@ -122,7 +122,7 @@ fn filter(numbers: &mut Numbers, columns: &[Column], row: &Batch, depth: usize) 
 }
 
 /// A row of arbitrary bytes, and the same decoded.
-fn row(numbers: &mut Numbers, tracer: &dyn Erased) -> (Vec<u8>, Batch) {
+pub(crate) fn row(numbers: &mut Numbers, tracer: &dyn Erased) -> (Vec<u8>, Batch) {
     let first = tracer.datasets().remove(0);
     loop {
         let bytes: Vec<u8> = iter::repeat_with(|| numbers.byte())
@@ -222,10 +222,10 @@ fn the_kernel_side_keeps_exactly_the_rows_that_match() {
     assert!(kept.iter().all(|count| *count > 100), "{kept:?}");
 }
 
-fn request(tracer: &str, filter: Option<Filter>, whom: Whom) -> Request {
+pub(crate) fn request(tracer: &str, filters: Vec<Option<Filter>>, whom: Whom) -> Request {
     Request {
         spec: Spec::new(tracer).unwrap(),
-        filter,
+        filters,
         targets: vec![whom.into()],
         changing: false,
         allow_missing: false,
@@ -239,7 +239,7 @@ fn request(tracer: &str, filter: Option<Filter>, whom: Whom) -> Request {
 
 /// A comparison with a column of this name.
 fn is(tracer: &str, column: &str, operator: Operator, with: Operand) -> Filter {
-    let columns = find(tracer).unwrap().columns();
+    let columns = find(tracer).unwrap().datasets()[0].labelled();
     let at = columns.iter().position(|one| one.name == column).unwrap();
     Filter::Compare(Comparison::new(&columns, at, operator, with).unwrap())
 }
@@ -247,7 +247,7 @@ fn is(tracer: &str, column: &str, operator: Operator, with: Operand) -> Filter {
 /// The rows of a workload's steps that are left of a filter, and the account.
 fn left_of(filter: Filter, steps: &str) -> (Vec<Batch>, Account) {
     let mut workload = Workload::behind_gate(steps);
-    let request = request("open", Some(filter), Whom::Process(workload.pid()));
+    let request = request("open", vec![Some(filter)], Whom::Process(workload.pid()));
     let mut trace = Trace::start(request, &Kernel::read().unwrap()).unwrap();
     workload.go();
     assert!(workload.wait().success());
@@ -264,13 +264,14 @@ fn left_of(filter: Filter, steps: &str) -> (Vec<Batch>, Account) {
 }
 
 /// Nothing is lost, but for runs of a program that the kernel may skip: Linux 7.0 and later interrupt programs at tracepoints.
-fn assert_whole(account: &Account) {
+pub(crate) fn assert_whole(account: &Account) {
     let lost = account.lost.total() + account.sampled + account.beyond_limit;
     assert_eq!(lost, 0, "{account:?}");
     assert!(account.balanced(), "{account:?}");
 }
 
-const STEPS: &str = "open-times 300 openat /dev/null 0 0 , open-times 70 openat /dev/zero 0 0";
+pub(crate) const STEPS: &str =
+    "open-times 300 openat /dev/null 0 0 , open-times 70 openat /dev/zero 0 0";
 
 /// The paths of rows.
 fn paths(rows: &[Batch]) -> Vec<String> {
@@ -322,9 +323,10 @@ fn a_filter_that_only_decoded_rows_can_answer_has_the_same_account() {
     // The path lies in the tail, the result does not.
     let both = Filter::All(vec![path.clone(), worked]);
     let columns = find("open").unwrap().columns();
-    let split = both.clone().split(&columns);
+    let early = |filter: &Filter| filter.clone().by_time(LABELS.len()).0;
+    let split = early(&both).unwrap().split(&columns);
     assert!(split.kernel.is_some());
-    assert_eq!(split.user, Some(path));
+    assert_eq!(split.user, early(&path));
     let (rows, account) = left_of(both, STEPS);
     assert_eq!(paths(&rows), vec!["/dev/zero"; 70]);
     assert_eq!(account.delivered, 70);
@@ -341,36 +343,30 @@ fn every_tracer_of_events_takes_a_filter_with_each_of_its_columns() {
         if !runs_here(name, std::any::type_name_of_val(&here)) {
             continue;
         }
-        let all = tracer.columns();
+        let own = tracer.columns();
+        let all = tracer.datasets()[0].labelled();
         let mut numbers = Numbers(1);
         let (_, decoded) = row(&mut numbers, *tracer);
-        let each = comparable(&all).into_iter().map(|at| {
+        let each = comparable(&own).into_iter().map(|at| {
             let with = match decoded.value(at, 0) {
                 Value::Bytes(value, _) => Operand::Bytes(value.to_vec()),
                 // A number that takes two instructions.
                 _ => Operand::Number(0x1234_5678_9abc),
             };
             let operator = match with {
-                Operand::Bytes(_) => Operator::NotEqual,
                 Operand::Number(_) => Operator::AtMost,
+                _ => Operator::NotEqual,
             };
+            let at = at + LABELS.len();
             Filter::Compare(Comparison::new(&all, at, operator, with).unwrap())
         });
         let filter = Filter::All(each.collect());
-        assert!(filter.instructions(&all).is_some(), "{name}");
-        let request = request(name, Some(filter), Whom::Process(std::process::id()));
-        assert_eq!(datasets(&request)[0].columns.len(), all.len());
+        let (early, late) = filter.clone().by_time(LABELS.len());
+        assert_eq!(late, None, "{name}");
+        assert!(early.unwrap().instructions(&own).is_some(), "{name}");
+        let request = request(name, vec![Some(filter)], Whom::Process(std::process::id()));
+        assert_eq!(datasets(&request)[0].columns.len(), own.len());
         let trace = Trace::start(request, &Kernel::read().unwrap());
         drop(trace.unwrap_or_else(|error| panic!("{name}: {error}")));
     }
-}
-
-#[test]
-fn a_filter_of_a_table_is_refused_and_not_left_out() {
-    needs!("syscall_count");
-    let filter = Some(Filter::Any(vec![]));
-    let request = request("syscall_count", filter, Whom::Process(std::process::id()));
-    let refused = Trace::start(request, &Kernel::read().unwrap());
-    let refused = refused.err().expect("it is refused").to_string();
-    assert!(refused.contains("these are a table"), "{refused}");
 }

@@ -5,6 +5,7 @@
 mod alone;
 mod bounds;
 mod closed;
+mod conditions;
 mod filters;
 mod killed;
 mod loading;

@@ -5,6 +5,7 @@
 //! A check that a tracer cannot pass prints SKIPPED with the reason, from the entry or from the check.
 
 pub(crate) mod cgroups;
+pub(crate) mod conditions;
 pub(crate) mod ends;
 mod entry;
 pub(crate) mod forms;
@@ -135,6 +136,9 @@ macro_rules! other_checks {
                 a_killed_tracejob_leaves_nothing_in_the_kernel_and_its_target_alone,
                 a_duration_ends_the_trace_and_leaves_its_target_alone,
                 a_limit_of_events_ends_the_trace,
+            }
+            conditions::{
+                a_condition_keeps_the_rows_of_which_it_is_true_and_counts_the_others,
             }
             forms::{
                 an_agent_gives_the_same_rows,

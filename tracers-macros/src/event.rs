@@ -142,6 +142,7 @@ struct Parsed {
     field: Field,
     role: Role,
     wide: bool,
+    spare: bool,
     doc: String,
 }
 
@@ -178,10 +179,11 @@ pub(crate) fn expand(Chosen(chosen): Chosen, mut input: DeriveInput) -> syn::Res
     let name = &input.ident;
     let columns = fields.iter().filter(|f| !padding(&f.field)).map(|f| {
         let (ty, about, wide) = (&f.field.ty, &f.doc, f.wide);
+        let spare = f.spare.then(|| quote!(.spare()));
         let ident = &f.field.ident;
         let column = ident.as_ref().map(Ident::to_string);
         let role = format_ident!("{}", format!("{:?}", f.role));
-        quote!(<#ty as crate::Cell>::columns(crate::Column::of(#column, #about, crate::Role::#role, #wide).at(core::mem::offset_of!(#name, #ident)), out);)
+        quote!(<#ty as crate::Cell>::columns(crate::Column::of(#column, #about, crate::Role::#role, #wide).at(core::mem::offset_of!(#name, #ident))#spare, out);)
     });
     let cells = fields.iter().filter(|f| !padding(&f.field)).map(|f| {
         let ident = &f.field.ident;
@@ -329,11 +331,12 @@ fn parse(field: Field) -> syn::Result<Parsed> {
     if roles.next().is_some() {
         return Err(Error::new_spanned(&field, "a column has one role"));
     }
-    let wide = has(&field.attrs, "wide");
+    let (wide, spare) = (has(&field.attrs, "wide"), has(&field.attrs, "spare"));
     Ok(Parsed {
         field,
         role,
         wide,
+        spare,
         doc,
     })
 }
@@ -350,6 +353,7 @@ fn strip(input: &mut DeriveInput) {
         }
         field.attrs.retain(|attr| {
             !attr.path().is_ident("wide")
+                && !attr.path().is_ident("spare")
                 && !ROLES.iter().any(|(name, _)| attr.path().is_ident(name))
         });
     }

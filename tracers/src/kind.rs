@@ -11,7 +11,7 @@ mod form;
 mod plain;
 
 #[cfg(feature = "user")]
-pub use form::{Basic, Beside, Cut, Look, Naming, Shown, Store, Tone, Trust};
+pub use form::{Basic, Beside, Compared, Cut, EachName, Look, Naming, Shown, Store, Tone, Trust};
 
 #[cfg(feature = "user")]
 use form::Form;
@@ -80,6 +80,11 @@ macro_rules! kinds {
             /// How values are stored when they leave the kernel.
             pub fn store(self) -> Store {
                 match self { $(Self::$name $({ $($field),* })? => Form::store($module::This $({ $($field),* })?),)* }
+            }
+
+            /// How conditions write and compare its values.
+            pub fn compared(self) -> Compared {
+                match self { $(Self::$name $({ $($field),* })? => Form::compared($module::This $({ $($field),* })?),)* }
             }
 
             /// The form in which clients of every version can show it; `None` where that is not known either.

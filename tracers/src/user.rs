@@ -24,13 +24,15 @@ pub use code::{Assembler, Instruction, Jump, Label, Register, Width};
 pub use column::{Column, Held, LABELS, Place, Role, Unit, labels, weight};
 pub use dataset::{Dataset, Malformed};
 pub use erased::{Erased, Handle, camel, find, nearest};
-pub use filter::{Comparison, Filter, NotComparable, Operand, Operator, Split};
+pub use filter::{
+    Comparison, Filter, Mistake, Network, NotComparable, Operand, Operator, Pattern, Split,
+};
 pub use needs::{Feature, Need, Needs, Requirement};
 pub use option::{
     ChoiceKind, DurationKind, EXACT, Facts, FlagKind, ListKind, Literal, NumberKind, Opt, OptKind,
     OptValue, OptionForm, OptionValue, SizeKind, TextKind,
 };
-pub use plan::{NoEvents, Plan};
+pub use plan::{Left, Plan};
 pub use spec::{Draft, Spec, SpecError, named};
 pub use table::Table;
 pub use wall::Wall;

@@ -4,11 +4,12 @@ mod command;
 
 pub(crate) use command::{
     command, data, dataset_arg, examples, help_arg, interval, option_arg, output_arg, ring, styles,
+    view_args, where_arg,
 };
 
 use crate::{
     command::describe::flag,
-    show::output::OutputArg,
+    show::{output::OutputArg, view::ViewArgs},
     source::remote::{Address, Files, Place},
     usage::{self, Usage},
 };
@@ -79,6 +80,10 @@ pub(crate) struct Run {
     pub(crate) outputs: Vec<OutputArg>,
     /// The dataset that is shown; else as many as an output can.
     pub(crate) dataset: Option<String>,
+    /// The condition that rows must match.
+    pub(crate) filter: Option<String>,
+    /// How rows are shown.
+    pub(crate) view: ViewArgs,
 }
 
 /// Where a trace's tracer is said.
@@ -168,7 +173,22 @@ fn run(matches: &ArgMatches) -> Result<Run> {
             .cloned()
             .collect(),
         dataset: m.get_one("dataset").cloned(),
+        filter: m.get_one("where").cloned(),
+        view: view(m),
     })
+}
+
+/// How rows are shown.
+pub(crate) fn view(m: &ArgMatches) -> ViewArgs {
+    let names = |id: &str| -> Vec<String> {
+        let all = m.get_many::<String>(id);
+        all.into_iter().flatten().cloned().collect()
+    };
+    ViewArgs {
+        columns: names("columns"),
+        sort: names("sort"),
+        top: m.get_one::<u32>("top").map(|top| *top as usize),
+    }
 }
 
 /// A tracer with its options.

@@ -2,6 +2,8 @@
 
 mod explain;
 
+use super::condition::filters;
+use crate::{show::view::ViewArgs, usage::Usage};
 use anyhow::{Context as _, Result, anyhow, bail};
 use crd::{ClusterTraceJob, ClusterTraceJobSpec, TraceJob, TraceJobSpec, Wrong, definition};
 use engine::Budget;
@@ -42,6 +44,10 @@ pub(crate) struct Job {
     pub(crate) ring_bytes: Option<u32>,
     /// What it may cost.
     pub(crate) budget: Budget,
+    /// The condition that rows must match.
+    pub(crate) filter: Option<String>,
+    /// How rows are shown.
+    pub(crate) view: ViewArgs,
 }
 
 /// A job of a cluster, as a file has it.
@@ -309,6 +315,7 @@ fn checked(text: &str, file: &str) -> Result<(Metadata, TraceJobSpec)> {
         let key = key.split('[').next().unwrap_or(key);
         bail!("{file}{}: {field}: {message}", at(key));
     }
+    check_condition(&spec, file, &at("where"))?;
     Ok((metadata, spec))
 }
 
@@ -341,6 +348,7 @@ fn cluster(text: &str, file: &str) -> Result<Wanted> {
     if let Some(Wrong { field, message }) = crd::check(&definition, &object).first() {
         bail!("{file}: {field}: {message}");
     }
+    check_condition(&spec.job, file, "")?;
     Ok(Wanted::Cluster {
         name: metadata.name(file)?,
         spec: Box::new(spec),
@@ -360,7 +368,7 @@ fn job(spec: TraceJobSpec) -> Job {
         sample_percent: _,
         suspend: _,
         ttl_seconds_after_finished: _,
-        output: _,
+        output,
         active_deadline_seconds,
         limits,
     } = spec;
@@ -385,7 +393,16 @@ fn job(spec: TraceJobSpec) -> Job {
             events_per_second,
             memory_bytes,
         },
+        view: ViewArgs::from(&output),
+        filter: output.filter,
     }
+}
+
+/// Holds a job's condition to the tracer's columns; `at` is its place in the file.
+fn check_condition(spec: &TraceJobSpec, file: &str, at: &str) -> Result<()> {
+    let from = format!("{file}{at}: spec.output.where");
+    let filters = filters(&from, spec.output.filter.as_deref(), &spec.tracer);
+    filters.map(drop).map_err(|Usage(message)| anyhow!(message))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::{
     command::{
         args::{Run, What},
+        condition::filters,
         job,
         signals::Signals,
     },
@@ -10,6 +11,7 @@ use crate::{
         output::{self, Scene, Shape},
         render::escaped,
         show,
+        view::ViewArgs,
     },
     source::{
         Feed,
@@ -33,10 +35,15 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
         interval,
         outputs: wanted,
         dataset,
+        filter,
+        view,
     } = run;
     let defaults = Limits::default();
-    let (spec, limits) = match what {
-        What::Spec(spec) => (spec, (duration, max_events, ring, Budget::default())),
+    let (spec, limits, of_file) = match what {
+        What::Spec(spec) => {
+            let limits = (duration, max_events, ring, Budget::default());
+            (spec, limits, (None, ViewArgs::default()))
+        }
         What::File(file) => {
             let job = job::read(&file)?;
             if targets.is_empty() && job.selects_pods {
@@ -54,12 +61,15 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
                     ring.or(job.ring_bytes),
                     job.budget,
                 ),
+                (job.filter, job.view),
             )
         }
     };
     if targets.is_empty() {
         return Err(engine::Error::NothingSelected.into());
     }
+    let filter = filter.or(of_file.0);
+    let filters = filters("--where", filter.as_deref(), &spec)?;
     // The command is started last, when everything else is in place.
     targets.sort_by_key(|target| matches!(target, Whom::Command(_)));
     let (duration, max_events, ring, budget) = limits;
@@ -79,6 +89,8 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
         tracer: spec.tracer().name(),
         datasets,
         dataset: dataset.as_deref(),
+        view: view.clone(),
+        usual_view: of_file.1.clone(),
         command,
         intervals: interval.is_some(),
         title: title.clone(),
@@ -96,7 +108,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             }
             let request = Request {
                 spec: spec.clone(),
-                filter: None,
+                filters,
                 targets: targets.into_iter().map(Into::into).collect(),
                 changing: false,
                 allow_missing: false,
@@ -112,7 +124,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             (Box::new(trace) as Box<dyn Feed>, outputs)
         }
         Some(address) => {
-            let request = remote::spec(&spec, &targets, &limits)?;
+            let request = remote::spec(&spec, &targets, &limits, filter.as_deref())?;
             let trace = remote::Trace::start(Agent::connect(address)?, request)?;
             let stopper = trace.stopper();
             signals.first(move || stopper.stop());

@@ -35,8 +35,31 @@ fn balances(account: &Account, beside: &Beside) -> bool {
         })
 }
 
-/// What a trace did, in a line or a few; `rows` is how many rows were shown.
-pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> String {
+/// Rows that were shown, of those that there were.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    shown: u64,
+    all: u64,
+}
+
+impl Rows {
+    /// All rows, or the first ones of a table.
+    pub(crate) fn of(all: u64, top: Option<usize>) -> Self {
+        let shown = top.map_or(all, |top| all.min(top as u64));
+        Self { shown, all }
+    }
+
+    fn text(self) -> String {
+        let Self { shown, all } = self;
+        match shown == all {
+            true => plural(all, "row"),
+            false => format!("{} of {} shown", count(shown), plural(all, "row")),
+        }
+    }
+}
+
+/// What a trace did, in a line or a few.
+pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> String {
     let Account {
         produced,
         delivered,
@@ -74,7 +97,7 @@ pub(crate) fn account_text(account: &Account, rows: u64, beside: &Beside) -> Str
     };
     let mut out = format!(
         "{}, {verdict}: {}{}{} produced, {} delivered",
-        plural(rows, "row"),
+        rows.text(),
         nodes_text(nodes, *desired),
         if *cut_off || *left { "at least " } else { "" },
         count(*produced),
@@ -426,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_complete_trace_is_one_line() {
-        insta::assert_snapshot!(account_text(&account(), 2, &Beside::default()), @"2 rows, complete: 2 produced, 2 delivered, 0 lost in 30.0 s. Cost 0.02 % of one CPU, 1.2 MiB.");
+        insta::assert_snapshot!(account_text(&account(), Rows::of(2, None), &Beside::default()), @"2 rows, complete: 2 produced, 2 delivered, 0 lost in 30.0 s. Cost 0.02 % of one CPU, 1.2 MiB.");
     }
 
     #[test]
@@ -445,7 +468,7 @@ mod tests {
         account.missed_runs = 3;
         account.cost.bpf = None;
         account.ended = Some(Ended::Command(ExitStatus::from_raw(2 << 8)));
-        insta::assert_snapshot!(account_text(&account, 1_204_511, &Beside::default()), @r"
+        insta::assert_snapshot!(account_text(&account, Rows::of(1_204_511, None), &Beside::default()), @r"
         1,204,511 rows, PARTIAL: 1,300,100 produced, 1,204,511 delivered, 90 beyond the limit, 95,499 lost (95,489 ring full, 10 unreadable) in 30.0 s. Cost 0.01 % of one CPU to read, 1.2 MiB; what the programs took is not known here.
         Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
         Unreadable: the memory was gone or paged out when the event happened.
@@ -461,7 +484,7 @@ mod tests {
         let mut account = account();
         account.untraced.count = 10;
         account.untraced.reasons = vec!["functions of /x cannot be traced: why".to_owned()];
-        let text = account_text(&account, 2, &Beside::default());
+        let text = account_text(&account, Rows::of(2, None), &Beside::default());
         assert!(text.contains("PARTIAL"), "{text}");
         let named =
             "Not traced: functions of /x cannot be traced: why.\nNot traced: 9 files more.\n";
@@ -472,10 +495,24 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_not_shown_are_counted() {
+        let text = account_text(&account(), Rows::of(1412, Some(20)), &Beside::default());
+        assert!(
+            text.starts_with("20 of 1,412 rows shown, complete: "),
+            "{text}"
+        );
+        let text = account_text(&account(), Rows::of(7, Some(20)), &Beside::default());
+        assert!(text.starts_with("7 rows, complete: "), "{text}");
+    }
+
+    #[test]
     fn books_that_do_not_balance_are_a_bug_that_is_not_hidden() {
         let mut account = account();
         account.produced = 3;
-        assert!(account_text(&account, 2, &Beside::default()).contains("The books do not balance"));
+        assert!(
+            account_text(&account, Rows::of(2, None), &Beside::default())
+                .contains("The books do not balance")
+        );
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use crate::{
     show::{
         render::{
-            Csv, Flamegraph, Folded, Json, Output, Palette, Pprof, StatusLine, Table, has_stacks,
+            Csv, Flamegraph, Folded, Json, Output, Palette, Pprof, StatusLine, Table, Viewed,
+            has_stacks,
         },
         sink::Sink,
+        view::{RowView, ViewArgs},
     },
     usage::Usage,
 };
@@ -158,6 +160,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) datasets: Vec<Shape<'a>>,
     /// The one that is asked for by name; else an output shows as many as it can.
     pub(crate) dataset: Option<&'a str>,
+    /// How rows are shown, as it is asked for.
+    pub(crate) view: ViewArgs,
+    /// The same where it is not asked for: of a job what its object says.
+    pub(crate) usual_view: ViewArgs,
     /// Whether a command that we start writes to the terminal as well.
     pub(crate) command: bool,
     /// Whether each interval is asked for by name.
@@ -174,6 +180,21 @@ impl Scene<'_> {
         };
         let names: Vec<&str> = self.datasets.iter().map(|one| one.name).collect();
         dataset_number(self.tracer, &names, name)
+    }
+
+    /// The view of each dataset, and what a person should know of it.
+    fn views(&self, chosen: usize) -> Result<(Vec<RowView>, Option<String>), Usage> {
+        let only = self.dataset.map(|_| chosen);
+        let all = self.view.clone().or(self.usual_view.clone());
+        match all.of(&self.datasets, only) {
+            Ok(views) => Ok((views, None)),
+            Err(why) if self.usual_view.is_empty() => Err(Usage(why)),
+            Err(why) => {
+                let views = self.view.of(&self.datasets, only).map_err(Usage)?;
+                let note = format!("spec.output of the job is left out: {why}");
+                Ok((views, Some(note)))
+            }
+        }
     }
 }
 
@@ -195,6 +216,8 @@ pub(crate) struct Outputs {
     pub(crate) all: Vec<(Box<dyn Output>, Option<usize>)>,
     /// The dataset whose rows are counted.
     pub(crate) main: usize,
+    /// Number of its rows that are shown, where it is a table of which not all are.
+    pub(crate) top: Option<usize>,
     /// Names of the datasets.
     pub(crate) datasets: Vec<String>,
     /// What a person should know of them.
@@ -216,11 +239,13 @@ pub(crate) fn open(wanted: &[OutputArg], scene: &Scene<'_>) -> Result<Outputs> {
     let chosen = scene.chosen()?;
     let main = scene.datasets[chosen];
     check(wanted, main)?;
+    check_view(wanted, &scene.view)?;
+    let (views, said) = scene.views(chosen)?;
     let mut outputs = Vec::new();
     for arg in wanted {
         let shows_all = scene.dataset.is_none() && !arg.format.is_of_one_dataset();
         let only = (!shows_all).then_some(chosen);
-        outputs.push((open_one(arg, scene, main, only)?, only));
+        outputs.push((open_one(arg, scene, &views, chosen, only)?, only));
     }
     let on_screen = wanted.iter().any(|arg| arg.file.is_none()) && io::stdout().is_terminal();
     if !on_screen && !scene.command && may_redraw(&io::stderr()) {
@@ -230,10 +255,11 @@ pub(crate) fn open(wanted: &[OutputArg], scene: &Scene<'_>) -> Result<Outputs> {
     Ok(Outputs {
         all: outputs,
         main: chosen,
+        top: views[chosen].top,
         datasets: { scene.datasets.iter() }
             .map(|one| one.name.to_owned())
             .collect(),
-        note: note(wanted, scene),
+        note: said.or_else(|| note(wanted, scene)),
     })
 }
 
@@ -313,22 +339,42 @@ fn check(wanted: &[OutputArg], main: Shape<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `main` is the dataset that it shows first, and `only` its number where it shows no other.
+/// Refuses a view for outputs that are no rows.
+fn check_view(wanted: &[OutputArg], view: &ViewArgs) -> Result<(), Usage> {
+    let picture = wanted.iter().find(|arg| arg.format.needs_stacks());
+    match picture.filter(|_| !view.is_empty()) {
+        None => Ok(()),
+        Some(arg) => Err(Usage(format!(
+            "-o {} adds up all rows by their stacks: --columns, --sort and --top do not apply to it; --where chooses rows",
+            arg.format.word()
+        ))),
+    }
+}
+
+/// `chosen` is the number of the dataset that it shows first, and `only` the same where it shows no other.
 fn open_one(
     arg: &OutputArg,
     scene: &Scene<'_>,
-    main: Shape<'_>,
+    views: &[RowView],
+    chosen: usize,
     only: Option<usize>,
 ) -> Result<Box<dyn Output>> {
     let Scene {
         tracer,
         datasets,
         dataset: _,
+        view: _,
+        usual_view: _,
         command,
         intervals,
         title,
     } = scene;
+    let (main, view) = (datasets[chosen], &views[chosen]);
     let columns = main.columns;
+    let viewed = |to: Box<dyn Output>| -> Box<dyn Output> {
+        let all = datasets.iter().zip(views);
+        Box::new(Viewed::new(all.map(|(one, view)| (one.columns, view)), to))
+    };
     let has_table = |one: &Shape<'_>| one.form == Form::Table;
     let intervals = *intervals
         && match only {
@@ -347,22 +393,28 @@ fn open_one(
             let table = match terminal {
                 true => {
                     let live = !command && may_redraw(&io::stdout());
-                    Table::terminal(columns, wide, palette(&io::stdout()), to, live)
+                    Table::terminal(columns, view, wide, palette(&io::stdout()), to, live)
                 }
-                false => Table::plain(columns, wide, to),
+                false => Table::plain(columns, view, wide, to),
             };
             let further = further().filter(|(_, one)| only.is_none() && has_table(one));
             Box::new(further.fold(table, |table, (at, one)| {
-                table.also(at, one.name, one.columns)
+                table.also(at, one.name, one.columns, &views[at])
             }))
         }
         // Of all datasets, also where only one comes: a row says the same of itself.
         Format::Json => {
             let first = datasets.first().map_or(&[][..], |first| first.columns);
-            let json = Json::new(first, intervals, to);
-            Box::new(further().fold(json, |json, (_, one)| json.also(one.name, one.columns)))
+            let json = Json::new(&views[0].columns(first), intervals, to);
+            let add = |json: Json, (at, one): (usize, &Shape<'_>)| {
+                json.also(one.name, &views[at].columns(one.columns))
+            };
+            viewed(Box::new(further().fold(json, add)))
         }
-        Format::Csv => Box::new(Csv::new(columns, intervals, to)),
+        Format::Csv => {
+            let columns = view.columns(columns);
+            viewed(Box::new(Csv::new(&columns, intervals, to)))
+        }
         Format::Folded => Box::new(Folded::new(columns, to)),
         Format::Flamegraph => Box::new(Flamegraph::new(columns, format!("{tracer}: {title}"), to)),
         Format::Pprof => Box::new(Pprof::new(columns, to)),
@@ -396,6 +448,7 @@ mod tests {
             kind: Kind::Unsigned,
             role: Role::None,
             wide: false,
+            spare: false,
             place: None,
         }];
         let shape = |name, form| Shape {
@@ -407,6 +460,8 @@ mod tests {
             tracer: "first",
             datasets: vec![shape("first", Form::Events), shape("more", Form::Table)],
             dataset,
+            view: ViewArgs::default(),
+            usual_view: ViewArgs::default(),
             command: true,
             intervals: false,
             title: String::new(),
@@ -438,6 +493,58 @@ mod tests {
         }
         let refused = opened(&["json"], Some("mor")).err().unwrap().to_string();
         assert_eq!(refused, "first has no dataset \"mor\"; it has first, more");
+    }
+
+    #[test]
+    fn pictures_of_stacks_refuse_a_view_and_say_what_chooses_rows() {
+        let view = ViewArgs {
+            top: Some(3),
+            ..ViewArgs::default()
+        };
+        let refused = |format: &str| {
+            let wanted = [OutputArg::parse(format).unwrap()];
+            check_view(&wanted, &view).err().map(|Usage(said)| said)
+        };
+        for format in ["folded", "flamegraph=-", "pprof=-"] {
+            let said = refused(format).unwrap();
+            assert!(said.contains("--columns, --sort and --top"), "{said}");
+            assert!(said.contains("--where"), "{said}");
+        }
+        for format in ["table", "wide", "json", "csv"] {
+            assert_eq!(refused(format), None);
+        }
+    }
+
+    #[test]
+    fn a_jobs_view_that_does_not_fit_is_left_out_with_a_note_and_a_flags_is_an_error() {
+        let columns = [Column::of("n", "", Role::None, false)];
+        let datasets = vec![Shape {
+            name: "first",
+            columns: &columns,
+            form: Form::Events,
+        }];
+        let top = ViewArgs {
+            top: Some(3),
+            ..ViewArgs::default()
+        };
+        let scene = |view: &ViewArgs, usual_view: &ViewArgs| Scene {
+            tracer: "first",
+            datasets: datasets.clone(),
+            dataset: None,
+            view: view.clone(),
+            usual_view: usual_view.clone(),
+            command: false,
+            intervals: false,
+            title: String::new(),
+        };
+        let none = ViewArgs::default();
+        let (views, note) = scene(&none, &top).views(0).unwrap();
+        assert_eq!(views, [RowView::default()]);
+        assert!(
+            note.unwrap()
+                .starts_with("spec.output of the job is left out: --top")
+        );
+        assert!(scene(&top, &none).views(0).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod spark;
 mod stacks;
 mod status;
 mod table;
+mod viewed;
 
 pub(crate) use self::csv::Csv;
 pub(crate) use grid::Palette;
@@ -26,6 +27,7 @@ pub(crate) use rows::{Wall, escape::escaped};
 pub(crate) use stacks::{Flamegraph, Folded, has_stacks};
 pub(crate) use status::StatusLine;
 pub(crate) use table::Table;
+pub(crate) use viewed::Viewed;
 
 use engine::Account;
 use std::{io, time::Duration};

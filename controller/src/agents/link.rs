@@ -2,7 +2,7 @@
 
 use super::{
     Expected, Fleet, Node, OURS, Progress, Report, Retry, Wanted, lock,
-    refused::{Refusal, is_anothers, is_known},
+    refused::{Refusal, is_anothers, is_known, is_not_filtered, not_filtered},
 };
 use crate::outcome::LastTable;
 use client::{Join, Schema};
@@ -213,8 +213,9 @@ pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesRespons
                     state.running.remove(&trace.uid);
                 }
             }
-            let wanted = state.wanted.get(&trace.uid);
-            let wanted = wanted.map(|wanted| Expected {
+            let asked = state.wanted.get(&trace.uid);
+            let refused = asked.and_then(|wanted| not_filtered(wanted, trace));
+            let wanted = asked.map(|wanted| Expected {
                 generation: wanted.generation,
                 table: wanted.table,
             });
@@ -233,10 +234,20 @@ pub(super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesRespons
             if report.generation == trace.generation
                 && matches!(report.progress, Progress::Failed { .. })
             {
-                state.running.remove(&trace.uid);
+                // One without its condition runs there until it is stopped.
+                if !is_not_filtered(report) {
+                    state.running.remove(&trace.uid);
+                }
                 continue;
             }
             report.generation = trace.generation;
+            if let Some(refused) = refused {
+                // Its counts are those of another trace.
+                report.account = v1::Account::default();
+                report.progress = refused;
+                fleet.heard_of(&trace.uid);
+                continue;
+            }
             report.account = trace.account.clone().unwrap_or_default();
             report.target_failures.clone_from(&trace.target_failures);
             report.targets_failed = trace.targets_failed;
@@ -279,6 +290,7 @@ pub(super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)> {
         let report = state.reports.get(uid);
         let report = report.filter(|report| report.generation == wanted.generation);
         let step = match report {
+            Some(report) if is_not_filtered(report) && state.running.contains(uid) => Step::Stop,
             Some(Report {
                 progress: Progress::Failed { .. } | Progress::Ended,
                 ..
@@ -349,7 +361,11 @@ async fn start(
     lock(&node.state).tells(uid, fleet.now());
     let answer = tokio::time::timeout(START, client.start_trace(request)).await;
     let (progress, broken) = match answer {
-        Ok(Ok(_)) => (Progress::Running, None),
+        Ok(Ok(started)) => {
+            let status = started.into_inner().status.unwrap_or_default();
+            let refused = not_filtered(wanted, &status);
+            (refused.unwrap_or(Progress::Running), None)
+        }
         // It has it, with other targets or another duration left. How far it is with it, it may have said before it was wanted.
         Ok(Err(status)) if is_known(&status) => {
             let (_, first) = watch(&mut client).await?;

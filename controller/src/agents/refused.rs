@@ -1,6 +1,6 @@
 //! What an agent has refused to do for a trace: it concerns that trace on that node alone, and is asked for again later.
 
-use super::Retry;
+use super::{Progress, Report, Retry, Wanted};
 use proto::v1;
 use std::time::Instant;
 use tonic::{Code, Status};
@@ -10,6 +10,8 @@ use tonic_types::StatusExt as _;
 const OTHER_SPEC: &str = "OtherSpec";
 /// The agent's word for what a caller may not do: of a trace, it was started by another one.
 const NOT_ALLOWED: &str = "NotAllowed";
+/// A reason that is no agent's: its version ignores the condition of a job.
+const NOT_FILTERED: &str = "NotFiltered";
 /// Targets in the list of those that were missed: as many as an agent's own list has.
 const MISSED: usize = 32;
 
@@ -47,6 +49,19 @@ pub(super) fn is_anothers(status: &Status) -> bool {
     status
         .get_details_error_info()
         .is_some_and(|info| info.reason == NOT_ALLOWED && info.metadata.contains_key("trace"))
+}
+
+/// The failure of a trace whose agent does not apply the condition that is wanted.
+pub(super) fn not_filtered(wanted: &Wanted, trace: &v1::TraceStatus) -> Option<Progress> {
+    (wanted.spec.filter != trace.filter).then(|| Progress::Failed {
+        reason: NOT_FILTERED.to_owned(),
+        message: "its agent does not apply spec.output.where, so the trace was stopped there: upgrade the agent of this node".to_owned(),
+    })
+}
+
+/// Whether a trace failed because its agent does not apply the condition: the agent still runs it.
+pub(super) fn is_not_filtered(report: &Report) -> bool {
+    matches!(&report.progress, Progress::Failed { reason, .. } if reason == NOT_FILTERED)
 }
 
 /// What an agent has refused of a trace.

@@ -100,7 +100,7 @@ impl Worker {
         let table = self.stages[at].resolve(table, &self.reader.loaded, deadline)?;
         let mut table = labels::label(&self.selection, table);
         table.dataset = at;
-        Ok(table)
+        Ok(self.reader.named_table(at, table))
     }
 
     /// The last tables that are read before programs are detached; `is_gone` says whether what was selected is.

@@ -14,6 +14,8 @@ const EMPTY_READS: usize = 1024;
 pub(crate) struct Snapshot {
     dataset: Dataset,
     pub(super) read: Read,
+    /// Rows that the last reading has handed on.
+    pub(super) of_last: u64,
 }
 
 impl Snapshot {
@@ -21,15 +23,18 @@ impl Snapshot {
         Self {
             dataset,
             read: Read::default(),
+            of_last: 0,
         }
     }
 
     /// The rows at this time.
     pub(super) fn read(&mut self, loaded: &mut Loaded) -> Result<Batch, Error> {
         let mut table = Table::new(&self.dataset.columns);
+        let before = self.read.delivered;
         for mut reading in loaded.readings()? {
             self.take(&mut reading, &mut table)?;
         }
+        self.of_last = self.read.delivered - before;
         Ok(table.batch())
     }
 

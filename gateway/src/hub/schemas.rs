@@ -158,12 +158,15 @@ impl Hub {
     /// Reads the schema of an agent, and how its rows get the job's columns.
     ///
     /// # Errors
-    /// Where it is of another tracer, or lacks a column that the job's readers have been promised.
+    /// Where it is of another tracer, is sent without the job's condition, or lacks a column that the job's readers have been promised.
     pub(super) async fn adopt(
         &self,
         node: u32,
         sent: v1::Schema,
     ) -> Result<(Schema, Projections), String> {
+        if sent.filter != self.state().job.filter {
+            return Err("its agent does not apply spec.output.where, so its rows are left out: upgrade the agent of this node".to_owned());
+        }
         let schema = Schema::read(sent, self.tracer.name())?;
         if schema.table != self.table {
             return Err("it sends events where other agents send tables, or the other way round: it is of another version".to_owned());

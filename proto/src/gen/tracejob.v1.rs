@@ -163,6 +163,10 @@ pub struct TraceSpec {
     /// Label columns to create in addition to those of the first targets, for labels of targets that are added later: "container".
     #[prost(string, repeated, tag = "9")]
     pub label_columns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Condition that rows must match: "latency > 10ms && comm == \"nginx\""; docs/filters.md has the language. Empty keeps all rows.
+    /// An agent that applies it repeats it in Schema.filter and TraceStatus.filter; agents before version 0.3 ignore it and deliver all rows.
+    #[prost(string, tag = "10")]
+    pub filter: ::prost::alloc::string::String,
 }
 /// Resource limits of a trace. A trace that exceeds its CPU or event rate keeps a sample of its events. Account.sampled counts the omitted
 /// events; counts and sums in tables are scaled up and become estimates. A trace that still exceeds its budget ends with "budget".
@@ -346,6 +350,9 @@ pub struct TraceStatus {
     /// Number of failed targets, including those that no longer fit into the list.
     #[prost(uint64, tag = "10")]
     pub targets_failed: u64,
+    /// The condition that the agent applies, as in TraceSpec.filter; empty where it applies none.
+    #[prost(string, tag = "11")]
+    pub filter: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TargetFailure {
@@ -450,6 +457,9 @@ pub struct Schema {
     /// Further datasets of the tracer. The fields above describe the first dataset, which has the tracer's name.
     #[prost(message, repeated, tag = "5")]
     pub further: ::prost::alloc::vec::Vec<Dataset>,
+    /// The condition that the agent applies, as in TraceSpec.filter; empty where it applies none.
+    #[prost(string, tag = "6")]
+    pub filter: ::prost::alloc::string::String,
 }
 /// Further dataset of a tracer, with its own columns.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -16,16 +16,19 @@ pub struct TcpConnect {
     /// Task that called connect(2).
     pub task: Task,
     /// Local address.
+    #[spare]
     pub saddr: Ip,
     /// Remote address.
     pub daddr: Ip,
     /// 0, or the error; ECANCELED if the caller gave up.
     pub result: Outcome,
     /// Local port.
+    #[spare]
     pub sport: u16,
     /// Remote port.
     pub dport: u16,
     /// Whether the connection was established.
+    #[spare]
     pub established: Bool,
     /// Whether the socket is an MPTCP socket, even if the remote end supports TCP only.
     #[wide]

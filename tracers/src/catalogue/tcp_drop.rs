@@ -28,8 +28,10 @@ pub struct TcpDrop {
     /// Reason for the drop, as this kernel names it. Reasons of other subsystems are numbers from 65536.
     pub reason: DropReason,
     /// State of the socket; empty if the socket is unknown.
+    #[spare]
     pub state: TcpState,
     /// Kernel function that dropped the packet.
+    #[spare]
     pub location: KernelAddress,
     /// Current task at the drop, which is often not the owner of the socket.
     pub task: Task,
@@ -38,6 +40,7 @@ pub struct TcpDrop {
     /// Destination address of the packet.
     pub daddr: Ip,
     /// Source port of the packet.
+    #[spare]
     pub sport: u16,
     /// Destination port of the packet.
     pub dport: u16,

@@ -20,6 +20,7 @@ pub struct TcpLife {
     /// Task that the connection belonged to.
     pub task: Task,
     /// Local address.
+    #[spare]
     pub saddr: Ip,
     /// Remote address.
     pub daddr: Ip,
@@ -28,12 +29,15 @@ pub struct TcpLife {
     /// Bytes of data sent and acknowledged.
     pub tx_bytes: u64,
     /// Number of retransmitted segments.
+    #[spare]
     pub retransmits: u32,
     /// Local port.
+    #[spare]
     pub sport: u16,
     /// Remote port.
     pub dport: u16,
     /// Whether this end connected: no if it accepted the connection, empty if the start was not recorded.
+    #[spare]
     pub connected: Bool,
     /// Whether the connection is a subflow of an MPTCP socket, even if the remote end supports TCP only.
     #[wide]

@@ -27,10 +27,12 @@ pub struct TcpRetransmit {
     /// Name of the thread that connected or read; empty if the process is unknown.
     pub comm: Text16,
     /// Local address.
+    #[spare]
     pub saddr: Ip,
     /// Remote address.
     pub daddr: Ip,
     /// Local port.
+    #[spare]
     pub sport: u16,
     /// Remote port.
     pub dport: u16,

@@ -33,6 +33,9 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            Compared::Boolean
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Bool)
         }

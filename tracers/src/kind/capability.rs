@@ -30,6 +30,11 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            Compared::Named(|each| {
+                (0..NAMES.len()).for_each(|number| each(number as i64, &capability(number as u64)));
+            })
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Text)
         }

@@ -30,6 +30,13 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            Compared::Written("MAJOR:MINOR, such as 8:1", |written| {
+                let (major, minor) = written.split_once(':')?;
+                let (major, minor) = (major.parse::<u64>().ok()?, minor.parse::<u64>().ok()?);
+                (major < 1 << 12 && minor < 1 << 20).then_some(major << 20 | minor)
+            })
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Text)
         }

@@ -40,6 +40,9 @@ mod user {
         fn store(self) -> Store {
             Store::Pairs
         }
+        fn compared(self) -> Compared {
+            Compared::Never("it counts several errors")
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Errors)
         }

@@ -56,6 +56,9 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            Compared::Names(self.names)
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Flags)
         }

@@ -27,6 +27,8 @@ pub(crate) trait Form: Copy {
 
     /// How values are stored when they leave the kernel.
     fn store(self) -> Store;
+    /// How conditions write and compare its values.
+    fn compared(self) -> Compared;
     /// The form in which clients of every version can show it.
     fn basic(self) -> Option<Basic>;
     /// What its values are of, beyond the word; mostly nothing.
@@ -149,6 +151,34 @@ impl Basic {
             Self::Stack => Store::Stack,
         }
     }
+}
+
+/// A function that calls another one with every number that has a name, and with that name.
+pub type EachName = fn(&mut dyn FnMut(i64, &str));
+
+/// How conditions write and compare the values of a kind.
+#[derive(Clone, Copy, Debug)]
+pub enum Compared {
+    /// As numbers, with the unit of their column.
+    Number,
+    /// As `yes` and `no`.
+    Boolean,
+    /// As text, of which there are patterns.
+    Text,
+    /// As text, whose parts have a space between them.
+    Arguments,
+    /// As addresses and networks.
+    Address,
+    /// As numbers that have names.
+    Named(EachName),
+    /// As numbers that are written in a way of their own: how, and what reads that.
+    Written(&'static str, fn(&str) -> Option<u64>),
+    /// As names, of which a value has several; the function joins them by `|`.
+    Names(fn(u64) -> String),
+    /// As the names that come into the place of numbers after reading.
+    Later,
+    /// Not at all, for this reason.
+    Never(&'static str),
 }
 
 /// How a table lays out a column.

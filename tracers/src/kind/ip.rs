@@ -30,6 +30,9 @@ mod user {
         fn store(self) -> Store {
             Store::Bytes
         }
+        fn compared(self) -> Compared {
+            Compared::Address
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Ip)
         }

@@ -31,6 +31,10 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            // By its symbol: answers about numbers would show where the kernel lies in memory.
+            Compared::Later
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Text)
         }

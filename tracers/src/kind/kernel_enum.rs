@@ -50,6 +50,9 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            Compared::Later
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Text)
         }

@@ -29,6 +29,9 @@ mod user {
         fn store(self) -> Store {
             Store::Stack
         }
+        fn compared(self) -> Compared {
+            Compared::Never("it is a stack")
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Stack)
         }

@@ -69,6 +69,9 @@ mod user {
         fn store(self) -> Store {
             Store::Buckets
         }
+        fn compared(self) -> Compared {
+            Compared::Never("it is a histogram")
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Log2)
         }

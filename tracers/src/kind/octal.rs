@@ -30,6 +30,11 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            Compared::Written("octal digits, such as 0644", |written| {
+                u64::from_str_radix(written, 8).ok()
+            })
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Octal)
         }

@@ -33,6 +33,17 @@ mod user {
         fn store(self) -> Store {
             Store::Signed
         }
+        fn compared(self) -> Compared {
+            Compared::Named(|each| {
+                // Up to 133 errors are those of programs, from 512 on the kernel's own: include/uapi/asm-generic/errno.h, include/linux/errno.h.
+                for number in (1..=133).chain(512..=531) {
+                    let name = errno(number);
+                    if !name.starts_with("errno_") {
+                        each(-(number as i64), &name);
+                    }
+                }
+            })
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Outcome)
         }

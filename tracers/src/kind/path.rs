@@ -31,6 +31,9 @@ mod user {
         fn store(self) -> Store {
             Store::Bytes
         }
+        fn compared(self) -> Compared {
+            Compared::Text
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Path)
         }

@@ -30,6 +30,11 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            Compared::Named(|each| {
+                (0..=64).for_each(|number: u32| each(number.into(), &signal(number.into())));
+            })
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Text)
         }

@@ -50,6 +50,19 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            Compared::Named(|each| {
+                // No table has as many.
+                const MOST: usize = 1024;
+                for number in (0..MOST).filter(|number| Sysno::new(*number).is_some()) {
+                    each(number as i64, &syscall(number as u64));
+                }
+                for number in (0..MOST).filter(|number| machine::compat_name(*number).is_some()) {
+                    let number = number as u64 | Syscall::COMPAT;
+                    each(number as i64, &syscall(number));
+                }
+            })
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Syscall)
         }

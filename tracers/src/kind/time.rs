@@ -29,6 +29,9 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            Compared::Never("bound the time of a trace by its duration")
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Time)
         }

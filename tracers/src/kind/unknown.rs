@@ -37,6 +37,9 @@ mod user {
                 None => Store::Unsigned,
             }
         }
+        fn compared(self) -> Compared {
+            Compared::Never("its kind is of a newer version")
+        }
         fn basic(self) -> Option<Basic> {
             self.basic
         }

@@ -24,6 +24,9 @@ mod user {
         fn store(self) -> Store {
             Store::Unsigned
         }
+        fn compared(self) -> Compared {
+            Compared::Number
+        }
         fn basic(self) -> Option<Basic> {
             Some(Basic::Unsigned)
         }

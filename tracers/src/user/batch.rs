@@ -397,6 +397,16 @@ impl Batch {
         self.rows = 0;
     }
 
+    /// The rows of these numbers, which must be in range.
+    #[must_use]
+    pub fn only(&self, rows: &[u32]) -> Self {
+        let from: Vec<(u32, u32)> = rows.iter().map(|row| (0, *row)).collect();
+        let mut only = Self::gather(&[self], &from).unwrap_or_default();
+        only.targets = rows.iter().map(|row| self.targets[*row as usize]).collect();
+        only.dataset = self.dataset;
+        only
+    }
+
     /// Takes the last row away, before frames have come to it.
     pub fn remove_last(&mut self) {
         let Some(rows) = self.rows.checked_sub(1) else {

@@ -16,6 +16,8 @@ pub struct Column {
     pub role: Role,
     /// Left out of the ordinary table.
     pub wide: bool,
+    /// Left out of a narrow table before values of other columns are cut.
+    pub spare: bool,
     /// Where its values lie in rows as the kernel side writes them; `None` of a column that does not come from there, or from elsewhere.
     pub place: Option<Place>,
 }
@@ -52,8 +54,16 @@ impl Column {
             kind: Kind::Unsigned,
             role,
             wide,
+            spare: false,
             place: None,
         }
+    }
+
+    /// Left out of a narrow table.
+    #[doc(hidden)]
+    pub const fn spare(mut self) -> Self {
+        self.spare = true;
+        self
     }
 
     /// Of a field with so many bytes of the row before it.
@@ -89,6 +99,15 @@ impl Column {
     /// Whether it says of a target what its caller said: it is not the tracer's own.
     pub fn is_label(&self) -> bool {
         LABELS.iter().any(|label| label.name == self.name)
+    }
+
+    /// The name without its unit or `_count`: `latency` of `latency_ns`. Another column may have the same.
+    pub fn short(&self) -> &str {
+        const SUFFIXES: [&str; 6] = ["ns", "us", "bytes", "pages", "pct", "count"];
+        match self.name.rsplit_once('_') {
+            Some((short, suffix)) if SUFFIXES.contains(&suffix) => short,
+            Some(_) | None => &self.name,
+        }
     }
 
     /// The unit, which the name's suffix says.

@@ -1,6 +1,6 @@
 //! A dataset: rows of one type, of which a tracer has one or more.
 
-use crate::{Batch, Column, Event, Source};
+use crate::{Batch, Column, Event, Source, labels};
 use core::any::type_name;
 use std::vec::Vec;
 
@@ -54,6 +54,13 @@ impl Dataset {
             row_bytes: size_of::<T>(),
             decode: decode::<T>,
         }
+    }
+
+    /// Its columns behind those of labels, as conditions have them.
+    pub fn labelled(&self) -> Vec<Column> {
+        // Those of a trace may have labels before them already.
+        let own = self.columns.iter().filter(|column| !column.is_label());
+        labels(self.source.form()).chain(own.cloned()).collect()
     }
 
     /// Appends one record: a ring's, or a map's key and value joined.

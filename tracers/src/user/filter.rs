@@ -1,14 +1,24 @@
 //! Filters: which rows a reader wants, by the values of their columns.
 //!
-//! What the kernel side can test, it tests before a row is sent (`compile`). The rest is tested on decoded rows, with the same outcome.
+//! A user writes them as conditions (`text`, `typed`). What the kernel side can test, it tests before a row is sent (`compile`). The rest is
+//! tested on decoded rows, with the same outcome; what needs names or labels, once rows have these.
 
 mod compile;
+mod like;
+mod mistake;
 #[cfg(test)]
 mod tests;
+mod text;
+mod typed;
 
-use crate::{Batch, Column, Instruction, Naming, Store, Value};
+pub use like::{Network, Pattern};
+pub use mistake::Mistake;
+
+use crate::{Batch, Column, Compared, Dataset, Instruction, LABELS, Naming, Store, Value};
 use core::cmp::Ordering;
-use std::{borrow::Cow, boxed::Box, vec::Vec};
+use like::Names;
+use std::{borrow::Cow, boxed::Box, string::String, vec::Vec};
+use typed::Fault;
 
 /// Which rows to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +39,20 @@ pub struct Comparison {
     column: usize,
     operator: Operator,
     with: Operand,
+    read: Read,
+    /// Whether the column has its values only once stages have named them.
+    named_later: bool,
+}
+
+/// What of a value is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    /// All of it, as it is stored.
+    Stored,
+    /// Its parts, with a space between them.
+    Joined,
+    /// The names of its bits.
+    Names(Names),
 }
 
 /// How to compare.
@@ -53,8 +77,14 @@ pub enum Operator {
 pub enum Operand {
     /// A number, for every column of numbers: it may be one that the column cannot have.
     Number(i128),
-    /// Bytes as they are stored: a text, a path, 16 bytes of an address.
+    /// Bytes as they are stored: a text, a path, 16 bytes of an address. Arguments have a space between them.
     Bytes(Vec<u8>),
+    /// Text that is as a pattern.
+    Pattern(Pattern),
+    /// Addresses of a network.
+    Network(Network),
+    /// Names of bits, all of which are set.
+    Names(Vec<String>),
 }
 
 /// Why a comparison is not possible.
@@ -66,6 +96,8 @@ pub enum NotComparable {
     Numbers(Cow<'static, str>),
     /// The column of this name has texts.
     Texts(Cow<'static, str>),
+    /// The values of the column of this name are compared with such a thing by equality alone.
+    NoOrder(Cow<'static, str>),
     /// The values of the column of this name have no order and no single form: histograms, stacks, and what gets its name after reading.
     Neither(Cow<'static, str>),
 }
@@ -76,6 +108,7 @@ impl core::fmt::Display for NotComparable {
             Self::NoColumn(column) => write!(f, "there is no column {column}"),
             Self::Numbers(name) => write!(f, "{name} is a number: compare it with a number"),
             Self::Texts(name) => write!(f, "{name} is a text: compare it with a text"),
+            Self::NoOrder(name) => write!(f, "{name} has no such order: use == or !="),
             Self::Neither(name) => write!(f, "{name} cannot be compared"),
         }
     }
@@ -107,24 +140,61 @@ impl Comparison {
             return Err(NotComparable::NoColumn(column));
         };
         let name = || of.name.clone();
-        match of.kind.naming() {
-            Naming::None => {}
-            // Numbers before they have their names, of which some must not be told: where the kernel lies in memory.
-            Naming::UserStack | Naming::KernelStack | Naming::KernelSymbol | Naming::KernelEnum => {
+        // Numbers before they have their names, of which some must not be told: where the kernel lies in memory.
+        let named_later = match of.kind.naming() {
+            Naming::None => false,
+            Naming::KernelSymbol | Naming::KernelEnum => true,
+            Naming::UserStack | Naming::KernelStack => {
                 return Err(NotComparable::Neither(name()));
             }
-        }
-        match (of.kind.store(), &with) {
-            (Store::Unsigned | Store::Signed, Operand::Number(_))
-            | (Store::Bytes, Operand::Bytes(_)) => Ok(Self {
-                column,
-                operator,
-                with,
-            }),
-            (Store::Unsigned | Store::Signed, Operand::Bytes(_)) => {
-                Err(NotComparable::Numbers(name()))
+        };
+        let read = match of.kind.compared() {
+            Compared::Arguments => Read::Joined,
+            Compared::Names(names) => Read::Names(Names(names)),
+            Compared::Number
+            | Compared::Boolean
+            | Compared::Text
+            | Compared::Address
+            | Compared::Named(_)
+            | Compared::Written(..)
+            | Compared::Later
+            | Compared::Never(_) => Read::Stored,
+        };
+        let store = match named_later {
+            true => Store::Bytes,
+            false => of.kind.store(),
+        };
+        match (&with, operator) {
+            (Operand::Number(_) | Operand::Bytes(_), _)
+            | (_, Operator::Equal | Operator::NotEqual) => {}
+            (Operand::Pattern(_) | Operand::Network(_) | Operand::Names(_), _) => {
+                return Err(NotComparable::NoOrder(name()));
             }
-            (Store::Bytes, Operand::Number(_)) => Err(NotComparable::Texts(name())),
+        }
+        let comparison = |read| Self {
+            column,
+            operator,
+            with: with.clone(),
+            read,
+            named_later,
+        };
+        match (store, &with) {
+            (Store::Unsigned | Store::Signed, Operand::Number(_)) => Ok(comparison(Read::Stored)),
+            (Store::Unsigned, Operand::Names(_)) => match read {
+                Read::Names(_) => Ok(comparison(read)),
+                Read::Stored | Read::Joined => Err(NotComparable::Numbers(name())),
+            },
+            (Store::Bytes, Operand::Bytes(_) | Operand::Pattern(_) | Operand::Network(_)) => {
+                Ok(comparison(read))
+            }
+            (
+                Store::Unsigned | Store::Signed,
+                Operand::Bytes(_) | Operand::Pattern(_) | Operand::Network(_) | Operand::Names(_),
+            ) => Err(NotComparable::Numbers(name())),
+            (Store::Bytes, Operand::Number(_) | Operand::Names(_)) => match named_later {
+                true => Err(NotComparable::Neither(name())),
+                false => Err(NotComparable::Texts(name())),
+            },
             (Store::Buckets | Store::Pairs | Store::Stack, _) => {
                 Err(NotComparable::Neither(name()))
             }
@@ -132,10 +202,44 @@ impl Comparison {
     }
 
     fn matches(&self, batch: &Batch, row: usize) -> bool {
-        let order = match (batch.value(self.column, row), &self.with) {
+        self.matches_value(batch.value(self.column, row))
+    }
+
+    fn matches_value(&self, value: Value<'_>) -> bool {
+        let equal = |is_equal| match is_equal {
+            true => Ordering::Equal,
+            // Such operands are compared by equality alone.
+            false => Ordering::Less,
+        };
+        let value = match (self.read, value) {
+            (Read::Joined, Value::Bytes(bytes, cut)) => {
+                let parts = bytes.strip_suffix(&[0]).unwrap_or(bytes).iter();
+                let joined: Vec<u8> = parts
+                    .map(|byte| if *byte == 0 { b' ' } else { *byte })
+                    .collect();
+                return self.holds(Value::Bytes(&joined, cut), equal);
+            }
+            (Read::Names(names), Value::Unsigned(number)) => match &self.with {
+                Operand::Names(wanted) => {
+                    return self.operator.holds(equal(names.has(number, wanted)));
+                }
+                Operand::Number(_)
+                | Operand::Bytes(_)
+                | Operand::Pattern(_)
+                | Operand::Network(_) => value,
+            },
+            (Read::Stored | Read::Joined | Read::Names(_), value) => value,
+        };
+        self.holds(value, equal)
+    }
+
+    fn holds(&self, value: Value<'_>, equal: impl Fn(bool) -> Ordering) -> bool {
+        let order = match (value, &self.with) {
             (Value::Unsigned(value), Operand::Number(with)) => i128::from(value).cmp(with),
             (Value::Signed(value), Operand::Number(with)) => i128::from(value).cmp(with),
             (Value::Bytes(value, _), Operand::Bytes(with)) => value.cmp(with),
+            (Value::Bytes(value, _), Operand::Pattern(with)) => equal(with.matches(value)),
+            (Value::Bytes(value, _), Operand::Network(with)) => equal(with.contains(value)),
             _ => {
                 debug_assert!(
                     false,
@@ -175,6 +279,108 @@ impl Operator {
 }
 
 impl Filter {
+    /// Reads a condition for rows with these columns: those of labels first, then the dataset's ([`Dataset::labelled`]).
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn parse(text: &str, columns: &[Column]) -> Result<Self, Mistake> {
+        typed::filter(&text::read(text)?, columns).map_err(Fault::mistake)
+    }
+
+    /// Reads a condition for the datasets of a trace: one filter for each, in order. A dataset without one of the columns has `None`: all its
+    /// rows are delivered. Labels are columns of every dataset.
+    ///
+    /// # Errors
+    /// Where it is wrong, or for none of the datasets.
+    pub fn of_datasets(text: &str, datasets: &[Dataset]) -> Result<Vec<Option<Self>>, Mistake> {
+        let node = text::read(text)?;
+        let mut filters = Vec::new();
+        let mut missing = None;
+        for dataset in datasets {
+            filters.push(match typed::filter(&node, &dataset.labelled()) {
+                Ok(filter) => Some(filter),
+                Err(Fault::Missing(mistake)) => {
+                    missing.get_or_insert(mistake);
+                    None
+                }
+                Err(Fault::Wrong(mistake)) => return Err(mistake),
+            });
+        }
+        match missing.filter(|_| filters.iter().all(Option::is_none)) {
+            Some(mistake) => Err(mistake),
+            None => Ok(filters),
+        }
+    }
+
+    /// In two parts, both of which a row has to match. The first is for rows as they are decoded: its columns are the dataset's own. The
+    /// second needs names or labels, of which so many are columns before the others: its columns are as they were.
+    pub fn by_time(self, labels: usize) -> (Option<Self>, Option<Self>) {
+        let mut parts = Vec::new();
+        self.flatten(&mut parts);
+        let (late, mut early): (Vec<_>, Vec<_>) =
+            parts.into_iter().partition(|part| part.is_late(labels));
+        (early.iter_mut()).for_each(|part| part.each(&mut |one| one.column -= labels));
+        (all_of(early), all_of(late))
+    }
+
+    /// The same for rows that have only some of the labels: the others are empty.
+    #[must_use]
+    pub fn with_labels(self, has: [bool; LABELS.len()]) -> Self {
+        match self {
+            Self::All(parts) => Self::All(
+                parts
+                    .into_iter()
+                    .map(|part| part.with_labels(has))
+                    .collect(),
+            ),
+            Self::Any(parts) => Self::Any(
+                parts
+                    .into_iter()
+                    .map(|part| part.with_labels(has))
+                    .collect(),
+            ),
+            Self::Not(part) => Self::Not(Box::new(part.with_labels(has))),
+            Self::Compare(mut comparison) => {
+                let before = &has[..comparison.column.min(has.len())];
+                let absent = before.iter().filter(|has| !**has).count();
+                match has.get(comparison.column) {
+                    Some(false) => match comparison.matches_value(Value::Bytes(b"", false)) {
+                        true => Self::All(Vec::new()),
+                        false => Self::Any(Vec::new()),
+                    },
+                    Some(true) | None => {
+                        comparison.column -= absent;
+                        Self::Compare(comparison)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether it needs names or labels.
+    fn is_late(&self, labels: usize) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.is_late(labels)),
+            Self::Not(part) => part.is_late(labels),
+            Self::Compare(comparison) => comparison.named_later || comparison.column < labels,
+        }
+    }
+
+    fn each(&mut self, with: &mut impl FnMut(&mut Comparison)) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter_mut().for_each(|part| part.each(with))
+            }
+            Self::Not(part) => part.each(with),
+            Self::Compare(comparison) => with(comparison),
+        }
+    }
+
+    /// The numbers of a batch's rows: of those that match, and of the others.
+    pub fn sorted(&self, batch: &Batch) -> (Vec<u32>, Vec<u32>) {
+        (0..batch.rows() as u32).partition(|row| self.matches(batch, *row as usize))
+    }
+
     /// Whether a row matches. It is one of the columns that the filter was made with, before what has names gets them.
     ///
     /// # Panics
@@ -207,5 +413,13 @@ impl Filter {
             Self::All(parts) => parts.into_iter().for_each(|part| part.flatten(into)),
             part => into.push(part),
         }
+    }
+}
+
+/// All of these; `None` where there are none.
+fn all_of(mut parts: Vec<Filter>) -> Option<Filter> {
+    match parts.len() {
+        0 | 1 => parts.pop(),
+        _ => Some(Filter::All(parts)),
     }
 }

@@ -1,6 +1,6 @@
 //! The plan of one trace: what the loader loads and where, and which datasets come out of it.
 
-use crate::{Column, Dataset, Filter, Form, Instruction, Point, Slot, Source, Split};
+use crate::{Column, Dataset, Filter, Form, Instruction, LABELS, Point, Slot, Source, Split};
 use std::{collections::BTreeMap, vec::Vec};
 
 /// What one trace needs of the kernel, made from the tracer and its options when the trace starts. All that loads, admits and reads works
@@ -21,34 +21,35 @@ pub struct Plan {
     pub slots: BTreeMap<Slot, Vec<Instruction>>,
 }
 
-/// The rows of a trace cannot be filtered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoEvents;
-
-impl core::fmt::Display for NoEvents {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("a filter takes rows that are events, and these are a table")
-    }
+/// What is left of a filter after the kernel side: a row is delivered where both match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// For rows as they are decoded.
+    pub early: Option<Filter>,
+    /// For rows with their names, and all columns of labels.
+    pub late: Option<Filter>,
 }
 
-impl std::error::Error for NoEvents {}
-
 impl Plan {
-    /// Keeps only rows of the first dataset that match. The kernel side tests what it can; the answer is what is left to be tested after
-    /// reading.
+    /// Keeps only rows of the dataset of this number that match; the filter's columns are those of [`Dataset::labelled`]. The kernel side tests
+    /// events as far as it can. A row of a table is whole only once it has been read.
     ///
-    /// # Errors
-    /// Where its rows are no events.
-    pub fn keep(&mut self, filter: Filter) -> Result<Option<Filter>, NoEvents> {
-        let columns = match self.datasets.first() {
-            Some(first) if first.source.form() == Form::Events => &first.columns,
-            Some(_) | None => return Err(NoEvents),
+    /// # Panics
+    /// Where there is no such dataset: a bug of the caller.
+    pub fn keep(&mut self, dataset: usize, filter: Filter) -> Left {
+        let (early, late) = filter.by_time(LABELS.len());
+        let dataset = &self.datasets[dataset];
+        let early = match (dataset.source.form(), early) {
+            (Form::Events, Some(early)) => {
+                let Split { kernel, user } = early.split(&dataset.columns);
+                if let Some(code) = kernel {
+                    self.slots.insert(Slot::Row, code);
+                }
+                user
+            }
+            (Form::Table | Form::Events, early) => early,
         };
-        let Split { kernel, user } = filter.split(columns);
-        if let Some(code) = kernel {
-            self.slots.insert(Slot::Row, code);
-        }
-        Ok(user)
+        Left { early, late }
     }
 
     /// Whether a dataset comes this way.

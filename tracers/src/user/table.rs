@@ -294,6 +294,7 @@ mod tests {
             kind,
             role,
             wide: false,
+            spare: false,
             place: None,
         };
         vec![

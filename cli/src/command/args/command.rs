@@ -227,10 +227,12 @@ fn run_command() -> Command {
         }));
         command = command.subcommand(tracer_command(*tracer));
     }
-    shown.push((
-        "tracejob run -f examples/checkout.yaml --pid 4242".to_owned(),
-        String::new(),
-    ));
+    let more = [
+        "tracejob run -f examples/checkout.yaml --pid 4242",
+        "tracejob run TRACER --host --where 'comm == nginx && pid != 1' --columns +cgroup,-tid",
+        "tracejob run TRACER --host --duration 10s --sort -COLUMN --top 20 -o csv",
+    ];
+    shown.extend(more.map(|line| (line.to_owned(), String::new())));
     let shown: Vec<(&str, &str)> = shown
         .iter()
         .map(|(line, about)| (line.as_str(), about.as_str()))
@@ -372,7 +374,44 @@ fn common(command: Command) -> Command {
         .disable_help_flag(true)
         .args(selection.map(|arg| arg.help_heading("Selection (each adds; one is needed)")))
         .args(bounds.map(|arg| arg.help_heading("Bounds")))
+        .arg(where_arg())
+        .args(view_args())
         .args([output_arg(), help_arg()])
+}
+
+/// Which rows are delivered.
+pub(crate) fn where_arg() -> Arg {
+    Arg::new("where")
+        .long("where")
+        .value_name("CONDITION")
+        .help_heading("Output")
+        .help("Only rows that match: 'latency > 10ms && comm == \"nginx\"'; docs/filters.md has the language")
+}
+
+/// How rows are shown.
+pub(crate) fn view_args() -> [Arg; 3] {
+    let names = |id: &'static str| {
+        Arg::new(id)
+            .long(id)
+            .value_delimiter(',')
+            .allow_hyphen_values(true)
+            .action(ArgAction::Append)
+            .help_heading("Output")
+    };
+    [
+        names("columns").value_name("NAME,…").help(
+            "These columns in this order; +NAME adds one to the usual ones and -NAME hides one",
+        ),
+        names("sort")
+            .value_name("NAME,…")
+            .help("Rows of a table by these columns; -NAME in descending order"),
+        Arg::new("top")
+            .long("top")
+            .value_name("N")
+            .value_parser(value_parser!(u32).range(1..=100_000))
+            .help_heading("Output")
+            .help("The first N rows of a table"),
+    ]
 }
 
 /// Where rows go, and as what.

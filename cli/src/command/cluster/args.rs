@@ -3,7 +3,7 @@
 use super::command::command;
 use crate::{
     command::args::{self, string},
-    show::output::OutputArg,
+    show::{output::OutputArg, view::ViewArgs},
     source::cluster::access::Access,
     usage::{self, Usage},
 };
@@ -71,6 +71,8 @@ pub(super) struct Run {
     pub(super) max_events: Option<u64>,
     pub(super) ring: Option<u32>,
     pub(super) name: Option<String>,
+    /// The condition that rows must match.
+    pub(super) filter: Option<String>,
     /// Whether it stays.
     pub(super) keep: bool,
     pub(super) view: View,
@@ -105,6 +107,8 @@ pub(super) struct View {
     pub(super) nodes: Vec<String>,
     /// The dataset that is shown; else as many as an output can.
     pub(super) dataset: Option<String>,
+    /// Columns, order and number of rows.
+    pub(super) rows: ViewArgs,
 }
 
 /// Reads the command line; help is printed by whoever handles the error.
@@ -191,6 +195,7 @@ fn run(matches: &ArgMatches) -> Result<Run> {
         max_events: m.get_one("max-events").copied(),
         ring: m.get_one("ring").copied(),
         name: m.get_one("name").cloned(),
+        filter: m.get_one("where").cloned(),
         keep: m.get_flag("keep"),
         view: view(m),
     })
@@ -223,6 +228,7 @@ fn view(m: &ArgMatches) -> View {
         by: many(m, "by"),
         nodes: many(m, "nodes"),
         dataset: m.get_one("dataset").cloned(),
+        rows: args::view(m),
     }
 }
 

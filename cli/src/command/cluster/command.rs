@@ -3,6 +3,7 @@
 use crate::{
     command::args::{
         data, dataset_arg, examples, help_arg, interval, option_arg, output_arg, ring, styles,
+        view_args, where_arg,
     },
     quantity,
     source::cluster::access,
@@ -93,6 +94,10 @@ fn run() -> Command {
             "whole nodes",
         ),
         ("kubectl tracejob run -f job.yaml --keep", "what a file says"),
+        (
+            "kubectl tracejob run TRACER --where 'comm == nginx' --sort -COLUMN --top 20",
+            "only these rows",
+        ),
     ]))
 }
 
@@ -127,6 +132,7 @@ fn common(command: Command) -> Command {
         }))
         .args(bounds().map(|arg| arg.help_heading("Bounds")))
         .args(object().map(|arg| arg.help_heading("The job")))
+        .arg(where_arg())
         .args(view())
         .arg(help_arg())
 }
@@ -206,7 +212,7 @@ fn object() -> [Arg; 2] {
 }
 
 /// How rows are read and shown.
-fn view() -> [Arg; 5] {
+fn view() -> Vec<Arg> {
     let names = |id: &'static str| {
         Arg::new(id)
             .long(id)
@@ -214,7 +220,7 @@ fn view() -> [Arg; 5] {
             .action(ArgAction::Append)
             .help_heading("Output")
     };
-    [
+    let mut all = vec![
         output_arg(),
         Arg::new("interval")
             .long("interval")
@@ -229,7 +235,9 @@ fn view() -> [Arg; 5] {
             .value_name("NODE,…")
             .help("Shows only rows of these nodes"),
         dataset_arg(),
-    ]
+    ];
+    all.extend(view_args());
+    all
 }
 
 fn attach() -> Command {
@@ -241,6 +249,10 @@ fn attach() -> Command {
         .arg(help_arg())
         .after_help(examples(&[
             ("kubectl tracejob attach checkout-db -n shop", ""),
+            (
+                "kubectl tracejob attach checkout-db --columns pod,comm,+cgroup",
+                "these columns",
+            ),
             (
                 "kubectl tracejob attach ctj/leak-hunt -o json",
                 "a ClusterTraceJob",

@@ -2,7 +2,11 @@
 
 use super::args::{Run, Select, What};
 use crate::{
-    command::job::{self, Name, Wanted},
+    command::{
+        condition::filters,
+        job::{self, Name, Wanted},
+    },
+    show::view::ViewArgs,
     source::cluster::{access::Access, job::Object},
     usage::Usage,
 };
@@ -108,6 +112,11 @@ fn narrowed(mut spec: ClusterTraceJobSpec, run: &Run) -> ClusterTraceJobSpec {
     job.active_deadline_seconds = run.duration.or(job.active_deadline_seconds);
     job.limits.max_events = run.max_events.or(job.limits.max_events);
     job.limits.ring_bytes = run.ring.or(job.limits.ring_bytes);
+    let output = &mut job.output;
+    let rows = run.view.rows.clone().or(ViewArgs::from(&*output));
+    output.filter = run.filter.clone().or(output.filter.take());
+    (output.columns, output.sort) = (rows.columns, rows.sort);
+    output.top = rows.top.and_then(|top| u32::try_from(top).ok());
     if !run.keep {
         job.ttl_seconds_after_finished.get_or_insert(LEFT_BEHIND);
     }
@@ -140,6 +149,11 @@ fn made(
         namespace: (!of_cluster).then_some(namespace),
         ..ObjectMeta::default()
     };
+    filters(
+        "--where",
+        spec.job.output.filter.as_deref(),
+        &spec.job.tracer,
+    )?;
     if of_cluster {
         check::<ClusterTraceJob>("ClusterTraceJob", &spec)?;
         let mut job = ClusterTraceJob::new("", spec);

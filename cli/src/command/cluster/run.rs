@@ -9,6 +9,7 @@ use crate::{
     show::{
         output::{self, Scene, Shape},
         show,
+        view::ViewArgs,
     },
     source::cluster::{
         access::{Access, Cluster},
@@ -26,7 +27,7 @@ use std::{
     process::ExitCode,
     sync::Arc,
 };
-use tracers::{Erased, Form, LABELS, Role};
+use tracers::{Column, Erased, Form, LABELS, Role, labels};
 
 /// Makes a job, shows what it sees, and deletes it.
 pub(super) fn run(asked: Run, access: &Access) -> Result<ExitCode> {
@@ -74,6 +75,7 @@ fn follow(cluster: &Arc<Cluster>, job: &Job, view: View, stopper: Stopper) -> Re
         by,
         nodes,
         dataset,
+        rows,
     } = view;
     let query = Query {
         interval,
@@ -86,6 +88,8 @@ fn follow(cluster: &Arc<Cluster>, job: &Job, view: View, stopper: Stopper) -> Re
         tracer,
         datasets: Shape::told(watch.schema()),
         dataset: dataset.as_deref(),
+        view: rows,
+        usual_view: ViewArgs::from(&job.spec.output),
         command: false,
         intervals: interval.is_some(),
         title: title(job),
@@ -102,6 +106,7 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
         let names: Vec<&str> = datasets.iter().map(|one| one.name).collect();
         output::dataset_number(tracer.name(), &names, wanted)?;
     }
+    check_rows(view, tracer)?;
     if view.by.is_empty() {
         return Ok(());
     }
@@ -126,6 +131,27 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
             keys.join(", ")
         ))),
     }
+}
+
+/// Holds names of columns to those that the catalogue has.
+fn check_rows(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
+    let datasets = tracer.datasets();
+    let columns: Vec<Vec<Column>> = { datasets.iter() }
+        .map(|one| {
+            labels(one.source.form())
+                .chain(one.columns.clone())
+                .collect()
+        })
+        .collect();
+    let shapes = datasets.iter().zip(&columns).map(|(one, columns)| Shape {
+        name: one.name,
+        columns,
+        form: one.source.form(),
+    });
+    let shapes: Vec<Shape<'_>> = shapes.collect();
+    let only =
+        { view.dataset.iter() }.find_map(|name| shapes.iter().position(|one| one.name == name));
+    view.rows.of(&shapes, only).map(drop).map_err(Usage)
 }
 
 /// Whom a job is of, in a few words.

@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
-use tracers::{Batch, Column, Data, Frame, Kind, Role, Unit, Value};
+use tracers::{Basic, Batch, Column, Data, Frame, Kind, Naming, Role, Store, Unit, Value};
 
 /// Noon on some day, UTC.
 pub(super) const WALL: Wall = Wall {
@@ -23,6 +23,7 @@ fn column(name: &'static str, kind: Kind, role: Role, wide: bool) -> Column {
         kind,
         role,
         wide,
+        spare: false,
         place: None,
     }
 }
@@ -277,6 +278,70 @@ pub(super) fn stacks_of(names: &[String]) -> Batch {
         })
         .collect();
     filled(&stack_columns(), &rows, frames)
+}
+
+/// A value of a column as traces usually have it, by its kind alone.
+fn usual<'a>(column: &Column, row: usize) -> Value<'a> {
+    const ADDRESSES: [[u8; 16]; 2] = [
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 244, 1, 12],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 250],
+    ];
+    let bytes = |text: &'static [u8]| Value::Bytes(text, false);
+    let second = row == 1;
+    match column.kind.basic() {
+        Some(Basic::Path) if second => bytes(b"/usr/lib/x86_64-linux-gnu/libcrypto.so.3.0.11"),
+        Some(Basic::Path) => bytes(b"/var/lib/postgresql/16/main/base/16384/2619"),
+        Some(Basic::Args) => bytes(b"/usr/bin/python3\0-m\0http.server\0--bind\0::1\0"),
+        Some(Basic::Ip) => Value::Bytes(&ADDRESSES[usize::from(second)], false),
+        Some(Basic::Outcome) if second => Value::Signed(-111),
+        Some(Basic::Outcome | Basic::Signed) => Value::Signed(3),
+        _ => match (column.kind.store(), column.kind.naming()) {
+            (Store::Bytes, _) => bytes(b"checkout"),
+            (Store::Unsigned, Naming::KernelEnum) => bytes(b"SOCKET_RCVBUFF"),
+            (Store::Unsigned, Naming::KernelSymbol) => bytes(b"tcp_v4_rcv+0x4c1"),
+            (Store::Unsigned, _) => Value::Unsigned(match (column.unit(), column.kind.basic()) {
+                (Unit::Nanoseconds, _) => 41_500_000,
+                (Unit::Bytes, _) => 12_582_912,
+                (_, Some(Basic::Time)) => 870_500_000,
+                (_, Some(Basic::Flags)) => 0x80000 | 0x241,
+                (_, Some(Basic::Bool)) => 1,
+                (_, Some(Basic::Syscall)) => 257,
+                (_, Some(Basic::Octal)) => 0o644,
+                (_, Some(Basic::Text)) => 1,
+                _ => 51_644,
+            }),
+            (Store::Signed, _) => Value::Signed(3),
+            (Store::Buckets, _) => Value::List(&[0, 0, 0, 4, 30, 9, 1]),
+            (Store::Pairs, _) => Value::List(&[11, 1022]),
+            (Store::Stack, _) => Value::Frames(&[0, 1]),
+        },
+    }
+}
+
+/// Two rows of a dataset of the catalogue, with its columns.
+pub(super) fn usual_rows(columns: &[Column]) -> Batch {
+    let frame = |name: &str| Frame {
+        name: name.into(),
+        module: "/usr/lib/libc.so.6".into(),
+        ..Frame::default()
+    };
+    let rows: Vec<Vec<Value<'_>>> = (0..2)
+        .map(|row| columns.iter().map(|column| usual(column, row)).collect())
+        .collect();
+    let data = columns.iter().enumerate().map(|(at, column)| {
+        let mut data = match rows[0][at] {
+            Value::Bytes(..) => Data::of(Kind::Text),
+            Value::Frames(_) => Data::Frames {
+                ends: vec![],
+                ids: vec![],
+            },
+            _ => Data::of(column.kind),
+        };
+        assert!(rows.iter().all(|row| data.push(row[at])), "{column:?}");
+        data
+    });
+    let frames = vec![frame("__memset_avx2_unaligned_erms"), frame("main")];
+    Batch::from_columns(data.collect(), frames)
 }
 
 /// The account that goes with them.

@@ -1,6 +1,6 @@
 //! Cells into lines: every line has the same width on the screen, and none is longer than the room there is.
 
-use super::layout::{Head, View};
+use super::layout::{Head, Leaves, Room, View};
 use rows::escape::{cut_left, cut_right, width};
 use tracers::{Cut, Tone};
 
@@ -8,8 +8,10 @@ use tracers::{Cut, Tone};
 const GAP: usize = 2;
 /// A column of text is not cut below this, nor a heading.
 const LEAST: usize = 8;
-/// The last column of text, often a path, says most, and is not cut below this.
-const LEAST_LAST: usize = 24;
+/// Columns that take what others give have this room together before others stay whole: a path of 40 characters shows its last folders.
+const SUBJECT: usize = 40;
+/// Each of them is not cut below this, nor is the last column of text.
+const LEAST_SUBJECT: usize = 24;
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -147,7 +149,22 @@ impl Widths {
     }
 
     /// Columns that found no room.
-    pub(crate) fn hidden(&self) -> usize {
+    pub(crate) fn hidden<'a>(&'a self, heads: &'a [Head]) -> impl Iterator<Item = &'a Head> {
+        let columns = heads.iter().zip(&self.columns);
+        columns
+            .filter(|(_, width)| width.is_none())
+            .map(|(head, _)| head)
+    }
+
+    /// Whether the same columns are shown.
+    pub(crate) fn shows_the_same(&self, other: &Self) -> bool {
+        let shown =
+            |widths: &Self| -> Vec<bool> { widths.columns.iter().map(Option::is_some).collect() };
+        shown(self) == shown(other)
+    }
+
+    /// Number of columns that found no room.
+    pub(crate) fn hidden_count(&self) -> usize {
         self.columns.iter().filter(|width| width.is_none()).count()
     }
 
@@ -190,9 +207,14 @@ impl Widths {
             // Without a limit a row of a stream may be wider than those before it, and is shown in full.
             if taken > room && self.room.is_some() {
                 short.clear();
+                let plain = match head.room {
+                    Room::Gives => without_prefix(text),
+                    Room::Keeps | Room::Cut | Room::Takes => None,
+                };
+                let whole = plain.as_deref().unwrap_or(text);
                 match head.cut {
-                    Cut::Left => cut_left(text, room, &mut short),
-                    Cut::Right | Cut::Never => cut_right(text, room, &mut short),
+                    Cut::Left => cut_left(whole, room, &mut short),
+                    Cut::Right | Cut::Never => cut_right(whole, room, &mut short),
                 }
                 (text, taken) = (&short, width(&short));
             }
@@ -213,32 +235,58 @@ fn total(widths: &[usize]) -> usize {
     widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
 }
 
-/// Less room than the cells would like: the widest texts give way, then headings; where that is not enough, whole
-/// columns are left out, and the others get back what room that gives.
-fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> Vec<Option<usize>> {
-    let last = heads.iter().rposition(|head| head.cut != Cut::Never);
-    let least: Vec<usize> = heads
-        .iter()
-        .enumerate()
-        .map(|(at, head)| match head.cut {
-            Cut::Never => cells.widest(at).max(width(&head.text).min(LEAST)),
-            _ if last == Some(at) => natural[at].min(LEAST_LAST).min(limit),
-            Cut::Left | Cut::Right => natural[at].min(LEAST),
-        })
-        .collect();
-    let mut there = vec![true; heads.len()];
-    loop {
-        let of = |widths: &[usize]| -> Vec<usize> {
-            widths
-                .iter()
-                .zip(&there)
-                .filter(|(_, there)| **there)
-                .map(|(width, _)| *width)
-                .collect()
-        };
-        if total(&of(&least)) <= limit {
-            break;
+/// Names without the prefix that they have in common: `RDONLY|CLOEXEC` of `O_RDONLY|O_CLOEXEC`.
+fn without_prefix(text: &str) -> Option<String> {
+    let (first, _) = text.split_once('|')?;
+    let prefix = &first[..=first.find('_')?];
+    let names = text.split('|');
+    let short = names.map(|name| match name.strip_prefix(prefix) {
+        Some(rest) if !rest.is_empty() => rest,
+        _ => name,
+    });
+    Some(short.collect::<Vec<_>>().join("|"))
+}
+
+/// The least width of each column, where those that take room have this much of it together.
+fn least(
+    heads: &[Head],
+    cells: &Cells,
+    natural: &[usize],
+    limit: usize,
+    subject: usize,
+) -> Vec<usize> {
+    let takers = heads.iter().filter(|head| head.room == Room::Takes).count();
+    let each = (subject / takers.max(1)).max(LEAST_SUBJECT);
+    let last = heads.iter().rposition(|head| head.room != Room::Keeps);
+    let of = |(at, head): (usize, &Head)| match head.room {
+        Room::Keeps => cells.widest(at).max(width(&head.text).min(LEAST)),
+        Room::Takes => natural[at].min(each).min(limit),
+        Room::Cut | Room::Gives if takers == 0 && last == Some(at) => {
+            natural[at].min(LEAST_SUBJECT).min(limit)
         }
+        Room::Cut | Room::Gives => natural[at].min(LEAST),
+    };
+    heads.iter().enumerate().map(of).collect()
+}
+
+/// Less room than the cells would like: what the kernel names gives way first, then other texts, then headings; where that is not enough,
+/// whole columns are left out, and the others get back what room that gives.
+fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> Vec<Option<usize>> {
+    let mut there = vec![true; heads.len()];
+    let fits = |least: &[usize], there: &[bool]| {
+        let widths = least.iter().zip(there).filter(|(_, there)| **there);
+        total(&widths.map(|(width, _)| *width).collect::<Vec<_>>()) <= limit
+    };
+    // What can be spared goes before what a person looks for is cut.
+    let good = least(heads, cells, &natural, limit, SUBJECT);
+    while !fits(&good, &there) {
+        match spare(heads, &there) {
+            Some(at) => there[at] = false,
+            None => break,
+        }
+    }
+    let least = least(heads, cells, &natural, limit, LEAST_SUBJECT);
+    while !fits(&least, &there) {
         match expendable(heads, &there) {
             Some(at) => there[at] = false,
             None => break,
@@ -249,20 +297,36 @@ fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> 
         .zip(&there)
         .map(|(width, there)| there.then_some(width))
         .collect();
-    // Down to the next widest each time, so that all give way alike.
+    for (room, floor) in [
+        (Room::Takes, &good),
+        (Room::Gives, &least),
+        (Room::Cut, &least),
+        (Room::Takes, &least),
+        (Room::Keeps, &least),
+    ] {
+        shrink(&mut widths, limit, |at| match heads[at].room == room {
+            true => floor[at],
+            false => usize::MAX,
+        });
+    }
+    widths
+}
+
+/// Narrows columns until all fit, none below its least width: each time the widest down to the next, so that all give way alike.
+fn shrink(widths: &mut [Option<usize>], limit: usize, least: impl Fn(usize) -> usize) {
     loop {
         let used = total(&widths.iter().flatten().copied().collect::<Vec<_>>());
         let excess = used.saturating_sub(limit);
-        let above = |at: usize| widths[at].map_or(0, |width| width.saturating_sub(least[at]));
-        let widest = (0..heads.len())
+        let above = |at: usize| widths[at].map_or(0, |width| width.saturating_sub(least(at)));
+        let widest = (0..widths.len())
             .filter(|&at| above(at) > 0)
-            .max_by_key(|&at| (heads[at].cut != Cut::Never, widths[at]));
+            .max_by_key(|&at| widths[at]);
         let Some(at) = widest.filter(|_| excess > 0) else {
-            return widths;
+            return;
         };
         let have = widths[at].unwrap_or(0);
-        let next = (0..heads.len())
-            .filter(|&other| (heads[other].cut == Cut::Never) == (heads[at].cut == Cut::Never))
+        let next = (0..widths.len())
+            .filter(|&other| above(other) > 0)
             .filter_map(|other| widths[other].filter(|width| *width < have))
             .max();
         let step = next
@@ -273,18 +337,25 @@ fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> 
     }
 }
 
-/// The column to leave out next. The first and the last text stay longest.
+/// The column to leave out next, of those that can be spared: the time of an event, then the last one. One column always stays.
+fn spare(heads: &[Head], there: &[bool]) -> Option<usize> {
+    let left: Vec<usize> = (0..heads.len()).filter(|&at| there[at]).collect();
+    let of = |leaves: Leaves| left.iter().rfind(move |&&at| heads[at].leaves == leaves);
+    let found = of(Leaves::First).or_else(|| of(Leaves::Early));
+    found.copied().filter(|_| left.len() > 1)
+}
+
+/// The column to leave out next, of all. The first and the last text stay longest.
 fn expendable(heads: &[Head], there: &[bool]) -> Option<usize> {
     let left: Vec<usize> = (0..heads.len()).filter(|&at| there[at]).collect();
     let (_, rest) = left.split_first().filter(|(_, rest)| !rest.is_empty())?;
-    let last_text = left.iter().rfind(|&&at| heads[at].cut != Cut::Never);
-    let found = left
-        .iter()
-        .find(|&&at| heads[at].dispensable)
-        .or_else(|| rest.iter().rfind(|&&at| heads[at].cut == Cut::Never))
-        .or_else(|| rest.iter().rfind(|&at| Some(at) != last_text))
-        .or(rest.last());
-    found.copied()
+    let last_text = left.iter().rfind(|&&at| heads[at].room != Room::Keeps);
+    let of = |room: Room| rest.iter().rfind(move |&&at| heads[at].room == room);
+    spare(heads, there)
+        .or_else(|| of(Room::Gives).filter(|at| Some(*at) != last_text).copied())
+        .or_else(|| of(Room::Keeps).copied())
+        .or_else(|| rest.iter().rfind(|&at| Some(at) != last_text).copied())
+        .or(rest.last().copied())
 }
 
 fn blanks(count: usize, out: &mut String) {

@@ -5,7 +5,10 @@ use super::{
     spark::{Axis, percentile_heading},
 };
 use rows::Wall;
-use tracers::{Batch, Column, Cut, Kind, Role, Shown, Store, Tone, Unit, Value, percentile};
+use tracers::{
+    Batch, Beside, Column, Cut, Kind, Naming, Role, Shown, Store, Tone, Trust, Unit, Value,
+    percentile,
+};
 
 /// One column of a table.
 #[derive(Clone, Debug)]
@@ -18,10 +21,47 @@ pub(crate) struct Head {
     pub(crate) right: bool,
     /// What is cut.
     pub(crate) cut: Cut,
+    /// What it does where room is short.
+    pub(crate) room: Room,
     /// Columns that its cells usually take, so that a stream of rows starts out aligned.
     pub(crate) usual: usize,
-    /// Whether it goes first where room is short.
-    pub(crate) dispensable: bool,
+    /// When it is left out where room is short.
+    pub(crate) leaves: Leaves,
+}
+
+/// What a column does where room is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It keeps its width: its cells are never cut.
+    Keeps,
+    /// Its cells are cut after those that give way.
+    Cut,
+    /// It gives way first: names that the kernel chooses, whose first letters are enough.
+    Gives,
+    /// It takes what others give: paths, arguments and stacks.
+    Takes,
+}
+
+/// When a column is left out where room is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Leaves {
+    /// Before all others: the time of an event.
+    First,
+    /// Before what a person looks for: [`Column::spare`].
+    Early,
+    /// Where nothing else helps.
+    Last,
+}
+
+/// Which columns a table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What matters most, with what follows from it.
+    Usual,
+    /// Everything, with what follows from it.
+    Wide,
+    /// Those of the view, in its order, and no others.
+    Exact,
 }
 
 /// Where a table's cells come from.
@@ -55,9 +95,16 @@ pub(crate) struct View<'a> {
     pub(crate) wall: Wall,
 }
 
-/// The columns of a table. `wide` shows everything.
-pub(crate) fn layout(view: View<'_>, wide: bool) -> Vec<Head> {
+/// The columns of a table.
+pub(crate) fn layout(view: View<'_>, extent: Extent) -> Vec<Head> {
     let columns = view.columns;
+    if extent == Extent::Exact {
+        let all = columns.iter().enumerate();
+        return all
+            .map(|(at, column)| Head::named(view, at, column))
+            .collect();
+    }
+    let wide = extent == Extent::Wide;
     let find = |wanted: Role| columns.iter().position(|c| c.role == wanted);
     let alone = |f: fn(&Column) -> bool| columns.iter().filter(|c| f(c)).count() == 1;
     let (count, max) = (find(Role::Count), find(Role::Max));
@@ -92,22 +139,12 @@ pub(crate) fn layout(view: View<'_>, wide: bool) -> Vec<Head> {
                 );
             }
             _ if is_histogram(column) => {
-                let unit = column.unit();
                 heads.extend(
                     percentile_due
                         .take_if(|due| *due == at)
                         .map(|h| percentile_of(h, max)),
                 );
-                let name = heading(column);
-                let axis = Axis::of(view.batch, at, unit, name.len());
-                let mut head = Head::of(at, column);
-                head.text = axis.heading(&name, unit);
-                head.usual = axis.width();
-                head.source = Cells::Spark {
-                    histogram: at,
-                    axis,
-                };
-                heads.push(head);
+                heads.push(Head::spark(view, at, column));
             }
             Role::None
             | Role::Key
@@ -134,6 +171,17 @@ impl Head {
             Role::None | Role::Key | Role::Last | Role::Histogram => column.unit() != Unit::None,
         };
         let look = column.kind.look();
+        let room = match look.cut {
+            Cut::Never => Room::Keeps,
+            Cut::Left | Cut::Right => match (column.kind.naming(), column.kind.trust()) {
+                // Why something happened, and where in the code.
+                (Naming::KernelEnum | Naming::UserStack | Naming::KernelStack, _) => Room::Takes,
+                // Long texts: of these the kernel side may have cut some as well.
+                _ if column.kind.beside() == Beside::Cut => Room::Takes,
+                (Naming::None | Naming::KernelSymbol, Trust::Kernel) => Room::Gives,
+                (Naming::None | Naming::KernelSymbol, Trust::Program) => Room::Cut,
+            },
+        };
         Self {
             text: heading(column),
             source: Cells::Of(at),
@@ -143,7 +191,39 @@ impl Head {
                 Unit::Nanoseconds | Unit::Microseconds | Unit::Bytes if look.right => 7,
                 _ => look.width,
             },
-            dispensable: is_moment(column),
+            room,
+            leaves: match column.spare {
+                _ if is_moment(column) => Leaves::First,
+                true => Leaves::Early,
+                false => Leaves::Last,
+            },
+        }
+    }
+
+    /// A column that is asked for by its name.
+    fn named(view: View<'_>, at: usize, column: &Column) -> Self {
+        let head = match is_histogram(column) {
+            true => Self::spark(view, at, column),
+            false => Self::of(at, column),
+        };
+        Self {
+            leaves: Leaves::Last,
+            ..head
+        }
+    }
+
+    /// A histogram as bars.
+    fn spark(view: View<'_>, at: usize, column: &Column) -> Self {
+        let (name, unit) = (heading(column), column.unit());
+        let axis = Axis::of(view.batch, at, unit, name.len());
+        Self {
+            text: axis.heading(&name, unit),
+            usual: axis.width(),
+            source: Cells::Spark {
+                histogram: at,
+                axis,
+            },
+            ..Self::of(at, column)
         }
     }
 
@@ -154,7 +234,8 @@ impl Head {
             right: true,
             cut: Cut::Never,
             usual: 6,
-            dispensable: false,
+            room: Room::Keeps,
+            leaves: Leaves::Last,
         }
     }
 
@@ -272,7 +353,7 @@ mod tests {
             rates: &[],
             wall: WALL,
         };
-        let heads = layout(view, true);
+        let heads = layout(view, Extent::Wide);
         let shown: Vec<(&str, bool)> = heads.iter().map(|h| (&*h.text, h.right)).collect();
         assert_eq!(shown, [("COMM", false), ("USED", true), ("OPEN", true)]);
     }

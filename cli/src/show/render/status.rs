@@ -42,10 +42,8 @@ pub(super) fn status_line(
     };
     let mut said = format!("{what}  {time}  {}", human::plural(*rows, "row"));
     if hidden > 0 {
-        said.push_str(&format!(
-            "  {} hidden",
-            human::plural(hidden as u64, "column")
-        ));
+        let columns = human::plural(hidden as u64, "column");
+        said.push_str(&format!("  +{columns}: -o wide"));
     }
     let lost_said = format!("  {} lost", human::count(*lost));
     // Three columns stay free: the cursor must not sit on the next line, not even after a terminal has shown `^C`.

@@ -4,13 +4,14 @@ use super::{
     Output, Status, Wall,
     grid::{Cells, Palette, Widths},
     human,
-    layout::{Head, View, layout},
+    layout::{Extent, Head, View, layout},
     rates::{Rates, average_rates},
     status::{painted, status_line},
 };
 use crate::show::{
     screen::{Line, Screen, Size, size},
     sink::Sink,
+    view::RowView,
 };
 use engine::Account;
 use rows::escape::width;
@@ -26,7 +27,12 @@ const ROWS_PER_HEADER: usize = 10;
 /// A table.
 #[derive(Debug)]
 pub(crate) struct Table {
+    /// All columns of the rows that come.
     columns: Vec<Column>,
+    /// How they are shown.
+    view: RowView,
+    /// The columns that are shown.
+    shown: Vec<Column>,
     /// Tables that are shown below it at the end.
     further: Vec<Further>,
     wide: bool,
@@ -50,6 +56,7 @@ struct Further {
     dataset: usize,
     name: String,
     columns: Vec<Column>,
+    view: RowView,
 }
 
 /// What a table is printed on.
@@ -63,25 +70,34 @@ enum Paper {
 
 impl Table {
     /// For a pipe or a file.
-    pub(crate) fn plain(columns: &[Column], wide: bool, to: Sink) -> Self {
-        Self::new(columns, wide, Palette::default(), Paper::Plain(to))
+    pub(crate) fn plain(columns: &[Column], view: &RowView, wide: bool, to: Sink) -> Self {
+        Self::new(columns, view, wide, Palette::default(), Paper::Plain(to))
     }
 
     /// For a terminal; `live` where no command writes to it as well.
     pub(crate) fn terminal(
         columns: &[Column],
+        view: &RowView,
         wide: bool,
         palette: Palette,
         to: Sink,
         live: bool,
     ) -> Self {
         let screen = Screen::new(to);
-        Self::new(columns, wide, palette, Paper::Terminal { screen, live })
+        Self::new(
+            columns,
+            view,
+            wide,
+            palette,
+            Paper::Terminal { screen, live },
+        )
     }
 
-    fn new(columns: &[Column], wide: bool, palette: Palette, to: Paper) -> Self {
+    fn new(columns: &[Column], view: &RowView, wide: bool, palette: Palette, to: Paper) -> Self {
         Self {
             columns: columns.to_vec(),
+            view: view.clone(),
+            shown: view.columns(columns),
             further: Vec::new(),
             wide,
             palette,
@@ -98,11 +114,18 @@ impl Table {
     }
 
     /// At the end the table of a further dataset too, by its number, under its name.
-    pub(crate) fn also(mut self, dataset: usize, name: &str, columns: &[Column]) -> Self {
+    pub(crate) fn also(
+        mut self,
+        dataset: usize,
+        name: &str,
+        columns: &[Column],
+        view: &RowView,
+    ) -> Self {
         self.further.push(Further {
             dataset,
             name: name.to_owned(),
             columns: columns.to_vec(),
+            view: view.clone(),
         });
         self
     }
@@ -113,6 +136,27 @@ impl Table {
             Paper::Terminal { .. } if !self.wide => Some(size().columns),
             _ => None,
         }
+    }
+
+    /// Which columns it has.
+    fn extent(&self) -> Extent {
+        match self.view.exact {
+            true => Extent::Exact,
+            false if self.wide => Extent::Wide,
+            false => Extent::Usual,
+        }
+    }
+
+    /// Names the columns that found no room.
+    fn hidden(&self) -> Option<String> {
+        let hidden = self.widths.hidden(&self.heads);
+        let names: Vec<String> = hidden.map(|head| head.text.to_lowercase()).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "Not shown for lack of room: {}; `-o wide` shows all columns, `--columns` those that it names.",
+                names.join(", ")
+            )
+        })
     }
 
     fn live(&self) -> bool {
@@ -131,26 +175,31 @@ impl Table {
 
     /// The rows of a stream, with a header where one is due.
     fn stream(&mut self, batch: &Batch, wall: Wall, out: &mut String) {
+        let batch = self.view.apply(&self.columns, batch);
         let view = View {
-            columns: &self.columns,
-            batch,
+            columns: &self.shown,
+            batch: &batch,
             rates: &[],
             wall,
         };
         if self.heads.is_empty() {
-            self.heads = layout(view, self.wide);
+            self.heads = layout(view, self.extent());
         }
         self.cells.fill(&self.heads, view);
         let room = self.room();
         let widths = Widths::fit(&self.heads, &self.cells, &self.widths, room, true);
         let moved = widths != self.widths;
+        // A value under another column's heading would be taken for that column's.
+        let same = widths.shows_the_same(&self.widths);
         self.widths = widths;
+        let mut changed = !same && matches!(self.to, Paper::Terminal { .. });
         let screenful = match &self.to {
             Paper::Plain(_) => usize::MAX,
             Paper::Terminal { .. } => size().rows.saturating_sub(3).max(ROWS_PER_HEADER),
         };
         for row in 0..self.cells.rows() {
             let due = match self.since_header {
+                _ if std::mem::take(&mut changed) => true,
                 None => true,
                 Some(since) if screenful < usize::MAX => {
                     since >= screenful || moved && since >= ROWS_PER_HEADER
@@ -171,13 +220,18 @@ impl Table {
 
     /// A whole table: its header, then its rows.
     fn whole(&mut self, batch: &Batch, wall: Wall, rates: &[f64], room: Option<usize>) -> String {
+        let rows = self.view.rows(&self.columns, batch).into_iter();
+        let rates: Vec<f64> = { rows.filter_map(|row| rates.get(row as usize)) }
+            .copied()
+            .collect();
+        let batch = self.view.apply(&self.columns, batch);
         let view = View {
-            columns: &self.columns,
-            batch,
-            rates,
+            columns: &self.shown,
+            batch: &batch,
+            rates: &rates,
             wall,
         };
-        self.heads = layout(view, self.wide);
+        self.heads = layout(view, self.extent());
         self.cells.fill(&self.heads, view);
         self.widths = Widths::fit(&self.heads, &self.cells, &self.widths, room, false);
         let mut out = String::new();
@@ -202,7 +256,8 @@ impl Table {
             let (palette, name) = (self.palette, &further.name);
             palette.paint(Palette::BOLD, &mut text, |out| out.push_str(name));
             text.push_str(":\n");
-            self.columns = further.columns;
+            self.shown = further.view.columns(&further.columns);
+            (self.columns, self.view) = (further.columns, further.view);
             self.widths = Widths::default();
             let rates = average_rates(&self.columns, table, account.elapsed);
             text.push_str(&self.whole(table, wall, &rates, self.room()));
@@ -265,7 +320,12 @@ impl Output for Table {
             self.fill_top(&batch, wall, &rates, size);
             self.last = Some((batch, wall, rates, size));
         }
-        let line = status_line(status, self.widths.hidden(), size.columns, self.palette);
+        let line = status_line(
+            status,
+            self.widths.hidden_count(),
+            size.columns,
+            self.palette,
+        );
         if line == self.status && !resized {
             return Ok(());
         }
@@ -296,6 +356,7 @@ impl Output for Table {
             }
             None => String::new(),
         };
+        let hidden = self.hidden();
         text.push_str(&self.whole_further(tables, wall, account));
         match &mut self.to {
             Paper::Plain(sink) => {
@@ -308,7 +369,7 @@ impl Output for Table {
             }
             Paper::Terminal { screen, .. } => {
                 screen.draw(&text, &[], size().columns)?;
-                Ok(None)
+                Ok(hidden)
             }
         }
     }
@@ -330,7 +391,7 @@ mod tests {
 
     fn plain(columns: &[Column], wide: bool, write: impl FnOnce(&mut Table)) -> String {
         let bytes = written(|sink| {
-            let mut table = Table::plain(columns, wide, sink);
+            let mut table = Table::plain(columns, &RowView::default(), wide, sink);
             write(&mut table);
         });
         String::from_utf8(bytes).unwrap()
@@ -344,7 +405,11 @@ mod tests {
             rates: &[],
             wall: WALL,
         };
-        let heads = layout(view, wide);
+        let extent = match wide {
+            true => Extent::Wide,
+            false => Extent::Usual,
+        };
+        let heads = layout(view, extent);
         let mut cells = Cells::default();
         cells.fill(&heads, view);
         let widths = Widths::fit(&heads, &cells, &Widths::default(), Some(room), true);
@@ -371,8 +436,8 @@ mod tests {
     #[test]
     fn the_table_of_a_further_dataset_follows_under_its_name() {
         let bytes = written(|sink| {
-            let table = Table::plain(&event_columns(), false, sink);
-            let mut table = table.also(1, "counts", &count_columns());
+            let table = Table::plain(&event_columns(), &RowView::default(), false, sink);
+            let mut table = table.also(1, "counts", &count_columns(), &RowView::default());
             table.rows(&events(), WALL).unwrap();
             let mut last = counts(false, 1);
             last.dataset = 1;
@@ -454,6 +519,19 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_dataset_fits_a_terminal_with_what_a_person_looks_for() {
+        for room in [80, 120] {
+            let mut text = String::new();
+            for dataset in tracers::ALL.iter().flat_map(|tracer| tracer.datasets()) {
+                let lines = fitted(&dataset.columns, &usual_rows(&dataset.columns), false, room);
+                assert!(lines.iter().all(|line| width(line) <= room), "{lines:#?}");
+                text.push_str(&format!("{}:\n{}\n\n", dataset.name, lines.join("\n")));
+            }
+            insta::assert_snapshot!(format!("every_dataset_at_{room}"), text);
         }
     }
 

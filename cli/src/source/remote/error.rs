@@ -48,6 +48,11 @@ pub(crate) enum Error {
         "the agent at {url} is gone: {why}{INDENT}the trace ended with the connection; rows that were on their way are missing"
     )]
     Gone { url: String, why: String },
+    /// It is older than conditions and ignores them.
+    #[error(
+        "the agent at {url} does not apply --where: its version is older{INDENT}upgrade that agent, or leave out --where"
+    )]
+    NoFilter { url: String },
     /// What it says is not what the API says that it says.
     #[error("the agent at {url} sent what this tracejob ({version}) cannot take: {what}{INDENT}`tracejob --agent … doctor` tells its version", version = env!("CARGO_PKG_VERSION"))]
     Nonsense { url: String, what: String },

@@ -9,7 +9,12 @@ use tracers::Spec;
 ///
 /// # Errors
 /// Where a target is not one for an agent.
-pub(crate) fn spec(spec: &Spec, targets: &[Whom], limits: &Limits) -> Result<v1::TraceSpec, Usage> {
+pub(crate) fn spec(
+    spec: &Spec,
+    targets: &[Whom],
+    limits: &Limits,
+    filter: Option<&str>,
+) -> Result<v1::TraceSpec, Usage> {
     let Limits {
         duration,
         max_events,
@@ -38,6 +43,7 @@ pub(crate) fn spec(spec: &Spec, targets: &[Whom], limits: &Limits) -> Result<v1:
         interval: Some(time(*interval)?),
         budget: Some(budget).filter(|budget| *budget != v1::Budget::default()),
         label_columns: Vec::new(),
+        filter: filter.unwrap_or_default().to_owned(),
     })
 }
 
@@ -97,7 +103,8 @@ mod tests {
             Whom::Container("3f2a".to_owned()),
             Whom::Host,
         ];
-        let spec = spec(&asked, &targets, &limits).unwrap();
+        let spec = spec(&asked, &targets, &limits, Some("pid > 1")).unwrap();
+        assert_eq!(spec.filter, "pid > 1");
         let options = spec.options.unwrap().fields;
         assert_eq!(options.len(), 1, "what is not set is not sent: {options:?}");
         assert_eq!(
@@ -119,7 +126,7 @@ mod tests {
     fn a_command_is_refused_with_what_to_do() {
         let asked = Spec::new("open").unwrap();
         let command = [Whom::Command(vec!["ls".into()])];
-        let Usage(said) = spec(&asked, &command, &Limits::default()).unwrap_err();
+        let Usage(said) = spec(&asked, &command, &Limits::default(), None).unwrap_err();
         assert!(
             said.contains("starts no commands") && said.contains("--pid"),
             "{said}"

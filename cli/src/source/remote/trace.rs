@@ -57,7 +57,7 @@ impl Trace {
     /// # Errors
     /// Where the agent refuses, or is gone.
     pub(crate) fn start(agent: Agent, spec: v1::TraceSpec) -> Result<Self, Error> {
-        let tracer = spec.tracer.clone();
+        let (tracer, filter) = (spec.tracer.clone(), spec.filter.clone());
         let bounded = spec.duration.is_some();
         let interval = spec.interval.and_then(|told| Duration::try_from(told).ok());
         // The start and the stop.
@@ -84,6 +84,11 @@ impl Trace {
                 "a stream that does not begin with its schema".to_owned(),
             ));
         };
+        if told.filter != filter {
+            // The call ends here, and the trace with it.
+            let url = agent.url().to_owned();
+            return Err(Error::NoFilter { url });
+        }
         let schema = Schema::read(told, &tracer).map_err(nonsense)?;
         Ok(Self {
             follow: Follow::new(schema, interval.unwrap_or_default()),

@@ -73,6 +73,48 @@ async fn a_trace_of_another_client_with_a_name_of_ours_is_left_alone() {
     assert_eq!(strays(), 1, "another agent may have another one");
 }
 
+#[tokio::test]
+async fn a_trace_whose_agent_ignores_its_condition_fails_and_is_stopped() {
+    let (fleet, _hears) = fleet();
+    let node = fleet.node(&"node-0".into());
+    lock(&node.state).tended = true;
+    let mut wanted = wanted(&["a"]);
+    wanted.spec.filter = "pid == 1".to_owned();
+    fleet.want("tj-a", BTreeMap::from([("node-0".into(), wanted)]));
+    let says = |state: v1::State, filter: &str| {
+        let account = v1::Account {
+            produced: 7,
+            ..v1::Account::default()
+        };
+        let message = v1::WatchTracesResponse {
+            traces: vec![v1::TraceStatus {
+                uid: "tj-a".to_owned(),
+                generation: 1,
+                state: state.into(),
+                account: Some(account),
+                filter: filter.to_owned(),
+                ..v1::TraceStatus::default()
+            }],
+        };
+        super::heard(&fleet, &node, &message);
+        let report = fleet.reports("tj-a")["node-0"].clone();
+        let stops = steps(&fleet, &node)
+            .iter()
+            .any(|(_, step)| matches!(step, Step::Stop));
+        (report.progress, report.account.produced, stops)
+    };
+    let as_wanted = says(v1::State::Running, "pid == 1");
+    assert_eq!(as_wanted, (Progress::Running, 7, false));
+    for state in [v1::State::Running, v1::State::Running, v1::State::Ended] {
+        let (progress, produced, stops) = says(state, "");
+        let Progress::Failed { reason, .. } = progress else {
+            panic!("{progress:?}");
+        };
+        assert_eq!((reason.as_str(), produced), ("NotFiltered", 0));
+        assert_eq!(stops, state == v1::State::Running);
+    }
+}
+
 #[test]
 fn what_an_agent_refuses_because_a_trace_is_anothers_concerns_that_trace_alone() {
     let status = |metadata: &[(&str, &str)]| {

@@ -1,6 +1,6 @@
 //! Filters as instructions for the kernel side.
 
-use super::{Comparison, Filter, Operand, Operator, Split};
+use super::{Comparison, Filter, Network, Operand, Operator, Read, Split, all_of};
 use crate::{Assembler, Column, Held, Instruction, Jump, Label, Place, Register, Store, Width};
 use core::cmp::Ordering;
 use std::vec::Vec;
@@ -45,11 +45,10 @@ pub(super) fn split(parts: Vec<Filter>, columns: &[Column]) -> Split {
         Test::Constant(true) if !above.is_empty() => None,
         test => Some(assembled(&test).expect("so few comparisons need no long jump")),
     };
-    let user = match above.len() {
-        0 | 1 => above.pop(),
-        _ => Some(Filter::All(above)),
-    };
-    Split { kernel, user }
+    Split {
+        kernel,
+        user: all_of(above),
+    }
 }
 
 /// Whether the filter's outcome is `wanted`, as a test.
@@ -96,6 +95,9 @@ impl Comparison {
     fn test(&self, columns: &[Column], wanted: bool) -> Option<Test> {
         let column = columns.get(self.column)?;
         let Place { offset, held } = column.place?;
+        if self.named_later || self.read != Read::Stored {
+            return None;
+        }
         let operator = match wanted {
             true => self.operator,
             false => self.operator.negated(),
@@ -118,9 +120,16 @@ impl Comparison {
                 with.extend((with.len() < most).then_some(0));
                 bytes(offset, operator, &with)
             }
+            (Held::Bytes(16), Operand::Network(with)) => network(offset, operator, with),
             (Held::Other, _)
-            | (Held::Number(_), Operand::Bytes(_))
-            | (Held::Bytes(_) | Held::Text(_), Operand::Number(_)) => None,
+            | (
+                Held::Number(_),
+                Operand::Bytes(_) | Operand::Pattern(_) | Operand::Network(_) | Operand::Names(_),
+            )
+            | (
+                Held::Bytes(_) | Held::Text(_),
+                Operand::Number(_) | Operand::Pattern(_) | Operand::Network(_) | Operand::Names(_),
+            ) => None,
         }
     }
 }
@@ -154,6 +163,37 @@ fn bytes(offset: usize, operator: Operator, with: &[u8]) -> Option<Test> {
         tests.push(number(at, width, false, operator, with)?);
         at += width.bytes();
         rest = others;
+    }
+    match operator {
+        Operator::Equal => Some(all(tests)),
+        Operator::NotEqual => Some(any(tests)),
+        Operator::Less | Operator::AtMost | Operator::Greater | Operator::AtLeast => None,
+    }
+}
+
+/// Compares the bytes that all addresses of a network have, and the byte that is theirs in part.
+fn network(offset: usize, operator: Operator, with: &Network) -> Option<Test> {
+    let (whole, range) = with.parts();
+    let byte = |operator, with: u8| {
+        number(
+            offset + whole.len(),
+            Width::Byte,
+            false,
+            operator,
+            with.into(),
+        )
+    };
+    let mut tests = Vec::from([bytes(offset, operator, whole)?]);
+    if let Some((least, most)) = range {
+        let (low, high) = match operator {
+            Operator::NotEqual => (Operator::Less, Operator::Greater),
+            Operator::Equal
+            | Operator::Less
+            | Operator::AtMost
+            | Operator::Greater
+            | Operator::AtLeast => (Operator::AtLeast, Operator::AtMost),
+        };
+        tests.extend([byte(low, least)?, byte(high, most)?]);
     }
     match operator {
         Operator::Equal => Some(all(tests)),

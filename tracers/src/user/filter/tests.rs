@@ -1,5 +1,7 @@
 //! Filters by their outcomes on rows, and what the kernel side is left to test of them.
 
+mod condition;
+
 use super::*;
 use crate::{ALL, Held, Kind, Place, Role, Width, find};
 use std::{format, string::ToString, vec};
@@ -89,13 +91,15 @@ fn what_cannot_be_compared_is_refused_by_the_columns_name() {
         refused("sport", text.clone()),
         "sport is a number: compare it with a number"
     );
-    // Neither by its number, which shows where the kernel lies in memory, nor by a name that it gets later.
-    let named = open.iter().filter(|one| one.kind.naming() != Naming::None);
+    // Not by its number, which shows where the kernel lies in memory; by a name that it gets later, if by anything.
+    let named = (0..open.len()).filter(|at| open[*at].kind.naming() != Naming::None);
     let mut refusals = 0;
-    for column in named {
-        let wanted = format!("{} cannot be compared", column.name);
-        assert_eq!(refused(&column.name, number.clone()), wanted);
-        assert_eq!(refused(&column.name, text.clone()), wanted);
+    for at in named {
+        let (name, kind) = (&open[at].name, open[at].kind);
+        let wanted = format!("{name} cannot be compared");
+        assert_eq!(refused(name, number.clone()), wanted);
+        let by_name = Comparison::new(&open, at, Operator::Equal, text.clone());
+        assert_eq!(by_name.is_ok(), !kind.is_stack(), "{name}");
         refusals += 1;
     }
     assert!(refusals >= 2, "an enum and an address at least");

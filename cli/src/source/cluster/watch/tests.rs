@@ -245,7 +245,11 @@ fn who_leaves_is_told_what_came_so_far() {
     };
     let beside = watch.beside();
     assert!(beside.left && account.delivered == 2);
-    let text = crate::show::account::account_text(&account, 2, &beside);
+    let text = crate::show::account::account_text(
+        &account,
+        crate::show::account::Rows::of(2, None),
+        &beside,
+    );
     assert!(
         text.starts_with("2 rows, so far: 0 of 0 nodes, at least 2 produced"),
         "{text}"
@@ -263,7 +267,11 @@ fn nodes_that_did_not_end_are_named() {
     let (_, account) = read(&mut watch).unwrap();
     let beside = watch.beside();
     assert!(!crate::show::account::is_whole(&account, &beside));
-    let text = crate::show::account::account_text(&account, 1, &beside);
+    let text = crate::show::account::account_text(
+        &account,
+        crate::show::account::Rows::of(1, None),
+        &beside,
+    );
     assert!(text.contains("PARTIAL: 1 of 2 nodes, 1 produced"), "{text}");
     assert!(text.contains("n2 was never reached.\n"), "{text}");
     let data = crate::show::account::account_json(&account, &beside);
@@ -285,7 +293,11 @@ fn a_node_that_could_not_trace_a_container_is_named_though_it_has_ended() {
     let (_, account) = read(&mut watch).unwrap();
     let beside = watch.beside();
     assert!(!crate::show::account::is_whole(&account, &beside));
-    let text = crate::show::account::account_text(&account, 1, &beside);
+    let text = crate::show::account::account_text(
+        &account,
+        crate::show::account::Rows::of(1, None),
+        &beside,
+    );
     let line =
         "n2 did not see everything: shop/web-0/app was not traced: it is gone (TargetNotFound).\n";
     assert!(text.contains(line), "{text}");

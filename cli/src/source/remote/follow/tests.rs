@@ -60,6 +60,7 @@ fn told(table: bool) -> v1::Schema {
         columns: KINDS.iter().chain(&KINDS).enumerate().map(column).collect(),
         instance: 0,
         further: Vec::new(),
+        filter: String::new(),
     }
 }
 
@@ -156,6 +157,8 @@ fn follow(table: bool) -> Follow {
 fn show(follow: &Follow, updates: &VecDeque<Update>) {
     let columns = &follow.schema().columns;
     let scene = Scene {
+        view: Default::default(),
+        usual_view: Default::default(),
         tracer: tracer(),
         datasets: Shape::told(follow.schema()),
         dataset: None,
@@ -176,6 +179,7 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
     let mut outputs: Vec<Box<dyn Output>> = vec![
         Box::new(Table::terminal(
             columns,
+            &Default::default(),
             false,
             Palette { on: true },
             null(),
@@ -183,6 +187,7 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
         )),
         Box::new(Table::terminal(
             columns,
+            &Default::default(),
             true,
             Palette { on: true },
             null(),
@@ -211,7 +216,11 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
         let last: Vec<&Batch> = last.into_iter().collect();
         output.end(&last, wall, &account).unwrap();
     }
-    let said = account_text(&account, 2, &follow.beside);
+    let said = account_text(
+        &account,
+        crate::show::account::Rows::of(2, None),
+        &follow.beside,
+    );
     assert!(!said.contains('\x1b'), "{said:?}");
     drop(account_json(&account, &follow.beside).to_string());
 }
@@ -395,14 +404,17 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
         ..v1::Account::default()
     };
     let (account, beside) = take(left_out).unwrap();
-    assert!(account_text(&account, 0, &beside).contains("do not balance"));
+    assert!(
+        account_text(&account, crate::show::account::Rows::of(0, None), &beside)
+            .contains("do not balance")
+    );
     let untraced = v1::Account {
         untraced: vec!["functions of /x\x1b[2J cannot be traced".to_owned()],
         untraced_count: 1,
         ..v1::Account::default()
     };
     let (account, beside) = take(untraced).unwrap();
-    let text = account_text(&account, 0, &beside);
+    let text = account_text(&account, crate::show::account::Rows::of(0, None), &beside);
     assert!(text.contains("\nNot traced: functions of /x"), "{text}");
     assert!(!text.contains('\x1b'), "{text}");
     let filtered = v1::Account {
@@ -414,7 +426,7 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
     };
     let (account, beside) = take(filtered).unwrap();
     assert_eq!(account.filtered, 7);
-    let text = account_text(&account, 2, &beside);
+    let text = account_text(&account, crate::show::account::Rows::of(2, None), &beside);
     let wanted = "2 rows, complete: 9 produced, 2 delivered, 7 filtered, 0 lost";
     assert!(text.starts_with(wanted), "{text}");
     assert!(!text.contains("do not balance"), "{text}");
@@ -440,7 +452,7 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
     };
     let (account, beside) = take(newer).unwrap();
     assert_eq!(beside.lost, [("over\\x1bflow".to_owned(), 3)]);
-    let said = account_text(&account, 5, &beside);
+    let said = account_text(&account, crate::show::account::Rows::of(5, None), &beside);
     assert!(
         said.contains("PARTIAL") && said.contains("4 lost"),
         "{said}"
@@ -456,7 +468,10 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
         ..v1::Account::default()
     };
     let (account, beside) = take(other).unwrap();
-    assert!(account_text(&account, 0, &beside).contains("only a tracejob of its version"));
+    assert!(
+        account_text(&account, crate::show::account::Rows::of(0, None), &beside)
+            .contains("only a tracejob of its version")
+    );
 }
 
 #[test]
@@ -576,7 +591,7 @@ fn where_the_agent_is_gone_what_came_is_told_as_partial() {
         .unwrap();
     assert!(matches!(&out[1], Update::Progress(account) if account.lost.ring_full == 7));
     let (account, _) = follow.cut_off(Duration::from_secs(3));
-    insta::assert_snapshot!(account_text(&account, 2, &follow.beside), @r"
+    insta::assert_snapshot!(account_text(&account, crate::show::account::Rows::of(2, None), &follow.beside), @r"
     2 rows, PARTIAL: at least 9 produced, 2 delivered, 7 lost (7 ring full) in 3.0 s. Its account never came; what it cost is not known.
     Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
     ");

@@ -1,0 +1,20 @@
+//! Conditions of rows (`--where`, `spec.output.where`), checked before anything is traced.
+
+use crate::usage::Usage;
+use tracers::{Filter, Spec};
+
+/// The filters of a tracer's datasets, in their order; none without a condition. `from` names the place of the condition in errors.
+///
+/// # Errors
+/// Where the condition is wrong: what is wrong, and the place in it.
+pub(crate) fn filters(
+    from: &str,
+    condition: Option<&str>,
+    spec: &Spec,
+) -> Result<Vec<Option<Filter>>, Usage> {
+    let Some(text) = condition else {
+        return Ok(Vec::new());
+    };
+    let filters = Filter::of_datasets(text, &spec.plan().datasets);
+    filters.map_err(|mistake| Usage(format!("{from}: {mistake}\n{}", mistake.marked(text))))
+}

@@ -1,0 +1,340 @@
+//! Views of rows: which columns are shown, in which order rows are, and how many of them (`--columns`, `--sort`, `--top`).
+//!
+//! A view follows from names of columns, their kinds and whether rows are a table. Every output shows rows through it.
+
+#[cfg(test)]
+mod tests;
+
+use super::output::Shape;
+use std::{borrow::Cow, cmp::Ordering};
+use tracers::{Batch, Column, Data, Form, Shown, Store, Value, Wall, nearest};
+
+/// Columns, order and number of rows, as the user gives them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ViewArgs {
+    /// Names; `+` in front adds to the usual columns and `-` hides one.
+    pub(crate) columns: Vec<String>,
+    /// Names of columns; `-` in front sorts in descending order.
+    pub(crate) sort: Vec<String>,
+    /// Number of rows of a table.
+    pub(crate) top: Option<usize>,
+}
+
+/// How rows of one dataset are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RowView {
+    /// Places of the columns that are shown; `None` shows all.
+    places: Option<Vec<usize>>,
+    /// Places of the columns that are named: an ordinary table shows them even where it usually does not.
+    named: Vec<usize>,
+    /// Whether these columns are shown in the order given, and no others.
+    pub(crate) exact: bool,
+    sort: Vec<(usize, Direction)>,
+    /// Number of rows.
+    pub(crate) top: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Ascending,
+    Descending,
+}
+
+/// What an item of `--columns` does.
+enum Item<'a> {
+    Only(&'a str),
+    Add(&'a str),
+    Hide(&'a str),
+}
+
+impl<'a> Item<'a> {
+    fn of(text: &'a str) -> Self {
+        match (text.strip_prefix('+'), text.strip_prefix('-')) {
+            (Some(name), _) => Self::Add(name),
+            (None, Some(name)) => Self::Hide(name),
+            (None, None) => Self::Only(text),
+        }
+    }
+
+    fn name(&self) -> &'a str {
+        match self {
+            Self::Only(name) | Self::Add(name) | Self::Hide(name) => name,
+        }
+    }
+}
+
+impl From<&crd::Output> for ViewArgs {
+    fn from(output: &crd::Output) -> Self {
+        Self {
+            columns: output.columns.clone(),
+            sort: output.sort.clone(),
+            top: output.top.map(|top| top as usize),
+        }
+    }
+}
+
+impl ViewArgs {
+    /// Whether everything is shown as usual.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These, and where one is not given, those of `other`.
+    pub(crate) fn or(self, other: Self) -> Self {
+        let list = |own: Vec<String>, other| if own.is_empty() { other } else { own };
+        Self {
+            columns: list(self.columns, other.columns),
+            sort: list(self.sort, other.sort),
+            top: self.top.or(other.top),
+        }
+    }
+
+    /// The view of each dataset. `only` is the number of the dataset that is shown where the others are not.
+    ///
+    /// # Errors
+    /// Where no dataset that is shown has a column of a name, or none is a table and rows are to be sorted or counted.
+    pub(crate) fn of(
+        &self,
+        datasets: &[Shape<'_>],
+        only: Option<usize>,
+    ) -> Result<Vec<RowView>, String> {
+        let shown: Vec<&Shape<'_>> = { datasets.iter().enumerate() }
+            .filter(|(at, _)| only.is_none_or(|only| only == *at))
+            .map(|(_, one)| one)
+            .collect();
+        let tables: Vec<&Shape<'_>> = { shown.iter().copied() }
+            .filter(|one| one.form == Form::Table)
+            .collect();
+        for text in &self.columns {
+            exists("--columns", Item::of(text).name(), &shown)?;
+        }
+        if tables.is_empty()
+            && let Some(first) = shown.first()
+        {
+            let events = format!("rows of {} are events and no table", first.name);
+            if !self.sort.is_empty() {
+                return Err(format!(
+                    "--sort: {events}: they are shown as they come; `-o csv` and sort(1) order those of a trace that has ended"
+                ));
+            }
+            if self.top.is_some() {
+                return Err(format!(
+                    "--top: {events}; --max-events N ends the trace after N of them"
+                ));
+            }
+        }
+        for text in &self.sort {
+            let (name, _) = direction(text);
+            let having = exists("--sort", name, &tables)?;
+            if let Some(why) = having.iter().find_map(|column| unordered(column)) {
+                return Err(format!(
+                    "--sort: {name} is {why}, which has no order; there are {}",
+                    names(&tables, |column| unordered(column).is_none())
+                ));
+            }
+        }
+        datasets.iter().map(|one| self.of_one(one)).collect()
+    }
+
+    fn of_one(&self, dataset: &Shape<'_>) -> Result<RowView, String> {
+        let columns = dataset.columns;
+        let mut view = RowView::default();
+        let all = self.columns.iter().map(|text| Item::of(text));
+        let items: Vec<(Item<'_>, usize)> = all
+            .filter_map(|item| place(columns, item.name()).map(|at| (item, at)))
+            .collect();
+        let mut each = items.iter();
+        view.exact = each.any(|(item, _)| matches!(item, Item::Only(_)));
+        let mut places: Vec<usize> = match view.exact {
+            true => Vec::new(),
+            false => (0..columns.len()).collect(),
+        };
+        for (item, at) in &items {
+            match item {
+                Item::Only(_) | Item::Add(_) => {
+                    if !places.contains(at) {
+                        places.push(*at);
+                    }
+                    view.named.push(*at);
+                }
+                Item::Hide(_) => places.retain(|place| place != at),
+            }
+        }
+        if places.is_empty() {
+            return Err(format!(
+                "--columns: no column of {} is left; there are {}",
+                dataset.name,
+                names(&[dataset], |_| true)
+            ));
+        }
+        if !places.iter().copied().eq(0..columns.len()) {
+            view.places = Some(places);
+        }
+        if dataset.form == Form::Table {
+            let by = self.sort.iter().map(|text| direction(text));
+            view.sort = by
+                .filter_map(|(name, direction)| Some((place(columns, name)?, direction)))
+                .collect();
+            view.top = self.top;
+        }
+        Ok(view)
+    }
+}
+
+fn direction(text: &str) -> (&str, Direction) {
+    match text.strip_prefix('-') {
+        Some(name) => (name, Direction::Descending),
+        None => (text, Direction::Ascending),
+    }
+}
+
+/// The place of a column, by its name or by its name without the unit where no other column has that name.
+fn place(columns: &[Column], name: &str) -> Option<usize> {
+    let is_named = |column: &Column| column.name == name;
+    columns.iter().position(is_named).or_else(|| {
+        let is_short = |column: &Column| column.short() == name;
+        let is_alone = columns.iter().filter(|column| is_short(column)).count() == 1;
+        let found = columns.iter().position(is_short);
+        found.filter(|_| is_alone)
+    })
+}
+
+/// The columns of this name of all datasets.
+fn exists<'a>(flag: &str, name: &str, shown: &[&Shape<'a>]) -> Result<Vec<&'a Column>, String> {
+    let found: Vec<&Column> = { shown.iter() }
+        .filter_map(|one| place(one.columns, name).map(|at| &one.columns[at]))
+        .collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let of: Vec<&str> = shown.iter().map(|one| one.name).collect();
+    let columns = shown.iter().flat_map(|one| one.columns);
+    let near = nearest(name, columns.map(|column| &*column.name));
+    let near = near.map_or(String::new(), |near| format!("did you mean {near}? "));
+    Err(format!(
+        "{flag}: rows of {} have no column {name:?}; {near}there are {}",
+        of.join(" and "),
+        names(shown, |_| true)
+    ))
+}
+
+/// Names of columns, each once.
+fn names(shown: &[&Shape<'_>], is_meant: impl Fn(&Column) -> bool) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for column in shown.iter().flat_map(|one| one.columns) {
+        if is_meant(column) && !names.contains(&&*column.name) {
+            names.push(&column.name);
+        }
+    }
+    names.join(", ")
+}
+
+/// What a column's values are, where they have no order.
+fn unordered(column: &Column) -> Option<&'static str> {
+    match column.kind.store() {
+        Store::Unsigned | Store::Signed | Store::Bytes => None,
+        Store::Buckets => Some("a histogram"),
+        Store::Pairs => Some("a list of counts"),
+        Store::Stack => Some("a stack"),
+    }
+}
+
+/// What a row is sorted by. Values of one column are all of one sort.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Number(i128),
+    Text(Vec<u8>),
+}
+
+fn key(column: &Column, batch: &Batch, at: usize, row: usize) -> Key {
+    match batch.value(at, row) {
+        value @ Value::Unsigned(number) => match column.kind.is_named() {
+            // An agent sends these by their names, and a trace here has them in the same order.
+            true => {
+                let shown = Shown {
+                    column,
+                    frames: &[],
+                    wall: Wall::default(),
+                };
+                let mut text = Vec::new();
+                column.kind.csv(value, shown, &mut text);
+                Key::Text(text)
+            }
+            false => Key::Number(number.into()),
+        },
+        Value::Signed(number) => Key::Number(number.into()),
+        Value::Bytes(bytes, _) => Key::Text(bytes.to_vec()),
+        // `ViewArgs::of` refuses these.
+        Value::List(_) | Value::Frames(_) => Key::Number(0),
+    }
+}
+
+impl RowView {
+    /// The columns that are shown, of all that a dataset has.
+    pub(crate) fn columns(&self, all: &[Column]) -> Vec<Column> {
+        let shown = |at: usize| Column {
+            wide: all[at].wide && !self.named.contains(&at),
+            ..all[at].clone()
+        };
+        match &self.places {
+            Some(places) => places.iter().map(|at| shown(*at)).collect(),
+            None => (0..all.len()).map(shown).collect(),
+        }
+    }
+
+    /// Whether rows stay as they are: all of them, in their order.
+    fn keeps_rows(&self, batch: &Batch) -> bool {
+        self.sort.is_empty() && self.top.is_none_or(|top| top >= batch.rows())
+    }
+
+    /// The rows that are shown, in their order. Rows that are equal in what they are sorted by stay in theirs.
+    pub(crate) fn rows(&self, all: &[Column], batch: &Batch) -> Vec<u32> {
+        let mut rows: Vec<u32> = (0..batch.rows() as u32).collect();
+        if !self.sort.is_empty() {
+            let by =
+                |at: usize| { rows.iter() }.map(move |row| key(&all[at], batch, at, *row as usize));
+            let keys: Vec<(Vec<Key>, Direction)> = { self.sort.iter() }
+                .map(|(at, direction)| (by(*at).collect(), *direction))
+                .collect();
+            rows.sort_by(|a, b| {
+                let each = keys.iter().map(|(keys, direction)| {
+                    let order = keys[*a as usize].cmp(&keys[*b as usize]);
+                    match direction {
+                        Direction::Ascending => order,
+                        Direction::Descending => order.reverse(),
+                    }
+                });
+                each.fold(Ordering::Equal, Ordering::then)
+            });
+        }
+        rows.truncate(self.top.unwrap_or(usize::MAX));
+        rows
+    }
+
+    /// Rows as they are shown, of a batch with all columns.
+    pub(crate) fn apply<'a>(&self, all: &[Column], batch: &'a Batch) -> Cow<'a, Batch> {
+        let mut out = match self.keeps_rows(batch) {
+            true if self.places.is_none() => return Cow::Borrowed(batch),
+            true => None,
+            false => {
+                let rows = self.rows(all, batch).into_iter();
+                let rows: Vec<(u32, u32)> = rows.map(|row| (0, row)).collect();
+                Batch::gather(&[batch], &rows)
+            }
+        };
+        if let Some(places) = &self.places {
+            let from = out.as_ref().unwrap_or(batch);
+            let columns: Vec<Data> = { places.iter() }
+                .map(|at| from.columns[*at].clone())
+                .collect();
+            out = Some(Batch::from_columns(columns, from.frames.clone()));
+        }
+        match out {
+            Some(mut out) => {
+                out.dataset = batch.dataset;
+                Cow::Owned(out)
+            }
+            None => Cow::Borrowed(batch),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What is left of a filter after the kernel side, and the account of the rows that it removes.
+//!
+//! Rows of a ring are tested as they are decoded, by the ring itself; those of tables once they are whole. What needs names or labels is
+//! tested when rows have these. Of a table each row stands for events, so a row that is removed filters its share of them.
+
+use super::Read;
+use tracers::{Batch, Dataset, Filter, LABELS, Left, Role, Value};
+
+/// Removes rows of one dataset.
+pub(crate) struct Sieve {
+    /// For tables, before rows have names.
+    early: Option<Filter>,
+    /// For rows with names and labels.
+    late: Option<Filter>,
+    /// Most rows of events to let through, where the ring cannot limit them: rows are removed later.
+    most: u64,
+    /// The column of a table that counts events.
+    count: Option<usize>,
+    /// Columns of labels, which come before that.
+    labels: usize,
+    events: Events,
+    table: Share,
+}
+
+/// Rows of events that have been tested late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Events {
+    kept: u64,
+    filtered: u64,
+    beyond_limit: u64,
+}
+
+/// Shares of a table's rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
+    /// Of rows that were kept of the last table.
+    kept: u64,
+    /// Of the others.
+    removed: u64,
+    /// Events of that table, where each reading has events of its own.
+    reading: Option<u64>,
+    /// Filtered events of readings before.
+    before: u64,
+}
+
+impl Share {
+    /// Filtered events, of so many where all readings are of the same.
+    fn filtered(&self, events: u64) -> u64 {
+        let all = u128::from(self.kept) + u128::from(self.removed);
+        let of_last = u128::from(self.reading.unwrap_or(events));
+        let part = (of_last * u128::from(self.removed)).checked_div(all);
+        // A part of 64 bits has as many at most.
+        self.before + part.unwrap_or(0) as u64
+    }
+}
+
+impl Sieve {
+    /// Of a dataset whose rows have these columns of labels. With it comes what the ring tests itself, and its limit.
+    pub(crate) fn new(
+        dataset: &Dataset,
+        Left { early, late }: Left,
+        has: [bool; LABELS.len()],
+        max_events: Option<u64>,
+    ) -> (Self, Option<Filter>, Option<u64>) {
+        let mut columns = dataset.columns.iter();
+        let sieve = Self {
+            early: early.clone(),
+            late: late.map(|late| late.with_labels(has)),
+            most: max_events.unwrap_or(u64::MAX),
+            count: columns.position(|column| column.role == Role::Count),
+            labels: has.iter().filter(|has| **has).count(),
+            events: Events::default(),
+            table: Share::default(),
+        };
+        let limit = max_events.filter(|_| sieve.late.is_none());
+        (sieve, early, limit)
+    }
+
+    /// Removes rows of a table that has just been read. `reading` is the number of its events, where each reading has others.
+    pub(crate) fn early(&mut self, table: Batch, reading: Option<u64>) -> Batch {
+        self.table = Share {
+            before: match self.table.reading {
+                Some(_) => self.table.filtered(0),
+                None => 0,
+            },
+            kept: 0,
+            removed: 0,
+            reading,
+        };
+        let rows = 0..table.rows() as u32;
+        let (kept, removed) = match &self.early {
+            Some(filter) => filter.sorted(&table),
+            None => (rows.collect(), Vec::new()),
+        };
+        self.table.kept = self.weight(&table, &kept, 0);
+        self.table.removed = self.weight(&table, &removed, 0);
+        without(table, &kept, &removed)
+    }
+
+    /// Removes rows of events that have their names and labels.
+    pub(crate) fn late_events(&mut self, rows: Batch) -> Batch {
+        let Some(filter) = &self.late else {
+            return rows;
+        };
+        let (mut kept, mut removed) = filter.sorted(&rows);
+        self.events.filtered += removed.len() as u64;
+        let room = self.most.saturating_sub(self.events.kept);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let beyond = kept.split_off(room.min(kept.len()));
+        self.events.beyond_limit += beyond.len() as u64;
+        self.events.kept += kept.len() as u64;
+        removed.extend(beyond);
+        without(rows, &kept, &removed)
+    }
+
+    /// Removes rows of a table that have their names and labels.
+    pub(crate) fn late_table(&mut self, table: Batch) -> Batch {
+        let Some(filter) = &self.late else {
+            return table;
+        };
+        let (kept, removed) = filter.sorted(&table);
+        let weight = self.weight(&table, &removed, self.labels);
+        self.table.kept = self.table.kept.saturating_sub(weight);
+        self.table.removed += weight;
+        without(table, &kept, &removed)
+    }
+
+    /// What these rows count. Where no column does, each is as good as another.
+    fn weight(&self, table: &Batch, rows: &[u32], labels: usize) -> u64 {
+        let Some(count) = self.count else {
+            return rows.len() as u64;
+        };
+        let counts = rows
+            .iter()
+            .map(|row| match table.value(count + labels, *row as usize) {
+                Value::Unsigned(n) => n,
+                Value::Signed(_) | Value::Bytes(..) | Value::List(_) | Value::Frames(_) => 0,
+            });
+        counts.fold(0, u64::saturating_add)
+    }
+
+    /// Events that were kept of those of which the rest has come this far.
+    pub(crate) fn delivered(&self, read: u64) -> u64 {
+        let Events {
+            kept: _,
+            filtered,
+            beyond_limit,
+        } = self.events;
+        read.saturating_sub(filtered + beyond_limit)
+    }
+
+    /// The account with the rows that were removed here.
+    pub(crate) fn so_far(&self, read: Read) -> Read {
+        let of_table = self.table.filtered(read.delivered).min(read.delivered);
+        let filtered = self.events.filtered + of_table;
+        Read {
+            delivered: self.delivered(read.delivered) - of_table,
+            filtered: read.filtered + filtered,
+            beyond_limit: read.beyond_limit + self.events.beyond_limit,
+            ..read
+        }
+    }
+}
+
+/// The rows that are kept, in most cases all.
+fn without(rows: Batch, kept: &[u32], removed: &[u32]) -> Batch {
+    match removed {
+        [] => rows,
+        _ => rows.only(kept),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_a_table_are_filtered_by_the_share_of_the_rows_that_are_removed() {
+        let share = |kept, removed, reading, before| Share {
+            kept,
+            removed,
+            reading,
+            before,
+        };
+        assert_eq!(share(30, 10, None, 0).filtered(40), 10);
+        // Sampled: rows count 40 for 4 events.
+        assert_eq!(share(30, 10, None, 0).filtered(4), 1);
+        assert_eq!(share(0, 10, None, 0).filtered(4), 4);
+        assert_eq!(share(0, 0, None, 0).filtered(4), 0);
+        assert_eq!(share(3, 1, Some(4), 7).filtered(100), 8);
+        assert_eq!(share(0, u64::MAX, None, 0).filtered(u64::MAX), u64::MAX);
+    }
+}

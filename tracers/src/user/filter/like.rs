@@ -1,0 +1,149 @@
+//! Operands that stand for many values: patterns of text, networks of addresses, sets of names.
+
+use super::text::Piece;
+use core::fmt;
+use ipnet::IpNet;
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    string::String,
+    vec::Vec,
+};
+use wildmatch::WildMatchPattern;
+
+/// Stand for `*` and `?` in compiled patterns, so that these two may be meant literally. They are in a private area of Unicode.
+const MANY: char = '\u{f0000}';
+const ONE: char = '\u{f0001}';
+
+/// A pattern of text: `*` stands for any characters, `?` for one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pattern(WildMatchPattern<MANY, ONE>);
+
+impl Eq for Pattern {}
+
+impl Pattern {
+    /// Compiles a pattern; `None` where it has one of the two characters that stand for `*` and `?` here.
+    pub(super) fn new(pieces: &[Piece]) -> Option<Self> {
+        let pattern: Option<String> = { pieces.iter() }
+            .map(|piece| match piece {
+                Piece::Char(MANY | ONE) => None,
+                Piece::Char(c) => Some(*c),
+                Piece::Many => Some(MANY),
+                Piece::One => Some(ONE),
+            })
+            .collect();
+        pattern.map(|pattern| Self(WildMatchPattern::new(&pattern)))
+    }
+
+    /// Whether all of a text is as the pattern. Bytes that are no UTF-8 are characters that only `*` and `?` match.
+    pub(super) fn matches(&self, text: &[u8]) -> bool {
+        self.0.matches(&String::from_utf8_lossy(text))
+    }
+}
+
+/// A network: the addresses that begin with the same bits. IPv4 addresses are mapped into IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: [u8; 16],
+    bits: u8,
+}
+
+impl Network {
+    /// All IPv4 addresses.
+    pub(super) const IPV4: Self = Self {
+        address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
+        bits: 96,
+    };
+
+    /// Reads `10.0.0.0/8` or `fd00::/8`.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let net = text.parse::<IpNet>().ok()?.trunc();
+        Some(Self {
+            address: mapped(net.network()),
+            bits: match net {
+                IpNet::V4(net) => 96 + net.prefix_len(),
+                IpNet::V6(net) => net.prefix_len(),
+            },
+        })
+    }
+
+    /// Whether all IPv4 addresses are in it, because it is a large network of IPv6.
+    pub(super) fn is_around_ipv4(&self) -> bool {
+        self.bits < Self::IPV4.bits && self.contains(&Self::IPV4.address)
+    }
+
+    /// Bytes that all its addresses begin with, and the least and the greatest value of the byte behind them.
+    pub(super) fn parts(&self) -> (&[u8], Option<(u8, u8)>) {
+        let (whole, rest) = (usize::from(self.bits / 8), self.bits % 8);
+        let (whole, after) = self.address.split_at(whole.min(16));
+        let range = after.first().filter(|_| rest > 0);
+        (whole, range.map(|first| (*first, first | (0xff >> rest))))
+    }
+
+    /// Whether an address is in it, which comes as 16 bytes, or as the 4 of IPv4.
+    pub(super) fn contains(&self, address: &[u8]) -> bool {
+        let mut all = Self::IPV4.address;
+        match address.len() {
+            16 => all.copy_from_slice(address),
+            4 => all[12..].copy_from_slice(address),
+            _ => return false,
+        }
+        let (whole, range) = self.parts();
+        let (begins, rest) = all.split_at(whole.len());
+        let in_range = range.is_none_or(|(least, most)| {
+            { rest.first() }.is_some_and(|byte| (least..=most).contains(byte))
+        });
+        begins == whole && in_range
+    }
+}
+
+/// The 16 bytes of an address.
+pub(super) fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(four) => four.to_ipv6_mapped().octets(),
+        IpAddr::V6(six) => Ipv6Addr::octets(&six),
+    }
+}
+
+/// The function that writes a number as names, joined by `|`.
+#[derive(Clone, Copy)]
+pub(super) struct Names(pub(super) fn(u64) -> String);
+
+impl Names {
+    /// Every name that it writes for one bit or two: what the bits of a longer name have of their own is written besides.
+    pub(super) fn all(self) -> Vec<String> {
+        const PAIRED: u32 = 32;
+        let one = (0..u64::BITS).map(|bit| 1 << bit);
+        let two = (0..PAIRED).flat_map(|a| (0..a).map(move |b| 1 << a | 1 << b));
+        let numbers = core::iter::once(0).chain(one).chain(two);
+        let mut all: Vec<String> = numbers
+            .flat_map(|bits| {
+                let names = (self.0)(bits);
+                names.split('|').map(String::from).collect::<Vec<_>>()
+            })
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Whether all these names are among those of a number.
+    pub(super) fn has(self, number: u64, wanted: &[String]) -> bool {
+        let names = (self.0)(number);
+        let has = |wanted: &String| names.split('|').any(|name| name == wanted);
+        wanted.iter().all(has)
+    }
+}
+
+impl PartialEq for Names {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::fn_addr_eq(self.0, other.0)
+    }
+}
+
+impl Eq for Names {}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names")
+    }
+}
