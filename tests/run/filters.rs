@@ -1,8 +1,6 @@
 //! Filters: rows that the kernel side removes, rows that are removed after reading, and the account of both.
 
-use engine::{
-    Account, Bounds, Kernel, Limits, Request, Trace, Update, Whom, datasets, selftest::Filled,
-};
+use engine::{Account, Bounds, Kernel, Limits, Request, Trace, Update, Whom, selftest::Filled};
 use std::{collections::BTreeMap, iter, time::Duration};
 use tests::{Workload, needs, runs_here, until};
 use tracers::{
@@ -365,7 +363,7 @@ fn every_tracer_of_events_takes_a_filter_with_each_of_its_columns() {
         assert_eq!(late, None, "{name}");
         assert!(early.unwrap().instructions(&own).is_some(), "{name}");
         let request = request(name, vec![Some(filter)], Whom::Process(std::process::id()));
-        assert_eq!(datasets(&request)[0].columns.len(), own.len());
+        assert_eq!(request.datasets()[0].columns.len(), own.len());
         let trace = Trace::start(request, &Kernel::read().unwrap());
         drop(trace.unwrap_or_else(|error| panic!("{name}: {error}")));
     }
