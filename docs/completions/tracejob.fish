@@ -67,6 +67,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_se
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
@@ -75,23 +79,27 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_se
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent-key -d 'For https: its key, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "exec" -d 'Programs started, and those that failed to, by execve and execveat'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "malloc" -d 'Allocations of a program by the C library\'s allocator, by calling stack: how many, and how many bytes'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "oom_kill" -d 'Processes killed for memory: the victim, what it held, and whose allocation it was killed for'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "exec" -d 'Programs executed with execve and execveat, and failed attempts'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "malloc" -d 'Number and bytes of heap allocations with the C library\'s allocator, by calling stack'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "oom_kill" -d 'Processes killed by the OOM killer: the victim, its memory, and the task that triggered the kill'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "open" -d 'Files opened by open, openat, openat2 and creat, with result and latency'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "page_fault" -d 'Page faults by process and stack: where memory is touched for the first time'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "rss" -d 'Memory of processes in RAM, by its kinds: what each process has now'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "syscall_count" -d 'Calls, errors and latency by system call'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_connect" -d 'Outgoing TCP connections and how they ended, IPv4 and IPv6: one row when an attempt is decided'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_drop" -d 'TCP packets that the kernel dropped: why, where in the kernel, and of which connection'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_life" -d 'Closed TCP connections: who, how long, and how many bytes each way'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_retransmit" -d 'TCP segments that the kernel sent again: which connections lose packets'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "page_fault" -d 'Page faults by process and stack, which show the code that touches memory for the first time'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "rss" -d 'Current memory of each process, by kind: anonymous, file, shared and swapped'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "syscall_count" -d 'Calls, errors and latency per system call'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_connect" -d 'Outgoing TCP connection attempts over IPv4 and IPv6, with their result. An attempt has one row, when it succeeds or fails'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_drop" -d 'TCP packets that the kernel dropped, with the reason, the kernel function and the connection'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_life" -d 'Closed TCP connections, with process, duration, and bytes in each direction'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_retransmit" -d 'Retransmitted TCP segments, which show the connections that lose packets'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l cgroup -d 'A cgroup and everything below it' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "exec\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -99,17 +107,21 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l failed-only -d 'Only programs that failed to start.'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l failed-only -d 'Show only failed attempts.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sample-every -d 'Mean distance of samples in allocated bytes; with 1 byte every allocation is seen. [such as 64KiB, from 1B to 1GiB; default: 64KiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l min-size -d 'Only allocations of at least this size. [such as 64KiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sample-every -d 'Mean number of allocated bytes between samples. With 1 byte every allocation is counted. [such as 64KiB, from 1B to 1GiB; default: 64KiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l min-size -d 'Count only allocations of at least this size. [such as 64KiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l cgroup -d 'A cgroup and everything below it' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "malloc\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -125,6 +137,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "oom_kill\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -134,13 +150,17 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent-key -d 'For https: its key, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l min-latency-ns -d 'Only calls that took at least this long. [ns, or a time such as 10ms]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l min-latency-ns -d 'Show only calls with at least this duration. [ns, or a time such as 10ms]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l cgroup -d 'A cgroup and everything below it' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "open\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -148,8 +168,8 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l failed-only -d 'Only calls that failed.'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l write-only -d 'Only calls that asked to write.'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l failed-only -d 'Show only failed calls.'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l write-only -d 'Show only calls that open for writing.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s h -l help -d 'Prints this'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l pid -d 'A process, with its threads and children' -r
@@ -158,6 +178,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "page_fault\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -165,17 +189,21 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l write-only -d 'Only faults of writes.'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l user-only -d 'Only faults from user mode.'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l write-only -d 'Count only write faults.'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l user-only -d 'Count only faults in user mode.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l min-bytes -d 'Only processes with at least this much in RAM. [bytes, or a size such as 64KiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l min-bytes -d 'Show only processes with at least this much memory in RAM. [bytes, or a size such as 64KiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l cgroup -d 'A cgroup and everything below it' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "rss\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -185,13 +213,17 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-key -d 'For https: its key, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l min-latency-ns -d 'Only calls that took at least this long. [ns, or a time such as 10ms]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l min-latency-ns -d 'Count only calls with at least this duration. [ns, or a time such as 10ms]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l cgroup -d 'A cgroup and everything below it' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "syscall_count\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -199,8 +231,8 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l per-process -d 'A row per process and system call instead of one per system call.'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l failed-only -d 'Only calls that failed.'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l per-process -d 'Count each process separately instead of all processes together.'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l failed-only -d 'Count only failed calls.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s h -l help -d 'Prints this'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l port -d 'Remote port; 0 is any.' -r
@@ -210,6 +242,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_connect\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -217,7 +253,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l failed-only -d 'Only attempts that failed.'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l failed-only -d 'Show only failed attempts.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s h -l help -d 'Prints this'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l port -d 'Source or destination port; 0 is any.' -r
@@ -227,6 +263,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_drop\t''
 reasons\t''"
@@ -235,17 +275,21 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l benign -d 'Also packets that were freed without a reason, or with the socket that held them; most of these were not dropped.'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l benign -d 'Include packets freed without a reason or with their closed socket, most of which are not drops.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l host -d 'Every process of this host but this one'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s h -l help -d 'Prints this'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l port -d 'Local or remote port; 0 is any.' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l min-duration-ns -d 'Only connections that lived at least this long. [ns, or a time such as 10ms]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l min-duration-ns -d 'Show only connections with at least this duration. [ns, or a time such as 10ms]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l pid -d 'A process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l container -d 'A container by its id, or the beginning of it' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l cgroup -d 'A cgroup and everything below it' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_life\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -262,6 +306,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_retransmit\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r

@@ -3,30 +3,30 @@
 pub struct GetCapabilitiesRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetCapabilitiesResponse {
-    /// As uname(2) says it.
+    /// Kernel release, as reported by uname(2).
     #[prost(string, tag = "1")]
     pub kernel_release: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub agent_version: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub tracers: ::prost::alloc::vec::Vec<Tracer>,
-    /// What tracing depends on there, checked one by one.
+    /// Results of the requirement checks on the node.
     #[prost(message, repeated, tag = "4")]
     pub checks: ::prost::alloc::vec::Vec<Check>,
 }
-/// One thing that was checked.
+/// Result of one requirement check.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Check {
-    /// "cgroups"
+    /// Name of the check: "cgroups".
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// "ok"; "limited": something works less well without it; "missing": nothing works without it.
+    /// Verdict: "ok"; "limited", if some features do not work; or "missing", if tracing does not work.
     #[prost(string, tag = "2")]
     pub verdict: ::prost::alloc::string::String,
-    /// What was found.
+    /// Description of the finding.
     #[prost(string, tag = "3")]
     pub detail: ::prost::alloc::string::String,
-    /// What to do; empty where nothing is to be done.
+    /// Remedy; empty where no action is needed.
     #[prost(string, tag = "4")]
     pub remedy: ::prost::alloc::string::String,
 }
@@ -36,92 +36,93 @@ pub struct Tracer {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub about: ::prost::alloc::string::String,
-    /// Why it does not work here, or what the node's policy says against it; empty where it works.
+    /// Reason why the tracer is unavailable: the kernel, or the node's policy. Empty where it is available.
     #[prost(string, tag = "3")]
     pub unsupported: ::prost::alloc::string::String,
-    /// Where it attaches here: "raw_tp sys_enter".
+    /// Hooks that the tracer attaches to on this kernel: "raw_tp sys_enter".
     #[prost(string, repeated, tag = "4")]
     pub hooks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "5")]
     pub options: ::prost::alloc::vec::Vec<Option>,
     #[prost(message, optional, tag = "6")]
     pub schema: ::core::option::Option<Schema>,
-    /// What to do where it does not work; empty where nothing can be done.
+    /// Remedy for an unavailable tracer; empty where there is none.
     #[prost(string, tag = "7")]
     pub remedy: ::prost::alloc::string::String,
-    /// The needs of the tracer in one line; `requirements` has them one by one.
+    /// Requirements of the tracer as one line of text. `requirements` lists them one by one.
     #[prost(string, tag = "8")]
     pub needs: ::prost::alloc::string::String,
-    /// What it reveals or changes: "observe", "payload", "memory" or "act". A node allows tracers by class (policy.classes).
+    /// Class of the tracer, by the data it reveals or the changes it makes: "observe", "payload", "memory" or "act". A node allows tracers
+    /// by class (policy.classes).
     #[prost(string, tag = "9")]
     pub class: ::prost::alloc::string::String,
-    /// What it needs of the agent and of the kernel, one by one.
+    /// Capabilities and kernel features that the tracer requires.
     #[prost(message, repeated, tag = "10")]
     pub requirements: ::prost::alloc::vec::Vec<Requirement>,
 }
-/// A capability or a feature of the kernel that a tracer needs.
+/// Capability or kernel feature that a tracer requires.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Requirement {
-    /// "CAP_SYSLOG", "fentry"
+    /// Name of the capability or feature: "CAP_SYSLOG", "fentry".
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Whether the tracer does not work without it. Otherwise its rows lack what `reason` names.
+    /// Whether the tracer is unavailable without it. If false, rows only lack the data that `reason` names.
     #[prost(bool, tag = "2")]
     pub required: bool,
-    /// What it is for: "names of kernel functions".
+    /// Purpose: "names of kernel functions".
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
-    /// Whether it is there.
+    /// Whether the requirement is met.
     #[prost(bool, tag = "4")]
     pub met: bool,
-    /// How to get it; empty where it is there.
+    /// Remedy; empty where the requirement is met.
     #[prost(string, tag = "5")]
     pub remedy: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Option {
-    /// As in TraceSpec.options: "failedOnly".
+    /// Name as used in TraceSpec.options: "failedOnly".
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub about: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub r#type: ::core::option::Option<OptionType>,
-    /// The value where none is given, as in TraceSpec.options; absent where that is nothing.
+    /// Default value, in the form of TraceSpec.options; absent if there is none.
     #[prost(message, optional, tag = "4")]
     pub default: ::core::option::Option<::prost_types::Value>,
-    /// A trace without it is refused.
+    /// Whether the option is required. A trace without a required option is refused.
     #[prost(bool, tag = "5")]
     pub required: bool,
 }
-/// What an option takes.
+/// Type of an option's value.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OptionType {
-    /// "flag": true or false. "number": a whole number. "duration": "10ms". "size": "64KiB". "text". "choice": one of a few words.
-    /// "list": several values of one type. Newer agents may have others.
+    /// Kind of value. "flag": true or false. "number": an integer. "duration": "10ms". "size": "64KiB". "text". "choice": one of `choices`.
+    /// "list": several values of one type. Newer agents may send other kinds.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
-    /// Of a number: "ns", "bytes", "events"; empty where it has no unit.
+    /// Unit of a number: "ns", "bytes", "events". Empty if the number has no unit.
     #[prost(string, tag = "2")]
     pub unit: ::prost::alloc::string::String,
-    /// Of a number, of a duration in nanoseconds, of a size in bytes: the least and the most.
+    /// Smallest and largest value of a number, of a duration in nanoseconds, or of a size in bytes.
     #[prost(uint64, optional, tag = "3")]
     pub minimum: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "4")]
     pub maximum: ::core::option::Option<u64>,
-    /// Of a choice.
+    /// Accepted words of a choice.
     #[prost(message, repeated, tag = "5")]
     pub choices: ::prost::alloc::vec::Vec<Choice>,
-    /// Of a text: the most bytes of its UTF-8.
+    /// Maximum length of a text, in bytes of UTF-8.
     #[prost(uint32, tag = "6")]
     pub max_bytes: u32,
-    /// Of a list: the most items, and the type of each.
+    /// Maximum number of items of a list, and the type of each item.
     #[prost(uint32, tag = "7")]
     pub max_items: u32,
     #[prost(message, optional, boxed, tag = "8")]
     pub items: ::core::option::Option<::prost::alloc::boxed::Box<OptionType>>,
 }
-/// One of the words of a choice.
+/// Accepted word of a choice.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Choice {
     #[prost(string, tag = "1")]
@@ -129,37 +130,37 @@ pub struct Choice {
     #[prost(string, tag = "2")]
     pub about: ::prost::alloc::string::String,
 }
-/// A trace to start.
+/// Specification of a trace.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TraceSpec {
-    /// "tcp_connect"
+    /// Name of the tracer: "tcp_connect".
     #[prost(string, tag = "1")]
     pub tracer: ::prost::alloc::string::String,
-    /// {"port": 443, "failedOnly": true, "minLatencyNs": 10000000}: each as its Option.type says. Flags are true or false. Numbers are whole,
-    /// in the unit that the option has. A Struct's number is a double: it is exact up to 2^53, and larger ones are refused. Texts are read
-    /// as on the command line: any number ("18446744073709551615"), durations ("10ms") and sizes ("64KiB"). A duration may also be a number
-    /// of nanoseconds, and a size one of bytes.
+    /// Options of the tracer by name, each of its Option.type: {"port": 443, "failedOnly": true, "minLatencyNs": 10000000}. Flags are true or
+    /// false. Numbers are integers in the unit of the option. A number in a Struct is a double, exact up to 2^53; larger numbers are refused.
+    /// Strings are parsed as on the command line: numbers ("18446744073709551615"), durations ("10ms") and sizes ("64KiB"). A duration may
+    /// also be a number of nanoseconds, and a size a number of bytes.
     #[prost(message, optional, tag = "2")]
     pub options: ::core::option::Option<::prost_types::Struct>,
-    /// Whom to trace: each adds to the selection. Never empty.
+    /// Targets of the trace: the union of all entries is traced. At least one is required.
     #[prost(message, repeated, tag = "3")]
     pub targets: ::prost::alloc::vec::Vec<Target>,
-    /// When the agent ends it, also if nobody is there any more. Without it the node's longest applies.
+    /// Duration after which the agent ends the trace, even without a connected client. Default: the maximum that the node's policy allows.
     #[prost(message, optional, tag = "4")]
     pub duration: ::core::option::Option<::prost_types::Duration>,
-    /// Ends it after this many events of the first dataset; 0 is no end.
+    /// Number of events of the first dataset after which the trace ends; 0 is unlimited.
     #[prost(uint64, tag = "5")]
     pub max_events: u64,
-    /// Bytes of the ring between kernel and agent; 0 is 2 MiB.
+    /// Size in bytes of the ring buffer between kernel and agent; 0 is 2 MiB.
     #[prost(uint64, tag = "6")]
     pub ring_bytes: u64,
-    /// How often counts are read and told; without it every second.
+    /// Interval at which counts are read and reported. Default: one second.
     #[prost(message, optional, tag = "7")]
     pub interval: ::core::option::Option<::prost_types::Duration>,
-    /// What it may cost at most; the node's policy may allow less.
+    /// Resource limits. The node's policy may set lower limits.
     #[prost(message, optional, tag = "8")]
     pub budget: ::core::option::Option<Budget>,
-    /// Columns of labels that targets will have which come later, beside those that the first ones have: "container".
+    /// Label columns to create in addition to those of the first targets, for labels of targets that are added later: "container".
     #[prost(string, repeated, tag = "9")]
     pub label_columns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Condition that rows must match: "latency > 10ms && comm == \"nginx\""; docs/filters.md has the language. Empty keeps all rows.
@@ -167,31 +168,33 @@ pub struct TraceSpec {
     #[prost(string, tag = "10")]
     pub filter: ::prost::alloc::string::String,
 }
-/// A trace that costs more keeps one of every few events (Account.sampled says how many it left out; counts and sums of tables make up for
-/// them, and are estimates then). One that costs too much all the same ends, with "budget".
+/// Resource limits of a trace. A trace that exceeds its CPU or event rate keeps a sample of its events. Account.sampled counts the omitted
+/// events; counts and sums in tables are scaled up and become estimates. A trace that still exceeds its budget ends with "budget".
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Budget {
-    /// Of one CPU, for its kernel programs and its reader; 0 is no bound.
+    /// Percent of one CPU, for the kernel programs and their reader; 0 is unlimited.
     #[prost(uint32, tag = "1")]
     pub cpu_percent: u32,
-    /// Delivered each second, of the first dataset; 0 is no bound.
+    /// Events of the first dataset delivered per second; 0 is unlimited.
     #[prost(uint64, tag = "2")]
     pub events_per_second: u64,
-    /// Of its maps, its ring and its queues, known before it is loaded: more is refused with a QuotaFailure. 0 is no bound.
+    /// Bytes of maps, ring buffer and queues. The size is computed before loading, and a trace that needs more is refused with a
+    /// QuotaFailure. 0 is unlimited.
     #[prost(uint64, tag = "3")]
     pub memory_bytes: u64,
 }
-/// Whom to trace.
+/// Target of a trace.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Target {
-    /// Of a process: when it began, in clock ticks since boot, the 22nd field of /proc/PID/stat.
-    /// Another process that has its number by now is then refused. 0 is any.
+    /// Start time of a process target in clock ticks since boot: the 22nd field of /proc/PID/stat. A process that reuses the PID is then
+    /// refused. 0 accepts any process.
     #[prost(uint64, tag = "6")]
     pub start_ticks: u64,
-    /// What its rows say besides.
+    /// Labels that are added to the rows of this target.
     #[prost(message, optional, tag = "7")]
     pub labels: ::core::option::Option<Labels>,
-    /// Of a container: the uid of the pod in whose cgroup it must be. The container's id is whole then. Empty is any container of the node.
+    /// For a container target: uid of the pod whose cgroup must contain the container. It requires a complete container id. Empty accepts
+    /// any container of the node.
     #[prost(string, tag = "8")]
     pub pod_uid: ::prost::alloc::string::String,
     #[prost(oneof = "target::Target", tags = "1, 2, 3, 4, 5")]
@@ -201,25 +204,26 @@ pub struct Target {
 pub mod target {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Target {
-        /// A process with its threads and children, as the node numbers it.
+        /// Process with its threads and children, by its PID in the node's PID namespace.
         #[prost(uint32, tag = "1")]
         Process(u32),
-        /// A cgroup's directory, of version 2 or 1, and everything below it; a relative path starts at the mount of version 2.
+        /// Directory of a cgroup, v1 or v2, with everything below it. A relative path starts at the mount of cgroup v2.
         #[prost(string, tag = "2")]
         Cgroup(::prost::alloc::string::String),
-        /// A container by id, whole or the first characters of it.
+        /// Container by id, or by the first characters of its id.
         #[prost(string, tag = "3")]
         Container(::prost::alloc::string::String),
-        /// Everything on the node but the agent, where the node's policy allows that.
+        /// Everything on the node except the agent, where the node's policy allows it.
         #[prost(message, tag = "4")]
         Host(super::Host),
-        /// A pod by the uid in the name of its cgroup: its metadata.uid; of a static pod the value of the annotation
-        /// kubernetes.io/config.hash. One that does not exist yet is traced from its first instruction.
+        /// Pod by the uid in the name of its cgroup: metadata.uid, or for a static pod the value of the annotation
+        /// kubernetes.io/config.hash. A pod that does not exist yet is traced from its first instruction.
         #[prost(string, tag = "5")]
         Pod(::prost::alloc::string::String),
     }
 }
-/// Become columns of these names, those that any of the first targets has or TraceSpec.label_columns names: at most 253 letters, digits, '-', '_' and '.' each.
+/// Labels of a target, shown in columns of the same names. A column exists if any of the first targets has the label, or if
+/// TraceSpec.label_columns names it. Each value is at most 253 letters, digits, '-', '_' and '.'.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Labels {
     #[prost(string, tag = "1")]
@@ -235,7 +239,7 @@ pub struct Labels {
 pub struct Host {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StartTraceRequest {
-    /// The client's own name for it: 1 to 63 letters, digits, '-', '_' and '.'.
+    /// Name of the trace, chosen by the client: 1 to 63 letters, digits, '-', '_' and '.'.
     #[prost(string, tag = "1")]
     pub uid: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
@@ -252,7 +256,7 @@ pub struct StartTraceResponse {
 pub struct UpdateTargetsRequest {
     #[prost(string, tag = "1")]
     pub uid: ::prost::alloc::string::String,
-    /// That of the trace that is meant.
+    /// Generation of the trace to change.
     #[prost(uint64, tag = "2")]
     pub generation: u64,
     #[prost(message, optional, tag = "3")]
@@ -260,10 +264,11 @@ pub struct UpdateTargetsRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Update {
-    /// Grows with each message. One that is not newer than what is applied is refused: a client that sends again learns that it has arrived.
+    /// Version of the update, which increases with each message. A version that is not newer than the applied one is refused. A client
+    /// that retries thus learns that its first attempt arrived.
     #[prost(uint64, tag = "1")]
     pub version: u64,
-    /// Done one by one; one that fails is told in TraceStatus.target_failures, and the others are done.
+    /// Changes, applied one by one. A failed change is listed in TraceStatus.target_failures; the other changes are applied.
     #[prost(message, repeated, tag = "2")]
     pub changes: ::prost::alloc::vec::Vec<Change>,
 }
@@ -276,13 +281,13 @@ pub struct Change {
 pub mod change {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Change {
-        /// From now on. A target that is there already gets the new labels.
+        /// Target to add. A target that is already selected gets the new labels.
         #[prost(message, tag = "1")]
         Add(super::Target),
-        /// No longer. One that is not there is success.
+        /// Target to remove. An unknown target is success.
         #[prost(message, tag = "2")]
         Remove(super::Target),
-        /// No others than these from now on; those of them that are not there yet are to be added besides.
+        /// Targets to keep: all others are removed. Targets in this list that are not selected yet are not added; use `add` for them.
         #[prost(message, tag = "3")]
         Only(super::Targets),
     }
@@ -307,13 +312,13 @@ pub struct StopTraceResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchTracesRequest {
-    /// Only this one; empty is all.
+    /// Uid of the trace to watch; empty watches all traces.
     #[prost(string, tag = "1")]
     pub uid: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchTracesResponse {
-    /// Those that have changed; at first all.
+    /// Traces that have changed. The first message holds all traces.
     #[prost(message, repeated, tag = "1")]
     pub traces: ::prost::alloc::vec::Vec<TraceStatus>,
 }
@@ -329,20 +334,20 @@ pub struct TraceStatus {
     pub state: i32,
     #[prost(message, optional, tag = "5")]
     pub account: ::core::option::Option<Account>,
-    /// Why it failed, for people; empty where it did not.
+    /// Error message; empty if the trace has not failed.
     #[prost(string, tag = "6")]
     pub message: ::prost::alloc::string::String,
-    /// The same as a word of Reason.
+    /// Reason for the failure, as one of the words in docs/grpc.md.
     #[prost(string, tag = "7")]
     pub reason: ::prost::alloc::string::String,
-    /// Of the newest update of its targets that is applied; 0 before the first.
+    /// Version of the newest applied target update; 0 before the first.
     #[prost(uint64, tag = "8")]
     pub targets_version: u64,
-    /// Targets that could not be selected when they were last named, by the start or by an update; the newest 32, or as many as 16 KiB hold.
-    /// A target that is added later leaves the list.
+    /// Targets that the last start or update naming them could not select: the newest 32, or as many as fit into 16 KiB. A target that is
+    /// added later is removed from the list.
     #[prost(message, repeated, tag = "9")]
     pub target_failures: ::prost::alloc::vec::Vec<TargetFailure>,
-    /// How many these are, with those that are not in the list any more.
+    /// Number of failed targets, including those that no longer fit into the list.
     #[prost(uint64, tag = "10")]
     pub targets_failed: u64,
     /// The condition that the agent applies, as in TraceSpec.filter; empty where it applies none.
@@ -351,16 +356,16 @@ pub struct TraceStatus {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TargetFailure {
-    /// The update that failed; 0 is the start.
+    /// Version of the failed update; 0 is the start.
     #[prost(uint64, tag = "1")]
     pub version: u64,
-    /// Absent where the failure concerns no target in particular.
+    /// Target that failed; absent if the failure concerns no particular target.
     #[prost(message, optional, tag = "2")]
     pub target: ::core::option::Option<Target>,
-    /// A word of Reason.
+    /// Reason as one of the words in docs/grpc.md.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
-    /// For people.
+    /// Error message.
     #[prost(string, tag = "4")]
     pub message: ::prost::alloc::string::String,
 }
@@ -368,22 +373,23 @@ pub struct TargetFailure {
 pub struct StreamEventsRequest {
     #[prost(string, tag = "1")]
     pub uid: ::prost::alloc::string::String,
-    /// The first sequence number that is wanted; 0 is the oldest that is kept.
+    /// First sequence number to send; 0 starts at the oldest that the agent keeps.
     #[prost(uint64, tag = "2")]
     pub from_sequence: u64,
-    /// The trace that this is a sequence number of, as Schema.instance said it: another one begins with its first. 0 is whichever it is.
+    /// Schema.instance of the trace that `from_sequence` belongs to. If the trace is a different one, the stream starts at its beginning.
+    /// 0 accepts any instance.
     #[prost(fixed64, tag = "3")]
     pub instance: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StreamEventsResponse {
-    /// Counts up by one from 1. The schema and a gap have none, and nothing has that comes from several nodes.
+    /// Sequence number, which counts up by one from 1. The schema and gaps have none. Streams of several nodes have none.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    /// Of a batch of events: rows of its first dataset before it.
+    /// For a batch of events: number of rows of the first dataset before this batch.
     #[prost(uint64, tag = "7")]
     pub rows_before: u64,
-    /// Of a job: where a reader that is cut off after this goes on, by any replica.
+    /// For a job: resume token. After a disconnect, a reader sends it to any replica to continue after this item.
     #[prost(bytes = "vec", tag = "8")]
     pub resume: ::prost::alloc::vec::Vec<u8>,
     #[prost(oneof = "stream_events_response::Item", tags = "2, 3, 4, 5, 6, 9, 10")]
@@ -393,24 +399,24 @@ pub struct StreamEventsResponse {
 pub mod stream_events_response {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Item {
-        /// First of all.
+        /// Schema, always the first item.
         #[prost(message, tag = "2")]
         Schema(super::Schema),
         #[prost(message, tag = "3")]
         Batch(super::Batch),
-        /// The kernel or the agent lost events, told within a second of it.
+        /// Events that the kernel or the agent lost, reported within a second.
         #[prost(message, tag = "4")]
         Lost(super::Lost),
-        /// This reader was too slow, or asked for more than is kept.
+        /// Items that this reader missed because it was too slow or requested items that are no longer kept.
         #[prost(message, tag = "5")]
         Gap(super::Gap),
-        /// Last of all.
+        /// Account, always the last item.
         #[prost(message, tag = "6")]
         Account(super::Account),
-        /// Of a job: how far its nodes are; those of which something new is known.
+        /// For a job: state of the nodes that have changed.
         #[prost(message, tag = "9")]
         Nodes(super::Nodes),
-        /// Rows of a further dataset of the tracer. A client that does not know this item sees the first dataset alone.
+        /// Rows of a further dataset of the tracer. Clients that do not support this item show the first dataset only.
         #[prost(message, tag = "10")]
         Further(super::Further),
     }
@@ -424,7 +430,7 @@ pub struct TraceRequest {
 pub mod trace_request {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Request {
-        /// The first message.
+        /// Specification of the trace, in the first message only.
         #[prost(message, tag = "1")]
         Start(super::TraceSpec),
         #[prost(message, tag = "2")]
@@ -439,43 +445,43 @@ pub struct Stop {}
 pub struct Schema {
     #[prost(string, tag = "1")]
     pub tracer: ::prost::alloc::string::String,
-    /// Whether each batch, with the further batches of the same table, is the whole table so far, which replaces the one before;
-    /// otherwise its rows are events.
+    /// Whether batches are tables. If true, a batch and its further parts hold the whole table so far and replace the previous table.
+    /// If false, rows are events.
     #[prost(bool, tag = "2")]
     pub table: bool,
     #[prost(message, repeated, tag = "3")]
     pub columns: ::prost::alloc::vec::Vec<Column>,
-    /// One number for the trace as long as it runs: sequence numbers of another mean nothing. Never 0; of a job it is 0.
+    /// Identifies this run of the trace. Sequence numbers are valid within one instance. Never 0 for a trace, always 0 for a job.
     #[prost(fixed64, tag = "4")]
     pub instance: u64,
-    /// The tracer's further datasets. What is above is of its first, whose name is the tracer's.
+    /// Further datasets of the tracer. The fields above describe the first dataset, which has the tracer's name.
     #[prost(message, repeated, tag = "5")]
     pub further: ::prost::alloc::vec::Vec<Dataset>,
     /// The condition that the agent applies, as in TraceSpec.filter; empty where it applies none.
     #[prost(string, tag = "6")]
     pub filter: ::prost::alloc::string::String,
 }
-/// Other rows of the same tracer, with columns of their own.
+/// Further dataset of a tracer, with its own columns.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Dataset {
-    /// No other dataset of the tracer has it.
+    /// Name of the dataset, unique within the tracer.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub about: ::prost::alloc::string::String,
-    /// As in Schema.
+    /// Whether batches are tables, as in Schema.
     #[prost(bool, tag = "3")]
     pub table: bool,
     #[prost(message, repeated, tag = "4")]
     pub columns: ::prost::alloc::vec::Vec<Column>,
 }
-/// A batch of a further dataset.
+/// Batch of a further dataset.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Further {
-    /// The dataset's place in Schema.further, from 0.
+    /// Index of the dataset in Schema.further, from 0.
     #[prost(uint32, tag = "1")]
     pub dataset: u32,
-    /// The parts of a table follow each other as those of the first dataset do.
+    /// Rows. The parts of a table follow each other, as in the first dataset.
     #[prost(message, optional, tag = "2")]
     pub batch: ::core::option::Option<Batch>,
 }
@@ -485,62 +491,62 @@ pub struct Column {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub about: ::prost::alloc::string::String,
-    /// The basic form of the values, which clients of every version can show.
+    /// Basic kind of the values, which clients of every version can show.
     #[prost(enumeration = "Kind", tag = "3")]
     pub kind: i32,
     #[prost(enumeration = "Role", tag = "4")]
     pub role: i32,
-    /// "ns", "us", "bytes", "pages", "percent" or nothing.
+    /// Unit: "ns", "us", "bytes", "pages", "percent" or empty.
     #[prost(string, tag = "5")]
     pub unit: ::prost::alloc::string::String,
-    /// The name of what the values are, more exactly than `kind`: "signal", "kernel_enum". docs/grpc.md lists the names.
-    /// A client that does not know the name goes by `kind`. Empty from agents before version 0.2.
+    /// Exact type of the values: "signal", "kernel_enum". docs/grpc.md lists the types. Clients that do not support the type use `kind`.
+    /// Empty from agents before version 0.2.
     #[prost(string, tag = "6")]
     pub r#type: ::prost::alloc::string::String,
 }
-/// Rows by columns.
+/// Rows, stored by column.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Batch {
     #[prost(uint32, tag = "1")]
     pub rows: u32,
-    /// In the order of the schema.
+    /// Values of each column, in the order of the schema.
     #[prost(message, repeated, tag = "2")]
     pub columns: ::prost::alloc::vec::Vec<Values>,
-    /// Frames as agents before version 0.2 send them; stacks refer to them by their place in this list, from 0.
+    /// Frames from agents before version 0.2. Stacks refer to them by index, from 0.
     #[prost(message, repeated, tag = "3")]
     pub frames: ::prost::alloc::vec::Vec<Frame>,
-    /// Texts that `interned` refers to by their place in this list, from 0. A function's name or a path has at most 512 bytes:
-    /// of a longer one the middle is replaced by "…", 16 hexadecimal digits of a hash of all of it, and "…".
+    /// Strings that `interned` refers to by index, from 0. Function names and paths have at most 512 bytes. The middle of a longer string is
+    /// replaced by "…", 16 hexadecimal digits of a hash of the whole string, and "…".
     #[prost(string, repeated, tag = "4")]
     pub strings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The frames that stacks refer to by their place, from 0.
+    /// Frames that stacks refer to by index, from 0.
     #[prost(message, optional, tag = "5")]
     pub interned: ::core::option::Option<Frames>,
-    /// A table that does not fit into one message of about 256 KiB is several batches, one after the other.
-    /// Their rows, their strings and their frames are appended in this order, and stacks and frames refer to places in the whole.
-    /// Number of this batch within its table, from 0. A batch whose predecessors were not received is part of a table that is lost.
+    /// Index of this batch within its table, from 0. A table that does not fit into one message of about 256 KiB is sent as several
+    /// consecutive batches. Receivers append their rows, strings and frames in this order; indexes refer to the combined lists.
+    /// If earlier parts were not received, the whole table is lost.
     #[prost(uint32, tag = "6")]
     pub part: u32,
-    /// Whether the table continues in the next batch.
+    /// Whether the next batch continues this table.
     #[prost(bool, tag = "7")]
     pub more: bool,
 }
-/// Frames by columns, all of the same length.
+/// Frames, stored by column. All lists have the same length.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Frames {
-    /// Places in Batch.strings: the name as in the source, demangled.
+    /// Indexes in Batch.strings: demangled function names.
     #[prost(uint32, repeated, tag = "1")]
     pub names: ::prost::alloc::vec::Vec<u32>,
-    /// Places in Batch.strings: the file that the function lies in, as the process sees it, or "\[kernel\]".
+    /// Indexes in Batch.strings: path of the binary that contains the function, as the process sees it, or "\[kernel\]".
     #[prost(uint32, repeated, tag = "2")]
     pub modules: ::prost::alloc::vec::Vec<u32>,
-    /// From the beginning of the function, or of the module where there is no name.
+    /// Offsets from the start of the function, or from the start of the module if the name is unknown.
     #[prost(uint64, repeated, tag = "3")]
     pub offsets: ::prost::alloc::vec::Vec<u64>,
-    /// Places in Batch.strings: the source file; an empty text where it is not known.
+    /// Indexes in Batch.strings: source files; the empty string if unknown.
     #[prost(uint32, repeated, tag = "4")]
     pub files: ::prost::alloc::vec::Vec<u32>,
-    /// Lines in the source file; 0 where they are not known.
+    /// Lines in the source files; 0 if unknown.
     #[prost(uint32, repeated, tag = "5")]
     pub lines: ::prost::alloc::vec::Vec<u32>,
 }
@@ -577,18 +583,18 @@ pub struct Signed {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Bytes {
-    /// Where each row's bytes end in data.
+    /// End of each row's bytes in `data`.
     #[prost(uint32, repeated, tag = "1")]
     pub ends: ::prost::alloc::vec::Vec<u32>,
     #[prost(bytes = "bytes", tag = "2")]
     pub data: ::prost::bytes::Bytes,
-    /// Rows, in order, of which there was more.
+    /// Indexes of rows whose value was truncated, in order.
     #[prost(uint32, repeated, tag = "3")]
     pub cut: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Lists {
-    /// Where each row's list ends in values.
+    /// End of each row's list in `values`.
     #[prost(uint32, repeated, tag = "1")]
     pub ends: ::prost::alloc::vec::Vec<u32>,
     #[prost(uint64, repeated, tag = "2")]
@@ -596,21 +602,21 @@ pub struct Lists {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Stacks {
-    /// Where each row's stack ends in frames.
+    /// End of each row's stack in `frames`.
     #[prost(uint32, repeated, tag = "1")]
     pub ends: ::prost::alloc::vec::Vec<u32>,
-    /// Places in Batch.interned, innermost first; in Batch.frames where that one is empty.
+    /// Indexes in Batch.interned, innermost first; in Batch.frames if `interned` is empty.
     #[prost(uint32, repeated, tag = "2")]
     pub frames: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Frame {
-    /// As in the source, demangled; empty where it is not known.
+    /// Demangled function name; empty if unknown.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub module: ::prost::alloc::string::String,
-    /// From the beginning of the function, or of the module where there is no name.
+    /// Offsets from the start of the function, or from the start of the module if the name is unknown.
     #[prost(uint64, tag = "3")]
     pub offset: u64,
     #[prost(string, tag = "4")]
@@ -618,35 +624,35 @@ pub struct Frame {
     #[prost(uint32, tag = "5")]
     pub line: u32,
 }
-/// Events that were lost since the last Lost, or since the start.
+/// Events lost since the previous Lost message, or since the start.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Lost {
     #[prost(message, repeated, tag = "1")]
     pub stages: ::prost::alloc::vec::Vec<Stage>,
-    /// Runs of programs that the kernel skipped: at most so many events more.
+    /// Program runs that the kernel skipped. Up to this many further events may be missing.
     #[prost(uint64, tag = "2")]
     pub missed_runs: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Stage {
-    /// "ring_full", "map_full", "unreadable", "busy", "over_quota", "malformed"
+    /// Stage of the loss: "ring_full", "map_full", "unreadable", "busy", "over_quota", "malformed"
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub events: u64,
 }
-/// What this reader does not get any more.
+/// Range of items that this reader missed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Gap {
     #[prost(uint64, tag = "1")]
     pub first_sequence: u64,
     #[prost(uint64, tag = "2")]
     pub last_sequence: u64,
-    /// Rows of the first dataset in them; absent where the agent no longer knows.
+    /// Number of rows of the first dataset in the range; absent if the agent no longer has the number.
     #[prost(uint64, optional, tag = "3")]
     pub rows: ::core::option::Option<u64>,
 }
-/// produced = delivered + filtered + beyond_limit + sampled + all of lost, exactly, when a trace has ended.
+/// Account of a trace. After the end, produced = delivered + filtered + beyond_limit + sampled + the sum of lost, exactly.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Account {
     #[prost(uint64, tag = "1")]
@@ -655,45 +661,46 @@ pub struct Account {
     pub delivered: u64,
     #[prost(uint64, tag = "3")]
     pub beyond_limit: u64,
-    /// All stages, those without a loss too.
+    /// Events lost by stage, including stages without a loss.
     #[prost(message, repeated, tag = "4")]
     pub lost: ::prost::alloc::vec::Vec<Stage>,
     #[prost(uint64, tag = "5")]
     pub missed_runs: u64,
     #[prost(uint64, tag = "6")]
     pub stacks_missing: u64,
-    /// Nothing is missing, for certain.
+    /// Whether it is certain that no event is missing.
     #[prost(bool, tag = "7")]
     pub complete: bool,
     #[prost(message, optional, tag = "8")]
     pub elapsed: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "9")]
     pub cost: ::core::option::Option<Cost>,
-    /// Why it ended: "duration", "max_events", "target_gone", "stopped", "budget"; empty while it runs.
+    /// Reason for the end: "duration", "max_events", "target_gone", "stopped", "budget". Empty while the trace runs.
     #[prost(string, tag = "10")]
     pub ended: ::prost::alloc::string::String,
-    /// Left out so that it kept to its budget.
+    /// Events omitted by sampling to stay within the budget.
     #[prost(uint64, tag = "11")]
     pub sampled: u64,
-    /// Of a job: the same of each of its nodes, which these are the sums of.
+    /// For a job: accounts of its nodes. The fields of the job's account are the sums.
     #[prost(message, repeated, tag = "12")]
     pub nodes: ::prost::alloc::vec::Vec<NodeAccount>,
-    /// Of a job: rows that this reader did not get, because it was too slow or came too late.
+    /// For a job: rows that this reader missed, because it was too slow or connected too late.
     #[prost(uint64, tag = "13")]
     pub missed_rows: u64,
-    /// Of a job: rows that came after a later one: their nodes were slow, or have other clocks.
+    /// For a job: rows that arrived out of order, from slow nodes or nodes with a different clock.
     #[prost(uint64, tag = "14")]
     pub late_rows: u64,
-    /// Stacks that are deeper than they are recorded; nothing else of their events is missing.
+    /// Stacks that are deeper than the recorded part. Their events are otherwise complete.
     #[prost(uint64, tag = "15")]
     pub stacks_truncated: u64,
-    /// Parts of the selection that are not traced, in words: functions of a file that cannot be attached to, or were attached to late. The first 8.
+    /// Descriptions of the parts of the selection that are not traced, at most 8: functions of a file that could not be attached to, or that
+    /// were attached to late.
     #[prost(string, repeated, tag = "16")]
     pub untraced: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Number of these parts.
+    /// Number of parts of the selection that are not traced.
     #[prost(uint64, tag = "17")]
     pub untraced_count: u64,
-    /// Events whose rows did not match the filter.
+    /// Events that the filter excluded.
     #[prost(uint64, tag = "18")]
     pub filtered: u64,
 }
@@ -702,37 +709,38 @@ pub struct Nodes {
     #[prost(message, repeated, tag = "1")]
     pub nodes: ::prost::alloc::vec::Vec<NodeAccount>,
 }
-/// What is known of a job on one node.
+/// State of a job on one node.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeAccount {
     #[prost(string, tag = "1")]
     pub node: ::prost::alloc::string::String,
     #[prost(enumeration = "NodeState", tag = "2")]
     pub state: i32,
-    /// Its books, as far as they are known.
+    /// Account of the node, as far as known.
     #[prost(message, optional, tag = "3")]
     pub account: ::core::option::Option<Account>,
-    /// A word, and what happened, for people; empty where all is well.
+    /// Reason for a failure as one word; empty if there is none.
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
+    /// Description of the failure; empty if there is none.
     #[prost(string, tag = "5")]
     pub message: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Cost {
-    /// CPU time of its kernel programs; absent where the kernel does not tell.
+    /// CPU time of the kernel programs; absent if the kernel does not report it.
     #[prost(message, optional, tag = "1")]
     pub bpf: ::core::option::Option<::prost_types::Duration>,
-    /// CPU time of its reader.
+    /// CPU time of the reader.
     #[prost(message, optional, tag = "2")]
     pub reader: ::core::option::Option<::prost_types::Duration>,
-    /// Maps, ring and programs.
+    /// Bytes of maps, ring buffer and programs in the kernel.
     #[prost(uint64, tag = "3")]
     pub kernel_bytes: u64,
-    /// Runs of its kernel programs.
+    /// Runs of the kernel programs.
     #[prost(uint64, tag = "4")]
     pub bpf_runs: u64,
-    /// The part of the time in which these two were measured, 0 to 1; they are scaled up from it.
+    /// Fraction of the time in which CPU time and runs were measured, 0 to 1. Both are scaled up from this sample.
     #[prost(double, tag = "5")]
     pub bpf_measured: f64,
 }
@@ -740,12 +748,12 @@ pub struct Cost {
 #[repr(i32)]
 pub enum State {
     Unspecified = 0,
-    /// The kernel is looking at its programs.
+    /// The kernel verifies the programs.
     Starting = 1,
     Running = 2,
-    /// As it should: its account says why.
+    /// The trace has ended normally. Account.ended holds the reason.
     Ended = 3,
-    /// Reading it failed.
+    /// The trace has failed.
     Failed = 4,
 }
 impl State {
@@ -774,7 +782,7 @@ impl State {
         }
     }
 }
-/// What a column's values are, and where in Values they are. Nothing is added here: `Column.type` names what is newer.
+/// Kind of a column's values, and the field of Values that holds them. The list is closed: newer types are named by `Column.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Kind {
@@ -858,23 +866,23 @@ impl Kind {
         }
     }
 }
-/// How rows of equal keys merge: over intervals, and over nodes.
+/// Rule that merges rows with equal keys, over intervals and over nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Role {
-    /// An event's own value.
+    /// Value of a single event; not merged.
     Unspecified = 0,
     Key = 1,
-    /// The number of events in a row; added up.
+    /// Number of events in a row; added.
     Count = 2,
     Sum = 3,
     Max = 4,
     Min = 5,
     Last = 6,
-    /// Buckets, added up.
+    /// Histogram; buckets are added.
     Histogram = 7,
-    /// A current value, which goes up and down. A newer table's replaces it; it adds up where rows of one table, or of several nodes'
-    /// tables, become one.
+    /// Current value that goes up and down. A newer table replaces the value. Values are added when rows of one table, or of the tables of
+    /// several nodes, are merged.
     Gauge = 8,
 }
 impl Role {
@@ -915,13 +923,13 @@ impl Role {
 #[repr(i32)]
 pub enum NodeState {
     Unspecified = 0,
-    /// Its rows come.
+    /// The node sends rows.
     Running = 1,
-    /// With an account.
+    /// The trace has ended with an account.
     Ended = 2,
-    /// Its agent does not answer any more, or was started anew: its account is what was seen of it.
+    /// The agent no longer responds, or has restarted. The account covers the rows received so far.
     Left = 3,
-    /// It should run the job, and nothing was ever seen of it.
+    /// The node should run the job, but the gateway never received anything from it.
     Unreached = 4,
 }
 impl NodeState {
@@ -1030,7 +1038,7 @@ pub mod agent_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// What this node can trace, and what it cannot and why.
+        /// Returns the tracers of this node, with the reasons why tracers are unavailable.
         pub async fn get_capabilities(
             &mut self,
             request: impl tonic::IntoRequest<super::GetCapabilitiesRequest>,
@@ -1055,8 +1063,9 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("tracejob.v1.Agent", "GetCapabilities"));
             self.inner.unary(req, path, codec).await
         }
-        /// Starts a trace. The same uid and generation again is success and changes nothing; a newer generation replaces the trace;
-        /// an older one is refused, and so is another caller's. A target that is not there is in TraceStatus.target_failures, and the others are traced.
+        /// Starts a trace. A call with the same uid and generation as a known trace succeeds and changes nothing. A newer generation replaces
+        /// the trace. An older generation is refused, and so is the uid of another caller's trace. Targets that do not exist are listed in
+        /// TraceStatus.target_failures; the other targets are traced.
         pub async fn start_trace(
             &mut self,
             request: impl tonic::IntoRequest<super::StartTraceRequest>,
@@ -1081,9 +1090,9 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("tracejob.v1.Agent", "StartTrace"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes whom traces select, as containers come and go: each message is applied as a whole, in their order, when it comes.
-        /// A target that the policy denies is in TraceStatus.target_failures, and the others are changed; where it denies all, the call is refused.
-        /// What is applied shows in WatchTraces. The answer comes when the client has no more to send.
+        /// Changes the targets of traces while they run, as containers start and stop. Messages are applied in order, each as a whole.
+        /// Targets that the policy denies are listed in TraceStatus.target_failures, and the other targets are changed. If the policy denies all
+        /// targets of a message, the call is refused. WatchTraces reports the applied versions. The response follows the client's last message.
         pub async fn update_targets(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -1110,8 +1119,8 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("tracejob.v1.Agent", "UpdateTargets"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Ends a trace; what it saw stays readable for a while. An unknown uid is success. Whoever started a trace may end it, and root on
-        /// the node's unix socket.
+        /// Ends a trace. Its rows stay readable for the agent's keep time. An unknown uid is success. The caller that started a trace may end
+        /// it, and so may root on the node's unix socket.
         pub async fn stop_trace(
             &mut self,
             request: impl tonic::IntoRequest<super::StopTraceRequest>,
@@ -1136,7 +1145,7 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("tracejob.v1.Agent", "StopTrace"));
             self.inner.unary(req, path, codec).await
         }
-        /// The state of every trace, then each change of it, and its counts at an interval.
+        /// Streams the state of every trace, then each change, and counts at an interval.
         pub async fn watch_traces(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchTracesRequest>,
@@ -1161,7 +1170,7 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("tracejob.v1.Agent", "WatchTraces"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// A trace's schema, then its rows, and at last its account.
+        /// Streams the schema of a trace, then its rows, and finally its account.
         pub async fn stream_events(
             &mut self,
             request: impl tonic::IntoRequest<super::StreamEventsRequest>,
@@ -1186,9 +1195,9 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("tracejob.v1.Agent", "StreamEvents"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// One trace in one call: the first message starts it, later ones may change its targets or stop it, its rows come back.
-        /// It ends with the call, and with the last of its targets; a pod is none that ends.
-        /// A target of the first message that is not there refuses the call.
+        /// Runs one trace within one call. The first message starts the trace; later messages may change its targets or stop it. The response
+        /// stream carries the rows. The trace ends with the call, or when its last target ends; pods as targets do not end a trace.
+        /// The call is refused if a target of the first message does not exist.
         pub async fn trace(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::TraceRequest>,
@@ -1225,7 +1234,7 @@ pub mod agent_server {
     /// Generated trait containing gRPC methods that should be implemented for use with AgentServer.
     #[async_trait]
     pub trait Agent: std::marker::Send + std::marker::Sync + 'static {
-        /// What this node can trace, and what it cannot and why.
+        /// Returns the tracers of this node, with the reasons why tracers are unavailable.
         async fn get_capabilities(
             &self,
             request: tonic::Request<super::GetCapabilitiesRequest>,
@@ -1233,8 +1242,9 @@ pub mod agent_server {
             tonic::Response<super::GetCapabilitiesResponse>,
             tonic::Status,
         >;
-        /// Starts a trace. The same uid and generation again is success and changes nothing; a newer generation replaces the trace;
-        /// an older one is refused, and so is another caller's. A target that is not there is in TraceStatus.target_failures, and the others are traced.
+        /// Starts a trace. A call with the same uid and generation as a known trace succeeds and changes nothing. A newer generation replaces
+        /// the trace. An older generation is refused, and so is the uid of another caller's trace. Targets that do not exist are listed in
+        /// TraceStatus.target_failures; the other targets are traced.
         async fn start_trace(
             &self,
             request: tonic::Request<super::StartTraceRequest>,
@@ -1242,9 +1252,9 @@ pub mod agent_server {
             tonic::Response<super::StartTraceResponse>,
             tonic::Status,
         >;
-        /// Changes whom traces select, as containers come and go: each message is applied as a whole, in their order, when it comes.
-        /// A target that the policy denies is in TraceStatus.target_failures, and the others are changed; where it denies all, the call is refused.
-        /// What is applied shows in WatchTraces. The answer comes when the client has no more to send.
+        /// Changes the targets of traces while they run, as containers start and stop. Messages are applied in order, each as a whole.
+        /// Targets that the policy denies are listed in TraceStatus.target_failures, and the other targets are changed. If the policy denies all
+        /// targets of a message, the call is refused. WatchTraces reports the applied versions. The response follows the client's last message.
         async fn update_targets(
             &self,
             request: tonic::Request<tonic::Streaming<super::UpdateTargetsRequest>>,
@@ -1252,8 +1262,8 @@ pub mod agent_server {
             tonic::Response<super::UpdateTargetsResponse>,
             tonic::Status,
         >;
-        /// Ends a trace; what it saw stays readable for a while. An unknown uid is success. Whoever started a trace may end it, and root on
-        /// the node's unix socket.
+        /// Ends a trace. Its rows stay readable for the agent's keep time. An unknown uid is success. The caller that started a trace may end
+        /// it, and so may root on the node's unix socket.
         async fn stop_trace(
             &self,
             request: tonic::Request<super::StopTraceRequest>,
@@ -1267,7 +1277,7 @@ pub mod agent_server {
             >
             + std::marker::Send
             + 'static;
-        /// The state of every trace, then each change of it, and its counts at an interval.
+        /// Streams the state of every trace, then each change, and counts at an interval.
         async fn watch_traces(
             &self,
             request: tonic::Request<super::WatchTracesRequest>,
@@ -1281,7 +1291,7 @@ pub mod agent_server {
             >
             + std::marker::Send
             + 'static;
-        /// A trace's schema, then its rows, and at last its account.
+        /// Streams the schema of a trace, then its rows, and finally its account.
         async fn stream_events(
             &self,
             request: tonic::Request<super::StreamEventsRequest>,
@@ -1295,9 +1305,9 @@ pub mod agent_server {
             >
             + std::marker::Send
             + 'static;
-        /// One trace in one call: the first message starts it, later ones may change its targets or stop it, its rows come back.
-        /// It ends with the call, and with the last of its targets; a pod is none that ends.
-        /// A target of the first message that is not there refuses the call.
+        /// Runs one trace within one call. The first message starts the trace; later messages may change its targets or stop it. The response
+        /// stream carries the rows. The trace ends with the call, or when its last target ends; pods as targets do not end a trace.
+        /// The call is refused if a target of the first message does not exist.
         async fn trace(
             &self,
             request: tonic::Request<tonic::Streaming<super::TraceRequest>>,
@@ -1737,27 +1747,27 @@ pub mod agent_server {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StreamJobEventsRequest {
-    /// Empty for a ClusterTraceJob.
+    /// Namespace of the TraceJob; empty for a ClusterTraceJob.
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// Only of these nodes; none is all of them.
+    /// Nodes to read from; empty is all nodes.
     #[prost(string, repeated, tag = "3")]
     pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// How often a table is told; without it every second.
+    /// Interval between tables. Default: one second.
     #[prost(message, optional, tag = "4")]
     pub interval: ::core::option::Option<::prost_types::Duration>,
-    /// Ends the stream after this many rows; 0 is no end.
+    /// Number of rows after which the stream ends; 0 is unlimited.
     #[prost(uint64, tag = "5")]
     pub limit: u64,
-    /// Where a reader was cut off: StreamEventsResponse.resume.
+    /// Resume token: the last StreamEventsResponse.resume that the reader received.
     #[prost(bytes = "vec", tag = "6")]
     pub resume: ::prost::alloc::vec::Vec<u8>,
-    /// Of a table: only these of its key columns, so that rows that differ in others are one; none is all of them.
+    /// Key columns of a table to group by. Rows that differ only in other key columns are merged. Empty is all key columns.
     #[prost(string, repeated, tag = "7")]
     pub by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Ends the stream with what is there now, and does not wait for more.
+    /// Whether the stream ends after the rows available now, without waiting for more.
     #[prost(bool, tag = "8")]
     pub no_follow: bool,
 }
@@ -1841,8 +1851,8 @@ pub mod jobs_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// The schema; then rows of events in the order of their times, or at each interval one table of all nodes; at last the account, with
-        /// each node's.
+        /// Streams the schema, then rows, and finally the account of the job with the accounts of its nodes. Events are ordered by time. Tables
+        /// are merged over all nodes and sent at each interval.
         pub async fn stream_events(
             &mut self,
             request: impl tonic::IntoRequest<super::StreamJobEventsRequest>,
@@ -1888,8 +1898,8 @@ pub mod jobs_server {
             >
             + std::marker::Send
             + 'static;
-        /// The schema; then rows of events in the order of their times, or at each interval one table of all nodes; at last the account, with
-        /// each node's.
+        /// Streams the schema, then rows, and finally the account of the job with the accounts of its nodes. Events are ordered by time. Tables
+        /// are merged over all nodes and sent at each interval.
         async fn stream_events(
             &self,
             request: tonic::Request<super::StreamJobEventsRequest>,
