@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn plaintext_tcp_is_refused() {
         let error = parse("listen: http://0.0.0.0:4040").unwrap_err();
-        assert!(error.contains("no TCP without TLS"), "{error}");
+        assert!(error.contains("plaintext TCP is not supported"), "{error}");
     }
 
     #[test]
@@ -313,7 +313,10 @@ mod tests {
             let error = parse(text).unwrap().check().unwrap_err().to_string();
             assert!(error.starts_with(part), "{text}: {error}");
         };
-        wrong("listen: https://127.0.0.1:4040", "listen: https takes tls");
+        wrong(
+            "listen: https://127.0.0.1:4040",
+            "listen: https requires tls",
+        );
         wrong(
             &format!("listen: https://127.0.0.1:4040\n{tls}"),
             "roles: https requires",
@@ -322,9 +325,9 @@ mod tests {
             &format!("listen: https://127.0.0.1:4040\nmaxConnections: 0\n{tls}\n{roles}"),
             "maxConnections: must be at least 1",
         );
-        wrong(tls, "tls: no listener");
-        wrong(roles, "roles: they are of certificates");
-        wrong("listen: []", "listen: it names nothing");
+        wrong(tls, "tls: no https listener");
+        wrong(roles, "roles: no https listener");
+        wrong("listen: []", "listen: no address");
         let both = format!("listen: [unix:///a, 'https://[::1]:4040']\n{tls}\n{roles}");
         let both = parse(&both).unwrap();
         both.check().unwrap();

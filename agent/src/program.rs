@@ -13,9 +13,9 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracers::Class;
 
-/// Traces by request: loads small eBPF programs, streams what they see over gRPC, and holds every trace to this node's policy.
+/// Runs traces for clients over gRPC: loads small eBPF programs, streams their rows, and enforces the policy of this node.
 ///
-/// Without a flag it serves one host on unix:///run/tracejob/agent.sock, for root and for whoever runs it.
+/// Without flags it listens on unix:///run/tracejob/agent.sock, for root and its own user.
 #[derive(Parser)]
 #[command(
     name = "tracejob-agent",
@@ -23,13 +23,13 @@ use tracers::Class;
     after_help = "Examples:\n  tracejob-agent\n  tracejob-agent --listen unix:///tmp/me/agent.sock\n  tracejob-agent --config /etc/tracejob/agent.yaml\n  tracejob-agent check-config /etc/tracejob/agent.yaml"
 )]
 struct Args {
-    /// The node's configuration: docs/agent.md
+    /// Configuration of the node: docs/agent.md
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen, instead of what the configuration says: unix:///path, or https://ADDRESS:PORT; repeatable
+    /// Address to listen on, instead of the configured ones: unix:///path, or https://ADDRESS:PORT; repeatable
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
-    /// Lets something go wrong on purpose: engine/src/fault.rs. For tests
+    /// Injects a fault, for tests: engine/src/fault.rs
     #[arg(long, value_name = "FAULT", hide = true)]
     inject: Vec<engine::fault::Injection>,
     #[command(subcommand)]
@@ -38,16 +38,16 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Reads a configuration, says what is wrong with it, and ends
+    /// Checks a configuration and prints the resulting classes and capabilities
     CheckConfig {
-        /// The file
+        /// Configuration file
         file: PathBuf,
     },
-    /// Writes what confines it from outside, where a node has it: a profile for seccomp and one for AppArmor; docs/kubernetes.md
+    /// Writes the seccomp and AppArmor profiles that confine the agent on a node: docs/kubernetes.md
     WriteProfiles {
-        /// Where to
+        /// Folder to write to
         folder: PathBuf,
-        /// The classes of tracers that the agent allows, as in policy.classes
+        /// Classes of tracers that the agent allows, as in policy.classes
         #[arg(long, value_delimiter = ',', default_values_t = Class::DEFAULT)]
         classes: Vec<Class>,
     },

@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(refusal(&whole, &format!("{whole}  maxTraces: 3\n")), None);
         let socket = whole.replace("/run/a/", "/run/b/");
         let refused = refusal(&whole, &socket).unwrap();
-        assert!(refused.contains("beside the policy"), "{refused}");
+        assert!(refused.contains("fields other than policy"), "{refused}");
     }
 
     #[test]

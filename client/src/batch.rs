@@ -255,7 +255,7 @@ fn column(values: v1::Values, sort: Sort, kind: Kind, frames: usize) -> Result<D
             let rows = ends.len();
             if !cut.is_sorted() || cut.last().is_some_and(|row| *row as usize >= rows) {
                 return Err(
-                    "the list of truncated values is not in order, or names rows that do not exist"
+                    "the list of truncated values is not in order, or an entry is in no row"
                         .to_owned(),
                 );
             }

@@ -16,10 +16,7 @@ pub use options::{option, options, spec};
 pub use parts::{parts, wire_values};
 pub use schema::{Schema, further, schema, schemas};
 
-/// The start of somebody else's text, as it may be printed.
+/// Returns the beginning of a peer's text, as it may be printed.
 fn shown(text: &str) -> String {
-    text.chars()
-        .take(128)
-        .flat_map(char::escape_debug)
-        .collect()
+    rows::text::excerpt(text, 128)
 }

@@ -22,18 +22,18 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// How long everything may take: an agent may just be starting.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Which pod this is.
+/// Identity of this pod.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Pod {
-    /// The namespace of this pod, which must not be a denied one
+    /// Namespace of this pod, which must not be denied
     #[arg(long, env = "POD_NAMESPACE")]
     namespace: String,
-    /// The name of this pod
+    /// Name of this pod
     #[arg(long, env = "POD_NAME")]
     pod: String,
 }
 
-/// Has this pod traced, and compares what is told with what it did.
+/// Creates a job that traces this pod, and compares the counts with the pod's calls.
 pub(crate) async fn check(pod: &Pod) -> Result<()> {
     let client = fleet::api_client().await?;
     let jobs = Api::<TraceJob>::namespaced(client, &pod.namespace);

@@ -1,5 +1,5 @@
-//! `tracejob-controller`: watches TraceJobs, pods and nodes, has the nodes' agents run what is wanted, and says in each job's status
-//! what came of it. It never sees an event.
+//! `tracejob-controller`: watches TraceJobs, pods and nodes, makes the nodes' agents run the traces, and records the results in each job's
+//! status. The controller never receives events.
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -16,6 +16,7 @@ mod queue;
 mod reconcile;
 mod run;
 mod status;
+mod text;
 mod untraced;
 mod view;
 mod world;
@@ -24,20 +25,20 @@ use clap::Parser;
 use std::{path::PathBuf, process::ExitCode};
 use tracers::Class;
 
-/// Makes TraceJobs of a cluster into traces of its nodes.
+/// Runs the TraceJobs of a cluster on the agents of its nodes.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "tracejob-controller",
     version,
     about,
     subcommand_negates_reqs = true,
-    after_help = "It runs in a pod of the chart `tracejob`. By hand, against a cluster of your own:\n  \
+    after_help = "The chart `tracejob` runs it in a pod. To run it by hand against a cluster:\n  \
                   tracejob-controller --namespace tracejob-system --tls /etc/tracejob/tls --no-lease"
 )]
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// The namespace that it and the agents are in
+    /// Namespace of the controller and of the agents
     #[arg(
         long,
         env = "POD_NAMESPACE",
@@ -46,52 +47,52 @@ struct Args {
         required = true
     )]
     namespace: String,
-    /// The service whose endpoints are the agents
+    /// Service whose endpoints are the agents
     #[arg(long, default_value = "tracejob-agent")]
     agents: String,
-    /// The folder of ca.crt, tls.crt and tls.key: who signs the agents' certificates, and what they know it by. Without it the
-    /// controller makes them all, and keeps the agents' in a Secret
+    /// Folder with ca.crt, tls.crt and tls.key: the CA of the agents, and the controller's client certificate. Without it the
+    /// controller issues all certificates, and stores those of the agents in a Secret
     #[arg(long)]
     tls: Option<PathBuf>,
-    /// The name in the agents' certificates
+    /// Name in the agents' certificates
     #[arg(long, default_value = "tracejob-agent")]
     agent_name: String,
-    /// The gateway's service, whose certificate it makes too, and vouches for to the API server
+    /// Service of the gateway, for which the controller issues a certificate and registers its CA with the API server
     #[arg(long, conflicts_with = "tls")]
     gateway: Option<String>,
-    /// Namespaces whose pods are not traced, beside its own
+    /// Namespaces that are not traced, in addition to the controller's own
     #[arg(long, value_delimiter = ',', default_value = "kube-system")]
     denied_namespaces: Vec<String>,
-    /// Lets ClusterTraceJobs trace whole nodes, where their agents allow it too
+    /// Allows ClusterTraceJobs to trace whole nodes; their agents must allow it as well
     #[arg(long)]
     allow_host: bool,
-    /// Classes of tracers whose jobs run, where their agents allow them too: observe, payload, memory, act
+    /// Classes of tracers that jobs may use: observe, payload, memory, act; agents must allow them as well
     #[arg(long, value_delimiter = ',', default_values_t = Class::DEFAULT)]
     classes: Vec<Class>,
-    /// Classes whose jobs run although the controller cannot see that the API server has checked who may use their tracer
+    /// Classes of tracers that run even if the controller cannot verify that the API server checked the user's right to the tracer
     #[arg(long, value_delimiter = ',', default_values_t = [Class::Observe])]
     unchecked_classes: Vec<Class>,
-    /// Jobs of a namespace that run at the same time
+    /// Maximum number of running jobs per namespace
     #[arg(long, default_value_t = 5)]
     max_jobs_per_namespace: usize,
-    /// Jobs that run at the same time
+    /// Maximum number of running jobs
     #[arg(long, default_value_t = 50)]
     max_jobs: usize,
-    /// Where /metrics, /healthz and /readyz are served over plain HTTP, such as `[::]:9464`
+    /// Address of /metrics, /healthz and /readyz over plain HTTP, such as `[::]:9464`
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<std::net::SocketAddr>,
-    /// Where /healthz and /readyz alone are served over plain HTTP, for probes, such as `[::]:9465`
+    /// Address of /healthz and /readyz only, over plain HTTP for probes, such as `[::]:9465`
     #[arg(long, value_name = "ADDRESS:PORT")]
     health: Option<std::net::SocketAddr>,
-    /// Runs without asking whether another one does
+    /// Runs without leader election
     #[arg(long)]
     no_lease: bool,
 }
 
-/// What it does instead.
+/// Other commands of the program.
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
-    /// Has this pod traced by a job, and compares what is told with what it did: `helm test`
+    /// Creates a job that traces this pod, and compares the counts with the pod's calls: `helm test`
     Check(check::Pod),
 }
 
@@ -105,7 +106,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            eprintln!("error: cannot start the async runtime: {error}");
             return ExitCode::FAILURE;
         }
     };

@@ -271,7 +271,7 @@ mod tests {
         assert!((10..20).contains(&running), "{running}");
         assert!(queue.next().is_empty(), "{:?}", queue.next());
         let said = queue.admit("g3-8").unwrap_err();
-        assert!(said.contains("kept for others"), "{said}");
+        assert!(said.contains("reserved for other namespaces"), "{said}");
         queue.enter("late", late("late"));
         queue.admit("late").unwrap();
     }

@@ -1,12 +1,104 @@
 //! Names of objects, as the API server takes them. Who builds a path of a name checks it first: `..` and `/` in it would lead elsewhere.
 
+use std::fmt;
+
+/// The name of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct JobName {
+    /// The namespace; `None` for a ClusterTraceJob.
+    pub namespace: Option<String>,
+    /// The name within the namespace or cluster.
+    pub name: String,
+}
+
+/// A part of a name that the API server would not accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// `namespace` or `name`.
+    pub field: &'static str,
+    /// The expected form, with an example.
+    pub expected: &'static str,
+}
+
+impl JobName {
+    /// Returns a name whose parts can be put into a path of the API server.
+    ///
+    /// # Errors
+    /// Where a part is no name: it could lead to another object.
+    pub fn new(namespace: Option<String>, name: String) -> Result<Self, Invalid> {
+        if namespace.as_deref().is_some_and(|name| !is_namespace(name)) {
+            return Err(Invalid {
+                field: "namespace",
+                expected: "expected a DNS label, such as shop-1",
+            });
+        }
+        if !is_job(&name) {
+            return Err(Invalid {
+                field: "name",
+                expected: "expected the name of a job, such as checkout-db.1",
+            });
+        }
+        Ok(Self { namespace, name })
+    }
+
+    /// Returns the resource, as RBAC and paths have it.
+    pub fn resource(&self) -> &'static str {
+        match self.namespace {
+            Some(_) => "tracejobs",
+            None => "clustertracejobs",
+        }
+    }
+
+    /// Returns the object as kubectl prints it: `tracejob.tracejob.dev/checkout-db`.
+    pub fn object(&self) -> String {
+        match self.namespace {
+            Some(_) => format!("tracejob.{}/{}", crate::GROUP, self.name),
+            None => format!("clustertracejob.{}/{}", crate::GROUP, self.name),
+        }
+    }
+
+    /// Returns the object with its namespace: `tracejob.tracejob.dev/checkout-db in namespace shop`.
+    pub fn shown(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{} in namespace {namespace}", self.object()),
+            None => self.object(),
+        }
+    }
+
+    /// Returns the arguments of `kubectl tracejob` that name it: `checkout-db -n shop`.
+    pub fn short(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{} -n {namespace}", self.name),
+            None => format!("ctj/{}", self.name),
+        }
+    }
+}
+
+impl fmt::Display for JobName {
+    /// As the API server quotes objects in its errors.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let resource = self.resource();
+        match &self.namespace {
+            Some(namespace) => {
+                write!(
+                    f,
+                    "{resource}.{} \"{namespace}/{}\"",
+                    crate::GROUP,
+                    self.name
+                )
+            }
+            None => write!(f, "{resource}.{} \"{}\"", crate::GROUP, self.name),
+        }
+    }
+}
+
 /// Returns whether this can be the name of a namespace: a label of DNS (RFC 1123).
-pub fn is_namespace(text: &str) -> bool {
+fn is_namespace(text: &str) -> bool {
     text.len() <= 63 && is_label(text)
 }
 
 /// Returns whether this can be the name of a job: labels of DNS with dots between them. As in Kubernetes, only the whole is bounded.
-pub fn is_job(text: &str) -> bool {
+fn is_job(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 

@@ -17,7 +17,6 @@ pub(crate) use code::Programs;
 pub(crate) use depth::{depth, value_bytes};
 pub(crate) use globals::sizes;
 use globals::{again, globals};
-pub(crate) use refused::chain;
 use refused::{allow_locked_memory, load_error, program_error};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -378,12 +377,13 @@ fn of_fdinfo(fd: BorrowedFd<'_>, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rows::text::error_chain;
     use tracers::{ALL, Erased};
 
     fn load_with(tracer: &'static dyn Erased, name: &str, value: &[u8]) -> String {
         let mut loader = EbpfLoader::new();
         loader.override_global(name, GlobalData::from(value), true);
-        chain(&loader.load(object(tracer.name()).unwrap()).err().unwrap())
+        error_chain(&loader.load(object(tracer.name()).unwrap()).err().unwrap())
     }
 
     #[test]

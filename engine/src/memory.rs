@@ -239,7 +239,7 @@ mod tests {
         let error = definitions(&elf).err().unwrap();
         assert_eq!(
             error,
-            "its map PROCESSES is of type 11, whose memory is not known: a bug"
+            "its map PROCESSES has type 11, whose memory is unknown: a bug"
         );
     }
 }

@@ -4,10 +4,11 @@
 use crate::{
     Kernel,
     bpf::{self, Sort, create_iterator},
-    load::{Programs, chain, map_data},
+    load::{Programs, map_data},
     point::{self, attach_to_file},
 };
 use aya::{EbpfLoader, GlobalData, maps::Map};
+use rows::text::error_chain;
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::CStr,
@@ -52,7 +53,7 @@ impl Loading {
         for (symbol, value) in &fields {
             loader.override_global(symbol, GlobalData::from(value.as_slice()), true);
         }
-        let mut made = loader.load(OBJECT).map_err(|error| chain(&error))?;
+        let mut made = loader.load(OBJECT).map_err(|error| error_chain(&error))?;
         let names: Vec<String> = made.maps().map(|(name, _)| name.to_owned()).collect();
         let maps = names.into_iter().filter_map(|name| {
             let map = made.take_map(&name)?;
@@ -86,7 +87,7 @@ impl Filled {
     pub fn with(slots: &BTreeMap<Slot, Vec<Instruction>>) -> Result<Self, String> {
         let Loading { maps, programs, .. } = Loading::with(slots)?;
         let program = programs.load("test_slot", Sort::RAW_TRACEPOINT);
-        let program = program.map_err(|error| format!("{}\n{}", chain(&error), error.log))?;
+        let program = program.map_err(|error| format!("{}\n{}", error_chain(&error), error.log))?;
         Ok(Self { maps, program })
     }
 
@@ -145,11 +146,11 @@ impl Probe {
         let kind = point::kind(&point.at);
         let program = kind.sort(&kernel.btf).and_then(|sort| {
             let loaded = programs.load(point.program, sort);
-            loaded.map_err(|error| format!("{}\n{}", chain(&error), error.log))
+            loaded.map_err(|error| format!("{}\n{}", error_chain(&error), error.log))
         })?;
         let links = kind
             .attach(program.as_fd())
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| error_chain(&error))?;
         drop(kind);
         Ok(Self {
             maps,
@@ -168,7 +169,7 @@ impl Probe {
             return Err(format!("{} is no user function", self.point));
         };
         let link = attach_to_file(self.program.as_fd(), side, path, &[offset], &[]);
-        self.links.push(link.map_err(|error| chain(&error))?);
+        self.links.push(link.map_err(|error| error_chain(&error))?);
         Ok(())
     }
 

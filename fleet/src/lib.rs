@@ -176,7 +176,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The connection.
-    #[error("{}", causes(.0))]
+    #[error("{}", rows::text::error_chain(.0))]
     Transport(#[from] tonic::transport::Error),
     /// A handshake that does not come to its end.
     #[error("the agent does not respond")]
@@ -192,13 +192,6 @@ pub fn said(status: &Status) -> String {
         "" => format!("{:?}", status.code()),
         message => message.to_owned(),
     }
-}
-
-/// An error with everything that led to it.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let all: Vec<String> = chain.map(ToString::to_string).collect();
-    all.join(": ")
 }
 
 impl Connector {

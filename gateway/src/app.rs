@@ -1,19 +1,19 @@
 //! From who calls and what they ask for to a stream, or to why there is none. HTTP and gRPC are two ways to say both.
 
 use crate::{
-    caller::{Caller, Callers, Refused, Thing, Verb},
+    caller::{Caller, Callers, Thing, Verb},
     counters::Counters,
     hub::{self, Addresses, Reading},
-    job::{self, Name},
-    limits,
+    job, limits,
+    peer::Peer,
     pool::Pool,
     reader::{self, Ask, Said},
-    requestheader::Proxy,
+    refused::Refused,
     shares::{self, Full, Readers},
     survey::Survey,
 };
 use axum::http::HeaderMap;
-use listen::places::{self, Class, Source};
+use crd::name::{self, JobName};
 use metrics::OneOf;
 use std::{
     collections::HashMap,
@@ -40,45 +40,28 @@ pub(crate) struct App {
     survey: Survey,
 }
 
-/// By whom a call comes: connections have it, and give it to each of their requests.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Peer {
-    /// Where it is the API server.
-    pub(crate) proxy: Option<Arc<Proxy>>,
-    /// From where.
-    pub(crate) source: Option<Source>,
-    /// The connection's place.
-    pub(crate) place: Option<places::Place>,
-}
-
-impl Peer {
-    /// Admits the connection: who calls is known.
-    ///
-    /// # Errors
-    /// Where all connections have open calls.
-    pub(crate) fn admit(&self) -> Result<(), Refused> {
-        let admitted = self
-            .place
-            .as_ref()
-            .map(|place| place.admit(Class::Ordinary));
-        let full = Refused::Busy("as many connections as may be have open calls here");
-        admitted.unwrap_or(Ok(())).map_err(|_| full)
-    }
-}
-
 /// Why there is no stream, or none any more.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Trouble {
     #[error(transparent)]
     Refused(#[from] Refused),
     #[error("{0} not found")]
-    NotFound(Name),
+    NotFound(JobName),
     #[error("{field}: {why}")]
     Invalid { field: &'static str, why: String },
     #[error(transparent)]
     Full(#[from] Full),
     #[error("the API server does not respond: {0}")]
     Away(String),
+}
+
+impl From<name::Invalid> for Trouble {
+    fn from(invalid: name::Invalid) -> Self {
+        Self::Invalid {
+            field: invalid.field,
+            why: invalid.expected.to_owned(),
+        }
+    }
 }
 
 /// A stream, and who reads it.
@@ -95,7 +78,7 @@ struct Who {
     headers: HeaderMap,
     peer: Peer,
     verb: Verb,
-    name: Name,
+    name: JobName,
 }
 
 impl Who {
@@ -111,7 +94,9 @@ impl Who {
 
     async fn check_right(&self, caller: Caller) -> Result<Caller, Refused> {
         let callers = &self.app.callers;
-        callers.may(&caller, self.verb, &self.name.events()).await?;
+        callers
+            .may(&caller, self.verb, &Thing::events(&self.name))
+            .await?;
         Ok(caller)
     }
 }
@@ -167,7 +152,7 @@ impl App {
         headers: HeaderMap,
         peer: Peer,
         verb: Verb,
-        name: Name,
+        name: JobName,
         ask: Ask,
     ) -> Result<Stream, Trouble> {
         let who = Who {
@@ -205,7 +190,7 @@ impl App {
     ///
     /// # Errors
     /// Where too many others are read.
-    fn reading(&self, name: &Name, job: job::Job) -> Result<Arc<Reading>, Full> {
+    fn reading(&self, name: &JobName, job: job::Job) -> Result<Arc<Reading>, Full> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.retain(|_, reading| reading.strong_count() > 0);
         if let Some(reading) = jobs.get(&job.uid).and_then(Weak::upgrade)

@@ -2,8 +2,11 @@
 //!
 //! Whoever it is, RBAC is asked: what the API server has let through is not taken for granted.
 
-use crate::{app::Peer, counters::Counters, requestheader::Proxy, reviews::Reviews};
+use crate::{
+    counters::Counters, peer::Peer, refused::Refused, requestheader::Proxy, reviews::Reviews,
+};
 use axum::http::{HeaderMap, header::AUTHORIZATION};
+use crd::name::JobName;
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec},
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
@@ -41,6 +44,18 @@ pub(crate) struct Thing {
     pub(crate) name: Option<String>,
 }
 
+impl Thing {
+    /// The events of a job, as RBAC knows them.
+    pub(crate) fn events(job: &JobName) -> Self {
+        Self {
+            resource: job.resource(),
+            subresource: Some("events"),
+            namespace: job.namespace.clone(),
+            name: Some(job.name.clone()),
+        }
+    }
+}
+
 /// What a caller wants to do with a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
@@ -57,27 +72,6 @@ impl Verb {
             Self::Watch => "watch",
         }
     }
-}
-
-/// Reason why a caller is refused.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum Refused {
-    #[error("authentication failed: {0}")]
-    Unauthenticated(&'static str),
-    #[error("{0}")]
-    Forbidden(String),
-    /// Too many requests of this caller or of its address.
-    #[error("{0}: try again in some seconds")]
-    Busy(&'static str),
-    /// The API server is unavailable, so the caller cannot be authenticated.
-    #[error("the API server cannot authenticate or authorize the caller: {0}")]
-    Unknown(String),
-}
-
-impl Refused {
-    /// A token that is not good.
-    pub(crate) const BAD_TOKEN: Self =
-        Self::Unauthenticated("the token is not good, or not for the audience tracejob.dev");
 }
 
 /// Asks the API server about callers.

@@ -1,12 +1,14 @@
 //! The same stream by gRPC, for programs in the cluster: `tracejob.v1.Jobs`.
 
 use crate::{
-    app::{App, Peer, Stream, Trouble},
-    caller::{Refused, Verb},
+    app::{App, Stream, Trouble},
+    caller::Verb,
     encode::messages,
-    job::Name,
+    peer::Peer,
     reader::{self, Ask, Follow},
+    refused::Refused,
 };
+use crd::name::JobName;
 use proto::v1::{
     StreamEventsResponse, StreamJobEventsRequest,
     jobs_server::{Jobs, JobsServer},
@@ -86,7 +88,7 @@ impl Jobs for Api {
     }
 }
 
-fn ask(request: StreamJobEventsRequest) -> Result<(Name, Ask), Trouble> {
+fn ask(request: StreamJobEventsRequest) -> Result<(JobName, Ask), Trouble> {
     let StreamJobEventsRequest {
         namespace,
         name,
@@ -109,7 +111,7 @@ fn ask(request: StreamJobEventsRequest) -> Result<(Name, Ask), Trouble> {
         .ok()
         .filter(|time| time.is_none_or(|time| time >= reader::SHORTEST));
     let interval = interval.ok_or_else(|| invalid("interval", "100 ms and more"))?;
-    let name = Name::new((!namespace.is_empty()).then_some(namespace), name)?;
+    let name = JobName::new((!namespace.is_empty()).then_some(namespace), name)?;
     let ask = Ask {
         nodes: nodes.into_iter().collect(),
         interval,

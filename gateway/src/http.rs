@@ -4,11 +4,12 @@
 //! ends before that, with a place to go on from.
 
 use crate::{
-    app::{App, Peer, Stream, Trouble},
-    caller::{GROUP, Refused, VERSION, Verb},
+    app::{App, Stream, Trouble},
+    caller::{GROUP, VERSION, Verb},
     encode::{Encoder, Format},
-    job::Name,
+    peer::Peer,
     reader::{self, Ask, Follow},
+    refused::Refused,
 };
 use axum::{
     Extension, Json, Router,
@@ -19,6 +20,7 @@ use axum::{
     routing::get,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use crd::name::JobName;
 use serde_json::{Value, json};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio_stream::wrappers::ReceiverStream;
@@ -58,7 +60,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
                              Path((namespace, name)): Path<(String, String)>,
                              RawQuery(query): RawQuery,
                              headers: HeaderMap| {
-            let name = Name::new(Some(namespace), name);
+            let name = JobName::new(Some(namespace), name);
             events(app, peer, name, query, headers, verb).await
         };
         let of_cluster = async move |State(app): State<Arc<App>>,
@@ -66,7 +68,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
                                      Path(name): Path<String>,
                                      RawQuery(query): RawQuery,
                                      headers: HeaderMap| {
-            let name = Name::new(None, name);
+            let name = JobName::new(None, name);
             events(app, peer, name, query, headers, verb).await
         };
         router = router
@@ -93,7 +95,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 async fn events(
     app: Arc<App>,
     peer: Peer,
-    name: Result<Name, Trouble>,
+    name: Result<JobName, crd::name::Invalid>,
     query: Option<String>,
     headers: HeaderMap,
     verb: Verb,
@@ -103,7 +105,10 @@ async fn events(
         Verb::Watch => Follow::Job,
     };
     let asked = ask(query.as_deref().unwrap_or_default(), &headers, longest);
-    let opened = match name.and_then(|name| Ok((name, asked?))) {
+    let opened = match name
+        .map_err(Trouble::from)
+        .and_then(|name| Ok((name, asked?)))
+    {
         Ok((name, (ask, format))) => {
             let intervals = ask.interval.is_some();
             let opened = app.open(headers, peer, verb, name, ask).await;
@@ -355,9 +360,9 @@ mod tests {
         assert!(said("interval=5").starts_with("interval: a time"));
         assert!(said("interval=1ms").starts_with("interval: a time"));
         assert!(said("limit=0").starts_with("limit: a number"));
-        assert!(said("resume=%00").starts_with("resume: a place"));
+        assert!(said("resume=%00").starts_with("resume: a token"));
         assert!(said("nodes=a,,b").starts_with("nodes: names"));
-        assert!(said("lmit=3").contains("there is no \"lmit\""));
+        assert!(said("lmit=3").contains("unknown parameter \"lmit\""));
         let (ask, format) = ask(
             "format=csv&interval=2m&limit=3&nodes=a%2Cb&by=pod&follow=false",
             &HeaderMap::new(),

@@ -1,17 +1,18 @@
 //! One job's rows: followed on all nodes for as long as somebody reads them, put together once, and kept in one bounded log that all
 //! readers share. A reader is a place in it: memory does not grow with readers, and a slow one holds up nobody.
 
-mod books;
+mod accounts;
 mod follow;
 mod schemas;
 
 use crate::{
-    job::{self, Job, Name, Seen},
+    job::{self, Job, Seen},
     merge::{Entry, Merge, Origin, Source},
     pool::Pool,
 };
-use books::Node;
-pub(crate) use books::add;
+use accounts::Node;
+pub(crate) use accounts::add;
+use crd::name::JobName;
 use futures::StreamExt;
 use proto::v1;
 pub(crate) use schemas::Columns;
@@ -108,7 +109,7 @@ pub(crate) enum Next {
 /// Follows a job.
 pub(crate) fn read(
     client: &kube::Client,
-    name: &Name,
+    name: &JobName,
     job: Job,
     log_bytes: usize,
     pool: Arc<Pool>,

@@ -1,71 +1,14 @@
 //! A job as a reader needs it: which one it is, what its rows are, and whether it is over.
 
-use crate::{app::Trouble, caller::Thing};
-use crd::{ClusterTraceJob, TraceJob, TraceJobSpec, TraceJobStatus, condition};
+use crd::{ClusterTraceJob, TraceJob, TraceJobSpec, TraceJobStatus, condition, name::JobName};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use kube::{
     Api, Client, Resource, ResourceExt,
     runtime::{WatchStreamExt, watcher},
 };
 use serde::de::DeserializeOwned;
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use tracers::Erased;
-
-/// Which job. Its parts can be put into a path of the API server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Name {
-    /// None of a ClusterTraceJob.
-    namespace: Option<String>,
-    name: String,
-}
-
-impl Name {
-    /// A job's name, and its namespace where it is not a ClusterTraceJob.
-    ///
-    /// # Errors
-    /// Where the API server would not take them for names: they could lead to another object.
-    pub(crate) fn new(namespace: Option<String>, name: String) -> Result<Self, Trouble> {
-        let invalid = |field, why: &str| Trouble::Invalid {
-            field,
-            why: why.to_owned(),
-        };
-        if namespace
-            .as_deref()
-            .is_some_and(|name| !crd::name::is_namespace(name))
-        {
-            return Err(invalid("namespace", "expected a DNS label, such as shop-1"));
-        }
-        if !crd::name::is_job(&name) {
-            return Err(invalid(
-                "name",
-                "expected the name of a job, such as checkout-db.1",
-            ));
-        }
-        Ok(Self { namespace, name })
-    }
-
-    /// Its events, as RBAC knows them.
-    pub(crate) fn events(&self) -> Thing {
-        Thing {
-            resource: match self.namespace {
-                Some(_) => "tracejobs",
-                None => "clustertracejobs",
-            },
-            subresource: Some("events"),
-            namespace: self.namespace.clone(),
-            name: Some(self.name.clone()),
-        }
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "tracejobs.tracejob.dev \"{namespace}/{}\"", self.name),
-            None => write!(f, "clustertracejobs.tracejob.dev \"{}\"", self.name),
-        }
-    }
-}
 
 /// A job at a moment.
 #[derive(Clone)]
@@ -129,7 +72,7 @@ fn job<K: Kind>(object: &K) -> Job {
 ///
 /// # Errors
 /// Where the API server does not answer.
-pub(crate) async fn get(client: &Client, name: &Name) -> kube::Result<Option<Job>> {
+pub(crate) async fn get(client: &Client, name: &JobName) -> kube::Result<Option<Job>> {
     let client = client.clone();
     Ok(match &name.namespace {
         Some(namespace) => {
@@ -144,7 +87,7 @@ pub(crate) async fn get(client: &Client, name: &Name) -> kube::Result<Option<Job
 }
 
 /// Follows a job for as long as it is polled; while the API server is away nothing comes.
-pub(crate) fn watch(client: &Client, name: &Name) -> BoxStream<'static, Seen> {
+pub(crate) fn watch(client: &Client, name: &JobName) -> BoxStream<'static, Seen> {
     let client = client.clone();
     match &name.namespace {
         Some(namespace) => follow(Api::<TraceJob>::namespaced(client, namespace), &name.name),

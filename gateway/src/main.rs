@@ -1,6 +1,6 @@
-//! `tracejob-gateway`: what a TraceJob sees on all its nodes, as one authenticated stream for each reader.
+//! `tracejob-gateway`: merges the rows of a TraceJob from all its nodes into one authenticated stream for each reader.
 //!
-//! It reads, and decides nothing: what is traced the controller says, and who may read RBAC.
+//! The gateway only reads: the controller decides the targets, and RBAC the readers.
 #![forbid(unsafe_code)]
 
 mod app;
@@ -13,9 +13,11 @@ mod hub;
 mod job;
 mod limits;
 mod merge;
+mod peer;
 mod pool;
 mod position;
 mod reader;
+mod refused;
 mod requestheader;
 mod reviews;
 mod run;
@@ -27,38 +29,38 @@ mod table;
 use clap::Parser;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-/// Merges what TraceJobs see on all their nodes, and gives it to whom RBAC lets read it.
+/// Merges the rows of TraceJobs from all their nodes, and streams them to readers that RBAC allows.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "tracejob-gateway",
     version,
     about,
-    after_help = "It runs in pods of the chart `tracejob`, behind the API server:\n  \
+    after_help = "The chart `tracejob` runs it in pods, behind the API server:\n  \
                   kubectl get --raw /apis/subresources.tracejob.dev/v1alpha1/watch/namespaces/shop/tracejobs/checkout-db/events"
 )]
 struct Args {
-    /// The namespace that it and the agents are in
+    /// Namespace of the gateway and of the agents
     #[arg(long, env = "POD_NAMESPACE")]
     namespace: String,
-    /// The service whose endpoints are the agents
+    /// Service whose endpoints are the agents
     #[arg(long, default_value = "tracejob-agent")]
     agents: String,
-    /// The name in every agent's certificate
+    /// Name in the agents' certificates
     #[arg(long, default_value = "tracejob-agent")]
     agent_name: String,
-    /// A folder of `ca.crt`, `tls.crt` and `tls.key`: who it is, to clients and agents alike
+    /// Folder with `ca.crt`, `tls.crt` and `tls.key`: the gateway's identity for clients and agents
     #[arg(long)]
     tls: PathBuf,
-    /// Where it serves; `[::]` is every address, of IPv4 too
+    /// Address to listen on; `[::]` is every address, including IPv4
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:8443")]
     listen: SocketAddr,
-    /// Bytes of rows that are kept of each job that is read: so far behind a reader may be. All jobs together keep 16 times that
+    /// Bytes of rows to keep for each job, which limits how far a reader may fall behind. All jobs together keep 16 times that
     #[arg(long, default_value_t = 32 << 20)]
     log_bytes: usize,
-    /// Where /metrics, /healthz and /readyz are served over plain HTTP, such as `[::]:9464`
+    /// Address of /metrics, /healthz and /readyz over plain HTTP, such as `[::]:9464`
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
-    /// Where /healthz and /readyz alone are served over plain HTTP, for probes, such as `[::]:9465`
+    /// Address of /healthz and /readyz only, over plain HTTP for probes, such as `[::]:9465`
     #[arg(long, value_name = "ADDRESS:PORT")]
     health: Option<SocketAddr>,
 }

@@ -121,7 +121,7 @@ mod tests {
             let pairs = pairs.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
             read(&pairs.collect()).map(drop).unwrap_err().to_string()
         };
-        assert!(map(&[]).contains("does not aggregate"));
+        assert!(map(&[]).contains("aggregation layer is not configured"));
         let said = map(&[("requestheader-client-ca-file", "none")]);
         assert!(said.contains("no certificate"), "{said}");
     }

@@ -1,11 +1,11 @@
 //! Bounds of what callers make the API server work: reviews of tokens and of rights.
 
 use crate::{
-    caller::Refused,
     limits::{
         BAD_PER_SOURCE, BAD_TIME, BAD_TOKENS, RIGHTS_AT_ONCE, SOURCES, TOKENS_AT_ONCE,
         TOKENS_AT_ONCE_PER_SOURCE, WAITING_PER_SOURCE, WINDOW,
     },
+    refused::Refused,
 };
 use listen::places::Source;
 use std::{

@@ -1,9 +1,10 @@
 //! Connections: TLS with the gateway's certificate, which may change, and the API server's, by which it is known.
 
 use crate::{
-    app::{App, Peer},
+    app::App,
     grpc, http,
     limits::{CALLS, CONNECTIONS, HEADER_BYTES, HEADER_TIME, KEEPALIVE},
+    peer::Peer,
     requestheader::{Authority, Proxy},
 };
 use anyhow::{Context as _, Result, anyhow, bail};

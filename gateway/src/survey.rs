@@ -86,8 +86,7 @@ fn of_node(node: &str, told: &v1::GetCapabilitiesResponse) -> Value {
     })
 }
 
-/// An agent's words, of a length that does no harm, without what a terminal acts on.
+/// Returns the beginning of an agent's text, as it may be printed.
 fn shown(text: &str) -> String {
-    let start: String = text.chars().take(512).collect();
-    rows::escape::escaped(start.as_bytes())
+    rows::text::excerpt(text, 512)
 }

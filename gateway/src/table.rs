@@ -139,7 +139,10 @@ mod tests {
             (0, &Data::of(Kind::Text))
         );
         let wrong = View::new(&columns, &["count".to_owned()]).unwrap_err();
-        assert_eq!(wrong, "\"count\" is no key column; there are node, call");
+        assert_eq!(
+            wrong,
+            "\"count\" is not a key column; the key columns are node, call"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod csv;
 mod json;
+pub mod text;
 mod wall;
 
 pub use csv::Csv;

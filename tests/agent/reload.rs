@@ -160,13 +160,13 @@ async fn what_is_wrong_as_a_whole_or_changes_beside_the_policy_changes_nothing()
     put(&format!(
         "{listen}\nroles: {{control: [a.example]}}\npolicy: {{tracers: [tcp_life]}}"
     ));
-    said("the policy stays as it is: roles: they are of certificates");
+    said("the policy stays as it is: roles: no https listener");
     let mut client = daemon.client().await;
     let still = start("a", 1, spec("tcp_connect", &workload));
     client.start_trace(still).await.unwrap();
     // Another socket, and another policy with it: either holds with the other from the next start on.
     put(&format!("{listen}.other\npolicy: {{tracers: [tcp_life]}}"));
-    said("the policy stays as it is: the file has changed beside the policy");
+    said("the policy stays as it is: fields other than policy have changed");
     until(&daemon, &workload, "tcp_connect", false).await;
     assert_eq!(daemon.said("policy reloaded"), 0);
     assert!(!daemon.socket().with_extension("sock.other").exists());

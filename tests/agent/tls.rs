@@ -442,13 +442,17 @@ async fn what_cannot_be_is_refused_before_anything_is_opened() {
     let missing = Path::new("/no/such/file").display();
     let broken = files.config("").replace("ca.crt", "no.crt");
     for (config, listen, wanted) in [
-        ("{}".to_owned(), "https://127.0.0.1:0", "https takes tls"),
+        ("{}".to_owned(), "https://127.0.0.1:0", "https requires tls"),
         (
             files.config(""),
             "unix:///tmp/tracejob-test-none/a.sock",
             "no https listener",
         ),
-        (files.config(""), "http://127.0.0.1:0", "no TCP without TLS"),
+        (
+            files.config(""),
+            "http://127.0.0.1:0",
+            "plaintext TCP is not supported",
+        ),
         (broken, "https://127.0.0.1:0", "tls.clientCa"),
     ] {
         let said = Daemon::refused(&config, listen);

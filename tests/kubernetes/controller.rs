@@ -586,7 +586,7 @@ fn what_helm_test_runs_is_traced_and_says_what_was_counted_of_what_it_did() {
     assert!(!out.status.success());
     let wrong = text(&out.stderr);
     assert!(
-        wrong.contains("in vain") && wrong.contains("no pod that it selects"),
+        wrong.contains("timeout while waiting") && wrong.contains("no selected pod"),
         "{wrong}"
     );
     assert!(cluster.job("shop", "check-checker").is_none());

@@ -174,7 +174,9 @@ fn tables_of_all_nodes_are_one_table_by_those_keys_that_a_reader_wants() {
     );
     let said = raw(&cluster, &admin, &(events(NS, "calls") + "?by=count")).unwrap_err();
     assert!(
-        said.contains("is no key column; there are node, namespace, pod, container, syscall"),
+        said.contains(
+            "is not a key column; the key columns are node, namespace, pod, container, syscall"
+        ),
         "{said}"
     );
 }
@@ -236,7 +238,7 @@ fn what_cannot_be_is_an_error_that_kubectl_shows() {
         ("?by=node", "by: rows of events are not merged"),
         ("?resume=AAAA", "resume is not a token"),
         ("?limit=-1", "limit: a number of rows, from 1"),
-        ("?lmit=1", "there is no \"lmit\""),
+        ("?lmit=1", "unknown parameter \"lmit\""),
     ] {
         let said = said(&(events(NS, "opens") + query));
         assert!(

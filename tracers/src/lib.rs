@@ -114,3 +114,14 @@ pub enum Family {
     /// Faults, allocation, reclaim.
     Memory,
 }
+
+impl Family {
+    /// Returns its name in lists and documents.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Syscalls => "syscalls",
+            Self::Network => "network",
+            Self::Memory => "memory",
+        }
+    }
+}

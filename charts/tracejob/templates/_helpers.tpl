@@ -55,7 +55,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
 {{/* The names of the tracers of some classes, as JSON; takes a list of the root and the classes. An empty list means every name in a
-rule of RBAC: whoever includes this makes no rule of it. */}}
+rule of RBAC: do not create a rule from it. */}}
 {{- define "tracejob.tracers" -}}
 {{- $classes := (index . 0).Files.Get "files/classes.yaml" | fromYaml -}}
 {{- $tracers := list -}}

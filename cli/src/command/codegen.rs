@@ -5,7 +5,6 @@ use crate::{
         args::command,
         cluster,
         describe::{flag_with_value, hooks, kind_words, source_word},
-        list::family_word,
         manual::manual,
     },
     show::render::in_table,
@@ -88,7 +87,7 @@ fn page(tracer: &'static dyn Erased) -> String {
     }
     out.push_str(&format!(
         "\nFamily: {}. Class: [{}](../security.md#classes-of-tracers). Rows: {}.\n",
-        family_word(Some(tracer.family())),
+        tracer.family().word(),
         tracer.class().word(),
         source_word(tracer.source())
     ));

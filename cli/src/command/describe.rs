@@ -1,7 +1,6 @@
 //! `describe`: all that the catalogue says of a tracer.
 
 use crate::{
-    command::list::family_word,
     show::{
         output::palette,
         render::{Palette, in_table},
@@ -96,7 +95,7 @@ fn data(tracer: &'static dyn Erased, there: Option<&Entry>) -> serde_json::Value
         })
     });
     let mut out = json!({
-        "name": tracer.name(), "family": family_word(Some(tracer.family())), "class": tracer.class().word(), "about": tracer.about(),
+        "name": tracer.name(), "family": tracer.family().word(), "class": tracer.class().word(), "about": tracer.about(),
         "source": source_word(tracer.source()), "options": options, "columns": columns(&tracer.columns()),
         "datasets": each.collect::<Vec<_>>(),
         "hooks": tracer.points().iter().map(|set| hooks(set)).collect::<Vec<_>>(),

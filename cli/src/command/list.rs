@@ -9,7 +9,7 @@ use crate::{
     },
     source::{
         remote::Address,
-        survey::{Needed, Survey, Works},
+        survey::{Needed, Survey, Works, family_word},
     },
 };
 use anyhow::Result;
@@ -35,14 +35,6 @@ pub(crate) fn list(json: bool, agent: Option<&Address>) -> Result<()> {
         }
     };
     Ok(io::stdout().write_all(text.as_bytes())?)
-}
-
-/// One word for a family; for tracers that are not in the catalogue another.
-pub(crate) fn family_word(family: Option<Family>) -> String {
-    family.map_or_else(
-        || "others".to_owned(),
-        |family| format!("{family:?}").to_lowercase(),
-    )
 }
 
 fn data(survey: &Survey) -> serde_json::Value {
@@ -112,7 +104,7 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
     out.push('\n');
     for family in families {
         palette.paint(Palette::DIM, &mut out, |out| {
-            out.push_str(&family_word(family))
+            out.push_str(family_word(family))
         });
         out.push('\n');
         for entry in entries.iter().filter(|entry| entry.family == family) {

@@ -35,13 +35,6 @@ pub(crate) fn beside(cells: &[Vec<String>], widths: &[usize], out: &mut String) 
     }
 }
 
-/// The first sentence of a tracer's or an option's prose, up to its colon, without its stop.
-pub(crate) fn first(about: &str) -> &str {
-    let line = about.lines().next().unwrap_or_default();
-    let line = line.split(": ").next().unwrap_or(line);
-    line.trim_end_matches('.')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,14 +53,5 @@ mod tests {
             wrap("incomprehensibilities is long", 4),
             ["incomprehensibilities", "is", "long"]
         );
-    }
-
-    #[test]
-    fn the_first_sentence_stands_for_all() {
-        assert_eq!(
-            first("Closed connections: who and how long.\nMore."),
-            "Closed connections"
-        );
-        assert_eq!(first("Only failures."), "Only failures");
     }
 }

@@ -1,9 +1,6 @@
 //! What can be traced where: on this machine, or on an agent's.
 
-use crate::{
-    show::text::first,
-    source::remote::{self, words},
-};
+use super::remote::{self, words};
 use anyhow::Result;
 use engine::{Check, Kernel, Support, Verdict};
 use proto::v1;
@@ -272,7 +269,7 @@ impl Works {
     pub(crate) fn of(support: &Support) -> Self {
         match support {
             Support::Yes { points } => Self::Yes {
-                hooks: crate::command::describe::hooks(points),
+                hooks: points.iter().map(ToString::to_string).collect(),
             },
             Support::No { reason, remedy } => Self::No {
                 reason: reason.clone(),
@@ -334,9 +331,30 @@ fn some(text: &str) -> Option<String> {
     Some(words(text)).filter(|text| !text.is_empty())
 }
 
+/// The first sentence of a tracer's or an option's prose, up to its colon, without its stop.
+fn first(about: &str) -> &str {
+    let line = about.lines().next().unwrap_or_default();
+    let line = line.split(": ").next().unwrap_or(line);
+    line.trim_end_matches('.')
+}
+
+/// Returns a family's name; tracers that are not in the catalogue have another.
+pub(crate) fn family_word(family: Option<Family>) -> &'static str {
+    family.map_or("others", Family::word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_sentence_stands_for_all() {
+        assert_eq!(
+            first("Closed connections: who and how long.\nMore."),
+            "Closed connections"
+        );
+        assert_eq!(first("Only failures."), "Only failures");
+    }
 
     #[test]
     fn an_agents_tracers_are_told_apart_by_who_knows_them() {

@@ -1,12 +1,13 @@
 //! A loaded object's programs at their points: attached in the order that selection needs, and detached together.
 
-use super::{Loaded, NOTICE_EXEC, SELECT_EXEC, SELECT_EXIT, SELECT_FORK, SELECT_POD, chain};
+use super::{Loaded, NOTICE_EXEC, SELECT_EXEC, SELECT_EXIT, SELECT_FORK, SELECT_POD};
 use crate::{
     Error, Kernel, Untraced,
     bpf::{self, Refused},
     point,
     select::Selection,
 };
+use rows::text::error_chain;
 use std::{ffi::CStr, fs::File, io, os::fd::AsFd};
 use tracers::{At, Point};
 
@@ -160,6 +161,6 @@ fn attach_error(point: &Point, error: &Refused) -> Error {
     let what = format!("{point} cannot be attached");
     Error::exhausted(&what, error).unwrap_or_else(|| Error::Attach {
         hook: point.to_string(),
-        reason: chain(error),
+        reason: error_chain(error),
     })
 }

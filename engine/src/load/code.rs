@@ -3,12 +3,13 @@
 //! aya-obj parses and relocates. What kind of program each one is is the point's to say (`engine/src/point`), not the section's name, so
 //! kinds of program work here that aya does not know.
 
-use super::{chain, slots};
+use super::slots;
 use crate::{
     Kernel,
     bpf::{self, Code, Debug, Instructions, Refused, Sort},
 };
 use aya_obj::{Object, btf::BtfFeature};
+use rows::text::error_chain;
 use std::{
     collections::BTreeMap,
     io,
@@ -33,7 +34,7 @@ impl Programs {
         slots: &BTreeMap<Slot, Vec<Instruction>>,
         map: impl Fn(&str) -> Option<BorrowedFd<'a>>,
     ) -> Result<Self, String> {
-        let mut object = Object::parse(elf).map_err(|error| chain(&error))?;
+        let mut object = Object::parse(elf).map_err(|error| error_chain(&error))?;
         let version = kernel.version();
         let supported = |feature| match feature {
             BtfFeature::Func
@@ -47,9 +48,11 @@ impl Programs {
         };
         let types = match object
             .fixup_and_sanitize_btf(|| Some(supported))
-            .map_err(|error| chain(&error))?
+            .map_err(|error| error_chain(&error))?
         {
-            Some(btf) => Some(bpf::load_types(&btf.to_bytes()).map_err(|error| chain(&error))?),
+            Some(btf) => {
+                Some(bpf::load_types(&btf.to_bytes()).map_err(|error| error_chain(&error))?)
+            }
             None => None,
         };
         let maps = std::mem::take(&mut object.maps);
@@ -64,7 +67,7 @@ impl Programs {
         object
             .relocate_maps(maps.into_iter(), &text)
             .and_then(|()| object.relocate_calls(&text))
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| error_chain(&error))?;
         for (slot, with) in slots {
             fill(&mut object, *slot, with)?;
         }

@@ -2,6 +2,7 @@
 
 use crate::{Error, Kernel, bpf::Refused, capability::Held};
 use aya::{EbpfError, maps::MapError};
+use rows::text::error_chain;
 use tracers::{Capability, Point};
 
 /// Kernels before 5.11 count maps by RLIMIT_MEMLOCK. Raised to the hard limit always, beyond it where that is allowed.
@@ -46,7 +47,7 @@ pub(super) fn load_error(tracer: &'static str, kernel: &Kernel, error: &EbpfErro
     let exhausted = || Error::exhausted(&format!("loading {tracer} failed"), error);
     { locked_memory(tracer, kernel, errno).or_else(exhausted) }.unwrap_or_else(|| Error::Load {
         tracer,
-        reason: chain(error),
+        reason: error_chain(error),
     })
 }
 
@@ -63,26 +64,11 @@ pub(super) fn program_error(
         .collect();
     tail.reverse();
     let reason = match tail.is_empty() {
-        true => format!("{point}: {}", chain(error)),
+        true => format!("{point}: {}", error_chain(error)),
         false => format!("{point}: log of the verifier:\n{}", tail.join("\n")),
     };
     let errno = error.source.raw_os_error();
     let exhausted = || Error::exhausted(&format!("loading {tracer} failed"), error);
     { locked_memory(tracer, kernel, errno).or_else(exhausted) }
         .unwrap_or(Error::Load { tracer, reason })
-}
-
-/// An error with its sources, none twice.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = inner.source();
-    }
-    text
 }

@@ -79,7 +79,7 @@ async fn a_kernel_that_refuses_programs_is_told_with_its_own_words() {
 #[tokio::test]
 async fn a_verifier_that_refuses_a_program_is_told_with_its_log() {
     needs!("open");
-    let says = "the verifier says:\nR1 invalid mem access 'scalar'";
+    let says = "log of the verifier:\nR1 invalid mem access 'scalar'";
     cannot_start("verifier", Code::Internal, "KernelRefused", says).await;
 }
 

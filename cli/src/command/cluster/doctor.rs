@@ -9,7 +9,7 @@ use crate::{
     source::{
         cluster::{
             access::{Access, Cluster},
-            error::{Doing, Error},
+            error::{Doing, Error, chain},
         },
         remote::words,
     },
@@ -151,7 +151,7 @@ impl Cluster {
                 detail: format!("{version} is not served: TraceJob is not installed"),
                 remedy: "`helm install tracejob charts/tracejob --namespace tracejob-system --create-namespace` installs it, by whoever runs the cluster".to_owned(),
             },
-            Ok(Err(error)) => failed("definitions", crate::source::cluster::error::chain(&error)),
+            Ok(Err(error)) => failed("definitions", chain(&error)),
             Err(error) => failed("definitions", error.to_string()),
         }
     }
@@ -176,7 +176,7 @@ impl Cluster {
                 return self.served();
             }
             Ok(Err(error)) => {
-                return failed("gateway", crate::source::cluster::error::chain(&error));
+                return failed("gateway", chain(&error));
             }
             Err(error) => return failed("gateway", error.to_string()),
         };
@@ -209,7 +209,7 @@ impl Cluster {
             Ok(Ok(_)) => ok("gateway", format!("{version} is served")),
             Ok(Err(error)) => Check {
                 remedy: "whoever runs the cluster sees why: `kubectl get apiservice v1alpha1.subresources.tracejob.dev`".to_owned(),
-                ..failed("gateway", crate::source::cluster::error::chain(&error))
+                ..failed("gateway", chain(&error))
             },
             Err(error) => failed("gateway", error.to_string()),
         }
@@ -226,7 +226,7 @@ impl Cluster {
                  `kubectl create clusterrolebinding tracejob-doctor --clusterrole=tracejob-doctor --user=USER`"
                     .to_owned(),
             ),
-            Ok(Err(error)) => Err(crate::source::cluster::error::chain(&error)),
+            Ok(Err(error)) => Err(chain(&error)),
             Err(error) => Err(error.to_string()),
         }
     }

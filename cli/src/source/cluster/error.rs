@@ -1,9 +1,10 @@
 //! What goes wrong between us and a cluster: what it is, which right is missing, and what to do next.
 
-use super::job::Name;
 use crate::source::remote::words;
 use crd::admission::MAY_NOT_USE;
+use crd::name::JobName;
 use kube::config::KubeconfigError;
+use rows::text::error_chain;
 
 /// The second line of a message stands under the first, behind `error: `.
 const INDENT: &str = "\n       ";
@@ -109,7 +110,7 @@ pub(crate) struct Doing<'a> {
     /// Of what: `tracejobs`, `tracejobs/events`.
     pub(crate) resource: &'a str,
     /// Which; none for many, or for one that has no name yet.
-    pub(crate) job: Option<&'a Name>,
+    pub(crate) job: Option<&'a JobName>,
     /// Where; none is everywhere.
     pub(crate) namespace: Option<&'a str>,
 }
@@ -192,7 +193,7 @@ impl Error {
     }
 
     /// Of a job that is not there.
-    pub(crate) fn not_found(job: &Name) -> Self {
+    pub(crate) fn not_found(job: &JobName) -> Self {
         Self::NotFound {
             job: job.shown(),
             flags: match &job.namespace {
@@ -208,6 +209,18 @@ impl Error {
             self,
             Self::Refused { invalid: true, .. } | Self::Server { .. } | Self::NoName { .. }
         )
+    }
+}
+
+impl<'a> Doing<'a> {
+    /// A verb on a job.
+    pub(crate) fn on(job: &'a JobName, verb: &'static str) -> Self {
+        Self {
+            verb,
+            resource: job.resource(),
+            job: Some(job),
+            namespace: job.namespace.as_deref(),
+        }
     }
 }
 
@@ -311,21 +324,11 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// An error and what is beneath it, each once.
+/// Returns an error with its sources, each once, without the prefixes that libraries put before them.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut said = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(error) = next {
-        let text = error.to_string();
-        if !said.iter().any(|known| known.contains(&text)) {
-            said.push(text);
-        }
-        next = error.source();
-    }
-    // Libraries' own words for where an error is from say nothing to a person.
-    let said = said.join(": ");
-    let said = said.trim_start_matches("ServiceError: ");
-    words(said.trim_start_matches("HyperError: "))
+    let text = error_chain(error);
+    let text = text.trim_start_matches("ServiceError: ");
+    words(text.trim_start_matches("HyperError: "))
 }
 
 #[cfg(test)]
@@ -334,7 +337,7 @@ mod tests {
 
     fn said(code: u16, message: &str, verb: &'static str, resource: &str, name: &str) -> String {
         let namespace = (!resource.starts_with("cluster")).then_some("shop");
-        let job = Name {
+        let job = JobName {
             namespace: namespace.map(str::to_owned),
             name: name.to_owned(),
         };

@@ -5,7 +5,7 @@ use super::{
     error::{Doing, Error},
 };
 use crate::source::remote::words;
-use crd::{ClusterTraceJob, Selector, TraceJob, TraceJobSpec, TraceJobStatus};
+use crd::{ClusterTraceJob, Selector, TraceJob, TraceJobSpec, TraceJobStatus, name::JobName};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client, ResourceExt,
@@ -15,57 +15,6 @@ use serde_json::{Value, json};
 
 /// Who changes what we change.
 const MANAGER: &str = "kubectl-tracejob";
-
-/// Which job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Name {
-    /// None of a ClusterTraceJob.
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: String,
-}
-
-impl Name {
-    /// The kind, as RBAC and paths have it.
-    pub(crate) fn resource(&self) -> &'static str {
-        match self.namespace {
-            Some(_) => "tracejobs",
-            None => "clustertracejobs",
-        }
-    }
-
-    /// As kubectl says what it did something to.
-    pub(crate) fn object(&self) -> String {
-        match self.namespace {
-            Some(_) => format!("tracejob.tracejob.dev/{}", self.name),
-            None => format!("clustertracejob.tracejob.dev/{}", self.name),
-        }
-    }
-
-    /// The same, with its place.
-    pub(crate) fn shown(&self) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("{} in namespace {namespace}", self.object()),
-            None => self.object(),
-        }
-    }
-
-    /// As our commands take it.
-    pub(crate) fn short(&self) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("{} -n {namespace}", self.name),
-            None => format!("ctj/{}", self.name),
-        }
-    }
-
-    pub(crate) fn doing(&self, verb: &'static str) -> Doing<'_> {
-        Doing {
-            verb,
-            resource: self.resource(),
-            job: Some(self),
-            namespace: self.namespace.as_deref(),
-        }
-    }
-}
 
 /// A job as it is to be.
 #[derive(Clone, Debug)]
@@ -87,7 +36,7 @@ impl Object {
 /// A job as it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
-    pub(crate) name: Name,
+    pub(crate) name: JobName,
     /// Seconds since it was made.
     pub(crate) age: Option<u64>,
     pub(crate) spec: TraceJobSpec,
@@ -124,7 +73,7 @@ impl From<TraceJob> for Job {
     fn from(job: TraceJob) -> Self {
         let object = serde_json::to_value(&job).unwrap_or_default();
         Self {
-            name: Name {
+            name: JobName {
                 namespace: Some(job.namespace().unwrap_or_default()),
                 name: job.name_any(),
             },
@@ -142,7 +91,7 @@ impl From<ClusterTraceJob> for Job {
     fn from(job: ClusterTraceJob) -> Self {
         let object = serde_json::to_value(&job).unwrap_or_default();
         Self {
-            name: Name {
+            name: JobName {
                 namespace: None,
                 name: job.name_any(),
             },
@@ -171,7 +120,7 @@ fn cluster_jobs(client: &Client) -> Api<ClusterTraceJob> {
 }
 
 /// Asks for a job.
-pub(crate) async fn get(client: &Client, name: &Name) -> kube::Result<Job> {
+pub(crate) async fn get(client: &Client, name: &JobName) -> kube::Result<Job> {
     Ok(match &name.namespace {
         Some(namespace) => jobs(client, namespace).get(&name.name).await?.into(),
         None => cluster_jobs(client).get(&name.name).await?.into(),
@@ -179,7 +128,7 @@ pub(crate) async fn get(client: &Client, name: &Name) -> kube::Result<Job> {
 }
 
 /// Deletes a job; one that is not there is an error.
-pub(crate) async fn delete(client: &Client, name: &Name) -> kube::Result<()> {
+pub(crate) async fn delete(client: &Client, name: &JobName) -> kube::Result<()> {
     let params = DeleteParams::default();
     match &name.namespace {
         Some(namespace) => jobs(client, namespace)
@@ -194,7 +143,7 @@ pub(crate) async fn delete(client: &Client, name: &Name) -> kube::Result<()> {
 }
 
 /// Ends a job, which stays.
-pub(crate) async fn suspend(client: &Client, name: &Name) -> kube::Result<()> {
+pub(crate) async fn suspend(client: &Client, name: &JobName) -> kube::Result<()> {
     let patch = Patch::Merge(json!({ "spec": { "suspend": true } }));
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
@@ -217,43 +166,36 @@ impl Cluster {
     ///
     /// # Errors
     /// Where it cannot be a name.
-    pub(crate) fn named(&self, word: &str) -> Result<Name, Error> {
+    pub(crate) fn named(&self, word: &str) -> Result<JobName, Error> {
         let (kind, name) = word.split_once('/').unwrap_or(("", word));
         let of_cluster = ["ctj", "clustertracejob", "clustertracejobs"];
         let kind = kind.split('.').next().unwrap_or_default();
         let namespace = (!of_cluster.contains(&kind)).then(|| self.namespace.clone());
         // They become parts of a path, in which `..` and `/` lead elsewhere.
         let no_name = |word: &str| Error::NoName { word: words(word) };
-        if let Some(namespace) = &namespace
-            && !crd::name::is_namespace(namespace)
-        {
-            return Err(no_name(namespace));
-        }
-        match crd::name::is_job(name) {
-            true => Ok(Name {
-                namespace,
-                name: name.to_owned(),
-            }),
-            false => Err(no_name(word)),
-        }
+        let asked = namespace.clone();
+        JobName::new(namespace, name.to_owned()).map_err(|invalid| match invalid.field {
+            "namespace" => no_name(asked.as_deref().unwrap_or_default()),
+            _ => no_name(word),
+        })
     }
 
     /// Asks for a job.
     ///
     /// # Errors
     /// Where it is not there, or may not be seen.
-    pub(crate) fn get(&self, name: &Name) -> Result<Job, Error> {
+    pub(crate) fn get(&self, name: &JobName) -> Result<Job, Error> {
         self.wait(get(&self.client, name))?
-            .map_err(|error| Error::of(error, &self.url, name.doing("get")))
+            .map_err(|error| Error::of(error, &self.url, Doing::on(name, "get")))
     }
 
     /// Deletes a job.
     ///
     /// # Errors
     /// Where it is not there, or may not be deleted.
-    pub(crate) fn delete(&self, name: &Name) -> Result<(), Error> {
+    pub(crate) fn delete(&self, name: &JobName) -> Result<(), Error> {
         self.wait(delete(&self.client, name))?
-            .map_err(|error| Error::of(error, &self.url, name.doing("delete")))
+            .map_err(|error| Error::of(error, &self.url, Doing::on(name, "delete")))
     }
 
     /// Makes a job, and says which it is.

@@ -1,10 +1,8 @@
 //! A job's stream as the API server hands it through: one GET, whose body does not end before the job does.
 
-use super::{
-    error::{Doing, Error},
-    job::Name,
-};
+use super::error::{Doing, Error};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use crd::name::JobName;
 use http::{Request, header};
 use http_body_util::{BodyExt, Limited};
 use kube::{Client, client::Body};
@@ -24,7 +22,7 @@ pub(crate) struct Query {
 }
 
 /// Where a stream is.
-pub(crate) fn path(name: &Name, query: &Query, resume: &[u8], now: bool) -> String {
+pub(crate) fn path(name: &JobName, query: &Query, resume: &[u8], now: bool) -> String {
     let mut pairs = form_urlencoded::Serializer::new(String::new());
     pairs.append_pair("format", "protobuf");
     if let Some(interval) = query.interval {
@@ -67,7 +65,7 @@ fn escaped(part: &str) -> String {
 pub(crate) async fn open(
     client: &Client,
     url: &str,
-    name: &Name,
+    name: &JobName,
     path: &str,
 ) -> Result<Body, Error> {
     let resource = format!("{}/events", name.resource());
@@ -104,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_path_says_all_that_is_asked() {
-        let name = |namespace: Option<&str>, name: &str| Name {
+        let name = |namespace: Option<&str>, name: &str| JobName {
             namespace: namespace.map(str::to_owned),
             name: name.to_owned(),
         };

@@ -10,7 +10,7 @@ use super::{
     access::Cluster,
     error::{Error, chain},
     frames::Frames,
-    job::{Job, Name},
+    job::Job,
     stream::{self, Query},
 };
 use crate::source::{
@@ -18,6 +18,7 @@ use crate::source::{
     remote::{Beside, Follow, State},
 };
 use client::Schema;
+use crd::name::JobName;
 use engine::{Account, Update};
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -48,7 +49,7 @@ const NAMED: usize = 4;
 /// A job's stream. Dropping it leaves the job as it is.
 pub(crate) struct Watch {
     cluster: Arc<Cluster>,
-    name: Name,
+    name: JobName,
     tracer: &'static str,
     query: Query,
     stopper: Stopper,
@@ -402,7 +403,7 @@ async fn message(body: &mut Body, frames: &mut Frames) -> Result<v1::StreamEvent
 }
 
 /// The first stream. A job that was made a moment ago may not be known to every replica.
-fn first(cluster: &Cluster, name: &Name, path: &str, stopper: &Stopper) -> Result<Body, Error> {
+fn first(cluster: &Cluster, name: &JobName, path: &str, stopper: &Stopper) -> Result<Body, Error> {
     let began = Instant::now();
     loop {
         let opened = cluster.wait(stream::open(&cluster.client, &cluster.url, name, path))?;

@@ -141,9 +141,9 @@ impl Address {
                 read(cert.as_deref())?,
                 read(key.as_deref())?,
             ));
-        endpoint
-            .tls_config(tls)
-            .map_err(|error| Error::Tls { why: chain(&error) })
+        endpoint.tls_config(tls).map_err(|error| Error::Tls {
+            why: root_cause(&error),
+        })
     }
 
     /// What to do where a connection was closed before it came to anything.
@@ -178,7 +178,7 @@ impl Address {
         };
         Error::Unreachable {
             url: self.url.clone(),
-            why: words(&chain(error)),
+            why: words(&root_cause(error)),
             next,
         }
     }
@@ -204,8 +204,8 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
     None
 }
 
-/// The innermost reason: those around it only say that there is one.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+/// Returns the message of the innermost source: the messages around it add nothing.
+pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

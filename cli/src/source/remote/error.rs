@@ -1,13 +1,13 @@
 //! What goes wrong between us and an agent: its own words, whose they are, and what to do next.
 
-use super::address::chain;
-use crate::show::render::escaped;
+use super::address::root_cause;
 use engine::Reason;
+use rows::text::excerpt_lines;
 use std::{io, path::PathBuf};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// The longest that an agent's words may be.
+/// Most characters of a peer's text that are shown.
 const LONGEST: usize = 4000;
 /// The second line of a message stands under the first, behind `error: `.
 const INDENT: &str = "\n       ";
@@ -65,7 +65,7 @@ impl Error {
         if let Some(source) = std::error::Error::source(status) {
             return Self::Gone {
                 url: url.to_owned(),
-                why: words(&chain(source)),
+                why: words(&root_cause(source)),
             };
         }
         let details = status.get_error_details();
@@ -124,19 +124,9 @@ impl Error {
     }
 }
 
-/// Somebody else's words as they may be printed: lines stay lines, anything else that a terminal would act on is escaped.
+/// Returns a peer's text as it may be printed: lines stay lines, anything else that a terminal would act on is escaped.
 pub(crate) fn words(text: &str) -> String {
-    let end = text
-        .char_indices()
-        .map(|(at, _)| at)
-        .find(|at| *at >= LONGEST)
-        .unwrap_or(text.len());
-    let lines = text[..end].lines().map(|line| escaped(line.as_bytes()));
-    let mut out = lines.collect::<Vec<_>>().join("\n");
-    if end < text.len() {
-        out.push('…');
-    }
-    out
+    excerpt_lines(text, LONGEST)
 }
 
 #[cfg(test)]

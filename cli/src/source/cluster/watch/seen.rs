@@ -2,10 +2,11 @@
 
 use super::super::{
     access::Cluster,
-    job::{self, Job, Name},
+    job::{self, Job},
 };
 use crate::source::remote::words;
 use crd::condition;
+use crd::name::JobName;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -72,7 +73,7 @@ impl Looks {
     }
 
     /// Looks at it at once. Where nobody answers, or it is gone, what was seen last holds.
-    pub(super) fn look(&self, cluster: &Cluster, name: &Name) {
+    pub(super) fn look(&self, cluster: &Cluster, name: &JobName) {
         let looked = job::get(&cluster.client, name);
         let looked = async { tokio::time::timeout(LAST, looked).await };
         if let Ok(Ok(job)) = cluster.runtime.block_on(looked) {

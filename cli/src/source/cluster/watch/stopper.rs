@@ -2,9 +2,10 @@
 
 use super::super::{
     access::Cluster,
-    error::Error,
-    job::{self, Name},
+    error::{Doing, Error},
+    job,
 };
+use crd::name::JobName;
 use kube::Client;
 use std::{
     io::{self, Write},
@@ -32,11 +33,11 @@ pub(crate) struct Stopper {
     runtime: Handle,
     client: Client,
     url: String,
-    name: Name,
+    name: JobName,
 }
 
 impl Stopper {
-    pub(crate) fn new(cluster: &Cluster, name: &Name, how: How) -> Self {
+    pub(crate) fn new(cluster: &Cluster, name: &JobName, how: How) -> Self {
         Self {
             how,
             asked: Arc::default(),
@@ -66,7 +67,7 @@ impl Stopper {
                 How::Delete | How::Detach => ("delete", job::delete(&client, &name).await),
             };
             if let Err(error) = done {
-                match Error::of(error, &url, name.doing(verb)) {
+                match Error::of(error, &url, Doing::on(&name, verb)) {
                     Error::NotFound { .. } => {}
                     error => {
                         // Where standard error is gone, nobody is left to be told.
