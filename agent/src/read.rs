@@ -3,7 +3,10 @@
 use crate::{
     Account, Error, Lost, bpf,
     load::Loaded,
-    source::{Counted, LastTable, Read, Rows, ring::Ring},
+    source::{
+        Counted, LastTable, Read, Rows,
+        ring::{Bell, Ring},
+    },
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tracers::{Batch, Dataset, Filter, control::Counters};
@@ -15,6 +18,8 @@ pub(crate) struct Reader {
     programs: Vec<OwnedFd>,
     /// Of each dataset.
     rows: Vec<Rows>,
+    /// Where no dataset has the ring.
+    bell: Option<Bell>,
     /// Bounds the first dataset.
     max_events: u64,
     cpus: usize,
@@ -33,8 +38,14 @@ impl Reader {
             let (max_events, filter) = first.take().unwrap_or_default();
             Rows::of(&mut loaded, dataset, max_events, filter)
         });
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let bell = match rows.iter().any(|one| matches!(one, Rows::Ring(_))) {
+            true => None,
+            false => Some(Bell::new(&mut loaded)?),
+        };
         Ok(Self {
-            rows: rows.collect::<Result<_, _>>()?,
+            rows,
+            bell,
             programs: loaded.first_programs()?,
             loaded,
             max_events: max_events.unwrap_or(u64::MAX),
@@ -55,12 +66,14 @@ impl Reader {
 
     /// Bytes of the ring, which is mapped here.
     pub(crate) fn ring_bytes(&self) -> u64 {
-        self.ring().map_or(0, |(_, ring)| ring.bytes())
+        let bell = self.bell.as_ref().map_or(0, Bell::bytes);
+        self.ring().map_or(bell, |(_, ring)| ring.bytes())
     }
 
-    /// Readable when the ring has passed its watermark.
+    /// Readable when something is in the ring, by which programs wake the reader.
     pub(crate) fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.ring().map(|(_, ring)| ring.fd())
+        let bell = self.bell.as_ref().map(Bell::fd);
+        bell.or_else(|| self.ring().map(|(_, ring)| ring.fd()))
     }
 
     /// When the last table of each dataset is read.
@@ -83,20 +96,23 @@ impl Reader {
         self.ring().map(|(at, _)| at)
     }
 
-    /// Takes everything out of the ring, a batch of at most so many rows at a time.
+    /// Takes everything out of the ring, a batch of at most so many rows at a time; says whether anything was there.
     pub(crate) fn drain(
         &mut self,
         batch_rows: usize,
         mut each: impl FnMut(&Loaded, Batch) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let loaded = &self.loaded;
+        let mut any = self.bell.as_mut().is_some_and(Bell::rang);
         for rows in &mut self.rows {
             match rows {
-                Rows::Ring(ring) => ring.drain(loaded, batch_rows, |batch| each(loaded, batch))?,
+                Rows::Ring(ring) => {
+                    any |= ring.drain(loaded, batch_rows, |batch| each(loaded, batch))?;
+                }
                 Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_) => {}
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     /// The table of a dataset at this time; without rows where they are events.

@@ -15,6 +15,7 @@ use crate::{
     select::Selection,
     stage::Stages,
 };
+use rest::{Rest, TICK};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     fd::{AsFd, OwnedFd},
@@ -31,10 +32,13 @@ use std::{
 use tables::Tables;
 use tracers::{Batch, Column, Dataset, control::Process};
 
+mod rest;
 mod tables;
 
-/// How often the reader looks into the ring when nothing wakes it: the longest that a row waits.
-const TICK: Duration = Duration::from_millis(10);
+/// How often the reader looks whether the cgroups of a trace that ends with them are there still: nothing tells of that.
+const CGROUPS: Duration = Duration::from_millis(100);
+/// The shortest that it waits for what is due.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// How long a trace goes on after its last process has ended: sockets that it closed by ending take a round trip more.
 const AFTER_TARGETS: Duration = Duration::from_millis(50);
 
@@ -176,6 +180,7 @@ impl Trace {
             selection,
             command,
             cost,
+            rest: Rest::new(started),
             started,
             wake: Arc::clone(&wake),
             to_do,
@@ -287,6 +292,7 @@ struct Worker {
     governor: Governor,
     command: Option<Launched>,
     cost: CostMeter,
+    rest: Rest,
     started: Instant,
     wake: Arc<OwnedFd>,
     to_do: Receiver<Command>,
@@ -321,12 +327,14 @@ impl Worker {
         // Why it ends, and when, once that is known.
         let mut ending: Option<(Ended, Instant)> = None;
         let ended = loop {
-            self.wait(ending.is_some());
-            if self.drain(EVENTS_NAMING)?.is_err() {
+            let ending_at = ending.as_ref().map(|(_, at)| *at);
+            self.wait(self.due(ending_at, next_interval), ending.is_some());
+            let Ok(found) = self.drain(EVENTS_NAMING)? else {
                 return Ok(());
-            }
+            };
             self.cost.tick(&self.reader.loaded)?;
             let now = Instant::now();
+            self.rest.looked(now, found, &self.reader.loaded);
             for stages in &mut self.stages {
                 stages.observe(&self.reader.loaded);
             }
@@ -352,8 +360,24 @@ impl Worker {
         self.finish(ended)
     }
 
-    /// Until the watermark, the command's end, a stop, or the tick.
-    fn wait(&self, ending: bool) {
+    /// When something is to be done though nobody wakes it.
+    fn due(&self, ending: Option<Instant>, interval: Instant) -> Instant {
+        let now = Instant::now();
+        let others = [
+            ending,
+            self.limits.duration.map(|duration| self.started + duration),
+            self.cost.due(),
+            self.reader.loaded.due(),
+            (!self.selection.is_settled()).then(|| now + TICK),
+            self.selection.ends_with_cgroups().then(|| now + CGROUPS),
+        ];
+        let stages = self.stages.iter().filter_map(Stages::due);
+        let others = others.into_iter().flatten().chain(stages);
+        others.fold(self.rest.next(interval), Instant::min)
+    }
+
+    /// Until a record wakes it, the command's end, a stop, or what is due.
+    fn wait(&self, due: Instant, ending: bool) {
         // A command that has ended stays readable: it would be waited for at full speed.
         let command = self.command.as_ref().filter(|_| !ending);
         let command = command.map(Launched::pidfd);
@@ -362,16 +386,18 @@ impl Worker {
             .flatten()
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
+        let timeout = due.saturating_duration_since(Instant::now());
+        let timeout = timeout.max(SHORTEST);
         let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: TICK.as_nanos() as i64,
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
         };
         // Interrupted by a signal is as good as woken.
         let _ = poll(&mut fds, Some(&timeout));
     }
 
-    /// Sends what is in the ring. Events are sent once: what has no name after `naming` never has one.
-    fn drain(&mut self, naming: Duration) -> Result<Result<(), Gone>, Error> {
+    /// Sends what is in the ring, and says whether anything was. Events are sent once: what has no name after `naming` never has one.
+    fn drain(&mut self, naming: Duration) -> Result<Result<bool, Gone>, Error> {
         let Self {
             reader,
             stages,
@@ -381,18 +407,18 @@ impl Worker {
         } = self;
         let mut gone = false;
         let Some(dataset) = reader.ring_dataset() else {
-            return Ok(Ok(()));
+            return Ok(Ok(reader.drain(0, |_, _| Ok(()))?));
         };
         let stages = &mut stages[dataset];
         let (rows, deadline) = (stages.batch_rows(&reader.loaded), Instant::now() + naming);
-        reader.drain(rows, |loaded, batch| {
+        let found = reader.drain(rows, |loaded, batch| {
             let rows = stages.resolve(batch, loaded, deadline)?;
             let mut rows = labels::label(selection, rows);
             rows.dataset = dataset;
             gone |= sender.send(Ok(Update::Rows(rows))).is_err();
             Ok(())
         })?;
-        Ok(if gone { Err(Gone) } else { Ok(()) })
+        Ok(if gone { Err(Gone) } else { Ok(found) })
     }
 
     fn tell_interval(&mut self, ending: bool) -> Result<Result<(), Gone>, Error> {

@@ -6,8 +6,9 @@ use crate::{
     bpf::{self, Refused},
     point,
     select::Selection,
+    user_files::UserProbes,
 };
-use std::{ffi::CStr, fs::File, io, os::fd::AsFd};
+use std::{ffi::CStr, fs::File, io, os::fd::AsFd, time::Instant};
 use tracers::{At, Point};
 
 impl Loaded {
@@ -67,6 +68,11 @@ impl Loaded {
             user.follow(self, selection);
             self.user = Some(user);
         }
+    }
+
+    /// When there is something to attach to, though nobody tells.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.user.as_ref().map(UserProbes::due)
     }
 
     /// Parts of the selection that are not traced.
