@@ -122,12 +122,12 @@ impl Stacks {
 
     /// Looks at the selected processes while they are there.
     pub(crate) fn observe(&mut self, loaded: &Loaded) {
-        if !self.columns.is_empty() {
-            if let Some(pids) = self.numbers.there(loaded) {
-                self.follow(&pids);
-                let followed = pids.iter().filter_map(|pid| self.followed.get(pid));
-                self.due = followed.map(|followed| followed.next).min();
-            }
+        if !self.columns.is_empty()
+            && let Some(pids) = self.numbers.there(loaded)
+        {
+            self.follow(&pids);
+            let followed = pids.iter().filter_map(|pid| self.followed.get(pid));
+            self.due = followed.map(|followed| followed.next).min();
         }
         self.symbolizer.rest(REST);
     }
