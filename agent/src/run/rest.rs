@@ -56,8 +56,8 @@ impl Rest {
                 self.quiet = 0;
                 self.next = now + TICK;
             }
-            // It was about something else.
-            _ if now < self.next => {}
+            // It was about something else; of the longest pauses each look begins one.
+            pause if now < self.next && pause != Some(LONGEST) => {}
             Some(pause) => {
                 let pause = pause.saturating_mul(LONGER).min(LONGEST);
                 self.pauses(now, loaded.faults.pause(pause));
