@@ -33,8 +33,8 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
     let rows = if quick { 3 } else { 40 };
     let tracejob = |pid: u32| (ours("tracejob", &["open"]).command)(pid, Path::new(""));
     let opensnoop =
-        |pid: u32| peers.command("opensnoop-libbpf", &["-p".to_owned(), pid.to_string()]);
-    let bpftrace = |pid: u32| {
+        move |pid: u32| peers.command("opensnoop-libbpf", &["-p".to_owned(), pid.to_string()]);
+    let bpftrace = move |pid: u32| {
         let program = format!(
             "tracepoint:syscalls:sys_enter_openat /pid == {pid}/ {{ printf(\"%s\\n\", str(args.filename)); }}"
         );
@@ -59,7 +59,7 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
     let agent_row = agent_rows(rows).await;
     figures.push(latency(
         "agent to a client, first row after a pause",
-        Ok(&agent_row),
+        Ok(agent_row.as_slice()),
     ));
     let mut wrong = Vec::new();
     for (name, start, _) in tools {
