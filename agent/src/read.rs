@@ -8,7 +8,10 @@ use crate::{
         ring::{Bell, Ring},
     },
 };
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::OnceLock,
+};
 use tracers::{Batch, Dataset, Filter, control::Counters};
 
 /// Reads one tracer.
@@ -192,8 +195,13 @@ impl Reader {
 
 /// How many values a per-CPU map has per key: the CPUs that could ever be there, as in `0-3`.
 pub(crate) fn possible_cpus() -> usize {
-    let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
-    parse_cpus(&list).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    // It is asked for with every account, and stays the same until the machine is started again.
+    static POSSIBLE: OnceLock<usize> = OnceLock::new();
+    *POSSIBLE.get_or_init(|| {
+        let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+        let here = || std::thread::available_parallelism().map_or(1, usize::from);
+        parse_cpus(&list).unwrap_or_else(here)
+    })
 }
 
 pub(crate) fn parse_cpus(list: &str) -> Option<usize> {

@@ -173,6 +173,7 @@ impl Trace {
         let (commands, to_do) = channel();
         let (tables, taken) = Tables::of(&reader);
         let worker = Worker {
+            kernel_bytes: reader.loaded.kernel_bytes() + reader.ring_bytes(),
             reader,
             stages,
             governor: Governor::new(limits.budget, started),
@@ -300,6 +301,8 @@ struct Worker {
     over_budget: bool,
     /// A process that was selected when it was last looked.
     alive: [u8; 4],
+    /// Of its maps and programs, which stay as large as they are made. To ask for it opens a file of /proc for each.
+    kernel_bytes: u64,
     /// Events of the first dataset that had been delivered when the account was last made: bounds are on these.
     delivered: u64,
     tables: Tables,
@@ -519,7 +522,7 @@ impl Worker {
         account.cost = Cost {
             bpf: Some(self.cost.read(&self.reader.loaded)?),
             reader: thread_time(),
-            kernel_bytes: self.reader.loaded.kernel_bytes() + self.reader.ring_bytes(),
+            kernel_bytes: self.kernel_bytes,
         };
         Ok(account)
     }
