@@ -2,7 +2,7 @@
 
 use crate::{
     CLAIMS, Claim, Claimable, FREE_FOR_ALL, Loss, asleep, claim, forget, masked, room, row_passes,
-    sample, woken,
+    sample, waking, woken,
 };
 use aya_ebpf::{
     Global,
@@ -73,15 +73,6 @@ fn admitted(cgroup: u64, bytes: usize) -> Result<u64, Loss> {
         true => BPF_RB_FORCE_WAKEUP as u64,
         false => quiet,
     })
-}
-
-/// The flags of a record that has to wake the reader from that sleep, if from any.
-#[inline(always)]
-fn waking(flags: u64, sleep: u32) -> u64 {
-    match sleep {
-        0 => flags,
-        _ => BPF_RB_FORCE_WAKEUP as u64,
-    }
 }
 
 /// Sends one row that has no tail, an event of the given cgroup.

@@ -8,7 +8,7 @@ use crate::EVENTS;
 use aya_ebpf::{
     bindings::BPF_RB_FORCE_WAKEUP, helpers::generated::bpf_ringbuf_output, macros::map, maps::Array,
 };
-use tracers::control::{SLEEP_NOW, SLEEP_WOKEN, Sleep};
+use tracers::control::{SLEEP_NOW, SLEEP_WAKES, SLEEP_WOKEN, Sleep};
 
 /// In which sleep the reader is. It changes it by its own mapping.
 #[map]
@@ -26,12 +26,16 @@ pub(crate) fn asleep() -> u32 {
     // SAFETY: aligned words of the map's only entry.
     let (now, woken) = unsafe { (sleep.add(SLEEP_NOW), sleep.add(SLEEP_WOKEN)) };
     // SAFETY: as above.
-    match unsafe { now.read_volatile() } {
-        0 => 0,
-        // SAFETY: as above.
-        now if now == unsafe { woken.read_volatile() } => 0,
-        now => now,
-    }
+    let (now, woken) = unsafe { (now.read_volatile(), woken.read_volatile()) };
+    // While it is awake the first is 0.
+    if now == woken { 0 } else { now }
+}
+
+/// The flags of a record that has to wake the reader from that sleep, if from any.
+#[inline(always)]
+pub(crate) fn waking(flags: u64, sleep: u32) -> u64 {
+    const { assert!(SLEEP_WAKES as u64 == BPF_RB_FORCE_WAKEUP as u64) };
+    flags | u64::from(sleep & SLEEP_WAKES)
 }
 
 /// The reader has been woken from that sleep, if from any: what wakes it is in the ring.

@@ -133,6 +133,9 @@ pub type Chosen = [u32; 2 * CHOSEN_EACH];
 pub type Sleep = [u32; 2];
 /// Where the number of the reader's sleep is; 0 while it is awake. Only the reader writes it.
 pub const SLEEP_NOW: usize = 0;
+/// The bit that each of these numbers has, and no other of the two lowest: BPF_RB_FORCE_WAKEUP of include/uapi/linux/bpf.h, so that the
+/// flags of a record are made of the number without a branch.
+pub const SLEEP_WAKES: u32 = 2;
 /// Where the number of the sleep is from which it was last woken. Only programs write it.
 pub const SLEEP_WOKEN: usize = 1;
 

@@ -6,9 +6,12 @@
 
 use crate::load::Loaded;
 use std::time::{Duration, Instant};
+use tracers::control::SLEEP_WAKES;
 
 /// How often the reader looks while something comes: the longest that a row waits then.
 pub(super) const TICK: Duration = Duration::from_millis(10);
+/// How far the numbers of two sleeps are apart: both have the same lowest bits.
+const NEXT: u32 = 2 * SLEEP_WAKES;
 /// Looks without anything new after which it sleeps.
 const QUIET: u32 = 3;
 /// By how much each pause of a sleep is longer than the one before.
@@ -18,8 +21,8 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// Whether the reader sleeps, and when it looks next.
 pub(super) struct Rest {
-    /// Its sleeps so far.
-    sleeps: u32,
+    /// The number of its last sleep.
+    sleep: u32,
     /// Looks without anything new since it was last woken.
     quiet: u32,
     /// The pause that it is in, while it sleeps.
@@ -31,7 +34,7 @@ impl Rest {
     /// Awake.
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            sleeps: 0,
+            sleep: SLEEP_WAKES,
             quiet: 0,
             pause: None,
             next: now + TICK,
@@ -67,9 +70,8 @@ impl Rest {
                 self.next = now + TICK;
             }
             None => {
-                // 0 is awake.
-                self.sleeps = self.sleeps.wrapping_add(1).max(1);
-                loaded.set_sleep(self.sleeps);
+                self.sleep = self.sleep.wrapping_add(NEXT);
+                loaded.set_sleep(self.sleep);
                 self.pauses(now, TICK);
             }
         }
