@@ -15,7 +15,7 @@ use crate::{
     select::Selection,
     stage::Stages,
 };
-use rest::{Rest, TICK};
+use rest::{Rest, TICK, TOGETHER};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     fd::{AsFd, OwnedFd},
@@ -397,6 +397,10 @@ impl Worker {
         };
         // Interrupted by a signal is as good as woken.
         let _ = poll(&mut fds, Some(&timeout));
+        let ring = fds.last().map(PollFd::revents);
+        if self.rest.is_asleep() && ring.is_some_and(|ring| ring.contains(PollFlags::IN)) {
+            std::thread::sleep(TOGETHER);
+        }
     }
 
     /// Sends what is in the ring, and says whether anything was. Events are sent once: what has no name after `naming` never has one.

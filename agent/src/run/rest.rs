@@ -10,6 +10,9 @@ use tracers::control::SLEEP_WAKES;
 
 /// How often the reader looks while something comes: the longest that a row waits then.
 pub(super) const TICK: Duration = Duration::from_millis(10);
+/// How long it waits when it was woken: what comes together is taken together, and a program that has just begun has mapped its libraries
+/// by then. It is as long as a row waits on average while it is awake.
+pub(super) const TOGETHER: Duration = Duration::from_millis(5);
 /// How far the numbers of two sleeps are apart: both have the same lowest bits.
 const NEXT: u32 = 2 * SLEEP_WAKES;
 /// Looks without anything new after which it sleeps.
@@ -39,6 +42,11 @@ impl Rest {
             pause: None,
             next: now + TICK,
         }
+    }
+
+    /// Whether it has to be woken.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.pause.is_some()
     }
 
     /// When it looks next, unless it is woken before; it does so at each interval too.
