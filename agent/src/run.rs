@@ -15,7 +15,7 @@ use crate::{
     select::Selection,
     stage::Stages,
 };
-use rest::{Rest, TICK, TOGETHER};
+use rest::{Rest, TICK};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     fd::{AsFd, OwnedFd},
@@ -337,12 +337,15 @@ impl Worker {
             };
             self.cost.tick(&self.reader.loaded)?;
             let now = Instant::now();
-            self.rest.looked(now, found, &self.reader.loaded);
-            for stages in &mut self.stages {
-                stages.observe(&self.reader.loaded);
-            }
+            let just_woken = self.rest.looked(now, found, &self.reader.loaded);
             self.obey();
-            self.reader.loaded.follow(&self.selection);
+            // A program that has just begun has not mapped its libraries yet: it is looked at a little later.
+            if !just_woken {
+                for stages in &mut self.stages {
+                    stages.observe(&self.reader.loaded);
+                }
+                self.reader.loaded.follow(&self.selection);
+            }
             if !self.selection.is_settled() {
                 let maps = self.reader.loaded.selection_maps()?;
                 self.selection.forget_the_dead(&maps)?;
@@ -397,10 +400,6 @@ impl Worker {
         };
         // Interrupted by a signal is as good as woken.
         let _ = poll(&mut fds, Some(&timeout));
-        let ring = fds.last().map(PollFd::revents);
-        if self.rest.is_asleep() && ring.is_some_and(|ring| ring.contains(PollFlags::IN)) {
-            std::thread::sleep(TOGETHER);
-        }
     }
 
     /// Sends what is in the ring, and says whether anything was. Events are sent once: what has no name after `naming` never has one.

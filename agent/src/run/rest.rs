@@ -10,9 +10,9 @@ use tracers::control::SLEEP_WAKES;
 
 /// How often the reader looks while something comes: the longest that a row waits then.
 pub(super) const TICK: Duration = Duration::from_millis(10);
-/// How long it waits when it was woken: what comes together is taken together, and a program that has just begun has mapped its libraries
-/// by then. It is as long as a row waits on average while it is awake.
-pub(super) const TOGETHER: Duration = Duration::from_millis(5);
+/// When it looks again after it was woken: a program that has just begun has mapped its libraries by then. It is as long as something
+/// waits on average while it is awake.
+const SOON: Duration = Duration::from_millis(5);
 /// How far the numbers of two sleeps are apart: both have the same lowest bits.
 const NEXT: u32 = 2 * SLEEP_WAKES;
 /// Looks without anything new after which it sleeps.
@@ -44,11 +44,6 @@ impl Rest {
         }
     }
 
-    /// Whether it has to be woken.
-    pub(super) fn is_asleep(&self) -> bool {
-        self.pause.is_some()
-    }
-
     /// When it looks next, unless it is woken before; it does so at each interval too.
     pub(super) fn next(&self, interval: Instant) -> Instant {
         match self.pause {
@@ -57,13 +52,16 @@ impl Rest {
         }
     }
 
-    /// It has looked, and found something or not.
-    pub(super) fn looked(&mut self, now: Instant, found: bool, loaded: &Loaded) {
+    /// It has looked, and found something or not; says whether that has woken it.
+    pub(super) fn looked(&mut self, now: Instant, found: bool, loaded: &Loaded) -> bool {
+        let woken = found && self.pause.take().is_some();
         match self.pause {
+            _ if woken => {
+                loaded.set_sleep(0);
+                self.quiet = 0;
+                self.next = now + SOON;
+            }
             _ if found => {
-                if self.pause.take().is_some() {
-                    loaded.set_sleep(0);
-                }
                 self.quiet = 0;
                 self.next = now + TICK;
             }
@@ -83,6 +81,7 @@ impl Rest {
                 self.pauses(now, TICK);
             }
         }
+        woken
     }
 
     fn pauses(&mut self, now: Instant, pause: Duration) {
