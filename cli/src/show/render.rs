@@ -54,6 +54,10 @@ pub(crate) trait Output {
     fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()>;
     /// The state of a map so far, which takes the place of the one before.
     fn table(&mut self, batch: &Batch, wall: Wall, elapsed: Duration) -> io::Result<()>;
+    /// Whether it shows that time passes.
+    fn is_live(&self) -> bool {
+        false
+    }
     /// Time has passed.
     fn status(&mut self, _status: &Status) -> io::Result<()> {
         Ok(())
