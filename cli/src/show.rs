@@ -54,7 +54,7 @@ fn datasets_text(names: &[String]) -> String {
     match names {
         [] | [_] => String::new(),
         several => format!(
-            "Its events are those of {}: what happened once counts in each.\n",
+            "The counts cover the datasets {}: an event counts once in each of them.\n",
             several.join(" and ")
         ),
     }

@@ -57,16 +57,16 @@ pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> any
                 .unwrap_or_default();
             format!("{} \"{}\": {reason}", flag(name), value.escape_debug())
         }
-        ErrorKind::InvalidValue if value.is_empty() => format!("{} needs a value", flag(name)),
+        ErrorKind::InvalidValue if value.is_empty() => format!("{} requires a value", flag(name)),
         ErrorKind::InvalidValue => {
             let known = match error.get(ContextKind::ValidValue) {
                 Some(ContextValue::Strings(known)) => known.join(", "),
                 _ => String::new(),
             };
             format!(
-                "{} cannot be \"{}\"; it is one of {known}",
-                flag(name),
-                value.escape_debug()
+                "invalid value \"{}\" for {}; expected one of: {known}",
+                value.escape_debug(),
+                flag(name)
             )
         }
         ErrorKind::MissingRequiredArgument => {
@@ -78,7 +78,7 @@ pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> any
             };
             let missing = missing.join(" ").replace(['<', '>'], "");
             format!(
-                "{} needs {missing}; `{program} {} --help` tells more",
+                "{} requires {missing}; see `{program} {} --help`",
                 words.first().unwrap_or(&""),
                 words.first().unwrap_or(&"")
             )
@@ -121,10 +121,7 @@ fn unknown_word(command: &Command, words: &[&str], word: &str) -> String {
         return match named(word) {
             Err(error) => error.to_string(),
             // It knows names that are no command.
-            Ok(tracer) => format!(
-                "on the command line this tracer is called {}",
-                tracer.name()
-            ),
+            Ok(tracer) => format!("the command line uses the name {}", tracer.name()),
         };
     }
     let names = command
@@ -134,8 +131,8 @@ fn unknown_word(command: &Command, words: &[&str], word: &str) -> String {
     let shown = word.escape_debug();
     match (nearest(word, names), find(word)) {
         (_, Some(tracer)) => format!("\"{shown}\" is a tracer: {program} run {}", tracer.name()),
-        (Some(near), _) => format!("no command is called \"{shown}\"; did you mean {near}?"),
-        (None, _) => format!("no command is called \"{shown}\"; `{program} --help` shows them"),
+        (Some(near), _) => format!("unknown command \"{shown}\"; did you mean {near}?"),
+        (None, _) => format!("unknown command \"{shown}\"; `{program} --help` lists the commands"),
     }
 }
 
@@ -147,20 +144,20 @@ fn unknown_argument(command: &Command, words: &[&str], argument: &str) -> String
     if !argument.starts_with('-') {
         return match (tracer, find(argument)) {
             (Some(tracer), Some(named)) if std::ptr::addr_eq(tracer, named) => {
-                format!("name the tracer first: {program} run {} …", tracer.name())
+                format!("the tracer comes first: {program} run {} …", tracer.name())
             }
             (Some(_), _) if !starts_commands(command) => {
-                format!("unexpected \"{shown}\"; pods are named by --pod or -l")
+                format!("unexpected \"{shown}\"; select pods with --pod or -l")
             }
             (Some(tracer), _) => {
                 format!(
-                    "unexpected \"{shown}\"; a command to trace goes behind `--`: {program} run {} -- {shown}",
+                    "unexpected \"{shown}\"; a command to trace follows `--`: {program} run {} -- {shown}",
                     tracer.name()
                 )
             }
             (None, _) if words.first() == Some(&"run") => unknown_word(command, words, argument),
             (None, _) => format!(
-                "unexpected \"{shown}\"; `{program} {} --help` tells more",
+                "unexpected \"{shown}\"; see `{program} {} --help`",
                 words.first().unwrap_or(&"")
             ),
         };
@@ -191,11 +188,11 @@ fn unknown_argument(command: &Command, words: &[&str], argument: &str) -> String
     }
     if tracer.is_some() {
         let listed = match own.is_empty() {
-            true => "It has none of its own".to_owned(),
-            false => format!("Its own: {}", own.join(", ")),
+            true => "The tracer has no options".to_owned(),
+            false => format!("Options: {}", own.join(", ")),
         };
         message.push_str(&format!(
-            "\n       {listed}; `{program} run {called} --help` shows all."
+            "\n       {listed}; `{program} run {called} --help` lists all flags."
         ));
     }
     message

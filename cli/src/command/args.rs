@@ -116,12 +116,12 @@ pub(crate) fn parse(line: &[OsString]) -> Result<Asked> {
         Some(("run", m)) => Action::Run(Box::new(run(m)?)),
         Some(("completions", m)) => match m.get_one::<Shell>("shell") {
             Some(shell) => Action::Completions(*shell),
-            None => return Err(Usage("completions needs a SHELL".to_owned()).into()),
+            None => return Err(Usage("completions requires a SHELL".to_owned()).into()),
         },
         Some(("codegen", m)) => {
             Action::Codegen(m.get_one::<PathBuf>("dir").cloned().unwrap_or_default())
         }
-        _ => return Err(Usage("name what to do; `tracejob --help` tells".to_owned()).into()),
+        _ => return Err(Usage("a command is required; see `tracejob --help`".to_owned()).into()),
     };
     Ok(Asked {
         action,
@@ -154,7 +154,7 @@ fn run(matches: &ArgMatches) -> Result<Run> {
         None => match matches.get_one::<PathBuf>("file") {
             Some(file) => (What::File(file.clone()), matches),
             None => {
-                let message = "run needs a tracer, or a file with a TraceJob (-f); `tracejob list` shows the tracers";
+                let message = "run requires a tracer, or a file with a TraceJob (-f); `tracejob list` lists the tracers";
                 return Err(Usage(message.to_owned()).into());
             }
         },

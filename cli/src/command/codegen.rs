@@ -26,9 +26,10 @@ pub(crate) fn codegen(folder: &Path) -> Result<()> {
     for (path, bytes) in files() {
         let path = folder.join(path);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot create {}", parent.display()))?;
         }
-        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -93,7 +94,7 @@ fn page(tracer: &'static dyn Erased) -> String {
     ));
     out.push_str("\n## Options\n\n");
     match tracer.options().is_empty() {
-        true => out.push_str("None of its own.\n"),
+        true => out.push_str("None.\n"),
         false => {
             out.push_str("| flag | in a TraceJob | what |\n| --- | --- | --- |\n");
             for option in tracer.options() {

@@ -180,11 +180,9 @@ fn page(
         beside(&[vec![flag], about], &[width], &mut out);
     }
     if tracer.options().is_empty() {
-        out.push_str("  none of its own\n");
+        out.push_str("  none\n");
     }
-    out.push_str(
-        "  Selection, bounds and output are those of every tracer: `tracejob run --help`.\n",
-    );
+    out.push_str("  Flags of all tracers (selection, bounds, output): `tracejob run --help`.\n");
     head(&mut out, "COLUMNS");
     for (at, dataset) in tracer.datasets().iter().enumerate() {
         if at > 0 {
@@ -228,7 +226,7 @@ fn page(
         let remedy = { need.remedy.as_ref() }.map_or(String::new(), |how| format!("; {how}"));
         let lacks = match need.required {
             true => format!("{}, for {}{remedy}", need.name, need.reason),
-            false => format!("{}, for {} (works without){remedy}", need.name, need.reason),
+            false => format!("{}, for {} (optional){remedy}", need.name, need.reason),
         };
         fact("LACKS", &lacks);
     }

@@ -152,10 +152,10 @@ fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
     }
     let (able, all) = (survey.able(), survey.tracers.len());
     out.push_str(&match &survey.agent {
-        None => format!("\n{able} of {all} tracers work here; `tracejob list` shows which.\n"),
-        Some(_) => format!(
-            "\n{able} of {all} tracers work there; `tracejob --agent … list` shows which.\n"
-        ),
+        None => format!("\n{able} of {all} tracers work here; see `tracejob list`.\n"),
+        Some(_) => {
+            format!("\n{able} of {all} tracers work there; see `tracejob --agent … list`.\n")
+        }
     });
     let mut line = |line: &str| {
         for line in wrap(line, columns) {
@@ -185,7 +185,7 @@ fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
         let verb = if need.required {
             "is required"
         } else {
-            "is helpful"
+            "is optional"
         };
         let missing = match (need.met, &need.remedy) {
             (true, _) => String::new(),
@@ -233,7 +233,7 @@ mod tests {
                                  `sysctl kernel.kptr_restrict=1` shows kernel functions
                                  in stacks
 
-        0 of 0 tracers work here; `tracejob list` shows which.
+        0 of 0 tracers work here; see `tracejob list`.
         ");
         assert_eq!(data(&survey)["checks"][1]["verdict"], "limited");
     }

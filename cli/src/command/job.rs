@@ -121,7 +121,7 @@ impl Metadata {
         match (&self.name, &self.generate_name) {
             (Some(name), _) => Ok(Name::Whole(name.clone())),
             (None, Some(beginning)) => Ok(Name::Beginning(beginning.clone())),
-            (None, None) => bail!("{file}: metadata has neither a name nor a generateName"),
+            (None, None) => bail!("{file}: metadata requires a name or a generateName"),
         }
     }
 }
@@ -173,7 +173,7 @@ fn text(path: &Path) -> Result<(String, String)> {
     };
     read.with_context(|| format!("cannot read {shown}"))?;
     if bytes.len() as u64 > MAX_BYTES {
-        bail!("cannot read {shown}: it has more than 1 MiB, and a TraceJob has less");
+        bail!("cannot read {shown}: the file is larger than 1 MiB");
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -181,7 +181,7 @@ fn text(path: &Path) -> Result<(String, String)> {
             .iter()
             .filter(|b| **b == b'\n')
             .count();
-        anyhow!("{shown}:{line}: this is not UTF-8")
+        anyhow!("{shown}:{line}: invalid UTF-8")
     })?;
     // A byte order mark, as editors of Windows put it there; YAML 1.2, 5.2.
     if text.starts_with('\u{feff}') {
@@ -218,7 +218,7 @@ fn only(text: &str, file: &str, kinds: &[&str]) -> Result<String> {
     let mut jobs: Vec<String> = Vec::new();
     if let Some(line) = too_deep(text) {
         bail!(
-            "{file}:{line}: more than {MAX_DEPTH} brackets within brackets; a TraceJob needs four"
+            "{file}:{line}: brackets are nested more than {MAX_DEPTH} levels deep; a TraceJob needs 4"
         );
     }
     if text.lines().filter(|line| line.starts_with("---")).count() > MAX_DOCUMENTS {
@@ -234,10 +234,10 @@ fn only(text: &str, file: &str, kinds: &[&str]) -> Result<String> {
         }
     }
     match jobs.as_slice() {
-        [] => bail!("{file} has no TraceJob in it"),
+        [] => bail!("{file} contains no TraceJob"),
         [text] => Ok(text.clone()),
         more => bail!(
-            "{file} has {} TraceJobs; one trace at a time: give each a file of its own",
+            "{file} contains {} TraceJobs, but only one can run; use one file for each",
             more.len()
         ),
     }
@@ -305,7 +305,7 @@ fn checked(text: &str, file: &str) -> Result<(Metadata, TraceJobSpec)> {
     if api_version != API_VERSION {
         let version = api_version.escape_debug();
         bail!(
-            "{file}{}: apiVersion is \"{version}\"; this tracejob knows {API_VERSION}",
+            "{file}{}: apiVersion is \"{version}\"; this tracejob supports {API_VERSION}",
             at("apiVersion")
         );
     }
@@ -331,7 +331,7 @@ fn cluster(text: &str, file: &str) -> Result<Wanted> {
     } = object.map_err(|error| anyhow!(explain(&error, text, file)))?;
     if api_version != API_VERSION {
         let version = api_version.escape_debug();
-        bail!("{file}: apiVersion is \"{version}\"; this tracejob knows {API_VERSION}");
+        bail!("{file}: apiVersion is \"{version}\"; this tracejob supports {API_VERSION}");
     }
     let definition = definition::<ClusterTraceJob>();
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
@@ -339,7 +339,7 @@ fn cluster(text: &str, file: &str) -> Result<Wanted> {
     for field in spec.as_object().into_iter().flatten().map(|(name, _)| name) {
         if known.get(field).is_none() {
             let field = field.escape_debug();
-            bail!("{file}: spec: there is no \"{field}\"");
+            bail!("{file}: spec has no field \"{field}\"");
         }
     }
     let spec: ClusterTraceJobSpec =
@@ -432,7 +432,7 @@ mod tests {
         assert_eq!(name, Name::Beginning("x-".to_owned()));
         let nameless = error(&text.replace("generateName: x-", "labels: {}"));
         assert!(
-            nameless.contains("neither a name nor a generateName"),
+            nameless.contains("requires a name or a generateName"),
             "{nameless}"
         );
         let path = std::env::temp_dir().join(format!("tracejob-mark-{}", std::process::id()));

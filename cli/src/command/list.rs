@@ -156,8 +156,8 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
         Some(_) => ("there", " --agent …"),
     };
     out.push_str(&match able == all {
-        true => format!("All {all} work {here}. `tracejob{place} describe TRACER` tells more.\n"),
-        false => format!("{able} of {all} work {here}. `tracejob{place} describe TRACER` tells more, `tracejob{place} doctor` what is missing.\n"),
+        true => format!("All {all} work {here}. For details: `tracejob{place} describe TRACER`.\n"),
+        false => format!("{able} of {all} work {here}. For details: `tracejob{place} describe TRACER`, `tracejob{place} doctor`.\n"),
     });
     out
 }
@@ -213,7 +213,11 @@ mod tests {
                     .all(|line| line.chars().count() <= columns),
                 "{text}"
             );
-            assert!(text.ends_with(&format!("{} of {} work here. `tracejob describe TRACER` tells more, `tracejob doctor` what is missing.\n", all - 1, all)));
+            assert!(text.ends_with(&format!(
+                "{} of {} work here. For details: `tracejob describe TRACER`, `tracejob doctor`.\n",
+                all - 1,
+                all
+            )));
         }
     }
 }

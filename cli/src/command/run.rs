@@ -49,7 +49,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             if targets.is_empty() && job.selects_pods {
                 let file = file.display();
                 let message = format!(
-                    "{file} selects pods, which needs a cluster; on one host add --pid, --container, --cgroup, -- CMD or --host"
+                    "{file} selects pods, which requires a cluster; on a single host add --pid, --container, --cgroup, -- CMD or --host"
                 );
                 return Err(Usage(message).into());
             }
@@ -104,7 +104,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             if command && output::to_pipe(&wanted) {
                 // What the command prints must not end up between the rows that a program reads.
                 rustix::stdio::dup2_stdout(stdio::stderr())
-                    .context("giving the command standard error to print to")?;
+                    .context("cannot redirect the command's output to standard error")?;
             }
             let request = Request {
                 spec: spec.clone(),

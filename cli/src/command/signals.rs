@@ -23,8 +23,8 @@ impl Signals {
     /// From now on they end the program with nothing left behind. The thread that waits for them ends with the program.
     pub(crate) fn watch() -> Result<Self> {
         let stop: Arc<Mutex<Option<Stop>>> = Arc::default();
-        let mut signals =
-            iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("catching Ctrl-C")?;
+        let mut signals = iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+            .context("cannot install signal handlers")?;
         let shared = Arc::clone(&stop);
         let wait = move || {
             for signal in signals.forever() {
@@ -42,7 +42,7 @@ impl Signals {
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(wait)
-            .context("catching Ctrl-C")?;
+            .context("cannot install signal handlers")?;
         Ok(Self { stop })
     }
 

@@ -94,14 +94,14 @@ impl OutputArg {
         let Some((_, format)) = Format::ALL.iter().find(|(known, _)| *known == word) else {
             let all: Vec<&str> = words().collect();
             return Err(match nearest(word, words()) {
-                Some(near) => format!("did you mean {near}? There are {}", all.join(", ")),
-                None => format!("there are {}", all.join(", ")),
+                Some(near) => format!("did you mean {near}? Formats: {}", all.join(", ")),
+                None => format!("unknown format; formats: {}", all.join(", ")),
             });
         };
         match file {
-            Some("") => Err(format!("name the file: {word}=FILE")),
+            Some("") => Err(format!("a file is required: {word}=FILE")),
             None if format.needs_file() => Err(format!(
-                "name the file: {word}=FILE, or {word}=- for standard output"
+                "a file is required: {word}=FILE, or {word}=- for standard output"
             )),
             None | Some("-") => Ok(Self {
                 format: *format,
@@ -191,7 +191,7 @@ impl Scene<'_> {
             Err(why) if self.usual_view.is_empty() => Err(Usage(why)),
             Err(why) => {
                 let views = self.view.of(&self.datasets, only).map_err(Usage)?;
-                let note = format!("spec.output of the job is left out: {why}");
+                let note = format!("ignoring spec.output of the job: {why}");
                 Ok((views, Some(note)))
             }
         }
@@ -206,7 +206,9 @@ pub(crate) fn dataset_number(tracer: &str, names: &[&str], name: &str) -> Result
     let found = names.iter().position(|one| *one == name);
     found.ok_or_else(|| {
         let names = names.join(", ");
-        Usage(format!("{tracer} has no dataset {name:?}; it has {names}"))
+        Usage(format!(
+            "{tracer} has no dataset {name:?}; datasets: {names}"
+        ))
     })
 }
 
@@ -272,7 +274,7 @@ fn note(wanted: &[OutputArg], scene: &Scene<'_>) -> Option<String> {
         .map(|one| format!("--dataset {}", one.name))
         .collect();
     Some(format!(
-        "-o {} shows the dataset {} alone; {} shows the other",
+        "-o {} shows only the dataset {}; {} selects another",
         arg.format.word(),
         first.name,
         others.join(" or ")
@@ -303,7 +305,7 @@ fn check(wanted: &[OutputArg], main: Shape<'_>) -> Result<()> {
             .map(|t| t.name())
             .collect();
         let message = format!(
-            "-o {} needs stacks, and rows of {} have none; those of {} do",
+            "-o {} requires stacks, but rows of {} have none; tracers with stacks: {}",
             arg.format.word(),
             main.name,
             able.join(", ")
@@ -324,7 +326,7 @@ fn check(wanted: &[OutputArg], main: Shape<'_>) -> Result<()> {
                 .any(|other| other.file.as_ref() == Some(file))
         {
             return Err(Usage(format!(
-                "two outputs cannot go to one file, {}",
+                "two outputs cannot write to the same file, {}",
                 file.display()
             ))
             .into());
@@ -334,7 +336,10 @@ fn check(wanted: &[OutputArg], main: Shape<'_>) -> Result<()> {
         .iter()
         .any(|arg| arg.format == Format::Pprof && arg.file.is_none());
     if binary && io::stdout().is_terminal() {
-        return Err(Usage("a profile is no text: name a file, -o pprof=FILE".to_owned()).into());
+        return Err(Usage(
+            "a profile is binary and cannot be written to a terminal: use -o pprof=FILE".to_owned(),
+        )
+        .into());
     }
     Ok(())
 }
@@ -345,7 +350,7 @@ fn check_view(wanted: &[OutputArg], view: &ViewArgs) -> Result<(), Usage> {
     match picture.filter(|_| !view.is_empty()) {
         None => Ok(()),
         Some(arg) => Err(Usage(format!(
-            "-o {} adds up all rows by their stacks: --columns, --sort and --top do not apply to it; --where chooses rows",
+            "-o {} aggregates all rows by stack: remove --columns, --sort and --top; --where selects rows",
             arg.format.word()
         ))),
     }

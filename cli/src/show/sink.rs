@@ -29,7 +29,8 @@ pub(crate) struct Sink {
 impl Sink {
     /// Our standard output, by a descriptor of its own: the original may become somebody else's.
     pub(crate) fn stdout() -> Result<Self> {
-        let fd = fcntl_dupfd_cloexec(stdio::stdout(), 3).context("using standard output")?;
+        let fd =
+            fcntl_dupfd_cloexec(stdio::stdout(), 3).context("cannot duplicate standard output")?;
         Ok(Self {
             file: File::from(fd),
             pending: RefCell::default(),
@@ -52,17 +53,17 @@ impl Sink {
         let shown = path.display();
         match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
-                bail!("cannot write {shown}: it is a directory; name a file in it")
+                bail!("cannot write {shown}: it is a directory; specify a file in it")
             }
             Ok(metadata) if metadata.is_symlink() => {
-                bail!("cannot write {shown}: it is a symbolic link; name the file itself")
+                bail!("cannot write {shown}: it is a symbolic link; specify its target")
             }
             // A device or a pipe must stay what it is.
             Ok(metadata) if !metadata.is_file() => return Ok(Self::of(special(path)?)),
             _ => {}
         }
         let Some(name) = path.file_name() else {
-            bail!("cannot write {shown}: it names no file");
+            bail!("cannot write {shown}: it is not the name of a file");
         };
         let mut temporary = OsString::from(".");
         temporary.push(name);
@@ -114,21 +115,19 @@ fn special(path: &Path) -> Result<File> {
         OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let fd = match rustix::fs::open(path, flags, Mode::empty()) {
         Err(Errno::NXIO) => {
-            bail!("cannot write {shown}: no process reads from it; start its reader first")
+            bail!("cannot write {shown}: no process reads from this pipe; start the reader first")
         }
         opened => opened.with_context(|| format!("cannot write {shown}"))?,
     };
     let stat = rustix::fs::fstat(&fd).with_context(|| format!("cannot write {shown}"))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Fifo | FileType::CharacterDevice => {}
-        _ => bail!(
-            "cannot write {shown}: it is neither a file, a pipe nor a character device; name another"
-        ),
+        _ => bail!("cannot write {shown}: it is not a file, a pipe or a character device"),
     }
     let own = rustix::process::geteuid().as_raw();
     if ![0, own].contains(&stat.st_uid) {
         bail!(
-            "cannot write {shown}: it belongs to user {}, who could read the rows; name one of your own, or use the shell's > for it",
+            "cannot write {shown}: it belongs to user {}, who could read the rows; use a file of your own, or redirect with the shell (>)",
             stat.st_uid
         );
     }

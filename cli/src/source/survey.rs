@@ -149,7 +149,7 @@ impl Survey {
                     *tracer,
                     needs.unwrap_or_default(),
                     works.unwrap_or_else(|| Works::No {
-                        reason: format!("the agent ({version}) does not have it"),
+                        reason: format!("the agent ({version}) does not have this tracer"),
                         remedy: None,
                     }),
                 )
@@ -166,10 +166,10 @@ impl Survey {
             needs: tracer.requirements.iter().map(Needed::told).collect(),
             works: Works::No {
                 reason: format!(
-                    "this tracejob ({}) does not know it",
+                    "this tracejob ({}) does not have this tracer",
                     env!("CARGO_PKG_VERSION")
                 ),
-                remedy: Some(format!("one of the agent's version ({version}) does")),
+                remedy: Some(format!("use a tracejob of the agent's version ({version})")),
             },
         }));
         let ours = env!("CARGO_PKG_VERSION");
@@ -180,7 +180,7 @@ impl Survey {
             detail: match same {
                 true => format!("{version} at {url}"),
                 false => format!(
-                    "{version} at {url}, and this tracejob is {ours}: what only one of them knows is not there"
+                    "{version} at {url}, but this tracejob is {ours}: features of only one of the versions are unavailable"
                 ),
             },
             remedy: None,

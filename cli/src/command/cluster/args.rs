@@ -117,7 +117,7 @@ pub(super) fn parse(line: &[OsString]) -> Result<Asked> {
         .try_get_matches_from(line)
         .map_err(|error| usage::explain(error, line, &command()))?;
     let Some((name, m)) = matches.subcommand() else {
-        let message = "name what to do; `kubectl tracejob --help` tells";
+        let message = "a command is required; see `kubectl tracejob --help`";
         return Err(Usage(message.to_owned()).into());
     };
     let is_json = || {
@@ -141,7 +141,7 @@ pub(super) fn parse(line: &[OsString]) -> Result<Asked> {
         "doctor" => Action::Doctor,
         "completion" => match m.get_one::<Shell>("shell") {
             Some(shell) => Action::Completion(*shell),
-            None => return Err(Usage("completion needs a SHELL".to_owned()).into()),
+            None => return Err(Usage("completion requires a SHELL".to_owned()).into()),
         },
         "__complete" => Action::Candidates(many(m, "words")),
         _ => Action::Version,
@@ -174,7 +174,7 @@ fn run(matches: &ArgMatches) -> Result<Run> {
         None => match matches.get_one::<PathBuf>("file") {
             Some(file) => (What::File(file.clone()), matches),
             None => {
-                let message = "run needs a tracer, or a file with a job (-f); `kubectl tracejob run --help` shows the tracers";
+                let message = "run requires a tracer, or a file with a job (-f); `kubectl tracejob run --help` lists the tracers";
                 return Err(Usage(message.to_owned()).into());
             }
         },
@@ -214,9 +214,9 @@ fn nothing_before(tracer: &str, matches: &ArgMatches) -> Result<(), Usage> {
         return Ok(());
     };
     Err(Usage(match flag {
-        "file" => format!("a tracer is named either by {tracer} or by a file"),
+        "file" => format!("{tracer} and -f FILE exclude each other: both select a tracer"),
         flag => {
-            format!("name the tracer before --{flag}: kubectl tracejob run {tracer} --{flag} …")
+            format!("--{flag} must follow the tracer: kubectl tracejob run {tracer} --{flag} …")
         }
     }))
 }

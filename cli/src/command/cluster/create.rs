@@ -51,7 +51,7 @@ pub(super) fn object(run: &Run, access: &Access, namespace: &str) -> Result<Obje
         .and_then(|(_, namespace, _)| namespace.clone());
     let namespace = match (&access.namespace, in_file) {
         (Some(flag), Some(file)) if *flag != file => {
-            let message = format!("the file's job is in namespace {file}, and -n says {flag}");
+            let message = format!("the job in the file has namespace {file}, but -n is {flag}");
             return Err(Usage(message).into());
         }
         (None, Some(file)) => file,

@@ -173,7 +173,7 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
         for (n, what) in [
             (events.filtered, "filtered"),
             (events.beyond_limit, "beyond the limit"),
-            (events.sampled, "left out"),
+            (events.sampled, "sampled out"),
             (events.missed_runs, "runs skipped by the kernel"),
         ] {
             if n > 0 {

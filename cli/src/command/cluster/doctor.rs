@@ -149,7 +149,7 @@ impl Cluster {
                 name: "definitions",
                 ok: false,
                 detail: format!("{version} is not served: TraceJob is not installed"),
-                remedy: "`helm install tracejob charts/tracejob --namespace tracejob-system --create-namespace` installs it, by whoever runs the cluster".to_owned(),
+                remedy: "an administrator can install it with `helm install tracejob charts/tracejob --namespace tracejob-system --create-namespace`".to_owned(),
             },
             Ok(Err(error)) => failed("definitions", chain(&error)),
             Err(error) => failed("definitions", error.to_string()),
@@ -166,9 +166,9 @@ impl Cluster {
                     name: "gateway",
                     ok: false,
                     detail: format!(
-                        "there is no APIService {SERVICE}: rows of jobs cannot be read"
+                        "the APIService {SERVICE} does not exist: rows of jobs cannot be read"
                     ),
-                    remedy: "the chart makes it where gateway.enabled is true".to_owned(),
+                    remedy: "set gateway.enabled to true in the chart's values".to_owned(),
                 };
             }
             // Who may not see it may read rows all the same.
@@ -191,12 +191,12 @@ impl Cluster {
             }
             condition => {
                 let why = condition.and_then(|condition| condition.message);
-                let why = why.map_or_else(|| "nobody says why".to_owned(), |why| words(&why));
+                let why = why.map_or_else(|| "no reason given".to_owned(), |why| words(&why));
                 Check {
                     name: "gateway",
                     ok: false,
                     detail: format!("{SERVICE} is not available: {why}"),
-                    remedy: "`kubectl get pods -n tracejob-system` and `kubectl logs -n tracejob-system deploy/tracejob-gateway` tell more".to_owned(),
+                    remedy: "`kubectl get pods -n tracejob-system` and `kubectl logs -n tracejob-system deploy/tracejob-gateway` show details".to_owned(),
                 }
             }
         }
@@ -208,7 +208,7 @@ impl Cluster {
         match self.wait(self.client.list_api_group_resources(&version)) {
             Ok(Ok(_)) => ok("gateway", format!("{version} is served")),
             Ok(Err(error)) => Check {
-                remedy: "whoever runs the cluster sees why: `kubectl get apiservice v1alpha1.subresources.tracejob.dev`".to_owned(),
+                remedy: "an administrator can see the reason with `kubectl get apiservice v1alpha1.subresources.tracejob.dev`".to_owned(),
                 ..failed("gateway", chain(&error))
             },
             Err(error) => failed("gateway", error.to_string()),
@@ -222,7 +222,7 @@ impl Cluster {
         match self.wait(self.client.request::<Tracers>(request)) {
             Ok(Ok(tracers)) => Ok(tracers),
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(
-                "you may not get tracers, which tells what each node can trace; whoever runs the cluster can let you: \
+                "you may not get tracers (what each node can trace); an administrator can grant this with: \
                  `kubectl create clusterrolebinding tracejob-doctor --clusterrole=tracejob-doctor --user=USER`"
                     .to_owned(),
             ),
@@ -334,7 +334,7 @@ fn usable(rules: &[ResourceRule], namespace: &str, grant: impl Fn(Class) -> Stri
         (false, true) => format!("you may use every tracer in namespace {namespace}"),
         (true, _) => format!("you may use no tracer in namespace {namespace}"),
         (false, false) => format!(
-            "in namespace {namespace} you may use {}, and not {}",
+            "in namespace {namespace} you may use {}, but not {}",
             names(&yes),
             names(&no)
         ),

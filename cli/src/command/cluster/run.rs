@@ -49,7 +49,10 @@ pub(super) fn run(asked: Run, access: &Access) -> Result<ExitCode> {
     if !asked.keep {
         match cluster.delete(&job.name) {
             Ok(()) | Err(Error::NotFound { .. }) => {}
-            Err(error) => tell(&format!("warning: {} stays: {error}", job.name.object())),
+            Err(error) => tell(&format!(
+                "warning: {} was not deleted: {error}",
+                job.name.object()
+            )),
         }
     }
     shown
@@ -112,7 +115,8 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     }
     if tracer.source().form() != Form::Table {
         let name = tracer.name();
-        let message = format!("--by is for tracers that count, and {name} tells each event");
+        let message =
+            format!("--by requires a tracer with a table, and {name} reports single events");
         return Err(Usage(message));
     }
     let columns = LABELS.iter().cloned().chain(tracer.columns());
@@ -125,7 +129,7 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     {
         None => Ok(()),
         Some(name) => Err(Usage(format!(
-            "--by: {:?} is no key of {}; it has {}",
+            "--by: {:?} is not a key column of {}; keys: {}",
             name,
             tracer.name(),
             keys.join(", ")

@@ -4,7 +4,8 @@ use crd::{Expression, Operator, Selector};
 use std::collections::BTreeMap;
 
 /// What would be right.
-const WANTED: &str = "labels are selected as in app=checkout,tier in (a,b),zone!=c,canary,!old";
+const WANTED: &str =
+    "invalid selector; expected such as app=checkout,tier in (a,b),zone!=c,canary,!old";
 
 /// `app=x,tier in (a,b),!c`.
 pub(super) fn parse(text: &str) -> Result<Selector, String> {
@@ -17,7 +18,7 @@ pub(super) fn parse(text: &str) -> Result<Selector, String> {
 
 /// `pool=web,zone=a`: labels with one value each.
 pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
-    let wanted = || "labels of nodes are named as in pool=web,zone=a".to_owned();
+    let wanted = || "expected node labels such as pool=web,zone=a".to_owned();
     let selector = parse(text).map_err(|_| wanted())?;
     match selector.match_expressions.is_empty() {
         true => Ok(selector.match_labels),

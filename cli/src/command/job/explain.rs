@@ -92,7 +92,7 @@ fn reword(path: &str, message: &str) -> String {
     };
     let meant = match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean {near}?"),
-        None => format!("it has: {}", known.join(", ")),
+        None => format!("fields: {}", known.join(", ")),
     };
     format!("{place} has no field \"{}\"; {meant}", name.escape_debug())
 }

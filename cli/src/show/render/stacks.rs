@@ -384,7 +384,7 @@ fn empty(title: &str, svg: &mut impl Write) -> io::Result<()> {
     writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1200\" height=\"60\" font-family=\"monospace\" font-size=\"17\">\
-         <text x=\"600\" y=\"36\" text-anchor=\"middle\">{title}: nothing was counted</text></svg>",
+         <text x=\"600\" y=\"36\" text-anchor=\"middle\">{title}: no samples</text></svg>",
         title = title.replace('&', "&amp;").replace('<', "&lt;"),
     )
 }

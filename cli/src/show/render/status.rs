@@ -38,7 +38,7 @@ pub(super) fn status_line(
     } = status;
     let time = match left {
         Some(left) => format!("{} left", seconds(left.as_secs_f64().ceil() as u64)),
-        None => format!("{}, until Ctrl-C", seconds(elapsed.as_secs())),
+        None => format!("{}, stop with Ctrl-C", seconds(elapsed.as_secs())),
     };
     let mut said = format!("{what}  {time}  {}", human::plural(*rows, "row"));
     if hidden > 0 {

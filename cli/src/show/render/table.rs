@@ -153,7 +153,7 @@ impl Table {
         let names: Vec<String> = hidden.map(|head| head.text.to_lowercase()).collect();
         (!names.is_empty()).then(|| {
             format!(
-                "Not shown for lack of room: {}; `-o wide` shows all columns, `--columns` those that it names.",
+                "Hidden columns: {}; use `-o wide` for all columns, or `--columns`.",
                 names.join(", ")
             )
         })

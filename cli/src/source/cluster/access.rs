@@ -45,44 +45,46 @@ pub(crate) fn args() -> [Arg; 14] {
         text(
             "namespace",
             "NAMESPACE",
-            "Where the job is; else that of the context",
+            "Namespace of the job [default: the context's]",
         )
         .short('n'),
         Arg::new("all-namespaces")
             .short('A')
             .long("all-namespaces")
             .action(ArgAction::SetTrue)
-            .help("All namespaces; of `run` a ClusterTraceJob"),
+            .help("All namespaces; `run` creates a ClusterTraceJob"),
         file(
             "kubeconfig",
-            "How clusters are reached; else $KUBECONFIG, ~/.kube/config",
+            "Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]",
         ),
-        text("context", "NAME", "The context of it"),
-        text("cluster", "NAME", "The cluster of it"),
-        text("user", "NAME", "The user of it"),
-        text("as", "USER", "Acts as somebody else"),
-        text(
-            "as-group",
-            "GROUP",
-            "Acts as one of a group; more than once for several",
-        )
-        .action(ArgAction::Append),
-        text("token", "TOKEN", "Who we are, to the API server"),
-        text("server", "URL", "The API server").short('s'),
-        file("certificate-authority", "Who vouches for it, a PEM file"),
+        text("context", "NAME", "Context in the kubeconfig"),
+        text("cluster", "NAME", "Cluster in the kubeconfig"),
+        text("user", "NAME", "User in the kubeconfig"),
+        text("as", "USER", "User to impersonate"),
+        text("as-group", "GROUP", "Group to impersonate; repeatable").action(ArgAction::Append),
+        text("token", "TOKEN", "Bearer token for the API server"),
+        text("server", "URL", "URL of the API server").short('s'),
+        file(
+            "certificate-authority",
+            "CA certificate of the API server (PEM)",
+        ),
         Arg::new("insecure-skip-tls-verify")
             .long("insecure-skip-tls-verify")
             .action(ArgAction::SetTrue)
-            .help("Takes any certificate of it"),
-        text("tls-server-name", "NAME", "What its certificate must say"),
+            .help("Accept any certificate of the API server (insecure)"),
+        text(
+            "tls-server-name",
+            "NAME",
+            "Server name to expect in the API server's certificate",
+        ),
         text(
             "request-timeout",
             "TIME",
-            "How long an answer may take; 0 is any time [default: 30s]",
+            "Timeout of a request; 0 is no timeout [default: 30s]",
         )
         .value_parser(ValueParser::from(timeout)),
     ]
-    .map(|arg| arg.global(true).help_heading("The cluster"))
+    .map(|arg| arg.global(true).help_heading("Cluster"))
 }
 
 /// As kubectl takes it: seconds where there is no unit, and 0 for ever.
@@ -189,7 +191,7 @@ impl Access {
             // A secret's type is not ours to make; what reads a file makes it.
             let token = serde_json::json!({ "token": token });
             let told: AuthInfo = serde_json::from_value(token).map_err(|_| Error::Server {
-                server: "a token that is none".to_owned(),
+                server: "an invalid token".to_owned(),
             })?;
             let AuthInfo {
                 impersonate,

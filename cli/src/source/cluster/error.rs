@@ -17,41 +17,41 @@ const INSTALL: &str =
 pub(crate) enum Error {
     /// There is no file, or not what it should say.
     #[error(
-        "no cluster is configured: {why}{INDENT}--kubeconfig FILE or $KUBECONFIG names one, `kubectl config get-contexts` shows those that are known"
+        "no cluster is configured: {why}{INDENT}set --kubeconfig FILE or $KUBECONFIG; `kubectl config get-contexts` lists the known contexts"
     )]
     Unconfigured { why: String },
     /// What the file says does not do.
     #[error(
-        "cannot talk to the cluster: {why}{INDENT}the kubeconfig's user and cluster say how; `kubectl get namespaces` tries the same"
+        "cannot use the cluster's configuration: {why}{INDENT}check user and cluster in the kubeconfig; `kubectl get namespaces` uses the same configuration"
     )]
     Unusable { why: String },
     /// No address.
-    #[error("--server {server:?} is no URL; it is like https://HOST:6443")]
+    #[error("--server {server:?} is not a URL; use https://HOST:6443")]
     Server { server: String },
     /// Threads cannot be started.
-    #[error("cannot start what waits for answers: {0}")]
+    #[error("cannot start the async runtime: {0}")]
     Runtime(std::io::Error),
     /// Nobody answers.
     #[error(
-        "cannot reach the cluster at {url}: {why}{INDENT}`kubectl cluster-info` tries the same; --context names another cluster"
+        "cannot reach the cluster at {url}: {why}{INDENT}test with `kubectl cluster-info`; --context selects another cluster"
     )]
     Unreachable { url: String, why: String },
     /// It is there and says nothing.
     #[error(
-        "the cluster at {url} has not answered for {seconds} s{INDENT}--request-timeout 2m waits longer"
+        "timeout: the cluster at {url} did not answer within {seconds} s{INDENT}--request-timeout 2m waits longer"
     )]
     Silent { url: String, seconds: u64 },
     /// It does not know who asks.
     #[error(
-        "the cluster at {url} does not know you: {why}{INDENT}the kubeconfig's user, or --token, says who you are; a login may be over"
+        "the cluster at {url} rejected your credentials: {why}{INDENT}check the kubeconfig's user or --token; a login may have expired"
     )]
     Unauthorized { url: String, why: String },
     /// A right is missing.
-    #[error("you may not {what}; whoever may can let you:{INDENT}{grant}")]
+    #[error("you may not {what}; an administrator can grant this with:{INDENT}{grant}")]
     Forbidden { what: String, grant: String },
     /// The right to use the tracer is missing.
     #[error(
-        "{who} may not use the tracer {tracer}{place}; whoever may can let {who}:{INDENT}{grant}{INDENT}`{look}` lists the rights to use tracers"
+        "{who} may not use the tracer {tracer}{place}; an administrator can grant this with:{INDENT}{grant}{INDENT}`{look}` lists the tracers that you may use"
     )]
     MayNotUse {
         who: String,
@@ -61,26 +61,26 @@ pub(crate) enum Error {
         look: String,
     },
     /// Something else is against it: a quota, an admission.
-    #[error("the cluster does not let you {what}: {why}")]
+    #[error("the cluster denied the request to {what}: {why}")]
     Denied { what: String, why: String },
     /// No such job.
-    #[error("there is no {job}; `kubectl tracejob list{flags}` shows those that are there")]
+    #[error("{job} not found; `kubectl tracejob list{flags}` lists the existing jobs")]
     NotFound { job: String, flags: String },
     /// What cannot be a name, and would be a path to something else.
-    #[error("{word:?} is no name of a job or a namespace; a name has a-z, 0-9, - and .")]
+    #[error("{word:?} is not a valid name of a job or namespace; use only a-z, 0-9, - and .")]
     NoName { word: String },
     /// No definitions, or no gateway.
     #[error(
-        "the cluster does not know {what}: TraceJob is not installed there, or an older one{INDENT}whoever runs the cluster installs it: {INSTALL}"
+        "the cluster does not serve {what}: TraceJob is not installed, or its version is too old{INDENT}an administrator can install it with: {INSTALL}"
     )]
     NotInstalled { what: &'static str },
     /// The API server has no gateway to ask.
     #[error(
-        "the gateway, which tells a job's rows, is not there: {why}{INDENT}`kubectl get apiservice v1alpha1.subresources.tracejob.dev` says why, `kubectl logs -n tracejob-system deploy/tracejob-gateway` more; the job itself runs without it"
+        "the gateway, which serves the rows of jobs, is unavailable: {why}{INDENT}see `kubectl get apiservice v1alpha1.subresources.tracejob.dev` and `kubectl logs -n tracejob-system deploy/tracejob-gateway`; the job itself runs without the gateway"
     )]
     GatewayAway { why: String },
     /// It says no.
-    #[error("the cluster refuses to {what}: {why}")]
+    #[error("the cluster rejected the request to {what}: {why}")]
     Refused {
         what: String,
         why: String,
@@ -89,7 +89,7 @@ pub(crate) enum Error {
     },
     /// The stream ended, and again when it was resumed.
     #[error(
-        "the stream of {job} broke off, and {tries} times again: {why}{INDENT}`kubectl tracejob attach {short}` reads it anew where it is still there; rows that were on their way are missing"
+        "the stream of {job} was interrupted, and {tries} retries failed: {why}{INDENT}`kubectl tracejob attach {short}` reconnects if the job still exists; rows in transit are lost"
     )]
     Broken {
         job: String,
@@ -98,7 +98,7 @@ pub(crate) enum Error {
         why: String,
     },
     /// What comes is not what the API says that comes.
-    #[error("the gateway sent what this kubectl-tracejob ({version}) cannot take: {what}{INDENT}one of the gateway's version can", version = env!("CARGO_PKG_VERSION"))]
+    #[error("this kubectl-tracejob ({version}) cannot read the gateway's message: {what}{INDENT}use a kubectl-tracejob of the gateway's version", version = env!("CARGO_PKG_VERSION"))]
     Nonsense { what: String },
 }
 
@@ -354,12 +354,12 @@ mod tests {
     fn a_missing_right_is_told_with_the_command_that_grants_it() {
         let refusal = "User \"ann\" cannot watch resource \"tracejobs/events\" in API group \"subresources.tracejob.dev\" in the namespace \"shop\"";
         insta::assert_snapshot!(said(403, refusal, "watch", "tracejobs/events", "x"), @r"
-        you may not watch tracejobs/events in namespace shop; whoever may can let you:
+        you may not watch tracejobs/events in namespace shop; an administrator can grant this with:
                kubectl create rolebinding tracejob-reader-ann --clusterrole=tracejob-reader --user=ann -n shop
         ");
         let refusal = "tracejobs.tracejob.dev is forbidden: User \"system:serviceaccount:ci:bot\" cannot create resource";
         insta::assert_snapshot!(said(403, refusal, "create", "tracejobs", ""), @r"
-        you may not create tracejobs in namespace shop; whoever may can let you:
+        you may not create tracejobs in namespace shop; an administrator can grant this with:
                kubectl create rolebinding tracejob-editor-bot --clusterrole=tracejob-editor --serviceaccount=ci:bot -n shop
         ");
         let refusal = "User \"O'Hara $(x)\" cannot list";

@@ -33,7 +33,7 @@ impl Frames {
             return Ok(None);
         };
         let message = StreamEventsResponse::decode(body)
-            .map_err(|error| format!("a message that is none: {error}"))?;
+            .map_err(|error| format!("an invalid message: {error}"))?;
         self.read += head + length;
         Ok(Some(message))
     }

@@ -100,7 +100,7 @@ impl Watch {
         let told = match first.map_err(Cut::error)?.item {
             Some(Item::Schema(told)) => told,
             _ => {
-                let what = "a stream that does not begin with its schema";
+                let what = "the stream does not begin with a schema";
                 return Err(nonsense(what.to_owned()));
             }
         };
@@ -186,7 +186,7 @@ impl Watch {
         }
         if self.bare {
             let Some(Item::Schema(told)) = message.item else {
-                let what = "a stream that goes on without its schema".to_owned();
+                let what = "the resumed stream does not begin with a schema".to_owned();
                 return Err(nonsense(what));
             };
             let schema = Schema::read(told, self.tracer).map_err(nonsense)?;
@@ -247,7 +247,7 @@ impl Watch {
             Ok(Ok(body)) => self.body = Some(body),
             Ok(Err(error)) if !is_passing(&error) => return Err(error),
             Ok(Err(error)) => self.cut(error.to_string())?,
-            Err(_) => self.cut("no answer".to_owned())?,
+            Err(_) => self.cut("timeout".to_owned())?,
         }
         Ok(self.body.is_some())
     }
@@ -298,7 +298,7 @@ impl Watch {
         };
         let broken = match self.body {
             Some(_) => "",
-            None => "the stream broke off and is resumed  ",
+            None => "reconnecting  ",
         };
         let asked = match self.stopper.since() {
             Some(_) => "ending  ",
@@ -325,7 +325,7 @@ impl Watch {
         if self.resumed {
             beside
                 .said
-                .push("The stream broke off and was resumed where it was.");
+                .push("The stream was interrupted and resumed without loss.");
         }
         beside
     }
@@ -389,7 +389,7 @@ async fn message(body: &mut Body, frames: &mut Frames) -> Result<v1::StreamEvent
         }
         match body.frame().await {
             None => {
-                let why = "it ended without an account";
+                let why = "the stream ended without an account";
                 return Err(Cut::Broken(why.to_owned()));
             }
             Some(Err(error)) => return Err(Cut::Broken(chain(&error))),

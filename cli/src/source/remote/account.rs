@@ -227,7 +227,7 @@ fn add_stages(
         };
         *known = known
             .checked_add(events)
-            .ok_or("more losses than can be counted")?;
+            .ok_or("the counts of lost events overflow")?;
     }
     Ok(())
 }
@@ -286,7 +286,7 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
     // From here on sums are in range.
     all.into_iter()
         .try_fold(0u64, u64::checked_add)
-        .ok_or("more events than can be counted")?;
+        .ok_or("the counts of events overflow")?;
     let v1::Cost {
         bpf,
         reader,
@@ -347,6 +347,6 @@ fn time(told: Option<prost_types::Duration>) -> Result<Duration, String> {
     let time = told.map_or(Ok(Duration::ZERO), Duration::try_from);
     match time {
         Ok(time) if time <= LONGEST => Ok(time),
-        _ => Err("a time that is none".to_owned()),
+        _ => Err("an invalid time".to_owned()),
     }
 }

@@ -37,12 +37,14 @@ impl Place {
             };
         }
         if text.starts_with("http://") {
-            return Err("http:// would send rows and rights in the clear to whoever listens on the way; it takes https:// with \
+            return Err(
+                "http:// would send rows and credentials unencrypted; use https:// with \
                  --agent-ca, --agent-cert and --agent-key, or unix:// on the agent's own host"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let Some(rest) = text.strip_prefix("https://") else {
-            return Err("it takes unix:///PATH or https://HOST:PORT".to_owned());
+            return Err("use unix:///PATH or https://HOST:PORT".to_owned());
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let port = rest.rsplit_once(':').and_then(|(host, port)| {
@@ -51,10 +53,7 @@ impl Place {
         });
         match port {
             Some(_) => Ok(Self::Https(format!("https://{rest}"))),
-            None => Err(
-                "https:// takes a host and a port, and nothing behind them: https://node-7:4040"
-                    .to_owned(),
-            ),
+            None => Err("https:// takes only a host and a port: https://node-7:4040".to_owned()),
         }
     }
 
@@ -105,7 +104,7 @@ impl Address {
             .collect();
             if !missing.is_empty() {
                 return Err(Usage(format!(
-                    "{} needs {}: who may vouch for the agent, and who we are to it",
+                    "{} needs {}: the CA of the agent's certificate, and the client's certificate and key",
                     words(url),
                     missing.join(", ")
                 )));
@@ -149,9 +148,11 @@ impl Address {
     /// What to do where a connection was closed before it came to anything.
     pub(super) fn not_let_in(&self) -> &'static str {
         match self.place {
-            Place::Socket(_) => "it closed the connection before it answered; its log says why",
+            Place::Socket(_) => {
+                "the agent closed the connection before it answered; see the agent's log"
+            }
             Place::Https(_) => {
-                "it closed the connection before it answered: does it know who signed the certificate in --agent-cert?"
+                "the agent closed the connection before it answered; check that the agent trusts the CA of --agent-cert"
             }
         }
     }
@@ -160,21 +161,21 @@ impl Address {
     pub(super) fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Error {
         let next = match (&self.place, io_kind(error)) {
             (Place::Socket(_), Some(ErrorKind::NotFound)) => {
-                "no agent listens there: start tracejob-agent, or name its socket"
+                "no agent listens there: start tracejob-agent, or pass the path of its socket"
             }
             (Place::Socket(_), Some(ErrorKind::ConnectionRefused)) => {
-                "the agent that listened there is gone: start tracejob-agent"
+                "the agent of this socket has exited: start tracejob-agent"
             }
             (Place::Socket(_), Some(ErrorKind::PermissionDenied)) => {
-                "the socket is for root and for whoever runs the agent: use sudo"
+                "only root and the agent's user may open the socket: use sudo"
             }
             (Place::Https(_), Some(ErrorKind::ConnectionRefused)) => {
-                "nobody listens on that port: is tracejob-agent running there, and does its configuration say that port?"
+                "no process listens on that port: check that tracejob-agent is running and configured for that port"
             }
             (Place::Https(_), _) => {
-                "is it there? Its certificate must be for the host as it is named here, and signed by one in --agent-ca"
+                "check that the agent is running, and that its certificate is valid for this host name and signed by a CA in --agent-ca"
             }
-            (Place::Socket(_), _) => "is it tracejob-agent's socket?",
+            (Place::Socket(_), _) => "check that this is the socket of tracejob-agent",
         };
         Error::Unreachable {
             url: self.url.clone(),

@@ -27,11 +27,11 @@ pub(crate) enum Error {
     File { path: PathBuf, source: io::Error },
     /// The files for TLS are not what they should be.
     #[error(
-        "cannot use the files for TLS: {why}{INDENT}--agent-ca, --agent-cert and --agent-key name PEM files"
+        "cannot use the TLS files: {why}{INDENT}--agent-ca, --agent-cert and --agent-key must be PEM files"
     )]
     Tls { why: String },
     /// It is there and says nothing.
-    #[error("the agent at {url} has not answered for {seconds} s")]
+    #[error("timeout: the agent at {url} did not answer within {seconds} s")]
     Silent { url: String, seconds: u64 },
     /// It said no.
     #[error("{message}{INDENT}{said}: {next}")]
@@ -45,7 +45,7 @@ pub(crate) enum Error {
     },
     /// It was there and is no more.
     #[error(
-        "the agent at {url} is gone: {why}{INDENT}the trace ended with the connection; rows that were on their way are missing"
+        "the connection to the agent at {url} was lost: {why}{INDENT}the trace ended with the connection; rows in transit are lost"
     )]
     Gone { url: String, why: String },
     /// It is older than conditions and ignores them.
@@ -54,7 +54,7 @@ pub(crate) enum Error {
     )]
     NoFilter { url: String },
     /// What it says is not what the API says that it says.
-    #[error("the agent at {url} sent what this tracejob ({version}) cannot take: {what}{INDENT}`tracejob --agent … doctor` tells its version", version = env!("CARGO_PKG_VERSION"))]
+    #[error("this tracejob ({version}) cannot read the message of the agent at {url}: {what}{INDENT}`tracejob --agent … doctor` shows the agent's version", version = env!("CARGO_PKG_VERSION"))]
     Nonsense { url: String, what: String },
 }
 
@@ -75,36 +75,38 @@ impl Error {
         let next = match (reason.as_str(), line, status.code()) {
             ("PolicyDenied", Some(line), _) if !status.message().contains(line.as_str()) => {
                 format!(
-                    "{} is a line of that node's configuration; whoever runs the node can change it",
+                    "an administrator of that node can change {} in the agent's configuration",
                     words(line)
                 )
             }
-            ("PolicyDenied", ..) => "whoever runs that node can change it".to_owned(),
+            ("PolicyDenied", ..) => {
+                "an administrator of that node can change its policy".to_owned()
+            }
             ("TargetNotFound", ..) => {
-                "processes, cgroups and containers are those of the agent's host".to_owned()
+                "specify processes, cgroups and containers of the agent's host".to_owned()
             }
             ("ResourceExhausted", ..) => {
-                "try again when another trace there has ended, or ask for less".to_owned()
+                "retry when another trace on that node has ended, or request less".to_owned()
             }
             ("Unsupported" | "MissingCapability" | "KernelRefused", ..) => {
-                "`tracejob --agent … doctor` tells what is missing there".to_owned()
+                "`tracejob --agent … doctor` shows what that node lacks".to_owned()
             }
             ("Internal", ..) => "that is a bug: please report it, with the agent's log".to_owned(),
             ("InvalidRequest", ..) => {
-                "`tracejob --agent … describe TRACER` tells what that tracer takes".to_owned()
+                "`tracejob --agent … describe TRACER` shows the tracer's options".to_owned()
             }
             (_, _, Code::PermissionDenied | Code::Unauthenticated) => {
-                "the agent knows its callers by user or certificate, and does not let this one"
+                "the agent identifies clients by user or certificate, and does not allow this one"
                     .to_owned()
             }
             (_, _, Code::Unimplemented) => {
-                "it is no tracejob-agent, or one of another version".to_owned()
+                "the server is not a tracejob-agent, or its version differs".to_owned()
             }
-            _ => "the agent's log says more".to_owned(),
+            _ => "see the agent's log".to_owned(),
         };
         let said = match reason.as_str() {
-            "" => format!("said by the agent at {url}"),
-            reason => format!("{reason}, says the agent at {url}"),
+            "" => format!("error from the agent at {url}"),
+            reason => format!("{reason}, from the agent at {url}"),
         };
         Self::Refused {
             message: match words(status.message()) {
@@ -157,7 +159,7 @@ mod tests {
         );
         insta::assert_snapshot!(denied, @r"
         this node does not let everything be selected
-               PolicyDenied, says the agent at unix:///a: policy.host is a line of that node's configuration; whoever runs the node can change it
+               PolicyDenied, from the agent at unix:///a: an administrator of that node can change policy.host in the agent's configuration
         ");
         assert!(!denied.is_usage());
         assert!(refused(Code::InvalidArgument, "x", "InvalidRequest", &[]).is_usage());
@@ -165,7 +167,7 @@ mod tests {
             &Status::permission_denied("uid 7 may not use this agent"),
             "unix:///a",
         );
-        assert!(bare.to_string().contains("knows its callers"), "{bare}");
+        assert!(bare.to_string().contains("identifies clients"), "{bare}");
         let empty = Error::of(&Status::new(Code::Aborted, ""), "unix:///a");
         assert!(
             empty.to_string().starts_with("The operation was aborted"),

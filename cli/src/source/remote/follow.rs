@@ -139,7 +139,7 @@ impl Follow {
         };
         let shapes = |schema: &Schema| schema.datasets().map(shape).collect::<Vec<_>>();
         if shapes(&schema) != shapes(&self.schema) {
-            return Err("other columns than before it broke off".to_owned());
+            return Err("the columns changed when the stream was resumed".to_owned());
         }
         self.schema = schema;
         self.places.iter_mut().for_each(|place| place.join.clear());
@@ -162,7 +162,7 @@ impl Follow {
         elapsed: Duration,
         out: &mut VecDeque<Update>,
     ) -> Result<(), String> {
-        let unknown = || "rows of a dataset that its schema does not have".to_owned();
+        let unknown = || "rows of a dataset that is not in the schema".to_owned();
         let schema = self.schema.datasets().nth(at).ok_or_else(unknown)?;
         let place = self.places.get_mut(at).ok_or_else(unknown)?;
         let Some(mut batch) = place.join.take(told, schema)? else {

@@ -31,7 +31,7 @@ pub(crate) fn spec(
     };
     let time = |time: std::time::Duration| {
         prost_types::Duration::try_from(time)
-            .map_err(|_| Usage("a trace does not take that long".to_owned()))
+            .map_err(|_| Usage("the time is too long for a trace".to_owned()))
     };
     Ok(v1::TraceSpec {
         tracer: spec.tracer().name().to_owned(),
@@ -53,7 +53,7 @@ fn target(whom: &Whom) -> Result<v1::Target, Usage> {
         Whom::Cgroup(path) => match path.to_str() {
             Some(path) => Wire::Cgroup(path.to_owned()),
             None => {
-                let message = "a cgroup that an agent is asked for has a path of UTF-8";
+                let message = "the path of a cgroup must be UTF-8 when an agent traces it";
                 return Err(Usage(message.to_owned()));
             }
         },
@@ -61,7 +61,7 @@ fn target(whom: &Whom) -> Result<v1::Target, Usage> {
         Whom::Pod(uid) => Wire::Pod(uid.clone()),
         Whom::Host => Wire::Host(v1::Host {}),
         Whom::Command(_) => {
-            let message = "an agent starts no commands: start it on the agent's host, and name its process (--pid) there";
+            let message = "an agent does not start commands: start the command on the agent's host and pass --pid";
             return Err(Usage(message.to_owned()));
         }
     };

@@ -81,7 +81,7 @@ impl Trace {
         };
         let Some(Item::Schema(told)) = first.and_then(|first| first.item) else {
             return Err(nonsense(
-                "a stream that does not begin with its schema".to_owned(),
+                "the stream does not begin with a schema".to_owned(),
             ));
         };
         if told.filter != filter {
@@ -133,7 +133,7 @@ impl Trace {
             Ok(Ok(None)) => {
                 return Err(Error::Gone {
                     url: self.agent.url().to_owned(),
-                    why: "it ended the stream without an account".to_owned(),
+                    why: "the agent ended the stream without an account".to_owned(),
                 });
             }
             Ok(Ok(Some(message))) => message,
@@ -156,12 +156,12 @@ impl Trace {
             Some(engine::Ended::Stopped) if !asked => {
                 beside
                     .said
-                    .push("It was ended by the agent, which was asked to end itself.");
+                    .push("The agent ended the trace because the agent was shut down.");
             }
             Some(engine::Ended::Duration) if !self.bounded => {
                 beside
                     .said
-                    .push("Its node lets no trace run longer (policy.maxDurationSeconds).");
+                    .push("The node limits the duration of traces (policy.maxDurationSeconds).");
             }
             _ => {}
         }

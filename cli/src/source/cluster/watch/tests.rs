@@ -298,7 +298,6 @@ fn a_node_that_could_not_trace_a_container_is_named_though_it_has_ended() {
         crate::show::account::Rows::of(1, None),
         &beside,
     );
-    let line =
-        "n2 did not see everything: shop/web-0/app was not traced: it is gone (TargetNotFound).\n";
+    let line = "n2 did not record all events: shop/web-0/app was not traced: it is gone (TargetNotFound).\n";
     assert!(text.contains(line), "{text}");
 }

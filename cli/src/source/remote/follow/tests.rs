@@ -440,7 +440,7 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
             elapsed: Some(prost_types::Duration { seconds, nanos }),
             ..v1::Account::default()
         };
-        assert!(take(time).unwrap_err().contains("a time that is none"));
+        assert!(take(time).unwrap_err().contains("an invalid time"));
     }
 
     let newer = v1::Account {
@@ -592,7 +592,7 @@ fn where_the_agent_is_gone_what_came_is_told_as_partial() {
     assert!(matches!(&out[1], Update::Progress(account) if account.lost.ring_full == 7));
     let (account, _) = follow.cut_off(Duration::from_secs(3));
     insta::assert_snapshot!(account_text(&account, crate::show::account::Rows::of(2, None), &follow.beside), @r"
-    2 rows, PARTIAL: at least 9 produced, 2 delivered, 7 lost (7 ring full) in 3.0 s. Its account never came; what it cost is not known.
+    2 rows, PARTIAL: at least 9 produced, 2 delivered, 7 lost (7 ring full) in 3.0 s. No account was received, so the cost is unknown.
     Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
     ");
     let json = account_json(&account, &follow.beside);
