@@ -316,7 +316,10 @@ fn a_name_that_is_a_path_to_something_else_is_refused_before_anything_is_asked()
         for command in ["delete", "describe", "attach"] {
             let (output, _, err) = run(&cluster, &[command, word]);
             assert!(!output.status.success(), "{command} {word}");
-            assert!(err.contains("is no name of a job"), "{command}: {err}");
+            assert!(
+                err.contains("is not a valid name of a job"),
+                "{command}: {err}"
+            );
         }
     }
     assert!(

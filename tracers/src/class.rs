@@ -35,8 +35,8 @@ impl Class {
     /// What a tracer of this class reveals or changes, in a few words.
     pub const fn about(self) -> &'static str {
         match self {
-            Self::Observe => "what happens",
-            Self::Payload => "contents that programs exchange or are given",
+            Self::Observe => "events and counts",
+            Self::Payload => "contents that programs exchange or receive",
             Self::Memory => "arbitrary reads of memory",
             Self::Act => "changes to what the target sees",
         }
@@ -55,7 +55,7 @@ pub struct UnknownClass;
 
 impl fmt::Display for UnknownClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the classes of tracers are")?;
+        f.write_str("unknown class; classes:")?;
         for (at, class) in Class::ALL.into_iter().enumerate() {
             let before = if at == 0 { " " } else { ", " };
             write!(f, "{before}{class}")?;

@@ -35,9 +35,9 @@ impl Source {
     pub const fn event(self) -> &'static str {
         match self {
             Self::Ring => "a row",
-            Self::PerCpu => "one of a row's count",
+            Self::PerCpu => "an increment of a row's count",
             Self::Shared => "a change of a row",
-            Self::Snapshot => "a row of one reading",
+            Self::Snapshot => "a row of a snapshot",
         }
     }
 }

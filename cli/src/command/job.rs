@@ -521,7 +521,7 @@ mod tests {
         assert!(
             cluster("  host: true\n  pods: [a]\n")
                 .unwrap_err()
-                .contains("host is everything")
+                .contains("host selects all processes")
         );
     }
 

@@ -89,12 +89,12 @@ impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownTracer(name) => {
-                write!(f, "no tracer is called \"{}\"", name.escape_debug())?;
+                write!(f, "unknown tracer \"{}\"", name.escape_debug())?;
                 let camels: Vec<String> = ALL.iter().map(|t| camel(t.name())).collect();
                 let names = ALL.iter().map(|t| t.name());
                 match nearest(name, names.chain(camels.iter().map(String::as_str))) {
                     Some(near) => write!(f, "; did you mean {near}?"),
-                    None => write!(f, "; `tracejob list` shows them all"),
+                    None => write!(f, "; `tracejob list` lists the tracers"),
                 }
             }
             Self::UnknownOption {
@@ -104,10 +104,10 @@ impl fmt::Display for SpecError {
             } => {
                 let option = option.escape_debug();
                 match known.is_empty() {
-                    true => write!(f, "{tracer} has no option \"{option}\"; it has none"),
+                    true => write!(f, "{tracer} has no option \"{option}\"; it has no options"),
                     false => write!(
                         f,
-                        "{tracer} has no option \"{option}\"; it has: {}",
+                        "{tracer} has no option \"{option}\"; options: {}",
                         known.join(", ")
                     ),
                 }
@@ -116,12 +116,12 @@ impl fmt::Display for SpecError {
                 option,
                 given,
                 wanted,
-            } => write!(f, "{option} must be {wanted}, and is {given}"),
+            } => write!(f, "{option} must be {wanted}, but is {given}"),
             Self::Missing {
                 tracer,
                 option,
                 wanted,
-            } => write!(f, "{tracer} needs {option}: {wanted}"),
+            } => write!(f, "{tracer} requires {option}: {wanted}"),
         }
     }
 }
@@ -328,7 +328,7 @@ impl<'de> Visitor<'de> for SpecVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Spec, A::Error> {
         let Some(name) = map.next_key::<String>()? else {
             return Err(de::Error::custom(
-                "exactly one tracer is wanted here, and there is none",
+                "exactly one tracer is required, but there is none",
             ));
         };
         let tracer = named(&name).map_err(de::Error::custom)?;
@@ -339,7 +339,7 @@ impl<'de> Visitor<'de> for SpecVisitor {
         match map.next_key::<String>()? {
             None => Ok(spec),
             Some(second) => Err(de::Error::custom(format!(
-                "exactly one tracer is wanted here, and there is also \"{}\"",
+                "exactly one tracer is required, but there is also \"{}\"",
                 second.escape_debug()
             ))),
         }
@@ -370,7 +370,7 @@ impl<'de> Visitor<'de> for Options<'_> {
     type Value = Spec;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the options of {}, `{{}}` for none", self.name)
+        write!(f, "the options of {} (`{{}}` for none)", self.name)
     }
 
     /// `syscallCount:` with nothing behind it.
@@ -492,7 +492,7 @@ mod tests {
     fn an_unknown_option_names_those_that_there_are() {
         let message = error(r#"{"tcpConnect": {"prot": 443}}"#);
         assert!(
-            message.starts_with(r#"tcpConnect has no option "prot"; it has: port, failedOnly"#),
+            message.starts_with(r#"tcpConnect has no option "prot"; options: port, failedOnly"#),
             "{message}"
         );
     }
@@ -501,7 +501,7 @@ mod tests {
     fn an_unknown_tracer_gets_the_nearest_name() {
         let message = error(r#"{"tcpConect": {}}"#);
         assert!(
-            message.starts_with(r#"no tracer is called "tcpConect"; did you mean tcpConnect?"#),
+            message.starts_with(r#"unknown tracer "tcpConect"; did you mean tcpConnect?"#),
             "{message}"
         );
     }
@@ -510,12 +510,12 @@ mod tests {
     fn a_value_out_of_range_says_the_range() {
         let message = error(r#"{"tcpConnect": {"port": 65536}}"#);
         assert!(
-            message.starts_with("port must be a whole number from 0 to 65535, and is 65536"),
+            message.starts_with("port must be a whole number from 0 to 65535, but is 65536"),
             "{message}"
         );
         let message = error(r#"{"tcpConnect": {"failedOnly": 1}}"#);
         assert!(
-            message.starts_with("failedOnly must be true or false, and is 1"),
+            message.starts_with("failedOnly must be true or false, but is 1"),
             "{message}"
         );
     }

@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn what_no_cluster_takes_is_refused_before_it_is_asked() {
         let said = |flags: &[&str]| format!("{:#}", made(flags).unwrap_err());
-        assert!(said(&["--host", "-l", "a=b"]).contains("host is everything"));
+        assert!(said(&["--host", "-l", "a=b"]).contains("host selects all processes"));
         assert!(said(&["--duration", "2d"]).contains("activeDeadlineSeconds"));
     }
 

@@ -49,7 +49,7 @@ fn unknown_name(message: &str) -> Option<&str> {
     }
     let rest = message
         .split_once(" has no option \"")
-        .or_else(|| message.split_once("no tracer is called \""))?
+        .or_else(|| message.split_once("unknown tracer \""))?
         .1;
     rest.split_once('"').map(|(name, _)| name)
 }

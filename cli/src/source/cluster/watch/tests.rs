@@ -213,7 +213,7 @@ fn what_cannot_be_read_is_told_at_once() {
     let (cluster, _) = gateway(vec![(200, b"{\"lines\":1}".to_vec())]);
     let said = open(&cluster, How::Delete).err().unwrap().to_string();
     assert!(
-        said.contains("cannot take") || said.contains("without an account"),
+        said.contains("cannot read") || said.contains("without an account"),
         "{said}"
     );
 }

@@ -184,7 +184,7 @@ fn a_mistake_names_its_place_and_what_to_write() {
         ),
         (
             r"comm == a\b",
-            r#"\ stands before \, ", ', * or ? alone: write \\ for itself"#,
+            r#"\ escapes only \, ", ', * and ?: write \\ for a backslash"#,
             r"\",
         ),
         (
@@ -249,7 +249,7 @@ fn a_mistake_names_its_place_and_what_to_write() {
         ),
         (
             "call == zzz*",
-            "zzz* is no value of call: no name is as this pattern",
+            "zzz* is no value of call: no name matches this pattern",
             "zzz*",
         ),
         (
