@@ -1,4 +1,4 @@
-//! `tracejob`, the command line: says what can be traced, traces, and shows what happens.
+//! The command line programs `tracejob` and `kubectl tracejob`.
 //!
 //! It knows no tracer by name. How rows are shown follows from the kinds and roles of their columns.
 //! A library for the sake of its fuzz targets; it has one user, the program.
@@ -15,7 +15,7 @@ mod usage;
 
 use anyhow::Result;
 use command::{
-    args::{self, Action, Asked},
+    args::{self, Action, CommandLine},
     cluster, codegen, describe, doctor, list, run, version,
 };
 use engine::Reason;
@@ -28,10 +28,10 @@ use std::{
     process::ExitCode,
 };
 
-/// Exit status of a command line that can never work.
+/// Exit status of an invalid command line.
 const USAGE: u8 = 2;
 
-/// The program.
+/// Runs the program.
 pub fn main() -> ExitCode {
     // Stacks are symbolised, and commands started, by this program as another process without privileges.
     // That one must not get as far as reading a command line.
@@ -55,8 +55,8 @@ fn close_memory() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-fn act(asked: Asked) -> Result<ExitCode> {
-    let Asked { action, agent } = asked;
+fn act(asked: CommandLine) -> Result<ExitCode> {
+    let CommandLine { action, agent } = asked;
     let agent = agent.as_ref();
     match action {
         Action::List { json } => list::list(json, agent)?,
@@ -70,7 +70,7 @@ fn act(asked: Asked) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says what went wrong; the exit status tells a mistake of the caller from a failure.
+/// Prints an error. The exit status distinguishes usage errors from failures.
 fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<clap::Error>() {
         // Help goes to whoever asked for it; if nobody listens, nothing is lost.
@@ -93,7 +93,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
             .collect::<Vec<_>>()
             .join(": "),
     };
-    // Where standard error is gone, nobody is left to be told.
+    // Errors are ignored: a closed standard error has no reader.
     let _ = io::stderr().write_all(format!("error: {text}\n").as_bytes());
     let usage = error.is::<usage::Usage>()
         || error.is::<tracers::SpecError>()

@@ -1,4 +1,4 @@
-//! The bounds of what is taken and drawn.
+//! Limits of messages and pictures.
 
 /// Bytes of the largest message that is taken: a table of 100,000 rows has some 15 MB. It bounds what a hostile agent makes us hold as well:
 /// an empty frame takes two bytes in a message and 88 in memory.

@@ -1,9 +1,9 @@
-//! Durations and sizes as people type them.
+//! Durations and sizes on the command line.
 
 use std::time::Duration;
 use tracers::quantity::{nanoseconds, size_bytes};
 
-/// A duration with its unit, as `--duration` takes it: `10s`, `5m`, `1m30s`, `250ms`.
+/// Parses a duration with its unit: `10s`, `5m`, `1m30s`, `250ms`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wanted = || "expected a duration with its unit: 10s, 5m, 1m30s, 250ms".to_owned();
     match nanoseconds(text).ok_or_else(wanted)? {
@@ -12,7 +12,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Bytes: with a unit, or plain.
+/// Parses a number of bytes, with or without a unit.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     text.parse()
         .ok()

@@ -1,4 +1,4 @@
-//! Mistakes on the command line: what is wrong, and what would be right.
+//! Usage errors: the mistake and the remedy.
 
 use clap::{
     Command, Error,
@@ -7,7 +7,7 @@ use clap::{
 use std::{ffi::OsString, fmt};
 use tracers::{Erased, find, named, nearest};
 
-/// A command line that can never work; the exit status is 2.
+/// Error of an invalid command line; the exit status is 2.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
@@ -19,7 +19,7 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Says it in this program's words; `command` is what the line was read by. What is not a mistake (`--help`) stays as it is.
+/// Rewords an error of clap; `command` is the definition of the command line. Help is returned unchanged.
 pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> anyhow::Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
@@ -96,7 +96,7 @@ pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> any
     Usage(message).into()
 }
 
-/// `--duration <TIME>` as it is typed.
+/// Returns the flag in clap's text: `--duration` of `--duration <TIME>`.
 fn flag(shown: Option<&str>) -> &str {
     let shown = shown.unwrap_or("an argument");
     shown
@@ -106,7 +106,7 @@ fn flag(shown: Option<&str>) -> &str {
         .trim_matches(['<', '>'])
 }
 
-/// The tracer that is to run.
+/// Returns the tracer of a `run` command.
 fn tracer(words: &[&str]) -> Option<&'static dyn Erased> {
     let at = words.iter().position(|word| *word == "run")?;
     words[at + 1..]
@@ -198,7 +198,7 @@ fn unknown_argument(command: &Command, words: &[&str], argument: &str) -> String
     message
 }
 
-/// Whether a command to trace may stand behind `--`.
+/// Returns whether `run` accepts a command after `--`.
 fn starts_commands(command: &Command) -> bool {
     let run = command.find_subcommand("run");
     run.is_some_and(|run| run.get_arguments().any(|arg| arg.get_id() == "command"))

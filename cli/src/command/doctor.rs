@@ -1,4 +1,4 @@
-//! `doctor`: what tracing needs of this machine.
+//! `doctor`: requirements of tracing on a machine.
 
 use crate::{
     show::{
@@ -22,10 +22,10 @@ use std::{
 };
 use tracers::{Class, Needs};
 
-/// Prose wider than this is hard to read, whatever the terminal.
+/// Maximum width of prose, for readability.
 const WIDEST: usize = 110;
 
-/// Prints it. The exit status is 1 where nothing can be traced.
+/// Prints the checks. The exit status is 1 if no tracer works.
 pub(crate) fn doctor(json: bool, agent: Option<&Address>) -> Result<ExitCode> {
     let survey = Survey::checked(agent)?;
     let text = match json {
@@ -83,7 +83,7 @@ struct Line<'a> {
     tracers: Vec<&'a str>,
 }
 
-/// Every need of the tracers there, each once: required ones first.
+/// Returns every need of the tracers once, required ones first.
 fn needs(survey: &Survey) -> Vec<Line<'_>> {
     let mut all: Vec<Line<'_>> = Vec::new();
     for entry in &survey.tracers {
@@ -101,7 +101,7 @@ fn needs(survey: &Survey) -> Vec<Line<'_>> {
     all
 }
 
-/// The tracers of each class, and how many of them work.
+/// Returns the tracers of each class.
 fn classes(survey: &Survey) -> BTreeMap<&str, Vec<&Entry>> {
     let mut classes: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for entry in &survey.tracers {

@@ -1,4 +1,4 @@
-//! A TraceJob from a file: the object that a cluster takes, read strictly.
+//! TraceJobs in files: the same object as in a cluster, parsed strictly.
 
 mod explain;
 
@@ -18,69 +18,69 @@ use std::{
 };
 use tracers::Spec;
 
-/// What a cluster's API server would take.
+/// API version of jobs.
 const API_VERSION: &str = "tracejob.dev/v1alpha1";
 const KIND: &str = "TraceJob";
 const CLUSTER_KIND: &str = "ClusterTraceJob";
-/// A TraceJob is a screenful. The API server's own limit is 1.5 MiB (etcd, --max-request-bytes).
+/// Maximum size of a file. The API server's own limit is 1.5 MiB (etcd, --max-request-bytes).
 const MAX_BYTES: u64 = 1 << 20;
-/// Brackets within brackets. A TraceJob has four; libyaml's time grows with the square of them (1 MiB of `[`: 10 s).
+/// Maximum nesting of brackets. A TraceJob has 4; libyaml's time grows with its square (1 MiB of `[`: 10 s).
 const MAX_DEPTH: usize = 64;
-/// Documents in a file, most of them other objects.
+/// Maximum number of documents in a file, including other objects.
 const MAX_DOCUMENTS: usize = 64;
 
-/// A TraceJob, as far as one host can act on it.
+/// The part of a TraceJob that applies to one host.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// The tracer with its options.
+    /// Tracer with its options.
     pub(crate) spec: Spec,
-    /// Whether it selects pods, which one host knows nothing of.
+    /// Whether the job selects pods, which requires a cluster.
     pub(crate) selects_pods: bool,
-    /// Ends the trace.
+    /// Bound that ends the trace.
     pub(crate) duration: Option<Duration>,
-    /// Ends the trace.
+    /// Bound that ends the trace.
     pub(crate) max_events: Option<u64>,
-    /// Bytes of the ring.
+    /// Size of the ring buffer in bytes.
     pub(crate) ring_bytes: Option<u32>,
-    /// What it may cost.
+    /// Budget of the trace.
     pub(crate) budget: Budget,
     /// The condition that rows must match.
     pub(crate) filter: Option<String>,
-    /// How rows are shown.
+    /// Columns, order and number of rows.
     pub(crate) view: ViewArgs,
 }
 
-/// A job of a cluster, as a file has it.
+/// A job for a cluster, from a file.
 #[derive(Debug)]
 pub(crate) enum Wanted {
-    /// In a namespace.
+    /// A TraceJob.
     Job {
-        /// Its name, or the beginning of one.
+        /// Name, or the prefix of a generated name.
         name: Name,
-        /// Where the file names one.
+        /// Namespace, if the file has one.
         namespace: Option<String>,
-        /// What it says.
+        /// Spec of the job.
         spec: Box<TraceJobSpec>,
     },
-    /// Beyond namespaces.
+    /// A ClusterTraceJob.
     Cluster {
-        /// Its name, or the beginning of one.
+        /// Name, or the prefix of a generated name.
         name: Name,
-        /// What it says.
+        /// Spec of the job.
         spec: Box<ClusterTraceJobSpec>,
     },
 }
 
-/// How an object is called.
+/// The name of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
-    /// So.
+    /// The full name.
     Whole(String),
-    /// By the API server, beginning so: `generateName`.
+    /// The prefix of a name that the API server generates: `generateName`.
     Beginning(String),
 }
 
-/// Which kind of object a document is.
+/// The kind of a document's object.
 #[derive(Deserialize)]
 struct Head {
     kind: Option<String>,
@@ -103,7 +103,7 @@ struct Object {
     status: Option<IgnoredAny>,
 }
 
-/// A Kubernetes object's metadata belongs to Kubernetes: whatever else it has is accepted.
+/// Metadata of an object. Unknown fields are accepted, because Kubernetes defines them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
@@ -116,7 +116,7 @@ struct Metadata {
 }
 
 impl Metadata {
-    /// The name where there is one, as the API server has it.
+    /// Returns the name or its prefix.
     fn name(&self, file: &str) -> Result<Name> {
         match (&self.name, &self.generate_name) {
             (Some(name), _) => Ok(Name::Whole(name.clone())),
@@ -126,7 +126,7 @@ impl Metadata {
     }
 }
 
-/// The same of a ClusterTraceJob. Its spec's names are looked at by themselves: serde cannot refuse unknown ones there.
+/// A ClusterTraceJob. The names of its spec's fields are checked separately: serde cannot reject unknown ones in flattened structs.
 #[derive(Deserialize)]
 #[serde(
     rename_all = "camelCase",
@@ -157,7 +157,7 @@ pub(crate) fn read_wanted(path: &Path) -> Result<Wanted> {
     parse_wanted(&text, &shown)
 }
 
-/// What a file says, and how it is called.
+/// Returns the text of a file, and its name for messages.
 fn text(path: &Path) -> Result<(String, String)> {
     let shown = if path.as_os_str() == "-" {
         "standard input".to_owned()
@@ -190,7 +190,7 @@ fn text(path: &Path) -> Result<(String, String)> {
     Ok((text, shown))
 }
 
-/// Reads a TraceJob; `file` is its name in messages.
+/// Parses a TraceJob; `file` is its name in messages.
 pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
     let text = only(text, file, &[KIND])?;
     let (metadata, spec) = checked(&text, file)?;
@@ -198,7 +198,7 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
     Ok(job(spec))
 }
 
-/// Reads a job of either kind; `file` is its name in messages.
+/// Parses a job of either kind; `file` is its name in messages.
 fn parse_wanted(text: &str, file: &str) -> Result<Wanted> {
     let text = only(text, file, &[KIND, CLUSTER_KIND])?;
     let head = Head::deserialize(serde_yaml::Deserializer::from_str(&text));
@@ -213,7 +213,7 @@ fn parse_wanted(text: &str, file: &str) -> Result<Wanted> {
     })
 }
 
-/// The only job of a file.
+/// Returns the only job of a file.
 fn only(text: &str, file: &str, kinds: &[&str]) -> Result<String> {
     let mut jobs: Vec<String> = Vec::new();
     if let Some(line) = too_deep(text) {
@@ -243,7 +243,7 @@ fn only(text: &str, file: &str, kinds: &[&str]) -> Result<String> {
     }
 }
 
-/// The line in which brackets are nested too deeply. Those in texts and comments count as well: nobody needs so many.
+/// Returns the line where brackets are nested too deeply. Brackets in strings and comments count as well.
 fn too_deep(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     text.lines()
@@ -260,7 +260,7 @@ fn too_deep(text: &str) -> Option<usize> {
         .map(|line| line + 1)
 }
 
-/// The documents that say something, each behind as many empty lines as were before it: its places are those in the file.
+/// Returns the documents with content. Empty lines before each keep the line numbers of the file.
 fn documents(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for (number, line) in text.lines().enumerate() {
@@ -282,7 +282,7 @@ fn documents(text: &str) -> Vec<String> {
     documents
 }
 
-/// A TraceJob that a cluster would take.
+/// Parses and checks a TraceJob by the rules of the API server.
 fn checked(text: &str, file: &str) -> Result<(Metadata, TraceJobSpec)> {
     let object = Object::deserialize(serde_yaml::Deserializer::from_str(text));
     let Object {
@@ -319,7 +319,7 @@ fn checked(text: &str, file: &str) -> Result<(Metadata, TraceJobSpec)> {
     Ok((metadata, spec))
 }
 
-/// A ClusterTraceJob that a cluster would take.
+/// Parses and checks a ClusterTraceJob by the rules of the API server.
 fn cluster(text: &str, file: &str) -> Result<Wanted> {
     let object = ClusterObject::deserialize(serde_yaml::Deserializer::from_str(text));
     let ClusterObject {
@@ -355,7 +355,7 @@ fn cluster(text: &str, file: &str) -> Result<Wanted> {
     })
 }
 
-/// As far as one host can act on it.
+/// Returns the part of a spec that applies to one host.
 fn job(spec: TraceJobSpec) -> Job {
     let TraceJobSpec {
         tracer,
@@ -398,7 +398,7 @@ fn job(spec: TraceJobSpec) -> Job {
     }
 }
 
-/// Holds a job's condition to the tracer's columns; `at` is its place in the file.
+/// Checks a job's condition by the tracer's columns; `at` is its place in the file.
 fn check_condition(spec: &TraceJobSpec, file: &str, at: &str) -> Result<()> {
     let from = format!("{file}{at}: spec.output.where");
     let filters = filters(&from, spec.output.filter.as_deref(), &spec.tracer);
@@ -537,7 +537,7 @@ mod tests {
             job("open: {}\n    exec: {}", ""),
             job("open: {}", "  limit: {}\n"),
             job("open: {}", "  limits:\n    maxEvent: 3\n"),
-            job("open: {}", "  nonsense: 3\n"),
+            job("open: {}", "  invalid_message: 3\n"),
             job("open: {}", "  activeDeadlineSeconds: 0\n"),
             job("open: {}", "  activeDeadlineSeconds: -1\n"),
             job("open: {}", "  limits: {ringBytes: 1}\n"),

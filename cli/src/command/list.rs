@@ -1,4 +1,4 @@
-//! `list`: what can be traced here, and what cannot and why.
+//! `list`: the tracers, and whether they work on this machine.
 
 use crate::{
     show::{
@@ -17,10 +17,10 @@ use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 use tracers::Family;
 
-/// Prose wider than this is hard to read, whatever the terminal.
+/// Maximum width of prose, for readability.
 const WIDEST: usize = 120;
 
-/// Prints it.
+/// Prints the tracers.
 pub(crate) fn list(json: bool, agent: Option<&Address>) -> Result<()> {
     let survey = Survey::of(agent)?;
     let text = match json {

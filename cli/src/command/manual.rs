@@ -4,7 +4,7 @@ use crate::command::args::command;
 use clap::{Arg, Command};
 use roff::{Inline, Roff, bold, italic, line_break, roman};
 
-/// The whole page.
+/// Returns the manual page.
 pub(crate) fn manual() -> String {
     let mut command = command();
     command.build();

@@ -1,4 +1,4 @@
-//! A trace from its request to its account.
+//! `run`: a trace from its request to its account.
 
 use crate::{
     command::{
@@ -24,7 +24,7 @@ use engine::{Bounds, Budget, Kernel, Limits, Request, Trace, Whom};
 use rustix::stdio;
 use std::{os::unix::ffi::OsStrExt, process::ExitCode};
 
-/// Runs a trace, here or by an agent.
+/// Runs a trace on this machine or an agent.
 pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     let Run {
         what,
@@ -142,7 +142,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     )
 }
 
-/// Whom a trace is of, in a few words.
+/// Returns the targets of a trace in a few words.
 fn title(targets: &[Whom]) -> String {
     let words = targets.iter().map(|target| match target {
         Whom::Process(pid) => format!("process {pid}"),

@@ -1,4 +1,4 @@
-//! Ctrl-C and its like: the first ends the trace with its full result, the second ends the program.
+//! Signals: the first Ctrl-C ends the trace with its account, the second ends the program.
 
 use crate::show::sink;
 use anyhow::{Context as _, Result};
@@ -14,13 +14,13 @@ use std::{
 
 type Stop = Box<dyn Fn() + Send>;
 
-/// The signals that ask for an end.
+/// Handler of SIGINT, SIGTERM and SIGHUP.
 pub(crate) struct Signals {
     stop: Arc<Mutex<Option<Stop>>>,
 }
 
 impl Signals {
-    /// From now on they end the program with nothing left behind. The thread that waits for them ends with the program.
+    /// Installs the handler. Until [`Signals::first`] is called, a signal ends the program and removes unfinished files.
     pub(crate) fn watch() -> Result<Self> {
         let stop: Arc<Mutex<Option<Stop>>> = Arc::default();
         let mut signals = iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
@@ -46,7 +46,7 @@ impl Signals {
         Ok(Self { stop })
     }
 
-    /// From now on the first calls `stop`.
+    /// Makes the first signal call `stop` instead of ending the program.
     pub(crate) fn first(&self, stop: impl Fn() + Send + 'static) {
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(stop));
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 
-/// Prints it.
+/// Prints the version.
 pub(crate) fn version(json: bool) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let objects: Vec<(&str, usize, String)> = tracers::ALL

@@ -1,4 +1,4 @@
-//! The account of a trace, in words and as data: what was produced, delivered and lost, and what it cost.
+//! The account of a trace as text and JSON: events produced, delivered and lost, and the cost.
 
 use crate::{
     show::render::{count, plural, size, span},
@@ -8,15 +8,15 @@ use engine::{Account, BpfCost, Cost, Ended};
 use serde_json::json;
 use std::{os::unix::process::ExitStatusExt, time::Duration};
 
-/// Nodes that are named, of those that have not ended as they should.
+/// Maximum number of incomplete nodes to name.
 const NAMED: usize = 10;
 
-/// Whether nothing is missing, for certain, and the books say so too.
+/// Returns whether the trace is complete and its counts add up.
 pub(crate) fn is_whole(account: &Account, beside: &Beside) -> bool {
     account.complete() && beside.complete() && balances(account, beside)
 }
 
-/// Whether the books balance, with what only a newer agent counts.
+/// Returns whether the counts add up, including stages of newer agents.
 fn balances(account: &Account, beside: &Beside) -> bool {
     // What is known of a node that has not ended is no account.
     if beside.left || beside.nodes.iter().any(|node| node.state != State::Ended) {
@@ -35,7 +35,7 @@ fn balances(account: &Account, beside: &Beside) -> bool {
         })
 }
 
-/// Rows that were shown, of those that there were.
+/// Number of rows shown, of all rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows {
     shown: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// All rows, or the first ones of a table.
+    /// Returns the numbers for all rows, or for the first `top` rows.
     pub(crate) fn of(all: u64, top: Option<usize>) -> Self {
         let shown = top.map_or(all, |top| all.min(top as u64));
         Self { shown, all }
@@ -58,7 +58,7 @@ impl Rows {
     }
 }
 
-/// What a trace did, in a line or a few.
+/// Returns the account as text.
 pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> String {
     let Account {
         produced,
@@ -237,7 +237,7 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
     out
 }
 
-/// `2 of 2 nodes, `; nothing, of a trace that is no job's.
+/// Returns the nodes of a job: `2 of 2 nodes, `; empty without a job.
 fn nodes_text(nodes: &[Node], desired: Option<u64>) -> String {
     if nodes.is_empty() && desired.is_none() {
         return String::new();
@@ -250,7 +250,7 @@ fn nodes_text(nodes: &[Node], desired: Option<u64>) -> String {
     format!("{} of {}, ", count(there), plural(all, "node"))
 }
 
-/// A node that has not ended as it should, or did not see all that it should, in a line.
+/// Returns a line about an incomplete node.
 fn node_text(node: &Node) -> String {
     let Node {
         name,
@@ -309,7 +309,7 @@ fn capital(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The account as one object.
+/// Returns the account as a JSON object.
 pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Value {
     let Account {
         produced,

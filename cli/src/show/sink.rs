@@ -1,4 +1,4 @@
-//! Where bytes go: our standard output, or a file that appears whole or not at all.
+//! Destinations of bytes: standard output, or a file that is renamed to its name when complete.
 
 use anyhow::{Context as _, Result, bail};
 use rustix::{
@@ -15,19 +15,19 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Files that are being written, by their temporary names.
+/// Temporary names of unfinished files.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Where an output's bytes go.
+/// Destination of an output's bytes.
 #[derive(Debug)]
 pub(crate) struct Sink {
     file: File,
-    /// The temporary name and the final one. A cell, since a CSV writer lends us out and does not give us back.
+    /// Temporary and final name. It is a cell, because a CSV writer only lends the sink by reference.
     pending: RefCell<Option<(PathBuf, PathBuf)>>,
 }
 
 impl Sink {
-    /// Our standard output, by a descriptor of its own: the original may become somebody else's.
+    /// Creates a sink for standard output, with a duplicated descriptor: the original may be redirected.
     pub(crate) fn stdout() -> Result<Self> {
         let fd =
             fcntl_dupfd_cloexec(stdio::stdout(), 3).context("cannot duplicate standard output")?;
@@ -37,7 +37,7 @@ impl Sink {
         })
     }
 
-    /// A file that is open already.
+    /// Creates a sink for an open file.
     pub(crate) fn of(file: File) -> Self {
         Self {
             file,
@@ -45,7 +45,7 @@ impl Sink {
         }
     }
 
-    /// A file that takes its name when it is finished. What cannot be written is refused now.
+    /// Creates a file, which is renamed to its name by [`Sink::finish`]. Errors are reported now.
     ///
     /// Only its owner may read it: a trace shows what others do. No symbolic link is followed, since whoever
     /// can write to the directory could have us, as root, write to any file.
@@ -80,12 +80,12 @@ impl Sink {
         })
     }
 
-    /// Whether a person looks at it.
+    /// Returns whether the sink is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.file.is_terminal()
     }
 
-    /// Gives the file its name.
+    /// Renames the file to its final name.
     pub(crate) fn finish(&self) -> io::Result<()> {
         let Some((temporary, path)) = self.pending.take() else {
             return Ok(());
@@ -99,13 +99,13 @@ impl Sink {
         renamed
     }
 
-    /// The final name of a file; `None` for standard output and devices.
+    /// Returns the final name of a file; `None` for standard output and devices.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         self.pending.borrow().as_ref().map(|(_, path)| path.clone())
     }
 }
 
-/// Opens a pipe or a character device that is there.
+/// Opens an existing pipe or character device.
 ///
 /// One of another user is refused: whoever made it reads what is written, and a trace shows what others do. It is looked at when it is
 /// open, since a name may be given to something else at any time. A pipe that nobody reads is refused too; opening it would wait.
@@ -157,7 +157,7 @@ impl Drop for Sink {
     }
 }
 
-/// Removes what is unfinished, for an exit that drops nothing.
+/// Removes unfinished files, for an exit without destructors.
 pub(crate) fn abandon() {
     unfinished(|paths| {
         for path in paths.drain(..) {

@@ -22,19 +22,19 @@ use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 use tonic::{Status, transport::Channel};
 
-/// How long an agent may take to say what can be traced: it tries every hook out.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of the list of tracers: the agent tests every hook.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A connection to an agent.
+/// Connection to an agent.
 pub(crate) struct Agent {
     address: Address,
-    /// Answers the agent's questions whether we are there, also while our output is slow.
+    /// Runtime that answers the agent's keepalives, also while the output blocks.
     runtime: Arc<Runtime>,
     client: AgentClient<Channel>,
 }
 
 impl Agent {
-    /// Connects.
+    /// Connects to an agent.
     ///
     /// # Errors
     /// Where nobody answers there, or not as an agent should.
@@ -55,12 +55,12 @@ impl Agent {
         })
     }
 
-    /// How it was named.
+    /// Returns the URL from the command line.
     pub(crate) fn url(&self) -> &str {
         self.address.url()
     }
 
-    /// What its node can trace.
+    /// Returns the tracers that work on the agent's node.
     ///
     /// # Errors
     /// Where it does not say.
@@ -68,14 +68,14 @@ impl Agent {
         let mut client = self.client.clone();
         let asked = async move {
             let answer = client.get_capabilities(v1::GetCapabilitiesRequest {});
-            tokio::time::timeout(PATIENCE, answer).await
+            tokio::time::timeout(TIMEOUT, answer).await
         };
         match self.runtime.block_on(asked) {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(self.refused_at_first(&status)),
-            Err(_) => Err(Error::Silent {
+            Err(_) => Err(Error::Timeout {
                 url: self.url().to_owned(),
-                seconds: PATIENCE.as_secs(),
+                seconds: TIMEOUT.as_secs(),
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! The description of the command line: what `--help`, completions and the manual say.
+//! The definition of the command line: source of `--help`, completions and the manual.
 
 use crate::{quantity, show::output::OutputArg, source::remote::Place};
 use clap::{
@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tracers::{Erased, Form, Opt, OptKind, OptValue};
 
-/// The whole command line, with every tracer.
+/// Returns the definition of the command line, with every tracer.
 pub(crate) fn command() -> Command {
     Command::new("tracejob")
         .version(env!("CARGO_PKG_VERSION"))
@@ -61,7 +61,7 @@ pub(crate) fn command() -> Command {
         ])
 }
 
-/// Which agent, for every command.
+/// Returns the flags that select an agent, for every command.
 fn agent() -> [Arg; 4] {
     let file = |id: &'static str, env, help| {
         Arg::new(id)
@@ -98,7 +98,7 @@ fn agent() -> [Arg; 4] {
     .map(|arg| arg.global(true).hide_env_values(true).help_heading("Agent"))
 }
 
-/// How help is set.
+/// Returns the styles of help.
 pub(crate) fn styles() -> Styles {
     Styles::plain()
         .header(Style::new().bold())
@@ -180,7 +180,7 @@ fn codegen() -> Command {
         .hide(true)
 }
 
-/// A command whose answer is there as data as well.
+/// Adds `-o json` to a command.
 pub(crate) fn data(command: Command, what: &'static str) -> Command {
     command.arg(
         Arg::new("output")
@@ -266,7 +266,7 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
     })
 }
 
-/// Which dataset is shown.
+/// Returns the flag `--dataset`.
 pub(crate) fn dataset_arg() -> Arg {
     Arg::new("dataset")
         .long("dataset")
@@ -275,7 +275,7 @@ pub(crate) fn dataset_arg() -> Arg {
         .help_heading("Output")
 }
 
-/// A tracer's option as a flag.
+/// Returns the flag of a tracer's option.
 pub(crate) fn option_arg(option: &'static Opt) -> Arg {
     let arg = Arg::new(option.name)
         .long(option.name.replace('_', "-"))
@@ -302,7 +302,7 @@ pub(crate) fn option_arg(option: &'static Opt) -> Arg {
     }
 }
 
-/// Reads the value of an option's flag.
+/// Parses the value of an option's flag.
 fn option_value(option: &Opt, text: &str) -> Result<OptValue, String> {
     let form = option.kind.form();
     let value = form.parse(text).filter(|value| form.fits(value));
@@ -312,7 +312,7 @@ fn option_value(option: &Opt, text: &str) -> Result<OptValue, String> {
     })
 }
 
-/// What every run takes.
+/// Adds the flags of all tracers.
 fn common(command: Command) -> Command {
     let selection = [
         Arg::new("pid")
@@ -374,7 +374,7 @@ fn common(command: Command) -> Command {
         .args([output_arg(), help_arg()])
 }
 
-/// Which rows are delivered.
+/// Returns the flag `--where`.
 pub(crate) fn where_arg() -> Arg {
     Arg::new("where")
         .long("where")
@@ -383,7 +383,7 @@ pub(crate) fn where_arg() -> Arg {
         .help("Show only matching rows: 'latency > 10ms && comm == \"nginx\"' (docs/filters.md)")
 }
 
-/// How rows are shown.
+/// Returns the flags `--columns`, `--sort` and `--top`.
 pub(crate) fn view_args() -> [Arg; 3] {
     let names = |id: &'static str| {
         Arg::new(id)
@@ -409,14 +409,14 @@ pub(crate) fn view_args() -> [Arg; 3] {
     ]
 }
 
-/// Where rows go, and as what.
+/// Returns the flag `--output`.
 pub(crate) fn output_arg() -> Arg {
     Arg::new("output").short('o').long("output").value_name("FORMAT[=FILE]").action(ArgAction::Append)
         .value_parser(ValueParser::from(OutputArg::parse)).help_heading("Output")
         .help("Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]")
 }
 
-/// Help, among what is about output.
+/// Returns the flag `--help`, under the heading of output.
 pub(crate) fn help_arg() -> Arg {
     Arg::new("help")
         .short('h')
@@ -434,7 +434,7 @@ fn process(text: &str) -> Result<u32, String> {
         .ok_or_else(wanted)
 }
 
-/// Reads how often.
+/// Parses an interval.
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     match quantity::duration(text)? {
         short if short < Duration::from_millis(100) => {
@@ -444,7 +444,7 @@ pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads how large a ring is.
+/// Parses the size of a ring buffer.
 pub(crate) fn ring(text: &str) -> Result<u32, String> {
     match quantity::bytes(text)? {
         bytes @ 4096..=0x4000_0000 => Ok(bytes as u32),
@@ -452,7 +452,7 @@ pub(crate) fn ring(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A section of commands, those with a remark beside them aligned.
+/// Returns the section of examples, with aligned remarks.
 pub(crate) fn examples(lines: &[(&str, &str)]) -> String {
     let bold = Style::new().bold();
     let width = lines
@@ -500,7 +500,7 @@ mod tests {
         opt("waits", option::List::<option::Duration, 2>::KIND),
     ];
 
-    /// The value of the only flag of a line, or what is said against it.
+    /// Returns the value of the only flag of a line, or the error.
     fn given(line: &[&str]) -> Result<OptValue, String> {
         let command = Command::new("x").args(OPTIONS.iter().map(option_arg));
         let words = std::iter::once("x").chain(line.iter().copied());

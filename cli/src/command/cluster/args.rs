@@ -1,4 +1,4 @@
-//! The plugin's command line, read.
+//! The parser of the plugin's command line.
 
 use super::command::command;
 use crate::{
@@ -14,80 +14,80 @@ use crd::Selector;
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 use tracers::Spec;
 
-/// What is to be done, and in which cluster.
+/// A parsed command line, with its cluster.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct CommandLine {
     pub(super) action: Action,
     pub(super) access: Access,
 }
 
-/// What is to be done.
+/// A command with its arguments.
 #[derive(Debug)]
 pub(super) enum Action {
-    /// Make a job and show what it sees.
+    /// `run`: create a job and show its rows.
     Run(Box<Run>),
-    /// Show what a job sees.
+    /// `attach`: show the rows of a job.
     Attach {
-        /// Its name.
+        /// Name of the job, or of the tracer.
         job: String,
-        /// How.
+        /// Output options.
         view: View,
     },
-    /// Say which jobs there are.
+    /// `list`: the jobs.
     List {
-        /// As data.
+        /// Whether to print JSON.
         json: bool,
     },
-    /// Say all of a job, or of a tracer.
+    /// `describe`: the details of a job or a tracer.
     Describe {
-        /// Its name.
+        /// Name of the job, or of the tracer.
         what: String,
-        /// As data.
+        /// Whether to print JSON.
         json: bool,
     },
-    /// Delete jobs.
+    /// `delete`: delete jobs.
     Delete {
-        /// Their names.
+        /// Names of the jobs.
         jobs: Vec<String>,
     },
-    /// Say what is lacking.
+    /// `doctor`: what the cluster lacks.
     Doctor,
-    /// Say what this is.
+    /// `version`: the version.
     Version,
-    /// Print a shell's completions.
+    /// `completion`: the script of a shell.
     Completion(Shell),
-    /// Say what a line's last word may be.
+    /// `__complete`: candidates for the last word of a line.
     Candidates(Vec<OsString>),
 }
 
-/// A job, as it was asked for.
+/// Arguments of `run`.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) what: What,
     pub(super) select: Select,
     pub(super) max_nodes: Option<u32>,
-    /// Seconds.
+    /// Duration in seconds.
     pub(super) duration: Option<u64>,
     pub(super) max_events: Option<u64>,
     pub(super) ring: Option<u32>,
     pub(super) name: Option<String>,
     /// The condition that rows must match.
     pub(super) filter: Option<String>,
-    /// Whether it stays.
+    /// Whether the job is kept after its end.
     pub(super) keep: bool,
     pub(super) view: View,
 }
 
-/// Where a job's tracer is said.
+/// Source of the tracer and its options.
 #[derive(Debug)]
 pub(super) enum What {
-    /// On the command line.
+    /// The command line.
     Spec(Spec),
-    /// In a file with a job.
+    /// A file with a job.
     File(PathBuf),
 }
 
-/// Whom and where a job traces.
+/// Targets and nodes of a job.
 #[derive(Debug, Default)]
 pub(super) struct Select {
     pub(super) pods: Option<Selector>,
@@ -98,21 +98,21 @@ pub(super) struct Select {
     pub(super) nodes: BTreeMap<String, String>,
 }
 
-/// How rows are read and shown.
+/// Output options of `run` and `attach`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
     pub(super) outputs: Vec<OutputArg>,
     pub(super) interval: Option<Duration>,
     pub(super) by: Vec<String>,
     pub(super) nodes: Vec<String>,
-    /// The dataset that is shown; else as many as an output can.
+    /// Dataset to show; `None` for all that the output supports.
     pub(super) dataset: Option<String>,
     /// Columns, order and number of rows.
     pub(super) rows: ViewArgs,
 }
 
-/// Reads the command line; help is printed by whoever handles the error.
-pub(super) fn parse(line: &[OsString]) -> Result<Asked> {
+/// Parses the command line. Help is an error, which the caller prints.
+pub(super) fn parse(line: &[OsString]) -> Result<CommandLine> {
     let matches = command()
         .try_get_matches_from(line)
         .map_err(|error| usage::explain(error, line, &command()))?;
@@ -146,13 +146,13 @@ pub(super) fn parse(line: &[OsString]) -> Result<Asked> {
         "__complete" => Action::Candidates(many(m, "words")),
         _ => Action::Version,
     };
-    Ok(Asked {
+    Ok(CommandLine {
         action,
         access: Access::read(innermost(&matches)),
     })
 }
 
-/// Where flags that every command takes are, wherever they stood.
+/// Returns the innermost matches: they contain the global flags at any position.
 fn innermost(matches: &ArgMatches) -> &ArgMatches {
     match matches.subcommand() {
         Some((_, inner)) => innermost(inner),
@@ -201,7 +201,7 @@ fn run(matches: &ArgMatches) -> Result<Run> {
     })
 }
 
-/// What is said before a tracer's name would be lost, but for what every command takes.
+/// Rejects flags before the tracer's name, except global ones: clap would ignore them.
 fn nothing_before(tracer: &str, matches: &ArgMatches) -> Result<(), Usage> {
     let root = command();
     let run = root.find_subcommand("run");
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::show::output::Format;
 
-    fn read(line: &[&str]) -> Result<Asked> {
+    fn read(line: &[&str]) -> Result<CommandLine> {
         let line: Vec<OsString> = ["kubectl-tracejob"]
             .iter()
             .chain(line)

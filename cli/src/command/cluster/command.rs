@@ -1,4 +1,4 @@
-//! The description of the plugin's command line.
+//! The definition of the plugin's command line.
 
 use crate::{
     command::args::{
@@ -15,10 +15,10 @@ use tracers::{Erased, Form};
 
 use super::selector;
 
-/// How its commands are typed.
+/// The plugin's name on the command line.
 const BIN: &str = "kubectl tracejob";
 
-/// The whole command line, with every tracer.
+/// Returns the definition of the command line, with every tracer.
 pub(crate) fn command() -> Command {
     Command::new("kubectl-tracejob")
         .bin_name(BIN)
@@ -123,7 +123,7 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
     })
 }
 
-/// What every run takes.
+/// Adds the flags of all tracers.
 fn common(command: Command) -> Command {
     command
         .disable_help_flag(true)
@@ -212,7 +212,7 @@ fn object() -> [Arg; 2] {
     ]
 }
 
-/// How rows are read and shown.
+/// Returns the flags of reading and output.
 fn view() -> Vec<Arg> {
     let names = |id: &'static str| {
         Arg::new(id)
@@ -322,7 +322,7 @@ fn candidates() -> Command {
         .arg(words)
 }
 
-/// Whole seconds: a job knows no others.
+/// Parses a duration of whole seconds, the resolution of a job's deadline.
 fn seconds(text: &str) -> Result<u64, String> {
     let time = quantity::duration(text)?;
     match time.subsec_nanos() {

@@ -1,4 +1,4 @@
-//! Which cluster, as whom, in which namespace: kubectl's flags, and the connection that they make.
+//! Access to a cluster: kubectl's flags, and the connection.
 
 use super::error::Error;
 use clap::{Arg, ArgAction, ArgMatches, builder::ValueParser, value_parser};
@@ -13,10 +13,10 @@ use kube::{
 use std::{ffi::OsStr, io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 
-/// How long an answer may take where nobody says.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Default timeout of a request.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What kubectl's flags say.
+/// Values of kubectl's flags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Access {
     kubeconfig: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub(crate) struct Access {
     timeout: Option<Duration>,
 }
 
-/// kubectl's flags, for every command.
+/// Returns kubectl's flags, for every command.
 pub(crate) fn args() -> [Arg; 14] {
     let text = |id: &'static str, value: &'static str, help: &'static str| {
         Arg::new(id).long(id).value_name(value).help(help)
@@ -87,7 +87,7 @@ pub(crate) fn args() -> [Arg; 14] {
     .map(|arg| arg.global(true).help_heading("Cluster"))
 }
 
-/// As kubectl takes it: seconds where there is no unit, and 0 for ever.
+/// Parses a timeout as kubectl does: in seconds without a unit; 0 is no timeout.
 fn timeout(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(0) => Ok(Duration::MAX),
@@ -98,7 +98,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Access {
-    /// From the command line.
+    /// Reads the flags of a command line.
     pub(crate) fn read(matches: &ArgMatches) -> Self {
         let text = |id| matches.get_one::<String>(id).cloned();
         let file = |id| matches.get_one::<PathBuf>(id).cloned();
@@ -121,7 +121,7 @@ impl Access {
         }
     }
 
-    /// How the cluster is reached: the files, and what the flags say instead.
+    /// Returns the configuration from files, overridden by flags.
     async fn config(&self) -> Result<Config, Error> {
         let options = KubeConfigOptions {
             context: self.context.clone(),
@@ -171,7 +171,7 @@ impl Access {
         Ok(config)
     }
 
-    /// The file with another certificate authority, if one is named: its reader reads PEM.
+    /// Replaces the CA in a kubeconfig by that of the flag, as PEM.
     fn over(&self, mut file: Kubeconfig) -> Kubeconfig {
         for NamedCluster { cluster, .. } in &mut file.clusters {
             let Some(cluster) = cluster else { continue };
@@ -211,7 +211,7 @@ impl Access {
     }
 }
 
-/// A file with one server in it.
+/// Returns a kubeconfig with one server.
 fn only(server: &str) -> Kubeconfig {
     let name = "server".to_owned();
     Kubeconfig {
@@ -236,7 +236,7 @@ fn only(server: &str) -> Kubeconfig {
     }
 }
 
-/// The files of $KUBECONFIG as kubectl takes them: those that are not there are passed over, and a context without a name is none.
+/// Merges the files of $KUBECONFIG as kubectl does: missing files are skipped, and so is an empty name of a context.
 fn merged(files: &OsStr) -> Result<Kubeconfig, KubeconfigError> {
     let mut merged = Kubeconfig::default();
     for path in std::env::split_paths(files).filter(|path| !path.as_os_str().is_empty()) {
@@ -255,20 +255,20 @@ fn merged(files: &OsStr) -> Result<Kubeconfig, KubeconfigError> {
     }
 }
 
-/// A connection to a cluster.
+/// Connection to a cluster.
 pub(crate) struct Cluster {
-    /// Carries what the signals' thread asks for as well.
+    /// Async runtime, shared with the thread of signals.
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) client: Client,
-    /// Of its API server.
+    /// URL of the API server.
     pub(crate) url: String,
-    /// That of the flags, or of the context.
+    /// Namespace of the flags, or of the context.
     pub(crate) namespace: String,
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl Cluster {
-    /// Finds out how to reach it; nobody is asked anything yet.
+    /// Prepares a connection without a request.
     ///
     /// # Errors
     /// Where no cluster is configured, or not as it should be.
@@ -291,19 +291,19 @@ impl Cluster {
             client,
             url,
             namespace,
-            patience: access.timeout.unwrap_or(PATIENCE),
+            timeout: access.timeout.unwrap_or(TIMEOUT),
         })
     }
 
-    /// Waits for an answer, as long as it may take.
+    /// Waits for an answer, at most for the timeout.
     ///
     /// # Errors
     /// Where it does not come.
     pub(crate) fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
-        let within = async { tokio::time::timeout(self.patience, answer).await };
-        self.runtime.block_on(within).map_err(|_| Error::Silent {
+        let within = async { tokio::time::timeout(self.timeout, answer).await };
+        self.runtime.block_on(within).map_err(|_| Error::Timeout {
             url: self.url.clone(),
-            seconds: self.patience.as_secs(),
+            seconds: self.timeout.as_secs(),
         })
     }
 }
@@ -327,7 +327,7 @@ contexts:
 - {name: b, context: {cluster: two, user: ann}}
 ";
 
-    /// What a command line makes of that file.
+    /// Returns the configuration of a command line with that file.
     fn config(flags: &[&str]) -> Result<(Config, Access), Error> {
         let path = std::env::temp_dir().join(format!("kubeconfig-{}", std::process::id()));
         std::fs::write(&path, FILE).unwrap();

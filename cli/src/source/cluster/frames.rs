@@ -1,26 +1,26 @@
-//! Messages from bytes that come in any pieces: each has its length before it, as a varint.
+//! Decoder of length-delimited messages from chunks of bytes.
 
 use crate::limits::MESSAGE_BYTES;
 use prost::Message;
 use proto::v1::StreamEventsResponse;
 
-/// Bytes that have come and are not yet a message.
+/// Buffer of incomplete messages.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
-    /// How many of them are behind us.
+    /// Number of bytes already read.
     read: usize,
 }
 
 impl Frames {
-    /// Takes bytes.
+    /// Adds bytes.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.read);
         self.read = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next message that is there as a whole.
+    /// Returns the next complete message.
     ///
     /// # Errors
     /// Where it is none, or too long.
@@ -39,7 +39,7 @@ impl Frames {
     }
 }
 
-/// A message's length, and how many bytes say it; none where not all of them have come.
+/// Returns the length of a message and of its varint; `None` if the varint is incomplete.
 fn length(bytes: &[u8]) -> Result<Option<(usize, usize)>, String> {
     let mut length = 0u64;
     for (at, byte) in bytes.iter().take(5).enumerate() {

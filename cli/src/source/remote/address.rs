@@ -1,4 +1,4 @@
-//! Where an agent is, and what proves who is there and who we are.
+//! Addresses of agents, and the files for TLS.
 
 use super::{Error, words};
 use crate::usage::Usage;
@@ -10,12 +10,12 @@ use std::{
 };
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(10);
-/// When an agent that says nothing is asked whether it is there, and how long it may think about it.
+/// Connect timeout.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval and timeout of HTTP/2 keepalives.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
-/// Where an agent listens.
+/// Address of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// `unix:///run/tracejob/agent.sock`
@@ -25,7 +25,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Reads a URL.
+    /// Parses a URL.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(rest) = text.strip_prefix("unix:") {
             let path = rest.strip_prefix("//").unwrap_or(rest);
@@ -68,28 +68,28 @@ impl Place {
 /// Files for TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Files {
-    /// Who the agent must be vouched for by.
+    /// CA certificate of the agent.
     pub(crate) ca: Option<PathBuf>,
-    /// Who we are.
+    /// Client certificate.
     pub(crate) cert: Option<PathBuf>,
-    /// The proof of it.
+    /// Key of the client certificate.
     pub(crate) key: Option<PathBuf>,
 }
 
-/// Where an agent is, and all that connecting takes.
+/// Address of an agent, with the files for TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     place: Place,
-    /// As it is shown.
+    /// URL for messages.
     url: String,
     files: Files,
 }
 
 impl Address {
-    /// From what the command line says.
+    /// Creates an address from the command line.
     ///
     /// # Errors
-    /// Where a file for TLS is not named.
+    /// If a file for TLS is missing.
     pub(crate) fn new(place: Place, files: Files) -> Result<Self, Usage> {
         if let Place::Https(url) = &place {
             let Files { ca, cert, key } = &files;
@@ -117,17 +117,17 @@ impl Address {
         })
     }
 
-    /// As it is shown.
+    /// URL for messages.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// What tonic connects to.
+    /// Returns tonic's endpoint.
     pub(super) fn endpoint(&self) -> Result<Endpoint, Error> {
         let endpoint =
             Endpoint::from_shared(self.place.url()).map_err(|error| self.unreachable(&error))?;
         let endpoint = endpoint
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1);
         if matches!(self.place, Place::Socket(_)) {
@@ -145,7 +145,7 @@ impl Address {
         })
     }
 
-    /// What to do where a connection was closed before it came to anything.
+    /// Returns the remedy for a connection that was closed before an answer.
     pub(super) fn not_let_in(&self) -> &'static str {
         match self.place {
             Place::Socket(_) => {
@@ -157,7 +157,7 @@ impl Address {
         }
     }
 
-    /// What to say where there is no connection.
+    /// Converts a connection error, with its remedy.
     pub(super) fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Error {
         let next = match (&self.place, io_kind(error)) {
             (Place::Socket(_), Some(ErrorKind::NotFound)) => {
@@ -193,7 +193,7 @@ fn read(path: Option<&Path>) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// What the system said, somewhere among the reasons.
+/// Returns the kind of the first I/O error among the sources.
 fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
     let mut next = Some(error);
     while let Some(error) = next {

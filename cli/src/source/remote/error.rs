@@ -1,4 +1,4 @@
-//! What goes wrong between us and an agent: its own words, whose they are, and what to do next.
+//! Errors of requests to an agent: its message, the reason and the remedy.
 
 use super::address::root_cause;
 use engine::Reason;
@@ -7,15 +7,15 @@ use std::{io, path::PathBuf};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// Most characters of a peer's text that are shown.
+/// Maximum number of characters shown of a peer's text.
 const LONGEST: usize = 4000;
-/// The second line of a message stands under the first, behind `error: `.
+/// Line break with the indentation of `error: `.
 const INDENT: &str = "\n       ";
 
-/// Why an agent did not do what it was asked.
+/// Error of a request to an agent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// There is no connection.
+    /// Connection error.
     #[error("cannot reach the agent at {url}: {why}{INDENT}{next}")]
     Unreachable {
         url: String,
@@ -25,41 +25,41 @@ pub(crate) enum Error {
     /// A file for TLS cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
-    /// The files for TLS are not what they should be.
+    /// The files for TLS are invalid.
     #[error(
         "cannot use the TLS files: {why}{INDENT}--agent-ca, --agent-cert and --agent-key must be PEM files"
     )]
     Tls { why: String },
-    /// It is there and says nothing.
+    /// Timeout.
     #[error("timeout: the agent at {url} did not answer within {seconds} s")]
-    Silent { url: String, seconds: u64 },
-    /// It said no.
+    Timeout { url: String, seconds: u64 },
+    /// Error status of the agent.
     #[error("{message}{INDENT}{said}: {next}")]
     Refused {
         message: String,
-        /// The reason's word and who says it.
+        /// Reason word, and the agent's URL.
         said: String,
         next: String,
-        /// It can never work.
+        /// Whether a retry cannot succeed.
         invalid: bool,
     },
-    /// It was there and is no more.
+    /// The connection was lost.
     #[error(
         "the connection to the agent at {url} was lost: {why}{INDENT}the trace ended with the connection; rows in transit are lost"
     )]
     Gone { url: String, why: String },
-    /// It is older than conditions and ignores them.
+    /// The agent's version does not support conditions.
     #[error(
         "the agent at {url} does not apply --where: its version is older{INDENT}upgrade that agent, or leave out --where"
     )]
     NoFilter { url: String },
-    /// What it says is not what the API says that it says.
+    /// The message violates the API.
     #[error("this tracejob ({version}) cannot read the message of the agent at {url}: {what}{INDENT}`tracejob --agent … doctor` shows the agent's version", version = env!("CARGO_PKG_VERSION"))]
-    Nonsense { url: String, what: String },
+    InvalidMessage { url: String, what: String },
 }
 
 impl Error {
-    /// From what an agent answers.
+    /// Converts a status of an agent.
     pub(super) fn of(status: &Status, url: &str) -> Self {
         // A status that has another error beneath it was made here, of a connection that broke.
         if let Some(source) = std::error::Error::source(status) {
@@ -120,7 +120,7 @@ impl Error {
         }
     }
 
-    /// Whether it can never work, whenever it is asked again.
+    /// Returns whether a retry cannot succeed.
     pub(crate) fn is_usage(&self) -> bool {
         matches!(self, Self::Refused { invalid: true, .. })
     }

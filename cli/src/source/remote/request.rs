@@ -1,11 +1,11 @@
-//! A trace's request as the API has it.
+//! Requests of traces in protobuf.
 
 use crate::usage::Usage;
 use engine::{Limits, Whom};
 use proto::v1::{self, target::Target as Wire};
 use tracers::Spec;
 
-/// What an agent is asked for.
+/// Returns the request of a trace.
 ///
 /// # Errors
 /// Where a target is not one for an agent.

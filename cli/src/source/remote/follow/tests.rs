@@ -1,4 +1,4 @@
-//! What an agent may send, and what no agent should.
+//! Tests with valid and invalid messages of an agent.
 
 mod further;
 mod hostile;
@@ -32,12 +32,12 @@ const KINDS: [v1::Kind; 16] = [
     v1::Kind::Log2,
     v1::Kind::Errors,
 ];
-/// Any: its columns are none of its own.
+/// Returns any tracer; the columns of the tests are others.
 fn tracer() -> &'static str {
     tracers::ALL[0].name()
 }
 
-/// A column of every kind, twice: by roles that add up, and by none.
+/// Returns a schema with a column of every kind, with and without a role that adds up.
 fn told(table: bool) -> v1::Schema {
     let role = |at: usize| match (table, at % 8) {
         (false, _) => v1::Role::Unspecified,
@@ -92,7 +92,7 @@ fn unsigned(values: &[u64]) -> Values {
     })
 }
 
-/// Two rows of one kind, as an agent would send them.
+/// Returns two valid values of a kind.
 fn good(kind: v1::Kind) -> Values {
     match kind {
         v1::Kind::Signed | v1::Kind::Outcome => Values::Signed(v1::Signed {
@@ -153,7 +153,7 @@ fn follow(table: bool) -> Follow {
     )
 }
 
-/// Gives rows to every renderer, and ends them.
+/// Shows rows in every renderer.
 fn show(follow: &Follow, updates: &VecDeque<Update>) {
     let columns = &follow.schema().columns;
     let scene = Scene {

@@ -1,8 +1,8 @@
-//! Streams of a tracer with several datasets.
+//! Tests of streams with several datasets.
 
 use super::*;
 
-/// The schema of events with a further table.
+/// Returns the schema of events with a further table.
 pub(super) fn told_further() -> v1::Schema {
     let further = v1::Dataset {
         name: "more".to_owned(),
