@@ -1,4 +1,4 @@
-//! What reads foreign text here, and what writes it, for fuzz targets alone (`fuzz/`): no interface for anybody else.
+//! Entry points of fuzz targets (`fuzz/`): readers and writers of untrusted text. They are no public interface.
 
 use crate::{
     command::job,

@@ -1,7 +1,7 @@
 //! The command line programs `tracejob` and `kubectl tracejob`.
 //!
-//! It knows no tracer by name. How rows are shown follows from the kinds and roles of their columns.
-//! A library for the sake of its fuzz targets; it has one user, the program.
+//! They contain no code for single tracers: the kinds and roles of columns decide how rows are shown.
+//! They are a library only for the fuzz targets.
 #![forbid(unsafe_code)]
 
 mod command;
@@ -48,10 +48,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Closes this process to others of its user that have not its capabilities, and leaves no core file: ptrace(2). It holds rows of other
-/// users' processes, and credentials. A command that it starts is as any other.
+/// Protects the memory of this process from other processes of its user without its capabilities, and disables core files: ptrace(2).
+/// The memory contains rows of other users' processes, and credentials. A command that it starts is not protected.
 fn close_memory() {
-    // A kernel that refuses leaves it as it was; nothing that was asked for depends on it.
+    // Best effort: no function depends on it.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
@@ -73,7 +73,7 @@ fn act(asked: CommandLine) -> Result<ExitCode> {
 /// Prints an error. The exit status distinguishes usage errors from failures.
 fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<clap::Error>() {
-        // Help goes to whoever asked for it; if nobody listens, nothing is lost.
+        // Errors of printing help are ignored.
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
     }
@@ -81,7 +81,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<io::Error>().is_some_and(quiet) {
         return ExitCode::SUCCESS;
     }
-    // Our own messages say what the thing beneath them said, where it matters.
+    // These errors include their sources in the message.
     let whole = error.is::<engine::Error>()
         || error.is::<remote::Error>()
         || error.is::<cluster_source::Error>();

@@ -81,9 +81,9 @@ impl Running {
             let _ = io::stderr().write_all(format!("{note}\n").as_bytes());
         }
         if json {
-            // From here on a signal ends the trace with its account: whoever starts us may wait for this line.
+            // From now on a signal ends the trace with its account. Programs that start us can wait for this line.
             let started = serde_json::json!({"started": {"tracer": self.tracer}});
-            // At once: a command that it started may write there too. Errors are ignored: a closed standard error has no reader.
+            // One write: the started command may write there too. Errors are ignored: a closed standard error has no reader.
             let _ = io::stderr().write_all(format!("{started}\n").as_bytes());
         }
         let account = loop {
@@ -92,7 +92,7 @@ impl Running {
                 Err(error) => match self.feed.cut_off() {
                     None => return Err(error),
                     Some((account, tables)) => {
-                        // What went wrong elsewhere is said first; what came until then is shown all the same.
+                        // The error is reported, and the rows until then are shown.
                         self.failed = Some(error);
                         tables.into_iter().for_each(|table| self.keep(table));
                         break account;
@@ -155,8 +155,8 @@ impl Running {
         self.tables.push(table);
     }
 
-    /// Gives every output the same: where it is a batch, every one that shows its dataset. One that fails ends the trace, and the others
-    /// still get all of it.
+    /// Calls `give` for every output; with a batch, only for outputs that show its dataset. An output that fails ends the trace, and the
+    /// others still receive all rows.
     fn output(
         &mut self,
         batch: Option<&Batch>,
@@ -181,7 +181,7 @@ impl Running {
 
     fn note(&mut self, error: io::Error) {
         match error.kind() {
-            // Nobody reads any more: not an error, but the end.
+            // The reader closed the pipe: this is the end and not an error.
             ErrorKind::BrokenPipe => {}
             _ => {
                 self.failed

@@ -83,7 +83,7 @@ pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> any
                 words.first().unwrap_or(&"")
             )
         }
-        // The first line of what clap says, without its `error: `.
+        // The first line of clap's message, without its `error: `.
         _ => {
             let said = error.render().to_string();
             let first = said.lines().next().unwrap_or_default();
@@ -120,7 +120,7 @@ fn unknown_word(command: &Command, words: &[&str], word: &str) -> String {
     if words.first() == Some(&"run") {
         return match named(word) {
             Err(error) => error.to_string(),
-            // It knows names that are no command.
+            // The catalogue also accepts names in camel case.
             Ok(tracer) => format!("the command line uses the name {}", tracer.name()),
         };
     }

@@ -1,4 +1,4 @@
-//! What is generated from the catalogue and the command line: pages, completions, the manual, a schema. The same input gives the same bytes.
+//! Files generated from the catalogue and the command line: pages, completions, the manual, a schema. The output is deterministic.
 
 use crate::{
     command::{

@@ -227,7 +227,7 @@ fn only(text: &str, file: &str, kinds: &[&str]) -> Result<String> {
     let documents = documents(text);
     for document in &documents {
         let head = Head::deserialize(serde_yaml::Deserializer::from_str(document));
-        // The only document is one, whatever it says.
+        // A single document is parsed as a job, whatever its kind.
         let named = |kind: String| kinds.contains(&kind.as_str());
         if documents.len() == 1 || head.is_ok_and(|head| head.kind.is_some_and(named)) {
             jobs.push(document.clone());

@@ -85,7 +85,7 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
     let class = "CLASS".len();
     let classes = entries.iter().map(|entry| entry.class.chars().count());
     let class = classes.max().unwrap_or(0).max(class);
-    // What is said of this machine needs some room as well.
+    // The column about this machine needs some width as well.
     let shows = shows.min(columns.saturating_sub(name + class + 6 + 40).max(18));
     let here = columns.saturating_sub(name + class + shows + 6).max(20);
     let widths = [name, class, shows];
@@ -200,7 +200,7 @@ mod tests {
         for columns in [80, 100, 120] {
             let text = table(&survey, columns, Palette::default());
             assert!(text.contains("no   uprobe.multi"), "{text}");
-            // What works and lacks something says what.
+            // A tracer that works with unmet needs lists them.
             assert!(text.contains("     no CAP_SYSLOG, for"), "{text}");
             assert!(
                 text.contains("payload  ") && text.contains("observe  "),

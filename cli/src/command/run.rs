@@ -128,7 +128,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             let trace = remote::Trace::start(Agent::connect(address)?, request)?;
             let stopper = trace.stopper();
             signals.first(move || stopper.stop());
-            // What columns there are is the agent's to say. Where an output cannot be, the trace ends with the call.
+            // The agent determines the columns. If an output cannot be opened, the trace ends with the call.
             let outputs = output::open(&wanted, &scene(Shape::told(trace.schema())))?;
             (Box::new(trace) as Box<dyn Feed>, outputs)
         }

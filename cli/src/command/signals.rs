@@ -31,7 +31,7 @@ impl Signals {
                 let stop = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
                 match stop {
                     Some(stop) => stop(),
-                    // Nothing runs yet, or somebody has lost patience.
+                    // No trace is running yet, or this is the second signal.
                     None => {
                         sink::abandon();
                         process::exit(128 + signal);

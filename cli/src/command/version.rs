@@ -1,5 +1,4 @@
-//! `version`: which program this is, down to every kernel program inside, so that what runs in a kernel can be
-//! compared with what was built.
+//! `version`: the version and the hash of every kernel program, to compare running programs with built ones.
 
 use anyhow::Result;
 use serde_json::json;

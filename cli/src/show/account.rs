@@ -226,7 +226,7 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
         Some(Ended::Duration | Ended::MaxEvents | Ended::Stopped) | None => {}
     }
     match other.as_deref() {
-        // By whoever reads this.
+        // The user stopped it.
         Some("stopped") | None => {}
         Some("deleted") => out.push_str("The job was deleted while it was running.\n"),
         Some(word) => out.push_str(&format!("End reason: {}.\n", word.replace('_', " "))),

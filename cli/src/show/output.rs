@@ -407,7 +407,7 @@ fn open_one(
                 table.also(at, one.name, one.columns, &views[at])
             }))
         }
-        // Of all datasets, also where only one comes: a row says the same of itself.
+        // All datasets, also if only one is shown: rows look the same in both cases.
         Format::Json => {
             let first = datasets.first().map_or(&[][..], |first| first.columns);
             let json = Json::new(&views[0].columns(first), intervals, to);
@@ -445,7 +445,7 @@ mod tests {
     use super::*;
     use tracers::{Kind, Role};
 
-    /// What outputs to these files show of a tracer with events and a table.
+    /// Returns the contents of outputs of a tracer with events and a table.
     fn opened(formats: &[&str], dataset: Option<&str>) -> Result<Outputs> {
         let columns = [Column {
             name: "n".into(),

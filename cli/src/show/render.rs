@@ -58,8 +58,8 @@ pub(crate) trait Output {
     fn status(&mut self, _status: &Status) -> io::Result<()> {
         Ok(())
     }
-    /// The end; `tables` are the last states of maps, of each dataset that it shows and has one. What remains is a sentence for a person,
-    /// where there is something to say.
+    /// Finishes the output; `tables` are the last states of maps, for each dataset with one. Returns a sentence for the user, if there is
+    /// one.
     fn end(
         &mut self,
         tables: &[&Batch],

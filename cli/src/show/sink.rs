@@ -47,8 +47,8 @@ impl Sink {
 
     /// Creates a file, which is renamed to its name by [`Sink::finish`]. Errors are reported now.
     ///
-    /// Only its owner may read it: a trace shows what others do. No symbolic link is followed, since whoever
-    /// can write to the directory could have us, as root, write to any file.
+    /// Only its owner may read it, because rows contain data of other users. Symbolic links are not followed: with them, a user with
+    /// write access to the directory could make this program, as root, write to any file.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
         match fs::symlink_metadata(path) {
@@ -107,8 +107,8 @@ impl Sink {
 
 /// Opens an existing pipe or character device.
 ///
-/// One of another user is refused: whoever made it reads what is written, and a trace shows what others do. It is looked at when it is
-/// open, since a name may be given to something else at any time. A pipe that nobody reads is refused too; opening it would wait.
+/// A pipe of another user is rejected, because its owner could read the rows. The check comes after opening, since a name may refer to
+/// another file at any time. A pipe without a reader is rejected too, because opening it would block.
 fn special(path: &Path) -> Result<File> {
     let shown = path.display();
     let flags =

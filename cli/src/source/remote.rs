@@ -1,5 +1,5 @@
-//! An agent elsewhere: what it is asked, and what is made of its answers. Whoever answers is not trusted: nothing that it says
-//! panics, fills memory or reaches a terminal unescaped.
+//! Agents as sources of rows: requests and answers. The peer is not trusted: no answer causes a panic, fills memory, or reaches a
+//! terminal unescaped.
 
 mod account;
 mod address;
@@ -37,7 +37,7 @@ impl Agent {
     /// Connects to an agent.
     ///
     /// # Errors
-    /// Where nobody answers there, or not as an agent should.
+    /// If there is no connection, or the peer is not an agent.
     pub(crate) fn connect(address: &Address) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -63,7 +63,7 @@ impl Agent {
     /// Returns the tracers that work on the agent's node.
     ///
     /// # Errors
-    /// Where it does not say.
+    /// If the agent does not answer.
     pub(crate) fn capabilities(&self) -> Result<v1::GetCapabilitiesResponse, Error> {
         let mut client = self.client.clone();
         let asked = async move {
@@ -84,8 +84,8 @@ impl Agent {
         Error::of(status, self.url())
     }
 
-    /// The same of the first call: a connection that breaks before any answer is one that was not let in. Of a certificate
-    /// TLS 1.3 says so only then.
+    /// Converts a status of the first call. A connection that is closed before any answer was rejected: TLS 1.3 reports a rejected
+    /// certificate only then.
     fn refused_at_first(&self, status: &Status) -> Error {
         match self.refused(status) {
             Error::Gone { url, why } => Error::Unreachable {

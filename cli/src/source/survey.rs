@@ -20,7 +20,7 @@ pub(crate) struct Survey {
     pub(crate) checks: Vec<Checked>,
 }
 
-/// Whether to run the checks of the machine, which takes longer.
+/// Selection of the checks of the machine, which take longer.
 enum Checks {
     Yes,
     No,
@@ -92,7 +92,7 @@ impl Survey {
     pub(crate) fn checked(address: Option<&remote::Address>) -> Result<Self> {
         match address {
             None => Ok(Self::here(&Kernel::read(), Checks::Yes)),
-            // It tells always.
+            // The checks are always included.
             address => Self::of(address),
         }
     }
@@ -402,7 +402,7 @@ mod tests {
         );
         assert_eq!(newer.about, "What\\x1b[2J it shows");
         assert_eq!(newer.class, "novel\\x1b");
-        // The class of a tracer that both know is the catalogue's; what is missing is the agent's to report.
+        // The class of a known tracer comes from the catalogue; unmet needs come from the agent.
         assert_eq!(of(known).class, tracers::ALL[0].class().word());
         let missing: Vec<&Needed> = of(known).missing().collect();
         assert_eq!(missing[0].name, "CAP_SYSLOG");

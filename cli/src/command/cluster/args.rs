@@ -246,7 +246,7 @@ mod tests {
         parse(&line)
     }
 
-    /// Any tracer.
+    /// Returns any tracer.
     fn tracer() -> &'static str {
         tracers::ALL[0].name()
     }

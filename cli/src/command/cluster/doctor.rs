@@ -305,7 +305,7 @@ impl Cluster {
     }
 }
 
-/// Which tracers somebody with these rules may use. That some may not be used is how roles are meant; none at all is not.
+/// Checks which tracers these rules permit. The check fails only if they permit none: roles usually permit some.
 fn usable(rules: &[ResourceRule], namespace: &str, grant: impl Fn(Class) -> String) -> Check {
     let may = |name: &str| {
         let one = |list: &Option<Vec<String>>, word: &str| {

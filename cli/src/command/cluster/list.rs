@@ -33,7 +33,7 @@ pub(super) fn list(json: bool, access: &Access) -> Result<()> {
                 true => "any namespace".to_owned(),
                 false => format!("namespace {}", words(&cluster.namespace)),
             };
-            // As kubectl says it: not among rows that a program reads.
+            // On standard error as kubectl does: programs read standard output.
             io::stderr().write_all(format!("No jobs in {place}.\n").as_bytes())?;
             return Ok(());
         }

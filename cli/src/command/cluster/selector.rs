@@ -63,7 +63,7 @@ fn requirement(part: &str, selector: &mut Selector) -> Result<(), String> {
     } else if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
         let (key, value) = (name(key)?, self::value(value)?);
         match selector.match_labels.get(&key) {
-            // A label that must have two values is for an expression to say.
+            // A second value of a label requires an expression.
             Some(other) if *other != value => express(&key, Operator::In, vec![value])?,
             _ => {
                 selector.match_labels.insert(key, value);

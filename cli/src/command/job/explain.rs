@@ -25,7 +25,7 @@ pub(super) fn explain(error: &serde_yaml::Error, text: &str, file: &str) -> Stri
     };
     let unknown = unknown_name(message);
     let at = error.location().map(|at| {
-        // An unknown name is told by where its object begins.
+        // The error has the place of the object that contains the unknown name.
         let from = (at.line(), at.column());
         unknown
             .and_then(|name| below(text, from.0, name))

@@ -54,7 +54,7 @@ impl Pprof {
             let (r#type, unit) = (out.string(&name), out.string(unit));
             out.profile.sample_type.push(ValueType { r#type, unit });
         }
-        // Bytes and times say more than how often.
+        // Bytes and times are preferred to counts.
         let sum = values_by(columns, Role::Sum)
             .chain(values_by(columns, Role::Gauge))
             .chain(values(columns))

@@ -151,7 +151,7 @@ impl Fold {
                             stack.push(*known.get_or_insert_with(number));
                         }
                     }
-                    // A stack that nobody has symbolised.
+                    // A stack without symbols.
                     Value::Unsigned(n) if n != 0 => {
                         stack.push(names.number(format!("[{n:#x}]").as_bytes(), kernel));
                     }

@@ -349,7 +349,7 @@ impl Output for Table {
                 let rates = average_rates(&self.columns, table, account.elapsed);
                 self.whole(table, wall, &rates, self.room())
             }
-            // A stream without rows still says what it would have shown.
+            // A stream without rows still has a header.
             None if self.since_header.is_none() => {
                 let nothing = Batch::new(&self.columns);
                 self.whole(&nothing, wall, &[], self.room())

@@ -166,7 +166,7 @@ impl Access {
         if let Some(name) = &self.server_name {
             config.tls_server_name = Some(name.clone());
         }
-        // What is tried again is ours to say.
+        // Retries are implemented here.
         config.default_retry = false;
         Ok(config)
     }

@@ -284,7 +284,7 @@ impl Doing<'_> {
         let user = user.map_or("USER", |(user, _)| user);
         let (whom, tail) = whom(user);
         if self.resource.starts_with("cluster") {
-            // The chart has no role for these: who is given one is its administrators' to say.
+            // The chart has no role for ClusterTraceJobs: administrators decide about it.
             return format!(
                 "kubectl create clusterrole tracejob-cluster --verb=get,list,watch,create,patch,delete --resource=clustertracejobs.tracejob.dev,clustertracejobs.subresources.tracejob.dev/events{INDENT}kubectl create clusterrolebinding tracejob-cluster-{tail} --clusterrole=tracejob-cluster {whom}"
             );

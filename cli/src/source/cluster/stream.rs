@@ -61,7 +61,7 @@ fn escaped(part: &str) -> String {
 /// Opens a stream.
 ///
 /// # Errors
-/// Where the API server or the gateway says no, or nobody is there.
+/// If the API server or the gateway rejects the request, or there is no connection.
 pub(crate) async fn open(
     client: &Client,
     url: &str,

@@ -206,7 +206,7 @@ impl Watch {
             self.begun = Some(Instant::now());
         }
         if self.follow.over {
-            // What its controller says is the last word on whether it failed.
+            // The controller decides whether the job failed.
             self.poller.poll(&self.cluster, &self.name);
         }
         Ok(())
@@ -413,7 +413,7 @@ fn first(cluster: &Cluster, name: &JobName, path: &str, stopper: &Stopper) -> Re
             Err(error) => error,
         };
         let patience = match error {
-            // It is gone because we said so.
+            // We deleted the job.
             Error::NotFound { .. } if stopper.since().is_some() => Duration::ZERO,
             Error::NotFound { .. } => UNKNOWN_TIMEOUT,
             _ if is_passing(&error) => AWAY_TIMEOUT,

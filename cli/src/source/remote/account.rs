@@ -257,7 +257,7 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
     beside.record_nodes(nodes)?;
     beside.late_rows = beside.late_rows.saturating_add(late_rows);
     if missed_rows > 0 {
-        // Most of them, or all, were told as gaps.
+        // Most of them, or all, were reported as gaps.
         let told = beside.gaps.unwrap_or(Gaps {
             count: 1,
             rows: Some(0),
@@ -307,7 +307,7 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         "max_events" => (Some(Ended::MaxEvents), None),
         "target_gone" => (Some(Ended::TargetGone), None),
         "stopped" => (Some(Ended::Stopped), None),
-        // One of how many it kept is not told.
+        // The API does not report the share that was kept.
         "budget" => (Some(Ended::Budget(0)), None),
         word => (None, Some(words(word))),
     };
@@ -336,7 +336,7 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         },
         ended,
     };
-    // Where nodes have not ended or rows were missed, that is why, and it is told.
+    // Incomplete nodes and missed rows explain it, and are reported.
     let explained = beside.troubled().next().is_some() || beside.gaps.is_some();
     beside.incomplete = !complete && account.complete() && beside.lost_total() == 0;
     beside.unsaid = beside.incomplete && !explained;

@@ -1,4 +1,4 @@
-//! What a stream's messages come to, one after the other. It knows no network: messages go in, updates come out.
+//! Conversion of a stream's messages to updates, without network I/O.
 
 use super::account::{Beside, account, add_lost};
 use client::{Join, Schema};
@@ -66,7 +66,7 @@ impl Follow {
     /// Takes a message, received at this time after the start of the trace.
     ///
     /// # Errors
-    /// Where it is not what the API says.
+    /// If the message violates the API.
     pub(crate) fn take(
         &mut self,
         message: StreamEventsResponse,
@@ -79,7 +79,7 @@ impl Follow {
         let StreamEventsResponse { sequence, item, .. } = message;
         if sequence > 0 {
             if self.next.is_some_and(|next| sequence != next) {
-                // Left out without a word: the agent does not say how much.
+                // Rows are missing without a gap message: their number is unknown.
                 self.beside.gap(None);
             }
             self.next = Some(sequence.saturating_add(1));
@@ -122,7 +122,7 @@ impl Follow {
                 self.over = true;
             }
             Some(Item::Nodes(told)) => self.beside.record_nodes(told.nodes)?,
-            // A place to go on from, or of a kind that only newer agents send: what it says is beside the rows.
+            // A resume token, or an item of newer agents: neither contains rows.
             None => {}
         }
         Ok(())

@@ -46,7 +46,7 @@ impl Stopper {
         let stop = v1::TraceRequest {
             request: Some(Request::Stop(v1::Stop {})),
         };
-        // Where it is full it has been asked already, and where it is closed the trace is over.
+        // If the channel is full, the request was already sent; if it is closed, the trace is over.
         let _ = self.requests.try_send(stop);
     }
 }

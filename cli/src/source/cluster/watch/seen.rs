@@ -46,7 +46,7 @@ impl Seen {
         let desired = u64::try_from(job.status.nodes.desired).ok();
         Self {
             state: words(job.state()),
-            // Before its controller has looked at it nobody knows.
+            // Unknown before the controller has set the status.
             desired: desired.filter(|_| !job.status.conditions.is_empty()),
             failed: failed.map(|failed| (words(&failed.reason), words(&failed.message))),
         }

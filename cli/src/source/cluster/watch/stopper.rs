@@ -70,7 +70,7 @@ impl Stopper {
                 match Error::of(error, &url, Doing::on(&name, verb)) {
                     Error::NotFound { .. } => {}
                     error => {
-                        // Where standard error is gone, nobody is left to be told.
+                        // Errors are ignored: a closed standard error has no reader.
                         let _ = io::stderr().write_all(format!("warning: {error}\n").as_bytes());
                     }
                 }
