@@ -22,7 +22,7 @@ impl Class {
     /// The classes that a node allows where its configuration names none.
     pub const DEFAULT: [Self; 2] = [Self::Observe, Self::Payload];
 
-    /// The word for it in configurations, in the API and in names of roles.
+    /// Returns the word of the class in configurations, in the API and in names of roles.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Observe => "observe",
@@ -32,7 +32,7 @@ impl Class {
         }
     }
 
-    /// What a tracer of this class reveals or changes, in a few words.
+    /// Returns what a tracer of this class reveals or changes, in a few words.
     pub const fn about(self) -> &'static str {
         match self {
             Self::Observe => "events and counts",
@@ -49,7 +49,7 @@ impl fmt::Display for Class {
     }
 }
 
-/// A word that is no class.
+/// Error of an unknown class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownClass;
 

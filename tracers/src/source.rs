@@ -23,7 +23,7 @@ pub enum Form {
 }
 
 impl Source {
-    /// What a batch of its rows is.
+    /// Returns the form of a batch of its rows.
     pub const fn form(self) -> Form {
         match self {
             Self::Ring => Form::Events,
@@ -31,7 +31,7 @@ impl Source {
         }
     }
 
-    /// What one event is, as the account counts them.
+    /// Returns the definition of one event in the account.
     pub const fn event(self) -> &'static str {
         match self {
             Self::Ring => "a row",

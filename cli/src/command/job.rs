@@ -135,7 +135,7 @@ impl Metadata {
 )]
 struct ClusterObject {
     api_version: String,
-    #[expect(dead_code, reason = "it has been looked at")]
+    #[expect(dead_code, reason = "already checked")]
     kind: String,
     metadata: Metadata,
     spec: serde_json::Value,
