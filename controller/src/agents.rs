@@ -12,7 +12,8 @@ mod refused;
 #[cfg(test)]
 pub(crate) use link::Step;
 
-use crate::{counters::Counters, outcome::LastTable, untraced::is_among};
+use crate::counters::Counters;
+use client::Schema;
 pub(crate) use fleet::OURS;
 use fleet::{Addresses, Connector};
 use k8s_openapi::jiff::Timestamp;
@@ -24,6 +25,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
+use tracers::Batch;
 
 /// After this time an agent was told late: what its targets did before is missing. It is more than clocks of a cluster differ.
 const LATE: Duration = Duration::from_secs(15);
@@ -63,6 +65,14 @@ pub(crate) enum Progress {
     Failed { reason: String, message: String },
 }
 
+/// The last table of a node's trace.
+#[derive(Clone, Debug)]
+pub(crate) struct LastTable {
+    /// What the agent says that its rows are.
+    pub(crate) schema: Schema,
+    pub(crate) rows: Batch,
+}
+
 /// What is known of a trace on a node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
@@ -90,6 +100,12 @@ pub(crate) struct Report {
     retry: Retry,
     /// What the agent refuses to do for it.
     pub(crate) refused: Refused,
+}
+
+/// Whether a target is one of these; their labels do not matter.
+pub(crate) fn is_among(target: &v1::Target, all: &[v1::Target]) -> bool {
+    all.iter()
+        .any(|other| other.target == target.target && other.pod_uid == target.pod_uid)
 }
 
 /// The time until something is sent again, which grows with each try.

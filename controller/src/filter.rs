@@ -1,6 +1,6 @@
 //! The condition of a job, held to its tracer's columns before any agent gets it.
 
-use crate::{outcome::words, plan::Denied};
+use crate::{plan::Denied, text::words};
 use crd::TraceJobSpec;
 use tracers::Filter;
 

@@ -16,6 +16,7 @@ mod queue;
 mod reconcile;
 mod run;
 mod status;
+mod text;
 mod untraced;
 mod view;
 mod world;

@@ -1,13 +1,13 @@
 //! What a job has come to: its nodes' reports, folded into a status whose size does not depend on how many there are.
 
 use crate::{
-    agents::{Progress, Report},
+    agents::{LastTable, Progress, Report},
+    text::words,
     untraced::Untraced,
 };
 use client::{Projection, Schema, common};
-use crd::{Cost, Events, Failure, MAX_FAILURES, Nodes, Summary};
+use crd::{Cost, Events, Failure, MAX_FAILURES, Nodes, Summary, TraceJobStatus};
 use proto::v1;
-use rows::text::excerpt;
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem::discriminant,
@@ -111,6 +111,16 @@ pub(crate) fn fold(
 }
 
 impl Outcome {
+    /// Writes the results into a status.
+    pub(crate) fn write_to(&self, status: &mut TraceJobStatus) {
+        status.nodes = self.nodes.clone();
+        status.events = self.events.clone();
+        status.cost = self.cost.clone();
+        status.failures.clone_from(&self.failures);
+        status.untraced_targets = self.untraced.count;
+        status.target_failures.clone_from(&self.untraced.failures);
+    }
+
     /// Nodes of which nothing is known yet: who knew them does not lead any more, and their agents have not answered.
     pub(crate) fn unheard(&mut self, nodes: usize, too_late: bool) {
         self.nodes.desired += nodes as i64;
@@ -181,23 +191,10 @@ impl Outcome {
     }
 }
 
-/// Returns an agent's text as it may stand in an object: on one line, `most` characters at most, without characters that a terminal acts on.
-pub(crate) fn words(text: &str, most: usize) -> String {
-    excerpt(&text.replace('\n', " "), most)
-}
-
 /// Whether a column may stand in a status: Kubernetes or the kernel fills it, not a traced program, and it is no stack, which is long.
 fn is_kept(column: &Column) -> bool {
     let kind = column.kind;
     column.is_label() || kind.trust() == Trust::Kernel && !kind.is_stack()
-}
-
-/// The last table of a node's trace.
-#[derive(Clone, Debug)]
-pub(crate) struct LastTable {
-    /// What the agent says that its rows are.
-    pub(crate) schema: Schema,
-    pub(crate) rows: Batch,
 }
 
 /// The last tables of all nodes as one, largest rows first, with the columns that all agents have; none where their rows have no count.

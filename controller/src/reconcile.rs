@@ -427,7 +427,7 @@ impl Context {
         };
         outcome.untraced = untraced(spec, &planned.nodes, &reports);
         outcome.complete &= outcome.untraced.count == 0;
-        status::count(new, &outcome);
+        outcome.write_to(new);
         new.pods = planned.pods as i64;
         let all = nodes.len() + unheard;
         if outcome.over == all && (all > 0 || left.is_zero()) {

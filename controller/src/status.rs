@@ -1,6 +1,5 @@
 //! What a job's status says, from how far it is.
 
-use crate::outcome::Outcome;
 use crd::{TraceJobStatus, condition};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -115,18 +114,6 @@ pub(crate) fn tell(status: &mut TraceJobStatus, phase: &Phase, generation: i64, 
     if phase.is_over() && status.completion_time.is_none() {
         status.completion_time = Some(Time(now));
     }
-}
-
-/// Puts what was seen into a status.
-pub(crate) fn count(status: &mut TraceJobStatus, outcome: &Outcome) {
-    status.nodes = outcome.nodes.clone();
-    status.events = outcome.events.clone();
-    status.cost = outcome.cost.clone();
-    status.failures.clone_from(&outcome.failures);
-    status.untraced_targets = outcome.untraced.count;
-    status
-        .target_failures
-        .clone_from(&outcome.untraced.failures);
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! The pods and containers of a job that agents could not select, in a form whose size does not depend on how many there are.
 
-use crate::{agents::Report, outcome::words, plan::Share};
+use crate::{
+    agents::{Report, is_among},
+    plan::Share,
+    text::words,
+};
 use crd::{MAX_TARGET_FAILURES, TargetFailure, TraceJobSpec};
 use proto::v1::{self, target::Target as Whom};
 use std::{collections::BTreeMap, sync::Arc};
@@ -52,12 +56,6 @@ pub(crate) fn untraced(
         count: i64::try_from(count).unwrap_or(i64::MAX),
         failures: missing,
     }
-}
-
-/// Whether a target is one of these; their labels do not matter.
-pub(crate) fn is_among(target: &v1::Target, all: &[v1::Target]) -> bool {
-    all.iter()
-        .any(|other| other.target == target.target && other.pod_uid == target.pod_uid)
 }
 
 fn told(node: &str, failure: &v1::TargetFailure) -> TargetFailure {

@@ -1,7 +1,7 @@
 //! One job's rows: followed on all nodes for as long as somebody reads them, put together once, and kept in one bounded log that all
 //! readers share. A reader is a place in it: memory does not grow with readers, and a slow one holds up nobody.
 
-mod books;
+mod accounts;
 mod follow;
 mod schemas;
 
@@ -10,8 +10,8 @@ use crate::{
     merge::{Entry, Merge, Origin, Source},
     pool::Pool,
 };
-use books::Node;
-pub(crate) use books::add;
+use accounts::Node;
+pub(crate) use accounts::add;
 use crd::name::JobName;
 use futures::StreamExt;
 use proto::v1;

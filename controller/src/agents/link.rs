@@ -1,10 +1,9 @@
 //! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
 
 use super::{
-    Expected, Fleet, Node, OURS, Progress, Report, Retry, Wanted, lock,
+    Expected, Fleet, LastTable, Node, OURS, Progress, Report, Retry, Wanted, lock,
     refused::{Refusal, is_anothers, is_known, is_not_filtered, not_filtered},
 };
-use crate::outcome::LastTable;
 use client::{Join, Schema};
 use fleet::said;
 use proto::v1::{self, agent_client::AgentClient, stream_events_response::Item};

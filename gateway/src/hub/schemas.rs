@@ -1,6 +1,6 @@
 //! The columns of a job's rows: those that all of its agents have, whichever versions these are of.
 
-use super::{Hub, books::Node};
+use super::{Hub, accounts::Node};
 use client::{Projection, Schema, common};
 use proto::v1;
 use std::{

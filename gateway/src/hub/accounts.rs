@@ -1,4 +1,7 @@
-//! What is known of a job on one node: its traces there, one after the other, and their accounts.
+//! The state of a job on one node: its traces there, one after the other, and their accounts.
+
+#[cfg(test)]
+mod tests;
 
 use super::{Hub, State};
 use crate::merge::Origin;
@@ -6,8 +9,10 @@ use proto::v1::{self, NodeState};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tracers::Batch;
 
-/// Reasons of what is not traced, of all nodes together.
+/// Reasons of missing targets, of all nodes together.
 const UNTRACED_MAX: usize = 8;
+/// Stages of loss of one trace.
+const LOST_MAX: usize = 64;
 
 /// A node.
 pub(super) struct Node {
@@ -20,61 +25,81 @@ pub(super) struct Node {
     pub(super) version: u64,
 }
 
-/// How its agent is.
+/// The state of the connection to its agent.
 enum Link {
-    /// It has not answered yet.
+    /// The agent has not answered yet.
     New,
-    /// It has; whether it has a trace of the job that is not over.
-    Heard,
-    /// It does not answer, and why.
+    /// The agent has listed its traces.
+    Answered,
+    /// The agent does not answer, for this reason.
     Broken(String),
 }
 
 /// A trace on a node, from its start to its account. A node whose agent is started anew has another.
 pub(super) struct Trace {
-    /// What the agent calls it.
+    /// The number that the agent gave it.
     pub(super) instance: u64,
-    /// Rows of it that have come, or are known to be missing.
+    /// Rows that arrived, or that are known to be missing.
     pub(super) rows: u64,
     /// The number of the next message.
     pub(super) next: u64,
-    /// As last told.
-    told: v1::Account,
+    /// The newest account that the agent reported.
+    reported: v1::Account,
     lost: BTreeMap<String, u64>,
     missed_runs: u64,
-    /// Why it failed: a reason, and what happened.
+    /// The reason and the message of its failure.
     failed: Option<(String, String)>,
-    /// Its last word.
+    /// Its final account.
     ended: Option<v1::Account>,
     /// The newest table of each dataset that is one.
     tables: BTreeMap<usize, Arc<Batch>>,
 }
 
 impl Node {
-    pub(super) fn is_running(&self) -> bool {
-        matches!(self.link, Link::Heard) && self.traces.last().is_some_and(|trace| !trace.is_over())
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            traces: Vec::new(),
+            link: Link::New,
+            left_out: String::new(),
+            version: 0,
+        }
     }
 
-    /// Whether there is anything to say of it.
+    /// Makes this the newest trace, unless it is that already, and returns its place.
+    fn begin(&mut self, instance: u64) -> u32 {
+        let newest = self.traces.last();
+        if newest.is_none_or(|trace| trace.instance != instance) {
+            self.traces.push(Trace::new(instance));
+        }
+        self.traces.len() as u32 - 1
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.link, Link::Answered)
+            && self.traces.last().is_some_and(|trace| !trace.is_over())
+    }
+
+    /// Whether its agent has had a trace of the job.
     pub(super) fn is_known(&self) -> bool {
         !self.traces.is_empty()
     }
 
-    /// Whether nothing more is to be expected of its newest trace.
+    /// Whether its newest trace has ended or failed.
     pub(super) fn is_over(&self) -> bool {
         self.traces.last().is_some_and(Trace::is_over)
     }
 
-    /// Whether it has said all that it will, of a job that is over.
+    /// Whether no further message is expected of it, for a job that is over.
     pub(super) fn is_settled(&self) -> bool {
         match self.link {
             Link::New => false,
-            Link::Heard => self.traces.last().is_none_or(Trace::is_over),
+            Link::Answered => self.traces.last().is_none_or(Trace::is_over),
             Link::Broken(_) => self.is_over(),
         }
     }
 
-    /// What is to be said of its agent's version: a reason and a message, empty where there is nothing.
+    /// Returns a reason and a message about the version of its agent; both are empty for one that has all columns.
     fn version_note(&self) -> (String, String) {
         match self.left_out.as_str() {
             "" => Default::default(),
@@ -90,7 +115,7 @@ impl Node {
         tables.flatten().cloned()
     }
 
-    /// Its traces' accounts together, and how it is.
+    /// Returns the sum of its traces' accounts, with its state.
     pub(super) fn account(&self, table: bool) -> v1::NodeAccount {
         let mut sum = v1::Account {
             complete: true,
@@ -141,17 +166,49 @@ impl Node {
 }
 
 impl Trace {
-    /// Whether nothing more is to be expected of it.
+    fn new(instance: u64) -> Self {
+        Self {
+            instance,
+            rows: 0,
+            next: 1,
+            reported: v1::Account::default(),
+            lost: BTreeMap::new(),
+            missed_runs: 0,
+            failed: None,
+            ended: None,
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// Records the arrival of a batch of `rows` events, after `before` others.
+    fn arrived(&mut self, sequence: u64, before: u64, rows: u32) {
+        self.rows = before + u64::from(rows);
+        self.next = sequence + 1;
+    }
+
+    /// Adds losses that the agent reported.
+    fn add_lost(&mut self, lost: v1::Lost) {
+        self.missed_runs = self.missed_runs.saturating_add(lost.missed_runs);
+        for stage in lost.stages {
+            // The names are the agent's; a TraceJob agent has a handful of them.
+            if self.lost.len() < LOST_MAX || self.lost.contains_key(&stage.name) {
+                let sum = self.lost.entry(stage.name).or_default();
+                *sum = sum.saturating_add(stage.events);
+            }
+        }
+    }
+
+    /// Whether it has ended or failed.
     fn is_over(&self) -> bool {
         self.ended.is_some() || self.failed.is_some()
     }
 
-    /// Its account, or what is known of it.
+    /// Returns its account; before its end, the sums that are known so far.
     fn account(&self, table: bool) -> v1::Account {
         if let Some(account) = &self.ended {
             return account.clone();
         }
-        let mut known = self.told.clone();
+        let mut known = self.reported.clone();
         known.complete = false;
         let lost = self.lost.iter().map(|(name, events)| v1::Stage {
             name: name.clone(),
@@ -171,7 +228,7 @@ impl Trace {
     }
 }
 
-/// Adds an account to others.
+/// Adds an account to the sum of others.
 pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
     let v1::Account {
         produced,
@@ -255,9 +312,9 @@ fn longer(
     Some(sum)
 }
 
-/// What followers tell.
+/// Updates from the followers of nodes.
 impl Hub {
-    /// The number of a node.
+    /// Returns the number of a node.
     pub(super) fn node(&self, name: &Arc<str>) -> u32 {
         let mut state = self.state();
         if let Some(known) = state.by_name.get(name) {
@@ -265,13 +322,7 @@ impl Hub {
         }
         let number = state.nodes.len() as u32;
         state.by_name.insert(Arc::clone(name), number);
-        state.nodes.push(Node {
-            name: Arc::clone(name),
-            traces: Vec::new(),
-            link: Link::New,
-            left_out: String::new(),
-            version: 0,
-        });
+        state.nodes.push(Node::new(Arc::clone(name)));
         number
     }
 
@@ -296,69 +347,47 @@ impl Hub {
         self.change(at.node, |node| change(&mut node.traces[at.trace as usize]));
     }
 
-    /// Its agent has answered.
+    /// Records an answer of its agent.
     pub(super) fn heard(&self, node: u32) {
-        self.change(node, |node| node.link = Link::Heard);
+        self.change(node, |node| node.link = Link::Answered);
     }
 
-    /// It does not, or not any more.
+    /// Records that its agent does not answer.
     pub(super) fn broken(&self, node: u32, why: &str) {
         self.change(node, |node| node.link = Link::Broken(why.to_owned()));
     }
 
-    /// The trace that a node's agent told of last: what it calls it, the number of its next message, and whether it is over.
+    /// Returns the newest trace of a node: its instance, the number of its next message, and whether it is over.
     pub(super) fn newest(&self, node: u32) -> Option<(u64, u64, bool)> {
         let state = self.state();
         let trace = state.nodes[node as usize].traces.last()?;
         Some((trace.instance, trace.next, trace.is_over()))
     }
 
-    /// Its agent has this trace.
+    /// Records that its agent has this trace.
     pub(super) fn began(&self, node: u32, instance: u64) -> Origin {
-        let trace = self.change(node, |node| {
-            if node
-                .traces
-                .last()
-                .is_none_or(|trace| trace.instance != instance)
-            {
-                node.traces.push(Trace {
-                    instance,
-                    rows: 0,
-                    next: 1,
-                    told: v1::Account::default(),
-                    lost: BTreeMap::new(),
-                    missed_runs: 0,
-                    failed: None,
-                    ended: None,
-                    tables: BTreeMap::new(),
-                });
-            }
-            node.traces.len() as u32 - 1
-        });
+        let trace = self.change(node, |node| node.begin(instance));
         Origin { node, trace }
     }
 
-    /// Something of a trace that its node's books do not show.
+    /// Changes a trace without a change of its node's account.
     fn note(&self, at: Origin, note: impl FnOnce(&mut Trace)) {
         let mut state = self.state();
         state.heard = Instant::now();
         note(&mut state.nodes[at.node as usize].traces[at.trace as usize]);
     }
 
-    /// A message of so many rows has come, of events.
+    /// Records the arrival of a batch of events.
     pub(super) fn came(&self, at: Origin, sequence: u64, before: u64, rows: u32) {
-        self.note(at, |trace| {
-            trace.rows = before + u64::from(rows);
-            trace.next = sequence + 1;
-        });
+        self.note(at, |trace| trace.arrived(sequence, before, rows));
     }
 
-    /// Another message has come.
+    /// Records the arrival of another message.
     pub(super) fn passed(&self, at: Origin, sequence: u64) {
         self.note(at, |trace| trace.next = sequence + 1);
     }
 
-    /// The newest table of a dataset of a trace.
+    /// Replaces the table of a dataset.
     pub(super) fn table(&self, at: Origin, dataset: usize, batch: Arc<Batch>) {
         self.note(at, |trace| {
             trace.tables.insert(dataset, batch);
@@ -367,33 +396,22 @@ impl Hub {
         self.tell();
     }
 
-    /// What was lost since.
+    /// Adds losses of a trace.
     pub(super) fn lost(&self, at: Origin, lost: v1::Lost) {
-        self.change_trace(at, |trace| {
-            trace.missed_runs = trace.missed_runs.saturating_add(lost.missed_runs);
-            for stage in lost.stages {
-                // An agent's words; ours has a handful of them.
-                if trace.lost.len() < 64 || trace.lost.contains_key(&stage.name) {
-                    let sum = trace.lost.entry(stage.name).or_default();
-                    *sum = sum.saturating_add(stage.events);
-                }
-            }
-        });
+        self.change_trace(at, |trace| trace.add_lost(lost));
     }
 
-    /// Its books, as an agent tells them now and then.
+    /// Records the account that an agent reports while the trace runs.
     pub(super) fn told(&self, at: Origin, account: v1::Account) {
-        self.change_trace(at, |trace| {
-            trace.told = account;
-        });
+        self.change_trace(at, |trace| trace.reported = account);
     }
 
-    /// Its last word.
+    /// Records the final account.
     pub(super) fn ended(&self, at: Origin, account: v1::Account) {
         self.change_trace(at, |trace| trace.ended = Some(account));
     }
 
-    /// It has failed, and nothing more is to be expected of it.
+    /// Records the failure of a trace, which ends it.
     pub(super) fn failed(&self, at: Origin, reason: &str, message: &str) {
         self.change_trace(at, |trace| {
             trace.failed = Some((reason.to_owned(), message.to_owned()));
