@@ -17,7 +17,7 @@ pub(crate) trait Feed {
     /// Returns the next update; `None` when `timeout` is over first.
     ///
     /// # Errors
-    /// Where the trace broke off: no update follows, [`Feed::cut_off`] has what came until then.
+    /// If the trace was interrupted: no update follows, and [`Feed::cut_off`] has the provisional account.
     fn next(&mut self, timeout: Duration) -> Result<Option<Update>>;
 
     /// Returns the clock for the times in its rows.

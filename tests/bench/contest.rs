@@ -323,7 +323,7 @@ impl Contest {
                 if refused.contains_key(&at) {
                     continue;
                 }
-                progress(&format!("round {}, beside {}", all.len() + 1, tool.name));
+                progress(&format!("round {}, with {}", all.len() + 1, tool.name));
                 match self.beside(tool) {
                     Err(why) => drop(refused.insert(at, why)),
                     Ok((time, saw)) => {

@@ -96,7 +96,7 @@ fn page(tracer: &'static dyn Erased) -> String {
     match tracer.options().is_empty() {
         true => out.push_str("None.\n"),
         false => {
-            out.push_str("| flag | in a TraceJob | what |\n| --- | --- | --- |\n");
+            out.push_str("| flag | in a TraceJob | description |\n| --- | --- | --- |\n");
             for option in tracer.options() {
                 out.push_str(&format!(
                     "| `{}` | `{}` | {} |\n",
@@ -145,7 +145,7 @@ fn page(tracer: &'static dyn Erased) -> String {
 /// Appends a table of columns.
 fn columns(all: &[Column], out: &mut String) {
     out.push_str(
-        "| name | kind | merges by | in the table | what |\n| --- | --- | --- | --- | --- |\n",
+        "| name | kind | merges by | in the table | description |\n| --- | --- | --- | --- | --- |\n",
     );
     for column in all {
         let shown = if in_table(column) { "yes" } else { "`-o wide`" };

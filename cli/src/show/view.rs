@@ -92,7 +92,7 @@ impl ViewArgs {
     /// Returns the view of each dataset. `only` is the number of the dataset if no other is shown.
     ///
     /// # Errors
-    /// Where no dataset that is shown has a column of a name, or none is a table and rows are to be sorted or counted.
+    /// If a name is a column of no dataset that is shown, or if `--sort` or `--top` is given without a table.
     pub(crate) fn of(
         &self,
         datasets: &[Shape<'_>],

@@ -271,7 +271,7 @@ impl Cluster {
     /// Prepares a connection without a request.
     ///
     /// # Errors
-    /// Where no cluster is configured, or not as it should be.
+    /// If no cluster is configured, or the configuration is invalid.
     pub(crate) fn connect(access: &Access) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -298,7 +298,7 @@ impl Cluster {
     /// Waits for an answer, at most for the timeout.
     ///
     /// # Errors
-    /// Where it does not come.
+    /// If there is no answer in time.
     pub(crate) fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
         let within = async { tokio::time::timeout(self.timeout, answer).await };
         self.runtime.block_on(within).map_err(|_| Error::Timeout {

@@ -23,7 +23,7 @@ impl Frames {
     /// Returns the next complete message.
     ///
     /// # Errors
-    /// Where it is none, or too long.
+    /// If the length is invalid, or too large.
     pub(super) fn next(&mut self) -> Result<Option<StreamEventsResponse>, String> {
         let rest = &self.bytes[self.read..];
         let Some((length, head)) = length(rest)? else {

@@ -165,7 +165,7 @@ impl Cluster {
     /// Parses the name of a job: `NAME`, `tj/NAME`, `ctj/NAME`.
     ///
     /// # Errors
-    /// Where it cannot be a name.
+    /// If the name is invalid.
     pub(crate) fn named(&self, word: &str) -> Result<JobName, Error> {
         let (kind, name) = word.split_once('/').unwrap_or(("", word));
         let of_cluster = ["ctj", "clustertracejob", "clustertracejobs"];
@@ -183,7 +183,7 @@ impl Cluster {
     /// Gets a job.
     ///
     /// # Errors
-    /// Where it is not there, or may not be seen.
+    /// If the job does not exist, or the user may not get it.
     pub(crate) fn get(&self, name: &JobName) -> Result<Job, Error> {
         self.wait(get(&self.client, name))?
             .map_err(|error| Error::of(error, &self.url, Doing::on(name, "get")))
@@ -192,7 +192,7 @@ impl Cluster {
     /// Deletes a job.
     ///
     /// # Errors
-    /// Where it is not there, or may not be deleted.
+    /// If the job does not exist, or the user may not delete it.
     pub(crate) fn delete(&self, name: &JobName) -> Result<(), Error> {
         self.wait(delete(&self.client, name))?
             .map_err(|error| Error::of(error, &self.url, Doing::on(name, "delete")))
@@ -201,7 +201,7 @@ impl Cluster {
     /// Creates a job and returns it.
     ///
     /// # Errors
-    /// Where it may not be made, or not so.
+    /// If the job may not be created, or is invalid.
     pub(crate) fn create(&self, object: &Object) -> Result<Job, Error> {
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
@@ -242,7 +242,7 @@ impl Cluster {
     /// Lists the jobs of a namespace, or of all.
     ///
     /// # Errors
-    /// Where they may not be seen.
+    /// If the user may not list them.
     pub(crate) fn list(&self, everywhere: bool) -> Result<Vec<Job>, Error> {
         let params = ListParams::default();
         let api = match everywhere {

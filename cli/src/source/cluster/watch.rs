@@ -82,7 +82,7 @@ impl Watch {
     /// Opens the stream of a job and reads its schema.
     ///
     /// # Errors
-    /// Where it is not there, or may not be read.
+    /// If the job does not exist, or the user may not watch it.
     pub(crate) fn open(
         cluster: Arc<Cluster>,
         job: &Job,
@@ -144,7 +144,7 @@ impl Watch {
     /// Returns the next update; `None` after `timeout`, and always after [`Update::Done`].
     ///
     /// # Errors
-    /// Where the gateway is gone for good or sends what it should not: it is over then.
+    /// If all retries failed or a message is invalid: the stream is over then.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Option<Update>, Error> {
         if let Some(update) = self.ready.pop_front() {
             return Ok(Some(update));

@@ -50,7 +50,7 @@ pub(crate) enum Error {
     Gone { url: String, why: String },
     /// The agent's version does not support conditions.
     #[error(
-        "the agent at {url} does not apply --where: its version is older{INDENT}upgrade that agent, or leave out --where"
+        "the agent at {url} does not apply --where: its version is older{INDENT}upgrade that agent, or remove --where"
     )]
     NoFilter { url: String },
     /// The message violates the API.

@@ -131,7 +131,7 @@ impl Follow {
     /// Continues with a resumed stream, which begins with its schema and with all losses.
     ///
     /// # Errors
-    /// Where that one's rows are others.
+    /// If the rows of the new stream have other columns.
     pub(crate) fn resume(&mut self, schema: Schema) -> Result<(), String> {
         let shape = |schema: &Schema| {
             let names = schema.columns.iter().map(|column| column.name.clone());

@@ -8,7 +8,7 @@ use tracers::Spec;
 /// Returns the request of a trace.
 ///
 /// # Errors
-/// Where a target is not one for an agent.
+/// If an agent cannot trace a target.
 pub(crate) fn spec(
     spec: &Spec,
     targets: &[Whom],

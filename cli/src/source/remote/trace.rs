@@ -55,7 +55,7 @@ impl Trace {
     /// Starts a trace; its programs are attached when this returns.
     ///
     /// # Errors
-    /// Where the agent refuses, or is gone.
+    /// If the agent rejects the request, or the connection is lost.
     pub(crate) fn start(agent: Agent, spec: v1::TraceSpec) -> Result<Self, Error> {
         let (tracer, filter) = (spec.tracer.clone(), spec.filter.clone());
         let bounded = spec.duration.is_some();
