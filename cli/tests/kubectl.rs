@@ -407,7 +407,7 @@ fn what_may_not_be_done_and_what_is_not_there_have_status_1() {
     let (output, _, err) = run(&cluster, &["attach", "nothing"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        err.starts_with("error: there is no tracejob.tracejob.dev/nothing in namespace shop"),
+        err.starts_with("error: tracejob.tracejob.dev/nothing in namespace shop not found"),
         "{err}"
     );
 }

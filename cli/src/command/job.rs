@@ -516,7 +516,7 @@ mod tests {
         }
         assert_eq!(
             cluster("  hosts: true\n").unwrap_err(),
-            "job.yaml: spec: there is no \"hosts\""
+            "job.yaml: spec has no field \"hosts\""
         );
         assert!(
             cluster("  host: true\n  pods: [a]\n")

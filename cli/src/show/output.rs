@@ -491,13 +491,16 @@ mod tests {
         assert_eq!(only(&["table"], None), (vec![None], 0, None));
         let (shown, main, note) = only(&["csv"], None);
         assert_eq!((shown, main), (vec![Some(0)], 0));
-        let said = "-o csv shows the dataset first alone; --dataset more shows the other";
+        let said = "-o csv shows only the dataset first; --dataset more selects another";
         assert_eq!(note.as_deref(), Some(said));
         for form in ["json", "csv", "wide"] {
             assert_eq!(only(&[form], Some("more")), (vec![Some(1)], 1, None));
         }
         let refused = opened(&["json"], Some("mor")).err().unwrap().to_string();
-        assert_eq!(refused, "first has no dataset \"mor\"; it has first, more");
+        assert_eq!(
+            refused,
+            "first has no dataset \"mor\"; datasets: first, more"
+        );
     }
 
     #[test]
@@ -570,10 +573,10 @@ mod tests {
         let error = |text| OutputArg::parse(text).unwrap_err();
         assert_eq!(
             error("flamegraph"),
-            "name the file: flamegraph=FILE, or flamegraph=- for standard output"
+            "a file is required: flamegraph=FILE, or flamegraph=- for standard output"
         );
-        assert_eq!(error("json="), "name the file: json=FILE");
-        assert!(error("jsn").starts_with("did you mean json? There are table, wide, json"));
-        assert!(error("xml and such").starts_with("there are table"));
+        assert_eq!(error("json="), "a file is required: json=FILE");
+        assert!(error("jsn").starts_with("did you mean json? Formats: table, wide, json"));
+        assert!(error("xml and such").starts_with("unknown format; formats: table"));
     }
 }

@@ -409,7 +409,7 @@ mod tests {
         assert_eq!(missing[0].remedy.as_deref(), Some("ask\\x07"));
         let older = &of(tracers::ALL[1].name()).works;
         assert!(
-            matches!(older, Works::No { reason, .. } if reason.contains("the agent (9.0) does not have it"))
+            matches!(older, Works::No { reason, .. } if reason.contains("the agent (9.0) does not have this tracer"))
         );
         let verdicts: Vec<Verdict> = survey.checks.iter().map(|check| check.verdict).collect();
         assert_eq!(verdicts, [Verdict::Limited, Verdict::Limited]);

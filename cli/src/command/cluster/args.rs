@@ -317,18 +317,18 @@ mod tests {
     #[test]
     fn mistakes_say_what_would_be_right() {
         let said = |line: &[&str]| format!("{:#}", read(line).unwrap_err());
-        assert!(said(&["run"]).contains("run needs a tracer"));
+        assert!(said(&["run"]).contains("run requires a tracer"));
         assert!(said(&["lst"]).contains("did you mean list?"));
         assert!(said(&["run", tracer(), "--duration", "1500ms"]).contains("whole seconds"));
-        assert!(said(&["run", tracer(), "-l", "a in b"]).contains("labels are selected"));
+        assert!(said(&["run", tracer(), "-l", "a in b"]).contains("invalid selector"));
         assert!(said(&["attach"]).contains("`kubectl tracejob attach --help`"));
         assert!(said(&["run", tracer(), "--pods", "x"]).contains("did you mean --pod?"));
         let before = said(&["run", "-l", "a=b", tracer()]);
         assert!(
-            before.starts_with("name the tracer before --selector"),
+            before.starts_with("--selector must follow the tracer"),
             "{before}"
         );
-        assert!(said(&["run", "-f", "x", tracer()]).contains("or by a file"));
+        assert!(said(&["run", "-f", "x", tracer()]).contains("exclude each other"));
         assert!(said(&["run", tracer(), "ls"]).contains("--pod or -l"));
     }
 }

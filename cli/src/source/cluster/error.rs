@@ -377,9 +377,9 @@ mod tests {
         );
         let told = said(403, &refusal, "create", "tracejobs", "").replace(&name, "NAME");
         insta::assert_snapshot!(told, @r"
-        system:serviceaccount:ci:bot may not use the tracer NAME in namespace shop; whoever may can let system:serviceaccount:ci:bot:
+        system:serviceaccount:ci:bot may not use the tracer NAME in namespace shop; an administrator can grant this with:
                kubectl create rolebinding tracejob-use-payload-bot --clusterrole=tracejob-use-payload --serviceaccount=ci:bot -n shop
-               `kubectl auth can-i --list -n shop` lists the rights to use tracers
+               `kubectl auth can-i --list -n shop` lists the tracers that you may use
         ");
         let told = said(403, &refusal, "create", "clustertracejobs", "");
         assert!(told.contains("in the cluster;"), "{told}");
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_told_apart() {
         let gone = "tracejobs.tracejob.dev \"shop/a\" not found";
-        insta::assert_snapshot!(said(404, gone, "watch", "tracejobs/events", "a"), @r#"there is no tracejob.tracejob.dev/a in namespace shop; `kubectl tracejob list -n shop` shows those that are there"#);
+        insta::assert_snapshot!(said(404, gone, "watch", "tracejobs/events", "a"), @r#"tracejob.tracejob.dev/a in namespace shop not found; `kubectl tracejob list -n shop` lists the existing jobs"#);
         let place = "namespaces \"shop\" not found";
         let place = said(404, place, "create", "tracejobs", "");
         assert!(place.ends_with("namespaces \"shop\" not found"), "{place}");
@@ -402,7 +402,7 @@ mod tests {
         let away = said(503, "service unavailable", "watch", "tracejobs/events", "a");
         assert!(away.starts_with("the gateway, which"), "{away}");
         let known = said(401, "Unauthorized", "get", "tracejobs", "a");
-        assert!(known.contains("does not know you"), "{known}");
+        assert!(known.contains("rejected your credentials"), "{known}");
         let admission = said(403, "exceeded quota: tracejobs", "create", "tracejobs", "");
         assert!(
             admission.ends_with("exceeded quota: tracejobs"),

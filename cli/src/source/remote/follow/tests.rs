@@ -406,7 +406,7 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
     let (account, beside) = take(left_out).unwrap();
     assert!(
         account_text(&account, crate::show::account::Rows::of(0, None), &beside)
-            .contains("do not balance")
+            .contains("do not add up")
     );
     let untraced = v1::Account {
         untraced: vec!["functions of /x\x1b[2J cannot be traced".to_owned()],
@@ -429,7 +429,7 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
     let text = account_text(&account, crate::show::account::Rows::of(2, None), &beside);
     let wanted = "2 rows, complete: 9 produced, 2 delivered, 7 filtered, 0 lost";
     assert!(text.starts_with(wanted), "{text}");
-    assert!(!text.contains("do not balance"), "{text}");
+    assert!(!text.contains("do not add up"), "{text}");
     let many = v1::Account {
         lost: (0..100).map(|n| stage(&format!("s{n}"), 1)).collect(),
         ..v1::Account::default()
@@ -457,8 +457,8 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
         said.contains("PARTIAL") && said.contains("4 lost"),
         "{said}"
     );
-    assert!(said.contains("It ended by sun set."), "{said}");
-    assert!(!said.contains("do not balance"), "{said}");
+    assert!(said.contains("End reason: sun set."), "{said}");
+    assert!(!said.contains("do not add up"), "{said}");
     let json = account_json(&account, &beside);
     assert_eq!(json["account"]["ended"], "sun_set");
     assert_eq!(json["account"]["complete"], false);
