@@ -471,7 +471,7 @@ fn select_pod(ctx: &RawTracePointContext) {
 
 /// The kubelet names a pod's directory `kubepods-burstable-podUID.slice`, with `_` for `-` in the uid, or `podUID`:
 /// pkg/kubelet/cm/{pod_container_manager,cgroup_manager}_linux.go. A static pod's name may be shorter than another pod's uid. `pod_named`
-/// and `pod_beside` of `engine/src/select/find.rs` read the same names.
+/// and `pod_beside` of `engine/src/select/names.rs` read the same names.
 #[inline(always)]
 fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     let node = CGROUP_KN.read(cgroup)?;

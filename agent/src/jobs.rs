@@ -310,7 +310,7 @@ impl Jobs {
                 v1::Schema {
                     // What is not repeated is not applied.
                     filter: filter.unwrap_or_default(),
-                    ..client::schemas(tracer, &engine::datasets(&request))
+                    ..client::schemas(tracer, &request.datasets())
                 },
                 share,
                 policy.replay_bytes,

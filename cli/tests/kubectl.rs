@@ -389,7 +389,7 @@ fn who_attaches_and_leaves_changes_nothing() {
     interrupt(&cluster, &child);
     let (output, _, err) = ended(child);
     assert!(
-        err.contains("so far: 2 of 2 nodes") && err.contains("goes on"),
+        err.contains("so far: 2 of 2 nodes") && err.contains("job continues"),
         "{err}"
     );
     assert_eq!(output.status.code(), Some(0), "{err}");

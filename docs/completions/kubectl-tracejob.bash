@@ -224,7 +224,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__attach)
-            opts="-o -h -n -A -s --output --interval --by --nodes --dataset --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-o -h -n -A -s --output --interval --by --nodes --dataset --columns --sort --top --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -251,6 +251,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -684,7 +696,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run)
-            opts="-f -l -c -o -h -n -A -s --file --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --ring --name --keep --output --interval --by --nodes --dataset --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit"
+            opts="-f -l -c -o -h -n -A -s --file --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --ring --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -746,6 +758,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -767,6 +783,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -834,7 +862,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__exec)
-            opts="-l -c -o -h -n -A -s --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -884,6 +912,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -905,6 +937,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -976,7 +1020,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__malloc)
-            opts="-l -c -o -h -n -A -s --sample-every --min-size --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --sample-every --min-size --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1034,6 +1078,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1055,6 +1103,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1126,7 +1186,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__oom_kill)
-            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1176,6 +1236,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1197,6 +1261,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1268,7 +1344,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__open)
-            opts="-l -c -o -h -n -A -s --failed-only --write-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --failed-only --write-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1322,6 +1398,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1343,6 +1423,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1414,7 +1506,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__page_fault)
-            opts="-l -c -o -h -n -A -s --write-only --user-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --write-only --user-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1464,6 +1556,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1485,6 +1581,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1556,7 +1664,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__rss)
-            opts="-l -c -o -h -n -A -s --min-bytes --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-bytes --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1610,6 +1718,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1631,6 +1743,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1702,7 +1826,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__syscall_count)
-            opts="-l -c -o -h -n -A -s --per-process --failed-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --per-process --failed-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1756,6 +1880,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1777,6 +1905,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1848,7 +1988,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_connect)
-            opts="-l -c -o -h -n -A -s --port --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1902,6 +2042,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1923,6 +2067,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1994,7 +2150,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_drop)
-            opts="-l -c -o -h -n -A -s --port --benign --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --benign --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2048,6 +2204,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2069,6 +2229,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2140,7 +2312,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_life)
-            opts="-l -c -o -h -n -A -s --port --min-duration-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --min-duration-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2198,6 +2370,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2219,6 +2395,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2290,7 +2478,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_retransmit)
-            opts="-l -c -o -h -n -A -s --port --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --output --interval --by --nodes --dataset --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2344,6 +2532,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2365,6 +2557,18 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --dataset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

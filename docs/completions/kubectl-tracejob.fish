@@ -61,11 +61,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l context -d 'The context of it' -r
@@ -103,11 +107,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -138,11 +146,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -170,11 +182,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -203,11 +219,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -237,11 +257,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -272,11 +296,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -305,11 +333,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -340,11 +372,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -374,11 +410,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -409,11 +449,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -442,11 +486,15 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l max-events -d 'Ends it on a node after so many events there' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
@@ -470,6 +518,9 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l nodes -d 'Shows only rows of these nodes' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l top -d 'The first N rows of a table' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s n -l namespace -d 'Where the job is; else that of the context' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l context -d 'The context of it' -r

@@ -282,7 +282,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run)
-            opts="-f -o -h --file --pid --container --cgroup --host --duration --max-events --interval --ring --output --help --dataset --agent --agent-ca --agent-cert --agent-key exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit"
+            opts="-f -o -h --file --pid --container --cgroup --host --duration --max-events --interval --ring --where --columns --sort --top --output --help --dataset --agent --agent-ca --agent-cert --agent-key exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -324,6 +324,22 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -360,7 +376,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__exec)
-            opts="-o -h --failed-only --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --failed-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -387,6 +403,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -430,7 +462,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__malloc)
-            opts="-o -h --sample-every --min-size --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --sample-every --min-size --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -465,6 +497,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -508,7 +556,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__oom_kill)
-            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -535,6 +583,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -578,7 +642,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__open)
-            opts="-o -h --failed-only --write-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --failed-only --write-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -609,6 +673,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -652,7 +732,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__page_fault)
-            opts="-o -h --write-only --user-only --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --write-only --user-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -679,6 +759,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -722,7 +818,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__rss)
-            opts="-o -h --min-bytes --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --min-bytes --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -753,6 +849,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -796,7 +908,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__syscall_count)
-            opts="-o -h --per-process --failed-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --per-process --failed-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -827,6 +939,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -870,7 +998,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_connect)
-            opts="-o -h --port --failed-only --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --failed-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -901,6 +1029,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -944,7 +1088,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_drop)
-            opts="-o -h --port --benign --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --benign --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -975,6 +1119,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1018,7 +1178,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_life)
-            opts="-o -h --port --min-duration-ns --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --min-duration-ns --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1053,6 +1213,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1096,7 +1272,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_retransmit)
-            opts="-o -h --port --pid --container --cgroup --host --duration --max-events --interval --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1127,6 +1303,22 @@ _tracejob() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

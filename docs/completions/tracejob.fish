@@ -67,6 +67,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_se
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
@@ -92,6 +96,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "exec\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -110,6 +118,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "malloc\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -125,6 +137,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "oom_kill\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -141,6 +157,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "open\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -158,6 +178,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "page_fault\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -176,6 +200,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "rss\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -192,6 +220,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "syscall_count\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -210,6 +242,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_connect\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -227,6 +263,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_drop\t''
 reasons\t''"
@@ -246,6 +286,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_life\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
@@ -262,6 +306,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l max-events -d 'Ends the trace after so many events' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l top -d 'The first N rows of a table' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_retransmit\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r

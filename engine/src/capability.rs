@@ -1,7 +1,7 @@
 //! Linux capabilities of this process.
 
 use std::fs;
-use tracers::Capability;
+use tracers::{At, Capability};
 
 /// Whether this thread has a capability.
 pub(crate) trait Held {
@@ -24,6 +24,11 @@ impl Held for Capability {
         };
         self.have() || included && Self::SysAdmin.have()
     }
+}
+
+/// Returns the capability that a place needs and this thread lacks.
+pub(crate) fn lacks(at: &At) -> Option<Capability> {
+    at.capability().filter(|capability| !capability.suffices())
 }
 
 /// The effective set of this thread; empty where /proc does not tell.

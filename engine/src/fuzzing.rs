@@ -8,13 +8,13 @@ pub fn system_texts(text: &str) {
         if let Some(point) = select::hierarchy::cgroup2_mount(line) {
             assert!(line.contains(" - cgroup2 "), "{point:?}");
         }
-        if let Some(id) = select::find::container_id(line) {
+        if let Some(id) = select::names::container_id(line) {
             assert!(id.len() >= 32 && line.contains(id));
         }
-        select::find::pod_named(line);
-        select::find::pod_beside(line);
+        select::names::pod_named(line);
+        select::names::pod_beside(line);
         // Checked before anything is looked for.
-        let pod = select::find::pod_uid(line);
+        let pod = select::names::pod_uid(line);
         assert!(pod.is_err() || line.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
     }
     select::process::life_in(text);

@@ -5,10 +5,11 @@ use crate::{
     bpf::{self, Sort},
     btf::Btf,
     capability::Held,
+    capability::lacks,
     load,
     objects::object,
     point,
-    requirement::{grant, lacks},
+    requirement::grant,
 };
 use std::{
     collections::BTreeSet,

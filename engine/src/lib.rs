@@ -40,7 +40,6 @@ pub use clock::Clock;
 pub use doctor::{Check, Verdict};
 pub use error::{Error, Reason};
 pub use kernel::{Kernel, Support};
-pub use labels::datasets;
 pub use memory::memory;
 pub use objects::object;
 pub use request::{Bounds, Budget, Change, Denied, Labels, Limits, Request, Target, Whom};

@@ -1,7 +1,7 @@
 //! What a trace takes of memory, before it is loaded: what is admitted is known, not found out.
 
 use crate::{
-    Error, Kernel, Request, labels,
+    Error, Kernel, Request,
     limits::{BATCH_BYTES, LABELS_BYTES, QUEUE, SNAPSHOT_ROWS},
     load, object,
     select::Shape,
@@ -125,7 +125,7 @@ pub fn memory(request: &Request, kernel: &Kernel) -> Result<u64, Error> {
         Source::Shared => table(one, shared_rows) + shared_rows * merged_row(one),
         Source::Snapshot => table(one, SNAPSHOT_ROWS as u64),
     };
-    let read: u64 = labels::datasets(request).iter().map(read).sum();
+    let read: u64 = request.datasets().iter().map(read).sum();
     Ok(maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64 + read)
 }
 

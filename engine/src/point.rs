@@ -16,7 +16,7 @@ use crate::{
     Kernel,
     bpf::{self, Refused, Sort},
     btf::{Btf, c_type},
-    requirement::lacks,
+    capability::lacks,
 };
 use aya_obj::generated::bpf_attach_type;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -1,7 +1,7 @@
 //! What to trace, whom, and within which bounds.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
-use tracers::{Filter, Spec};
+use std::{array, ffi::OsString, path::PathBuf, time::Duration};
+use tracers::{Dataset, Filter, Spec, labels};
 
 /// A trace to start.
 #[derive(Clone, Debug)]
@@ -27,6 +27,28 @@ pub struct Request {
     pub label_columns: [bool; tracers::LABELS.len()],
     /// Bounds.
     pub limits: Limits,
+}
+
+impl Request {
+    /// Returns which of [`tracers::LABELS`] the rows of its trace have.
+    pub(crate) fn label_columns(&self) -> [bool; tracers::LABELS.len()] {
+        let targets = self.targets.iter().map(Target::has_labels);
+        targets.fold(self.label_columns, |all, one| {
+            array::from_fn(|at| all[at] || one[at])
+        })
+    }
+
+    /// Returns the datasets of its trace, the labels before the columns of each.
+    pub fn datasets(&self) -> Vec<Dataset> {
+        let mut datasets = self.spec.plan().datasets;
+        for dataset in &mut datasets {
+            let labels = labels(dataset.source.form()).zip(self.label_columns());
+            let labels = labels.filter(|(_, has)| *has).map(|(label, _)| label);
+            let own = std::mem::take(&mut dataset.columns);
+            dataset.columns = labels.chain(own).collect();
+        }
+        datasets
+    }
 }
 
 /// A target that must not be selected.
@@ -65,6 +87,13 @@ pub struct Target {
     pub whom: Whom,
     /// What its rows say besides.
     pub labels: Labels,
+}
+
+impl Target {
+    /// Returns which of [`tracers::LABELS`] it has.
+    pub(crate) fn has_labels(&self) -> [bool; tracers::LABELS.len()] {
+        self.labels.0.each_ref().map(|label| !label.is_empty())
+    }
 }
 
 impl From<Whom> for Target {

@@ -1,7 +1,7 @@
 //! Which of a tracer's needs are there, and how to get the others.
 
 use crate::{Kernel, capability::Held, point};
-use tracers::{At, Capability, Erased, Feature, Need, Needs, Requirement, fentry, kprobe, uprobe};
+use tracers::{Capability, Erased, Feature, Need, Needs, Requirement, fentry, kprobe, uprobe};
 
 /// A need of a tracer on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +47,6 @@ impl Kernel {
             }
         }
     }
-}
-
-/// The capability that a place needs and this thread lacks.
-pub(crate) fn lacks(at: &At) -> Option<Capability> {
-    at.capability().filter(|capability| !capability.suffices())
 }
 
 /// How to get a capability.

@@ -125,7 +125,7 @@ impl Trace {
         }
         let mut selection = Selection::resolve(&request)?;
         let missing = selection.take_missing();
-        let datasets = labels::datasets(&request);
+        let datasets = request.datasets();
         let Request {
             spec,
             limits,

@@ -1,7 +1,7 @@
 //! Targets become what the kernel side selects by: process numbers, cgroup ids, pod uids. They may come and go while the trace runs.
 
 use crate::limits::{MAX_CGROUPS, MAX_DEPTH};
-use crate::{Bounds, Change, Denied, Error, Labels, Request, Target, Whom, bpf, labels};
+use crate::{Bounds, Change, Denied, Error, Labels, Request, Target, Whom, bpf};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
@@ -10,12 +10,13 @@ use tracers::control::{DEPTHS, Member, NO_DEPTH, POD_UID, Process, by};
 
 mod bounds;
 mod entry;
-pub(crate) mod find;
+mod find;
 pub(crate) mod hierarchy;
 mod labelled;
 mod listed;
 mod look;
 mod members;
+pub(crate) mod names;
 pub(crate) mod process;
 mod walks;
 
@@ -125,7 +126,7 @@ impl Selection {
             settled: true,
             missing: Vec::new(),
             labels: Labelled::new(first),
-            columns: labels::wanted(request),
+            columns: request.label_columns(),
             shape: Shape::of(targets, changing),
             bounds: request.bounds,
             levels: Levels::default(),
@@ -370,7 +371,8 @@ impl Selection {
             Whom::Process(_) | Whom::ProcessSince(..) if !self.shape.by_process() => {
                 "a trace that began without processes takes none later"
             }
-            _ if labels::present(target)
+            _ if target
+                .has_labels()
                 .iter()
                 .zip(self.columns)
                 .any(|(present, column)| *present && !column) =>

@@ -306,7 +306,7 @@ fn rows_of_a_snapshot_that_are_removed_are_filtered() {
         ("rss > 1000GiB", false),
         ("comm == no*such", false),
     ] {
-        let given = given("rss", condition, "nanosleep 1 1500000000");
+        let given = given("rss", condition, "nanosleep 1500 1");
         let account = &given.account;
         assert_eq!(account.delivered > 0, kept, "{condition}: {account:?}");
         assert_eq!(account.filtered > 0, !kept, "{condition}: {account:?}");

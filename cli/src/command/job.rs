@@ -597,10 +597,10 @@ mod tests {
     #[test]
     fn what_is_no_text_or_has_no_end_is_refused() {
         let said = format!("{:#}", read(Path::new("/dev/zero")).unwrap_err());
-        assert!(said.contains("more than 1 MiB"), "{said}");
+        assert!(said.contains("larger than 1 MiB"), "{said}");
         let said = format!("{:#}", read(Path::new("/nonexistent")).unwrap_err());
         assert!(said.starts_with("cannot read /nonexistent"), "{said}");
         let said = format!("{:#}", read(&std::env::current_exe().unwrap()).unwrap_err());
-        assert!(said.contains("more than 1 MiB"), "{said}");
+        assert!(said.contains("larger than 1 MiB"), "{said}");
     }
 }

@@ -550,7 +550,7 @@ mod tests {
         assert_eq!(views, [RowView::default()]);
         assert!(
             note.unwrap()
-                .starts_with("spec.output of the job is left out: --top")
+                .starts_with("ignoring spec.output of the job: --top")
         );
         assert!(scene(&top, &none).views(0).is_err());
     }

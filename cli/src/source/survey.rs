@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(of(known).works, works);
         let newer = of("newer_one");
         assert!(
-            matches!(&newer.works, Works::No { reason, .. } if reason.contains("does not know it"))
+            matches!(&newer.works, Works::No { reason, .. } if reason.contains("does not have this tracer"))
         );
         assert_eq!(newer.about, "What\\x1b[2J it shows");
         assert_eq!(newer.class, "novel\\x1b");

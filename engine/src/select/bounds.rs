@@ -1,54 +1,12 @@
 //! What a target is here, and whether the bounds of a trace allow that: cgroups are told by their inodes and by the directories that
 //! they really lie in, processes by what the kernel says of them, and never by how a request spells them.
 
-use super::{entry::Found, find::Place, hierarchy::Hierarchy, process, walks::Walks};
+use super::{entry::Found, find::Place, hierarchy::Hierarchy, names::Owner, process, walks::Walks};
 use crate::{Bounds, Error, Target, Whom};
 use std::path::Path;
 
 /// The line of the configuration that allows everything on the node.
 const HOST: &str = "policy.host";
-
-/// Whose a cgroup or a process is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Owner {
-    /// The uid of its pod.
-    pub(super) pod: Option<String>,
-    /// Whether it lies below the kubelet's own cgroup, where all pods are.
-    pub(super) is_kubelets: bool,
-}
-
-impl Owner {
-    /// The owner of a cgroup, by the names of the directories from the hierarchy's root down to it. The outermost pod or container counts:
-    /// what is made inside of one may have any name.
-    pub(super) fn of(below: &Path) -> Self {
-        use super::find::{container_id, is_kubelets, pod_beside, pod_named};
-        let mut owner = Self::default();
-        for part in below.components() {
-            let Some(name) = part.as_os_str().to_str() else {
-                continue;
-            };
-            owner.pod = pod_beside(name).or_else(|| pod_named(name));
-            if owner.pod.is_some() || container_id(name).is_some() {
-                break;
-            }
-            owner.is_kubelets |= is_kubelets(name);
-        }
-        owner
-    }
-
-    /// The owner of a process: that of the first of its cgroups that is a pod's.
-    fn of_process(pid: u32) -> Self {
-        let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        let owners = cgroups
-            .lines()
-            .filter_map(|line| line.splitn(3, ':').nth(2))
-            .map(|path| Self::of(path.as_ref()));
-        owners
-            .into_iter()
-            .find(|owner| owner.pod.is_some())
-            .unwrap_or_default()
-    }
-}
 
 /// Whether these bounds allow a target, now that it is known what it is.
 ///
@@ -142,46 +100,4 @@ fn process(owner: &Owner, pid: u32, walks: &mut Walks) -> Result<(), Error> {
         line: HOST,
         why: format!("this node does not allow tracing the whole host, and process {pid} {what}"),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_outermost_pod_or_container_owns_a_cgroup_whatever_is_named_inside() {
-        let (uid, other) = (
-            "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0",
-            "1b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0",
-        );
-        let id = "3f2a".repeat(16);
-        let slice = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
-        let owner = |path: &str| Owner::of(Path::new(path));
-        let kubepods = "kubepods.slice/kubepods-burstable.slice";
-        for inside in ["", "/a", &format!("/cri-containerd-{id}.scope/pod{other}")] {
-            let owner = owner(&format!("{kubepods}/{slice}{inside}"));
-            assert_eq!(owner.pod.as_deref(), Some(uid), "{inside}");
-        }
-        assert_eq!(
-            owner(&format!("kubepods/pod{uid}/{id}")).pod.as_deref(),
-            Some(uid)
-        );
-        let beside = format!("system.slice/{slice}:cri-containerd:{id}/pod{other}");
-        assert_eq!(owner(&beside).pod.as_deref(), Some(uid));
-        for above in [
-            "kubepods.slice",
-            kubepods,
-            "kubelet.slice/kubelet-kubepods.slice",
-        ] {
-            assert!(
-                owner(above).is_kubelets && owner(above).pod.is_none(),
-                "{above}"
-            );
-        }
-        // A container that is no pod's may call what it makes as it likes.
-        let inner = owner(&format!("docker/{id}/kubepods/pod{uid}"));
-        assert_eq!(inner, Owner::default());
-        assert_eq!(owner("system.slice/ssh.service"), Owner::default());
-        assert_eq!(owner(""), Owner::default());
-    }
 }

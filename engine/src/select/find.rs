@@ -1,6 +1,9 @@
 //! Cgroups: where they are, and whose they are by their names.
 
-use super::{bounds::Owner, hierarchy::Hierarchy};
+use super::{
+    hierarchy::Hierarchy,
+    names::{Owner, container_id, is_kubelets, pod_beside, pod_named},
+};
 use crate::Error;
 use crate::limits::{MAX_DEPTH, MAX_DIRECTORIES};
 use std::{
@@ -10,7 +13,6 @@ use std::{
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
 };
-use tracers::control::{POD_UID, PodUid, STATIC_UID};
 
 /// A cgroup's directory.
 #[derive(Clone, Debug)]
@@ -338,66 +340,6 @@ impl Cgroups {
     }
 }
 
-/// The kubelet's own cgroup, below which pods are: `kubepods`, `kubepods.slice`, or with its root before it.
-pub(super) fn is_kubelets(name: &str) -> bool {
-    name.strip_suffix(".slice")
-        .unwrap_or(name)
-        .ends_with("kubepods")
-}
-
-/// What the kubelet puts before a pod's uid.
-const POD: &str = "pod";
-
-/// A pod's uid as the kernel side compares it: that of a static pod with zero bytes after it.
-pub(crate) fn pod_uid(uid: &str) -> Result<PodUid, Error> {
-    let fine = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
-    let is_uid = uid.len() == POD_UID && uid.bytes().all(fine);
-    if !is_uid && !is_static_uid(uid) {
-        return Err(Error::BadPodUid(uid.to_owned()));
-    }
-    let mut bytes = [0; POD_UID];
-    bytes[..uid.len()].copy_from_slice(uid.as_bytes());
-    Ok(bytes)
-}
-
-fn is_static_uid(uid: &str) -> bool {
-    let digit = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
-    uid.len() == STATIC_UID && uid.bytes().all(digit)
-}
-
-/// The uid in the name of a pod's directory: `select_pod` of `agent-ebpf/src/select.rs` reads it alike.
-pub(crate) fn pod_named(name: &str) -> Option<String> {
-    let name = name.strip_suffix(".slice").unwrap_or(name);
-    let (before, uid) = [POD_UID, STATIC_UID].into_iter().find_map(|bytes| {
-        let (before, uid) = name.split_at_checked(name.len().checked_sub(bytes)?)?;
-        Some((before.strip_suffix(POD)?, uid.replace('_', "-")))
-    })?;
-    let is_kubelets = before.is_empty() || before.ends_with('-');
-    (is_kubelets && pod_uid(&uid).is_ok()).then_some(uid)
-}
-
-/// The uid in the name of a container's directory that lies beside its pod's: containerd by cgroupfs below a kubelet by systemd calls it
-/// `kubepods-burstable-podUID.slice:cri-containerd:ID` (getCgroupsPath, internal/cri/server/podsandbox/helpers_linux.go in containerd).
-/// `select_pod` of `agent-ebpf/src/select.rs` reads it alike.
-pub(crate) fn pod_beside(name: &str) -> Option<String> {
-    /// Bytes of an id: 32 random ones in hexadecimal (GenerateID, internal/cri/util/id.go).
-    const ID: usize = 64;
-    let (pod, id) = name.split_once(":cri-containerd:")?;
-    (id.len() == ID && pod.ends_with(".slice"))
-        .then(|| pod_named(pod))
-        .flatten()
-}
-
-/// The container id in the name of a cgroup directory: at least 32 hexadecimal digits, behind the runtime's name, if that is there.
-/// `crio-conmon-ID.scope` and `libpod-conmon-ID.scope` have the container's monitor, and not the container.
-pub(crate) fn container_id(name: &str) -> Option<&str> {
-    let name = name.strip_suffix(".scope").unwrap_or(name);
-    let at = name.rfind(['-', ':']).map_or(0, |at| at + 1);
-    let (before, id) = name.split_at(at);
-    let is_id = id.len() >= 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
-    (is_id && !before.ends_with("conmon-")).then_some(id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,90 +349,12 @@ mod tests {
     }
 
     #[test]
-    fn every_runtime_has_its_id_found_in_the_directory_name() {
-        let id = "3f2a".repeat(16);
-        for name in [
-            format!("docker-{id}.scope"),
-            format!("cri-containerd-{id}.scope"),
-            format!("crio-{id}.scope"),
-            format!("libpod-{id}.scope"),
-            // containerd by cgroupfs below a kubelet by systemd.
-            format!(
-                "kubepods-burstable-podb4f3dfaf_f987_499d_a04c_2c60eb01958c.slice:cri-containerd:{id}"
-            ),
-            id.clone(),
-        ] {
-            assert_eq!(container_id(&name), Some(id.as_str()), "{name}");
-        }
-        for monitor in [
-            format!("crio-conmon-{id}.scope"),
-            format!("libpod-conmon-{id}.scope"),
-        ] {
-            assert_eq!(container_id(&monitor), None, "{monitor}");
-        }
-        assert_eq!(container_id("user-1000.slice"), None);
-        assert_eq!(container_id("cafe"), None);
-    }
-
-    #[test]
     fn a_hostile_container_id_is_refused() {
         for id in ["", "ab", "../../..", "a b c d", "abcd\x1b[2J", "abcd/ef"] {
             assert!(
                 matches!(here().container(id), Err(Error::BadContainerId(_))),
                 "{id:?}"
             );
-        }
-    }
-
-    #[test]
-    fn a_pod_is_found_by_both_of_the_kubelets_ways_to_name_its_directory() {
-        let uid = "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
-        for name in [
-            format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_")),
-            format!("kubepods-pod{}.slice", uid.replace('-', "_")),
-            format!("pod{uid}"),
-        ] {
-            assert_eq!(pod_named(&name).as_deref(), Some(uid), "{name}");
-        }
-        let hash = "8ba00f37e5a7d26c3b4d5b9f3a6e1c02";
-        for name in [
-            format!("kubepods-burstable-pod{hash}.slice"),
-            format!("kubepods-pod{hash}.slice"),
-            format!("pod{hash}"),
-        ] {
-            assert_eq!(pod_named(&name).as_deref(), Some(hash), "{name}");
-        }
-        // A container's id, of which the second half might be one.
-        assert_ne!(pod_named(&hash.repeat(2)).as_deref(), Some(hash));
-        let beside = format!(
-            "kubepods-burstable-pod{}.slice:cri-containerd:{}",
-            uid.replace('-', "_"),
-            "3f2a".repeat(16)
-        );
-        assert_eq!(pod_beside(&beside).as_deref(), Some(uid));
-        assert_eq!(pod_beside(&beside[..beside.len() - 1]), None);
-        assert_eq!(pod_beside(&beside.replace(".slice", "")), None);
-        assert_eq!(pod_named("kubepods.slice"), None);
-        // The end of another cgroup's name is no uid: a class of pods below a root with a long name.
-        let class = "some-node-with-a-name-kubelet-kubepods-burstable";
-        assert_eq!(pod_named(class), None);
-        // 36 bytes from the end of this lie amid a character.
-        assert_eq!(pod_named(&format!("é{}", "a".repeat(35))), None);
-    }
-
-    #[test]
-    fn a_hostile_pod_uid_is_refused() {
-        for uid in [
-            "",
-            "../..",
-            &"a".repeat(37),
-            &"/".repeat(36),
-            &"é".repeat(18),
-            &"a".repeat(33),
-            &"g".repeat(32),
-            &"-".repeat(32),
-        ] {
-            assert!(matches!(pod_uid(uid), Err(Error::BadPodUid(_))), "{uid:?}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What the targets of a request are here.
 
-use super::{Selection, bounds, entry::Found, find, hierarchy::Hierarchy, process, walks::Walks};
+use super::{
+    Selection, bounds, entry::Found, find, hierarchy::Hierarchy, names, process, walks::Walks,
+};
 use crate::limits::{MAX_CGROUPS, MAX_PROCESSES};
 use crate::{Error, Target, Whom};
 
@@ -51,7 +53,7 @@ impl Selection {
                 (Some(hierarchy), Found::Cgroup(place))
             }
             Whom::PodContainer(pod, id) => {
-                find::pod_uid(pod)?;
+                names::pod_uid(pod)?;
                 let found = walks.first(only, |cgroups| cgroups.container_of(pod, id));
                 let (hierarchy, place) = found.map_err(|error| match error {
                     Error::NoContainer(id) | Error::NoContainerInNamespace { id, .. } => {
@@ -65,7 +67,7 @@ impl Selection {
                 (Some(hierarchy), Found::Cgroup(place))
             }
             Whom::Pod(uid) => {
-                let bytes = find::pod_uid(uid)?;
+                let bytes = names::pod_uid(uid)?;
                 let (hierarchy, places) = walks.pod(only, uid)?;
                 (Some(hierarchy), Found::Pod(bytes, places))
             }

@@ -173,6 +173,83 @@ fn without(rows: Batch, kept: &[u32], removed: &[u32]) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracers::{Data, find};
+
+    /// The sieve of a tracer's first dataset, whose rows have no labels.
+    fn sieve(tracer: &str, condition: &str, most: Option<u64>) -> Sieve {
+        let dataset = find(tracer).unwrap().datasets().remove(0);
+        let filter = Filter::parse(condition, &dataset.labelled()).unwrap();
+        let (early, late) = filter.by_time(LABELS.len());
+        Sieve::new(&dataset, Left { early, late }, [false; 4], most).0
+    }
+
+    /// So many rows of zeros.
+    fn rows(tracer: &str, count: usize) -> Batch {
+        let dataset = find(tracer).unwrap().datasets().remove(0);
+        let mut batch = Batch::new(&dataset.columns);
+        for _ in 0..count {
+            let row = vec![0; dataset.row_bytes];
+            dataset.decode(&row, &mut batch).unwrap();
+        }
+        batch
+    }
+
+    fn read(delivered: u64, filtered: u64, beyond_limit: u64) -> Read {
+        Read {
+            delivered,
+            filtered,
+            beyond_limit,
+            ..Read::default()
+        }
+    }
+
+    #[test]
+    fn rows_of_events_that_are_removed_late_are_filtered_and_a_limit_counts_the_others() {
+        let mut all = sieve("open", "node == ''", Some(4));
+        assert_eq!(all.late_events(rows("open", 3)).rows(), 3);
+        assert_eq!(all.late_events(rows("open", 3)).rows(), 1);
+        assert_eq!(all.so_far(read(6, 5, 0)), read(4, 5, 2));
+        let mut none = sieve("open", "node == a", Some(4));
+        assert_eq!(none.late_events(rows("open", 3)).rows(), 0);
+        assert_eq!(none.so_far(read(3, 5, 0)), read(0, 8, 0));
+    }
+
+    #[test]
+    fn rows_of_a_table_that_are_removed_filter_events_by_their_counts_also_where_it_is_sampled() {
+        let table = || {
+            let columns = find("syscall_count").unwrap().columns();
+            let count = columns.iter().position(|one| one.name == "count");
+            let mut table = rows("syscall_count", 3);
+            table.columns[count.unwrap()] = Data::Unsigned(vec![10, 20, 30]);
+            table
+        };
+        for (condition, kept, of_all, of_sampled) in [
+            ("count > 10", 2, (50, 10), (5, 1)),
+            ("count > 10 && node == ''", 2, (50, 10), (5, 1)),
+            ("count > 10 && node == a", 0, (0, 60), (0, 6)),
+            ("count > 0", 3, (60, 0), (6, 0)),
+        ] {
+            let mut sieve = sieve("syscall_count", condition, None);
+            let early = sieve.early(table(), None);
+            assert_eq!(sieve.late_table(early).rows(), kept, "{condition}");
+            for (events, (delivered, filtered)) in [(60, of_all), (6, of_sampled)] {
+                let account = sieve.so_far(read(events, 0, 0));
+                assert_eq!(account, read(delivered, filtered, 0), "{condition}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_reading_of_a_snapshot_adds_its_filtered_rows() {
+        let mut none = sieve("rss", "pid > 0", None);
+        let mut some = sieve("rss", "pid >= 0", None);
+        for reading in 1..=3 {
+            assert_eq!(none.early(rows("rss", 1), Some(1)).rows(), 0);
+            assert_eq!(none.so_far(read(reading, 0, 0)), read(0, reading, 0));
+            assert_eq!(some.early(rows("rss", 1), Some(1)).rows(), 1);
+            assert_eq!(some.so_far(read(reading, 0, 0)), read(reading, 0, 0));
+        }
+    }
 
     #[test]
     fn events_of_a_table_are_filtered_by_the_share_of_the_rows_that_are_removed() {

@@ -539,7 +539,7 @@ mod tests {
         let observes: Vec<&str> = observes.iter().map(String::as_str).collect();
         let some = of(&[rule(&observes)]);
         assert!(
-            some.ok && some.detail.contains(", and not "),
+            some.ok && some.detail.contains(", but not "),
             "{}",
             some.detail
         );

@@ -123,7 +123,11 @@ pub(crate) fn layout(view: View<'_>, extent: Extent) -> Vec<Head> {
             _ if is_moment(column) => {}
             _ if column.wide && !wide && !tells_apart(view.batch, at, column) => {}
             Role::Count => {
-                heads.push(Head::derived(format!("{}/S", heading(column)), Cells::Rate));
+                heads.push(Head {
+                    // The count itself says more.
+                    leaves: Leaves::Early,
+                    ..Head::derived(format!("{}/S", heading(column)), Cells::Rate)
+                });
                 heads.push(Head::of(at, column));
             }
             Role::Sum if is_time_sum(column) && count.is_some() => {

@@ -495,7 +495,7 @@ mod tests {
     fn a_flame_graph_of_nothing_says_so() {
         let svg = svg(None);
         assert!(
-            svg.contains("nothing was counted") && svg.contains("&lt;prog> &amp; co"),
+            svg.contains("no samples") && svg.contains("&lt;prog> &amp; co"),
             "{svg}"
         );
     }

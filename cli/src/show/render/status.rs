@@ -150,7 +150,7 @@ mod tests {
         assert!(
             line(80, 2, false)
                 .text
-                .ends_with("1,204,511 rows  2 columns hidden  17 lost")
+                .ends_with("1,204,511 rows  +2 columns: -o wide  17 lost")
         );
         for columns in 1..100 {
             for on in [false, true] {

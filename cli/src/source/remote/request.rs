@@ -128,7 +128,7 @@ mod tests {
         let command = [Whom::Command(vec!["ls".into()])];
         let Usage(said) = spec(&asked, &command, &Limits::default(), None).unwrap_err();
         assert!(
-            said.contains("starts no commands") && said.contains("--pid"),
+            said.contains("does not start commands") && said.contains("--pid"),
             "{said}"
         );
     }

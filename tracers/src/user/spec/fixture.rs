@@ -256,7 +256,7 @@ fn a_global_has_the_bytes_of_its_type() {
 #[test]
 fn what_does_not_fit_is_refused_with_the_option_the_value_and_what_would_fit() {
     for (json, message) in [
-        ("{}", "fixture needs errno: a whole number from 1 to 4095"),
+        ("{}", "fixture requires errno: a whole number from 1 to 4095"),
         (
             r#"{"errno": 0}"#,
             "errno must be a whole number from 1 to 4095, but is 0",
@@ -312,7 +312,7 @@ fn what_does_not_fit_is_refused_with_the_option_the_value_and_what_would_fit() {
     assert!(
         Draft::new(FIXTURE)
             .finish()
-            .is_err_and(|error| error.to_string().starts_with("fixture needs errno: "))
+            .is_err_and(|error| error.to_string().starts_with("fixture requires errno: "))
     );
     let long = read(&json!({"errno": "\u{1b}".repeat(100)}).to_string()).unwrap_err();
     assert!(long.contains('…') && !long.contains('\u{1b}'), "{long}");

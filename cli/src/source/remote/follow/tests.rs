@@ -393,12 +393,12 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
         lost: vec![stage("ring_full", u64::MAX)],
         ..v1::Account::default()
     };
-    assert!(take(overflow).unwrap_err().contains("than can be counted"));
+    assert!(take(overflow).unwrap_err().contains("overflow"));
     let twice = v1::Account {
         lost: vec![stage("busy", u64::MAX), stage("busy", 1)],
         ..v1::Account::default()
     };
-    assert!(take(twice).unwrap_err().contains("than can be counted"));
+    assert!(take(twice).unwrap_err().contains("overflow"));
     let left_out = v1::Account {
         sampled: 7,
         ..v1::Account::default()

@@ -70,6 +70,6 @@ fn rows_say_of_which_dataset_they_are_and_tables_between_events_lose_nothing() {
     assert!(
         refused
             .unwrap_err()
-            .contains("that its schema does not have")
+            .contains("not in the schema")
     );
 }
