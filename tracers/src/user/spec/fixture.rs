@@ -256,7 +256,10 @@ fn a_global_has_the_bytes_of_its_type() {
 #[test]
 fn what_does_not_fit_is_refused_with_the_option_the_value_and_what_would_fit() {
     for (json, message) in [
-        ("{}", "fixture requires errno: a whole number from 1 to 4095"),
+        (
+            "{}",
+            "fixture requires errno: a whole number from 1 to 4095",
+        ),
         (
             r#"{"errno": 0}"#,
             "errno must be a whole number from 1 to 4095, but is 0",

@@ -67,9 +67,5 @@ fn rows_say_of_which_dataset_they_are_and_tables_between_events_lose_nothing() {
     assert_eq!(follow.beside.gaps, None);
     let unknown = message(1, further(1, 0, false));
     let refused = with_further().take(unknown, Duration::ZERO, &mut VecDeque::new());
-    assert!(
-        refused
-            .unwrap_err()
-            .contains("not in the schema")
-    );
+    assert!(refused.unwrap_err().contains("not in the schema"));
 }
