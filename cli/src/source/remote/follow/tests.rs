@@ -470,7 +470,7 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
     let (account, beside) = take(other).unwrap();
     assert!(
         account_text(&account, crate::show::account::Rows::of(0, None), &beside)
-            .contains("only a tracejob of its version")
+            .contains("Use a tracejob of the agent's version")
     );
 }
 
