@@ -1,4 +1,4 @@
-//! The commands: what the command line says, and what each command does.
+//! The commands: their descriptions on the command line, and their implementations.
 
 pub(crate) mod args;
 pub(crate) mod cluster;

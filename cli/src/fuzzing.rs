@@ -1,4 +1,4 @@
-//! What reads foreign text here, and what writes it, for fuzz targets alone (`fuzz/`): no interface for anybody else.
+//! Entry points of fuzz targets (`fuzz/`): readers and writers of untrusted text. They are no public interface.
 
 use crate::{
     command::job,
@@ -16,20 +16,20 @@ use serde_json::Value as Parsed;
 use std::{fs::File, os::unix::fs::FileExt};
 use tracers::{Batch, Column, Kind, Value};
 
-/// A TraceJob; what is wrong with it is said in printable text.
+/// Parses a TraceJob; its error must be printable text.
 pub fn trace_job(text: &str) {
     if let Err(error) = job::parse(text, "job.yaml") {
         assert!(!format!("{error:#}").is_empty());
     }
 }
 
-/// Text for a terminal: one printable line, whatever it was.
+/// Escapes text for a terminal; the result must be one printable line.
 pub fn terminal_text(data: &[u8]) {
     let shown = escaped(data);
     assert!(!shown.contains(char::is_control), "{shown:?}");
 }
 
-/// Rows as JSON and as CSV: both say of every text what it was, byte for byte.
+/// Writes rows as JSON and CSV; both must preserve every byte of text.
 pub fn rows(batch: &Batch, columns: &[Column]) {
     let (json, csv) = rendered(batch, columns);
     let lines: Vec<Parsed> = json
@@ -60,7 +60,7 @@ pub fn rows(batch: &Batch, columns: &[Column]) {
     }
 }
 
-/// As JSON and as CSV.
+/// Returns rows as JSON and as CSV.
 pub(crate) fn rendered(batch: &Batch, columns: &[Column]) -> (Vec<u8>, Vec<u8>) {
     let json = written(|sink| {
         let mut json = Json::new(columns, false, sink);
@@ -73,7 +73,7 @@ pub(crate) fn rendered(batch: &Batch, columns: &[Column]) -> (Vec<u8>, Vec<u8>) 
     (json, csv)
 }
 
-/// What an agent sends, each message with its length before it.
+/// Reads messages of an agent, each after its length.
 pub fn answers(mut data: &[u8]) {
     remote::fuzzing::stream(std::iter::from_fn(|| {
         StreamEventsResponse::decode_length_delimited(&mut data).ok()

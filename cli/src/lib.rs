@@ -1,7 +1,7 @@
-//! `tracejob`, the command line: says what can be traced, traces, and shows what happens.
+//! The command line programs `tracejob` and `kubectl tracejob`.
 //!
-//! It knows no tracer by name. How rows are shown follows from the kinds and roles of their columns.
-//! A library for the sake of its fuzz targets; it has one user, the program.
+//! They contain no code for single tracers: the kinds and roles of columns decide how rows are shown.
+//! They are a library only for the fuzz targets.
 #![forbid(unsafe_code)]
 
 mod command;
@@ -15,7 +15,7 @@ mod usage;
 
 use anyhow::Result;
 use command::{
-    args::{self, Action, Asked},
+    args::{self, Action, CommandLine},
     cluster, codegen, describe, doctor, list, run, version,
 };
 use engine::Reason;
@@ -28,10 +28,10 @@ use std::{
     process::ExitCode,
 };
 
-/// Exit status of a command line that can never work.
+/// Exit status of an invalid command line.
 const USAGE: u8 = 2;
 
-/// The program.
+/// Runs the program.
 pub fn main() -> ExitCode {
     // Stacks are symbolised, and commands started, by this program as another process without privileges.
     // That one must not get as far as reading a command line.
@@ -48,15 +48,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Closes this process to others of its user that have not its capabilities, and leaves no core file: ptrace(2). It holds rows of other
-/// users' processes, and credentials. A command that it starts is as any other.
+/// Protects the memory of this process from other processes of its user without its capabilities, and disables core files: ptrace(2).
+/// The memory contains rows of other users' processes, and credentials. A command that it starts is not protected.
 fn close_memory() {
-    // A kernel that refuses leaves it as it was; nothing that was asked for depends on it.
+    // Best effort: no function depends on it.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-fn act(asked: Asked) -> Result<ExitCode> {
-    let Asked { action, agent } = asked;
+fn act(asked: CommandLine) -> Result<ExitCode> {
+    let CommandLine { action, agent } = asked;
     let agent = agent.as_ref();
     match action {
         Action::List { json } => list::list(json, agent)?,
@@ -70,10 +70,10 @@ fn act(asked: Asked) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says what went wrong; the exit status tells a mistake of the caller from a failure.
+/// Prints an error. The exit status distinguishes usage errors from failures.
 fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<clap::Error>() {
-        // Help goes to whoever asked for it; if nobody listens, nothing is lost.
+        // Errors of printing help are ignored.
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
     }
@@ -81,7 +81,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<io::Error>().is_some_and(quiet) {
         return ExitCode::SUCCESS;
     }
-    // Our own messages say what the thing beneath them said, where it matters.
+    // These errors include their sources in the message.
     let whole = error.is::<engine::Error>()
         || error.is::<remote::Error>()
         || error.is::<cluster_source::Error>();
@@ -93,7 +93,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
             .collect::<Vec<_>>()
             .join(": "),
     };
-    // Where standard error is gone, nobody is left to be told.
+    // Errors are ignored: a closed standard error has no reader.
     let _ = io::stderr().write_all(format!("error: {text}\n").as_bytes());
     let usage = error.is::<usage::Usage>()
         || error.is::<tracers::SpecError>()

@@ -1,4 +1,4 @@
-//! `tracejob`: see the library beside it.
+//! The program `tracejob`; the library implements it.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

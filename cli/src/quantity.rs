@@ -1,24 +1,24 @@
-//! Durations and sizes as people type them.
+//! Durations and sizes on the command line.
 
 use std::time::Duration;
 use tracers::quantity::{nanoseconds, size_bytes};
 
-/// A duration with its unit, as `--duration` takes it: `10s`, `5m`, `1m30s`, `250ms`.
+/// Parses a duration with its unit: `10s`, `5m`, `1m30s`, `250ms`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wanted = || "a duration is a number with its unit: 10s, 5m, 1m30s, 250ms".to_owned();
+    let wanted = || "expected a duration with its unit: 10s, 5m, 1m30s, 250ms".to_owned();
     match nanoseconds(text).ok_or_else(wanted)? {
-        0 => Err("a duration must be longer than nothing".to_owned()),
+        0 => Err("a duration must be longer than 0".to_owned()),
         some => Ok(Duration::from_nanos(some)),
     }
 }
 
-/// Bytes: with a unit, or plain.
+/// Parses a number of bytes, with or without a unit.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     text.parse()
         .ok()
         .or_else(|| size_bytes(text))
         .ok_or_else(|| {
-            "a size is a number with its unit (64KiB, 8MiB, 1GiB) or plain bytes".to_owned()
+            "expected a size with its unit (64KiB, 8MiB, 1GiB) or a number of bytes".to_owned()
         })
 }
 

@@ -1,4 +1,4 @@
-//! How rows are shown: outputs, screens, and a running trace until its account.
+//! Presentation of rows: outputs, screens, and the loop of a running trace.
 
 pub(crate) mod account;
 pub(crate) mod output;
@@ -21,14 +21,14 @@ use std::{
 };
 use tracers::Batch;
 
-/// How often the status line is drawn anew.
+/// Interval of the status line.
 const TICK: Duration = Duration::from_millis(100);
-/// How long it waits for an update where nobody is told.
+/// Longest wait for an update when no output has a status line.
 const LONG: Duration = Duration::from_secs(10);
-/// Exit status of a trace that lost something.
+/// Exit status of an incomplete trace.
 const PARTIAL: u8 = 3;
 
-/// Shows a trace until its account; `json` says that a program reads.
+/// Shows a trace until its account. `json` selects JSON for the account.
 pub(crate) fn show(
     feed: Box<dyn Feed>,
     outputs: Outputs,
@@ -46,23 +46,23 @@ pub(crate) fn show(
         lost: 0,
         tables: Vec::new(),
         failed: None,
-        told: Instant::now(),
+        status_at: Instant::now(),
     };
     running.finish(json)
 }
 
-/// What an account's numbers are of, where that is not one dataset alone.
+/// Returns a sentence about the datasets of an account, if there are several.
 fn datasets_text(names: &[String]) -> String {
     match names {
         [] | [_] => String::new(),
         several => format!(
-            "Its events are those of {}: what happened once counts in each.\n",
+            "The counts cover the datasets {}: an event counts once in each of them.\n",
             several.join(" and ")
         ),
     }
 }
 
-/// A trace under way, and where its rows go.
+/// A running trace with its outputs.
 struct Running {
     feed: Box<dyn Feed>,
     outputs: Outputs,
@@ -71,10 +71,10 @@ struct Running {
     started: Instant,
     rows: u64,
     lost: u64,
-    /// The newest of each dataset.
+    /// Latest table of each dataset.
     tables: Vec<Batch>,
     failed: Option<anyhow::Error>,
-    told: Instant,
+    status_at: Instant,
 }
 
 impl Running {
@@ -83,9 +83,9 @@ impl Running {
             let _ = io::stderr().write_all(format!("{note}\n").as_bytes());
         }
         if json {
-            // From here on a signal ends the trace with its account: whoever starts us may wait for this line.
+            // From now on a signal ends the trace with its account. Programs that start us can wait for this line.
             let started = serde_json::json!({"started": {"tracer": self.tracer}});
-            // At once: a command that it started may write there too. Where standard error is gone nobody is left to be told.
+            // One write: the started command may write there too. Errors are ignored: a closed standard error has no reader.
             let _ = io::stderr().write_all(format!("{started}\n").as_bytes());
         }
         let account = loop {
@@ -95,7 +95,7 @@ impl Running {
                 Err(error) => match self.feed.cut_off() {
                     None => return Err(error),
                     Some((account, tables)) => {
-                        // What went wrong elsewhere is said first; what came until then is shown all the same.
+                        // The error is reported, and the rows until then are shown.
                         self.failed = Some(error);
                         tables.into_iter().for_each(|table| self.keep(table));
                         break account;
@@ -122,7 +122,7 @@ impl Running {
                 Some(Update::Done(account)) => break account,
                 None => {}
             }
-            self.tell();
+            self.update_status();
         };
         self.end(&account, json)
     }
@@ -131,12 +131,12 @@ impl Running {
         self.feed.wall()
     }
 
-    /// Tells whoever waits how it goes, as often as eyes can follow.
-    fn tell(&mut self) {
-        if self.told.elapsed() < TICK {
+    /// Updates the status line, at most once per [`TICK`].
+    fn update_status(&mut self) {
+        if self.status_at.elapsed() < TICK {
             return;
         }
-        self.told = Instant::now();
+        self.status_at = Instant::now();
         let elapsed = self.started.elapsed();
         let progress = self.feed.progress();
         let left = self.limit.map(|limit| limit.saturating_sub(elapsed));
@@ -152,14 +152,14 @@ impl Running {
         self.output(None, |output| output.status(&status));
     }
 
-    /// A table, in place of the one before of its dataset.
+    /// Replaces the latest table of a dataset.
     fn keep(&mut self, table: Batch) {
         self.tables.retain(|one| one.dataset != table.dataset);
         self.tables.push(table);
     }
 
-    /// Gives every output the same: where it is a batch, every one that shows its dataset. One that fails ends the trace, and the others
-    /// still get all of it.
+    /// Calls `give` for every output; with a batch, only for outputs that show its dataset. An output that fails ends the trace, and the
+    /// others still receive all rows.
     fn output(
         &mut self,
         batch: Option<&Batch>,
@@ -184,7 +184,7 @@ impl Running {
 
     fn note(&mut self, error: io::Error) {
         match error.kind() {
-            // Nobody reads any more: not an error, but the end.
+            // The reader closed the pipe: this is the end and not an error.
             ErrorKind::BrokenPipe => {}
             _ => {
                 self.failed
@@ -217,7 +217,7 @@ impl Running {
                 said + &account_text(account, rows, &beside) + &datasets
             }
         };
-        // Where standard error is gone as well, nobody is left to be told.
+        // Errors are ignored: a closed standard error has no reader.
         let _ = io::stderr().write_all(text.as_bytes());
         match self.failed {
             Some(error) => Err(error),

@@ -1,4 +1,4 @@
-//! Where the updates of a trace come from: the kernel here, an agent elsewhere, or the nodes of a cluster.
+//! Sources of the updates of a trace: this kernel, an agent, or the nodes of a cluster.
 
 pub(crate) mod cluster;
 mod here;
@@ -17,16 +17,16 @@ pub(crate) trait Feed {
     /// Returns the next update; `None` when `timeout` is over first.
     ///
     /// # Errors
-    /// Where the trace broke off: no update follows, [`Feed::cut_off`] has what came until then.
+    /// If the trace was interrupted: no update follows, and [`Feed::cut_off`] has the provisional account.
     fn next(&mut self, timeout: Duration) -> Result<Option<Update>>;
 
     /// Returns the clock for the times in its rows.
     fn wall(&self) -> Wall;
 
-    /// Asks the trace to end: the remaining updates follow.
+    /// Requests the end of the trace; the remaining updates follow.
     fn stop(&self);
 
-    /// Returns what is known beside an account.
+    /// Returns details beside an account.
     fn beside(&self, account: &Account) -> Beside;
 
     /// Returns how far a job of a cluster is; `None` for a trace of one host.
@@ -36,11 +36,11 @@ pub(crate) trait Feed {
     fn cut_off(&mut self) -> Option<(Account, Vec<Batch>)>;
 }
 
-/// How far a job is.
+/// Progress of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// Its nodes, in a few words.
+    /// Nodes in a few words.
     pub(crate) nodes: String,
-    /// Until it ends by itself; not known before it has begun.
+    /// Time until the job ends; `None` before it has started.
     pub(crate) left: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! Mistakes on the command line: what is wrong, and what would be right.
+//! Usage errors: the mistake and the remedy.
 
 use clap::{
     Command, Error,
@@ -7,7 +7,7 @@ use clap::{
 use std::{ffi::OsString, fmt};
 use tracers::{Erased, find, named, nearest};
 
-/// A command line that can never work; the exit status is 2.
+/// Error of an invalid command line; the exit status is 2.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
@@ -19,7 +19,7 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Says it in this program's words; `command` is what the line was read by. What is not a mistake (`--help`) stays as it is.
+/// Rewords an error of clap; `command` is the definition of the command line. Help is returned unchanged.
 pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> anyhow::Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
@@ -57,16 +57,16 @@ pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> any
                 .unwrap_or_default();
             format!("{} \"{}\": {reason}", flag(name), value.escape_debug())
         }
-        ErrorKind::InvalidValue if value.is_empty() => format!("{} needs a value", flag(name)),
+        ErrorKind::InvalidValue if value.is_empty() => format!("{} requires a value", flag(name)),
         ErrorKind::InvalidValue => {
             let known = match error.get(ContextKind::ValidValue) {
                 Some(ContextValue::Strings(known)) => known.join(", "),
                 _ => String::new(),
             };
             format!(
-                "{} cannot be \"{}\"; it is one of {known}",
-                flag(name),
-                value.escape_debug()
+                "invalid value \"{}\" for {}; expected one of: {known}",
+                value.escape_debug(),
+                flag(name)
             )
         }
         ErrorKind::MissingRequiredArgument => {
@@ -78,12 +78,12 @@ pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> any
             };
             let missing = missing.join(" ").replace(['<', '>'], "");
             format!(
-                "{} needs {missing}; `{program} {} --help` tells more",
+                "{} requires {missing}; see `{program} {} --help`",
                 words.first().unwrap_or(&""),
                 words.first().unwrap_or(&"")
             )
         }
-        // The first line of what clap says, without its `error: `.
+        // The first line of clap's message, without its `error: `.
         _ => {
             let said = error.render().to_string();
             let first = said.lines().next().unwrap_or_default();
@@ -96,7 +96,7 @@ pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> any
     Usage(message).into()
 }
 
-/// `--duration <TIME>` as it is typed.
+/// Returns the flag in clap's text: `--duration` of `--duration <TIME>`.
 fn flag(shown: Option<&str>) -> &str {
     let shown = shown.unwrap_or("an argument");
     shown
@@ -106,7 +106,7 @@ fn flag(shown: Option<&str>) -> &str {
         .trim_matches(['<', '>'])
 }
 
-/// The tracer that is to run.
+/// Returns the tracer of a `run` command.
 fn tracer(words: &[&str]) -> Option<&'static dyn Erased> {
     let at = words.iter().position(|word| *word == "run")?;
     words[at + 1..]
@@ -120,11 +120,8 @@ fn unknown_word(command: &Command, words: &[&str], word: &str) -> String {
     if words.first() == Some(&"run") {
         return match named(word) {
             Err(error) => error.to_string(),
-            // It knows names that are no command.
-            Ok(tracer) => format!(
-                "on the command line this tracer is called {}",
-                tracer.name()
-            ),
+            // The catalogue also accepts names in camel case.
+            Ok(tracer) => format!("the command line uses the name {}", tracer.name()),
         };
     }
     let names = command
@@ -134,8 +131,8 @@ fn unknown_word(command: &Command, words: &[&str], word: &str) -> String {
     let shown = word.escape_debug();
     match (nearest(word, names), find(word)) {
         (_, Some(tracer)) => format!("\"{shown}\" is a tracer: {program} run {}", tracer.name()),
-        (Some(near), _) => format!("no command is called \"{shown}\"; did you mean {near}?"),
-        (None, _) => format!("no command is called \"{shown}\"; `{program} --help` shows them"),
+        (Some(near), _) => format!("unknown command \"{shown}\"; did you mean {near}?"),
+        (None, _) => format!("unknown command \"{shown}\"; `{program} --help` lists the commands"),
     }
 }
 
@@ -147,20 +144,20 @@ fn unknown_argument(command: &Command, words: &[&str], argument: &str) -> String
     if !argument.starts_with('-') {
         return match (tracer, find(argument)) {
             (Some(tracer), Some(named)) if std::ptr::addr_eq(tracer, named) => {
-                format!("name the tracer first: {program} run {} …", tracer.name())
+                format!("the tracer comes first: {program} run {} …", tracer.name())
             }
             (Some(_), _) if !starts_commands(command) => {
-                format!("unexpected \"{shown}\"; pods are named by --pod or -l")
+                format!("unexpected \"{shown}\"; select pods with --pod or -l")
             }
             (Some(tracer), _) => {
                 format!(
-                    "unexpected \"{shown}\"; a command to trace goes behind `--`: {program} run {} -- {shown}",
+                    "unexpected \"{shown}\"; a command to trace follows `--`: {program} run {} -- {shown}",
                     tracer.name()
                 )
             }
             (None, _) if words.first() == Some(&"run") => unknown_word(command, words, argument),
             (None, _) => format!(
-                "unexpected \"{shown}\"; `{program} {} --help` tells more",
+                "unexpected \"{shown}\"; see `{program} {} --help`",
                 words.first().unwrap_or(&"")
             ),
         };
@@ -191,17 +188,17 @@ fn unknown_argument(command: &Command, words: &[&str], argument: &str) -> String
     }
     if tracer.is_some() {
         let listed = match own.is_empty() {
-            true => "It has none of its own".to_owned(),
-            false => format!("Its own: {}", own.join(", ")),
+            true => "The tracer has no options".to_owned(),
+            false => format!("Options: {}", own.join(", ")),
         };
         message.push_str(&format!(
-            "\n       {listed}; `{program} run {called} --help` shows all."
+            "\n       {listed}; `{program} run {called} --help` lists all flags."
         ));
     }
     message
 }
 
-/// Whether a command to trace may stand behind `--`.
+/// Returns whether `run` accepts a command after `--`.
 fn starts_commands(command: &Command) -> bool {
     let run = command.find_subcommand("run");
     run.is_some_and(|run| run.get_arguments().any(|arg| arg.get_id() == "command"))

@@ -316,7 +316,10 @@ fn a_name_that_is_a_path_to_something_else_is_refused_before_anything_is_asked()
         for command in ["delete", "describe", "attach"] {
             let (output, _, err) = run(&cluster, &[command, word]);
             assert!(!output.status.success(), "{command} {word}");
-            assert!(err.contains("is no name of a job"), "{command}: {err}");
+            assert!(
+                err.contains("is not a valid name of a job"),
+                "{command}: {err}"
+            );
         }
     }
     assert!(
@@ -386,7 +389,7 @@ fn who_attaches_and_leaves_changes_nothing() {
     interrupt(&cluster, &child);
     let (output, _, err) = ended(child);
     assert!(
-        err.contains("so far: 2 of 2 nodes") && err.contains("goes on"),
+        err.contains("so far: 2 of 2 nodes") && err.contains("job continues"),
         "{err}"
     );
     assert_eq!(output.status.code(), Some(0), "{err}");
@@ -404,7 +407,7 @@ fn what_may_not_be_done_and_what_is_not_there_have_status_1() {
     let (output, _, err) = run(&cluster, &["attach", "nothing"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        err.starts_with("error: there is no tracejob.tracejob.dev/nothing in namespace shop"),
+        err.starts_with("error: tracejob.tracejob.dev/nothing in namespace shop not found"),
         "{err}"
     );
 }

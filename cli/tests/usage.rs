@@ -67,7 +67,7 @@ fn a_job_that_selects_pods_says_what_one_host_needs() {
     assert_eq!(status.code(), Some(2));
     let stderr = text(stderr);
     assert!(
-        stderr.ends_with("checkout.yaml selects pods, which needs a cluster; on one host add --pid, --container, --cgroup, -- CMD or --host\n"),
+        stderr.ends_with("checkout.yaml selects pods, which requires a cluster; on a single host add --pid, --container, --cgroup, -- CMD or --host\n"),
         "{stderr}"
     );
 }

@@ -266,15 +266,15 @@ mod tests {
         };
         assert_eq!(
             error("port", number(65_536.0)),
-            "port must be a whole number from 0 to 65535, and is 65536"
+            "port must be a whole number from 0 to 65535, but is 65536"
         );
         assert_eq!(
             error("failedOnly", number(0.5)),
-            "failedOnly must be true or false, and is 0.5"
+            "failedOnly must be true or false, but is 0.5"
         );
         assert_eq!(
             error("prot", number(1.0)),
-            "tcp_connect has no option \"prot\"; it has: port, failedOnly"
+            "tcp_connect has no option \"prot\"; options: port, failedOnly"
         );
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn rules(fields: &[&str]) -> Vec<Rule> {
             &[],
             fixed(fields),
             &format!(
-                "the spec of a started job is immutable, except for {}: create a new job",
+                "the spec of a started job is immutable, except for {}: create a new job instead",
                 CHANGEABLE.join(" and ")
             ),
         ),
@@ -53,7 +53,7 @@ pub(crate) fn rules(fields: &[&str]) -> Vec<Rule> {
                 at,
                 "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)"
                     .to_owned(),
-                "In and NotIn take values, Exists and DoesNotExist none",
+                "In and NotIn require values; Exists and DoesNotExist must have none",
             ));
         }
     }
@@ -63,7 +63,10 @@ pub(crate) fn rules(fields: &[&str]) -> Vec<Rule> {
         rules.push(rule(
             &["spec"],
             format!("!has(self.host) || !self.host || ({})", none.join(" && ")),
-            &format!("host is everything on a node: remove {}", pods.join(", ")),
+            &format!(
+                "host selects all processes of a node and excludes {}: remove them",
+                pods.join(", ")
+            ),
         ));
     }
     rules

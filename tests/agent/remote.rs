@@ -282,7 +282,7 @@ async fn what_an_agent_refuses_says_why_whose_word_it_is_and_what_to_do() {
             "open",
             &["--host", "--ring", "64KiB"],
             1,
-            ["PolicyDenied, says the agent", "policy.host"],
+            ["PolicyDenied, from the agent", "policy.host"],
         ),
         (
             "exec",
@@ -302,7 +302,7 @@ async fn what_an_agent_refuses_says_why_whose_word_it_is_and_what_to_do() {
             1,
             [
                 "process 3999999 does not exist",
-                "those of the agent's host",
+                "containers of the agent's host",
             ],
         ),
         (
@@ -315,7 +315,7 @@ async fn what_an_agent_refuses_says_why_whose_word_it_is_and_what_to_do() {
             "open",
             &["--pid", &pid, "--ring", "64KiB", "-o", "folded=/dev/null"],
             2,
-            ["needs stacks", "page_fault"],
+            ["requires stacks", "page_fault"],
         ),
     ];
     for (tracer, options, status, said) in cases {
@@ -332,7 +332,7 @@ async fn what_an_agent_refuses_says_why_whose_word_it_is_and_what_to_do() {
     let outcome = command.workload(&["getppid", "1"]).run();
     assert_eq!(outcome.status, Some(2), "{}", outcome.said);
     assert!(
-        outcome.said.contains("an agent starts no commands"),
+        outcome.said.contains("an agent does not start commands"),
         "{}",
         outcome.said
     );
@@ -366,7 +366,7 @@ async fn an_agent_that_vanishes_is_one_error_and_what_came_until_then() {
         "{}",
         outcome.said
     );
-    assert!(outcome.said.contains("is gone: "), "{}", outcome.said);
+    assert!(outcome.said.contains(" was lost: "), "{}", outcome.said);
 
     let late = Trace::of("open")
         .of_process(&workload)

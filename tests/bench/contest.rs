@@ -167,7 +167,7 @@ impl Running {
             if began.elapsed() > Duration::from_secs(30) {
                 child.kill().unwrap();
                 child.wait().unwrap();
-                return Err("it attached to nothing within 30 s".to_owned());
+                return Err("timeout: nothing was attached within 30 s".to_owned());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -239,7 +239,7 @@ fn is_traced(pid: u32) -> bool {
 
 fn last_line(text: &str) -> String {
     let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    line.unwrap_or("it ended without a word").trim().to_owned()
+    line.unwrap_or("no message").trim().to_owned()
 }
 
 /// The workload with this step so often, on the first CPU, behind its gate.
@@ -323,7 +323,7 @@ impl Contest {
                 if refused.contains_key(&at) {
                     continue;
                 }
-                progress(&format!("round {}, beside {}", all.len() + 1, tool.name));
+                progress(&format!("round {}, with {}", all.len() + 1, tool.name));
                 match self.beside(tool) {
                     Err(why) => drop(refused.insert(at, why)),
                     Ok((time, saw)) => {

@@ -109,7 +109,7 @@ fn machine(peers: &Peers) -> (String, Value) {
         .collect();
     let version = env!("CARGO_PKG_VERSION");
     let text = format!(
-        "TraceJob {version} on Linux {kernel}, {cpus} CPUs ({model}); beside it {}.\n",
+        "TraceJob {version} on Linux {kernel}, {cpus} CPUs ({model}); compared with {}.\n",
         if named.is_empty() {
             "no peers".to_owned()
         } else {

@@ -35,7 +35,7 @@ impl Peers {
     /// # Errors
     /// Why it cannot be run here.
     pub(crate) fn command(&self, program: &str, args: &[String]) -> Result<Command, String> {
-        let root = self.root.as_ref().ok_or("its package is not here")?;
+        let root = self.root.as_ref().ok_or("its package is not installed")?;
         let found = ["usr/bin", "usr/sbin"].map(|folder| root.join(folder).join(program));
         let found = found.iter().find(|path| path.is_file());
         let found = found.ok_or_else(|| format!("its package has no {program}"))?;

@@ -65,9 +65,11 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
         let what = match load {
             Load::Paced(rate) => format!("agent to a client, {rate} files opened a second"),
             Load::Threads(1) => {
-                "agent to a client, one thread that opens as fast as it can".to_owned()
+                "agent to a client, one thread that opens files without a pause".to_owned()
             }
-            Load::Threads(threads) => format!("agent to a client, {threads} threads that do"),
+            Load::Threads(threads) => {
+                format!("agent to a client, {threads} threads that open files without a pause")
+            }
         };
         let received = delivered - gaps;
         let shown = format!(
@@ -83,8 +85,8 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
         figures.push(figure(&what, shown, json));
     }
     figures.push(figure(
-        "agent to a client, without a loss",
-        format!("{best} a second: the highest of these below the first that lost any"),
+        "agent to a client, without loss",
+        format!("{best} a second: the highest rate below the first rate with a loss"),
         json!(best),
     ));
     let calls = if quick { 50_000 } else { 2_000_000 };
@@ -129,7 +131,7 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
     }
     let (before, most, rows) = stopped_reader(if quick { 20_000 } else { 2_000_000 }).await;
     figures.push(figure(
-        &format!("agent's memory beside a reader that stopped, while another got {rows} rows"),
+        &format!("agent's memory with a stopped reader, while another received {rows} rows"),
         format!("{before:.1} MiB before, {most:.1} MiB at most"),
         json!({ "before_mib": before, "most_mib": most, "rows": rows }),
     ));
@@ -149,12 +151,12 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
             reached: times.map(|times| times >= 5.0),
         },
         Goal {
-            wanted: "at most 16 MiB more beside a stopped reader".to_owned(),
+            wanted: "at most 16 MiB more with a stopped reader".to_owned(),
             is: format!("{:.1} MiB", most - before),
             reached: Some(most - before <= 16.0),
         },
     ];
-    let about = "All of it on two CPUs: the workload, the agent and the client. End to end counts what arrived, by the time from the first call to the last row out.";
+    let about = "Workload, agent and client share two CPUs. The end-to-end rate is the number of rows received, divided by the time from the first call to the last row.";
     Section::figures("Events end to end", about, &figures, &goals, quick)
 }
 
@@ -196,7 +198,7 @@ fn outside(
         workload.finish();
         let (said, folder) = running.stop();
         let took = began.elapsed();
-        let (seen, _) = saw(&said).ok_or("it does not tell how many it saw")?;
+        let (seen, _) = saw(&said).ok_or("its output has no count of events")?;
         rates.push(seen as f64 / took.as_secs_f64());
         let _ = fs::remove_dir_all(folder);
     }

@@ -85,7 +85,7 @@ impl Section {
         goals: &[Goal],
         quick: bool,
     ) -> Self {
-        let mut markdown = format!("## {title}\n\n{about}\n\n| what | how much |\n| --- | --- |\n");
+        let mut markdown = format!("## {title}\n\n{about}\n\n| figure | value |\n| --- | --- |\n");
         for Figure { what, shown, .. } in figures {
             // Writing to a string cannot fail.
             let _ = writeln!(markdown, "| {what} | {shown} |");
@@ -110,10 +110,10 @@ impl Section {
         // Writing to a string cannot fail.
         let _ = write!(
             markdown,
-            "A call is {}: {:.0} ns alone; {} rounds, {} thrown out.\n\n",
+            "A call is {}: {:.0} ns alone; {} rounds, {} discarded.\n\n",
             row.unit, standing.alone, standing.rounds, standing.thrown_out
         );
-        markdown += "| beside it | adds, ns a call | takes, × alone | tracejob adds, × it | events seen | said to be lost |\n";
+        markdown += "| tool | adds, ns a call | takes, × alone | tracejob adds, × it | events seen | reported lost |\n";
         markdown += "| --- | ---: | ---: | ---: | ---: | ---: |\n";
         let (mut tools, mut wrong) = (Vec::new(), Vec::new());
         let ours = of(standing, "tracejob").cloned();
@@ -139,7 +139,7 @@ impl Section {
                 .filter(|_| name != "tracejob")
                 .map(|ours| ours.by(measured));
             let seen = match measured.seen {
-                None => "not told".to_owned(),
+                None => "not reported".to_owned(),
                 Some((seen, of)) => format!("{:.2} %", seen as f64 * 100.0 / of.max(1) as f64),
             };
             let _ = writeln!(
@@ -161,7 +161,7 @@ impl Section {
                 if seen + measured.lost < there || there == 0 {
                     let lost = measured.lost;
                     wrong.push(format!(
-                        "{}: {seen} of {there} events were seen, and {lost} said to be lost",
+                        "{}: {seen} of {there} events were seen, and {lost} reported lost",
                         row.title
                     ));
                 }
@@ -194,7 +194,7 @@ fn tell_goals(markdown: &mut String, goals: &[Goal]) {
         // Writing to a string cannot fail.
         let _ = writeln!(
             markdown,
-            "- Goal: {}. It is {}: {verdict}.",
+            "- Goal: {}. Measured: {}, {verdict}.",
             goal.wanted, goal.is
         );
     }

@@ -45,7 +45,7 @@ pub(crate) const ROWS: [Row; 6] = [
     Row {
         title: "Files opened, each as JSON",
         unit: "openat(2) and close(2)",
-        about: "Every open with its path, to a file in memory. `perf record` writes binary records without a path that the kernel resolved, and nothing reads them.",
+        about: "Every open with its path, to a file in memory. `perf record` writes binary records without a path that the kernel resolved, and no program reads them.",
         contest: opens,
         goals: |standing| vec![Goal::ratio(standing, OURS, "opensnoop", 0.15)],
         all_seen: true,
@@ -61,7 +61,7 @@ pub(crate) const ROWS: [Row; 6] = [
     Row {
         title: "TCP connections",
         unit: "connection on loopback with 16 KiB each way, both ends in one process",
-        about: "Both ends' lives, with the bytes of each: seen are only those whose bytes are right.",
+        about: "Both ends of each connection, with their bytes. Only rows with correct bytes count as seen.",
         contest: connections,
         goals: |standing| vec![Goal::ratio(standing, OURS, "tcplife", 1.0)],
         all_seen: true,

@@ -113,7 +113,7 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
             reached: Some(idle < 30.0),
         },
     ];
-    let about = "Tools are started on a process that opens a file a thousand times a second, each in a terminal of its own; medians.";
+    let about = "Each tool is started in its own terminal, on a process that opens a file 1,000 times a second. Values are medians.";
     let mut section = Section::figures("Starts, memory and sizes", about, &figures, &goals, quick);
     section.wrong.extend(ours.err());
     section
@@ -230,7 +230,7 @@ async fn idle(quick: bool) -> (f64, Vec<Figure>) {
         let traces = daemon.traces().await;
         traces.iter().all(|trace| kernel_bytes(trace) > 0)
     };
-    daemon.until("every trace to tell of itself", told).await;
+    daemon.until("an update of every trace", told).await;
     let kernel = daemon.traces().await.iter().map(kernel_bytes).sum();
     figures.push(memory(
         &format!("agent, memory with {TRACES} traces"),

@@ -215,7 +215,7 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
                 "selector",
                 json!({"matchExpressions": [{"key": "a", "operator": "In"}]}),
             ),
-            "In and NotIn take values, Exists and DoesNotExist none",
+            "In and NotIn require values; Exists and DoesNotExist must have none",
         ),
         (
             "TraceJob",
@@ -223,7 +223,7 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
                 "selector",
                 json!({"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}),
             ),
-            "In and NotIn take values, Exists and DoesNotExist none",
+            "In and NotIn require values; Exists and DoesNotExist must have none",
         ),
         (
             "TraceJob",
@@ -241,12 +241,12 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
         (
             "ClusterTraceJob",
             json!({"tracer": any_tracer(), "host": true, "pods": ["a"]}),
-            "host is everything on a node: remove ",
+            "host selects all processes of a node and excludes ",
         ),
         (
             "ClusterTraceJob",
             json!({"tracer": any_tracer(), "host": true, "namespaceSelector": {}}),
-            "host is everything on a node: remove ",
+            "host selects all processes of a node and excludes ",
         ),
     ]
 }

@@ -108,7 +108,7 @@ fn a_table_by_an_agent_is_redrawn_in_place_as_one_here_and_ctrl_c_ends_it() {
     });
     terminal.wait_for("the table once and the status", |screen| {
         let headings = screen.lines().filter(|line| line.starts_with("SYSCALL"));
-        headings.count() == 1 && screen.contains("until Ctrl-C")
+        headings.count() == 1 && screen.contains("stop with Ctrl-C")
     });
     terminal.type_in(b"\x03");
     ends_well(&mut terminal);

@@ -22,7 +22,7 @@ impl Class {
     /// The classes that a node allows where its configuration names none.
     pub const DEFAULT: [Self; 2] = [Self::Observe, Self::Payload];
 
-    /// The word for it in configurations, in the API and in names of roles.
+    /// Returns the word of the class in configurations, in the API and in names of roles.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Observe => "observe",
@@ -32,11 +32,11 @@ impl Class {
         }
     }
 
-    /// What a tracer of this class reveals or changes, in a few words.
+    /// Returns what a tracer of this class reveals or changes, in a few words.
     pub const fn about(self) -> &'static str {
         match self {
-            Self::Observe => "what happens",
-            Self::Payload => "contents that programs exchange or are given",
+            Self::Observe => "events and counts",
+            Self::Payload => "contents that programs exchange or receive",
             Self::Memory => "arbitrary reads of memory",
             Self::Act => "changes to what the target sees",
         }
@@ -49,13 +49,13 @@ impl fmt::Display for Class {
     }
 }
 
-/// A word that is no class.
+/// Error of an unknown class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownClass;
 
 impl fmt::Display for UnknownClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the classes of tracers are")?;
+        f.write_str("unknown class; classes:")?;
         for (at, class) in Class::ALL.into_iter().enumerate() {
             let before = if at == 0 { " " } else { ", " };
             write!(f, "{before}{class}")?;

@@ -23,7 +23,7 @@ pub enum Form {
 }
 
 impl Source {
-    /// What a batch of its rows is.
+    /// Returns the form of a batch of its rows.
     pub const fn form(self) -> Form {
         match self {
             Self::Ring => Form::Events,
@@ -31,13 +31,13 @@ impl Source {
         }
     }
 
-    /// What one event is, as the account counts them.
+    /// Returns the definition of one event in the account.
     pub const fn event(self) -> &'static str {
         match self {
             Self::Ring => "a row",
-            Self::PerCpu => "one of a row's count",
+            Self::PerCpu => "an increment of a row's count",
             Self::Shared => "a change of a row",
-            Self::Snapshot => "a row of one reading",
+            Self::Snapshot => "a row of a snapshot",
         }
     }
 }

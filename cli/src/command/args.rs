@@ -20,83 +20,83 @@ use engine::Whom;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tracers::{Draft, OptKind, OptValue, Spec};
 
-/// What is to be done, and where.
+/// A parsed command line.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct CommandLine {
     pub(crate) action: Action,
-    /// The agent that is to do it; `None` is this machine.
+    /// Agent that runs the command; `None` for this machine.
     pub(crate) agent: Option<Address>,
 }
 
-/// What is to be done.
+/// A command with its arguments.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Say what can be traced.
+    /// `list`: the tracers, and whether they work.
     List {
-        /// As data.
+        /// Whether to print JSON.
         json: bool,
     },
-    /// Say all of a tracer.
+    /// `describe`: the details of a tracer.
     Describe {
-        /// Its name.
+        /// Name of the tracer.
         tracer: String,
-        /// As data.
+        /// Whether to print JSON.
         json: bool,
     },
-    /// Say what this machine lacks.
+    /// `doctor`: what this machine lacks.
     Doctor {
-        /// As data.
+        /// Whether to print JSON.
         json: bool,
     },
-    /// Trace.
+    /// `run`: a trace.
     Run(Box<Run>),
-    /// Say what this program is made of.
+    /// `version`: the version, and hashes of kernel programs.
     Version {
-        /// As data.
+        /// Whether to print JSON.
         json: bool,
     },
-    /// Print a shell's completions.
+    /// `completions`: the script of a shell.
     Completions(Shell),
-    /// Write what is generated from the catalogue.
+    /// `codegen`: the generated documentation.
     Codegen(PathBuf),
 }
 
-/// A trace, as it was asked for.
+/// Arguments of `run`.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// The tracer.
+    /// Tracer with its options.
     pub(crate) what: What,
-    /// Whom to trace.
+    /// Targets of the trace.
     pub(crate) targets: Vec<Whom>,
-    /// Ends the trace.
+    /// Bound that ends the trace.
     pub(crate) duration: Option<Duration>,
-    /// Ends the trace.
+    /// Bound that ends the trace.
     pub(crate) max_events: Option<u64>,
-    /// Bytes of the ring.
+    /// Size of the ring buffer in bytes.
     pub(crate) ring: Option<u32>,
-    /// How often a map is read.
+    /// Time between two readings of a map.
     pub(crate) interval: Option<Duration>,
-    /// Where rows go.
+    /// Output formats and files.
     pub(crate) outputs: Vec<OutputArg>,
-    /// The dataset that is shown; else as many as an output can.
+    /// Dataset to show; `None` for all that the output supports.
     pub(crate) dataset: Option<String>,
     /// The condition that rows must match.
     pub(crate) filter: Option<String>,
-    /// How rows are shown.
+    /// Columns, order and number of rows.
     pub(crate) view: ViewArgs,
 }
 
-/// Where a trace's tracer is said.
+/// Source of the tracer and its options.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// On the command line.
+    /// The command line.
     Spec(Spec),
-    /// In a file with a TraceJob.
+    /// A file with a TraceJob.
     File(PathBuf),
 }
 
-/// Reads the command line; help is printed by whoever handles the error.
-pub(crate) fn parse(line: &[OsString]) -> Result<Asked> {
+/// Parses the command line. Help is an error, which the caller prints.
+pub(crate) fn parse(line: &[OsString]) -> Result<CommandLine> {
     let matches = command()
         .try_get_matches_from(line)
         .map_err(|error| usage::explain(error, line, &command()))?;
@@ -116,20 +116,20 @@ pub(crate) fn parse(line: &[OsString]) -> Result<Asked> {
         Some(("run", m)) => Action::Run(Box::new(run(m)?)),
         Some(("completions", m)) => match m.get_one::<Shell>("shell") {
             Some(shell) => Action::Completions(*shell),
-            None => return Err(Usage("completions needs a SHELL".to_owned()).into()),
+            None => return Err(Usage("completions requires a SHELL".to_owned()).into()),
         },
         Some(("codegen", m)) => {
             Action::Codegen(m.get_one::<PathBuf>("dir").cloned().unwrap_or_default())
         }
-        _ => return Err(Usage("name what to do; `tracejob --help` tells".to_owned()).into()),
+        _ => return Err(Usage("a command is required; see `tracejob --help`".to_owned()).into()),
     };
-    Ok(Asked {
+    Ok(CommandLine {
         action,
         agent: agent(&matches)?,
     })
 }
 
-/// The agent that is named, by whichever command it is.
+/// Returns the agent of `--agent`, for every command.
 fn agent(matches: &ArgMatches) -> Result<Option<Address>> {
     let Some(place) = matches.get_one::<Place>("agent") else {
         return Ok(None);
@@ -143,7 +143,7 @@ fn agent(matches: &ArgMatches) -> Result<Option<Address>> {
     Ok(Some(Address::new(place.clone(), files)?))
 }
 
-/// A word that has to be there.
+/// Returns the value of a required argument.
 pub(crate) fn string(matches: &ArgMatches, id: &str) -> String {
     matches.get_one::<String>(id).cloned().unwrap_or_default()
 }
@@ -154,7 +154,7 @@ fn run(matches: &ArgMatches) -> Result<Run> {
         None => match matches.get_one::<PathBuf>("file") {
             Some(file) => (What::File(file.clone()), matches),
             None => {
-                let message = "run needs a tracer, or a file with a TraceJob (-f); `tracejob list` shows the tracers";
+                let message = "run requires a tracer, or a file with a TraceJob (-f); `tracejob list` lists the tracers";
                 return Err(Usage(message.to_owned()).into());
             }
         },
@@ -178,7 +178,7 @@ fn run(matches: &ArgMatches) -> Result<Run> {
     })
 }
 
-/// How rows are shown.
+/// Columns, order and number of rows.
 pub(crate) fn view(m: &ArgMatches) -> ViewArgs {
     let names = |id: &str| -> Vec<String> {
         let all = m.get_many::<String>(id);
@@ -191,7 +191,7 @@ pub(crate) fn view(m: &ArgMatches) -> ViewArgs {
     }
 }
 
-/// A tracer with its options.
+/// Reads a tracer's options.
 pub(crate) fn spec(name: &str, matches: &ArgMatches) -> Result<Spec> {
     let tracer = tracers::named(name)?;
     let mut draft = Draft::new(tracer);

@@ -16,7 +16,7 @@ pub(crate) use complete::script;
 
 use crate::source::cluster::Cluster;
 use anyhow::Result;
-use args::{Action, Asked};
+use args::{Action, CommandLine};
 use std::{
     ffi::{OsStr, OsString},
     io::{self, Write},
@@ -24,12 +24,12 @@ use std::{
     process::ExitCode,
 };
 
-/// As kubectl looks for it.
+/// Name of the plugin's program.
 const PROGRAM: &str = "kubectl-tracejob";
-/// What kubectl asks for candidates.
+/// Name of the program that kubectl starts for completions.
 const COMPLETER: &str = "kubectl_complete-tracejob";
 
-/// Whether this program is started as kubectl's plugin.
+/// Returns whether this program was started as a plugin of kubectl.
 pub(crate) fn is_plugin(line: &[OsString]) -> bool {
     matches!(called(line), Some(PROGRAM | COMPLETER))
 }
@@ -39,13 +39,13 @@ fn called(line: &[OsString]) -> Option<&str> {
     name.and_then(OsStr::to_str)
 }
 
-/// The plugin.
+/// Runs the plugin.
 pub(crate) fn act(line: &[OsString]) -> Result<ExitCode> {
     if called(line) == Some(COMPLETER) {
         complete::complete(&line[1..])?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Asked { action, access } = args::parse(line)?;
+    let CommandLine { action, access } = args::parse(line)?;
     match action {
         Action::Run(asked) => return run::run(*asked, &access),
         Action::Attach { job, view } => return run::attach(&job, view, &access),

@@ -3,10 +3,10 @@
 use crate::usage::Usage;
 use tracers::{Filter, Spec};
 
-/// The filters of a tracer's datasets, in their order; none without a condition. `from` names the place of the condition in errors.
+/// Returns the filters of a tracer's datasets, in their order; none without a condition. `from` names the place of the condition in errors.
 ///
 /// # Errors
-/// Where the condition is wrong: what is wrong, and the place in it.
+/// If the condition is invalid; the error has the mistake and its place.
 pub(crate) fn filters(
     from: &str,
     condition: Option<&str>,

@@ -1,4 +1,4 @@
-//! `describe`: all that the catalogue says of a tracer.
+//! `describe`: the catalogue's details of a tracer.
 
 use crate::{
     show::{
@@ -18,10 +18,10 @@ use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 use tracers::{Column, Erased, Needs, Opt, OptKind, Point, Source, named};
 
-/// Prose wider than this is hard to read, whatever the terminal.
+/// Maximum width of prose, for readability.
 const WIDEST: usize = 100;
 
-/// Prints it.
+/// Prints the details of a tracer, with its support on this machine or an agent's.
 pub(crate) fn describe(name: &str, json: bool, agent: Option<&Address>) -> Result<()> {
     let known = named(name).map_err(|error| Usage(error.to_string()));
     let survey = match (&known, agent) {
@@ -43,7 +43,7 @@ pub(crate) fn describe(name: &str, json: bool, agent: Option<&Address>) -> Resul
     print(tracer, there, json)
 }
 
-/// Prints what is the same everywhere.
+/// Prints the details that are the same on every machine.
 pub(crate) fn describe_known(tracer: &'static dyn Erased, json: bool) -> Result<()> {
     print(tracer, None, json)
 }
@@ -63,7 +63,7 @@ fn print(tracer: &'static dyn Erased, there: Option<&Entry>, json: bool) -> Resu
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
-/// The same as data.
+/// Returns the details as JSON.
 fn data(tracer: &'static dyn Erased, there: Option<&Entry>) -> serde_json::Value {
     let options: Vec<_> = tracer
         .options()
@@ -111,7 +111,7 @@ fn data(tracer: &'static dyn Erased, there: Option<&Entry>) -> serde_json::Value
     out
 }
 
-/// Columns, each with what it is.
+/// Appends columns with their descriptions.
 fn columns_of(all: &[Column], columns: usize, out: &mut String) {
     let name = 2 + all
         .iter()
@@ -180,11 +180,9 @@ fn page(
         beside(&[vec![flag], about], &[width], &mut out);
     }
     if tracer.options().is_empty() {
-        out.push_str("  none of its own\n");
+        out.push_str("  none\n");
     }
-    out.push_str(
-        "  Selection, bounds and output are those of every tracer: `tracejob run --help`.\n",
-    );
+    out.push_str("  Flags of all tracers (selection, bounds, output): `tracejob run --help`.\n");
     head(&mut out, "COLUMNS");
     for (at, dataset) in tracer.datasets().iter().enumerate() {
         if at > 0 {
@@ -228,7 +226,7 @@ fn page(
         let remedy = { need.remedy.as_ref() }.map_or(String::new(), |how| format!("; {how}"));
         let lacks = match need.required {
             true => format!("{}, for {}{remedy}", need.name, need.reason),
-            false => format!("{}, for {} (works without){remedy}", need.name, need.reason),
+            false => format!("{}, for {} (optional){remedy}", need.name, need.reason),
         };
         fact("LACKS", &lacks);
     }
@@ -252,7 +250,7 @@ fn lines(lines: &[String], out: &mut String) {
     }
 }
 
-/// `number, ns`, `histogram of ns`.
+/// Returns the kind of a column in words: `number, ns`, `histogram of ns`.
 pub(crate) fn kind_words(column: &Column) -> String {
     match (column.kind.word(), column.kind.of(), column.unit().word()) {
         (kind, "", "") => kind.to_owned(),
@@ -261,17 +259,17 @@ pub(crate) fn kind_words(column: &Column) -> String {
     }
 }
 
-/// `raw_tp sys_enter`, one for each.
+/// Returns each point as text: `raw_tp sys_enter`.
 pub(crate) fn hooks(set: &[Point]) -> Vec<String> {
     set.iter().map(ToString::to_string).collect()
 }
 
-/// The flag of an option.
+/// Returns the flag of an option.
 pub(crate) fn flag(option: &Opt) -> String {
     format!("--{}", option.name.replace('_', "-"))
 }
 
-/// The flag with what it takes.
+/// Returns the flag with the placeholder of its value.
 pub(crate) fn flag_with_value(option: &Opt) -> String {
     let value = option.kind.form().placeholder();
     match value.is_empty() {
@@ -280,7 +278,7 @@ pub(crate) fn flag_with_value(option: &Opt) -> String {
     }
 }
 
-/// One word for how rows come.
+/// Returns the word for a source of rows.
 pub(crate) fn source_word(source: Source) -> &'static str {
     match source {
         Source::Ring => "events",

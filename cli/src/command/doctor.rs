@@ -1,4 +1,4 @@
-//! `doctor`: what tracing needs of this machine.
+//! `doctor`: requirements of tracing on a machine.
 
 use crate::{
     show::{
@@ -22,10 +22,10 @@ use std::{
 };
 use tracers::{Class, Needs};
 
-/// Prose wider than this is hard to read, whatever the terminal.
+/// Maximum width of prose, for readability.
 const WIDEST: usize = 110;
 
-/// Prints it. The exit status is 1 where nothing can be traced.
+/// Prints the checks. The exit status is 1 if no tracer works.
 pub(crate) fn doctor(json: bool, agent: Option<&Address>) -> Result<ExitCode> {
     let survey = Survey::checked(agent)?;
     let text = match json {
@@ -83,7 +83,7 @@ struct Line<'a> {
     tracers: Vec<&'a str>,
 }
 
-/// Every need of the tracers there, each once: required ones first.
+/// Returns every need of the tracers once, required ones first.
 fn needs(survey: &Survey) -> Vec<Line<'_>> {
     let mut all: Vec<Line<'_>> = Vec::new();
     for entry in &survey.tracers {
@@ -101,7 +101,7 @@ fn needs(survey: &Survey) -> Vec<Line<'_>> {
     all
 }
 
-/// The tracers of each class, and how many of them work.
+/// Returns the tracers of each class.
 fn classes(survey: &Survey) -> BTreeMap<&str, Vec<&Entry>> {
     let mut classes: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for entry in &survey.tracers {
@@ -152,10 +152,10 @@ fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
     }
     let (able, all) = (survey.able(), survey.tracers.len());
     out.push_str(&match &survey.agent {
-        None => format!("\n{able} of {all} tracers work here; `tracejob list` shows which.\n"),
-        Some(_) => format!(
-            "\n{able} of {all} tracers work there; `tracejob --agent … list` shows which.\n"
-        ),
+        None => format!("\n{able} of {all} tracers work here; see `tracejob list`.\n"),
+        Some(_) => {
+            format!("\n{able} of {all} tracers work there; see `tracejob --agent … list`.\n")
+        }
     });
     let mut line = |line: &str| {
         for line in wrap(line, columns) {
@@ -185,7 +185,7 @@ fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
         let verb = if need.required {
             "is required"
         } else {
-            "is helpful"
+            "is optional"
         };
         let missing = match (need.met, &need.remedy) {
             (true, _) => String::new(),
@@ -233,7 +233,7 @@ mod tests {
                                  `sysctl kernel.kptr_restrict=1` shows kernel functions
                                  in stacks
 
-        0 of 0 tracers work here; `tracejob list` shows which.
+        0 of 0 tracers work here; see `tracejob list`.
         ");
         assert_eq!(data(&survey)["checks"][1]["verdict"], "limited");
     }

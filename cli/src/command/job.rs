@@ -1,4 +1,4 @@
-//! A TraceJob from a file: the object that a cluster takes, read strictly.
+//! TraceJobs in files: the same object as in a cluster, parsed strictly.
 
 mod explain;
 
@@ -18,69 +18,69 @@ use std::{
 };
 use tracers::Spec;
 
-/// What a cluster's API server would take.
+/// API version of jobs.
 const API_VERSION: &str = "tracejob.dev/v1alpha1";
 const KIND: &str = "TraceJob";
 const CLUSTER_KIND: &str = "ClusterTraceJob";
-/// A TraceJob is a screenful. The API server's own limit is 1.5 MiB (etcd, --max-request-bytes).
+/// Maximum size of a file. The API server's own limit is 1.5 MiB (etcd, --max-request-bytes).
 const MAX_BYTES: u64 = 1 << 20;
-/// Brackets within brackets. A TraceJob has four; libyaml's time grows with the square of them (1 MiB of `[`: 10 s).
+/// Maximum nesting of brackets. A TraceJob has 4; libyaml's time grows with its square (1 MiB of `[`: 10 s).
 const MAX_DEPTH: usize = 64;
-/// Documents in a file, most of them other objects.
+/// Maximum number of documents in a file, including other objects.
 const MAX_DOCUMENTS: usize = 64;
 
-/// A TraceJob, as far as one host can act on it.
+/// The part of a TraceJob that applies to one host.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// The tracer with its options.
+    /// Tracer with its options.
     pub(crate) spec: Spec,
-    /// Whether it selects pods, which one host knows nothing of.
+    /// Whether the job selects pods, which requires a cluster.
     pub(crate) selects_pods: bool,
-    /// Ends the trace.
+    /// Bound that ends the trace.
     pub(crate) duration: Option<Duration>,
-    /// Ends the trace.
+    /// Bound that ends the trace.
     pub(crate) max_events: Option<u64>,
-    /// Bytes of the ring.
+    /// Size of the ring buffer in bytes.
     pub(crate) ring_bytes: Option<u32>,
-    /// What it may cost.
+    /// Budget of the trace.
     pub(crate) budget: Budget,
     /// The condition that rows must match.
     pub(crate) filter: Option<String>,
-    /// How rows are shown.
+    /// Columns, order and number of rows.
     pub(crate) view: ViewArgs,
 }
 
-/// A job of a cluster, as a file has it.
+/// A job for a cluster, from a file.
 #[derive(Debug)]
 pub(crate) enum Wanted {
-    /// In a namespace.
+    /// A TraceJob.
     Job {
-        /// Its name, or the beginning of one.
+        /// Name, or the prefix of a generated name.
         name: Name,
-        /// Where the file names one.
+        /// Namespace, if the file has one.
         namespace: Option<String>,
-        /// What it says.
+        /// Spec of the job.
         spec: Box<TraceJobSpec>,
     },
-    /// Beyond namespaces.
+    /// A ClusterTraceJob.
     Cluster {
-        /// Its name, or the beginning of one.
+        /// Name, or the prefix of a generated name.
         name: Name,
-        /// What it says.
+        /// Spec of the job.
         spec: Box<ClusterTraceJobSpec>,
     },
 }
 
-/// How an object is called.
+/// The name of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
-    /// So.
+    /// The full name.
     Whole(String),
-    /// By the API server, beginning so: `generateName`.
+    /// The prefix of a name that the API server generates: `generateName`.
     Beginning(String),
 }
 
-/// Which kind of object a document is.
+/// The kind of a document's object.
 #[derive(Deserialize)]
 struct Head {
     kind: Option<String>,
@@ -103,7 +103,7 @@ struct Object {
     status: Option<IgnoredAny>,
 }
 
-/// A Kubernetes object's metadata belongs to Kubernetes: whatever else it has is accepted.
+/// Metadata of an object. Unknown fields are accepted, because Kubernetes defines them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
@@ -116,17 +116,17 @@ struct Metadata {
 }
 
 impl Metadata {
-    /// The name where there is one, as the API server has it.
+    /// Returns the name or its prefix.
     fn name(&self, file: &str) -> Result<Name> {
         match (&self.name, &self.generate_name) {
             (Some(name), _) => Ok(Name::Whole(name.clone())),
             (None, Some(beginning)) => Ok(Name::Beginning(beginning.clone())),
-            (None, None) => bail!("{file}: metadata has neither a name nor a generateName"),
+            (None, None) => bail!("{file}: metadata requires a name or a generateName"),
         }
     }
 }
 
-/// The same of a ClusterTraceJob. Its spec's names are looked at by themselves: serde cannot refuse unknown ones there.
+/// A ClusterTraceJob. The names of its spec's fields are checked separately: serde cannot reject unknown ones in flattened structs.
 #[derive(Deserialize)]
 #[serde(
     rename_all = "camelCase",
@@ -135,7 +135,7 @@ impl Metadata {
 )]
 struct ClusterObject {
     api_version: String,
-    #[expect(dead_code, reason = "it has been looked at")]
+    #[expect(dead_code, reason = "already checked")]
     kind: String,
     metadata: Metadata,
     spec: serde_json::Value,
@@ -157,7 +157,7 @@ pub(crate) fn read_wanted(path: &Path) -> Result<Wanted> {
     parse_wanted(&text, &shown)
 }
 
-/// What a file says, and how it is called.
+/// Returns the text of a file, and its name for messages.
 fn text(path: &Path) -> Result<(String, String)> {
     let shown = if path.as_os_str() == "-" {
         "standard input".to_owned()
@@ -173,7 +173,7 @@ fn text(path: &Path) -> Result<(String, String)> {
     };
     read.with_context(|| format!("cannot read {shown}"))?;
     if bytes.len() as u64 > MAX_BYTES {
-        bail!("cannot read {shown}: it has more than 1 MiB, and a TraceJob has less");
+        bail!("cannot read {shown}: the file is larger than 1 MiB");
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -181,7 +181,7 @@ fn text(path: &Path) -> Result<(String, String)> {
             .iter()
             .filter(|b| **b == b'\n')
             .count();
-        anyhow!("{shown}:{line}: this is not UTF-8")
+        anyhow!("{shown}:{line}: invalid UTF-8")
     })?;
     // A byte order mark, as editors of Windows put it there; YAML 1.2, 5.2.
     if text.starts_with('\u{feff}') {
@@ -190,7 +190,7 @@ fn text(path: &Path) -> Result<(String, String)> {
     Ok((text, shown))
 }
 
-/// Reads a TraceJob; `file` is its name in messages.
+/// Parses a TraceJob; `file` is its name in messages.
 pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
     let text = only(text, file, &[KIND])?;
     let (metadata, spec) = checked(&text, file)?;
@@ -198,7 +198,7 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Job> {
     Ok(job(spec))
 }
 
-/// Reads a job of either kind; `file` is its name in messages.
+/// Parses a job of either kind; `file` is its name in messages.
 fn parse_wanted(text: &str, file: &str) -> Result<Wanted> {
     let text = only(text, file, &[KIND, CLUSTER_KIND])?;
     let head = Head::deserialize(serde_yaml::Deserializer::from_str(&text));
@@ -213,12 +213,12 @@ fn parse_wanted(text: &str, file: &str) -> Result<Wanted> {
     })
 }
 
-/// The only job of a file.
+/// Returns the only job of a file.
 fn only(text: &str, file: &str, kinds: &[&str]) -> Result<String> {
     let mut jobs: Vec<String> = Vec::new();
     if let Some(line) = too_deep(text) {
         bail!(
-            "{file}:{line}: more than {MAX_DEPTH} brackets within brackets; a TraceJob needs four"
+            "{file}:{line}: brackets are nested more than {MAX_DEPTH} levels deep; a TraceJob needs 4"
         );
     }
     if text.lines().filter(|line| line.starts_with("---")).count() > MAX_DOCUMENTS {
@@ -227,23 +227,23 @@ fn only(text: &str, file: &str, kinds: &[&str]) -> Result<String> {
     let documents = documents(text);
     for document in &documents {
         let head = Head::deserialize(serde_yaml::Deserializer::from_str(document));
-        // The only document is one, whatever it says.
+        // A single document is parsed as a job, whatever its kind.
         let named = |kind: String| kinds.contains(&kind.as_str());
         if documents.len() == 1 || head.is_ok_and(|head| head.kind.is_some_and(named)) {
             jobs.push(document.clone());
         }
     }
     match jobs.as_slice() {
-        [] => bail!("{file} has no TraceJob in it"),
+        [] => bail!("{file} contains no TraceJob"),
         [text] => Ok(text.clone()),
         more => bail!(
-            "{file} has {} TraceJobs; one trace at a time: give each a file of its own",
+            "{file} contains {} TraceJobs, but only one can run; use one file for each",
             more.len()
         ),
     }
 }
 
-/// The line in which brackets are nested too deeply. Those in texts and comments count as well: nobody needs so many.
+/// Returns the line where brackets are nested too deeply. Brackets in strings and comments count as well.
 fn too_deep(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     text.lines()
@@ -260,7 +260,7 @@ fn too_deep(text: &str) -> Option<usize> {
         .map(|line| line + 1)
 }
 
-/// The documents that say something, each behind as many empty lines as were before it: its places are those in the file.
+/// Returns the documents with content. Empty lines before each keep the line numbers of the file.
 fn documents(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for (number, line) in text.lines().enumerate() {
@@ -282,7 +282,7 @@ fn documents(text: &str) -> Vec<String> {
     documents
 }
 
-/// A TraceJob that a cluster would take.
+/// Parses and checks a TraceJob by the rules of the API server.
 fn checked(text: &str, file: &str) -> Result<(Metadata, TraceJobSpec)> {
     let object = Object::deserialize(serde_yaml::Deserializer::from_str(text));
     let Object {
@@ -305,7 +305,7 @@ fn checked(text: &str, file: &str) -> Result<(Metadata, TraceJobSpec)> {
     if api_version != API_VERSION {
         let version = api_version.escape_debug();
         bail!(
-            "{file}{}: apiVersion is \"{version}\"; this tracejob knows {API_VERSION}",
+            "{file}{}: apiVersion is \"{version}\"; this tracejob supports {API_VERSION}",
             at("apiVersion")
         );
     }
@@ -319,7 +319,7 @@ fn checked(text: &str, file: &str) -> Result<(Metadata, TraceJobSpec)> {
     Ok((metadata, spec))
 }
 
-/// A ClusterTraceJob that a cluster would take.
+/// Parses and checks a ClusterTraceJob by the rules of the API server.
 fn cluster(text: &str, file: &str) -> Result<Wanted> {
     let object = ClusterObject::deserialize(serde_yaml::Deserializer::from_str(text));
     let ClusterObject {
@@ -331,7 +331,7 @@ fn cluster(text: &str, file: &str) -> Result<Wanted> {
     } = object.map_err(|error| anyhow!(explain(&error, text, file)))?;
     if api_version != API_VERSION {
         let version = api_version.escape_debug();
-        bail!("{file}: apiVersion is \"{version}\"; this tracejob knows {API_VERSION}");
+        bail!("{file}: apiVersion is \"{version}\"; this tracejob supports {API_VERSION}");
     }
     let definition = definition::<ClusterTraceJob>();
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
@@ -339,7 +339,7 @@ fn cluster(text: &str, file: &str) -> Result<Wanted> {
     for field in spec.as_object().into_iter().flatten().map(|(name, _)| name) {
         if known.get(field).is_none() {
             let field = field.escape_debug();
-            bail!("{file}: spec: there is no \"{field}\"");
+            bail!("{file}: spec has no field \"{field}\"");
         }
     }
     let spec: ClusterTraceJobSpec =
@@ -355,7 +355,7 @@ fn cluster(text: &str, file: &str) -> Result<Wanted> {
     })
 }
 
-/// As far as one host can act on it.
+/// Returns the part of a spec that applies to one host.
 fn job(spec: TraceJobSpec) -> Job {
     let TraceJobSpec {
         tracer,
@@ -398,7 +398,7 @@ fn job(spec: TraceJobSpec) -> Job {
     }
 }
 
-/// Holds a job's condition to the tracer's columns; `at` is its place in the file.
+/// Checks a job's condition by the tracer's columns; `at` is its place in the file.
 fn check_condition(spec: &TraceJobSpec, file: &str, at: &str) -> Result<()> {
     let from = format!("{file}{at}: spec.output.where");
     let filters = filters(&from, spec.output.filter.as_deref(), &spec.tracer);
@@ -432,7 +432,7 @@ mod tests {
         assert_eq!(name, Name::Beginning("x-".to_owned()));
         let nameless = error(&text.replace("generateName: x-", "labels: {}"));
         assert!(
-            nameless.contains("neither a name nor a generateName"),
+            nameless.contains("requires a name or a generateName"),
             "{nameless}"
         );
         let path = std::env::temp_dir().join(format!("tracejob-mark-{}", std::process::id()));
@@ -516,12 +516,12 @@ mod tests {
         }
         assert_eq!(
             cluster("  hosts: true\n").unwrap_err(),
-            "job.yaml: spec: there is no \"hosts\""
+            "job.yaml: spec has no field \"hosts\""
         );
         assert!(
             cluster("  host: true\n  pods: [a]\n")
                 .unwrap_err()
-                .contains("host is everything")
+                .contains("host selects all processes")
         );
     }
 
@@ -537,7 +537,7 @@ mod tests {
             job("open: {}\n    exec: {}", ""),
             job("open: {}", "  limit: {}\n"),
             job("open: {}", "  limits:\n    maxEvent: 3\n"),
-            job("open: {}", "  nonsense: 3\n"),
+            job("open: {}", "  invalid_message: 3\n"),
             job("open: {}", "  activeDeadlineSeconds: 0\n"),
             job("open: {}", "  activeDeadlineSeconds: -1\n"),
             job("open: {}", "  limits: {ringBytes: 1}\n"),
@@ -597,10 +597,10 @@ mod tests {
     #[test]
     fn what_is_no_text_or_has_no_end_is_refused() {
         let said = format!("{:#}", read(Path::new("/dev/zero")).unwrap_err());
-        assert!(said.contains("more than 1 MiB"), "{said}");
+        assert!(said.contains("larger than 1 MiB"), "{said}");
         let said = format!("{:#}", read(Path::new("/nonexistent")).unwrap_err());
         assert!(said.starts_with("cannot read /nonexistent"), "{said}");
         let said = format!("{:#}", read(&std::env::current_exe().unwrap()).unwrap_err());
-        assert!(said.contains("more than 1 MiB"), "{said}");
+        assert!(said.contains("larger than 1 MiB"), "{said}");
     }
 }

@@ -1,4 +1,4 @@
-//! `list`: what can be traced here, and what cannot and why.
+//! `list`: the tracers, and whether they work on this machine.
 
 use crate::{
     show::{
@@ -17,10 +17,10 @@ use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 use tracers::Family;
 
-/// Prose wider than this is hard to read, whatever the terminal.
+/// Maximum width of prose, for readability.
 const WIDEST: usize = 120;
 
-/// Prints it.
+/// Prints the tracers.
 pub(crate) fn list(json: bool, agent: Option<&Address>) -> Result<()> {
     let survey = Survey::of(agent)?;
     let text = match json {
@@ -85,7 +85,7 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
     let class = "CLASS".len();
     let classes = entries.iter().map(|entry| entry.class.chars().count());
     let class = classes.max().unwrap_or(0).max(class);
-    // What is said of this machine needs some room as well.
+    // The column about this machine needs some width as well.
     let shows = shows.min(columns.saturating_sub(name + class + 6 + 40).max(18));
     let here = columns.saturating_sub(name + class + shows + 6).max(20);
     let widths = [name, class, shows];
@@ -156,8 +156,8 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
         Some(_) => ("there", " --agent …"),
     };
     out.push_str(&match able == all {
-        true => format!("All {all} work {here}. `tracejob{place} describe TRACER` tells more.\n"),
-        false => format!("{able} of {all} work {here}. `tracejob{place} describe TRACER` tells more, `tracejob{place} doctor` what is missing.\n"),
+        true => format!("All {all} work {here}. For details: `tracejob{place} describe TRACER`.\n"),
+        false => format!("{able} of {all} work {here}. For details: `tracejob{place} describe TRACER`, `tracejob{place} doctor`.\n"),
     });
     out
 }
@@ -200,7 +200,7 @@ mod tests {
         for columns in [80, 100, 120] {
             let text = table(&survey, columns, Palette::default());
             assert!(text.contains("no   uprobe.multi"), "{text}");
-            // What works and lacks something says what.
+            // A tracer that works with unmet needs lists them.
             assert!(text.contains("     no CAP_SYSLOG, for"), "{text}");
             assert!(
                 text.contains("payload  ") && text.contains("observe  "),
@@ -213,7 +213,11 @@ mod tests {
                     .all(|line| line.chars().count() <= columns),
                 "{text}"
             );
-            assert!(text.ends_with(&format!("{} of {} work here. `tracejob describe TRACER` tells more, `tracejob doctor` what is missing.\n", all - 1, all)));
+            assert!(text.ends_with(&format!(
+                "{} of {} work here. For details: `tracejob describe TRACER`, `tracejob doctor`.\n",
+                all - 1,
+                all
+            )));
         }
     }
 }

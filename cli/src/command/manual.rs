@@ -4,7 +4,7 @@ use crate::command::args::command;
 use clap::{Arg, Command};
 use roff::{Inline, Roff, bold, italic, line_break, roman};
 
-/// The whole page.
+/// Returns the manual page.
 pub(crate) fn manual() -> String {
     let mut command = command();
     command.build();
@@ -27,8 +27,8 @@ pub(crate) fn manual() -> String {
     }
     page.control("SH", ["DESCRIPTION"]);
     page.text([roman(
-        "tracejob runs small programs in the kernel (eBPF) that watch what processes do, and shows what they saw as rows: \
-         each tracer knows one thing. Every event that was not shown is counted, and the last line says how many and why.",
+        "tracejob runs small programs in the kernel (eBPF) that observe processes, and shows their events as rows. \
+         Each tracer observes one kind of event. Events that are not shown are counted, and the last line reports them by cause.",
     )]);
     page.control("SH", ["COMMANDS"]);
     for sub in shown(&command) {
@@ -82,12 +82,12 @@ pub(crate) fn manual() -> String {
 fn exit_status(page: &mut Roff) {
     page.control("SH", ["EXIT STATUS"]);
     let all = [
-        ("0", "The trace is complete: nothing was lost."),
-        ("1", "An error; standard error says which."),
-        ("2", "A command line that can never work."),
+        ("0", "Success; the trace is complete."),
+        ("1", "Error; the message is on standard error."),
+        ("2", "Invalid command line or TraceJob."),
         (
             "3",
-            "Something was lost; standard error says what and where.",
+            "Some events were lost; the counts by stage are on standard error.",
         ),
     ];
     for (status, meaning) in all {

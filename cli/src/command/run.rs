@@ -1,4 +1,4 @@
-//! A trace from its request to its account.
+//! `run`: a trace from its request to its account.
 
 use crate::{
     command::{
@@ -24,7 +24,7 @@ use engine::{Bounds, Budget, Kernel, Limits, Request, Trace, Whom};
 use rustix::stdio;
 use std::{os::unix::ffi::OsStrExt, process::ExitCode};
 
-/// Runs a trace, here or by an agent.
+/// Runs a trace on this machine or an agent.
 pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     let Run {
         what,
@@ -49,7 +49,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             if targets.is_empty() && job.selects_pods {
                 let file = file.display();
                 let message = format!(
-                    "{file} selects pods, which needs a cluster; on one host add --pid, --container, --cgroup, -- CMD or --host"
+                    "{file} selects pods, which requires a cluster; on a single host add --pid, --container, --cgroup, -- CMD or --host"
                 );
                 return Err(Usage(message).into());
             }
@@ -104,7 +104,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             if command && output::to_pipe(&wanted) {
                 // What the command prints must not end up between the rows that a program reads.
                 rustix::stdio::dup2_stdout(stdio::stderr())
-                    .context("giving the command standard error to print to")?;
+                    .context("cannot redirect the command's output to standard error")?;
             }
             let request = Request {
                 spec: spec.clone(),
@@ -128,7 +128,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             let trace = remote::Trace::start(Agent::connect(address)?, request)?;
             let stopper = trace.stopper();
             signals.first(move || stopper.stop());
-            // What columns there are is the agent's to say. Where an output cannot be, the trace ends with the call.
+            // The agent determines the columns. If an output cannot be opened, the trace ends with the call.
             let outputs = output::open(&wanted, &scene(Shape::told(trace.schema())))?;
             (Box::new(trace) as Box<dyn Feed>, outputs)
         }
@@ -142,7 +142,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     )
 }
 
-/// Whom a trace is of, in a few words.
+/// Returns the targets of a trace in a few words.
 fn title(targets: &[Whom]) -> String {
     let words = targets.iter().map(|target| match target {
         Whom::Process(pid) => format!("process {pid}"),

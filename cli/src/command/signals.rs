@@ -1,4 +1,4 @@
-//! Ctrl-C and its like: the first ends the trace with its full result, the second ends the program.
+//! Signals: the first Ctrl-C ends the trace with its account, the second ends the program.
 
 use crate::show::sink;
 use anyhow::{Context as _, Result};
@@ -14,24 +14,24 @@ use std::{
 
 type Stop = Box<dyn Fn() + Send>;
 
-/// The signals that ask for an end.
+/// Handler of SIGINT, SIGTERM and SIGHUP.
 pub(crate) struct Signals {
     stop: Arc<Mutex<Option<Stop>>>,
 }
 
 impl Signals {
-    /// From now on they end the program with nothing left behind. The thread that waits for them ends with the program.
+    /// Installs the handler. Until [`Signals::first`] is called, a signal ends the program and removes unfinished files.
     pub(crate) fn watch() -> Result<Self> {
         let stop: Arc<Mutex<Option<Stop>>> = Arc::default();
-        let mut signals =
-            iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("catching Ctrl-C")?;
+        let mut signals = iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+            .context("cannot install signal handlers")?;
         let shared = Arc::clone(&stop);
         let wait = move || {
             for signal in signals.forever() {
                 let stop = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
                 match stop {
                     Some(stop) => stop(),
-                    // Nothing runs yet, or somebody has lost patience.
+                    // No trace is running yet, or this is the second signal.
                     None => {
                         sink::abandon();
                         process::exit(128 + signal);
@@ -42,11 +42,11 @@ impl Signals {
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(wait)
-            .context("catching Ctrl-C")?;
+            .context("cannot install signal handlers")?;
         Ok(Self { stop })
     }
 
-    /// From now on the first calls `stop`.
+    /// Makes the first signal call `stop` instead of ending the program.
     pub(crate) fn first(&self, stop: impl Fn() + Send + 'static) {
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(stop));
     }

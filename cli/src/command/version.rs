@@ -1,12 +1,11 @@
-//! `version`: which program this is, down to every kernel program inside, so that what runs in a kernel can be
-//! compared with what was built.
+//! `version`: the version and the hash of every kernel program, to compare running programs with built ones.
 
 use anyhow::Result;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 
-/// Prints it.
+/// Prints the version.
 pub(crate) fn version(json: bool) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let objects: Vec<(&str, usize, String)> = tracers::ALL

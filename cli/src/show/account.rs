@@ -1,4 +1,4 @@
-//! The account of a trace, in words and as data: what was produced, delivered and lost, and what it cost.
+//! The account of a trace as text and JSON: events produced, delivered and lost, and the cost.
 
 use crate::{
     show::render::{count, plural, size, span},
@@ -8,15 +8,15 @@ use engine::{Account, BpfCost, Cost, Ended};
 use serde_json::json;
 use std::{os::unix::process::ExitStatusExt, time::Duration};
 
-/// Nodes that are named, of those that have not ended as they should.
+/// Maximum number of incomplete nodes to name.
 const NAMED: usize = 10;
 
-/// Whether nothing is missing, for certain, and the books say so too.
+/// Returns whether the trace is complete and its counts add up.
 pub(crate) fn is_whole(account: &Account, beside: &Beside) -> bool {
     account.complete() && beside.complete() && balances(account, beside)
 }
 
-/// Whether the books balance, with what only a newer agent counts.
+/// Returns whether the counts add up, including stages of newer agents.
 fn balances(account: &Account, beside: &Beside) -> bool {
     // What is known of a node that has not ended is no account.
     if beside.left || beside.nodes.iter().any(|node| node.state != State::Ended) {
@@ -35,7 +35,7 @@ fn balances(account: &Account, beside: &Beside) -> bool {
         })
 }
 
-/// Rows that were shown, of those that there were.
+/// Number of rows shown, of all rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows {
     shown: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// All rows, or the first ones of a table.
+    /// Returns the numbers for all rows, or for the first `top` rows.
     pub(crate) fn of(all: u64, top: Option<usize>) -> Self {
         let shown = top.map_or(all, |top| all.min(top as u64));
         Self { shown, all }
@@ -58,7 +58,7 @@ impl Rows {
     }
 }
 
-/// What a trace did, in a line or a few.
+/// Returns the account as text.
 pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> String {
     let Account {
         produced,
@@ -110,7 +110,7 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
         out.push_str(&format!(", {} beyond the limit", count(*beyond_limit)));
     }
     if *sampled > 0 {
-        out.push_str(&format!(", {} left out", count(*sampled)));
+        out.push_str(&format!(", {} sampled out", count(*sampled)));
     }
     let lost_total = lost.total() + beside.lost_total();
     out.push_str(&format!(", {} lost", count(lost_total)));
@@ -129,22 +129,19 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
         out.push_str(&format!(" ({})", stages.join(", ")));
     }
     let costs = match (left, cut_off) {
-        (true, _) => "It goes on without this reader.".to_owned(),
+        (true, _) => "The job continues without this reader.".to_owned(),
         (false, false) => cost_text(cost, elapsed.as_secs_f64()),
-        (false, true) => "Its account never came; what it cost is not known.".to_owned(),
+        (false, true) => "No account was received, so the cost is unknown.".to_owned(),
     };
     out.push_str(&format!(" in {}. {costs}\n", span(*elapsed)));
     if let Some((reason, message)) = failed {
-        out.push_str(&format!("It failed ({reason}): {message}.\n"));
+        out.push_str(&format!("The job failed ({reason}): {message}.\n"));
     }
     if !left {
         out.extend(beside.troubled().take(NAMED).map(node_text));
         let more = beside.troubled().count().saturating_sub(NAMED);
         if more > 0 {
-            out.push_str(&format!(
-                "So it is with {} more.\n",
-                plural(more as u64, "node")
-            ));
+            out.push_str(&format!("… and {} more.\n", plural(more as u64, "node")));
         }
     }
     for (stage, _, remedy) in some {
@@ -156,25 +153,26 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
     if *sampled > 0 {
         let share = 100.0 * produced.saturating_sub(*sampled) as f64 / (*produced).max(1) as f64;
         out.push_str(&format!(
-            "To keep to its budget it kept {share:.1} % of the events: counts and sums of tables are estimates.\n"
+            "The trace kept {share:.1} % of the events to stay within its budget: counts and sums of tables are estimates.\n"
         ));
     }
     if *stacks_missing > 0 {
         out.push_str(&format!(
-            "{} without a stack: there was no room for it.\n",
+            "{} without a stack: the stack map was full.\n",
             plural(*stacks_missing, "row")
         ));
     }
     if *stacks_truncated > 0 {
         out.push_str(&format!(
-            "{} deeper than recorded: they end with [deeper than recorded]; see kernel.perf_event_max_stack.\n",
+            "{} truncated: deeper than kernel.perf_event_max_stack; they end with [deeper than recorded].\n",
             plural(*stacks_truncated, "stack")
         ));
     }
     if *missed_runs > 0 {
-        let runs = plural(*missed_runs, "run");
+        let runs = plural(*missed_runs, "program run");
+        let missed = plural(*missed_runs, "event");
         out.push_str(&format!(
-            "{runs} of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.\n"
+            "The kernel skipped {runs} (another run was active on that CPU); up to {missed} may be missing.\n"
         ));
     }
     for reason in &untraced.reasons {
@@ -188,27 +186,29 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
         let rows = rows.map_or("some rows".to_owned(), |rows| plural(rows, "row"));
         let gaps = plural(*gaps, "gap");
         out.push_str(&match nodes.is_empty() {
-            true => format!("{rows} in {gaps} delivered by the agent and not received: this reader was too slow. A narrower selection keeps up, or a larger policy.replayBytes of that node bridges it.\n"),
-            false => format!("{rows} in {gaps} delivered by the nodes and not received: this reader was too slow, or came too late. A narrower selection keeps up.\n"),
+            true => format!("Missed {rows} in {gaps}: this reader was too slow. Narrow the selection, or raise policy.replayBytes on that node.\n"),
+            false => format!("Missed {rows} in {gaps}: this reader was too slow, or attached too late. Narrow the selection.\n"),
         });
     }
     if *late_rows > 0 {
         out.push_str(&format!(
-            "{} came after a later one: nodes were slow, or their clocks differ.\n",
+            "{} out of order: nodes were slow, or their clocks differ.\n",
             plural(*late_rows, "row")
         ));
     }
     if *unsaid {
         out.push_str(match nodes.is_empty() {
-            true => "The agent says that something is missing, which only a tracejob of its version can tell.\n",
-            false => "Something is missing on one of the nodes: `kubectl tracejob describe` tells what is known.\n",
+            true => "The agent reports missing events. Use a tracejob of the agent's version to see which.\n",
+            false => "Events are missing on one of the nodes: `kubectl tracejob describe` shows the details.\n",
         });
     }
     if !balances(account, beside) {
-        out.push_str("The books do not balance: this is a bug, please report it.\n");
+        out.push_str(
+            "The counts of this account do not add up: this is a bug, please report it.\n",
+        );
     }
     match ended {
-        Some(Ended::TargetGone) => out.push_str("Everything that was selected is gone.\n"),
+        Some(Ended::TargetGone) => out.push_str("All selected targets have exited.\n"),
         Some(Ended::Command(status)) => match (status.code(), status.signal()) {
             (Some(0), _) => {}
             (Some(code), _) => out.push_str(&format!("The command exited with status {code}.\n")),
@@ -218,18 +218,18 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
             )),
         },
         Some(Ended::Budget(0)) => {
-            out.push_str("It ended because it cost more than its budget, though it left events out.\n");
+            out.push_str("The trace was ended because it exceeded its budget even with sampling.\n");
         }
         Some(Ended::Budget(of)) => out.push_str(&format!(
-            "It ended because it cost more than its budget, though it kept only one event of {of}.\n"
+            "The trace was ended because it exceeded its budget even when it kept only 1 of {of} events.\n"
         )),
         Some(Ended::Duration | Ended::MaxEvents | Ended::Stopped) | None => {}
     }
     match other.as_deref() {
-        // By whoever reads this.
+        // The user stopped it.
         Some("stopped") | None => {}
-        Some("deleted") => out.push_str("The job was deleted before its end.\n"),
-        Some(word) => out.push_str(&format!("It ended by {}.\n", word.replace('_', " "))),
+        Some("deleted") => out.push_str("The job was deleted while it was running.\n"),
+        Some(word) => out.push_str(&format!("End reason: {}.\n", word.replace('_', " "))),
     }
     for sentence in said {
         out.push_str(&format!("{sentence}\n"));
@@ -237,7 +237,7 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
     out
 }
 
-/// `2 of 2 nodes, `; nothing, of a trace that is no job's.
+/// Returns the nodes of a job: `2 of 2 nodes, `; empty without a job.
 fn nodes_text(nodes: &[Node], desired: Option<u64>) -> String {
     if nodes.is_empty() && desired.is_none() {
         return String::new();
@@ -250,7 +250,7 @@ fn nodes_text(nodes: &[Node], desired: Option<u64>) -> String {
     format!("{} of {}, ", count(there), plural(all, "node"))
 }
 
-/// A node that has not ended as it should, or did not see all that it should, in a line.
+/// Returns a line about an incomplete node.
 fn node_text(node: &Node) -> String {
     let Node {
         name,
@@ -265,10 +265,10 @@ fn node_text(node: &Node) -> String {
         (reason, message) => format!(": {message} ({reason})"),
     };
     let how = match state {
-        State::Left => "left before its end",
+        State::Left => "left before the job ended",
         State::Unreached => "was never reached",
-        State::Running | State::Other => "has not told its account",
-        State::Ended => "did not see everything",
+        State::Running | State::Other => "has not reported its account",
+        State::Ended => "did not record all events",
     };
     format!("{name} {how}{why}.\n")
 }
@@ -295,7 +295,7 @@ fn cost_text(cost: &Cost, elapsed: f64) -> String {
             share((bpf.time + *reader).as_secs_f64())
         ),
         None => format!(
-            "Cost {} of one CPU to read, {memory}; what the programs took is not known here.",
+            "Cost {} of one CPU to read, {memory}; the CPU time of the programs is unknown.",
             share(reader.as_secs_f64())
         ),
     }
@@ -309,7 +309,7 @@ fn capital(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The account as one object.
+/// Returns the account as a JSON object.
 pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Value {
     let Account {
         produced,
@@ -469,12 +469,12 @@ mod tests {
         account.cost.bpf = None;
         account.ended = Some(Ended::Command(ExitStatus::from_raw(2 << 8)));
         insta::assert_snapshot!(account_text(&account, Rows::of(1_204_511, None), &Beside::default()), @r"
-        1,204,511 rows, PARTIAL: 1,300,100 produced, 1,204,511 delivered, 90 beyond the limit, 95,499 lost (95,489 ring full, 10 unreadable) in 30.0 s. Cost 0.01 % of one CPU to read, 1.2 MiB; what the programs took is not known here.
+        1,204,511 rows, PARTIAL: 1,300,100 produced, 1,204,511 delivered, 90 beyond the limit, 95,499 lost (95,489 ring full, 10 unreadable) in 30.0 s. Cost 0.01 % of one CPU to read, 1.2 MiB; the CPU time of the programs is unknown.
         Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
         Unreadable: the memory was gone or paged out when the event happened.
-        1 row without a stack: there was no room for it.
-        2,000 stacks deeper than recorded: they end with [deeper than recorded]; see kernel.perf_event_max_stack.
-        3 runs of a kernel program skipped by the kernel, which had interrupted one on that CPU: at most so many events are missing.
+        1 row without a stack: the stack map was full.
+        2,000 stacks truncated: deeper than kernel.perf_event_max_stack; they end with [deeper than recorded].
+        The kernel skipped 3 program runs (another run was active on that CPU); up to 3 events may be missing.
         The command exited with status 2.
         ");
     }
@@ -511,7 +511,7 @@ mod tests {
         account.produced = 3;
         assert!(
             account_text(&account, Rows::of(2, None), &Beside::default())
-                .contains("The books do not balance")
+                .contains("The counts of this account do not add up")
         );
     }
 

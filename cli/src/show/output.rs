@@ -1,4 +1,4 @@
-//! What `-o` asks for, and what it becomes.
+//! Output formats of `-o`.
 
 use crate::{
     show::{
@@ -20,12 +20,12 @@ use std::{
 };
 use tracers::{Batch, Column, Dataset, Form, nearest};
 
-/// One form in which rows are shown.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// A table of what matters most.
+    /// Table of the default columns.
     Table,
-    /// A table of everything.
+    /// Table of all columns.
     Wide,
     /// JSON lines.
     Json,
@@ -61,7 +61,7 @@ impl Format {
         matches!(self, Self::Folded | Self::Flamegraph | Self::Pprof)
     }
 
-    /// Whether all its rows have the same columns.
+    /// Returns whether the format supports only one dataset.
     fn is_of_one_dataset(self) -> bool {
         match self {
             Self::Csv | Self::Folded | Self::Flamegraph | Self::Pprof => true,
@@ -74,17 +74,17 @@ impl Format {
     }
 }
 
-/// One `-o`.
+/// A value of `-o`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OutputArg {
-    /// The form.
+    /// Output format.
     pub(crate) format: Format,
-    /// The file; `None` is standard output.
+    /// File; `None` for standard output.
     pub(crate) file: Option<PathBuf>,
 }
 
 impl OutputArg {
-    /// Reads `FORMAT` or `FORMAT=FILE`.
+    /// Parses `FORMAT` or `FORMAT=FILE`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (word, file) = match text.split_once('=') {
             Some((word, file)) => (word, Some(file)),
@@ -94,14 +94,14 @@ impl OutputArg {
         let Some((_, format)) = Format::ALL.iter().find(|(known, _)| *known == word) else {
             let all: Vec<&str> = words().collect();
             return Err(match nearest(word, words()) {
-                Some(near) => format!("did you mean {near}? There are {}", all.join(", ")),
-                None => format!("there are {}", all.join(", ")),
+                Some(near) => format!("did you mean {near}? Formats: {}", all.join(", ")),
+                None => format!("unknown format; formats: {}", all.join(", ")),
             });
         };
         match file {
-            Some("") => Err(format!("name the file: {word}=FILE")),
+            Some("") => Err(format!("a file is required: {word}=FILE")),
             None if format.needs_file() => Err(format!(
-                "name the file: {word}=FILE, or {word}=- for standard output"
+                "a file is required: {word}=FILE, or {word}=- for standard output"
             )),
             None | Some("-") => Ok(Self {
                 format: *format,
@@ -115,19 +115,19 @@ impl OutputArg {
     }
 }
 
-/// A dataset, as outputs need it.
+/// Name, columns and form of a dataset.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape<'a> {
-    /// Its name.
+    /// Name of the dataset.
     pub(crate) name: &'a str,
-    /// Its columns.
+    /// Columns of the dataset.
     pub(crate) columns: &'a [Column],
-    /// How its rows come.
+    /// Form of the rows.
     pub(crate) form: Form,
 }
 
 impl<'a> Shape<'a> {
-    /// Those that a tracer has.
+    /// Returns the datasets of a tracer.
     pub(crate) fn of(datasets: &'a [Dataset]) -> Vec<Self> {
         let shape = |one: &'a Dataset| Self {
             name: one.name,
@@ -137,7 +137,7 @@ impl<'a> Shape<'a> {
         datasets.iter().map(shape).collect()
     }
 
-    /// Those that an agent tells of.
+    /// Returns the datasets of a schema from an agent.
     pub(crate) fn told(schema: &'a Schema) -> Vec<Self> {
         let shape = |one: &'a Schema| Self {
             name: &one.name,
@@ -151,29 +151,29 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// What the outputs of a trace are made for.
+/// Properties of a trace that its outputs depend on.
 #[derive(Debug)]
 pub(crate) struct Scene<'a> {
-    /// The tracer's name.
+    /// Name of the tracer.
     pub(crate) tracer: &'static str,
-    /// Its datasets, by their numbers.
+    /// Datasets by number.
     pub(crate) datasets: Vec<Shape<'a>>,
-    /// The one that is asked for by name; else an output shows as many as it can.
+    /// Requested dataset; `None` for all that the output supports.
     pub(crate) dataset: Option<&'a str>,
-    /// How rows are shown, as it is asked for.
+    /// Requested view.
     pub(crate) view: ViewArgs,
-    /// The same where it is not asked for: of a job what its object says.
+    /// Default view: `spec.output` of a job.
     pub(crate) usual_view: ViewArgs,
-    /// Whether a command that we start writes to the terminal as well.
+    /// Whether the trace starts a command, which may write to the terminal.
     pub(crate) command: bool,
-    /// Whether each interval is asked for by name.
+    /// Whether `--interval` was given.
     pub(crate) intervals: bool,
-    /// Whom the picture is of.
+    /// Title of pictures.
     pub(crate) title: String,
 }
 
 impl Scene<'_> {
-    /// The number of the dataset that is asked for; that of the first where none is.
+    /// Returns the number of the requested dataset, or of the first.
     fn chosen(&self) -> Result<usize, Usage> {
         let Some(name) = self.dataset else {
             return Ok(0);
@@ -182,7 +182,7 @@ impl Scene<'_> {
         dataset_number(self.tracer, &names, name)
     }
 
-    /// The view of each dataset, and what a person should know of it.
+    /// Returns the view of each dataset, and a note for the user.
     fn views(&self, chosen: usize) -> Result<(Vec<RowView>, Option<String>), Usage> {
         let only = self.dataset.map(|_| chosen);
         let all = self.view.clone().or(self.usual_view.clone());
@@ -191,45 +191,47 @@ impl Scene<'_> {
             Err(why) if self.usual_view.is_empty() => Err(Usage(why)),
             Err(why) => {
                 let views = self.view.of(&self.datasets, only).map_err(Usage)?;
-                let note = format!("spec.output of the job is left out: {why}");
+                let note = format!("ignoring spec.output of the job: {why}");
                 Ok((views, Some(note)))
             }
         }
     }
 }
 
-/// The number of a tracer's dataset of this name.
+/// Returns the number of a dataset.
 ///
 /// # Errors
-/// Where the tracer has none of that name.
+/// If the tracer has no such dataset.
 pub(crate) fn dataset_number(tracer: &str, names: &[&str], name: &str) -> Result<usize, Usage> {
     let found = names.iter().position(|one| *one == name);
     found.ok_or_else(|| {
         let names = names.join(", ");
-        Usage(format!("{tracer} has no dataset {name:?}; it has {names}"))
+        Usage(format!(
+            "{tracer} has no dataset {name:?}; datasets: {names}"
+        ))
     })
 }
 
 /// The outputs of a trace.
 pub(crate) struct Outputs {
-    /// Each with the only dataset that it shows, where it does not show all.
+    /// Each output, with its dataset if it shows only one.
     pub(crate) all: Vec<(Box<dyn Output>, Option<usize>)>,
-    /// The dataset whose rows are counted.
+    /// Dataset whose rows are counted.
     pub(crate) main: usize,
-    /// Number of its rows that are shown, where it is a table of which not all are.
+    /// Number of rows shown of a table; `None` for all.
     pub(crate) top: Option<usize>,
     /// Names of the datasets.
     pub(crate) datasets: Vec<String>,
-    /// What a person should know of them.
+    /// Note for the user.
     pub(crate) note: Option<String>,
 }
 
-/// Whether an output that shows only this dataset shows a batch.
+/// Returns whether an output with this dataset shows a batch.
 pub(crate) fn shows(only: Option<usize>, batch: &Batch) -> bool {
     only.is_none_or(|dataset| dataset == batch.dataset)
 }
 
-/// Everything that `-o` asks for. Files are opened, so that what cannot be written is known before anything is traced.
+/// Opens all outputs, so that write errors are reported before the trace starts.
 pub(crate) fn open(wanted: &[OutputArg], scene: &Scene<'_>) -> Result<Outputs> {
     let table = [OutputArg {
         format: Format::Table,
@@ -263,7 +265,7 @@ pub(crate) fn open(wanted: &[OutputArg], scene: &Scene<'_>) -> Result<Outputs> {
     })
 }
 
-/// Names the datasets that an output leaves out without being asked to.
+/// Returns a note about datasets that an output omits by default.
 fn note(wanted: &[OutputArg], scene: &Scene<'_>) -> Option<String> {
     let (first, further) = scene.datasets.split_first()?;
     let arg = wanted.iter().find(|arg| arg.format.is_of_one_dataset());
@@ -272,20 +274,20 @@ fn note(wanted: &[OutputArg], scene: &Scene<'_>) -> Option<String> {
         .map(|one| format!("--dataset {}", one.name))
         .collect();
     Some(format!(
-        "-o {} shows the dataset {} alone; {} shows the other",
+        "-o {} shows only the dataset {}; {} selects another",
         arg.format.word(),
         first.name,
         others.join(" or ")
     ))
 }
 
-/// Whether rows go to a standard output that programs read.
+/// Returns whether rows go to a standard output that is not a terminal.
 pub(crate) fn to_pipe(wanted: &[OutputArg]) -> bool {
     (wanted.is_empty() || wanted.iter().any(|arg| arg.file.is_none()))
         && !io::stdout().is_terminal()
 }
 
-/// Whether rows, or the account, are to be read by a program.
+/// Returns whether JSON goes to standard output.
 pub(crate) fn is_json(wanted: &[OutputArg]) -> bool {
     wanted
         .iter()
@@ -303,7 +305,7 @@ fn check(wanted: &[OutputArg], main: Shape<'_>) -> Result<()> {
             .map(|t| t.name())
             .collect();
         let message = format!(
-            "-o {} needs stacks, and rows of {} have none; those of {} do",
+            "-o {} requires stacks, but rows of {} have none; tracers with stacks: {}",
             arg.format.word(),
             main.name,
             able.join(", ")
@@ -324,7 +326,7 @@ fn check(wanted: &[OutputArg], main: Shape<'_>) -> Result<()> {
                 .any(|other| other.file.as_ref() == Some(file))
         {
             return Err(Usage(format!(
-                "two outputs cannot go to one file, {}",
+                "two outputs cannot write to the same file, {}",
                 file.display()
             ))
             .into());
@@ -334,24 +336,27 @@ fn check(wanted: &[OutputArg], main: Shape<'_>) -> Result<()> {
         .iter()
         .any(|arg| arg.format == Format::Pprof && arg.file.is_none());
     if binary && io::stdout().is_terminal() {
-        return Err(Usage("a profile is no text: name a file, -o pprof=FILE".to_owned()).into());
+        return Err(Usage(
+            "a profile is binary and cannot be written to a terminal: use -o pprof=FILE".to_owned(),
+        )
+        .into());
     }
     Ok(())
 }
 
-/// Refuses a view for outputs that are no rows.
+/// Rejects a view for outputs of stacks.
 fn check_view(wanted: &[OutputArg], view: &ViewArgs) -> Result<(), Usage> {
     let picture = wanted.iter().find(|arg| arg.format.needs_stacks());
     match picture.filter(|_| !view.is_empty()) {
         None => Ok(()),
         Some(arg) => Err(Usage(format!(
-            "-o {} adds up all rows by their stacks: --columns, --sort and --top do not apply to it; --where chooses rows",
+            "-o {} aggregates all rows by stack: remove --columns, --sort and --top; --where selects rows",
             arg.format.word()
         ))),
     }
 }
 
-/// `chosen` is the number of the dataset that it shows first, and `only` the same where it shows no other.
+/// Opens an output. `chosen` is the number of its first dataset; `only` is set if it shows no other.
 fn open_one(
     arg: &OutputArg,
     scene: &Scene<'_>,
@@ -402,7 +407,7 @@ fn open_one(
                 table.also(at, one.name, one.columns, &views[at])
             }))
         }
-        // Of all datasets, also where only one comes: a row says the same of itself.
+        // All datasets, also if only one is shown: rows look the same in both cases.
         Format::Json => {
             let first = datasets.first().map_or(&[][..], |first| first.columns);
             let json = Json::new(&views[0].columns(first), intervals, to);
@@ -421,7 +426,7 @@ fn open_one(
     })
 }
 
-/// Colours, where `stream` is a terminal that has them and nobody objects (no-color.org).
+/// Returns the colours for a stream: none without a terminal, or with `NO_COLOR` (no-color.org).
 pub(crate) fn palette(stream: &impl IsTerminal) -> Palette {
     let objection = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Palette {
@@ -429,7 +434,7 @@ pub(crate) fn palette(stream: &impl IsTerminal) -> Palette {
     }
 }
 
-/// Whether `stream` is a terminal on which lines can be drawn again.
+/// Returns whether `stream` is a terminal that can redraw lines.
 fn may_redraw(stream: &impl IsTerminal) -> bool {
     stream.is_terminal()
         && env::var_os("TERM").is_none_or(|term| term != "dumb" && !term.is_empty())
@@ -440,7 +445,7 @@ mod tests {
     use super::*;
     use tracers::{Kind, Role};
 
-    /// What outputs to these files show of a tracer with events and a table.
+    /// Returns the contents of outputs of a tracer with events and a table.
     fn opened(formats: &[&str], dataset: Option<&str>) -> Result<Outputs> {
         let columns = [Column {
             name: "n".into(),
@@ -486,13 +491,16 @@ mod tests {
         assert_eq!(only(&["table"], None), (vec![None], 0, None));
         let (shown, main, note) = only(&["csv"], None);
         assert_eq!((shown, main), (vec![Some(0)], 0));
-        let said = "-o csv shows the dataset first alone; --dataset more shows the other";
+        let said = "-o csv shows only the dataset first; --dataset more selects another";
         assert_eq!(note.as_deref(), Some(said));
         for form in ["json", "csv", "wide"] {
             assert_eq!(only(&[form], Some("more")), (vec![Some(1)], 1, None));
         }
         let refused = opened(&["json"], Some("mor")).err().unwrap().to_string();
-        assert_eq!(refused, "first has no dataset \"mor\"; it has first, more");
+        assert_eq!(
+            refused,
+            "first has no dataset \"mor\"; datasets: first, more"
+        );
     }
 
     #[test]
@@ -542,7 +550,7 @@ mod tests {
         assert_eq!(views, [RowView::default()]);
         assert!(
             note.unwrap()
-                .starts_with("spec.output of the job is left out: --top")
+                .starts_with("ignoring spec.output of the job: --top")
         );
         assert!(scene(&top, &none).views(0).is_err());
     }
@@ -565,10 +573,10 @@ mod tests {
         let error = |text| OutputArg::parse(text).unwrap_err();
         assert_eq!(
             error("flamegraph"),
-            "name the file: flamegraph=FILE, or flamegraph=- for standard output"
+            "a file is required: flamegraph=FILE, or flamegraph=- for standard output"
         );
-        assert_eq!(error("json="), "name the file: json=FILE");
-        assert!(error("jsn").starts_with("did you mean json? There are table, wide, json"));
-        assert!(error("xml and such").starts_with("there are table"));
+        assert_eq!(error("json="), "a file is required: json=FILE");
+        assert!(error("jsn").starts_with("did you mean json? Formats: table, wide, json"));
+        assert!(error("xml and such").starts_with("unknown format; formats: table"));
     }
 }

@@ -1,4 +1,4 @@
-//! Rows made visible: as a table, JSON, CSV, or a picture of stacks. Only the columns' kinds and roles decide how.
+//! Rendering of rows as table, JSON, CSV or stacks, by the kinds and roles of columns.
 
 mod csv;
 #[cfg(test)]
@@ -33,37 +33,37 @@ use engine::Account;
 use std::{io, time::Duration};
 use tracers::Batch;
 
-/// What a person who waits is told.
+/// Content of the status line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
-    /// The tracer; of a job its nodes.
+    /// Tracer; for a job its nodes.
     pub(crate) what: String,
-    /// Since the trace began.
+    /// Time since the start of the trace.
     pub(crate) elapsed: Duration,
-    /// Until it ends by itself.
+    /// Time until the trace ends.
     pub(crate) left: Option<Duration>,
-    /// Rows so far.
+    /// Number of rows so far.
     pub(crate) rows: u64,
-    /// Events lost so far.
+    /// Number of events lost so far.
     pub(crate) lost: u64,
 }
 
-/// Where rows go.
+/// An output of rows.
 pub(crate) trait Output {
-    /// Events, as they come.
+    /// Writes events.
     fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()>;
-    /// The state of a map so far, which takes the place of the one before.
+    /// Writes the current state of a map, which replaces the previous state.
     fn table(&mut self, batch: &Batch, wall: Wall, elapsed: Duration) -> io::Result<()>;
-    /// Whether it shows that time passes.
+    /// Whether it has a status line, which shows the time.
     fn is_live(&self) -> bool {
         false
     }
-    /// Time has passed.
+    /// Updates the status line.
     fn status(&mut self, _status: &Status) -> io::Result<()> {
         Ok(())
     }
-    /// The end; `tables` are the last states of maps, of each dataset that it shows and has one. What remains is a sentence for a person,
-    /// where there is something to say.
+    /// Finishes the output; `tables` are the last states of maps, for each dataset with one. Returns a sentence for the user, if there is
+    /// one.
     fn end(
         &mut self,
         tables: &[&Batch],

@@ -1,28 +1,28 @@
-//! A terminal whose last lines are redrawn in place, above them everything that stays.
+//! A terminal with a region of last lines that is redrawn in place, below permanent lines.
 //!
 //! No alternate screen, no raw mode, no hidden cursor: whatever ends the program, there is nothing to restore.
 
 use rustix::{fd::AsFd, stdio, termios};
 use std::io::{self, Write};
 
-/// A terminal, or the part of it that is ours.
+/// Terminal with a redrawn region.
 #[derive(Debug)]
 pub(crate) struct Screen<W> {
     to: W,
-    /// Columns that each line of the region took when it was drawn.
+    /// Width of each line of the region when it was drawn.
     drawn: Vec<usize>,
 }
 
-/// One line of the region.
+/// Line of the region.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// With its colours.
+    /// Text with colours.
     pub(crate) text: String,
-    /// Columns that it takes; not more than the screen has.
+    /// Width; at most that of the screen.
     pub(crate) width: usize,
 }
 
-/// Columns and rows of a terminal.
+/// Size of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Columns.
@@ -31,7 +31,7 @@ pub(crate) struct Size {
     pub(crate) rows: usize,
 }
 
-/// The size of the terminal that standard output or standard error is.
+/// Returns the size of the terminal of standard output or standard error.
 pub(crate) fn size() -> Size {
     let of = |fd: &dyn AsFdDyn| {
         termios::tcgetwinsize(fd.fd())
@@ -61,7 +61,7 @@ impl<T: AsFd> AsFdDyn for T {
 }
 
 impl<W: Write> Screen<W> {
-    /// Begins at the line where the cursor stands.
+    /// Creates a region at the cursor.
     pub(crate) fn new(to: W) -> Self {
         Self {
             to,
@@ -69,7 +69,7 @@ impl<W: Write> Screen<W> {
         }
     }
 
-    /// Puts whole lines above the region, and draws that anew, in one write: nothing flickers.
+    /// Writes lines above the region and redraws the region, in one write to avoid flicker.
     pub(crate) fn draw(&mut self, above: &str, region: &[Line], columns: usize) -> io::Result<()> {
         let mut out = String::with_capacity(above.len() + 256);
         if !self.drawn.is_empty() {
@@ -106,7 +106,7 @@ impl<W: Write> Screen<W> {
         self.to.flush()
     }
 
-    /// Takes the region away.
+    /// Removes the region.
     pub(crate) fn clear(&mut self, columns: usize) -> io::Result<()> {
         match self.drawn.is_empty() {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! Where bytes go: our standard output, or a file that appears whole or not at all.
+//! Destinations of bytes: standard output, or a file that is renamed to its name when complete.
 
 use anyhow::{Context as _, Result, bail};
 use rustix::{
@@ -15,28 +15,29 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Files that are being written, by their temporary names.
+/// Temporary names of unfinished files.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Where an output's bytes go.
+/// Destination of an output's bytes.
 #[derive(Debug)]
 pub(crate) struct Sink {
     file: File,
-    /// The temporary name and the final one. A cell, since a CSV writer lends us out and does not give us back.
+    /// Temporary and final name. It is a cell, because a CSV writer only lends the sink by reference.
     pending: RefCell<Option<(PathBuf, PathBuf)>>,
 }
 
 impl Sink {
-    /// Our standard output, by a descriptor of its own: the original may become somebody else's.
+    /// Creates a sink for standard output, with a duplicated descriptor: the original may be redirected.
     pub(crate) fn stdout() -> Result<Self> {
-        let fd = fcntl_dupfd_cloexec(stdio::stdout(), 3).context("using standard output")?;
+        let fd =
+            fcntl_dupfd_cloexec(stdio::stdout(), 3).context("cannot duplicate standard output")?;
         Ok(Self {
             file: File::from(fd),
             pending: RefCell::default(),
         })
     }
 
-    /// A file that is open already.
+    /// Creates a sink for an open file.
     pub(crate) fn of(file: File) -> Self {
         Self {
             file,
@@ -44,25 +45,25 @@ impl Sink {
         }
     }
 
-    /// A file that takes its name when it is finished. What cannot be written is refused now.
+    /// Creates a file, which is renamed to its name by [`Sink::finish`]. Errors are reported now.
     ///
-    /// Only its owner may read it: a trace shows what others do. No symbolic link is followed, since whoever
-    /// can write to the directory could have us, as root, write to any file.
+    /// Only its owner may read it, because rows contain data of other users. Symbolic links are not followed: with them, a user with
+    /// write access to the directory could make this program, as root, write to any file.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
         match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
-                bail!("cannot write {shown}: it is a directory; name a file in it")
+                bail!("cannot write {shown}: it is a directory; specify a file in it")
             }
             Ok(metadata) if metadata.is_symlink() => {
-                bail!("cannot write {shown}: it is a symbolic link; name the file itself")
+                bail!("cannot write {shown}: it is a symbolic link; specify its target")
             }
             // A device or a pipe must stay what it is.
             Ok(metadata) if !metadata.is_file() => return Ok(Self::of(special(path)?)),
             _ => {}
         }
         let Some(name) = path.file_name() else {
-            bail!("cannot write {shown}: it names no file");
+            bail!("cannot write {shown}: it is not the name of a file");
         };
         let mut temporary = OsString::from(".");
         temporary.push(name);
@@ -79,12 +80,12 @@ impl Sink {
         })
     }
 
-    /// Whether a person looks at it.
+    /// Returns whether the sink is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.file.is_terminal()
     }
 
-    /// Gives the file its name.
+    /// Renames the file to its final name.
     pub(crate) fn finish(&self) -> io::Result<()> {
         let Some((temporary, path)) = self.pending.take() else {
             return Ok(());
@@ -98,37 +99,35 @@ impl Sink {
         renamed
     }
 
-    /// The final name of a file; `None` for standard output and devices.
+    /// Returns the final name of a file; `None` for standard output and devices.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         self.pending.borrow().as_ref().map(|(_, path)| path.clone())
     }
 }
 
-/// Opens a pipe or a character device that is there.
+/// Opens an existing pipe or character device.
 ///
-/// One of another user is refused: whoever made it reads what is written, and a trace shows what others do. It is looked at when it is
-/// open, since a name may be given to something else at any time. A pipe that nobody reads is refused too; opening it would wait.
+/// A pipe of another user is rejected, because its owner could read the rows. The check comes after opening, since a name may refer to
+/// another file at any time. A pipe without a reader is rejected too, because opening it would block.
 fn special(path: &Path) -> Result<File> {
     let shown = path.display();
     let flags =
         OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let fd = match rustix::fs::open(path, flags, Mode::empty()) {
         Err(Errno::NXIO) => {
-            bail!("cannot write {shown}: no process reads from it; start its reader first")
+            bail!("cannot write {shown}: no process reads from this pipe; start the reader first")
         }
         opened => opened.with_context(|| format!("cannot write {shown}"))?,
     };
     let stat = rustix::fs::fstat(&fd).with_context(|| format!("cannot write {shown}"))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Fifo | FileType::CharacterDevice => {}
-        _ => bail!(
-            "cannot write {shown}: it is neither a file, a pipe nor a character device; name another"
-        ),
+        _ => bail!("cannot write {shown}: it is not a file, a pipe or a character device"),
     }
     let own = rustix::process::geteuid().as_raw();
     if ![0, own].contains(&stat.st_uid) {
         bail!(
-            "cannot write {shown}: it belongs to user {}, who could read the rows; name one of your own, or use the shell's > for it",
+            "cannot write {shown}: it belongs to user {}, who could read the rows; use a file of your own, or redirect with the shell (>)",
             stat.st_uid
         );
     }
@@ -158,7 +157,7 @@ impl Drop for Sink {
     }
 }
 
-/// Removes what is unfinished, for an exit that drops nothing.
+/// Removes unfinished files, for an exit without destructors.
 pub(crate) fn abandon() {
     unfinished(|paths| {
         for path in paths.drain(..) {
@@ -239,7 +238,7 @@ mod tests {
         let path = folder.join("pipe");
         pipe(&path);
         let error = Sink::create(&path).unwrap_err().to_string();
-        assert!(error.contains("no process reads from it"), "{error}");
+        assert!(error.contains("no process reads from"), "{error}");
         let reader = rustix::fs::open(
             &path,
             OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,

@@ -1,4 +1,4 @@
-//! Prose in columns, for the screens that say what there is.
+//! Prose in columns, for `list`, `describe` and `doctor`.
 
 /// Breaks text into lines of at most `width` characters; a longer word has a line of its own.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
@@ -15,7 +15,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Appends columns of prose beside each other; each but the last is as wide as `widths` says.
+/// Appends columns of prose beside each other; `widths` has the widths of all but the last.
 pub(crate) fn beside(cells: &[Vec<String>], widths: &[usize], out: &mut String) {
     let lines = cells.iter().map(Vec::len).max().unwrap_or(0);
     for line in 0..lines {

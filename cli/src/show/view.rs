@@ -1,4 +1,4 @@
-//! Views of rows: which columns are shown, in which order rows are, and how many of them (`--columns`, `--sort`, `--top`).
+//! Views of rows: columns, order and number of rows (`--columns`, `--sort`, `--top`).
 //!
 //! A view follows from names of columns, their kinds and whether rows are a table. Every output shows rows through it.
 
@@ -12,15 +12,15 @@ use tracers::{Batch, Column, Data, Form, Shown, Store, Value, Wall, nearest};
 /// Columns, order and number of rows, as the user gives them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ViewArgs {
-    /// Names; `+` in front adds to the usual columns and `-` hides one.
+    /// Names of columns; `+NAME` adds to the default columns and `-NAME` hides one.
     pub(crate) columns: Vec<String>,
-    /// Names of columns; `-` in front sorts in descending order.
+    /// Names of sort columns; `-NAME` sorts in descending order.
     pub(crate) sort: Vec<String>,
     /// Number of rows of a table.
     pub(crate) top: Option<usize>,
 }
 
-/// How rows of one dataset are shown.
+/// View of the rows of a dataset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RowView {
     /// Places of the columns that are shown; `None` shows all.
@@ -40,7 +40,7 @@ enum Direction {
     Descending,
 }
 
-/// What an item of `--columns` does.
+/// Item of `--columns`.
 enum Item<'a> {
     Only(&'a str),
     Add(&'a str),
@@ -74,12 +74,12 @@ impl From<&crd::Output> for ViewArgs {
 }
 
 impl ViewArgs {
-    /// Whether everything is shown as usual.
+    /// Returns whether the view is the default.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// These, and where one is not given, those of `other`.
+    /// Returns these values, with missing ones from `other`.
     pub(crate) fn or(self, other: Self) -> Self {
         let list = |own: Vec<String>, other| if own.is_empty() { other } else { own };
         Self {
@@ -89,10 +89,10 @@ impl ViewArgs {
         }
     }
 
-    /// The view of each dataset. `only` is the number of the dataset that is shown where the others are not.
+    /// Returns the view of each dataset. `only` is the number of the dataset if no other is shown.
     ///
     /// # Errors
-    /// Where no dataset that is shown has a column of a name, or none is a table and rows are to be sorted or counted.
+    /// If a name is a column of no dataset that is shown, or if `--sort` or `--top` is given without a table.
     pub(crate) fn of(
         &self,
         datasets: &[Shape<'_>],
@@ -188,7 +188,7 @@ fn direction(text: &str) -> (&str, Direction) {
     }
 }
 
-/// The place of a column, by its name or by its name without the unit where no other column has that name.
+/// Returns the place of a column by its name, or by its name without the unit if that is unique.
 fn place(columns: &[Column], name: &str) -> Option<usize> {
     let is_named = |column: &Column| column.name == name;
     columns.iter().position(is_named).or_else(|| {
@@ -199,7 +199,7 @@ fn place(columns: &[Column], name: &str) -> Option<usize> {
     })
 }
 
-/// The columns of this name of all datasets.
+/// Returns the columns with this name in all datasets.
 fn exists<'a>(flag: &str, name: &str, shown: &[&Shape<'a>]) -> Result<Vec<&'a Column>, String> {
     let found: Vec<&Column> = { shown.iter() }
         .filter_map(|one| place(one.columns, name).map(|at| &one.columns[at]))
@@ -218,7 +218,7 @@ fn exists<'a>(flag: &str, name: &str, shown: &[&Shape<'a>]) -> Result<Vec<&'a Co
     ))
 }
 
-/// Names of columns, each once.
+/// Returns the names of columns, each once.
 fn names(shown: &[&Shape<'_>], is_meant: impl Fn(&Column) -> bool) -> String {
     let mut names: Vec<&str> = Vec::new();
     for column in shown.iter().flat_map(|one| one.columns) {
@@ -229,7 +229,7 @@ fn names(shown: &[&Shape<'_>], is_meant: impl Fn(&Column) -> bool) -> String {
     names.join(", ")
 }
 
-/// What a column's values are, where they have no order.
+/// Returns the noun of a column's values, if they have no order.
 fn unordered(column: &Column) -> Option<&'static str> {
     match column.kind.store() {
         Store::Unsigned | Store::Signed | Store::Bytes => None,
@@ -239,7 +239,7 @@ fn unordered(column: &Column) -> Option<&'static str> {
     }
 }
 
-/// What a row is sorted by. Values of one column are all of one sort.
+/// Sort key of a row. All values of a column are the same variant.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Number(i128),
@@ -270,7 +270,7 @@ fn key(column: &Column, batch: &Batch, at: usize, row: usize) -> Key {
 }
 
 impl RowView {
-    /// The columns that are shown, of all that a dataset has.
+    /// Returns the shown columns of a dataset.
     pub(crate) fn columns(&self, all: &[Column]) -> Vec<Column> {
         let shown = |at: usize| Column {
             wide: all[at].wide && !self.named.contains(&at),
@@ -282,12 +282,12 @@ impl RowView {
         }
     }
 
-    /// Whether rows stay as they are: all of them, in their order.
+    /// Returns whether the view keeps all rows in their order.
     fn keeps_rows(&self, batch: &Batch) -> bool {
         self.sort.is_empty() && self.top.is_none_or(|top| top >= batch.rows())
     }
 
-    /// The rows that are shown, in their order. Rows that are equal in what they are sorted by stay in theirs.
+    /// Returns the shown rows in their order. The sort is stable.
     pub(crate) fn rows(&self, all: &[Column], batch: &Batch) -> Vec<u32> {
         let mut rows: Vec<u32> = (0..batch.rows() as u32).collect();
         if !self.sort.is_empty() {
@@ -311,7 +311,7 @@ impl RowView {
         rows
     }
 
-    /// Rows as they are shown, of a batch with all columns.
+    /// Applies the view to a batch with all columns.
     pub(crate) fn apply<'a>(&self, all: &[Column], batch: &'a Batch) -> Cow<'a, Batch> {
         let mut out = match self.keeps_rows(batch) {
             true if self.places.is_none() => return Cow::Borrowed(batch),

@@ -1,5 +1,5 @@
-//! An agent elsewhere: what it is asked, and what is made of its answers. Whoever answers is not trusted: nothing that it says
-//! panics, fills memory or reaches a terminal unescaped.
+//! Agents as sources of rows: requests and answers. The peer is not trusted: no answer causes a panic, fills memory, or reaches a
+//! terminal unescaped.
 
 mod account;
 mod address;
@@ -22,22 +22,22 @@ use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 use tonic::{Status, transport::Channel};
 
-/// How long an agent may take to say what can be traced: it tries every hook out.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of the list of tracers: the agent tests every hook.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A connection to an agent.
+/// Connection to an agent.
 pub(crate) struct Agent {
     address: Address,
-    /// Answers the agent's questions whether we are there, also while our output is slow.
+    /// Runtime that answers the agent's keepalives, also while the output blocks.
     runtime: Arc<Runtime>,
     client: AgentClient<Channel>,
 }
 
 impl Agent {
-    /// Connects.
+    /// Connects to an agent.
     ///
     /// # Errors
-    /// Where nobody answers there, or not as an agent should.
+    /// If there is no connection, or the peer is not an agent.
     pub(crate) fn connect(address: &Address) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -55,27 +55,27 @@ impl Agent {
         })
     }
 
-    /// How it was named.
+    /// Returns the URL from the command line.
     pub(crate) fn url(&self) -> &str {
         self.address.url()
     }
 
-    /// What its node can trace.
+    /// Returns the tracers that work on the agent's node.
     ///
     /// # Errors
-    /// Where it does not say.
+    /// If the agent does not answer.
     pub(crate) fn capabilities(&self) -> Result<v1::GetCapabilitiesResponse, Error> {
         let mut client = self.client.clone();
         let asked = async move {
             let answer = client.get_capabilities(v1::GetCapabilitiesRequest {});
-            tokio::time::timeout(PATIENCE, answer).await
+            tokio::time::timeout(TIMEOUT, answer).await
         };
         match self.runtime.block_on(asked) {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(self.refused_at_first(&status)),
-            Err(_) => Err(Error::Silent {
+            Err(_) => Err(Error::Timeout {
                 url: self.url().to_owned(),
-                seconds: PATIENCE.as_secs(),
+                seconds: TIMEOUT.as_secs(),
             }),
         }
     }
@@ -84,8 +84,8 @@ impl Agent {
         Error::of(status, self.url())
     }
 
-    /// The same of the first call: a connection that breaks before any answer is one that was not let in. Of a certificate
-    /// TLS 1.3 says so only then.
+    /// Converts a status of the first call. A connection that is closed before any answer was rejected: TLS 1.3 reports a rejected
+    /// certificate only then.
     fn refused_at_first(&self, status: &Status) -> Error {
         match self.refused(status) {
             Error::Gone { url, why } => Error::Unreachable {

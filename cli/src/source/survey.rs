@@ -1,4 +1,4 @@
-//! What can be traced where: on this machine, or on an agent's.
+//! Support of tracers on this machine, or on an agent's.
 
 use super::remote::{self, words};
 use anyhow::Result;
@@ -7,67 +7,67 @@ use proto::v1;
 use serde_json::json;
 use tracers::{Erased, Family};
 
-/// What a machine can trace.
+/// Tracers and checks of a machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Survey {
-    /// Its kernel's release; `None` where that cannot be read.
+    /// Release of the kernel; `None` if it cannot be read.
     pub(crate) kernel: Option<String>,
-    /// Its agent's version; `None` for this machine.
+    /// Version of the agent; `None` for this machine.
     pub(crate) agent: Option<String>,
-    /// All tracers, by name.
+    /// All tracers, sorted by name.
     pub(crate) tracers: Vec<Entry>,
-    /// What tracing depends on there, where that was asked for.
+    /// Checks of the machine, if requested.
     pub(crate) checks: Vec<Checked>,
 }
 
-/// Whether to look at what tracing depends on: that takes longer.
+/// Selection of the checks of the machine, which take longer.
 enum Checks {
     Yes,
     No,
 }
 
-/// A tracer, and whether it works.
+/// A tracer and its support.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) name: String,
-    /// The part of the system that it looks at, where it is in the catalogue.
+    /// Family, if the tracer is in the catalogue.
     pub(crate) family: Option<Family>,
-    /// What it reveals or changes: a class's word, or that of a newer agent's.
+    /// Word of the class, possibly of a newer agent.
     pub(crate) class: String,
-    /// One sentence.
+    /// Description in one sentence.
     pub(crate) about: String,
-    /// What it needs there.
+    /// Needs of the tracer on that machine.
     pub(crate) needs: Vec<Needed>,
     pub(crate) works: Works,
 }
 
-/// Something that a tracer needs, and whether it is there.
+/// A need of a tracer, and whether it is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Needed {
     pub(crate) name: String,
-    /// Whether the tracer does not work without it.
+    /// Whether the tracer requires it.
     pub(crate) required: bool,
-    /// What it is for.
+    /// Purpose.
     pub(crate) reason: String,
     pub(crate) met: bool,
-    /// How to get it, where it is not there.
+    /// Remedy, if it is not met.
     pub(crate) remedy: Option<String>,
 }
 
-/// Whether a tracer works.
+/// Support of a tracer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Works {
-    /// It does, by these hooks: `raw_tp sys_enter`.
+    /// The tracer works, with these hooks: `raw_tp sys_enter`.
     Yes { hooks: Vec<String> },
-    /// It does not.
+    /// The tracer does not work.
     No {
         reason: String,
-        /// What to do about it, where anything can be done.
+        /// Remedy, if there is one.
         remedy: Option<String>,
     },
 }
 
-/// One thing that was checked.
+/// Result of a check.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
     pub(crate) name: String,
@@ -77,7 +77,7 @@ pub(crate) struct Checked {
 }
 
 impl Survey {
-    /// Of the machine that an agent is on, or of this one.
+    /// Returns the tracers of an agent's machine, or of this one.
     pub(crate) fn of(address: Option<&remote::Address>) -> Result<Self> {
         match address {
             None => Ok(Self::here(&Kernel::read(), Checks::No)),
@@ -88,16 +88,16 @@ impl Survey {
         }
     }
 
-    /// The same with what tracing depends on there.
+    /// Returns the tracers and the checks of a machine.
     pub(crate) fn checked(address: Option<&remote::Address>) -> Result<Self> {
         match address {
             None => Ok(Self::here(&Kernel::read(), Checks::Yes)),
-            // It tells always.
+            // The checks are always included.
             address => Self::of(address),
         }
     }
 
-    /// A machine where nothing can be traced still has a list that says so.
+    /// Returns the tracers of this machine. If the kernel cannot be used, the list contains the reason.
     fn here(kernel: &Result<Kernel, engine::Error>, checks: Checks) -> Self {
         let works = |tracer: &'static dyn Erased| match kernel {
             Ok(kernel) => Works::of(&kernel.support(tracer)),
@@ -149,7 +149,7 @@ impl Survey {
                     *tracer,
                     needs.unwrap_or_default(),
                     works.unwrap_or_else(|| Works::No {
-                        reason: format!("the agent ({version}) does not have it"),
+                        reason: format!("the agent ({version}) does not have this tracer"),
                         remedy: None,
                     }),
                 )
@@ -166,10 +166,10 @@ impl Survey {
             needs: tracer.requirements.iter().map(Needed::told).collect(),
             works: Works::No {
                 reason: format!(
-                    "this tracejob ({}) does not know it",
+                    "this tracejob ({}) does not have this tracer",
                     env!("CARGO_PKG_VERSION")
                 ),
-                remedy: Some(format!("one of the agent's version ({version}) does")),
+                remedy: Some(format!("use a tracejob of the agent's version ({version})")),
             },
         }));
         let ours = env!("CARGO_PKG_VERSION");
@@ -180,7 +180,7 @@ impl Survey {
             detail: match same {
                 true => format!("{version} at {url}"),
                 false => format!(
-                    "{version} at {url}, and this tracejob is {ours}: what only one of them knows is not there"
+                    "{version} at {url}, but this tracejob is {ours}: features of only one of the versions are unavailable"
                 ),
             },
             remedy: None,
@@ -194,7 +194,7 @@ impl Survey {
         }
     }
 
-    /// How many tracers work.
+    /// Returns the number of tracers that work.
     pub(crate) fn able(&self) -> usize {
         let able = |entry: &&Entry| matches!(entry.works, Works::Yes { .. });
         self.tracers.iter().filter(able).count()
@@ -213,7 +213,7 @@ impl Entry {
         }
     }
 
-    /// What is missing for it. Where it works, its rows lack something without it.
+    /// Returns the needs that are not met. A tracer that works without them has less detail in its rows.
     pub(crate) fn missing(&self) -> impl Iterator<Item = &Needed> {
         self.needs.iter().filter(|need| !need.met)
     }
@@ -252,7 +252,7 @@ impl Needed {
         }
     }
 
-    /// The same as data.
+    /// Returns the need as JSON.
     pub(crate) fn data(&self) -> serde_json::Value {
         let Self {
             name,
@@ -331,7 +331,7 @@ fn some(text: &str) -> Option<String> {
     Some(words(text)).filter(|text| !text.is_empty())
 }
 
-/// The first sentence of a tracer's or an option's prose, up to its colon, without its stop.
+/// Returns the first sentence of a description, up to a colon or full stop.
 fn first(about: &str) -> &str {
     let line = about.lines().next().unwrap_or_default();
     let line = line.split(": ").next().unwrap_or(line);
@@ -398,18 +398,18 @@ mod tests {
         assert_eq!(of(known).works, works);
         let newer = of("newer_one");
         assert!(
-            matches!(&newer.works, Works::No { reason, .. } if reason.contains("does not know it"))
+            matches!(&newer.works, Works::No { reason, .. } if reason.contains("does not have this tracer"))
         );
         assert_eq!(newer.about, "What\\x1b[2J it shows");
         assert_eq!(newer.class, "novel\\x1b");
-        // The class of a tracer that both know is the catalogue's; what is missing is the agent's to report.
+        // The class of a known tracer comes from the catalogue; unmet needs come from the agent.
         assert_eq!(of(known).class, tracers::ALL[0].class().word());
         let missing: Vec<&Needed> = of(known).missing().collect();
         assert_eq!(missing[0].name, "CAP_SYSLOG");
         assert_eq!(missing[0].remedy.as_deref(), Some("ask\\x07"));
         let older = &of(tracers::ALL[1].name()).works;
         assert!(
-            matches!(older, Works::No { reason, .. } if reason.contains("the agent (9.0) does not have it"))
+            matches!(older, Works::No { reason, .. } if reason.contains("the agent (9.0) does not have this tracer"))
         );
         let verdicts: Vec<Verdict> = survey.checks.iter().map(|check| check.verdict).collect();
         assert_eq!(verdicts, [Verdict::Limited, Verdict::Limited]);

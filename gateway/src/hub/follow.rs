@@ -240,7 +240,7 @@ fn further(hub: &Hub, open: &mut Open, sequence: u64, told: v1::Further) -> Resu
     let at = usize::try_from(told.dataset).unwrap_or(usize::MAX);
     let place = open.schema.further.get(at).zip(open.further.get_mut(at));
     let (schema, join) =
-        place.ok_or_else(|| "rows of a dataset that its schema does not have".to_owned())?;
+        place.ok_or_else(|| "rows of a dataset that is not in the schema".to_owned())?;
     // Of a table that breaks off in the middle all is asked for again.
     let Some(batch) = join.take(told.batch.unwrap_or_default(), schema)? else {
         return Ok(());

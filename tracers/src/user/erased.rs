@@ -109,7 +109,7 @@ impl<T: Tracer> Erased for Handle<T> {
     }
 }
 
-/// The tracer of that name, in snake case or as a TraceJob writes it.
+/// Returns the tracer of this name, in snake case or camel case.
 pub fn find(name: &str) -> Option<&'static dyn Erased> {
     crate::ALL
         .iter()

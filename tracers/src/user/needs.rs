@@ -269,7 +269,7 @@ mod tests {
         let error = "Observe".parse::<Class>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the classes of tracers are observe, payload, memory, act"
+            "unknown class; classes: observe, payload, memory, act"
         );
     }
 }

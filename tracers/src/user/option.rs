@@ -169,7 +169,7 @@ impl OptKind {
 
 /// Where a value is used by another type of option than its own: [`crate::Spec`] only holds values that fit.
 fn misfit(kind: &dyn OptionForm, value: &OptValue) -> ! {
-    panic!("{value:?} is no value of a {}", kind.word())
+    panic!("{value:?} is not a value of a {}", kind.word())
 }
 
 impl Opt {

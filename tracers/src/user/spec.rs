@@ -18,10 +18,10 @@ use std::{
     vec::Vec,
 };
 
-/// The most characters of a wrong value that its error repeats.
+/// Maximum number of characters of an invalid value in its error.
 const SHOWN: usize = 64;
 
-/// Which tracer to run, and its options: those that it requires are there, and each value fits.
+/// A tracer with its options. Required options are set, and each value is valid.
 #[derive(Clone)]
 pub struct Spec {
     tracer: &'static dyn Erased,
@@ -35,7 +35,7 @@ pub struct Draft {
     values: Vec<Option<OptValue>>,
 }
 
-/// Why an option cannot be set.
+/// Error of a tracer's name or options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpecError {
     /// No tracer has that name.
@@ -44,18 +44,18 @@ pub enum SpecError {
     UnknownOption {
         /// The tracer, as the caller writes names.
         tracer: String,
-        /// What was asked for.
+        /// Requested option.
         option: String,
-        /// What there is.
+        /// Options of the tracer.
         known: Vec<&'static str>,
     },
-    /// The value does not fit.
+    /// The value is invalid.
     BadValue {
         /// The option, as the caller writes names.
         option: String,
         /// The value that was given, cut after 64 characters.
         given: String,
-        /// What would fit.
+        /// Description of valid values.
         wanted: String,
     },
     /// A required option is not given.
@@ -64,13 +64,13 @@ pub enum SpecError {
         tracer: String,
         /// The option, as the caller writes names.
         option: String,
-        /// What would fit.
+        /// Description of valid values.
         wanted: String,
     },
 }
 
 impl SpecError {
-    /// An option whose value does not fit.
+    /// Returns the error for an invalid value.
     pub fn bad_value(option: &Opt, name: &str, given: &str) -> Self {
         let shown = given.chars().take(SHOWN).flat_map(char::escape_debug);
         let mut shown: String = shown.collect();
@@ -89,12 +89,12 @@ impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownTracer(name) => {
-                write!(f, "no tracer is called \"{}\"", name.escape_debug())?;
+                write!(f, "unknown tracer \"{}\"", name.escape_debug())?;
                 let camels: Vec<String> = ALL.iter().map(|t| camel(t.name())).collect();
                 let names = ALL.iter().map(|t| t.name());
                 match nearest(name, names.chain(camels.iter().map(String::as_str))) {
                     Some(near) => write!(f, "; did you mean {near}?"),
-                    None => write!(f, "; `tracejob list` shows them all"),
+                    None => write!(f, "; `tracejob list` lists the tracers"),
                 }
             }
             Self::UnknownOption {
@@ -104,10 +104,10 @@ impl fmt::Display for SpecError {
             } => {
                 let option = option.escape_debug();
                 match known.is_empty() {
-                    true => write!(f, "{tracer} has no option \"{option}\"; it has none"),
+                    true => write!(f, "{tracer} has no option \"{option}\"; it has no options"),
                     false => write!(
                         f,
-                        "{tracer} has no option \"{option}\"; it has: {}",
+                        "{tracer} has no option \"{option}\"; options: {}",
                         known.join(", ")
                     ),
                 }
@@ -116,12 +116,12 @@ impl fmt::Display for SpecError {
                 option,
                 given,
                 wanted,
-            } => write!(f, "{option} must be {wanted}, and is {given}"),
+            } => write!(f, "{option} must be {wanted}, but is {given}"),
             Self::Missing {
                 tracer,
                 option,
                 wanted,
-            } => write!(f, "{tracer} needs {option}: {wanted}"),
+            } => write!(f, "{tracer} requires {option}: {wanted}"),
         }
     }
 }
@@ -137,16 +137,16 @@ impl fmt::Debug for Spec {
     }
 }
 
-/// The tracer of that name, in snake case or as a TraceJob writes it.
+/// Returns the tracer of this name, in snake case or camel case.
 ///
 /// # Errors
-/// Where no tracer has that name.
+/// If no tracer has this name.
 pub fn named(name: &str) -> Result<&'static dyn Erased, SpecError> {
     find(name).ok_or_else(|| SpecError::UnknownTracer(name.to_string()))
 }
 
 impl Draft {
-    /// A tracer of which no option is given.
+    /// Returns a draft without options.
     pub fn new(tracer: &'static dyn Erased) -> Self {
         Self {
             tracer,
@@ -157,7 +157,7 @@ impl Draft {
     /// Sets an option by its field's name or its key. The last value counts.
     ///
     /// # Errors
-    /// Where there is no such option, or the value does not fit.
+    /// If there is no such option, or the value is invalid.
     pub fn set(&mut self, name: &str, value: OptValue) -> Result<(), SpecError> {
         let (at, option) = position(self.tracer, name)?;
         if !option.kind.form().fits(&value) {
@@ -173,18 +173,18 @@ impl Draft {
         Ok(())
     }
 
-    /// The whole, with defaults for what is not given.
+    /// Returns the spec, with defaults for options that are not set.
     ///
     /// # Errors
-    /// Where a required option is not given, or is empty.
+    /// If a required option is not set, or is empty.
     pub fn finish(self) -> Result<Spec, SpecError> {
         self.finish_with(|option| (self.tracer.name().to_string(), option.name.to_string()))
     }
 
-    /// The same, where errors name tracer and option in another way.
+    /// Returns the spec as [`Self::finish`] does, with the names of tracer and option in errors from `names`.
     ///
     /// # Errors
-    /// Where a required option is not given, or is empty.
+    /// If a required option is not set, or is empty.
     pub fn finish_with(&self, names: impl Fn(&Opt) -> (String, String)) -> Result<Spec, SpecError> {
         let Self { tracer, values } = self;
         let complete = tracer.options().iter().zip(values).map(|(option, given)| {
@@ -220,33 +220,33 @@ fn position(tracer: &'static dyn Erased, name: &str) -> Result<(usize, &'static 
 }
 
 impl Spec {
-    /// A tracer with every option at its default.
+    /// Returns a tracer with every option at its default.
     ///
     /// # Errors
-    /// Where no tracer has that name, or it requires an option.
+    /// If no tracer has this name, or the tracer requires an option.
     pub fn new(name: &str) -> Result<Self, SpecError> {
         Draft::new(named(name)?).finish()
     }
 
-    /// The tracer.
+    /// Returns the tracer.
     pub fn tracer(&self) -> &'static dyn Erased {
         self.tracer
     }
 
-    /// Its options with their values.
+    /// Returns the options with their values.
     pub fn options(&self) -> impl Iterator<Item = (&'static Opt, &OptValue)> {
         self.tracer.options().iter().zip(&self.values)
     }
 
-    /// Those of its options that say something: not what is 0, off or empty by default and stays so. All others are sent, so that agents
-    /// of several versions do the same; and one that does not know an option that nobody uses still runs the rest.
+    /// Returns the options to send: all except those that are 0, off or empty by default and unchanged. Agents of several versions then
+    /// behave the same, and an older agent still runs a trace that does not use its missing options.
     pub fn set_options(&self) -> impl Iterator<Item = (&'static Opt, &OptValue)> {
         self.options().filter(|(option, value)| {
             option.required || option.default.is_some() || **value != option.unset()
         })
     }
 
-    /// Every kernel global that the options set, with its bytes as the kernel stores them.
+    /// Returns the kernel globals of the options, with their bytes in the kernel's representation.
     pub fn globals(&self) -> Vec<(&'static str, Vec<u8>)> {
         self.options()
             .map(|(option, value)| {
@@ -257,12 +257,12 @@ impl Spec {
             .collect()
     }
 
-    /// What a trace with these options needs of the kernel, and the tables that it produces.
+    /// Returns the plan of a trace with these options: its needs of the kernel, and its datasets.
     pub fn plan(&self) -> Plan {
         self.tracer().plan(self)
     }
 
-    /// The JSON Schema of `spec.tracer`: exactly one tracer, each with its own options.
+    /// Returns the JSON Schema of `spec.tracer`: exactly one tracer, each with its own options.
     pub fn json_schema() -> Json {
         let properties: serde_json::Map<String, Json> = ALL
             .iter()
@@ -280,7 +280,7 @@ impl Spec {
     }
 }
 
-/// The JSON Schema of one tracer's options.
+/// Returns the JSON Schema of one tracer's options.
 fn options_schema(about: &str, options: &[Opt]) -> Json {
     let properties = options
         .iter()
@@ -328,7 +328,7 @@ impl<'de> Visitor<'de> for SpecVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Spec, A::Error> {
         let Some(name) = map.next_key::<String>()? else {
             return Err(de::Error::custom(
-                "exactly one tracer is wanted here, and there is none",
+                "exactly one tracer is required, but there is none",
             ));
         };
         let tracer = named(&name).map_err(de::Error::custom)?;
@@ -339,7 +339,7 @@ impl<'de> Visitor<'de> for SpecVisitor {
         match map.next_key::<String>()? {
             None => Ok(spec),
             Some(second) => Err(de::Error::custom(format!(
-                "exactly one tracer is wanted here, and there is also \"{}\"",
+                "exactly one tracer is required, but there is also \"{}\"",
                 second.escape_debug()
             ))),
         }
@@ -370,10 +370,10 @@ impl<'de> Visitor<'de> for Options<'_> {
     type Value = Spec;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the options of {}, `{{}}` for none", self.name)
+        write!(f, "the options of {} (`{{}}` for none)", self.name)
     }
 
-    /// `syscallCount:` with nothing behind it.
+    /// Reads `syscallCount:` without a value.
     fn visit_unit<E: de::Error>(self) -> Result<Spec, E> {
         self.finish(&Draft::new(self.tracer))
     }
@@ -492,7 +492,7 @@ mod tests {
     fn an_unknown_option_names_those_that_there_are() {
         let message = error(r#"{"tcpConnect": {"prot": 443}}"#);
         assert!(
-            message.starts_with(r#"tcpConnect has no option "prot"; it has: port, failedOnly"#),
+            message.starts_with(r#"tcpConnect has no option "prot"; options: port, failedOnly"#),
             "{message}"
         );
     }
@@ -501,7 +501,7 @@ mod tests {
     fn an_unknown_tracer_gets_the_nearest_name() {
         let message = error(r#"{"tcpConect": {}}"#);
         assert!(
-            message.starts_with(r#"no tracer is called "tcpConect"; did you mean tcpConnect?"#),
+            message.starts_with(r#"unknown tracer "tcpConect"; did you mean tcpConnect?"#),
             "{message}"
         );
     }
@@ -510,12 +510,12 @@ mod tests {
     fn a_value_out_of_range_says_the_range() {
         let message = error(r#"{"tcpConnect": {"port": 65536}}"#);
         assert!(
-            message.starts_with("port must be a whole number from 0 to 65535, and is 65536"),
+            message.starts_with("port must be a whole number from 0 to 65535, but is 65536"),
             "{message}"
         );
         let message = error(r#"{"tcpConnect": {"failedOnly": 1}}"#);
         assert!(
-            message.starts_with("failedOnly must be true or false, and is 1"),
+            message.starts_with("failedOnly must be true or false, but is 1"),
             "{message}"
         );
     }

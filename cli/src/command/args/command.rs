@@ -1,4 +1,4 @@
-//! The description of the command line: what `--help`, completions and the manual say.
+//! The definition of the command line: source of `--help`, completions and the manual.
 
 use crate::{quantity, show::output::OutputArg, source::remote::Place};
 use clap::{
@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tracers::{Erased, Form, Opt, OptKind, OptValue};
 
-/// The whole command line, with every tracer.
+/// Returns the definition of the command line, with every tracer.
 pub(crate) fn command() -> Command {
     Command::new("tracejob")
         .version(env!("CARGO_PKG_VERSION"))
@@ -27,27 +27,27 @@ pub(crate) fn command() -> Command {
         .after_help(examples(&[
             (
                 "tracejob list",
-                "what can be traced here, and what cannot and why",
+                "list tracers, and whether they work on this machine",
             ),
             (
                 "tracejob describe TRACER",
-                "its options, columns, hooks and cost",
+                "show its options, columns, hooks and cost",
             ),
             (
                 "tracejob run TRACER --pid 4242 --duration 30s",
-                "a process, with its children",
+                "trace a process, with its children",
             ),
             (
                 "tracejob run TRACER -o json -- ls -l /etc",
-                "a command, as JSON",
+                "trace a command, print JSON",
             ),
             (
                 "tracejob run -f job.yaml --host",
-                "what a TraceJob says, on this host",
+                "run a TraceJob on this host",
             ),
             (
                 "tracejob --agent URL list",
-                "any of these by an agent, here or elsewhere",
+                "run any of these commands on an agent",
             ),
         ]))
         .subcommands([
@@ -61,7 +61,7 @@ pub(crate) fn command() -> Command {
         ])
 }
 
-/// Which agent, for every command.
+/// Returns the flags that select an agent, for every command.
 fn agent() -> [Arg; 4] {
     let file = |id: &'static str, env, help| {
         Arg::new(id)
@@ -76,33 +76,29 @@ fn agent() -> [Arg; 4] {
         .env("TRACEJOB_AGENT")
         .value_name("URL")
         .value_parser(ValueParser::from(Place::parse))
-        .help("Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT");
+        .help("Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT");
     [
         agent,
         file(
             "agent-ca",
             "TRACEJOB_AGENT_CA",
-            "For https: who vouches for the agent, a PEM file",
+            "CA certificate of the agent, for https (PEM)",
         ),
         file(
             "agent-cert",
             "TRACEJOB_AGENT_CERT",
-            "For https: our certificate, a PEM file",
+            "Client certificate, for https (PEM)",
         ),
         file(
             "agent-key",
             "TRACEJOB_AGENT_KEY",
-            "For https: its key, a PEM file",
+            "Key of the client certificate, for https (PEM)",
         ),
     ]
-    .map(|arg| {
-        arg.global(true)
-            .hide_env_values(true)
-            .help_heading("Elsewhere")
-    })
+    .map(|arg| arg.global(true).hide_env_values(true).help_heading("Agent"))
 }
 
-/// How help is set.
+/// Returns the styles of help.
 pub(crate) fn styles() -> Styles {
     Styles::plain()
         .header(Style::new().bold())
@@ -112,8 +108,8 @@ pub(crate) fn styles() -> Styles {
 }
 
 fn list() -> Command {
-    data(Command::new("list"), "what the cluster's `doctor` merges")
-        .about("What can be traced here, and what cannot and why")
+    data(Command::new("list"), "the list")
+        .about("List tracers, and whether they work on this machine")
         .after_help(examples(&[
             ("tracejob list", ""),
             (
@@ -127,34 +123,31 @@ fn describe() -> Command {
     let name = Arg::new("tracer")
         .value_name("TRACER")
         .required(true)
-        .help("One of `tracejob list`");
-    data(
-        Command::new("describe"),
-        "the schema of its rows and options",
-    )
-    .about("A tracer's options, columns, hooks and cost")
-    .arg(name)
-    .after_help(examples(&[
-        ("tracejob describe TRACER", ""),
-        (
-            "tracejob describe TRACER -o json | jq '.columns[].name'",
-            "",
-        ),
-    ]))
+        .help("Name of a tracer, from `tracejob list`");
+    data(Command::new("describe"), "the schema of rows and options")
+        .about("Show the options, columns, hooks and cost of a tracer")
+        .arg(name)
+        .after_help(examples(&[
+            ("tracejob describe TRACER", ""),
+            (
+                "tracejob describe TRACER -o json | jq '.columns[].name'",
+                "",
+            ),
+        ]))
 }
 
 fn doctor() -> Command {
-    data(Command::new("doctor"), "the same checks")
-        .about("What tracing needs of this machine: ok, or what to do")
+    data(Command::new("doctor"), "the checks")
+        .about("Check what this machine lacks for tracing, and how to fix it")
         .after_help(examples(&[
             ("tracejob doctor", ""),
-            ("sudo tracejob doctor", "what root could trace"),
+            ("sudo tracejob doctor", "check what root can trace"),
         ]))
 }
 
 fn version() -> Command {
-    data(Command::new("version"), "the same")
-        .about("The version, and the SHA-256 of every kernel program inside")
+    data(Command::new("version"), "version and hashes")
+        .about("Print the version, and the SHA-256 of every kernel program")
         .after_help(examples(&[("tracejob version", "")]))
 }
 
@@ -164,7 +157,7 @@ fn completions() -> Command {
         .required(true)
         .value_parser(value_parser!(Shell));
     Command::new("completions")
-        .about("Completions for a shell, on standard output")
+        .about("Print the completion script of a shell")
         .arg(shell)
         .after_help(examples(&[
             ("source <(tracejob completions bash)", ""),
@@ -182,12 +175,12 @@ fn codegen() -> Command {
         .required(true)
         .value_parser(value_parser!(PathBuf));
     Command::new("codegen")
-        .about("Writes the documentation that is generated from the catalogue")
+        .about("Write the documentation that is generated from the catalogue")
         .arg(dir)
         .hide(true)
 }
 
-/// A command whose answer is there as data as well.
+/// Adds `-o json` to a command.
 pub(crate) fn data(command: Command, what: &'static str) -> Command {
     command.arg(
         Arg::new("output")
@@ -196,7 +189,9 @@ pub(crate) fn data(command: Command, what: &'static str) -> Command {
             .value_name("FORMAT")
             .value_parser(["text", "json"])
             .hide_possible_values(true)
-            .help(format!("`json`: {what}, as data")),
+            .help(format!(
+                "Output format: text, json ({what}) [default: text]"
+            )),
     )
 }
 
@@ -206,9 +201,9 @@ fn run_command() -> Command {
         .long("file")
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
-        .help("A TraceJob in YAML, as a cluster takes it; `-` is standard input");
+        .help("YAML file with a TraceJob; `-` is standard input");
     let mut command = Command::new("run")
-        .about("Traces, and shows what happens")
+        .about("Run a tracer and show its rows")
         .override_usage("tracejob run TRACER [OPTIONS] [-- COMMAND...]\n       tracejob run -f FILE [OPTIONS] [-- COMMAND...]")
         .subcommand_value_name("TRACER")
         .subcommand_help_heading("Tracers")
@@ -271,16 +266,16 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
     })
 }
 
-/// Which dataset is shown.
+/// Returns the flag `--dataset`.
 pub(crate) fn dataset_arg() -> Arg {
     Arg::new("dataset")
         .long("dataset")
         .value_name("NAME")
-        .help("Shows this one of the tracer's datasets alone")
+        .help("Show only this dataset of the tracer")
         .help_heading("Output")
 }
 
-/// A tracer's option as a flag.
+/// Returns the flag of a tracer's option.
 pub(crate) fn option_arg(option: &'static Opt) -> Arg {
     let arg = Arg::new(option.name)
         .long(option.name.replace('_', "-"))
@@ -307,17 +302,17 @@ pub(crate) fn option_arg(option: &'static Opt) -> Arg {
     }
 }
 
-/// Reads the value of an option's flag.
+/// Parses the value of an option's flag.
 fn option_value(option: &Opt, text: &str) -> Result<OptValue, String> {
     let form = option.kind.form();
     let value = form.parse(text).filter(|value| form.fits(value));
     value.ok_or_else(|| match form.typed() {
-        None => format!("{} is wanted", form.wanted()),
-        Some(typed) => format!("{}, or {typed}, is wanted", form.wanted()),
+        None => format!("expected {}", form.wanted()),
+        Some(typed) => format!("expected {}, or {typed}", form.wanted()),
     })
 }
 
-/// What every run takes.
+/// Adds the flags of all tracers.
 fn common(command: Command) -> Command {
     let selection = [
         Arg::new("pid")
@@ -325,70 +320,70 @@ fn common(command: Command) -> Command {
             .value_name("PID")
             .action(ArgAction::Append)
             .value_parser(ValueParser::from(process))
-            .help("A process, with its threads and children"),
+            .help("Trace a process, with its threads and children"),
         Arg::new("container")
             .long("container")
             .value_name("ID")
             .action(ArgAction::Append)
-            .help("A container by its id, or the beginning of it"),
+            .help("Trace a container by its ID, or a unique prefix of the ID"),
         Arg::new("cgroup")
             .long("cgroup")
             .value_name("PATH")
             .action(ArgAction::Append)
             .value_parser(value_parser!(PathBuf))
-            .help("A cgroup and everything below it"),
+            .help("Trace a cgroup and all cgroups below it"),
         Arg::new("host")
             .long("host")
             .action(ArgAction::SetTrue)
-            .help("Every process of this host but this one"),
+            .help("Trace every process on this host except tracejob"),
         Arg::new("command")
             .value_name("COMMAND")
             .num_args(1..)
             .last(true)
             .value_parser(value_parser!(OsString))
-            .help("Behind `--`: a command that is started and traced, with its children"),
+            .help("After `--`: command to start and trace, with its children"),
     ];
     let bounds = [
         Arg::new("duration")
             .long("duration")
             .value_name("TIME")
             .value_parser(quantity::duration)
-            .help("Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C"),
+            .help("End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]"),
         Arg::new("max-events")
             .long("max-events")
             .value_name("N")
             .value_parser(value_parser!(u64).range(1..))
-            .help("Ends the trace after so many events"),
+            .help("End the trace after N events"),
         Arg::new("interval")
             .long("interval")
             .value_name("TIME")
             .value_parser(ValueParser::from(interval))
-            .help("How often counts are read and shown [default: 1s]"),
+            .help("Time between two readings of counts [default: 1s]"),
         Arg::new("ring")
             .long("ring")
             .value_name("SIZE")
             .value_parser(ValueParser::from(ring))
-            .help("Room for events that wait to be read [default: 2MiB]"),
+            .help("Size of the ring buffer [default: 2MiB]"),
     ];
     command
         .disable_help_flag(true)
-        .args(selection.map(|arg| arg.help_heading("Selection (each adds; one is needed)")))
+        .args(selection.map(|arg| arg.help_heading("Selection (at least one; several add up)")))
         .args(bounds.map(|arg| arg.help_heading("Bounds")))
         .arg(where_arg())
         .args(view_args())
         .args([output_arg(), help_arg()])
 }
 
-/// Which rows are delivered.
+/// Returns the flag `--where`.
 pub(crate) fn where_arg() -> Arg {
     Arg::new("where")
         .long("where")
         .value_name("CONDITION")
         .help_heading("Output")
-        .help("Only rows that match: 'latency > 10ms && comm == \"nginx\"'; docs/filters.md has the language")
+        .help("Show only matching rows: 'latency > 10ms && comm == \"nginx\"' (docs/filters.md)")
 }
 
-/// How rows are shown.
+/// Returns the flags `--columns`, `--sort` and `--top`.
 pub(crate) fn view_args() -> [Arg; 3] {
     let names = |id: &'static str| {
         Arg::new(id)
@@ -400,64 +395,64 @@ pub(crate) fn view_args() -> [Arg; 3] {
     };
     [
         names("columns").value_name("NAME,…").help(
-            "These columns in this order; +NAME adds one to the usual ones and -NAME hides one",
+            "Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one",
         ),
         names("sort")
             .value_name("NAME,…")
-            .help("Rows of a table by these columns; -NAME in descending order"),
+            .help("Sort the rows of a table by these columns; -NAME sorts in descending order"),
         Arg::new("top")
             .long("top")
             .value_name("N")
             .value_parser(value_parser!(u32).range(1..=100_000))
             .help_heading("Output")
-            .help("The first N rows of a table"),
+            .help("Show the first N rows of a table"),
     ]
 }
 
-/// Where rows go, and as what.
+/// Returns the flag `--output`.
 pub(crate) fn output_arg() -> Arg {
     Arg::new("output").short('o').long("output").value_name("FORMAT[=FILE]").action(ArgAction::Append)
         .value_parser(ValueParser::from(OutputArg::parse)).help_heading("Output")
-        .help("table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]")
+        .help("Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]")
 }
 
-/// Help, among what is about output.
+/// Returns the flag `--help`, under the heading of output.
 pub(crate) fn help_arg() -> Arg {
     Arg::new("help")
         .short('h')
         .long("help")
         .action(ArgAction::Help)
         .help_heading("Output")
-        .help("Prints this")
+        .help("Print help")
 }
 
 fn process(text: &str) -> Result<u32, String> {
-    let wanted = || "a process is a number from 1".to_owned();
+    let wanted = || "a PID is a number from 1 to 2147483647".to_owned();
     text.parse()
         .ok()
         .filter(|pid| (1..=i32::MAX as u32).contains(pid))
         .ok_or_else(wanted)
 }
 
-/// Reads how often.
+/// Parses an interval.
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     match quantity::duration(text)? {
         short if short < Duration::from_millis(100) => {
-            Err("an interval is at least 100ms".to_owned())
+            Err("an interval must be at least 100ms".to_owned())
         }
         enough => Ok(enough),
     }
 }
 
-/// Reads how large a ring is.
+/// Parses the size of a ring buffer.
 pub(crate) fn ring(text: &str) -> Result<u32, String> {
     match quantity::bytes(text)? {
         bytes @ 4096..=0x4000_0000 => Ok(bytes as u32),
-        _ => Err("a ring has 4KiB to 1GiB".to_owned()),
+        _ => Err("a ring must have 4KiB to 1GiB".to_owned()),
     }
 }
 
-/// A section of commands, those with a remark beside them aligned.
+/// Returns the section of examples, with aligned remarks.
 pub(crate) fn examples(lines: &[(&str, &str)]) -> String {
     let bold = Style::new().bold();
     let width = lines
@@ -505,7 +500,7 @@ mod tests {
         opt("waits", option::List::<option::Duration, 2>::KIND),
     ];
 
-    /// The value of the only flag of a line, or what is said against it.
+    /// Returns the value of the only flag of a line, or the error.
     fn given(line: &[&str]) -> Result<OptValue, String> {
         let command = Command::new("x").args(OPTIONS.iter().map(option_arg));
         let words = std::iter::once("x").chain(line.iter().copied());
@@ -553,14 +548,14 @@ mod tests {
         for (line, said) in [
             (
                 vec!["--port", "0"],
-                "a whole number from 1 to 65535 is wanted",
+                "expected a whole number from 1 to 65535",
             ),
             (
                 vec!["--min-ns", "1 s"],
-                "from 0 to 18446744073709551615, or a time such as 10ms, is wanted",
+                "from 0 to 18446744073709551615, or a time such as 10ms",
             ),
             (vec!["--wait", "10"], "a time with its unit"),
-            (vec!["--wait", "1m"], "from 0s to 10s is wanted"),
+            (vec!["--wait", "1m"], "from 0s to 10s"),
             (vec!["--size", "64"], "a size with its unit"),
             (vec!["--name", "abcde"], "a text of at most 4 bytes"),
             (vec!["--way", "back"], "back"),

@@ -1,4 +1,4 @@
-//! The plugin's command line, read.
+//! The parser of the plugin's command line.
 
 use super::command::command;
 use crate::{
@@ -14,80 +14,80 @@ use crd::Selector;
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 use tracers::Spec;
 
-/// What is to be done, and in which cluster.
+/// A parsed command line, with its cluster.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct CommandLine {
     pub(super) action: Action,
     pub(super) access: Access,
 }
 
-/// What is to be done.
+/// A command with its arguments.
 #[derive(Debug)]
 pub(super) enum Action {
-    /// Make a job and show what it sees.
+    /// `run`: create a job and show its rows.
     Run(Box<Run>),
-    /// Show what a job sees.
+    /// `attach`: show the rows of a job.
     Attach {
-        /// Its name.
+        /// Name of the job, or of the tracer.
         job: String,
-        /// How.
+        /// Output options.
         view: View,
     },
-    /// Say which jobs there are.
+    /// `list`: the jobs.
     List {
-        /// As data.
+        /// Whether to print JSON.
         json: bool,
     },
-    /// Say all of a job, or of a tracer.
+    /// `describe`: the details of a job or a tracer.
     Describe {
-        /// Its name.
+        /// Name of the job, or of the tracer.
         what: String,
-        /// As data.
+        /// Whether to print JSON.
         json: bool,
     },
-    /// Delete jobs.
+    /// `delete`: delete jobs.
     Delete {
-        /// Their names.
+        /// Names of the jobs.
         jobs: Vec<String>,
     },
-    /// Say what is lacking.
+    /// `doctor`: what the cluster lacks.
     Doctor,
-    /// Say what this is.
+    /// `version`: the version.
     Version,
-    /// Print a shell's completions.
+    /// `completion`: the script of a shell.
     Completion(Shell),
-    /// Say what a line's last word may be.
+    /// `__complete`: candidates for the last word of a line.
     Candidates(Vec<OsString>),
 }
 
-/// A job, as it was asked for.
+/// Arguments of `run`.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) what: What,
     pub(super) select: Select,
     pub(super) max_nodes: Option<u32>,
-    /// Seconds.
+    /// Duration in seconds.
     pub(super) duration: Option<u64>,
     pub(super) max_events: Option<u64>,
     pub(super) ring: Option<u32>,
     pub(super) name: Option<String>,
     /// The condition that rows must match.
     pub(super) filter: Option<String>,
-    /// Whether it stays.
+    /// Whether the job is kept after its end.
     pub(super) keep: bool,
     pub(super) view: View,
 }
 
-/// Where a job's tracer is said.
+/// Source of the tracer and its options.
 #[derive(Debug)]
 pub(super) enum What {
-    /// On the command line.
+    /// The command line.
     Spec(Spec),
-    /// In a file with a job.
+    /// A file with a job.
     File(PathBuf),
 }
 
-/// Whom and where a job traces.
+/// Targets and nodes of a job.
 #[derive(Debug, Default)]
 pub(super) struct Select {
     pub(super) pods: Option<Selector>,
@@ -98,26 +98,26 @@ pub(super) struct Select {
     pub(super) nodes: BTreeMap<String, String>,
 }
 
-/// How rows are read and shown.
+/// Output options of `run` and `attach`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
     pub(super) outputs: Vec<OutputArg>,
     pub(super) interval: Option<Duration>,
     pub(super) by: Vec<String>,
     pub(super) nodes: Vec<String>,
-    /// The dataset that is shown; else as many as an output can.
+    /// Dataset to show; `None` for all that the output supports.
     pub(super) dataset: Option<String>,
     /// Columns, order and number of rows.
     pub(super) rows: ViewArgs,
 }
 
-/// Reads the command line; help is printed by whoever handles the error.
-pub(super) fn parse(line: &[OsString]) -> Result<Asked> {
+/// Parses the command line. Help is an error, which the caller prints.
+pub(super) fn parse(line: &[OsString]) -> Result<CommandLine> {
     let matches = command()
         .try_get_matches_from(line)
         .map_err(|error| usage::explain(error, line, &command()))?;
     let Some((name, m)) = matches.subcommand() else {
-        let message = "name what to do; `kubectl tracejob --help` tells";
+        let message = "a command is required; see `kubectl tracejob --help`";
         return Err(Usage(message.to_owned()).into());
     };
     let is_json = || {
@@ -141,18 +141,18 @@ pub(super) fn parse(line: &[OsString]) -> Result<Asked> {
         "doctor" => Action::Doctor,
         "completion" => match m.get_one::<Shell>("shell") {
             Some(shell) => Action::Completion(*shell),
-            None => return Err(Usage("completion needs a SHELL".to_owned()).into()),
+            None => return Err(Usage("completion requires a SHELL".to_owned()).into()),
         },
         "__complete" => Action::Candidates(many(m, "words")),
         _ => Action::Version,
     };
-    Ok(Asked {
+    Ok(CommandLine {
         action,
         access: Access::read(innermost(&matches)),
     })
 }
 
-/// Where flags that every command takes are, wherever they stood.
+/// Returns the innermost matches: they contain the global flags at any position.
 fn innermost(matches: &ArgMatches) -> &ArgMatches {
     match matches.subcommand() {
         Some((_, inner)) => innermost(inner),
@@ -174,7 +174,7 @@ fn run(matches: &ArgMatches) -> Result<Run> {
         None => match matches.get_one::<PathBuf>("file") {
             Some(file) => (What::File(file.clone()), matches),
             None => {
-                let message = "run needs a tracer, or a file with a job (-f); `kubectl tracejob run --help` shows the tracers";
+                let message = "run requires a tracer, or a file with a job (-f); `kubectl tracejob run --help` lists the tracers";
                 return Err(Usage(message.to_owned()).into());
             }
         },
@@ -201,7 +201,7 @@ fn run(matches: &ArgMatches) -> Result<Run> {
     })
 }
 
-/// What is said before a tracer's name would be lost, but for what every command takes.
+/// Rejects flags before the tracer's name, except global ones: clap would ignore them.
 fn nothing_before(tracer: &str, matches: &ArgMatches) -> Result<(), Usage> {
     let root = command();
     let run = root.find_subcommand("run");
@@ -214,9 +214,9 @@ fn nothing_before(tracer: &str, matches: &ArgMatches) -> Result<(), Usage> {
         return Ok(());
     };
     Err(Usage(match flag {
-        "file" => format!("a tracer is named either by {tracer} or by a file"),
+        "file" => format!("{tracer} and -f FILE exclude each other: both select a tracer"),
         flag => {
-            format!("name the tracer before --{flag}: kubectl tracejob run {tracer} --{flag} …")
+            format!("--{flag} must follow the tracer: kubectl tracejob run {tracer} --{flag} …")
         }
     }))
 }
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::show::output::Format;
 
-    fn read(line: &[&str]) -> Result<Asked> {
+    fn read(line: &[&str]) -> Result<CommandLine> {
         let line: Vec<OsString> = ["kubectl-tracejob"]
             .iter()
             .chain(line)
@@ -246,7 +246,7 @@ mod tests {
         parse(&line)
     }
 
-    /// Any tracer.
+    /// Returns any tracer.
     fn tracer() -> &'static str {
         tracers::ALL[0].name()
     }
@@ -317,18 +317,18 @@ mod tests {
     #[test]
     fn mistakes_say_what_would_be_right() {
         let said = |line: &[&str]| format!("{:#}", read(line).unwrap_err());
-        assert!(said(&["run"]).contains("run needs a tracer"));
+        assert!(said(&["run"]).contains("run requires a tracer"));
         assert!(said(&["lst"]).contains("did you mean list?"));
         assert!(said(&["run", tracer(), "--duration", "1500ms"]).contains("whole seconds"));
-        assert!(said(&["run", tracer(), "-l", "a in b"]).contains("labels are selected"));
+        assert!(said(&["run", tracer(), "-l", "a in b"]).contains("invalid selector"));
         assert!(said(&["attach"]).contains("`kubectl tracejob attach --help`"));
         assert!(said(&["run", tracer(), "--pods", "x"]).contains("did you mean --pod?"));
         let before = said(&["run", "-l", "a=b", tracer()]);
         assert!(
-            before.starts_with("name the tracer before --selector"),
+            before.starts_with("--selector must follow the tracer"),
             "{before}"
         );
-        assert!(said(&["run", "-f", "x", tracer()]).contains("or by a file"));
+        assert!(said(&["run", "-f", "x", tracer()]).contains("exclude each other"));
         assert!(said(&["run", tracer(), "ls"]).contains("--pod or -l"));
     }
 }

@@ -1,4 +1,4 @@
-//! The description of the plugin's command line.
+//! The definition of the plugin's command line.
 
 use crate::{
     command::args::{
@@ -15,10 +15,10 @@ use tracers::{Erased, Form};
 
 use super::selector;
 
-/// How its commands are typed.
+/// The plugin's name on the command line.
 const BIN: &str = "kubectl tracejob";
 
-/// The whole command line, with every tracer.
+/// Returns the definition of the command line, with every tracer.
 pub(crate) fn command() -> Command {
     Command::new("kubectl-tracejob")
         .bin_name(BIN)
@@ -33,16 +33,16 @@ pub(crate) fn command() -> Command {
         .after_help(examples(&[
             (
                 "kubectl tracejob doctor",
-                "whether it is installed, and what you may do",
+                "check the installation and your permissions",
             ),
             (
                 "kubectl tracejob run TRACER -n shop -l app=checkout --duration 1m",
-                "pods, as long as it runs",
+                "trace pods until the time is over",
             ),
-            ("kubectl tracejob list -A", "jobs that there are"),
+            ("kubectl tracejob list -A", "list jobs"),
             (
                 "kubectl tracejob attach NAME -o json",
-                "rows of one of them",
+                "show the rows of a job",
             ),
         ]))
         .subcommands([
@@ -52,10 +52,10 @@ pub(crate) fn command() -> Command {
             describe(),
             delete(),
             Command::new("doctor")
-                .about("What tracing needs of the cluster and of you: ok, or what to do"),
+                .about("Check the installation, your permissions and the tracers of each node"),
             completion(),
             candidates(),
-            Command::new("version").about("The version"),
+            Command::new("version").about("Print the version"),
         ])
 }
 
@@ -65,9 +65,9 @@ fn run() -> Command {
         .long("file")
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
-        .help("A TraceJob or ClusterTraceJob in YAML; `-` is standard input");
+        .help("YAML file with a TraceJob or ClusterTraceJob; `-` is standard input");
     let mut command = Command::new("run")
-        .about("Makes a job, shows what it sees, and deletes it")
+        .about("Create a job, show its rows, and delete it")
         .override_usage(
             "kubectl tracejob run TRACER [OPTIONS]\n       kubectl tracejob run -f FILE [OPTIONS]",
         )
@@ -83,17 +83,17 @@ fn run() -> Command {
     command.after_help(examples(&[
         (
             "kubectl tracejob run TRACER -n shop -l app=checkout",
-            "pods by their labels",
+            "pods by label",
         ),
         (
             "kubectl tracejob run TRACER --pod checkout-0 -o flamegraph=graph.svg",
-            "a pod by its name",
+            "a pod by name",
         ),
         (
             "kubectl tracejob run TRACER --host --node-selector kubernetes.io/arch=amd64 --max-nodes 3",
             "whole nodes",
         ),
-        ("kubectl tracejob run -f job.yaml --keep", "what a file says"),
+        ("kubectl tracejob run -f job.yaml --keep", "a job from a file"),
         (
             "kubectl tracejob run TRACER --where 'comm == nginx' --sort -COLUMN --top 20",
             "only these rows",
@@ -123,15 +123,16 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
     })
 }
 
-/// What every run takes.
+/// Adds the flags of all tracers.
 fn common(command: Command) -> Command {
     command
         .disable_help_flag(true)
-        .args(selection().map(|arg| {
-            arg.help_heading("Selection (every pod of the namespace where none is given)")
-        }))
+        .args(
+            selection()
+                .map(|arg| arg.help_heading("Selection (default: every pod of the namespace)")),
+        )
         .args(bounds().map(|arg| arg.help_heading("Bounds")))
-        .args(object().map(|arg| arg.help_heading("The job")))
+        .args(object().map(|arg| arg.help_heading("Job")))
         .arg(where_arg())
         .args(view())
         .arg(help_arg())
@@ -144,32 +145,32 @@ fn selection() -> [Arg; 6] {
             .long("selector")
             .value_name("SELECTOR")
             .value_parser(ValueParser::from(selector::parse))
-            .help("Pods by their labels: app=checkout,tier in (a,b),!canary"),
+            .help("Select pods by label: app=checkout,tier in (a,b),!canary"),
         Arg::new("pod")
             .long("pod")
             .value_name("NAME")
             .action(ArgAction::Append)
-            .help("A pod by its name; more than once for several"),
+            .help("Select a pod by name; repeatable"),
         Arg::new("container")
             .short('c')
             .long("container")
             .value_name("NAME")
             .action(ArgAction::Append)
-            .help("Only containers of this name; more than once for several"),
+            .help("Select only containers with this name; repeatable"),
         Arg::new("namespace-selector")
             .long("namespace-selector")
             .value_name("SELECTOR")
             .value_parser(ValueParser::from(selector::parse))
-            .help("Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A"),
+            .help("Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does"),
         Arg::new("host")
             .long("host")
             .action(ArgAction::SetTrue)
-            .help("Everything on the nodes, where their policy allows that: a ClusterTraceJob"),
+            .help("Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob"),
         Arg::new("node-selector")
             .long("node-selector")
             .value_name("LABELS")
             .value_parser(ValueParser::from(selector::labels))
-            .help("Only on nodes with these labels: pool=web,zone=a"),
+            .help("Select only nodes with these labels: pool=web,zone=a"),
     ]
 }
 
@@ -179,22 +180,22 @@ fn bounds() -> [Arg; 4] {
             .long("max-nodes")
             .value_name("N")
             .value_parser(value_parser!(u32).range(1..))
-            .help("On so many nodes at most"),
+            .help("Run on at most N nodes"),
         Arg::new("duration")
             .long("duration")
             .value_name("TIME")
             .value_parser(ValueParser::from(seconds))
-            .help("Ends the job: 30s, 5m [default: 5m]"),
+            .help("End the job after this time [default: 5m]"),
         Arg::new("max-events")
             .long("max-events")
             .value_name("N")
             .value_parser(value_parser!(u64).range(1..))
-            .help("Ends it on a node after so many events there"),
+            .help("End the job on each node after N events there"),
         Arg::new("ring")
             .long("ring")
             .value_name("SIZE")
             .value_parser(ValueParser::from(ring))
-            .help("Room for events that wait to be read, on each node [default: 2MiB]"),
+            .help("Size of the ring buffer on each node [default: 2MiB]"),
     ]
 }
 
@@ -203,15 +204,15 @@ fn object() -> [Arg; 2] {
         Arg::new("name")
             .long("name")
             .value_name("NAME")
-            .help("Its name [default: the tracer's, with five letters more]"),
+            .help("Name of the job [default: the tracer's name and a random suffix]"),
         Arg::new("keep")
             .long("keep")
             .action(ArgAction::SetTrue)
-            .help("Does not delete it at the end; Ctrl-C suspends it"),
+            .help("Keep the job after its end; Ctrl-C suspends it"),
     ]
 }
 
-/// How rows are read and shown.
+/// Returns the flags of reading and output.
 fn view() -> Vec<Arg> {
     let names = |id: &'static str| {
         Arg::new(id)
@@ -227,13 +228,13 @@ fn view() -> Vec<Arg> {
             .value_name("TIME")
             .value_parser(ValueParser::from(interval))
             .help_heading("Output")
-            .help("How often counts are read and shown [default: 1s]"),
+            .help("Time between two readings of counts [default: 1s]"),
         names("by")
             .value_name("COLUMN,…")
-            .help("Of a tracer that counts: rows that differ in other keys than these are one"),
+            .help("Group the rows of a table by these columns"),
         names("nodes")
             .value_name("NODE,…")
-            .help("Shows only rows of these nodes"),
+            .help("Show only rows from these nodes"),
         dataset_arg(),
     ];
     all.extend(view_args());
@@ -242,7 +243,7 @@ fn view() -> Vec<Arg> {
 
 fn attach() -> Command {
     Command::new("attach")
-        .about("Shows what a job sees that is there already; Ctrl-C leaves it running")
+        .about("Show the rows of an existing job; Ctrl-C detaches and the job continues")
         .arg(job().required(true))
         .args(view())
         .disable_help_flag(true)
@@ -262,12 +263,12 @@ fn attach() -> Command {
 
 fn list() -> Command {
     data(Command::new("list"), "the objects")
-        .about("Jobs: how far they are, and what they have seen")
+        .about("List jobs with their state and counts")
         .after_help(examples(&[
             ("kubectl tracejob list -n shop", ""),
             (
                 "kubectl tracejob list -A",
-                "of all namespaces, and ClusterTraceJobs",
+                "TraceJobs of all namespaces, and ClusterTraceJobs",
             ),
         ]))
 }
@@ -276,22 +277,22 @@ fn describe() -> Command {
     let what = Arg::new("what")
         .value_name("NAME|TRACER")
         .required(true)
-        .help("A job, or a tracer where no job has that name");
+        .help("Name of a job; or of a tracer, if no job has that name");
     data(Command::new("describe"), "the object")
-        .about("All of a job: what it was to do, and what came of it")
+        .about("Show a job in detail: specification, status and results")
         .arg(what)
 }
 
 fn delete() -> Command {
     Command::new("delete")
-        .about("Ends jobs and deletes them")
+        .about("Stop and delete jobs")
         .arg(job().num_args(1..).required(true))
 }
 
 fn job() -> Arg {
     Arg::new("job")
         .value_name("NAME")
-        .help("A TraceJob; of a ClusterTraceJob ctj/NAME")
+        .help("Name of a TraceJob; ctj/NAME is a ClusterTraceJob")
 }
 
 fn completion() -> Command {
@@ -300,11 +301,11 @@ fn completion() -> Command {
         .required(true)
         .value_parser(value_parser!(Shell));
     Command::new("completion")
-        .about("Completions of kubectl-tracejob for a shell, on standard output")
+        .about("Print the completion script of kubectl-tracejob for a shell")
         .arg(shell)
         .after_help(examples(&[(
             "ln -s $(command -v kubectl-tracejob) ~/bin/kubectl_complete-tracejob",
-            "completes `kubectl tracejob`, by kubectl's own completion",
+            "enable completion of `kubectl tracejob`",
         )]))
 }
 
@@ -315,18 +316,18 @@ fn candidates() -> Command {
         .trailing_var_arg(true)
         .value_parser(value_parser!(OsString));
     Command::new("__complete")
-        .about("What may stand in a line's last word")
+        .about("Complete the last word of a command line")
         .hide(true)
         .disable_help_flag(true)
         .arg(words)
 }
 
-/// Whole seconds: a job knows no others.
+/// Parses a duration of whole seconds, the resolution of a job's deadline.
 fn seconds(text: &str) -> Result<u64, String> {
     let time = quantity::duration(text)?;
     match time.subsec_nanos() {
         0 => Ok(time.as_secs()),
-        _ => Err("a job takes whole seconds".to_owned()),
+        _ => Err("the duration of a job must be in whole seconds".to_owned()),
     }
 }
 

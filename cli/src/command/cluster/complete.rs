@@ -12,12 +12,12 @@ use std::{
     io::{self, Write},
 };
 
-/// Candidates are all that there is.
+/// Cobra's directive "no file completion".
 const NO_FILES: &str = ":4";
-/// Names of files may follow.
+/// Cobra's default directive, with file completion.
 const FILES: &str = ":0";
 
-/// A shell's script.
+/// Returns the completion script of a shell.
 pub(crate) fn script(shell: Shell) -> Vec<u8> {
     let mut out = Vec::new();
     let mut command = command();
@@ -26,7 +26,7 @@ pub(crate) fn script(shell: Shell) -> Vec<u8> {
     out
 }
 
-/// Prints what the last word may be.
+/// Prints candidates for the last word.
 pub(super) fn complete(words: &[OsString]) -> Result<()> {
     let words: Vec<String> = words
         .iter()
@@ -66,7 +66,7 @@ fn candidates(words: &[String]) -> String {
     format!("{}{directive}\n", lines.collect::<String>())
 }
 
-/// The flag that a word is, of the commands that it may belong to.
+/// Returns the flag that a word names, in any of the commands.
 fn flag<'a>(within: &[&'a Command], word: &str) -> Option<&'a Arg> {
     let mut args = within.iter().flat_map(|command| command.get_arguments());
     args.find(|arg| match word.strip_prefix("--") {

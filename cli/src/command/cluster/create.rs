@@ -1,4 +1,4 @@
-//! The object that a command line asks for.
+//! The object that `run` creates.
 
 use super::args::{Run, Select, What};
 use crate::{
@@ -19,13 +19,13 @@ use kube::{CustomResourceExt, api::ObjectMeta};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// When a job that is not kept is deleted where we are not there any more to do it, in seconds after its end.
+/// TTL of a job that is not kept, in seconds after its end. It applies if this program ends before it deletes the job.
 const LEFT_BEHIND: u32 = 600;
 
-/// The job that is asked for; its name may be for the API server to make.
+/// Returns the job to create; the API server may generate its name.
 ///
 /// # Errors
-/// Where it is none that a cluster takes.
+/// If the API server would reject the job.
 pub(super) fn object(run: &Run, access: &Access, namespace: &str) -> Result<Object> {
     let (spec, named) = match &run.what {
         What::Spec(spec) => (of_tracer(spec), None),
@@ -51,7 +51,7 @@ pub(super) fn object(run: &Run, access: &Access, namespace: &str) -> Result<Obje
         .and_then(|(_, namespace, _)| namespace.clone());
     let namespace = match (&access.namespace, in_file) {
         (Some(flag), Some(file)) if *flag != file => {
-            let message = format!("the file's job is in namespace {file}, and -n says {flag}");
+            let message = format!("the job in the file has namespace {file}, but -n is {flag}");
             return Err(Usage(message).into());
         }
         (None, Some(file)) => file,
@@ -64,7 +64,7 @@ pub(super) fn object(run: &Run, access: &Access, namespace: &str) -> Result<Obje
     made(spec, name, of_cluster || beyond, namespace)
 }
 
-/// A job that traces all it may.
+/// Returns a job of this tracer without a selection.
 fn of_tracer(spec: &tracers::Spec) -> ClusterTraceJobSpec {
     ClusterTraceJobSpec {
         job: TraceJobSpec {
@@ -86,7 +86,7 @@ fn of_tracer(spec: &tracers::Spec) -> ClusterTraceJobSpec {
     }
 }
 
-/// With what the flags say, each instead of what a file says.
+/// Applies the flags to a spec; a flag replaces the field of the file.
 fn narrowed(mut spec: ClusterTraceJobSpec, run: &Run) -> ClusterTraceJobSpec {
     let Select {
         pods,
@@ -166,7 +166,7 @@ fn made(
     Ok(Object::Job(Box::new(job)))
 }
 
-/// Holds a spec to the rules that the API server has, by which it would refuse it.
+/// Checks a spec by the rules of the API server.
 fn check<K: CustomResourceExt>(kind: &str, spec: &impl serde::Serialize) -> Result<(), Usage> {
     let object = json!({ "apiVersion": format!("{GROUP}/{VERSION}"), "kind": kind, "spec": spec });
     match crd::check(&definition::<K>(), &object).into_iter().next() {
@@ -175,7 +175,7 @@ fn check<K: CustomResourceExt>(kind: &str, spec: &impl serde::Serialize) -> Resu
     }
 }
 
-/// Labels as kubectl writes them.
+/// Returns a selector in kubectl's syntax.
 pub(super) fn selector_text(selector: &Selector) -> String {
     let labels = selector.match_labels.iter();
     let labels = labels.map(|(key, value)| format!("{key}={value}"));
@@ -194,7 +194,7 @@ pub(super) fn selector_text(selector: &Selector) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::cluster::args::{self, Action, Asked};
+    use crate::command::cluster::args::{self, Action, CommandLine};
     use serde_json::Value;
     use std::ffi::OsString;
 
@@ -209,7 +209,7 @@ mod tests {
             .chain(line)
             .map(OsString::from)
             .collect();
-        let Asked { action, access } = args::parse(&line)?;
+        let CommandLine { action, access } = args::parse(&line)?;
         let Action::Run(run) = action else {
             panic!("{action:?}")
         };
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn what_no_cluster_takes_is_refused_before_it_is_asked() {
         let said = |flags: &[&str]| format!("{:#}", made(flags).unwrap_err());
-        assert!(said(&["--host", "-l", "a=b"]).contains("host is everything"));
+        assert!(said(&["--host", "-l", "a=b"]).contains("host selects all processes"));
         assert!(said(&["--duration", "2d"]).contains("activeDeadlineSeconds"));
     }
 

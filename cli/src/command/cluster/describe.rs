@@ -1,4 +1,4 @@
-//! `describe`: what a job was to do, and what came of it; or a tracer.
+//! `describe`: the details of a job or a tracer.
 
 use super::{
     create::selector_text,
@@ -27,12 +27,12 @@ use std::{
 };
 use tracers::{OptValue, Spec};
 
-/// Prose is not wider.
+/// Maximum width of prose.
 const WIDEST: usize = 100;
-/// What stands before it.
+/// Width of the headings before it.
 const HEAD: usize = 10;
 
-/// Prints it.
+/// Prints the details of a job, or of a tracer if there is no such job.
 pub(super) fn describe(what: &str, json: bool, access: &Access) -> Result<()> {
     let text = match Cluster::connect(access).and_then(|cluster| cluster.get(&cluster.named(what)?))
     {
@@ -46,7 +46,7 @@ pub(super) fn describe(what: &str, json: bool, access: &Access) -> Result<()> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
-/// A name that is neither a job's nor a tracer's.
+/// Adds the nearest tracer's name to an error.
 fn with_tracers(error: Error, what: &str) -> anyhow::Error {
     let names = tracers::ALL.iter().map(|tracer| tracer.name());
     match (&error, tracers::nearest(what, names)) {
@@ -113,7 +113,7 @@ fn page(job: &Job) -> String {
     out
 }
 
-/// A job in short, line by line.
+/// Returns the summary of a job, line by line.
 fn facts(job: &Job) -> Vec<(&'static str, String)> {
     let spec = &job.spec;
     let mut facts = vec![
@@ -173,7 +173,7 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
         for (n, what) in [
             (events.filtered, "filtered"),
             (events.beyond_limit, "beyond the limit"),
-            (events.sampled, "left out"),
+            (events.sampled, "sampled out"),
             (events.missed_runs, "runs skipped by the kernel"),
         ] {
             if n > 0 {
@@ -188,7 +188,7 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// A tracer as it is typed.
+/// Returns a tracer with its options, as typed on the command line.
 fn tracer_text(spec: &Spec) -> String {
     let options = spec.options();
     let options = options.filter(|(option, value)| option.required || **value != option.unset());
@@ -202,7 +202,7 @@ fn tracer_text(spec: &Spec) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Whom it traces.
+/// Returns the targets of a job.
 fn whom(job: &Job) -> String {
     let spec = &job.spec;
     if job.host {

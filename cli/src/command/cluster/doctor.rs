@@ -1,4 +1,4 @@
-//! `doctor`: whether the cluster has what tracing needs, and what whoever asks may do there.
+//! `doctor`: the installation in the cluster, and the user's permissions.
 
 use crate::{
     show::{
@@ -35,18 +35,18 @@ use std::{
 };
 use tracers::{Class, Erased};
 
-/// What the gateway serves.
+/// API group of the gateway.
 const SUBRESOURCES: &str = "subresources.tracejob.dev";
-/// How the API server asks it.
+/// APIService of the gateway.
 const SERVICE: &str = "v1alpha1.subresources.tracejob.dev";
-/// What each node can trace, after what the gateway serves.
+/// Path of the tracers of each node, served by the gateway.
 const TRACERS: &str = "/apis/subresources.tracejob.dev/v1alpha1/tracers";
-/// Prose is not wider.
+/// Maximum width of prose.
 const PROSE: usize = 90;
-/// Nodes that are named where a tracer does not work on several for the same reason.
+/// Number of nodes to name for one reason.
 const NAMED: usize = 3;
 
-/// What each node can trace.
+/// Tracers of each node, as served by the gateway.
 #[derive(Debug, Default, Deserialize)]
 struct Tracers {
     items: Vec<Node>,
@@ -56,7 +56,7 @@ struct Tracers {
 #[serde(default)]
 struct Node {
     node: String,
-    /// Why it is not known.
+    /// Error, if the node's tracers are unknown.
     error: Option<String>,
     tracers: Vec<Tracer>,
 }
@@ -65,24 +65,24 @@ struct Node {
 #[serde(default)]
 struct Tracer {
     name: String,
-    /// Empty where an older gateway reports none.
+    /// Class of the tracer; empty if an older gateway does not report it.
     class: String,
     supported: bool,
     reason: String,
     remedy: String,
 }
 
-/// One thing that was checked.
+/// Result of a check.
 #[derive(Debug)]
 struct Check {
     name: &'static str,
     ok: bool,
     detail: String,
-    /// What to do; empty where nothing is to be done.
+    /// Remedy; empty if none is needed.
     remedy: String,
 }
 
-/// Checks, and says what it found.
+/// Runs all checks and prints the results.
 pub(super) fn doctor(access: &Access) -> Result<ExitCode> {
     let cluster = Cluster::connect(access)?;
     let checks = cluster.checks()?;
@@ -117,7 +117,7 @@ impl Cluster {
         Ok(checks)
     }
 
-    /// Whether anybody answers at all.
+    /// Returns the version of the API server.
     fn version(&self) -> Result<String, Error> {
         let doing = Doing {
             verb: "get",
@@ -130,7 +130,7 @@ impl Cluster {
         Ok(format!("Kubernetes {}", words(&told.git_version)))
     }
 
-    /// Who we are there, where it says so: Kubernetes does since 1.28.
+    /// Returns the user's name, if the API server supports that (Kubernetes 1.28 and later).
     fn user(&self) -> Option<String> {
         let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
         let review = SelfSubjectReview::default();
@@ -149,14 +149,14 @@ impl Cluster {
                 name: "definitions",
                 ok: false,
                 detail: format!("{version} is not served: TraceJob is not installed"),
-                remedy: "`helm install tracejob charts/tracejob --namespace tracejob-system --create-namespace` installs it, by whoever runs the cluster".to_owned(),
+                remedy: "an administrator can install it with `helm install tracejob charts/tracejob --namespace tracejob-system --create-namespace`".to_owned(),
             },
             Ok(Err(error)) => failed("definitions", chain(&error)),
             Err(error) => failed("definitions", error.to_string()),
         }
     }
 
-    /// Whether the API server reaches the gateway.
+    /// Checks whether the API server reaches the gateway.
     fn gateway(&self) -> Check {
         let api: Api<APIService> = Api::all(self.client.clone());
         let service = match self.wait(api.get(SERVICE)) {
@@ -166,9 +166,9 @@ impl Cluster {
                     name: "gateway",
                     ok: false,
                     detail: format!(
-                        "there is no APIService {SERVICE}: rows of jobs cannot be read"
+                        "the APIService {SERVICE} does not exist: rows of jobs cannot be read"
                     ),
-                    remedy: "the chart makes it where gateway.enabled is true".to_owned(),
+                    remedy: "set gateway.enabled to true in the chart's values".to_owned(),
                 };
             }
             // Who may not see it may read rows all the same.
@@ -191,38 +191,38 @@ impl Cluster {
             }
             condition => {
                 let why = condition.and_then(|condition| condition.message);
-                let why = why.map_or_else(|| "nobody says why".to_owned(), |why| words(&why));
+                let why = why.map_or_else(|| "no reason given".to_owned(), |why| words(&why));
                 Check {
                     name: "gateway",
                     ok: false,
                     detail: format!("{SERVICE} is not available: {why}"),
-                    remedy: "`kubectl get pods -n tracejob-system` and `kubectl logs -n tracejob-system deploy/tracejob-gateway` tell more".to_owned(),
+                    remedy: "`kubectl get pods -n tracejob-system` and `kubectl logs -n tracejob-system deploy/tracejob-gateway` show details".to_owned(),
                 }
             }
         }
     }
 
-    /// The same by what it serves.
+    /// Checks the gateway by its API group.
     fn served(&self) -> Check {
         let version = format!("{SUBRESOURCES}/v1alpha1");
         match self.wait(self.client.list_api_group_resources(&version)) {
             Ok(Ok(_)) => ok("gateway", format!("{version} is served")),
             Ok(Err(error)) => Check {
-                remedy: "whoever runs the cluster sees why: `kubectl get apiservice v1alpha1.subresources.tracejob.dev`".to_owned(),
+                remedy: "an administrator can see the reason with `kubectl get apiservice v1alpha1.subresources.tracejob.dev`".to_owned(),
                 ..failed("gateway", chain(&error))
             },
             Err(error) => failed("gateway", error.to_string()),
         }
     }
 
-    /// What each node can trace, by the gateway.
+    /// Requests the tracers of each node from the gateway.
     fn tracers(&self) -> Result<Tracers, String> {
         let request = http::Request::get(TRACERS).body(Vec::new());
         let request = request.map_err(|error| error.to_string())?;
         match self.wait(self.client.request::<Tracers>(request)) {
             Ok(Ok(tracers)) => Ok(tracers),
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(
-                "you may not get tracers, which tells what each node can trace; whoever runs the cluster can let you: \
+                "you may not get tracers (what each node can trace); an administrator can grant this with: \
                  `kubectl create clusterrolebinding tracejob-doctor --clusterrole=tracejob-doctor --user=USER`"
                     .to_owned(),
             ),
@@ -231,7 +231,7 @@ impl Cluster {
         }
     }
 
-    /// Which tracers we may use in jobs of our namespace.
+    /// Checks which tracers the user may use in the namespace.
     fn uses(&self, user: &str) -> Result<Check, Error> {
         let doing = Doing {
             verb: "use",
@@ -256,7 +256,7 @@ impl Cluster {
         ))
     }
 
-    /// Whether we may do something in our namespace.
+    /// Checks whether the user may do something in the namespace.
     fn right(
         &self,
         name: &'static str,
@@ -305,7 +305,7 @@ impl Cluster {
     }
 }
 
-/// Which tracers somebody with these rules may use. That some may not be used is how roles are meant; none at all is not.
+/// Checks which tracers these rules permit. The check fails only if they permit none: roles usually permit some.
 fn usable(rules: &[ResourceRule], namespace: &str, grant: impl Fn(Class) -> String) -> Check {
     let may = |name: &str| {
         let one = |list: &Option<Vec<String>>, word: &str| {
@@ -334,7 +334,7 @@ fn usable(rules: &[ResourceRule], namespace: &str, grant: impl Fn(Class) -> Stri
         (false, true) => format!("you may use every tracer in namespace {namespace}"),
         (true, _) => format!("you may use no tracer in namespace {namespace}"),
         (false, false) => format!(
-            "in namespace {namespace} you may use {}, and not {}",
+            "in namespace {namespace} you may use {}, but not {}",
             names(&yes),
             names(&no)
         ),
@@ -390,10 +390,10 @@ fn page(checks: &[Check], palette: Palette) -> String {
     out
 }
 
-/// The class of a tracer, on how many nodes it works, and by why not the nodes.
+/// Class of a tracer, number of nodes where it works, and nodes by the reason why it does not.
 type OnNodes<'a> = (String, usize, BTreeMap<String, Vec<&'a str>>);
 
-/// Each tracer with how many nodes it works on, and where not and why.
+/// Returns each tracer with the number of nodes where it works, and the reasons for the other nodes.
 fn nodes(told: &Result<Tracers, String>, palette: Palette) -> String {
     let all = match told {
         Ok(all) => all,
@@ -474,7 +474,7 @@ fn nodes(told: &Result<Tracers, String>, palette: Palette) -> String {
     out
 }
 
-/// The first of them by name, and how many there are besides.
+/// Returns the first names, and the number of the others.
 fn some(nodes: &[&str]) -> String {
     let first: Vec<String> = nodes.iter().take(NAMED).map(|node| words(node)).collect();
     match nodes.len().saturating_sub(NAMED) {
@@ -539,7 +539,7 @@ mod tests {
         let observes: Vec<&str> = observes.iter().map(String::as_str).collect();
         let some = of(&[rule(&observes)]);
         assert!(
-            some.ok && some.detail.contains(", and not "),
+            some.ok && some.detail.contains(", but not "),
             "{}",
             some.detail
         );

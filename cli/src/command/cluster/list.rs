@@ -1,4 +1,4 @@
-//! `list`: jobs, how far they are, and what they have seen.
+//! `list`: jobs with their state and counts.
 
 use crate::{
     show::render::count,
@@ -15,7 +15,7 @@ use crd::condition;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
-/// Prints them.
+/// Prints the jobs.
 pub(super) fn list(json: bool, access: &Access) -> Result<()> {
     let cluster = Cluster::connect(access)?;
     let everywhere = access.all_namespaces;
@@ -33,7 +33,7 @@ pub(super) fn list(json: bool, access: &Access) -> Result<()> {
                 true => "any namespace".to_owned(),
                 false => format!("namespace {}", words(&cluster.namespace)),
             };
-            // As kubectl says it: not among rows that a program reads.
+            // On standard error as kubectl does: programs read standard output.
             io::stderr().write_all(format!("No jobs in {place}.\n").as_bytes())?;
             return Ok(());
         }
@@ -59,7 +59,7 @@ fn table(jobs: &[Job], everywhere: bool) -> String {
     columns(&rows)
 }
 
-/// Cells in columns, as kubectl sets them.
+/// Aligns cells in columns, as kubectl does.
 pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let across = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..across)
@@ -112,7 +112,7 @@ fn row(job: &Job) -> Vec<String> {
     ]
 }
 
-/// How far it is.
+/// Returns the state of a job.
 pub(super) fn state(job: &Job) -> String {
     match job.state() {
         "" => "New".to_owned(),
@@ -121,7 +121,7 @@ pub(super) fn state(job: &Job) -> String {
     }
 }
 
-/// As kubectl shows ages.
+/// Formats an age as kubectl does.
 fn age(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds}s"),

@@ -1,4 +1,4 @@
-//! `run` and `attach`: a job from its object to its account.
+//! `run` and `attach`: rows of a job, from its creation to its account.
 
 use super::{
     args::{Run, View},
@@ -29,7 +29,7 @@ use std::{
 };
 use tracers::{Column, Erased, Form, LABELS, Role, labels};
 
-/// Makes a job, shows what it sees, and deletes it.
+/// Creates a job, shows its rows, and deletes it.
 pub(super) fn run(asked: Run, access: &Access) -> Result<ExitCode> {
     let cluster = Arc::new(Cluster::connect(access)?);
     let object = create::object(&asked, access, &cluster.namespace)?;
@@ -44,18 +44,21 @@ pub(super) fn run(asked: Run, access: &Access) -> Result<ExitCode> {
     let stopper = Stopper::new(&cluster, &job.name, how);
     let first = stopper.clone();
     signals.first(move || first.stop());
-    say_created(&job, &object, json);
+    print_created(&job, &object, json);
     let shown = follow(&cluster, &job, asked.view, stopper);
     if !asked.keep {
         match cluster.delete(&job.name) {
             Ok(()) | Err(Error::NotFound { .. }) => {}
-            Err(error) => tell(&format!("warning: {} stays: {error}", job.name.object())),
+            Err(error) => print_line(&format!(
+                "warning: {} was not deleted: {error}",
+                job.name.object()
+            )),
         }
     }
     shown
 }
 
-/// Shows what a job sees that is there already.
+/// Shows the rows of an existing job.
 pub(super) fn attach(word: &str, view: View, access: &Access) -> Result<ExitCode> {
     let cluster = Arc::new(Cluster::connect(access)?);
     let job = cluster.get(&cluster.named(word)?)?;
@@ -99,7 +102,7 @@ fn follow(cluster: &Arc<Cluster>, job: &Job, view: View, stopper: Stopper) -> Re
     show(feed, outputs, tracer, None, output::is_json(&wanted))
 }
 
-/// What can be known to be wrong before there is a job.
+/// Checks the view before the job is created.
 fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     if let Some(wanted) = &view.dataset {
         let datasets = tracer.datasets();
@@ -112,7 +115,8 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     }
     if tracer.source().form() != Form::Table {
         let name = tracer.name();
-        let message = format!("--by is for tracers that count, and {name} tells each event");
+        let message =
+            format!("--by requires a tracer with a table, and {name} reports single events");
         return Err(Usage(message));
     }
     let columns = LABELS.iter().cloned().chain(tracer.columns());
@@ -125,7 +129,7 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     {
         None => Ok(()),
         Some(name) => Err(Usage(format!(
-            "--by: {:?} is no key of {}; it has {}",
+            "--by: {:?} is not a key column of {}; keys: {}",
             name,
             tracer.name(),
             keys.join(", ")
@@ -133,7 +137,7 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     }
 }
 
-/// Holds names of columns to those that the catalogue has.
+/// Checks names of columns by the catalogue.
 fn check_rows(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     let datasets = tracer.datasets();
     let columns: Vec<Vec<Column>> = { datasets.iter() }
@@ -154,7 +158,7 @@ fn check_rows(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     view.rows.of(&shapes, only).map(drop).map_err(Usage)
 }
 
-/// Whom a job is of, in a few words.
+/// Returns the targets of a job in a few words.
 fn title(job: &Job) -> String {
     let mut words: Vec<String> = job.spec.pods.clone();
     words.extend(job.spec.selector.as_ref().map(selector_text));
@@ -168,9 +172,9 @@ fn title(job: &Job) -> String {
     }
 }
 
-fn say_created(job: &Job, object: &Object, json: bool) {
+fn print_created(job: &Job, object: &Object, json: bool) {
     let name = &job.name;
-    tell(&match json {
+    print_line(&match json {
         true => {
             let kind = match object {
                 Object::Job(_) => "TraceJob",
@@ -183,7 +187,7 @@ fn say_created(job: &Job, object: &Object, json: bool) {
     });
 }
 
-/// Says it to whoever waits; where standard error is gone, nobody is left to be told.
-fn tell(line: &str) {
+/// Prints a line on standard error. Errors are ignored: a closed standard error has no reader.
+fn print_line(line: &str) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

@@ -1,12 +1,13 @@
-//! Labels as kubectl takes them.
+//! Label selectors in kubectl's syntax.
 
 use crd::{Expression, Operator, Selector};
 use std::collections::BTreeMap;
 
-/// What would be right.
-const WANTED: &str = "labels are selected as in app=checkout,tier in (a,b),zone!=c,canary,!old";
+/// Error message with an example.
+const WANTED: &str =
+    "invalid selector; expected such as app=checkout,tier in (a,b),zone!=c,canary,!old";
 
-/// `app=x,tier in (a,b),!c`.
+/// Parses a selector such as `app=x,tier in (a,b),!c`.
 pub(super) fn parse(text: &str) -> Result<Selector, String> {
     let mut selector = Selector::default();
     for part in parts(text)? {
@@ -15,9 +16,9 @@ pub(super) fn parse(text: &str) -> Result<Selector, String> {
     Ok(selector)
 }
 
-/// `pool=web,zone=a`: labels with one value each.
+/// Parses labels with one value each, such as `pool=web,zone=a`.
 pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
-    let wanted = || "labels of nodes are named as in pool=web,zone=a".to_owned();
+    let wanted = || "expected node labels such as pool=web,zone=a".to_owned();
     let selector = parse(text).map_err(|_| wanted())?;
     match selector.match_expressions.is_empty() {
         true => Ok(selector.match_labels),
@@ -25,7 +26,7 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     }
 }
 
-/// At the commas that are in no brackets.
+/// Splits at commas outside of parentheses.
 fn parts(text: &str) -> Result<Vec<&str>, String> {
     let (mut within, mut from, mut parts) = (false, 0, Vec::new());
     for (at, letter) in text.char_indices() {
@@ -62,7 +63,7 @@ fn requirement(part: &str, selector: &mut Selector) -> Result<(), String> {
     } else if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
         let (key, value) = (name(key)?, self::value(value)?);
         match selector.match_labels.get(&key) {
-            // A label that must have two values is for an expression to say.
+            // A second value of a label requires an expression.
             Some(other) if *other != value => express(&key, Operator::In, vec![value])?,
             _ => {
                 selector.match_labels.insert(key, value);
@@ -86,7 +87,7 @@ fn requirement(part: &str, selector: &mut Selector) -> Result<(), String> {
     Ok(())
 }
 
-/// A label's name: with a prefix or without.
+/// Checks the name of a label, with or without a prefix.
 fn name(text: &str) -> Result<String, String> {
     let text = text.trim();
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
@@ -96,7 +97,7 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// A label's value, which may be nothing.
+/// Checks the value of a label, which may be empty.
 fn value(text: &str) -> Result<String, String> {
     let text = text.trim();
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

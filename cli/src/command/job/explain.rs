@@ -1,8 +1,8 @@
-//! What is wrong with a TraceJob, where in its file, and what would be right.
+//! Errors of TraceJob files: the place, the cause and the remedy.
 
 use tracers::nearest;
 
-/// Where a key stands first in the text.
+/// Returns the first position of a key in the text.
 pub(super) fn place(text: &str, key: &str) -> Option<(usize, usize)> {
     text.lines().enumerate().find_map(|(line, content)| {
         let found = content.match_indices(key).find(|(at, _)| {
@@ -15,7 +15,7 @@ pub(super) fn place(text: &str, key: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// `job.yaml:6:7: spec.tracer.TRACER has no option "prot"; …`
+/// Formats an error with its place: `job.yaml:6:7: spec.tracer.TRACER has no option "prot"; …`
 pub(super) fn explain(error: &serde_yaml::Error, text: &str, file: &str) -> String {
     let said = error.to_string();
     let said = said.split(" at line ").next().unwrap_or(&said);
@@ -25,7 +25,7 @@ pub(super) fn explain(error: &serde_yaml::Error, text: &str, file: &str) -> Stri
     };
     let unknown = unknown_name(message);
     let at = error.location().map(|at| {
-        // An unknown name is told by where its object begins.
+        // The error has the place of the object that contains the unknown name.
         let from = (at.line(), at.column());
         unknown
             .and_then(|name| below(text, from.0, name))
@@ -42,19 +42,19 @@ fn is_path(text: &str) -> bool {
             .all(|c| c.is_alphanumeric() || "._-[]?\\".contains(c))
 }
 
-/// The name that is not known, where that is what a message says.
+/// Returns the unknown name, if the message reports one.
 fn unknown_name(message: &str) -> Option<&str> {
     if let Some(rest) = message.strip_prefix("unknown field `") {
         return rest.split_once('`').map(|(name, _)| name);
     }
     let rest = message
         .split_once(" has no option \"")
-        .or_else(|| message.split_once("no tracer is called \""))?
+        .or_else(|| message.split_once("unknown tracer \""))?
         .1;
     rest.split_once('"').map(|(name, _)| name)
 }
 
-/// Where a key stands at or below a line.
+/// Returns the first position of a key at or below a line.
 fn below(text: &str, line: usize, key: &str) -> Option<(usize, usize)> {
     let start: usize = text
         .split_inclusive('\n')
@@ -65,7 +65,7 @@ fn below(text: &str, line: usize, key: &str) -> Option<(usize, usize)> {
     Some((found + line - 1, column))
 }
 
-/// Says where in the object it is, and names the nearest where a name is wrong.
+/// Adds the path in the object, and the nearest name if a name is unknown.
 fn reword(path: &str, message: &str) -> String {
     if let Some((tracer, rest)) = message.split_once(" has no option ") {
         return format!("{} has no option {rest}", path_to(path, tracer));
@@ -92,7 +92,7 @@ fn reword(path: &str, message: &str) -> String {
     };
     let meant = match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean {near}?"),
-        None => format!("it has: {}", known.join(", ")),
+        None => format!("fields: {}", known.join(", ")),
     };
     format!("{place} has no field \"{}\"; {meant}", name.escape_debug())
 }

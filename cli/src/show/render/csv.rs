@@ -10,12 +10,12 @@ use tracers::{Batch, Column};
 #[derive(Debug)]
 pub(crate) struct Csv {
     rows: rows::Csv<Sink>,
-    /// Whether each interval's state of a map is written, marked by its time, and not only the last.
+    /// Whether the state of a map is written at each interval, with its time, and not only at the end.
     intervals: bool,
 }
 
 impl Csv {
-    /// Rows of these columns.
+    /// Creates an output of rows with these columns.
     pub(crate) fn new(columns: &[Column], intervals: bool, to: Sink) -> Self {
         let escaped = to.is_terminal();
         Self {

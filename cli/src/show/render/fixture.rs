@@ -1,4 +1,4 @@
-//! Canned rows for tests: columns of every kind, with values that are hard to show. No tracer's.
+//! Rows for tests: columns of every kind, with values that are hard to show.
 
 use super::Wall;
 use crate::show::sink::Sink;
@@ -10,7 +10,7 @@ use std::{
 };
 use tracers::{Basic, Batch, Column, Data, Frame, Kind, Naming, Role, Store, Unit, Value};
 
-/// Noon on some day, UTC.
+/// Clock of the tests.
 pub(super) const WALL: Wall = Wall {
     boot_unix_ns: 1_700_049_600_000_000_000,
     offset_s: 0,
@@ -51,7 +51,7 @@ fn filled(columns: &[Column], rows: &[Vec<Value<'_>>], frames: Vec<Frame>) -> Ba
     Batch::from_columns(data, frames)
 }
 
-/// Columns of events, of every kind that an event can have.
+/// Returns columns of events, of every kind that an event can have.
 pub(super) fn event_columns() -> Vec<Column> {
     let none = |name, kind| column(name, kind, Role::None, false);
     vec![
@@ -73,7 +73,7 @@ pub(super) fn event_columns() -> Vec<Column> {
     ]
 }
 
-/// Some events.
+/// Returns events.
 pub(super) fn events() -> Batch {
     let v4 = |a, b, c, d| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d];
     let (near, far) = (
@@ -138,7 +138,7 @@ pub(super) fn events() -> Batch {
     filled(&event_columns(), &rows, vec![])
 }
 
-/// Columns of counts.
+/// Returns columns of counts.
 pub(super) fn count_columns() -> Vec<Column> {
     vec![
         column("call", Kind::Syscall, Role::Key, false),
@@ -159,7 +159,7 @@ pub(super) fn count_columns() -> Vec<Column> {
     ]
 }
 
-/// Some counts; `processes` tells them apart by process.
+/// Returns counts; `processes` adds the process as a key.
 pub(super) fn counts(processes: bool, scale: u64) -> Batch {
     let u = Value::Unsigned;
     let buckets = |from: usize, counts: &[u64]| -> Vec<u64> {
@@ -209,7 +209,7 @@ pub(super) fn counts(processes: bool, scale: u64) -> Batch {
     filled(&count_columns(), &rows, vec![])
 }
 
-/// Columns of counts by stack.
+/// Returns columns of counts by stack.
 pub(super) fn stack_columns() -> Vec<Column> {
     vec![
         column("pid", Kind::Unsigned, Role::Key, false),
@@ -220,7 +220,7 @@ pub(super) fn stack_columns() -> Vec<Column> {
     ]
 }
 
-/// Some counts by stack.
+/// Returns counts by stack.
 pub(super) fn stacks() -> Batch {
     let frame = |name: &str, module: &str, offset, file: &str, line| Frame {
         name: name.into(),
@@ -254,7 +254,7 @@ pub(super) fn stacks() -> Batch {
     filled(&stack_columns(), &rows, frames)
 }
 
-/// A row with the count 7 for each name of a function that `main` called.
+/// Returns a row with the count 7 for each function that `main` called.
 pub(super) fn stacks_of(names: &[String]) -> Batch {
     let names = ["main"].into_iter().chain(names.iter().map(String::as_str));
     let frames: Vec<Frame> = names
@@ -280,7 +280,7 @@ pub(super) fn stacks_of(names: &[String]) -> Batch {
     filled(&stack_columns(), &rows, frames)
 }
 
-/// A value of a column as traces usually have it, by its kind alone.
+/// Returns a usual value of a column, by its kind.
 fn usual<'a>(column: &Column, row: usize) -> Value<'a> {
     const ADDRESSES: [[u8; 16]; 2] = [
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 244, 1, 12],
@@ -318,7 +318,7 @@ fn usual<'a>(column: &Column, row: usize) -> Value<'a> {
     }
 }
 
-/// Two rows of a dataset of the catalogue, with its columns.
+/// Returns two rows of a dataset.
 pub(super) fn usual_rows(columns: &[Column]) -> Batch {
     let frame = |name: &str| Frame {
         name: name.into(),
@@ -344,7 +344,7 @@ pub(super) fn usual_rows(columns: &[Column]) -> Batch {
     Batch::from_columns(data.collect(), frames)
 }
 
-/// The account that goes with them.
+/// Returns the account of the rows.
 pub(super) fn account() -> Account {
     Account {
         produced: 3,
@@ -355,7 +355,7 @@ pub(super) fn account() -> Account {
     }
 }
 
-/// What `write` writes to a sink.
+/// Returns the bytes that `write` writes to a sink.
 pub(super) fn written(write: impl FnOnce(Sink)) -> Vec<u8> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

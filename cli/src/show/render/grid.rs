@@ -1,35 +1,35 @@
-//! Cells into lines: every line has the same width on the screen, and none is longer than the room there is.
+//! Layout of cells in lines of equal width, none longer than the available width.
 
 use super::layout::{Head, Leaves, Room, View};
 use rows::escape::{cut_left, cut_right, width};
 use tracers::{Cut, Tone};
 
-/// Blanks between two columns.
+/// Number of blanks between two columns.
 const GAP: usize = 2;
-/// A column of text is not cut below this, nor a heading.
+/// Minimum width of a truncated text column or heading.
 const LEAST: usize = 8;
 /// Columns that take what others give have this room together before others stay whole: a path of 40 characters shows its last folders.
 const SUBJECT: usize = 40;
-/// Each of them is not cut below this, nor is the last column of text.
+/// Minimum width of each of these columns, and of the last text column.
 const LEAST_SUBJECT: usize = 24;
 
-/// Colours, or none.
+/// Colours of the output, or none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Palette {
-    /// Whether to colour.
+    /// Whether to use colours.
     pub(crate) on: bool,
 }
 
 impl Palette {
-    /// For headings.
+    /// Style of headings.
     pub(crate) const BOLD: &'static str = "\x1b[1m";
-    /// For what is about the trace and not of it.
+    /// Style of information about the trace.
     pub(crate) const DIM: &'static str = "\x1b[2m";
-    /// For failures and losses.
+    /// Style of failures and losses.
     pub(crate) const RED: &'static str = "\x1b[31m";
     const RESET: &'static str = "\x1b[0m";
 
-    /// Appends what `write` writes, in a style.
+    /// Appends the output of `write`, in a style.
     pub(crate) fn paint(self, style: &str, out: &mut String, write: impl FnOnce(&mut String)) {
         if !self.on {
             return write(out);
@@ -40,7 +40,7 @@ impl Palette {
     }
 }
 
-/// The cells of some rows, before they are aligned.
+/// Cells of rows before alignment.
 #[derive(Debug, Default)]
 pub(crate) struct Cells {
     text: String,
@@ -56,7 +56,7 @@ struct Cell {
 }
 
 impl Cells {
-    /// Takes the place of what was there before.
+    /// Replaces all cells.
     pub(crate) fn fill(&mut self, heads: &[Head], view: View<'_>) {
         self.text.clear();
         self.cells.clear();
@@ -76,12 +76,12 @@ impl Cells {
         }
     }
 
-    /// How many rows.
+    /// Returns the number of rows.
     pub(crate) fn rows(&self) -> usize {
         self.cells.len().checked_div(self.columns).unwrap_or(0)
     }
 
-    /// The widest cell of a column.
+    /// Returns the width of the widest cell of a column.
     fn widest(&self, column: usize) -> usize {
         let cells = self.cells.iter().skip(column).step_by(self.columns.max(1));
         cells.map(|cell| cell.width as usize).max().unwrap_or(0)
@@ -97,7 +97,7 @@ impl Cells {
     }
 }
 
-/// How wide each column is; `None` for one that found no room.
+/// Width of each column; `None` for a hidden column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Widths {
     columns: Vec<Option<usize>>,
@@ -105,7 +105,7 @@ pub(crate) struct Widths {
 }
 
 impl Widths {
-    /// Wide enough for these cells and, where there is room, for the usual ones and for those of before.
+    /// Fits the widths to these cells and, if there is room, to usual and previous cells.
     pub(crate) fn fit(
         heads: &[Head],
         cells: &Cells,
@@ -148,7 +148,7 @@ impl Widths {
         Self { columns, room }
     }
 
-    /// Columns that found no room.
+    /// Returns the hidden columns.
     pub(crate) fn hidden<'a>(&'a self, heads: &'a [Head]) -> impl Iterator<Item = &'a Head> {
         let columns = heads.iter().zip(&self.columns);
         columns
@@ -156,14 +156,14 @@ impl Widths {
             .map(|(head, _)| head)
     }
 
-    /// Whether the same columns are shown.
+    /// Returns whether the same columns are shown.
     pub(crate) fn shows_the_same(&self, other: &Self) -> bool {
         let shown =
             |widths: &Self| -> Vec<bool> { widths.columns.iter().map(Option::is_some).collect() };
         shown(self) == shown(other)
     }
 
-    /// Number of columns that found no room.
+    /// Returns the number of hidden columns.
     pub(crate) fn hidden_count(&self) -> usize {
         self.columns.iter().filter(|width| width.is_none()).count()
     }
@@ -235,7 +235,7 @@ fn total(widths: &[usize]) -> usize {
     widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
 }
 
-/// Names without the prefix that they have in common: `RDONLY|CLOEXEC` of `O_RDONLY|O_CLOEXEC`.
+/// Removes the common prefix of names: `RDONLY|CLOEXEC` of `O_RDONLY|O_CLOEXEC`.
 fn without_prefix(text: &str) -> Option<String> {
     let (first, _) = text.split_once('|')?;
     let prefix = &first[..=first.find('_')?];
@@ -247,7 +247,7 @@ fn without_prefix(text: &str) -> Option<String> {
     Some(short.collect::<Vec<_>>().join("|"))
 }
 
-/// The least width of each column, where those that take room have this much of it together.
+/// Returns the minimum width of each column, if the columns that take room have this much together.
 fn least(
     heads: &[Head],
     cells: &Cells,
@@ -312,7 +312,7 @@ fn squeeze(heads: &[Head], cells: &Cells, natural: Vec<usize>, limit: usize) -> 
     widths
 }
 
-/// Narrows columns until all fit, none below its least width: each time the widest down to the next, so that all give way alike.
+/// Narrows columns until all fit, none below its minimum width. Each step narrows the widest columns to the next width.
 fn shrink(widths: &mut [Option<usize>], limit: usize, least: impl Fn(usize) -> usize) {
     loop {
         let used = total(&widths.iter().flatten().copied().collect::<Vec<_>>());
@@ -337,7 +337,7 @@ fn shrink(widths: &mut [Option<usize>], limit: usize, least: impl Fn(usize) -> u
     }
 }
 
-/// The column to leave out next, of those that can be spared: the time of an event, then the last one. One column always stays.
+/// Returns the next column to hide, of those that can be spared: the time of an event, then the last one. One column always stays.
 fn spare(heads: &[Head], there: &[bool]) -> Option<usize> {
     let left: Vec<usize> = (0..heads.len()).filter(|&at| there[at]).collect();
     let of = |leaves: Leaves| left.iter().rfind(move |&&at| heads[at].leaves == leaves);
@@ -345,7 +345,7 @@ fn spare(heads: &[Head], there: &[bool]) -> Option<usize> {
     found.copied().filter(|_| left.len() > 1)
 }
 
-/// The column to leave out next, of all. The first and the last text stay longest.
+/// Returns the next column to hide, of all columns. The first column and the last text column are hidden last.
 fn expendable(heads: &[Head], there: &[bool]) -> Option<usize> {
     let left: Vec<usize> = (0..heads.len()).filter(|&at| there[at]).collect();
     let (_, rest) = left.split_first().filter(|(_, rest)| !rest.is_empty())?;

@@ -1,4 +1,4 @@
-//! Names that a traced program chooses, in every form of stacks. Programs that are not ours read the result.
+//! Tests of hostile names in every format of stacks, read by other programs.
 
 use super::{
     Output,
@@ -13,7 +13,7 @@ use std::{
 
 const NAMES: usize = 300;
 
-/// Names from pieces that mean something to a terminal, to XML, to folded stacks or to pprof. All are different.
+/// Returns distinct names made of pieces that are special for a terminal, XML, folded stacks or pprof.
 fn names() -> Vec<String> {
     const PIECES: [&str; 30] = [
         "f",
@@ -71,7 +71,7 @@ fn rendered(make: impl FnOnce(crate::show::sink::Sink) -> Box<dyn Output>) -> Ve
     })
 }
 
-/// Runs a program on a file with these bytes; none where this machine does not have the program.
+/// Runs a program on a file with these bytes; `None` if the program is not installed.
 fn read_by(test: &str, bytes: &[u8], program: &str, args: &[&str]) -> Option<Said> {
     let path = std::env::temp_dir().join(format!("tracejob-{test}-{}", std::process::id()));
     fs::write(&path, bytes).unwrap();

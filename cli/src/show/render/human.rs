@@ -1,10 +1,10 @@
-//! Numbers as people read them, in tables and sentences.
+//! Human-readable numbers in tables and sentences.
 
 use std::{fmt::Write, time::Duration};
 use tracers::human::bytes;
 pub(crate) use tracers::human::{grouped, quantity};
 
-/// A rate per second: whole where it is 10 or more, else with one digit after the point.
+/// Appends a rate per second: a whole number from 10, else with one decimal.
 pub(crate) fn rate(per_second: f64, out: &mut String) {
     match per_second {
         r if r >= 9.95 => grouped(r.round() as u64, out),
@@ -14,7 +14,7 @@ pub(crate) fn rate(per_second: f64, out: &mut String) {
     }
 }
 
-/// A time span in a sentence: `59 ms`, `30.0 s`, `1m05s`.
+/// Formats a time span for a sentence: `59 ms`, `30.0 s`, `1m05s`.
 pub(crate) fn span(duration: Duration) -> String {
     match duration.as_secs() {
         0 => format!("{} ms", duration.as_millis()),
@@ -24,20 +24,20 @@ pub(crate) fn span(duration: Duration) -> String {
     }
 }
 
-/// Thousands apart, as a new string.
+/// Formats a number with separators of thousands.
 pub(crate) fn count(value: u64) -> String {
     let mut out = String::new();
     grouped(value, &mut out);
     out
 }
 
-/// `1 row`, `2 rows`.
+/// Formats a number with its noun: `1 row`, `2 rows`.
 pub(crate) fn plural(value: u64, one: &str) -> String {
     let ending = if value == 1 { "" } else { "s" };
     format!("{} {one}{ending}", count(value))
 }
 
-/// A size in a sentence: `1.2 MiB`.
+/// Formats a size for a sentence: `1.2 MiB`.
 pub(crate) fn size(value: u64) -> String {
     let mut out = String::new();
     bytes(value, &mut out);

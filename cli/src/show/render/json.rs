@@ -10,12 +10,12 @@ use tracers::{Batch, Column};
 #[derive(Debug)]
 pub(crate) struct Json {
     rows: rows::Json<Sink>,
-    /// Whether each interval's state of a map is written, marked by its time, and not only the last.
+    /// Whether the state of a map is written at each interval, with its time, and not only at the end.
     intervals: bool,
 }
 
 impl Json {
-    /// Rows of these columns.
+    /// Creates an output of rows with these columns.
     pub(crate) fn new(columns: &[Column], intervals: bool, to: Sink) -> Self {
         Self {
             rows: rows::Json::new(columns, to),
@@ -23,7 +23,7 @@ impl Json {
         }
     }
 
-    /// Rows of a further dataset too, the next one by its number. They say of which they are.
+    /// Adds the next dataset by number. The rows of several datasets have the field `dataset`.
     pub(crate) fn also(mut self, dataset: &str, columns: &[Column]) -> Self {
         self.rows.also(dataset, columns);
         self

@@ -1,4 +1,4 @@
-//! Which columns a table has: those of the tracer, and what follows from their roles (rate, average, percentile).
+//! Columns of a table: those of the tracer, and derived columns (rate, average, percentile).
 
 use super::{
     human,
@@ -10,92 +10,92 @@ use tracers::{
     percentile,
 };
 
-/// One column of a table.
+/// A column of a table.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
-    /// What stands above it.
+    /// Heading.
     pub(crate) text: String,
-    /// Where its cells come from.
+    /// Source of the cells.
     source: Cells,
-    /// Whether cells are flush right.
+    /// Whether cells are right-aligned.
     pub(crate) right: bool,
-    /// What is cut.
+    /// Side where a long cell is truncated.
     pub(crate) cut: Cut,
-    /// What it does where room is short.
+    /// Behaviour if the terminal is too narrow.
     pub(crate) room: Room,
-    /// Columns that its cells usually take, so that a stream of rows starts out aligned.
+    /// Usual width of its cells, so that a stream of rows starts aligned.
     pub(crate) usual: usize,
-    /// When it is left out where room is short.
+    /// Order of hiding if the terminal is too narrow.
     pub(crate) leaves: Leaves,
 }
 
-/// What a column does where room is short.
+/// Behaviour of a column if the terminal is too narrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// It keeps its width: its cells are never cut.
+    /// Keeps its width; cells are never truncated.
     Keeps,
-    /// Its cells are cut after those that give way.
+    /// Truncated after the columns that give way.
     Cut,
-    /// It gives way first: names that the kernel chooses, whose first letters are enough.
+    /// Gives way first: kernel names, whose first letters are sufficient.
     Gives,
-    /// It takes what others give: paths, arguments and stacks.
+    /// Takes the width that others give: paths, arguments and stacks.
     Takes,
 }
 
-/// When a column is left out where room is short.
+/// Order in which columns are hidden if the terminal is too narrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Leaves {
-    /// Before all others: the time of an event.
+    /// First: the time of an event.
     First,
-    /// Before what a person looks for: [`Column::spare`].
+    /// Early: columns with [`Column::spare`].
     Early,
-    /// Where nothing else helps.
+    /// Last.
     Last,
 }
 
-/// Which columns a table has.
+/// Selection of the columns of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// What matters most, with what follows from it.
+    /// Default columns and derived columns.
     Usual,
-    /// Everything, with what follows from it.
+    /// All columns and derived columns.
     Wide,
-    /// Those of the view, in its order, and no others.
+    /// Exactly the columns of the view, in its order.
     Exact,
 }
 
-/// Where a table's cells come from.
+/// Source of a column's cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cells {
-    /// A tracer's own column.
+    /// A column of the tracer.
     Of(usize),
-    /// What this counter grew by, per second.
+    /// Rate of this counter per second.
     Rate,
-    /// The one divided by the other.
+    /// Average: a sum divided by a count.
     Average { sum: usize, count: usize },
-    /// What 99 of 100 do not exceed, and by no means the maximum.
+    /// 99th percentile of a histogram.
     Percentile {
         histogram: usize,
         max: Option<usize>,
     },
-    /// A line of bars.
+    /// Histogram as a line of bars.
     Spark { histogram: usize, axis: Axis },
 }
 
-/// What the cells of a batch are made from.
+/// Input of the cells of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
-    /// The tracer's columns.
+    /// Columns of the tracer.
     pub(crate) columns: &'a [Column],
-    /// The rows.
+    /// Rows.
     pub(crate) batch: &'a Batch,
-    /// Per row, what its count grew by per second; empty for a stream.
+    /// Rate of each row per second; empty for a stream.
     pub(crate) rates: &'a [f64],
-    /// For times.
+    /// Clock that converts times.
     pub(crate) wall: Wall,
 }
 
-/// The columns of a table.
+/// Returns the columns of a table.
 pub(crate) fn layout(view: View<'_>, extent: Extent) -> Vec<Head> {
     let columns = view.columns;
     if extent == Extent::Exact {
@@ -204,7 +204,7 @@ impl Head {
         }
     }
 
-    /// A column that is asked for by its name.
+    /// Returns a column that the user requested by name.
     fn named(view: View<'_>, at: usize, column: &Column) -> Self {
         let head = match is_histogram(column) {
             true => Self::spark(view, at, column),
@@ -216,7 +216,7 @@ impl Head {
         }
     }
 
-    /// A histogram as bars.
+    /// Returns the column of a histogram as bars.
     fn spark(view: View<'_>, at: usize, column: &Column) -> Self {
         let (name, unit) = (heading(column), column.unit());
         let axis = Axis::of(view.batch, at, unit, name.len());
@@ -286,12 +286,12 @@ impl Head {
     }
 }
 
-/// Whether the ordinary table has this column.
+/// Returns whether the default table has this column.
 pub(crate) fn in_table(column: &Column) -> bool {
     !column.wide || is_moment(column)
 }
 
-/// Whether it says when an event happened.
+/// Returns whether the column is the time of an event.
 fn is_moment(column: &Column) -> bool {
     matches!(column.kind, Kind::Time) && column.role == Role::None
 }
@@ -304,7 +304,7 @@ fn is_time_sum(column: &Column) -> bool {
     column.role == Role::Sum && matches!(column.unit(), Unit::Nanoseconds | Unit::Microseconds)
 }
 
-/// A key that is usually left out is shown where rows differ by it.
+/// Returns whether rows differ in a key column that is hidden by default.
 fn tells_apart(batch: &Batch, at: usize, column: &Column) -> bool {
     column.role == Role::Key
         && (0..batch.rows()).any(|row| match batch.value(at, row) {
@@ -316,7 +316,7 @@ fn tells_apart(batch: &Batch, at: usize, column: &Column) -> bool {
         })
 }
 
-/// The name without its unit, which every cell carries.
+/// Returns the name without its unit, which every cell contains.
 fn heading(column: &Column) -> String {
     let name = match column.unit() {
         Unit::Nanoseconds | Unit::Microseconds | Unit::Bytes => column

@@ -1,4 +1,4 @@
-//! Rows with a stack as a pprof profile: every count and sum is a sample type, every key a label.
+//! pprof profiles of rows with a stack: every count and sum is a sample type, every key a label.
 
 use super::{
     Output, Wall,
@@ -31,7 +31,7 @@ pub(crate) struct Pprof {
 }
 
 impl Pprof {
-    /// Of rows with these columns.
+    /// Creates an output of rows with these columns.
     pub(crate) fn new(columns: &[Column], to: Sink) -> Self {
         let mut out = Self {
             to,
@@ -54,7 +54,7 @@ impl Pprof {
             let (r#type, unit) = (out.string(&name), out.string(unit));
             out.profile.sample_type.push(ValueType { r#type, unit });
         }
-        // Bytes and times say more than how often.
+        // Bytes and times are preferred to counts.
         let sum = values_by(columns, Role::Sum)
             .chain(values_by(columns, Role::Gauge))
             .chain(values(columns))
@@ -126,7 +126,7 @@ impl Pprof {
         }
     }
 
-    /// Keys that are not stacks, and the first text: name, text, number.
+    /// Returns the keys that are not stacks, and the first text, as labels.
     fn labels(&mut self, batch: &Batch, row: usize, wall: Wall) -> Vec<[i64; 3]> {
         let columns = std::mem::take(&mut self.columns);
         let text = columns
@@ -157,7 +157,7 @@ impl Pprof {
         labels
     }
 
-    /// Gives the program itself the place that the format reserves for it: the first file that is neither a library nor the kernel.
+    /// Moves the main program to the first mapping, as the format requires: the first file that is neither a library nor the kernel.
     fn program_first(&mut self) {
         let strings = &self.profile.string_table;
         let program = self.profile.mapping.iter().position(|mapping| {
@@ -306,7 +306,7 @@ fn values(columns: &[Column]) -> impl Iterator<Item = usize> {
         .chain(values_by(columns, Role::Gauge))
 }
 
-/// The name without its unit, and the unit as pprof knows it.
+/// Returns the name of a sample type without its unit, and the unit in pprof's words.
 fn sample_type(column: &Column) -> (String, &'static str) {
     let (unit, suffix) = match column.unit() {
         Unit::Nanoseconds => ("nanoseconds", "_ns"),

@@ -1,4 +1,4 @@
-//! How fast counts grow.
+//! Rates of counts.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
 };
 use tracers::{Batch, Column, Role, Value};
 
-/// What each row's count grew by, from one state of a map to the next.
+/// Rates of rows between two states of a map.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
     /// Counts of the state before, by a hash of the row's key: a collision would show a wrong rate, and nothing else.
@@ -16,7 +16,7 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// Per row, what came in each second since the state before.
+    /// Returns the rate of each row since the previous state.
     pub(super) fn since_last(
         &mut self,
         columns: &[Column],
@@ -42,7 +42,7 @@ impl Rates {
     }
 }
 
-/// Over the whole trace.
+/// Returns the average rate of each row over the trace.
 pub(super) fn average_rates(columns: &[Column], batch: &Batch, elapsed: Duration) -> Vec<f64> {
     let seconds = elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
     (0..batch.rows())

@@ -1,17 +1,17 @@
-//! Histograms as one line each, over an axis that all rows of a table share.
+//! Histograms as lines of bars, over one axis for all rows of a table.
 
 use tracers::{Batch, Column, Unit, Value};
 
-/// The buckets that a column of histograms shows.
+/// Range of buckets that a column of histograms shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Axis {
-    /// The first bucket.
+    /// First bucket.
     start: usize,
-    /// The bucket after the last.
+    /// Bucket after the last.
     end: usize,
 }
 
-/// Powers of two that have a name, and it.
+/// Returns the named powers of two, with their names.
 const fn ticks(unit: Unit) -> [(usize, &'static str); 4] {
     match unit {
         // 2^10 ns is 2.4 % more than 1 µs.
@@ -66,12 +66,12 @@ impl Axis {
         }
     }
 
-    /// Columns that it takes.
+    /// Returns the width on the screen.
     pub(crate) fn width(self) -> usize {
         self.end - self.start
     }
 
-    /// The heading, followed by the ticks at their places.
+    /// Returns the heading, followed by the ticks at their places.
     pub(crate) fn heading(self, name: &str, unit: Unit) -> String {
         let mut line: Vec<char> = name.chars().collect();
         line.resize(self.width().max(line.len()), ' ');
@@ -91,7 +91,7 @@ impl Axis {
         line.into_iter().collect::<String>().trim_end().to_owned()
     }
 
-    /// Appends one row: each bucket's part of the row's largest. What is there at all is visible.
+    /// Appends one row: each bucket relative to the row's largest. A non-zero bucket is always visible.
     pub(crate) fn line(self, buckets: &[u64], out: &mut String) {
         const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         let most = buckets.iter().copied().max().unwrap_or(0);

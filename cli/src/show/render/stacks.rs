@@ -1,4 +1,4 @@
-//! Rows with a stack as folded stacks and flame graphs, whatever it is that they count.
+//! Folded stacks and flame graphs of rows with a stack.
 
 use super::{Output, Wall, human::count};
 use crate::{limits::PICTURE_BYTES, show::sink::Sink};
@@ -18,10 +18,10 @@ use std::{
 };
 use tracers::{Batch, Column, Kind, Role, Unit, Value};
 
-/// Bytes that drawing a frame takes besides its name.
+/// Memory to draw a frame, in bytes, without its name.
 const DRAWN_FRAME_BYTES: usize = 64;
 
-/// Whether rows of these columns have a stack.
+/// Returns whether rows with these columns have a stack.
 pub(crate) fn has_stacks(columns: &[Column]) -> bool {
     columns.iter().any(|column| column.kind.is_stack())
 }
@@ -35,7 +35,7 @@ pub(super) struct Fold {
     stacks: HashMap<Box<[u32]>, u64>,
 }
 
-/// Names as they are written, each once.
+/// Interned names of frames.
 #[derive(Debug, Default)]
 struct Names {
     names: Vec<Rc<str>>,
@@ -43,7 +43,7 @@ struct Names {
 }
 
 impl Names {
-    /// The number of a name; a frame of the kernel is marked.
+    /// Returns the number of a name. Kernel frames get a mark.
     fn number(&mut self, name: &[u8], kernel: bool) -> u32 {
         let name = frame_text(name, kernel);
         if let Some(known) = self.numbers.get(name.as_str()) {
@@ -65,7 +65,7 @@ impl Names {
         }
     }
 
-    /// Bytes of that.
+    /// Returns the length of a stack's names in bytes.
     fn len(&self, stack: &[u32]) -> usize {
         let names = stack.iter();
         names
@@ -73,7 +73,7 @@ impl Names {
             .sum()
     }
 
-    /// The order of two stacks as lines.
+    /// Compares two stacks by their lines.
     fn compare(&self, a: &[u32], b: &[u32]) -> Ordering {
         let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
         self.bytes(&a[same..]).cmp(self.bytes(&b[same..]))
@@ -118,7 +118,7 @@ impl Fold {
         }
     }
 
-    /// The program's name, its frames from the root, then the kernel's.
+    /// Adds a row: the program's name, its frames from the root, then kernel frames.
     fn fold(
         &mut self,
         batch: &Batch,
@@ -151,7 +151,7 @@ impl Fold {
                             stack.push(*known.get_or_insert_with(number));
                         }
                     }
-                    // A stack that nobody has symbolised.
+                    // A stack without symbols.
                     Value::Unsigned(n) if n != 0 => {
                         stack.push(names.number(format!("[{n:#x}]").as_bytes(), kernel));
                     }
@@ -164,7 +164,7 @@ impl Fold {
         }
     }
 
-    /// The stacks in which something was counted.
+    /// Returns the stacks with a non-zero count.
     fn counted(&self) -> impl Iterator<Item = (&[u32], u64)> {
         let some = self.stacks.iter().filter(|(_, count)| **count > 0);
         some.map(|(stack, count)| (&**stack, *count))
@@ -183,7 +183,7 @@ impl Fold {
         to.flush()
     }
 
-    /// Lines for a picture of about so many bytes, and how many stacks have no room in it: of a program's smallest stacks all are one.
+    /// Returns lines for a picture of about `most` bytes, and the number of omitted stacks. The smallest stacks of a program become one line.
     fn picture(&self, most: usize) -> (Vec<String>, u64) {
         let mut all: Vec<(&[u32], u64)> = self.counted().collect();
         all.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| self.names.compare(a, b)));
@@ -213,7 +213,7 @@ impl Fold {
         (lines, left_out)
     }
 
-    /// `1,204 faults in 37 stacks`
+    /// Returns a summary: `1,204 faults in 37 stacks`.
     fn summary(&self, noun: &str) -> String {
         let total = self
             .stacks
@@ -225,7 +225,7 @@ impl Fold {
     }
 }
 
-/// The column that gives a stack its weight, and what it counts. Bytes and times say more than how often.
+/// Returns the column with the weight of a stack. Bytes and times are preferred to counts.
 fn weight(columns: &[Column]) -> Option<(usize, String)> {
     let find = |role| columns.iter().position(|column| column.role == role);
     let at = { find(Role::Sum).or_else(|| find(Role::Gauge)) }.or_else(|| find(Role::Count))?;
@@ -242,7 +242,7 @@ fn noun(columns: &[Column]) -> String {
     weight(columns).map_or_else(|| "events".to_owned(), |(_, noun)| noun)
 }
 
-/// A name as it is written. A semicolon would make two of it.
+/// Escapes a name: a semicolon would split the frame.
 fn frame_text(name: &[u8], kernel: bool) -> String {
     let mut text = String::new();
     escape(name, &mut text);
@@ -258,7 +258,7 @@ fn frame_text(name: &[u8], kernel: bool) -> String {
     text
 }
 
-/// Folded stacks, one per line with its weight: what flame graph tools read.
+/// Folded stacks, one per line with its weight: the input of flame graph tools.
 #[derive(Debug)]
 pub(crate) struct Folded {
     to: Sink,
@@ -266,7 +266,7 @@ pub(crate) struct Folded {
 }
 
 impl Folded {
-    /// Of rows with these columns.
+    /// Creates an output of rows with these columns.
     pub(crate) fn new(columns: &[Column], to: Sink) -> Self {
         Self {
             to,
@@ -301,7 +301,7 @@ pub(crate) struct Flamegraph {
 }
 
 impl Flamegraph {
-    /// Of rows with these columns.
+    /// Creates an output of rows with these columns.
     pub(crate) fn new(columns: &[Column], title: String, to: Sink) -> Self {
         Self {
             to,
@@ -379,12 +379,12 @@ fn one_number(stack: &str) -> Cow<'_, str> {
     }
 }
 
-/// What inferno refuses to draw.
+/// Writes a picture without samples, which inferno refuses to draw.
 fn empty(title: &str, svg: &mut impl Write) -> io::Result<()> {
     writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1200\" height=\"60\" font-family=\"monospace\" font-size=\"17\">\
-         <text x=\"600\" y=\"36\" text-anchor=\"middle\">{title}: nothing was counted</text></svg>",
+         <text x=\"600\" y=\"36\" text-anchor=\"middle\">{title}: no samples</text></svg>",
         title = title.replace('&', "&amp;").replace('<', "&lt;"),
     )
 }
@@ -495,7 +495,7 @@ mod tests {
     fn a_flame_graph_of_nothing_says_so() {
         let svg = svg(None);
         assert!(
-            svg.contains("nothing was counted") && svg.contains("&lt;prog> &amp; co"),
+            svg.contains("no samples") && svg.contains("&lt;prog> &amp; co"),
             "{svg}"
         );
     }

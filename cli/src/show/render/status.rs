@@ -1,4 +1,4 @@
-//! The line at the bottom of a terminal: how much time is left, how many rows there are, and what was lost.
+//! The status line at the bottom of a terminal: time left, rows, and lost events.
 
 use super::{Output, Status, Wall, grid::Palette, human};
 use crate::show::screen::{Line, Screen, size};
@@ -7,7 +7,7 @@ use rows::escape::{cut_right, width};
 use std::{io, time::Duration};
 use tracers::Batch;
 
-/// A line that is there already, with its colours.
+/// Returns a line of text with its colours.
 pub(super) fn painted(line: &str) -> Line {
     let mut width_ = 0;
     let mut rest = line;
@@ -22,7 +22,7 @@ pub(super) fn painted(line: &str) -> Line {
     }
 }
 
-/// The line at the bottom: right-hand, so that it is told apart from rows.
+/// Returns the status line, right-aligned to distinguish it from rows.
 pub(super) fn status_line(
     status: &Status,
     hidden: usize,
@@ -38,7 +38,7 @@ pub(super) fn status_line(
     } = status;
     let time = match left {
         Some(left) => format!("{} left", seconds(left.as_secs_f64().ceil() as u64)),
-        None => format!("{}, until Ctrl-C", seconds(elapsed.as_secs())),
+        None => format!("{}, stop with Ctrl-C", seconds(elapsed.as_secs())),
     };
     let mut said = format!("{what}  {time}  {}", human::plural(*rows, "row"));
     if hidden > 0 {
@@ -77,7 +77,7 @@ fn seconds(s: u64) -> String {
     }
 }
 
-/// The status alone, on standard error, where rows go elsewhere.
+/// Status line on standard error, if rows go elsewhere.
 #[derive(Debug)]
 pub(crate) struct StatusLine {
     screen: Screen<io::Stderr>,
@@ -86,7 +86,7 @@ pub(crate) struct StatusLine {
 }
 
 impl StatusLine {
-    /// Begins at the line where the cursor stands.
+    /// Creates a status line at the cursor.
     pub(crate) fn new(palette: Palette) -> Self {
         Self {
             screen: Screen::new(io::stderr()),

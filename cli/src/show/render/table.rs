@@ -1,4 +1,4 @@
-//! Rows as a table: growing line by line for events, redrawn in place for a map's state.
+//! Tables of rows: line by line for events, redrawn in place for the state of a map.
 
 use super::{
     Output, Status, Wall,
@@ -21,19 +21,19 @@ use std::{
 };
 use tracers::{Batch, Column};
 
-/// A header is printed again when its columns have moved, but not more often than every so many rows.
+/// Minimum number of rows between two headers. A header is printed again when its columns have moved.
 const ROWS_PER_HEADER: usize = 10;
 
-/// A table.
+/// Table of rows.
 #[derive(Debug)]
 pub(crate) struct Table {
-    /// All columns of the rows that come.
+    /// All columns of the rows.
     columns: Vec<Column>,
-    /// How they are shown.
+    /// View of the rows.
     view: RowView,
-    /// The columns that are shown.
+    /// Columns that are shown.
     shown: Vec<Column>,
-    /// Tables that are shown below it at the end.
+    /// Tables of further datasets, shown at the end.
     further: Vec<Further>,
     wide: bool,
     palette: Palette,
@@ -41,16 +41,16 @@ pub(crate) struct Table {
     heads: Vec<Head>,
     cells: Cells,
     widths: Widths,
-    /// Rows since the header; `None` before the first.
+    /// Number of rows since the header; `None` before the first header.
     since_header: Option<usize>,
     rates: Rates,
     status: Line,
     top: Vec<Line>,
-    /// What the lines at the top show, and at which size of the terminal.
+    /// Content of the redrawn lines, and the size of the terminal.
     last: Option<(Batch, Wall, Vec<f64>, Size)>,
 }
 
-/// A table of a further dataset.
+/// Table of a further dataset.
 #[derive(Debug)]
 struct Further {
     dataset: usize,
@@ -59,22 +59,22 @@ struct Further {
     view: RowView,
 }
 
-/// What a table is printed on.
+/// Medium of a table.
 #[derive(Debug)]
 enum Paper {
-    /// A pipe or a file: no limit to a line, nothing redrawn.
+    /// A pipe or a file: lines have any length, nothing is redrawn.
     Plain(Sink),
-    /// A terminal; `live` where it is ours alone.
+    /// A terminal; `live` if no command writes to it.
     Terminal { screen: Screen<Sink>, live: bool },
 }
 
 impl Table {
-    /// For a pipe or a file.
+    /// Creates a table for a pipe or a file.
     pub(crate) fn plain(columns: &[Column], view: &RowView, wide: bool, to: Sink) -> Self {
         Self::new(columns, view, wide, Palette::default(), Paper::Plain(to))
     }
 
-    /// For a terminal; `live` where no command writes to it as well.
+    /// Creates a table for a terminal; `live` if no command writes to it.
     pub(crate) fn terminal(
         columns: &[Column],
         view: &RowView,
@@ -113,7 +113,7 @@ impl Table {
         }
     }
 
-    /// At the end the table of a further dataset too, by its number, under its name.
+    /// Adds a further dataset, whose table is shown at the end under its name.
     pub(crate) fn also(
         mut self,
         dataset: usize,
@@ -130,7 +130,7 @@ impl Table {
         self
     }
 
-    /// Columns of a line that stays. Whoever asks for everything gets it, and the terminal breaks the lines.
+    /// Returns the maximum width of a permanent line; `None` with `-o wide`, where the terminal wraps lines.
     fn room(&self) -> Option<usize> {
         match &self.to {
             Paper::Terminal { .. } if !self.wide => Some(size().columns),
@@ -138,7 +138,7 @@ impl Table {
         }
     }
 
-    /// Which columns it has.
+    /// Returns the selection of columns.
     fn extent(&self) -> Extent {
         match self.view.exact {
             true => Extent::Exact,
@@ -147,13 +147,13 @@ impl Table {
         }
     }
 
-    /// Names the columns that found no room.
+    /// Returns a note with the hidden columns.
     fn hidden(&self) -> Option<String> {
         let hidden = self.widths.hidden(&self.heads);
         let names: Vec<String> = hidden.map(|head| head.text.to_lowercase()).collect();
         (!names.is_empty()).then(|| {
             format!(
-                "Not shown for lack of room: {}; `-o wide` shows all columns, `--columns` those that it names.",
+                "Hidden columns: {}; use `-o wide` for all columns, or `--columns`.",
                 names.join(", ")
             )
         })
@@ -173,7 +173,7 @@ impl Table {
         }
     }
 
-    /// The rows of a stream, with a header where one is due.
+    /// Appends rows of a stream, with a header if one is due.
     fn stream(&mut self, batch: &Batch, wall: Wall, out: &mut String) {
         let batch = self.view.apply(&self.columns, batch);
         let view = View {
@@ -218,7 +218,7 @@ impl Table {
         }
     }
 
-    /// A whole table: its header, then its rows.
+    /// Appends a whole table: its header, then its rows.
     fn whole(&mut self, batch: &Batch, wall: Wall, rates: &[f64], room: Option<usize>) -> String {
         let rows = self.view.rows(&self.columns, batch).into_iter();
         let rates: Vec<f64> = { rows.filter_map(|row| rates.get(row as usize)) }
@@ -245,7 +245,7 @@ impl Table {
         out
     }
 
-    /// The tables of further datasets, each under its name.
+    /// Appends the tables of further datasets, each under its name.
     fn whole_further(&mut self, tables: &[&Batch], wall: Wall, account: &Account) -> String {
         let mut text = String::new();
         for further in std::mem::take(&mut self.further) {
@@ -265,7 +265,7 @@ impl Table {
         text
     }
 
-    /// As much of a map's state as the terminal has room for, above the status.
+    /// Fills the lines above the status with the first rows of a map's state.
     fn fill_top(&mut self, batch: &Batch, wall: Wall, rates: &[f64], size: Size) {
         let text = self.whole(batch, wall, rates, Some(size.columns));
         let lines = text.lines().count();
@@ -353,7 +353,7 @@ impl Output for Table {
                 let rates = average_rates(&self.columns, table, account.elapsed);
                 self.whole(table, wall, &rates, self.room())
             }
-            // A stream without rows still says what it would have shown.
+            // A stream without rows still has a header.
             None if self.since_header.is_none() => {
                 let nothing = Batch::new(&self.columns);
                 self.whole(&nothing, wall, &[], self.room())
@@ -401,7 +401,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// The lines of a table on a terminal of so many columns.
+    /// Returns the lines of a table on a terminal with this many columns.
     fn fitted(columns: &[Column], batch: &Batch, wide: bool, room: usize) -> Vec<String> {
         let view = View {
             columns,

@@ -8,13 +8,13 @@ use tracers::{Batch, Column};
 
 /// An output of rows without widths.
 pub(crate) struct Viewed {
-    /// The columns of each dataset, and how they are shown.
+    /// Columns of each dataset, with its view.
     views: Vec<(Vec<Column>, RowView)>,
     to: Box<dyn Output>,
 }
 
 impl Viewed {
-    /// Shows rows of these datasets, by their numbers.
+    /// Creates an output of these datasets, by number.
     pub(crate) fn new<'a>(
         datasets: impl Iterator<Item = (&'a [Column], &'a RowView)>,
         to: Box<dyn Output>,
@@ -27,7 +27,7 @@ impl Viewed {
     }
 }
 
-/// A batch as it is shown.
+/// Applies the view of its dataset to a batch.
 fn viewed<'a>(views: &[(Vec<Column>, RowView)], batch: &'a Batch) -> Cow<'a, Batch> {
     match views.get(batch.dataset) {
         Some((columns, view)) => view.apply(columns, batch),

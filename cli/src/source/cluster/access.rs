@@ -1,4 +1,4 @@
-//! Which cluster, as whom, in which namespace: kubectl's flags, and the connection that they make.
+//! Access to a cluster: kubectl's flags, and the connection.
 
 use super::error::Error;
 use clap::{Arg, ArgAction, ArgMatches, builder::ValueParser, value_parser};
@@ -13,10 +13,10 @@ use kube::{
 use std::{ffi::OsStr, io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 
-/// How long an answer may take where nobody says.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Default timeout of a request.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What kubectl's flags say.
+/// Values of kubectl's flags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Access {
     kubeconfig: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub(crate) struct Access {
     timeout: Option<Duration>,
 }
 
-/// kubectl's flags, for every command.
+/// Returns kubectl's flags, for every command.
 pub(crate) fn args() -> [Arg; 14] {
     let text = |id: &'static str, value: &'static str, help: &'static str| {
         Arg::new(id).long(id).value_name(value).help(help)
@@ -45,47 +45,49 @@ pub(crate) fn args() -> [Arg; 14] {
         text(
             "namespace",
             "NAMESPACE",
-            "Where the job is; else that of the context",
+            "Namespace of the job [default: the context's]",
         )
         .short('n'),
         Arg::new("all-namespaces")
             .short('A')
             .long("all-namespaces")
             .action(ArgAction::SetTrue)
-            .help("All namespaces; of `run` a ClusterTraceJob"),
+            .help("All namespaces; `run` creates a ClusterTraceJob"),
         file(
             "kubeconfig",
-            "How clusters are reached; else $KUBECONFIG, ~/.kube/config",
+            "Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]",
         ),
-        text("context", "NAME", "The context of it"),
-        text("cluster", "NAME", "The cluster of it"),
-        text("user", "NAME", "The user of it"),
-        text("as", "USER", "Acts as somebody else"),
-        text(
-            "as-group",
-            "GROUP",
-            "Acts as one of a group; more than once for several",
-        )
-        .action(ArgAction::Append),
-        text("token", "TOKEN", "Who we are, to the API server"),
-        text("server", "URL", "The API server").short('s'),
-        file("certificate-authority", "Who vouches for it, a PEM file"),
+        text("context", "NAME", "Context in the kubeconfig"),
+        text("cluster", "NAME", "Cluster in the kubeconfig"),
+        text("user", "NAME", "User in the kubeconfig"),
+        text("as", "USER", "User to impersonate"),
+        text("as-group", "GROUP", "Group to impersonate; repeatable").action(ArgAction::Append),
+        text("token", "TOKEN", "Bearer token for the API server"),
+        text("server", "URL", "URL of the API server").short('s'),
+        file(
+            "certificate-authority",
+            "CA certificate of the API server (PEM)",
+        ),
         Arg::new("insecure-skip-tls-verify")
             .long("insecure-skip-tls-verify")
             .action(ArgAction::SetTrue)
-            .help("Takes any certificate of it"),
-        text("tls-server-name", "NAME", "What its certificate must say"),
+            .help("Accept any certificate of the API server (insecure)"),
+        text(
+            "tls-server-name",
+            "NAME",
+            "Server name to expect in the API server's certificate",
+        ),
         text(
             "request-timeout",
             "TIME",
-            "How long an answer may take; 0 is any time [default: 30s]",
+            "Timeout of a request; 0 is no timeout [default: 30s]",
         )
         .value_parser(ValueParser::from(timeout)),
     ]
-    .map(|arg| arg.global(true).help_heading("The cluster"))
+    .map(|arg| arg.global(true).help_heading("Cluster"))
 }
 
-/// As kubectl takes it: seconds where there is no unit, and 0 for ever.
+/// Parses a timeout as kubectl does: in seconds without a unit; 0 is no timeout.
 fn timeout(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(0) => Ok(Duration::MAX),
@@ -96,7 +98,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Access {
-    /// From the command line.
+    /// Reads the flags of a command line.
     pub(crate) fn read(matches: &ArgMatches) -> Self {
         let text = |id| matches.get_one::<String>(id).cloned();
         let file = |id| matches.get_one::<PathBuf>(id).cloned();
@@ -119,7 +121,7 @@ impl Access {
         }
     }
 
-    /// How the cluster is reached: the files, and what the flags say instead.
+    /// Returns the configuration from files, overridden by flags.
     async fn config(&self) -> Result<Config, Error> {
         let options = KubeConfigOptions {
             context: self.context.clone(),
@@ -164,12 +166,12 @@ impl Access {
         if let Some(name) = &self.server_name {
             config.tls_server_name = Some(name.clone());
         }
-        // What is tried again is ours to say.
+        // Retries are implemented here.
         config.default_retry = false;
         Ok(config)
     }
 
-    /// The file with another certificate authority, if one is named: its reader reads PEM.
+    /// Replaces the CA in a kubeconfig by that of the flag, as PEM.
     fn over(&self, mut file: Kubeconfig) -> Kubeconfig {
         for NamedCluster { cluster, .. } in &mut file.clusters {
             let Some(cluster) = cluster else { continue };
@@ -189,7 +191,7 @@ impl Access {
             // A secret's type is not ours to make; what reads a file makes it.
             let token = serde_json::json!({ "token": token });
             let told: AuthInfo = serde_json::from_value(token).map_err(|_| Error::Server {
-                server: "a token that is none".to_owned(),
+                server: "an invalid token".to_owned(),
             })?;
             let AuthInfo {
                 impersonate,
@@ -209,7 +211,7 @@ impl Access {
     }
 }
 
-/// A file with one server in it.
+/// Returns a kubeconfig with one server.
 fn only(server: &str) -> Kubeconfig {
     let name = "server".to_owned();
     Kubeconfig {
@@ -234,7 +236,7 @@ fn only(server: &str) -> Kubeconfig {
     }
 }
 
-/// The files of $KUBECONFIG as kubectl takes them: those that are not there are passed over, and a context without a name is none.
+/// Merges the files of $KUBECONFIG as kubectl does: missing files are skipped, and so is an empty name of a context.
 fn merged(files: &OsStr) -> Result<Kubeconfig, KubeconfigError> {
     let mut merged = Kubeconfig::default();
     for path in std::env::split_paths(files).filter(|path| !path.as_os_str().is_empty()) {
@@ -253,23 +255,23 @@ fn merged(files: &OsStr) -> Result<Kubeconfig, KubeconfigError> {
     }
 }
 
-/// A connection to a cluster.
+/// Connection to a cluster.
 pub(crate) struct Cluster {
-    /// Carries what the signals' thread asks for as well.
+    /// Async runtime, shared with the thread of signals.
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) client: Client,
-    /// Of its API server.
+    /// URL of the API server.
     pub(crate) url: String,
-    /// That of the flags, or of the context.
+    /// Namespace of the flags, or of the context.
     pub(crate) namespace: String,
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl Cluster {
-    /// Finds out how to reach it; nobody is asked anything yet.
+    /// Prepares a connection without a request.
     ///
     /// # Errors
-    /// Where no cluster is configured, or not as it should be.
+    /// If no cluster is configured, or the configuration is invalid.
     pub(crate) fn connect(access: &Access) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -289,19 +291,19 @@ impl Cluster {
             client,
             url,
             namespace,
-            patience: access.timeout.unwrap_or(PATIENCE),
+            timeout: access.timeout.unwrap_or(TIMEOUT),
         })
     }
 
-    /// Waits for an answer, as long as it may take.
+    /// Waits for an answer, at most for the timeout.
     ///
     /// # Errors
-    /// Where it does not come.
+    /// If there is no answer in time.
     pub(crate) fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
-        let within = async { tokio::time::timeout(self.patience, answer).await };
-        self.runtime.block_on(within).map_err(|_| Error::Silent {
+        let within = async { tokio::time::timeout(self.timeout, answer).await };
+        self.runtime.block_on(within).map_err(|_| Error::Timeout {
             url: self.url.clone(),
-            seconds: self.patience.as_secs(),
+            seconds: self.timeout.as_secs(),
         })
     }
 }
@@ -325,7 +327,7 @@ contexts:
 - {name: b, context: {cluster: two, user: ann}}
 ";
 
-    /// What a command line makes of that file.
+    /// Returns the configuration of a command line with that file.
     fn config(flags: &[&str]) -> Result<(Config, Access), Error> {
         let path = std::env::temp_dir().join(format!("kubeconfig-{}", std::process::id()));
         std::fs::write(&path, FILE).unwrap();

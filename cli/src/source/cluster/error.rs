@@ -1,4 +1,4 @@
-//! What goes wrong between us and a cluster: what it is, which right is missing, and what to do next.
+//! Errors of requests to a cluster: cause, missing permission and remedy.
 
 use crate::source::remote::words;
 use crd::admission::MAY_NOT_USE;
@@ -6,52 +6,52 @@ use crd::name::JobName;
 use kube::config::KubeconfigError;
 use rows::text::error_chain;
 
-/// The second line of a message stands under the first, behind `error: `.
+/// Line break with the indentation of `error: `.
 const INDENT: &str = "\n       ";
-/// How it gets into a cluster.
+/// Command that installs TraceJob in a cluster.
 const INSTALL: &str =
     "helm install tracejob charts/tracejob --namespace tracejob-system --create-namespace";
 
-/// Why a cluster did not do what it was asked.
+/// Error of a request to a cluster.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// There is no file, or not what it should say.
+    /// The kubeconfig is missing or invalid.
     #[error(
-        "no cluster is configured: {why}{INDENT}--kubeconfig FILE or $KUBECONFIG names one, `kubectl config get-contexts` shows those that are known"
+        "no cluster is configured: {why}{INDENT}set --kubeconfig FILE or $KUBECONFIG; `kubectl config get-contexts` lists the known contexts"
     )]
     Unconfigured { why: String },
-    /// What the file says does not do.
+    /// The configuration cannot be used.
     #[error(
-        "cannot talk to the cluster: {why}{INDENT}the kubeconfig's user and cluster say how; `kubectl get namespaces` tries the same"
+        "cannot use the cluster's configuration: {why}{INDENT}check user and cluster in the kubeconfig; `kubectl get namespaces` uses the same configuration"
     )]
     Unusable { why: String },
-    /// No address.
-    #[error("--server {server:?} is no URL; it is like https://HOST:6443")]
+    /// `--server` is not a URL.
+    #[error("--server {server:?} is not a URL; use https://HOST:6443")]
     Server { server: String },
-    /// Threads cannot be started.
-    #[error("cannot start what waits for answers: {0}")]
+    /// The async runtime cannot be started.
+    #[error("cannot start the async runtime: {0}")]
     Runtime(std::io::Error),
-    /// Nobody answers.
+    /// Connection error.
     #[error(
-        "cannot reach the cluster at {url}: {why}{INDENT}`kubectl cluster-info` tries the same; --context names another cluster"
+        "cannot reach the cluster at {url}: {why}{INDENT}test with `kubectl cluster-info`; --context selects another cluster"
     )]
     Unreachable { url: String, why: String },
-    /// It is there and says nothing.
+    /// Timeout.
     #[error(
-        "the cluster at {url} has not answered for {seconds} s{INDENT}--request-timeout 2m waits longer"
+        "timeout: the cluster at {url} did not answer within {seconds} s{INDENT}--request-timeout 2m waits longer"
     )]
-    Silent { url: String, seconds: u64 },
-    /// It does not know who asks.
+    Timeout { url: String, seconds: u64 },
+    /// HTTP 401.
     #[error(
-        "the cluster at {url} does not know you: {why}{INDENT}the kubeconfig's user, or --token, says who you are; a login may be over"
+        "the cluster at {url} rejected your credentials: {why}{INDENT}check the kubeconfig's user or --token; a login may have expired"
     )]
     Unauthorized { url: String, why: String },
-    /// A right is missing.
-    #[error("you may not {what}; whoever may can let you:{INDENT}{grant}")]
+    /// A permission of RBAC is missing.
+    #[error("you may not {what}; an administrator can grant this with:{INDENT}{grant}")]
     Forbidden { what: String, grant: String },
-    /// The right to use the tracer is missing.
+    /// The permission to use the tracer is missing.
     #[error(
-        "{who} may not use the tracer {tracer}{place}; whoever may can let {who}:{INDENT}{grant}{INDENT}`{look}` lists the rights to use tracers"
+        "{who} may not use the tracer {tracer}{place}; an administrator can grant this with:{INDENT}{grant}{INDENT}`{look}` lists the tracers that you may use"
     )]
     MayNotUse {
         who: String,
@@ -60,36 +60,36 @@ pub(crate) enum Error {
         grant: String,
         look: String,
     },
-    /// Something else is against it: a quota, an admission.
-    #[error("the cluster does not let you {what}: {why}")]
+    /// The request was denied by a quota or an admission.
+    #[error("the cluster denied the request to {what}: {why}")]
     Denied { what: String, why: String },
-    /// No such job.
-    #[error("there is no {job}; `kubectl tracejob list{flags}` shows those that are there")]
+    /// The job does not exist.
+    #[error("{job} not found; `kubectl tracejob list{flags}` lists the existing jobs")]
     NotFound { job: String, flags: String },
-    /// What cannot be a name, and would be a path to something else.
-    #[error("{word:?} is no name of a job or a namespace; a name has a-z, 0-9, - and .")]
+    /// Invalid name, which would change the path of a request.
+    #[error("{word:?} is not a valid name of a job or namespace; use only a-z, 0-9, - and .")]
     NoName { word: String },
-    /// No definitions, or no gateway.
+    /// The definitions or the gateway are not installed.
     #[error(
-        "the cluster does not know {what}: TraceJob is not installed there, or an older one{INDENT}whoever runs the cluster installs it: {INSTALL}"
+        "the cluster does not serve {what}: TraceJob is not installed, or its version is too old{INDENT}an administrator can install it with: {INSTALL}"
     )]
     NotInstalled { what: &'static str },
-    /// The API server has no gateway to ask.
+    /// The gateway is unavailable.
     #[error(
-        "the gateway, which tells a job's rows, is not there: {why}{INDENT}`kubectl get apiservice v1alpha1.subresources.tracejob.dev` says why, `kubectl logs -n tracejob-system deploy/tracejob-gateway` more; the job itself runs without it"
+        "the gateway, which serves the rows of jobs, is unavailable: {why}{INDENT}see `kubectl get apiservice v1alpha1.subresources.tracejob.dev` and `kubectl logs -n tracejob-system deploy/tracejob-gateway`; the job itself runs without the gateway"
     )]
     GatewayAway { why: String },
-    /// It says no.
-    #[error("the cluster refuses to {what}: {why}")]
+    /// Any other error of the API server.
+    #[error("the cluster rejected the request to {what}: {why}")]
     Refused {
         what: String,
         why: String,
-        /// It can never work.
+        /// Whether a retry cannot succeed.
         invalid: bool,
     },
-    /// The stream ended, and again when it was resumed.
+    /// The stream was interrupted, and all retries failed.
     #[error(
-        "the stream of {job} broke off, and {tries} times again: {why}{INDENT}`kubectl tracejob attach {short}` reads it anew where it is still there; rows that were on their way are missing"
+        "the stream of {job} was interrupted, and {tries} retries failed: {why}{INDENT}`kubectl tracejob attach {short}` reconnects if the job still exists; rows in transit are lost"
     )]
     Broken {
         job: String,
@@ -97,38 +97,38 @@ pub(crate) enum Error {
         tries: u32,
         why: String,
     },
-    /// What comes is not what the API says that comes.
-    #[error("the gateway sent what this kubectl-tracejob ({version}) cannot take: {what}{INDENT}one of the gateway's version can", version = env!("CARGO_PKG_VERSION"))]
-    Nonsense { what: String },
+    /// The message violates the API.
+    #[error("this kubectl-tracejob ({version}) cannot read the gateway's message: {what}{INDENT}use a kubectl-tracejob of the gateway's version", version = env!("CARGO_PKG_VERSION"))]
+    InvalidMessage { what: String },
 }
 
-/// What was being done, for messages.
+/// A request, for error messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Doing<'a> {
-    /// As RBAC has it: `create`.
+    /// Verb of RBAC: `create`.
     pub(crate) verb: &'static str,
-    /// Of what: `tracejobs`, `tracejobs/events`.
+    /// Resource: `tracejobs`, `tracejobs/events`.
     pub(crate) resource: &'a str,
-    /// Which; none for many, or for one that has no name yet.
+    /// Name of the job; `None` for several, or for a job without a name yet.
     pub(crate) job: Option<&'a JobName>,
-    /// Where; none is everywhere.
+    /// Namespace; `None` for all.
     pub(crate) namespace: Option<&'a str>,
 }
 
 impl Error {
-    /// Of files that say how.
+    /// Converts an error of the kubeconfig.
     pub(crate) fn unconfigured(error: &KubeconfigError) -> Self {
         Self::Unconfigured {
             why: words(&error.to_string()),
         }
     }
 
-    /// Of what they say.
+    /// Converts an error of the configuration.
     pub(crate) fn unusable(error: &kube::Error) -> Self {
         Self::Unusable { why: chain(error) }
     }
 
-    /// Of a call.
+    /// Converts the error of a request.
     pub(crate) fn of(error: kube::Error, url: &str, doing: Doing<'_>) -> Self {
         match error {
             kube::Error::Api(status) => {
@@ -142,7 +142,7 @@ impl Error {
         }
     }
 
-    /// Of an answer that is an error.
+    /// Converts an error status of the API server.
     pub(crate) fn answered(
         code: u16,
         message: &str,
@@ -192,7 +192,7 @@ impl Error {
         }
     }
 
-    /// Of a job that is not there.
+    /// Returns the error for a job that does not exist.
     pub(crate) fn not_found(job: &JobName) -> Self {
         Self::NotFound {
             job: job.shown(),
@@ -203,7 +203,7 @@ impl Error {
         }
     }
 
-    /// Whether it can never work, whenever it is asked again.
+    /// Returns whether a retry cannot succeed.
     pub(crate) fn is_usage(&self) -> bool {
         matches!(
             self,
@@ -213,7 +213,7 @@ impl Error {
 }
 
 impl<'a> Doing<'a> {
-    /// A verb on a job.
+    /// Returns the description of a verb on a job.
     pub(crate) fn on(job: &'a JobName, verb: &'static str) -> Self {
         Self {
             verb,
@@ -225,7 +225,7 @@ impl<'a> Doing<'a> {
 }
 
 impl Doing<'_> {
-    /// `watch tracejobs/events in namespace shop`.
+    /// Returns the request as text: `watch tracejobs/events in namespace shop`.
     pub(crate) fn what(&self) -> String {
         let Self {
             verb,
@@ -241,7 +241,7 @@ impl Doing<'_> {
         format!("{verb} {resource}{place}")
     }
 
-    /// The refusal of the policy of tracers' users, from its words.
+    /// Recognizes a denial by the admission policy of tracers, by its message.
     fn may_not_use(&self, refusal: &str) -> Option<Error> {
         // "… denied request: ann may not use the tracer exec in namespace shop: …"
         let (before, after) = refusal.split_once(&format!(" {MAY_NOT_USE}"))?;
@@ -264,7 +264,7 @@ impl Doing<'_> {
         })
     }
 
-    /// The command that gives somebody a role: in our namespace, where the object is of one.
+    /// Returns the command that binds a role to a user, in the namespace of the object.
     pub(crate) fn bind(&self, role: &str, user: &str) -> String {
         let (whom, tail) = whom(user);
         match self.namespace {
@@ -277,14 +277,14 @@ impl Doing<'_> {
         }
     }
 
-    /// The command that lets whoever a refusal names.
+    /// Returns the command that grants the permission to the user in a denial.
     pub(crate) fn grant(&self, refusal: &str) -> String {
         let named = refusal.split_once("User \"").map(|(_, rest)| rest);
         let user = named.and_then(|rest| rest.split_once('"'));
         let user = user.map_or("USER", |(user, _)| user);
         let (whom, tail) = whom(user);
         if self.resource.starts_with("cluster") {
-            // The chart has no role for these: who is given one is its administrators' to say.
+            // The chart has no role for ClusterTraceJobs: administrators decide about it.
             return format!(
                 "kubectl create clusterrole tracejob-cluster --verb=get,list,watch,create,patch,delete --resource=clustertracejobs.tracejob.dev,clustertracejobs.subresources.tracejob.dev/events{INDENT}kubectl create clusterrolebinding tracejob-cluster-{tail} --clusterrole=tracejob-cluster {whom}"
             );
@@ -298,7 +298,7 @@ impl Doing<'_> {
     }
 }
 
-/// The flag of kubectl that names a user, and the end of a binding's name.
+/// Returns kubectl's flag for a user, and the suffix of a binding's name.
 fn whom(user: &str) -> (String, String) {
     let account = user
         .strip_prefix("system:serviceaccount:")
@@ -315,7 +315,7 @@ fn whom(user: &str) -> (String, String) {
     (whom, tail)
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:@/".contains(c);
     match word.chars().all(plain) {
@@ -354,12 +354,12 @@ mod tests {
     fn a_missing_right_is_told_with_the_command_that_grants_it() {
         let refusal = "User \"ann\" cannot watch resource \"tracejobs/events\" in API group \"subresources.tracejob.dev\" in the namespace \"shop\"";
         insta::assert_snapshot!(said(403, refusal, "watch", "tracejobs/events", "x"), @r"
-        you may not watch tracejobs/events in namespace shop; whoever may can let you:
+        you may not watch tracejobs/events in namespace shop; an administrator can grant this with:
                kubectl create rolebinding tracejob-reader-ann --clusterrole=tracejob-reader --user=ann -n shop
         ");
         let refusal = "tracejobs.tracejob.dev is forbidden: User \"system:serviceaccount:ci:bot\" cannot create resource";
         insta::assert_snapshot!(said(403, refusal, "create", "tracejobs", ""), @r"
-        you may not create tracejobs in namespace shop; whoever may can let you:
+        you may not create tracejobs in namespace shop; an administrator can grant this with:
                kubectl create rolebinding tracejob-editor-bot --clusterrole=tracejob-editor --serviceaccount=ci:bot -n shop
         ");
         let refusal = "User \"O'Hara $(x)\" cannot list";
@@ -377,9 +377,9 @@ mod tests {
         );
         let told = said(403, &refusal, "create", "tracejobs", "").replace(&name, "NAME");
         insta::assert_snapshot!(told, @r"
-        system:serviceaccount:ci:bot may not use the tracer NAME in namespace shop; whoever may can let system:serviceaccount:ci:bot:
+        system:serviceaccount:ci:bot may not use the tracer NAME in namespace shop; an administrator can grant this with:
                kubectl create rolebinding tracejob-use-payload-bot --clusterrole=tracejob-use-payload --serviceaccount=ci:bot -n shop
-               `kubectl auth can-i --list -n shop` lists the rights to use tracers
+               `kubectl auth can-i --list -n shop` lists the tracers that you may use
         ");
         let told = said(403, &refusal, "create", "clustertracejobs", "");
         assert!(told.contains("in the cluster;"), "{told}");
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_told_apart() {
         let gone = "tracejobs.tracejob.dev \"shop/a\" not found";
-        insta::assert_snapshot!(said(404, gone, "watch", "tracejobs/events", "a"), @r#"there is no tracejob.tracejob.dev/a in namespace shop; `kubectl tracejob list -n shop` shows those that are there"#);
+        insta::assert_snapshot!(said(404, gone, "watch", "tracejobs/events", "a"), @r#"tracejob.tracejob.dev/a in namespace shop not found; `kubectl tracejob list -n shop` lists the existing jobs"#);
         let place = "namespaces \"shop\" not found";
         let place = said(404, place, "create", "tracejobs", "");
         assert!(place.ends_with("namespaces \"shop\" not found"), "{place}");
@@ -402,7 +402,7 @@ mod tests {
         let away = said(503, "service unavailable", "watch", "tracejobs/events", "a");
         assert!(away.starts_with("the gateway, which"), "{away}");
         let known = said(401, "Unauthorized", "get", "tracejobs", "a");
-        assert!(known.contains("does not know you"), "{known}");
+        assert!(known.contains("rejected your credentials"), "{known}");
         let admission = said(403, "exceeded quota: tracejobs", "create", "tracejobs", "");
         assert!(
             admission.ends_with("exceeded quota: tracejobs"),

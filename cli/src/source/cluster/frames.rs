@@ -1,29 +1,29 @@
-//! Messages from bytes that come in any pieces: each has its length before it, as a varint.
+//! Decoder of length-delimited messages from chunks of bytes.
 
 use crate::limits::MESSAGE_BYTES;
 use prost::Message;
 use proto::v1::StreamEventsResponse;
 
-/// Bytes that have come and are not yet a message.
+/// Buffer of incomplete messages.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
-    /// How many of them are behind us.
+    /// Number of bytes already read.
     read: usize,
 }
 
 impl Frames {
-    /// Takes bytes.
+    /// Adds bytes.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.read);
         self.read = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next message that is there as a whole.
+    /// Returns the next complete message.
     ///
     /// # Errors
-    /// Where it is none, or too long.
+    /// If the length is invalid, or too large.
     pub(super) fn next(&mut self) -> Result<Option<StreamEventsResponse>, String> {
         let rest = &self.bytes[self.read..];
         let Some((length, head)) = length(rest)? else {
@@ -33,13 +33,13 @@ impl Frames {
             return Ok(None);
         };
         let message = StreamEventsResponse::decode(body)
-            .map_err(|error| format!("a message that is none: {error}"))?;
+            .map_err(|error| format!("an invalid message: {error}"))?;
         self.read += head + length;
         Ok(Some(message))
     }
 }
 
-/// A message's length, and how many bytes say it; none where not all of them have come.
+/// Returns the length of a message and of its varint; `None` if the varint is incomplete.
 fn length(bytes: &[u8]) -> Result<Option<(usize, usize)>, String> {
     let mut length = 0u64;
     for (at, byte) in bytes.iter().take(5).enumerate() {
@@ -119,6 +119,6 @@ mod tests {
         };
         assert!(refused(&[0xff, 0xff, 0xff, 0xff, 0x7f]).contains("bytes"));
         assert!(refused(&[0xff; 8]).contains("without a length"));
-        assert!(refused(b"\x02{}").contains("none"));
+        assert!(refused(b"\x02{}").contains("invalid"));
     }
 }

@@ -1,4 +1,4 @@
-//! A job as an object: asked for, made, stopped and deleted. Both kinds are one here.
+//! Jobs as objects of both kinds: get, create, suspend and delete.
 
 use super::{
     access::Cluster,
@@ -13,10 +13,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-/// Who changes what we change.
+/// Field manager of our changes.
 const MANAGER: &str = "kubectl-tracejob";
 
-/// A job as it is to be.
+/// A job to create.
 #[derive(Clone, Debug)]
 pub(crate) enum Object {
     Job(Box<TraceJob>),
@@ -24,7 +24,7 @@ pub(crate) enum Object {
 }
 
 impl Object {
-    /// What both kinds say.
+    /// Returns the part of the spec that both kinds have.
     pub(crate) fn spec(&self) -> &TraceJobSpec {
         match self {
             Self::Job(job) => &job.spec,
@@ -33,34 +33,34 @@ impl Object {
     }
 }
 
-/// A job as it is.
+/// An existing job.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) name: JobName,
-    /// Seconds since it was made.
+    /// Seconds since the creation.
     pub(crate) age: Option<u64>,
     pub(crate) spec: TraceJobSpec,
     pub(crate) namespaces: Option<Selector>,
     pub(crate) host: bool,
     pub(crate) status: TraceJobStatus,
-    /// All of it, as it came.
+    /// The whole object.
     pub(crate) object: Value,
 }
 
 impl Job {
-    /// What its controller says of it under a type.
+    /// Returns a condition by its type.
     pub(crate) fn condition(&self, type_: &str) -> Option<&Condition> {
         let mut conditions = self.status.conditions.iter();
         conditions.find(|condition| condition.type_ == type_)
     }
 
-    /// Whether it is so, as far as its controller says.
+    /// Returns whether a condition is true.
     pub(crate) fn is(&self, type_: &str) -> bool {
         self.condition(type_)
             .is_some_and(|condition| condition.status == "True")
     }
 
-    /// How far it is, in a word.
+    /// Returns the state in a word.
     pub(crate) fn state(&self) -> &str {
         match self.condition(crd::condition::PROGRESSING) {
             Some(condition) => &condition.reason,
@@ -119,7 +119,7 @@ fn cluster_jobs(client: &Client) -> Api<ClusterTraceJob> {
     Api::all(client.clone())
 }
 
-/// Asks for a job.
+/// Gets a job.
 pub(crate) async fn get(client: &Client, name: &JobName) -> kube::Result<Job> {
     Ok(match &name.namespace {
         Some(namespace) => jobs(client, namespace).get(&name.name).await?.into(),
@@ -127,7 +127,7 @@ pub(crate) async fn get(client: &Client, name: &JobName) -> kube::Result<Job> {
     })
 }
 
-/// Deletes a job; one that is not there is an error.
+/// Deletes a job; a missing job is an error.
 pub(crate) async fn delete(client: &Client, name: &JobName) -> kube::Result<()> {
     let params = DeleteParams::default();
     match &name.namespace {
@@ -142,7 +142,7 @@ pub(crate) async fn delete(client: &Client, name: &JobName) -> kube::Result<()> 
     }
 }
 
-/// Ends a job, which stays.
+/// Suspends a job.
 pub(crate) async fn suspend(client: &Client, name: &JobName) -> kube::Result<()> {
     let patch = Patch::Merge(json!({ "spec": { "suspend": true } }));
     let params = PatchParams {
@@ -162,10 +162,10 @@ pub(crate) async fn suspend(client: &Client, name: &JobName) -> kube::Result<()>
 }
 
 impl Cluster {
-    /// The job that a word on the command line names: `NAME`, `tj/NAME`, `ctj/NAME`.
+    /// Parses the name of a job: `NAME`, `tj/NAME`, `ctj/NAME`.
     ///
     /// # Errors
-    /// Where it cannot be a name.
+    /// If the name is invalid.
     pub(crate) fn named(&self, word: &str) -> Result<JobName, Error> {
         let (kind, name) = word.split_once('/').unwrap_or(("", word));
         let of_cluster = ["ctj", "clustertracejob", "clustertracejobs"];
@@ -180,10 +180,10 @@ impl Cluster {
         })
     }
 
-    /// Asks for a job.
+    /// Gets a job.
     ///
     /// # Errors
-    /// Where it is not there, or may not be seen.
+    /// If the job does not exist, or the user may not get it.
     pub(crate) fn get(&self, name: &JobName) -> Result<Job, Error> {
         self.wait(get(&self.client, name))?
             .map_err(|error| Error::of(error, &self.url, Doing::on(name, "get")))
@@ -192,16 +192,16 @@ impl Cluster {
     /// Deletes a job.
     ///
     /// # Errors
-    /// Where it is not there, or may not be deleted.
+    /// If the job does not exist, or the user may not delete it.
     pub(crate) fn delete(&self, name: &JobName) -> Result<(), Error> {
         self.wait(delete(&self.client, name))?
             .map_err(|error| Error::of(error, &self.url, Doing::on(name, "delete")))
     }
 
-    /// Makes a job, and says which it is.
+    /// Creates a job and returns it.
     ///
     /// # Errors
-    /// Where it may not be made, or not so.
+    /// If the job may not be created, or is invalid.
     pub(crate) fn create(&self, object: &Object) -> Result<Job, Error> {
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
@@ -239,10 +239,10 @@ impl Cluster {
             .map_err(|error| Error::of(error, &self.url, doing))
     }
 
-    /// Jobs of a namespace, or of all.
+    /// Lists the jobs of a namespace, or of all.
     ///
     /// # Errors
-    /// Where they may not be seen.
+    /// If the user may not list them.
     pub(crate) fn list(&self, everywhere: bool) -> Result<Vec<Job>, Error> {
         let params = ListParams::default();
         let api = match everywhere {

@@ -1,4 +1,4 @@
-//! A job's stream as the API server hands it through: one GET, whose body does not end before the job does.
+//! The stream of a job through the API server: one GET whose body ends with the job.
 
 use super::error::{Doing, Error};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -8,12 +8,12 @@ use http_body_util::{BodyExt, Limited};
 use kube::{Client, client::Body};
 use std::time::Duration;
 
-/// What asks for messages, and not for text.
+/// Media type of protobuf messages.
 const MEDIA: &str = "application/vnd.tracejob.v1+protobuf";
-/// An error's words are not longer.
+/// Maximum length of an error message in bytes.
 const WORDS: usize = 64 << 10;
 
-/// What is asked of a stream.
+/// Parameters of a stream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
     pub(crate) interval: Option<Duration>,
@@ -21,7 +21,7 @@ pub(crate) struct Query {
     pub(crate) nodes: Vec<String>,
 }
 
-/// Where a stream is.
+/// Returns the path of a stream.
 pub(crate) fn path(name: &JobName, query: &Query, resume: &[u8], now: bool) -> String {
     let mut pairs = form_urlencoded::Serializer::new(String::new());
     pairs.append_pair("format", "protobuf");
@@ -51,7 +51,7 @@ pub(crate) fn path(name: &JobName, query: &Query, resume: &[u8], now: bool) -> S
     )
 }
 
-/// A part of a path. Names of objects need no escapes; what else is typed must not become another path.
+/// Escapes a segment of a path, so that typed text cannot change the path.
 fn escaped(part: &str) -> String {
     form_urlencoded::byte_serialize(part.as_bytes())
         .collect::<String>()
@@ -61,7 +61,7 @@ fn escaped(part: &str) -> String {
 /// Opens a stream.
 ///
 /// # Errors
-/// Where the API server or the gateway says no, or nobody is there.
+/// If the API server or the gateway rejects the request, or there is no connection.
 pub(crate) async fn open(
     client: &Client,
     url: &str,
@@ -78,7 +78,7 @@ pub(crate) async fn open(
     let request = Request::get(path)
         .header(header::ACCEPT, MEDIA)
         .body(Body::empty())
-        .map_err(|error| Error::Nonsense {
+        .map_err(|error| Error::InvalidMessage {
             what: error.to_string(),
         })?;
     let answer = client.send(request).await;

@@ -1,9 +1,9 @@
-//! A job as a feed of updates: its stream, which is resumed where it breaks off, and how far the job itself is.
+//! A job as a feed of updates: its stream, which is resumed after interruptions, and its state.
 
 mod seen;
 mod stopper;
 
-pub(crate) use seen::Looks;
+pub(crate) use seen::Poller;
 pub(crate) use stopper::{How, Stopper};
 
 use super::{
@@ -31,58 +31,58 @@ use std::{
 };
 use tracers::Batch;
 
-/// How often a stream is resumed that tells nothing new in between.
-const TRIES: u32 = 6;
-/// Before it is resumed for the first time; twice as long each further time.
-const PAUSE: Duration = Duration::from_millis(200);
-/// How long one that is there already may not be known to the gateway.
-const UNKNOWN: Duration = Duration::from_secs(10);
-/// How long the gateway may be away before anything has come.
-const AWAY: Duration = Duration::from_secs(5);
-/// How long the answer to a resumption may take.
-const ANSWER: Duration = Duration::from_secs(10);
-/// How long nodes may take to end a job that is suspended.
-const ENDING: Duration = Duration::from_secs(12);
-/// Nodes that are named one by one while they run.
+/// Maximum number of retries without a new message.
+const RETRIES: u32 = 6;
+/// Delay before the first retry; it doubles with each further retry.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+/// Timeout until the gateway finds an existing job.
+const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout for an unavailable gateway before the first message.
+const AWAY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of a request that resumes a stream.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout for nodes to end a suspended job.
+const END_TIMEOUT: Duration = Duration::from_secs(12);
+/// Maximum number of running nodes to name.
 const NAMED: usize = 4;
 
-/// A job's stream. Dropping it leaves the job as it is.
+/// The stream of a job. Dropping it does not change the job.
 pub(crate) struct Watch {
     cluster: Arc<Cluster>,
     name: JobName,
     tracer: &'static str,
     query: Query,
     stopper: Stopper,
-    looks: Looks,
+    poller: Poller,
     follow: Follow,
-    /// What comes; none between two streams.
+    /// Body of the response; `None` between two streams.
     body: Option<Body>,
     frames: Frames,
-    /// Where the next stream goes on.
+    /// Resume token.
     resume: Vec<u8>,
-    /// Of a stream that goes on: its schema has not come yet.
+    /// Whether the schema of a resumed stream is outstanding.
     bare: bool,
-    /// How often it broke off since it last told something.
+    /// Number of retries since the last message.
     tries: u32,
     why: String,
-    /// When the next one is opened.
+    /// Time of the next retry.
     again: Instant,
     resumed: bool,
-    /// Whether all is asked for that there is, and no more.
+    /// Whether only existing rows are requested.
     last: bool,
-    /// Updates of the last message that are not yet taken.
+    /// Updates of the last message, not yet returned.
     ready: VecDeque<Update>,
     started: Instant,
-    /// When the first node ran it.
+    /// Start of the first node.
     begun: Option<Instant>,
     deadline: Duration,
 }
 
 impl Watch {
-    /// Reads a job; its schema has come when this returns.
+    /// Opens the stream of a job and reads its schema.
     ///
     /// # Errors
-    /// Where it is not there, or may not be read.
+    /// If the job does not exist, or the user may not watch it.
     pub(crate) fn open(
         cluster: Arc<Cluster>,
         job: &Job,
@@ -95,21 +95,21 @@ impl Watch {
         let path = stream::path(&name, &query, &[], false);
         let mut body = first(&cluster, &name, &path, &stopper)?;
         let mut frames = Frames::default();
-        let nonsense = |what: String| Error::Nonsense { what };
+        let invalid_message = |what: String| Error::InvalidMessage { what };
         let first = cluster.wait(message(&mut body, &mut frames))?;
         let told = match first.map_err(Cut::error)?.item {
             Some(Item::Schema(told)) => told,
             _ => {
-                let what = "a stream that does not begin with its schema";
-                return Err(nonsense(what.to_owned()));
+                let what = "the stream does not begin with a schema";
+                return Err(invalid_message(what.to_owned()));
             }
         };
-        let schema = Schema::read(told, tracer).map_err(nonsense)?;
+        let schema = Schema::read(told, tracer).map_err(invalid_message)?;
         let interval = query.interval.unwrap_or(Duration::from_secs(1));
         let deadline = job.spec.active_deadline_seconds;
         Ok(Self {
             follow: Follow::new(schema, interval),
-            looks: Looks::start(&cluster, job),
+            poller: Poller::start(&cluster, job),
             name,
             tracer,
             query,
@@ -131,20 +131,20 @@ impl Watch {
         })
     }
 
-    /// What its rows are.
+    /// Returns the schema of the rows.
     pub(crate) fn schema(&self) -> &Schema {
         self.follow.schema()
     }
 
-    /// Something that ends it from any thread.
+    /// Returns a handle that ends the trace from any thread.
     pub(crate) fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// The next thing that happened; `None` when `timeout` is over first, and always after [`Update::Done`].
+    /// Returns the next update; `None` after `timeout`, and always after [`Update::Done`].
     ///
     /// # Errors
-    /// Where the gateway is gone for good or sends what it should not: it is over then.
+    /// If all retries failed or a message is invalid: the stream is over then.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Option<Update>, Error> {
         if let Some(update) = self.ready.pop_front() {
             return Ok(Some(update));
@@ -171,7 +171,7 @@ impl Watch {
                 self.take(message)?;
                 Ok(self.ready.pop_front())
             }
-            Ok(Err(Cut::Nonsense(what))) => Err(Error::Nonsense { what }),
+            Ok(Err(Cut::InvalidMessage(what))) => Err(Error::InvalidMessage { what }),
             Ok(Err(Cut::Broken(why))) => {
                 self.cut(why)?;
                 Ok(None)
@@ -180,18 +180,18 @@ impl Watch {
     }
 
     fn take(&mut self, message: v1::StreamEventsResponse) -> Result<(), Error> {
-        let nonsense = |what| Error::Nonsense { what };
+        let invalid_message = |what| Error::InvalidMessage { what };
         if !message.resume.is_empty() {
             self.resume.clone_from(&message.resume);
         }
         if self.bare {
             let Some(Item::Schema(told)) = message.item else {
-                let what = "a stream that goes on without its schema".to_owned();
-                return Err(nonsense(what));
+                let what = "the resumed stream does not begin with a schema".to_owned();
+                return Err(invalid_message(what));
             };
-            let schema = Schema::read(told, self.tracer).map_err(nonsense)?;
+            let schema = Schema::read(told, self.tracer).map_err(invalid_message)?;
             self.bare = false;
-            return self.follow.resume(schema).map_err(nonsense);
+            return self.follow.resume(schema).map_err(invalid_message);
         }
         // It is well again when it goes on where it was, and not before.
         if matches!(message.item, Some(Item::Batch(_) | Item::Further(_))) {
@@ -200,26 +200,26 @@ impl Watch {
         let elapsed = self.started.elapsed();
         self.follow
             .take(message, elapsed, &mut self.ready)
-            .map_err(nonsense)?;
+            .map_err(invalid_message)?;
         let mut nodes = self.follow.beside.nodes.iter();
         if self.begun.is_none() && nodes.any(|node| node.state == State::Running) {
             self.begun = Some(Instant::now());
         }
         if self.follow.over {
-            // What its controller says is the last word on whether it failed.
-            self.looks.look(&self.cluster, &self.name);
+            // The controller decides whether the job failed.
+            self.poller.poll(&self.cluster, &self.name);
         }
         Ok(())
     }
 
-    /// Takes note of a stream that ended before its time.
+    /// Records that the stream was interrupted.
     fn cut(&mut self, why: String) -> Result<(), Error> {
         self.tries += 1;
-        if self.tries > TRIES {
+        if self.tries > RETRIES {
             return Err(Error::Broken {
                 job: self.name.object(),
                 short: self.name.short(),
-                tries: TRIES,
+                tries: RETRIES,
                 why,
             });
         }
@@ -228,11 +228,11 @@ impl Watch {
         self.bare = true;
         self.resumed = true;
         self.why = why;
-        self.again = Instant::now() + PAUSE * 2u32.pow(self.tries - 1);
+        self.again = Instant::now() + RETRY_DELAY * 2u32.pow(self.tries - 1);
         Ok(())
     }
 
-    /// Opens the next stream when it is time; whether it is open.
+    /// Opens the next stream when it is due; returns whether it is open.
     fn reopen(&mut self, timeout: Duration) -> Result<bool, Error> {
         let wait = self.again.saturating_duration_since(Instant::now());
         std::thread::sleep(wait.min(timeout));
@@ -242,25 +242,26 @@ impl Watch {
         let path = stream::path(&self.name, &self.query, &self.resume, self.last);
         let cluster = Arc::clone(&self.cluster);
         let opened = stream::open(&cluster.client, &cluster.url, &self.name, &path);
-        let opened = async { tokio::time::timeout(ANSWER, opened).await };
+        let opened = async { tokio::time::timeout(RESUME_TIMEOUT, opened).await };
         match cluster.runtime.block_on(opened) {
             Ok(Ok(body)) => self.body = Some(body),
             Ok(Err(error)) if !is_passing(&error) => return Err(error),
             Ok(Err(error)) => self.cut(error.to_string())?,
-            Err(_) => self.cut("no answer".to_owned())?,
+            Err(_) => self.cut("timeout".to_owned())?,
         }
         Ok(self.body.is_some())
     }
 
-    /// Whether no node runs it any more, or will not say so.
+    /// Returns whether no node runs the job any more, or the timeout is over.
     fn is_still(&self, asked: Instant) -> bool {
         let nodes = &self.follow.beside.nodes;
         let running = nodes.iter().any(|node| node.state == State::Running);
-        let known = !nodes.is_empty() || asked.elapsed() > ENDING / 4;
-        (known && !running && asked.elapsed() > Duration::from_secs(1)) || asked.elapsed() > ENDING
+        let known = !nodes.is_empty() || asked.elapsed() > END_TIMEOUT / 4;
+        (known && !running && asked.elapsed() > Duration::from_secs(1))
+            || asked.elapsed() > END_TIMEOUT
     }
 
-    /// Of a job that is suspended: the stream goes on, as the job might. What there is by now is all.
+    /// Requests only the existing rows of a suspended job.
     fn read_last(&mut self) {
         self.last = true;
         self.body = None;
@@ -269,7 +270,7 @@ impl Watch {
         self.again = Instant::now();
     }
 
-    /// Leaves it as it is.
+    /// Detaches from the job.
     fn leave(&mut self) -> Update {
         let (account, tables) = self.follow.cut_off(self.started.elapsed());
         self.follow.beside.cut_off = false;
@@ -283,12 +284,12 @@ impl Watch {
         first
     }
 
-    /// How far it is.
+    /// Returns the progress of the job.
     pub(crate) fn progress(&self) -> Progress {
         let nodes = &self.follow.beside.nodes;
         let running = nodes.iter().filter(|node| node.state == State::Running);
         let said = match nodes.len() {
-            0 => self.looks.state().to_lowercase(),
+            0 => self.poller.state().to_lowercase(),
             1..=NAMED => {
                 let each = nodes.iter();
                 let each = each.map(|node| format!("{} {}", node.name, node.state.word()));
@@ -298,7 +299,7 @@ impl Watch {
         };
         let broken = match self.body {
             Some(_) => "",
-            None => "the stream broke off and is resumed  ",
+            None => "reconnecting  ",
         };
         let asked = match self.stopper.since() {
             Some(_) => "ending  ",
@@ -312,11 +313,11 @@ impl Watch {
         }
     }
 
-    /// What there is to say beside an account.
+    /// Returns details beside an account.
     pub(crate) fn beside(&self) -> Beside {
         let mut beside = self.follow.beside.clone();
-        beside.desired = self.looks.desired();
-        beside.failed = self.looks.failed();
+        beside.desired = self.poller.desired();
+        beside.failed = self.poller.failed();
         let asked = self.stopper.since().is_some();
         if asked && beside.ended.is_some() && beside.failed.is_none() {
             // Deleted, or read without waiting for more: that is how we ended it.
@@ -325,12 +326,12 @@ impl Watch {
         if self.resumed {
             beside
                 .said
-                .push("The stream broke off and was resumed where it was.");
+                .push("The stream was interrupted and resumed without loss.");
         }
         beside
     }
 
-    /// What is known where the account never comes, with the last table that came.
+    /// Returns a provisional account and the last tables, if no account was received.
     pub(crate) fn cut_off(&mut self) -> (Account, Vec<Batch>) {
         self.follow.cut_off(self.started.elapsed())
     }
@@ -363,33 +364,33 @@ impl Feed for Watch {
     }
 }
 
-/// Why no message comes.
+/// Reason for a missing message.
 enum Cut {
-    /// The stream is over.
+    /// The stream was interrupted.
     Broken(String),
-    /// What comes is none.
-    Nonsense(String),
+    /// The message is invalid.
+    InvalidMessage(String),
 }
 
 impl Cut {
-    /// Of a stream of which nothing has come.
+    /// Returns the error of a stream without a message.
     fn error(self) -> Error {
         match self {
             Self::Broken(why) => Error::GatewayAway { why },
-            Self::Nonsense(what) => Error::Nonsense { what },
+            Self::InvalidMessage(what) => Error::InvalidMessage { what },
         }
     }
 }
 
-/// The next message. Bytes that have come are kept where nobody waits any more.
+/// Returns the next message. The function is cancel-safe: received bytes are kept.
 async fn message(body: &mut Body, frames: &mut Frames) -> Result<v1::StreamEventsResponse, Cut> {
     loop {
-        if let Some(message) = frames.next().map_err(Cut::Nonsense)? {
+        if let Some(message) = frames.next().map_err(Cut::InvalidMessage)? {
             return Ok(message);
         }
         match body.frame().await {
             None => {
-                let why = "it ended without an account";
+                let why = "the stream ended without an account";
                 return Err(Cut::Broken(why.to_owned()));
             }
             Some(Err(error)) => return Err(Cut::Broken(chain(&error))),
@@ -402,7 +403,7 @@ async fn message(body: &mut Body, frames: &mut Frames) -> Result<v1::StreamEvent
     }
 }
 
-/// The first stream. A job that was made a moment ago may not be known to every replica.
+/// Opens the first stream, with retries: a new job may not be known to every replica.
 fn first(cluster: &Cluster, name: &JobName, path: &str, stopper: &Stopper) -> Result<Body, Error> {
     let began = Instant::now();
     loop {
@@ -412,20 +413,20 @@ fn first(cluster: &Cluster, name: &JobName, path: &str, stopper: &Stopper) -> Re
             Err(error) => error,
         };
         let patience = match error {
-            // It is gone because we said so.
+            // We deleted the job.
             Error::NotFound { .. } if stopper.since().is_some() => Duration::ZERO,
-            Error::NotFound { .. } => UNKNOWN,
-            _ if is_passing(&error) => AWAY,
+            Error::NotFound { .. } => UNKNOWN_TIMEOUT,
+            _ if is_passing(&error) => AWAY_TIMEOUT,
             _ => Duration::ZERO,
         };
         if began.elapsed() >= patience {
             return Err(error);
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(RETRY_DELAY);
     }
 }
 
-/// Whether it may be well again in a moment.
+/// Returns whether an error may be temporary.
 fn is_passing(error: &Error) -> bool {
     match error {
         Error::GatewayAway { .. } | Error::Unreachable { .. } => true,
@@ -434,7 +435,7 @@ fn is_passing(error: &Error) -> bool {
     }
 }
 
-/// When something began that began at a time of the clock.
+/// Converts a wall-clock time to an instant.
 fn since(time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time) -> Option<Instant> {
     let ago = jiff::Timestamp::now().as_second() - time.0.as_second();
     let ago = Duration::from_secs(u64::try_from(ago).unwrap_or(0));

@@ -1,84 +1,84 @@
-//! An agent's account as the library has it, and what there is to say beside it.
+//! Conversion of an agent's account to the library's, with details beside it.
 
 use super::words;
 use engine::{Account, BpfCost, Cost, Ended, Lost, Untraced};
 use proto::v1;
 use std::time::Duration;
 
-/// Longer than any trace: no sum of two such times is too large.
+/// Maximum duration; the sum of two does not overflow.
 const LONGEST: Duration = Duration::from_secs(1 << 40);
-/// More stages than there will be.
+/// Maximum number of stages of loss.
 const STAGES: usize = 64;
-/// More reasons of what is not traced than an agent sends.
+/// Maximum number of reasons for untraced files.
 const REASONS: usize = 16;
-/// More nodes than a cluster has: Kubernetes is made for 5,000.
+/// Maximum number of nodes; Kubernetes supports 5,000.
 const NODES: usize = 20_000;
 
-/// What there is to say of a trace elsewhere beside its account. Nothing, for one that ran here.
+/// Details of a remote trace beside its account. Empty for a local trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Beside {
     /// Losses at stages that only newer agents have.
     pub(crate) lost: Vec<(String, u64)>,
-    /// What this reader was too slow for, where there was such.
+    /// Rows that this reader missed, if any.
     pub(crate) gaps: Option<Gaps>,
-    /// Why it ended, where only newer agents say so.
+    /// Reason of the end, if only newer agents have it.
     pub(crate) ended: Option<String>,
-    /// The agent says that something is missing, and no count of ours does.
+    /// Whether the agent reports the account as incomplete, and no known count explains it.
     pub(crate) incomplete: bool,
-    /// And nothing else that it says tells what.
+    /// Whether, in addition, no other detail explains it.
     pub(crate) unsaid: bool,
-    /// There is no account: what is called one is what was seen until the agent was gone.
+    /// Whether the account is provisional, because the connection was lost.
     pub(crate) cut_off: bool,
-    /// Further sentences for a person.
+    /// Further sentences for the user.
     pub(crate) said: Vec<&'static str>,
-    /// Of a job: its nodes, as far as they are known.
+    /// Known nodes of a job.
     pub(crate) nodes: Vec<Node>,
-    /// Of a job: how many nodes should run it, where that is known.
+    /// Number of nodes that should run a job, if known.
     pub(crate) desired: Option<u64>,
-    /// Of a job: rows that came after a later one.
+    /// Rows of a job that arrived out of order.
     pub(crate) late_rows: u64,
-    /// Of a job that failed: a word, and what happened.
+    /// Reason and message of a failed job.
     pub(crate) failed: Option<(String, String)>,
-    /// Who reads has left it, and it goes on.
+    /// Whether the reader detached and the job continues.
     pub(crate) left: bool,
 }
 
-/// What is known of a job on one node. Its texts are fit to be printed.
+/// State of a job on one node. Its texts are escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// Its name.
+    /// Name of the node.
     pub(crate) name: String,
-    /// How it is.
+    /// State of the job on the node.
     pub(crate) state: State,
-    /// A word where something is wrong, else nothing.
+    /// Reason of a problem; empty without one.
     pub(crate) reason: String,
-    /// What happened.
+    /// Message of a problem.
     pub(crate) message: String,
-    /// Events that were produced there, as far as that is known.
+    /// Events produced on the node, as far as known.
     pub(crate) produced: u64,
-    /// Events of it that were delivered.
+    /// Events delivered.
     pub(crate) delivered: u64,
-    /// Events of it that were lost, all stages together.
+    /// Events lost in all stages.
     pub(crate) lost: u64,
 }
 
-/// How a job is on a node.
+/// State of a job on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Its rows come.
+    /// The node sends rows.
     Running,
-    /// With an account.
+    /// The node sent its account.
     Ended,
-    /// Its agent does not answer any more, or was started anew.
+    /// The agent does not answer any more, or was restarted.
     Left,
-    /// It should run the job, and nothing was ever seen of it.
+    /// The node should run the job, but was never reached.
     Unreached,
-    /// One that only newer gateways know.
+    /// A state of newer gateways.
     Other,
 }
 
 impl State {
-    /// As the API has it.
+    /// Returns the word of the state in JSON.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -90,24 +90,24 @@ impl State {
     }
 }
 
-/// What a reader did not get.
+/// Rows that a reader missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gaps {
-    /// How many times.
+    /// Number of gaps.
     pub(crate) count: u64,
-    /// Rows in them; not known where the agent does not say.
+    /// Rows in the gaps; `None` if the agent does not report it.
     pub(crate) rows: Option<u64>,
 }
 
 impl Beside {
-    /// Events that were lost at stages that only newer agents have.
+    /// Returns the events lost at stages of newer agents.
     pub(crate) fn lost_total(&self) -> u64 {
         self.lost
             .iter()
             .fold(0, |sum, (_, events)| sum.saturating_add(*events))
     }
 
-    /// Whether nothing is missing, for certain.
+    /// Returns whether the details report no loss.
     pub(crate) fn complete(&self) -> bool {
         self.gaps.is_none()
             && self.lost_total() == 0
@@ -117,14 +117,14 @@ impl Beside {
             && (self.left || self.troubled().next().is_none())
     }
 
-    /// Nodes of a job that have not ended as they should, or did not see all that they should.
+    /// Returns the nodes without a complete account.
     pub(crate) fn troubled(&self) -> impl Iterator<Item = &Node> {
         let nodes = self.nodes.iter();
         nodes.filter(|node| node.state != State::Ended || !node.reason.is_empty())
     }
 
-    /// Takes note of nodes of which something new is known.
-    pub(super) fn tell_nodes(&mut self, told: Vec<v1::NodeAccount>) -> Result<(), String> {
+    /// Records the state of nodes.
+    pub(super) fn record_nodes(&mut self, told: Vec<v1::NodeAccount>) -> Result<(), String> {
         for node in told {
             let node = read_node(node);
             // They are sorted by name.
@@ -140,7 +140,7 @@ impl Beside {
         Ok(())
     }
 
-    /// Takes note of rows that do not come.
+    /// Records missed rows.
     pub(super) fn gap(&mut self, rows: Option<u64>) {
         let before = self.gaps.unwrap_or(Gaps {
             count: 0,
@@ -184,7 +184,7 @@ fn read_node(told: v1::NodeAccount) -> Node {
     }
 }
 
-/// Adds what was lost to the books.
+/// Adds losses to the account.
 pub(super) fn add_lost(
     told: v1::Lost,
     account: &mut Account,
@@ -227,12 +227,12 @@ fn add_stages(
         };
         *known = known
             .checked_add(events)
-            .ok_or("more losses than can be counted")?;
+            .ok_or("the counts of lost events overflow")?;
     }
     Ok(())
 }
 
-/// The account at the end.
+/// Converts the final account.
 pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account, String> {
     let v1::Account {
         produced,
@@ -254,10 +254,10 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         untraced,
         untraced_count,
     } = told;
-    beside.tell_nodes(nodes)?;
+    beside.record_nodes(nodes)?;
     beside.late_rows = beside.late_rows.saturating_add(late_rows);
     if missed_rows > 0 {
-        // Most of them, or all, were told as gaps.
+        // Most of them, or all, were reported as gaps.
         let told = beside.gaps.unwrap_or(Gaps {
             count: 1,
             rows: Some(0),
@@ -286,7 +286,7 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
     // From here on sums are in range.
     all.into_iter()
         .try_fold(0u64, u64::checked_add)
-        .ok_or("more events than can be counted")?;
+        .ok_or("the counts of events overflow")?;
     let v1::Cost {
         bpf,
         reader,
@@ -307,7 +307,7 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         "max_events" => (Some(Ended::MaxEvents), None),
         "target_gone" => (Some(Ended::TargetGone), None),
         "stopped" => (Some(Ended::Stopped), None),
-        // One of how many it kept is not told.
+        // The API does not report the share that was kept.
         "budget" => (Some(Ended::Budget(0)), None),
         word => (None, Some(words(word))),
     };
@@ -336,7 +336,7 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         },
         ended,
     };
-    // Where nodes have not ended or rows were missed, that is why, and it is told.
+    // Incomplete nodes and missed rows explain it, and are reported.
     let explained = beside.troubled().next().is_some() || beside.gaps.is_some();
     beside.incomplete = !complete && account.complete() && beside.lost_total() == 0;
     beside.unsaid = beside.incomplete && !explained;
@@ -347,6 +347,6 @@ fn time(told: Option<prost_types::Duration>) -> Result<Duration, String> {
     let time = told.map_or(Ok(Duration::ZERO), Duration::try_from);
     match time {
         Ok(time) if time <= LONGEST => Ok(time),
-        _ => Err("a time that is none".to_owned()),
+        _ => Err("an invalid time".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! Where an agent is, and what proves who is there and who we are.
+//! Addresses of agents, and the files for TLS.
 
 use super::{Error, words};
 use crate::usage::Usage;
@@ -10,12 +10,12 @@ use std::{
 };
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(10);
-/// When an agent that says nothing is asked whether it is there, and how long it may think about it.
+/// Connect timeout.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval and timeout of HTTP/2 keepalives.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
-/// Where an agent listens.
+/// Address of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// `unix:///run/tracejob/agent.sock`
@@ -25,7 +25,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Reads a URL.
+    /// Parses a URL.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(rest) = text.strip_prefix("unix:") {
             let path = rest.strip_prefix("//").unwrap_or(rest);
@@ -37,12 +37,14 @@ impl Place {
             };
         }
         if text.starts_with("http://") {
-            return Err("http:// would send rows and rights in the clear to whoever listens on the way; it takes https:// with \
+            return Err(
+                "http:// would send rows and credentials unencrypted; use https:// with \
                  --agent-ca, --agent-cert and --agent-key, or unix:// on the agent's own host"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let Some(rest) = text.strip_prefix("https://") else {
-            return Err("it takes unix:///PATH or https://HOST:PORT".to_owned());
+            return Err("use unix:///PATH or https://HOST:PORT".to_owned());
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let port = rest.rsplit_once(':').and_then(|(host, port)| {
@@ -51,10 +53,7 @@ impl Place {
         });
         match port {
             Some(_) => Ok(Self::Https(format!("https://{rest}"))),
-            None => Err(
-                "https:// takes a host and a port, and nothing behind them: https://node-7:4040"
-                    .to_owned(),
-            ),
+            None => Err("https:// takes only a host and a port: https://node-7:4040".to_owned()),
         }
     }
 
@@ -69,28 +68,28 @@ impl Place {
 /// Files for TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Files {
-    /// Who the agent must be vouched for by.
+    /// CA certificate of the agent.
     pub(crate) ca: Option<PathBuf>,
-    /// Who we are.
+    /// Client certificate.
     pub(crate) cert: Option<PathBuf>,
-    /// The proof of it.
+    /// Key of the client certificate.
     pub(crate) key: Option<PathBuf>,
 }
 
-/// Where an agent is, and all that connecting takes.
+/// Address of an agent, with the files for TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     place: Place,
-    /// As it is shown.
+    /// URL for messages.
     url: String,
     files: Files,
 }
 
 impl Address {
-    /// From what the command line says.
+    /// Creates an address from the command line.
     ///
     /// # Errors
-    /// Where a file for TLS is not named.
+    /// If a file for TLS is missing.
     pub(crate) fn new(place: Place, files: Files) -> Result<Self, Usage> {
         if let Place::Https(url) = &place {
             let Files { ca, cert, key } = &files;
@@ -105,7 +104,7 @@ impl Address {
             .collect();
             if !missing.is_empty() {
                 return Err(Usage(format!(
-                    "{} needs {}: who may vouch for the agent, and who we are to it",
+                    "{} needs {}: the CA of the agent's certificate, and the client's certificate and key",
                     words(url),
                     missing.join(", ")
                 )));
@@ -118,17 +117,17 @@ impl Address {
         })
     }
 
-    /// As it is shown.
+    /// URL for messages.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// What tonic connects to.
+    /// Returns tonic's endpoint.
     pub(super) fn endpoint(&self) -> Result<Endpoint, Error> {
         let endpoint =
             Endpoint::from_shared(self.place.url()).map_err(|error| self.unreachable(&error))?;
         let endpoint = endpoint
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1);
         if matches!(self.place, Place::Socket(_)) {
@@ -146,35 +145,37 @@ impl Address {
         })
     }
 
-    /// What to do where a connection was closed before it came to anything.
+    /// Returns the remedy for a connection that was closed before an answer.
     pub(super) fn not_let_in(&self) -> &'static str {
         match self.place {
-            Place::Socket(_) => "it closed the connection before it answered; its log says why",
+            Place::Socket(_) => {
+                "the agent closed the connection before it answered; see the agent's log"
+            }
             Place::Https(_) => {
-                "it closed the connection before it answered: does it know who signed the certificate in --agent-cert?"
+                "the agent closed the connection before it answered; check that the agent trusts the CA of --agent-cert"
             }
         }
     }
 
-    /// What to say where there is no connection.
+    /// Converts a connection error, with its remedy.
     pub(super) fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Error {
         let next = match (&self.place, io_kind(error)) {
             (Place::Socket(_), Some(ErrorKind::NotFound)) => {
-                "no agent listens there: start tracejob-agent, or name its socket"
+                "no agent listens there: start tracejob-agent, or pass the path of its socket"
             }
             (Place::Socket(_), Some(ErrorKind::ConnectionRefused)) => {
-                "the agent that listened there is gone: start tracejob-agent"
+                "the agent of this socket has exited: start tracejob-agent"
             }
             (Place::Socket(_), Some(ErrorKind::PermissionDenied)) => {
-                "the socket is for root and for whoever runs the agent: use sudo"
+                "only root and the agent's user may open the socket: use sudo"
             }
             (Place::Https(_), Some(ErrorKind::ConnectionRefused)) => {
-                "nobody listens on that port: is tracejob-agent running there, and does its configuration say that port?"
+                "no process listens on that port: check that tracejob-agent is running and configured for that port"
             }
             (Place::Https(_), _) => {
-                "is it there? Its certificate must be for the host as it is named here, and signed by one in --agent-ca"
+                "check that the agent is running, and that its certificate is valid for this host name and signed by a CA in --agent-ca"
             }
-            (Place::Socket(_), _) => "is it tracejob-agent's socket?",
+            (Place::Socket(_), _) => "check that this is the socket of tracejob-agent",
         };
         Error::Unreachable {
             url: self.url.clone(),
@@ -192,7 +193,7 @@ fn read(path: Option<&Path>) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// What the system said, somewhere among the reasons.
+/// Returns the kind of the first I/O error among the sources.
 fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
     let mut next = Some(error);
     while let Some(error) = next {

@@ -1,4 +1,4 @@
-//! What goes wrong between us and an agent: its own words, whose they are, and what to do next.
+//! Errors of requests to an agent: its message, the reason and the remedy.
 
 use super::address::root_cause;
 use engine::Reason;
@@ -7,15 +7,15 @@ use std::{io, path::PathBuf};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// Most characters of a peer's text that are shown.
+/// Maximum number of characters shown of a peer's text.
 const LONGEST: usize = 4000;
-/// The second line of a message stands under the first, behind `error: `.
+/// Line break with the indentation of `error: `.
 const INDENT: &str = "\n       ";
 
-/// Why an agent did not do what it was asked.
+/// Error of a request to an agent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// There is no connection.
+    /// Connection error.
     #[error("cannot reach the agent at {url}: {why}{INDENT}{next}")]
     Unreachable {
         url: String,
@@ -25,41 +25,41 @@ pub(crate) enum Error {
     /// A file for TLS cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
-    /// The files for TLS are not what they should be.
+    /// The files for TLS are invalid.
     #[error(
-        "cannot use the files for TLS: {why}{INDENT}--agent-ca, --agent-cert and --agent-key name PEM files"
+        "cannot use the TLS files: {why}{INDENT}--agent-ca, --agent-cert and --agent-key must be PEM files"
     )]
     Tls { why: String },
-    /// It is there and says nothing.
-    #[error("the agent at {url} has not answered for {seconds} s")]
-    Silent { url: String, seconds: u64 },
-    /// It said no.
+    /// Timeout.
+    #[error("timeout: the agent at {url} did not answer within {seconds} s")]
+    Timeout { url: String, seconds: u64 },
+    /// Error status of the agent.
     #[error("{message}{INDENT}{said}: {next}")]
     Refused {
         message: String,
-        /// The reason's word and who says it.
+        /// Reason word, and the agent's URL.
         said: String,
         next: String,
-        /// It can never work.
+        /// Whether a retry cannot succeed.
         invalid: bool,
     },
-    /// It was there and is no more.
+    /// The connection was lost.
     #[error(
-        "the agent at {url} is gone: {why}{INDENT}the trace ended with the connection; rows that were on their way are missing"
+        "the connection to the agent at {url} was lost: {why}{INDENT}the trace ended with the connection; rows in transit are lost"
     )]
     Gone { url: String, why: String },
-    /// It is older than conditions and ignores them.
+    /// The agent's version does not support conditions.
     #[error(
-        "the agent at {url} does not apply --where: its version is older{INDENT}upgrade that agent, or leave out --where"
+        "the agent at {url} does not apply --where: its version is older{INDENT}upgrade that agent, or remove --where"
     )]
     NoFilter { url: String },
-    /// What it says is not what the API says that it says.
-    #[error("the agent at {url} sent what this tracejob ({version}) cannot take: {what}{INDENT}`tracejob --agent … doctor` tells its version", version = env!("CARGO_PKG_VERSION"))]
-    Nonsense { url: String, what: String },
+    /// The message violates the API.
+    #[error("this tracejob ({version}) cannot read the message of the agent at {url}: {what}{INDENT}`tracejob --agent … doctor` shows the agent's version", version = env!("CARGO_PKG_VERSION"))]
+    InvalidMessage { url: String, what: String },
 }
 
 impl Error {
-    /// From what an agent answers.
+    /// Converts a status of an agent.
     pub(super) fn of(status: &Status, url: &str) -> Self {
         // A status that has another error beneath it was made here, of a connection that broke.
         if let Some(source) = std::error::Error::source(status) {
@@ -75,36 +75,38 @@ impl Error {
         let next = match (reason.as_str(), line, status.code()) {
             ("PolicyDenied", Some(line), _) if !status.message().contains(line.as_str()) => {
                 format!(
-                    "{} is a line of that node's configuration; whoever runs the node can change it",
+                    "an administrator of that node can change {} in the agent's configuration",
                     words(line)
                 )
             }
-            ("PolicyDenied", ..) => "whoever runs that node can change it".to_owned(),
+            ("PolicyDenied", ..) => {
+                "an administrator of that node can change its policy".to_owned()
+            }
             ("TargetNotFound", ..) => {
-                "processes, cgroups and containers are those of the agent's host".to_owned()
+                "specify processes, cgroups and containers of the agent's host".to_owned()
             }
             ("ResourceExhausted", ..) => {
-                "try again when another trace there has ended, or ask for less".to_owned()
+                "retry when another trace on that node has ended, or request less".to_owned()
             }
             ("Unsupported" | "MissingCapability" | "KernelRefused", ..) => {
-                "`tracejob --agent … doctor` tells what is missing there".to_owned()
+                "`tracejob --agent … doctor` shows what that node lacks".to_owned()
             }
             ("Internal", ..) => "that is a bug: please report it, with the agent's log".to_owned(),
             ("InvalidRequest", ..) => {
-                "`tracejob --agent … describe TRACER` tells what that tracer takes".to_owned()
+                "`tracejob --agent … describe TRACER` shows the tracer's options".to_owned()
             }
             (_, _, Code::PermissionDenied | Code::Unauthenticated) => {
-                "the agent knows its callers by user or certificate, and does not let this one"
+                "the agent identifies clients by user or certificate, and does not allow this one"
                     .to_owned()
             }
             (_, _, Code::Unimplemented) => {
-                "it is no tracejob-agent, or one of another version".to_owned()
+                "the server is not a tracejob-agent, or its version differs".to_owned()
             }
-            _ => "the agent's log says more".to_owned(),
+            _ => "see the agent's log".to_owned(),
         };
         let said = match reason.as_str() {
-            "" => format!("said by the agent at {url}"),
-            reason => format!("{reason}, says the agent at {url}"),
+            "" => format!("error from the agent at {url}"),
+            reason => format!("{reason}, from the agent at {url}"),
         };
         Self::Refused {
             message: match words(status.message()) {
@@ -118,7 +120,7 @@ impl Error {
         }
     }
 
-    /// Whether it can never work, whenever it is asked again.
+    /// Returns whether a retry cannot succeed.
     pub(crate) fn is_usage(&self) -> bool {
         matches!(self, Self::Refused { invalid: true, .. })
     }
@@ -157,7 +159,7 @@ mod tests {
         );
         insta::assert_snapshot!(denied, @r"
         this node does not let everything be selected
-               PolicyDenied, says the agent at unix:///a: policy.host is a line of that node's configuration; whoever runs the node can change it
+               PolicyDenied, from the agent at unix:///a: an administrator of that node can change policy.host in the agent's configuration
         ");
         assert!(!denied.is_usage());
         assert!(refused(Code::InvalidArgument, "x", "InvalidRequest", &[]).is_usage());
@@ -165,7 +167,7 @@ mod tests {
             &Status::permission_denied("uid 7 may not use this agent"),
             "unix:///a",
         );
-        assert!(bare.to_string().contains("knows its callers"), "{bare}");
+        assert!(bare.to_string().contains("identifies clients"), "{bare}");
         let empty = Error::of(&Status::new(Code::Aborted, ""), "unix:///a");
         assert!(
             empty.to_string().starts_with("The operation was aborted"),
@@ -188,6 +190,6 @@ mod tests {
             said.contains("a\\x1b[2Jb\nc\\u{202e}") && said.contains("Ker\\x07nel"),
             "{said}"
         );
-        assert!(words(&"é".repeat(100_000)).len() < 2 * LONGEST);
+        assert!(words(&"é".repeat(100_000)).len() < 2 * LONGEST + "…".len() + 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What a stream's messages come to, one after the other. It knows no network: messages go in, updates come out.
+//! Conversion of a stream's messages to updates, without network I/O.
 
 use super::account::{Beside, account, add_lost};
 use client::{Join, Schema};
@@ -7,36 +7,36 @@ use proto::v1::{self, StreamEventsResponse, stream_events_response::Item};
 use std::{collections::VecDeque, time::Duration};
 use tracers::{Batch, Role, Value};
 
-/// How much too early a table may come and still be its interval's: an agent reads no more often than each 100 ms.
+/// Tolerance for early tables: an agent reads at most every 100 ms.
 const EARLY: Duration = Duration::from_millis(50);
 
-/// A reader of a stream.
+/// Reader of a stream.
 #[derive(Debug)]
 pub(crate) struct Follow {
     schema: Schema,
-    /// Of the first dataset, and of each further one.
+    /// State of each dataset, the first one first.
     places: Vec<Place>,
-    /// How often a table is wanted: agents tell it more often than each second only where that is asked for, and never less often.
+    /// Requested interval of tables. Agents send tables every second, or more often on request.
     interval: Duration,
-    /// The sequence number that must come next; not known before the first.
+    /// Expected sequence number; `None` before the first message.
     next: Option<u64>,
-    /// The books so far, and at last the account.
+    /// Account so far, and at the end the final account.
     told: Account,
     pub(crate) beside: Beside,
-    /// Whether the account has come.
+    /// Whether the account was received.
     pub(crate) over: bool,
 }
 
-/// What has come of a dataset.
+/// State of a dataset.
 #[derive(Debug)]
 struct Place {
-    /// The parts of a table that have come.
+    /// Parts of a table received so far.
     join: Join,
-    /// When the next table is due.
+    /// Time when the next table is due.
     due: Duration,
-    /// A table that came before it was due.
+    /// Table that was received before it was due.
     held: Option<Batch>,
-    /// Events that came.
+    /// Number of events received.
     delivered: u64,
 }
 
@@ -63,10 +63,10 @@ impl Follow {
         &self.schema
     }
 
-    /// Takes a message that came so long after the trace had started.
+    /// Takes a message, received at this time after the start of the trace.
     ///
     /// # Errors
-    /// Where it is not what the API says.
+    /// If the message violates the API.
     pub(crate) fn take(
         &mut self,
         message: StreamEventsResponse,
@@ -79,7 +79,7 @@ impl Follow {
         let StreamEventsResponse { sequence, item, .. } = message;
         if sequence > 0 {
             if self.next.is_some_and(|next| sequence != next) {
-                // Left out without a word: the agent does not say how much.
+                // Rows are missing without a gap message: their number is unknown.
                 self.beside.gap(None);
             }
             self.next = Some(sequence.saturating_add(1));
@@ -121,17 +121,17 @@ impl Follow {
                 out.push_back(Update::Done(account));
                 self.over = true;
             }
-            Some(Item::Nodes(told)) => self.beside.tell_nodes(told.nodes)?,
-            // A place to go on from, or of a kind that only newer agents send: what it says is beside the rows.
+            Some(Item::Nodes(told)) => self.beside.record_nodes(told.nodes)?,
+            // A resume token, or an item of newer agents: neither contains rows.
             None => {}
         }
         Ok(())
     }
 
-    /// The stream was cut off, and goes on with another one, which begins with its schema and with all losses.
+    /// Continues with a resumed stream, which begins with its schema and with all losses.
     ///
     /// # Errors
-    /// Where that one's rows are others.
+    /// If the rows of the new stream have other columns.
     pub(crate) fn resume(&mut self, schema: Schema) -> Result<(), String> {
         let shape = |schema: &Schema| {
             let names = schema.columns.iter().map(|column| column.name.clone());
@@ -139,7 +139,7 @@ impl Follow {
         };
         let shapes = |schema: &Schema| schema.datasets().map(shape).collect::<Vec<_>>();
         if shapes(&schema) != shapes(&self.schema) {
-            return Err("other columns than before it broke off".to_owned());
+            return Err("the columns changed when the stream was resumed".to_owned());
         }
         self.schema = schema;
         self.places.iter_mut().for_each(|place| place.join.clear());
@@ -150,7 +150,7 @@ impl Follow {
         Ok(())
     }
 
-    /// What is known of a dataset, by its number.
+    /// Returns the schema of a dataset by its number.
     pub(super) fn dataset(&self, at: usize) -> Option<&Schema> {
         self.schema.datasets().nth(at)
     }
@@ -162,7 +162,7 @@ impl Follow {
         elapsed: Duration,
         out: &mut VecDeque<Update>,
     ) -> Result<(), String> {
-        let unknown = || "rows of a dataset that its schema does not have".to_owned();
+        let unknown = || "rows of a dataset that is not in the schema".to_owned();
         let schema = self.schema.datasets().nth(at).ok_or_else(unknown)?;
         let place = self.places.get_mut(at).ok_or_else(unknown)?;
         let Some(mut batch) = place.join.take(told, schema)? else {
@@ -183,13 +183,13 @@ impl Follow {
         Ok(())
     }
 
-    /// The tables that came before they were due.
+    /// Returns the tables that were received before they were due.
     fn held(&mut self) -> Vec<Batch> {
         let places = self.places.iter_mut();
         places.filter_map(|place| place.held.take()).collect()
     }
 
-    /// What is known where the account never comes, with the last tables that came.
+    /// Returns a provisional account and the last tables, if no account was received.
     pub(crate) fn cut_off(&mut self, elapsed: Duration) -> (Account, Vec<Batch>) {
         self.over = true;
         self.beside.cut_off = true;
@@ -205,7 +205,7 @@ impl Follow {
 }
 
 impl Place {
-    /// A table, where it is due.
+    /// Returns a table if it is due.
     fn table(&mut self, batch: Batch, elapsed: Duration, interval: Duration) -> Option<Batch> {
         if elapsed + EARLY < self.due {
             self.held = Some(batch);
@@ -218,7 +218,7 @@ impl Place {
         Some(batch)
     }
 
-    /// Events that came: what is known of the books where the account never comes.
+    /// Counts received events, for a provisional account.
     fn count(&mut self, batch: &Batch, schema: &Schema) {
         let counted = schema.columns.iter().position(|c| c.role == Role::Count);
         let events = |column: usize| {

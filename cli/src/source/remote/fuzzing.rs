@@ -1,4 +1,4 @@
-//! What an agent answers, for fuzz targets alone.
+//! Entry points of fuzz targets for an agent's answers.
 
 use super::follow::Follow;
 use crate::fuzzing::rendered;
@@ -7,7 +7,7 @@ use engine::Update;
 use proto::v1::{StreamEventsResponse, stream_events_response::Item};
 use std::{collections::VecDeque, time::Duration};
 
-/// A stream's messages, the schema first.
+/// Reads the messages of a stream, the schema first.
 pub(crate) fn stream(mut messages: impl Iterator<Item = StreamEventsResponse>) {
     let Some(Item::Schema(told)) = messages.next().and_then(|first| first.item) else {
         return;

@@ -1,14 +1,14 @@
-//! A trace's request as the API has it.
+//! Requests of traces in protobuf.
 
 use crate::usage::Usage;
 use engine::{Limits, Whom};
 use proto::v1::{self, target::Target as Wire};
 use tracers::Spec;
 
-/// What an agent is asked for.
+/// Returns the request of a trace.
 ///
 /// # Errors
-/// Where a target is not one for an agent.
+/// If an agent cannot trace a target.
 pub(crate) fn spec(
     spec: &Spec,
     targets: &[Whom],
@@ -31,7 +31,7 @@ pub(crate) fn spec(
     };
     let time = |time: std::time::Duration| {
         prost_types::Duration::try_from(time)
-            .map_err(|_| Usage("a trace does not take that long".to_owned()))
+            .map_err(|_| Usage("the time is too long for a trace".to_owned()))
     };
     Ok(v1::TraceSpec {
         tracer: spec.tracer().name().to_owned(),
@@ -53,7 +53,7 @@ fn target(whom: &Whom) -> Result<v1::Target, Usage> {
         Whom::Cgroup(path) => match path.to_str() {
             Some(path) => Wire::Cgroup(path.to_owned()),
             None => {
-                let message = "a cgroup that an agent is asked for has a path of UTF-8";
+                let message = "the path of a cgroup must be UTF-8 when an agent traces it";
                 return Err(Usage(message.to_owned()));
             }
         },
@@ -61,7 +61,7 @@ fn target(whom: &Whom) -> Result<v1::Target, Usage> {
         Whom::Pod(uid) => Wire::Pod(uid.clone()),
         Whom::Host => Wire::Host(v1::Host {}),
         Whom::Command(_) => {
-            let message = "an agent starts no commands: start it on the agent's host, and name its process (--pid) there";
+            let message = "an agent does not start commands: start the command on the agent's host and pass --pid";
             return Err(Usage(message.to_owned()));
         }
     };
@@ -128,7 +128,7 @@ mod tests {
         let command = [Whom::Command(vec!["ls".into()])];
         let Usage(said) = spec(&asked, &command, &Limits::default(), None).unwrap_err();
         assert!(
-            said.contains("starts no commands") && said.contains("--pid"),
+            said.contains("does not start commands") && said.contains("--pid"),
             "{said}"
         );
     }

@@ -1,4 +1,4 @@
-//! A trace that runs elsewhere: one call, whose messages become what a trace here tells.
+//! Traces on an agent: one call, whose messages become updates.
 
 use super::{Agent, Beside, Error, follow::Follow};
 use crate::source::{Feed, Progress};
@@ -19,20 +19,20 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tracers::Batch;
 
-/// A running trace. Dropping it ends the call, and with it the trace.
+/// Running trace on an agent. Dropping it ends the call and the trace.
 pub(crate) struct Trace {
     agent: Agent,
     stream: Streaming<v1::StreamEventsResponse>,
     stopper: Stopper,
     follow: Follow,
-    /// Updates of the last message that are not yet taken.
+    /// Updates of the last message, not yet returned.
     ready: VecDeque<Update>,
     started: Instant,
-    /// Whether somebody said how long.
+    /// Whether the request has a duration.
     bounded: bool,
 }
 
-/// Ends a trace from any thread.
+/// Handle that ends a trace from any thread.
 #[derive(Clone)]
 pub(crate) struct Stopper {
     requests: mpsc::Sender<v1::TraceRequest>,
@@ -40,22 +40,22 @@ pub(crate) struct Stopper {
 }
 
 impl Stopper {
-    /// Asks the trace to end: the remaining rows and the account follow.
+    /// Requests the end of the trace; the remaining rows and the account follow.
     pub(crate) fn stop(&self) {
         self.asked.store(true, Ordering::Relaxed);
         let stop = v1::TraceRequest {
             request: Some(Request::Stop(v1::Stop {})),
         };
-        // Where it is full it has been asked already, and where it is closed the trace is over.
+        // If the channel is full, the request was already sent; if it is closed, the trace is over.
         let _ = self.requests.try_send(stop);
     }
 }
 
 impl Trace {
-    /// Starts one; it is attached when this returns.
+    /// Starts a trace; its programs are attached when this returns.
     ///
     /// # Errors
-    /// Where the agent refuses, or is gone.
+    /// If the agent rejects the request, or the connection is lost.
     pub(crate) fn start(agent: Agent, spec: v1::TraceSpec) -> Result<Self, Error> {
         let (tracer, filter) = (spec.tracer.clone(), spec.filter.clone());
         let bounded = spec.duration.is_some();
@@ -75,13 +75,13 @@ impl Trace {
             Ok((stream, first))
         });
         let (stream, first) = opened.map_err(|status| agent.refused_at_first(&status))?;
-        let nonsense = |what| Error::Nonsense {
+        let invalid_message = |what| Error::InvalidMessage {
             url: agent.url().to_owned(),
             what,
         };
         let Some(Item::Schema(told)) = first.and_then(|first| first.item) else {
-            return Err(nonsense(
-                "a stream that does not begin with its schema".to_owned(),
+            return Err(invalid_message(
+                "the stream does not begin with a schema".to_owned(),
             ));
         };
         if told.filter != filter {
@@ -89,7 +89,7 @@ impl Trace {
             let url = agent.url().to_owned();
             return Err(Error::NoFilter { url });
         }
-        let schema = Schema::read(told, &tracer).map_err(nonsense)?;
+        let schema = Schema::read(told, &tracer).map_err(invalid_message)?;
         Ok(Self {
             follow: Follow::new(schema, interval.unwrap_or_default()),
             agent,
@@ -104,20 +104,20 @@ impl Trace {
         })
     }
 
-    /// What its rows are.
+    /// Returns the schema of the rows.
     pub(crate) fn schema(&self) -> &Schema {
         self.follow.schema()
     }
 
-    /// Something that ends it from any thread.
+    /// Returns a handle that ends the trace from any thread.
     pub(crate) fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// The next thing that happened; `None` when `timeout` is over first, and always after [`Update::Done`].
+    /// Returns the next update; `None` after `timeout`, and always after [`Update::Done`].
     ///
     /// # Errors
-    /// Where the agent is gone or sends what it should not: the trace is over then.
+    /// If the connection is lost or a message is invalid: the trace is over then.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Option<Update>, Error> {
         if let Some(update) = self.ready.pop_front() {
             return Ok(Some(update));
@@ -133,7 +133,7 @@ impl Trace {
             Ok(Ok(None)) => {
                 return Err(Error::Gone {
                     url: self.agent.url().to_owned(),
-                    why: "it ended the stream without an account".to_owned(),
+                    why: "the agent ended the stream without an account".to_owned(),
                 });
             }
             Ok(Ok(Some(message))) => message,
@@ -141,14 +141,14 @@ impl Trace {
         let taken = self
             .follow
             .take(message, self.started.elapsed(), &mut self.ready);
-        taken.map_err(|what| Error::Nonsense {
+        taken.map_err(|what| Error::InvalidMessage {
             url: self.agent.url().to_owned(),
             what,
         })?;
         Ok(self.ready.pop_front())
     }
 
-    /// What there is to say beside an account.
+    /// Returns details beside an account.
     pub(crate) fn beside(&self, account: &Account) -> Beside {
         let mut beside = self.follow.beside.clone();
         let asked = self.stopper.asked.load(Ordering::Relaxed);
@@ -156,19 +156,19 @@ impl Trace {
             Some(engine::Ended::Stopped) if !asked => {
                 beside
                     .said
-                    .push("It was ended by the agent, which was asked to end itself.");
+                    .push("The agent ended the trace because the agent was shut down.");
             }
             Some(engine::Ended::Duration) if !self.bounded => {
                 beside
                     .said
-                    .push("Its node lets no trace run longer (policy.maxDurationSeconds).");
+                    .push("The node limits the duration of traces (policy.maxDurationSeconds).");
             }
             _ => {}
         }
         beside
     }
 
-    /// What is known where the account never comes, with the last tables that came.
+    /// Returns a provisional account and the last tables, if no account was received.
     pub(crate) fn cut_off(&mut self) -> (Account, Vec<Batch>) {
         self.follow.cut_off(self.started.elapsed())
     }

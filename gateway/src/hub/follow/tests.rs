@@ -312,7 +312,7 @@ async fn what_is_no_stream_of_rows_ends_the_connection_with_a_message() {
         (vec![schema(9), huge], "more rows than there can be"),
         (
             vec![schema(9), message(1, 0, Item::Further(unknown))],
-            "a dataset that its schema does not have",
+            "a dataset that is not in the schema",
         ),
     ] {
         let scene = Scene::of(vec![stream]).await;

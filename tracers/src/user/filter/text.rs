@@ -193,9 +193,7 @@ impl Parser<'_> {
         match self.depth > MOST_DEPTH {
             false => Ok(()),
             true => Err(Mistake::new(
-                format!(
-                    "more than {MOST_DEPTH} parentheses or `!` around one another: write it flatter"
-                ),
+                format!("more than {MOST_DEPTH} parentheses or `!` nested: reduce the nesting"),
                 place,
             )),
         }
@@ -351,7 +349,7 @@ impl Parser<'_> {
             pieces.push(self.piece(c)?);
         }
         Err(Mistake::new(
-            format!("the quoted text does not end: write {quote} behind it"),
+            format!("the quoted text does not end: add {quote}"),
             start..self.text.len(),
         ))
     }
@@ -376,7 +374,7 @@ impl Parser<'_> {
                 Ok(Piece::Char(c))
             }
             Some(_) | None => Err(Mistake::new(
-                r#"\ stands before \, ", ', * or ? alone: write \\ for itself"#,
+                r#"\ escapes only \, ", ', * and ?: write \\ for a backslash"#,
                 start..self.at,
             )),
         }

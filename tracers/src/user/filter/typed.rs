@@ -81,7 +81,7 @@ fn find(name: &Word, columns: &[Column]) -> Result<usize, Fault> {
         }
         None => {
             let all: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
-            format!("there is no column {shown}: there are {}", all.join(", "))
+            format!("there is no column {shown}: columns: {}", all.join(", "))
         }
     };
     Err(Fault::Missing(Mistake::new(what, name.place.clone())))
@@ -173,7 +173,7 @@ impl Of<'_> {
         let written = value.shown();
         let name = &self.column().name;
         Mistake::new(
-            format!("{written} is no value of {name}: {how}"),
+            format!("{written} is not a value of {name}: {how}"),
             value.place.clone(),
         )
     }
@@ -227,7 +227,7 @@ impl Of<'_> {
             }
         }
         let pattern = Pattern::new(&value.pieces);
-        pattern.ok_or_else(|| self.wrong(value, "it has a character that patterns cannot have"))
+        pattern.ok_or_else(|| self.wrong(value, "the pattern has an invalid character"))
     }
 
     fn address(&self, operator: Operator, value: &Word) -> Result<Filter, Mistake> {
@@ -258,7 +258,7 @@ impl Of<'_> {
                 }
             });
             if numbers.is_empty() {
-                return Err(self.wrong(value, "no name is as this pattern"));
+                return Err(self.wrong(value, "no name matches this pattern"));
             }
             let each = { numbers.iter() }.map(|n| self.number(value, Operator::Equal, (*n).into()));
             let any = Filter::Any(each.collect::<Result<_, _>>()?);
@@ -304,7 +304,7 @@ impl Of<'_> {
             if !known.contains(name) {
                 let how = match near(name, known.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean {near}?"),
-                    None => "write names as they are shown, joined by |".to_string(),
+                    None => "write names as shown in rows, joined by |".to_string(),
                 };
                 return Err(self.wrong(value, &how));
             }
@@ -351,11 +351,11 @@ fn read_number(written: &str, unit: Unit) -> Result<i128, String> {
         |digits: &str, is: fn(&char) -> bool| !digits.is_empty() && digits.chars().all(|c| is(&c));
     let number = match hex {
         Some(hex) if all(hex, char::is_ascii_hexdigit) => i128::from_str_radix(hex, 16),
-        Some(_) => return Err("write hexadecimal digits behind 0x".into()),
+        Some(_) => return Err("write hexadecimal digits after 0x".into()),
         None if all(digits, char::is_ascii_digit) => digits.parse(),
         None => return with_unit(digits, unit).map(|number| sign * number),
     };
-    let number = number.map_err(|_| "it is too large".to_string())?;
+    let number = number.map_err(|_| "the number is too large".to_string())?;
     Ok(sign * number)
 }
 

@@ -256,54 +256,57 @@ fn a_global_has_the_bytes_of_its_type() {
 #[test]
 fn what_does_not_fit_is_refused_with_the_option_the_value_and_what_would_fit() {
     for (json, message) in [
-        ("{}", "fixture needs errno: a whole number from 1 to 4095"),
+        (
+            "{}",
+            "fixture requires errno: a whole number from 1 to 4095",
+        ),
         (
             r#"{"errno": 0}"#,
-            "errno must be a whole number from 1 to 4095, and is 0",
+            "errno must be a whole number from 1 to 4095, but is 0",
         ),
         (
             r#"{"errno": 5, "port": "443"}"#,
-            r#"port must be a whole number from 1 to 65535, and is \"443\""#,
+            r#"port must be a whole number from 1 to 65535, but is \"443\""#,
         ),
         (
             r#"{"errno": 5, "port": -1}"#,
-            "port must be a whole number from 1 to 65535, and is -1",
+            "port must be a whole number from 1 to 65535, but is -1",
         ),
         (
             r#"{"errno": 5, "batch": 0.5}"#,
-            "batch must be a whole number of events from 0 to 4294967295, and is 0.5",
+            "batch must be a whole number of events from 0 to 4294967295, but is 0.5",
         ),
         (
             r#"{"errno": 5, "timeout": "11s"}"#,
-            r#"timeout must be a time with its unit, such as 250us, 10ms or 1m30s, from 1ms to 10s, and is \"11s\""#,
+            r#"timeout must be a time with its unit, such as 250us, 10ms or 1m30s, from 1ms to 10s, but is \"11s\""#,
         ),
         (
             r#"{"errno": 5, "minLatency": 10}"#,
-            "minLatency must be a time with its unit, such as 250us, 10ms or 1m30s, up to 2501h, and is 10",
+            "minLatency must be a time with its unit, such as 250us, 10ms or 1m30s, up to 2501h, but is 10",
         ),
         (
             r#"{"errno": 5, "snaplen": "2MiB"}"#,
-            r#"snaplen must be a size with its unit, such as 100B, 64KiB or 1.5GiB, from 0B to 1MiB, and is \"2MiB\""#,
+            r#"snaplen must be a size with its unit, such as 100B, 64KiB or 1.5GiB, from 0B to 1MiB, but is \"2MiB\""#,
         ),
         (
             r#"{"errno": 5, "name": "12345678901234567"}"#,
-            r#"name must be a text of at most 16 bytes without control characters, and is \"12345678901234567\""#,
+            r#"name must be a text of at most 16 bytes without control characters, but is \"12345678901234567\""#,
         ),
         (
             r#"{"errno": 5, "direction": "out"}"#,
-            r#"direction must be one of both, in, sent-out, and is \"out\""#,
+            r#"direction must be one of both, in, sent-out, but is \"out\""#,
         ),
         (
             r#"{"errno": 5, "ports": [1, 2, 3, 4, 5]}"#,
-            "ports must be a list of at most 4, each a whole number from 0 to 65535, and is [1,2,3,4,5]",
+            "ports must be a list of at most 4, each a whole number from 0 to 65535, but is [1,2,3,4,5]",
         ),
         (
             r#"{"errno": 5, "ports": 80}"#,
-            "ports must be a list of at most 4, each a whole number from 0 to 65535, and is 80",
+            "ports must be a list of at most 4, each a whole number from 0 to 65535, but is 80",
         ),
         (
             r#"{"errno": 5, "failedOnly": {"a": 1}}"#,
-            "failedOnly must be true or false, and is an object",
+            "failedOnly must be true or false, but is an object",
         ),
     ] {
         let error = read(json).unwrap_err();
@@ -312,7 +315,7 @@ fn what_does_not_fit_is_refused_with_the_option_the_value_and_what_would_fit() {
     assert!(
         Draft::new(FIXTURE)
             .finish()
-            .is_err_and(|error| error.to_string().starts_with("fixture needs errno: "))
+            .is_err_and(|error| error.to_string().starts_with("fixture requires errno: "))
     );
     let long = read(&json!({"errno": "\u{1b}".repeat(100)}).to_string()).unwrap_err();
     assert!(long.contains('…') && !long.contains('\u{1b}'), "{long}");

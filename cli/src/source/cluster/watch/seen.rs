@@ -1,4 +1,4 @@
-//! What a job's controller says of it, looked at now and then while its stream is read.
+//! The status of a job, polled while its stream is read.
 
 use super::super::{
     access::Cluster,
@@ -13,24 +13,24 @@ use std::{
 };
 use tokio::task::AbortHandle;
 
-/// How often it is looked at.
-const EVERY: Duration = Duration::from_secs(2);
-/// How long the last look may take.
-const LAST: Duration = Duration::from_secs(5);
+/// Interval of polling.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Timeout of the last poll.
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks at a job. They end with it.
-pub(crate) struct Looks {
+/// Polling of a job's status. Dropping it ends the polling.
+pub(crate) struct Poller {
     seen: Arc<Mutex<Seen>>,
     task: AbortHandle,
 }
 
-impl Drop for Looks {
+impl Drop for Poller {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// What is of interest of it.
+/// Relevant part of a job's status.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     state: String,
@@ -46,21 +46,21 @@ impl Seen {
         let desired = u64::try_from(job.status.nodes.desired).ok();
         Self {
             state: words(job.state()),
-            // Before its controller has looked at it nobody knows.
+            // Unknown before the controller has set the status.
             desired: desired.filter(|_| !job.status.conditions.is_empty()),
             failed: failed.map(|failed| (words(&failed.reason), words(&failed.message))),
         }
     }
 }
 
-impl Looks {
-    /// From now on.
+impl Poller {
+    /// Starts polling.
     pub(super) fn start(cluster: &Cluster, job: &Job) -> Self {
         let seen = Arc::new(Mutex::new(Seen::of(job)));
         let (shared, client, name) = (Arc::clone(&seen), cluster.client.clone(), job.name.clone());
         let task = cluster.runtime.spawn(async move {
             loop {
-                tokio::time::sleep(EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
                 if let Ok(job) = job::get(&client, &name).await {
                     *shared.lock().unwrap_or_else(PoisonError::into_inner) = Seen::of(&job);
                 }
@@ -72,10 +72,10 @@ impl Looks {
         }
     }
 
-    /// Looks at it at once. Where nobody answers, or it is gone, what was seen last holds.
-    pub(super) fn look(&self, cluster: &Cluster, name: &JobName) {
+    /// Polls once. If there is no answer, or the job was deleted, the last status remains.
+    pub(super) fn poll(&self, cluster: &Cluster, name: &JobName) {
         let looked = job::get(&cluster.client, name);
-        let looked = async { tokio::time::timeout(LAST, looked).await };
+        let looked = async { tokio::time::timeout(POLL_TIMEOUT, looked).await };
         if let Ok(Ok(job)) = cluster.runtime.block_on(looked) {
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::of(&job);
         }
@@ -86,7 +86,7 @@ impl Looks {
         seen.clone()
     }
 
-    /// How far it is, in a word.
+    /// Returns the state in a word.
     pub(super) fn state(&self) -> String {
         match self.seen().state {
             state if state.is_empty() => "waiting for the controller".to_owned(),
@@ -94,12 +94,12 @@ impl Looks {
         }
     }
 
-    /// How many nodes should run it.
+    /// Returns the number of nodes that should run the job.
     pub(super) fn desired(&self) -> Option<u64> {
         Some(self.seen().desired.unwrap_or(0))
     }
 
-    /// Why it failed, if it did.
+    /// Returns reason and message of a failed job.
     pub(super) fn failed(&self) -> Option<(String, String)> {
         self.seen().failed
     }

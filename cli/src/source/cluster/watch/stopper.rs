@@ -1,4 +1,4 @@
-//! What ends the reading of a job, and with it mostly the job.
+//! The handle that ends the stream of a job and, except for `attach`, the job.
 
 use super::super::{
     access::Cluster,
@@ -14,18 +14,18 @@ use std::{
 };
 use tokio::runtime::Handle;
 
-/// How it ends.
+/// Action at the end of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// The job is deleted.
+    /// Delete the job.
     Delete,
-    /// The job ends, and stays.
+    /// Suspend the job.
     Suspend,
-    /// The job goes on.
+    /// Leave the job running.
     Detach,
 }
 
-/// Ends the reading of a job from any thread.
+/// Handle that ends the stream from any thread.
 #[derive(Clone)]
 pub(crate) struct Stopper {
     how: How,
@@ -48,7 +48,7 @@ impl Stopper {
         }
     }
 
-    /// Asks for the end: the remaining rows and the account follow.
+    /// Requests the end; the remaining rows and the account follow.
     pub(crate) fn stop(&self) {
         if self.asked.set(Instant::now()).is_err() || self.how == How::Detach {
             return;
@@ -70,7 +70,7 @@ impl Stopper {
                 match Error::of(error, &url, Doing::on(&name, verb)) {
                     Error::NotFound { .. } => {}
                     error => {
-                        // Where standard error is gone, nobody is left to be told.
+                        // Errors are ignored: a closed standard error has no reader.
                         let _ = io::stderr().write_all(format!("warning: {error}\n").as_bytes());
                     }
                 }
@@ -78,7 +78,7 @@ impl Stopper {
         }));
     }
 
-    /// How it was asked to end, and when; nothing before that.
+    /// Returns the requested action and its time; `None` before a request.
     pub(super) fn since(&self) -> Option<(How, Instant)> {
         self.asked.get().map(|asked| (self.how, *asked))
     }

@@ -1,4 +1,4 @@
-//! A gateway that is a thread with a list of answers.
+//! Tests with a gateway that is a thread with a list of answers.
 
 use super::*;
 use crate::{command::cluster::command::command, source::cluster::access::Access};
@@ -15,11 +15,11 @@ use std::{
 /// An answer to a reader of events: a status, and bytes until the connection ends.
 type Answer = (u16, Vec<u8>);
 
-/// What was asked of it, line by line.
+/// Requests that the gateway received, line by line.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<Vec<String>>>);
+struct Requests(Arc<Mutex<Vec<String>>>);
 
-impl Asked {
+impl Requests {
     fn all(&self) -> Vec<String> {
         self.0
             .lock()
@@ -28,11 +28,11 @@ impl Asked {
     }
 }
 
-/// Gives one answer after the other; who asks for the job itself is told that there is none.
-fn gateway(answers: Vec<Answer>) -> (Arc<Cluster>, Asked) {
+/// Starts a gateway that returns one answer after the other, and 404 for the job itself.
+fn gateway(answers: Vec<Answer>) -> (Arc<Cluster>, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let asked = Asked::default();
+    let asked = Requests::default();
     let told = asked.clone();
     let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
     thread::spawn(move || {
@@ -59,7 +59,7 @@ fn gateway(answers: Vec<Answer>) -> (Arc<Cluster>, Asked) {
     (Arc::new(Cluster::connect(&access).unwrap()), asked)
 }
 
-fn answer(mut stream: TcpStream, told: &Asked, answers: &Mutex<VecDeque<Answer>>) {
+fn answer(mut stream: TcpStream, told: &Requests, answers: &Mutex<VecDeque<Answer>>) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
@@ -106,7 +106,7 @@ fn schema() -> v1::StreamEventsResponse {
     item(Item::Schema(client::schema(tracer, &tracers::LABELS[..1])))
 }
 
-/// Rows of one node.
+/// Returns rows of one node.
 fn rows(rows: u32) -> v1::StreamEventsResponse {
     let ends: Vec<u32> = (1..=rows).collect();
     let values = v1::values::Values::Bytes(v1::Bytes {
@@ -158,7 +158,7 @@ fn open(cluster: &Arc<Cluster>, how: How) -> Result<Watch, Error> {
     Watch::open(Arc::clone(cluster), &job, Query::default(), stopper)
 }
 
-/// All updates until the account: how many rows, and the account.
+/// Reads all updates; returns the number of rows, and the account.
 fn read(watch: &mut Watch) -> Result<(usize, Account), Error> {
     let mut rows = 0;
     loop {
@@ -213,7 +213,7 @@ fn what_cannot_be_read_is_told_at_once() {
     let (cluster, _) = gateway(vec![(200, b"{\"lines\":1}".to_vec())]);
     let said = open(&cluster, How::Delete).err().unwrap().to_string();
     assert!(
-        said.contains("cannot take") || said.contains("without an account"),
+        said.contains("cannot read") || said.contains("without an account"),
         "{said}"
     );
 }
@@ -298,7 +298,6 @@ fn a_node_that_could_not_trace_a_container_is_named_though_it_has_ended() {
         crate::show::account::Rows::of(1, None),
         &beside,
     );
-    let line =
-        "n2 did not see everything: shop/web-0/app was not traced: it is gone (TargetNotFound).\n";
+    let line = "n2 did not record all events: shop/web-0/app was not traced: it is gone (TargetNotFound).\n";
     assert!(text.contains(line), "{text}");
 }

@@ -177,14 +177,10 @@ fn a_mistake_names_its_place_and_what_to_write() {
         ),
         ("(pid == 1", "expected `)`, found the end", ""),
         ("pid & 1", "expected `&&`, found `&`", "&"),
-        (
-            "comm == \"a",
-            "the quoted text does not end: write \" behind it",
-            "\"a",
-        ),
+        ("comm == \"a", "the quoted text does not end: add \"", "\"a"),
         (
             r"comm == a\b",
-            r#"\ stands before \, ", ', * or ? alone: write \\ for itself"#,
+            r#"\ escapes only \, ", ', * and ?: write \\ for a backslash"#,
             r"\",
         ),
         (
@@ -199,27 +195,27 @@ fn a_mistake_names_its_place_and_what_to_write() {
         ),
         (
             "pid == ten",
-            "ten is no value of pid: write a number",
+            "ten is not a value of pid: write a number",
             "ten",
         ),
         (
             "latency > 10x",
-            "10x is no value of latency_ns: write a time with its unit, such as 10ms, or a number of ns",
+            "10x is not a value of latency_ns: write a time with its unit, such as 10ms, or a number of ns",
             "10x",
         ),
         (
             "wait > 10ns",
-            "10ns is no value of wait_us: write a whole number of us",
+            "10ns is not a value of wait_us: write a whole number of us",
             "10ns",
         ),
         (
             "pid == 1*",
-            r"1* is no value of pid: patterns are for text; write \* for a *",
+            r"1* is not a value of pid: patterns are for text; write \* for a *",
             "1*",
         ),
         (
             "comm < a*",
-            r"a* is no value of comm: a pattern has no order; use == or !=, or write \* for a *",
+            r"a* is not a value of comm: a pattern has no order; use == or !=, or write \* for a *",
             "a*",
         ),
         (
@@ -229,37 +225,37 @@ fn a_mistake_names_its_place_and_what_to_write() {
         ),
         (
             "new == maybe",
-            "maybe is no value of new: write yes or no",
+            "maybe is not a value of new: write yes or no",
             "maybe",
         ),
         (
             "call == opennat",
-            "opennat is no value of call: did you mean openat?",
+            "opennat is not a value of call: did you mean openat?",
             "opennat",
         ),
         (
             "result == ENOEN",
-            "ENOEN is no value of result: did you mean ENOENT?",
+            "ENOEN is not a value of result: did you mean ENOENT?",
             "ENOEN",
         ),
         (
             "result < ENOENT",
-            "ENOENT is no value of result: such values have no order; use == or !=",
+            "ENOENT is not a value of result: such values have no order; use == or !=",
             "ENOENT",
         ),
         (
             "call == zzz*",
-            "zzz* is no value of call: no name is as this pattern",
+            "zzz* is not a value of call: no name matches this pattern",
             "zzz*",
         ),
         (
             "flags == O_CRAET",
-            "O_CRAET is no value of flags: did you mean O_CREAT?",
+            "O_CRAET is not a value of flags: did you mean O_CREAT?",
             "O_CRAET",
         ),
         (
             "mode == 9",
-            "9 is no value of mode: write it as octal digits, such as 0644",
+            "9 is not a value of mode: write it as octal digits, such as 0644",
             "9",
         ),
         (
@@ -274,7 +270,7 @@ fn a_mistake_names_its_place_and_what_to_write() {
         ),
         (
             "daddr == 10.0.0.0/33",
-            "10.0.0.0/33 is no value of daddr: write an address, such as 10.0.0.9 or fd00::9, or a network, such as 10.0.0.0/8",
+            "10.0.0.0/33 is not a value of daddr: write an address, such as 10.0.0.9 or fd00::9, or a network, such as 10.0.0.0/8",
             "10.0.0.0/33",
         ),
     ] {

@@ -1,8 +1,8 @@
-//! Streams of a tracer with several datasets.
+//! Tests of streams with several datasets.
 
 use super::*;
 
-/// The schema of events with a further table.
+/// Returns the schema of events with a further table.
 pub(super) fn told_further() -> v1::Schema {
     let further = v1::Dataset {
         name: "more".to_owned(),
@@ -67,9 +67,5 @@ fn rows_say_of_which_dataset_they_are_and_tables_between_events_lose_nothing() {
     assert_eq!(follow.beside.gaps, None);
     let unknown = message(1, further(1, 0, false));
     let refused = with_further().take(unknown, Duration::ZERO, &mut VecDeque::new());
-    assert!(
-        refused
-            .unwrap_err()
-            .contains("that its schema does not have")
-    );
+    assert!(refused.unwrap_err().contains("not in the schema"));
 }

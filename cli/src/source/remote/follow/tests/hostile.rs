@@ -1,11 +1,11 @@
-//! Messages that nobody would send who means well: whatever is in them, every renderer ends.
+//! Tests with hostile messages: every renderer ends, whatever they contain.
 
 use super::{
     further::{told_further, with_further},
     *,
 };
 
-/// Numbers that look as if nobody had chosen them, the same in every run (xorshift64).
+/// Pseudo-random numbers, the same in every run (xorshift64).
 struct Numbers(u64);
 
 impl Numbers {
