@@ -1,7 +1,8 @@
 //! The way out: records into the ring, with a tail of variable length where a tracer has texts.
 
 use crate::{
-    CLAIMS, Claim, Claimable, FREE_FOR_ALL, Loss, claim, forget, masked, room, row_passes, sample,
+    CLAIMS, Claim, Claimable, FREE_FOR_ALL, Loss, asleep, claim, forget, masked, room, row_passes,
+    sample, waking, woken,
 };
 use aya_ebpf::{
     Global,
@@ -29,8 +30,8 @@ mod zerocopy_free {
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 
-/// How many bytes may wait in the ring before the reader is woken. It looks by itself every few ms:
-/// a wake-up per record costs 11 µs, more than everything else here together.
+/// How many bytes may wait in the ring before the reader is woken, while it is awake. It looks by itself every few ms then:
+/// a wake-up per record costs 11 µs, more than everything else here together. A reader that sleeps is woken by the first record.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: Global<u64> = Global::new(1 << 16);
 
@@ -89,8 +90,12 @@ pub fn emit<T: Event>(cgroup: u64, row: &T) -> Result<bool, Loss> {
         return Err(Loss::Filtered);
     }
     let flags = admitted(cgroup, size_of::<T>())?;
-    match EVENTS.output(as_bytes(row), flags) {
-        Ok(()) => Ok(true),
+    let sleep = asleep();
+    match EVENTS.output(as_bytes(row), waking(flags, sleep)) {
+        Ok(()) => {
+            woken(sleep);
+            Ok(true)
+        }
         Err(_) => Err(Loss::RingFull),
     }
 }
@@ -294,6 +299,7 @@ impl<T: Event> Record<T> {
             return Err(Loss::Filtered);
         }
         let flags = admitted(cgroup, size_of::<T>() + self.used)?;
+        let sleep = asleep();
         let len = size_of::<T>() + masked::<{ TAIL_MAX * 2 - 1 }>(self.used);
         // SAFETY: as many bytes of the scratch, from the row's start on.
         let sent = unsafe {
@@ -301,11 +307,14 @@ impl<T: Event> Record<T> {
                 core::ptr::from_ref(&EVENTS).cast_mut().cast(),
                 to.cast(),
                 len as u64,
-                flags,
+                waking(flags, sleep),
             )
         };
         match sent {
-            0 => Ok(true),
+            0 => {
+                woken(sleep);
+                Ok(true)
+            }
             _ => Err(Loss::RingFull),
         }
     }

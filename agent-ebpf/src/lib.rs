@@ -30,6 +30,7 @@ mod sock;
 mod stack;
 mod task;
 mod user_probe;
+mod wake;
 
 pub use account::*;
 pub use again::*;
@@ -52,6 +53,7 @@ pub use sock::*;
 pub use stack::*;
 pub use task::*;
 pub use user_probe::*;
+pub use wake::*;
 
 /// Keeps `value` below a power of two in a way that the verifier sees: LLVM drops a mask that it thinks needless,
 /// and then the verifier, which forgets ranges over spills, refuses the access.

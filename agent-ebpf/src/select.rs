@@ -1,8 +1,8 @@
 //! Whom to trace: asked before anything else, so that what is not selected costs one look into a map.
 
 use crate::{
-    Loss, TASK_TGID, add_atomic_u32, book, current, current_tgid, kernel_fields, masked,
-    read_kernel, started,
+    BPF_F_MMAPABLE, Loss, TASK_TGID, add_atomic_u32, book, current, current_tgid, kernel_fields,
+    masked, read_kernel, started, wake,
 };
 use aya_ebpf::{
     Global,
@@ -68,8 +68,6 @@ pub static CGROUPS: HashMap<u64, Member> = HashMap::with_max_entries(1024, 0);
 /// is a fraction of one into a map. The loader changes them too, by its own mapping of it.
 #[map]
 static CHOSEN: Array<Chosen> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-/// include/uapi/linux/bpf.h.
-const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 #[inline(always)]
 fn chosen(of: usize, key: u64) -> Option<*mut u32> {
@@ -374,6 +372,8 @@ fn on_fork(ctx: &RawTracePointContext) -> Result<bool, Loss> {
                 choose(CHOSEN_PROCESSES, child.into(), -1);
                 return Err(Loss::MapFull);
             }
+            // It is looked at while it is there.
+            wake();
         }
     }
     Ok(false)
@@ -412,6 +412,8 @@ fn on_exit(ctx: &RawTracePointContext) {
         let tgid = current_tgid();
         if PROCESSES.remove(&tgid).is_ok() {
             choose(CHOSEN_PROCESSES, tgid.into(), -1);
+            // It may have been the last one.
+            wake();
         }
     }
 }

@@ -130,6 +130,7 @@ pub fn notice(newcomers: &HashMap<u32, u8>) {
         let process = (bpf_get_current_pid_tgid() >> 32) as u32;
         // Where there is no room it is found later.
         let _ = newcomers.insert(&process, &0, 0);
+        crate::wake();
         crate::ended();
     }
 }

@@ -23,6 +23,8 @@ use tracers::Batch;
 
 /// Interval of the status line.
 const TICK: Duration = Duration::from_millis(100);
+/// Maximum wait for an update if no output is live.
+const LONG: Duration = Duration::from_secs(10);
 /// Exit status of an incomplete trace.
 const PARTIAL: u8 = 3;
 
@@ -87,7 +89,8 @@ impl Running {
             let _ = io::stderr().write_all(format!("{started}\n").as_bytes());
         }
         let account = loop {
-            let update = match self.feed.next(TICK) {
+            let live = self.outputs.all.iter().any(|(output, _)| output.is_live());
+            let update = match self.feed.next(if live { TICK } else { LONG }) {
                 Ok(update) => update,
                 Err(error) => match self.feed.cut_off() {
                     None => return Err(error),

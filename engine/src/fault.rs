@@ -24,6 +24,9 @@ const SHORTER: u32 = 10;
 /// How long a slow taker takes for one update.
 const SLOW: Duration = Duration::from_millis(50);
 
+/// How long a deep sleep is: longer than any test.
+const DEEP: Duration = Duration::from_secs(3600);
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -45,9 +48,11 @@ enum Fault {
     Panic,
     /// A client that does not answer loses its connection after a tenth of the time. Of no trace.
     ShortKeepalive,
+    /// A reader that sleeps looks by itself no more, once it has looked again.
+    DeepSleep,
 }
 
-const NAMES: [(&str, Fault); 9] = [
+const NAMES: [(&str, Fault); 10] = [
     ("map-enomem", Fault::MapEnomem),
     ("load-eperm", Fault::LoadEperm),
     ("verifier", Fault::Verifier),
@@ -57,6 +62,7 @@ const NAMES: [(&str, Fault); 9] = [
     ("slow-sink", Fault::SlowSink),
     ("panic", Fault::Panic),
     ("short-keepalive", Fault::ShortKeepalive),
+    ("deep-sleep", Fault::DeepSleep),
 ];
 
 /// One fault, and the trace that has it, counted from 1 as they are started; every one where that is not said.
@@ -187,6 +193,14 @@ impl Faults {
                 what: "the counters",
                 source: io::Error::from_raw_os_error(libc::EIO),
             }),
+        }
+    }
+
+    /// How long a reader that sleeps may sleep on, where it would `usual`.
+    pub(crate) fn pause(self, usual: Duration) -> Duration {
+        match self.has(Fault::DeepSleep) {
+            false => usual,
+            true => DEEP,
         }
     }
 

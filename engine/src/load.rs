@@ -22,8 +22,9 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::atomic::Ordering,
 };
-use tracers::{Plan, Point, raw_tp};
+use tracers::{Plan, Point, control, raw_tp};
 
 mod attach;
 mod code;
@@ -40,6 +41,8 @@ pub(crate) struct Loaded {
     programs: BTreeMap<String, Program>,
     /// How many keys of each hash are in the maps by which the kernel side selects.
     chosen: Shared,
+    /// In which sleep the reader is, and from which it has been woken.
+    sleep: Shared,
     /// The sets of points that may work here, best first. The first is loaded.
     sets: Vec<Vec<Point>>,
     pub(crate) tracer: &'static str,
@@ -74,6 +77,8 @@ const NOTICE_EXEC: Point = raw_tp("sched_process_exec").by("notice_exec");
 pub(crate) static SELECTING: [Point; 4] = [SELECT_FORK, SELECT_EXEC, SELECT_EXIT, SELECT_POD];
 /// How the name of a second program ends.
 const AGAIN: &str = "_again";
+/// Numbers of the map `SLEEP`.
+const SLEEP: usize = size_of::<control::Sleep>() / size_of::<u32>();
 
 impl Loaded {
     /// Loads the programs of the first set of points that works here; nothing runs yet.
@@ -132,13 +137,19 @@ impl Loaded {
         }
         let fd = |name: &str| Some(map_data(maps.get(name)?)?.fd().as_fd());
         let code = Programs::of(&elf, kernel, &plan.slots, fd).map_err(refused)?;
-        let chosen = fd("CHOSEN").ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-        let chosen = chosen.and_then(|map| Shared::of(map, CHOSEN));
+        let shared = |name, count, what| {
+            fd(name)
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+                .and_then(|map| Shared::of(map, count))
+                .map_err(|source| Error::Read { what, source })
+        };
         let mut loaded = Self {
-            chosen: chosen.map_err(|source| Error::Read {
-                what: "the counts of selected processes and cgroups",
-                source,
-            })?,
+            chosen: shared(
+                "CHOSEN",
+                CHOSEN,
+                "the counts of selected processes and cgroups",
+            )?,
+            sleep: shared("SLEEP", SLEEP, "the number of the reader's sleep")?,
             maps,
             code: Some(code),
             programs: BTreeMap::new(),
@@ -198,6 +209,13 @@ impl Loaded {
             what: "how many events are kept",
             source,
         })
+    }
+
+    /// The reader begins the sleep of that number, or is awake: 0. Programs wake it from a sleep.
+    pub(crate) fn set_sleep(&self, number: u32) {
+        if let Some(now) = self.sleep.get(control::SLEEP_NOW) {
+            now.store(number, Ordering::SeqCst);
+        }
     }
 
     /// Does something with the first set of points, or with the first after it with which it can be done. A set that looked possible may

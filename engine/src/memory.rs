@@ -67,7 +67,8 @@ impl Definition {
                 (ELEMENT + key + 8 + cpus * value, true)
             }
             MapType::PercpuArray => (cpus * value, false),
-            MapType::Array => (value, false),
+            // One that is mapped takes whole pages.
+            MapType::Array => return MAP + (self.entries * value).next_multiple_of(MAP),
             // The ring itself, its two pages of positions and one of its own.
             MapType::Ring => return self.entries + 3 * MAP,
         };

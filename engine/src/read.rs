@@ -3,9 +3,16 @@
 use crate::{
     Account, Error, Lost, bpf,
     load::Loaded,
-    source::{Counted, LastTable, Read, Rows, ring::Ring, sieve::Sieve},
+    source::{
+        Counted, LastTable, Read, Rows,
+        ring::{Bell, Ring},
+        sieve::Sieve,
+    },
 };
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::OnceLock,
+};
 use tracers::{Batch, Dataset, LABELS, Left, control::Counters};
 
 /// Reads one tracer.
@@ -17,6 +24,8 @@ pub(crate) struct Reader {
     rows: Vec<Rows>,
     /// What removes rows of each dataset.
     sieves: Vec<Sieve>,
+    /// Where no dataset has the ring.
+    bell: Option<Bell>,
     /// Bounds the first dataset.
     max_events: u64,
     cpus: usize,
@@ -40,9 +49,14 @@ impl Reader {
             rows.push(Rows::of(&mut loaded, dataset, limit, early)?);
             sieves.push(sieve);
         }
+        let bell = match rows.iter().any(|one| matches!(one, Rows::Ring(_))) {
+            true => None,
+            false => Some(Bell::new(&mut loaded)?),
+        };
         Ok(Self {
             rows,
             sieves,
+            bell,
             programs: loaded.first_programs()?,
             loaded,
             max_events: max_events.unwrap_or(u64::MAX),
@@ -63,12 +77,14 @@ impl Reader {
 
     /// Bytes of the ring, which is mapped here.
     pub(crate) fn ring_bytes(&self) -> u64 {
-        self.ring().map_or(0, |(_, ring)| ring.bytes())
+        let bell = self.bell.as_ref().map_or(0, Bell::bytes);
+        self.ring().map_or(bell, |(_, ring)| ring.bytes())
     }
 
-    /// Readable when the ring has passed its watermark.
+    /// Readable when something is in the ring, by which programs wake the reader.
     pub(crate) fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.ring().map(|(_, ring)| ring.fd())
+        let bell = self.bell.as_ref().map(Bell::fd);
+        bell.or_else(|| self.ring().map(|(_, ring)| ring.fd()))
     }
 
     /// When the last table of each dataset is read.
@@ -91,22 +107,23 @@ impl Reader {
         self.ring().map(|(at, _)| at)
     }
 
-    /// Takes everything out of the ring, a batch of at most so many rows at a time.
+    /// Takes everything out of the ring, a batch of at most so many rows at a time; says whether anything was there.
     pub(crate) fn drain(
         &mut self,
         batch_rows: usize,
         mut each: impl FnMut(&Loaded, &mut Sieve, Batch) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let loaded = &self.loaded;
+        let mut any = self.bell.as_mut().is_some_and(Bell::rang);
         for (rows, sieve) in self.rows.iter_mut().zip(&mut self.sieves) {
             match rows {
                 Rows::Ring(ring) => {
-                    ring.drain(loaded, batch_rows, |batch| each(loaded, sieve, batch))?;
+                    any |= ring.drain(loaded, batch_rows, |batch| each(loaded, sieve, batch))?;
                 }
                 Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_) => {}
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     /// The table of a dataset at this time, without rows that are removed before they have names; without any where they are events.
@@ -197,8 +214,13 @@ impl Reader {
 
 /// How many values a per-CPU map has per key: the CPUs that could ever be there, as in `0-3`.
 pub(crate) fn possible_cpus() -> usize {
-    let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
-    parse_cpus(&list).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    // It is asked for with every account, and stays the same until the machine is started again.
+    static POSSIBLE: OnceLock<usize> = OnceLock::new();
+    *POSSIBLE.get_or_init(|| {
+        let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+        let here = || std::thread::available_parallelism().map_or(1, usize::from);
+        parse_cpus(&list).unwrap_or_else(here)
+    })
 }
 
 pub(crate) fn parse_cpus(list: &str) -> Option<usize> {

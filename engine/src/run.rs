@@ -15,6 +15,7 @@ use crate::{
     select::Selection,
     stage::Stages,
 };
+use rest::{Rest, TICK};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     fd::{AsFd, OwnedFd},
@@ -31,10 +32,13 @@ use std::{
 use tables::Tables;
 use tracers::{Batch, Column, Dataset, Left, control::Process};
 
+mod rest;
 mod tables;
 
-/// How often the reader looks into the ring when nothing wakes it: the longest that a row waits.
-const TICK: Duration = Duration::from_millis(10);
+/// How often the reader looks whether the cgroups of a trace that ends with them are there still: nothing tells of that.
+const CGROUPS: Duration = Duration::from_millis(100);
+/// The shortest that it waits for what is due.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// How long a trace goes on after its last process has ended: sockets that it closed by ending take a round trip more.
 const AFTER_TARGETS: Duration = Duration::from_millis(50);
 
@@ -171,6 +175,7 @@ impl Trace {
         let (commands, to_do) = channel();
         let (tables, taken) = Tables::of(&reader);
         let worker = Worker {
+            kernel_bytes: reader.loaded.kernel_bytes() + reader.ring_bytes(),
             reader,
             stages,
             governor: Governor::new(limits.budget, started),
@@ -178,6 +183,7 @@ impl Trace {
             selection,
             command,
             cost,
+            rest: Rest::new(started),
             started,
             wake: Arc::clone(&wake),
             to_do,
@@ -289,6 +295,7 @@ struct Worker {
     governor: Governor,
     command: Option<Launched>,
     cost: CostMeter,
+    rest: Rest,
     started: Instant,
     wake: Arc<OwnedFd>,
     to_do: Receiver<Command>,
@@ -296,6 +303,8 @@ struct Worker {
     over_budget: bool,
     /// A process that was selected when it was last looked.
     alive: [u8; 4],
+    /// Of its maps and programs, which stay as large as they are made. To ask for it opens a file of /proc for each.
+    kernel_bytes: u64,
     /// Events of the first dataset that had been delivered when the account was last made: bounds are on these.
     delivered: u64,
     tables: Tables,
@@ -323,17 +332,22 @@ impl Worker {
         // Why it ends, and when, once that is known.
         let mut ending: Option<(Ended, Instant)> = None;
         let ended = loop {
-            self.wait(ending.is_some());
-            if self.drain(EVENTS_NAMING)?.is_err() {
+            let ending_at = ending.as_ref().map(|(_, at)| *at);
+            self.wait(self.due(ending_at, next_interval), ending.is_some());
+            let Ok(found) = self.drain(EVENTS_NAMING)? else {
                 return Ok(());
-            }
+            };
             self.cost.tick(&self.reader.loaded)?;
             let now = Instant::now();
-            for stages in &mut self.stages {
-                stages.observe(&self.reader.loaded);
-            }
+            let just_woken = self.rest.looked(now, found, &self.reader.loaded);
             self.obey();
-            self.reader.loaded.follow(&self.selection);
+            // A program that has just begun has not mapped its libraries yet: it is looked at a little later.
+            if !just_woken {
+                for stages in &mut self.stages {
+                    stages.observe(&self.reader.loaded);
+                }
+                self.reader.loaded.follow(&self.selection);
+            }
             if !self.selection.is_settled() {
                 let maps = self.reader.loaded.selection_maps()?;
                 self.selection.forget_the_dead(&maps)?;
@@ -354,8 +368,24 @@ impl Worker {
         self.finish(ended)
     }
 
-    /// Until the watermark, the command's end, a stop, or the tick.
-    fn wait(&self, ending: bool) {
+    /// When something is to be done though nobody wakes it.
+    fn due(&self, ending: Option<Instant>, interval: Instant) -> Instant {
+        let now = Instant::now();
+        let others = [
+            ending,
+            self.limits.duration.map(|duration| self.started + duration),
+            self.cost.due(),
+            self.reader.loaded.due(),
+            (!self.selection.is_settled()).then(|| now + TICK),
+            self.selection.ends_with_cgroups().then(|| now + CGROUPS),
+        ];
+        let stages = self.stages.iter().filter_map(Stages::due);
+        let others = others.into_iter().flatten().chain(stages);
+        others.fold(self.rest.next(interval), Instant::min)
+    }
+
+    /// Until a record wakes it, the command's end, a stop, or what is due.
+    fn wait(&self, due: Instant, ending: bool) {
         // A command that has ended stays readable: it would be waited for at full speed.
         let command = self.command.as_ref().filter(|_| !ending);
         let command = command.map(Launched::pidfd);
@@ -364,16 +394,18 @@ impl Worker {
             .flatten()
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
+        let timeout = due.saturating_duration_since(Instant::now());
+        let timeout = timeout.max(SHORTEST);
         let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: TICK.as_nanos() as i64,
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
         };
         // Interrupted by a signal is as good as woken.
         let _ = poll(&mut fds, Some(&timeout));
     }
 
-    /// Sends what is in the ring. Events are sent once: what has no name after `naming` never has one.
-    fn drain(&mut self, naming: Duration) -> Result<Result<(), Gone>, Error> {
+    /// Sends what is in the ring, and says whether anything was. Events are sent once: what has no name after `naming` never has one.
+    fn drain(&mut self, naming: Duration) -> Result<Result<bool, Gone>, Error> {
         let Self {
             reader,
             stages,
@@ -383,11 +415,11 @@ impl Worker {
         } = self;
         let mut gone = false;
         let Some(dataset) = reader.ring_dataset() else {
-            return Ok(Ok(()));
+            return Ok(Ok(reader.drain(0, |_, _, _| Ok(()))?));
         };
         let stages = &mut stages[dataset];
         let (rows, deadline) = (stages.batch_rows(&reader.loaded), Instant::now() + naming);
-        reader.drain(rows, |loaded, sieve, batch| {
+        let found = reader.drain(rows, |loaded, sieve, batch| {
             let rows = stages.resolve(batch, loaded, deadline)?;
             let mut rows = sieve.late_events(labels::label(selection, rows));
             if rows.rows() == 0 {
@@ -397,7 +429,7 @@ impl Worker {
             gone |= sender.send(Ok(Update::Rows(rows))).is_err();
             Ok(())
         })?;
-        Ok(if gone { Err(Gone) } else { Ok(()) })
+        Ok(if gone { Err(Gone) } else { Ok(found) })
     }
 
     fn tell_interval(&mut self, ending: bool) -> Result<Result<(), Gone>, Error> {
@@ -498,7 +530,7 @@ impl Worker {
         account.cost = Cost {
             bpf: Some(self.cost.read(&self.reader.loaded)?),
             reader: thread_time(),
-            kernel_bytes: self.reader.loaded.kernel_bytes() + self.reader.ring_bytes(),
+            kernel_bytes: self.kernel_bytes,
         };
         Ok(account)
     }

@@ -242,6 +242,12 @@ impl Selection {
         ends && !self.shape.by_host() && !others.any(goes_on)
     }
 
+    /// Whether it may end because a cgroup is removed.
+    pub(crate) fn ends_with_cgroups(&self) -> bool {
+        let cgroup = |entry: &Entry| matches!(entry.found, Found::Cgroup(_));
+        !self.outlives_cgroups && self.entries.values().any(cgroup)
+    }
+
     /// The command to start.
     pub(crate) fn command(&self) -> Option<&[OsString]> {
         self.entries.values().find_map(|entry| match &entry.found {

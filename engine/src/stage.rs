@@ -102,6 +102,11 @@ impl Stages {
         }
     }
 
+    /// When it is to look again.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.stacks.due()
+    }
+
     /// Most rows of a batch of events.
     pub(crate) fn batch_rows(&self, loaded: &Loaded) -> usize {
         batch_rows(self.stacks.columns(), loaded.depth as usize)

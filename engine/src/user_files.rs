@@ -227,6 +227,14 @@ impl UserProbes {
         self.finder.rest(REST);
     }
 
+    /// When processes are to be looked at, though nobody tells that they run another program.
+    pub(crate) fn due(&self) -> Instant {
+        let now = Instant::now();
+        let listed = self.listed.map_or(now, |listed| listed + LISTED_EVERY);
+        let waiting = self.waiting.values().map(|waiting| waiting.next);
+        waiting.fold(listed, Instant::min)
+    }
+
     /// Files that cannot be attached to, or that were attached to late.
     pub(crate) fn untraced(&self) -> &Untraced {
         &self.untraced

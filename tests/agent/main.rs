@@ -6,6 +6,7 @@
     reason = "tests fail by panics"
 )]
 
+mod asleep;
 mod attack;
 mod audit;
 mod bounds;

@@ -14,6 +14,7 @@ mod contest;
 #[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../agent/daemon.rs"]
 mod daemon;
+mod idle;
 mod peers;
 mod rates;
 mod report;
@@ -62,6 +63,10 @@ async fn main() -> ExitCode {
     if is_wanted(8) {
         eprintln!("8. starts, memory, sizes");
         sections.push(starts::section(peers, quick).await);
+    }
+    if is_wanted(9) {
+        eprintln!("9. idle traces, and the first row after a pause");
+        sections.push(idle::section(peers, quick).await);
     }
     let bodies: Vec<&str> = sections
         .iter()

@@ -17,13 +17,13 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 use tests::{Workload, resident};
 
 /// Traces at once.
-const TRACES: usize = 20;
+pub(crate) const TRACES: usize = 20;
 
 pub(crate) fn call(spec: v1::TraceSpec) -> v1::TraceRequest {
     v1::TraceRequest {
@@ -128,26 +128,11 @@ fn first_line(
     workload.go();
     let mut times = Vec::new();
     for _ in 0..starts {
-        let master =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let slave = rustix::fs::open(name, flags, Mode::empty()).unwrap();
-        let mut command = command(workload.pid())?;
+        let command = command(workload.pid())?;
         let errors = tests::folder().join("err");
         let began = Instant::now();
-        let mut child = command
-            .env("TERM", "xterm-256color")
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(slave))
-            .stderr(File::create(&errors).unwrap())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        // The command keeps the terminal's other end open, and reading would not end.
-        drop(command);
-        let mut lines = BufReader::new(File::from(master)).lines();
+        let (mut child, terminal) = in_terminal(command, &errors)?;
+        let mut lines = BufReader::new(terminal).lines();
         let told = lines.find(|line| {
             line.as_ref()
                 .map_or(true, |line| line.contains("/dev/null"))
@@ -163,6 +148,25 @@ fn first_line(
     }
     workload.kill();
     Ok(median(&times))
+}
+
+/// Starts a tool in a terminal of its own, with its errors in a file.
+pub(crate) fn in_terminal(mut command: Command, errors: &Path) -> Result<(Child, File), String> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let slave = rustix::fs::open(name, flags, Mode::empty()).unwrap();
+    // The command keeps the terminal's other end open, and reading would not end: it is dropped here.
+    let child = command
+        .env("TERM", "xterm-256color")
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(slave))
+        .stderr(File::create(errors).unwrap())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    Ok((child, File::from(master)))
 }
 
 /// From the call to the schema, which says that all is attached, and to the first row; of a process that is busy already.

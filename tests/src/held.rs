@@ -75,3 +75,18 @@ pub fn descriptors(pid: u32) -> usize {
 pub fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
 }
+
+/// How often each thread of that name in a process has gone to sleep so far: `voluntary_ctxt_switches` of proc_pid_status(5).
+pub fn sleeps(pid: u32, thread: &str) -> Vec<u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let status =
+        threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("status")).ok());
+    let field = |status: &str, name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map(|value| value.trim().to_owned())
+    };
+    let of_name = status.filter(|status| field(status, "Name:").as_deref() == Some(thread));
+    of_name
+        .filter_map(|status| field(&status, "voluntary_ctxt_switches:")?.parse().ok())
+        .collect()
+}

@@ -40,7 +40,7 @@ pub use daemon::Agent;
 pub use described::{amount, amount_of, columns_of, columns_where, described};
 pub use elf32::program32;
 pub use flood::{Attack, beside, hold_silent_connections, send_again_and_again};
-pub use held::{descriptors, held_by, in_kernel, most_resident, resident, threads};
+pub use held::{descriptors, held_by, in_kernel, most_resident, resident, sleeps, threads};
 pub use row::{Wanted, bytes, check, expect, sum};
 pub use steps::Steps;
 pub use support::{all_tracers, in_vm, mptcp_here, mptcp_socket, runs_here, skips_runs, tracers};

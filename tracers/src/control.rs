@@ -129,6 +129,16 @@ pub const CHOSEN_CGROUPS: usize = CHOSEN_EACH;
 /// How many keys of each low part are in each of these maps, or more: the only value of the map `CHOSEN`.
 pub type Chosen = [u32; 2 * CHOSEN_EACH];
 
+/// The only value of the map `SLEEP`: in which sleep the reader is, and from which it has been woken.
+pub type Sleep = [u32; 2];
+/// Where the number of the reader's sleep is; 0 while it is awake. Only the reader writes it.
+pub const SLEEP_NOW: usize = 0;
+/// The bit that each of these numbers has, and no other of the two lowest: BPF_RB_FORCE_WAKEUP of include/uapi/linux/bpf.h, so that the
+/// flags of a record are made of the number without a branch.
+pub const SLEEP_WAKES: u32 = 2;
+/// Where the number of the sleep is from which it was last woken. Only programs write it.
+pub const SLEEP_WOKEN: usize = 1;
+
 /// Bytes of a pod's uid, RFC 9562: the key of the map `PODS`.
 pub const POD_UID: usize = 36;
 /// Bytes of a static pod's uid: the MD5 sum of its manifest as hexadecimal digits (pkg/kubelet/config/common.go). Zero bytes follow it.

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long)]
     quick: bool,
     /// A row by its number, repeatable; all without it.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     row: Vec<u8>,
     /// Rounds of each row.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "quick")]

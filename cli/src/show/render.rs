@@ -54,6 +54,10 @@ pub(crate) trait Output {
     fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()>;
     /// Writes the current state of a map, which replaces the previous state.
     fn table(&mut self, batch: &Batch, wall: Wall, elapsed: Duration) -> io::Result<()>;
+    /// Returns whether the output changes while time passes.
+    fn is_live(&self) -> bool {
+        false
+    }
     /// Updates the status line.
     fn status(&mut self, _status: &Status) -> io::Result<()> {
         Ok(())

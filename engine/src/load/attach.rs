@@ -6,9 +6,10 @@ use crate::{
     bpf::{self, Refused},
     point,
     select::Selection,
+    user_files::UserProbes,
 };
 use rows::text::error_chain;
-use std::{ffi::CStr, fs::File, io, os::fd::AsFd};
+use std::{ffi::CStr, fs::File, io, os::fd::AsFd, time::Instant};
 use tracers::{At, Point};
 
 impl Loaded {
@@ -68,6 +69,11 @@ impl Loaded {
             user.follow(self, selection);
             self.user = Some(user);
         }
+    }
+
+    /// When there is something to attach to, though nobody tells.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.user.as_ref().map(UserProbes::due)
     }
 
     /// Parts of the selection that are not traced.

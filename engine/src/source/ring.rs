@@ -27,16 +27,9 @@ impl Ring {
         max_events: Option<u64>,
         filter: Option<Filter>,
     ) -> Result<Self, Error> {
-        let ring = RingBuf::try_from(loaded.take_map("EVENTS")?).map_err(|error| {
-            let what = format!("the ring of {} cannot be mapped", loaded.tracer);
-            Error::exhausted(&what, &error).unwrap_or_else(|| Error::Load {
-                tracer: loaded.tracer,
-                reason: format!("its ring cannot be mapped: {error}"),
-            })
-        })?;
         Ok(Self {
             dataset,
-            ring,
+            ring: mapped(loaded)?,
             max_events: max_events.unwrap_or(u64::MAX),
             filter,
             read: Read::default(),
@@ -53,22 +46,28 @@ impl Ring {
         locked_bytes(self.fd())
     }
 
-    /// Readable when the ring has passed its watermark.
+    /// Readable when something is in the ring; who waits for that is woken at the watermark, or, asleep, by the first record.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
 
-    /// Takes everything out of the ring, a batch of at most so many rows at a time.
+    /// Takes everything out of the ring, a batch of at most so many rows at a time; says whether anything was there.
     pub(crate) fn drain(
         &mut self,
         loaded: &Loaded,
         batch_rows: usize,
         mut each: impl FnMut(Batch) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
+        let mut any = false;
         let batch_rows = batch_rows.min(BATCH_ROWS);
         let mut batch = Batch::new(&self.dataset.columns);
         let mut bytes = 0;
         while let Some(record) = self.ring.next() {
+            any = true;
+            // It only wakes: `agent-ebpf/src/wake.rs`.
+            if record.is_empty() {
+                continue;
+            }
             if self.read.delivered >= self.max_events {
                 self.read.beyond_limit += 1;
                 continue;
@@ -96,9 +95,48 @@ impl Ring {
             }
         }
         match batch.rows() {
-            0 => Ok(()),
-            _ => each(batch),
+            0 => {}
+            _ => each(batch)?,
         }
+        Ok(any)
+    }
+}
+
+fn mapped(loaded: &mut Loaded) -> Result<RingBuf<MapData>, Error> {
+    RingBuf::try_from(loaded.take_map("EVENTS")?).map_err(|error| {
+        let what = format!("the ring of {} cannot be mapped", loaded.tracer);
+        Error::exhausted(&what, &error).unwrap_or_else(|| Error::Load {
+            tracer: loaded.tracer,
+            reason: format!("its ring cannot be mapped: {error}"),
+        })
+    })
+}
+
+/// The ring of a tracer that has no events: by it programs wake the reader.
+pub(crate) struct Bell(RingBuf<MapData>);
+
+impl Bell {
+    pub(crate) fn new(loaded: &mut Loaded) -> Result<Self, Error> {
+        mapped(loaded).map(Self)
+    }
+
+    /// Bytes of the ring, which is mapped here.
+    pub(crate) fn bytes(&self) -> u64 {
+        locked_bytes(self.fd())
+    }
+
+    /// Readable when it has been rung.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Whether it has been rung since it was last asked.
+    pub(crate) fn rang(&mut self) -> bool {
+        let mut rang = false;
+        while self.0.next().is_some() {
+            rang = true;
+        }
+        rang
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Stacks {
     process: Option<usize>,
     symbolizer: Symbolizer,
     followed: HashMap<u32, Followed>,
+    /// When one of those that are there is to be looked at again.
+    due: Option<Instant>,
     numbers: Numbers,
     /// Stacks of which all is known: they are named once, and not for each table.
     known: Named,
@@ -98,6 +100,7 @@ impl Stacks {
                 .position(|column| matches!(column.kind, tracers::Kind::Process)),
             symbolizer: Symbolizer::new().with_proc(proc),
             followed: HashMap::new(),
+            due: None,
             numbers,
             known: Named::default(),
         }
@@ -119,11 +122,22 @@ impl Stacks {
 
     /// Looks at the selected processes while they are there.
     pub(crate) fn observe(&mut self, loaded: &Loaded) {
-        if !self.columns.is_empty() {
-            let pids = self.numbers.there(loaded);
+        if !self.columns.is_empty()
+            && let Some(pids) = self.numbers.there(loaded)
+        {
             self.follow(&pids);
+            let followed = pids.iter().filter_map(|pid| self.followed.get(pid));
+            self.due = followed.map(|followed| followed.next).min();
         }
         self.symbolizer.rest(REST);
+    }
+
+    /// When processes are to be looked at again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match &self.numbers {
+            Numbers::Kernels => self.due,
+            Numbers::Others { listed, .. } => listed.map(|listed| listed + LISTED_EVERY),
+        }
     }
 
     fn follow(&mut self, pids: &[u32]) {
@@ -310,23 +324,23 @@ impl Stacks {
 }
 
 impl Numbers {
-    /// Processes to look at now, by their numbers there.
-    fn there(&mut self, loaded: &Loaded) -> Vec<u32> {
+    /// Processes that are there, by their numbers there; `None` where they have just been listed.
+    fn there(&mut self, loaded: &Loaded) -> Option<Vec<u32>> {
         match self {
             Self::Kernels => {
                 let processes = loaded.map("PROCESSES");
                 let pids = processes.map(|map| bpf::keys::<4>(map, FOLLOWED).unwrap_or_default());
                 let pids = pids.unwrap_or_default().into_iter();
-                pids.map(u32::from_ne_bytes).collect()
+                Some(pids.map(u32::from_ne_bytes).collect())
             }
             Self::Others { proc, listed } => {
                 if listed.is_some_and(|listed| listed.elapsed() < LISTED_EVERY) {
-                    return Vec::new();
+                    return None;
                 }
                 *listed = Some(Instant::now());
                 let entries = fs::read_dir(proc).into_iter().flatten().flatten();
                 let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-                numbers.take(FOLLOWED).collect()
+                Some(numbers.take(FOLLOWED).collect())
             }
         }
     }

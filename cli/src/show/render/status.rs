@@ -105,6 +105,10 @@ impl Output for StatusLine {
         Ok(())
     }
 
+    fn is_live(&self) -> bool {
+        true
+    }
+
     fn status(&mut self, status: &Status) -> io::Result<()> {
         let columns = size().columns;
         let line = status_line(status, 0, columns, self.palette);

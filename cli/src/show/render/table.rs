@@ -310,6 +310,10 @@ impl Output for Table {
         self.print("")
     }
 
+    fn is_live(&self) -> bool {
+        self.live()
+    }
+
     fn status(&mut self, status: &Status) -> io::Result<()> {
         if !self.live() {
             return Ok(());
