@@ -23,7 +23,7 @@ use tracers::Batch;
 
 /// Interval of the status line.
 const TICK: Duration = Duration::from_millis(100);
-/// Longest wait for an update when no output has a status line.
+/// Maximum wait for an update if no output is live.
 const LONG: Duration = Duration::from_secs(10);
 /// Exit status of an incomplete trace.
 const PARTIAL: u8 = 3;

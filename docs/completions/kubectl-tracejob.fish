@@ -25,68 +25,68 @@ function __fish_kubectl_tracejob_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -s h -l help -d 'Print help'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -s V -l version -d 'Print version'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "run" -d 'Makes a job, shows what it sees, and deletes it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "attach" -d 'Shows what a job sees that is there already; Ctrl-C leaves it running'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "list" -d 'Jobs: how far they are, and what they have seen'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "describe" -d 'All of a job: what it was to do, and what came of it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "delete" -d 'Ends jobs and deletes them'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "doctor" -d 'What tracing needs of the cluster and of you: ok, or what to do'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "completion" -d 'Completions of kubectl-tracejob for a shell, on standard output'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "__complete" -d 'What may stand in a line\'s last word'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "version" -d 'The version'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s f -l file -d 'A TraceJob or ClusterTraceJob in YAML; `-` is standard input' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "run" -d 'Create a job, show its rows, and delete it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "attach" -d 'Show the rows of an existing job; Ctrl-C detaches and the job continues'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "list" -d 'List jobs with their state and counts'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "describe" -d 'Show a job in detail: specification, status and results'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "delete" -d 'Stop and delete jobs'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "doctor" -d 'Check the installation, your permissions and the tracers of each node'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "completion" -d 'Print the completion script of kubectl-tracejob for a shell'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "__complete" -d 'Complete the last word of a command line'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "version" -d 'Print the version'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s f -l file -d 'YAML file with a TraceJob or ClusterTraceJob; `-` is standard input' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -f -a "exec" -d 'Programs executed with execve and execveat, and failed attempts'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -f -a "malloc" -d 'Number and bytes of heap allocations with the C library\'s allocator, by calling stack'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -f -a "oom_kill" -d 'Processes killed by the OOM killer: the victim, its memory, and the task that triggered the kill'
@@ -98,549 +98,549 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -f -a "tcp_drop" -d 'TCP packets that the kernel dropped, with the reason, the kernel function and the connection'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -f -a "tcp_life" -d 'Closed TCP connections, with process, duration, and bytes in each direction'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -f -a "tcp_retransmit" -d 'Retransmitted TCP segments, which show the connections that lose packets'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l failed-only -d 'Show only failed attempts.'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sample-every -d 'Mean number of allocated bytes between samples. With 1 byte every allocation is counted. [such as 64KiB, from 1B to 1GiB; default: 64KiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l min-size -d 'Count only allocations of at least this size. [such as 64KiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l min-latency-ns -d 'Show only calls with at least this duration. [ns, or a time such as 10ms]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l failed-only -d 'Show only failed calls.'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l write-only -d 'Show only calls that open for writing.'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l write-only -d 'Count only write faults.'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l user-only -d 'Count only faults in user mode.'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l min-bytes -d 'Show only processes with at least this much memory in RAM. [bytes, or a size such as 64KiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l min-latency-ns -d 'Count only calls with at least this duration. [ns, or a time such as 10ms]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l per-process -d 'Count each process separately instead of all processes together.'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l failed-only -d 'Count only failed calls.'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l port -d 'Remote port; 0 is any.' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l failed-only -d 'Show only failed attempts.'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l port -d 'Source or destination port; 0 is any.' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l benign -d 'Include packets freed without a reason or with their closed socket, most of which are not drops.'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l port -d 'Local or remote port; 0 is any.' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l min-duration-ns -d 'Show only connections with at least this duration. [ns, or a time such as 10ms]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l port -d 'Local or remote port; 0 is any.' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s l -l selector -d 'Pods by their labels: app=checkout,tier in (a,b),!canary' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l pod -d 'A pod by its name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s c -l container -d 'Only containers of this name; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l namespace-selector -d 'Pods of all namespaces that have these labels: a ClusterTraceJob, as with -A' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l node-selector -d 'Only on nodes with these labels: pool=web,zone=a' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l max-nodes -d 'On so many nodes at most' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l duration -d 'Ends the job: 30s, 5m [default: 5m]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l max-events -d 'Ends it on a node after so many events there' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l name -d 'Its name [default: the tracer\'s, with five letters more]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Room for events that wait to be read, on each node [default: 2MiB]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l host -d 'Everything on the nodes, where their policy allows that: a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l keep -d 'Does not delete it at the end; Ctrl-C suspends it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l by -d 'Of a tracer that counts: rows that differ in other keys than these are one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l nodes -d 'Shows only rows of these nodes' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l top -d 'The first N rows of a table' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s h -l help -d 'Prints this'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -s o -l output -d '`json`: the objects, as data' -r -f -a "text\t''
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l pod -d 'Select a pod by name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s c -l container -d 'Select only containers with this name; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l namespace-selector -d 'Select pods in all namespaces with these labels; creates a ClusterTraceJob, as -A does' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l node-selector -d 'Select only nodes with these labels: pool=web,zone=a' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l max-nodes -d 'Run on at most N nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l duration -d 'End the job after this time [default: 5m]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l max-events -d 'End the job on each node after N events there' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l name -d 'Name of the job [default: the tracer\'s name and a random suffix]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l by -d 'Group the rows of a table by these columns' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l nodes -d 'Show only rows from these nodes' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -s o -l output -d 'Output format: text, json (the objects) [default: text]' -r -f -a "text\t''
 json\t''"
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand list" -s h -l help -d 'Print help'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -s o -l output -d '`json`: the object, as data' -r -f -a "text\t''
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -s o -l output -d 'Output format: text, json (the object) [default: text]' -r -f -a "text\t''
 json\t''"
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand describe" -s h -l help -d 'Print help'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -s h -l help -d 'Print help'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand completion" -s h -l help -d 'Print help'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -s n -l namespace -d 'Where the job is; else that of the context' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l kubeconfig -d 'How clusters are reached; else $KUBECONFIG, ~/.kube/config' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l context -d 'The context of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l cluster -d 'The cluster of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l user -d 'The user of it' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l as -d 'Acts as somebody else' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l as-group -d 'Acts as one of a group; more than once for several' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l token -d 'Who we are, to the API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -s s -l server -d 'The API server' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l certificate-authority -d 'Who vouches for it, a PEM file' -r -F
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l tls-server-name -d 'What its certificate must say' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l request-timeout -d 'How long an answer may take; 0 is any time [default: 30s]' -r
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -s A -l all-namespaces -d 'All namespaces; of `run` a ClusterTraceJob'
-complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l insecure-skip-tls-verify -d 'Takes any certificate of it'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand __complete" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand version" -s h -l help -d 'Print help'

@@ -25,60 +25,60 @@ function __fish_tracejob_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c tracejob -n "__fish_tracejob_needs_command" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_needs_command" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_needs_command" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_needs_command" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_needs_command" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_needs_command" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_needs_command" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_needs_command" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_needs_command" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_needs_command" -s V -l version -d 'Print version'
-complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "list" -d 'What can be traced here, and what cannot and why'
-complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "describe" -d 'A tracer\'s options, columns, hooks and cost'
-complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "doctor" -d 'What tracing needs of this machine: ok, or what to do'
-complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "run" -d 'Traces, and shows what happens'
-complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "completions" -d 'Completions for a shell, on standard output'
-complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "version" -d 'The version, and the SHA-256 of every kernel program inside'
-complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "codegen" -d 'Writes the documentation that is generated from the catalogue'
-complete -c tracejob -n "__fish_tracejob_using_subcommand list" -s o -l output -d '`json`: what the cluster\'s `doctor` merges, as data' -r -f -a "text\t''
+complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "list" -d 'List tracers, and whether they work on this machine'
+complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "describe" -d 'Show the options, columns, hooks and cost of a tracer'
+complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "doctor" -d 'Check what this machine lacks for tracing, and how to fix it'
+complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "run" -d 'Run a tracer and show its rows'
+complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "version" -d 'Print the version, and the SHA-256 of every kernel program'
+complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "codegen" -d 'Write the documentation that is generated from the catalogue'
+complete -c tracejob -n "__fish_tracejob_using_subcommand list" -s o -l output -d 'Output format: text, json (the list) [default: text]' -r -f -a "text\t''
 json\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand list" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand list" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand list" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand list" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand list" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand list" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand list" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand list" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand list" -s h -l help -d 'Print help'
-complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -s o -l output -d '`json`: the schema of its rows and options, as data' -r -f -a "text\t''
+complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -s o -l output -d 'Output format: text, json (the schema of rows and options) [default: text]' -r -f -a "text\t''
 json\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -s h -l help -d 'Print help'
-complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -s o -l output -d '`json`: the same checks, as data' -r -f -a "text\t''
+complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -s o -l output -d 'Output format: text, json (the checks) [default: text]' -r -f -a "text\t''
 json\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s f -l file -d 'A TraceJob in YAML, as a cluster takes it; `-` is standard input' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s f -l file -d 'YAML file with a TraceJob; `-` is standard input' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l dataset -d 'Show only this dataset of the tracer' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "exec" -d 'Programs executed with execve and execveat, and failed attempts'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "malloc" -d 'Number and bytes of heap allocations with the C library\'s allocator, by calling stack'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "oom_kill" -d 'Processes killed by the OOM killer: the victim, its memory, and the task that triggered the kill'
@@ -90,249 +90,249 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_se
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_drop" -d 'TCP packets that the kernel dropped, with the reason, the kernel function and the connection'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_life" -d 'Closed TCP connections, with process, duration, and bytes in each direction'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from exec malloc oom_kill open page_fault rss syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit" -a "tcp_retransmit" -d 'Retransmitted TCP segments, which show the connections that lose packets'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "exec\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "exec\t''"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l failed-only -d 'Show only failed attempts.'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sample-every -d 'Mean number of allocated bytes between samples. With 1 byte every allocation is counted. [such as 64KiB, from 1B to 1GiB; default: 64KiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l min-size -d 'Count only allocations of at least this size. [such as 64KiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "malloc\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "oom_kill\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "malloc\t''"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s h -l help -d 'Print help'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "oom_kill\t''"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l min-latency-ns -d 'Show only calls with at least this duration. [ns, or a time such as 10ms]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "open\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "open\t''"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l failed-only -d 'Show only failed calls.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l write-only -d 'Show only calls that open for writing.'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "page_fault\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s h -l help -d 'Print help'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "page_fault\t''"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l write-only -d 'Count only write faults.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l user-only -d 'Count only faults in user mode.'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l min-bytes -d 'Show only processes with at least this much memory in RAM. [bytes, or a size such as 64KiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "rss\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "rss\t''"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l min-latency-ns -d 'Count only calls with at least this duration. [ns, or a time such as 10ms]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "syscall_count\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "syscall_count\t''"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l per-process -d 'Count each process separately instead of all processes together.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l failed-only -d 'Count only failed calls.'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l port -d 'Remote port; 0 is any.' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_connect\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "tcp_connect\t''"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l failed-only -d 'Show only failed attempts.'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l port -d 'Source or destination port; 0 is any.' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_drop\t''
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "tcp_drop\t''
 reasons\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l benign -d 'Include packets freed without a reason or with their closed socket, most of which are not drops.'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l port -d 'Local or remote port; 0 is any.' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l min-duration-ns -d 'Show only connections with at least this duration. [ns, or a time such as 10ms]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_life\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s h -l help -d 'Prints this'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "tcp_life\t''"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l port -d 'Local or remote port; 0 is any.' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l pid -d 'A process, with its threads and children' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l container -d 'A container by its id, or the beginning of it' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l cgroup -d 'A cgroup and everything below it' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l duration -d 'Ends the trace: 30s, 5m; else it ends with the target, or by Ctrl-C' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l max-events -d 'Ends the trace after so many events' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l interval -d 'How often counts are read and shown [default: 1s]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l where -d 'Only rows that match: \'latency > 10ms && comm == "nginx"\'; docs/filters.md has the language' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l columns -d 'These columns in this order; +NAME adds one to the usual ones and -NAME hides one' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l sort -d 'Rows of a table by these columns; -NAME in descending order' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l top -d 'The first N rows of a table' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s o -l output -d 'table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; more than once for several [default: table]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l dataset -d 'Shows this one of the tracer\'s datasets alone' -r -f -a "tcp_retransmit\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Room for events that wait to be read [default: 2MiB]' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l agent-key -d 'For https: its key, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l host -d 'Every process of this host but this one'
-complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s h -l help -d 'Prints this'
-complete -c tracejob -n "__fish_tracejob_using_subcommand completions" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand completions" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand completions" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand completions" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l pid -d 'Trace a process, with its threads and children' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l duration -d 'End the trace after this time, such as 30s or 5m [default: until the targets exit, or Ctrl-C]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l max-events -d 'End the trace after N events' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l interval -d 'Time between two readings of counts [default: 1s]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l where -d 'Show only matching rows: \'latency > 10ms && comm == "nginx"\' (docs/filters.md)' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "tcp_retransmit\t''"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l host -d 'Trace every process on this host except tracejob'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s h -l help -d 'Print help'
+complete -c tracejob -n "__fish_tracejob_using_subcommand completions" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand completions" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand completions" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand completions" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c tracejob -n "__fish_tracejob_using_subcommand version" -s o -l output -d '`json`: the same, as data' -r -f -a "text\t''
+complete -c tracejob -n "__fish_tracejob_using_subcommand version" -s o -l output -d 'Output format: text, json (version and hashes) [default: text]' -r -f -a "text\t''
 json\t''"
-complete -c tracejob -n "__fish_tracejob_using_subcommand version" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand version" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand version" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand version" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand version" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand version" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand version" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand version" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand version" -s h -l help -d 'Print help'
-complete -c tracejob -n "__fish_tracejob_using_subcommand codegen" -l agent -d 'Asks an agent instead: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
-complete -c tracejob -n "__fish_tracejob_using_subcommand codegen" -l agent-ca -d 'For https: who vouches for the agent, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand codegen" -l agent-cert -d 'For https: our certificate, a PEM file' -r -F
-complete -c tracejob -n "__fish_tracejob_using_subcommand codegen" -l agent-key -d 'For https: its key, a PEM file' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand codegen" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand codegen" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand codegen" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand codegen" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand codegen" -s h -l help -d 'Print help'

@@ -141,7 +141,10 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
         out.extend(beside.troubled().take(NAMED).map(node_text));
         let more = beside.troubled().count().saturating_sub(NAMED);
         if more > 0 {
-            out.push_str(&format!("… and {} more.\n", plural(more as u64, "node")));
+            out.push_str(&format!(
+                "… and {more} more {}.\n",
+                if more == 1 { "node" } else { "nodes" }
+            ));
         }
     }
     for (stage, _, remedy) in some {

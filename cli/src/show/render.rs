@@ -54,7 +54,7 @@ pub(crate) trait Output {
     fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()>;
     /// Writes the current state of a map, which replaces the previous state.
     fn table(&mut self, batch: &Batch, wall: Wall, elapsed: Duration) -> io::Result<()>;
-    /// Whether it has a status line, which shows the time.
+    /// Returns whether the output changes while time passes.
     fn is_live(&self) -> bool {
         false
     }
