@@ -9,10 +9,11 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read, Write},
-    os::unix::process::CommandExt,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
 };
 
@@ -162,4 +163,14 @@ fn inherited(number: i32) -> Option<File> {
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     fcntl_setfd(&fd, FdFlags::CLOEXEC).ok()?;
     Some(fd.into())
+}
+
+/// Returns the file of a command's program, as execvp(3) finds it.
+pub(crate) fn found_in_path(program: &OsStr) -> Vec<PathBuf> {
+    if program.as_bytes().contains(&b'/') {
+        return vec![PathBuf::from(program)];
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates = std::env::split_paths(&path).map(|dir| dir.join(Path::new(program)));
+    candidates.filter(|path| path.is_file()).take(1).collect()
 }

@@ -33,7 +33,6 @@ mod select;
 pub mod selftest;
 mod source;
 mod stage;
-mod user_files;
 
 pub use account::{Account, BpfCost, Cost, Ended, Lost, Untraced};
 pub use clock::Clock;

@@ -7,7 +7,6 @@ use crate::{
     object,
     point::{self, Second},
     select::{CHOSEN, Counts, Maps, Members, Selection},
-    user_files::UserProbes,
 };
 use aya::{
     EbpfLoader, GlobalData, VerifierLogLevel,
@@ -32,6 +31,9 @@ mod depth;
 mod globals;
 mod refused;
 mod slots;
+mod user_files;
+
+use user_files::UserProbes;
 
 /// A loaded object.
 pub(crate) struct Loaded {

@@ -111,15 +111,18 @@ impl ViewArgs {
         if tables.is_empty()
             && let Some(first) = shown.first()
         {
-            let events = format!("rows of {} are events and no table", first.name);
+            let events = format!(
+                "rows of {} are events, which are shown as they arrive",
+                first.name
+            );
             if !self.sort.is_empty() {
                 return Err(format!(
-                    "--sort: {events}: they are shown as they come; `-o csv` and sort(1) order those of a trace that has ended"
+                    "--sort: {events}; use `-o csv` and sort(1) to sort them afterwards"
                 ));
             }
             if self.top.is_some() {
                 return Err(format!(
-                    "--top: {events}; --max-events N ends the trace after N of them"
+                    "--top: {events}; use --max-events N to end the trace after N of them"
                 ));
             }
         }

@@ -2,13 +2,14 @@
 
 use super::Of;
 use crate::limits::{BATCH_FRAMES, BATCH_TEXT_BYTES, STACK_FRAMES, STACKS_AT_ONCE, TABLE_FRAMES};
-use crate::{Error, bpf, load::Loaded, select::process::has_the_kernels_numbers};
+use crate::{
+    Error, bpf, launch::found_in_path, load::Loaded, select::process::has_the_kernels_numbers,
+};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs,
     ops::Range,
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -458,14 +459,4 @@ fn user_addresses(loaded: &Loaded, hash: u64) -> Result<Vec<UserAddr>, Error> {
         _ => Some(UserAddr::Ip(frame.offset_or_ip)),
     };
     Ok(frames.into_iter().map_while(address).collect())
-}
-
-/// Where a command's program may lie: execvp(3).
-pub(crate) fn found_in_path(program: &OsStr) -> Vec<PathBuf> {
-    if program.as_bytes().contains(&b'/') {
-        return vec![PathBuf::from(program)];
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let candidates = std::env::split_paths(&path).map(|dir| dir.join(Path::new(program)));
-    candidates.filter(|path| path.is_file()).take(1).collect()
 }

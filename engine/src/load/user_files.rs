@@ -5,13 +5,13 @@
 //! stays attached until the trace ends.
 //! Nothing of a target's file is read here: `symbols` finds the functions, in a process without rights.
 
+use super::Loaded;
 use crate::{
     Error, Untraced,
     bpf::{delete, keys, lookup},
+    launch::found_in_path,
     limits::MAX_PROCESSES,
-    load::Loaded,
     select::{Selection, process::has_the_kernels_numbers},
-    stage::stacks::found_in_path,
 };
 use std::{
     collections::{HashMap, HashSet},
