@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod output;
 pub(crate) mod render;
 pub(crate) mod screen;
+pub(crate) mod shape;
 pub(crate) mod sink;
 pub(crate) mod text;
 pub(crate) mod view;

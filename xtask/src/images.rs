@@ -112,7 +112,7 @@ impl Image {
             "chroot",
             // Neither the time of the build nor the builder's version is in it.
             "--timestamp",
-            &workspace::epoch()?,
+            &epoch()?,
             "--identity-label=false",
             "--tag",
             reference,
@@ -159,7 +159,7 @@ pub(crate) fn tar(folder: &Path, names: &[&str], to: &Path, options: &[&str]) ->
     let mut command = Command::new("tar");
     command.args(["--create", "--sort=name", "--format=gnu"]);
     command.args(["--owner=0", "--group=0", "--numeric-owner"]);
-    command.arg(format!("--mtime=@{}", workspace::epoch()?));
+    command.arg(format!("--mtime=@{}", epoch()?));
     command.args(["--mode=u+rw,go+r,go-w,a+X"]).args(options);
     command.arg("--file").arg(to).arg("--directory").arg(folder);
     process::output(command.args(names)).map(drop)
@@ -205,4 +205,17 @@ impl Buildah {
         command.args(rest);
         command
     }
+}
+
+/// Returns the time that everything made here bears, in seconds since 1970: SOURCE_DATE_EPOCH, or else that of the last commit.
+fn epoch() -> Result<String> {
+    if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
+        return Ok(epoch);
+    }
+    let mut git = Command::new("git");
+    git.args(["log", "-1", "--format=%ct"])
+        .current_dir(workspace::root());
+    let time = process::output(&mut git)
+        .context("finding the time of the last commit; without git, set SOURCE_DATE_EPOCH")?;
+    Ok(time.trim().to_owned())
 }

@@ -3,12 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
 };
-
-use anyhow::{Context, Result};
-
-use crate::process;
 
 /// The root of the workspace that `cargo xtask` was called in.
 pub(crate) fn root() -> PathBuf {
@@ -41,18 +36,6 @@ pub(crate) fn tools_bin() -> PathBuf {
 /// What commands printed that succeeded or failed quietly.
 pub(crate) fn logs() -> PathBuf {
     target().join("xtask")
-}
-
-/// Returns the time that everything made here bears, in seconds since 1970: SOURCE_DATE_EPOCH, or else that of the last commit.
-pub(crate) fn epoch() -> Result<String> {
-    if let Ok(epoch) = env::var("SOURCE_DATE_EPOCH") {
-        return Ok(epoch);
-    }
-    let mut git = Command::new("git");
-    git.args(["log", "-1", "--format=%ct"]).current_dir(root());
-    let time = process::output(&mut git)
-        .context("finding the time of the last commit; without git, set SOURCE_DATE_EPOCH")?;
-    Ok(time.trim().to_owned())
 }
 
 /// The path as a reader in the workspace would type it.

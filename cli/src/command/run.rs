@@ -8,8 +8,9 @@ use crate::{
         signals::Signals,
     },
     show::{
-        output::{self, Scene, Shape},
+        output::{self, Scene},
         render::escaped,
+        shape::Shape,
         show,
         view::ViewArgs,
     },
@@ -129,7 +130,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
             let stopper = trace.stopper();
             signals.first(move || stopper.stop());
             // The agent determines the columns. If an output cannot be opened, the trace ends with the call.
-            let outputs = output::open(&wanted, &scene(Shape::told(trace.schema())))?;
+            let outputs = output::open(&wanted, &scene(Shape::of_schema(trace.schema())))?;
             (Box::new(trace) as Box<dyn Feed>, outputs)
         }
     };

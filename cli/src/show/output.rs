@@ -6,19 +6,19 @@ use crate::{
             Csv, Flamegraph, Folded, Json, Output, Palette, Pprof, StatusLine, Table, Viewed,
             has_stacks,
         },
+        shape::Shape,
         sink::Sink,
         view::{RowView, ViewArgs},
     },
     usage::Usage,
 };
 use anyhow::Result;
-use client::Schema;
 use std::{
     env,
     io::{self, IsTerminal},
     path::PathBuf,
 };
-use tracers::{Batch, Column, Dataset, Form, nearest};
+use tracers::{Batch, Form, nearest};
 
 /// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,42 +112,6 @@ impl OutputArg {
                 file: Some(PathBuf::from(file)),
             }),
         }
-    }
-}
-
-/// Name, columns and form of a dataset.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape<'a> {
-    /// Name of the dataset.
-    pub(crate) name: &'a str,
-    /// Columns of the dataset.
-    pub(crate) columns: &'a [Column],
-    /// Form of the rows.
-    pub(crate) form: Form,
-}
-
-impl<'a> Shape<'a> {
-    /// Returns the datasets of a tracer.
-    pub(crate) fn of(datasets: &'a [Dataset]) -> Vec<Self> {
-        let shape = |one: &'a Dataset| Self {
-            name: one.name,
-            columns: &one.columns,
-            form: one.source.form(),
-        };
-        datasets.iter().map(shape).collect()
-    }
-
-    /// Returns the datasets of a schema from an agent.
-    pub(crate) fn told(schema: &'a Schema) -> Vec<Self> {
-        let shape = |one: &'a Schema| Self {
-            name: &one.name,
-            columns: &one.columns,
-            form: match one.table {
-                true => Form::Table,
-                false => Form::Events,
-            },
-        };
-        schema.datasets().map(shape).collect()
     }
 }
 
@@ -443,7 +407,7 @@ fn may_redraw(stream: &impl IsTerminal) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tracers::{Kind, Role};
+    use tracers::{Column, Kind, Role};
 
     /// Returns the contents of outputs of a tracer with events and a table.
     fn opened(formats: &[&str], dataset: Option<&str>) -> Result<Outputs> {

@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::output::Shape;
+use super::shape::Shape;
 use std::{borrow::Cow, cmp::Ordering};
 use tracers::{Batch, Column, Data, Form, Shown, Store, Value, Wall, nearest};
 

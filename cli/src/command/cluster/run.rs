@@ -7,7 +7,8 @@ use super::{
 use crate::{
     command::signals::Signals,
     show::{
-        output::{self, Scene, Shape},
+        output::{self, Scene},
+        shape::Shape,
         show,
         view::ViewArgs,
     },
@@ -89,7 +90,7 @@ fn follow(cluster: &Arc<Cluster>, job: &Job, view: View, stopper: Stopper) -> Re
     let watch = Watch::open(Arc::clone(cluster), job, query, stopper)?;
     let scene = Scene {
         tracer,
-        datasets: Shape::told(watch.schema()),
+        datasets: Shape::of_schema(watch.schema()),
         dataset: dataset.as_deref(),
         view: rows,
         usual_view: ViewArgs::from(&job.spec.output),

@@ -6,8 +6,9 @@ mod hostile;
 use super::*;
 use crate::show::{
     account::{account_json, account_text},
-    output::{self, Format, OutputArg, Scene, Shape},
+    output::{self, Format, OutputArg, Scene},
     render::{Output, Palette, Table},
+    shape::Shape,
     sink::Sink,
 };
 use prost::Message;
@@ -160,7 +161,7 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
         view: Default::default(),
         usual_view: Default::default(),
         tracer: tracer(),
-        datasets: Shape::told(follow.schema()),
+        datasets: Shape::of_schema(follow.schema()),
         dataset: None,
         command: false,
         intervals: true,
