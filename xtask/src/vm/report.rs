@@ -44,7 +44,9 @@ pub(super) fn boot(
     let complaints = complaints.iter();
     notes.extend(complaints.map(|line| format!("the kernel logged {line}")));
     if boots > 1 {
-        notes.push(format!("booted {boots} times: it stood still before init"));
+        notes.push(format!(
+            "booted {boots} times: it stood still before init, or the emulator ran a breakpoint that the kernel had taken away"
+        ));
     }
     for note in notes {
         say(stage, &note);
@@ -59,7 +61,9 @@ pub(super) fn boot(
             suite::indented(&verdict.failures())
         ),
         End::NeverBooted => bail!("it never reached init; see {log}"),
-        End::Died(words) => bail!("it ended before its tests did\n{words}"),
+        End::Died(words) | End::StaleBreakpoint(words) => {
+            bail!("it ended before its tests did\n{words}")
+        }
         End::Deadline(words) => bail!("it was ended after {}\n{words}", duration(took)),
     }
 }
