@@ -40,9 +40,12 @@ pub fn ended() {
     if let Some(cost) = measured() {
         // SAFETY: as above.
         let cost = unsafe { &mut *cost };
-        if cost.since != 0 {
+        // Read once: where programs are preempted, another one may end its run between two reads, and clear it.
+        // SAFETY: an aligned u64.
+        let since = unsafe { core::ptr::from_ref(&cost.since).read_volatile() };
+        if since != 0 {
             // SAFETY: the helper only returns a number.
-            add(&mut cost.ns, unsafe { bpf_ktime_get_ns() } - cost.since);
+            add(&mut cost.ns, unsafe { bpf_ktime_get_ns() } - since);
             add(&mut cost.runs, 1);
             cost.since = 0;
         }
