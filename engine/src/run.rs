@@ -35,7 +35,7 @@ use tracers::{Batch, Column, Dataset, Left, control::Process};
 mod rest;
 mod tables;
 
-/// How often the reader looks whether the cgroups of a trace that ends with them are there still: nothing tells of that.
+/// Interval of the check for removed cgroups, for traces that end with them. The kernel side does not report their removal.
 const CGROUPS: Duration = Duration::from_millis(100);
 /// The shortest that it waits for what is due.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -368,7 +368,7 @@ impl Worker {
         self.finish(ended)
     }
 
-    /// When something is to be done though nobody wakes it.
+    /// Returns the earliest time at which the reader has work without a wake-up.
     fn due(&self, ending: Option<Instant>, interval: Instant) -> Instant {
         let now = Instant::now();
         let others = [

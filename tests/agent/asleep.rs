@@ -35,7 +35,7 @@ async fn asleep(daemon: &Daemon) {
     daemon.until("the readers to sleep", still).await;
 }
 
-/// What a test waits for comes though nobody looks.
+/// Waits for a result that must arrive without a poll of the reader.
 async fn comes<T>(what: &str, coming: impl Future<Output = T>) -> T {
     let come = tokio::time::timeout(deadline(), coming).await;
     come.unwrap_or_else(|_| panic!("{what} came to nobody's notice"))

@@ -21,7 +21,7 @@ mod wall;
 pub use batch::{Batch, Cursor, Data, Frame, Value};
 pub use capability::Capability;
 pub use code::{Assembler, Instruction, Jump, Label, Register, Width};
-pub use column::{Column, Held, LABELS, Place, Role, Unit, labels, weight};
+pub use column::{Column, Held, LABELS, Place, Role, Unit, column_named, labels, weight};
 pub use dataset::{Dataset, Malformed};
 pub use erased::{Erased, Handle, camel, find, nearest};
 pub use filter::{

@@ -7,7 +7,7 @@ mod tests;
 
 use super::shape::Shape;
 use std::{borrow::Cow, cmp::Ordering};
-use tracers::{Batch, Column, Data, Form, Shown, Store, Value, Wall, nearest};
+use tracers::{Batch, Column, Data, Form, Shown, Store, Value, Wall, column_named, nearest};
 
 /// Columns, order and number of rows, as the user gives them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,7 +144,7 @@ impl ViewArgs {
         let mut view = RowView::default();
         let all = self.columns.iter().map(|text| Item::of(text));
         let items: Vec<(Item<'_>, usize)> = all
-            .filter_map(|item| place(columns, item.name()).map(|at| (item, at)))
+            .filter_map(|item| column_named(columns, item.name()).map(|at| (item, at)))
             .collect();
         let mut each = items.iter();
         view.exact = each.any(|(item, _)| matches!(item, Item::Only(_)));
@@ -176,7 +176,7 @@ impl ViewArgs {
         if dataset.form == Form::Table {
             let by = self.sort.iter().map(|text| direction(text));
             view.sort = by
-                .filter_map(|(name, direction)| Some((place(columns, name)?, direction)))
+                .filter_map(|(name, direction)| Some((column_named(columns, name)?, direction)))
                 .collect();
             view.top = self.top;
         }
@@ -191,21 +191,10 @@ fn direction(text: &str) -> (&str, Direction) {
     }
 }
 
-/// Returns the place of a column by its name, or by its name without the unit if that is unique.
-fn place(columns: &[Column], name: &str) -> Option<usize> {
-    let is_named = |column: &Column| column.name == name;
-    columns.iter().position(is_named).or_else(|| {
-        let is_short = |column: &Column| column.short() == name;
-        let is_alone = columns.iter().filter(|column| is_short(column)).count() == 1;
-        let found = columns.iter().position(is_short);
-        found.filter(|_| is_alone)
-    })
-}
-
 /// Returns the columns with this name in all datasets.
 fn exists<'a>(flag: &str, name: &str, shown: &[&Shape<'a>]) -> Result<Vec<&'a Column>, String> {
     let found: Vec<&Column> = { shown.iter() }
-        .filter_map(|one| place(one.columns, name).map(|at| &one.columns[at]))
+        .filter_map(|one| column_named(one.columns, name).map(|at| &one.columns[at]))
         .collect();
     if !found.is_empty() {
         return Ok(found);

@@ -72,7 +72,7 @@ impl Loaded {
         }
     }
 
-    /// When there is something to attach to, though nobody tells.
+    /// Returns when processes must be checked for files to attach to, even without a wake-up.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.user.as_ref().map(UserProbes::due)
     }

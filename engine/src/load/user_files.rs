@@ -227,7 +227,7 @@ impl UserProbes {
         self.finder.rest(REST);
     }
 
-    /// When processes are to be looked at, though nobody tells that they run another program.
+    /// Returns when processes must be checked, even without an exec(2).
     pub(crate) fn due(&self) -> Instant {
         let now = Instant::now();
         let listed = self.listed.map_or(now, |listed| listed + LISTED_EVERY);

@@ -1,8 +1,8 @@
-//! When the reader looks: every few ms while something comes, and hardly ever while nothing does.
+//! The times at which the reader polls the ring: every few ms while records arrive, and once a second otherwise.
 //!
-//! Before it sleeps it writes the number of its sleep into the map `SLEEP`; a program that sees it there wakes it
-//! (`agent-ebpf/src/wake.rs`). One that looked there just before, on another CPU, leaves a record that wakes nobody: so it looks again
-//! after a tick, and after ever longer pauses, by which such a record waits for a few times as long as its program was held up.
+//! Before the reader sleeps, it writes the number of its sleep into the map `SLEEP`. A program that reads the number wakes the reader
+//! (`agent-ebpf/src/wake.rs`). A program on another CPU that read the map just before leaves a record without a wake-up. So the reader
+//! polls again after a tick and after growing pauses: such a record waits a few times as long as its program was delayed.
 
 use crate::load::Loaded;
 use std::time::{Duration, Instant};
@@ -44,7 +44,8 @@ impl Rest {
         }
     }
 
-    /// When it looks next, unless it is woken before; it does so at each interval too.
+    /// Returns the time of the next poll, unless a wake-up comes first. The reader polls at each interval too, but not in the deep sleep
+    /// of a test.
     pub(super) fn next(&self, interval: Instant) -> Instant {
         match self.pause {
             Some(pause) if pause > LONGEST => self.next,
@@ -52,7 +53,7 @@ impl Rest {
         }
     }
 
-    /// It has looked, and found something or not; says whether that has woken it.
+    /// Records a poll, which found something or not. Returns whether that ended a sleep.
     pub(super) fn looked(&mut self, now: Instant, found: bool, loaded: &Loaded) -> bool {
         let woken = found && self.pause.take().is_some();
         match self.pause {

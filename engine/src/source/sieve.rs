@@ -44,7 +44,7 @@ struct Share {
 }
 
 impl Share {
-    /// Filtered events, of so many where all readings are of the same.
+    /// Returns the filtered events, out of `events` if all readings are of the same events.
     fn filtered(&self, events: u64) -> u64 {
         let all = u128::from(self.kept) + u128::from(self.removed);
         let of_last = u128::from(self.reading.unwrap_or(events));
@@ -55,7 +55,7 @@ impl Share {
 }
 
 impl Sieve {
-    /// Of a dataset whose rows have these columns of labels. With it comes what the ring tests itself, and its limit.
+    /// Returns the sieve of a dataset, with the filter and the limit that its ring applies by itself.
     pub(crate) fn new(
         dataset: &Dataset,
         Left { early, late }: Left,

@@ -126,6 +126,18 @@ impl Column {
     }
 }
 
+/// Returns the place of a column by its name, or by its name without the unit if no other column has that.
+pub fn column_named(columns: &[Column], name: &str) -> Option<usize> {
+    let is_named = |column: &Column| column.name == name;
+    columns.iter().position(is_named).or_else(|| {
+        let mut short = { columns.iter().enumerate() }.filter(|(_, column)| column.short() == name);
+        match (short.next(), short.next()) {
+            (Some((at, _)), None) => Some(at),
+            _ => None,
+        }
+    })
+}
+
 /// The columns that labels of targets become, before all others.
 pub static LABELS: [Column; 4] = [
     label("node", "Name of the node, as given by the caller."),

@@ -119,9 +119,12 @@ pub fn find(name: &str) -> Option<&'static dyn Erased> {
 
 /// The name among `names` that `name` was most likely meant to be.
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let most = |candidate: &str| candidate.len().div_ceil(3);
     names
+        // The difference of the lengths is the least distance: a long word is compared with no name.
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= most(candidate))
         .map(|candidate| (distance(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
+        .filter(|(distance, candidate)| *distance <= most(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

@@ -265,6 +265,14 @@ impl Operator {
         }
     }
 
+    /// Whether it compares by order, and not for equality alone.
+    const fn is_of_order(self) -> bool {
+        match self {
+            Self::Equal | Self::NotEqual => false,
+            Self::Less | Self::AtMost | Self::Greater | Self::AtLeast => true,
+        }
+    }
+
     /// Holds exactly where this one does not.
     const fn negated(self) -> Self {
         match self {

@@ -84,8 +84,8 @@ fn a_name_without_its_unit_is_enough_where_no_other_column_has_it() {
     assert_eq!(shown(&["total"]), "total_ns");
     let mut columns = counts();
     columns.push(column("total_bytes", Kind::Unsigned, Role::Sum, false));
-    assert_eq!(place(&columns, "total"), None);
-    assert_eq!(place(&columns, "total_bytes"), Some(5));
+    assert_eq!(column_named(&columns, "total"), None);
+    assert_eq!(column_named(&columns, "total_bytes"), Some(5));
 }
 
 #[test]

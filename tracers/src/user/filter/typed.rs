@@ -5,7 +5,7 @@ use super::{
     like::{Names, Network, Pattern, mapped},
     text::{Check, Node, Word},
 };
-use crate::{Column, Compared, EachName, Unit, nearest, quantity};
+use crate::{Column, Compared, EachName, Unit, column_named, nearest, quantity};
 use std::{
     boxed::Box,
     format,
@@ -54,25 +54,20 @@ pub(super) fn filter(node: &Node, columns: &[Column]) -> Result<Filter, Fault> {
 /// The place of a column, by its name or its short name.
 fn find(name: &Word, columns: &[Column]) -> Result<usize, Fault> {
     let written = name.written();
-    if let Some(at) = columns.iter().position(|column| column.name == written) {
+    if let Some(at) = column_named(columns, &written) {
         return Ok(at);
     }
-    let short = columns.iter().enumerate();
-    let mut short = short.filter(|(_, column)| column.short() == written);
-    match (short.next(), short.next()) {
-        (Some((at, _)), None) => return Ok(at),
-        (Some((_, one)), Some((_, other))) => {
-            let what = format!(
-                "{written} is {} or {}: write one of them",
-                one.name, other.name
-            );
-            return Err(Fault::Wrong(Mistake::new(what, name.place.clone())));
-        }
-        (None, _) => {}
+    let mut short = columns.iter().filter(|column| column.short() == written);
+    if let (Some(one), Some(other)) = (short.next(), short.next()) {
+        let what = format!(
+            "{written} is {} or {}: write one of them",
+            one.name, other.name
+        );
+        return Err(Fault::Wrong(Mistake::new(what, name.place.clone())));
     }
     let shown = name.shown();
     let names = columns.iter().flat_map(|one| [&*one.name, one.short()]);
-    let what = match near(&written, names) {
+    let what = match nearest(&written, names) {
         Some(near) => {
             let mut all = columns.iter();
             let full = all.find(|one| one.name == near || one.short() == near);
@@ -185,11 +180,9 @@ impl Of<'_> {
     }
 
     fn without_order(&self, operator: Operator, value: &Word) -> Result<Operator, Mistake> {
-        match operator {
-            Operator::Equal | Operator::NotEqual => Ok(operator),
-            Operator::Less | Operator::AtMost | Operator::Greater | Operator::AtLeast => {
-                Err(self.wrong(value, "such values have no order; use == or !="))
-            }
+        match operator.is_of_order() {
+            false => Ok(operator),
+            true => Err(self.wrong(value, "such values have no order; use == or !=")),
         }
     }
 
@@ -217,14 +210,9 @@ impl Of<'_> {
     }
 
     fn pattern(&self, operator: Operator, value: &Word) -> Result<Pattern, Mistake> {
-        match operator {
-            Operator::Equal | Operator::NotEqual => {}
-            Operator::Less | Operator::AtMost | Operator::Greater | Operator::AtLeast => {
-                return Err(self.wrong(
-                    value,
-                    r"a pattern has no order; use == or !=, or write \* for a *",
-                ));
-            }
+        if operator.is_of_order() {
+            let how = r"a pattern has no order; use == or !=, or write \* for a *";
+            return Err(self.wrong(value, how));
         }
         let pattern = Pattern::new(&value.pieces);
         pattern.ok_or_else(|| self.wrong(value, "the pattern has an invalid character"))
@@ -284,7 +272,7 @@ impl Of<'_> {
                     true => written.to_uppercase(),
                     false => written,
                 };
-                let how = match near(&cased, names.iter().map(String::as_str)) {
+                let how = match nearest(&cased, names.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean {near}?"),
                     None => format!(
                         "write a name, such as {}, or a number",
@@ -302,7 +290,7 @@ impl Of<'_> {
         let wanted: Vec<String> = self.plain(value)?.split('|').map(String::from).collect();
         for name in &wanted {
             if !known.contains(name) {
-                let how = match near(name, known.iter().map(String::as_str)) {
+                let how = match nearest(name, known.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean {near}?"),
                     None => "write names as shown in rows, joined by |".to_string(),
                 };
@@ -326,15 +314,6 @@ fn as_operator(operator: Operator, equal: Filter) -> Filter {
         | Operator::AtMost
         | Operator::Greater
         | Operator::AtLeast => equal,
-    }
-}
-
-/// The name that was most likely meant. A long word is none of them, and comparing it would take long.
-fn near<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    const LONGEST: usize = 64;
-    match written.len() {
-        0..=LONGEST => nearest(written, names),
-        _ => None,
     }
 }
 
