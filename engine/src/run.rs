@@ -537,6 +537,7 @@ impl Worker {
 
     /// Detaches, reads what is left, and closes the books.
     fn finish(&mut self, ended: Ended) -> Result<(), Error> {
+        self.reader.loaded.finish_following(&self.selection);
         // Before they are detached: what they cost is a part of the time that they are attached.
         let before = self.account()?;
         let mut last = self.last_attached(is_gone(&ended))?;

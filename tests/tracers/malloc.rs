@@ -243,14 +243,14 @@ mod here {
             let running = fs::read_link(format!("/proc/{}/exe", first.pid())).ok()?;
             (running == without).then_some(())
         });
-        // It is looked at with the second one, or before.
         second.go();
         until("the second program is attached to", || {
             has_breakpoint(second.pid(), copy.to_str().unwrap()).then_some(())
         });
+        // Both programs run until the trace has ended: its last check finds the first one, if no earlier check did.
+        let account = trace.stop().account().raw.clone();
         first.finish();
         second.finish();
-        let account = trace.stop().account().raw.clone();
         assert_eq!(account["complete"], false, "{account}");
         let untraced = account["untraced"].to_string();
         assert_eq!(account["untraced"]["count"], 2, "{untraced}");

@@ -72,6 +72,14 @@ impl Loaded {
         }
     }
 
+    /// Checks the processes whose files are still to be attached to, before the trace ends.
+    pub(crate) fn finish_following(&mut self, selection: &Selection) {
+        if let Some(mut user) = self.user.take() {
+            user.finish(self, selection);
+            self.user = Some(user);
+        }
+    }
+
     /// Returns when processes must be checked for files to attach to, even without a wake-up.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.user.as_ref().map(UserProbes::due)

@@ -43,6 +43,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 /// How often processes are listed, for those that came without running a program.
 const LISTED_EVERY: Duration = Duration::from_secs(2);
+/// Longest time that the check of waiting processes takes at the end of a trace.
+const LAST_CHECK: Duration = Duration::from_millis(200);
 /// Files and processes of which a trace's log says that they cannot be traced.
 const WARNINGS_MAX: usize = 64;
 /// Processes that are waited for at once.
@@ -200,9 +202,35 @@ impl UserProbes {
         }
     }
 
-    /// Attaches to the files of processes that have come since. `newcomers` is the map of those that have run another program.
+    /// Attaches to the files of processes that have come since.
     pub(crate) fn follow(&mut self, loaded: &mut Loaded, selection: &Selection) {
         let now = Instant::now();
+        self.find(loaded, selection, now);
+        let due: Vec<u32> = { self.waiting.iter() }
+            .filter(|(_, waiting)| now >= waiting.next)
+            .map(|(pid, _)| *pid)
+            .collect();
+        for pid in due {
+            self.look(loaded, pid);
+        }
+        self.finder.rest(REST);
+    }
+
+    /// Checks every process that is still waiting, due or not, so that the last account contains it. Stops after [`LAST_CHECK`].
+    pub(crate) fn finish(&mut self, loaded: &mut Loaded, selection: &Selection) {
+        let now = Instant::now();
+        self.find(loaded, selection, now);
+        let waiting: Vec<u32> = self.waiting.keys().copied().collect();
+        for pid in waiting {
+            if now.elapsed() >= LAST_CHECK {
+                break;
+            }
+            self.look(loaded, pid);
+        }
+    }
+
+    /// Finds processes that have run another program, and processes that no exec(2) reports.
+    fn find(&mut self, loaded: &Loaded, selection: &Selection, now: Instant) {
         let newcomers = loaded.map("NEWCOMERS");
         let newcomers = newcomers.map_or_else(|_| Vec::new(), newcomers_of);
         match self.same_numbers {
@@ -217,14 +245,6 @@ impl UserProbes {
         if self.listed.is_none_or(is_old) {
             self.list(loaded, selection);
         }
-        let due: Vec<u32> = { self.waiting.iter() }
-            .filter(|(_, waiting)| now >= waiting.next)
-            .map(|(pid, _)| *pid)
-            .collect();
-        for pid in due {
-            self.look(loaded, pid);
-        }
-        self.finder.rest(REST);
     }
 
     /// Returns when processes must be checked, even without an exec(2).
