@@ -383,6 +383,29 @@ pub(crate) fn ours(name: &'static str, args: &'static [&'static str]) -> Tool {
     }
 }
 
+/// Another build of `tracejob`, which BENCH_BESIDE names: each figure of ours is measured with it as well, in the same rounds.
+pub(crate) const BESIDE: &str = "the other tracejob";
+
+/// The other build's path; `None` where the benchmark compares with peers only.
+pub(crate) fn other_build() -> Option<PathBuf> {
+    std::env::var_os("BENCH_BESIDE").map(PathBuf::from)
+}
+
+/// A tool of ours, run with another build of `tracejob`.
+pub(crate) fn beside(tool: Tool, build: PathBuf) -> Tool {
+    Tool {
+        name: BESIDE,
+        command: Box::new(move |pid, cgroup| {
+            let ours = (tool.command)(pid, cgroup)?;
+            let mut command = Command::new(&build);
+            command.args(ours.get_args());
+            Ok(command)
+        }),
+        saw: tool.saw,
+        part: tool.part,
+    }
+}
+
 /// What our account says.
 pub(crate) fn delivered(said: &Said) -> Option<(u64, u64)> {
     let account = account(said)?;

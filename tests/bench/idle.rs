@@ -1,7 +1,7 @@
 //! What traces take that see nothing, and how soon the first row is there after a pause.
 
 use crate::{
-    contest::ours,
+    contest::{BESIDE, beside, other_build, ours},
     daemon::{Daemon, spec},
     peers::Peers,
     report::{Goal, Section},
@@ -41,18 +41,24 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
         peers.command("bpftrace", &["-e".to_owned(), program])
     };
     let mut figures = Vec::new();
-    let agent = agent_cpu(time).await;
-    figures.push(percent(
-        &format!("{TRACES} idle traces of one agent, CPU"),
-        Ok(agent),
-    ));
-    let tools: [(&str, &Start, usize); 3] = [
+    let agent = agent_cpu("open", time).await;
+    let of_tables = agent_cpu("syscall_count", time).await;
+    for (what, percents) in [("", agent), (" that keep a table", of_tables)] {
+        let what = format!("{TRACES} idle traces of one agent{what}, CPU");
+        figures.push(percent(&what, Ok(percents)));
+    }
+    let other = other_build().map(|build| beside(ours("tracejob", &["open"]), build));
+    let other = other.map(|tool| move |pid: u32| (tool.command)(pid, Path::new("")));
+    let mut tools: Vec<(&str, &Start, usize)> = vec![
         ("tracejob", &tracejob, TRACES),
         ("opensnoop", &opensnoop, TRACES),
         // One takes 100 MiB.
         ("bpftrace", &bpftrace, 1),
     ];
-    for (name, start, count) in tools {
+    if let Some(other) = &other {
+        tools.insert(1, (BESIDE, other, TRACES));
+    }
+    for (name, start, count) in tools.iter().copied() {
         let what = format!("{count} idle `{name}`, CPU");
         figures.push(percent(&what, cpu(start, count, time)));
     }
@@ -155,7 +161,7 @@ fn percent_of(pids: &[u32], time: Duration) -> f64 {
 }
 
 /// That of an agent with traces that see nothing.
-async fn agent_cpu(time: Duration) -> f64 {
+async fn agent_cpu(tracer: &str, time: Duration) -> f64 {
     let daemon = Daemon::start("").await;
     let workload = Workload::behind_gate(&["getppid", "1"]);
     let mut client = daemon.client().await;
@@ -163,7 +169,7 @@ async fn agent_cpu(time: Duration) -> f64 {
         let start = v1::StartTraceRequest {
             uid: format!("trace-{n}"),
             generation: 1,
-            spec: Some(spec("open", &workload)),
+            spec: Some(spec(tracer, &workload)),
         };
         client.start_trace(start).await.unwrap();
     }

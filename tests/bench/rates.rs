@@ -1,7 +1,7 @@
 //! How many events a second come through, from the kernel over the socket to a client, and from which rate on some are lost.
 
 use crate::{
-    contest::{Running, Said, delivered, ours},
+    contest::{Running, Said, Tool, beside, delivered, other_build, ours},
     daemon::{Daemon, spec},
     peers::Peers,
     report::{Goal, Section},
@@ -96,12 +96,13 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
         agent.push(through_the_agent(calls).await);
     }
     let agent = median(&agent);
-    let here = outside(
-        |pid| (ours("tracejob", &["open", "-o", "json"]).command)(pid, Path::new("")),
-        delivered,
-        calls,
-        repeated,
-    );
+    let tracejob = || ours("tracejob", &["open", "-o", "json"]);
+    let rate = |tool: Tool| {
+        let command = |pid| (tool.command)(pid, Path::new(""));
+        outside(command, delivered, calls, repeated)
+    };
+    let here = rate(tracejob());
+    let other = other_build().map(|build| rate(beside(tracejob(), build)));
     let program = "tracepoint:syscalls:sys_enter_openat /pid == {pid}/ { printf(\"%d %s %s\\n\", pid, comm, str(args.filename)); }";
     let bpftrace = outside(
         |pid| {
@@ -117,11 +118,14 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
         Ok(rate) => (format!("{rate:.0} a second"), json!(rate)),
         Err(why) => (format!("could not run: {why}"), json!({ "refused": why })),
     };
-    for (what, rate) in [
-        ("agent to a client", &Ok(agent)),
-        ("`tracejob run -o json` to a file", &here),
-        ("`bpftrace -f json` to a file", &bpftrace),
-    ] {
+    let agent_rate = Ok(agent);
+    let rates = [
+        ("agent to a client", Some(&agent_rate)),
+        ("`tracejob run -o json` to a file", Some(&here)),
+        ("the other `tracejob run -o json` to a file", other.as_ref()),
+        ("`bpftrace -f json` to a file", Some(&bpftrace)),
+    ];
+    for (what, rate) in { rates.into_iter() }.filter_map(|(what, rate)| Some((what, rate?))) {
         let (shown, json) = shown(rate);
         figures.push(figure(
             &format!("events that fail to open, end to end: {what}"),

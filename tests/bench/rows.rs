@@ -1,7 +1,9 @@
 //! The rows: which workload, which tools, and what is wanted of the numbers.
 
 use crate::{
-    contest::{Contest, Measured, Said, Standing, bare, delivered, ours, peer},
+    contest::{
+        Contest, Measured, Said, Standing, bare, beside, delivered, other_build, ours, peer,
+    },
     peers::Peers,
     report::{Goal, Section},
 };
@@ -412,6 +414,13 @@ pub(crate) fn run(
     progress: &dyn Fn(&str),
 ) -> Section {
     let mut contest = (row.contest)(peers);
+    if let Some(build) = other_build() {
+        let of_ours = (row.contest)(peers).tools.into_iter();
+        let other = of_ours.filter(|tool| tool.name == OURS);
+        contest
+            .tools
+            .extend(other.map(|tool| beside(tool, build.clone())));
+    }
     if quick {
         contest.chunks = contest.chunks.min(2);
         for tool in &mut contest.tools {

@@ -2,7 +2,11 @@
 //!
 //! What is measured, and how, is in `tests/bench`; here is what fetches, builds and runs it.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -33,6 +37,9 @@ pub(crate) struct Args {
     /// Rounds of each row.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "quick")]
     rounds: Option<u8>,
+    /// Another build of tracejob, such as the last release's: it is measured in the same rounds.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["quick", "keep"])]
+    beside: Option<PathBuf>,
     /// Writes the report into docs/benchmarks.md; of all rows only.
     #[arg(long, conflicts_with_all = ["quick", "row"])]
     keep: bool,
@@ -110,6 +117,11 @@ fn measure(args: &Args, bench: &Path, tracejob: &Path) -> Result<String> {
         .env_remove("TRACEJOB_TEST_CAPS");
     if args.quick {
         command.env("BENCH_QUICK", "1");
+    }
+    if let Some(other) = &args.beside {
+        let path =
+            fs::canonicalize(other).with_context(|| format!("--beside {}", other.display()))?;
+        command.env("BENCH_BESIDE", path);
     }
     if let Some(rounds) = args.rounds {
         command.env("BENCH_ROUNDS", rounds.to_string());
