@@ -2,6 +2,9 @@
 //!
 //! They are built by the same toolchain as everything else, into a folder of their own that all profiles share.
 
+#[path = "build/flags.rs"]
+mod flags;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -32,23 +35,25 @@ fn build() -> Result<(), String> {
     let target = target_root(&out).join("bpf");
     let path = path_with_linker(&root)?;
     let arch = var("CARGO_CFG_TARGET_ARCH")?;
-    let status = Command::new(var("CARGO")?)
+    let mut command = Command::new(var("CARGO")?);
+    command
         .current_dir(&root)
-        .args(["build", "--package", "agent-ebpf", "--bins", "--release", "--locked"])
-        .args(["-Z", "build-std=core", "--target", "bpfel-unknown-none", "--target-dir"])
-        .arg(&target)
-        // What cargo told this build script is about the machine, not about the kernel.
+        .args([
+            "build",
+            "--package",
+            "agent-ebpf",
+            "--bins",
+            "--release",
+            "--locked",
+        ])
+        // Cargo's variables for this build script describe the machine's target.
         .env_remove("RUSTC")
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env("PATH", path)
-        // build-std and the target are unstable; the kernel builds its own Rust on a pinned stable this way.
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env(
-            "RUSTFLAGS",
-            format!("-C link-arg=--btf -C debuginfo=2 -A linker_messages --cfg bpf_target_arch=\"{arch}\""),
-        )
+        .env("PATH", path);
+    flags::for_the_kernel(&mut command, &target, &arch);
+    let status = command
         .status()
         .map_err(|error| format!("cannot run cargo for the kernel programs: {error}"))?;
     if !status.success() {

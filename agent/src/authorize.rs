@@ -6,7 +6,7 @@ use super::{
     connection::Peer,
     limits::ARRIVING_BYTES,
     refuse::Refusal,
-    tls::Role,
+    role::Role,
 };
 use http_body_util::BodyExt;
 use std::{

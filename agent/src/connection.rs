@@ -4,10 +4,10 @@ mod limits;
 
 use super::{
     caller::{self, Caller},
-    config::{Listen, Roles},
+    config::{Listen, Roles, Tls},
     counters::Counters,
+    role::Role,
     socket::{self, Socket},
-    tls::{Identity, Role},
 };
 use anyhow::{Context as _, Result, bail};
 use engine::fault::keepalive;
@@ -17,6 +17,7 @@ use limits::{
 use listen::{
     Listener,
     places::{self, Call, Class, Limits, Place, Places},
+    tls::{Acceptor, Clients, Files},
 };
 use metrics::{OneOf, Source as _};
 use std::{
@@ -25,14 +26,12 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixListener, UnixStream},
     sync::mpsc,
 };
-use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 
 /// What every client of HTTP/2 begins with: RFC 9113, 3.4.
@@ -137,6 +136,21 @@ impl Connected for Connection {
     }
 }
 
+/// Reads the certificates of the agent.
+///
+/// # Errors
+/// Where the files do not contain a certificate with its key, and a CA of clients.
+pub(crate) fn acceptor(tls: Tls) -> Result<Acceptor> {
+    let Tls {
+        certificate,
+        key,
+        client_ca,
+    } = tls;
+    let files = Files { certificate, key };
+    let acceptor = Acceptor::read(files, Clients::Required(client_ca), &[b"h2"]);
+    acceptor.context("cannot use the files of tls.certificate, tls.key and tls.clientCa")
+}
+
 /// Listens everywhere, and gives what is let in. Listening ends with the receiver.
 pub(crate) struct Listeners {
     unix: Vec<(UnixListener, Socket)>,
@@ -173,7 +187,7 @@ impl Listeners {
     /// Lets clients in. `most` is how many there may be over TCP; a unix socket's are our own.
     pub(crate) fn accept(
         self,
-        identity: Option<Arc<Identity>>,
+        acceptor: Option<Arc<Acceptor>>,
         roles: Roles,
         most: usize,
         counters: &Arc<Counters>,
@@ -197,18 +211,12 @@ impl Listeners {
             sender,
         });
         for listener in self.tcp {
-            if let Some(identity) = &identity {
-                tokio::spawn(over_tcp(listener, Arc::clone(identity), Arc::clone(&door)));
+            if let Some(acceptor) = &acceptor {
+                tokio::spawn(over_tcp(listener, Arc::clone(acceptor), Arc::clone(&door)));
             }
         }
         receiver
     }
-}
-
-/// Descriptors may have run out: they come back, and asking at once again would only take a CPU.
-async fn wait_after(error: &io::Error) {
-    tracing::warn!("cannot accept a connection: {error}");
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 async fn over_unix(
@@ -233,7 +241,7 @@ async fn over_unix(
                     return;
                 }
             }
-            Err(error) => wait_after(&error).await,
+            Err(error) => listen::accept_failed(&error).await,
         }
     }
 }
@@ -246,7 +254,7 @@ struct Door {
     sender: mpsc::Sender<io::Result<Connection>>,
 }
 
-async fn over_tcp(listener: Listener, identity: Arc<Identity>, door: Arc<Door>) {
+async fn over_tcp(listener: Listener, acceptor: Arc<Acceptor>, door: Arc<Door>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -255,12 +263,11 @@ async fn over_tcp(listener: Listener, identity: Arc<Identity>, door: Arc<Door>) 
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                wait_after(&error).await;
+                listen::accept_failed(&error).await;
                 continue;
             }
         };
-        let acceptor = TlsAcceptor::from(identity.current());
-        let door = Arc::clone(&door);
+        let (acceptor, door) = (Arc::clone(&acceptor), Arc::clone(&door));
         // Before anything waits: the oldest connection makes room for this one.
         if let Err(error) = configure(&stream) {
             tracing::debug!(%address, %error, "a connection is over already");
@@ -268,7 +275,7 @@ async fn over_tcp(listener: Listener, identity: Arc<Identity>, door: Arc<Door>) 
         }
         let (stream, place) = door.places.connect(stream, Some(address));
         tokio::spawn(async move {
-            let shaken = door.shake_hands(acceptor, stream, address, &place).await;
+            let shaken = door.shake_hands(&acceptor, stream, address, &place).await;
             let (stream, peer) = match shaken {
                 Ok(shaken) => shaken,
                 Err(error) => return place.handshake_failed(&format!("{error:#}")),
@@ -306,17 +313,14 @@ fn configure(stream: &TcpStream) -> io::Result<()> {
 impl Door {
     async fn shake_hands(
         &self,
-        acceptor: TlsAcceptor,
+        acceptor: &Acceptor,
         stream: places::Connection<TcpStream>,
         address: SocketAddr,
         place: &Place,
     ) -> Result<(Pin<Box<dyn Stream>>, Peer)> {
-        let mut stream = acceptor.accept(stream).await?;
-        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let certificate = certificates
-            .first()
-            .context("the client has no certificate")?;
-        let (role, name) = self.roles.of(certificate)?;
+        let (mut stream, certificate) = acceptor.accept(stream).await?;
+        let certificate = certificate.context("the client has no certificate")?;
+        let (role, name) = self.roles.of(&certificate)?;
         let mut begun = [0; PREFACE.len()];
         stream.read_exact(&mut begun).await?;
         if begun != *PREFACE {

@@ -26,11 +26,10 @@ mod policy;
 mod program;
 mod refuse;
 mod reload;
+mod role;
 mod server;
 mod socket;
-mod stamp;
 mod text;
-mod tls;
 mod wire;
 
 pub use program::main;

@@ -71,6 +71,6 @@ pub(crate) const LOADERS_OF_ONE: usize = LOADERS - 1;
 /// Time for which a probe of the kernel is cached: the result changes if a module is loaded or a file system is mounted.
 pub(crate) const CAPABILITIES: Duration = Duration::from_secs(5);
 
-/// Interval at which the certificates and the configuration are checked. A changed configuration is applied if two consecutive checks
-/// find the same text, because programs that write a file in place truncate it first.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
+/// Interval at which the configuration is checked. A change is applied if two consecutive checks find the same text, because programs that
+/// write a file in place truncate it first.
+pub(crate) const CONFIG_INTERVAL: Duration = Duration::from_secs(1);

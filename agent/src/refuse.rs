@@ -3,8 +3,8 @@
 use super::{
     limits::{ID_BYTES, MESSAGE_BYTES},
     policy::Denied,
+    role::Role,
     text::cut,
-    tls::Role,
     wire::Violation,
 };
 use engine::{Error, Reason};

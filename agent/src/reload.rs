@@ -3,10 +3,10 @@
 use super::{
     config::{self, Config, Source},
     jobs::Jobs,
-    limits::LOOK,
-    stamp::stamp,
+    limits::CONFIG_INTERVAL,
 };
 use anyhow::{Context, Result, bail};
+use listen::stamp::stamp;
 use std::collections::BTreeSet;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -32,7 +32,7 @@ pub(crate) async fn follow(source: &Source, began_with: Config, mut hangup: Sign
     // Not as it is now: it was read before anything was started, and may be another since.
     let (mut seen, mut waiting) = (None, None);
     let mut stated = began_with.stated.clone();
-    let mut looks = interval(LOOK);
+    let mut looks = interval(CONFIG_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -6,7 +6,7 @@ use super::{
     caller::{self, Caller},
     capabilities::Capabilities,
     config::{Config, Source},
-    connection::{Listeners, Peer},
+    connection::{self, Listeners, Peer},
     counters::Counters,
     job::Job,
     jobs::Jobs,
@@ -18,7 +18,6 @@ use super::{
     metrics,
     refuse::Refusal,
     reload,
-    tls::Identity,
     wire::Violation,
 };
 use ::metrics::Served;
@@ -49,7 +48,8 @@ pub(crate) async fn serve(
 ) -> Result<()> {
     let began_with = config.clone();
     let hangup = reload::hangup()?;
-    let identity = config.tls.map(Identity::read).transpose()?.map(Arc::new);
+    let acceptor = config.tls.map(connection::acceptor).transpose()?;
+    let acceptor = acceptor.map(Arc::new);
     let listeners = Listeners::bind(&config.listen)?;
     let counters = Counters::new();
     let audit = Audit::open(config.audit, Arc::clone(&counters))?;
@@ -72,7 +72,7 @@ pub(crate) async fn serve(
     let (stopped, all_stopped) = tokio::sync::oneshot::channel();
     let answering = Arc::clone(&counters);
     let connections = listeners.accept(
-        identity.clone(),
+        acceptor.clone(),
         config.roles,
         config.max_connections,
         &counters,
@@ -110,8 +110,8 @@ pub(crate) async fn serve(
     let measured = serve_http(config.metrics.as_ref(), Served::Metrics);
     let probed = serve_http(config.health.as_ref(), Served::Health);
     let followed = async {
-        match &identity {
-            Some(identity) => identity.follow().await,
+        match &acceptor {
+            Some(acceptor) => acceptor.follow().await,
             None => std::future::pending().await,
         }
     };

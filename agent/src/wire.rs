@@ -2,8 +2,7 @@
 
 use super::limits::{ID_BYTES, LABEL_BYTES, LABEL_COLUMNS, OPTIONS_BYTES, PATH_BYTES, TARGETS};
 use engine::{
-    Account, Bounds, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Verdict,
-    Whom,
+    Account, Bounds, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Whom,
 };
 use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
@@ -234,14 +233,9 @@ pub(crate) fn check(check: Check) -> v1::Check {
         detail,
         remedy,
     } = check;
-    let verdict = match verdict {
-        Verdict::Ok => "ok",
-        Verdict::Limited => "limited",
-        Verdict::Missing => "missing",
-    };
     v1::Check {
-        name: name.to_owned(),
-        verdict: verdict.to_owned(),
+        name: name.into_owned(),
+        verdict: verdict.word().to_owned(),
         detail,
         remedy: remedy.unwrap_or_default(),
     }

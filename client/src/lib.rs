@@ -4,6 +4,7 @@
 
 mod batch;
 mod columns;
+pub mod duration;
 mod limits;
 mod options;
 mod parts;

@@ -5,7 +5,10 @@ use crate::{
     text::words,
     untraced::Untraced,
 };
-use client::{Projection, Schema, common};
+use client::{
+    Projection, Schema, common,
+    duration::{self, duration},
+};
 use crd::{Cost, Events, Failure, MAX_FAILURES, Nodes, Summary, TraceJobStatus};
 use proto::v1;
 use std::{
@@ -13,7 +16,7 @@ use std::{
     mem::discriminant,
     sync::Arc,
 };
-use tracers::{Batch, Column, Data, Shown, Store, Table, Trust, Value, Wall, percentile};
+use tracers::{Batch, Column, Data, Store, Table, Trust, Value, percentile};
 
 /// Why a node has failed of which nothing was heard.
 pub(crate) const NO_ACCOUNT: &str = "NoAccount";
@@ -176,13 +179,8 @@ impl Outcome {
             }
         }
         let Some(cost) = cost else { return };
-        let milliseconds = |time: &Option<prost_types::Duration>| {
-            time.as_ref().map_or(0, |time| {
-                let nanos = i64::from(time.nanos) / 1_000_000;
-                time.seconds.saturating_mul(1000).saturating_add(nanos)
-            })
-        };
-        let cpu = milliseconds(&cost.bpf).saturating_add(milliseconds(&cost.reader));
+        let cpu = duration(duration::sum(cost.bpf, cost.reader)).unwrap_or_default();
+        let cpu = cpu.as_millis().try_into().unwrap_or(i64::MAX);
         self.cost.cpu_milliseconds = self.cost.cpu_milliseconds.saturating_add(cpu);
         self.cost.memory_bytes = self
             .cost
@@ -265,14 +263,7 @@ fn cell(column: &Column, value: Value<'_>) -> String {
     if let (Store::Buckets, Value::List(buckets)) = (column.kind.store(), value) {
         return quantiles(buckets);
     }
-    let shown = Shown {
-        column,
-        frames: &[],
-        wall: Wall::default(),
-    };
-    let mut text = Vec::new();
-    column.kind.csv(value, shown, &mut text);
-    words(&String::from_utf8_lossy(&text), 253)
+    words(&String::from_utf8_lossy(&rows::field(column, value)), 253)
 }
 
 /// What half, nine tenths and all but a hundredth of a histogram's values are below: where their buckets end.

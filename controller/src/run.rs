@@ -15,13 +15,10 @@ use crate::{
 };
 use anyhow::{Context as _, Result, anyhow};
 use crd::{ClusterTraceJob, TraceJob};
-use fleet::{Connector, Identity, Tls};
+use fleet::{Agents, Connector, Identity, Tls};
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::{
-    api::{
-        core::v1::{Namespace, Node, Pod},
-        discovery::v1::EndpointSlice,
-    },
+    api::core::v1::{Namespace, Node, Pod},
     jiff::Timestamp,
 };
 use kube::{
@@ -194,9 +191,8 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
     let jobs = occupy::<TraceJob>(&client, &context).await?;
     let cluster_jobs = occupy::<ClusterTraceJob>(&client, &context).await?;
     let mut ready = Vec::new();
-    let slices = Api::<EndpointSlice>::namespaced(client.clone(), &args.namespace);
-    let of_agents =
-        fleet::watching().labels(&format!("kubernetes.io/service-name={}", args.agents));
+    let (mut agents, agents_watch) = fleet::watch_agents(&client, &args.namespace, &args.agents);
+    tasks.spawn(agents_watch);
     follow::<Pod>(
         &mut tasks,
         &world,
@@ -218,13 +214,14 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         fleet::watching(),
         &mut ready,
     );
-    follow::<EndpointSlice>(&mut tasks, &world, slices, of_agents, &mut ready);
     for known in ready {
         known
             .await
             .context("a watch ended before its first result")?;
     }
-    fleet.addresses(&world.read().agents());
+    let listed = agents.changed().await;
+    listed.context("the watch of agents ended before its first result")?;
+    fleet.addresses(&agents.borrow_and_update());
     tracing::info!(
         pods = world
             .read()
@@ -233,7 +230,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
             .map(std::collections::BTreeMap::len)
             .sum::<usize>(),
         nodes = world.read().nodes.len(),
-        agents = world.read().agents().len(),
+        agents = agents.borrow().len(),
         "works"
     );
     counters.ready();
@@ -243,6 +240,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
     tasks.spawn(spread(
         Arc::clone(&context),
         changed,
+        agents,
         hears,
         wake,
         wake_cluster,
@@ -374,6 +372,7 @@ fn from<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<
 async fn spread(
     context: Arc<Context>,
     mut changed: mpsc::UnboundedReceiver<Change>,
+    mut agents: watch::Receiver<Agents>,
     mut hears: mpsc::UnboundedReceiver<String>,
     wake: mpsc::UnboundedSender<ObjectRef<TraceJob>>,
     wake_cluster: mpsc::UnboundedSender<ObjectRef<ClusterTraceJob>>,
@@ -383,6 +382,7 @@ async fn spread(
         let mut uids = HashSet::new();
         tokio::select! {
             Some(change) = changed.recv() => { changes.insert(change); }
+            Ok(()) = agents.changed() => context.fleet.addresses(&agents.borrow_and_update()),
             Some(uid) = hears.recv() => { uids.insert(uid); }
             else => return,
         }
@@ -392,10 +392,6 @@ async fn spread(
         }
         while let Ok(uid) = hears.try_recv() {
             uids.insert(uid);
-        }
-        if changes.remove(&Change::Agents) {
-            let agents = context.world.read().agents();
-            context.fleet.addresses(&agents);
         }
         let mut woken = HashMap::new();
         for uid in uids {

@@ -1,11 +1,8 @@
-//! What the cluster has: pods, nodes, namespaces and agents, as little of each as is needed. 150,000 pods fit 100 MB.
+//! What the cluster has: pods, nodes and namespaces, as little of each as is needed. 150,000 pods fit 100 MB.
 
-use fleet::{Addresses, Listed, listed};
 use futures::{Stream, StreamExt};
 use k8s_openapi::{
-    api::{core::v1 as core, discovery::v1::EndpointSlice},
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
-    jiff::Timestamp,
+    api::core::v1 as core, apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp,
 };
 use kube::{Resource, ResourceExt, runtime::watcher};
 use std::{
@@ -54,8 +51,6 @@ pub(crate) struct State {
     pub(crate) pods: HashMap<String, BTreeMap<String, Pod>>,
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) namespaces: BTreeMap<String, Labels>,
-    /// By slice: which node's agent is where.
-    slices: BTreeMap<String, Vec<Listed>>,
 }
 
 /// What has changed.
@@ -65,8 +60,6 @@ pub(crate) enum Change {
     Pods(String),
     /// Nodes, or namespaces.
     Cluster,
-    /// Where agents are.
-    Agents,
 }
 
 /// Shared by everything that looks at the cluster.
@@ -124,13 +117,6 @@ impl World {
                 }
             }
         }
-    }
-}
-
-impl State {
-    /// Where the agents are.
-    pub(crate) fn agents(&self) -> BTreeMap<Arc<str>, Addresses> {
-        fleet::agents(self.slices.values().flatten())
     }
 }
 
@@ -306,27 +292,6 @@ impl Known for core::Namespace {
     fn delete(world: &World, object: &Self) {
         world.write().namespaces.remove(&object.name_any());
         world.changed(Change::Cluster);
-    }
-}
-
-impl Known for EndpointSlice {
-    fn replace(world: &World, all: Vec<Self>) {
-        world.write().slices = all
-            .iter()
-            .map(|slice| (slice.name_any(), listed(slice)))
-            .collect();
-        world.changed(Change::Agents);
-    }
-
-    fn apply(world: &World, object: &Self) {
-        let listed = listed(object);
-        world.write().slices.insert(object.name_any(), listed);
-        world.changed(Change::Agents);
-    }
-
-    fn delete(world: &World, object: &Self) {
-        world.write().slices.remove(&object.name_any());
-        world.changed(Change::Agents);
     }
 }
 

@@ -9,34 +9,48 @@ use crate::{
         process::{has_the_kernels_numbers, in_host_pid_namespace},
     },
 };
-use std::{fs, path::Path};
+use std::{borrow::Cow, fs, path::Path};
 use tracers::{
     Capability, Point, fentry, fexit, fmod_ret, iter, kprobe, kretprobe, raw_tp, tp_btf, uprobe,
     uretprobe,
 };
 
-/// One thing that was checked.
+/// Result of a check of a host or a cluster, as `tracejob doctor` shows it.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// What.
-    pub name: &'static str,
-    /// How it is.
+    /// Checked subject: `kernel`.
+    pub name: Cow<'static, str>,
+    /// Verdict.
     pub verdict: Verdict,
-    /// What was found.
+    /// Findings, for people.
     pub detail: String,
-    /// What to do, where something can be done.
+    /// Remedy, if there is one.
     pub remedy: Option<String>,
 }
 
-/// How a thing is.
+/// The verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// All there.
+    /// Nothing is missing.
     Ok,
-    /// Something works less well without it.
+    /// Some functions do not work, or work less well.
     Limited,
-    /// Nothing works without it.
+    /// Nothing works.
     Missing,
+}
+
+impl Verdict {
+    /// All verdicts.
+    pub const ALL: [Self; 3] = [Self::Ok, Self::Limited, Self::Missing];
+
+    /// Returns the word of the verdict in messages, JSON and tables.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Limited => "limited",
+            Self::Missing => "missing",
+        }
+    }
 }
 
 impl Kernel {
@@ -59,7 +73,7 @@ impl Kernel {
     fn kernel_check(&self) -> Check {
         let old = self.version() < (5, 10);
         Check {
-            name: "kernel",
+            name: "kernel".into(),
             verdict: if old { Verdict::Missing } else { Verdict::Ok },
             detail: format!("{} with type information", self.release()),
             remedy: old.then(|| "use Linux 5.10 or newer".to_owned()),
@@ -69,7 +83,7 @@ impl Kernel {
     fn capability_check(&self) -> Check {
         match self.refusal() {
             None => Check {
-                name: "capabilities",
+                name: "capabilities".into(),
                 verdict: Verdict::Ok,
                 detail: match Capability::SysAdmin.have() {
                     true => "CAP_SYS_ADMIN, which is more than is needed".to_owned(),
@@ -78,7 +92,7 @@ impl Kernel {
                 remedy: None,
             },
             Some(error) => Check {
-                name: "capabilities",
+                name: "capabilities".into(),
                 verdict: Verdict::Missing,
                 detail: error
                     .to_string()
@@ -119,7 +133,7 @@ impl Kernel {
             .concat()
             .join("; ");
         Check {
-            name: "points",
+            name: "points".into(),
             verdict: match (works.is_empty(), refused.is_empty()) {
                 (true, _) => Verdict::Missing,
                 (false, false) => Verdict::Limited,
@@ -134,7 +148,7 @@ impl Kernel {
 fn cgroup_check() -> Check {
     let first = hierarchies().map(|mut all| all.swap_remove(0));
     let limited = |detail: String, remedy: &str| Check {
-        name: "cgroups",
+        name: "cgroups".into(),
         verdict: Verdict::Limited,
         detail,
         remedy: Some(remedy.to_owned()),
@@ -145,7 +159,7 @@ fn cgroup_check() -> Check {
             let found = format!("version {version} at {}", first.root.display());
             match first.namespace {
                 None => Check {
-                    name: "cgroups",
+                    name: "cgroups".into(),
                     verdict: Verdict::Ok,
                     detail: found,
                     remedy: None,
@@ -182,7 +196,7 @@ fn process_check(proc: &Path) -> Check {
         ),
     };
     Check {
-        name: "processes",
+        name: "processes".into(),
         verdict,
         detail,
         remedy: (!ours).then(|| {
@@ -204,7 +218,7 @@ fn symbols_check() -> Check {
         })
         .unwrap_or(true);
     Check {
-        name: "kernel symbols",
+        name: "kernel symbols".into(),
         verdict: if hidden {
             Verdict::Limited
         } else {
@@ -225,7 +239,7 @@ fn locked_memory_check() -> Check {
     // What the largest tracer takes.
     let short = limit.is_some_and(|bytes| bytes < 64 << 20);
     Check {
-        name: "locked memory",
+        name: "locked memory".into(),
         verdict: if short && !Capability::SysResource.have() {
             Verdict::Missing
         } else {

@@ -4,23 +4,17 @@
 //! It knows neither what is asked of them nor who asks.
 #![forbid(unsafe_code)]
 
+mod agents;
 mod api;
 mod limits;
 
+pub use agents::{Addresses, Agents, watch_agents};
 pub use api::{Unconfigured, api_client, watching};
 
 use crate::limits::{ANSWER, CONNECT, MESSAGE_BYTES};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use proto::v1::agent_client::AgentClient;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{
-    collections::BTreeMap,
-    fmt, fs, io,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, fs, io, net::SocketAddr, path::PathBuf, time::Duration};
 use tokio::sync::watch;
 use tonic::{
     Status,
@@ -44,63 +38,6 @@ pub fn allow_descriptors() {
     };
     // Refused, it is as it was: an agent for which there is none is told as unreachable, and why.
     let _ = setrlimit(Resource::Nofile, all);
-}
-
-/// The name of the port that agents serve in their pods.
-const PORT: &str = "grpc";
-
-/// An agent's address in a slice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    node: Arc<str>,
-    address: SocketAddr,
-    /// Its pod is about to end.
-    ends: bool,
-}
-
-/// Where an agent is: an address of each family that its pod has, IPv6 first. None are equal, and there is at least one.
-pub type Addresses = Arc<[SocketAddr]>;
-
-/// The agents in a slice, ready or not: one that is not may be about to be.
-pub fn listed(slice: &EndpointSlice) -> Vec<Listed> {
-    let ports = slice.ports.iter().flatten();
-    let port = ports
-        .filter(|port| port.name.as_deref() == Some(PORT))
-        .find_map(|port| u16::try_from(port.port?).ok());
-    let Some(port) = port else {
-        return Vec::new();
-    };
-    let endpoints = slice.endpoints.iter();
-    endpoints
-        .filter_map(|endpoint| {
-            let conditions = endpoint.conditions.as_ref();
-            let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
-            Some(Listed {
-                node: endpoint.node_name.as_deref()?.into(),
-                address: SocketAddr::new(address.to_canonical(), port),
-                ends: conditions.is_some_and(|conditions| conditions.terminating == Some(true)),
-            })
-        })
-        .collect()
-}
-
-/// The agents of all slices by node. A service of both families has slices of each, and an agent is in one of either.
-pub fn agents<'a>(slices: impl IntoIterator<Item = &'a Listed>) -> BTreeMap<Arc<str>, Addresses> {
-    let mut nodes: BTreeMap<&Arc<str>, Vec<&Listed>> = BTreeMap::new();
-    for listed in slices {
-        nodes.entry(&listed.node).or_default().push(listed);
-    }
-    let nodes = nodes.into_iter().map(|(node, mut all)| {
-        // One that ends is there beside the one that takes its place.
-        if all.iter().any(|listed| !listed.ends) {
-            all.retain(|listed| !listed.ends);
-        }
-        let mut addresses: Vec<SocketAddr> = all.iter().map(|listed| listed.address).collect();
-        addresses.sort_unstable_by_key(|address| (address.is_ipv4(), *address));
-        addresses.dedup();
-        (Arc::clone(node), addresses.into())
-    });
-    nodes.collect()
 }
 
 /// How often it is asked whether it is there, and how long it may take to say so.
@@ -234,75 +171,5 @@ impl Connector {
             .connect()
             .await?;
         Ok(AgentClient::new(channel).max_decoding_message_size(MESSAGE_BYTES))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
-
-    /// A slice of agents: node, address, and whether its pod ends.
-    fn slice(family: &str, agents: &[(&str, &str, bool)]) -> EndpointSlice {
-        let endpoint = |(node, address, ends): &(&str, &str, bool)| Endpoint {
-            addresses: vec![(*address).to_owned()],
-            node_name: Some((*node).to_owned()),
-            conditions: Some(EndpointConditions {
-                terminating: Some(*ends),
-                ..EndpointConditions::default()
-            }),
-            ..Endpoint::default()
-        };
-        EndpointSlice {
-            address_type: family.to_owned(),
-            endpoints: agents.iter().map(endpoint).collect(),
-            ports: Some(vec![EndpointPort {
-                name: Some(PORT.to_owned()),
-                port: Some(4040),
-                ..EndpointPort::default()
-            }]),
-            ..EndpointSlice::default()
-        }
-    }
-
-    fn found(slices: &[EndpointSlice]) -> Vec<String> {
-        let all: Vec<Listed> = slices.iter().flat_map(listed).collect();
-        let shown = agents(&all).into_iter().map(|(node, addresses)| {
-            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            format!("{node}: {}", addresses.join(" "))
-        });
-        shown.collect()
-    }
-
-    #[test]
-    fn an_agent_in_slices_of_both_families_is_one_with_its_ipv6_address_first() {
-        let four = slice(
-            "IPv4",
-            &[("a", "10.0.0.1", false), ("b", "10.0.0.2", false)],
-        );
-        let six = slice("IPv6", &[("a", "fd00::1", false), ("c", "fd00::3", false)]);
-        let wanted = [
-            "a: [fd00::1]:4040 10.0.0.1:4040",
-            "b: 10.0.0.2:4040",
-            "c: [fd00::3]:4040",
-        ];
-        // Whatever the slices' names are.
-        assert_eq!(found(&[four.clone(), six.clone()]), wanted);
-        assert_eq!(found(&[six.clone(), four, six]), wanted);
-    }
-
-    #[test]
-    fn a_pod_that_ends_is_asked_only_where_no_other_takes_its_place() {
-        let six = slice(
-            "IPv6",
-            &[
-                ("a", "fd00::1", true),
-                ("a", "fd00::9", false),
-                ("b", "fd00::2", true),
-            ],
-        );
-        let four = slice("IPv4", &[("a", "10.0.0.1", true)]);
-        let wanted = ["a: [fd00::9]:4040", "b: [fd00::2]:4040"];
-        assert_eq!(found(&[six, four]), wanted);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     caller::{Caller, Callers, Thing, Verb},
     counters::Counters,
-    hub::{self, Addresses, Reading},
+    hub::{self, Reading},
     job, limits,
     peer::Peer,
     pool::Pool,
@@ -30,7 +30,7 @@ pub(crate) struct App {
     pub(crate) client: kube::Client,
     pub(crate) callers: Callers,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) addresses: watch::Receiver<Addresses>,
+    pub(crate) agents: watch::Receiver<fleet::Agents>,
     pub(crate) counters: Arc<Counters>,
     /// Of a job's log, where it has all that it may.
     log_bytes: usize,
@@ -105,7 +105,7 @@ impl App {
     pub(crate) fn new(
         callers: Callers,
         pool: Arc<Pool>,
-        addresses: watch::Receiver<Addresses>,
+        agents: watch::Receiver<fleet::Agents>,
         counters: Arc<Counters>,
         log_bytes: usize,
     ) -> Arc<Self> {
@@ -113,7 +113,7 @@ impl App {
             client: callers.client.clone(),
             callers,
             pool,
-            addresses,
+            agents,
             counters,
             log_bytes,
             jobs: Mutex::default(),
@@ -139,8 +139,8 @@ impl App {
             name: None,
         };
         self.callers.may(&caller, Verb::Get, &tracers).await?;
-        let addresses = self.addresses.borrow().clone();
-        Ok(self.survey.get(&self.pool, &addresses).await)
+        let agents = self.agents.borrow().clone();
+        Ok(self.survey.get(&self.pool, &agents).await)
     }
 
     /// A job's stream for whoever calls.
@@ -208,15 +208,8 @@ impl App {
             other.hub.keep(log_bytes);
         }
         let uid = job.uid.clone();
-        let (pool, addresses) = (Arc::clone(&self.pool), self.addresses.clone());
-        let reading = Arc::new(hub::read(
-            &self.client,
-            name,
-            job,
-            log_bytes,
-            pool,
-            addresses,
-        ));
+        let (pool, agents) = (Arc::clone(&self.pool), self.agents.clone());
+        let reading = Arc::new(hub::read(&self.client, name, job, log_bytes, pool, agents));
         jobs.insert(uid, Arc::downgrade(&reading));
         Ok(reading)
     }

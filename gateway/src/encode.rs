@@ -5,7 +5,7 @@
 use crate::limits::PIECE_BYTES;
 use crate::reader::Said;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use client::{parts, wire_values};
+use client::{duration::duration, parts, wire_values};
 use prost::Message;
 use proto::v1::{self, StreamEventsResponse, stream_events_response::Item};
 use serde_json::{Value, json};
@@ -296,10 +296,7 @@ fn shown(text: &str) -> String {
 }
 
 fn books(account: &v1::Account) -> Value {
-    let time = |time: &Option<prost_types::Duration>| {
-        let time = time.and_then(|time| Duration::try_from(time).ok());
-        time.map(|time| time.as_nanos() as u64)
-    };
+    let time = |time| duration(time).map(|time| time.as_nanos() as u64);
     let cost = account.cost.unwrap_or_default();
     let untraced: Vec<String> = account
         .untraced
@@ -319,10 +316,10 @@ fn books(account: &v1::Account) -> Value {
         "untraced": { "count": account.untraced_count, "reasons": untraced },
         "complete": account.complete,
         "ended": (!account.ended.is_empty()).then(|| shown(&account.ended)),
-        "elapsed_ns": time(&account.elapsed),
+        "elapsed_ns": time(account.elapsed),
         "cost": {
-            "bpf_ns": time(&cost.bpf), "bpf_runs": cost.bpf_runs, "bpf_measured": cost.bpf_measured,
-            "reader_ns": time(&cost.reader), "kernel_bytes": cost.kernel_bytes,
+            "bpf_ns": time(cost.bpf), "bpf_runs": cost.bpf_runs, "bpf_measured": cost.bpf_measured,
+            "reader_ns": time(cost.reader), "kernel_bytes": cost.kernel_bytes,
         },
     })
 }

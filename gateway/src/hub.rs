@@ -29,9 +29,6 @@ use tokio::{
 };
 use tracers::{Batch, Data, Erased};
 
-/// Where the agents are, by node.
-pub(crate) type Addresses = BTreeMap<Arc<str>, fleet::Addresses>;
-
 /// Batches that have come and are not yet put together: agents wait beyond that.
 const COMING: usize = 256;
 /// How often rows that have waited long enough are looked for.
@@ -113,12 +110,12 @@ pub(crate) fn read(
     job: Job,
     log_bytes: usize,
     pool: Arc<Pool>,
-    addresses: watch::Receiver<Addresses>,
+    agents: watch::Receiver<fleet::Agents>,
 ) -> Reading {
     let (coming, comes) = mpsc::channel(COMING);
     let watch = job::watch(client, name);
     let hub = Arc::new(Hub::new(job, log_bytes, coming));
-    let work = tokio::spawn(work(Arc::clone(&hub), watch, pool, addresses, comes));
+    let work = tokio::spawn(work(Arc::clone(&hub), watch, pool, agents, comes));
     Reading {
         hub,
         work: work.abort_handle(),
@@ -130,7 +127,7 @@ async fn work(
     hub: Arc<Hub>,
     mut watch: impl futures::Stream<Item = Seen> + Unpin,
     pool: Arc<Pool>,
-    mut addresses: watch::Receiver<Addresses>,
+    mut agents: watch::Receiver<fleet::Agents>,
     mut comes: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
 ) {
     // Rows come after the columns are known.
@@ -144,12 +141,12 @@ async fn work(
     loop {
         // Not with each batch: there may be thousands.
         if std::mem::take(&mut moved) {
-            let known: Vec<Arc<str>> = addresses.borrow_and_update().keys().cloned().collect();
+            let known: Vec<Arc<str>> = agents.borrow_and_update().keys().cloned().collect();
             for node in &known {
                 followed.entry(Arc::clone(node)).or_insert_with(|| {
                     let (hub, pool) = (Arc::clone(&hub), Arc::clone(&pool));
-                    let (node, addresses) = (Arc::clone(node), addresses.clone());
-                    followers.spawn(follow::follow(hub, node, pool, addresses))
+                    let (node, agents) = (Arc::clone(node), agents.clone());
+                    followers.spawn(follow::follow(hub, node, pool, agents))
                 });
             }
         }
@@ -160,7 +157,7 @@ async fn work(
                 Some(_) | None => gone = true,
             },
             // Where nobody tells of agents any more, those that are known are all.
-            Ok(()) = addresses.changed() => moved = true,
+            Ok(()) = agents.changed() => moved = true,
             Some((source, batch, arrived)) = comes.recv() => {
                 let merge = merge.get_or_insert_with(|| Merge::new(hub.time_column()));
                 merge.add(source, batch, arrived);

@@ -1,5 +1,5 @@
-//! By what the API server is known when it calls for others: a certificate of an authority of its own, and headers with names that the
-//! cluster chooses. Both stand in a ConfigMap that every API server keeps, `extension-apiserver-authentication`.
+//! Identification of the API server when it forwards a user's request: a client certificate of a CA of its own, and headers with names that
+//! the cluster chooses. Both are in a ConfigMap that every API server maintains, `extension-apiserver-authentication`.
 
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt;
@@ -19,28 +19,26 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
 
-/// What is known of it.
+/// The API server's certificates and headers.
 #[derive(Clone, Debug)]
 pub(crate) struct Authority {
-    /// Who signs its certificates.
-    pub(crate) roots: Arc<RootCertStore>,
-    /// The common names of its certificates; none is any.
+    /// Allowed common names of its certificates; an empty list allows all.
     names: Vec<String>,
     headers: Arc<Proxy>,
 }
 
-/// Headers of the API server, by what they say.
+/// Names of the headers with the attributes of a forwarded user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proxy {
     pub(crate) user: Vec<String>,
     pub(crate) uid: Vec<String>,
     pub(crate) groups: Vec<String>,
-    /// Beginnings of their names.
+    /// Prefixes of names: the rest of a name is the attribute's key.
     pub(crate) extra: Vec<String>,
 }
 
 impl Authority {
-    /// Whether a certificate that its authority has signed is the API server's; by which headers it tells then whom it calls for.
+    /// Returns the headers with the forwarded user, if this verified certificate is the API server's.
     pub(crate) fn proxy(&self, certificate: &CertificateDer<'_>) -> Option<Arc<Proxy>> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
         let mut names = parsed.subject().iter_common_name();
@@ -51,19 +49,24 @@ impl Authority {
     }
 }
 
-/// Reads it, and keeps it as it is for as long as the task runs.
+/// Reads the ConfigMap. Returns its newest content, the CAs of the API server's certificates, and a task that watches the ConfigMap.
 ///
 /// # Errors
-/// Where it is not there: the API server aggregates no APIs then.
+/// Where the ConfigMap is missing: the API server aggregates no APIs then.
 pub(crate) async fn follow(
     client: &Client,
-) -> Result<(watch::Receiver<Authority>, impl Future<Output = ()> + use<>)> {
+) -> Result<(
+    watch::Receiver<Authority>,
+    watch::Receiver<Arc<RootCertStore>>,
+    impl Future<Output = ()> + use<>,
+)> {
     let api = Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE);
     let map = api.get(NAME).await;
     let map = map.with_context(|| format!("reading ConfigMap {NAMESPACE}/{NAME}"))?;
-    let first = read(&map.data.unwrap_or_default())
+    let (first, first_roots) = read(&map.data.unwrap_or_default())
         .with_context(|| format!("ConfigMap {NAMESPACE}/{NAME}"))?;
     let (new, newest) = watch::channel(first);
+    let (new_roots, newest_roots) = watch::channel(first_roots);
     let only = fleet::watching().fields(&format!("metadata.name={NAME}"));
     let keep = async move {
         let events = watcher(api, only).default_backoff().applied_objects();
@@ -71,7 +74,14 @@ pub(crate) async fn follow(
         while let Some(event) = events.next().await {
             let read = event.map(|map| read(&map.data.unwrap_or_default()));
             match read {
-                Ok(Ok(authority)) => drop(new.send_replace(authority)),
+                Ok(Ok((authority, roots))) => {
+                    new.send_replace(authority);
+                    new_roots.send_if_modified(|before| {
+                        let changed = before.roots != roots.roots;
+                        *before = roots;
+                        changed
+                    });
+                }
                 Ok(Err(error)) => {
                     tracing::warn!("cannot read the API server's CA certificates: {error:#}")
                 }
@@ -79,10 +89,10 @@ pub(crate) async fn follow(
             }
         }
     };
-    Ok((newest, keep))
+    Ok((newest, newest_roots, keep))
 }
 
-fn read(data: &BTreeMap<String, String>) -> Result<Authority> {
+fn read(data: &BTreeMap<String, String>) -> Result<(Authority, Arc<RootCertStore>)> {
     let pem = data.get("requestheader-client-ca-file");
     let pem = pem.context("requestheader-client-ca-file is missing: the API server's aggregation layer is not configured (--requestheader-client-ca-file)")?;
     let mut roots = RootCertStore::empty();
@@ -98,8 +108,7 @@ fn read(data: &BTreeMap<String, String>) -> Result<Authority> {
             Some(text) => serde_json::from_str(text).with_context(|| name.to_owned()),
         }
     };
-    Ok(Authority {
-        roots: Arc::new(roots),
+    let authority = Authority {
         names: list("requestheader-allowed-names")?,
         headers: Arc::new(Proxy {
             user: list("requestheader-username-headers")?,
@@ -107,7 +116,8 @@ fn read(data: &BTreeMap<String, String>) -> Result<Authority> {
             groups: list("requestheader-group-headers")?,
             extra: list("requestheader-extra-headers-prefix")?,
         }),
-    })
+    };
+    Ok((authority, Arc::new(roots)))
 }
 
 #[cfg(test)]
@@ -115,14 +125,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_read_is_told() {
+    fn a_config_map_without_ca_certificates_is_an_error() {
         let map = |pairs: &[(&str, &str)]| {
             let pairs = pairs.iter();
             let pairs = pairs.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
             read(&pairs.collect()).map(drop).unwrap_err().to_string()
         };
         assert!(map(&[]).contains("aggregation layer is not configured"));
-        let said = map(&[("requestheader-client-ca-file", "none")]);
-        assert!(said.contains("no certificate"), "{said}");
+        let error = map(&[("requestheader-client-ca-file", "none")]);
+        assert!(error.contains("no certificate"), "{error}");
     }
 }

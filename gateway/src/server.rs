@@ -1,4 +1,4 @@
-//! Connections: TLS with the gateway's certificate, which may change, and the API server's, by which it is known.
+//! Connections to the gateway: TLS, and the identification of the API server by its client certificate.
 
 use crate::{
     app::App,
@@ -7,7 +7,7 @@ use crate::{
     peer::Peer,
     requestheader::{Authority, Proxy},
 };
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use axum::{
     Extension, Router,
     body::Body,
@@ -24,106 +24,28 @@ use hyper_util::{
 use listen::{
     Listener,
     places::{Class, Connection, Place, Places},
+    tls::{self, Acceptor, Clients, Files},
 };
 use metrics::Source as _;
-use rustls::{
-    ServerConfig,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-};
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use rustls::RootCertStore;
+use std::{net::SocketAddr, path::Path, sync::Arc};
 use tokio::{net::TcpStream, sync::watch};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 
-/// How often certificates are looked at.
-const LOOK: Duration = Duration::from_secs(2);
-
-/// The gateway's own certificate: a folder of `tls.crt` and `tls.key`.
-pub(crate) struct Certificate {
-    folder: PathBuf,
-    authority: watch::Receiver<Authority>,
-    config: watch::Sender<Arc<ServerConfig>>,
-}
-
-impl Certificate {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Where there is none that can be used.
-    pub(crate) fn read(folder: &Path, authority: watch::Receiver<Authority>) -> Result<Self> {
-        let first = load(folder, &authority.borrow().clone())?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            authority,
-            config: watch::Sender::new(first),
-        })
-    }
-
-    /// Follows its files, and the API server's authority, for as long as it is polled. What cannot be used changes nothing.
-    pub(crate) async fn follow(&self) {
-        let files = || {
-            let read = |name| fs::read(self.folder.join(name)).unwrap_or_default();
-            (read("tls.crt"), read("tls.key"))
-        };
-        let mut authority = self.authority.clone();
-        let mut seen = files();
-        loop {
-            let changed = tokio::select! {
-                Ok(()) = authority.changed() => true,
-                () = tokio::time::sleep(LOOK) => false,
-            };
-            let now = files();
-            if !changed && now == seen {
-                continue;
-            }
-            seen = now;
-            match load(&self.folder, &authority.borrow_and_update().clone()) {
-                Ok(config) => {
-                    self.config.send_replace(config);
-                    tracing::info!("certificates reloaded; new connections use them");
-                }
-                // Of files that are replaced one after the other the last one makes it right.
-                Err(error) => {
-                    tracing::warn!("cannot reload certificates, keeping the old ones: {error:#}")
-                }
-            }
-        }
-    }
-}
-
-fn load(folder: &Path, authority: &Authority) -> Result<Arc<ServerConfig>> {
-    let file = |name: &str| {
-        let path = folder.join(name);
-        fs::read(&path).with_context(|| format!("reading {}", path.display()))
+/// Reads the gateway's certificate from a folder of `tls.crt` and `tls.key`. `roots` sign the API server's certificates; other clients have
+/// tokens.
+///
+/// # Errors
+/// Where the folder has no usable certificate.
+pub(crate) fn acceptor(
+    folder: &Path,
+    roots: watch::Receiver<Arc<RootCertStore>>,
+) -> Result<Acceptor, tls::Error> {
+    let files = Files {
+        certificate: folder.join("tls.crt"),
+        key: folder.join("tls.key"),
     };
-    let chain = CertificateDer::pem_slice_iter(&file("tls.crt")?).collect::<Result<Vec<_>, _>>();
-    let chain = chain.with_context(|| format!("{}/tls.crt", folder.display()))?;
-    if chain.is_empty() {
-        bail!("{}/tls.crt has no certificate", folder.display());
-    }
-    let key = PrivateKeyDer::from_pem_slice(&file("tls.key")?);
-    let key = key.with_context(|| format!("{}/tls.key", folder.display()))?;
-    let provider = Arc::new(ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(
-        Arc::clone(&authority.roots),
-        Arc::clone(&provider),
-    );
-    // Others than the API server have tokens.
-    let verifier = verifier.allow_unauthenticated().build()?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .context("the certificate and its key")?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Acceptor::read(files, Clients::Optional(roots), &[b"h2", b"http/1.1"])
 }
 
 /// Serves for as long as it is polled.
@@ -132,7 +54,8 @@ fn load(folder: &Path, authority: &Authority) -> Result<Arc<ServerConfig>> {
 /// Where it cannot listen.
 pub(crate) async fn serve(
     address: SocketAddr,
-    certificate: &Certificate,
+    acceptor: &Arc<Acceptor>,
+    authority: &watch::Receiver<Authority>,
     app: &Arc<App>,
 ) -> Result<()> {
     let listener = Listener::bind(address);
@@ -149,9 +72,7 @@ pub(crate) async fn serve(
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Descriptors may have run out: they come back.
-                tracing::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                listen::accept_failed(&error).await;
                 continue;
             }
         };
@@ -159,13 +80,12 @@ pub(crate) async fn serve(
             tracing::debug!(%address, %error, "a connection is over already");
             continue;
         }
-        let config = certificate.config.borrow().clone();
-        let authority = certificate.authority.borrow().clone();
+        let (acceptor, authority) = (Arc::clone(acceptor), authority.clone());
         let (router, counted) = (router.clone(), app.counters.connection());
         let (stream, place) = places.connect(stream, Some(address));
         tokio::spawn(async move {
             let source = address.ip().into();
-            match shake_hands(stream, config, &authority).await {
+            match shake_hands(stream, &acceptor, &authority).await {
                 // Who does not ask properly, or goes away, gets no answer.
                 Ok((stream, proxy)) => {
                     // The API server is known by that; others show who they are by a call.
@@ -188,16 +108,16 @@ pub(crate) async fn serve(
 
 type Stream = TlsStream<Connection<TcpStream>>;
 
-/// Returns the connection, and whether its certificate is the API server's.
+/// Performs the TLS handshake. Returns the connection, and the headers of the API server if the client is the API server.
 async fn shake_hands(
     stream: Connection<TcpStream>,
-    config: Arc<ServerConfig>,
-    authority: &Authority,
+    acceptor: &Acceptor,
+    authority: &watch::Receiver<Authority>,
 ) -> Result<(Stream, Option<Arc<Proxy>>)> {
-    let stream = TlsAcceptor::from(config).accept(stream).await?;
-    let certificates = stream.get_ref().1.peer_certificates();
-    let certificate = certificates.and_then(<[_]>::first);
-    let proxy = certificate.and_then(|certificate| authority.proxy(certificate));
+    let (stream, certificate) = acceptor.accept(stream).await?;
+    let authority = authority.borrow();
+    let proxy = certificate.and_then(|certificate| authority.proxy(&certificate));
+    drop(authority);
     Ok((stream, proxy))
 }
 

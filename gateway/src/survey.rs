@@ -1,6 +1,7 @@
 //! What each node can trace, and why not: every agent asked once, and the answers kept for a while.
 
-use crate::{hub::Addresses, pool::Pool};
+use crate::pool::Pool;
+use fleet::Agents;
 use futures::{StreamExt, stream};
 use proto::v1;
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ pub(crate) struct Survey(Mutex<Option<(Instant, Arc<Value>)>>);
 
 impl Survey {
     /// All nodes, as they were at most a minute ago.
-    pub(crate) async fn get(&self, pool: &Pool, addresses: &Addresses) -> Arc<Value> {
+    pub(crate) async fn get(&self, pool: &Pool, agents: &Agents) -> Arc<Value> {
         // Who asks meanwhile waits, and has the same.
         let mut kept = self.0.lock().await;
         if let Some((at, known)) = &*kept
@@ -31,7 +32,7 @@ impl Survey {
         {
             return Arc::clone(known);
         }
-        let nodes: Vec<_> = addresses
+        let nodes: Vec<_> = agents
             .iter()
             .map(|(node, address)| (Arc::clone(node), Arc::clone(address)))
             .collect();

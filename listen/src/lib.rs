@@ -1,12 +1,14 @@
-//! TCP listeners of our daemons: one listener serves IPv6 and IPv4, and a bounded number of connections.
+//! TCP listeners of our daemons: one listener serves IPv6 and IPv4, and a bounded number of connections, with TLS or without.
 //!
-//! It knows neither what is served nor who may connect.
+//! It depends neither on the protocol nor on the rights of clients.
 #![forbid(unsafe_code)]
 
 mod limits;
 pub mod places;
+pub mod stamp;
+pub mod tls;
 
-use limits::BACKLOG;
+use limits::{ACCEPT_RETRY, BACKLOG};
 use rustix::{
     fd::OwnedFd,
     io::Errno,
@@ -66,6 +68,13 @@ impl Listener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
+}
+
+/// Logs a failed accept(2), and waits before the next one: the process may be out of descriptors, and gets some back when connections
+/// close. An immediate retry would only use a CPU.
+pub async fn accept_failed(error: &io::Error) {
+    tracing::warn!("cannot accept a connection: {error}");
+    tokio::time::sleep(ACCEPT_RETRY).await;
 }
 
 /// A socket that listens on an address.

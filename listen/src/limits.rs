@@ -1,9 +1,13 @@
-//! Bounds of listeners, whatever they serve. Each server has its own of connections: `places::Limits`.
+//! Bounds of all listeners. Those of connections are each server's own: `places::Limits`.
 
 use std::time::Duration;
 
 /// Maximum number of connections that wait to be accepted: the same as for tokio's own listeners.
 pub(crate) const BACKLOG: i32 = 1024;
+/// Time between a failed accept(2) and the next one: closed connections return descriptors.
+pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Interval at which certificate files are checked for changes: three calls of stat(2).
+pub(crate) const FILES_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two log lines about rejected connections of a listener, because peers decide how often they connect.
 pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes that a peer can send at once: the size of the largest request of all our servers.

@@ -29,7 +29,7 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 use rustix::time::{ClockId, clock_gettime};
-use std::{convert::Infallible, fs, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fs, io, net::SocketAddr, sync::Arc};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixListener,
@@ -133,15 +133,9 @@ where
     loop {
         match accept().await {
             Ok((stream, peer)) => answer(places.connect(stream, peer).0, served, &source),
-            Err(error) => wait_after(&error).await,
+            Err(error) => listen::accept_failed(&error).await,
         }
     }
-}
-
-/// Descriptors may have run out: they come back, and asking at once again would only take a CPU.
-async fn wait_after(error: &io::Error) {
-    tracing::warn!("cannot accept a connection for metrics: {error}");
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 /// One connection, one answer.

@@ -128,6 +128,18 @@ impl<W: Write> Csv<W> {
     }
 }
 
+/// Returns the field of a value that needs neither stack frames nor the wall clock.
+pub fn field(column: &Column, value: Value<'_>) -> Vec<u8> {
+    let shown = Shown {
+        column,
+        frames: &[],
+        wall: Wall::default(),
+    };
+    let mut field = Vec::new();
+    column.kind.csv(value, shown, &mut field);
+    field
+}
+
 /// Our sink is all that can fail.
 fn io(error: csv::Error) -> io::Error {
     match error.into_kind() {

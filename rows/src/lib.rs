@@ -8,7 +8,7 @@ mod json;
 pub mod text;
 mod wall;
 
-pub use csv::Csv;
+pub use csv::{Csv, field};
 pub use json::Json;
 pub use tracers::{Wall, escape};
 pub use wall::wall;

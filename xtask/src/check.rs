@@ -1,5 +1,8 @@
 //! Checks of a change that run no kernel program: format, dependencies, the kernel side's lints, unit tests.
 
+#[path = "../../engine/build/flags.rs"]
+mod flags;
+
 use std::process::Command;
 
 use anyhow::Result;
@@ -59,30 +62,15 @@ pub(crate) fn kernel_side() -> Result<String> {
         "--release",
         "--locked",
     ]);
-    command.args(["-Z", "build-std=core", "--target", "bpfel-unknown-none"]);
-    // The folder of engine/build.rs, whose dependencies are built already.
-    command
-        .arg("--target-dir")
-        .arg(workspace::target().join("bpf"))
-        .args(["--", "-D", "warnings"]);
-    as_for_the_kernel(&mut command);
+    // The folder of engine/build.rs, which contains the built dependencies.
+    let folder = workspace::target().join("bpf");
+    flags::for_the_kernel(&mut command, &folder, std::env::consts::ARCH);
+    command.args(["--", "-D", "warnings"]);
     quiet(
         "lint kernel side",
         "clippy on the kernel programs",
         &mut command,
     )
-}
-
-/// The compiler's flags for kernel programs, as engine/build.rs sets them.
-fn as_for_the_kernel(command: &mut Command) {
-    let arch = std::env::consts::ARCH;
-    command.env("RUSTC_BOOTSTRAP", "1");
-    command.env(
-        "RUSTFLAGS",
-        format!(
-            "-C link-arg=--btf -C debuginfo=2 -A linker_messages --cfg bpf_target_arch=\"{arch}\""
-        ),
-    );
 }
 
 /// Tests that need no kernel program.

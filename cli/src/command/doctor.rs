@@ -9,11 +9,11 @@ use crate::{
     },
     source::{
         remote::Address,
-        survey::{Checked, Entry, Needed, Survey, Works},
+        survey::{Entry, Needed, Survey, Works},
     },
 };
 use anyhow::Result;
-use engine::Verdict;
+use engine::{Check, Verdict};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -22,8 +22,8 @@ use std::{
 };
 use tracers::{Class, Needs};
 
-/// Maximum width of prose, for readability.
-const WIDEST: usize = 110;
+/// Maximum width of a page, for readability.
+pub(super) const WIDEST: usize = 110;
 
 /// Prints the checks. The exit status is 1 if no tracer works.
 pub(crate) fn doctor(json: bool, agent: Option<&Address>) -> Result<ExitCode> {
@@ -50,8 +50,8 @@ fn data(survey: &Survey) -> serde_json::Value {
     let checks: Vec<_> = survey
         .checks
         .iter()
-        .map(|Checked { name, verdict, detail, remedy }| {
-            json!({ "name": name, "verdict": word(*verdict), "detail": detail, "remedy": remedy })
+        .map(|Check { name, verdict, detail, remedy }| {
+            json!({ "name": name, "verdict": verdict.word(), "detail": detail, "remedy": remedy })
         })
         .collect();
     let tracers: Vec<_> = survey
@@ -110,16 +110,8 @@ fn classes(survey: &Survey) -> BTreeMap<&str, Vec<&Entry>> {
     classes
 }
 
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Ok => "ok",
-        Verdict::Limited => "limited",
-        Verdict::Missing => "missing",
-    }
-}
-
-fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
-    let checks = &survey.checks;
+/// Returns the checks as a table of this width, with remedies below the findings.
+pub(super) fn table(checks: &[Check], columns: usize, palette: Palette) -> String {
     let name = checks
         .iter()
         .map(|check| check.name.len())
@@ -134,8 +126,8 @@ fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
         let start = out.len();
         beside(
             &[
-                vec![check.name.clone()],
-                vec![word(check.verdict).to_owned()],
+                vec![check.name.clone().into_owned()],
+                vec![check.verdict.word().to_owned()],
                 said,
             ],
             &[name, verdict],
@@ -143,13 +135,18 @@ fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
         );
         if palette.on && check.verdict != Verdict::Ok {
             let at = start + name + 2;
-            let word = word(check.verdict);
+            let word = check.verdict.word();
             out.replace_range(
                 at..at + word.len(),
                 &format!("{}{word}\x1b[0m", Palette::RED),
             );
         }
     }
+    out
+}
+
+fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
+    let mut out = table(&survey.checks, columns, palette);
     let (able, all) = (survey.able(), survey.tracers.len());
     out.push_str(&match &survey.agent {
         None => format!("\n{able} of {all} tracers work here; see `tracejob list`.\n"),
@@ -206,8 +203,8 @@ mod tests {
 
     #[test]
     fn each_check_says_what_it_found_and_what_to_do() {
-        let check = |name: &str, verdict, detail: &str, remedy: Option<&str>| Checked {
-            name: name.to_owned(),
+        let check = |name: &str, verdict, detail: &str, remedy: Option<&str>| Check {
+            name: name.to_owned().into(),
             verdict,
             detail: detail.to_owned(),
             remedy: remedy.map(str::to_owned),

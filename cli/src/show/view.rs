@@ -7,7 +7,7 @@ mod tests;
 
 use super::shape::Shape;
 use std::{borrow::Cow, cmp::Ordering};
-use tracers::{Batch, Column, Data, Form, Shown, Store, Value, Wall, column_named, nearest};
+use tracers::{Batch, Column, Data, Form, Store, Value, column_named, nearest};
 
 /// Columns, order and number of rows, as the user gives them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -242,16 +242,7 @@ fn key(column: &Column, batch: &Batch, at: usize, row: usize) -> Key {
     match batch.value(at, row) {
         value @ Value::Unsigned(number) => match column.kind.is_named() {
             // An agent sends these by their names, and a trace here has them in the same order.
-            true => {
-                let shown = Shown {
-                    column,
-                    frames: &[],
-                    wall: Wall::default(),
-                };
-                let mut text = Vec::new();
-                column.kind.csv(value, shown, &mut text);
-                Key::Text(text)
-            }
+            true => Key::Text(rows::field(column, value)),
             false => Key::Number(number.into()),
         },
         Value::Signed(number) => Key::Number(number.into()),

@@ -17,7 +17,7 @@ pub(crate) struct Survey {
     /// All tracers, sorted by name.
     pub(crate) tracers: Vec<Entry>,
     /// Checks of the machine, if requested.
-    pub(crate) checks: Vec<Checked>,
+    pub(crate) checks: Vec<Check>,
 }
 
 /// Selection of the checks of the machine, which take longer.
@@ -67,15 +67,6 @@ pub(crate) enum Works {
     },
 }
 
-/// Result of a check.
-#[derive(Clone, Debug)]
-pub(crate) struct Checked {
-    pub(crate) name: String,
-    pub(crate) verdict: Verdict,
-    pub(crate) detail: String,
-    pub(crate) remedy: Option<String>,
-}
-
 impl Survey {
     /// Returns the tracers of an agent's machine, or of this one.
     pub(crate) fn of(address: Option<&remote::Address>) -> Result<Self> {
@@ -119,9 +110,9 @@ impl Survey {
             tracers: tracers::ALL.iter().map(of).collect(),
             checks: match kernel {
                 _ if matches!(checks, Checks::No) => Vec::new(),
-                Ok(kernel) => kernel.checks().into_iter().map(Checked::of).collect(),
-                Err(error) => vec![Checked {
-                    name: "kernel".to_owned(),
+                Ok(kernel) => kernel.checks(),
+                Err(error) => vec![Check {
+                    name: "kernel".into(),
                     verdict: Verdict::Missing,
                     detail: error.to_string(),
                     remedy: None,
@@ -174,8 +165,8 @@ impl Survey {
         }));
         let ours = env!("CARGO_PKG_VERSION");
         let same = version == ours;
-        let mut all = vec![Checked {
-            name: "agent".to_owned(),
+        let mut all = vec![Check {
+            name: "agent".into(),
             verdict: if same { Verdict::Ok } else { Verdict::Limited },
             detail: match same {
                 true => format!("{version} at {url}"),
@@ -185,7 +176,7 @@ impl Survey {
             },
             remedy: None,
         }];
-        all.extend(checks.into_iter().map(Checked::told));
+        all.extend(checks.into_iter().map(check));
         Self {
             kernel: Some(words(&kernel_release)),
             agent: Some(version),
@@ -291,39 +282,22 @@ impl Works {
     }
 }
 
-impl Checked {
-    fn of(check: Check) -> Self {
-        let Check {
-            name,
-            verdict,
-            detail,
-            remedy,
-        } = check;
-        Self {
-            name: name.to_owned(),
-            verdict,
-            detail,
-            remedy,
-        }
-    }
-
-    fn told(told: v1::Check) -> Self {
-        let v1::Check {
-            name,
-            verdict,
-            detail,
-            remedy,
-        } = told;
-        Self {
-            name: words(&name),
-            verdict: match verdict.as_str() {
-                "ok" => Verdict::Ok,
-                "missing" => Verdict::Missing,
-                _ => Verdict::Limited,
-            },
-            detail: words(&detail),
-            remedy: some(&remedy),
-        }
+/// Reads a check of an agent. A verdict of a newer agent counts as limited.
+fn check(message: v1::Check) -> Check {
+    let v1::Check {
+        name,
+        verdict,
+        detail,
+        remedy,
+    } = message;
+    let known = Verdict::ALL
+        .into_iter()
+        .find(|known| known.word() == verdict);
+    Check {
+        name: words(&name).into(),
+        verdict: known.unwrap_or(Verdict::Limited),
+        detail: words(&detail),
+        remedy: some(&remedy),
     }
 }
 

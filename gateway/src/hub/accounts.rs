@@ -5,6 +5,7 @@ mod tests;
 
 use super::{Hub, State};
 use crate::merge::Origin;
+use client::duration::{self, duration};
 use proto::v1::{self, NodeState};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tracers::Batch;
@@ -272,19 +273,15 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
     let room = UNTRACED_MAX.saturating_sub(sum.untraced.len());
     sum.untraced.extend(untraced.iter().take(room).cloned());
     sum.complete &= complete;
-    // Of several at the same time it is the longest.
-    let key = |time: &Option<prost_types::Duration>| {
-        time.as_ref()
-            .map_or((0, 0), |time| (time.seconds, time.nanos))
-    };
-    if key(elapsed) > key(&sum.elapsed) {
+    // The traces run at the same time.
+    if duration(*elapsed) > duration(sum.elapsed) {
         sum.elapsed = *elapsed;
     }
     sum.ended.clone_from(ended);
     if let Some(cost) = cost {
         let into = sum.cost.get_or_insert_default();
-        into.bpf = longer(into.bpf, cost.bpf);
-        into.reader = longer(into.reader, cost.reader);
+        into.bpf = duration::sum(into.bpf, cost.bpf);
+        into.reader = duration::sum(into.reader, cost.reader);
         into.kernel_bytes = into.kernel_bytes.saturating_add(cost.kernel_bytes);
         // By their runs: what has none was measured as well as the others.
         let runs = into.bpf_runs.saturating_add(cost.bpf_runs);
@@ -295,21 +292,6 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
         }
         into.bpf_runs = runs;
     }
-}
-
-fn longer(
-    a: Option<prost_types::Duration>,
-    b: Option<prost_types::Duration>,
-) -> Option<prost_types::Duration> {
-    let (Some(a), Some(b)) = (a, b) else {
-        return a.or(b);
-    };
-    let mut sum = prost_types::Duration {
-        seconds: a.seconds.saturating_add(b.seconds),
-        nanos: a.nanos.saturating_add(b.nanos),
-    };
-    sum.normalize();
-    Some(sum)
 }
 
 /// Updates from the followers of nodes.

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Addresses, Hub, schemas::Projections};
+use super::{Hub, schemas::Projections};
 use crate::{
     limits::NUMBERS,
     merge::{Origin, Source},
@@ -30,12 +30,12 @@ pub(super) async fn follow(
     hub: Arc<Hub>,
     name: Arc<str>,
     pool: Arc<Pool>,
-    mut addresses: watch::Receiver<Addresses>,
+    mut agents: watch::Receiver<fleet::Agents>,
 ) {
     let node = hub.node(&name);
     let mut wait = RETRY.0;
     loop {
-        let address = addresses.borrow_and_update().get(&name).cloned();
+        let address = agents.borrow_and_update().get(&name).cloned();
         let began = Instant::now();
         let why = match address {
             None => "there is no agent on this node".to_owned(),
@@ -50,7 +50,7 @@ pub(super) async fn follow(
             wait = RETRY.0;
         }
         // Another address is a reason to ask at once.
-        let _ = tokio::time::timeout(wait, addresses.changed()).await;
+        let _ = tokio::time::timeout(wait, agents.changed()).await;
         wait = (wait * 2).min(RETRY.1);
     }
 }

@@ -1,6 +1,7 @@
 //! `doctor`: the installation in the cluster, and the user's permissions.
 
 use crate::{
+    command::doctor::{WIDEST, table},
     show::{
         output::palette,
         render::Palette,
@@ -16,6 +17,7 @@ use crate::{
 };
 use anyhow::Result;
 use crd::{GROUP, VERSION};
+use engine::{Check, Verdict};
 use k8s_openapi::{
     api::{
         authentication::v1::SelfSubjectReview,
@@ -72,24 +74,14 @@ struct Tracer {
     remedy: String,
 }
 
-/// Result of a check.
-#[derive(Debug)]
-struct Check {
-    name: &'static str,
-    ok: bool,
-    detail: String,
-    /// Remedy; empty if none is needed.
-    remedy: String,
-}
-
 /// Runs all checks and prints the results.
 pub(super) fn doctor(access: &Access) -> Result<ExitCode> {
     let cluster = Cluster::connect(access)?;
     let checks = cluster.checks()?;
-    let well = checks.iter().all(|check| check.ok);
+    let well = checks.iter().all(|check| check.verdict == Verdict::Ok);
     let palette = palette(&io::stdout());
     let nodes = nodes(&cluster.tracers(), palette);
-    io::stdout().write_all(format!("{}\n{nodes}", page(&checks, palette)).as_bytes())?;
+    io::stdout().write_all(format!("{}\n{nodes}", table(&checks, WIDEST, palette)).as_bytes())?;
     Ok(match well {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -146,10 +138,10 @@ impl Cluster {
                 ok("definitions", format!("{version} is served"))
             }
             Ok(Ok(_)) | Ok(Err(kube::Error::Api(_))) => Check {
-                name: "definitions",
-                ok: false,
+                name: "definitions".into(),
+                verdict: Verdict::Missing,
                 detail: format!("{version} is not served: TraceJob is not installed"),
-                remedy: "an administrator can install it with `helm install tracejob charts/tracejob --namespace tracejob-system --create-namespace`".to_owned(),
+                remedy: Some("an administrator can install it with `helm install tracejob charts/tracejob --namespace tracejob-system --create-namespace`".to_owned()),
             },
             Ok(Err(error)) => failed("definitions", chain(&error)),
             Err(error) => failed("definitions", error.to_string()),
@@ -163,12 +155,12 @@ impl Cluster {
             Ok(Ok(service)) => service,
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
                 return Check {
-                    name: "gateway",
-                    ok: false,
+                    name: "gateway".into(),
+                    verdict: Verdict::Missing,
                     detail: format!(
                         "the APIService {SERVICE} does not exist: rows of jobs cannot be read"
                     ),
-                    remedy: "set gateway.enabled to true in the chart's values".to_owned(),
+                    remedy: Some("set gateway.enabled to true in the chart's values".to_owned()),
                 };
             }
             // Who may not see it may read rows all the same.
@@ -193,10 +185,10 @@ impl Cluster {
                 let why = condition.and_then(|condition| condition.message);
                 let why = why.map_or_else(|| "no reason given".to_owned(), |why| words(&why));
                 Check {
-                    name: "gateway",
-                    ok: false,
+                    name: "gateway".into(),
+                    verdict: Verdict::Missing,
                     detail: format!("{SERVICE} is not available: {why}"),
-                    remedy: "`kubectl get pods -n tracejob-system` and `kubectl logs -n tracejob-system deploy/tracejob-gateway` show details".to_owned(),
+                    remedy: Some("`kubectl get pods -n tracejob-system` and `kubectl logs -n tracejob-system deploy/tracejob-gateway` show details".to_owned()),
                 }
             }
         }
@@ -208,7 +200,7 @@ impl Cluster {
         match self.wait(self.client.list_api_group_resources(&version)) {
             Ok(Ok(_)) => ok("gateway", format!("{version} is served")),
             Ok(Err(error)) => Check {
-                remedy: "an administrator can see the reason with `kubectl get apiservice v1alpha1.subresources.tracejob.dev`".to_owned(),
+                remedy: Some("an administrator can see the reason with `kubectl get apiservice v1alpha1.subresources.tracejob.dev`".to_owned()),
                 ..failed("gateway", chain(&error))
             },
             Err(error) => failed("gateway", error.to_string()),
@@ -296,10 +288,10 @@ impl Cluster {
         Ok(match allowed {
             true => ok(name, format!("you may {}", doing.what())),
             false => Check {
-                name,
-                ok: false,
+                name: name.into(),
+                verdict: Verdict::Missing,
                 detail: format!("you may not {}", doing.what()),
-                remedy: format!("`{}`", doing.grant(&format!("User \"{user}\""))),
+                remedy: Some(format!("`{}`", doing.grant(&format!("User \"{user}\"")))),
             },
         })
     }
@@ -344,50 +336,32 @@ fn usable(rules: &[ResourceRule], namespace: &str, grant: impl Fn(Class) -> Stri
         .map(|class| format!("`{}`", grant(*class)))
         .collect();
     Check {
-        name: "tracers",
-        ok: !yes.is_empty(),
+        name: "tracers".into(),
+        verdict: match yes.is_empty() {
+            true => Verdict::Missing,
+            false => Verdict::Ok,
+        },
         detail,
-        remedy: grants.join(" "),
+        remedy: Some(grants.join(" ")).filter(|grants| !grants.is_empty()),
     }
 }
 
 fn ok(name: &'static str, detail: String) -> Check {
     Check {
-        name,
-        ok: true,
+        name: name.into(),
+        verdict: Verdict::Ok,
         detail,
-        remedy: String::new(),
+        remedy: None,
     }
 }
 
 fn failed(name: &'static str, detail: String) -> Check {
     Check {
-        name,
-        ok: false,
+        name: name.into(),
+        verdict: Verdict::Missing,
         detail,
-        remedy: String::new(),
+        remedy: None,
     }
-}
-
-fn page(checks: &[Check], palette: Palette) -> String {
-    const VERDICT: usize = "missing".len();
-    let name = checks.iter().map(|check| check.name.len()).max();
-    let name = name.unwrap_or(0);
-    let mut out = String::new();
-    for check in checks {
-        let verdict = if check.ok { "ok" } else { "missing" };
-        let mut said = wrap(&check.detail, PROSE);
-        said.extend(wrap(&check.remedy, PROSE));
-        let start = out.len();
-        let cells = [vec![check.name.to_owned()], vec![verdict.to_owned()], said];
-        beside(&cells, &[name, VERDICT], &mut out);
-        if palette.on && !check.ok {
-            let at = start + name + 2;
-            let red = format!("{}{verdict}\x1b[0m", Palette::RED);
-            out.replace_range(at..at + verdict.len(), &red);
-        }
-    }
-    out
 }
 
 /// Class of a tracer, number of nodes where it works, and nodes by the reason why it does not.
@@ -528,10 +502,17 @@ mod tests {
         };
         let of = |rules: &[ResourceRule]| usable(rules, "shop", |class| format!("bind {class}"));
         let none = of(&[]);
-        assert!(!none.ok && none.detail == "you may use no tracer in namespace shop");
-        assert_eq!(none.remedy, "`bind observe` `bind payload`");
+        assert!(
+            none.verdict == Verdict::Missing
+                && none.detail == "you may use no tracer in namespace shop"
+        );
+        assert_eq!(none.remedy.unwrap(), "`bind observe` `bind payload`");
         let every = of(&[rule(&[])]);
-        assert!(every.ok && every.remedy.is_empty(), "{}", every.detail);
+        assert!(
+            every.verdict == Verdict::Ok && every.remedy.is_none(),
+            "{}",
+            every.detail
+        );
         let observes = tracers::ALL
             .iter()
             .filter(|one| one.class() == Class::Observe);
@@ -539,16 +520,16 @@ mod tests {
         let observes: Vec<&str> = observes.iter().map(String::as_str).collect();
         let some = of(&[rule(&observes)]);
         assert!(
-            some.ok && some.detail.contains(", but not "),
+            some.verdict == Verdict::Ok && some.detail.contains(", but not "),
             "{}",
             some.detail
         );
-        assert_eq!(some.remedy, "`bind payload`");
+        assert_eq!(some.remedy.unwrap(), "`bind payload`");
         let other = ResourceRule {
             verbs: vec!["get".to_owned()],
             ..rule(&[])
         };
-        assert!(!of(&[other]).ok);
+        assert_eq!(of(&[other]).verdict, Verdict::Missing);
     }
 
     #[test]
@@ -559,13 +540,13 @@ mod tests {
                 "Kubernetes v1.33.1 at https://c:6443, as ann".to_owned(),
             ),
             Check {
-                name: "rows",
-                ok: false,
+                name: "rows".into(),
+                verdict: Verdict::Missing,
                 detail: "you may not watch tracejobs/events in namespace shop".to_owned(),
-                remedy: "`kubectl create rolebinding x`".to_owned(),
+                remedy: Some("`kubectl create rolebinding x`".to_owned()),
             },
         ];
-        insta::assert_snapshot!(page(&checks, Palette::default()), @r"
+        insta::assert_snapshot!(table(&checks, WIDEST, Palette::default()), @r"
         cluster  ok       Kubernetes v1.33.1 at https://c:6443, as ann
         rows     missing  you may not watch tracejobs/events in namespace shop
                           `kubectl create rolebinding x`
