@@ -15,8 +15,6 @@ mod counters;
 mod failures;
 #[doc(hidden)]
 pub mod fuzzing;
-mod job;
-mod jobs;
 mod limits;
 mod loader;
 mod log;
@@ -31,6 +29,8 @@ mod socket;
 mod stamp;
 mod text;
 mod tls;
+mod trace;
+mod traces;
 mod wire;
 
 pub use program::main;
