@@ -3,9 +3,9 @@
 use super::{
     caller::Caller,
     counters::Counters,
-    job::Job,
     limits::{AUDIT_TARGETS, AUDIT_TARGETS_BYTES, ID_BYTES, PATH_BYTES},
     text::{cut, printable},
+    trace::Trace,
 };
 use anyhow::{Context, Result};
 use engine::Reason;
@@ -111,10 +111,10 @@ impl Audit {
     }
 
     /// A trace runs.
-    pub(super) fn started(&self, job: &Job, asked: &Asked) {
+    pub(super) fn started(&self, trace: &Trace, asked: &Asked) {
         self.write(Line {
             event: "start",
-            ..line(&job.caller, &job.uid, job.generation, asked)
+            ..line(&trace.caller, &trace.uid, trace.generation, asked)
         });
     }
 
@@ -140,7 +140,7 @@ impl Audit {
     pub(super) fn refused_to(
         &self,
         event: &'static str,
-        job: &Job,
+        trace: &Trace,
         caller: &Caller,
         status: &Status,
     ) {
@@ -148,14 +148,14 @@ impl Audit {
             event,
             reason: reason(status),
             message: Some(status.message()),
-            ..line(caller, &job.uid, job.generation, &Asked::default())
+            ..line(caller, &trace.uid, trace.generation, &Asked::default())
         });
     }
 
     /// A trace's targets were changed, or some or all of them were not.
     pub(super) fn updated(
         &self,
-        job: &Job,
+        trace: &Trace,
         caller: &Caller,
         targets: Vec<String>,
         failed: Option<&Status>,
@@ -165,30 +165,35 @@ impl Audit {
             targets: &targets,
             reason: failed.and_then(reason),
             message: failed.map(Status::message),
-            ..line(caller, &job.uid, job.generation, &Asked::default())
+            ..line(caller, &trace.uid, trace.generation, &Asked::default())
         });
     }
 
     /// Somebody asked for its end.
-    pub(super) fn stopped(&self, job: &Job, caller: &Caller) {
+    pub(super) fn stopped(&self, trace: &Trace, caller: &Caller) {
         self.write(Line {
             event: "stop",
-            ..line(caller, &job.uid, job.generation, &Asked::default())
+            ..line(caller, &trace.uid, trace.generation, &Asked::default())
         });
     }
 
     /// It is over.
-    pub(super) fn ended(&self, job: &Job, failed: Option<Reason>) {
-        let account = super::wire::account(&job.account());
+    pub(super) fn ended(&self, trace: &Trace, failed: Option<Reason>) {
+        let account = super::wire::account(&trace.account());
         self.write(Line {
             event: "end",
-            tracer: &job.schema.tracer,
+            tracer: &trace.schema.tracer,
             reason: failed.map(|reason| reason.word().to_owned()),
             ended: Some(account.ended).filter(|why| !why.is_empty()),
             produced: Some(account.produced),
             delivered: Some(account.delivered),
             lost: Some(account.lost.iter().map(|stage| stage.events).sum()),
-            ..line(&job.caller, &job.uid, job.generation, &Asked::default())
+            ..line(
+                &trace.caller,
+                &trace.uid,
+                trace.generation,
+                &Asked::default(),
+            )
         });
     }
 

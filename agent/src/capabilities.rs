@@ -1,6 +1,6 @@
 //! What can be traced here, found out once for all who ask within some seconds: each hook is tried out, which takes milliseconds.
 
-use super::{jobs::Jobs, limits::CAPABILITIES, policy::Policy, wire};
+use super::{limits::CAPABILITIES, policy::Policy, traces::Traces, wire};
 use engine::{Checked, Support};
 use proto::v1;
 use std::{sync::Arc, time::Instant};
@@ -10,7 +10,7 @@ use tracers::{ALL, Needs, find};
 
 /// The answer, and who finds it out.
 pub(crate) struct Capabilities {
-    jobs: Arc<Jobs>,
+    traces: Arc<Traces>,
     /// Held while it is found out: whoever asks meanwhile waits for the same answer.
     newest: Mutex<Option<(Instant, Found)>>,
 }
@@ -23,9 +23,9 @@ struct Found {
 }
 
 impl Capabilities {
-    pub(crate) fn new(jobs: Arc<Jobs>) -> Arc<Self> {
+    pub(crate) fn new(traces: Arc<Traces>) -> Arc<Self> {
         let newest = Mutex::new(None);
-        Arc::new(Self { jobs, newest })
+        Arc::new(Self { traces, newest })
     }
 
     /// What can be traced here, and what the policy is against.
@@ -41,7 +41,7 @@ impl Capabilities {
             mut tracers,
             checks,
         } = found;
-        let policy = self.jobs.policy();
+        let policy = self.traces.policy();
         for tracer in &mut tracers {
             let Some(known) = find(&tracer.name) else {
                 continue;
@@ -53,7 +53,7 @@ impl Capabilities {
             }
         }
         Ok(v1::GetCapabilitiesResponse {
-            kernel_release: self.jobs.kernel().release().to_owned(),
+            kernel_release: self.traces.kernel().release().to_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             tracers,
             checks,
@@ -67,24 +67,27 @@ impl Capabilities {
         {
             return Ok(found.clone());
         }
-        let jobs = Arc::clone(&self.jobs);
+        let traces = Arc::clone(&self.traces);
         let find = move || Found {
-            tracers: ALL.iter().map(|tracer| describe(&jobs, *tracer)).collect(),
-            checks: { jobs.kernel().checks() }
+            tracers: ALL
+                .iter()
+                .map(|tracer| describe(&traces, *tracer))
+                .collect(),
+            checks: { traces.kernel().checks() }
                 .into_iter()
                 .map(wire::check)
                 .collect(),
         };
         // In no caller's turn: it is found out once at a time, whoever asks.
-        let found = self.jobs.loader().run(None, find).await;
+        let found = self.traces.loader().run(None, find).await;
         let found = found.map_err(|panicked| Status::internal(panicked.to_string()))?;
         *newest = Some((Instant::now(), found.clone()));
         Ok(found)
     }
 }
 
-fn describe(jobs: &Jobs, tracer: &'static dyn tracers::Erased) -> v1::Tracer {
-    let (points, unsupported, remedy) = match jobs.kernel().support(tracer) {
+fn describe(traces: &Traces, tracer: &'static dyn tracers::Erased) -> v1::Tracer {
+    let (points, unsupported, remedy) = match traces.kernel().support(tracer) {
         Support::Yes { points } => (points, String::new(), None),
         Support::No { reason, remedy } => (Vec::new(), reason, remedy),
     };
@@ -96,7 +99,7 @@ fn describe(jobs: &Jobs, tracer: &'static dyn tracers::Erased) -> v1::Tracer {
         options: tracer.options().iter().map(client::option).collect(),
         needs: Needs::of(tracer).to_string(),
         class: tracer.class().word().to_owned(),
-        requirements: jobs
+        requirements: traces
             .kernel()
             .needs(tracer)
             .into_iter()

@@ -15,8 +15,6 @@ mod counters;
 mod failures;
 #[doc(hidden)]
 pub mod fuzzing;
-mod job;
-mod jobs;
 mod limits;
 mod loader;
 mod log;
@@ -30,6 +28,8 @@ mod role;
 mod server;
 mod socket;
 mod text;
+mod trace;
+mod traces;
 mod wire;
 
 pub use program::main;

@@ -176,7 +176,7 @@ impl Log {
     }
 
     /// Keeps no more than the last message from now on, whoever still reads: a reader that stands still holds nothing else.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn release(&self) {
         let mut kept = self.kept();
         kept.most_bytes = 0;
         kept.newest_tables.clear();
@@ -292,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_of_what_was_let_go_is_told_so_and_gets_the_last_message() {
+    fn a_reader_of_what_was_release_is_told_so_and_gets_the_last_message() {
         let log = Log::new(1000);
         let mut slow = log.cursor(0);
         for _ in 0..3 {
             log.push(batch(7), 10);
         }
         log.close();
-        log.let_go();
+        log.release();
         assert_eq!(log.kept().entries.len(), 1);
         let (_, gap) = sequence(&log, &mut slow);
         assert_eq!(gap.unwrap().rows, Some(14));
@@ -338,7 +338,7 @@ mod tests {
         // A smaller one takes its place, and what is between them goes with it.
         log.push_table(0, table(1));
         assert_eq!(log.kept().first, 11);
-        log.let_go();
+        log.release();
         assert_eq!(log.kept().entries.len(), 1);
     }
 

@@ -2,8 +2,8 @@
 
 use super::{
     config::{self, Config, Source},
-    jobs::Jobs,
     limits::CONFIG_INTERVAL,
+    traces::Traces,
 };
 use anyhow::{Context, Result, bail};
 use listen::stamp::stamp;
@@ -22,7 +22,12 @@ pub(crate) fn hangup() -> Result<Signal> {
 }
 
 /// Follows the file for as long as it is polled. What is not as it should be changes nothing.
-pub(crate) async fn follow(source: &Source, began_with: Config, mut hangup: Signal, jobs: &Jobs) {
+pub(crate) async fn follow(
+    source: &Source,
+    began_with: Config,
+    mut hangup: Signal,
+    traces: &Traces,
+) {
     let Some(file) = source.file.as_deref() else {
         // There is nothing to read again; SIGHUP is no end all the same.
         loop {
@@ -50,7 +55,7 @@ pub(crate) async fn follow(source: &Source, began_with: Config, mut hangup: Sign
         seen = now;
         let before = waiting.take();
         let read = config::text(file).and_then(|text| match before.as_ref() == Some(&text) {
-            true => take(&text, source, &began_with, &stated, jobs).map(|taken| stated = taken),
+            true => take(&text, source, &began_with, &stated, traces).map(|taken| stated = taken),
             false => {
                 waiting = Some(text);
                 Ok(())
@@ -71,12 +76,12 @@ fn take(
     source: &Source,
     began_with: &Config,
     stated: &BTreeSet<String>,
-    jobs: &Jobs,
+    traces: &Traces,
 ) -> Result<BTreeSet<String>> {
     let new = source.of(text)?;
     check(&new, began_with, stated)?;
     let Config { policy, stated, .. } = new;
-    if *jobs.policy() != policy {
+    if *traces.policy() != policy {
         let kept = began_with.policy.capabilities();
         let lacking = policy.capabilities().into_iter();
         let lacking: Vec<_> = lacking.filter(|one| !kept.contains(one)).collect();
@@ -86,7 +91,7 @@ fn take(
                 tracers::Capability::list(&lacking)
             );
         }
-        jobs.set_policy(policy);
+        traces.set_policy(policy);
         tracing::info!("policy reloaded; running traces are not affected");
     }
     Ok(stated)

@@ -8,8 +8,6 @@ use super::{
     config::{Config, Source},
     connection::{self, Listeners, Peer},
     counters::Counters,
-    job::Job,
-    jobs::Jobs,
     limits::{
         CALLS, HEADER_BYTES, ID_BYTES, KEEPALIVE, LAST_WORDS, REQUEST_BYTES, WATCH_OF_ALL, WATCHES,
     },
@@ -18,6 +16,8 @@ use super::{
     metrics,
     refuse::Refusal,
     reload,
+    trace::Trace,
+    traces::Traces,
     wire::Violation,
 };
 use ::metrics::Served;
@@ -53,10 +53,10 @@ pub(crate) async fn serve(
     let listeners = Listeners::bind(&config.listen)?;
     let counters = Counters::new();
     let audit = Audit::open(config.audit, Arc::clone(&counters))?;
-    let jobs = Jobs::new(kernel, config.policy, loader, Arc::clone(&counters), audit);
+    let traces = Traces::new(kernel, config.policy, loader, Arc::clone(&counters), audit);
     let api = Api {
-        jobs: Arc::clone(&jobs),
-        capabilities: Capabilities::new(Arc::clone(&jobs)),
+        traces: Arc::clone(&traces),
+        capabilities: Capabilities::new(Arc::clone(&traces)),
     };
     let service = AgentServer::new(api).max_decoding_message_size(REQUEST_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -68,7 +68,7 @@ pub(crate) async fn serve(
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .context("a bug: the API's descriptors cannot be read")?;
-    let stopping = Arc::clone(&jobs);
+    let stopping = Arc::clone(&traces);
     let (stopped, all_stopped) = tokio::sync::oneshot::channel();
     let answering = Arc::clone(&counters);
     let connections = listeners.accept(
@@ -126,8 +126,8 @@ pub(crate) async fn serve(
         failed = measured => failed,
         failed = probed => failed,
         () = followed => Ok(()),
-        () = reload::follow(source, began_with, hangup, &jobs) => Ok(()),
-        () = jobs.forget_old_ones() => Ok(()),
+        () = reload::follow(source, began_with, hangup, &traces) => Ok(()),
+        () = traces.expire() => Ok(()),
     }
 }
 
@@ -139,7 +139,7 @@ fn tell_systemd(state: sd_notify::NotifyState<'_>) {
 }
 
 struct Api {
-    jobs: Arc<Jobs>,
+    traces: Arc<Traces>,
     capabilities: Arc<Capabilities>,
 }
 
@@ -175,9 +175,9 @@ impl Agent for Api {
             generation,
             spec,
         } = request.into_inner();
-        let job = self.jobs.start(uid, generation, spec, &caller).await?;
+        let trace = self.traces.start(uid, generation, spec, &caller).await?;
         Ok(Response::new(v1::StartTraceResponse {
-            status: Some(job.status()),
+            status: Some(trace.status()),
         }))
     }
 
@@ -193,7 +193,7 @@ impl Agent for Api {
             update,
         }) = requests.message().await?
         {
-            self.jobs
+            self.traces
                 .update(&uid, generation, update.unwrap_or_default(), &caller)
                 .await?;
         }
@@ -205,9 +205,9 @@ impl Agent for Api {
         request: Request<v1::StopTraceRequest>,
     ) -> Result<Response<v1::StopTraceResponse>, Status> {
         let caller = caller(&request);
-        let job = self.jobs.stop(&request.into_inner().uid, &caller)?;
+        let trace = self.traces.stop(&request.into_inner().uid, &caller)?;
         Ok(Response::new(v1::StopTraceResponse {
-            status: job.map(|job| job.status()),
+            status: trace.map(|trace| trace.status()),
         }))
     }
 
@@ -217,7 +217,7 @@ impl Agent for Api {
         &self,
         request: Request<v1::WatchTracesRequest>,
     ) -> Result<Response<Self::WatchTracesStream>, Status> {
-        let mut watch = self.jobs.watches.of(caller(&request).identity);
+        let mut watch = self.traces.watches.of(caller(&request).identity);
         let weight = match request.get_ref().uid.is_empty() {
             true => WATCH_OF_ALL,
             false => 1,
@@ -238,16 +238,16 @@ impl Agent for Api {
             // It would be kept for as long as somebody watches.
             return Err(Refusal::UnknownTrace(uid).into());
         }
-        let jobs = Arc::clone(&self.jobs);
+        let traces = Arc::clone(&self.traces);
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             let _watch = watch;
-            let mut changes = jobs.changes();
+            let mut changes = traces.changes();
             let mut seen = 0;
             let mut first = true;
             loop {
                 changes.mark_unchanged();
-                let (traces, newest) = jobs.changed_since(seen, &uid);
+                let (traces, newest) = traces.changed_since(seen, &uid);
                 seen = newest;
                 let told = std::mem::take(&mut first) || !traces.is_empty();
                 let message = v1::WatchTracesResponse { traces };
@@ -274,17 +274,17 @@ impl Agent for Api {
             from_sequence,
             instance,
         } = request.into_inner();
-        let job = self.jobs.get(&uid)?;
-        let from_sequence = match instance == 0 || instance == job.schema.instance {
+        let trace = self.traces.get(&uid)?;
+        let from_sequence = match instance == 0 || instance == trace.schema.instance {
             true => from_sequence,
             // A number of a trace that was there before: nothing of this one has been read.
             false => 1,
         };
-        let counters = Arc::clone(&self.jobs.counters);
+        let counters = Arc::clone(&self.traces.counters);
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             // A reader that has gone needs no last words.
-            let _ = follow(&job, from_sequence, &sender, &counters).await;
+            let _ = follow(&trace, from_sequence, &sender, &counters).await;
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
@@ -305,17 +305,17 @@ impl Agent for Api {
             })
             .into());
         };
-        let call = self.jobs.start_call(spec, &caller).await?;
+        let call = self.traces.start_call(spec, &caller).await?;
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
-            let job = &call.job;
+            let trace = &call.trace;
             let listen = async {
                 // A client may close its side and go on reading.
                 while let Ok(Some(message)) = requests.message().await {
                     match message.request {
-                        Some(trace_request::Request::Stop(_)) => job.stop(),
+                        Some(trace_request::Request::Stop(_)) => trace.stop(),
                         Some(trace_request::Request::Update(update)) => {
-                            call.jobs.update_job(job, update, &caller).await?;
+                            call.traces.update_trace(trace, update, &caller).await?;
                         }
                         Some(trace_request::Request::Start(_)) => {
                             return Err(Refusal::Invalid(Violation {
@@ -335,7 +335,7 @@ impl Agent for Api {
                     let _ = sender.send(Err(status)).await;
                 },
                 () = sender.closed() => {}
-                _ = follow(job, 0, &sender, &call.jobs.counters) => {}
+                _ = follow(trace, 0, &sender, &call.traces.counters) => {}
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -347,23 +347,23 @@ struct Gone;
 
 /// Sends the schema, then what the log has and gets, until its end.
 async fn follow(
-    job: &Job,
+    trace: &Trace,
     from: u64,
     to: &mpsc::Sender<Result<StreamEventsResponse, Status>>,
     counters: &Counters,
 ) -> Result<(), Gone> {
     let _reading = counters.reader();
     let send = async |message| to.send(message).await.map_err(|_| Gone);
-    let mut changes = job.log.changes();
-    let mut cursor = job.log.cursor(from);
+    let mut changes = trace.log.changes();
+    let mut cursor = trace.log.cursor(from);
     send(Ok(StreamEventsResponse {
-        item: Some(Item::Schema(job.schema.clone())),
+        item: Some(Item::Schema(trace.schema.clone())),
         ..StreamEventsResponse::default()
     }))
     .await?;
     loop {
         changes.mark_unchanged();
-        match job.log.read(&mut cursor) {
+        match trace.log.read(&mut cursor) {
             Next::Message(message) => {
                 if let Some(Item::Gap(gap)) = &message.item {
                     counters.gap(gap.rows);
@@ -372,13 +372,13 @@ async fn follow(
             }
             Next::Wait => tokio::select! {
                 () = to.closed() => return Err(Gone),
-                // The log is there as long as the job.
+                // The log is there as long as the trace.
                 _ = changes.changed() => {}
             },
             Next::End => break,
         }
     }
-    match job.failure() {
+    match trace.failure() {
         Some(status) => send(Err(status)).await,
         None => Ok(()),
     }

@@ -1,39 +1,35 @@
 //! From a job to what its nodes should run, and from what they say to its status. Called again and again; nothing is remembered that
 //! the job's status and the agents do not say as well.
 
+mod running;
+mod write;
+
+pub(crate) use write::Written;
+
 use crate::{
     admission,
-    agents::{Expected, Fleet, Report, Wanted},
+    agents::{Expected, Fleet},
     counters::Counters,
     filter,
-    outcome::{self, NO_ACCOUNT, Outcome, fold},
-    plan::{Denied, Rules, Share, plan},
+    plan::{Denied, Rules},
     present::Present,
     queue::{Place, Queue},
     status::{self, Phase, is_over, is_true},
-    untraced::untraced,
-    view::{Job, Scope},
+    view::Job,
     world::World,
 };
-use crd::{DEFAULT_DEADLINE_SECONDS, MAX_SUMMARY_ROWS, TraceJobSpec, TraceJobStatus, condition};
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::Time,
-    jiff::{SignedDuration, Timestamp},
-};
+use crd::{TraceJobSpec, TraceJobStatus, condition};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     Client, ResourceExt,
     api::{Patch, PatchParams},
-    runtime::{
-        controller::Action,
-        events::{Event, EventType, Recorder},
-    },
+    runtime::{controller::Action, events::Recorder},
 };
-use proto::v1;
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::sync::mpsc;
 use tracers::Form;
@@ -71,13 +67,6 @@ pub(crate) struct Context {
     /// On how many nodes a job was to run, by uid, when this controller began to lead.
     pub(crate) inherited: Mutex<HashMap<String, usize>>,
     pub(crate) counters: Arc<Counters>,
-}
-
-/// A status, and when it was written.
-#[derive(Clone, Debug)]
-pub(crate) struct Written {
-    status: TraceJobStatus,
-    at: Timestamp,
 }
 
 /// Why it did not work; it is tried again.
@@ -357,293 +346,6 @@ impl Context {
         self.fleet.forget(uid);
         lock(&self.inherited).remove(uid);
         lock(&self.closing).remove(uid);
-    }
-
-    /// One look at a job that runs.
-    fn run<J: Job>(
-        &self,
-        job: &J,
-        uid: &str,
-        new: &mut TraceJobStatus,
-        now: Timestamp,
-    ) -> (Phase, Duration) {
-        let spec = job.spec();
-        let started = new.start_time.as_ref().map_or(now, |time| time.0);
-        let length = spec
-            .active_deadline_seconds
-            .unwrap_or(DEFAULT_DEADLINE_SECONDS);
-        let length = Duration::from_secs(length);
-        let age = now.duration_since(started);
-        let age = Duration::try_from(age).unwrap_or_default();
-        let left = length.saturating_sub(age);
-        let known = self.fleet.nodes_of(uid);
-        let planned = {
-            let state = self.world.read();
-            plan(uid, spec, job.scope(), &self.rules, &state, &known)
-        };
-        let of = |share: &Share| Wanted {
-            generation: generation(Some(new)),
-            spec: trace_spec(spec, job.scope()),
-            targets: share.targets.clone(),
-            since: share
-                .since
-                .iter()
-                .map(|at| (*at).max(started).into())
-                .collect(),
-            // From the start and not from now: the same whenever it is asked.
-            deadline: SystemTime::from(started) + length,
-            table: has_table(spec),
-        };
-        // A node whose pods have gone has seen something, or should have: its trace goes on, of nobody, until its account is there.
-        let nobody = Share::default();
-        let owing = self.fleet.nodes_that_owe(uid);
-        let owing = owing.iter().map(|node| (node, &nobody));
-        let mut nodes: BTreeMap<&Arc<str>, &Share> = owing.collect();
-        for (node, share) in &planned.nodes {
-            // None begins after the deadline.
-            if !left.is_zero() || known.contains(node) {
-                nodes.insert(node, share);
-            }
-        }
-        let wanted = nodes
-            .iter()
-            .map(|(node, share)| (Arc::clone(node), of(share)));
-        self.fleet.want(uid, wanted.collect());
-        let reports = self.fleet.reports(uid);
-        let nodes: BTreeSet<Arc<str>> = nodes.into_keys().cloned().collect();
-        // An agent has so long to tell its account: after the deadline, and after somebody is there to hear it.
-        let last = (started + SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX))
-            .max(self.began);
-        let too_late = now.duration_since(last).unsigned_abs() > GRACE && now > last;
-        // Nodes that the controller before this one knew: their agents are asked, and those that do not answer in time are failed.
-        let inherited = lock(&self.inherited).get(uid).copied();
-        let unheard = inherited.unwrap_or(0).saturating_sub(nodes.len());
-        let mut outcome = {
-            let state = self.world.read();
-            let there = |node: &str| state.nodes.contains_key(node);
-            let mut outcome = fold(&nodes, &reports, there, too_late);
-            outcome.unheard(unheard, too_late);
-            outcome
-        };
-        outcome.untraced = untraced(spec, &planned.nodes, &reports);
-        outcome.complete &= outcome.untraced.count == 0;
-        outcome.write_to(new);
-        new.pods = planned.pods as i64;
-        let all = nodes.len() + unheard;
-        if outcome.over == all && (all > 0 || left.is_zero()) {
-            if spec.output.summary_rows != Some(0) {
-                new.summary = self.summary(spec, &reports);
-            }
-            return (ended(&outcome, all == 0), LOOK);
-        }
-        let message = match all {
-            0 => {
-                "no selected pod is on a matching node; pods that start later are traced".to_owned()
-            }
-            _ => format!("{} of {} nodes run the job", outcome.nodes.running, all),
-        };
-        let next = match left.is_zero() {
-            true => Duration::from_secs(1),
-            false => left.min(WRITE),
-        };
-        (
-            Phase::Running(message),
-            next.max(Duration::from_millis(100)),
-        )
-    }
-
-    fn summary(
-        &self,
-        spec: &TraceJobSpec,
-        reports: &BTreeMap<Arc<str>, Report>,
-    ) -> Option<crd::Summary> {
-        let tables: Vec<_> = reports
-            .values()
-            .filter_map(|report| report.table.as_ref())
-            .collect();
-        let most = spec
-            .output
-            .summary_rows
-            .map_or(MAX_SUMMARY_ROWS, |most| most as usize);
-        outcome::summary(&tables, most)
-    }
-
-    /// Writes a status where it says something new: at once where it is about conditions, and counts now and then.
-    async fn write<J: Job>(
-        &self,
-        job: &J,
-        old: &TraceJobStatus,
-        new: &TraceJobStatus,
-        at_once: bool,
-    ) -> Result<bool, Error> {
-        if old == new {
-            return Ok(false);
-        }
-        let words = |status: &TraceJobStatus| {
-            let all = status.conditions.iter();
-            all.map(|c| (c.status.clone(), c.reason.clone()))
-                .collect::<Vec<_>>()
-        };
-        let said = words(old) != words(new)
-            || old.nodes != new.nodes
-            || old.failures != new.failures
-            || old.target_failures != new.target_failures
-            || old.observed_generation != new.observed_generation;
-        let uid = job.trace_uid();
-        {
-            let now = (self.clock)();
-            let since = lock(&self.written)
-                .get(&uid)
-                .map(|written| now.duration_since(written.at));
-            // Nodes come one by one: what changes with each of them waits a little.
-            let wait = if words(old) != words(new) {
-                Duration::ZERO
-            } else if said {
-                Duration::from_secs(1)
-            } else {
-                WRITE
-            };
-            if !at_once && since.is_some_and(|since| since.unsigned_abs() < wait) {
-                return Ok(false);
-            }
-        }
-        let patch = json!({
-            "apiVersion": J::api_version(&()), "kind": J::kind(&()),
-            "metadata": {"name": job.name_any()}, "status": new,
-        });
-        let api = job.api(self.client.clone());
-        let params = PatchParams::apply(MANAGER).force();
-        let patched = api
-            .patch_status(&job.name_any(), &params, &Patch::Apply(patch))
-            .await;
-        match patched {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-            patched => {
-                patched.map_err(write("a status"))?;
-                let written = Written {
-                    status: new.clone(),
-                    at: (self.clock)(),
-                };
-                lock(&self.written).insert(uid, written);
-                self.counters.writes.inc();
-                Ok(words(old) != words(new))
-            }
-        }
-    }
-
-    /// Tells the job's user what happened to it.
-    async fn publish<J: Job>(&self, job: &J, phase: &Phase) {
-        let (type_, note) = match phase {
-            Phase::Failed { message, .. } => (EventType::Warning, message.clone()),
-            Phase::Complete {
-                partial: Some(missing),
-            } => (EventType::Warning, missing.clone()),
-            Phase::Complete { partial: None } => (
-                EventType::Normal,
-                "it has run, and nothing is missing".to_owned(),
-            ),
-            Phase::Queued(why) => (EventType::Normal, why.clone()),
-            Phase::Running(message) => (EventType::Normal, message.clone()),
-            Phase::Suspended => (EventType::Normal, "its user has suspended it".to_owned()),
-        };
-        let event = Event {
-            type_,
-            reason: phase.word().to_owned(),
-            note: Some(note),
-            action: "Trace".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, &job.object_ref(&())).await {
-            tracing::warn!(%error, "cannot write a Kubernetes event");
-        }
-    }
-}
-
-/// How a job has gone whose nodes are all over.
-fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
-    if nowhere {
-        return Phase::Failed {
-            reason: "NoPods".to_owned(),
-            message: "until the deadline no selected pod was on a matching node".to_owned(),
-        };
-    }
-    let first = outcome.failures.first();
-    if outcome.nodes.ended == 0 {
-        let nobody = || "no agent that ran the job has sent an account".to_owned();
-        let message =
-            first.map_or_else(nobody, |first| format!("{}: {}", first.node, first.message));
-        return Phase::Failed {
-            reason: first
-                .map_or(NO_ACCOUNT, |first| first.reason.as_str())
-                .to_owned(),
-            message,
-        };
-    }
-    let mut missing = Vec::new();
-    if outcome.nodes.failed > 0 {
-        let which = first.map_or(String::new(), |first| format!(", {} first", first.node));
-        missing.push(format!(
-            "{} of {} nodes failed{which}",
-            outcome.nodes.failed, outcome.nodes.desired
-        ));
-    }
-    missing.extend(outcome.untraced.sentence());
-    let events = &outcome.events;
-    for (number, what) in [
-        (events.lost, "events were lost"),
-        (
-            events.sampled,
-            "events were omitted to stay within a budget",
-        ),
-        (events.missed_runs, "runs of kernel programs were skipped"),
-    ] {
-        if number > 0 {
-            missing.push(format!("{number} {what}"));
-        }
-    }
-    for (number, what) in [
-        (outcome.anew, "agents restarted during the job"),
-        (outcome.late, "nodes started late"),
-    ] {
-        if number > 0 {
-            missing.push(format!("{number} {what}"));
-        }
-    }
-    if missing.is_empty() && !outcome.complete {
-        missing.push("the account of an agent is not complete".to_owned());
-    }
-    Phase::Complete {
-        partial: (!missing.is_empty()).then(|| missing.join("; ")),
-    }
-}
-
-/// What agents are asked for, but for whom and how long.
-fn trace_spec(spec: &TraceJobSpec, scope: Scope<'_>) -> v1::TraceSpec {
-    let crd::Limits {
-        max_events,
-        events_per_second,
-        cpu_percent,
-        memory_bytes,
-        ring_bytes,
-    } = &spec.limits;
-    let budget = v1::Budget {
-        cpu_percent: cpu_percent.unwrap_or(0),
-        events_per_second: events_per_second.unwrap_or(0),
-        memory_bytes: memory_bytes.unwrap_or(0),
-    };
-    let labels = match scope {
-        Scope::Host => vec!["node"],
-        _ => vec!["node", "namespace", "pod", "container"],
-    };
-    v1::TraceSpec {
-        tracer: spec.tracer.tracer().name().to_owned(),
-        options: Some(client::options(&spec.tracer)),
-        max_events: max_events.unwrap_or(0),
-        ring_bytes: ring_bytes.unwrap_or(0).into(),
-        budget: Some(budget).filter(|budget| *budget != v1::Budget::default()),
-        label_columns: labels.into_iter().map(str::to_owned).collect(),
-        filter: spec.output.filter.clone().unwrap_or_default(),
-        ..v1::TraceSpec::default()
     }
 }
 

@@ -10,8 +10,9 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use k8s_openapi::{api::core::v1 as core, jiff::SignedDuration};
 use kube::{client::Body, runtime::events::Reporter};
+use proto::v1;
 use serde_json::Value;
-use std::cell::Cell;
+use std::{cell::Cell, collections::BTreeSet, time::SystemTime};
 use tracers::Class;
 
 const STEP_MS: i64 = 250;

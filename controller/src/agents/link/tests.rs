@@ -1,17 +1,26 @@
 //! What a link makes of an agent that a test plays.
 
-use super::*;
+use super::{
+    super::{Expected, Wanted, refused::is_anothers},
+    observe::restarted,
+    table::{Unread, last_table},
+    *,
+};
 use crate::counters::Counters;
 use fleet::{Connector, Tls};
 use k8s_openapi::jiff::Timestamp;
-use proto::v1::agent_server::{Agent, AgentServer};
+use proto::v1::{
+    agent_server::{Agent, AgentServer},
+    stream_events_response::Item,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Mutex,
     time::SystemTime,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tonic::{Request, Response};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt as _;
 use tracers::Batch;
 
 /// Agents that nothing is known of yet, and the jobs that are heard of.
@@ -59,17 +68,17 @@ async fn a_trace_of_another_client_with_a_name_of_ours_is_left_alone() {
         }],
     };
     let strays = || steps(&fleet, &node).len();
-    super::heard(&fleet, &node, &runs("tj-theirs"));
+    observe::heard(&fleet, &node, &runs("tj-theirs"));
     assert_eq!(strays(), 1, "it looks like one of ours");
     // The agent has refused to stop it.
     lock(&node.state).running.remove("tj-theirs");
     lock(&node.state).foreign.insert("tj-theirs".to_owned());
-    super::heard(&fleet, &node, &runs("tj-theirs"));
+    observe::heard(&fleet, &node, &runs("tj-theirs"));
     assert_eq!(strays(), 0);
-    super::heard(&fleet, &node, &runs("tj-gone"));
+    observe::heard(&fleet, &node, &runs("tj-gone"));
     assert_eq!(strays(), 1);
     restarted(&node, &v1::WatchTracesResponse::default());
-    super::heard(&fleet, &node, &runs("tj-theirs"));
+    observe::heard(&fleet, &node, &runs("tj-theirs"));
     assert_eq!(strays(), 1, "another agent may have another one");
 }
 
@@ -96,7 +105,7 @@ async fn a_trace_whose_agent_ignores_its_condition_fails_and_is_stopped() {
                 ..v1::TraceStatus::default()
             }],
         };
-        super::heard(&fleet, &node, &message);
+        observe::heard(&fleet, &node, &message);
         let report = fleet.reports("tj-a")["node-0"].clone();
         let stops = steps(&fleet, &node)
             .iter()

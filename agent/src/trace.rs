@@ -1,4 +1,4 @@
-//! One trace: its state, its books, its log.
+//! One trace of this agent: its state, its account and its log.
 
 use super::{
     caller::{Caller, Identity},
@@ -22,50 +22,52 @@ use std::{
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-/// One trace, from the moment that it is asked for until it is forgotten.
-pub(crate) struct Job {
+/// A trace, from its start request until it is removed from the registry.
+pub(crate) struct Trace {
     pub(super) uid: String,
     pub(super) generation: u64,
-    /// Digest of the spec, by which the same start is known.
+    /// Digest of the spec, which identifies a repeated start.
     pub(super) digest: u64,
-    /// Who asked for it.
+    /// Caller that started the trace.
     pub(super) caller: Caller,
-    /// Whether it belongs to the call that started it, and to nobody else.
-    is_of_a_call: bool,
+    /// Whether the trace belongs to the `Trace` call that started it. No other call may change it.
+    belongs_to_call: bool,
     pub(crate) schema: v1::Schema,
     pub(super) share: Share,
     pub(crate) log: Log,
-    state: Mutex<Now>,
-    /// Held by the update of its targets that is being done.
+    current: Mutex<Current>,
+    /// Held during an update of the targets, so that updates are applied one at a time.
     updates: tokio::sync::Mutex<()>,
-    /// Closed when it runs, or does not.
+    /// Closed when the start has succeeded or failed.
     starting: Semaphore,
 }
 
-/// What a trace has of the node, and for whom.
+/// Resources of the node that a trace occupies, and the namespace that they are counted for.
 #[derive(Clone, Debug)]
 pub(super) struct Share {
-    /// Bytes of memory, at most.
+    /// Maximum memory in bytes.
     pub(super) bytes: u64,
-    /// The namespace of its first targets; empty where they have none.
+    /// Namespace of the first target that has one; empty if no target has one.
     pub(super) namespace: String,
 }
 
-/// What the uid of a trace of one call begins with.
-pub(super) const OF_A_CALL: &str = "call:";
+/// Prefix of the uids of traces that belong to a call. `check_uid` rejects it in requests.
+pub(super) const CALL_UID_PREFIX: &str = "call:";
 
-/// The target of a change, and whether the change adds it.
+/// Returns the target of a change, and whether the change adds it.
 fn changed_target(change: &v1::Change) -> (Option<v1::Target>, bool) {
     use v1::change::Change::{Add, Only, Remove};
     match &change.change {
         Some(Add(target)) => (Some(target.clone()), true),
         Some(Remove(target)) => (Some(target.clone()), false),
-        // None in particular.
+        // Concerns no single target.
         Some(Only(_)) | None => (None, false),
     }
 }
 
-/// Takes out the additions that are not allowed, of each change why. A target that was selected before it was denied is not kept.
+/// Removes denied additions from the changes. Returns the remaining changes, and the denial of each original change.
+///
+/// A denied target is also removed from `Only`, in case it was selected before it was denied.
 fn divide(
     changes: Vec<Change>,
     allowed: impl Fn(&Target) -> Result<(), Denied>,
@@ -90,7 +92,7 @@ fn divide(
     (rest, denials)
 }
 
-/// The outcomes of all changes in their order, of those that were carried out and the others; none where the trace is over.
+/// Merges the denials with the outcomes of the other changes, in the order of the changes. Returns nothing if the trace has ended.
 fn with_denials(
     denials: Vec<Option<Denied>>,
     outcomes: Vec<Result<(), Error>>,
@@ -108,28 +110,29 @@ fn with_denials(
     all
 }
 
-struct Now {
+/// The part of a trace that changes.
+struct Current {
     state: State,
     account: Account,
-    /// Reason and message, where it failed.
+    /// Reason and message of a failure.
     failure: Option<(Reason, String)>,
     handle: Option<Handle>,
     stop: bool,
-    /// Of the newest update that is applied.
+    /// Version of the newest update that was applied.
     targets_version: u64,
     target_failures: Failures,
     ended: Option<Instant>,
-    /// Of the last change.
+    /// Number of the last change, among the changes of all traces.
     version: u64,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked left a state that is whole: every change is one assignment.
+    // After a panic the value is still consistent, because every change is one assignment.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Job {
-    /// One that is yet to be started.
+impl Trace {
+    /// Creates a trace whose programs are not loaded yet.
     pub(super) fn new(
         uid: String,
         generation: u64,
@@ -140,20 +143,20 @@ impl Job {
         replay_bytes: usize,
     ) -> Self {
         Self {
-            // No client can call its own so: `check_uid`.
-            is_of_a_call: uid.starts_with(OF_A_CALL),
+            // A client cannot choose such a uid: `check_uid`.
+            belongs_to_call: uid.starts_with(CALL_UID_PREFIX),
             uid,
             generation,
             digest,
             caller,
             schema: v1::Schema {
-                // By chance, and never 0: an agent that is started anew must not come upon the same.
+                // Random and never 0, so that a restarted agent does not use the same number.
                 instance: RandomState::new().build_hasher().finish() | 1,
                 ..schema
             },
             share,
             log: Log::new(replay_bytes),
-            state: Mutex::new(Now {
+            current: Mutex::new(Current {
                 state: State::Starting,
                 account: Account::default(),
                 failure: None,
@@ -169,9 +172,9 @@ impl Job {
         }
     }
 
-    /// It runs without the targets that were missing, and ends at once where it was asked to meanwhile.
+    /// Records that the programs run, and which targets are missing. Stops the trace if its end was requested meanwhile.
     pub(super) fn runs(&self, handle: Handle, missing: &[(usize, Error)], targets: &[v1::Target]) {
-        let mut now = lock(&self.state);
+        let mut now = lock(&self.current);
         for (at, error) in missing {
             let target = targets.get(*at).cloned();
             now.target_failures.failed(0, target, error);
@@ -184,51 +187,51 @@ impl Job {
         self.starting.close();
     }
 
-    /// Its books so far.
-    pub(super) fn book(&self, account: Account) {
-        lock(&self.state).account = account;
+    /// Replaces the account.
+    pub(super) fn set_account(&self, account: Account) {
+        lock(&self.current).account = account;
     }
 
-    /// The last of its books.
+    /// Returns the newest account.
     pub(super) fn account(&self) -> Account {
-        lock(&self.state).account.clone()
+        lock(&self.current).account.clone()
     }
 
-    /// The number of all traces' last change that was its own.
+    /// Returns the number of the last change.
     pub(super) fn version(&self) -> u64 {
-        lock(&self.state).version
+        lock(&self.current).version
     }
 
-    /// The same of this change.
+    /// Records the number of a change.
     pub(super) fn changed(&self, version: u64) {
-        lock(&self.state).version = version;
+        lock(&self.current).version = version;
     }
 
-    /// What was lost since, to those who read.
-    pub(super) fn tell_losses(&self, before: &Account, now: &Account) {
+    /// Sends the losses between two accounts to the readers.
+    pub(super) fn report_losses(&self, before: &Account, now: &Account) {
         if let Some(lost) = wire::lost_since(before, now) {
             self.log.push(Item::Lost(lost), 256);
         }
     }
 
-    /// Whether a caller may change and replace it, which takes its identity.
+    /// Returns whether the caller has the identity that started the trace, and may change and replace it.
     pub(super) fn is_of(&self, identity: &Identity) -> bool {
-        !self.is_of_a_call && self.caller.identity == *identity
+        !self.belongs_to_call && self.caller.identity == *identity
     }
 
-    /// Whether it was asked to end.
+    /// Returns whether the end was requested.
     pub(super) fn is_stopped(&self) -> bool {
-        lock(&self.state).stop
+        lock(&self.current).stop
     }
 
-    /// What a client sees of it.
+    /// Returns the status as clients see it.
     pub(crate) fn status(&self) -> v1::TraceStatus {
         self.status_within(FAILURES_SHOWN_BYTES)
     }
 
-    /// The same, with no more failures of targets than these bytes hold.
+    /// Returns the status with at most `room` bytes of failed targets.
     pub(super) fn status_within(&self, room: usize) -> v1::TraceStatus {
-        let now = lock(&self.state);
+        let now = lock(&self.current);
         let failure = now.failure.clone();
         let (reason, message) = failure.map_or_else(Default::default, |(reason, message)| {
             (reason.word(), message)
@@ -248,11 +251,11 @@ impl Job {
         }
     }
 
-    /// Changes whom it traces. What cannot be done or is not allowed is told in its status; the rest is done. Returns the first denial.
+    /// Changes the targets. Failed and denied changes are reported in the status, the others are applied. Returns the first denial.
     ///
     /// # Errors
-    /// Where a change cannot be understood, or none is allowed, or the update is not newer than the last: then nothing of it is done.
-    /// A trace of a call has no status, so there one denial refuses all.
+    /// If a change is invalid, all changes are denied, or the update is not newer than the last one. No change is applied then.
+    /// A trace of a call has no status, so one denial rejects the whole update.
     pub(super) async fn update(
         &self,
         update: v1::Update,
@@ -270,16 +273,16 @@ impl Job {
         let denied = denials.iter().flatten().next().cloned();
         let denied = denied.map(|denied| Status::from(Refusal::Denied(denied)));
         if let Some(denied) = &denied
-            && (changes.is_empty() || self.is_of_a_call)
+            && (changes.is_empty() || self.belongs_to_call)
         {
             return Err(denied.clone());
         }
-        // It has none, ever: this waits until nobody can get any more.
+        // The semaphore never has a permit: this waits until it is closed.
         let _ = self.starting.acquire().await;
-        // One after the other: an older one must not come after a newer one.
+        // Updates are applied one at a time, so that an older one cannot follow a newer one.
         let _turn = self.updates.lock().await;
         let handle = {
-            let now = lock(&self.state);
+            let now = lock(&self.current);
             if version <= now.targets_version {
                 let known = now.targets_version;
                 return Err(Refusal::OldVersion { known }.into());
@@ -290,14 +293,14 @@ impl Job {
             Some(handle) => tokio::task::spawn_blocking(move || handle.change(changes, bounds))
                 .await
                 .map_err(|panicked| Status::internal(format!("a bug: {panicked}")))?,
-            // It is over: nothing is left to change.
+            // The trace has ended.
             None => Vec::new(),
         };
         let outcomes = with_denials(denials, outcomes);
-        // What concerns none of them in particular comes after them.
+        // Outcomes that concern no single target follow the others.
         let targets = targets.into_iter().chain(iter::repeat((None, false)));
-        let mut now = lock(&self.state);
-        // The one without a target is of this update alone.
+        let mut now = lock(&self.current);
+        // A failure without a target belongs to one update only.
         now.target_failures.selected(None);
         for ((target, is_added), outcome) in targets.zip(outcomes) {
             match outcome {
@@ -310,16 +313,16 @@ impl Job {
         Ok(denied)
     }
 
-    /// Why reading it failed.
+    /// Returns the status that its readers receive after a failure.
     pub(crate) fn failure(&self) -> Option<Status> {
-        let now = lock(&self.state);
+        let now = lock(&self.current);
         let (reason, message) = now.failure.as_ref()?;
         Some(refuse::failed(*reason, message))
     }
 
-    /// Asks it to end; what it has seen follows.
+    /// Requests the end. Rows that were produced before still follow.
     pub(crate) fn stop(&self) {
-        let mut now = lock(&self.state);
+        let mut now = lock(&self.current);
         now.stop = true;
         if let Some(handle) = &now.handle {
             handle.stop();
@@ -331,13 +334,13 @@ impl Job {
     }
 
     pub(super) fn ended(&self) -> Option<Instant> {
-        lock(&self.state).ended
+        lock(&self.current).ended
     }
 
-    /// It is over; why it failed, where it did.
+    /// Records the end, with reason and message of a failure, and closes the log.
     pub(super) fn end(&self, failure: Option<(Reason, String)>) {
         {
-            let mut now = lock(&self.state);
+            let mut now = lock(&self.current);
             now.state = match failure {
                 None => State::Ended,
                 Some(_) => State::Failed,
@@ -351,10 +354,10 @@ impl Job {
     }
 }
 
-/// 1 to 63 letters, digits, '-', '_' and '.': it comes back in logs and audit lines.
+/// Checks a uid: 1 to 63 letters, digits, '-', '_' and '.', because it is written to logs and audit lines.
 pub(super) fn check_uid(uid: &str) -> Result<(), Violation> {
-    let known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    match (1..=63).contains(&uid.len()) && uid.chars().all(known) {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match (1..=63).contains(&uid.len()) && uid.chars().all(is_allowed) {
         true => Ok(()),
         false => Err(Violation {
             field: "uid",

@@ -1,0 +1,266 @@
+//! The requests to an agent that start, change and stop traces until the node is as wanted.
+
+use super::{
+    super::{
+        Fleet, Node, Progress, Report, Retry, Wanted, lock,
+        refused::{Refusal, is_anothers, is_known, is_not_filtered, not_filtered},
+    },
+    CALL, Client, STOPPED,
+    observe::heard,
+    table::fetch,
+    watch,
+};
+use fleet::said;
+use proto::v1;
+use std::{sync::Arc, time::Duration};
+use tonic::{Code, Status};
+
+/// Timeout of a start: the kernel verifies every path of the trace's programs.
+const START: Duration = Duration::from_secs(60);
+
+/// What is to be done on a node.
+pub(crate) enum Step {
+    Start(Wanted),
+    Update(Wanted, u64),
+    Fetch(Wanted),
+    Stop,
+}
+
+/// What is not as it is wanted.
+pub(in super::super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)> {
+    let (expected, now) = (lock(&fleet.expected), fleet.now());
+    let state = lock(&node.state);
+    let mut steps = Vec::new();
+    for (uid, wanted) in &state.wanted {
+        let report = state.reports.get(uid);
+        let report = report.filter(|report| report.generation == wanted.generation);
+        let step = match report {
+            Some(report) if is_not_filtered(report) && state.running.contains(uid) => Step::Stop,
+            Some(Report {
+                progress: Progress::Failed { .. } | Progress::Ended,
+                ..
+            }) => continue,
+            Some(report) if report.version > 0 => {
+                let ended = !report.account.ended.is_empty();
+                let as_wanted = report.targets == wanted.targets && !report.is_to_be_retried();
+                match (ended, as_wanted) {
+                    _ if report.account.ended == STOPPED => continue,
+                    (true, _) if wanted.table && report.table.is_none() => {
+                        Step::Fetch(wanted.clone())
+                    }
+                    (false, false) if !report.refused.is_to_wait() => {
+                        Step::Update(wanted.clone(), report.version + 1)
+                    }
+                    _ => continue,
+                }
+            }
+            // An agent that does not have it by now has nothing to see any more.
+            _ if wanted.deadline <= now => continue,
+            Some(report) if report.refused.is_to_wait() => continue,
+            _ => Step::Start(wanted.clone()),
+        };
+        steps.push((uid.clone(), step));
+    }
+    let strays = state.running.iter();
+    let strays =
+        strays.filter(|uid| !state.wanted.contains_key(*uid) && !expected.contains_key(*uid));
+    steps.extend(strays.map(|uid| (uid.clone(), Step::Stop)));
+    steps
+}
+
+/// Starts, changes and stops what is not as it is wanted.
+pub(super) async fn drive(
+    fleet: &Arc<Fleet>,
+    node: &Arc<Node>,
+    client: &Client,
+) -> Result<(), String> {
+    for (uid, step) in steps(fleet, node) {
+        match step {
+            Step::Start(wanted) => start(fleet, node, client, &uid, &wanted).await?,
+            Step::Update(wanted, version) => {
+                update(fleet, node, client, &uid, &wanted, version).await?
+            }
+            Step::Fetch(wanted) => fetch(fleet, node, client, &uid, &wanted).await?,
+            Step::Stop => stop(node, client, uid).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn start(
+    fleet: &Arc<Fleet>,
+    node: &Arc<Node>,
+    client: &Client,
+    uid: &str,
+    wanted: &Wanted,
+) -> Result<(), String> {
+    let left = wanted.deadline.duration_since(fleet.now());
+    let left = left.unwrap_or_default().max(Duration::from_millis(1));
+    let request = v1::StartTraceRequest {
+        uid: uid.to_owned(),
+        generation: wanted.generation,
+        spec: Some(v1::TraceSpec {
+            targets: wanted.targets.clone(),
+            duration: prost_types::Duration::try_from(left).ok(),
+            ..wanted.spec.clone()
+        }),
+    };
+    let mut client = client.clone();
+    let _one_of_many = fleet.at_once.acquire().await;
+    lock(&node.state).tells(uid, fleet.now());
+    let answer = tokio::time::timeout(START, client.start_trace(request)).await;
+    let (progress, broken) = match answer {
+        Ok(Ok(started)) => {
+            let status = started.into_inner().status.unwrap_or_default();
+            let refused = not_filtered(wanted, &status);
+            (refused.unwrap_or(Progress::Running), None)
+        }
+        // It has it, with other targets or another duration left. How far it is with it, it may have said before it was wanted.
+        Ok(Err(status)) if is_known(&status) => {
+            let (_, first) = watch(&mut client).await?;
+            heard(fleet, node, &first);
+            return Ok(());
+        }
+        Ok(Err(status)) => refused(&status),
+        Err(_) => (
+            Progress::Waiting,
+            Some("timeout while starting a trace".to_owned()),
+        ),
+    };
+    answered(node, uid, wanted, progress);
+    fleet.heard_of(uid);
+    broken.map_or(Ok(()), Err)
+}
+
+/// Takes in what an agent has answered that was asked to start a trace.
+pub(in super::super) fn answered(node: &Node, uid: &str, wanted: &Wanted, progress: Progress) {
+    let mut state = lock(&node.state);
+    let report = state.reports.entry(uid.to_owned()).or_default();
+    report.generation = wanted.generation;
+    let runs = progress == Progress::Running;
+    let failed = matches!(progress, Progress::Failed { .. });
+    if matches!(progress, Progress::Troubled { .. }) {
+        report.refused.again();
+    }
+    report.progress = progress;
+    if runs {
+        report.version = 1;
+        report.retry = Retry::default();
+        state.foreign.remove(uid);
+        state.told(uid, &wanted.targets);
+    }
+    if failed {
+        state.running.remove(uid);
+    }
+}
+
+/// What an agent's refusal means: for this trace, and for the connection.
+pub(super) fn refused(status: &Status) -> (Progress, Option<String>) {
+    let Some(Refusal { reason, message }) = Refusal::of(status) else {
+        return (Progress::Waiting, Some(said(status)));
+    };
+    match status.code() {
+        // A place may become free.
+        Code::ResourceExhausted | Code::Unavailable => {
+            (Progress::Troubled { reason, message }, None)
+        }
+        _ => (Progress::Failed { reason, message }, None),
+    }
+}
+
+pub(super) async fn update(
+    fleet: &Fleet,
+    node: &Node,
+    client: &Client,
+    uid: &str,
+    wanted: &Wanted,
+    version: u64,
+) -> Result<(), String> {
+    use v1::change::Change::{Add, Only};
+    let change = |change| v1::Change {
+        change: Some(change),
+    };
+    // Their labels come with the additions.
+    let bare = wanted.targets.iter().map(|target| v1::Target {
+        labels: None,
+        ..target.clone()
+    });
+    let only = Only(v1::Targets {
+        targets: bare.collect(),
+    });
+    let adds = wanted.targets.iter().cloned().map(Add);
+    let request = v1::UpdateTargetsRequest {
+        uid: uid.to_owned(),
+        generation: wanted.generation,
+        update: Some(v1::Update {
+            version,
+            changes: std::iter::once(only).chain(adds).map(change).collect(),
+        }),
+    };
+    let mut client = client.clone();
+    lock(&node.state).tells(uid, fleet.now());
+    let answer = client.update_targets(tokio_stream::once(request));
+    let answer = tokio::time::timeout(CALL, answer).await;
+    let answer = answer.map_err(|_| "timeout while changing targets".to_owned())?;
+    match answer {
+        // Somebody else has a trace of this name there.
+        Err(status) if is_anothers(&status) => {
+            let (progress, _) = refused(&status);
+            answered(node, uid, wanted, progress);
+            fleet.heard_of(uid);
+        }
+        // It has ended meanwhile, and its agent has forgotten it.
+        Err(status) if status.code() != Code::NotFound => {
+            let refusal = Refusal::of(&status).ok_or_else(|| said(&status))?;
+            not_updated(node, uid, wanted, refusal);
+            fleet.heard_of(uid);
+        }
+        _ => updated(node, uid, wanted, version),
+    }
+    Ok(())
+}
+
+/// Takes in that an agent refuses to change the targets of a trace, which goes on with those that it has.
+fn not_updated(node: &Node, uid: &str, wanted: &Wanted, refusal: Refusal) {
+    tracing::warn!(node = %node.name, trace = %uid, reason = %refusal.reason, message = %refusal.message, "the agent refused a target update");
+    if let Some(report) = lock(&node.state).reports.get_mut(uid) {
+        let Report {
+            refused, targets, ..
+        } = report;
+        refused.change(refusal, &wanted.targets, targets);
+    }
+}
+
+/// Takes in that an agent has the targets that it was sent.
+pub(in super::super) fn updated(node: &Node, uid: &str, wanted: &Wanted, version: u64) {
+    let mut state = lock(&node.state);
+    if let Some(report) = state.reports.get_mut(uid) {
+        match report.targets == wanted.targets {
+            true => report.retry.again(),
+            false => report.retry = Retry::default(),
+        }
+        report.version = version;
+    }
+    state.told(uid, &wanted.targets);
+}
+
+/// Ends a trace of ours that nobody wants any more.
+pub(super) async fn stop(node: &Node, client: &Client, uid: String) -> Result<(), String> {
+    let mut client = client.clone();
+    let asked = client.stop_trace(v1::StopTraceRequest { uid: uid.clone() });
+    let asked = tokio::time::timeout(CALL, asked).await;
+    let answer = asked.map_err(|_| "timeout while stopping a trace".to_owned())?;
+    let mut foreign = false;
+    if let Err(status) = answer {
+        let Refusal { reason, message } = Refusal::of(&status).ok_or_else(|| said(&status))?;
+        tracing::warn!(node = %node.name, trace = %uid, %reason, %message, "the agent refused to stop a trace with a uid of this controller");
+        // It is left alone for as long as this connection is there.
+        foreign = true;
+    }
+    let mut state = lock(&node.state);
+    state.running.remove(&uid);
+    if foreign {
+        state.foreign.insert(uid);
+    }
+    Ok(())
+}
