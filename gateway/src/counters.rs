@@ -1,4 +1,4 @@
-//! What the gateway counts of itself, for whoever watches over it.
+//! Metrics of the gateway.
 
 use metrics::{OneOf, Rejections, Source, add};
 use prometheus_client::{
