@@ -118,7 +118,7 @@ fn to_message(column: &Column) -> v1::Column {
 fn read(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
     if schema.tracer != tracer {
         return Err(format!(
-            "the agent was asked for {tracer} and sends rows of \"{}\"",
+            "the agent sends rows of \"{}\" instead of {tracer}",
             shown(&schema.tracer)
         ));
     }
@@ -429,7 +429,7 @@ mod tests {
             );
         }
         let other = read(v1::Schema::default(), "open").unwrap_err();
-        assert!(other.contains("asked for open"), "{other}");
+        assert!(other.contains("instead of open"), "{other}");
     }
 
     fn typed(of: &str, kind: v1::Kind) -> Kind {

@@ -104,13 +104,13 @@ fn options(request: StreamJobEventsRequest) -> Result<(JobName, Options), CallEr
         why: why.to_owned(),
     };
     if nodes.len() > NAMES {
-        return Err(invalid("nodes", "5000 at most"));
+        return Err(invalid("nodes", "at most 5000 names"));
     }
     let interval = interval.map(Duration::try_from).transpose();
     let interval = interval
         .ok()
         .filter(|time| time.is_none_or(|time| time >= reader::SHORTEST));
-    let interval = interval.ok_or_else(|| invalid("interval", "100 ms and more"))?;
+    let interval = interval.ok_or_else(|| invalid("interval", "at least 100 ms"))?;
     let name = JobName::new((!namespace.is_empty()).then_some(namespace), name)?;
     let options = Options {
         nodes: nodes.into_iter().collect(),

@@ -190,8 +190,9 @@ fn options(
             },
             "interval" => {
                 let time = duration(&value).filter(|time| *time >= reader::SHORTEST);
-                let time = time
-                    .ok_or_else(|| invalid("interval", "a time of 100ms and more, such as 5s"))?;
+                let time = time.ok_or_else(|| {
+                    invalid("interval", "a duration of at least 100ms, such as 5s")
+                })?;
                 options.interval = Some(time);
             }
             "limit" => {
@@ -362,8 +363,8 @@ mod tests {
             parsed.map(drop).unwrap_err().to_string()
         };
         assert_eq!(error("format=xml"), "format: json, csv or protobuf");
-        assert!(error("interval=5").starts_with("interval: a time"));
-        assert!(error("interval=1ms").starts_with("interval: a time"));
+        assert!(error("interval=5").starts_with("interval: a duration"));
+        assert!(error("interval=1ms").starts_with("interval: a duration"));
         assert!(error("limit=0").starts_with("limit: a number"));
         assert!(error("resume=%00").starts_with("resume: a token"));
         assert!(error("nodes=a,,b").starts_with("nodes: names"));

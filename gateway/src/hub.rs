@@ -44,7 +44,7 @@ pub(crate) struct Hub {
     pub(crate) table: bool,
     state: Mutex<State>,
     changed: watch::Sender<()>,
-    coming: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
+    unmerged: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
 }
 
 struct State {
@@ -112,10 +112,10 @@ pub(crate) fn read(
     pool: Arc<Pool>,
     agents: watch::Receiver<fleet::Agents>,
 ) -> Reading {
-    let (coming, comes) = mpsc::channel(UNMERGED);
+    let (unmerged, received) = mpsc::channel(UNMERGED);
     let watch = job::watch(client, name);
-    let hub = Arc::new(Hub::new(job, log_bytes, coming));
-    let work = tokio::spawn(work(Arc::clone(&hub), watch, pool, agents, comes));
+    let hub = Arc::new(Hub::new(job, log_bytes, unmerged));
+    let work = tokio::spawn(work(Arc::clone(&hub), watch, pool, agents, received));
     Reading {
         hub,
         work: work.abort_handle(),
@@ -128,7 +128,7 @@ async fn work(
     mut watch: impl futures::Stream<Item = Seen> + Unpin,
     pool: Arc<Pool>,
     mut agents: watch::Receiver<fleet::Agents>,
-    mut comes: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
+    mut received: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
 ) {
     // Rows arrive after the columns are decided.
     let mut merge: Option<Merge> = None;
@@ -158,7 +158,7 @@ async fn work(
             },
             // Without a watch of the agents, the known agents are all.
             Ok(()) = agents.changed() => moved = true,
-            Some((source, batch, arrived)) = comes.recv() => {
+            Some((source, batch, arrived)) = received.recv() => {
                 let merge = merge.get_or_insert_with(|| Merge::new(hub.time_column()));
                 merge.add(source, batch, arrived);
                 if hub.is_alone() {
@@ -189,7 +189,7 @@ async fn work(
             since_over = None;
         }
     }
-    while let Ok((source, batch, arrived)) = comes.try_recv() {
+    while let Ok((source, batch, arrived)) = received.try_recv() {
         let merge = merge.get_or_insert_with(|| Merge::new(hub.time_column()));
         merge.add(source, batch, arrived);
     }
@@ -204,7 +204,7 @@ impl Hub {
     fn new(
         job: Job,
         log_bytes: usize,
-        coming: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
+        unmerged: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
     ) -> Self {
         Self {
             uid: job.uid.clone(),
@@ -226,7 +226,7 @@ impl Hub {
                 closed: None,
             }),
             changed: watch::Sender::new(()),
-            coming,
+            unmerged,
         }
     }
 
@@ -452,8 +452,8 @@ mod tests {
             deleted: false,
             status: crd::TraceJobStatus::default(),
         };
-        let (coming, _comes) = mpsc::channel(1);
-        let hub = Arc::new(Hub::new(job, 1 << 20, coming));
+        let (unmerged, _received) = mpsc::channel(1);
+        let hub = Arc::new(Hub::new(job, 1 << 20, unmerged));
         let columns = &datasets[1].columns;
         let count = { columns.iter() }.position(|one| one.role == tracers::Role::Count);
         for (name, n) in [("a", 3), ("b", 3)] {
@@ -514,8 +514,8 @@ mod tests {
             deleted: false,
             status: crd::TraceJobStatus::default(),
         };
-        let (coming, _comes) = mpsc::channel(1);
-        let hub = Hub::new(job, 1 << 20, coming);
+        let (unmerged, _received) = mpsc::channel(1);
+        let hub = Hub::new(job, 1 << 20, unmerged);
         let entry = || Entry {
             batch: Arc::new(Batch::from_columns(
                 vec![Data::Unsigned(vec![0; 1000])],

@@ -96,7 +96,7 @@ pub(crate) async fn read(
     let view = View::new(&columns.first, &options.by).map_err(Error::By)?;
     if !options.by.is_empty() && !hub.table {
         return Err(Error::By(
-            "rows of events are not merged: `by` is for tracers that count".to_owned(),
+            "rows of events are not merged: `by` applies to tracers with tables".to_owned(),
         ));
     }
     let (to, updates) = mpsc::channel(MESSAGES);

@@ -18,5 +18,5 @@ pub(crate) enum Refused {
 impl Refused {
     /// Refusal of an invalid token.
     pub(crate) const BAD_TOKEN: Self =
-        Self::Unauthenticated("the token is not good, or not for the audience tracejob.dev");
+        Self::Unauthenticated("the token is invalid, or not for the audience tracejob.dev");
 }

@@ -137,7 +137,9 @@ impl Reviews {
         self.check(&mut state, source, digest)?;
         let share = state.sources.entry(source).or_default();
         if share.waiting >= WAITING_PER_SOURCE {
-            return Err(Refused::Busy("too many tokens of this address wait"));
+            return Err(Refused::Busy(
+                "too many tokens from this address wait for review",
+            ));
         }
         share.waiting += 1;
         Ok((Waiting(self, source), Arc::clone(&share.at_once)))

@@ -77,7 +77,7 @@ pub(crate) async fn serve(
             }
         };
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%address, %error, "a connection is over already");
+            tracing::debug!(%address, %error, "a connection was closed before its handshake");
             continue;
         }
         let (acceptor, authority) = (Arc::clone(acceptor), authority.clone());

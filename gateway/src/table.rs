@@ -21,7 +21,9 @@ impl View {
         if let Some(wrong) = by.iter().find(|name| !keys.contains(&name.as_str())) {
             let wrong: String = wrong.chars().take(64).collect();
             return Err(match keys.is_empty() {
-                true => "rows of events are not merged: `by` is for tracers that count".to_owned(),
+                true => {
+                    "rows of events are not merged: `by` applies to tracers with tables".to_owned()
+                }
                 false => format!(
                     "{wrong:?} is not a key column; the key columns are {}",
                     keys.join(", ")

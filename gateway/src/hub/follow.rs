@@ -115,7 +115,7 @@ async fn follow_by(
             },
             message = watch.message() => {
                 let message = message.map_err(|status| said(&status))?;
-                let message = message.ok_or("it ended the connection")?;
+                let message = message.ok_or("the agent ended the connection")?;
                 let trace = message.traces.into_iter().find(|trace| trace.uid == uid);
                 if let Some(trace) = trace {
                     let phase = trace.state();
@@ -161,7 +161,7 @@ async fn begin(
     let first = first.map_err(|_| "the agent does not send a schema".to_owned())?;
     let first = first.map_err(|status| said(&status))?;
     let Some(Item::Schema(received)) = first.and_then(|first| first.item) else {
-        return Err("its rows come without a schema".to_owned());
+        return Err("the agent sends rows without a schema".to_owned());
     };
     let instance = received.instance;
     let (schema, projections) = hub.adopt(node, received).await?;
@@ -207,7 +207,7 @@ async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Resu
             };
             let arrived = Instant::now();
             // If the queue is full, this stream waits, and the agent keeps its rows.
-            if hub.coming.send((source, batch, arrived)).await.is_ok() {
+            if hub.unmerged.send((source, batch, arrived)).await.is_ok() {
                 hub.batch_arrived(open.at, sequence, rows_before, source.rows);
             }
         }
@@ -258,7 +258,7 @@ fn further(hub: &Hub, open: &mut Open, sequence: u64, received: v1::Further) -> 
 fn check_numbers(sequence: u64, rows_before: u64) -> Result<(), String> {
     match sequence.max(rows_before) < NUMBERS {
         true => Ok(()),
-        false => Err("it has more rows than there can be".to_owned()),
+        false => Err("the agent reports more rows than the limit".to_owned()),
     }
 }
 

@@ -161,7 +161,7 @@ struct Scene {
     node: u32,
     client: proto::v1::agent_client::AgentClient<Channel>,
     requested: Arc<Mutex<Vec<(u64, u64)>>>,
-    comes: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
+    received: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
 }
 
 impl Scene {
@@ -177,7 +177,7 @@ impl Scene {
         let server = tonic::transport::Server::builder().add_service(agent);
         tokio::spawn(server.serve_with_incoming(incoming));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap();
-        let (coming, comes) = mpsc::channel(16);
+        let (unmerged, received) = mpsc::channel(16);
         let job = Job {
             uid: "uid".to_owned(),
             tracer: tracer(),
@@ -188,14 +188,14 @@ impl Scene {
             deleted: false,
             status: crd::TraceJobStatus::default(),
         };
-        let hub = Arc::new(Hub::new(job, 1 << 20, coming));
+        let hub = Arc::new(Hub::new(job, 1 << 20, unmerged));
         let node = hub.node(&"node-0".into());
         Self {
             hub,
             node,
             client: proto::v1::agent_client::AgentClient::new(channel.connect_lazy()),
             requested,
-            comes,
+            received,
         }
     }
 
@@ -213,7 +213,7 @@ impl Scene {
     /// Returns the received batches: the number of earlier rows, and of rows.
     fn batches(&mut self) -> Vec<(u64, u32)> {
         let mut batches = Vec::new();
-        while let Ok((source, batch, _)) = self.comes.try_recv() {
+        while let Ok((source, batch, _)) = self.received.try_recv() {
             assert_eq!(batch.rows(), source.rows as usize);
             batches.push((source.before, source.rows));
         }
@@ -312,7 +312,7 @@ async fn an_invalid_stream_ends_the_connection_with_an_error() {
     for (stream, expected) in [
         (vec![message(1, 0, events(1))], "without a schema"),
         (Vec::new(), "without a schema"),
-        (vec![schema(9), huge], "more rows than there can be"),
+        (vec![schema(9), huge], "more rows than the limit"),
         (
             vec![schema(9), message(1, 0, Item::Further(unknown))],
             "a dataset that is not in the schema",
