@@ -1,4 +1,4 @@
-//! A batch's rows, once it is certain that every index in it is in range and nothing in it is larger than any agent's.
+//! Rows from a message, after a check of all indexes and sizes.
 
 use crate::limits::{STACK_FRAMES, TABLE_BYTES, TEXT_BYTES};
 use crate::schema::{Schema, Sort};
@@ -9,15 +9,15 @@ use tracers::{Batch, Data, Frame, Kind, Store};
 /// Buckets of a histogram: one per bit of its values.
 const BUCKETS: u32 = 64;
 
-/// Batches in the order in which a stream has them: of events each is whole, and a table may be in several.
+/// Assembly of the batches of a stream. A batch of events is complete, and a table may have several parts.
 #[derive(Debug, Default)]
 pub struct Join {
     held: Option<Held>,
-    /// A table has begun, or something has not come, and no whole table since.
+    /// Whether a table has begun or a message is missing, and no complete table has followed.
     missing: bool,
 }
 
-/// The first parts of a table.
+/// Received parts of a table.
 #[derive(Debug, Default)]
 struct Held {
     columns: Vec<Data>,
@@ -25,17 +25,17 @@ struct Held {
     strings: Vec<Arc<str>>,
     frames: Vec<Frame>,
     bytes: usize,
-    /// Number of the part that must come next.
+    /// Number of the next part.
     next: u32,
 }
 
 impl Join {
-    /// Takes the next batch of a stream with this schema. Returns rows as renderers take them, for a table once its last part is here.
+    /// Adds the next batch of a stream with this schema. Returns the rows; for a table, after its last part.
     ///
-    /// A part whose predecessors did not come is left out: the rest of its table is lost, and a newer table replaces it.
+    /// A part after a missing part is dropped: its table is lost, and a newer table replaces it.
     ///
     /// # Errors
-    /// Where the batch is not as the schema says, something in it is not where it should be, or it is larger than any agent's.
+    /// If the batch does not fit the schema, an index is out of range, or the batch exceeds a limit.
     pub fn take(&mut self, batch: v1::Batch, schema: &Schema) -> Result<Option<Batch>, String> {
         let (part, more) = (batch.part, batch.more);
         if !schema.table && (part > 0 || more) {
@@ -61,13 +61,13 @@ impl Join {
         Ok(Some(Batch::from_columns(held.columns, held.frames)))
     }
 
-    /// Takes in that something of the stream does not come: the further parts of a table, or all of it.
+    /// Records that messages of the stream are missing, which may be parts of a table.
     pub fn clear(&mut self) {
         self.held = None;
         self.missing = true;
     }
 
-    /// Whether the newest table, or a part of it, has not come. At the end of a stream of tables its last table is missing then.
+    /// Returns whether the newest table is incomplete. At the end of a stream of tables, the last table is missing then.
     pub fn is_missing(&self) -> bool {
         self.missing
     }
@@ -117,7 +117,7 @@ impl Held {
         Ok(self)
     }
 
-    /// Adds frames whose texts are in a list of their own.
+    /// Adds frames whose texts are in a separate list.
     fn intern(&mut self, frames: v1::Frames) -> Result<(), String> {
         let v1::Frames {
             names,
@@ -148,7 +148,7 @@ impl Held {
     }
 }
 
-/// The columns of one message.
+/// Columns of one message.
 fn columns(
     rows: u32,
     columns: Vec<v1::Values>,
@@ -167,7 +167,7 @@ fn columns(
         .iter()
         .map(|column| (&column.name, column.kind));
     if rows == 0 && columns.iter().all(is_empty) {
-        // Nothing is of the wrong kind where nothing is, whatever it is in.
+        // An empty column has no values of a wrong kind.
         let none = kinds
             .zip(&schema.sorts)
             .map(|((_, kind), sort)| empty(*sort, kind));
@@ -198,7 +198,7 @@ fn text(text: String) -> Result<Arc<str>, String> {
     }
 }
 
-/// A frame with its texts, as agents before version 0.2 send it.
+/// Reads a frame with its texts, as agents before version 0.2 send it.
 fn alone(frame: v1::Frame) -> Result<Frame, String> {
     let v1::Frame {
         name,
@@ -216,7 +216,7 @@ fn alone(frame: v1::Frame) -> Result<Frame, String> {
     })
 }
 
-/// Whether there is no value in a message's column, of whatever kind.
+/// Returns whether a column of a message has no value.
 fn is_empty(values: &v1::Values) -> bool {
     match &values.values {
         Some(Wire::Unsigned(of)) => of.values.is_empty(),
@@ -228,7 +228,7 @@ fn is_empty(values: &v1::Values) -> bool {
     }
 }
 
-/// A column without a value.
+/// Returns a column without values.
 fn empty(sort: Sort, kind: Kind) -> Data {
     match sort {
         Sort::Unsigned => Data::of(Kind::Unsigned),
@@ -290,7 +290,7 @@ fn column(values: v1::Values, sort: Sort, kind: Kind, frames: usize) -> Result<D
     Ok(data)
 }
 
-/// Ends never go back, and the last is the end of what there is.
+/// Checks that ends do not decrease, and that the last one is the length of the data.
 fn check_ends(ends: &[u32], len: usize) -> Result<(), String> {
     let last = ends.last().map_or(0, |end| *end as usize);
     match ends.is_sorted() && last == len {
@@ -299,7 +299,7 @@ fn check_ends(ends: &[u32], len: usize) -> Result<(), String> {
     }
 }
 
-/// Values of each row.
+/// Returns the number of values of each row.
 fn lengths(ends: &[u32]) -> impl Iterator<Item = u32> {
     let mut start = 0;
     ends.iter()

@@ -1,12 +1,12 @@
-//! One set of columns for the rows of several agents, which may be of different versions.
+//! Common columns of the rows of several agents, which may be of different versions.
 
 use crate::Schema;
 use tracers::{Batch, Column};
 
-/// The columns that all of these schemas have, in the order of the first one.
+/// Returns the columns that all of these schemas have, in the order of the first one.
 ///
-/// A column is the same where its name, its role and the storage of its values are the same: rows with it can then stand in one stream
-/// or in one table.
+/// Two columns are the same if their names, roles and the storage of their values are equal. Such rows can be in one stream or in one
+/// table.
 pub fn common(schemas: &[&Schema]) -> Vec<Column> {
     let Some((first, others)) = schemas.split_first() else {
         return Vec::new();
@@ -22,7 +22,7 @@ pub fn common(schemas: &[&Schema]) -> Vec<Column> {
         .collect()
 }
 
-/// Where a schema has the column that another one has at `at`.
+/// Returns the index of a column of another schema in this schema.
 fn place(schema: &Schema, other: &Schema, at: usize) -> Option<usize> {
     let (wanted, sort) = (&other.columns[at], other.sorts[at]);
     let columns = schema.columns.iter().zip(&schema.sorts);
@@ -34,20 +34,20 @@ fn place(schema: &Schema, other: &Schema, at: usize) -> Option<usize> {
         .map(|(place, _)| place)
 }
 
-/// Brings the rows of one schema to other columns.
+/// A projection of the rows of one schema to other columns.
 #[derive(Clone, Debug)]
 pub struct Projection {
-    /// Where each of the other columns is in the schema.
+    /// Index of each projected column in the schema.
     places: Vec<usize>,
-    /// Columns of the schema that are not among the others.
+    /// Columns of the schema that are left out.
     left_out: Vec<String>,
 }
 
 impl Projection {
-    /// Takes `columns` out of rows of `schema`.
+    /// Returns the projection of rows with `schema` to `columns`.
     ///
     /// # Errors
-    /// Where the schema lacks one of the columns; the message names it.
+    /// If the schema lacks one of the columns, which the message names.
     pub fn new(columns: &[Column], schema: &Schema) -> Result<Self, String> {
         let find = |wanted: &Column| {
             let mut columns = schema.columns.iter();
@@ -69,12 +69,12 @@ impl Projection {
         })
     }
 
-    /// Names of the columns that are left out.
+    /// Returns the names of the columns that are left out.
     pub fn left_out(&self) -> &[String] {
         &self.left_out
     }
 
-    /// The same rows with the wanted columns.
+    /// Returns the rows with the projected columns.
     pub fn apply(&self, batch: Batch) -> Batch {
         if self.places.iter().copied().eq(0..batch.columns.len()) {
             return batch;
@@ -90,7 +90,7 @@ mod tests {
     use proto::v1;
     use tracers::{Data, Value};
 
-    /// A schema of text columns, the last of which is of this kind.
+    /// Returns a schema of text columns, the last of which has this kind.
     fn schema(names: &[&str], last: i32) -> Schema {
         let tracer = tracers::ALL[0].name();
         let mut columns: Vec<v1::Column> = names
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(names(&common(&[&old, &new])), ["a", "b", "c"]);
         let other = schema(&["a", "b", "c"], number);
         assert_eq!(names(&common(&[&new, &old, &other])), ["a", "b"]);
-        // A kind that nobody here knows is the same as itself.
+        // An unknown kind is equal to itself.
         let unknown = schema(&["a", "b", "c"], 99);
         assert_eq!(names(&common(&[&unknown, &unknown])), ["a", "b", "c"]);
         assert!(common(&[]).is_empty());

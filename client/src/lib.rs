@@ -1,5 +1,5 @@
-//! The API's messages in the catalogue's terms, for both of its ends: what is asked for, schemas, and rows. Whoever answers is not
-//! trusted: every index in a batch is in range, or the batch is refused, and no name reaches a terminal unseen.
+//! Conversion between the API's messages and the catalogue, for clients and servers: options, schemas and rows. Messages are not trusted: a
+//! batch with an index out of range is refused, and names are checked before they reach a terminal.
 #![forbid(unsafe_code)]
 
 mod batch;
@@ -17,7 +17,7 @@ pub use options::{option, options, spec};
 pub use parts::{parts, wire_values};
 pub use schema::{Schema, further, schema, schemas};
 
-/// Returns the beginning of a peer's text, as it may be printed.
+/// Returns the beginning of a peer's text, with control characters escaped.
 fn shown(text: &str) -> String {
     rows::text::excerpt(text, 128)
 }

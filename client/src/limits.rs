@@ -1,4 +1,4 @@
-//! The bounds of what is sent in a message, and of what is taken from an agent, which is not trusted.
+//! Limits of sent messages, and of messages from an agent, which is not trusted.
 
 /// Approximate bytes of a part of a table on the wire. gRPC clients refuse messages of more than 4 MiB by default, and each reader of a
 /// trace has copies of a few messages in flight.

@@ -1,11 +1,11 @@
-//! A tracer's options as the API has them: their types, and their values in both directions.
+//! Options of a tracer in the API: their types, and the conversion of their values in both directions.
 
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use proto::v1;
 use std::collections::BTreeMap;
 use tracers::{Draft, EXACT, Erased, Facts, Opt, OptKind, OptValue, Spec, SpecError};
 
-/// The options that say something: an older agent need not know the others.
+/// Returns the options that are set, so that an older agent need not support the others.
 pub fn options(spec: &Spec) -> Struct {
     let fields: BTreeMap<String, Value> = spec
         .set_options()
@@ -14,10 +14,10 @@ pub fn options(spec: &Spec) -> Struct {
     Struct { fields }
 }
 
-/// A tracer with the options that a client gives.
+/// Returns a tracer with the options of a client.
 ///
 /// # Errors
-/// Where an option is not known, does not fit or is missing.
+/// If an option is unknown, invalid or missing.
 pub fn spec(tracer: &'static dyn Erased, options: Struct) -> Result<Spec, SpecError> {
     let mut draft = Draft::new(tracer);
     for (name, given) in options.fields {
@@ -37,7 +37,7 @@ pub fn spec(tracer: &'static dyn Erased, options: Struct) -> Result<Spec, SpecEr
     draft.finish_with(|option| (tracer.name().to_owned(), option.key.to_owned()))
 }
 
-/// What the API says of an option.
+/// Returns the description of an option in the API.
 pub fn option(option: &Opt) -> v1::Option {
     let unset = option.unset();
     let default = !option.required && !unset.is_empty();
@@ -76,11 +76,11 @@ fn kind(kind: &OptKind) -> v1::OptionType {
     }
 }
 
-/// A value as it is sent.
+/// Converts a value to its message.
 fn wire(kind: &OptKind, value: &OptValue) -> Value {
     let sent = match (kind, value) {
         (_, OptValue::Flag(on)) => Kind::BoolValue(*on),
-        // Durations and sizes go as texts, and so do numbers that a double does not hold.
+        // Durations and sizes are sent as texts, and so are numbers that a double cannot represent.
         (OptKind::Number(_), OptValue::Number(number)) if *number <= EXACT => {
             Kind::NumberValue(*number as f64)
         }
@@ -94,7 +94,7 @@ fn wire(kind: &OptKind, value: &OptValue) -> Value {
     Value { kind: Some(sent) }
 }
 
-/// A value that was sent; `None` where it is not of that type. Bounds are for [`Draft::set`] to check.
+/// Converts a message to a value; `None` if it has another type. [`Draft::set`] checks the bounds.
 fn value(kind: &OptKind, given: &Value) -> Option<OptValue> {
     match (given.kind.as_ref()?, kind) {
         (Kind::NullValue(_) | Kind::StructValue(_), _) => None,
@@ -129,7 +129,7 @@ fn value(kind: &OptKind, given: &Value) -> Option<OptValue> {
     }
 }
 
-/// A value for an error.
+/// Returns a value for an error message.
 fn shown(given: &Value) -> String {
     match &given.kind {
         None | Some(Kind::NullValue(_)) => "null".to_owned(),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_is_what_is_received() {
+    fn every_value_survives_a_round_trip() {
         for kind in kinds() {
             let form = kind.form();
             let numbers = [0, 1, 255, EXACT, EXACT + 1, u64::MAX].map(OptValue::Number);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_that_does_not_fit_is_named_with_the_value_and_what_would_fit() {
+    fn an_invalid_option_is_named_with_its_value_and_the_expected_form() {
         let tracer = tracers::named("tcp_connect").unwrap();
         let error = |name: &str, given: Value| {
             let fields = [(name.to_owned(), given)].into_iter().collect();

@@ -1,14 +1,14 @@
-//! Rows as messages: a table of any size goes in parts that every client may receive.
+//! Conversion of rows to messages. A table of any size is sent in parts that every client accepts.
 
 use crate::limits::PART_BYTES;
 use proto::v1::{self, values::Values as Wire};
 use std::{collections::HashMap, sync::Arc};
 use tracers::{Batch, Data};
 
-/// Bytes of a frame besides its texts.
+/// Bytes of a frame without its texts.
 const FRAME_BYTES: usize = 24;
 
-/// A batch as messages: one of events, one or more of a table. `values` encodes a column, by its place.
+/// Converts a batch to messages: one for events, one or more for a table. `values` encodes the column with an index.
 pub fn parts(
     batch: &Batch,
     table: bool,
@@ -58,12 +58,12 @@ struct Parts<'a, F> {
     batch: &'a Batch,
     most: usize,
     done: Vec<v1::Batch>,
-    /// The part that is being filled, and about how large it is.
+    /// Current part, and its approximate size.
     now: v1::Batch,
     bytes: usize,
-    /// Its first row.
+    /// First row of the current part.
     from: usize,
-    /// Places of all texts so far.
+    /// Index of each text sent so far, in all parts.
     strings: HashMap<Arc<str>, u32>,
     values: &'a mut F,
 }
@@ -91,7 +91,7 @@ impl<F: FnMut(usize, Data) -> Wire> Parts<'_, F> {
         part.rows = (row - self.from) as u32;
         part.part = self.done.len() as u32;
         part.more = true;
-        // They are kept for as long as the trace's log has room.
+        // The messages are kept while the trace's log has room.
         part.strings.shrink_to_fit();
         if let Some(frames) = &mut part.interned {
             frames.names.shrink_to_fit();
@@ -106,7 +106,7 @@ impl<F: FnMut(usize, Data) -> Wire> Parts<'_, F> {
     }
 }
 
-/// A column's values as they are stored.
+/// Returns the values of a column in their storage.
 pub fn wire_values(data: Data) -> Wire {
     match data {
         Data::Unsigned(values) => Wire::Unsigned(v1::Unsigned { values }),
@@ -127,7 +127,7 @@ mod tests {
     use crate::{Join, Schema};
     use tracers::{Frame, Value};
 
-    /// The schema of a table with each sort of values, and a batch of it.
+    /// Returns the schema of a table with each storage of values, and a batch of it.
     fn table(rows: usize, depth: usize, name: usize) -> (Schema, Batch) {
         let column = |name: &str, kind: v1::Kind| v1::Column {
             name: name.to_owned(),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_any_size_comes_in_small_parts_and_is_the_same_again() {
+    fn a_table_of_any_size_is_sent_in_small_parts_and_joined_again() {
         for (rows, depth, name) in [(0, 0, 0), (1, 3, 10), (3000, 20, 100), (10, 1000, 1000)] {
             let (schema, batch) = table(rows, depth, name);
             let parts = parts(&batch, true, plain);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_whose_parts_do_not_all_come_is_left_out_and_the_next_one_is_whole() {
+    fn a_table_with_a_missing_part_is_dropped_and_the_next_one_is_complete() {
         let (schema, batch) = table(3000, 20, 100);
         let all = parts(&batch, true, plain);
         assert!(all.len() > 3);

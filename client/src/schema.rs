@@ -1,72 +1,73 @@
-//! Columns from a schema. Those that the catalogue has are the catalogue's; all others are shown as the schema describes them.
+//! Columns from the schema of a message. Columns of the catalogue are used as they are in the catalogue; others are shown as the schema
+//! describes them.
 
 use crate::shown;
 use proto::v1;
 use tracers::{Basic, Column, Dataset, Erased, Form, Kind, Role, Store, Unit};
 
-/// More columns than any tracer has, with labels.
+/// Maximum number of columns, which no tracer with labels reaches.
 const COLUMNS: usize = 256;
-/// Bytes of a column's name.
+/// Maximum bytes of a column's name.
 const NAME: usize = 128;
-/// More further datasets than any tracer has.
+/// Maximum number of further datasets, which no tracer reaches.
 const FURTHER: usize = 16;
 
-/// What the rows of a dataset are.
+/// The schema of a dataset.
 #[derive(Clone, Debug)]
 pub struct Schema {
-    /// Its name; of a tracer's first dataset the tracer's.
+    /// Name of the dataset; for the first dataset, the name of the tracer.
     pub name: String,
-    /// Of its rows.
+    /// Columns of the rows.
     pub columns: Vec<Column>,
-    /// What each column's values are stored as.
+    /// Storage of each column's values.
     pub(crate) sorts: Vec<Sort>,
-    /// Whether batches are the whole table so far, in one or more parts.
+    /// Whether a batch is the whole table, in one or more parts.
     pub table: bool,
-    /// Of a tracer's first dataset: its further ones, by their numbers on the wire.
+    /// Further datasets of the tracer, by their numbers on the wire; only in the first dataset.
     pub further: Vec<Self>,
 }
 
-/// What a column's values are stored as.
+/// Storage of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sort {
     Unsigned,
     Signed,
     Bytes,
     Lists,
-    /// Frames, or numbers where nobody has symbolised them.
+    /// Frames, or addresses that are not symbolized.
     Stacks,
-    /// Of a kind that only newer agents know: shown as what it comes as.
+    /// A kind of newer agents, which is shown in its received form.
     Any,
 }
 
 impl Schema {
-    /// What an agent says that the rows of a tracer are.
+    /// Reads the schema of a tracer from the message of an agent.
     ///
     /// # Errors
-    /// Where it is another tracer's, or none at all.
-    pub fn read(told: v1::Schema, tracer: &str) -> Result<Self, String> {
-        read(told, tracer)
+    /// If the schema is that of another tracer, or is invalid.
+    pub fn read(message: v1::Schema, tracer: &str) -> Result<Self, String> {
+        read(message, tracer)
     }
 
-    /// What the rows of each dataset of a tracer are, by their numbers: that of the first is this one.
+    /// Returns the schemas of all datasets by number, starting with this one.
     pub fn datasets(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.further)
     }
 }
 
-/// What the rows of a tracer's first dataset are, the other way round.
+/// Returns the message with the schema of a tracer's first dataset.
 pub fn schema(tracer: &dyn Erased, columns: &[Column]) -> v1::Schema {
     v1::Schema {
         tracer: tracer.name().to_owned(),
         table: tracer.source().form() == Form::Table,
-        columns: columns.iter().map(told).collect(),
+        columns: columns.iter().map(to_message).collect(),
         instance: 0,
         further: Vec::new(),
         filter: String::new(),
     }
 }
 
-/// The same of all of its datasets.
+/// Returns the message with the schemas of all datasets of a tracer.
 pub fn schemas(tracer: &dyn Erased, datasets: &[Dataset]) -> v1::Schema {
     let (first, further) = match datasets.split_first() {
         Some((first, further)) => (first.columns.as_slice(), further),
@@ -82,17 +83,17 @@ pub fn schemas(tracer: &dyn Erased, datasets: &[Dataset]) -> v1::Schema {
     }
 }
 
-/// A further dataset.
+/// Returns the message with the schema of a further dataset.
 pub fn further(name: &str, about: &str, table: bool, columns: &[Column]) -> v1::Dataset {
     v1::Dataset {
         name: name.to_owned(),
         about: about.to_owned(),
         table,
-        columns: columns.iter().map(told).collect(),
+        columns: columns.iter().map(to_message).collect(),
     }
 }
 
-fn told(column: &Column) -> v1::Column {
+fn to_message(column: &Column) -> v1::Column {
     let role = match column.role {
         Role::None => v1::Role::Unspecified,
         Role::Key => v1::Role::Key,
@@ -117,7 +118,7 @@ fn told(column: &Column) -> v1::Column {
 fn read(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
     if schema.tracer != tracer {
         return Err(format!(
-            "the agent was asked for {tracer} and sends rows of \"{}\"",
+            "the agent sends rows of \"{}\" instead of {tracer}",
             shown(&schema.tracer)
         ));
     }
@@ -129,26 +130,26 @@ fn read(schema: v1::Schema, tracer: &str) -> Result<Schema, String> {
     }
     let known = tracers::find(tracer).map_or_else(Vec::new, |tracer| tracer.datasets());
     let mut first = dataset(tracer.to_owned(), schema.table, schema.columns, &known)?;
-    for told in schema.further {
-        let name = name("dataset", &told.name)?;
+    for message in schema.further {
+        let name = name("dataset", &message.name)?;
         if name == first.name || first.further.iter().any(|one| one.name == name) {
             return Err(format!("two datasets are called \"{name}\""));
         }
-        let further = dataset(name, told.table, told.columns, &known)?;
+        let further = dataset(name, message.table, message.columns, &known)?;
         first.further.push(further);
     }
     Ok(first)
 }
 
-/// A dataset of these columns; those that the catalogue's dataset of its name has are the catalogue's.
+/// Returns a dataset with these columns. Columns of the catalogue's dataset with this name are used as they are in the catalogue.
 fn dataset(
     dataset: String,
     table: bool,
-    told: Vec<v1::Column>,
+    messages: Vec<v1::Column>,
     catalogue: &[Dataset],
 ) -> Result<Schema, String> {
-    if told.is_empty() || told.len() > COLUMNS {
-        let many = told.len();
+    if messages.is_empty() || messages.len() > COLUMNS {
+        let many = messages.len();
         return Err(format!("a schema of {many} columns; it has 1 to {COLUMNS}"));
     }
     let mut known = tracers::LABELS.to_vec();
@@ -156,14 +157,14 @@ fn dataset(
     known.extend(own.into_iter().flat_map(|own| own.columns.clone()));
     let mut columns: Vec<Column> = Vec::new();
     let mut sorts = Vec::new();
-    for told in told {
-        if columns.iter().any(|column| column.name == told.name) {
-            let name = shown(&told.name);
+    for message in messages {
+        if columns.iter().any(|column| column.name == message.name) {
+            let name = shown(&message.name);
             return Err(format!("two columns are called \"{name}\""));
         }
-        let found = known.iter().find(|column| column.name == told.name);
-        columns.push(column(&told, found)?);
-        sorts.push(sort(told.kind()));
+        let found = known.iter().find(|column| column.name == message.name);
+        columns.push(column(&message, found)?);
+        sorts.push(sort(message.kind()));
     }
     Ok(Schema {
         name: dataset,
@@ -174,24 +175,24 @@ fn dataset(
     })
 }
 
-fn column(told: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
-    let kind = kind(told, known.map(|column| column.kind));
+fn column(message: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
+    let kind = kind(message, known.map(|column| column.kind));
     Ok(Column {
         name: match known {
             Some(column) => column.name.clone(),
-            None => name("column", &told.name)?.into(),
+            None => name("column", &message.name)?.into(),
         },
         about: known.map_or("".into(), |column| column.about.clone()),
         kind,
-        role: role(told.role()),
+        role: role(message.role()),
         wide: known.is_some_and(|column| column.wide),
         spare: known.is_some_and(|column| column.spare),
-        // Rows come decoded.
+        // Received rows are decoded.
         place: None,
     })
 }
 
-/// A name that is not the catalogue's, as long as it may stand in a heading and in a key.
+/// Returns a name that is not in the catalogue, if it is valid in headings and keys.
 fn name(of: &str, name: &str) -> Result<String, String> {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
     match (1..=NAME).contains(&name.len()) && name.chars().all(harmless) {
@@ -214,22 +215,22 @@ fn sort(kind: v1::Kind) -> Sort {
     }
 }
 
-/// What a column's values are. A type that this version does not know, or that has another basic form here, is shown by its basic form
-/// and not trusted.
-fn kind(told: &v1::Column, known: Option<Kind>) -> Kind {
-    let (basic, unit) = (basic(told.kind()), Unit::named(&told.unit));
+/// Returns the kind of a column. An unknown type, or a type with another basic form in this version, is shown in its basic form and is not
+/// trusted.
+fn kind(message: &v1::Column, known: Option<Kind>) -> Kind {
+    let (basic, unit) = (basic(message.kind()), Unit::named(&message.unit));
     let unknown = Kind::Unknown { basic };
-    // The catalogue's says more: whose stack it is, how bits are called.
+    // The kind of the catalogue has more details: the owner of a stack, the names of bits.
     if let Some(known) = known
         && known.basic() == basic
-        && (told.r#type.is_empty() || told.r#type == known.name())
+        && (message.r#type.is_empty() || message.r#type == known.name())
     {
         return known;
     }
-    if told.r#type.is_empty() {
+    if message.r#type.is_empty() {
         return basic.map_or(unknown, |basic| basic.kind(unit));
     }
-    let named = Kind::named(&told.r#type, unit);
+    let named = Kind::named(&message.r#type, unit);
     named
         .filter(|kind| kind.basic() == basic)
         .unwrap_or(unknown)
@@ -318,10 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn a_tracers_own_columns_are_the_catalogues_and_others_are_taken_as_they_are_told() {
+    fn columns_of_the_catalogue_are_used_and_others_are_taken_from_the_schema() {
         for tracer in tracers::ALL {
             let own = tracer.columns();
-            let mut all: Vec<v1::Column> = own.iter().map(super::told).collect();
+            let mut all: Vec<v1::Column> = own.iter().map(super::to_message).collect();
             all.push(column("pod.name/x", v1::Kind::Text));
             all.push(v1::Column {
                 kind: 99,
@@ -349,7 +350,7 @@ mod tests {
         }
     }
 
-    /// A column of rows that come decoded: it has no place.
+    /// Returns a column of decoded rows, which has no place.
     fn decoded(column: &Column) -> Column {
         Column {
             place: None,
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn further_datasets_that_are_none_are_refused() {
+    fn invalid_further_datasets_are_refused() {
         let tracer = tracers::ALL[0].name();
         let refused = |names: &[&str]| {
             let further = names.iter().map(|name| v1::Dataset {
@@ -410,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_is_none_is_refused() {
+    fn an_invalid_schema_is_refused() {
         let text = |name: &str| column(name, v1::Kind::Text);
         assert!(of(vec![]).unwrap_err().contains("0 columns"));
         let many = (0..300).map(|n| text(&format!("c{n}"))).collect();
@@ -421,31 +422,31 @@ mod tests {
                 .contains("two columns")
         );
         for name in ["", "a b", "a\"", "\x1b[2J", "é", &"a".repeat(129)] {
-            let said = of(vec![text(name)]).unwrap_err();
+            let error = of(vec![text(name)]).unwrap_err();
             assert!(
-                said.contains("no name of a column") && !said.contains('\x1b'),
-                "{said}"
+                error.contains("no name of a column") && !error.contains('\x1b'),
+                "{error}"
             );
         }
         let other = read(v1::Schema::default(), "open").unwrap_err();
-        assert!(other.contains("asked for open"), "{other}");
+        assert!(other.contains("instead of open"), "{other}");
     }
 
     fn typed(of: &str, kind: v1::Kind) -> Kind {
-        let told = v1::Column {
+        let message = v1::Column {
             r#type: of.to_owned(),
             unit: "us".to_owned(),
             ..column("x", kind)
         };
-        of_one(told)
+        of_one(message)
     }
 
-    fn of_one(told: v1::Column) -> Kind {
-        of(vec![told]).unwrap().columns[0].kind
+    fn of_one(message: v1::Column) -> Kind {
+        of(vec![message]).unwrap().columns[0].kind
     }
 
     #[test]
-    fn a_type_says_more_than_a_basic_kind_and_an_unknown_one_is_not_trusted() {
+    fn a_known_type_determines_the_kind_and_an_unknown_one_is_not_trusted() {
         assert!(matches!(
             typed("kernel_stack", v1::Kind::Stack),
             Kind::KernelStack
@@ -456,14 +457,14 @@ mod tests {
                 unit: Unit::Microseconds
             }
         ));
-        // Of an agent that sends no types.
+        // A column of an agent that sends no types.
         assert!(matches!(typed("", v1::Kind::Outcome), Kind::Outcome));
         assert!(matches!(typed("", v1::Kind::Flags), Kind::Text));
         for (name, kind) in [
             ("newer", v1::Kind::Text),
             ("newer", v1::Kind::Unsigned),
             ("newer", v1::Kind::Unspecified),
-            // A name of ours with values that are not.
+            // A known name with values of another form.
             ("process", v1::Kind::Text),
         ] {
             let read = typed(name, kind);

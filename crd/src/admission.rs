@@ -1,7 +1,7 @@
-//! Who may use which tracer: the right, the policy by which the API server checks it, and what the chart takes from the catalogue.
+//! Permissions to use tracers: the RBAC verb, the admission policy that checks it, and the chart's data from the catalogue.
 //!
-//! The right is the verb `use` on the resource `tracers` of the group `tracejob.dev`, by the tracer's name as a TraceJob writes it.
-//! No API serves that resource: RBAC takes rules for it all the same.
+//! The permission is the verb `use` on the resource `tracers` of the group `tracejob.dev`, by the tracer's name in a TraceJob. No API
+//! serves that resource; RBAC accepts rules for it nevertheless.
 
 use crate::GROUP;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -10,14 +10,14 @@ use k8s_openapi::api::admissionregistration::v1::{
 use serde_json::{Map, Value, json};
 use tracers::{ALL, Capability, Class, camel};
 
-/// The name of the policy and of its binding.
+/// Name of the policy and of its binding.
 pub const USE_POLICY: &str = "tracejob-use-tracers";
-/// What the API server's refusal has before the tracer's name.
+/// Text before the tracer's name in a refusal of the API server.
 pub const MAY_NOT_USE: &str = "may not use the tracer ";
 
-/// The policy, with each default that an API server would fill in: what is stored is equal to it.
+/// Returns the policy, with all defaults that an API server would add, so that the stored object is equal.
 pub fn use_policy() -> Value {
-    // The type of a spec's tracer has a field for each tracer; as `dyn` it is a map with the one that is there.
+    // The type of a spec's tracer has a field for each tracer. As `dyn` it is a map with the existing one.
     let names = "dyn(object.spec.tracer).map(name, name)";
     // `namespace` is a reserved word of CEL.
     let place = "has(request.namespace) ? request.namespace : ''";
@@ -63,7 +63,7 @@ pub fn use_policy() -> Value {
     })
 }
 
-/// The policy's binding: to every namespace, and it denies.
+/// Returns the binding of the policy, which denies in every namespace.
 pub fn use_binding() -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -73,22 +73,23 @@ pub fn use_binding() -> Value {
     })
 }
 
-/// Why a cluster's policy and binding do not check what [`use_policy`] and [`use_binding`] check.
+/// The reason why a cluster's policy and binding do not check what [`use_policy`] and [`use_binding`] check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlike {
-    /// The policy is another.
+    /// The policy differs.
     Policy,
-    /// The binding is another.
+    /// The binding differs.
     Binding,
 }
 
-/// Compares a cluster's policy and binding with ours: their specs must be equal, because a further condition narrows what they check.
+/// Compares a cluster's policy and binding with the expected ones. The specs must be equal, because a further condition would weaken the
+/// check.
 ///
 /// # Errors
-/// Where one is not ours.
+/// If one of them differs.
 ///
 /// # Panics
-/// Where ours are none: a bug that the tests find.
+/// If the expected objects are invalid: a bug that the tests find.
 pub fn like_ours(
     policy: &ValidatingAdmissionPolicy,
     binding: &ValidatingAdmissionPolicyBinding,
@@ -106,7 +107,8 @@ pub fn like_ours(
     }
 }
 
-/// Each class with its capabilities, without `CAP_`, and the names of its tracers: what the chart renders roles and containers by.
+/// Returns each class with its capabilities, without `CAP_`, and the names of its tracers. The chart renders roles and containers from
+/// them.
 pub fn classes() -> Value {
     let class = |class: Class| {
         let tracers = ALL.iter().filter(|tracer| tracer.class() == class);
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_checks_less_is_not_ours() {
+    fn a_policy_that_checks_less_is_refused() {
         let (policy, binding) = ours();
         assert_eq!(like_ours(&policy, &binding), Ok(()));
         let changes: [fn(&mut Value); 5] = [

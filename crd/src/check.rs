@@ -1,18 +1,18 @@
-//! What an API server would say of an object, without one.
+//! Validation of an object as an API server does it, without an API server.
 
 use kube_cel::Validator;
 use serde_json::Value;
 
-/// A field that is not as it must be.
+/// An invalid field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// `spec.limits.cpuPercent`; empty is the object itself.
+    /// Path of the field, as in `spec.limits.cpuPercent`; empty for the object itself.
     pub field: String,
-    /// What it must be.
+    /// Expected value, for people.
     pub message: String,
 }
 
-/// Everything that is wrong with an object of a [`crate::definition`]: bounds first, then rules. Types are for serde to check.
+/// Returns all invalid fields of an object of a [`crate::definition`]: by bounds first, then by rules. serde checks the types.
 pub fn check(definition: &Value, object: &Value) -> Vec<Wrong> {
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let mut wrong = Vec::new();
@@ -26,7 +26,7 @@ pub fn check(definition: &Value, object: &Value) -> Vec<Wrong> {
     wrong
 }
 
-/// The keywords by which our schemas bound values; a test finds others.
+/// Keywords with bounds in the schemas; a test finds others.
 fn bounds(schema: &Value, value: &Value, field: &str, wrong: &mut Vec<Wrong>) {
     let bound = |keyword: &str| schema[keyword].as_f64();
     let (size, unit, keywords) = match value {
@@ -45,15 +45,15 @@ fn bounds(schema: &Value, value: &Value, field: &str, wrong: &mut Vec<Wrong>) {
         Value::Null | Value::Bool(_) => (None, "", ["", ""]),
     };
     let (least, most) = (bound(keywords[0]), bound(keywords[1]));
-    let mut say = |what: &str, bound: f64| {
+    let mut report = |what: &str, bound: f64| {
         wrong.push(Wrong {
             field: field.to_owned(),
             message: format!("must be {what} {bound}{unit}"),
         });
     };
     match (size, least, most) {
-        (Some(size), Some(least), _) if size < least => say("at least", least),
-        (Some(size), _, Some(most)) if size > most => say("at most", most),
+        (Some(size), Some(least), _) if size < least => report("at least", least),
+        (Some(size), _, Some(most)) if size > most => report("at most", most),
         _ => {}
     }
     match value {
@@ -102,7 +102,7 @@ mod tests {
             *rules += own(schema);
             assert!(!compile_schema(schema).has_errors(), "{schema}");
             let properties = schema["properties"].as_object().into_iter().flatten();
-            // How many rules there are of options is the tracers' own.
+            // The number of rules of options depends on the tracers.
             let mut of_options = 0;
             properties.for_each(|(name, inner)| match name.as_str() {
                 "tracer" => {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_bounds_a_value_that_is_not_checked_here() {
+    fn every_bound_of_the_schemas_is_checked() {
         const KNOWN: [&str; 17] = [
             "type",
             "description",
@@ -141,7 +141,7 @@ mod tests {
             "maxLength",
             "maxItems",
             "maxProperties",
-            // Of options: `Spec` reads them by it.
+            // The form of an option's text, which `Spec` checks.
             "pattern",
         ];
         fn keywords(schema: &Value) {
@@ -192,7 +192,7 @@ mod tests {
         ]
     }
 
-    /// Texts at the bounds of an option, in every unit, and ones that are not what is wanted.
+    /// Returns texts at the bounds of an option, in every unit, and invalid texts.
     fn texts() -> Vec<String> {
         let mut all: Vec<String> = [
             "",
@@ -259,7 +259,7 @@ mod tests {
         all
     }
 
-    /// Whether a value has the schema's types, words and patterns, which [`check`] leaves to serde.
+    /// Returns whether a value has the schema's types, words and patterns, which [`check`] leaves to serde.
     fn is_of(schema: &Value, value: &Value) -> bool {
         let word = match value {
             Value::Null => "null",
@@ -280,7 +280,7 @@ mod tests {
             && items.into_iter().all(|item| is_of(&schema["items"], item))
     }
 
-    /// Whether an API server takes the value.
+    /// Returns whether an API server accepts the value.
     fn takes(schema: &Value, value: &Value) -> bool {
         let whole = serde_json::json!({"type": "object", "properties": {"x": schema}});
         let version = serde_json::json!({"schema": {"openAPIV3Schema": whole}});
@@ -288,9 +288,9 @@ mod tests {
         is_of(schema, value) && check(&definition, &serde_json::json!({"x": value})).is_empty()
     }
 
-    /// The controller reads every object that the API server has stored: one that it cannot read would stop all of them.
+    /// The controller reads every object that the API server has stored: an unreadable one would stop its watch.
     #[test]
-    fn what_the_schema_of_an_option_takes_is_read_and_what_is_written_is_taken() {
+    fn accepted_options_can_be_read_and_written_options_are_accepted() {
         let mut taken = 0;
         for option in options() {
             let (schema, form) = (option.schema(), option.kind.form());
@@ -328,7 +328,7 @@ mod tests {
                     );
                     continue;
                 }
-                // It may refuse more than is refused here, but not what is plain.
+                // The API server may refuse more than this check, but no plain value.
                 if let Some(OptValue::Flag(_) | OptValue::List(_)) = read(&value) {
                     panic!("{value} is read and not taken: {schema}");
                 }

@@ -1,21 +1,21 @@
-//! The definitions that a cluster takes.
+//! CustomResourceDefinitions of both kinds.
 
 use crate::{ClusterTraceJob, GROUP, MAX_SUMMARY_ROWS, TraceJob, VERSION, condition, rules::rules};
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-/// How long a job runs in a cluster that does not say.
+/// Default duration of a job in a cluster, in seconds.
 pub const DEFAULT_DEADLINE_SECONDS: u64 = 300;
 
-/// Both kinds, as `kubectl apply` takes them.
+/// Returns both definitions, in the form that `kubectl apply` accepts.
 pub fn definitions() -> [Value; 2] {
     [definition::<TraceJob>(), definition::<ClusterTraceJob>()]
 }
 
-/// One kind's CustomResourceDefinition, with its rules.
+/// Returns the CustomResourceDefinition of a kind, with its rules.
 ///
 /// # Panics
-/// Where the derived definition is none: a bug that the tests find.
+/// If the derived definition is invalid: a bug that the tests find.
 pub fn definition<T: CustomResourceExt>() -> Value {
     let mut definition = serde_json::to_value(T::crd()).expect("a definition is JSON");
     let version = &mut definition["spec"]["versions"][0];
@@ -40,9 +40,9 @@ pub fn definition<T: CustomResourceExt>() -> Value {
             None => at["x-kubernetes-validations"] = json!([rule.json()]),
         }
     }
-    // What is not there is not known, rather than 0.
+    // A missing number is unknown, and not 0.
     without_defaults(&mut schema["properties"]["status"]);
-    // One field manager may own one condition.
+    // A list by type lets each field manager own single conditions.
     let conditions = &mut schema["properties"]["status"]["properties"]["conditions"];
     conditions["x-kubernetes-list-type"] = json!("map");
     conditions["x-kubernetes-list-map-keys"] = json!(["type"]);
@@ -56,7 +56,7 @@ pub fn definition<T: CustomResourceExt>() -> Value {
     definition
 }
 
-/// What `kubectl get` shows.
+/// Returns the columns of `kubectl get`.
 fn printed() -> Value {
     let column = |name: &str, type_: &str, path: &str, about: &str| json!({"name": name, "type": type_, "jsonPath": path, "description": about});
     let progress = format!(
@@ -99,13 +99,14 @@ fn printed() -> Value {
     ])
 }
 
-/// The JSON Schema of a TraceJob's file, for editors: unknown fields are refused, and what Kubernetes alone fills is anything.
+/// Returns the JSON Schema of a TraceJob file, for editors. Unknown fields are refused; fields that only Kubernetes fills may have any
+/// value.
 pub fn file_schema() -> Value {
     let mut definition = definition::<TraceJob>();
     let whole = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let mut spec = whole["properties"]["spec"].take();
     close(&mut spec);
-    // An editor has no CEL.
+    // Editors do not evaluate CEL.
     let tracer = &mut spec["properties"]["tracer"];
     tracer["minProperties"] = json!(1);
     tracer["maxProperties"] = json!(1);
@@ -127,7 +128,7 @@ pub fn file_schema() -> Value {
     })
 }
 
-/// Refuses fields that are not there, as the API server does by itself, and leaves its own words out.
+/// Refuses unknown fields, as the API server does by default, and removes the keywords of Kubernetes.
 fn close(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;
@@ -158,7 +159,7 @@ fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema["properties"].as_object()
 }
 
-/// What schemars writes and an API server does not take, or warns of.
+/// Removes what schemars writes and an API server refuses or warns about.
 fn mend(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;
@@ -172,23 +173,23 @@ fn mend(schema: &mut Value) {
     if object.get("format").is_some_and(foreign) {
         object.remove("format");
     }
-    // Without it a null is dropped, as if the field were not there.
+    // Without `nullable`, the API server drops a null as if the field were absent.
     object.remove("nullable");
     for bound in ["minimum", "maximum"] {
         if let Some(whole) = object.get(bound).and_then(Value::as_f64) {
-            // All of ours are of whole numbers, which look so.
+            // All bounds are integers, and written as such.
             object.insert(bound.to_owned(), json!(whole as i64));
         }
     }
-    // Unknown fields are refused, or pruned, without it; beside properties it is not allowed.
+    // Unknown fields are refused or pruned without it, and it is not allowed beside properties.
     if object.get("additionalProperties") == Some(&Value::Bool(false)) {
         object.remove("additionalProperties");
     }
-    // "Exactly one tracer" is a rule, whose message says it.
+    // "Exactly one tracer" is a rule with a message of its own.
     object
         .remove("minProperties")
         .and(object.remove("maxProperties"));
-    // A map is bounded by `maxProperties`, for which schemars has no word.
+    // schemars has no attribute for `maxProperties`, the bound of a map.
     if object.contains_key("additionalProperties") {
         object.insert("maxProperties".to_owned(), json!(16));
         if let Some(Value::Object(value)) = object.get_mut("additionalProperties")

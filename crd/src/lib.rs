@@ -1,6 +1,6 @@
-//! TraceJobs as Kubernetes knows them: the types, the rules that a job must keep, and the definitions from both.
+//! TraceJobs in Kubernetes: the types, the validation rules, and the definitions from both.
 //!
-//! Doc comments of fields are what `kubectl explain` says.
+//! `kubectl explain` shows the doc comments of fields.
 #![forbid(unsafe_code)]
 
 pub mod admission;
@@ -22,7 +22,7 @@ pub use status::{
     TargetFailure, TraceJobStatus, condition,
 };
 
-/// The API group of both kinds.
+/// API group of both kinds.
 pub const GROUP: &str = "tracejob.dev";
-/// Its only version.
+/// Only version of the API group.
 pub const VERSION: &str = "v1alpha1";

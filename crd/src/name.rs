@@ -1,4 +1,4 @@
-//! Names of objects, as the API server takes them. Who builds a path of a name checks it first: `..` and `/` in it would lead elsewhere.
+//! Names of objects. A name is checked before it is put into a path of the API server, because `..` and `/` would address another object.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ impl JobName {
     /// Returns a name whose parts can be put into a path of the API server.
     ///
     /// # Errors
-    /// Where a part is no name: it could lead to another object.
+    /// If a part is not a valid name, and could address another object.
     pub fn new(namespace: Option<String>, name: String) -> Result<Self, Invalid> {
         if namespace.as_deref().is_some_and(|name| !is_namespace(name)) {
             return Err(Invalid {
@@ -41,7 +41,7 @@ impl JobName {
         Ok(Self { namespace, name })
     }
 
-    /// Returns the resource, as RBAC and paths have it.
+    /// Returns the resource's name in RBAC and in paths.
     pub fn resource(&self) -> &'static str {
         match self.namespace {
             Some(_) => "tracejobs",
@@ -75,7 +75,7 @@ impl JobName {
 }
 
 impl fmt::Display for JobName {
-    /// As the API server quotes objects in its errors.
+    /// The form of objects in errors of the API server.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let resource = self.resource();
         match &self.namespace {
@@ -92,12 +92,12 @@ impl fmt::Display for JobName {
     }
 }
 
-/// Returns whether this can be the name of a namespace: a label of DNS (RFC 1123).
+/// Returns whether a text is a valid name of a namespace: a DNS label (RFC 1123).
 fn is_namespace(text: &str) -> bool {
     text.len() <= 63 && is_label(text)
 }
 
-/// Returns whether this can be the name of a job: labels of DNS with dots between them. As in Kubernetes, only the whole is bounded.
+/// Returns whether a text is a valid name of a job: DNS labels separated by dots. As in Kubernetes, only the total length is limited.
 fn is_job(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_leads_elsewhere_in_a_path_is_no_name() {
+    fn path_separators_are_not_accepted_in_names() {
         for name in ["a", "a-b", "0", "a.b-c.d", &"a".repeat(253)] {
             assert!(is_job(name), "{name}");
         }

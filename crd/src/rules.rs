@@ -1,11 +1,11 @@
-//! Rules beyond the types, in CEL: the API server keeps them, and the command line without one.
+//! Validation rules in CEL, which the API server evaluates, and the command line without an API server.
 
 use serde_json::{Value, json};
 use tracers::{ALL, camel};
 
-/// A rule at a place of the schema.
+/// A rule, with its place in the schema.
 pub(crate) struct Rule {
-    /// Properties from the root; `*` is an array's item.
+    /// Path of properties from the root; `*` is the item of an array.
     pub(crate) at: &'static [&'static str],
     rule: String,
     message: String,
@@ -20,7 +20,7 @@ impl Rule {
 /// Fields of a spec that may change while a job runs.
 const CHANGEABLE: [&str; 2] = ["suspend", "ttlSecondsAfterFinished"];
 
-/// The rules of a kind whose spec has these fields.
+/// Returns the rules of a kind whose spec has these fields.
 pub(crate) fn rules(fields: &[&str]) -> Vec<Rule> {
     let rule = |at, rule: String, message: &str| Rule {
         at,
@@ -72,7 +72,7 @@ pub(crate) fn rules(fields: &[&str]) -> Vec<Rule> {
     rules
 }
 
-/// Since the agents run a spec, what they run is fixed.
+/// Returns the rule that the spec of a started job is immutable.
 fn fixed(fields: &[&str]) -> String {
     let same = fields.iter().filter(|field| !CHANGEABLE.contains(field)).map(|field| {
         format!(

@@ -1,7 +1,6 @@
-//! The agents of a cluster as those see them who call them: where they are, by what certificates they are called, and what their
-//! traces of jobs are called.
+//! Clients of a cluster's agents: the agents' addresses, the certificates of a connection, and the uids of jobs' traces.
 //!
-//! It knows neither what is asked of them nor who asks.
+//! It depends neither on the calls nor on the caller.
 #![forbid(unsafe_code)]
 
 mod agents;
@@ -21,49 +20,50 @@ use tonic::{
     transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-/// What the uids of jobs' traces begin with: an agent may have others', which are left alone.
+/// Prefix of the uids of jobs' traces. An agent may have traces of other clients, which are left alone.
 pub const OURS: &str = "tj-";
 
-/// The uid that agents know a job by.
+/// Returns the uid of a job's traces on the agents.
 pub fn trace_uid(job_uid: &str) -> String {
     format!("{OURS}{job_uid}")
 }
 
-/// Takes as many descriptors as may be had without a right: there is a connection for each node's agent, and containers start with 1,024.
+/// Raises the limit of open files to the maximum without privileges: there is a connection to each node's agent, and containers start with
+/// 1,024.
 pub fn allow_descriptors() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let all = Rlimit {
         current: maximum,
         maximum,
     };
-    // Refused, it is as it was: an agent for which there is none is told as unreachable, and why.
+    // If this fails, the old limit remains: agents without a descriptor are reported as unreachable, with the reason.
     let _ = setrlimit(Resource::Nofile, all);
 }
 
-/// How often it is asked whether it is there, and how long it may take to say so.
+/// Interval of keepalive PINGs to an agent, and timeout of the response.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
-/// How agents are called.
+/// Parameters of connections to agents.
 #[derive(Clone, Debug)]
 pub struct Connector {
-    /// By what.
+    /// Source of the certificates.
     pub tls: Tls,
-    /// The name in every agent's certificate.
+    /// Name in the certificates of all agents.
     pub name: String,
 }
 
-/// Where certificates come from; asked for each connection, because they are replaced now and then.
+/// Source of certificates, which is read for each connection, because certificates are renewed.
 #[derive(Clone)]
 pub enum Tls {
     /// A folder of `ca.crt`, `tls.crt` and `tls.key`.
     Folder(PathBuf),
-    /// Of the program's own making.
+    /// Certificates that this program issues.
     Issued(watch::Receiver<Identity>),
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No key is ever printed.
+        // No key is printed.
         match self {
             Self::Folder(path) => path.fmt(f),
             Self::Issued(_) => f.write_str("issued"),
@@ -90,40 +90,40 @@ impl Tls {
     }
 }
 
-/// What a connection to an agent takes, PEM.
+/// PEM files of a connection to an agent.
 #[derive(Clone)]
 pub struct Identity {
-    /// Whom to trust.
+    /// CA of the agents.
     pub ca: String,
-    /// One's own.
+    /// Client certificate.
     pub certificate: String,
-    /// Its key.
+    /// Private key of the certificate.
     pub key: String,
 }
 
-/// Why there is no connection.
+/// Error of a connection to an agent.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A certificate.
+    /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     File {
-        /// Its file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
-    /// The connection.
+    /// The connection failed.
     #[error("{}", rows::text::error_chain(.0))]
     Transport(#[from] tonic::transport::Error),
-    /// A handshake that does not come to its end.
+    /// The handshake timed out.
     #[error("the agent does not respond")]
     Silent,
-    /// No address.
+    /// The agent has no address.
     #[error("the agent has no address")]
     NoAddress,
 }
 
-/// What an agent says of a call that it does not do, or what has become of the connection to it.
+/// Returns the message of a failed call: the agent's, or that of the broken connection.
 pub fn said(status: &Status) -> String {
     match status.message() {
         "" => format!("{:?}", status.code()),
@@ -132,17 +132,17 @@ pub fn said(status: &Status) -> String {
 }
 
 impl Connector {
-    /// Connects to an agent by the first of its addresses that answers, and returns that address as well.
+    /// Connects to the first of an agent's addresses that responds. Returns that address as well.
     ///
     /// # Errors
-    /// Where none answers, or the agent is not let in, or we are not: that of the last address.
+    /// The [`Error`] of the last address, if no address can be connected.
     pub async fn connect(
         &self,
         addresses: &[SocketAddr],
     ) -> Result<(AgentClient<Channel>, SocketAddr), Error> {
         let mut last = Error::NoAddress;
         for address in addresses {
-            // With its handshake: one that takes connections and does nothing keeps nobody from the next address.
+            // The timeout includes the handshake, so that a silent server does not block the next address.
             match tokio::time::timeout(ANSWER, self.connect_to(*address)).await {
                 Ok(Ok(client)) => return Ok((client, *address)),
                 Ok(Err(error)) => last = error,

@@ -1,4 +1,4 @@
-//! The bounds of calls to agents.
+//! Limits of calls to agents.
 
 use std::time::Duration;
 

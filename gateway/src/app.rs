@@ -1,13 +1,13 @@
-//! From who calls and what they ask for to a stream, or to why there is none. HTTP and gRPC are two ways to say both.
+//! Calls: authentication, authorization, and the stream of a job's rows. HTTP and gRPC both use this module.
 
 use crate::{
-    caller::{Caller, Callers, Thing, Verb},
+    caller::{Caller, Callers, Resource, Verb},
     counters::Counters,
     hub::{self, Reading},
     job, limits,
     peer::Peer,
     pool::Pool,
-    reader::{self, Ask, Said},
+    reader::{self, Options, Update},
     refused::Refused,
     shares::{self, Full, Readers},
     survey::Survey,
@@ -22,27 +22,27 @@ use std::{
 };
 use tokio::sync::{mpsc, watch};
 
-/// How often it is asked whether a reader may still read.
-const AGAIN: Duration = Duration::from_secs(60);
+/// Interval at which the permission of an open stream is reviewed again.
+const REVIEW_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What every call works with.
+/// State shared by all calls.
 pub(crate) struct App {
     pub(crate) client: kube::Client,
     pub(crate) callers: Callers,
     pub(crate) pool: Arc<Pool>,
     pub(crate) agents: watch::Receiver<fleet::Agents>,
     pub(crate) counters: Arc<Counters>,
-    /// Of a job's log, where it has all that it may.
+    /// Bytes of a full job's log.
     log_bytes: usize,
-    /// Jobs that are read, by uid.
+    /// Jobs with readers, by uid.
     jobs: Mutex<HashMap<String, Weak<Reading>>>,
     readers: Readers,
     survey: Survey,
 }
 
-/// Why there is no stream, or none any more.
+/// Error of a call, or of an open stream.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum Trouble {
+pub(crate) enum CallError {
     #[error(transparent)]
     Refused(#[from] Refused),
     #[error("{0} not found")]
@@ -55,7 +55,7 @@ pub(crate) enum Trouble {
     Away(String),
 }
 
-impl From<name::Invalid> for Trouble {
+impl From<name::Invalid> for CallError {
     fn from(invalid: name::Invalid) -> Self {
         Self::Invalid {
             field: invalid.field,
@@ -64,16 +64,16 @@ impl From<name::Invalid> for Trouble {
     }
 }
 
-/// A stream, and who reads it.
+/// A stream of updates for one reader.
 pub(crate) struct Stream {
-    said: mpsc::Receiver<Said>,
-    who: Who,
+    updates: mpsc::Receiver<Update>,
+    permission: Permission,
     _reader: OneOf,
     _place: shares::Place,
 }
 
-/// What it takes to ask again whether somebody may read.
-struct Who {
+/// The data to review the permission of a reader again.
+struct Permission {
     app: Arc<App>,
     headers: HeaderMap,
     peer: Peer,
@@ -81,21 +81,28 @@ struct Who {
     name: JobName,
 }
 
-impl Who {
+impl Permission {
     async fn check(&self) -> Result<Caller, Refused> {
-        let caller = self.app.callers.who(&self.headers, &self.peer).await?;
+        let caller = self
+            .app
+            .callers
+            .authenticate(&self.headers, &self.peer)
+            .await?;
         self.check_right(caller).await
     }
 
     async fn check_again(&self) -> Result<Caller, Refused> {
-        let caller = self.app.callers.who_again(&self.headers, &self.peer);
+        let caller = self
+            .app
+            .callers
+            .authenticate_again(&self.headers, &self.peer);
         self.check_right(caller.await?).await
     }
 
     async fn check_right(&self, caller: Caller) -> Result<Caller, Refused> {
         let callers = &self.app.callers;
         callers
-            .may(&caller, self.verb, &Thing::events(&self.name))
+            .authorize(&caller, self.verb, &Resource::events(&self.name))
             .await?;
         Ok(caller)
     }
@@ -122,56 +129,56 @@ impl App {
         })
     }
 
-    /// What each node can trace, for whoever may `get` `tracers`.
+    /// Returns the tracers of each node, for callers that may `get` `tracers`.
     ///
     /// # Errors
-    /// Where they may not.
+    /// If the caller may not.
     pub(crate) async fn survey(
         &self,
         headers: &HeaderMap,
         peer: &Peer,
-    ) -> Result<Arc<serde_json::Value>, Trouble> {
-        let caller = self.callers.who(headers, peer).await?;
-        let tracers = Thing {
+    ) -> Result<Arc<serde_json::Value>, CallError> {
+        let caller = self.callers.authenticate(headers, peer).await?;
+        let tracers = Resource {
             resource: "tracers",
             subresource: None,
             namespace: None,
             name: None,
         };
-        self.callers.may(&caller, Verb::Get, &tracers).await?;
+        self.callers.authorize(&caller, Verb::Get, &tracers).await?;
         let agents = self.agents.borrow().clone();
         Ok(self.survey.get(&self.pool, &agents).await)
     }
 
-    /// A job's stream for whoever calls.
+    /// Opens the stream of a job for a caller.
     ///
     /// # Errors
-    /// Where they may not read it, or it is not there, or cannot be read so.
+    /// If the caller may not read the job, the job does not exist, or the options do not fit it.
     pub(crate) async fn open(
         self: &Arc<Self>,
         headers: HeaderMap,
         peer: Peer,
         verb: Verb,
         name: JobName,
-        ask: Ask,
-    ) -> Result<Stream, Trouble> {
-        let who = Who {
+        options: Options,
+    ) -> Result<Stream, CallError> {
+        let permission = Permission {
             app: Arc::clone(self),
             headers,
             peer,
             verb,
             name,
         };
-        let caller = who.check().await?;
-        // Before that, whether there is such a job is nothing that they may know.
-        let job = job::get(&self.client, &who.name).await;
-        let job = job.map_err(|error| Trouble::Away(error.to_string()))?;
-        let job = job.ok_or_else(|| Trouble::NotFound(who.name.clone()))?;
+        let caller = permission.check().await?;
+        // The job is read after the check, so that unauthorized callers cannot detect whether it exists.
+        let job = job::get(&self.client, &permission.name).await;
+        let job = job.map_err(|error| CallError::Away(error.to_string()))?;
+        let job = job.ok_or_else(|| CallError::NotFound(permission.name.clone()))?;
         let place = self.readers.enter(&caller.user)?;
-        let reading = self.reading(&who.name, job)?;
-        let said = reader::read(reading, ask)
+        let reading = self.reading(&permission.name, job)?;
+        let updates = reader::read(reading, options)
             .await
-            .map_err(|error| Trouble::Invalid {
+            .map_err(|error| CallError::Invalid {
                 field: match error {
                     reader::Error::Position(_) => "resume",
                     reader::Error::By(_) => "by",
@@ -179,22 +186,22 @@ impl App {
                 why: error.to_string(),
             })?;
         Ok(Stream {
-            said,
-            who,
+            updates,
+            permission,
             _reader: self.counters.reader(),
             _place: place,
         })
     }
 
-    /// The job as it is read already, or from now on.
+    /// Returns the reading of a job, which is started for the first reader.
     ///
     /// # Errors
-    /// Where too many others are read.
+    /// [`Full::Jobs`] if too many jobs have readers.
     fn reading(&self, name: &JobName, job: job::Job) -> Result<Arc<Reading>, Full> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.retain(|_, reading| reading.strong_count() > 0);
         if let Some(reading) = jobs.get(&job.uid).and_then(Weak::upgrade)
-            // What is over is read anew: agents may have been started since.
+            // A finished job is read again, because agents may have started since.
             && !reading.hub.is_closed()
         {
             return Ok(reading);
@@ -203,7 +210,7 @@ impl App {
             return Err(Full::Jobs);
         }
         let log_bytes = shares::log_bytes(self.log_bytes, jobs.len() + 1);
-        // All have less from now on, those that were there too.
+        // The shares of all logs become smaller.
         for other in jobs.values().filter_map(Weak::upgrade) {
             other.hub.keep(log_bytes);
         }
@@ -216,19 +223,19 @@ impl App {
 }
 
 impl Stream {
-    /// What is said next; none at the end.
+    /// Returns the next update; `None` at the end.
     ///
     /// # Errors
-    /// Where its reader may not read it any more.
+    /// If the reader has lost its permission.
     pub(crate) async fn next(
         &mut self,
-        again: &mut tokio::time::Interval,
-    ) -> Result<Option<Said>, Trouble> {
+        reviews: &mut tokio::time::Interval,
+    ) -> Result<Option<Update>, CallError> {
         loop {
             tokio::select! {
-                said = self.said.recv() => return Ok(said),
-                _ = again.tick() => match self.who.check_again().await {
-                    // Who was let in stays while nobody can be asked.
+                update = self.updates.recv() => return Ok(update),
+                _ = reviews.tick() => match self.permission.check_again().await {
+                    // An open stream continues while the API server is unavailable.
                     Ok(_) | Err(Refused::Unknown(_)) => {}
                     Err(refused) => return Err(refused.into()),
                 },
@@ -236,10 +243,13 @@ impl Stream {
         }
     }
 
-    /// When to ask again whether a reader may read.
-    pub(crate) fn again() -> tokio::time::Interval {
-        let mut again = tokio::time::interval_at(tokio::time::Instant::now() + AGAIN, AGAIN);
-        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        again
+    /// Returns the timer of the reviews of a stream's permission.
+    pub(crate) fn reviews() -> tokio::time::Interval {
+        let mut reviews = tokio::time::interval_at(
+            tokio::time::Instant::now() + REVIEW_INTERVAL,
+            REVIEW_INTERVAL,
+        );
+        reviews.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        reviews
     }
 }

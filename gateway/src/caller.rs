@@ -1,6 +1,6 @@
-//! Who calls, and whether they may: by the API server's word, where it is the API server that calls, or by a token.
+//! Authentication of callers, by the headers of the API server or by a token, and their authorization.
 //!
-//! Whoever it is, RBAC is asked: what the API server has let through is not taken for granted.
+//! Every call is authorized by RBAC, also if the API server has already authorized it.
 
 use crate::{
     counters::Counters, peer::Peer, refused::Refused, requestheader::Proxy, reviews::Reviews,
@@ -15,16 +15,16 @@ use kube::{Api, Client, api::PostParams};
 use listen::places::Source;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Whom a token must be made for: one for the API server is none for us, who could use it there.
+/// Audience of a token. Tokens for the API server are refused, because the gateway could use them there.
 pub(crate) const AUDIENCE: &str = "tracejob.dev";
-/// The group of the resources that RBAC is asked about.
+/// API group of the resources in access reviews.
 pub(crate) const GROUP: &str = "subresources.tracejob.dev";
-/// Its version.
+/// Version of the API group.
 pub(crate) const VERSION: &str = "v1alpha1";
-/// Values of headers that are taken from the API server.
+/// Maximum number of header values of a forwarded user.
 const MOST_VALUES: usize = 1024;
 
-/// Somebody, as the cluster knows them.
+/// A user of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) user: String,
@@ -33,19 +33,19 @@ pub(crate) struct Caller {
     extra: BTreeMap<String, Vec<String>>,
 }
 
-/// What RBAC is asked about.
+/// The resource of an access review.
 #[derive(Clone, Debug)]
-pub(crate) struct Thing {
+pub(crate) struct Resource {
     pub(crate) resource: &'static str,
     pub(crate) subresource: Option<&'static str>,
-    /// None where it is the cluster's.
+    /// `None` for a cluster-scoped resource.
     pub(crate) namespace: Option<String>,
-    /// None is all of them.
+    /// `None` for all objects.
     pub(crate) name: Option<String>,
 }
 
-impl Thing {
-    /// The events of a job, as RBAC knows them.
+impl Resource {
+    /// Returns the resource of a job's events.
     pub(crate) fn events(job: &JobName) -> Self {
         Self {
             resource: job.resource(),
@@ -56,12 +56,12 @@ impl Thing {
     }
 }
 
-/// What a caller wants to do with a thing.
+/// The verb of an access review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
-    /// Read what there is.
+    /// Read the existing rows.
     Get,
-    /// Follow them.
+    /// Follow the rows.
     Watch,
 }
 
@@ -74,7 +74,7 @@ impl Verb {
     }
 }
 
-/// Asks the API server about callers.
+/// Authenticates and authorizes callers with the API server.
 #[derive(Clone)]
 pub(crate) struct Callers {
     pub(crate) client: Client,
@@ -83,42 +83,46 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    /// Who calls. By who it is the call's connection is admitted.
+    /// Authenticates the caller, and admits the call's connection.
     ///
     /// # Errors
-    /// Where nobody says who it is.
-    pub(crate) async fn who(&self, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Refused> {
-        self.who_by(headers, peer, false).await
-    }
-
-    /// Whether a caller who was known is known still.
-    ///
-    /// # Errors
-    /// As [`Self::who`].
-    pub(crate) async fn who_again(
+    /// If the caller has no valid token, and the API server has not authenticated it.
+    pub(crate) async fn authenticate(
         &self,
         headers: &HeaderMap,
         peer: &Peer,
     ) -> Result<Caller, Refused> {
-        self.who_by(headers, peer, true).await
+        self.authenticate_by(headers, peer, false).await
     }
 
-    async fn who_by(
+    /// Authenticates the caller of an open stream again.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub(crate) async fn authenticate_again(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<Caller, Refused> {
+        self.authenticate_by(headers, peer, true).await
+    }
+
+    async fn authenticate_by(
         &self,
         headers: &HeaderMap,
         peer: &Peer,
         again: bool,
     ) -> Result<Caller, Refused> {
-        let who = match &peer.proxy {
-            Some(proxy) => told(headers, proxy),
+        let caller = match &peer.proxy {
+            Some(proxy) => forwarded(headers, proxy),
             None => self.by_token(headers, peer.source, again).await,
         };
-        match &who {
+        match &caller {
             Ok(_) => peer.admit()?,
             Err(Refused::Busy(_)) => self.counters.refused("busy"),
             Err(_) => self.counters.refused("unauthenticated"),
         }
-        who
+        caller
     }
 
     async fn by_token(
@@ -137,9 +141,9 @@ impl Callers {
                 .then_some(token.trim())
         });
         let Some(token) = token else {
-            // What a caller says of themselves without the API server's certificate is not looked at.
+            // The headers of a forwarded user are ignored without the API server's certificate.
             return Err(Refused::Unauthenticated(
-                "send `authorization: Bearer TOKEN` with a token for the audience tracejob.dev, or ask the API server",
+                "send `authorization: Bearer TOKEN` with a token for the audience tracejob.dev, or use the API server",
             ));
         };
         let source = source.ok_or(Refused::Unknown(
@@ -174,15 +178,15 @@ impl Callers {
         })
     }
 
-    /// Whether somebody may do something with a thing.
+    /// Checks whether a caller may use a verb on a resource.
     ///
     /// # Errors
-    /// Where they may not, with what would let them.
-    pub(crate) async fn may(
+    /// [`Refused::Forbidden`] if the caller may not; the message names the missing permission.
+    pub(crate) async fn authorize(
         &self,
         caller: &Caller,
         verb: Verb,
-        thing: &Thing,
+        resource: &Resource,
     ) -> Result<(), Refused> {
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -193,10 +197,10 @@ impl Callers {
                 resource_attributes: Some(ResourceAttributes {
                     group: Some(GROUP.to_owned()),
                     version: Some(VERSION.to_owned()),
-                    resource: Some(thing.resource.to_owned()),
-                    subresource: thing.subresource.map(str::to_owned),
-                    name: thing.name.clone(),
-                    namespace: thing.namespace.clone(),
+                    resource: Some(resource.resource.to_owned()),
+                    subresource: resource.subresource.map(str::to_owned),
+                    name: resource.name.clone(),
+                    namespace: resource.namespace.clone(),
                     verb: Some(verb.word().to_owned()),
                     ..ResourceAttributes::default()
                 }),
@@ -213,9 +217,9 @@ impl Callers {
             return Ok(());
         }
         self.counters.refused("forbidden");
-        let part = thing.subresource.map(|part| format!("/{part}"));
-        let what = format!("{}{}", thing.resource, part.unwrap_or_default());
-        let place = match &thing.namespace {
+        let part = resource.subresource.map(|part| format!("/{part}"));
+        let what = format!("{}{}", resource.resource, part.unwrap_or_default());
+        let place = match &resource.namespace {
             Some(namespace) => format!("in the namespace \"{namespace}\""),
             None => "at the cluster scope".to_owned(),
         };
@@ -227,8 +231,8 @@ impl Callers {
     }
 }
 
-/// Whom the API server says that it calls for.
-fn told(headers: &HeaderMap, proxy: &Proxy) -> Result<Caller, Refused> {
+/// Returns the user whose request the API server forwards.
+fn forwarded(headers: &HeaderMap, proxy: &Proxy) -> Result<Caller, Refused> {
     let values = |names: &[String]| {
         let names = names.iter();
         let all = names.flat_map(|name| headers.get_all(name.as_str()));
@@ -261,7 +265,7 @@ fn told(headers: &HeaderMap, proxy: &Proxy) -> Result<Caller, Refused> {
     })
 }
 
-/// A header's name has no slashes: they come percent-encoded.
+/// Decodes percent-encoding: names of headers cannot contain slashes.
 fn unescaped(key: &str) -> String {
     let mut out = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
@@ -299,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_api_server_says_for_whom_it_calls() {
+    fn the_forwarded_user_is_read_from_the_headers_of_the_api_server() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("x-remote-user", "ann"),
@@ -310,13 +314,13 @@ mod tests {
         ] {
             headers.append(name, value.parse().unwrap());
         }
-        let caller = told(&headers, &proxy()).unwrap();
+        let caller = forwarded(&headers, &proxy()).unwrap();
         assert_eq!(
             (caller.user.as_str(), caller.uid.as_deref()),
             ("ann", Some("7"))
         );
         assert_eq!(caller.groups, ["a", "b"]);
         assert_eq!(caller.extra["example.com/scope"], ["all"]);
-        assert!(told(&HeaderMap::new(), &proxy()).is_err());
+        assert!(forwarded(&HeaderMap::new(), &proxy()).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What the gateway counts of itself, for whoever watches over it.
+//! Metrics of the gateway.
 
 use metrics::{OneOf, Rejections, Source, add};
 use prometheus_client::{
@@ -35,7 +35,7 @@ impl Counters {
             connected: add(
                 to,
                 "tracejob_agents_connected",
-                "Agents that it is connected to",
+                "Agents with an open connection",
             ),
             connections: add(to, "tracejob_gateway_connections", "Connections of clients"),
             refused: add(

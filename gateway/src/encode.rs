@@ -1,9 +1,9 @@
-//! What a reader is told, as bytes: lines of JSON, CSV, or messages of the API.
+//! Encoding of a reader's updates: lines of JSON, CSV, or messages of the API.
 //!
-//! In JSON every line that is no row is an object of one key that no column has; in CSV it is the same after a `#`.
+//! In JSON, a line other than a row is an object with one key, which is not the name of a column. In CSV, the same object follows a `#`.
 
 use crate::limits::PIECE_BYTES;
-use crate::reader::Said;
+use crate::reader::Update;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use client::{duration::duration, parts, wire_values};
 use prost::Message;
@@ -17,7 +17,7 @@ use std::{
 };
 use tracers::Batch;
 
-/// A form of it.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Json,
@@ -26,7 +26,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// By its name, the media types that ask for it, and the one that it has.
+    /// Formats with the name, the accepted media types, and the media type of the output.
     const ALL: [(Self, &'static str, &'static [&'static str], &'static str); 3] = [
         (
             Self::Json,
@@ -48,14 +48,14 @@ impl Format {
         ),
     ];
 
-    /// By its name.
+    /// Returns the format with this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let mut all = Self::ALL.iter();
         all.find(|(_, known, ..)| *known == name)
             .map(|(format, ..)| *format)
     }
 
-    /// Whatever of an Accept header comes first that we have; JSON where there is none.
+    /// Returns the first supported format of an Accept header; JSON without a header.
     pub(crate) fn accepted(accept: &str) -> Option<Self> {
         if accept.is_empty() {
             return Some(Self::Json);
@@ -75,34 +75,34 @@ impl Format {
     }
 }
 
-/// Writes one stream.
+/// Encoder of one stream.
 pub(crate) enum Encoder {
-    /// Lines.
+    /// Lines of JSON or CSV.
     Text(Box<Lines>),
-    /// Messages, each after its length (as a varint).
+    /// Messages, each preceded by its length (as a varint).
     Protobuf(VecDeque<StreamEventsResponse>),
 }
 
 /// Lines of one stream.
 pub(crate) struct Lines {
     csv: bool,
-    /// Whether each table is written, marked by its time, and not only the last.
+    /// Whether each table is written with its time, and not only the last one.
     intervals: bool,
     table: Option<Arc<Batch>>,
-    /// What is not yet written.
+    /// Updates that are not written yet.
     left: VecDeque<Left>,
-    /// By the schema, which comes first.
+    /// Writer of rows, which exists after the schema.
     rows: Option<Text>,
     out: Out,
 }
 
-/// Something to be written.
+/// An update that is not written yet.
 enum Left {
-    /// Rows from this one on, marked by the time.
+    /// Rows from this one on, with the time of the table.
     Rows(Arc<Batch>, usize, Option<Duration>),
-    /// Bytes.
+    /// Encoded bytes.
     Bytes(Vec<u8>),
-    /// Names of the columns, where nothing has been written.
+    /// Names of the columns, if nothing has been written.
     Head,
 }
 
@@ -111,7 +111,7 @@ enum Text {
     Csv(Box<rows::Csv<Out>>),
 }
 
-/// Bytes that are taken away again and again: writers of rows keep where they write to.
+/// A shared buffer: the writer of rows keeps one end, and the encoder empties the other.
 #[derive(Clone, Debug, Default)]
 struct Out(Arc<Mutex<Vec<u8>>>);
 
@@ -134,7 +134,7 @@ impl Write for Out {
 }
 
 impl Encoder {
-    /// `intervals` are wanted by name.
+    /// Returns the encoder of a format. `intervals`: whether the reader requested an interval.
     pub(crate) fn new(format: Format, intervals: bool) -> Self {
         match format {
             Format::Protobuf => Self::Protobuf(VecDeque::new()),
@@ -149,15 +149,15 @@ impl Encoder {
         }
     }
 
-    /// Takes what a reader is to be told.
-    pub(crate) fn add(&mut self, said: Said) {
+    /// Adds an update.
+    pub(crate) fn add(&mut self, update: Update) {
         match self {
-            Self::Protobuf(left) => left.extend(messages(said)),
-            Self::Text(lines) => lines.add(said),
+            Self::Protobuf(left) => left.extend(messages(update)),
+            Self::Text(lines) => lines.add(update),
         }
     }
 
-    /// Takes why it ends before its time. Messages have no room for it: there the stream breaks off.
+    /// Adds the error that ends the stream. Messages have no field for it: that stream is cut off.
     pub(crate) fn add_error(&mut self, reason: &str, message: &str) {
         match self {
             Self::Protobuf(_) => {}
@@ -165,20 +165,20 @@ impl Encoder {
         }
     }
 
-    /// The next bytes of what was taken.
+    /// Returns the next bytes of the added updates.
     pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
         match self {
             Self::Protobuf(left) => Some(left.pop_front()?.encode_length_delimited_to_vec()),
-            // It writes to memory, which does not fail.
+            // Writes to memory do not fail.
             Self::Text(lines) => lines.next().unwrap_or_default(),
         }
     }
 }
 
 impl Lines {
-    fn add(&mut self, said: Said) {
-        match said {
-            Said::Schema(schema, columns, further) => {
+    fn add(&mut self, update: Update) {
+        match update {
+            Update::Schema(schema, columns, further) => {
                 self.intervals &= schema.table;
                 let out = self.out.clone();
                 self.rows = Some(match self.csv {
@@ -195,36 +195,36 @@ impl Lines {
                     }
                 });
             }
-            Said::Rows(batch) => self.left.push_back(Left::Rows(batch, 0, None)),
-            Said::Table(batch, elapsed) => match self.intervals {
+            Update::Rows(batch) => self.left.push_back(Left::Rows(batch, 0, None)),
+            Update::Table(batch, elapsed) => match self.intervals {
                 true => self.left.push_back(Left::Rows(batch, 0, Some(elapsed))),
                 false => self.table = Some(batch),
             },
             // All lines of CSV have the same columns.
-            Said::Further(_) if self.csv => {}
-            Said::Further(batch) => self.left.push_back(Left::Rows(batch, 0, None)),
-            Said::Lost(lost) => {
-                let mut told = stages(&lost.stages);
+            Update::Further(_) if self.csv => {}
+            Update::Further(batch) => self.left.push_back(Left::Rows(batch, 0, None)),
+            Update::Lost(lost) => {
+                let mut object = stages(&lost.stages);
                 if lost.missed_runs > 0 {
-                    told.insert("missed_runs".to_owned(), lost.missed_runs.into());
+                    object.insert("missed_runs".to_owned(), lost.missed_runs.into());
                 }
-                self.line("lost", told.into());
+                self.line("lost", object.into());
             }
-            Said::Gap(rows) => self.line("gap", json!({"rows": rows})),
-            Said::Nodes(nodes) => self.line("nodes", nodes.iter().map(node).collect()),
-            Said::Resume(place) => {
+            Update::Gap(rows) => self.line("gap", json!({"rows": rows})),
+            Update::Nodes(nodes) => self.line("nodes", nodes.iter().map(node).collect()),
+            Update::Resume(place) => {
                 self.line("resume", BASE64_URL_SAFE_NO_PAD.encode(place).into());
             }
-            Said::Account(account) => {
+            Update::Account(account) => {
                 if let Some(table) = self.table.take() {
                     self.left.push_back(Left::Rows(table, 0, None));
                 }
                 self.left.push_back(Left::Head);
-                let mut told = books(&account);
-                told["missed_rows"] = account.missed_rows.into();
-                told["late_rows"] = account.late_rows.into();
-                told["nodes"] = account.nodes.iter().map(node).collect();
-                self.line("account", told);
+                let mut object = account_json(&account);
+                object["missed_rows"] = account.missed_rows.into();
+                object["late_rows"] = account.late_rows.into();
+                object["nodes"] = account.nodes.iter().map(node).collect();
+                self.line("account", object);
             }
         }
     }
@@ -235,7 +235,7 @@ impl Lines {
         self.left.push_back(Left::Bytes(line.into_bytes()));
     }
 
-    /// The next bytes; none where nothing is left, or before the schema.
+    /// Returns the next bytes; `None` if nothing is left, or before the schema.
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         while let Some(left) = self.left.pop_front() {
             match (left, &mut self.rows) {
@@ -243,7 +243,7 @@ impl Lines {
                 (Left::Head, Some(Text::Csv(csv))) => csv.head()?,
                 (Left::Rows(batch, from, elapsed), Some(text)) => {
                     let to = piece(&batch, from);
-                    // Times are the wall clock's already.
+                    // Times are wall-clock times already.
                     let wall = rows::Wall::default();
                     match text {
                         Text::Json(json) => json.write_some(&batch, from..to, wall, elapsed)?,
@@ -264,9 +264,9 @@ impl Lines {
     }
 }
 
-/// Where rows end of which the text is about [`PIECE_BYTES`]; a row at least, where there is one.
+/// Returns the end of a range of rows with about [`PIECE_BYTES`] of text, and with one row at least.
 fn piece(batch: &Batch, from: usize) -> usize {
-    // A frame's text is longer than its number.
+    // The text of a frame is longer than its number.
     let longest = batch.frames.iter();
     let longest = longest.map(|frame| frame.name.len() + frame.module.len() + frame.file.len());
     let frame = longest.max().unwrap_or(0) + 64;
@@ -283,19 +283,19 @@ fn piece(batch: &Batch, from: usize) -> usize {
     to
 }
 
-/// Names of stages are an agent's, and JSON escapes what a terminal would act on.
+/// Returns the stages with losses. Their names come from an agent, and control characters are escaped.
 fn stages(stages: &[v1::Stage]) -> serde_json::Map<String, Value> {
     let some = stages.iter().filter(|stage| stage.events > 0);
     some.map(|stage| (shown(&stage.name), stage.events.into()))
         .collect()
 }
 
-/// Somebody else's words, without what a terminal acts on.
+/// Returns untrusted text with its control characters escaped.
 fn shown(text: &str) -> String {
     rows::escape::escaped(text.as_bytes())
 }
 
-fn books(account: &v1::Account) -> Value {
+fn account_json(account: &v1::Account) -> Value {
     let time = |time| duration(time).map(|time| time.as_nanos() as u64);
     let cost = account.cost.unwrap_or_default();
     let untraced: Vec<String> = account
@@ -325,9 +325,12 @@ fn books(account: &v1::Account) -> Value {
 }
 
 fn node(node: &v1::NodeAccount) -> Value {
-    let mut told = node.account.as_ref().map_or_else(|| json!({}), books);
-    told["node"] = node.node.as_str().into();
-    told["state"] = match node.state() {
+    let mut object = node
+        .account
+        .as_ref()
+        .map_or_else(|| json!({}), account_json);
+    object["node"] = node.node.as_str().into();
+    object["state"] = match node.state() {
         v1::NodeState::Unspecified => "",
         v1::NodeState::Running => "running",
         v1::NodeState::Ended => "ended",
@@ -336,14 +339,14 @@ fn node(node: &v1::NodeAccount) -> Value {
     }
     .into();
     if !node.reason.is_empty() {
-        told["reason"] = shown(&node.reason).into();
-        told["message"] = shown(&node.message).into();
+        object["reason"] = shown(&node.reason).into();
+        object["message"] = shown(&node.message).into();
     }
-    told
+    object
 }
 
-/// The same as messages of the API: a table may be several.
-pub(crate) fn messages(said: Said) -> Vec<StreamEventsResponse> {
+/// Returns an update as messages of the API. A table may be several messages.
+pub(crate) fn messages(update: Update) -> Vec<StreamEventsResponse> {
     let response = |item| StreamEventsResponse {
         item: Some(item),
         ..StreamEventsResponse::default()
@@ -352,11 +355,11 @@ pub(crate) fn messages(said: Said) -> Vec<StreamEventsResponse> {
         let parts = parts(batch, table, |_, data| wire_values(data));
         parts.into_iter().map(Item::Batch).map(response).collect()
     };
-    let item = match said {
-        Said::Schema(schema, ..) => Item::Schema(schema),
-        Said::Rows(batch) => return batches(&batch, false),
-        Said::Table(batch, _) => return batches(&batch, true),
-        Said::Further(batch) => {
+    let item = match update {
+        Update::Schema(schema, ..) => Item::Schema(schema),
+        Update::Rows(batch) => return batches(&batch, false),
+        Update::Table(batch, _) => return batches(&batch, true),
+        Update::Further(batch) => {
             let dataset = batch.dataset.saturating_sub(1) as u32;
             let parts = parts(&batch, true, |_, data| wire_values(data));
             let parts = parts.into_iter().map(|batch| v1::Further {
@@ -365,19 +368,19 @@ pub(crate) fn messages(said: Said) -> Vec<StreamEventsResponse> {
             });
             return parts.map(Item::Further).map(response).collect();
         }
-        Said::Lost(lost) => Item::Lost(lost),
-        Said::Gap(rows) => Item::Gap(v1::Gap {
+        Update::Lost(lost) => Item::Lost(lost),
+        Update::Gap(rows) => Item::Gap(v1::Gap {
             rows: Some(rows),
             ..v1::Gap::default()
         }),
-        Said::Nodes(nodes) => Item::Nodes(v1::Nodes { nodes }),
-        Said::Resume(resume) => {
+        Update::Nodes(nodes) => Item::Nodes(v1::Nodes { nodes }),
+        Update::Resume(resume) => {
             return vec![StreamEventsResponse {
                 resume,
                 ..StreamEventsResponse::default()
             }];
         }
-        Said::Account(account) => Item::Account(*account),
+        Update::Account(account) => Item::Account(*account),
     };
     vec![response(item)]
 }
@@ -387,7 +390,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_is_no_row_is_told_by_a_key_that_no_column_has() {
+    fn a_line_other_than_a_row_has_a_key_that_is_no_column() {
         for tracer in tracers::ALL {
             for column in tracer.datasets().iter().flat_map(|one| &one.columns) {
                 let words = [
@@ -399,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_form_that_there_is_is_taken_of_those_that_are_accepted() {
+    fn the_first_supported_format_of_the_accept_header_is_used() {
         assert_eq!(Format::accepted(""), Some(Format::Json));
         assert_eq!(
             Format::accepted("application/json, */*"),
@@ -416,27 +419,27 @@ mod tests {
     }
 
     #[test]
-    fn a_further_dataset_is_told_in_json_and_in_messages_and_not_in_csv() {
+    fn a_further_dataset_is_in_json_and_in_messages_but_not_in_csv() {
         let columns = tracers::LABELS[..1].to_vec();
         let mut data = tracers::Data::of(columns[0].kind);
         assert!(data.push(tracers::Value::Bytes(b"n", false)));
         let mut table = Batch::from_columns(vec![data], Vec::new());
         table.dataset = 1;
-        let told = |format| {
+        let encoded = |format| {
             let mut encoder = Encoder::new(format, false);
             let further = vec![("more".to_owned(), columns.clone())];
             let schema = v1::Schema::default();
-            encoder.add(Said::Schema(schema, columns.clone(), further));
-            encoder.add(Said::Further(Arc::new(table.clone())));
+            encoder.add(Update::Schema(schema, columns.clone(), further));
+            encoder.add(Update::Further(Arc::new(table.clone())));
             let pieces: Vec<Vec<u8>> = std::iter::from_fn(|| encoder.next()).collect();
             pieces.concat()
         };
         assert_eq!(
-            told(Format::Json),
+            encoded(Format::Json),
             b"{\"dataset\":\"more\",\"node\":\"n\"}\n"
         );
-        assert_eq!(told(Format::Csv), b"");
-        let mut messages = &told(Format::Protobuf)[..];
+        assert_eq!(encoded(Format::Csv), b"");
+        let mut messages = &encoded(Format::Protobuf)[..];
         let mut items = std::iter::from_fn(|| {
             let message = StreamEventsResponse::decode_length_delimited(&mut messages);
             message.ok()?.item
@@ -457,8 +460,8 @@ mod tests {
             table: true,
             ..v1::Schema::default()
         };
-        encoder.add(Said::Schema(schema, columns, Vec::new()));
-        let table = Said::Table(Arc::new(table), Duration::ZERO);
+        encoder.add(Update::Schema(schema, columns, Vec::new()));
+        let table = Update::Table(Arc::new(table), Duration::ZERO);
         encoder.add(table);
         assert!(encoder.next().is_none(), "it may not be the last");
         let account = v1::Account {
@@ -470,7 +473,7 @@ mod tests {
             }],
             ..v1::Account::default()
         };
-        encoder.add(Said::Account(Box::new(account)));
+        encoder.add(Update::Account(Box::new(account)));
         let pieces: Vec<Vec<u8>> = std::iter::from_fn(|| encoder.next()).collect();
         let text = String::from_utf8(pieces.concat()).unwrap();
         assert!(text.starts_with("node\n# {\"account\":{"), "{text}");

@@ -1,11 +1,11 @@
-//! The same stream by gRPC, for programs in the cluster: `tracejob.v1.Jobs`.
+//! The stream of a job over gRPC, for programs in the cluster: `tracejob.v1.Jobs`.
 
 use crate::{
-    app::{App, Stream, Trouble},
+    app::{App, CallError, Stream},
     caller::Verb,
     encode::messages,
     peer::Peer,
-    reader::{self, Ask, Follow},
+    reader::{self, Follow, Options},
     refused::Refused,
 };
 use crd::name::JobName;
@@ -18,19 +18,19 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, service::Routes};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-/// Of the words that errors have.
+/// Domain of the reasons of errors.
 const DOMAIN: &str = "tracejob.dev";
-/// Names in a request.
+/// Maximum number of names in a request.
 const NAMES: usize = 5000;
-/// A request has little to say.
+/// Maximum bytes of a request.
 const REQUEST_BYTES: usize = 1 << 20;
 
 struct Api(Arc<App>);
 
-/// The service, with health and reflection.
+/// Returns the service, with health and reflection.
 ///
 /// # Errors
-/// Where the descriptors cannot be read: a bug.
+/// If the descriptors cannot be read, which is a bug.
 pub(crate) async fn routes(app: Arc<App>) -> anyhow::Result<Routes> {
     let service = JobsServer::new(Api(app)).max_decoding_message_size(REQUEST_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -39,7 +39,7 @@ pub(crate) async fn routes(app: Arc<App>) -> anyhow::Result<Routes> {
         .register_encoded_file_descriptor_set(proto::JOBS_DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-        // The descriptors have the agent's as well, which is not here.
+        // The descriptors include the agent's service, which the gateway does not serve.
         .with_service_name("tracejob.v1.Jobs")
         .with_service_name("grpc.health.v1.Health")
         .build_v1()?;
@@ -58,24 +58,24 @@ impl Jobs for Api {
     ) -> Result<Response<Self::StreamEventsStream>, Status> {
         let peer = request.extensions().get::<Peer>().cloned();
         let headers = request.metadata().clone().into_headers();
-        let (name, ask) = ask(request.into_inner())?;
-        let verb = match ask.follow {
+        let (name, options) = options(request.into_inner())?;
+        let verb = match options.follow {
             Follow::Now => Verb::Get,
             Follow::Job | Follow::For(_) => Verb::Watch,
         };
         let opened = self
             .0
-            .open(headers, peer.unwrap_or_default(), verb, name, ask)
+            .open(headers, peer.unwrap_or_default(), verb, name, options)
             .await;
         let mut stream = opened?;
-        let (to, said) = tokio::sync::mpsc::channel(1);
+        let (to, messages_out) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
-            let mut again = Stream::again();
+            let mut reviews = Stream::reviews();
             loop {
-                let next = match stream.next(&mut again).await {
-                    Ok(Some(said)) => messages(said).into_iter().map(Ok).collect(),
+                let next = match stream.next(&mut reviews).await {
+                    Ok(Some(update)) => messages(update).into_iter().map(Ok).collect(),
                     Ok(None) => return,
-                    Err(trouble) => vec![Err(trouble.into())],
+                    Err(error) => vec![Err(error.into())],
                 };
                 for message in next {
                     if to.send(message).await.is_err() {
@@ -84,11 +84,11 @@ impl Jobs for Api {
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(said)))
+        Ok(Response::new(ReceiverStream::new(messages_out)))
     }
 }
 
-fn ask(request: StreamJobEventsRequest) -> Result<(JobName, Ask), Trouble> {
+fn options(request: StreamJobEventsRequest) -> Result<(JobName, Options), CallError> {
     let StreamJobEventsRequest {
         namespace,
         name,
@@ -99,20 +99,20 @@ fn ask(request: StreamJobEventsRequest) -> Result<(JobName, Ask), Trouble> {
         by,
         no_follow,
     } = request;
-    let invalid = |field, why: &str| Trouble::Invalid {
+    let invalid = |field, why: &str| CallError::Invalid {
         field,
         why: why.to_owned(),
     };
     if nodes.len() > NAMES {
-        return Err(invalid("nodes", "5000 at most"));
+        return Err(invalid("nodes", "at most 5000 names"));
     }
     let interval = interval.map(Duration::try_from).transpose();
     let interval = interval
         .ok()
         .filter(|time| time.is_none_or(|time| time >= reader::SHORTEST));
-    let interval = interval.ok_or_else(|| invalid("interval", "100 ms and more"))?;
+    let interval = interval.ok_or_else(|| invalid("interval", "at least 100 ms"))?;
     let name = JobName::new((!namespace.is_empty()).then_some(namespace), name)?;
-    let ask = Ask {
+    let options = Options {
         nodes: nodes.into_iter().collect(),
         interval,
         limit,
@@ -120,31 +120,31 @@ fn ask(request: StreamJobEventsRequest) -> Result<(JobName, Ask), Trouble> {
         resume,
         follow: if no_follow { Follow::Now } else { Follow::Job },
     };
-    Ok((name, ask))
+    Ok((name, options))
 }
 
-impl From<Trouble> for Status {
-    fn from(trouble: Trouble) -> Self {
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Self {
         use tonic::Code;
-        let (code, reason) = match &trouble {
-            Trouble::Refused(Refused::Unauthenticated(_)) => {
+        let (code, reason) = match &error {
+            CallError::Refused(Refused::Unauthenticated(_)) => {
                 (Code::Unauthenticated, "Unauthenticated")
             }
-            Trouble::Refused(Refused::Forbidden(_)) => (Code::PermissionDenied, "NotAllowed"),
-            Trouble::NotFound(_) => (Code::NotFound, "UnknownJob"),
-            Trouble::Invalid { .. } => (Code::InvalidArgument, "InvalidRequest"),
-            Trouble::Full(_) | Trouble::Refused(Refused::Busy(_)) => {
+            CallError::Refused(Refused::Forbidden(_)) => (Code::PermissionDenied, "NotAllowed"),
+            CallError::NotFound(_) => (Code::NotFound, "UnknownJob"),
+            CallError::Invalid { .. } => (Code::InvalidArgument, "InvalidRequest"),
+            CallError::Full(_) | CallError::Refused(Refused::Busy(_)) => {
                 (Code::ResourceExhausted, "ResourceExhausted")
             }
-            Trouble::Refused(Refused::Unknown(_)) | Trouble::Away(_) => {
+            CallError::Refused(Refused::Unknown(_)) | CallError::Away(_) => {
                 (Code::Unavailable, "ApiServerAway")
             }
         };
         let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
-        if let Trouble::Invalid { field, why } = &trouble {
+        if let CallError::Invalid { field, why } = &error {
             details.add_bad_request_violation(*field, why);
         }
-        Self::with_error_details(code, trouble.to_string(), details)
+        Self::with_error_details(code, error.to_string(), details)
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_would_lead_elsewhere_are_refused_before_anything_is_asked() {
+    fn names_with_path_separators_are_refused_before_any_request() {
         for (namespace, name, field) in [
             ("a", "../../b/tracejobs/y", "name"),
             ("a/../b", "y", "namespace"),
@@ -166,8 +166,8 @@ mod tests {
                 name: name.to_owned(),
                 ..StreamJobEventsRequest::default()
             };
-            match ask(request).map(drop) {
-                Err(Trouble::Invalid { field: wrong, .. }) => assert_eq!(wrong, field, "{name}"),
+            match options(request).map(drop) {
+                Err(CallError::Invalid { field: wrong, .. }) => assert_eq!(wrong, field, "{name}"),
                 other => panic!("{namespace} {name}: {other:?}"),
             }
         }

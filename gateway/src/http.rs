@@ -1,14 +1,14 @@
-//! The aggregated API: what the API server asks of a server behind it, and a job's events.
+//! The aggregated API: discovery for the API server, and the events of jobs.
 //!
-//! It gives an answer a minute, except where the verb is `watch`, which a path says: `…/watch/namespaces/…`. So what is asked for by `get`
-//! ends before that, with a place to go on from.
+//! The API server ends a request after a minute, except a request with the verb `watch`, whose path is `…/watch/namespaces/…`. So a `get`
+//! ends before that, with a resume token.
 
 use crate::{
-    app::{App, Stream, Trouble},
+    app::{App, CallError, Stream},
     caller::{GROUP, VERSION, Verb},
     encode::{Encoder, Format},
     peer::Peer,
-    reader::{self, Ask, Follow},
+    reader::{self, Follow, Options},
     refused::Refused,
 };
 use axum::{
@@ -25,12 +25,12 @@ use serde_json::{Value, json};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio_stream::wrappers::ReceiverStream;
 
-/// How long an answer to `get` may take: the API server's own bound is 60 s where nobody has changed it (--request-timeout).
+/// Duration of a response to `get`: the default limit of the API server is 60 s (--request-timeout).
 const GET: Duration = Duration::from_secs(50);
-/// The most of a `nodes` or `by`.
+/// Maximum number of names in `nodes` or `by`.
 const NAMES: usize = 5000;
 
-/// All paths.
+/// Returns the router of all paths.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let base = format!("/apis/{GROUP}/{VERSION}");
     let mut router = Router::new()
@@ -47,7 +47,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
                          headers: HeaderMap| {
         match app.survey(&headers, &peer).await {
             Ok(all) => Json(Value::clone(&all)).into_response(),
-            Err(trouble) => trouble.into_response(),
+            Err(error) => error.into_response(),
         }
     };
     router = router.route(&format!("{base}/tracers"), get(tracers));
@@ -104,17 +104,17 @@ async fn events(
         Verb::Get => Follow::For(GET),
         Verb::Watch => Follow::Job,
     };
-    let asked = ask(query.as_deref().unwrap_or_default(), &headers, longest);
+    let parsed = options(query.as_deref().unwrap_or_default(), &headers, longest);
     let opened = match name
-        .map_err(Trouble::from)
-        .and_then(|name| Ok((name, asked?)))
+        .map_err(CallError::from)
+        .and_then(|name| Ok((name, parsed?)))
     {
-        Ok((name, (ask, format))) => {
-            let intervals = ask.interval.is_some();
-            let opened = app.open(headers, peer, verb, name, ask).await;
+        Ok((name, (options, format))) => {
+            let intervals = options.interval.is_some();
+            let opened = app.open(headers, peer, verb, name, options).await;
             opened.map(|stream| (stream, format, intervals))
         }
-        Err(trouble) => Err(trouble),
+        Err(error) => Err(error),
     };
     match opened {
         Ok((stream, format, intervals)) => {
@@ -124,22 +124,22 @@ async fn events(
             let kind = HeaderValue::from_static(format.media_type());
             ([(header::CONTENT_TYPE, kind)], body).into_response()
         }
-        Err(trouble) => trouble.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 
-/// Until the end, or until nobody takes it.
+/// Sends a stream until its end, or until the client disconnects.
 async fn send(
     mut stream: Stream,
     mut encoder: Encoder,
     to: tokio::sync::mpsc::Sender<Result<Bytes, Infallible>>,
 ) {
-    let mut again = Stream::again();
+    let mut reviews = Stream::reviews();
     loop {
-        match stream.next(&mut again).await {
-            Ok(Some(said)) => encoder.add(said),
+        match stream.next(&mut reviews).await {
+            Ok(Some(update)) => encoder.add(update),
             Ok(None) => return,
-            Err(trouble) => encoder.add_error(trouble.reason(), &trouble.to_string()),
+            Err(error) => encoder.add_error(error.reason(), &error.to_string()),
         }
         while let Some(bytes) = encoder.next() {
             if to.send(Ok(bytes.into())).await.is_err() {
@@ -149,18 +149,22 @@ async fn send(
     }
 }
 
-/// What a query asks for, and in which form.
-fn ask(query: &str, headers: &HeaderMap, longest: Follow) -> Result<(Ask, Format), Trouble> {
-    let mut ask = Ask {
+/// Reads the options and the format of a query.
+fn options(
+    query: &str,
+    headers: &HeaderMap,
+    longest: Follow,
+) -> Result<(Options, Format), CallError> {
+    let mut options = Options {
         follow: longest,
-        ..Ask::default()
+        ..Options::default()
     };
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());
     let mut format = Format::accepted(accept.unwrap_or_default());
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        let invalid = |field, why: &str| Trouble::Invalid {
+        let invalid = |field, why: &str| CallError::Invalid {
             field,
             why: why.to_owned(),
         };
@@ -181,31 +185,33 @@ fn ask(query: &str, headers: &HeaderMap, longest: Follow) -> Result<(Ask, Format
             }
             "follow" => match &*value {
                 "true" => {}
-                "false" => ask.follow = Follow::Now,
+                "false" => options.follow = Follow::Now,
                 _ => return Err(invalid("follow", "true or false")),
             },
             "interval" => {
                 let time = duration(&value).filter(|time| *time >= reader::SHORTEST);
-                let time = time
-                    .ok_or_else(|| invalid("interval", "a time of 100ms and more, such as 5s"))?;
-                ask.interval = Some(time);
+                let time = time.ok_or_else(|| {
+                    invalid("interval", "a duration of at least 100ms, such as 5s")
+                })?;
+                options.interval = Some(time);
             }
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| *limit > 0);
-                ask.limit = limit.ok_or_else(|| invalid("limit", "a number of rows, from 1"))?;
+                options.limit =
+                    limit.ok_or_else(|| invalid("limit", "a number of rows, from 1"))?;
             }
-            "nodes" => ask.nodes = names("nodes")?.into_iter().collect(),
-            "by" => ask.by = names("by")?,
+            "nodes" => options.nodes = names("nodes")?.into_iter().collect(),
+            "by" => options.by = names("by")?,
             "resume" => {
                 let place = BASE64_URL_SAFE_NO_PAD.decode(value.as_bytes());
-                ask.resume =
+                options.resume =
                     place.map_err(|_| invalid("resume", "a token from a line {\"resume\":…}"))?;
             }
-            // The API server's own, which concern us not.
+            // Parameters of the API server itself.
             "pretty" | "timeout" | "timeoutSeconds" => {}
             other => {
                 let other: String = other.chars().take(64).collect();
-                return Err(Trouble::Invalid {
+                return Err(CallError::Invalid {
                     field: "query",
                     why: format!(
                         "unknown parameter {other:?}; known are by, follow, format, interval, limit, nodes and resume"
@@ -214,14 +220,14 @@ fn ask(query: &str, headers: &HeaderMap, longest: Follow) -> Result<(Ask, Format
             }
         }
     }
-    let format = format.ok_or_else(|| Trouble::Invalid {
+    let format = format.ok_or_else(|| CallError::Invalid {
         field: "accept",
         why: "application/x-ndjson, text/csv or application/vnd.tracejob.v1+protobuf".to_owned(),
     })?;
-    Ok((ask, format))
+    Ok((options, format))
 }
 
-/// `500ms`, `5s`, `2m`.
+/// Reads a duration: `500ms`, `5s`, `2m`.
 fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
@@ -234,8 +240,8 @@ fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.checked_mul(milliseconds)?))
 }
 
-impl Trouble {
-    /// A word for it, as Kubernetes has words.
+impl CallError {
+    /// Returns the reason word of Kubernetes for the error.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Refused(Refused::Unauthenticated(_)) => "Unauthorized",
@@ -248,7 +254,7 @@ impl Trouble {
     }
 }
 
-impl IntoResponse for Trouble {
+impl IntoResponse for CallError {
     fn into_response(self) -> Response {
         let code = match self {
             Self::Refused(Refused::Unauthenticated(_)) => StatusCode::UNAUTHORIZED,
@@ -262,7 +268,7 @@ impl IntoResponse for Trouble {
     }
 }
 
-/// What Kubernetes' clients take for an error.
+/// Returns a response with an error in the form of Kubernetes.
 fn status(code: StatusCode, reason: &str, message: &str) -> Response {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -297,7 +303,7 @@ fn resources() -> Value {
 
 const ABOUT: &str = "Rows of a TraceJob, merged from all its nodes into one stream.";
 
-/// The paths of events, with what each of them takes before the name.
+/// Paths of events, with the parameters before the name.
 fn paths(of: impl Fn(&str, &[&str]) -> Value) -> Value {
     let base = format!("/apis/{GROUP}/{VERSION}");
     let mut paths = serde_json::Map::new();
@@ -351,26 +357,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_asked_for_is_named() {
-        let said = |query: &str| {
-            let asked = ask(query, &HeaderMap::new(), Follow::Job);
-            asked.map(drop).unwrap_err().to_string()
+    fn invalid_parameters_are_named_in_the_error() {
+        let error = |query: &str| {
+            let parsed = options(query, &HeaderMap::new(), Follow::Job);
+            parsed.map(drop).unwrap_err().to_string()
         };
-        assert_eq!(said("format=xml"), "format: json, csv or protobuf");
-        assert!(said("interval=5").starts_with("interval: a time"));
-        assert!(said("interval=1ms").starts_with("interval: a time"));
-        assert!(said("limit=0").starts_with("limit: a number"));
-        assert!(said("resume=%00").starts_with("resume: a token"));
-        assert!(said("nodes=a,,b").starts_with("nodes: names"));
-        assert!(said("lmit=3").contains("unknown parameter \"lmit\""));
-        let (ask, format) = ask(
+        assert_eq!(error("format=xml"), "format: json, csv or protobuf");
+        assert!(error("interval=5").starts_with("interval: a duration"));
+        assert!(error("interval=1ms").starts_with("interval: a duration"));
+        assert!(error("limit=0").starts_with("limit: a number"));
+        assert!(error("resume=%00").starts_with("resume: a token"));
+        assert!(error("nodes=a,,b").starts_with("nodes: names"));
+        assert!(error("lmit=3").contains("unknown parameter \"lmit\""));
+        let (options, format) = options(
             "format=csv&interval=2m&limit=3&nodes=a%2Cb&by=pod&follow=false",
             &HeaderMap::new(),
             Follow::Job,
         )
         .unwrap();
-        assert_eq!((format, ask.limit, ask.nodes.len()), (Format::Csv, 3, 2));
-        assert_eq!(ask.interval, Some(Duration::from_secs(120)));
-        assert_eq!((ask.by, ask.follow), (vec!["pod".to_owned()], Follow::Now));
+        assert_eq!(
+            (format, options.limit, options.nodes.len()),
+            (Format::Csv, 3, 2)
+        );
+        assert_eq!(options.interval, Some(Duration::from_secs(120)));
+        assert_eq!(
+            (options.by, options.follow),
+            (vec!["pod".to_owned()], Follow::Now)
+        );
     }
 }

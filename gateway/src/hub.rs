@@ -1,5 +1,5 @@
-//! One job's rows: followed on all nodes for as long as somebody reads them, put together once, and kept in one bounded log that all
-//! readers share. A reader is a place in it: memory does not grow with readers, and a slow one holds up nobody.
+//! The rows of one job: received from all nodes while the job has readers, merged once, and kept in a bounded log that all readers share. A
+//! reader is a position in the log: memory does not grow with readers, and a slow reader does not delay others.
 
 mod accounts;
 mod follow;
@@ -29,22 +29,22 @@ use tokio::{
 };
 use tracers::{Batch, Data, Erased};
 
-/// Batches that have come and are not yet put together: agents wait beyond that.
-const COMING: usize = 256;
-/// How often rows that have waited long enough are looked for.
+/// Maximum number of received batches that are not merged yet. Further batches wait in their streams.
+const UNMERGED: usize = 256;
+/// Interval at which waiting rows are merged.
 const TICK: Duration = Duration::from_millis(25);
-/// How long after the end of a job its nodes may say nothing before they are taken to have nothing more to say.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+/// Time without messages after the end of a job, after which its nodes are considered finished.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A job that is read.
+/// A job with readers.
 pub(crate) struct Hub {
     pub(crate) uid: String,
     pub(crate) tracer: &'static dyn Erased,
-    /// Whether its rows are tables.
+    /// Whether the tracer produces tables.
     pub(crate) table: bool,
     state: Mutex<State>,
     changed: watch::Sender<()>,
-    coming: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
+    unmerged: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
 }
 
 struct State {
@@ -52,26 +52,26 @@ struct State {
     schemas: Schemas,
     nodes: Vec<Node>,
     by_name: HashMap<Arc<str>, u32>,
-    /// What each column's values are stored as, by the first rows of each dataset that came.
+    /// Storage of each column's values, as in the first rows of each dataset.
     sorts: BTreeMap<usize, Vec<Discriminant<Data>>>,
     entries: VecDeque<(Arc<Entry>, usize)>,
     bytes: usize,
-    /// What its log keeps: it bounds how far behind a reader may be, and what a job costs a replica.
+    /// Maximum bytes of the log: a limit on the delay of readers, and on the memory of a job.
     log_bytes: usize,
-    /// Entries that are no longer kept.
+    /// Number of entries that were dropped.
     forgotten: u64,
-    /// Counts changes of tables.
+    /// Number of changes of tables.
     tables: u64,
-    /// Counts changes of nodes.
+    /// Number of changes of nodes.
     changes: u64,
-    /// When a node has last said anything.
-    heard: Instant,
-    /// Why nothing follows, in a word of its own where it is not the job's end.
+    /// Time of the last message of any node.
+    last_message: Instant,
+    /// Set at the end: the reason word, or empty for the regular end of the job.
     closed: Option<&'static str>,
 }
 
 impl State {
-    /// Forgets the oldest entries, down to the newest, until the rest fits.
+    /// Drops the oldest entries until the rest fits. The newest entry is kept.
     fn shrink(&mut self) {
         while self.bytes > self.log_bytes && self.entries.len() > 1 {
             if let Some((_, bytes)) = self.entries.pop_front() {
@@ -82,7 +82,7 @@ impl State {
     }
 }
 
-/// A hub at work; it stops with the last who has it.
+/// A running hub, which stops with its last user.
 pub(crate) struct Reading {
     pub(crate) hub: Arc<Hub>,
     work: AbortHandle,
@@ -94,16 +94,16 @@ impl Drop for Reading {
     }
 }
 
-/// What a reader finds at its place.
+/// The entry at a reader's position.
 pub(crate) enum Next {
     Entry(Arc<Entry>),
-    /// Nothing yet.
+    /// There is no entry yet.
     Wait,
-    /// Nothing any more, and why.
+    /// There are no further entries, for this reason.
     End(&'static str),
 }
 
-/// Follows a job.
+/// Starts to read a job.
 pub(crate) fn read(
     client: &kube::Client,
     name: &JobName,
@@ -112,25 +112,25 @@ pub(crate) fn read(
     pool: Arc<Pool>,
     agents: watch::Receiver<fleet::Agents>,
 ) -> Reading {
-    let (coming, comes) = mpsc::channel(COMING);
+    let (unmerged, received) = mpsc::channel(UNMERGED);
     let watch = job::watch(client, name);
-    let hub = Arc::new(Hub::new(job, log_bytes, coming));
-    let work = tokio::spawn(work(Arc::clone(&hub), watch, pool, agents, comes));
+    let hub = Arc::new(Hub::new(job, log_bytes, unmerged));
+    let work = tokio::spawn(work(Arc::clone(&hub), watch, pool, agents, received));
     Reading {
         hub,
         work: work.abort_handle(),
     }
 }
 
-/// Until the job is over and its nodes have said so.
+/// Runs until the job has ended and its nodes have sent their accounts.
 async fn work(
     hub: Arc<Hub>,
     mut watch: impl futures::Stream<Item = Seen> + Unpin,
     pool: Arc<Pool>,
     mut agents: watch::Receiver<fleet::Agents>,
-    mut comes: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
+    mut received: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
 ) {
-    // Rows come after the columns are known.
+    // Rows arrive after the columns are decided.
     let mut merge: Option<Merge> = None;
     let mut followers = JoinSet::new();
     let mut followed = BTreeMap::new();
@@ -139,7 +139,7 @@ async fn work(
     let mut since_over: Option<Instant> = None;
     let (mut gone, mut due, mut moved) = (false, false, true);
     loop {
-        // Not with each batch: there may be thousands.
+        // Not for each batch, because there may be thousands of nodes.
         if std::mem::take(&mut moved) {
             let known: Vec<Arc<str>> = agents.borrow_and_update().keys().cloned().collect();
             for node in &known {
@@ -153,12 +153,12 @@ async fn work(
         tokio::select! {
             seen = watch.next() => match seen {
                 Some(Seen::Job(job)) if job.uid == hub.uid => hub.job(*job),
-                // Another one has its name by now, or nobody.
+                // The name belongs to another job now, or to none.
                 Some(_) | None => gone = true,
             },
-            // Where nobody tells of agents any more, those that are known are all.
+            // Without a watch of the agents, the known agents are all.
             Ok(()) = agents.changed() => moved = true,
-            Some((source, batch, arrived)) = comes.recv() => {
+            Some((source, batch, arrived)) = received.recv() => {
                 let merge = merge.get_or_insert_with(|| Merge::new(hub.time_column()));
                 merge.add(source, batch, arrived);
                 if hub.is_alone() {
@@ -170,7 +170,7 @@ async fn work(
                 due = true;
             }
         }
-        // Not with each batch: whatever waits is looked at each time.
+        // Not for each batch, because this examines all waiting rows.
         if std::mem::take(&mut due)
             && let Some(merge) = merge.as_mut().filter(|merge| !merge.is_empty())
         {
@@ -181,30 +181,30 @@ async fn work(
         }
         if gone || hub.is_over() {
             let since = *since_over.get_or_insert_with(Instant::now);
-            let quiet = since.max(hub.heard_at()).elapsed();
-            if hub.is_settled(followed.len()) || quiet > LAST_WORDS {
+            let quiet = since.max(hub.last_message_at()).elapsed();
+            if hub.is_settled(followed.len()) || quiet > END_TIMEOUT {
                 break;
             }
         } else {
             since_over = None;
         }
     }
-    while let Ok((source, batch, arrived)) = comes.try_recv() {
+    while let Ok((source, batch, arrived)) = received.try_recv() {
         let merge = merge.get_or_insert_with(|| Merge::new(hub.time_column()));
         merge.add(source, batch, arrived);
     }
     if let Some(mut merge) = merge {
         hub.push(merge.take_all());
     }
-    let deleted = gone || hub.seen().going;
-    hub.close(if deleted { "deleted" } else { "" });
+    let is_deleted = gone || hub.seen().deleted;
+    hub.close(if is_deleted { "deleted" } else { "" });
 }
 
 impl Hub {
     fn new(
         job: Job,
         log_bytes: usize,
-        coming: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
+        unmerged: mpsc::Sender<(Source, Arc<Batch>, Instant)>,
     ) -> Self {
         Self {
             uid: job.uid.clone(),
@@ -222,25 +222,25 @@ impl Hub {
                 forgotten: 0,
                 tables: 0,
                 changes: 0,
-                heard: Instant::now(),
+                last_message: Instant::now(),
                 closed: None,
             }),
             changed: watch::Sender::new(()),
-            coming,
+            unmerged,
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked left a state that is whole.
+        // No change is incomplete at a point that can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells of every change.
+    /// Returns a receiver that is notified of every change.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    fn tell(&self) {
+    fn notify(&self) {
         self.changed.send_replace(());
     }
 
@@ -250,31 +250,31 @@ impl Hub {
         state.changes += 1;
         drop(state);
         self.decide();
-        self.tell();
+        self.notify();
     }
 
     fn is_over(&self) -> bool {
         let state = self.state();
-        state.job.over || state.job.going
+        state.job.over || state.job.deleted
     }
 
-    /// Whether the rows of one node alone come: they wait for nobody's.
+    /// Returns whether only one node sends rows, which do not wait for other nodes then.
     fn is_alone(&self) -> bool {
         let state = self.state();
         let running = state.nodes.iter().filter(|node| node.is_running());
         state.job.status.nodes.desired <= 1 && running.count() <= 1
     }
 
-    fn heard_at(&self) -> Instant {
-        self.state().heard
+    fn last_message_at(&self) -> Instant {
+        self.state().last_message
     }
 
-    /// Whether all nodes that are followed have said all that they will.
+    /// Returns whether no further message is expected from any followed node.
     fn is_settled(&self, followed: usize) -> bool {
         let state = self.state();
         let desired = usize::try_from(state.job.status.nodes.desired).unwrap_or(0);
         let known = || state.nodes.iter().filter(|node| node.is_known());
-        // As many as should have run it: whoever else does not answer has nothing to say of it.
+        // All desired nodes are known; other nodes that do not respond have not run the job.
         if desired > 0 && known().count() >= desired {
             return known().all(Node::is_over);
         }
@@ -282,7 +282,7 @@ impl Hub {
         settled.count() >= followed
     }
 
-    /// Whether nothing follows.
+    /// Returns whether the log has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.state().closed.is_some()
     }
@@ -290,7 +290,7 @@ impl Hub {
     fn close(&self, why: &'static str) {
         self.state().closed = Some(why);
         self.decide();
-        self.tell();
+        self.notify();
     }
 
     fn push(&self, entry: Option<Entry>) {
@@ -301,17 +301,18 @@ impl Hub {
         state.entries.push_back((Arc::new(entry), bytes));
         state.shrink();
         drop(state);
-        self.tell();
+        self.notify();
     }
 
-    /// Keeps no more than this from now on.
+    /// Sets the maximum bytes of the log.
     pub(crate) fn keep(&self, log_bytes: usize) {
         let mut state = self.state();
         state.log_bytes = log_bytes;
         state.shrink();
     }
 
-    /// What is at a reader's place, which moves on. What it has missed shows in the entries: they say how many rows are before theirs.
+    /// Returns the entry at a reader's position, and advances the position. A reader detects missed rows by the counts of earlier rows in
+    /// the entries.
     pub(crate) fn next(&self, place: &mut u64) -> Next {
         let state = self.state();
         *place = (*place).max(state.forgotten);
@@ -326,7 +327,7 @@ impl Hub {
         }
     }
 
-    /// The newest table of a dataset of each trace of these nodes, and how often tables have changed.
+    /// Returns the newest table of a dataset of each trace on these nodes, and the number of changes of tables.
     pub(crate) fn tables(
         &self,
         dataset: usize,
@@ -338,7 +339,7 @@ impl Hub {
         (state.tables, tables.collect())
     }
 
-    /// What is known of those of these nodes of which anything has changed since; after 0 it is all of them.
+    /// Returns the accounts of those of these nodes that have changed since; 0 returns all.
     pub(crate) fn nodes(
         &self,
         since: &mut u64,
@@ -351,7 +352,7 @@ impl Hub {
         nodes.map(|node| node.account(self.table)).collect()
     }
 
-    /// How the agent calls a trace of a node, and the node's name.
+    /// Returns the node of a trace, and the trace's instance.
     pub(crate) fn origin(&self, origin: Origin) -> (Arc<str>, u64) {
         let state = self.state();
         let node = &state.nodes[origin.node as usize];
@@ -359,7 +360,7 @@ impl Hub {
         (Arc::clone(&node.name), trace.instance)
     }
 
-    /// A node's trace by what the agent calls it.
+    /// Returns the trace of a node with this instance.
     pub(crate) fn find(&self, node: &str, instance: u64) -> Option<Origin> {
         let state = self.state();
         let node = *state.by_name.get(node)?;
@@ -368,7 +369,7 @@ impl Hub {
         Some(Origin { node, trace })
     }
 
-    /// All traces of a job, and how many rows of each there were.
+    /// Returns all traces of the job, with the number of rows of each.
     pub(crate) fn traces(&self) -> Vec<(Origin, u64)> {
         let state = self.state();
         let nodes = (0..).zip(&state.nodes);
@@ -379,28 +380,28 @@ impl Hub {
         traces.collect()
     }
 
-    /// The job, as it was last seen.
+    /// Returns the newest state of the job.
     pub(crate) fn seen(&self) -> Job {
         self.state().job.clone()
     }
 
-    /// Holds rows of a dataset to be stored as all others are.
+    /// Checks that the rows of a dataset have the storage of the first rows.
     fn check(&self, dataset: usize, batch: &Batch) -> Result<(), String> {
         let sorts = batch.columns.iter().map(std::mem::discriminant);
         let sorts: Vec<_> = sorts.collect();
         let mut state = self.state();
         match state.sorts.entry(dataset).or_insert_with(|| sorts.clone()) == &sorts {
             true => Ok(()),
-            false => Err("its rows are of other sorts than those of other nodes".to_owned()),
+            false => Err("its rows are stored otherwise than those of other nodes".to_owned()),
         }
     }
 }
 
-/// Bytes that rows take in memory.
+/// Returns the bytes of rows in memory.
 fn size(batch: &Batch) -> usize {
-    /// Bytes that an allocation takes besides what it is asked for.
+    /// Overhead of an allocation in bytes.
     const ALLOCATION: usize = 16;
-    /// Bytes of an entry besides its rows: its counts, the batch's, its place in the log, its sources.
+    /// Bytes of an entry without its rows: counts, place in the log, sources.
     const ENTRY: usize = 384;
     let columns = batch.columns.iter().map(|data| match data {
         Data::Unsigned(values) => 8 * values.capacity(),
@@ -410,7 +411,7 @@ fn size(batch: &Batch) -> usize {
         Data::Frames { ends, ids } => 4 * (ends.capacity() + ids.capacity()),
     });
     let columns = columns.map(|bytes| bytes + size_of::<Data>() + 3 * ALLOCATION);
-    // Frames' texts are shared: this is more than they take.
+    // An upper bound, because the texts of frames are shared.
     let frames = batch.frames.iter();
     let frames = frames.map(|frame| frame.name.len() + frame.module.len() + frame.file.len() + 112);
     let targets = 4 * batch.targets.capacity();
@@ -420,10 +421,10 @@ fn size(batch: &Batch) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reader::Said;
+    use crate::reader::Update;
     use tracers::{Column, Kind, Store, Value};
 
-    /// A table of these columns with one row, in which every number is `n`, as an agent sends it.
+    /// Returns a table with these columns and one row, in which every number is `n`, as an agent sends it.
     fn one_row(columns: &[Column], n: u64) -> Arc<Batch> {
         let data = columns.iter().map(|column| {
             let is_text = column.kind.is_named() || matches!(column.kind.store(), Store::Bytes);
@@ -448,21 +449,21 @@ mod tests {
             filter: String::new(),
             over: true,
             failed: false,
-            going: false,
+            deleted: false,
             status: crd::TraceJobStatus::default(),
         };
-        let (coming, _comes) = mpsc::channel(1);
-        let hub = Arc::new(Hub::new(job, 1 << 20, coming));
+        let (unmerged, _received) = mpsc::channel(1);
+        let hub = Arc::new(Hub::new(job, 1 << 20, unmerged));
         let columns = &datasets[1].columns;
         let count = { columns.iter() }.position(|one| one.role == tracers::Role::Count);
         for (name, n) in [("a", 3), ("b", 3)] {
             let node = hub.node(&name.into());
-            hub.heard(node);
-            let told = client::schemas(tracer, &datasets);
-            hub.adopt(node, told).await.unwrap();
+            hub.answered(node);
+            let schemas = client::schemas(tracer, &datasets);
+            hub.adopt(node, schemas).await.unwrap();
             let at = hub.began(node, 1);
             hub.table(at, 1, one_row(columns, n + 4));
-            // A newer one replaces it.
+            // A newer table replaces the table.
             hub.table(at, 1, one_row(columns, n));
             hub.ended(at, v1::Account::default());
         }
@@ -471,18 +472,18 @@ mod tests {
             hub,
             work: tokio::spawn(async {}).abort_handle(),
         });
-        let mut said = crate::reader::read(reading, Default::default())
+        let mut updates = crate::reader::read(reading, Default::default())
             .await
             .unwrap();
         let mut order = Vec::new();
-        while let Some(one) = said.recv().await {
+        while let Some(one) = updates.recv().await {
             match one {
-                Said::Schema(schema, _, further) => {
+                Update::Schema(schema, _, further) => {
                     assert_eq!(schema.further.len(), 1);
                     assert_eq!(further[0].0, datasets[1].name);
                     order.push("schema");
                 }
-                Said::Further(table) => {
+                Update::Further(table) => {
                     assert_eq!(
                         (table.dataset, table.rows()),
                         (1, 1),
@@ -491,16 +492,18 @@ mod tests {
                     assert_eq!(table.value(count.unwrap(), 0), Value::Unsigned(6));
                     order.push("further");
                 }
-                Said::Account(_) => order.push("account"),
-                Said::Rows(_) | Said::Table(..) | Said::Gap(_) | Said::Lost(_) => panic!("{one:?}"),
-                Said::Nodes(_) | Said::Resume(_) => {}
+                Update::Account(_) => order.push("account"),
+                Update::Rows(_) | Update::Table(..) | Update::Gap(_) | Update::Lost(_) => {
+                    panic!("{one:?}")
+                }
+                Update::Nodes(_) | Update::Resume(_) => {}
             }
         }
         assert_eq!(order, ["schema", "further", "account"]);
     }
 
     #[test]
-    fn a_log_whose_share_becomes_smaller_forgets_its_oldest_rows_at_once() {
+    fn a_log_with_a_smaller_share_drops_its_oldest_rows_at_once() {
         let tracer = tracers::ALL[0];
         let job = Job {
             uid: String::new(),
@@ -508,11 +511,11 @@ mod tests {
             filter: String::new(),
             over: false,
             failed: false,
-            going: false,
+            deleted: false,
             status: crd::TraceJobStatus::default(),
         };
-        let (coming, _comes) = mpsc::channel(1);
-        let hub = Hub::new(job, 1 << 20, coming);
+        let (unmerged, _received) = mpsc::channel(1);
+        let hub = Hub::new(job, 1 << 20, unmerged);
         let entry = || Entry {
             batch: Arc::new(Batch::from_columns(
                 vec![Data::Unsigned(vec![0; 1000])],

@@ -1,4 +1,4 @@
-//! A job as a reader needs it: which one it is, what its rows are, and whether it is over.
+//! A job as readers need it: its identity, its tracer, and its progress.
 
 use crd::{ClusterTraceJob, TraceJob, TraceJobSpec, TraceJobStatus, condition, name::JobName};
 use futures::{Stream, StreamExt, stream::BoxStream};
@@ -10,26 +10,26 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use tracers::Erased;
 
-/// A job at a moment.
+/// State of a job.
 #[derive(Clone)]
 pub(crate) struct Job {
     pub(crate) uid: String,
     pub(crate) tracer: &'static dyn Erased,
-    /// The condition that its rows match; empty where it has none.
+    /// Filter of the rows; empty without one.
     pub(crate) filter: String,
-    /// Whether its controller has said that it is over.
+    /// Whether the controller has reported the end of the job.
     pub(crate) over: bool,
-    /// And that no node says what it saw.
+    /// Whether the job has ended without an account of any node.
     pub(crate) failed: bool,
-    /// Whether it is to be deleted.
-    pub(crate) going: bool,
+    /// Whether the job is being deleted.
+    pub(crate) deleted: bool,
     pub(crate) status: TraceJobStatus,
 }
 
-/// What a watch has seen.
+/// An event of a watch.
 pub(crate) enum Seen {
     Job(Box<Job>),
-    /// It is not there any more.
+    /// The job does not exist any more.
     Gone,
 }
 
@@ -63,15 +63,15 @@ fn job<K: Kind>(object: &K) -> Job {
         filter: spec.output.filter.clone().unwrap_or_default(),
         over: is_true(condition::COMPLETE) || is_true(condition::FAILED),
         failed: is_true(condition::FAILED),
-        going: object.meta().deletion_timestamp.is_some(),
+        deleted: object.meta().deletion_timestamp.is_some(),
         status,
     }
 }
 
-/// Asks for a job; none where it is not there.
+/// Reads a job; `None` if it does not exist.
 ///
 /// # Errors
-/// Where the API server does not answer.
+/// If the API server does not respond.
 pub(crate) async fn get(client: &Client, name: &JobName) -> kube::Result<Option<Job>> {
     let client = client.clone();
     Ok(match &name.namespace {
@@ -86,7 +86,7 @@ pub(crate) async fn get(client: &Client, name: &JobName) -> kube::Result<Option<
     })
 }
 
-/// Follows a job for as long as it is polled; while the API server is away nothing comes.
+/// Watches a job while the stream is polled. The stream pauses while the API server is unavailable.
 pub(crate) fn watch(client: &Client, name: &JobName) -> BoxStream<'static, Seen> {
     let client = client.clone();
     match &name.namespace {
@@ -103,7 +103,7 @@ fn follow<K: Kind + Sync>(api: Api<K>, name: &str) -> BoxStream<'static, Seen> {
 fn seen<K: Kind>(
     events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
 ) -> impl Stream<Item = Seen> + Send {
-    // A list without it says that it is gone as well.
+    // A list without the job also means that the job is deleted.
     let mut listed = false;
     events.filter_map(move |event| {
         let seen = match event {
@@ -119,7 +119,7 @@ fn seen<K: Kind>(
             Ok(watcher::Event::Apply(object)) => Some(Seen::Job(Box::new(job(&object)))),
             Ok(watcher::Event::Delete(_)) => Some(Seen::Gone),
             Err(error) => {
-                tracing::debug!(%error, "watching a job: it is tried again");
+                tracing::debug!(%error, "watch of a job failed: retrying");
                 None
             }
         };

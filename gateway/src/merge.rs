@@ -1,8 +1,8 @@
-//! Rows of events from several nodes in the order of their times.
+//! Merging of events from several nodes by time.
 //!
-//! Each row waits for [`WINDOW`] at most, counted from its arrival, for earlier ones of other nodes; what comes later than that comes all
-//! the same, out of order, and is counted as late. Times are the nodes' own: nodes whose clocks differ by more than the window are in the
-//! order of neither, and none of their rows is lost. Where rows come from one node alone they wait for nobody.
+//! Each row waits for earlier rows of other nodes, for [`WINDOW`] after its arrival at most. A later row is delivered out of order and
+//! counted as late. Times are those of the nodes: if clocks differ by more than the window, rows are out of order, but no row is lost. Rows
+//! of a single node do not wait.
 
 use std::{
     collections::HashMap,
@@ -11,56 +11,56 @@ use std::{
 };
 use tracers::{Batch, Value};
 
-/// How long a row waits for others. Agents tell what they have each 100 ms; the rest is for the network and for clocks.
+/// Maximum time for which a row waits. Agents send rows each 100 ms; the rest is for the network and for differences of clocks.
 pub(crate) const WINDOW: Duration = Duration::from_millis(300);
 
-/// One trace of a job on one node. A node that is started anew has another.
+/// A trace of a job on one node. A restarted agent has a new trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Origin {
-    /// The node, as the hub numbers it.
+    /// Number of the node in the hub.
     pub(crate) node: u32,
-    /// Which of its traces: the hub numbers them in the order in which they come.
+    /// Number of the trace on its node, in the order of appearance.
     pub(crate) trace: u32,
 }
 
-/// Rows of one origin in an entry, in their order.
+/// Consecutive rows of one origin in an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     pub(crate) origin: Origin,
-    /// Rows of it before these.
+    /// Number of earlier rows of the origin.
     pub(crate) before: u64,
     pub(crate) rows: u32,
 }
 
-/// Rows that belong together.
+/// Merged rows, with their sources.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) batch: Arc<Batch>,
     pub(crate) sources: Vec<Source>,
-    /// Which of the sources each row is of; empty where there is one.
+    /// Index of each row's source; empty if there is only one source.
     pub(crate) of: Vec<u32>,
-    /// Rows whose times are before those of rows that have gone already.
+    /// Number of rows that are older than delivered ones.
     pub(crate) late: u64,
 }
 
 struct Held {
     batch: Arc<Batch>,
     source: Source,
-    /// The first row that has not gone yet.
+    /// Index of the first row that is not delivered yet.
     next: u32,
     arrived: Instant,
-    /// The latest time of its origin until each row: an origin's rows keep their order.
+    /// Latest time of the origin up to each row, so that the rows of an origin keep their order.
     times: Vec<u64>,
 }
 
-/// Rows that wait.
+/// Waiting rows of all origins.
 pub(crate) struct Merge {
-    /// The column of times; rows without one go in the order in which they come.
+    /// Column with the time; rows without one are delivered in the order of arrival.
     time: Option<usize>,
     held: Vec<Held>,
-    /// Of each origin: the latest time so far.
+    /// Latest time of each origin.
     latest: HashMap<Origin, u64>,
-    /// Of all rows that have gone.
+    /// Latest time of the delivered rows.
     newest: u64,
 }
 
@@ -74,7 +74,7 @@ impl Merge {
         }
     }
 
-    /// Rows have come.
+    /// Adds a batch of rows.
     pub(crate) fn add(&mut self, source: Source, batch: Arc<Batch>, arrived: Instant) {
         let latest = self.latest.entry(source.origin).or_default();
         let time = |row: usize| match self.time.map(|column| batch.value(column, row)) {
@@ -95,12 +95,12 @@ impl Merge {
         });
     }
 
-    /// Whether nothing waits.
+    /// Returns whether no row waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// The rows that have waited long enough: those until `time` (ns since 1970), which is so long ago, and those that came so long ago.
+    /// Takes the rows that have waited for [`WINDOW`]: rows with times until `time` (ns since 1970), and rows that arrived that long ago.
     pub(crate) fn take(&mut self, now: Instant, time: u64) -> Option<Entry> {
         self.take_until(|held| match now.duration_since(held.arrived) >= WINDOW {
             true => u64::MAX,
@@ -108,7 +108,7 @@ impl Merge {
         })
     }
 
-    /// All of them.
+    /// Takes all rows.
     pub(crate) fn take_all(&mut self) -> Option<Entry> {
         self.take_until(|_| u64::MAX)
     }
@@ -126,7 +126,7 @@ impl Merge {
         if ready.is_empty() {
             return None;
         }
-        // Runs that are in order already are merged, not sorted.
+        // The sort is stable, and merges runs that are in order already.
         ready.sort_by_key(|(time, ..)| *time);
         let late = ready.partition_point(|(time, ..)| *time < self.newest);
         self.newest = self.newest.max(ready[ready.len() - 1].0);
@@ -138,7 +138,7 @@ impl Merge {
 
     fn entry(&self, ready: &[(u64, u32, u32)], late: u64) -> Entry {
         let mut sources: Vec<Source> = Vec::new();
-        // The newest source of each origin.
+        // Newest source of each origin.
         let mut newest: HashMap<Origin, u32> = HashMap::new();
         let mut of = Vec::with_capacity(ready.len());
         for (_, at, row) in ready {
@@ -149,7 +149,7 @@ impl Merge {
                 let source = &sources[*known as usize];
                 source.before + u64::from(source.rows) == before
             };
-            // Where the agent has left something out the rest is another source.
+            // The rows after a gap of an agent are a new source.
             let index = known.filter(follows).unwrap_or_else(|| {
                 let index = sources.len() as u32;
                 sources.push(Source {
@@ -163,7 +163,7 @@ impl Merge {
             sources[index as usize].rows += 1;
             of.push(index);
         }
-        // All of one batch: it goes as it came.
+        // All rows are of one batch, which is delivered unchanged.
         let (_, first, _) = ready[0];
         let held = &self.held[first as usize];
         let whole = held.batch.rows() == ready.len() && ready.iter().all(|(_, at, _)| *at == first);
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(first.of, [0, 1, 0]);
         assert_eq!(first.sources, [of(A, 0, 2), of(B, 7, 1)]);
         assert!(merge.take(now, 30).is_none());
-        // They have waited long enough, whatever their clocks say.
+        // The rows have waited long enough; their times do not matter.
         let rest = merge.take(now + WINDOW, 0).unwrap();
         assert_eq!(times(&rest), [40, 50]);
         assert_eq!(rest.sources, [of(B, 8, 1), of(A, 2, 1)]);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_comes_too_late_comes_all_the_same_and_is_counted() {
+    fn a_late_row_is_delivered_and_counted() {
         let (mut merge, now) = (Merge::new(Some(0)), Instant::now());
         merge.add(of(A, 0, 2), rows(&[10, 50]), now);
         assert_eq!(times(&merge.take_all().unwrap()), [10, 50]);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_one_node_keep_their_order_and_go_as_they_came() {
+    fn rows_of_one_node_keep_their_order() {
         let (mut merge, now) = (Merge::new(Some(0)), Instant::now());
         let batch = rows(&[10, 5, 20]);
         merge.add(of(A, 0, 3), Arc::clone(&batch), now);
@@ -254,13 +254,13 @@ mod tests {
         merge.add(of(A, 3, 2), rows(&[7, 30]), now);
         merge.add(of(B, 0, 1), rows(&[25]), now);
         let entry = merge.take_all().unwrap();
-        // 7 stands where its node told it: after 20.
+        // 7 keeps its place in the order of its node, after 20.
         assert_eq!(times(&entry), [7, 25, 30]);
         assert_eq!(entry.sources, [of(A, 3, 2), of(B, 0, 1)]);
     }
 
     #[test]
-    fn what_an_agent_left_out_divides_its_rows() {
+    fn rows_around_a_gap_of_an_agent_have_separate_sources() {
         let (mut merge, now) = (Merge::new(Some(0)), Instant::now());
         merge.add(of(A, 0, 1), rows(&[1]), now);
         merge.add(of(A, 9, 1), rows(&[2]), now);

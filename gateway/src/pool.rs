@@ -1,4 +1,4 @@
-//! Connections to agents: one to each, for all who read of it, and none where nobody does.
+//! Connections to agents: one for each agent with readers, shared by all of them.
 
 use crate::counters::Counters;
 use fleet::{Addresses, Connector};
@@ -11,10 +11,10 @@ use std::{
 use tokio::sync::Semaphore;
 use tonic::transport::Channel;
 
-/// Agents that are called at the same time.
+/// Maximum number of concurrent connection attempts.
 const AT_ONCE: usize = 256;
 
-/// All of them.
+/// All connections to agents.
 pub(crate) struct Pool {
     connector: Connector,
     known: Mutex<HashMap<Addresses, Weak<Connection>>>,
@@ -22,7 +22,7 @@ pub(crate) struct Pool {
     counters: Arc<Counters>,
 }
 
-/// One, which ends with the last who has it.
+/// A connection to an agent, which is closed with its last user.
 pub(crate) struct Connection {
     pub(crate) client: AgentClient<Channel>,
     _connected: OneOf,
@@ -38,10 +38,10 @@ impl Pool {
         }
     }
 
-    /// The connection to an agent: that which is there, or a new one.
+    /// Returns the open connection to an agent, or opens one.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// If the agent cannot be connected.
     pub(crate) async fn get(&self, address: &Addresses) -> Result<Arc<Connection>, String> {
         if let Some(known) = self.known().get(address).and_then(Weak::upgrade) {
             return Ok(known);
@@ -59,7 +59,7 @@ impl Pool {
         Ok(connection)
     }
 
-    /// What somebody has found broken: the next who asks gets another.
+    /// Removes a broken connection, so that the next caller opens a new one.
     pub(crate) fn forget(&self, address: &Addresses, broken: &Arc<Connection>) {
         let mut known = self.known();
         let same = |known: &Weak<Connection>| std::ptr::eq(known.as_ptr(), Arc::as_ptr(broken));

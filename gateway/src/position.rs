@@ -1,24 +1,25 @@
-//! Where a reader is in a job's rows, in a form that any replica understands: how many rows of each node's trace it has passed.
+//! Resume tokens: the position of a reader in a job's rows, which is valid for every replica. A position is the number of rows read of each
+//! node's trace.
 
 use prost::Message;
 use std::collections::HashMap;
 
-/// How far a reader is on one node.
+/// Position of a reader on one node.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Node {
     #[prost(string, tag = "1")]
     pub(crate) node: String,
-    /// Of its newest trace that the reader has seen rows of, what the agent calls it.
+    /// Instance of the newest trace that the reader has rows of; the agent assigns it.
     #[prost(fixed64, tag = "2")]
     pub(crate) instance: u64,
-    /// Rows of it.
+    /// Number of rows read of this trace.
     #[prost(uint64, tag = "3")]
     pub(crate) rows: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct Written {
-    /// The job's uid: a place in another job is none in this one.
+    /// Uid of the job, because a position is valid for its job alone.
     #[prost(string, tag = "1")]
     job: String,
     #[prost(message, repeated, tag = "2")]
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_one_in_its_job_alone() {
+    fn a_resume_token_is_valid_for_its_job_alone() {
         let node = Node {
             node: "node-1".to_owned(),
             instance: 7,

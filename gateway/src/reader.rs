@@ -1,4 +1,4 @@
-//! One reader of a job: its place in the job's log, what it has missed, and what it is told. How that is written is for others.
+//! One reader of a job: its position in the job's log, its missed rows, and its updates. `encode` writes the updates.
 
 use crate::{
     hub::{Columns, Next, Reading},
@@ -15,33 +15,33 @@ use std::{
 use tokio::sync::mpsc;
 use tracers::{Batch, Column, Table};
 
-/// How often a reader is told of losses and of nodes, and where it is.
-const TELL: Duration = Duration::from_millis(500);
-/// How often a table is told where nobody says.
+/// Interval of updates with losses, states of nodes and the resume token.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// Default interval of tables.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A table is not told more often.
+/// Minimum interval of tables.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(100);
-/// One that does not wait for more has all that there is when nothing has come for so long.
-const QUIET: Duration = Duration::from_secs(1);
-/// And after so long in any case: rows may come all the time.
-const NOW: Duration = Duration::from_secs(5);
-/// Messages that a slow reader has not taken: it is behind in the log then, which is bounded.
+/// Time without updates, after which a reader of the existing rows has all of them.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Maximum time of a reader of the existing rows, because rows may arrive continuously.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum number of updates that wait for a slow reader. Further rows wait in the log, which is bounded.
 const MESSAGES: usize = 2;
 
-/// What a reader wants.
+/// Options of a reader.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ask {
-    /// None is all.
+pub(crate) struct Options {
+    /// Names of nodes; empty for all nodes.
     pub(crate) nodes: BTreeSet<String>,
     pub(crate) interval: Option<Duration>,
-    /// Rows of events, or of each table; 0 is no bound.
+    /// Maximum number of events, or of rows in each table; 0 for no limit.
     pub(crate) limit: u64,
     pub(crate) by: Vec<String>,
     pub(crate) resume: Vec<u8>,
     pub(crate) follow: Follow,
 }
 
-/// How long a reader stays.
+/// Duration of a reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Follow {
     /// Until the job's end.
@@ -49,31 +49,31 @@ pub(crate) enum Follow {
     Job,
     /// Until the job's end or this time, whichever comes first.
     For(Duration),
-    /// Until it has what is there.
+    /// Until all existing rows are sent.
     Now,
 }
 
-/// What it is told.
+/// An update for a reader.
 #[derive(Clone, Debug)]
-pub(crate) enum Said {
-    /// First of all; with the columns of the first dataset, and of each further one with its name.
+pub(crate) enum Update {
+    /// The first update, with the columns of the first dataset, and the name and columns of each further one.
     Schema(v1::Schema, Vec<Column>, Vec<(String, Vec<Column>)>),
     Rows(Arc<Batch>),
-    /// All of it, so long after this reader began.
+    /// The whole table, and the time since the start of this reader.
     Table(Arc<Batch>, Duration),
     /// The last table of a further dataset.
     Further(Arc<Batch>),
     Lost(v1::Lost),
-    /// Rows that this reader does not get.
+    /// Number of rows that this reader missed.
     Gap(u64),
     Nodes(Vec<v1::NodeAccount>),
-    /// Where it goes on if it is cut off now.
+    /// Resume token of the current position.
     Resume(Vec<u8>),
-    /// Last of all.
+    /// The last update.
     Account(Box<v1::Account>),
 }
 
-/// Why a reader cannot have what it wants.
+/// Error of a reader's options.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
@@ -82,58 +82,61 @@ pub(crate) enum Error {
     By(String),
 }
 
-/// Reads until the end, or until nobody listens.
+/// Starts a reader. It ends with the job's rows, or when the receiver is dropped.
 ///
 /// # Errors
-/// Where what is asked for cannot be.
-pub(crate) async fn read(reading: Arc<Reading>, ask: Ask) -> Result<mpsc::Receiver<Said>, Error> {
+/// If the options do not fit the job.
+pub(crate) async fn read(
+    reading: Arc<Reading>,
+    options: Options,
+) -> Result<mpsc::Receiver<Update>, Error> {
     let hub = &reading.hub;
-    let resumed = position::read(&hub.uid, &ask.resume)?;
+    let resumed = position::read(&hub.uid, &options.resume)?;
     let columns = hub.columns().await;
-    let view = View::new(&columns.first, &ask.by).map_err(Error::By)?;
-    if !ask.by.is_empty() && !hub.table {
+    let view = View::new(&columns.first, &options.by).map_err(Error::By)?;
+    if !options.by.is_empty() && !hub.table {
         return Err(Error::By(
-            "rows of events are not merged: `by` is for tracers that count".to_owned(),
+            "rows of events are not merged: `by` applies to tracers with tables".to_owned(),
         ));
     }
-    let (to, said) = mpsc::channel(MESSAGES);
+    let (to, updates) = mpsc::channel(MESSAGES);
     let reader = Reader {
         seen: HashMap::new(),
         resumed,
         columns,
         view,
-        ask,
+        options,
         place: 0,
         rows: 0,
         missed: 0,
         late: 0,
         changes: 0,
-        told: HashMap::new(),
+        reported: HashMap::new(),
         moved: false,
         to,
         reading,
     };
     tokio::spawn(async move {
-        // A reader that has gone needs no last words.
+        // A disconnected reader needs no last update.
         let _ = reader.run().await;
     });
-    Ok(said)
+    Ok(updates)
 }
 
-/// Nobody listens.
+/// The receiver was dropped.
 struct Gone;
 
-/// What a reader has been told of a node.
+/// State of a node in the last updates.
 #[derive(Default)]
-struct Told {
+struct Reported {
     state: i32,
     reason: String,
     lost: HashMap<String, u64>,
     missed_runs: u64,
 }
 
-impl Told {
-    /// Adds what a node has lost since.
+impl Reported {
+    /// Adds the losses of a node since the last update.
     fn losses(&mut self, node: &v1::NodeAccount, lost: &mut v1::Lost) {
         let Some(account) = &node.account else { return };
         let runs = account.missed_runs.saturating_sub(self.missed_runs);
@@ -159,26 +162,26 @@ impl Told {
 
 struct Reader {
     reading: Arc<Reading>,
-    ask: Ask,
-    /// Of the job's rows; the view has some of them.
+    options: Options,
+    /// Columns of the job's rows. The view contains some of them.
     columns: Arc<Columns>,
     view: View,
-    /// Where it was when it was cut off, by node.
+    /// Positions of the resume token, by node.
     resumed: HashMap<String, position::Node>,
-    /// Rows of each trace that it has passed.
+    /// Number of rows read of each trace.
     seen: HashMap<Origin, u64>,
-    /// In the log.
+    /// Position in the log.
     place: u64,
     rows: u64,
     missed: u64,
     late: u64,
-    /// Which changes of the hub's nodes it has looked at.
+    /// Number of the newest change of nodes that was read.
     changes: u64,
-    /// What it has been told of each node.
-    told: HashMap<String, Told>,
-    /// Whether it has moved since it was told where it is.
+    /// State of each node in the last updates.
+    reported: HashMap<String, Reported>,
+    /// Whether the position has changed since the last resume token.
     moved: bool,
-    to: mpsc::Sender<Said>,
+    to: mpsc::Sender<Update>,
 }
 
 impl Reader {
@@ -193,10 +196,10 @@ impl Reader {
             .collect();
         let further = further.map(|one| (one.name.clone(), one.columns.clone()));
         let further = further.collect();
-        self.say(Said::Schema(schema, columns, further)).await?;
+        self.send(Update::Schema(schema, columns, further)).await?;
         let began = Instant::now();
-        let interval = self.ask.interval.unwrap_or(INTERVAL).max(SHORTEST);
-        let (mut tell, mut due) = (began + TELL, began + interval);
+        let interval = self.options.interval.unwrap_or(INTERVAL).max(SHORTEST);
+        let (mut report_at, mut table_at) = (began + REPORT_INTERVAL, began + interval);
         let mut last_news = began;
         let mut table = 0;
         let ended = loop {
@@ -207,8 +210,8 @@ impl Reader {
                     if self.entry(&entry).await? {
                         break "limit";
                     }
-                    // What is due must not wait for a flood to end.
-                    if Instant::now() < tell {
+                    // Due updates do not wait for the end of a flood of rows.
+                    if Instant::now() < report_at {
                         continue;
                     }
                 }
@@ -219,28 +222,35 @@ impl Reader {
                 }
             }
             let now = Instant::now();
-            if now >= tell {
-                tell = now + TELL;
-                self.tell().await?;
+            if now >= report_at {
+                report_at = now + REPORT_INTERVAL;
+                self.report().await?;
             }
-            if hub.table && now >= due {
-                due = now + interval;
+            if hub.table && now >= table_at {
+                table_at = now + interval;
                 if self.table(&mut table, began).await? {
                     last_news = now;
                 }
             }
-            match self.ask.follow {
+            match self.options.follow {
                 Follow::For(time) if began.elapsed() >= time => break "time_over",
-                Follow::Now if last_news.elapsed() >= QUIET || began.elapsed() >= NOW => {
+                Follow::Now
+                    if last_news.elapsed() >= IDLE_TIMEOUT
+                        || began.elapsed() >= SNAPSHOT_TIMEOUT =>
+                {
                     break "no_follow";
                 }
                 Follow::Job | Follow::For(_) | Follow::Now => {}
             }
-            let next = if hub.table { tell.min(due) } else { tell };
+            let next = if hub.table {
+                report_at.min(table_at)
+            } else {
+                report_at
+            };
             tokio::select! {
                 () = self.to.closed() => return Err(Gone),
                 _ = changes.changed() => {
-                    // A flood of small changes is looked at together.
+                    // A flood of small changes becomes one table.
                     if hub.table {
                         tokio::time::sleep_until(next.into()).await;
                     }
@@ -253,20 +263,20 @@ impl Reader {
             self.table(&mut table, began).await?;
         }
         self.further().await?;
-        self.tell().await?;
+        self.report().await?;
         let account = self.account(ended);
-        self.say(Said::Account(Box::new(account))).await
+        self.send(Update::Account(Box::new(account))).await
     }
 
-    async fn say(&self, said: Said) -> Result<(), Gone> {
-        self.to.send(said).await.map_err(|_| Gone)
+    async fn send(&self, update: Update) -> Result<(), Gone> {
+        self.to.send(update).await.map_err(|_| Gone)
     }
 
     fn wants(&self, node: &str) -> bool {
-        self.ask.nodes.is_empty() || self.ask.nodes.contains(node)
+        self.options.nodes.is_empty() || self.options.nodes.contains(node)
     }
 
-    /// Rows of a trace that this reader has passed already.
+    /// Returns the number of rows read of a trace; `None` for a node that is not read.
     fn passed(&mut self, origin: Origin) -> Option<u64> {
         if let Some(seen) = self.seen.get(&origin) {
             return Some(*seen);
@@ -279,7 +289,7 @@ impl Reader {
         let resumed = self.resumed.get(&*node);
         let passed = resumed.map_or(0, |at| match hub.find(&node, at.instance) {
             _ if at.instance == instance => at.rows,
-            // It has seen rows of a later one.
+            // The reader has rows of a later trace.
             Some(later) if later.trace > origin.trace => u64::MAX,
             _ => 0,
         });
@@ -287,12 +297,12 @@ impl Reader {
         Some(passed)
     }
 
-    /// Rows of the log, as far as this reader wants them and has not had them; whether it has as many as it wants.
+    /// Sends the rows of an entry that this reader wants and has not read. Returns whether its limit is reached.
     async fn entry(&mut self, entry: &Entry) -> Result<bool, Gone> {
-        // Of each source: how many of its rows are not for this reader.
+        // Number of each source's rows to skip.
         let mut skip = Vec::with_capacity(entry.sources.len());
         let mut missed = 0;
-        // Of one origin there are several where its agent left something out.
+        // An origin with a gap has several sources.
         let mut until: HashMap<Origin, u64> = HashMap::new();
         for Source {
             origin,
@@ -311,9 +321,9 @@ impl Reader {
         }
         if missed > 0 {
             self.missed += missed;
-            self.say(Said::Gap(missed)).await?;
+            self.send(Update::Gap(missed)).await?;
         }
-        let left = match self.ask.limit {
+        let left = match self.options.limit {
             0 => u64::MAX,
             limit => limit.saturating_sub(self.rows),
         };
@@ -329,12 +339,12 @@ impl Reader {
             self.rows += batch.rows() as u64;
             self.late += entry.late.min(batch.rows() as u64);
             self.moved = true;
-            self.say(Said::Rows(batch)).await?;
+            self.send(Update::Rows(batch)).await?;
         }
-        Ok(self.ask.limit > 0 && self.rows >= self.ask.limit)
+        Ok(self.options.limit > 0 && self.rows >= self.options.limit)
     }
 
-    /// What was forgotten and nothing of the same trace came after, by which it would have been seen.
+    /// Reports missed rows at the end of a trace, after which no further row shows the gap.
     async fn rest(&mut self) -> Result<(), Gone> {
         if self.reading.hub.table {
             return Ok(());
@@ -348,12 +358,12 @@ impl Reader {
         }
         if missed > 0 {
             self.missed += missed;
-            self.say(Said::Gap(missed)).await?;
+            self.send(Update::Gap(missed)).await?;
         }
         Ok(())
     }
 
-    /// So many rows of each source are behind this reader now.
+    /// Advances the number of rows read of each source.
     fn pass(&mut self, entry: &Entry, rows: impl Iterator<Item = u32>) {
         for (source, rows) in entry.sources.iter().zip(rows) {
             if let Some(seen) = self.seen.get_mut(&source.origin) {
@@ -382,7 +392,7 @@ impl Reader {
         Some(Arc::new(Batch::gather(&[&entry.batch], &rows)?))
     }
 
-    /// The table of all nodes, if it is another than before; whether it was.
+    /// Sends the merged table if it has changed. Returns whether it has.
     async fn table(&mut self, version: &mut u64, began: Instant) -> Result<bool, Gone> {
         let hub = &self.reading.hub;
         let (newest, tables) = hub.tables(0, |node| self.wants(node));
@@ -390,17 +400,17 @@ impl Reader {
             return Ok(false);
         }
         *version = newest;
-        let most = match self.ask.limit {
+        let most = match self.options.limit {
             0 => usize::MAX,
             limit => limit as usize,
         };
         let merged = Arc::new(self.view.merge(&self.columns.first, &tables, most));
         self.rows = merged.rows() as u64;
-        self.say(Said::Table(merged, began.elapsed())).await?;
+        self.send(Update::Table(merged, began.elapsed())).await?;
         Ok(true)
     }
 
-    /// The last tables of further datasets, of all nodes: what they are while rows come is not told.
+    /// Sends the last tables of further datasets, which are sent only at the end.
     async fn further(&self) -> Result<(), Gone> {
         for (at, one) in self.columns.further.iter().enumerate() {
             let dataset = at + 1;
@@ -409,13 +419,13 @@ impl Reader {
             tables.iter().for_each(|table| merged.add(table));
             let mut merged = merged.batch();
             merged.dataset = dataset;
-            self.say(Said::Further(Arc::new(merged))).await?;
+            self.send(Update::Further(Arc::new(merged))).await?;
         }
         Ok(())
     }
 
-    /// Losses, nodes and where it is, where anything of it is new.
-    async fn tell(&mut self) -> Result<(), Gone> {
+    /// Sends new losses, changed nodes and a changed resume token.
+    async fn report(&mut self) -> Result<(), Gone> {
         let hub = Arc::clone(&self.reading.hub);
         let mut changes = self.changes;
         let nodes = hub.nodes(&mut changes, |node| self.wants(node));
@@ -423,31 +433,31 @@ impl Reader {
         let mut lost = v1::Lost::default();
         let mut news = Vec::new();
         for node in nodes {
-            let told = self.told.entry(node.node.clone()).or_default();
-            told.losses(&node, &mut lost);
-            // Counts change all the time: they are in the account.
-            if told.state != node.state || told.reason != node.reason {
-                told.state = node.state;
-                told.reason.clone_from(&node.reason);
+            let reported = self.reported.entry(node.node.clone()).or_default();
+            reported.losses(&node, &mut lost);
+            // Counts change continuously, and are in the account.
+            if reported.state != node.state || reported.reason != node.reason {
+                reported.state = node.state;
+                reported.reason.clone_from(&node.reason);
                 news.push(node);
             }
         }
         if !lost.stages.is_empty() || lost.missed_runs > 0 {
-            self.say(Said::Lost(lost)).await?;
+            self.send(Update::Lost(lost)).await?;
         }
         if !news.is_empty() {
-            self.say(Said::Nodes(news)).await?;
+            self.send(Update::Nodes(news)).await?;
         }
         if std::mem::take(&mut self.moved) {
             let position = self.position();
-            self.say(Said::Resume(position)).await?;
+            self.send(Update::Resume(position)).await?;
         }
         Ok(())
     }
 
     fn position(&self) -> Vec<u8> {
         let hub = &self.reading.hub;
-        // Nodes of which nothing has come since it was cut off are where they were.
+        // Nodes without rows since the resume keep their position.
         let mut nodes = self.resumed.clone();
         let mut newest: BTreeMap<u32, Origin> = BTreeMap::new();
         for origin in self.seen.keys() {
@@ -457,7 +467,7 @@ impl Reader {
         for origin in newest.values() {
             let (node, instance) = hub.origin(*origin);
             let rows = self.seen[origin];
-            // Rows of a trace that another replica has seen more of.
+            // Not a trace of which another replica has read more rows.
             if rows < u64::MAX {
                 let node = node.to_string();
                 nodes.insert(
@@ -473,7 +483,7 @@ impl Reader {
         position::write(&hub.uid, nodes.into_values().collect())
     }
 
-    /// The job's books as this reader has seen them.
+    /// Returns the account of the job for this reader.
     fn account(&self, ended: &str) -> v1::Account {
         let hub = &self.reading.hub;
         let job = hub.seen();
@@ -486,7 +496,7 @@ impl Reader {
         for account in nodes.iter().filter_map(|node| node.account.as_ref()) {
             crate::hub::add(&mut sum, account);
         }
-        // Nodes that failed, and were never heard of here.
+        // Failed nodes without a message to this replica.
         for failure in &job.status.failures {
             let known = nodes.iter().any(|node| node.node == failure.node);
             if !known && self.wants(&failure.node) {
@@ -504,13 +514,14 @@ impl Reader {
         let all_ended = nodes
             .iter()
             .all(|node| node.state() == v1::NodeState::Ended);
-        let enough = !self.ask.nodes.is_empty() || nodes.len() as i64 >= job.status.nodes.desired;
+        let enough =
+            !self.options.nodes.is_empty() || nodes.len() as i64 >= job.status.nodes.desired;
         sum.complete &= all_ended && enough && !job.failed && self.missed == 0 && ended != "limit";
         sum.complete &= job.status.untraced_targets == 0;
         if !ended.is_empty() {
             ended.clone_into(&mut sum.ended);
         } else if nodes.iter().any(running) {
-            // It is over, and its nodes do not say so.
+            // The job has ended, but some nodes still report it as running.
             sum.complete = false;
         }
         sum.missed_rows = self.missed;
@@ -521,9 +532,9 @@ impl Reader {
     }
 }
 
-/// Names the first pod or container of each node whose events are missing, where nothing else is wrong with the node.
+/// Names the first untraced pod or container of each node, unless the node has another problem.
 fn untraced(status: &crd::TraceJobStatus, nodes: &mut [v1::NodeAccount]) {
-    // These come first in the list.
+    // Targets with missing events come first in the list.
     let count = usize::try_from(status.untraced_targets).unwrap_or(0);
     for failure in status.target_failures.iter().take(count) {
         let fine =
@@ -545,7 +556,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_node_of_a_container_that_was_not_traced_says_so() {
+    fn the_node_of_an_untraced_container_names_it() {
         let failure = |node: &str, container: &str| {
             json!({
                 "node": node, "namespace": "shop", "pod": "web-0", "container": container,
@@ -554,7 +565,7 @@ mod tests {
         };
         let status = serde_json::from_value(json!({
             "untracedTargets": 2,
-            // The last one lacks its name, and no events.
+            // The events of the last container are traced, only without its name.
             "targetFailures": [failure("a", "app"), failure("b", "app"), failure("c", "app")],
         }));
         let mut nodes = ["a", "b", "c"].map(|node| v1::NodeAccount {

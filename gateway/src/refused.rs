@@ -16,7 +16,7 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    /// A token that is not good.
+    /// Refusal of an invalid token.
     pub(crate) const BAD_TOKEN: Self =
-        Self::Unauthenticated("the token is not good, or not for the audience tracejob.dev");
+        Self::Unauthenticated("the token is invalid, or not for the audience tracejob.dev");
 }

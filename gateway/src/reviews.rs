@@ -1,4 +1,4 @@
-//! Bounds of what callers make the API server work: reviews of tokens and of rights.
+//! Limits on the reviews of tokens and of permissions that callers cause at the API server.
 
 use crate::{
     limits::{
@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 pub(crate) struct Reviews {
     tokens: Semaphore,
     rights: Semaphore,
-    /// Makes digests that nobody else can predict: 128 bits of two keys.
+    /// Random keys of digests, so that callers cannot predict a digest: 128 bits.
     keys: [RandomState; 2],
     state: Mutex<State>,
 }
@@ -33,12 +33,12 @@ struct State {
     sources: HashMap<Source, Share>,
 }
 
-/// What one source has now, and has had of late.
+/// Current and recent reviews of one source.
 struct Share {
     at_once: Arc<Semaphore>,
-    /// Tokens that wait or are reviewed.
+    /// Number of tokens that wait or are reviewed.
     waiting: usize,
-    /// When the source's recent bad tokens were reviewed.
+    /// Times at which recent bad tokens were reviewed.
     bad: Vec<Instant>,
 }
 
@@ -58,17 +58,17 @@ impl Share {
     }
 }
 
-/// A review of a token that may run now.
+/// A permit for the review of a token.
 pub(crate) struct Review<'a> {
     reviews: &'a Reviews,
     source: Source,
     digest: Digest,
     _one_of_all: SemaphorePermit<'a>,
-    /// Not of a token that was good before.
+    /// `None` for a token that was valid before.
     _of_source: Option<(OwnedSemaphorePermit, Waiting<'a>)>,
 }
 
-/// One of a source's tokens.
+/// A waiting token of a source.
 struct Waiting<'a>(&'a Reviews, Source);
 
 impl Reviews {
@@ -84,32 +84,39 @@ impl Reviews {
     /// Waits until a token may be reviewed.
     ///
     /// # Errors
-    /// Where it was bad a moment ago, or its source has had its share.
+    /// If the token was invalid recently, or its source has reached a limit.
     pub(crate) async fn token(&self, source: Source, token: &str) -> Result<Review<'_>, Refused> {
         let digest = [0, 1].map(|n: usize| self.keys[n].hash_one(token));
         let (waiting, at_once) = self.wait(source, digest)?;
         let one_of_source = at_once.acquire_owned().await;
         let one_of_all = self.tokens.acquire().await;
-        // It may have been reviewed meanwhile, or others of its source.
+        // The token, or others of its source, may have been reviewed meanwhile.
         self.check(&mut self.state(), source, digest)?;
         Ok(Review {
             reviews: self,
             source,
             digest,
-            _one_of_all: one_of_all.expect("nobody closes it"),
-            _of_source: Some((one_of_source.expect("nobody closes it"), waiting)),
+            _one_of_all: one_of_all.expect("the semaphore is never closed"),
+            _of_source: Some((
+                one_of_source.expect("the semaphore is never closed"),
+                waiting,
+            )),
         })
     }
 
-    /// Waits until a token may be reviewed again that was good before. What its source sends besides does not matter: a reader could
-    /// keep off the review that ends its stream.
+    /// Waits until a token that was valid before may be reviewed again. The limits of its source do not apply: otherwise a reader could
+    /// prevent the review that ends its stream.
     pub(crate) async fn again(&self, source: Source, token: &str) -> Review<'_> {
         let digest = [0, 1].map(|n: usize| self.keys[n].hash_one(token));
         Review {
             reviews: self,
             source,
             digest,
-            _one_of_all: self.tokens.acquire().await.expect("nobody closes it"),
+            _one_of_all: self
+                .tokens
+                .acquire()
+                .await
+                .expect("the semaphore is never closed"),
             _of_source: None,
         }
     }
@@ -130,13 +137,15 @@ impl Reviews {
         self.check(&mut state, source, digest)?;
         let share = state.sources.entry(source).or_default();
         if share.waiting >= WAITING_PER_SOURCE {
-            return Err(Refused::Busy("too many tokens of this address wait"));
+            return Err(Refused::Busy(
+                "too many tokens from this address wait for review",
+            ));
         }
         share.waiting += 1;
         Ok((Waiting(self, source), Arc::clone(&share.at_once)))
     }
 
-    /// Whether a token may be reviewed, as far as what was reviewed before is concerned.
+    /// Checks that earlier reviews allow a review of the token.
     fn check(&self, state: &mut State, source: Source, digest: Digest) -> Result<(), Refused> {
         let now = Instant::now();
         let bad = state.bad.get(&digest);
@@ -153,9 +162,12 @@ impl Reviews {
         }
     }
 
-    /// Waits until a right may be reviewed.
+    /// Waits until a permission may be reviewed.
     pub(crate) async fn right(&self) -> SemaphorePermit<'_> {
-        self.rights.acquire().await.expect("nobody closes it")
+        self.rights
+            .acquire()
+            .await
+            .expect("the semaphore is never closed")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -164,7 +176,7 @@ impl Reviews {
 }
 
 impl Review<'_> {
-    /// Remembers that the token was bad.
+    /// Records that the token is invalid.
     pub(crate) fn was_bad(&self) {
         let now = Instant::now();
         let mut state = self.reviews.state();
@@ -234,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_sends_bad_tokens_does_not_keep_off_the_review_of_its_own() {
+    async fn bad_tokens_of_a_reader_do_not_prevent_the_review_of_its_own_token() {
         let reviews = Reviews::new();
         for n in 0..100 {
             outcome(&reviews, source(1), &format!("bad {n}")).await;
@@ -244,7 +256,7 @@ mod tests {
         assert_eq!(outcome(&reviews, source(2), "own").await, "refused");
     }
 
-    /// Whether it waits, and for how long is not known.
+    /// Returns whether the review waits.
     async fn waits(reviews: &Reviews, from: Source) -> bool {
         let review = reviews.token(from, "one more");
         let review = tokio::time::timeout(Duration::from_millis(20), review);

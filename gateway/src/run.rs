@@ -1,4 +1,4 @@
-//! The whole of it: what is watched, what is served, and until when.
+//! The main function: the watches, the servers, and their end.
 
 use crate::{
     Args, app::App, caller::Callers, counters::Counters, pool::Pool, requestheader,
@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     };
     let app = App::new(callers, pool, agents, Arc::clone(&counters), args.log_bytes);
     tokio::select! {
-        // Readers are cut off, and go on by another replica.
+        // Readers are disconnected, and resume at another replica.
         _ = end.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         served = server::serve(args.listen, &acceptor, &authority, &app) => served,
@@ -49,7 +49,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Serves metrics or health, where they are wanted.
+/// Serves metrics or health, if an address is configured.
 async fn serve_http(
     address: Option<SocketAddr>,
     served: Served,

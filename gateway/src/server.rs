@@ -36,7 +36,7 @@ use tokio_rustls::server::TlsStream;
 /// tokens.
 ///
 /// # Errors
-/// Where the folder has no usable certificate.
+/// If the folder has no usable certificate.
 pub(crate) fn acceptor(
     folder: &Path,
     roots: watch::Receiver<Arc<RootCertStore>>,
@@ -48,10 +48,10 @@ pub(crate) fn acceptor(
     Acceptor::read(files, Clients::Optional(roots), &[b"h2", b"http/1.1"])
 }
 
-/// Serves for as long as it is polled.
+/// Serves while it is polled.
 ///
 /// # Errors
-/// Where it cannot listen.
+/// If the address cannot be bound.
 pub(crate) async fn serve(
     address: SocketAddr,
     acceptor: &Arc<Acceptor>,
@@ -77,7 +77,7 @@ pub(crate) async fn serve(
             }
         };
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%address, %error, "a connection is over already");
+            tracing::debug!(%address, %error, "a connection was closed before its handshake");
             continue;
         }
         let (acceptor, authority) = (Arc::clone(acceptor), authority.clone());
@@ -86,9 +86,9 @@ pub(crate) async fn serve(
         tokio::spawn(async move {
             let source = address.ip().into();
             match shake_hands(stream, &acceptor, &authority).await {
-                // Who does not ask properly, or goes away, gets no answer.
+                // An invalid request or a closed connection gets no response.
                 Ok((stream, proxy)) => {
-                    // The API server is known by that; others show who they are by a call.
+                    // The certificate authenticates the API server; other clients are authenticated by their calls.
                     if proxy.is_some() && place.admit(Class::Reserved).is_err() {
                         return;
                     }
@@ -140,7 +140,7 @@ async fn answer(stream: Stream, peer: Peer, router: Router) -> Result<()> {
     served.map_err(|error| anyhow!(error))
 }
 
-/// Keeps a call open in its connection's place until its answer has been sent, or nobody takes it any more.
+/// Counts a call as open until its response has been sent, or the client disconnects.
 async fn counted(Extension(peer): Extension<Peer>, request: Request, next: Next) -> Response {
     let call = peer.place.as_ref().map(Place::call);
     let response = next.run(request).await;

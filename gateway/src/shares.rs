@@ -1,4 +1,4 @@
-//! What one reader, and what one job, may have of a replica.
+//! Shares of a replica: places for readers, and memory for the logs of jobs.
 
 use crate::limits::{FULL_LOGS, JOBS, READERS, READERS_PER_USER};
 use std::{
@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Returns the bytes that each of `jobs` logs may keep, where one alone may keep `most`.
+/// Returns the bytes that each of `jobs` logs may keep. A single log may keep `most`.
 pub(crate) fn log_bytes(most: usize, jobs: usize) -> usize {
     most.min(most.saturating_mul(FULL_LOGS) / jobs.max(1))
 }
@@ -15,7 +15,7 @@ pub(crate) fn log_bytes(most: usize, jobs: usize) -> usize {
 #[derive(Clone, Default)]
 pub(crate) struct Readers(Arc<Mutex<HashMap<String, usize>>>);
 
-/// Why a reader has no place.
+/// The limit that a reader exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Full {
     #[error(
@@ -30,7 +30,7 @@ pub(crate) enum Full {
     Jobs,
 }
 
-/// A reader's place, until it is dropped.
+/// The place of a reader, which is freed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     readers: Readers,
@@ -47,7 +47,7 @@ impl Readers {
     /// Gives a user's reader a place.
     ///
     /// # Errors
-    /// Where there is none.
+    /// [`Full`] if no place is free.
     pub(crate) fn enter(&self, user: &str) -> Result<Place, Full> {
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if users.values().sum::<usize>() >= READERS {
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_user_has_a_fifth_of_all_places_and_gives_them_back() {
+    fn one_user_has_at_most_a_fifth_of_all_places_and_frees_them() {
         let readers = Readers::default();
         let all = |user: &str| std::iter::from_fn(|| readers.enter(user).ok()).collect::<Vec<_>>();
         let ann = all("ann");
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn all_logs_together_keep_what_sixteen_full_ones_do() {
+    fn all_logs_together_are_as_large_as_sixteen_full_logs() {
         for jobs in 1..=JOBS {
             let each = log_bytes(32 << 20, jobs);
             assert!(

@@ -1,4 +1,4 @@
-//! What each node can trace, and why not: every agent asked once, and the answers kept for a while.
+//! The tracers of each node, with the reasons for missing ones. The responses of all agents are cached.
 
 use crate::pool::Pool;
 use fleet::Agents;
@@ -11,21 +11,21 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-/// Agents that are asked at the same time: each tries its hooks out.
+/// Maximum number of concurrent requests to agents, which test their hooks.
 const AT_ONCE: usize = 64;
-/// How long one may take.
+/// Timeout of a request.
 const CALL: Duration = Duration::from_secs(30);
-/// How long an answer is good for: an agent's kernel changes with its node.
+/// Time for which a response is cached: the kernel of an agent changes only with its node.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// The newest answer.
+/// The cached response, with its time.
 #[derive(Default)]
 pub(crate) struct Survey(Mutex<Option<(Instant, Arc<Value>)>>);
 
 impl Survey {
-    /// All nodes, as they were at most a minute ago.
+    /// Returns the tracers of all nodes, at most a minute old.
     pub(crate) async fn get(&self, pool: &Pool, agents: &Agents) -> Arc<Value> {
-        // Who asks meanwhile waits, and has the same.
+        // Concurrent callers wait, and get the same response.
         let mut kept = self.0.lock().await;
         if let Some((at, known)) = &*kept
             && at.elapsed() < KEPT
@@ -36,13 +36,13 @@ impl Survey {
             .iter()
             .map(|(node, address)| (Arc::clone(node), Arc::clone(address)))
             .collect();
-        let told = stream::iter(nodes).map(|(node, address)| async move {
-            match ask(pool, &address).await {
-                Ok(told) => of_node(&node, &told),
+        let answers = stream::iter(nodes).map(|(node, address)| async move {
+            match capabilities(pool, &address).await {
+                Ok(capabilities) => of_node(&node, &capabilities),
                 Err(why) => json!({"node": &*node, "error": why}),
             }
         });
-        let mut items: Vec<Value> = told.buffer_unordered(AT_ONCE).collect().await;
+        let mut items: Vec<Value> = answers.buffer_unordered(AT_ONCE).collect().await;
         items.sort_by_cached_key(|item| item["node"].as_str().map(str::to_owned));
         let all = Arc::new(json!({
             "kind": "TracerList", "apiVersion": "subresources.tracejob.dev/v1alpha1", "metadata": {}, "items": items,
@@ -52,11 +52,11 @@ impl Survey {
     }
 }
 
-async fn ask(
+async fn capabilities(
     pool: &Pool,
     address: &fleet::Addresses,
 ) -> Result<v1::GetCapabilitiesResponse, String> {
-    let asked = async {
+    let response = async {
         let connection = pool.get(address).await?;
         let mut client = connection.client.clone();
         let answer = client.get_capabilities(v1::GetCapabilitiesRequest {}).await;
@@ -68,11 +68,11 @@ async fn ask(
             }
         }
     };
-    let asked = tokio::time::timeout(CALL, asked).await;
-    asked.unwrap_or_else(|_| Err("the agent does not respond".to_owned()))
+    let response = tokio::time::timeout(CALL, response).await;
+    response.unwrap_or_else(|_| Err("the agent does not respond".to_owned()))
 }
 
-fn of_node(node: &str, told: &v1::GetCapabilitiesResponse) -> Value {
+fn of_node(node: &str, capabilities: &v1::GetCapabilitiesResponse) -> Value {
     let tracer = |tracer: &v1::Tracer| {
         let mut of = json!({"name": shown(&tracer.name), "class": shown(&tracer.class), "supported": tracer.unsupported.is_empty()});
         if !tracer.unsupported.is_empty() {
@@ -82,8 +82,8 @@ fn of_node(node: &str, told: &v1::GetCapabilitiesResponse) -> Value {
         of
     };
     json!({
-        "node": node, "kernel": shown(&told.kernel_release), "agentVersion": shown(&told.agent_version),
-        "tracers": told.tracers.iter().map(tracer).collect::<Value>(),
+        "node": node, "kernel": shown(&capabilities.kernel_release), "agentVersion": shown(&capabilities.agent_version),
+        "tracers": capabilities.tracers.iter().map(tracer).collect::<Value>(),
     })
 }
 

@@ -1,9 +1,9 @@
-//! The tables of all nodes as one: rows of equal keys are one row, as their columns' roles say.
+//! Merging of the tables of all nodes: rows with equal keys are merged by the roles of their columns.
 
 use std::sync::Arc;
 use tracers::{Batch, Column, Data, Role, Table};
 
-/// Which columns a reader wants: all, or of the keys only some.
+/// The columns of a reader: all, or only some of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     kept: Vec<usize>,
@@ -11,17 +11,19 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Of these columns those that are no keys, and these keys; all keys where none is named.
+    /// Returns a view with these keys, and with all columns that are not keys. Without names, all keys are included.
     ///
     /// # Errors
-    /// Where a name is no key column's.
+    /// If a name is not that of a key column.
     pub(crate) fn new(columns: &[Column], by: &[String]) -> Result<Self, String> {
         let keys = columns.iter().filter(|column| column.role == Role::Key);
         let keys: Vec<&str> = keys.map(|column| &*column.name).collect();
         if let Some(wrong) = by.iter().find(|name| !keys.contains(&name.as_str())) {
             let wrong: String = wrong.chars().take(64).collect();
             return Err(match keys.is_empty() {
-                true => "rows of events are not merged: `by` is for tracers that count".to_owned(),
+                true => {
+                    "rows of events are not merged: `by` applies to tracers with tables".to_owned()
+                }
                 false => format!(
                     "{wrong:?} is not a key column; the key columns are {}",
                     keys.join(", ")
@@ -42,12 +44,12 @@ impl View {
         })
     }
 
-    /// The columns that it has.
+    /// Returns the columns of the view.
     pub(crate) fn columns(&self, columns: &[Column]) -> Vec<Column> {
         self.kept.iter().map(|at| columns[*at].clone()).collect()
     }
 
-    /// All tables as one, largest rows first, `most` at most. They have the columns of which this is a view.
+    /// Merges tables with all columns. Returns the largest rows first, `most` rows at most.
     pub(crate) fn merge(&self, columns: &[Column], tables: &[Arc<Batch>], most: usize) -> Batch {
         let columns = self.columns(columns);
         let mut table = Table::new(&columns);
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_differ_only_in_keys_that_nobody_wants_are_one() {
+    fn rows_that_differ_only_in_unrequested_keys_are_merged() {
         let tables = [
             table("a", &[("read", 3, 9), ("open", 2, 1)]),
             table("b", &[("read", 4, 5)]),
@@ -130,7 +132,8 @@ mod tests {
             (merged.value(1, 0), merged.value(2, 0)),
             (Value::Unsigned(7), Value::Unsigned(9))
         );
-        // Of tables without rows the one has columns of the same sorts, which its kinds alone do not say: an agent sends calls by name.
+        // The merged table of empty tables has columns of the same storage. The kinds do not determine it: an agent sends system calls by
+        // name.
         let calls = vec![column("call", Kind::Syscall, Role::Key)];
         let none = Arc::new(Batch::from_columns(vec![Data::of(Kind::Text)], Vec::new()));
         let merged = View::new(&calls, &[]).unwrap().merge(&calls, &[none], 100);
@@ -173,7 +176,7 @@ mod tests {
         };
         let (first, second) = (table("a", 30, 90), table("b", 12, 50));
         assert_eq!(merged(&[first, Arc::clone(&second)]), (1, 42, 90));
-        // The next state of the first node.
+        // The next table of the first node.
         assert_eq!(merged(&[table("a", 5, 91), second]), (1, 17, 91));
     }
 }

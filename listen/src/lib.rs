@@ -77,7 +77,7 @@ pub async fn accept_failed(error: &io::Error) {
     tokio::time::sleep(ACCEPT_RETRY).await;
 }
 
-/// A socket that listens on an address.
+/// Returns a socket that listens on an address.
 fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -85,10 +85,10 @@ fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-    // A daemon that is started anew does not wait for the connections of the one before it.
+    // A restarted daemon does not wait for the connections of its predecessor.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        // Whatever `net.ipv6.bindv6only` is.
+        // The result does not depend on `net.ipv6.bindv6only`.
         sockopt::set_ipv6_v6only(&socket, false)?;
     }
     bind(&socket, &address)?;
@@ -100,7 +100,7 @@ fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
 mod tests {
     use super::*;
 
-    /// What a client of this address is to the listener.
+    /// Connects to this address, and returns the client's address as the listener reports it.
     async fn peer(listener: &Listener, client: &str) -> SocketAddr {
         let port = listener.local_addr().unwrap().port();
         let client = SocketAddr::new(client.parse().unwrap(), port);
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(peer(&listener, "::1").await.ip(), Ipv6Addr::LOCALHOST);
     }
 
-    /// A kernel that was started with `ipv6.disable=1`.
+    /// Fails like a kernel that was started with `ipv6.disable=1`.
     fn without_ipv6(address: SocketAddr) -> Result<OwnedFd, Errno> {
         match address {
             SocketAddr::V4(_) => socket(address),
@@ -126,7 +126,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_ipv6_the_unspecified_address_is_that_of_ipv4_and_any_other_is_an_error() {
+    async fn without_ipv6_the_unspecified_address_is_the_ipv4_one_and_another_address_is_an_error()
+    {
         let any = "[::]:0".parse().unwrap();
         let listener = Listener::bind_by(any, without_ipv6).unwrap();
         assert_eq!(peer(&listener, "127.0.0.1").await.ip(), Ipv4Addr::LOCALHOST);

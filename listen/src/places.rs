@@ -1,8 +1,9 @@
-//! Places of connections: how many a listener serves at the same time, and which one is closed when there is no room.
+//! Places of connections: the number of connections that a listener serves at the same time, and the choice of the connection to close when
+//! all places are taken.
 //!
-//! A connection is pending until its peer has shown who it is, and admitted afterwards. Pending connections have a pool of their own. When
-//! it is full, the oldest connection of the address that has most of them makes room, so silent connections keep nobody out. Admitted connections have places of which some
-//! are reserved for the peers that matter most.
+//! A connection is pending until its peer is authenticated, and admitted afterwards. Pending connections have a pool of their own. When the
+//! pool is full, the oldest connection of the source with the most connections is closed, so silent connections do not block other clients.
+//! Some places of admitted connections are reserved for the most important peers.
 
 mod connection;
 mod pending;
@@ -19,24 +20,24 @@ use std::{
 };
 use tokio::{sync::oneshot, time::Instant};
 
-/// The bounds of one listener.
+/// Limits of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Pending connections. A further one closes the oldest of the source that has most.
+    /// Pending connections. A further one closes the oldest connection of the source with the most connections.
     pub pending: usize,
-    /// Pending connections from one [`Source`]. A further one closes the oldest of that source.
+    /// Pending connections from one [`Source`]. A further one closes the oldest connection of that source.
     pub pending_per_source: usize,
     /// The time limit of a pending connection, from accept(2) on.
     pub pending_time: Duration,
-    /// Admitted connections. A further one closes the one that has been idle for longest, and is rejected where none is idle.
+    /// Admitted connections. A further one closes the connection with the longest idle time, and is rejected if none is idle.
     pub admitted: usize,
-    /// The part of `admitted` that only connections of [`Class::Reserved`] can have.
+    /// Number of the `admitted` places that are reserved for connections of [`Class::Reserved`].
     pub reserved: usize,
     /// The time limit of an admitted connection without an open call.
     pub idle_time: Duration,
 }
 
-/// Which places an admitted connection can have.
+/// The class of an admitted connection, which determines its places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// The places that are not reserved.
@@ -45,20 +46,20 @@ pub enum Class {
     Reserved,
 }
 
-/// Why a connection was closed or rejected.
+/// The reason why a connection was closed or rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It made room for a newer connection from the same source.
+    /// The connection was closed for a newer one from the same source.
     SourceLimit,
-    /// It made room for a newer pending connection.
+    /// The connection was closed for a newer pending one.
     PendingLimit,
-    /// It stayed pending for too long.
+    /// The connection was pending for too long.
     Timeout,
-    /// Its TLS handshake failed, or it does not speak the protocol.
+    /// The TLS handshake failed, or the peer does not use the protocol.
     Handshake,
     /// All admitted connections have open calls.
     Full,
-    /// It had no open call for too long, or made room for another connection.
+    /// The connection had no open call for too long, or was closed for another connection.
     Idle,
 }
 
@@ -73,7 +74,7 @@ impl Reason {
         Self::Idle,
     ];
 
-    /// Returns its word for logs and metrics.
+    /// Returns the word of the reason in logs and metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Self::SourceLimit => "source_limit",
@@ -86,11 +87,11 @@ impl Reason {
     }
 }
 
-/// No place is free, and none can be made free.
+/// Error of an admission: no place is free, and no idle connection can be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// Where a connection comes from: an IPv4 address, or the /64 of an IPv6 address, which one machine can have as a whole.
+/// The source of a connection: an IPv4 address, or the /64 of an IPv6 address, because one machine can have a whole /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// An IPv4 address.
@@ -132,10 +133,10 @@ struct State {
 struct Entry {
     peer: Option<SocketAddr>,
     class: Class,
-    /// When it was accepted, or its last call ended.
+    /// Time at which the connection was accepted, or its last call ended.
     since: Instant,
     calls: usize,
-    /// Closes the connection, by being dropped.
+    /// Closes the connection when it is dropped.
     _close: oneshot::Sender<()>,
 }
 
@@ -146,7 +147,7 @@ impl Entry {
 }
 
 impl Places {
-    /// Returns the places of a listener, which has this name in the log. `report` receives each rejection.
+    /// Returns the places of a listener with this name in the log. `report` receives each rejection.
     pub fn new(
         listener: &'static str,
         limits: Limits,
@@ -160,7 +161,7 @@ impl Places {
         }))
     }
 
-    /// Gives a new connection a pending place. A peer without an address, of a unix socket, has no bound per source.
+    /// Gives a new connection a pending place. A peer of a unix socket has no address, and no limit per source.
     pub fn connect<S>(&self, stream: S, peer: Option<SocketAddr>) -> (Connection<S>, Place) {
         let limits = &self.0.limits;
         let source = peer.map(|peer| Source::from(peer.ip()));
@@ -197,19 +198,19 @@ impl Places {
             shared: Arc::clone(&self.0),
             id,
         };
-        let look = now + limits.pending_time;
-        let connection = Connection::new(stream, place.clone(), closed, look);
+        let check_at = now + limits.pending_time;
+        let connection = Connection::new(stream, place.clone(), closed, check_at);
         (connection, place)
     }
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is whole when it can panic.
+        // No change is incomplete at a point that can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a rejection, and logs one now and then.
+    /// Counts a rejection, and logs it if the last log line is old enough.
     fn reject(&self, state: &mut State, peer: Option<SocketAddr>, reason: Reason, error: &str) {
         (self.report)(reason);
         let now = Instant::now();
@@ -232,7 +233,7 @@ impl Shared {
     }
 }
 
-/// The place of one connection. The connection itself gives it back.
+/// The place of one connection. Dropping the [`Connection`] frees it.
 #[derive(Clone)]
 pub struct Place {
     shared: Arc<Shared>,
@@ -246,10 +247,11 @@ impl std::fmt::Debug for Place {
 }
 
 impl Place {
-    /// Moves the connection out of the pending ones: its peer is known. Does nothing where it has been admitted already.
+    /// Moves the connection from the pending to the admitted ones, because its peer is authenticated. Does nothing if the connection is
+    /// admitted already.
     ///
     /// # Errors
-    /// Where no place of its class is free, and no connection that could make room is idle. It stays pending then.
+    /// [`Full`] if no place of the class is free, and no connection that could be closed is idle. The connection stays pending then.
     pub fn admit(&self, class: Class) -> Result<(), Full> {
         let limits = &self.shared.limits;
         let mut state = self.shared.state();
@@ -294,7 +296,7 @@ impl Place {
         Call(self.clone())
     }
 
-    /// Reports that the handshake failed, where the connection was not closed for another reason.
+    /// Reports a failed handshake, unless the connection was closed for another reason.
     pub fn handshake_failed(&self, error: &str) {
         let mut state = self.shared.state();
         if let Some(entry) = state.pending.get(self.id) {
@@ -305,7 +307,7 @@ impl Place {
         }
     }
 
-    /// The class of an admitted connection; any other is ordinary.
+    /// Returns the class of an admitted connection; a pending connection is ordinary.
     fn class(&self) -> Class {
         let state = self.shared.state();
         let entry = state.admitted.get(&self.id);
@@ -318,14 +320,14 @@ impl Place {
             pending, admitted, ..
         } = &mut *state;
         let entry = pending.get_mut(self.id);
-        // One that was closed has nothing to count.
+        // A closed connection has no entry.
         if let Some(entry) = entry.or_else(|| admitted.get_mut(&self.id)) {
             change(entry);
         }
     }
 
-    /// Returns when the connection's time limit has to be looked at next. None: it is over, and reported.
-    fn next_look(&self, now: Instant) -> Option<Instant> {
+    /// Returns the time of the next check of the connection's time limit; `None` if the limit is exceeded, which is reported.
+    fn next_check(&self, now: Instant) -> Option<Instant> {
         let limits = &self.shared.limits;
         let mut state = self.shared.state();
         let (entry, limit, reason) = match state.pending.get(self.id) {
@@ -344,17 +346,17 @@ impl Place {
             return Some(end);
         }
         self.shared.reject(&mut state, peer, reason, "");
-        self.leave(&mut state);
+        self.free(&mut state);
         None
     }
 
-    fn leave(&self, state: &mut State) {
+    fn free(&self, state: &mut State) {
         state.pending.remove(self.id);
         state.admitted.remove(&self.id);
     }
 }
 
-/// An open call of a connection.
+/// An open call of a connection. Dropping it ends the call.
 #[derive(Debug)]
 pub struct Call(Place);
 
@@ -362,7 +364,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         self.0.change(|entry| {
             entry.calls -= 1;
-            // A pending connection's time goes on.
+            // The time limit of a pending connection is not extended.
             if entry.calls == 0 {
                 entry.since = entry.since.max(Instant::now());
             }

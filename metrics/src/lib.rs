@@ -1,5 +1,4 @@
-//! Metrics and health of a daemon over HTTP, on listeners of their own: they answer three questions and know no request that changes
-//! anything.
+//! Metrics and health of a daemon over HTTP, on listeners of their own: three paths, and no request that changes anything.
 #![forbid(unsafe_code)]
 
 mod limits;
@@ -35,22 +34,22 @@ use tokio::{
     net::UnixListener,
 };
 
-/// What Prometheus asks for: OpenMetrics 1.0.
+/// Media type of OpenMetrics 1.0, which Prometheus requests.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What a daemon says of itself.
+/// A daemon with metrics and health.
 pub trait Source: Send + Sync + 'static {
-    /// Its series.
+    /// Returns the series of the daemon.
     fn registry(&self) -> &Registry;
 
-    /// Whether it does what it is there for.
+    /// Returns whether the daemon serves.
     fn is_ready(&self) -> bool;
 
-    /// Counts the connections that its listeners rejected.
+    /// Returns the counters of rejected connections.
     fn rejections(&self) -> &Rejections;
 }
 
-/// What a listener serves.
+/// The paths of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Served {
     /// `/metrics`, `/healthz` and `/readyz`.
@@ -60,7 +59,7 @@ pub enum Served {
 }
 
 impl Served {
-    /// Returns its name in logs and metrics.
+    /// Returns the name of the listener in logs and metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Metrics => "metrics",
@@ -69,19 +68,19 @@ impl Served {
     }
 }
 
-/// Registers a series, at zero.
+/// Registers a series that starts at zero.
 pub fn add<M: Metric + Default + Clone>(to: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     to.register(name, help, metric.clone());
     metric
 }
 
-/// Counts one of something for as long as it lives.
+/// A guard that counts one object in a gauge until it is dropped.
 #[derive(Debug)]
 pub struct OneOf(Gauge);
 
 impl OneOf {
-    /// One more.
+    /// Increments the gauge.
     pub fn new(gauge: Gauge) -> Self {
         gauge.inc();
         Self(gauge)
@@ -94,7 +93,7 @@ impl Drop for OneOf {
     }
 }
 
-/// Serves on a port for as long as it is polled.
+/// Serves on a TCP port while it is polled.
 pub async fn over_tcp(listener: &Listener, served: Served, source: Arc<impl Source>) -> Infallible {
     let accept = async || {
         let (stream, peer) = listener.accept().await?;
@@ -103,7 +102,7 @@ pub async fn over_tcp(listener: &Listener, served: Served, source: Arc<impl Sour
     serve(accept, served, source).await
 }
 
-/// The same on a socket of the file system.
+/// Serves on a unix socket while it is polled.
 pub async fn over_unix(
     listener: &UnixListener,
     served: Served,
@@ -138,7 +137,7 @@ where
     }
 }
 
-/// One connection, one answer.
+/// Serves one request of a connection, and closes it.
 fn answer<S>(stream: S, served: Served, source: &Arc<impl Source>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -155,7 +154,7 @@ where
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(stream), service);
     tokio::spawn(async move {
-        // Who does not ask properly, or goes away, gets no answer.
+        // An invalid request or a closed connection gets no response.
         let _ = connection.await;
     });
 }
@@ -174,7 +173,7 @@ fn respond(
                 &format!("a bug: {error}"),
             ),
         },
-        // Who answers is alive.
+        // A process that responds is alive.
         (&Method::GET, "/healthz") => plain(StatusCode::OK, "ok"),
         (&Method::GET, "/readyz") => match source.is_ready() {
             true => plain(StatusCode::OK, "ok"),
@@ -200,10 +199,10 @@ fn plain(status: StatusCode, text: &str) -> (StatusCode, &'static str, String) {
     (status, "text/plain; charset=utf-8", format!("{text}\n"))
 }
 
-/// What `/metrics` answers.
+/// Returns the response of `/metrics`.
 ///
 /// # Errors
-/// Where a series of the source cannot be written.
+/// An error if a series of the source cannot be encoded.
 pub fn encoded(source: &impl Source) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     text::encode_registry(&mut text, source.registry())?;
@@ -212,7 +211,7 @@ pub fn encoded(source: &impl Source) -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
-/// What is read when it is asked for.
+/// Series of the process, which are read for each request.
 fn of_this_process() -> Registry {
     let mut registry = Registry::default();
     let build = [("version", env!("CARGO_PKG_VERSION"))];
@@ -221,7 +220,7 @@ fn of_this_process() -> Registry {
     registry
 }
 
-/// By the names that Prometheus' own libraries give them.
+/// The names are those of Prometheus' own client libraries.
 #[derive(Debug)]
 struct ThisProcess;
 
@@ -245,7 +244,7 @@ impl Collector for ThisProcess {
             kind,
         )?)?;
         let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        // One of them is the list itself.
+        // One descriptor is the open directory itself.
         let open = ConstGauge::new(open.saturating_sub(1) as i64);
         let kind = open.metric_type();
         open.encode(encoder.encode_descriptor(
@@ -293,10 +292,10 @@ mod tests {
         }
     }
 
-    async fn ask(served: Served, request: &'static str) -> String {
+    async fn response(served: Served, request: &'static str) -> String {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = tokio::task::spawn_blocking(move || {
+        let read = tokio::task::spawn_blocking(move || {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
             stream.write_all(request.as_bytes()).unwrap();
             let mut answer = String::new();
@@ -304,13 +303,13 @@ mod tests {
             answer
         });
         tokio::select! {
-            answer = asked => answer.unwrap(),
+            answer = read => answer.unwrap(),
             never = over_tcp(&listener, served, Starting::new()) => match never {},
         }
     }
 
     #[tokio::test]
-    async fn only_three_questions_are_answered() {
+    async fn only_three_paths_are_served() {
         for (request, wanted) in [
             ("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200"),
             ("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200"),
@@ -322,7 +321,7 @@ mod tests {
             ("POST /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 405"),
             ("nonsense\r\n\r\n", "HTTP/1.1 400"),
         ] {
-            let answer = ask(Served::Metrics, request).await;
+            let answer = response(Served::Metrics, request).await;
             assert!(answer.starts_with(wanted), "{request}: {answer}");
         }
     }
@@ -334,7 +333,7 @@ mod tests {
             ("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200"),
             ("GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 503"),
         ] {
-            let answer = ask(Served::Health, request).await;
+            let answer = response(Served::Health, request).await;
             assert!(answer.starts_with(wanted), "{request}: {answer}");
         }
     }

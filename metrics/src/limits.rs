@@ -3,7 +3,7 @@
 use listen::places::Limits;
 use std::time::Duration;
 
-/// Connections of one listener. Each is for one request, so all of them are pending for as long as they live.
+/// Connections of one listener. Each has one request, so all connections are pending until they are closed.
 pub(crate) const CONNECTIONS: Limits = Limits {
     // Connections, about 20 KB each. A kubelet and a Prometheus have one or two; the rest keeps a request from being closed by newer
     // connections.

@@ -1,4 +1,4 @@
-//! Connections that were rejected, counted by listener and reason.
+//! Rejected connections, counted by listener and reason.
 
 use crate::add;
 use listen::places::Reason;
@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// The counters of a program's listeners.
+/// Counters of rejected connections, for all listeners of a program.
 #[derive(Clone, Debug)]
 pub struct Rejections(Family<Labels, Counter>);
 
@@ -19,7 +19,7 @@ struct Labels {
 }
 
 impl Rejections {
-    /// Registers them.
+    /// Registers the counters.
     pub fn register(to: &mut Registry) -> Self {
         Self(add(
             to,
@@ -28,7 +28,7 @@ impl Rejections {
         ))
     }
 
-    /// Returns what counts the rejections of a listener, whose series begin at zero.
+    /// Returns a function that counts the rejections of a listener. The listener's series start at zero.
     pub fn of(&self, listener: &'static str) -> impl Fn(Reason) + Send + Sync + 'static {
         let family = self.0.clone();
         let labels = move |reason: Reason| Labels {

@@ -20,9 +20,9 @@ pub(super) struct Node {
     pub(super) name: Arc<str>,
     pub(super) traces: Vec<Trace>,
     link: Link,
-    /// Which columns of its agent are in no row, for people; empty is none.
+    /// Message about columns of the agent that are in no row; empty without any.
     pub(super) left_out: String,
-    /// Counts with the hub's changes.
+    /// Number of the hub's change that changed the node last.
     pub(super) version: u64,
 }
 
@@ -36,11 +36,11 @@ enum Link {
     Broken(String),
 }
 
-/// A trace on a node, from its start to its account. A node whose agent is started anew has another.
+/// A trace on a node, from its start to its account. A restarted agent has a new trace.
 pub(super) struct Trace {
-    /// The number that the agent gave it.
+    /// Instance of the trace; the agent assigns it.
     pub(super) instance: u64,
-    /// Rows that arrived, or that are known to be missing.
+    /// Number of rows that arrived or are known to be missing.
     pub(super) rows: u64,
     /// The number of the next message.
     pub(super) next: u64,
@@ -52,7 +52,7 @@ pub(super) struct Trace {
     failed: Option<(String, String)>,
     /// Its final account.
     ended: Option<v1::Account>,
-    /// The newest table of each dataset that is one.
+    /// Newest table of each dataset with tables.
     tables: BTreeMap<usize, Arc<Batch>>,
 }
 
@@ -67,7 +67,7 @@ impl Node {
         }
     }
 
-    /// Makes this the newest trace, unless it is that already, and returns its place.
+    /// Adds this trace, unless it is the newest one already. Returns its index.
     fn begin(&mut self, instance: u64) -> u32 {
         let newest = self.traces.last();
         if newest.is_none_or(|trace| trace.instance != instance) {
@@ -81,17 +81,17 @@ impl Node {
             && self.traces.last().is_some_and(|trace| !trace.is_over())
     }
 
-    /// Whether its agent has had a trace of the job.
+    /// Returns whether the agent has reported a trace of the job.
     pub(super) fn is_known(&self) -> bool {
         !self.traces.is_empty()
     }
 
-    /// Whether its newest trace has ended or failed.
+    /// Returns whether the newest trace has ended or failed.
     pub(super) fn is_over(&self) -> bool {
         self.traces.last().is_some_and(Trace::is_over)
     }
 
-    /// Whether no further message is expected of it, for a job that is over.
+    /// Returns whether no further message is expected of the node after the end of the job.
     pub(super) fn is_settled(&self) -> bool {
         match self.link {
             Link::New => false,
@@ -125,7 +125,7 @@ impl Node {
         for trace in &self.traces {
             add(&mut sum, &trace.account(table));
         }
-        // Of a job that runs its trace has no account yet, which is as it should be.
+        // A running trace has no account yet, which is not a problem.
         let unfinished = self
             .traces
             .iter()
@@ -153,7 +153,7 @@ impl Node {
             _ if running => (NodeState::Running, self.version_note()),
             _ => (NodeState::Ended, self.version_note()),
         };
-        // One that runs again says so; that something is missing its account says.
+        // A node with a new running trace is running. Its account is incomplete because of the old one.
         let state = if running { NodeState::Running } else { state };
         sum.complete &= unfinished == 0;
         v1::NodeAccount {
@@ -191,7 +191,7 @@ impl Trace {
     fn add_lost(&mut self, lost: v1::Lost) {
         self.missed_runs = self.missed_runs.saturating_add(lost.missed_runs);
         for stage in lost.stages {
-            // The names are the agent's; a TraceJob agent has a handful of them.
+            // The names come from the agent. A TraceJob agent has fewer than ten.
             if self.lost.len() < LOST_MAX || self.lost.contains_key(&stage.name) {
                 let sum = self.lost.entry(stage.name).or_default();
                 *sum = sum.saturating_add(stage.events);
@@ -199,12 +199,12 @@ impl Trace {
         }
     }
 
-    /// Whether it has ended or failed.
+    /// Returns whether the trace has ended or failed.
     fn is_over(&self) -> bool {
         self.ended.is_some() || self.failed.is_some()
     }
 
-    /// Returns its account; before its end, the sums that are known so far.
+    /// Returns the account of the trace; before the end, the known sums.
     fn account(&self, table: bool) -> v1::Account {
         if let Some(account) = &self.ended {
             return account.clone();
@@ -218,7 +218,7 @@ impl Trace {
         known.lost = lost.collect();
         known.missed_runs = self.missed_runs;
         if !table {
-            // What has come, whatever the agent counts by now.
+            // The received rows. The agent may count more rows by now.
             known.delivered = self.rows;
         }
         let lost: u64 = self.lost.values().sum();
@@ -283,7 +283,7 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
         into.bpf = duration::sum(into.bpf, cost.bpf);
         into.reader = duration::sum(into.reader, cost.reader);
         into.kernel_bytes = into.kernel_bytes.saturating_add(cost.kernel_bytes);
-        // By their runs: what has none was measured as well as the others.
+        // The mean, weighted by runs.
         let runs = into.bpf_runs.saturating_add(cost.bpf_runs);
         if runs > 0 {
             into.bpf_measured = (into.bpf_measured * into.bpf_runs as f64
@@ -313,15 +313,15 @@ impl Hub {
         let State {
             nodes,
             changes,
-            heard,
+            last_message,
             ..
         } = &mut *state;
-        *heard = Instant::now();
+        *last_message = Instant::now();
         let node = &mut nodes[node as usize];
         let answer = change(node);
         *changes += 1;
         node.version = *changes;
-        // Nobody is woken for it: with many nodes something changes all the time, and readers look now and then.
+        // Readers are not notified, because with many nodes there are changes all the time. They read the changes periodically.
         answer
     }
 
@@ -329,12 +329,12 @@ impl Hub {
         self.change(at.node, |node| change(&mut node.traces[at.trace as usize]));
     }
 
-    /// Records an answer of its agent.
-    pub(super) fn heard(&self, node: u32) {
+    /// Records a response of the agent.
+    pub(super) fn answered(&self, node: u32) {
         self.change(node, |node| node.link = Link::Answered);
     }
 
-    /// Records that its agent does not answer.
+    /// Records that the agent does not respond.
     pub(super) fn broken(&self, node: u32, why: &str) {
         self.change(node, |node| node.link = Link::Broken(why.to_owned()));
     }
@@ -346,7 +346,7 @@ impl Hub {
         Some((trace.instance, trace.next, trace.is_over()))
     }
 
-    /// Records that its agent has this trace.
+    /// Records a trace of the agent.
     pub(super) fn began(&self, node: u32, instance: u64) -> Origin {
         let trace = self.change(node, |node| node.begin(instance));
         Origin { node, trace }
@@ -355,17 +355,17 @@ impl Hub {
     /// Changes a trace without a change of its node's account.
     fn note(&self, at: Origin, note: impl FnOnce(&mut Trace)) {
         let mut state = self.state();
-        state.heard = Instant::now();
+        state.last_message = Instant::now();
         note(&mut state.nodes[at.node as usize].traces[at.trace as usize]);
     }
 
     /// Records the arrival of a batch of events.
-    pub(super) fn came(&self, at: Origin, sequence: u64, before: u64, rows: u32) {
+    pub(super) fn batch_arrived(&self, at: Origin, sequence: u64, before: u64, rows: u32) {
         self.note(at, |trace| trace.arrived(sequence, before, rows));
     }
 
     /// Records the arrival of another message.
-    pub(super) fn passed(&self, at: Origin, sequence: u64) {
+    pub(super) fn message_arrived(&self, at: Origin, sequence: u64) {
         self.note(at, |trace| trace.next = sequence + 1);
     }
 
@@ -375,7 +375,7 @@ impl Hub {
             trace.tables.insert(dataset, batch);
         });
         self.state().tables += 1;
-        self.tell();
+        self.notify();
     }
 
     /// Adds losses of a trace.
@@ -384,7 +384,7 @@ impl Hub {
     }
 
     /// Records the account that an agent reports while the trace runs.
-    pub(super) fn told(&self, at: Origin, account: v1::Account) {
+    pub(super) fn reported(&self, at: Origin, account: v1::Account) {
         self.change_trace(at, |trace| trace.reported = account);
     }
 

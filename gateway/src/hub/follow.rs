@@ -1,4 +1,4 @@
-//! One node's agent, followed: is there a trace of the job, what are its rows, how did it end. Where it does not answer it is asked again.
+//! Follower of one node: the traces of the job on its agent, their rows and their accounts. A broken connection is retried.
 
 #[cfg(test)]
 mod tests;
@@ -20,12 +20,12 @@ use std::{
 use tokio::sync::watch;
 use tonic::{Status, Streaming};
 
-/// How long until an agent that does not answer is asked again.
+/// Delay before the first retry, and maximum delay.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
-/// How long an agent may take to say what it has.
+/// Timeout of a call.
 const CALL: Duration = Duration::from_secs(10);
 
-/// For as long as it is polled.
+/// Follows a node while the future is polled.
 pub(super) async fn follow(
     hub: Arc<Hub>,
     name: Arc<str>,
@@ -45,17 +45,17 @@ pub(super) async fn follow(
         };
         tracing::debug!(node = %name, %why, "an agent");
         hub.broken(node, &why);
-        // It was well for a while.
+        // The connection worked for a while.
         if began.elapsed() > RETRY.1 {
             wait = RETRY.0;
         }
-        // Another address is a reason to ask at once.
+        // A new address is connected at once.
         let _ = tokio::time::timeout(wait, agents.changed()).await;
         wait = (wait * 2).min(RETRY.1);
     }
 }
 
-/// One connection, until it breaks.
+/// Follows a node over one connection, until it breaks.
 async fn attend(
     hub: &Arc<Hub>,
     node: u32,
@@ -63,40 +63,40 @@ async fn attend(
     address: &fleet::Addresses,
 ) -> Result<Infallible, String> {
     let connection = pool.get(address).await?;
-    let attended = attend_by(hub, node, connection.client.clone()).await;
+    let attended = follow_by(hub, node, connection.client.clone()).await;
     pool.forget(address, &connection);
     attended
 }
 
-/// A trace's stream that is open.
+/// An open stream of a trace.
 struct Open {
     stream: Streaming<StreamEventsResponse>,
     schema: Schema,
-    /// How its rows get the job's columns.
+    /// Projections from the agent's columns to the job's.
     projections: Projections,
-    /// The parts of a table that have come.
+    /// Received parts of a table.
     join: Join,
-    /// The same of each further dataset.
+    /// Received parts of each further dataset's table.
     further: Vec<Join>,
     at: Origin,
 }
 
-async fn attend_by(
+async fn follow_by(
     hub: &Arc<Hub>,
     node: u32,
     mut client: proto::v1::agent_client::AgentClient<tonic::transport::Channel>,
 ) -> Result<Infallible, String> {
     let uid = fleet::trace_uid(&hub.uid);
-    let asked = client.watch_traces(v1::WatchTracesRequest { uid: uid.clone() });
-    let asked = tokio::time::timeout(CALL, asked).await;
-    let watch = asked.map_err(|_| "the agent does not list its traces".to_owned())?;
+    let response = client.watch_traces(v1::WatchTracesRequest { uid: uid.clone() });
+    let response = tokio::time::timeout(CALL, response).await;
+    let watch = response.map_err(|_| "the agent does not list its traces".to_owned())?;
     let mut watch = watch.map_err(|status| said(&status))?.into_inner();
     let mut open: Option<Open> = None;
-    // Of the trace whose stream has come to its end.
+    // Generation of the trace whose stream was opened last.
     let mut finished: Option<u64> = None;
     loop {
         tokio::select! {
-            // What has been said before is taken before what is said of it.
+            // Messages of the stream are handled before later messages about the trace.
             biased;
             message = next(&mut open) => match message {
                 Ok(Some(message)) => {
@@ -107,7 +107,7 @@ async fn attend_by(
                 Ok(None) => open = None,
                 Err(status) => {
                     if let Some(Open { at, .. }) = open.take() {
-                        // Of an agent's own word the trace has failed; of any other the connection.
+                        // With a reason of the agent the trace has failed, otherwise the connection.
                         let reason = reason(&status).ok_or_else(|| said(&status))?;
                         hub.failed(at, &reason, status.message());
                     }
@@ -115,7 +115,7 @@ async fn attend_by(
             },
             message = watch.message() => {
                 let message = message.map_err(|status| said(&status))?;
-                let message = message.ok_or("it ended the connection")?;
+                let message = message.ok_or("the agent ended the connection")?;
                 let trace = message.traces.into_iter().find(|trace| trace.uid == uid);
                 if let Some(trace) = trace {
                     let phase = trace.state();
@@ -125,10 +125,10 @@ async fn attend_by(
                         finished = Some(trace.generation);
                     }
                     if let (Some(open), Some(account)) = (&open, trace.account) {
-                        hub.told(open.at, account);
+                        hub.reported(open.at, account);
                     }
                 }
-                hub.heard(node);
+                hub.answered(node);
             }
         }
     }
@@ -141,7 +141,7 @@ async fn next(open: &mut Option<Open>) -> Result<Option<StreamEventsResponse>, S
     }
 }
 
-/// Opens the stream of the trace that an agent has, from where it was left; none where all of it has been read.
+/// Opens the stream of the agent's trace at the next unread message; `None` if all of it has been read.
 async fn begin(
     hub: &Hub,
     node: u32,
@@ -160,11 +160,11 @@ async fn begin(
     let first = tokio::time::timeout(CALL, stream.message()).await;
     let first = first.map_err(|_| "the agent does not send a schema".to_owned())?;
     let first = first.map_err(|status| said(&status))?;
-    let Some(Item::Schema(told)) = first.and_then(|first| first.item) else {
-        return Err("its rows come without a schema".to_owned());
+    let Some(Item::Schema(received)) = first.and_then(|first| first.item) else {
+        return Err("the agent sends rows without a schema".to_owned());
     };
-    let instance = told.instance;
-    let (schema, projections) = hub.adopt(node, told).await?;
+    let instance = received.instance;
+    let (schema, projections) = hub.adopt(node, received).await?;
     if newest.is_some_and(|(known, _, over)| over && known == instance) {
         return Ok(None);
     }
@@ -188,15 +188,15 @@ async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Resu
     } = message;
     check_numbers(sequence, rows_before)?;
     match item {
-        Some(Item::Batch(told)) => {
-            // Of a table that breaks off in the middle all is asked for again.
-            let Some(batch) = open.join.take(told, &open.schema)? else {
+        Some(Item::Batch(received)) => {
+            // After a break in the middle of a table, the whole table is requested again.
+            let Some(batch) = open.join.take(received, &open.schema)? else {
                 return Ok(());
             };
             let batch = Arc::new(open.projections.first.apply(batch));
             hub.check(0, &batch)?;
             if hub.table {
-                hub.passed(open.at, sequence);
+                hub.message_arrived(open.at, sequence);
                 hub.table(open.at, 0, batch);
                 return Ok(());
             }
@@ -206,46 +206,46 @@ async fn take(hub: &Hub, open: &mut Open, message: StreamEventsResponse) -> Resu
                 rows: batch.rows() as u32,
             };
             let arrived = Instant::now();
-            // Where it is full this agent waits, and keeps what it has.
-            if hub.coming.send((source, batch, arrived)).await.is_ok() {
-                hub.came(open.at, sequence, rows_before, source.rows);
+            // If the queue is full, this stream waits, and the agent keeps its rows.
+            if hub.unmerged.send((source, batch, arrived)).await.is_ok() {
+                hub.batch_arrived(open.at, sequence, rows_before, source.rows);
             }
         }
         Some(Item::Lost(lost)) => {
-            hub.passed(open.at, sequence);
+            hub.message_arrived(open.at, sequence);
             hub.lost(open.at, lost);
         }
         Some(Item::Account(mut account)) => {
-            // The agent forgot the last table before all of it was read.
+            // The agent dropped the last table before all of it was read.
             account.complete &= !(hub.table && open.join.is_missing());
             let is_missing = |(schema, join): (&Schema, &Join)| schema.table && join.is_missing();
             let mut further = open.schema.further.iter().zip(&open.further);
             account.complete &= !further.any(is_missing);
-            hub.passed(open.at, sequence);
+            hub.message_arrived(open.at, sequence);
             hub.ended(open.at, account);
         }
-        // How many rows of events are missing the next batch says.
+        // The number of missing events follows from the next batch.
         Some(Item::Gap(_)) => {
             open.join.clear();
             open.further.iter_mut().for_each(Join::clear);
         }
-        Some(Item::Further(told)) => further(hub, open, sequence, told)?,
+        Some(Item::Further(received)) => further(hub, open, sequence, received)?,
         Some(Item::Schema(_) | Item::Nodes(_)) | None => {}
     }
     Ok(())
 }
 
-/// Rows of a further dataset: of those that are tables the newest.
-fn further(hub: &Hub, open: &mut Open, sequence: u64, told: v1::Further) -> Result<(), String> {
-    let at = usize::try_from(told.dataset).unwrap_or(usize::MAX);
+/// Handles a batch of a further dataset: the newest table is kept.
+fn further(hub: &Hub, open: &mut Open, sequence: u64, received: v1::Further) -> Result<(), String> {
+    let at = usize::try_from(received.dataset).unwrap_or(usize::MAX);
     let place = open.schema.further.get(at).zip(open.further.get_mut(at));
     let (schema, join) =
         place.ok_or_else(|| "rows of a dataset that is not in the schema".to_owned())?;
-    // Of a table that breaks off in the middle all is asked for again.
-    let Some(batch) = join.take(told.batch.unwrap_or_default(), schema)? else {
+    // After a break in the middle of a table, the whole table is requested again.
+    let Some(batch) = join.take(received.batch.unwrap_or_default(), schema)? else {
         return Ok(());
     };
-    hub.passed(open.at, sequence);
+    hub.message_arrived(open.at, sequence);
     if let Some(Some((to, projection))) = open.projections.further.get(at) {
         let batch = Arc::new(projection.apply(batch));
         hub.check(1 + to, &batch)?;
@@ -254,15 +254,15 @@ fn further(hub: &Hub, open: &mut Open, sequence: u64, told: v1::Further) -> Resu
     Ok(())
 }
 
-/// Holds an agent to numbers that can be added.
+/// Checks that a number of an agent is small enough for sums.
 fn check_numbers(sequence: u64, rows_before: u64) -> Result<(), String> {
     match sequence.max(rows_before) < NUMBERS {
         true => Ok(()),
-        false => Err("it has more rows than there can be".to_owned()),
+        false => Err("the agent reports more rows than the limit".to_owned()),
     }
 }
 
-/// An agent's own word for why, where it is the agent that says it.
+/// Returns the agent's reason word of a failed call; `None` if the agent has not sent the error.
 fn reason(status: &Status) -> Option<String> {
     use tonic_types::StatusExt as _;
     Some(status.get_details_error_info()?.reason)

@@ -1,4 +1,4 @@
-//! The columns of a job's rows: those that all of its agents have, whichever versions these are of.
+//! The columns of a job's rows: the columns that all of its agents have, because agents may be of different versions.
 
 use super::{Hub, accounts::Node};
 use client::{Projection, Schema, common};
@@ -10,12 +10,12 @@ use std::{
 };
 use tracers::{Column, Erased, Form, Kind, labels};
 
-/// How long the decision on the columns waits for the schemas of all nodes.
+/// Maximum time for which the decision on the columns waits for the schemas of all nodes.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the agents of a job say of their rows.
+/// Schemas of a job's agents.
 pub(super) struct Schemas {
-    /// By node, until the columns are decided.
+    /// Schemas by node, until the columns are decided.
     offered: BTreeMap<u32, Schema>,
     decided: Option<Arc<Columns>>,
     since: Instant,
@@ -24,9 +24,9 @@ pub(super) struct Schemas {
 /// The columns of a job's rows.
 #[derive(Debug)]
 pub(crate) struct Columns {
-    /// Of the first dataset.
+    /// Columns of the first dataset.
     pub(crate) first: Arc<[Column]>,
-    /// Of the further datasets that are tables: rows of events of several datasets are not put in the order of their times.
+    /// Further datasets with tables. Events of further datasets are not merged by time.
     pub(crate) further: Vec<Further>,
 }
 
@@ -37,10 +37,10 @@ pub(crate) struct Further {
     pub(crate) columns: Vec<Column>,
 }
 
-/// How the rows of an agent get the job's columns.
+/// Projections from an agent's columns to the job's.
 pub(super) struct Projections {
     pub(super) first: Projection,
-    /// Of each further dataset of the agent: which one of the job's it is, where it is one.
+    /// For each further dataset of the agent, its index among the job's, and its projection.
     pub(super) further: Vec<Option<(usize, Projection)>>,
 }
 
@@ -53,8 +53,8 @@ impl Schemas {
         }
     }
 
-    /// Decides on the columns once as many agents as are wanted have sent a schema, once the job is over, or after a time.
-    /// Returns whether that was now.
+    /// Decides on the columns after all desired agents have sent a schema, after the end of the job, or after a timeout. Returns whether it
+    /// decided.
     fn decide(&mut self, desired: usize, over: bool, tracer: &dyn Erased, now: Instant) -> bool {
         let enough = desired > 0 && self.offered.len() >= desired;
         let waits = !enough && !over && now.saturating_duration_since(self.since) < TIMEOUT;
@@ -64,11 +64,11 @@ impl Schemas {
         let offered = std::mem::take(&mut self.offered);
         let offered: Vec<&Schema> = offered.values().collect();
         let columns = match offered.first() {
-            // No agent has the job: its readers learn what its rows would be.
+            // No agent has the job: its readers receive the catalogue's columns.
             None => of_catalogue(tracer),
             Some(first) => {
                 let columns = match common(&offered) {
-                    // Agents that have nothing in common: the others are refused.
+                    // The agents have no column in common: all but the first are refused.
                     columns if columns.is_empty() => first.columns.clone(),
                     columns => columns,
                 };
@@ -98,7 +98,7 @@ fn of_catalogue(tracer: &dyn Erased) -> Columns {
     }
 }
 
-/// A further dataset with the columns that all agents have of it; none where an agent has it not at all, or not as a table.
+/// Returns a further dataset with the columns that all agents have; `None` if an agent does not have it as a table.
 fn in_common(of: &Schema, offered: &[&Schema]) -> Option<Further> {
     let of_agent = |schema: &&Schema| -> Option<Schema> {
         let mut further = schema.further.iter();
@@ -115,19 +115,19 @@ fn in_common(of: &Schema, offered: &[&Schema]) -> Option<Further> {
 }
 
 impl Hub {
-    /// Decides on the columns of the job's rows where it is time to.
+    /// Decides on the columns of the job's rows, if that is possible now.
     pub(super) fn decide(&self) {
         let mut state = self.state();
         let desired = usize::try_from(state.job.status.nodes.desired).unwrap_or(0);
-        let over = state.job.over || state.job.going || state.closed.is_some();
+        let over = state.job.over || state.job.deleted || state.closed.is_some();
         let now = Instant::now();
         if state.schemas.decide(desired, over, self.tracer, now) {
             drop(state);
-            self.tell();
+            self.notify();
         }
     }
 
-    /// The columns of the job's rows, as soon as they are decided.
+    /// Waits for the columns of the job's rows.
     pub(crate) async fn columns(&self) -> Arc<Columns> {
         let mut changes = self.changes();
         loop {
@@ -135,12 +135,12 @@ impl Hub {
             if let Some(columns) = &self.state().schemas.decided {
                 return Arc::clone(columns);
             }
-            // The sender is this hub's own.
+            // This hub owns the sender.
             let _ = changes.changed().await;
         }
     }
 
-    /// Which column has the time of an event.
+    /// Returns the index of the column with the time of an event.
     pub(super) fn time_column(&self) -> Option<usize> {
         let state = self.state();
         let columns = state.schemas.decided.as_ref()?;
@@ -155,10 +155,10 @@ impl Hub {
         }
     }
 
-    /// Reads the schema of an agent, and how its rows get the job's columns.
+    /// Reads the schema of an agent. Returns it with the projections to the job's columns.
     ///
     /// # Errors
-    /// Where it is of another tracer, is sent without the job's condition, or lacks a column that the job's readers have been promised.
+    /// If the schema is that of another tracer, is sent without the job's filter, or lacks a decided column.
     pub(super) async fn adopt(
         &self,
         node: u32,
@@ -197,7 +197,7 @@ impl Projections {
         })
     }
 
-    /// What an agent sends and is in no row of the job: columns, and whole datasets.
+    /// Returns the columns and datasets of an agent that are in no row of the job.
     fn left_out(&self, schema: &Schema) -> Vec<String> {
         let mut out = self.first.left_out().to_vec();
         for (own, to) in schema.further.iter().zip(&self.further) {
@@ -212,7 +212,7 @@ impl Projections {
         out
     }
 
-    /// Datasets of the job of which an agent sends nothing.
+    /// Returns the datasets of the job that an agent does not send.
     fn lacking(&self, columns: &Columns) -> Vec<String> {
         let all = columns.further.iter().enumerate();
         let is_sent = |at: usize| self.further.iter().flatten().any(|(to, _)| *to == at);
@@ -222,9 +222,9 @@ impl Projections {
 }
 
 impl Node {
-    /// Notes which columns of its agent are in no row of the job.
+    /// Records the columns of the agent that are in no row of the job.
     fn leaves_out(&mut self, columns: &[String]) {
-        /// Names in a message.
+        /// Maximum number of names in a message.
         const NAMED: usize = 8;
         self.left_out = match columns.len() {
             0 => String::new(),
@@ -243,7 +243,7 @@ impl Node {
 }
 
 impl Node {
-    /// Notes which datasets of the job have no rows of its agent.
+    /// Records the datasets of the job that have no rows of the agent.
     fn lacks(&mut self, datasets: &[String]) {
         if !datasets.is_empty() {
             let names = datasets.join(", ");
@@ -280,7 +280,7 @@ mod tests {
             .collect()
     }
 
-    /// A schema with further tables, each of these columns.
+    /// Returns a schema with further tables, each with these columns.
     fn with_further(further: &[(&str, &[&str])]) -> Schema {
         let mut first = schema(&["a"]);
         first.further = { further.iter() }
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn further_datasets_are_those_that_all_agents_have_and_a_node_says_what_it_lacks() {
+    fn further_datasets_are_those_of_all_agents_and_a_node_names_what_it_lacks() {
         let (began, tracer) = (Instant::now(), tracers::ALL[0]);
         let mut schemas = Schemas::new(began);
         let newer = with_further(&[("mine", &["x"]), ("both", &["k", "new", "n"])]);
@@ -326,7 +326,7 @@ mod tests {
         assert!(!schemas.decide(2, false, tracer, began), "one of two nodes");
         assert!(
             !schemas.decide(0, false, tracer, began),
-            "nobody knows how many"
+            "the number of nodes is unknown"
         );
         schemas.offered.insert(1, schema(&["a", "b"]));
         assert!(schemas.decide(2, false, tracer, began));
@@ -338,7 +338,7 @@ mod tests {
         assert!(schemas.decide(2, false, tracer, began + TIMEOUT));
         assert_eq!(names(&schemas), ["a", "new", "b"]);
 
-        // Rows of events have no keys, and agents say so.
+        // Events have no keys, and agents report that.
         for tracer in tracers::ALL {
             let mut schemas = Schemas::new(began);
             assert!(schemas.decide(0, true, *tracer, began));

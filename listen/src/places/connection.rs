@@ -1,4 +1,4 @@
-//! A stream that ends when its place ends, and that reads no faster than it may.
+//! A stream that is closed with its place, and that is read at a limited rate.
 
 use super::{Class, Place};
 use crate::limits::{BURST_BYTES, BYTES_PER_SECOND, RESERVED_BYTES_PER_SECOND, STEP_BYTES};
@@ -13,19 +13,19 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// A connection with a place. Reading and writing fail once the place is gone or its time is over.
+/// A connection with a place. Reads and writes fail after the place is lost or the time limit is exceeded.
 pub struct Connection<S> {
     stream: S,
     place: Place,
     closed: oneshot::Receiver<()>,
-    /// Why the connection is over.
+    /// Signal that the connection was closed.
     over: Option<io::ErrorKind>,
-    /// When the time limit is looked at next.
-    look: Pin<Box<Sleep>>,
+    /// Time of the next check of the time limit.
+    check_at: Pin<Box<Sleep>>,
     /// Bytes that the peer can send now.
     allowance: i64,
     refilled: Instant,
-    /// A pause in reading.
+    /// Pause in reading.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -34,28 +34,28 @@ impl<S> Connection<S> {
         stream: S,
         place: Place,
         closed: oneshot::Receiver<()>,
-        look: Instant,
+        check_at: Instant,
     ) -> Self {
         Self {
             stream,
             place,
             closed,
             over: None,
-            look: Box::pin(sleep_until(look)),
+            check_at: Box::pin(sleep_until(check_at)),
             allowance: BURST_BYTES,
             refilled: Instant::now(),
             pause: None,
         }
     }
 
-    /// Returns an error once the connection is over; wakes the task when that may have changed.
+    /// Returns an error after the connection was closed; otherwise wakes the task when that may have changed.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if self.over.is_none() && Pin::new(&mut self.closed).poll(context).is_ready() {
             self.over = Some(io::ErrorKind::ConnectionAborted);
         }
-        while self.over.is_none() && self.look.as_mut().poll(context).is_ready() {
-            match self.place.next_look(Instant::now()) {
-                Some(next) => self.look.as_mut().reset(next),
+        while self.over.is_none() && self.check_at.as_mut().poll(context).is_ready() {
+            match self.place.next_check(Instant::now()) {
+                Some(next) => self.check_at.as_mut().reset(next),
                 None => self.over = Some(io::ErrorKind::TimedOut),
             }
         }
@@ -96,7 +96,7 @@ impl<S> Connection<S> {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         let mut state = self.place.shared.state();
-        self.place.leave(&mut state);
+        self.place.free(&mut state);
     }
 }
 

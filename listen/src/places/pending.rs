@@ -6,11 +6,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-/// All pending connections of a listener. Numbers grow with time, so the smallest is the oldest.
+/// All pending connections of a listener. Numbers increase with time, so the smallest number is the oldest connection.
 #[derive(Default)]
 pub(super) struct Pending {
     entries: BTreeMap<u64, Entry>,
-    /// Never empty sets. None are peers without an address.
+    /// Numbers by source; no set is empty. `None` is the source of peers without an address.
     by_source: BTreeMap<Option<Source>, BTreeSet<u64>>,
 }
 
@@ -53,7 +53,7 @@ impl Pending {
         self.by_source.get(&source)?.first().copied()
     }
 
-    /// Returns the oldest connection of the source that has most; where several have as many, the oldest of all these.
+    /// Returns the oldest connection of the source with the most connections; of several such sources, the oldest connection of all.
     pub(super) fn oldest_of_busiest(&self) -> Option<u64> {
         let sources = self.by_source.values();
         let busiest = sources.max_by_key(|same| (same.len(), Reverse(same.first().copied())));

@@ -1,4 +1,4 @@
-//! Places under floods, and what keeps its place.
+//! Places during floods of connections, and the connections that stay open.
 
 use super::*;
 use std::sync::Mutex;
@@ -23,7 +23,7 @@ fn places(limits: Limits) -> (Places, Reasons) {
     (Places::new("test", limits, report), reasons)
 }
 
-/// A client of an address, and what the server has of it.
+/// A client of an address, with the server's end of the connection.
 struct Client {
     _far: DuplexStream,
     connection: Connection<DuplexStream>,
@@ -44,14 +44,14 @@ fn connect(places: &Places, address: &str) -> Client {
 impl Client {
     async fn is_open(&mut self) -> bool {
         let read = self.connection.read_u8();
-        // One that is open has nothing to read.
+        // An open connection has nothing to read.
         let read = tokio::time::timeout(Duration::from_millis(20), read);
         read.await.is_err()
     }
 }
 
 #[tokio::test]
-async fn the_oldest_pending_connection_makes_room_for_the_newest() {
+async fn the_oldest_pending_connection_is_closed_for_a_new_one() {
     let (places, reasons) = places(LIMITS);
     let mut clients: Vec<_> = (0..6)
         .map(|n| connect(&places, &format!("192.0.2.{n}")))
@@ -65,7 +65,7 @@ async fn the_oldest_pending_connection_makes_room_for_the_newest() {
 }
 
 #[tokio::test]
-async fn a_full_pool_makes_room_by_the_source_that_has_most() {
+async fn a_full_pool_closes_the_oldest_connection_of_the_source_with_the_most() {
     let (places, _) = places(LIMITS);
     let mut other = connect(&places, "192.0.2.1");
     let mut floods: Vec<_> = (0..20)
@@ -80,7 +80,7 @@ async fn a_full_pool_makes_room_by_the_source_that_has_most() {
 }
 
 #[tokio::test]
-async fn a_source_that_has_its_share_of_pending_connections_loses_its_own_oldest() {
+async fn a_source_at_its_limit_of_pending_connections_loses_its_own_oldest() {
     let (places, reasons) = places(LIMITS);
     let mut other = connect(&places, "192.0.2.1");
     // One /64 is one source.
@@ -90,7 +90,7 @@ async fn a_source_that_has_its_share_of_pending_connections_loses_its_own_oldest
     assert!(other.is_open().await);
     assert!(!flood[1].is_open().await && flood[2].is_open().await);
     assert_eq!(*reasons.lock().unwrap(), ["source_limit"; 2]);
-    // Its connections give their places back.
+    // Closed connections free their places.
     drop(flood);
     for n in 0..3 {
         let mut next = connect(&places, &format!("2001:db8::{n}"));
@@ -100,7 +100,7 @@ async fn a_source_that_has_its_share_of_pending_connections_loses_its_own_oldest
 }
 
 #[tokio::test]
-async fn reserved_places_are_free_for_their_class_whatever_others_hold() {
+async fn reserved_places_stay_free_for_their_class() {
     let (places, reasons) = places(LIMITS);
     let busy = |class| {
         let client = connect(&places, "192.0.2.1");
@@ -119,7 +119,7 @@ async fn reserved_places_are_free_for_their_class_whatever_others_hold() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_makes_room_and_one_with_an_open_call_does_not() {
+async fn an_idle_connection_is_closed_for_a_new_one_and_one_with_an_open_call_is_not() {
     let (places, _) = places(LIMITS);
     let mut idle = connect(&places, "192.0.2.1");
     let mut busy = connect(&places, "192.0.2.2");
@@ -129,13 +129,13 @@ async fn an_idle_connection_makes_room_and_one_with_an_open_call_does_not() {
     let mut next = connect(&places, "192.0.2.3");
     next.place.admit(Class::Ordinary).unwrap();
     assert!(!idle.is_open().await && busy.is_open().await && next.is_open().await);
-    // What was closed can be admitted no more, and its calls count nowhere.
+    // A closed connection cannot be admitted, and its calls are not counted.
     assert_eq!(idle.place.admit(Class::Reserved), Err(Full));
     drop(idle.place.call());
 }
 
 #[tokio::test]
-async fn time_limits_end_pending_and_idle_connections_but_none_with_an_open_call() {
+async fn time_limits_close_pending_and_idle_connections_but_none_with_an_open_call() {
     const SHORT: Duration = Duration::from_millis(100);
     let (places, reasons) = places(Limits {
         pending_time: SHORT,
@@ -148,7 +148,7 @@ async fn time_limits_end_pending_and_idle_connections_but_none_with_an_open_call
     idle.place.admit(Class::Ordinary).unwrap();
     busy.place.admit(Class::Ordinary).unwrap();
     let call = busy.place.call();
-    // A call of one that is pending gives it no more time.
+    // A call does not extend the time limit of a pending connection.
     let _call = silent.place.call();
     silent.connection.read_u8().await.unwrap_err();
     idle.connection.read_u8().await.unwrap_err();
@@ -165,7 +165,7 @@ async fn time_limits_end_pending_and_idle_connections_but_none_with_an_open_call
 }
 
 #[tokio::test]
-async fn a_peer_that_sends_more_than_its_burst_is_read_at_the_rate() {
+async fn a_peer_beyond_its_burst_is_read_at_the_limited_rate() {
     let (places, _) = places(LIMITS);
     let mut client = connect(&places, "192.0.2.1");
     let flood = vec![0; 2 << 20];
@@ -175,7 +175,7 @@ async fn a_peer_that_sends_more_than_its_burst_is_read_at_the_rate() {
     for _ in 0..(1 << 20) / 4096 + (128 << 10) / 4096 {
         client.connection.read_exact(&mut some).await.unwrap();
     }
-    // The burst at once, and 128 KiB in half a second.
+    // The burst arrives at once, and 128 KiB in half a second.
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(400), "{took:?}");
 }

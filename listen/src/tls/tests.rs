@@ -1,3 +1,5 @@
+//! The acceptor with required and optional client certificates, new CAs and unusable files.
+
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{

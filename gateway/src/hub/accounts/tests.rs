@@ -1,4 +1,4 @@
-//! The account of a node in every state of its agent and its traces.
+//! Accounts of a node in every state of its agent and its traces.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn stage(name: &str, events: u64) -> v1::Stage {
     }
 }
 
-/// An account that balances.
+/// Returns an account that balances.
 fn account(delivered: u64, lost: u64) -> v1::Account {
     v1::Account {
         produced: delivered + lost,
@@ -38,11 +38,11 @@ fn ended(instance: u64, account: v1::Account) -> Trace {
     }
 }
 
-/// The state, the reason, and the account of a node.
+/// Returns the state, the reason and the account of a node.
 fn of(node: &Node) -> (NodeState, String, v1::Account) {
-    let told = node.account(false);
-    let state = told.state();
-    (state, told.reason, told.account.unwrap_or_default())
+    let node = node.account(false);
+    let state = node.state();
+    (state, node.reason, node.account.unwrap_or_default())
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn the_accounts_of_a_nodes_traces_add_up_stage_by_stage() {
 }
 
 #[test]
-fn sums_of_numbers_that_an_agent_makes_up_do_not_overflow() {
+fn sums_of_hostile_numbers_do_not_overflow() {
     let huge = v1::Account {
         produced: u64::MAX,
         lost: vec![stage("a", u64::MAX)],
@@ -107,14 +107,14 @@ fn a_running_trace_counts_the_rows_that_arrived_and_balances() {
     assert!(!sum.complete);
     assert_eq!((sum.delivered, sum.missed_runs), (35, 3));
     assert_eq!(sum.produced, 35 + 4 + 2 + 1 + 5);
-    // A table's account is the agent's: its rows replace each other.
+    // The account of a table is the agent's, because its rows replace each other.
     let of_table = node.account(true).account.unwrap_or_default();
     assert_eq!(of_table.delivered, 1000);
     assert_eq!(of_table.produced, 1000 + 4 + 2 + 1 + 5);
 }
 
 #[test]
-fn what_is_unknown_is_never_complete() {
+fn an_account_with_unknown_parts_is_not_complete() {
     let unfinished = || Trace::new(1);
     let broken = || Link::Broken("connection refused".to_owned());
     let failed = Trace {
@@ -150,7 +150,7 @@ fn what_is_unknown_is_never_complete() {
         assert_eq!((is, why.as_str()), (state, reason));
         assert!(!sum.complete, "{reason}");
     }
-    // All was sent before the connection broke.
+    // All messages were received before the connection broke.
     let (state, _, sum) = of(&node(broken(), vec![ended(1, account(2, 0))]));
     assert_eq!((state, sum.complete), (NodeState::Ended, true));
 }

@@ -1,4 +1,4 @@
-//! The follower of a node beside an agent that a test plays.
+//! The follower of a node, with a simulated agent.
 
 use super::*;
 use crate::job::Job;
@@ -11,11 +11,11 @@ use tracers::{Batch, Data, Erased, Form, Store, Value};
 type Messages = Vec<Result<StreamEventsResponse, Status>>;
 type Stream<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
 
-/// An agent with one trace: each stream of its rows is the next of a list.
+/// A simulated agent with one trace, whose streams are given by a list.
 struct Played {
     streams: Mutex<std::collections::VecDeque<Messages>>,
-    /// The place from which each stream was asked for: instance and sequence.
-    asked: Arc<Mutex<Vec<(u64, u64)>>>,
+    /// Requested position of each stream: instance and sequence.
+    requested: Arc<Mutex<Vec<(u64, u64)>>>,
 }
 
 #[tonic::async_trait]
@@ -51,7 +51,7 @@ impl Agent for Played {
     type WatchTracesStream =
         futures::stream::BoxStream<'static, Result<v1::WatchTracesResponse, Status>>;
 
-    /// Lists the trace, and lists it again while its stream is read.
+    /// Lists the trace, and once more while its stream is read.
     async fn watch_traces(
         &self,
         request: Request<v1::WatchTracesRequest>,
@@ -82,7 +82,10 @@ impl Agent for Played {
             from_sequence,
             ..
         } = request.into_inner();
-        self.asked.lock().unwrap().push((instance, from_sequence));
+        self.requested
+            .lock()
+            .unwrap()
+            .push((instance, from_sequence));
         let messages = self.streams.lock().unwrap().pop_front();
         let messages = messages.ok_or_else(|| Status::unavailable("the agent is gone"))?;
         Ok(Response::new(tokio_stream::iter(messages)))
@@ -98,7 +101,7 @@ impl Agent for Played {
     }
 }
 
-/// A tracer of events.
+/// Returns a tracer of events.
 fn tracer() -> &'static dyn Erased {
     let mut all = tracers::ALL.iter();
     *all.find(|tracer| tracer.source().form() == Form::Events && tracer.datasets().len() == 1)
@@ -123,7 +126,7 @@ fn schema(instance: u64) -> Result<StreamEventsResponse, Status> {
     message(0, 0, Item::Schema(schema))
 }
 
-/// A batch of events in which every number is 0 and every text is `x`.
+/// Returns a batch of events in which every number is 0 and every text is `x`.
 fn events(rows: usize) -> Item {
     let columns = tracer().columns();
     let data = columns.iter().map(|column| {
@@ -152,53 +155,53 @@ fn account(produced: u64) -> Item {
     })
 }
 
-/// What a test has of a played agent.
+/// A hub and a simulated agent.
 struct Scene {
     hub: Arc<Hub>,
     node: u32,
     client: proto::v1::agent_client::AgentClient<Channel>,
-    asked: Arc<Mutex<Vec<(u64, u64)>>>,
-    comes: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
+    requested: Arc<Mutex<Vec<(u64, u64)>>>,
+    received: mpsc::Receiver<(Source, Arc<Batch>, Instant)>,
 }
 
 impl Scene {
     async fn of(streams: Vec<Messages>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::default();
+        let requested = Arc::default();
         let agent = AgentServer::new(Played {
             streams: Mutex::new(streams.into()),
-            asked: Arc::clone(&asked),
+            requested: Arc::clone(&requested),
         });
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         let server = tonic::transport::Server::builder().add_service(agent);
         tokio::spawn(server.serve_with_incoming(incoming));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap();
-        let (coming, comes) = mpsc::channel(16);
+        let (unmerged, received) = mpsc::channel(16);
         let job = Job {
             uid: "uid".to_owned(),
             tracer: tracer(),
             filter: String::new(),
-            // Columns are decided at once.
+            // The columns are decided at once.
             over: true,
             failed: false,
-            going: false,
+            deleted: false,
             status: crd::TraceJobStatus::default(),
         };
-        let hub = Arc::new(Hub::new(job, 1 << 20, coming));
+        let hub = Arc::new(Hub::new(job, 1 << 20, unmerged));
         let node = hub.node(&"node-0".into());
         Self {
             hub,
             node,
             client: proto::v1::agent_client::AgentClient::new(channel.connect_lazy()),
-            asked,
-            comes,
+            requested,
+            received,
         }
     }
 
-    /// Follows the agent over one connection, until it breaks or nothing more comes.
+    /// Follows the agent over one connection, until it breaks or is idle.
     async fn attend(&self) -> Option<String> {
-        let attended = attend_by(&self.hub, self.node, self.client.clone());
+        let attended = follow_by(&self.hub, self.node, self.client.clone());
         let attended = tokio::time::timeout(Duration::from_secs(1), attended).await;
         match attended {
             Ok(Ok(never)) => match never {},
@@ -207,10 +210,10 @@ impl Scene {
         }
     }
 
-    /// The batches that came: rows before each, and its rows.
+    /// Returns the received batches: the number of earlier rows, and of rows.
     fn batches(&mut self) -> Vec<(u64, u32)> {
         let mut batches = Vec::new();
-        while let Ok((source, batch, _)) = self.comes.try_recv() {
+        while let Ok((source, batch, _)) = self.received.try_recv() {
             assert_eq!(batch.rows(), source.rows as usize);
             batches.push((source.before, source.rows));
         }
@@ -233,10 +236,10 @@ async fn rows_and_the_account_of_a_trace_reach_its_hub() {
     let mut scene = Scene::of(vec![stream]).await;
     assert_eq!(scene.attend().await, None, "the connection stays");
     assert_eq!(scene.batches(), [(0, 3), (3, 2)]);
-    let told = scene.account();
-    assert_eq!(told.state(), v1::NodeState::Ended);
-    assert!(told.account.unwrap().complete);
-    assert_eq!(*scene.asked.lock().unwrap(), [(0, 1)]);
+    let node = scene.account();
+    assert_eq!(node.state(), v1::NodeState::Ended);
+    assert!(node.account.unwrap().complete);
+    assert_eq!(*scene.requested.lock().unwrap(), [(0, 1)]);
 }
 
 #[tokio::test]
@@ -256,10 +259,10 @@ async fn after_a_break_the_stream_goes_on_where_it_was() {
     assert!(why.contains("reset by peer"), "{why}");
     assert!(!scene.account().account.unwrap().complete);
     assert_eq!(scene.attend().await, None);
-    assert_eq!(*scene.asked.lock().unwrap(), [(0, 1), (9, 2)]);
+    assert_eq!(*scene.requested.lock().unwrap(), [(0, 1), (9, 2)]);
     assert_eq!(scene.batches(), [(0, 3), (3, 1)]);
-    let told = scene.account().account.unwrap();
-    assert_eq!((told.produced, told.complete), (4, true));
+    let node = scene.account().account.unwrap();
+    assert_eq!((node.produced, node.complete), (4, true));
 }
 
 #[tokio::test]
@@ -273,10 +276,10 @@ async fn a_restarted_agent_has_a_second_trace_and_the_sum_is_not_complete() {
     let scene = Scene::of(vec![before, after]).await;
     assert!(scene.attend().await.is_some());
     assert_eq!(scene.attend().await, None);
-    let told = scene.account();
-    assert_eq!(told.state(), v1::NodeState::Left);
-    assert_eq!(told.reason, "AgentRestarted");
-    let sum = told.account.unwrap();
+    let node = scene.account();
+    assert_eq!(node.state(), v1::NodeState::Left);
+    assert_eq!(node.reason, "AgentRestarted");
+    let sum = node.account.unwrap();
     assert_eq!((sum.delivered, sum.complete), (3, false));
 }
 
@@ -291,16 +294,16 @@ async fn a_reason_of_the_agent_fails_the_trace_and_not_the_connection() {
     let failed = Status::with_error_details(tonic::Code::Internal, "no memory", details);
     let scene = Scene::of(vec![vec![schema(9), Err(failed)]]).await;
     assert_eq!(scene.attend().await, None);
-    let told = scene.account();
-    assert_eq!(told.state(), v1::NodeState::Left);
+    let node = scene.account();
+    assert_eq!(node.state(), v1::NodeState::Left);
     assert_eq!(
-        (told.reason.as_str(), told.message.as_str()),
+        (node.reason.as_str(), node.message.as_str()),
         ("KernelRefused", "no memory")
     );
 }
 
 #[tokio::test]
-async fn what_is_no_stream_of_rows_ends_the_connection_with_a_message() {
+async fn an_invalid_stream_ends_the_connection_with_an_error() {
     let huge = message(u64::MAX, 0, events(1));
     let unknown = v1::Further {
         dataset: 7,
@@ -309,7 +312,7 @@ async fn what_is_no_stream_of_rows_ends_the_connection_with_a_message() {
     for (stream, expected) in [
         (vec![message(1, 0, events(1))], "without a schema"),
         (Vec::new(), "without a schema"),
-        (vec![schema(9), huge], "more rows than there can be"),
+        (vec![schema(9), huge], "more rows than the limit"),
         (
             vec![schema(9), message(1, 0, Item::Further(unknown))],
             "a dataset that is not in the schema",
