@@ -5,6 +5,8 @@ use crate::{Bounds, Change, Denied, Error, Labels, Request, Target, Whom, bpf};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
+    os::fd::BorrowedFd,
+    time::Duration,
 };
 use tracers::control::{DEPTHS, Member, NO_DEPTH, POD_UID, Process, by};
 
@@ -18,6 +20,7 @@ mod look;
 mod members;
 pub(crate) mod names;
 pub(crate) mod process;
+mod removal;
 mod walks;
 
 pub(crate) use entry::Maps;
@@ -28,6 +31,7 @@ use labelled::Labelled;
 pub(crate) use members::{CHOSEN, Counts, Members};
 use process::Life;
 pub(crate) use process::descendants;
+use removal::RemovalWatch;
 use walks::Walks;
 
 const _: () = assert!(
@@ -105,6 +109,8 @@ pub(crate) struct Selection {
     settled: bool,
     /// Targets that are not there, by their places in the request, and why.
     missing: Vec<(usize, Error)>,
+    /// Wakes the reader when a cgroup may have been removed with which the trace ends.
+    removals: RemovalWatch,
 }
 
 impl Selection {
@@ -132,6 +138,7 @@ impl Selection {
             levels: Levels::default(),
             outlives_cgroups: request.outlives_cgroups,
             hierarchy: None,
+            removals: RemovalWatch::default(),
         };
         let mut cgroups = Walks::default();
         // Of equal ones the last counts, and the others are not looked for.
@@ -173,6 +180,7 @@ impl Selection {
         if changing && !selection.shape.by_host() && selection.hierarchy.is_none() {
             selection.choose_hierarchy(&mut cgroups);
         }
+        selection.watch_removals();
         Ok(selection)
     }
 
@@ -242,10 +250,26 @@ impl Selection {
         ends && !self.shape.by_host() && !others.any(goes_on)
     }
 
-    /// Whether it may end because a cgroup is removed.
-    pub(crate) fn ends_with_cgroups(&self) -> bool {
-        let cgroup = |entry: &Entry| matches!(entry.found, Found::Cgroup(_));
-        !self.outlives_cgroups && self.entries.values().any(cgroup)
+    /// Watches the cgroups with which the trace ends, if it ends with cgroups.
+    fn watch_removals(&mut self) {
+        let entries = self.entries.values().filter(|_| !self.outlives_cgroups);
+        self.removals
+            .watch(entries.filter_map(Entry::parent_cgroup));
+    }
+
+    /// Returns the descriptor that is readable when a cgroup may have been removed with which the trace ends.
+    pub(crate) fn removals(&self) -> Option<BorrowedFd<'_>> {
+        self.removals.fd()
+    }
+
+    /// Makes the descriptor of [`Self::removals`] unreadable until the next removal.
+    pub(crate) fn clear_removals(&self) {
+        self.removals.clear();
+    }
+
+    /// Returns the longest pause between two checks for removed cgroups, if the kernel does not notify about all of them.
+    pub(crate) fn removal_poll(&self) -> Option<Duration> {
+        self.removals.poll()
     }
 
     /// The command to start.
@@ -331,6 +355,7 @@ impl Selection {
         if pods && let Err(error) = self.look_for_pods(maps) {
             outcomes.push(Err(error));
         }
+        self.watch_removals();
         outcomes
     }
 
@@ -468,20 +493,13 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Limits;
 
     fn resolve(targets: Vec<Target>) -> Result<Selection, Error> {
+        let spec = tracers::Spec::new(tracers::ALL[0].name()).unwrap();
         Selection::resolve(&Request {
-            spec: tracers::Spec::new(tracers::ALL[0].name()).unwrap(),
-            filters: Vec::new(),
-            targets,
-            changing: false,
-            allow_missing: false,
-            outlives_cgroups: false,
             bounds: Bounds::NONE,
-            denied: Vec::new(),
             label_columns: [true, false, false, false],
-            limits: Limits::default(),
+            ..Request::new(spec, targets)
         })
     }
 

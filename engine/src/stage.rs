@@ -107,6 +107,11 @@ impl Stages {
         self.stacks.due()
     }
 
+    /// Returns whether rows have all their names at once: names of stacks and addresses may follow in a later table.
+    pub(crate) fn is_immediate(&self) -> bool {
+        self.stacks.columns() == 0 && self.addresses.is_empty()
+    }
+
     /// Most rows of a batch of events.
     pub(crate) fn batch_rows(&self, loaded: &Loaded) -> usize {
         batch_rows(self.stacks.columns(), loaded.depth as usize)

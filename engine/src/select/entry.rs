@@ -3,7 +3,7 @@
 use super::{Members, find::Place, process};
 use crate::limits::{MAX_CGROUPS, MAX_PROCESSES};
 use crate::{Error, bpf, select::descendants};
-use std::{ffi::OsString, io, os::fd::BorrowedFd};
+use std::{ffi::OsString, io, os::fd::BorrowedFd, path::Path};
 use tracers::{
     Target,
     control::{Member, PodUid, Process},
@@ -89,6 +89,14 @@ impl Entry {
             Found::Cgroup(place) => !place.is_gone(),
             // A kubelet may make its cgroup again.
             Found::Pod(..) | Found::Host => true,
+        }
+    }
+
+    /// Returns the directory above the cgroup with whose removal the entry ends.
+    pub(super) fn parent_cgroup(&self) -> Option<&Path> {
+        match &self.found {
+            Found::Cgroup(place) => place.path().parent(),
+            Found::Process(..) | Found::Pod(..) | Found::Command(_) | Found::Host => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Operands that stand for many values: patterns of text, networks of addresses, sets of names.
 
 use super::text::Piece;
+use crate::BitNames;
 use core::fmt;
 use ipnet::IpNet;
 use std::{
@@ -104,33 +105,31 @@ pub(super) fn mapped(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The function that writes a number as names, joined by `|`.
+/// The names of the bits of a column's values.
 #[derive(Clone, Copy)]
-pub(super) struct Names(pub(super) fn(u64) -> String);
+pub(super) struct Names(pub(super) BitNames);
 
 impl Names {
-    /// Every name that it writes for one bit or two: what the bits of a longer name have of their own is written besides.
+    /// Returns every name of a number with at most two bits: a name such as O_SYNC stands for two.
     pub(super) fn all(self) -> Vec<String> {
         const PAIRED: u32 = 32;
         let one = (0..u64::BITS).map(|bit| 1 << bit);
         let two = (0..PAIRED).flat_map(|a| (0..a).map(move |b| 1 << a | 1 << b));
         let numbers = core::iter::once(0).chain(one).chain(two);
-        let mut all: Vec<String> = numbers
-            .flat_map(|bits| {
-                let names = (self.0)(bits);
-                names.split('|').map(String::from).collect::<Vec<_>>()
-            })
-            .collect();
+        let mut all: Vec<String> = Vec::new();
+        numbers.for_each(|bits| (self.0)(bits, &mut |name| all.push(name.into())));
         all.sort_unstable();
         all.dedup();
         all
     }
 
-    /// Whether all these names are among those of a number.
+    /// Returns whether a number has all these names. It is called for each row, and does not allocate.
     pub(super) fn has(self, number: u64, wanted: &[String]) -> bool {
-        let names = (self.0)(number);
-        let has = |wanted: &String| names.split('|').any(|name| name == wanted);
-        wanted.iter().all(has)
+        wanted.iter().all(|wanted| {
+            let mut has = false;
+            (self.0)(number, &mut |name| has |= name == wanted);
+            has
+        })
     }
 }
 
