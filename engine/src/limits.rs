@@ -1,4 +1,4 @@
-//! The bounds of a trace: what is selected, read and named of it.
+//! Limits of a trace: selection, reading and symbolization.
 
 use std::time::Duration;
 
