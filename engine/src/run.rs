@@ -2,7 +2,7 @@
 
 use crate::limits::{EVENTS_NAMING, LAST_NAMING, QUEUE};
 use crate::{
-    Account, Bounds, Change, Cost, Ended, Error, Kernel, Limits, Request, bpf,
+    Account, Cost, Ended, Error, Kernel, Limits, Request, bpf,
     clock::Clock,
     cost::CostMeter,
     fault::Faults,
@@ -15,6 +15,8 @@ use crate::{
     select::Selection,
     stage::Stages,
 };
+use handle::Command;
+pub use handle::Handle;
 use rest::{Rest, TICK};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
@@ -24,7 +26,7 @@ use rustix::{
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -32,6 +34,7 @@ use std::{
 use tables::Tables;
 use tracers::{Batch, Column, Dataset, Left, control::Process};
 
+mod handle;
 mod rest;
 mod tables;
 
@@ -66,41 +69,6 @@ pub enum Update {
     Progress(Account),
     /// The account at the end; the last update.
     Done(Account),
-}
-
-/// Controls a trace from any thread.
-#[derive(Clone)]
-pub struct Handle {
-    commands: Sender<Command>,
-    /// Wakes the reader, which then handles the commands.
-    wake: Arc<OwnedFd>,
-}
-
-enum Command {
-    Stop,
-    Change(Vec<Change>, Bounds, Sender<Vec<Result<(), Error>>>),
-}
-
-impl Handle {
-    /// Ends the trace: the remaining rows and the final account follow.
-    pub fn stop(&self) {
-        self.send(Command::Stop);
-    }
-
-    /// Changes the targets within these bounds, and waits for the outcomes: one for each change, in order, and one more for a failure that
-    /// does not belong to a single change. Returns no outcome if the trace has ended.
-    pub fn change(&self, changes: Vec<Change>, bounds: Bounds) -> Vec<Result<(), Error>> {
-        let (sender, receiver) = channel();
-        self.send(Command::Change(changes, bounds, sender));
-        receiver.recv().unwrap_or_default()
-    }
-
-    fn send(&self, command: Command) {
-        // A trace that has ended needs no command.
-        let _ = self.commands.send(command);
-        // The only possible error is a full counter, which wakes the reader too.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-    }
 }
 
 impl Trace {

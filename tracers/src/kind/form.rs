@@ -1,4 +1,4 @@
-//! What every kind must say of itself.
+//! The properties of every kind.
 
 pub(super) use super::plain;
 pub(super) use crate::{
