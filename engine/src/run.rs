@@ -346,7 +346,6 @@ impl Worker {
             self.cost.due(),
             self.reader.loaded.due(),
             (!self.selection.is_settled()).then(|| now + TICK),
-            self.selection.removal_poll().map(|pause| now + pause),
         ];
         let stages = self.stages.iter().filter_map(Stages::due);
         let others = others.into_iter().flatten().chain(stages);

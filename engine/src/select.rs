@@ -6,7 +6,6 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
     os::fd::BorrowedFd,
-    time::Duration,
 };
 use tracers::control::{DEPTHS, Member, NO_DEPTH, POD_UID, Process, by};
 
@@ -264,11 +263,6 @@ impl Selection {
     /// Makes the descriptor of [`Self::removals`] unreadable until the next removal.
     pub(crate) fn clear_removals(&self) {
         self.removals.clear();
-    }
-
-    /// Returns the longest pause between two checks for removed cgroups, if the kernel does not notify about all of them.
-    pub(crate) fn removal_poll(&self) -> Option<Duration> {
-        self.removals.poll()
     }
 
     /// Returns the command to start.

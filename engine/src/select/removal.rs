@@ -2,6 +2,9 @@
 //!
 //! The watches are on the parent directories. A cgroup's own directory reports no IN_DELETE_SELF, because kernfs never sets the link count
 //! of its inode to 0 (observed on 6.18 for version 1 and 2). rmdir(2) reports IN_DELETE to the parent in both versions: inotify(7).
+//!
+//! A directory may have no watch, because fs.inotify.max_user_instances or fs.inotify.max_user_watches is reached. The reader then detects the
+//! removal at its next poll, at most a second later (`engine/src/run/rest.rs`).
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -11,12 +14,8 @@ use rustix::{
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-/// Interval of the check for removed cgroups without a notification: the limit fs.inotify.max_user_instances or
-/// fs.inotify.max_user_watches is reached, or the directory is not readable.
-const POLL: Duration = Duration::from_secs(2);
 /// Bytes of notifications that are read at once; each has at most 16 bytes and a name of 256 bytes: inotify(7).
 const BUFFER: usize = 4096;
 
@@ -27,14 +26,11 @@ pub(super) struct RemovalWatch {
     /// The inotify instance; opened for the first directory, because a user may have only 128 by default.
     inotify: Option<OwnedFd>,
     watched: HashMap<PathBuf, i32>,
-    /// Whether a directory has no watch.
-    incomplete: bool,
 }
 
 impl RemovalWatch {
     /// Watches these directories and no others.
     pub(super) fn watch<'a>(&mut self, directories: impl Iterator<Item = &'a Path>) {
-        self.incomplete = false;
         let mut stale = std::mem::take(&mut self.watched);
         for directory in directories {
             if self.watched.contains_key(directory) {
@@ -47,10 +43,9 @@ impl RemovalWatch {
             match watched {
                 Ok(watch) => drop(self.watched.insert(directory.to_owned(), watch)),
                 Err(error) => {
-                    self.incomplete = true;
                     tracing::debug!(
                         directory = %directory.display(), %error,
-                        "no notification of removed cgroups: polling for them"
+                        "no notification of removed cgroups"
                     );
                 }
             }
@@ -87,11 +82,6 @@ impl RemovalWatch {
         let mut buffer = [0; BUFFER];
         while read(inotify, &mut buffer).is_ok_and(|bytes| bytes > 0) {}
     }
-
-    /// Returns the longest pause between two checks, if there are removals without a notification.
-    pub(super) fn poll(&self) -> Option<Duration> {
-        self.incomplete.then_some(POLL)
-    }
 }
 
 #[cfg(test)]
@@ -125,7 +115,7 @@ mod tests {
         assert!(watch.fd().is_none(), "no instance without a cgroup");
         // Two cgroups of the same parent.
         watch.watch([parents[0], parents[0], parents[1]].into_iter());
-        assert_eq!((watch.watched.len(), watch.poll()), (2, None));
+        assert_eq!(watch.watched.len(), 2);
         make("a/three");
         assert!(!is_readable(&watch));
         fs::remove_dir(&second).unwrap();
@@ -138,7 +128,7 @@ mod tests {
         fs::remove_dir(&first).unwrap();
         assert!(!is_readable(&watch), "it is no longer watched");
         watch.watch([folder.join("missing").as_path()].into_iter());
-        assert_eq!(watch.poll(), Some(POLL));
+        assert!(watch.watched.is_empty(), "no error without a watch");
         fs::remove_dir_all(&folder).unwrap();
     }
 }
