@@ -1,4 +1,4 @@
-//! The books: `produced = in the ring or in a row + lost`, per CPU, only growing.
+//! The account: `produced = in the ring or in a row + lost`, per CPU. The numbers only grow.
 
 use crate::{add, ended};
 use aya_ebpf::{macros::map, maps::PerCpuArray};
@@ -8,7 +8,7 @@ use tracers::control::Counters;
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
-/// Why an event did not make it. Each is counted once as produced and once by its reason.
+/// Reason of a lost or omitted event. Each event is counted once as produced and once by its reason.
 #[derive(Clone, Copy)]
 pub enum Loss {
     /// The ring was full.
@@ -17,17 +17,17 @@ pub enum Loss {
     MapFull,
     /// Memory that the event needs could not be read.
     Unreadable,
-    /// Another program of the trace, interrupted at its work, had this CPU's scratch.
+    /// An interrupted program of the trace was using this CPU's scratch memory.
     Busy,
-    /// The ring was filling up, and its cgroup has had its share.
+    /// The ring was filling up, and the cgroup of the event had used its quota.
     OverQuota,
-    /// It was left out so that the trace keeps to its budget.
+    /// The event was omitted to keep the trace within its budget.
     Sampled,
-    /// Its row does not match the filter of the trace.
+    /// The row does not match the filter of the trace.
     Filtered,
 }
 
-/// What `?` makes of a failed read of kernel or user memory.
+/// Conversion of a failed read of kernel or user memory by `?`.
 impl From<i32> for Loss {
     #[inline(always)]
     fn from(_: i32) -> Self {
@@ -50,7 +50,7 @@ pub fn count_by(which: impl FnOnce(*mut Counters) -> *mut u64, by: u64) {
     }
 }
 
-/// A pointer to one of the counters.
+/// Returns a pointer to one of the counters.
 #[macro_export]
 macro_rules! counter {
     ($name:ident) => {
@@ -59,15 +59,16 @@ macro_rules! counter {
     };
 }
 
-/// Books the end of an event's way through a program; every program's body goes through here.
-/// `Ok(true)`: the event is out. `Ok(false)`: there was none, or it is not finished yet.
+/// Counts the outcome of an event. Every program calls it once, after the event has changed its rows: the reader skips the reading of a table
+/// while the counts are the same.
+/// `Ok(true)`: the event is in the ring or in its rows. `Ok(false)`: no event, or an incomplete one; no row was changed.
 #[inline(always)]
 pub fn book(outcome: Result<bool, Loss>) {
     book_also(outcome);
     ended();
 }
 
-/// Books an event's end in a further dataset, before [`book`]: it is an event of each dataset in which it is, and is lost in each by itself.
+/// Counts the outcome of an event in a further dataset, before [`book`]: an event counts, or is lost, in each of its datasets.
 #[inline(always)]
 pub fn book_also(outcome: Result<bool, Loss>) {
     match outcome {

@@ -1,13 +1,13 @@
-//! Programs that are about to be skipped.
+//! Recovery of runs that the kernel skips.
 //!
-//! While a program is at work on a CPU the kernel does not run it there again: not for an interrupt, not for a fault of its own, and not for
-//! another task that gets the CPU meanwhile, which since Linux 7.0 may happen at any tracepoint. That task then loses all its events until
-//! the first one has the CPU back. So each program has a second one, `…_again`, attached before it, which does its work where the first
-//! one is at work here. Both are made by `#[program]`; the loader attaches the second where it is of use, and says so in [`AGAIN`].
+//! While a program runs on a CPU, the kernel does not run it there again: not for an interrupt, not for a fault of the program, and not for
+//! another task that gets the CPU, which since Linux 7.0 may happen at any tracepoint. This task then loses all its events until the first
+//! task continues. So each program has a second one, `…_again`, attached before it, which handles the event if the first program is running
+//! on this CPU. `#[program]` makes both. The loader attaches the second one where it is useful, and sets [`AGAIN`].
 //!
-//! The second one cannot know for certain that the first will be skipped: the task may lose the CPU between the two, and find the first one
-//! free when it is back. So it leaves a mark, with which the first one lets the event be. Every event is then seen once or counted as
-//! skipped: `skipped = runs that the kernel skipped - (taken over - given back)`.
+//! The second program cannot be certain that the first one will be skipped: the task may be preempted between the two, and the first one may
+//! be free when it continues. So the second program leaves a mark, and the first one ignores a marked event. Every event is then handled
+//! once or counted as skipped: `skipped = runs that the kernel skipped - (taken over - given back)`.
 
 use crate::{add_atomic, count, counter, current};
 use aya_ebpf::{
@@ -16,24 +16,24 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray},
 };
 
-/// Whether the second programs are there.
+/// Whether the second programs are attached.
 #[unsafe(no_mangle)]
 pub static AGAIN: Global<u8> = Global::new(0);
 
-/// Whether another program of ours may run on a CPU before the one that is at work there has ended.
+/// Whether a program of the trace may run on a CPU before another one has ended there.
 #[unsafe(no_mangle)]
 pub static SHARED: Global<u8> = Global::new(0);
 
-/// How many programs are told apart: `SLOTS` of `tracers-macros/src/program.rs`. A task's address leaves as many values free.
+/// Number of distinguished programs: `SLOTS` of `tracers-macros/src/program.rs`. The address of a task has this many unused values.
 const SLOTS: u32 = 64;
 
-/// 1 for each program that is at work on this CPU.
+/// 1 for each program that is running on this CPU.
 #[map]
 static AT_WORK: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
-/// Marks, by task and program. One that the first program did not take stays until the task's next event, or until it is the oldest.
+/// Marks, by task and program. A mark that the first program did not remove stays until the task's next event or until its eviction.
 #[map]
 static MARKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1024, 0);
-/// About how many there are: the number costs less to read than the map.
+/// Approximate number of marks: it costs less to read than the map.
 #[map]
 static MARKED: Array<u64> = Array::with_max_entries(1, 0);
 
@@ -45,7 +45,7 @@ fn marked(change: i64) {
     }
 }
 
-/// Takes away the mark of the current task, if there is one.
+/// Removes the mark of the current task. Returns whether there was one.
 #[inline(always)]
 fn unmark(slot: u32) -> bool {
     // SAFETY: an aligned u64 of the map's only entry.
@@ -65,7 +65,7 @@ fn key(slot: u32) -> u64 {
     current() as u64 | u64::from(slot)
 }
 
-/// The program of a hook's own name asks whether the event is its to see; then it is at work until [`end`].
+/// Returns whether the first program handles the event. If so, it is marked as running until [`end`].
 #[inline(always)]
 pub fn begin(slot: u32) -> bool {
     if AGAIN.load() == 0 {
@@ -80,7 +80,7 @@ pub fn begin(slot: u32) -> bool {
     true
 }
 
-/// It has seen the event.
+/// Marks the first program as no longer running.
 #[inline(always)]
 pub fn end(slot: u32) {
     if AGAIN.load() == 1 {
@@ -96,10 +96,10 @@ fn at_work(slot: u32, value: u64) {
     }
 }
 
-/// Its second program asks the same.
+/// Returns whether the second program handles the event.
 #[inline(always)]
 pub fn take_over(slot: u32) -> bool {
-    // Of the task's last event that was taken over; it has done its work.
+    // The mark of an earlier event that was taken over is no longer needed.
     unmark(slot);
     let Some(at_work) = AT_WORK.get_ptr(slot) else {
         return false;
@@ -113,7 +113,7 @@ pub fn take_over(slot: u32) -> bool {
     true
 }
 
-/// Adds to a number of this CPU: atomically where another program may do the same meanwhile, which costs 5 ns more.
+/// Adds to a number of this CPU: atomically if another program may do the same at once, which costs 5 ns more.
 #[inline(always)]
 pub fn add(number: &mut u64, change: u64) {
     match SHARED.load() {

@@ -1,4 +1,4 @@
-//! What keeps a trace within its bounds: sampling when it costs too much, and room in the ring for everyone.
+//! Limits of a trace: sampling when it exceeds its budget, and a share of the ring for every cgroup.
 
 use crate::{Loss, add, now};
 use aya_ebpf::{
@@ -11,17 +11,17 @@ use aya_ebpf::{
 #[unsafe(no_mangle)]
 pub static SAMPLES: Global<u8> = Global::new(0);
 
-/// Of how many events one is kept; 0 and 1 keep all. The reader changes it.
+/// One of this many events is kept; 0 and 1 keep all. The reader changes it.
 #[map]
 static SAMPLE: Array<u64> = Array::with_max_entries(1, 0);
-/// Events of this CPU.
+/// Number of events on this CPU.
 #[map]
 static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// How many events this one stands for; every one that is not kept is counted as `sampled`.
+/// Returns the number of events that this one stands for. Omitted events are counted as `sampled`.
 ///
 /// # Errors
-/// Where it is left out.
+/// If the event is omitted.
 #[inline(always)]
 pub fn sample() -> Result<u64, Loss> {
     if SAMPLES.load() == 0 {
@@ -44,23 +44,23 @@ pub fn sample() -> Result<u64, Loss> {
     }
 }
 
-/// Bytes in the ring up to which everyone may write; 0 is no limit. What is beyond is for those who keep to their quota.
+/// Bytes in the ring up to which all cgroups may write; 0 is no limit. The rest is reserved for cgroups within their quota.
 #[unsafe(no_mangle)]
 pub static FREE_FOR_ALL: Global<u64> = Global::new(0);
-/// The time in which a cgroup may send one event whatever the others do: 1 / quota.
+/// Guaranteed interval of the events of a cgroup, ns: 1 / quota.
 #[unsafe(no_mangle)]
 pub static QUOTA_NS: Global<u64> = Global::new(1_000_000);
-/// How much of its quota a cgroup may save up.
+/// Unused quota that a cgroup may accumulate, ns.
 const SAVED_NS: u64 = 100_000_000;
 
-/// Until when each cgroup has used its quota, CLOCK_BOOTTIME: a token bucket, by time. The oldest makes room, and begins anew.
+/// Time until which each cgroup has used its quota, CLOCK_BOOTTIME: a token bucket. The oldest entry is evicted, and starts again.
 #[map]
 static QUOTAS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 
-/// Whether an event of this cgroup may go into the ring, where `waiting` bytes are; only where there is a limit.
+/// Admits an event of this cgroup to the ring, which contains `waiting` bytes. Called only if there is a limit.
 ///
 /// # Errors
-/// Where the ring is filling up and the cgroup has had its share.
+/// If the ring is filling up and the cgroup has used its quota.
 #[inline(always)]
 pub fn room(cgroup: u64, waiting: u64) -> Result<(), Loss> {
     if waiting < FREE_FOR_ALL.load() {
@@ -69,7 +69,7 @@ pub fn room(cgroup: u64, waiting: u64) -> Result<(), Loss> {
     let now = now();
     let saved = now.saturating_sub(SAVED_NS);
     let used = match QUOTAS.get_ptr_mut(&cgroup) {
-        // SAFETY: an aligned u64 of the map. Two CPUs at once may both take what is one's: a little more than the quota.
+        // SAFETY: an aligned u64 of the map. Two CPUs may use the same share at once: a little more than the quota.
         Some(until) => unsafe { &mut *until },
         None => {
             return QUOTAS

@@ -13,7 +13,7 @@ pub struct Slot<T> {
     claims: u64,
     /// How many tasks of this hash are in the hash map.
     crowded: u64,
-    /// Who has it; 0 is nobody.
+    /// Task that uses the slot; 0 is none.
     task: u64,
     /// 1 while that task is in a call.
     under_way: u64,
@@ -23,14 +23,14 @@ pub struct Slot<T> {
 /// Slots: 2 to the power of this.
 pub const SLOT_BITS: u32 = 14;
 
-/// Declares `CALLS`: what is known of a call from its beginning to its end, and the program that gives up a thread's slot.
+/// Declares `CALLS`: the state of each call from its start to its end, and the program that releases a thread's slot.
 #[macro_export]
 macro_rules! calls {
     ($call:ty) => {
         #[aya_ebpf::macros::map]
         static SLOTS: aya_ebpf::maps::Array<$crate::Slot<$call>> =
             aya_ebpf::maps::Array::with_max_entries(1 << $crate::SLOT_BITS, 0);
-        /// Calls whose slot is another task's. One that finds it full is lost and counted.
+        /// Calls whose slot another task uses. A call that finds the map full is lost and counted.
         #[aya_ebpf::macros::map]
         static CROWDED: aya_ebpf::maps::HashMap<u64, $call> =
             aya_ebpf::maps::HashMap::with_max_entries(4096, 0);
@@ -56,7 +56,7 @@ impl<T: Copy> Calls<'_, T> {
         self.slots.get_ptr_mut(hash as u32)
     }
 
-    /// A call begins. One of the same thread whose end was not seen is forgotten.
+    /// Records the start of a call. An earlier call of the same thread without an end is discarded.
     ///
     /// # Errors
     /// Where there is no room.
@@ -64,7 +64,7 @@ impl<T: Copy> Calls<'_, T> {
     pub fn begin(&self, call: &T) -> Result<(), Loss> {
         let task = current() as u64;
         let slot = self.slot(task).ok_or(Loss::MapFull)?;
-        // SAFETY: a slot of the array, which lives as long as the program. While it has this task nobody else writes to it but the counts.
+        // SAFETY: a slot of the array, which lives as long as the program. While it has this task, other tasks write only to its counts.
         let of = unsafe { &mut *slot };
         if of.task == task {
             of.call = *call;
@@ -73,7 +73,7 @@ impl<T: Copy> Calls<'_, T> {
         }
         // SAFETY: an aligned u64 of the slot.
         unsafe { add_atomic(&raw mut (*slot).claims, 1) };
-        // Whoever sees its own claim alone has the slot: two that come at once both see two, and both go elsewhere.
+        // A task that finds only its own claim has the slot: two tasks at once both find two claims, and both use the map.
         // SAFETY: as above.
         if unsafe { core::ptr::read_volatile(&raw const (*slot).claims) } == 1 {
             of.call = *call;
@@ -83,7 +83,7 @@ impl<T: Copy> Calls<'_, T> {
         }
         // SAFETY: as above.
         unsafe { add_atomic(&raw mut (*slot).claims, -1) };
-        // SAFETY: as above; before the entry is there, so that nobody who looks for it passes by.
+        // SAFETY: as above; before the entry exists, so that no lookup misses it.
         unsafe { add_atomic(&raw mut (*slot).crowded, 1) };
         if self.crowded.insert(&task, call, NO_EXIST).is_ok() {
             return Ok(());
@@ -146,7 +146,7 @@ impl<T: Copy> Calls<'_, T> {
         let of = unsafe { &mut *self.slot(task)? };
         if of.task == task {
             of.task = 0;
-            // SAFETY: an aligned u64 of the slot; it is nobody's before the claim is taken back.
+            // SAFETY: an aligned u64 of the slot; it has no task before the claim is released.
             unsafe { add_atomic(&raw mut of.claims, -1) };
         }
         call

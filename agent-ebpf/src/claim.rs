@@ -7,7 +7,7 @@
 use crate::{AGAIN, add_atomic};
 use aya_ebpf::maps::PerCpuArray;
 
-/// What is claimed, with the number of those who want it now.
+/// Claimable memory, with the number of programs that are claiming it.
 #[repr(C, align(8))]
 pub struct Claimable<T> {
     claims: u64,
@@ -46,8 +46,8 @@ fn claim_entry<T>(of: &PerCpuArray<Claimable<T>>, entry: u32) -> Option<(Claim, 
     // SAFETY: an aligned u64 of the entry.
     unsafe { add_atomic(claims, 1) };
     let claim = Claim(claims);
-    // Whoever sees its own claim alone has it: of two that come at once at most one does.
-    // (An atomic exchange would say it in one step, but needs 5.12.)
+    // A program that finds only its own claim has the memory: of two at once, at most one does.
+    // (An atomic exchange would be a single step, but needs 5.12.)
     // SAFETY: as above.
     match unsafe { core::ptr::read_volatile(claims) } {
         1 => Some((claim, value)),

@@ -1,4 +1,4 @@
-//! The way out: records into the ring, with a tail of variable length where a tracer has texts.
+//! The output path of events: records in the ring, with a tail of variable length for texts.
 
 use crate::{
     CLAIMS, Claim, Claimable, FREE_FOR_ALL, Loss, asleep, claim, forget, masked, room, row_passes,
@@ -19,35 +19,35 @@ use tracers::{Event, Tail};
 use zerocopy_free::as_bytes;
 
 mod zerocopy_free {
-    /// The bytes of a row. `#[event]` has proved that the type has no padding, so every byte is initialised.
+    /// Returns the bytes of a row. `#[event]` has proved that the type has no padding, so every byte is initialised.
     pub(super) fn as_bytes<T: tracers::Event>(row: &T) -> &[u8] {
         // SAFETY: the pointer and length are those of `row`, and all its bytes are initialised.
         unsafe { core::slice::from_raw_parts(core::ptr::from_ref(row).cast(), size_of::<T>()) }
     }
 }
 
-/// Records to user space. The loader sets the size; full means lost and counted.
+/// Records for user space. The loader sets the size. A record that finds it full is lost and counted.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 
-/// How many bytes may wait in the ring before the reader is woken, while it is awake. It looks by itself every few ms then:
-/// a wake-up per record costs 11 µs, more than everything else here together. A reader that sleeps is woken by the first record.
+/// Bytes in the ring at which a program wakes the reader while it is awake. It polls every few ms then, because a wake-up per record costs
+/// 11 µs, more than everything else here together. A sleeping reader is woken by the first record.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: Global<u64> = Global::new(1 << 16);
 
-/// Bytes that crossing the watermark may overshoot it by; beyond, the reader is awake already.
+/// Range of bytes above the watermark in which programs wake the reader; above it, the reader was woken already.
 const WAKE_WINDOW: u64 = 1 << 16;
 
-/// Bytes of this CPU since it last looked how many wait.
+/// Bytes that this CPU has sent since its last query of the ring.
 #[map]
 static UNSEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-/// After how many it looks: each look costs a sixth of a record. On many CPUs at once the watermark is then overshot by so much on each.
+/// Bytes between two queries: a query costs a sixth of a record. Each CPU may exceed the watermark by this number.
 const LOOK_BYTES: u64 = 1 << 12;
 
-/// Whether a record of `bytes` of this cgroup may go into the ring, and if so, with which flags.
+/// Returns the flags of a record of `bytes` of this cgroup.
 ///
 /// # Errors
-/// Where the ring is filling up and the cgroup has had its share.
+/// If the ring is filling up and the cgroup has used its quota.
 #[inline(always)]
 fn admitted(cgroup: u64, bytes: usize) -> Result<u64, Loss> {
     let quiet = BPF_RB_NO_WAKEUP as u64;
@@ -55,7 +55,7 @@ fn admitted(cgroup: u64, bytes: usize) -> Result<u64, Loss> {
         let Some(unseen) = UNSEEN.get_ptr_mut(0) else {
             return Ok(quiet);
         };
-        // SAFETY: this CPU's own number. Where another program comes between, it looks a little sooner or later.
+        // SAFETY: this CPU's own number. If another program runs in between, the next query comes a little earlier or later.
         let unseen = unsafe { &mut *unseen };
         *unseen += bytes as u64;
         if *unseen < LOOK_BYTES {
@@ -75,7 +75,7 @@ fn admitted(cgroup: u64, bytes: usize) -> Result<u64, Loss> {
     })
 }
 
-/// Sends one row that has no tail, an event of the given cgroup.
+/// Sends a row without a tail, an event of the given cgroup.
 #[inline(always)]
 pub fn emit<T: Event>(cgroup: u64, row: &T) -> Result<bool, Loss> {
     const {
@@ -100,30 +100,30 @@ pub fn emit<T: Event>(cgroup: u64, row: &T) -> Result<bool, Loss> {
     }
 }
 
-/// Bytes before the tail that are kept free for the row itself.
+/// Bytes before the tail, reserved for the row.
 const HEAD: usize = 512;
-/// Most bytes of all tails of a record.
+/// Maximum bytes of the tail of a record.
 pub const TAIL_MAX: usize = 8192;
-/// Most bytes of one text: PATH_MAX.
+/// Maximum bytes of a text: PATH_MAX.
 pub const TEXT_MAX: usize = 4096;
 
-/// Where a record with a tail is put together: too large for the stack.
+/// Scratch memory for a record with a tail: too large for the stack.
 type Scratch = Claimable<[u8; HEAD + TAIL_MAX * 2]>;
 
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(CLAIMS, 0);
 
-/// A record with a tail, being put together.
+/// A record with a tail, under construction.
 pub struct Record<T> {
     base: *mut u8,
     used: usize,
-    /// The scratch is this record's until it is dropped.
+    /// Claim of the scratch memory, released when the record is dropped.
     _claim: Claim,
     row: PhantomData<T>,
 }
 
 impl<T: Event> Record<T> {
-    /// Starts one, unless it is to be left out.
+    /// Starts a record, unless sampling omits it.
     #[inline(always)]
     pub fn new() -> Result<Self, Loss> {
         const { assert!(size_of::<T>() <= HEAD && align_of::<T>() == 8) };
@@ -137,26 +137,26 @@ impl<T: Event> Record<T> {
         })
     }
 
-    /// Where the next byte of the tail goes: at most `TAIL_MAX` past its start.
+    /// Returns the end of the tail, at most `TAIL_MAX` bytes after its start.
     #[inline(always)]
     fn end(&self) -> *mut u8 {
         // SAFETY: the masked offset lies in the scratch, which has room for `TAIL_MAX` more behind it.
         unsafe { self.base.add(HEAD + masked::<{ TAIL_MAX - 1 }>(self.used)) }
     }
 
-    /// Bytes of the tail so far.
+    /// Returns the bytes of the tail.
     #[inline(always)]
     pub fn used(&self) -> usize {
         self.used
     }
 
-    /// Lets the verifier forget how many there are, but for the bound.
+    /// Makes the verifier forget the number of bytes, except for its bound.
     #[inline(always)]
     pub fn forget_used(&mut self) {
         self.used = masked::<{ TAIL_MAX * 2 - 1 }>(forget(self.used as u64) as usize);
     }
 
-    /// Makes the bytes since `start` a text.
+    /// Returns the bytes since `start` as a text.
     #[inline(always)]
     pub fn since(&self, start: usize, flags: u32) -> Tail {
         Tail {

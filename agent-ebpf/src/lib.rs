@@ -1,6 +1,6 @@
-//! What every kernel program shares: whom to trace, the way out, the books, kernel fields by name.
+//! The shared parts of all kernel programs: selection, output path, account, kernel fields by name.
 //!
-//! Everything that needs `unsafe` and can be said once is said here, so that a tracer's own file has little of it.
+//! Unsafe code that several tracers need is here, so that a tracer's own file has little of it.
 //! Nothing in this folder knows a policy, and no event is lost uncounted.
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -100,7 +100,7 @@ pub fn clamped<const MAX: usize>(value: usize) -> usize {
 #[aya_ebpf::macros::map]
 static NOTHING: aya_ebpf::maps::Array<u64> = aya_ebpf::maps::Array::with_max_entries(1, 0);
 
-/// The number itself, of which the verifier forgets what it knows: ways through a program that differ in it alone are one from there on.
+/// Returns the number, and makes the verifier forget its value: paths that differ only in this number are verified once from there on.
 #[inline(always)]
 pub fn forget(number: u64) -> u64 {
     match NOTHING.get(0) {
@@ -118,14 +118,14 @@ pub fn forget(number: u64) -> u64 {
 pub unsafe fn add_atomic(number: *mut u64, change: i64) {
     #[cfg(target_arch = "bpf")]
     {
-        // SAFETY: as the caller says.
+        // SAFETY: ensured by the caller.
         unsafe {
             core::arch::asm!("lock *(u64 *)({n} + 0) += {c}", n = in(reg) number, c = in(reg) change);
         }
     }
     #[cfg(not(target_arch = "bpf"))]
     {
-        // SAFETY: as the caller says; nobody runs this but to check types.
+        // SAFETY: ensured by the caller; this is compiled only to check types.
         unsafe { *number = (*number).wrapping_add_signed(change) }
     }
 }
@@ -138,14 +138,14 @@ pub unsafe fn add_atomic(number: *mut u64, change: i64) {
 pub unsafe fn add_atomic_u32(number: *mut u32, change: i32) {
     #[cfg(target_arch = "bpf")]
     {
-        // SAFETY: as the caller says.
+        // SAFETY: ensured by the caller.
         unsafe {
             core::arch::asm!("lock *(u32 *)({n} + 0) += {c}", n = in(reg) number, c = in(reg) i64::from(change));
         }
     }
     #[cfg(not(target_arch = "bpf"))]
     {
-        // SAFETY: as the caller says; nobody runs this but to check types.
+        // SAFETY: ensured by the caller; this is compiled only to check types.
         unsafe { *number = (*number).wrapping_add_signed(change) }
     }
 }

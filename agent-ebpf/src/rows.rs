@@ -1,10 +1,10 @@
-//! Rows that add up in per-CPU maps: the way out of aggregating tracers.
+//! Rows that add up in per-CPU maps: the output path of aggregating tracers.
 
 use crate::{Loss, SHARED, add, count_by, counter};
 use aya_ebpf::maps::{Array, PerCpuArray, PerCpuHashMap};
 use tracers::{Errors, Log2Bytes, Log2Ns, control::FirstHead};
 
-/// Declares `TABLE`. A key that finds it full is lost and counted.
+/// Declares `TABLE`. An event whose key finds it full is lost and counted.
 #[macro_export]
 macro_rules! rows {
     ($key:ty => $value:ty, $max:expr) => {
@@ -25,7 +25,7 @@ macro_rules! rows {
     };
 }
 
-/// The row of the first key of its hash on a CPU: an array costs a fraction of a hash map, and most events are of few keys.
+/// The row of the first key with a hash on a CPU: an array costs a fraction of a hash map, and most events have few keys.
 #[repr(C, align(8))]
 pub struct First<K, V> {
     head: FirstHead,
@@ -33,28 +33,28 @@ pub struct First<K, V> {
     value: V,
 }
 
-/// First rows: 2 to the power of this.
+/// Base-2 logarithm of the number of first rows.
 pub const FIRST_BITS: u32 = 8;
 
-/// Rows by key; a key's row may lie in either map, on each CPU in another.
+/// Rows by key. The row of a key may be in either map, and each CPU may use another.
 pub struct Table<'a, K, V> {
-    /// By key.
+    /// Rows by key.
     pub rows: &'a PerCpuHashMap<K, V>,
-    /// By hash.
+    /// Rows by hash.
     pub first: &'a PerCpuArray<First<K, V>>,
-    /// What a row begins with.
+    /// Initial value of a row.
     pub zeros: &'a Array<V>,
 }
 
-/// A key as words, for the comparison of whole ones.
+/// A key with the alignment of words, which are compared as a whole.
 #[repr(C, align(8))]
 struct Aligned<K>(K);
 
 impl<K: Copy, V> Table<'_, K, V> {
-    /// This CPU's part of the row of `key`, for an event that stands for `weight` of them.
+    /// Returns this CPU's part of the row of `key`, for an event that counts `weight` times.
     ///
     /// # Errors
-    /// Where there is no room.
+    /// If there is no room.
     #[inline(always)]
     pub fn row(&self, key: &K, weight: u64) -> Result<&mut V, Loss> {
         let value = match self.first_row(key) {
@@ -73,7 +73,7 @@ impl<K: Copy, V> Table<'_, K, V> {
         if let Some(value) = self.rows.get_ptr_mut(key) {
             return Ok(value);
         }
-        // Another CPU may be first: then the insertion fails and the second look finds the row.
+        // If another CPU was first, the insertion fails and the second lookup finds the row.
         let _ = self
             .rows
             .insert(key, self.zeros.get(0).ok_or(Loss::MapFull)?, NO_EXIST);
@@ -83,7 +83,7 @@ impl<K: Copy, V> Table<'_, K, V> {
     #[inline(always)]
     fn first_row(&self, key: &K) -> Option<*mut V> {
         const { assert!(size_of::<K>().is_multiple_of(8)) };
-        // Where another program may come between, it could take the same place for another key.
+        // A program that runs in between could take the same place for another key.
         if SHARED.load() == 1 {
             return None;
         }
@@ -91,7 +91,7 @@ impl<K: Copy, V> Table<'_, K, V> {
         let words = (&raw const key).cast::<u64>();
         let mut hash = 0u64;
         for word in 0..size_of::<K>() / 8 {
-            // SAFETY: the key is aligned and has so many words.
+            // SAFETY: the key is aligned and has this many words.
             hash = (hash ^ unsafe { *words.add(word) }).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
         let first = self.first.get_ptr_mut((hash >> (64 - FIRST_BITS)) as u32)?;
@@ -115,7 +115,7 @@ impl<K: Copy, V> Table<'_, K, V> {
                 false => unsafe { *theirs = ours },
             }
         }
-        // After the key, for whoever reads it meanwhile.
+        // After the key, because the reader may read it at any time.
         // SAFETY: as above.
         unsafe { used.write_volatile(1) };
         // SAFETY: as above.
@@ -123,7 +123,7 @@ impl<K: Copy, V> Table<'_, K, V> {
     }
 }
 
-/// BPF_NOEXIST, include/uapi/linux/bpf.h: only where the key is not there yet.
+/// BPF_NOEXIST, include/uapi/linux/bpf.h: inserts a key only if it is missing.
 pub const NO_EXIST: u64 = 1;
 
 /// Counts a duration, `weight` times.

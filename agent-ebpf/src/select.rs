@@ -1,4 +1,4 @@
-//! Whom to trace: asked before anything else, so that what is not selected costs one look into a map.
+//! Selection of tasks. Programs check it first, so that an event of an unselected task costs one map lookup.
 
 use crate::{
     BPF_F_MMAPABLE, Loss, TASK_TGID, add_atomic_u32, book, current, current_tgid, kernel_fields,
@@ -24,20 +24,18 @@ use tracers::{
     program,
 };
 
-/// Which of the maps below count: a sum of the constants of [`by`].
+/// The maps that select: a sum of the constants of [`by`].
 #[unsafe(no_mangle)]
 pub static SELECT: Global<u32> = Global::new(0);
-/// The tracing process itself, by its number in the machine's own pid namespace. It is never selected: its own output would be traced
-/// again.
+/// PID of the tracing process in the machine's own PID namespace. This process is never selected, because its output would be traced again.
 #[unsafe(no_mangle)]
 pub static SELF: Global<u32> = Global::new(0);
 
-/// 1 where tracing programs may call bpf_get_current_ancestor_cgroup_id: 5.10's may not.
+/// 1 if tracing programs may call bpf_get_current_ancestor_cgroup_id: not on 5.10.
 #[unsafe(no_mangle)]
 pub static ANCESTOR_HELPER: Global<u32> = Global::new(0);
 
-/// 0 where cgroups are selected by version 2; else one more than the number of the controller (`enum cgroup_subsys_id`) by whose
-/// hierarchy of version 1 they are.
+/// 0 if cgroups of version 2 are selected. Otherwise 1 + the number of the controller (`enum cgroup_subsys_id`) of the hierarchy of version 1.
 #[unsafe(no_mangle)]
 pub static CONTROLLER: Global<u32> = Global::new(0);
 /// The number of that hierarchy; that of version 2 is 0 (cgroup_init, kernel/cgroup/cgroup.c).
@@ -56,16 +54,16 @@ const ROOT_LEVELS: usize = 32;
 /// The loader changes it as targets come and go: a cgroup is in `CGROUPS` before its depth is here.
 #[map]
 static CGROUP_DEPTHS: Array<Depths> = Array::with_max_entries(1, 0);
-/// Selected processes. When it is full a further child of a selected process is not traced, and `map_full` says so.
+/// Selected processes. When it is full, a further child of a selected process is not traced, and is counted as `map_full`.
 #[map]
 pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16384, 0);
 
-/// Ids of selected cgroups, each with everything below it. Filled by the loader, which knows its size.
+/// Ids of selected cgroups; each selects its whole subtree. The loader fills it and checks its size.
 #[map]
 pub static CGROUPS: HashMap<u64, Member> = HashMap::with_max_entries(1024, 0);
 
-/// How many keys of each low part are in `PROCESSES`, then in `CGROUPS`, or more: what is in neither mostly costs one look here, which
-/// is a fraction of one into a map. The loader changes them too, by its own mapping of it.
+/// Upper bounds of the numbers of keys with each low part in `PROCESSES`, then in `CGROUPS`. Most unselected events cost one lookup here, a
+/// fraction of a lookup in a hash map. The loader changes the numbers too, through a mapping.
 #[map]
 static CHOSEN: Array<Chosen> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -75,14 +73,14 @@ fn chosen(of: usize, key: u64) -> Option<*mut u32> {
     Some(counts.wrapping_add(of + masked::<{ CHOSEN_EACH - 1 }>(key as usize)))
 }
 
-/// Whether a key may be in the map.
+/// Returns whether a key may be in the map.
 #[inline(always)]
 fn may_be(of: usize, key: u64) -> bool {
     // SAFETY: an aligned u32 of the map's only entry.
     chosen(of, key).is_some_and(|count| unsafe { count.read_volatile() } != 0)
 }
 
-/// A key is about to come into the map, or has gone.
+/// Counts a key that is about to be inserted, or was removed.
 #[inline(always)]
 fn choose(of: usize, key: u64, change: i32) {
     if let Some(count) = chosen(of, key) {

@@ -1,14 +1,14 @@
-//! Rows that all CPUs share, whose values go up and down: the output path of tables of current values.
+//! Rows that all CPUs share, with values that grow and shrink: the output path of tables of current values.
 //!
-//! There are two maps. Programs add to one; the reader empties the other, once no program is at work on it any more, and adds it to
-//! the table that it keeps. So nothing that is added is lost, a map holds only what has changed since it was last emptied, and a row
-//! that is zero again takes no room anywhere.
+//! There are two maps. Programs add to one of them. The reader empties the other one when no program uses it any more, and adds its rows to
+//! the table in user space. So no change is lost, a map contains only the changes since it was emptied, and a row that is zero again needs
+//! no memory.
 
 use crate::{Loss, NO_EXIST, add_atomic, count, counter};
 use aya_ebpf::maps::{Array, HashMap};
 use tracers::Log2Ns;
 
-/// Declares `TABLE`. A key that finds it full is lost and counted.
+/// Declares `TABLE`. An event whose key finds it full is lost and counted.
 #[macro_export]
 macro_rules! shared_rows {
     ($key:ty => $value:ty, $max:expr) => {
@@ -18,7 +18,7 @@ macro_rules! shared_rows {
         #[aya_ebpf::macros::map]
         static SHARED_B: aya_ebpf::maps::HashMap<$key, $value> =
             aya_ebpf::maps::HashMap::with_max_entries($max, 0);
-        /// Which of the two programs add to: 0 or 1. The reader changes it.
+        /// Index of the map that programs add to: 0 or 1. The reader changes it.
         #[aya_ebpf::macros::map]
         static SIDE: aya_ebpf::maps::Array<u64> = aya_ebpf::maps::Array::with_max_entries(1, 0);
         /// One row of zeros: too large for the stack.
@@ -34,22 +34,22 @@ macro_rules! shared_rows {
 
 /// Rows by key, the same for all CPUs.
 pub struct SharedTable<'a, K, V> {
-    /// By key; one of the two is in use.
+    /// Rows by key; programs use one of the two maps.
     pub sides: [&'a HashMap<K, V>; 2],
-    /// Which one.
+    /// Index of the map in use.
     pub side: &'a Array<u64>,
-    /// What a row begins with.
+    /// Initial value of a row.
     pub zeros: &'a Array<V>,
 }
 
-/// A row to which any CPU may add meanwhile.
+/// A row to which any CPU may add at the same time.
 pub struct SharedRow<V>(*mut V);
 
 impl<K, V> SharedTable<'_, K, V> {
-    /// The row of `key`.
+    /// Returns the row of `key`.
     ///
     /// # Errors
-    /// Where there is no room.
+    /// If there is no room.
     #[inline(always)]
     pub fn row(&self, key: &K) -> Result<SharedRow<V>, Loss> {
         let side = self.side.get_ptr(0).ok_or(Loss::MapFull)?;
@@ -61,14 +61,14 @@ impl<K, V> SharedTable<'_, K, V> {
         if let Some(value) = rows.get_ptr_mut(key) {
             return Ok(SharedRow(value));
         }
-        // Another CPU may be first: then the insertion fails and the second look finds the row.
+        // If another CPU was first, the insertion fails and the second lookup finds the row.
         let _ = rows.insert(key, self.zeros.get(0).ok_or(Loss::MapFull)?, NO_EXIST);
         rows.get_ptr_mut(key).map(SharedRow).ok_or(Loss::MapFull)
     }
 }
 
 impl<V> SharedRow<V> {
-    /// Adds to one of its values, or takes away from it: `row.add(counter!(used_bytes), -4096)`.
+    /// Adds to one of its values, or subtracts from it: `row.add(counter!(used_bytes), -4096)`.
     #[inline(always)]
     pub fn add<N>(&self, of: impl FnOnce(*mut V) -> *mut N, change: i64) {
         const { assert!(size_of::<N>() == 8 && align_of::<N>() == 8) };
@@ -85,7 +85,7 @@ impl<V> SharedRow<V> {
     }
 }
 
-/// What the body of a program returns for an event that is in all its rows.
+/// Returns the outcome of an event that is in all its rows, and counts it.
 #[inline(always)]
 pub fn folded() -> Result<bool, Loss> {
     count(counter!(folded));

@@ -14,7 +14,7 @@ pub unsafe fn row_passes(row: *const u8) -> bool {
     #[cfg(target_arch = "bpf")]
     {
         let passes: u64;
-        // SAFETY: what is put here reads the row, writes no memory, uses the registers that are named and goes on behind it.
+        // SAFETY: the filled-in instructions read the row, write no memory, use the named registers and continue after the slot.
         unsafe {
             core::arch::asm!(
                 "r0 = {mark} ll",
@@ -29,7 +29,7 @@ pub unsafe fn row_passes(row: *const u8) -> bool {
     }
     #[cfg(not(target_arch = "bpf"))]
     {
-        // Nobody runs this but to check types.
+        // Compiled only to check types.
         !row.is_null() && Slot::Row.mark() != 0
     }
 }

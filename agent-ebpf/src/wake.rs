@@ -1,8 +1,8 @@
-//! Wakes the reader, which sleeps while nothing comes: `engine/src/run/rest.rs` has its side.
+//! Wake-up of the reader, which sleeps while no records arrive. The reader's side is `engine/src/run/rest.rs`.
 //!
-//! The reader writes the number of its sleep, programs read it: whoever sees a sleep from which nobody has woken it does so, and notes that
-//! when it has succeeded. Plain loads and stores do, on every kernel (5.10 has no atomic exchange): a number is noted only after the reader
-//! has been woken from that very sleep, so the worst that a race brings is a second wake-up.
+//! The reader writes the number of its sleep, and programs read it. A program that finds the number of a sleep without a wake-up wakes the
+//! reader, and then notes the number. Plain loads and stores are enough (5.10 has no atomic exchange): a number is noted only after a wake-up
+//! from that sleep, so the worst result of a race is a second wake-up.
 
 use crate::EVENTS;
 use aya_ebpf::{
@@ -10,13 +10,13 @@ use aya_ebpf::{
 };
 use tracers::control::{SLEEP_NOW, SLEEP_WAKES, SLEEP_WOKEN, Sleep};
 
-/// In which sleep the reader is. It changes it by its own mapping.
+/// State of the reader's sleep. The reader changes it through a mapping.
 #[map]
 static SLEEP: Array<Sleep> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// include/uapi/linux/bpf.h.
 pub(crate) const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// The number of a sleep from which the reader has to be woken; 0 where nobody has to.
+/// Returns the number of the sleep from which the reader must be woken; 0 if it is awake or was woken already.
 #[inline(always)]
 pub(crate) fn asleep() -> u32 {
     let Some(sleep) = SLEEP.get_ptr_mut(0) else {
@@ -27,18 +27,18 @@ pub(crate) fn asleep() -> u32 {
     let (now, woken) = unsafe { (sleep.add(SLEEP_NOW), sleep.add(SLEEP_WOKEN)) };
     // SAFETY: as above.
     let (now, woken) = unsafe { (now.read_volatile(), woken.read_volatile()) };
-    // While it is awake the first is 0.
+    // `now` is 0 while the reader is awake.
     if now == woken { 0 } else { now }
 }
 
-/// The flags of a record that has to wake the reader from that sleep, if from any.
+/// Returns the flags of a record that wakes the reader from this sleep; unchanged for 0.
 #[inline(always)]
 pub(crate) fn waking(flags: u64, sleep: u32) -> u64 {
     const { assert!(SLEEP_WAKES as u64 == BPF_RB_FORCE_WAKEUP as u64) };
     flags | u64::from(sleep & SLEEP_WAKES)
 }
 
-/// The reader has been woken from that sleep, if from any: what wakes it is in the ring.
+/// Notes that the reader was woken from this sleep; does nothing for 0. The record that wakes it is in the ring.
 #[inline(always)]
 pub(crate) fn woken(sleep: u32) {
     if sleep != 0
@@ -49,14 +49,14 @@ pub(crate) fn woken(sleep: u32) {
     }
 }
 
-/// Wakes the reader, where it sleeps, by a record without a byte: something other than rows has come.
+/// Wakes a sleeping reader by an empty record, for a change that has no row.
 #[inline(always)]
 pub fn wake() {
     let sleep = asleep();
     if sleep == 0 {
         return;
     }
-    // SAFETY: nothing is read of the word.
+    // SAFETY: zero bytes of the word are read.
     let sent = unsafe {
         bpf_ringbuf_output(
             core::ptr::from_ref(&EVENTS).cast_mut().cast(),
@@ -65,7 +65,7 @@ pub fn wake() {
             BPF_RB_FORCE_WAKEUP as u64,
         )
     };
-    // A ring without room has what wakes it already.
+    // A full ring contains a record that has woken the reader.
     if sent == 0 {
         woken(sleep);
     }

@@ -1,9 +1,7 @@
 //! Between the API's messages and what the rest of the agent works with; nobody else sees a message's fields.
 
 use super::limits::{ID_BYTES, LABEL_BYTES, LABEL_COLUMNS, OPTIONS_BYTES, PATH_BYTES, TARGETS};
-use engine::{
-    Account, Bounds, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Whom,
-};
+use engine::{Account, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Whom};
 use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
 use std::time::Duration;
@@ -57,14 +55,11 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
         }
         Some(interval) => interval,
     };
+    let targets = { spec.targets.into_iter() }
+        .map(target)
+        .collect::<Result<_, _>>()?;
     Ok(Request {
-        spec: with_options,
         filters,
-        targets: spec
-            .targets
-            .into_iter()
-            .map(target)
-            .collect::<Result<_, _>>()?,
         limits: Limits {
             duration: duration("spec.duration", spec.duration)?,
             max_events: Some(spec.max_events).filter(|most| *most > 0),
@@ -79,11 +74,9 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
             quota: defaults.quota,
         },
         changing: true,
-        allow_missing: false,
         outlives_cgroups: true,
-        bounds: Bounds::default(),
-        denied: Vec::new(),
         label_columns: label_columns(&spec.label_columns)?,
+        ..Request::new(with_options, targets)
     })
 }
 

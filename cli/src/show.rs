@@ -22,8 +22,10 @@ use std::{
 };
 use tracers::Batch;
 
-/// Interval of the status line.
+/// Minimum interval between two updates of the status line.
 const TICK: Duration = Duration::from_millis(100);
+/// Interval of the status line while no rows arrive: it shows whole seconds, and a resized terminal is redrawn after at most this time.
+const IDLE: Duration = Duration::from_millis(500);
 /// Maximum wait for an update if no output is live.
 const LONG: Duration = Duration::from_secs(10);
 /// Exit status of an incomplete trace.
@@ -48,6 +50,8 @@ pub(crate) fn show(
         tables: Vec::new(),
         failed: None,
         status_at: Instant::now(),
+        // The first line follows after a tick.
+        status_is_stale: true,
     };
     running.finish(json)
 }
@@ -75,7 +79,10 @@ struct Running {
     /// Latest table of each dataset.
     tables: Vec<Batch>,
     failed: Option<anyhow::Error>,
+    /// Time of the last update of the status line.
     status_at: Instant,
+    /// Whether an update was skipped since then.
+    status_is_stale: bool,
 }
 
 impl Running {
@@ -91,7 +98,12 @@ impl Running {
         }
         let account = loop {
             let live = self.outputs.all.iter().any(|(output, _)| output.is_live());
-            let update = match self.feed.next(if live { TICK } else { LONG }) {
+            let pause = match (live, self.status_is_stale) {
+                (false, _) => LONG,
+                (true, false) => IDLE,
+                (true, true) => TICK,
+            };
+            let update = match self.feed.next(pause) {
                 Ok(update) => update,
                 Err(error) => match self.feed.cut_off() {
                     None => return Err(error),
@@ -134,7 +146,8 @@ impl Running {
 
     /// Updates the status line, at most once per [`TICK`].
     fn update_status(&mut self) {
-        if self.status_at.elapsed() < TICK {
+        self.status_is_stale = self.status_at.elapsed() < TICK;
+        if self.status_is_stale {
             return;
         }
         self.status_at = Instant::now();

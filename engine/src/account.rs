@@ -1,47 +1,47 @@
-//! What became of every event: `produced = delivered + filtered + beyond_limit + sampled + Σ lost`, exactly.
+//! The account of all events: `produced = delivered + filtered + beyond_limit + sampled + Σ lost`, exactly.
 
 use std::{process::ExitStatus, time::Duration};
 
-/// The state of a trace's books, at any time and at its end.
+/// The account of a trace, while it runs and at its end.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    /// Events that the selection and the options let through, counted in the kernel.
+    /// Events that passed the selection and the options, counted in the kernel.
     pub produced: u64,
-    /// Events that were handed to the reader: rows of a ring, counts of a table.
+    /// Events that the reader received: rows of a ring, counts of a table.
     pub delivered: u64,
     /// Events whose rows did not match the filter, in the kernel or after reading.
     pub filtered: u64,
-    /// Events beyond `max_events`, which nobody asked for.
+    /// Events beyond `max_events`.
     pub beyond_limit: u64,
-    /// Events that were left out so that the trace kept to its budget. Counts and sums of tables make up for them; they are estimates then.
+    /// Events that were omitted to keep the trace within its budget. Counts and sums of tables are scaled up, and are estimates then.
     pub sampled: u64,
-    /// Events that were lost, by stage.
+    /// Lost events, by stage.
     pub lost: Lost,
-    /// Rows whose stack is missing because there was no room for it. The rows themselves are delivered.
+    /// Rows without their stack, for which there was no room. The rows themselves are delivered.
     pub stacks_missing: u64,
-    /// Stacks that are as deep as they are recorded. Their events are delivered, and their rows say that the outermost frames are missing.
+    /// Stacks with the maximum depth. Their events are delivered, and their rows mark that the outermost frames are missing.
     pub stacks_truncated: u64,
-    /// Runs of a program that the kernel skipped, because it was at work on that CPU already: for another task from which the CPU
-    /// was taken meanwhile (fentry and fexit everywhere, tracepoints from Linux 7.0 on), or in what an interrupt interrupted.
-    /// At most so many events are missing that no counter saw; how many of these were selected is unknown.
+    /// Runs of a program that the kernel skipped, because the program was already running on that CPU: for another task that was preempted
+    /// (fentry and fexit always, tracepoints since Linux 7.0), or below an interrupt.
+    /// Each skipped run may be an event that no counter contains; the number of selected events among them is unknown.
     pub missed_runs: u64,
     /// Parts of the selection that are not traced.
     pub untraced: Untraced,
-    /// Since the programs were attached.
+    /// Time since the programs were attached.
     pub elapsed: Duration,
-    /// What it cost.
+    /// Cost of the trace.
     pub cost: Cost,
-    /// Why it ended; `None` while it runs.
+    /// Reason of the end; `None` while the trace runs.
     pub ended: Option<Ended>,
 }
 
-/// Reasons that are kept.
+/// Maximum number of reasons.
 const REASONS_MAX: usize = 8;
-/// Bytes of a reason: a sentence and a path that is not among the longest.
+/// Maximum bytes of a reason: a sentence and a path of usual length.
 const REASON_BYTES: usize = 1024;
 
-/// Parts of the selection that are not traced: files that cannot be attached to, or that were attached to after a process had begun to run them.
-/// Number of events in them: unknown.
+/// Parts of the selection that are not traced: files that cannot be attached to, or that were attached to after a process had started to run
+/// them. The number of their events is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Untraced {
     /// Number of these parts.
@@ -51,7 +51,7 @@ pub struct Untraced {
 }
 
 impl Untraced {
-    /// Adds a part, unless its reason is there already.
+    /// Adds a part, unless its reason is already present.
     pub(crate) fn add(&mut self, mut reason: String) {
         reason.truncate(reason.floor_char_boundary(REASON_BYTES));
         if self.reasons.contains(&reason) {
@@ -64,25 +64,25 @@ impl Untraced {
     }
 }
 
-/// Events that were lost, by stage. Each only grows.
+/// Lost events, by stage. The numbers only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// The ring was full.
+    /// Events that found the ring full.
     pub ring_full: u64,
-    /// A map that carries state or rows was full.
+    /// Events that found a map of state or rows full.
     pub map_full: u64,
-    /// Kernel or user memory that the event needs could not be read.
+    /// Events whose kernel or user memory could not be read.
     pub unreadable: u64,
-    /// Another program of the trace, interrupted at its work, had the CPU's scratch memory.
+    /// Events that found the CPU's scratch memory in use by an interrupted program of the trace.
     pub busy: u64,
-    /// The ring was filling up, and the cgroup of the event had had its share.
+    /// Events of a cgroup beyond its quota, while the ring was filling up.
     pub over_quota: u64,
-    /// A record did not decode: a bug.
+    /// Records that did not decode: a bug.
     pub malformed: u64,
 }
 
 impl Lost {
-    /// Every stage with its name and its remedy.
+    /// Returns the name, the number and the remedy of each stage.
     pub fn stages(&self) -> [(&'static str, u64, &'static str); 6] {
         let Self {
             ring_full,
@@ -118,53 +118,53 @@ impl Lost {
         ]
     }
 
-    /// All stages together.
+    /// Returns the sum of all stages.
     pub fn total(&self) -> u64 {
         self.stages().iter().map(|(_, count, _)| count).sum()
     }
 }
 
-/// What a trace cost.
+/// The cost of a trace.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
-    /// Time that its programs ran and how often, over all CPUs; `None` where it was not asked yet.
+    /// Time and number of runs of its programs, over all CPUs; `None` before the first measurement.
     pub bpf: Option<BpfCost>,
-    /// CPU time of the thread that reads.
+    /// CPU time of the reader's thread.
     pub reader: Duration,
-    /// Maps, rings and programs in the kernel.
+    /// Bytes of maps, rings and programs in the kernel.
     pub kernel_bytes: u64,
 }
 
-/// Run time of the programs. Measuring costs time itself, so it is done for a part of the time and scaled up.
+/// Run time of the programs. The measurement itself costs time, so frequent programs are measured for a part of the time, and scaled up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BpfCost {
     /// Time in the programs.
     pub time: Duration,
     /// Runs of the programs.
     pub runs: u64,
-    /// The part of the trace during which it was measured, 0 to 1.
+    /// Measured share of the trace's time, 0 to 1.
     pub measured: f64,
 }
 
-/// Why a trace ended.
+/// The reason of a trace's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Its duration was over.
+    /// Its duration has passed.
     Duration,
-    /// It had delivered as many events as were asked for.
+    /// It has delivered `max_events`.
     MaxEvents,
-    /// The command that it started ended.
+    /// The command that it started has ended.
     Command(ExitStatus),
-    /// Every process, cgroup and container that it selected is gone.
+    /// All selected processes, cgroups and containers have ended.
     TargetGone,
-    /// It was asked to.
+    /// It was stopped.
     Stopped,
-    /// It cost more than its budget, though it kept only one event of this many.
+    /// It exceeded its budget, although it kept only one of this many events.
     Budget(u64),
 }
 
 impl Account {
-    /// Whether nothing was lost, for certain.
+    /// Returns whether certainly no event was lost.
     pub fn complete(&self) -> bool {
         self.lost.total() == 0
             && self.missed_runs == 0
@@ -172,7 +172,7 @@ impl Account {
             && self.untraced.count == 0
     }
 
-    /// Whether the books balance; false is a bug.
+    /// Returns whether the account balances; false is a bug.
     pub fn balanced(&self) -> bool {
         let left_out = self.filtered + self.beyond_limit + self.sampled;
         self.produced == self.delivered + left_out + self.lost.total()

@@ -82,7 +82,7 @@ fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
     }
 }
 
-/// Reads one value of a map; false where the key is not there.
+/// Reads a value of a map. Returns false if the key does not exist.
 /// `value` must have the map's value size, for a per-CPU map that rounded up to 8 times the possible CPUs: the kernel writes that much.
 pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
     let mut attr = MapAttr {
@@ -98,7 +98,7 @@ pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::R
     }
 }
 
-/// Reads the only entry of a per-CPU array: the value of each CPU that could ever be there.
+/// Reads the only entry of a per-CPU array: the values of all CPUs that may ever exist.
 pub(crate) fn lookup_per_cpu<T: FromBytes + IntoBytes>(
     map: BorrowedFd<'_>,
     cpus: usize,
@@ -114,7 +114,7 @@ pub(crate) fn lookup_per_cpu<T: FromBytes + IntoBytes>(
     Ok(values)
 }
 
-/// Sets one value of a map.
+/// Sets a value of a map.
 pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
     let mut attr = MapAttr {
         fd: map.as_raw_fd() as u32,
@@ -125,7 +125,7 @@ pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Resul
     bpf(MAP_UPDATE_ELEM, &mut attr).map(|_| ())
 }
 
-/// Takes one key out of a map; false where it is not there.
+/// Deletes a key of a map. Returns false if it does not exist.
 pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
     let mut attr = MapAttr {
         fd: map.as_raw_fd() as u32,
@@ -139,19 +139,19 @@ pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// The one value of a map that was made to be mapped, an array of numbers that programs change too.
+/// The mapped value of a map: an array of numbers that programs change too.
 pub(crate) struct Shared {
     numbers: NonNull<AtomicU32>,
     count: usize,
 }
 
-// SAFETY: atomics in memory that is the kernel's map, wherever it is looked at from.
+// SAFETY: atomics in the memory of the kernel's map, which all threads may access.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// Maps a value of so many numbers, which the map's must be.
+    /// Maps a value of `count` numbers, the size of the map's value.
     pub(crate) fn of(map: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap};
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
@@ -161,9 +161,9 @@ impl Shared {
         Ok(Self { numbers, count })
     }
 
-    /// One of the numbers.
+    /// Returns one of the numbers.
     pub(crate) fn get(&self, at: usize) -> Option<&AtomicU32> {
-        // SAFETY: the mapping is page-aligned, has so many numbers, and lives as long as this.
+        // SAFETY: the mapping is page-aligned, has `count` numbers, and lives as long as this.
         (at < self.count).then(|| unsafe { self.numbers.add(at).as_ref() })
     }
 }
@@ -175,7 +175,7 @@ impl Drop for Shared {
     }
 }
 
-/// Every key of a map of keys of so many bytes, `most` at the most; one that comes or goes meanwhile may be missed.
+/// Returns at most `most` keys of a map with keys of `KEY` bytes. Keys that are inserted or deleted at the same time may be missed.
 pub(crate) fn keys<const KEY: usize>(
     map: BorrowedFd<'_>,
     most: usize,
@@ -190,7 +190,7 @@ pub(crate) fn keys<const KEY: usize>(
     Ok(keys)
 }
 
-/// Replaces `key` by the one after it, or by the first where `after` is none; false at the end.
+/// Writes the key after `after` to `next`, or the first key for `None`. Returns false at the end.
 pub(crate) fn next_key(
     map: BorrowedFd<'_>,
     after: Option<&[u8]>,
@@ -209,7 +209,7 @@ pub(crate) fn next_key(
     }
 }
 
-/// Loads a program to see whether the kernel takes it; it is gone at once.
+/// Loads a program to check whether the kernel accepts it.
 pub(crate) fn try_load(instructions: &[u64], sort: Sort) -> Result<OwnedFd, Refused> {
     load(
         &Code {
@@ -222,11 +222,11 @@ pub(crate) fn try_load(instructions: &[u64], sort: Sort) -> Result<OwnedFd, Refu
 }
 
 fn owned(fd: libc::c_long) -> OwnedFd {
-    // SAFETY: the caller has it from a call that returned a new descriptor, which nobody else has.
+    // SAFETY: the caller has received a new descriptor from the kernel, which has no other owner.
     unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }
 
-/// The number of this process in the machine's own pid namespace, by which kernel programs know it.
+/// Returns the PID of this process in the machine's own PID namespace, which kernel programs see.
 pub(crate) fn own_process() -> io::Result<u32> {
     // call 14, bpf_get_current_pid_tgid; r0 >>= 32; exit
     let instructions = [14 << 32 | 0x85, 32 << 32 | 0x77, 0x95];
@@ -235,8 +235,8 @@ pub(crate) fn own_process() -> io::Result<u32> {
     run(program.as_fd())
 }
 
-/// Runs a program of a raw tracepoint once, on the thread that asks (bpf_prog_test_run_raw_tp, net/bpf/test_run.c, since 5.10). The answer
-/// is what the program returned.
+/// Runs a program of a raw tracepoint once, on this thread (bpf_prog_test_run_raw_tp, net/bpf/test_run.c, since 5.10). Returns the result of
+/// the program.
 pub(crate) fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
     let mut attr = RunAttr {
         prog_fd: program.as_raw_fd() as u32,
@@ -246,7 +246,7 @@ pub(crate) fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(attr.retval)
 }
 
-/// Fills in what the kernel tells of a program or a link, after what it is asked for. As bytes: the tail differs between kernels.
+/// Reads the kernel's information about a program or a link, as bytes because its end differs between kernels.
 fn object_info(object: BorrowedFd<'_>, info: &mut [u8]) -> io::Result<()> {
     let mut attr = InfoAttr {
         fd: object.as_raw_fd() as u32,
@@ -256,9 +256,9 @@ fn object_info(object: BorrowedFd<'_>, info: &mut [u8]) -> io::Result<()> {
     bpf(OBJ_GET_INFO_BY_FD, &mut attr).map(drop)
 }
 
-/// How many runs of a program the kernel skipped; 0 before 5.12, which does not tell.
+/// Returns the number of skipped runs of a program; 0 before 5.12, which does not count them.
 pub(crate) fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
-    /// Where `struct bpf_prog_info` has recursion_misses.
+    /// Offset of recursion_misses in `struct bpf_prog_info`.
     const RECURSION_MISSES: usize = 208;
     let mut info = [0; 256];
     object_info(program, &mut info)?;
@@ -266,11 +266,11 @@ pub(crate) fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(missed.map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
 }
 
-/// How many runs of its program the kernel skipped before it came to the program, at a link to kernel functions; 0 at other links.
+/// Returns the number of runs that the kernel skipped at a link to kernel functions, before the program; 0 for other links.
 pub(crate) fn missed_at_link(link: BorrowedFd<'_>) -> io::Result<u64> {
     /// `type` of `struct bpf_link_info`.
     const KPROBE_MULTI: u32 = 8;
-    /// Where it has kprobe_multi.missed, since Linux 6.7.
+    /// Offset of kprobe_multi.missed, since Linux 6.7.
     const MISSED: usize = 32;
     let mut info = [0; 64];
     object_info(link, &mut info)?;
@@ -291,7 +291,7 @@ pub(crate) fn wait_for_running_programs() {
     }
 }
 
-/// A hash map, for tests of what reads maps.
+/// Creates a hash map, for tests of readers of maps.
 #[cfg(test)]
 pub(crate) fn new_hash(key_bytes: usize, value_bytes: usize, entries: u32) -> io::Result<OwnedFd> {
     /// Map type, sizes and entries, flags: the beginning of BPF_MAP_CREATE's attributes.

@@ -1,7 +1,7 @@
-//! The questions that we ask of the kernel's type information: where a field lies, what a constant is,
-//! whether a tracepoint or a function is there. The format is Documentation/bpf/btf.rst of the kernel.
+//! Queries of the kernel's type information: offsets of fields, constants, existence of tracepoints and functions. The format is in
+//! Documentation/bpf/btf.rst of the kernel.
 //!
-//! It is read once, answers by scanning, and is dropped after use: 6 MiB that an idle agent does not keep.
+//! It is read once, scanned for each query, and dropped after use: 6 MiB that an idle agent does not keep.
 
 use crate::Error;
 use memchr::memmem;
@@ -12,7 +12,7 @@ use std::{
 };
 
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
-/// A file for each module that has types, and one for the kernel.
+/// Folder with a file for each module that has types, and one for the kernel.
 const MODULES: &str = "/sys/kernel/btf";
 
 // Kinds of type: include/uapi/linux/btf.h.
@@ -39,10 +39,10 @@ const ENUM64: u32 = 19;
 /// The kernel's types.
 pub(crate) struct Btf {
     bytes: Vec<u8>,
-    /// Where each type starts; index 0 is void.
+    /// Offset of each type; index 0 is void.
     types: Vec<u32>,
     strings: Range<usize>,
-    /// Structs and unions that were asked for, so that many fields of one are found by one scan.
+    /// Structs and unions of earlier queries, so that many fields of one need one scan.
     structs: Mutex<HashMap<String, Option<u32>>>,
 }
 
@@ -78,7 +78,7 @@ impl Btf {
         })
     }
 
-    /// Byte offset of a field, or of a field in a field: `["thread_info", "status"]`. Anonymous members are looked through.
+    /// Returns the byte offset of a field, or of a field in a field: `["thread_info", "status"]`. Anonymous members are searched too.
     pub(crate) fn offset(&self, of: &str, path: &[&str]) -> Option<u32> {
         let mut at = self.find_struct(of)?;
         let mut bits = 0;
@@ -92,7 +92,7 @@ impl Btf {
         Some(bits / 8)
     }
 
-    /// Value of an enum's constant, whichever enum it is of.
+    /// Returns the value of a constant of any enum.
     pub(crate) fn constant(&self, name: &str) -> Option<u32> {
         let name = self.string(name)?;
         self.types[1..].iter().find_map(|&at| {
@@ -108,11 +108,11 @@ impl Btf {
         })
     }
 
-    /// These types with those of a module after them, which are numbered on from here.
+    /// Returns these types, followed by those of a module with the next numbers.
     pub(crate) fn with_module(&self, module: &[u8]) -> Option<Self> {
         let (types, strings) = sections(module)?;
         let (own_types, own_strings) = sections(&self.bytes)?;
-        // A header of its own, and both sections of both.
+        // A new header, and both sections of both.
         let mut bytes = self.bytes.get(..HEADER)?.to_vec();
         let types_len = own_types.len() + types.len();
         let strings_len = own_strings.len() + strings.len();
@@ -137,7 +137,7 @@ impl Btf {
         Self::parse(bytes)
     }
 
-    /// What the types of some module of the kernel tell, the first that does. They are read for this question only.
+    /// Returns the result of the first module of the kernel with one. The types of modules are read for this query only.
     pub(crate) fn in_modules<T>(&self, find: impl Fn(&Self) -> Option<T>) -> Option<T> {
         let modules = std::fs::read_dir(MODULES).ok()?;
         modules.flatten().find_map(|module| {
@@ -149,13 +149,13 @@ impl Btf {
         })
     }
 
-    /// The type id of a tracepoint's prototype; `None` where there is no such tracepoint.
+    /// Returns the type id of a tracepoint's prototype; `None` if the tracepoint does not exist.
     pub(crate) fn tracepoint(&self, name: &str) -> Option<u32> {
         // Each has a typedef of its probe's function: include/trace/bpf_probe.h.
         self.find(TYPEDEF, &format!("btf_trace_{name}"))
     }
 
-    /// The types of a tracepoint's arguments, as C writes them without `const`; `None` where there is no such tracepoint.
+    /// Returns the types of a tracepoint's arguments in C syntax without `const`; `None` if the tracepoint does not exist.
     pub(crate) fn tracepoint_arguments(&self, name: &str) -> Option<Vec<String>> {
         let pointer = self.at(self.word(self.at(self.tracepoint(name)?)? + 8))?;
         let proto = (self.kind(pointer) == PTR).then(|| self.word(pointer + 8))?;
@@ -163,13 +163,13 @@ impl Btf {
         Some(self.parameters(proto)?.split_off(1))
     }
 
-    /// The types of a function's arguments, as C writes them without `const`; `None` where there is no such function.
+    /// Returns the types of a function's arguments in C syntax without `const`; `None` if the function does not exist.
     pub(crate) fn function_arguments(&self, name: &str) -> Option<Vec<String>> {
         let function = self.at(self.function(name)?)?;
         self.parameters(self.word(function + 8))
     }
 
-    /// Every constant of an enum with its value; none where there is no such enum.
+    /// Returns all constants of an enum with their values; empty if the enum does not exist.
     pub(crate) fn constants(&self, of: &str) -> Vec<(u64, String)> {
         let Some(name) = self.string(of) else {
             return Vec::new();
@@ -197,7 +197,7 @@ impl Btf {
         constants.collect()
     }
 
-    /// The type id of a function.
+    /// Returns the type id of a function.
     pub(crate) fn function(&self, name: &str) -> Option<u32> {
         self.find(FUNC, name)
     }
@@ -210,7 +210,7 @@ impl Btf {
         })
     }
 
-    /// A type as C writes it, without qualifiers.
+    /// Returns a type in C syntax, without qualifiers.
     fn type_text(&self, id: u32, depth: u8) -> String {
         let Some(at) = self.at(id) else {
             return "void".to_owned();
@@ -259,7 +259,7 @@ impl Btf {
         found
     }
 
-    /// Offset in bits and type of a member, also of anonymous structs within.
+    /// Returns the offset in bits and the type of a member, also in nested anonymous structs.
     fn member(&self, at: u32, field: &str, depth: u8) -> Option<(u32, u32)> {
         let has_bitfields = self.word(at + 4) >> 31 == 1;
         (0..self.vlen(at)).find_map(|i| {
@@ -283,7 +283,7 @@ impl Btf {
         })
     }
 
-    /// The struct or union behind qualifiers and typedefs.
+    /// Returns the struct or union behind qualifiers and typedefs.
     fn resolve(&self, id: u32) -> Option<u32> {
         let mut at = self.at(id)?;
         for _ in 0..16 {
@@ -305,7 +305,7 @@ impl Btf {
             .map(|id| id as u32)
     }
 
-    /// Where a string lies among the strings, each of which is there once.
+    /// Returns the offset of a string, each of which exists once.
     fn string(&self, name: &str) -> Option<u32> {
         let wanted = [b"\0", name.as_bytes(), b"\0"].concat();
         memmem::find(&self.bytes[self.strings.clone()], &wanted).map(|at| at as u32 + 1)
@@ -336,7 +336,7 @@ impl Btf {
     }
 }
 
-/// A C type in the one form in which types are compared: integers have many names.
+/// Returns the canonical form of a C type, for comparisons: integers have many names.
 pub(crate) fn c_type(text: &str) -> String {
     const INTEGER: [&str; 6] = ["signed", "unsigned", "char", "short", "int", "long"];
     let (base, stars) = match text.find('*') {
@@ -368,7 +368,7 @@ pub(crate) fn c_type(text: &str) -> String {
 /// Bytes of a header.
 const HEADER: usize = 24;
 
-/// Where types and strings lie.
+/// Positions of types and strings.
 fn sections(bytes: &[u8]) -> Option<(Range<usize>, Range<usize>)> {
     let word = |at: usize| read(bytes, at).map(|word| word as usize);
     if word(0)? & 0xffff != 0xeb9f {

@@ -1,17 +1,17 @@
-//! The kernel's time and the wall clock's.
+//! Conversion of the kernel's time to wall clock time.
 
 use crate::Kernel;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Turns the kernel's time into the wall clock's.
+/// Converter of the kernel's time to wall clock time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// Wall clock minus CLOCK_BOOTTIME, ns.
+    /// Wall clock time minus CLOCK_BOOTTIME, ns.
     offset: i64,
 }
 
 impl Clock {
-    /// Compares both clocks. Of several comparisons the shortest counts: on a busy machine a thread may stand still within one.
+    /// Compares both clocks. The shortest of several comparisons counts, because the thread may be preempted within one.
     pub(crate) fn now(kernel: &Kernel) -> Self {
         let ns = |clock| {
             let time = clock_gettime(clock);
@@ -31,7 +31,7 @@ impl Clock {
         }
     }
 
-    /// Nanoseconds since 1970 of a CLOCK_BOOTTIME time.
+    /// Converts a CLOCK_BOOTTIME time to nanoseconds since 1970.
     pub fn unix_ns(&self, boottime_ns: u64) -> i64 {
         self.offset.saturating_add_unsigned(boottime_ns)
     }

@@ -1,35 +1,35 @@
-//! What a trace costs. Its programs measure themselves (`agent-ebpf/src/meter.rs`), which costs time itself: so they do all the time where
-//! they run rarely, and for a part of it where they run often.
+//! The cost of a trace. Its programs measure themselves (`agent-ebpf/src/meter.rs`), which costs time itself. Rare programs measure all runs,
+//! and frequent programs measure for a part of the time.
 
 use crate::{Error, account::BpfCost, bpf, load::Loaded, read::possible_cpus};
 use std::time::{Duration, Instant};
 use tracers::control;
 
-/// How long they measure at a time.
+/// Duration of a measurement.
 const WINDOW: Duration = Duration::from_millis(100);
-/// How long they do not between.
+/// Pause between two measurements.
 const PAUSE: Duration = Duration::from_millis(900);
-/// Runs a second up to which they go on measuring: a run's two looks at the clock take 0.1 µs.
+/// Runs per second up to which all runs are measured: the two clock reads of a run take 0.1 µs.
 const RARE: f64 = 1000.0;
 
-/// Measures by windows.
+/// Meter of the programs, with windows of measurement.
 pub(crate) struct CostMeter {
     state: State,
-    /// Since when that is so.
+    /// Start of this state.
     since: Instant,
-    /// What had been measured by then.
+    /// Measurement at the start of this state.
     before: Measured,
-    /// Of the time in which all was measured.
+    /// The time in which all runs were measured.
     whole: Part,
-    /// Of the windows of the time in which not all was.
+    /// The windows of the remaining time.
     sampled: Part,
-    /// Of the pauses between these.
+    /// The pauses between these windows.
     paused: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Programs ran rarely, and all is measured.
+    /// Programs run rarely, and all runs are measured.
     Whole,
     /// A window is open.
     Window,
@@ -78,14 +78,14 @@ impl Measured {
         }
     }
 
-    /// Whether programs that ran so often in that time run rarely.
+    /// Returns whether this many runs in this time are rare.
     fn is_rare(self, time: Duration) -> bool {
         self.runs as f64 <= RARE * time.as_secs_f64()
     }
 }
 
 impl CostMeter {
-    /// Starts with a window, so that a short trace is measured whole.
+    /// Starts with a window, so that all of a short trace is measured.
     pub(crate) fn start(loaded: &Loaded) -> Result<Self, Error> {
         measure(loaded, 1)?;
         Ok(Self::new(Instant::now()))
@@ -102,7 +102,7 @@ impl CostMeter {
         }
     }
 
-    /// When it has something to do; never while programs run rarely: it looks at that whenever the reader is awake.
+    /// Returns the time of the next change of state; `None` while programs run rarely: the meter checks that whenever the reader is awake.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.state {
             State::Whole => None,
@@ -111,7 +111,7 @@ impl CostMeter {
         }
     }
 
-    /// Opens or closes a window where it is time to.
+    /// Opens or closes a window if it is due.
     pub(crate) fn tick(&mut self, loaded: &Loaded) -> Result<(), Error> {
         let now = Instant::now();
         let time = now - self.since;
@@ -131,7 +131,7 @@ impl CostMeter {
         }
     }
 
-    /// Ends what it is in; so much has been measured until now.
+    /// Ends the current state, with the measurement until now.
     fn go_on(&mut self, now: Instant, measured: Measured) {
         let time = now - self.since;
         let more = measured.since(self.before);
@@ -144,7 +144,7 @@ impl CostMeter {
                 self.whole.add(more, time);
                 State::Whole
             }
-            // The next window is of the time in which they run often, this one was mostly not.
+            // The next window is in the time of frequent runs; this one mostly was not.
             State::Whole => {
                 self.whole.add(more, time);
                 State::Window
@@ -158,7 +158,7 @@ impl CostMeter {
         self.before = measured;
     }
 
-    /// Run time and runs so far, scaled up to the whole trace.
+    /// Returns run time and runs until now, scaled up to the whole trace.
     pub(crate) fn read(&self, loaded: &Loaded) -> Result<BpfCost, Error> {
         Ok(self.so_far(Instant::now(), Measured::now(loaded)?))
     }
@@ -200,7 +200,7 @@ fn measure(loaded: &Loaded, on: u32) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    /// A meter of programs that run as often in each ms as `runs` says, 1 µs each, after so many ms; and how often it was woken.
+    /// Returns a meter after this many ms, of programs that run `runs` times in each ms, 1 µs each; and the number of its wake-ups.
     fn metered(ms: u64, runs: impl Fn(u64) -> u64) -> (BpfCost, u32) {
         let start = Instant::now();
         let mut meter = CostMeter::new(start);

@@ -1,7 +1,7 @@
-//! Faults on purpose: what kernels and readers do once a year, on demand, so that tests can see what comes of it.
+//! Fault injection for tests: rare failures of kernels and readers, on demand.
 //!
-//! Built in always, so that what is tested is what runs; but honoured only where the program was started with `--inject`:
-//! a flag shows in the list of processes and in the log's first line, and no environment brings it in by accident.
+//! It is part of every build, so that tests run the released program, and is active only with `--inject`: a flag is visible in the list of
+//! processes and in the first line of the log, and unlike a variable of the environment it is not set by accident.
 
 use crate::{Error, bpf::Refused};
 use aya::{EbpfError, maps::MapError};
@@ -17,17 +17,17 @@ use std::{
 };
 use tracers::Malformed;
 
-/// Every how many records one does not decode.
+/// One of this many records does not decode.
 const DROPS: u64 = 10;
-/// By how much a short keepalive is shorter.
+/// Divisor of a short keepalive.
 const SHORTER: u32 = 10;
-/// How long a slow taker takes for one update.
+/// Time that a slow consumer takes for one update.
 const SLOW: Duration = Duration::from_millis(50);
 
-/// How long a deep sleep is: longer than any test.
+/// Duration of a deep sleep: longer than any test.
 const DEEP: Duration = Duration::from_secs(3600);
 
-/// What goes wrong.
+/// An injected fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// No memory for a map.
@@ -42,13 +42,13 @@ enum Fault {
     Drops,
     /// The counters cannot be read.
     Read,
-    /// Whoever takes the rows is slow.
+    /// The consumer of rows is slow.
     SlowSink,
     /// The reader has a bug.
     Panic,
-    /// A client that does not answer loses its connection after a tenth of the time. Of no trace.
+    /// A client that does not answer loses its connection after a tenth of the time. Not related to a trace.
     ShortKeepalive,
-    /// A reader that sleeps looks by itself no more, once it has looked again.
+    /// A sleeping reader does not poll, after the first poll of its sleep.
     DeepSleep,
 }
 
@@ -65,7 +65,7 @@ const NAMES: [(&str, Fault); 10] = [
     ("deep-sleep", Fault::DeepSleep),
 ];
 
-/// One fault, and the trace that has it, counted from 1 as they are started; every one where that is not said.
+/// A fault and the number of its trace, counted from 1 in the order of their start; without a number, all traces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Injection {
     fault: Fault,
@@ -95,7 +95,7 @@ impl FromStr for Injection {
 static INJECTED: OnceLock<Vec<Injection>> = OnceLock::new();
 static TRACES: AtomicU64 = AtomicU64::new(0);
 
-/// Lets these faults happen from now on. Once, before the first trace.
+/// Enables these faults. Called once, before the first trace.
 pub fn inject(injections: Vec<Injection>) {
     if !injections.is_empty() {
         tracing::warn!(?injections, "fault injection is enabled: for tests only");
@@ -104,7 +104,7 @@ pub fn inject(injections: Vec<Injection>) {
     }
 }
 
-/// Returns how long the server waits for a client that does not answer, where it waits `usual` without a fault.
+/// Returns how long the server waits for a client that does not answer; `usual` without a fault.
 pub fn keepalive(usual: Duration) -> Duration {
     let injected = INJECTED.get().into_iter().flatten();
     match injected
@@ -116,7 +116,7 @@ pub fn keepalive(usual: Duration) -> Duration {
     }
 }
 
-/// The faults of one trace: none, but in tests.
+/// The faults of one trace; none outside of tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults(u16);
 
@@ -135,7 +135,7 @@ impl Faults {
         self.0 & 1 << fault as u8 != 0
     }
 
-    /// Before the maps are made.
+    /// Fails before maps are created.
     pub(crate) fn maps(self) -> Result<(), EbpfError> {
         match self.has(Fault::MapEnomem) {
             false => Ok(()),
@@ -146,7 +146,7 @@ impl Faults {
         }
     }
 
-    /// Before a program is loaded.
+    /// Fails before a program is loaded.
     pub(crate) fn load(self) -> Result<(), Refused> {
         let refused = |errno, log: &str| Refused {
             call: "loading it",
@@ -162,7 +162,7 @@ impl Faults {
         Ok(())
     }
 
-    /// When everything is attached.
+    /// Fails after all programs are attached.
     pub(crate) fn attach(self) -> Result<(), Error> {
         match self.has(Fault::Attach) {
             false => Ok(()),
@@ -173,19 +173,19 @@ impl Faults {
         }
     }
 
-    /// Before the n-th record is decoded.
+    /// Fails before the n-th record is decoded.
     pub(crate) fn record(self, n: u64) -> Result<(), Malformed> {
         match self.has(Fault::Drops) && n % DROPS == DROPS - 1 {
             false => Ok(()),
             true => Err(Malformed {
-                wanted: "a record that nobody drops",
+                wanted: "a record that is not dropped",
                 bytes: 0,
             }),
         }
     }
 
-    /// Before the books are read.
-    pub(crate) fn books(self) -> Result<(), Error> {
+    /// Fails before an account is read.
+    pub(crate) fn account(self) -> Result<(), Error> {
         assert!(!self.has(Fault::Panic), "an injected fault");
         match self.has(Fault::Read) {
             false => Ok(()),
@@ -196,7 +196,7 @@ impl Faults {
         }
     }
 
-    /// How long a reader that sleeps may sleep on, where it would `usual`.
+    /// Returns the pause of a sleeping reader; `usual` without a fault.
     pub(crate) fn pause(self, usual: Duration) -> Duration {
         match self.has(Fault::DeepSleep) {
             false => usual,
@@ -204,7 +204,7 @@ impl Faults {
         }
     }
 
-    /// Before an update is taken.
+    /// Delays the consumer before it receives an update.
     pub(crate) fn take(self) {
         if self.has(Fault::SlowSink) {
             thread::sleep(SLOW);
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_named_with_the_trace_that_has_it() {
+    fn a_fault_is_parsed_with_the_number_of_its_trace() {
         let parse = |text: &str| text.parse::<Injection>();
         let of = |fault, trace| Ok(Injection { fault, trace });
         assert_eq!(parse("drops"), of(Fault::Drops, None));
@@ -227,10 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_goes_wrong_that_was_not_asked_for() {
+    fn nothing_fails_without_an_injected_fault() {
         let faults = Faults::of_next_trace();
         assert!(faults.maps().is_ok() && faults.load().is_ok() && faults.attach().is_ok());
-        assert!(faults.books().is_ok());
+        assert!(faults.account().is_ok());
         let usual = Duration::from_secs(30);
         assert_eq!(keepalive(usual), usual);
         assert!((0..100).all(|n| faults.record(n).is_ok()));

@@ -1,8 +1,8 @@
-//! What reads foreign text here, for fuzz targets alone (`fuzz/`): no interface for anybody else.
+//! Parsers of foreign text, for fuzz targets only (`fuzz/`).
 
 use crate::{read, select};
 
-/// Lines of /proc/self/mountinfo, names of cgroups, /proc/PID/stat, lists of CPUs.
+/// Parses lines of /proc/self/mountinfo, names of cgroups, /proc/PID/stat, lists of CPUs.
 pub fn system_texts(text: &str) {
     for line in text.lines() {
         if let Some(point) = select::hierarchy::cgroup2_mount(line) {
@@ -13,7 +13,7 @@ pub fn system_texts(text: &str) {
         }
         select::names::pod_named(line);
         select::names::pod_beside(line);
-        // Checked before anything is looked for.
+        // Checked before any search.
         let pod = select::names::pod_uid(line);
         assert!(pod.is_err() || line.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
     }

@@ -1,32 +1,32 @@
-//! Holds a trace to its budget: first by keeping a part of the events, at last by ending it.
+//! The budget of a trace: a trace that exceeds it samples events, and ends if that does not suffice.
 
 use crate::Budget;
 use std::time::{Duration, Instant};
 
-/// The least time over which cost is judged.
+/// Minimum time between two decisions.
 const WINDOW: Duration = Duration::from_millis(500);
-/// At most one event of so many is kept: of fewer nobody could say anything.
+/// Maximum sampling: one of this many events is kept. Fewer events would have no significance.
 const MOST: u64 = 1024;
-/// Windows in a row in which sampling did not help enough.
+/// Successive windows beyond the budget after which the trace ends.
 const PATIENCE: u32 = 5;
 
-/// What is to be done.
+/// A decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing new.
+    /// No change.
     GoOn,
-    /// One event of so many is kept from now on.
+    /// Keep one of this many events from now on.
     Keep(u64),
-    /// It ends.
+    /// End the trace.
     End,
 }
 
-/// Watches one trace.
+/// The governor of one trace.
 pub(crate) struct Governor {
     budget: Budget,
-    /// One event of so many is kept.
+    /// One of this many events is kept.
     of: u64,
-    /// Windows beyond the budget since it was last within.
+    /// Successive windows beyond the budget.
     strikes: u32,
     since: Instant,
     spent: Duration,
@@ -45,12 +45,12 @@ impl Governor {
         }
     }
 
-    /// Of how many events one is kept.
+    /// Returns the number of events of which one is kept.
     pub(crate) fn of(&self) -> u64 {
         self.of
     }
 
-    /// Judges what was spent and delivered in all so far.
+    /// Decides by the total cost and the delivered events until now.
     pub(crate) fn judge(&mut self, now: Instant, spent: Duration, delivered: u64) -> Verdict {
         let window = now - self.since;
         if !self.budget.samples() || window < WINDOW {
@@ -74,7 +74,7 @@ impl Governor {
             return self.keep((self.of * more).min(MOST));
         }
         self.strikes = 0;
-        // Far enough below that twice as many events stay within.
+        // Twice as many events would be within the budget.
         match self.of > 1 && used < 0.4 {
             true => self.keep(self.of / 2),
             false => Verdict::GoOn,

@@ -1,4 +1,4 @@
-//! Facts about the running kernel: what can be traced here, and if not, why not and what to do.
+//! Facts about the running kernel: available tracers, and the reasons and remedies for others.
 
 use crate::{
     Error,
@@ -22,11 +22,11 @@ use tracers::{Capability, Erased, Point};
 pub struct Kernel {
     release: String,
     pub(crate) btf: Btf,
-    /// What the kernel says to the simplest tracing program.
+    /// The kernel's response to the simplest tracing program.
     tracing: Result<(), io::Error>,
-    /// Where it shows processes.
+    /// Path of its procfs.
     pub(crate) proc: PathBuf,
-    /// How far CLOCK_BOOTTIME is ahead here, in our time namespace, of what kernel programs read.
+    /// Difference between CLOCK_BOOTTIME in our time namespace and in kernel programs, ns.
     pub(crate) boottime_ahead_ns: i64,
 }
 
@@ -44,41 +44,41 @@ fn boottime_ahead(text: &str) -> i64 {
         .saturating_add(nanoseconds)
 }
 
-// Programs that are tried, and no more.
+// Programs of trials.
 /// A call of bpf_get_current_ancestor_cgroup_id: `r1 = 0; call 123; r0 = 0; exit`.
 const ANCESTOR_HELPER: [u64; 4] = [0x1b7, 123 << 32 | 0x85, 0xb7, 0x95];
 /// A call of bpf_get_current_task_btf: `call 158; r0 = 0; exit`.
 const TASK_HELPER: [u64; 3] = [158 << 32 | 0x85, 0xb7, 0x95];
 
-/// The version in a release's name, as two numbers: 6.18.
+/// Returns the version in a release's name, as two numbers: 6.18.
 pub(crate) fn version(release: &str) -> (u32, u32) {
     let numbers = release.split(|c: char| !c.is_ascii_digit());
     let mut numbers = numbers.map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Whether a tracer works here.
+/// Availability of a tracer.
 #[derive(Clone, Debug)]
 pub enum Support {
-    /// It does.
+    /// The tracer is available.
     Yes {
         /// The first set of points that this kernel and these capabilities allow.
         points: Vec<Point>,
     },
-    /// It does not.
+    /// The tracer is not available.
     No {
-        /// What is missing, by name.
+        /// Name of the missing part.
         reason: String,
-        /// What to do about it, where anything can be done.
+        /// Remedy, if there is one.
         remedy: Option<String>,
     },
 }
 
 impl Kernel {
-    /// Reads what there is to know.
+    /// Reads the facts.
     ///
     /// # Errors
-    /// Where the kernel has no type information.
+    /// If the kernel has no type information.
     pub fn read() -> Result<Self, Error> {
         Ok(Self {
             release: rustix::system::uname()
@@ -96,12 +96,12 @@ impl Kernel {
         })
     }
 
-    /// Looks for processes there: the host's /proc, for who is not in the host's namespace of processes.
+    /// Uses another procfs: the host's /proc, for a program outside of the host's PID namespace.
     ///
     /// # Errors
-    /// Where it is none.
+    /// If the path is not a procfs.
     pub fn with_proc(mut self, proc: &Path) -> Result<Self, Error> {
-        // `self` leads nowhere there; this is there for everybody.
+        // `self` has no target there; this file exists for all readers.
         if !proc.join("kallsyms").exists() {
             return Err(Error::NoProc(proc.to_owned()));
         }
@@ -109,33 +109,33 @@ impl Kernel {
         Ok(self)
     }
 
-    /// Its version, as uname(2) says it.
+    /// Returns the release of uname(2).
     pub fn release(&self) -> &str {
         &self.release
     }
 
-    /// Its version as two numbers: 6.18.
+    /// Returns the version as two numbers: 6.18.
     pub(crate) fn version(&self) -> (u32, u32) {
         version(&self.release)
     }
 
-    /// Whether another task may get the CPU while a program at a tracepoint is at work, which the kernel then does not run for that task:
+    /// Returns whether programs at tracepoints can be preempted. The kernel skips the program for other tasks on that CPU in the meantime:
     /// `__bpf_trace_run`, kernel/trace/bpf_trace.c, since 7.0.
     pub(crate) fn preempts_at_tracepoints(&self) -> bool {
         self.version() >= (7, 0)
     }
 
-    /// Whether tracing programs may ask for a cgroup's ancestors by a helper.
+    /// Returns whether tracing programs may get a cgroup's ancestors by a helper.
     pub(crate) fn has_ancestor_helper(&self) -> bool {
         bpf::try_load(&ANCESTOR_HELPER, Sort::RAW_TRACEPOINT).is_ok()
     }
 
-    /// Whether tracing programs may look into the current task without a helper.
+    /// Returns whether tracing programs may read the current task without a helper.
     pub(crate) fn has_task_helper(&self) -> bool {
         bpf::try_load(&TASK_HELPER, Sort::RAW_TRACEPOINT).is_ok()
     }
 
-    /// Why no program at all can be loaded.
+    /// Returns why no program can be loaded at all.
     pub(crate) fn refusal(&self) -> Option<Error> {
         self.tracing.as_ref().err()?;
         let needed = [Capability::Bpf, Capability::Perfmon];
@@ -147,12 +147,12 @@ impl Kernel {
         Some(Error::MissingCapability { missing, some })
     }
 
-    /// Whether a tracer works here, and by which points.
+    /// Returns whether a tracer is available, and its points.
     pub fn support(&self, tracer: &dyn Erased) -> Support {
         self.supports(tracer.name(), tracer.points())
     }
 
-    /// Whether a tracer works here by one of these sets of points, and by which.
+    /// Returns whether a tracer is available with one of these sets of points, and this set.
     pub(crate) fn supports(&self, tracer: &str, sets: Vec<Vec<Point>>) -> Support {
         if let Some(refused) = self.refusal() {
             let Error::MissingCapability { missing, .. } = refused else {
@@ -181,7 +181,7 @@ impl Kernel {
         }
     }
 
-    /// A kernel field or constant that these programs read and this kernel lacks.
+    /// Returns a kernel field or constant that these programs read and this kernel lacks.
     fn missing_field<'a>(
         &self,
         tracer: &str,
@@ -196,12 +196,12 @@ impl Kernel {
     }
 }
 
-/// A global that asks for a fact about the kernel's types, by its name: see `agent-ebpf/src/field.rs`.
+/// A global for a fact about the kernel's types, by its name: `agent-ebpf/src/field.rs`.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     /// The global.
     pub(crate) symbol: String,
-    /// What it asks for, as C writes it.
+    /// The requested fact, in C syntax.
     pub(crate) name: String,
     optional: bool,
     is_constant: bool,
@@ -226,7 +226,7 @@ impl Wanted {
         })
     }
 
-    /// The value for the global.
+    /// Returns the value of the global.
     pub(crate) fn find(&self, btf: &Btf) -> Option<u32> {
         if self.is_constant {
             return btf.constant(&self.name);
@@ -237,7 +237,7 @@ impl Wanted {
     }
 }
 
-/// The globals that these programs of an object name, and the functions that they may call; `None` where it cannot be read.
+/// Returns the globals that these programs of an object use, and the functions that they may call; `None` if the object cannot be read.
 fn named<'a>(object: &[u8], programs: impl Iterator<Item = &'a str>) -> Option<BTreeSet<String>> {
     use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
     let file = object::File::parse(object).ok()?;
@@ -252,7 +252,7 @@ fn named<'a>(object: &[u8], programs: impl Iterator<Item = &'a str>) -> Option<B
         }
         Some(())
     };
-    // Functions that are called lie in one section, whoever calls them.
+    // All called functions are in one section.
     if let Some(text) = file.section_by_name(".text") {
         add(text.index(), 0..u64::MAX)?;
     }
@@ -264,7 +264,7 @@ fn named<'a>(object: &[u8], programs: impl Iterator<Item = &'a str>) -> Option<B
     Some(named)
 }
 
-/// Every fact that an object asks for.
+/// Returns all facts that an object requests.
 pub(crate) fn wanted(object: &[u8]) -> Vec<Wanted> {
     use object::{Object, ObjectSymbol};
     let Ok(file) = object::File::parse(object) else {

@@ -1,9 +1,9 @@
-//! Labels of targets become columns of their rows.
+//! Conversion of targets' labels to columns of their rows.
 
 use crate::select::Selection;
 use tracers::{Batch, Data, LABELS, Value};
 
-/// Puts the labels of each row's target before its columns.
+/// Inserts the labels of each row's target before the other columns.
 pub(crate) fn label(selection: &Selection, mut batch: Batch) -> Batch {
     let has = selection.label_columns();
     if !has.contains(&true) {

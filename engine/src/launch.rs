@@ -1,5 +1,5 @@
-//! Starts the command that is to be traced so that nothing of it is missed and nothing else is seen:
-//! a launcher of this same program waits, without being traced, until everything is attached, then becomes the command.
+//! Start of a traced command, without missing events or tracing anything else: a launcher, which is this program, waits untraced until all
+//! programs are attached, and then executes the command.
 
 use crate::Error;
 use rustix::{
@@ -20,7 +20,7 @@ use std::{
 /// The launcher's own first argument.
 const ROLE: &str = "--tracejob-launch";
 
-/// A command that waits for its start, or runs.
+/// A command that waits for its start or runs.
 pub(crate) struct Launched {
     child: Child,
     pidfd: OwnedFd,
@@ -46,7 +46,7 @@ impl Launched {
         let (go_read, go_write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
         let (failure_read, failure_write) =
             pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
-        // The launcher alone is to inherit its two ends.
+        // Only the launcher inherits its two ends.
         fcntl_setfd(&go_read, FdFlags::empty()).map_err(|e| failed(e.into()))?;
         fcntl_setfd(&failure_write, FdFlags::empty()).map_err(|e| failed(e.into()))?;
         let child = Command::new("/proc/self/exe")
@@ -70,22 +70,22 @@ impl Launched {
             go: Some(go_write.into()),
             failure: failure_read.into(),
         };
-        // Until it is itself: its own exec must not be taken for the command's.
+        // Waits for the launcher's own exec, which must not count as the command's.
         launched.failure.read_exact(&mut [0]).map_err(failed)?;
         Ok(launched)
     }
 
-    /// Its process.
+    /// Returns the PID.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Readable when it has ended.
+    /// Returns a descriptor that is readable after the end of the process.
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
-    /// Lets it become the command; returns when it has, or could not.
+    /// Executes the command in the launcher, and waits for success or failure.
     pub(crate) fn go(&mut self) -> Result<(), Error> {
         let failed = |source| Error::Command {
             command: self.program.clone(),
@@ -94,7 +94,7 @@ impl Launched {
         if let Some(mut go) = self.go.take() {
             go.write_all(b"!").map_err(failed)?;
         }
-        // Closed without a word by the exec itself.
+        // Closed by a successful exec, without a message.
         let mut errno = Vec::new();
         self.failure.read_to_end(&mut errno).map_err(failed)?;
         match errno.try_into().map(i32::from_ne_bytes) {
@@ -103,12 +103,12 @@ impl Launched {
         }
     }
 
-    /// Its status where it has ended.
+    /// Returns the exit status if the process has ended.
     pub(crate) fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM to the process.
     pub(crate) fn terminate(&self) {
         // It may just have ended.
         let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
@@ -116,7 +116,7 @@ impl Launched {
 }
 
 impl Drop for Launched {
-    /// A launcher that was never let go ends by itself when the pipe closes; it is waited for so that no zombie stays.
+    /// Waits for a launcher without a start, so that no zombie remains. It ends when the pipe is closed.
     fn drop(&mut self) {
         if self.go.take().is_some() {
             let _ = self.child.wait();
@@ -124,7 +124,7 @@ impl Drop for Launched {
     }
 }
 
-/// The launcher's own life; returns only where this process is none.
+/// Runs the launcher; returns only if this process is not one.
 pub(crate) fn launch_if_asked() {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_none_or(|role| role != ROLE) {
@@ -153,7 +153,7 @@ fn launch(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
     Err(error)
 }
 
-/// A descriptor that this process was started with, closed again when the command takes its place.
+/// Returns an inherited descriptor, which is closed by the exec of the command.
 #[allow(unsafe_code, reason = "a descriptor is known only by its number here")]
 fn inherited(number: i32) -> Option<File> {
     if number <= 2 {

@@ -1,7 +1,7 @@
-//! Loads, attaches, reads, batches and accounts for the tracers of one node.
+//! The tracing engine of one node: loads, attaches and reads tracers, and keeps their accounts.
 //!
 //! A [`Trace`] is a running tracer: dropping it detaches everything, and nothing is pinned.
-//! This is the only crate that knows aya. It knows no tracer by name, no terminal and no network.
+//! This is the only crate that uses aya. It contains no names of tracers, and uses neither a terminal nor the network.
 
 mod account;
 mod bpf;

@@ -1,4 +1,4 @@
-//! The bounds of a trace: what is selected, read and named of it.
+//! Limits of a trace: selection, reading and symbolization.
 
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ pub(crate) const BATCH_BYTES: usize = 256 << 10;
 /// counted. The queue holds one table at a time. A table that is due while another waits is skipped, because the next table contains all
 /// of its rows.
 pub(crate) const QUEUE: usize = 32;
+
+/// Rows of a table that is sent again without another reading. Larger tables are read at each interval. A row has at most 1 KiB, and the
+/// queue's memory, which a trace of tables uses for one table at a time, has room for the copy.
+pub(crate) const RESENT_ROWS: usize = 1024;
 
 /// Frames of a symbolized stack; the outermost frames of deeper stacks are omitted. The kernel records at most 511, and each may be a
 /// chain of inlined functions, as the target's file defines.

@@ -38,24 +38,24 @@ use user_files::UserProbes;
 /// A loaded object.
 pub(crate) struct Loaded {
     maps: HashMap<String, Map>,
-    /// What is not loaded yet; gone when everything is attached.
+    /// Programs that are not loaded yet; dropped after all are attached.
     code: Option<Programs>,
     programs: BTreeMap<String, Program>,
-    /// How many keys of each hash are in the maps by which the kernel side selects.
+    /// Numbers of keys with each hash in the selection maps.
     chosen: Shared,
-    /// In which sleep the reader is, and from which it has been woken.
+    /// State of the reader's sleep.
     sleep: Shared,
     /// The sets of points that may work here, best first. The first is loaded.
     sets: Vec<Vec<Point>>,
     pub(crate) tracer: &'static str,
     /// Whether every program has its second one: `agent-ebpf/src/again.rs`.
     again: bool,
-    /// How many frames of a stack are recorded.
+    /// Maximum frames of a recorded stack.
     pub(crate) depth: u32,
     pub(crate) faults: Faults,
     /// The functions of user space that it attaches to.
     user: Option<UserProbes>,
-    /// What `bpf::missed_at_link` counted at links that are closed.
+    /// Counts of `bpf::missed_at_link` at closed links.
     missed: u64,
 }
 
@@ -64,7 +64,7 @@ struct Program {
     program: OwnedFd,
     /// Whether it is the second one of its point.
     second: bool,
-    /// What holds it where it is attached. Closing them detaches it, whatever its kind.
+    /// Links that attach the program. Closing them detaches it, for every kind of point.
     links: Vec<OwnedFd>,
 }
 
@@ -73,11 +73,11 @@ const SELECT_FORK: Point = raw_tp("sched_process_fork").by("select_fork");
 const SELECT_EXEC: Point = raw_tp("sched_process_exec").by("select_exec");
 const SELECT_EXIT: Point = raw_tp("sched_process_exit").by("select_exit");
 const SELECT_POD: Point = raw_tp("cgroup_mkdir").by("select_pod");
-/// The program of `agent-ebpf/src/user_probe.rs` by which processes that run another program are known.
+/// The program of `agent-ebpf/src/user_probe.rs` that records processes that execute another program.
 const NOTICE_EXEC: Point = raw_tp("sched_process_exec").by("notice_exec");
-/// All of those that select.
+/// All selecting programs.
 pub(crate) static SELECTING: [Point; 4] = [SELECT_FORK, SELECT_EXEC, SELECT_EXIT, SELECT_POD];
-/// How the name of a second program ends.
+/// Suffix of the name of a second program.
 const AGAIN: &str = "_again";
 /// Numbers of the map `SLEEP`.
 const SLEEP: usize = size_of::<control::Sleep>() / size_of::<u32>();
@@ -111,7 +111,7 @@ impl Loaded {
         // Not every tracer takes stacks.
         globals.push(("DEPTH".to_owned(), depth.to_ne_bytes().to_vec(), false));
         let mut loader = EbpfLoader::new();
-        // Asked for only after a refusal: aya loads without a log first.
+        // Used only after a refusal: aya first loads without a log.
         loader.verifier_log_level(VerifierLogLevel::DEBUG);
         for (name, value, must_exist) in &globals {
             loader.override_global(name, GlobalData::from(value.as_slice()), *must_exist);
@@ -173,7 +173,7 @@ impl Loaded {
         Ok(loaded)
     }
 
-    /// The programs by which the kernel side selects.
+    /// Loads the selecting programs.
     fn load_selection(&mut self, selection: &Selection, kernel: &Kernel) -> Result<(), Error> {
         if selection.shape().by_process() {
             self.load_program(&SELECT_FORK, kernel)?;
@@ -188,7 +188,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// The maps by which it selects.
+    /// Returns the selection maps.
     pub(crate) fn selection_maps(&self) -> Result<Maps<'_>, Error> {
         let members = |name, counts| {
             Ok(Members {
@@ -205,7 +205,7 @@ impl Loaded {
         })
     }
 
-    /// From here on one event of so many is kept.
+    /// Sets sampling: from now on, one of `of` events is kept.
     pub(crate) fn sample(&self, of: u64) -> Result<(), Error> {
         bpf::update(self.map("SAMPLE")?, &[0; 4], &of.to_ne_bytes()).map_err(|source| Error::Read {
             what: "how many events are kept",
@@ -213,15 +213,14 @@ impl Loaded {
         })
     }
 
-    /// The reader begins the sleep of that number, or is awake: 0. Programs wake it from a sleep.
+    /// Publishes the number of the reader's sleep; 0 means awake. Programs wake the reader from a sleep.
     pub(crate) fn set_sleep(&self, number: u32) {
         if let Some(now) = self.sleep.get(control::SLEEP_NOW) {
             now.store(number, Ordering::SeqCst);
         }
     }
 
-    /// Does something with the first set of points, or with the first after it with which it can be done. A set that looked possible may
-    /// still be refused by this kernel's verifier.
+    /// Calls `with` for the sets of points until it succeeds. This kernel's verifier may refuse a set that looked possible.
     fn first_set(
         &mut self,
         mut with: impl FnMut(&mut Self, &[Point]) -> Result<(), Error>,
@@ -285,7 +284,8 @@ impl Loaded {
         Ok(())
     }
 
-    /// The names of a point's programs and whether each is the second one, in the order in which to attach them for that to run first.
+    /// Returns the names of a point's programs, and whether each is the second one, in the order of attaching that makes the second one run
+    /// first.
     fn programs_of(&self, point: &Point) -> Vec<(String, bool)> {
         let first = (point.program.to_owned(), false);
         let again = (format!("{}{AGAIN}", point.program), true);
@@ -297,7 +297,7 @@ impl Loaded {
         }
     }
 
-    /// A map's descriptor.
+    /// Returns the descriptor of a map.
     pub(crate) fn map(&self, name: &str) -> Result<BorrowedFd<'_>, Error> {
         self.maps
             .get(name)
@@ -306,7 +306,7 @@ impl Loaded {
             .ok_or_else(|| self.no_map(name))
     }
 
-    /// Takes a map out; its descriptor then lives as long as the taker wants.
+    /// Moves a map out, with its descriptor.
     pub(crate) fn take_map(&mut self, name: &str) -> Result<Map, Error> {
         self.maps.remove(name).ok_or_else(|| self.no_map(name))
     }
@@ -318,7 +318,7 @@ impl Loaded {
         }
     }
 
-    /// Descriptors of all loaded programs but the second ones, which keep their counts readable when they are detached.
+    /// Returns descriptors of all loaded programs except the second ones. They keep counts readable after the programs are detached.
     pub(crate) fn first_programs(&self) -> Result<Vec<OwnedFd>, Error> {
         let programs = self.programs.values().filter(|one| !one.second);
         programs
@@ -330,7 +330,7 @@ impl Loaded {
             })
     }
 
-    /// Bytes of all maps and programs, as the kernel counts them.
+    /// Returns the bytes of all maps and programs, as counted by the kernel.
     pub(crate) fn kernel_bytes(&self) -> u64 {
         let maps = self.maps.values().filter_map(map_data);
         let maps = maps.map(|data| data.fd().as_fd());
@@ -339,7 +339,7 @@ impl Loaded {
     }
 }
 
-/// A map of a type that objects may have; `None` for one whose memory nothing here can tell: `memory::Definition::bytes`.
+/// Returns the data of a map; `None` for a type whose memory `memory::Definition::bytes` cannot compute.
 pub(crate) fn map_data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data)
@@ -375,12 +375,12 @@ pub(crate) fn map_data(map: &Map) -> Option<&MapData> {
     }
 }
 
-/// `memlock` of /proc/self/fdinfo: what the kernel charges for a map or a program.
+/// Returns `memlock` of /proc/self/fdinfo: the bytes that the kernel charges for a map or a program.
 pub(crate) fn locked_bytes(fd: BorrowedFd<'_>) -> u64 {
     of_fdinfo(fd, "memlock:")
 }
 
-/// Entries that a map has room for.
+/// Returns the maximum entries of a map.
 pub(crate) fn entries(map: BorrowedFd<'_>) -> u64 {
     of_fdinfo(map, "max_entries:")
 }

@@ -1,4 +1,4 @@
-//! What a trace takes of memory, before it is loaded: what is admitted is known, not found out.
+//! The memory of a trace, computed before it is loaded.
 
 use crate::{
     Error, Kernel, Request,
@@ -10,7 +10,7 @@ use crate::{
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 use tracers::{Dataset, Source};
 
-/// Types of maps that objects may have: `load::map_data` knows the same.
+/// Types of maps that objects may have, the same as in `load::map_data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MapType {
     Hash,
@@ -23,7 +23,7 @@ enum MapType {
 }
 
 impl MapType {
-    /// By its number in include/uapi/linux/bpf.h; `None` for one whose memory is not known here.
+    /// Returns the type with this number in include/uapi/linux/bpf.h; `None` if its memory cannot be computed here.
     const fn of(number: u32) -> Option<Self> {
         Some(match number {
             1 => Self::Hash,
@@ -42,14 +42,14 @@ impl MapType {
 const ELEMENT: u64 = 64;
 const BUCKET: u64 = 16;
 const MAP: u64 = 4096;
-/// Bytes of a label in a row: Kubernetes' names have 253 letters at most, and a place where they end.
+/// Bytes of a label in a row: names of Kubernetes have at most 253 characters, and an end offset.
 const LABEL: u64 = 257;
 /// Bytes of a value of a row of a table while rows of several CPUs are merged.
 const CELL: u64 = 40;
-/// Bytes of a row besides its values then: its key twice, its place.
+/// Bytes of a row besides its values in this time: its key twice, its index.
 const ROW: u64 = 192;
 
-/// A map as an object defines it: `bpf_map_def`, which aya-ebpf writes into the section `maps`.
+/// The definition of a map in an object: `bpf_map_def`, which aya-ebpf writes into the section `maps`.
 struct Definition {
     kind: MapType,
     key: u64,
@@ -67,7 +67,7 @@ impl Definition {
                 (ELEMENT + key + 8 + cpus * value, true)
             }
             MapType::PercpuArray => (cpus * value, false),
-            // One that is mapped takes whole pages.
+            // A mapped array uses whole pages.
             MapType::Array => return MAP + (self.entries * value).next_multiple_of(MAP),
             // The ring itself, its two pages of positions and one of its own.
             MapType::Ring => return self.entries + 3 * MAP,
@@ -80,11 +80,11 @@ impl Definition {
     }
 }
 
-/// Bytes that a trace takes at most, of the kernel and of this process: its maps, its ring, its queue to whoever takes its rows, the
-/// labels of its targets, and, for each dataset that is a table, that with the names of its stacks.
+/// Returns the maximum bytes of a trace in the kernel and in this process: its maps, its ring, its queue to the consumer, the labels of its
+/// targets, and the table of each dataset of that form with the names of its stacks.
 ///
 /// # Errors
-/// Where the tracer has a map whose memory cannot be told.
+/// If the tracer has a map whose memory cannot be computed.
 pub fn memory(request: &Request, kernel: &Kernel) -> Result<u64, Error> {
     let shape = Shape::of(&request.targets, request.changing);
     let plan = request.spec.plan();
@@ -112,7 +112,7 @@ pub fn memory(request: &Request, kernel: &Kernel) -> Result<u64, Error> {
             match name.as_str() {
                 "ROWS" => per_cpu_rows += map.entries,
                 "FIRST" => per_cpu_rows += map.entries * cpus,
-                // As many are kept here once they were taken out of one of the two, and all are shown.
+                // As many rows are kept here after they were moved out of one of the maps, and the table has all of them.
                 "SHARED_A" => shared_rows += 2 * map.entries,
                 "SHARED_B" => shared_rows += map.entries,
                 _ => {}
@@ -130,8 +130,8 @@ pub fn memory(request: &Request, kernel: &Kernel) -> Result<u64, Error> {
     Ok(maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64 + read)
 }
 
-/// Bytes of a table of this many rows: as it is read and named, as it is made into messages, and the messages of the last one, which
-/// are kept. The next one is read when all that is over.
+/// Returns the bytes of a table with this many rows: while it is read and named, while it is converted to messages, and the messages of the
+/// last one, which are kept. The next table is read only after that.
 fn table(dataset: &Dataset, rows: u64) -> u64 {
     let columns = &dataset.columns;
     let labels = columns.iter().filter(|column| column.is_label()).count() as u64;
@@ -149,12 +149,12 @@ fn table(dataset: &Dataset, rows: u64) -> u64 {
     merged.max(named + messages) + values + messages + names
 }
 
-/// Bytes of a row of a table while it is merged.
+/// Returns the bytes of a row of a table while it is merged.
 fn merged_row(dataset: &Dataset) -> u64 {
     dataset.columns.len() as u64 * CELL + ROW
 }
 
-/// Bytes of the stacks of events: of each batch that waits to be taken, and the names.
+/// Returns the bytes of the stacks of events: of each batch in the queue, and the names.
 fn names(dataset: &Dataset) -> u64 {
     match stage::names(&dataset.columns) {
         true => (QUEUE * stacks::BATCH_BYTES + stacks::NAMES_BYTES) as u64,
@@ -162,7 +162,7 @@ fn names(dataset: &Dataset) -> u64 {
     }
 }
 
-/// The kernel keeps a program as it came, as it was verified, and as machine code.
+/// Returns the bytes of programs: the kernel keeps the loaded, the verified and the machine code.
 fn programs(elf: &[u8]) -> u64 {
     let Ok(file) = object::File::parse(elf) else {
         return 0;
@@ -173,7 +173,7 @@ fn programs(elf: &[u8]) -> u64 {
     programs.map(|section| 3 * section.size() + MAP).sum()
 }
 
-/// The maps that an object defines. One whose type is not known is an error, by its name.
+/// Returns the maps of an object. An unknown type is an error with the name of the map.
 fn definitions(elf: &[u8]) -> Result<Vec<(String, Definition)>, String> {
     let file = object::File::parse(elf).map_err(|error| error.to_string())?;
     let Some(section) = file.section_by_name("maps") else {

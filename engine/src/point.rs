@@ -1,6 +1,6 @@
-//! Kinds of points, one file each: whether it is possible here and why not, how its program is loaded and attached.
+//! Kinds of points, one file each: availability on this kernel, loading and attaching of the program.
 //!
-//! [`kind`] is the only place that tells kinds apart; all else asks [`Kind`]. A program is detached by closing its links, of whichever kind.
+//! Only [`kind`] distinguishes kinds; all other code uses [`Kind`]. A program of any kind is detached by closing its links.
 
 mod cgroup;
 mod function;
@@ -22,43 +22,43 @@ use aya_obj::generated::bpf_attach_type;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use tracers::{At, Point};
 
-/// What a program that is tried does: `r0 = *(u64 *)(r1 + 0); r0 = 0; exit`. The look at the first argument matters: 5.10 refuses it for
-/// functions whose argument's type its BTF only declares.
+/// The program of a trial: `r0 = *(u64 *)(r1 + 0); r0 = 0; exit`. The read of the first argument matters: 5.10 refuses it for functions with
+/// an argument type that its BTF only declares.
 pub(crate) const LOOKS: [u64; 3] = [0x1079, 0xb7, 0x95];
-/// The same of a program that decides: `r0 = 1; exit`, which lets everything pass.
+/// The program of a trial that returns a verdict: `r0 = 1; exit`, which accepts everything.
 const ALLOWS: [u64; 2] = [1 << 32 | 0xb7, 0x95];
 
-/// Where in a list of programs the second program of a point is attached, to run before the first one.
+/// Order of attaching the second program of a point, which must run before the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Second {
-    /// Before it: programs run in the order in which they came.
+    /// Before the first one: programs run in the order of attaching.
     AttachedFirst,
-    /// After it: the last one runs first.
+    /// After the first one: the last program runs first.
     AttachedLast,
-    /// There is none: the kernel skips no run of such a program, or a run cannot be made up for.
+    /// No second program: the kernel skips no run of such a program, or a skipped run cannot be recovered.
     None,
 }
 
-/// One kind of point, with its target.
+/// A kind of point, with its target.
 pub(crate) trait Kind {
-    /// Why a program cannot be here, apart from the types of arguments; `None` where it can.
+    /// Returns why the point is not possible here, apart from the types of arguments; `None` if it is.
     fn refuses(&self, kernel: &Kernel) -> Option<String>;
-    /// The types of the target's arguments; `None` where this kernel does not tell.
+    /// Returns the types of the target's arguments; `None` if this kernel does not have them.
     fn arguments(&self, kernel: &Kernel) -> Option<Vec<String>>;
-    /// How the kernel is to load the program.
+    /// Returns how the kernel loads the program.
     ///
     /// # Errors
-    /// What is not in this kernel.
+    /// The name of a missing type of this kernel.
     fn sort(&self, btf: &Btf) -> Result<Sort, String>;
-    /// Attaches the program. The links hold it there.
+    /// Attaches the program, until its links are closed.
     fn attach(&self, program: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Refused>;
-    /// Where its second program is attached.
+    /// Returns the order of attaching the second program.
     fn second(&self) -> Second;
-    /// Whether another program of ours may run on a CPU before its program has ended, by preemption or by an interrupt.
+    /// Returns whether a program of the trace may run on a CPU before the program of this point has ended, by preemption or by an interrupt.
     fn preempted(&self) -> bool;
 }
 
-/// The kind of a point.
+/// Returns the kind of a point.
 pub(crate) fn kind(at: &At) -> Box<dyn Kind + '_> {
     use bpf_attach_type::{BPF_MODIFY_RETURN, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT};
     let function = |name, attach, word, second| function::Function {
@@ -95,7 +95,7 @@ pub(crate) fn kind(at: &At) -> Box<dyn Kind + '_> {
     }
 }
 
-/// Why a point cannot be used here; `None` where it can.
+/// Returns why a point cannot be used here; `None` if it can.
 pub(crate) fn refuses(point: &Point, kernel: &Kernel) -> Option<String> {
     let kind = kind(&point.at);
     if let Some(missing) = lacks(&point.at) {
@@ -117,7 +117,7 @@ pub(crate) fn refuses(point: &Point, kernel: &Kernel) -> Option<String> {
         .map(|differs| format!("{} differs in this kernel: {differs}", point.at))
 }
 
-/// How the types of arguments differ from those that are wanted.
+/// Returns the difference between the types of arguments and the required ones.
 fn differs(types: &[String], wanted: &[(u8, &str)]) -> Option<String> {
     wanted.iter().find_map(|&(position, wanted)| {
         let have = types.get(usize::from(position));
@@ -132,7 +132,7 @@ fn differs(types: &[String], wanted: &[(u8, &str)]) -> Option<String> {
     })
 }
 
-/// Why the kernel does not load a program of this kind, by a trial.
+/// Returns why the kernel does not load a program of this kind, by a trial.
 fn tried(instructions: &[u64], sort: Result<Sort, String>, what: &str) -> Option<String> {
     match sort {
         Err(missing) => Some(missing),

@@ -1,4 +1,4 @@
-//! Reads a loaded tracer's rows and books. Where the rows come from is one file for each source in `source`.
+//! Reads the rows and the account of a loaded tracer. Each source of rows has its own file in `source`.
 
 use crate::{
     Account, Error, Lost, bpf,
@@ -15,18 +15,18 @@ use std::{
 };
 use tracers::{Batch, Dataset, LABELS, Left, control::Counters};
 
-/// Reads one tracer.
+/// Reader of one tracer.
 pub(crate) struct Reader {
     pub(crate) loaded: Loaded,
-    /// The first of each pair: what they miss is made up for by the second, or told.
+    /// The first program of each pair: events that it misses are handled by the second one, or counted.
     programs: Vec<OwnedFd>,
-    /// Of each dataset.
+    /// Rows of each dataset.
     rows: Vec<Rows>,
-    /// What removes rows of each dataset.
+    /// Filters of each dataset.
     sieves: Vec<Sieve>,
-    /// Where no dataset has the ring.
+    /// The ring, if no dataset uses it.
     bell: Option<Bell>,
-    /// Bounds the first dataset.
+    /// Limit of events of the first dataset.
     max_events: u64,
     cpus: usize,
 }
@@ -41,7 +41,7 @@ impl Reader {
     ) -> Result<Self, Error> {
         let (mut rows, mut sieves) = (Vec::new(), Vec::new());
         let mut left = left.into_iter();
-        // The first dataset's.
+        // For the first dataset.
         let mut limit = max_events;
         for dataset in datasets {
             let left = left.next().unwrap_or_default();
@@ -64,7 +64,7 @@ impl Reader {
         })
     }
 
-    /// The ring, which one dataset has at most, with that one's number.
+    /// Returns the ring, which at most one dataset uses, and the number of this dataset.
     fn ring(&self) -> Option<(usize, &Ring)> {
         self.rows
             .iter()
@@ -75,39 +75,40 @@ impl Reader {
             })
     }
 
-    /// Bytes of the ring, which is mapped here.
+    /// Returns the bytes of the ring, which is mapped here.
     pub(crate) fn ring_bytes(&self) -> u64 {
         let bell = self.bell.as_ref().map_or(0, Bell::bytes);
         self.ring().map_or(bell, |(_, ring)| ring.bytes())
     }
 
-    /// Readable when something is in the ring, by which programs wake the reader.
+    /// Returns the descriptor of the ring, which is readable when programs wake the reader.
     pub(crate) fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
         let bell = self.bell.as_ref().map(Bell::fd);
         bell.or_else(|| self.ring().map(|(_, ring)| ring.fd()))
     }
 
-    /// When the last table of each dataset is read.
+    /// Returns when the last table of each dataset is read.
     pub(crate) fn last_tables(&self) -> impl Iterator<Item = LastTable> {
         self.rows.iter().map(Rows::last_table)
     }
 
-    /// Whether as many events of the first dataset as were asked for have been delivered: of tables `told` is what the last account said.
-    pub(crate) fn at_limit(&self, told: u64) -> bool {
+    /// Returns whether the first dataset has reached its limit of events. `in_account` is the number of its events in the last account,
+    /// which counts for tables.
+    pub(crate) fn at_limit(&self, in_account: u64) -> bool {
         match self.rows.first().zip(self.sieves.first()) {
             Some((Rows::Ring(ring), sieve)) => sieve.delivered(ring.delivered()) >= self.max_events,
             Some((Rows::PerCpu(_) | Rows::Shared(_) | Rows::Snapshot(_), _)) | None => {
-                told >= self.max_events
+                in_account >= self.max_events
             }
         }
     }
 
-    /// The number of the dataset that the ring has.
+    /// Returns the number of the dataset that uses the ring.
     pub(crate) fn ring_dataset(&self) -> Option<usize> {
         self.ring().map(|(at, _)| at)
     }
 
-    /// Takes everything out of the ring, a batch of at most so many rows at a time; says whether anything was there.
+    /// Empties the ring, in batches of at most `batch_rows` rows. Returns whether there were any records.
     pub(crate) fn drain(
         &mut self,
         batch_rows: usize,
@@ -126,17 +127,17 @@ impl Reader {
         Ok(any)
     }
 
-    /// The table of a dataset at this time, without rows that are removed before they have names; without any where they are events.
+    /// Reads the table of a dataset, without the rows that are removed before they have names. A dataset of events has an empty table.
     pub(crate) fn table(&mut self, dataset: usize) -> Result<Batch, Error> {
         let Some((rows, sieve)) = (self.rows.get_mut(dataset)).zip(self.sieves.get_mut(dataset))
         else {
-            return Err(Error::Bug("a table of a dataset that there is not"));
+            return Err(Error::Bug("a table of an unknown dataset"));
         };
         let table = rows.table(&mut self.loaded)?;
         Ok(sieve.early(table, rows.of_reading()))
     }
 
-    /// A table with names and labels, without the rows that are removed by these.
+    /// Removes the rows of a table that are filtered by names and labels.
     pub(crate) fn named_table(&mut self, dataset: usize, table: Batch) -> Batch {
         match self.sieves.get_mut(dataset) {
             Some(sieve) => sieve.late_table(table),
@@ -144,10 +145,7 @@ impl Reader {
         }
     }
 
-    /// The books so far, of all datasets, and what was delivered of the first. They balance when nothing runs any more and everything has been
-    /// read: an event that is in several datasets is in the books of each.
-    pub(crate) fn account(&self) -> Result<(Account, u64), Error> {
-        self.loaded.faults.books()?;
+    fn counters(&self) -> Result<Counters, Error> {
         let cpus: Vec<Counters> = bpf::lookup_per_cpu(self.loaded.map("COUNTERS")?, self.cpus)
             .map_err(|source| Error::Read {
                 what: "the counters",
@@ -155,6 +153,19 @@ impl Reader {
             })?;
         let mut counters = Counters::default();
         cpus.iter().for_each(|cpu| counters.add(cpu));
+        Ok(counters)
+    }
+
+    /// Returns the number of events of all datasets until now. While it is the same, per-CPU and shared tables are the same, because every
+    /// event is counted after it has changed its rows.
+    pub(crate) fn produced(&self) -> Result<u64, Error> {
+        Ok(self.counters()?.produced)
+    }
+
+    /// Returns the account of all datasets until now, and the delivered events of the first one. The account balances when no program runs
+    /// and all rows have been read. An event of several datasets is counted in each.
+    pub(crate) fn account(&self) -> Result<(Account, u64), Error> {
+        self.loaded.faults.account()?;
         let Counters {
             produced,
             ring_full,
@@ -170,7 +181,7 @@ impl Reader {
             given_back,
             stacks_truncated,
             folded,
-        } = counters;
+        } = self.counters()?;
         let skipped: u64 = self
             .programs
             .iter()
@@ -212,9 +223,9 @@ impl Reader {
     }
 }
 
-/// How many values a per-CPU map has per key: the CPUs that could ever be there, as in `0-3`.
+/// Returns the number of values that a per-CPU map has for each key: all CPUs that may ever exist, such as `0-3`.
 pub(crate) fn possible_cpus() -> usize {
-    // It is asked for with every account, and stays the same until the machine is started again.
+    // Each account needs it, and it does not change until the next boot.
     static POSSIBLE: OnceLock<usize> = OnceLock::new();
     *POSSIBLE.get_or_init(|| {
         let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What to trace, whom, and within which bounds.
+//! The request for a trace: tracer, targets and limits.
 
 use std::{array, ffi::OsString, path::PathBuf, time::Duration};
 use tracers::{Dataset, Filter, Spec, labels};
@@ -8,28 +8,45 @@ use tracers::{Dataset, Filter, Spec, labels};
 pub struct Request {
     /// The tracer and its options.
     pub spec: Spec,
-    /// Which rows of each dataset to deliver, as [`Filter::of_datasets`] makes them; `None` is all, and so is a filter that is not there. The
-    /// events of other rows are [`crate::Account::filtered`].
+    /// Filters of the rows of each dataset, from [`Filter::of_datasets`]; `None` or a missing filter delivers all rows. The events of other
+    /// rows are counted in [`crate::Account::filtered`].
     pub filters: Vec<Option<Filter>>,
-    /// Whom to trace: each adds to the selection. Never empty.
+    /// Targets: the union is traced. Never empty.
     pub targets: Vec<Target>,
-    /// Whether targets may come and go while it runs.
+    /// Whether targets may change while the trace runs.
     pub changing: bool,
-    /// Whether it starts without the targets that are not there ([`crate::Trace::missing`]). Otherwise each of them is an error.
+    /// Whether the trace starts without missing targets ([`crate::Trace::missing`]). Otherwise a missing target is an error.
     pub allow_missing: bool,
-    /// Whether it goes on when the last of its cgroups and containers is gone, because whoever changes its targets may name another.
+    /// Whether the trace continues after the last of its cgroups and containers was removed, because another target may be added.
     pub outlives_cgroups: bool,
-    /// What may be selected, whatever the targets name.
+    /// Bounds of the selection, for all targets.
     pub bounds: Bounds,
-    /// Targets, by their place, that must not be selected: each is as one that is not there.
+    /// Targets that must not be selected. Each is treated like a missing one.
     pub denied: Vec<Denied>,
-    /// Columns of labels, of [`tracers::LABELS`], that there are whether the first targets have them or not.
+    /// Columns of [`tracers::LABELS`] that rows have even if the first targets do not have these labels.
     pub label_columns: [bool; tracers::LABELS.len()],
-    /// Bounds.
+    /// Limits.
     pub limits: Limits,
 }
 
 impl Request {
+    /// Creates a request for all rows of these targets, with the default limits and the strictest bounds. Targets must all exist, and stay
+    /// the same. Change fields by struct update: `Request { filters, ..Request::new(spec, targets) }`.
+    pub fn new(spec: Spec, targets: Vec<Target>) -> Self {
+        Self {
+            spec,
+            filters: Vec::new(),
+            targets,
+            changing: false,
+            allow_missing: false,
+            outlives_cgroups: false,
+            bounds: Bounds::default(),
+            denied: Vec::new(),
+            label_columns: Default::default(),
+            limits: Limits::default(),
+        }
+    }
+
     /// Returns which of [`tracers::LABELS`] the rows of its trace have.
     pub(crate) fn label_columns(&self) -> [bool; tracers::LABELS.len()] {
         let targets = self.targets.iter().map(Target::has_labels);
@@ -54,15 +71,15 @@ impl Request {
 /// A target that must not be selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
-    /// Its place among the targets.
+    /// Index of the target.
     pub at: usize,
-    /// The line of the policy that says so.
+    /// Line of the policy that denies it.
     pub line: &'static str,
-    /// Why, in words.
+    /// Reason, as text.
     pub why: String,
 }
 
-/// What targets may turn out to be.
+/// Bounds of the objects that targets resolve to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
     /// Whether a target may be more than a pod, a container, a service or a tree of processes: the root of all cgroups, one that holds
@@ -73,19 +90,19 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// No bounds: who starts the trace may select everything.
+    /// No bounds: the caller may select everything.
     pub const NONE: Self = Self {
         host: true,
         needs_namespace: false,
     };
 }
 
-/// A part of the selection, with what is said of it.
+/// A target and its labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Who.
+    /// Selected processes.
     pub whom: Whom,
-    /// What its rows say besides.
+    /// Labels of its rows.
     pub labels: Labels,
 }
 
@@ -105,14 +122,14 @@ impl From<Whom> for Target {
     }
 }
 
-/// What the caller says of a target: the values of the columns [`tracers::LABELS`], in their order; empty is nothing.
+/// Labels that the caller gives a target: the values of the columns [`tracers::LABELS`], in this order; empty is no label.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Labels(pub [String; tracers::LABELS.len()]);
 
 impl Labels {
-    /// The namespace of the pod.
+    /// Returns the namespace of the pod.
     pub fn namespace(&self) -> &str {
-        // As `tracers::LABELS` has it.
+        // The order of `tracers::LABELS`.
         &self.0[1]
     }
 }
@@ -120,66 +137,66 @@ impl Labels {
 /// A change of the selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// From now on. What is there already gets the new labels.
+    /// Adds a target. A target that is already selected gets the new labels.
     Add(Target),
-    /// No longer. What is not there is gone as it should be.
+    /// Removes a target. A target that is not selected is no error.
     Remove(Whom),
-    /// No others than these.
+    /// Removes all targets except these.
     Only(Vec<Whom>),
 }
 
-/// Whom to trace.
+/// The selected processes of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Whom {
     /// A process with all its threads, its children and theirs.
     Process(u32),
-    /// The same, which began at this time: another one with its number is not meant.
+    /// The same, with its start time, so that a reused PID is an error.
     /// Clock ticks since boot, the 22nd field of /proc/PID/stat: proc_pid_stat(5).
     ProcessSince(u32, u64),
     /// A cgroup's directory, of version 2 or 1, and everything below it; relative paths start at the mount of version 2.
     Cgroup(PathBuf),
-    /// A container by id, whole or the first characters of it.
+    /// A container by its id or a prefix of it.
     Container(String),
-    /// A container by the uid of its pod and its whole id: one of another pod is not meant.
+    /// A container by the uid of its pod and its full id; a container of another pod is an error.
     PodContainer(String, String),
-    /// A pod by uid, from its first instruction where it does not exist yet.
+    /// A pod by uid; from its first instruction if it does not exist yet.
     Pod(String),
-    /// A program with its arguments, started when everything is attached, with its children.
+    /// A program with its arguments and its children. It is started after all programs are attached.
     Command(Vec<OsString>),
-    /// Every process of the host but this one.
+    /// Every process of the host except this one.
     Host,
 }
 
-/// Bounds of a trace.
+/// Limits of a trace.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Ends the trace; `None` is no end.
+    /// Time after which the trace ends; `None` is no limit.
     pub duration: Option<Duration>,
-    /// Ends the trace after this many events of its first dataset; `None` is no end.
+    /// Events of the first dataset after which the trace ends; `None` is no limit.
     pub max_events: Option<u64>,
-    /// Bytes of the ring; rounded up to a power of two of at least one page.
+    /// Bytes of the ring, rounded up to a power of two of at least one page.
     pub ring_bytes: u32,
-    /// How often a map is read and progress is told.
+    /// Interval of tables and of progress updates.
     pub interval: Duration,
-    /// What it may cost at most.
+    /// Maximum cost.
     pub budget: Budget,
-    /// Events per second that each cgroup gets through however many events others send.
+    /// Events per second that each cgroup can send while others fill the ring.
     pub quota: u32,
 }
 
-/// What a trace may cost. One that costs more keeps a part of the events, and ends where that does not help.
+/// The maximum cost of a trace. A trace that exceeds it samples events, and ends if sampling does not suffice.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
-    /// Per cent of one CPU, for its programs and its reader; `None` is no bound.
+    /// Percent of one CPU, for its programs and its reader; `None` is no limit.
     pub cpu_percent: Option<u32>,
-    /// Events of the first dataset that are delivered each second; `None` is no bound.
+    /// Delivered events of the first dataset per second; `None` is no limit.
     pub events_per_second: Option<u64>,
-    /// Memory of its maps, ring and queues, bytes, known before it is loaded; `None` is no bound.
+    /// Bytes of its maps, ring and queues, computed before it is loaded; `None` is no limit.
     pub memory_bytes: Option<u64>,
 }
 
 impl Budget {
-    /// Whether it may come to keeping a part of the events.
+    /// Returns whether the trace may sample events.
     pub(crate) fn samples(&self) -> bool {
         self.cpu_percent.is_some() || self.events_per_second.is_some()
     }
@@ -190,7 +207,7 @@ impl Default for Limits {
         Self {
             duration: None,
             max_events: None,
-            // 2 MiB hold 10,000 to 20,000 records: 0.1 s of the fastest storm that was measured, and the reader looks every 10 ms.
+            // 2 MiB hold 10,000 to 20,000 records: 0.1 s of the fastest storm that was measured, and the reader polls every 10 ms.
             ring_bytes: 2 << 20,
             interval: Duration::from_secs(1),
             budget: Budget::default(),

@@ -1,21 +1,21 @@
-//! Which of a tracer's needs are there, and how to get the others.
+//! Available and missing requirements of a tracer, with remedies.
 
 use crate::{Kernel, capability::Held, point};
 use tracers::{Capability, Erased, Feature, Need, Needs, Requirement, fentry, kprobe, uprobe};
 
-/// A need of a tracer on this host.
+/// A requirement of a tracer on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// The need.
+    /// The requirement.
     pub need: Need,
-    /// Whether the tracer does not work without it; otherwise its rows lack what the need is for.
+    /// Whether the tracer requires it; otherwise its rows have less information without it.
     pub required: bool,
-    /// How to get it, where it is not there.
+    /// Remedy, if it is missing.
     pub missing: Option<String>,
 }
 
 impl Kernel {
-    /// The needs of a tracer, and which are missing here.
+    /// Returns the requirements of a tracer, with remedies for missing ones.
     pub fn needs(&self, tracer: &dyn Erased) -> Vec<Checked> {
         let needs = Needs::of(tracer);
         let checked = needs.all().map(|(need, required)| Checked {
@@ -26,7 +26,7 @@ impl Kernel {
         checked.collect()
     }
 
-    /// How to get a requirement; `None` where it is there.
+    /// Returns the remedy for a requirement; `None` if it is fulfilled.
     fn missing(&self, requirement: Requirement) -> Option<String> {
         match requirement {
             Requirement::Capability(capability) => {
@@ -49,7 +49,7 @@ impl Kernel {
     }
 }
 
-/// How to get a capability.
+/// Returns the remedy for a missing capability.
 pub(crate) fn grant(capability: Capability) -> String {
     let word = capability.name().to_lowercase();
     format!(

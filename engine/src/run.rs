@@ -1,8 +1,8 @@
-//! A running trace: one reader thread that owns everything, and a bounded queue to whoever wants the rows.
+//! A running trace: one reader thread that owns all resources, and a bounded queue to the consumer of the rows.
 
 use crate::limits::{EVENTS_NAMING, LAST_NAMING, QUEUE};
 use crate::{
-    Account, Bounds, Change, Cost, Ended, Error, Kernel, Limits, Request, bpf,
+    Account, Cost, Ended, Error, Kernel, Limits, Request, bpf,
     clock::Clock,
     cost::CostMeter,
     fault::Faults,
@@ -15,6 +15,8 @@ use crate::{
     select::Selection,
     stage::Stages,
 };
+use handle::Command;
+pub use handle::Handle;
 use rest::{Rest, TICK};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
@@ -24,7 +26,7 @@ use rustix::{
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -32,14 +34,13 @@ use std::{
 use tables::Tables;
 use tracers::{Batch, Column, Dataset, Left, control::Process};
 
+mod handle;
 mod rest;
 mod tables;
 
-/// Interval of the check for removed cgroups, for traces that end with them. The kernel side does not report their removal.
-const CGROUPS: Duration = Duration::from_millis(100);
-/// The shortest that it waits for what is due.
+/// The shortest wait of the reader.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// How long a trace goes on after its last process has ended: sockets that it closed by ending take a round trip more.
+/// Time that a trace continues after the end of its last process: the sockets of that process take another round trip to close.
 const AFTER_TARGETS: Duration = Duration::from_millis(50);
 
 /// A running tracer. Dropping it ends it and detaches everything.
@@ -48,69 +49,33 @@ pub struct Trace {
     missing: Vec<(usize, Error)>,
     clock: Clock,
     updates: Option<Receiver<Result<Update, Error>>>,
-    /// Tell the reader that the last table of a dataset has been taken; there is something to tell where one is with whoever called
-    /// [`Trace::next`].
-    taken: Vec<SyncSender<()>>,
-    /// The dataset of that one.
+    /// For each dataset, notifies the reader that the consumer has released the newest table.
+    release: Vec<SyncSender<()>>,
+    /// Dataset of the table that the last call of [`Trace::next`] returned.
     lent: Option<usize>,
     handle: Handle,
     reader: Option<JoinHandle<()>>,
     faults: Faults,
 }
 
-/// What happened.
+/// An update of a running trace.
 #[derive(Clone, Debug)]
 pub enum Update {
-    /// Events, each once; their dataset is the batch's.
+    /// Events of the batch's dataset, each once.
     Rows(Batch),
-    /// The whole table of a dataset so far, which replaces the one before.
+    /// The whole table of a dataset until now. It replaces the previous one.
     Table(Batch),
-    /// The books so far.
+    /// The account until now.
     Progress(Account),
-    /// The books at the end; nothing follows.
+    /// The account at the end; the last update.
     Done(Account),
 }
 
-/// Steers a trace from any thread.
-#[derive(Clone)]
-pub struct Handle {
-    commands: Sender<Command>,
-    /// Wakes the reader for them.
-    wake: Arc<OwnedFd>,
-}
-
-enum Command {
-    Stop,
-    Change(Vec<Change>, Bounds, Sender<Vec<Result<(), Error>>>),
-}
-
-impl Handle {
-    /// Asks the trace to end: the remaining rows and the final account follow.
-    pub fn stop(&self) {
-        self.send(Command::Stop);
-    }
-
-    /// Changes whom it traces within these bounds, and waits until that is done: an outcome for each change, in their order, each on its own,
-    /// and one more where something failed that concerns none of them in particular. Where the trace is over there is no outcome.
-    pub fn change(&self, changes: Vec<Change>, bounds: Bounds) -> Vec<Result<(), Error>> {
-        let (sender, receiver) = channel();
-        self.send(Command::Change(changes, bounds, sender));
-        receiver.recv().unwrap_or_default()
-    }
-
-    fn send(&self, command: Command) {
-        // A trace that is over needs no command.
-        let _ = self.commands.send(command);
-        // An eventfd can only be full, and then it has been written to.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-    }
-}
-
 impl Trace {
-    /// Loads, attaches, selects and starts reading; a command is started last.
+    /// Loads and attaches the programs, selects the targets and starts the reader; a command is started last.
     ///
     /// # Errors
-    /// Where the request cannot be carried out here; nothing is left behind then.
+    /// If the request is not possible on this machine; nothing remains in the kernel.
     pub fn start(request: Request, kernel: &Kernel) -> Result<Self, Error> {
         Self::begin(request, kernel).map_err(Error::or_exhausted)
     }
@@ -138,7 +103,7 @@ impl Trace {
         } = request;
         let mut plan = spec.plan();
         if filters.len() > plan.datasets.len() {
-            return Err(Error::Bug("a filter of a dataset that there is not"));
+            return Err(Error::Bug("a filter of an unknown dataset"));
         }
         let left = { filters.into_iter().enumerate() }
             .map(|(at, filter)| filter.map_or_else(Left::default, |one| plan.keep(at, one)))
@@ -173,7 +138,7 @@ impl Trace {
         }
         let (sender, updates) = sync_channel(QUEUE);
         let (commands, to_do) = channel();
-        let (tables, taken) = Tables::of(&reader);
+        let (tables, release) = Tables::of(&reader);
         let worker = Worker {
             kernel_bytes: reader.loaded.kernel_bytes() + reader.ring_bytes(),
             reader,
@@ -206,7 +171,7 @@ impl Trace {
             missing,
             clock,
             updates: Some(updates),
-            taken,
+            release,
             lent: None,
             handle: Handle { commands, wake },
             reader: Some(reader),
@@ -214,40 +179,44 @@ impl Trace {
         })
     }
 
-    /// Its datasets, with the labels of its rows.
+    /// Returns the datasets, with the labels of their rows.
     pub fn datasets(&self) -> &[Dataset] {
         &self.datasets
     }
 
-    /// The columns of its first dataset.
+    /// Returns the columns of the first dataset.
     pub fn columns(&self) -> &[Column] {
         self.datasets.first().map_or(&[], |first| &first.columns)
     }
 
-    /// Targets that were not there when it started, by their places in the request, and why: only where the request allows that.
-    /// They are not traced until they are added.
+    /// Returns the targets that were missing at the start, as indices in the request, with the reasons. Empty unless the request allows
+    /// missing targets. They are not traced until they are added.
     pub fn missing(&self) -> &[(usize, Error)] {
         &self.missing
     }
 
-    /// For the times in its rows.
+    /// Returns the clock that converts the times in rows.
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// Something that steers it from any thread.
+    /// Returns a handle that controls the trace from any thread.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// The next thing that happened; `None` when `timeout` is over first, and always after [`Update::Done`].
+    /// Returns the next update; `None` after `timeout`, and always after [`Update::Done`].
     ///
     /// # Errors
-    /// Where reading failed: the trace is over then.
+    /// If reading failed: the trace has ended.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Update>, Error> {
-        if let Some(taken) = self.lent.take().and_then(|dataset| self.taken.get(dataset)) {
-            // Whoever has it is done with it. A reader that is over needs no word.
-            let _ = taken.try_send(());
+        if let Some(release) = self
+            .lent
+            .take()
+            .and_then(|dataset| self.release.get(dataset))
+        {
+            // The consumer is done with the table. A reader that has ended needs no notification.
+            let _ = release.try_send(());
         }
         let Some(updates) = &self.updates else {
             return Ok(None);
@@ -275,20 +244,20 @@ impl Trace {
 impl Drop for Trace {
     fn drop(&mut self) {
         self.handle.stop();
-        // A reader that waits for room in the queue, or for its last table to be taken, sees that nobody takes any more.
+        // A reader that waits for room in the queue or for the release of its table receives an error.
         self.updates = None;
-        self.taken.clear();
+        self.release.clear();
         if let Some(reader) = self.reader.take() {
-            // A panic in it is a bug that has been printed; there is nothing left to detach then.
+            // The message of a panic was printed, and its unwinding has detached the programs.
             let _ = reader.join();
         }
     }
 }
 
-/// The reader thread's own.
+/// State of the reader thread.
 struct Worker {
     reader: Reader,
-    /// Of each dataset.
+    /// Stages of each dataset.
     stages: Vec<Stages>,
     limits: Limits,
     selection: Selection,
@@ -301,35 +270,35 @@ struct Worker {
     to_do: Receiver<Command>,
     stopped: bool,
     over_budget: bool,
-    /// A process that was selected when it was last looked.
+    /// A process that was selected at the last check.
     alive: [u8; 4],
-    /// Of its maps and programs, which stay as large as they are made. To ask for it opens a file of /proc for each.
+    /// Bytes of the maps and programs, which do not change. Each request for them would open a file of /proc for every map.
     kernel_bytes: u64,
-    /// Events of the first dataset that had been delivered when the account was last made: bounds are on these.
+    /// Delivered events of the first dataset in the last account. Limits apply to these.
     delivered: u64,
     tables: Tables,
     sender: SyncSender<Result<Update, Error>>,
 }
 
-/// Nobody takes updates any more.
+/// The consumer of updates has gone.
 struct Gone;
 
 impl Worker {
     fn run(mut self) {
         let sender = self.sender.clone();
         if let Err(error) = self.read_to_the_end() {
-            // Nobody there to be told is fine.
+            // The consumer may have gone.
             let _ = sender.send(Err(error));
         }
     }
 
     fn read_to_the_end(&mut self) -> Result<(), Error> {
-        // What a snapshot has to show is there at the beginning.
+        // A snapshot has rows from the start.
         let mut next_interval = match self.tables.any_attached() {
             true => self.started,
             false => self.started + self.limits.interval,
         };
-        // Why it ends, and when, once that is known.
+        // Reason and time of the end, once they are known.
         let mut ending: Option<(Ended, Instant)> = None;
         let ended = loop {
             let ending_at = ending.as_ref().map(|(_, at)| *at);
@@ -339,9 +308,9 @@ impl Worker {
             };
             self.cost.tick(&self.reader.loaded)?;
             let now = Instant::now();
-            let just_woken = self.rest.looked(now, found, &self.reader.loaded);
-            self.obey();
-            // A program that has just begun has not mapped its libraries yet: it is looked at a little later.
+            let just_woken = self.rest.polled(now, found, &self.reader.loaded);
+            self.handle_commands();
+            // A program that has just started has not mapped its libraries yet: it is observed a little later.
             if !just_woken {
                 for stages in &mut self.stages {
                     stages.observe(&self.reader.loaded);
@@ -360,7 +329,7 @@ impl Worker {
             }
             if now >= next_interval {
                 next_interval = now + self.limits.interval;
-                if self.tell_interval(ending.is_some())?.is_err() {
+                if self.send_interval(ending.is_some())?.is_err() {
                     return Ok(());
                 }
             }
@@ -377,21 +346,24 @@ impl Worker {
             self.cost.due(),
             self.reader.loaded.due(),
             (!self.selection.is_settled()).then(|| now + TICK),
-            self.selection.ends_with_cgroups().then(|| now + CGROUPS),
         ];
         let stages = self.stages.iter().filter_map(Stages::due);
         let others = others.into_iter().flatten().chain(stages);
         others.fold(self.rest.next(interval), Instant::min)
     }
 
-    /// Until a record wakes it, the command's end, a stop, or what is due.
+    /// Waits for a record, a command, the end of the started program, a removed cgroup, or until `due`.
     fn wait(&self, due: Instant, ending: bool) {
-        // A command that has ended stays readable: it would be waited for at full speed.
+        // The descriptor of an ended program stays readable: the wait would return at once, again and again.
         let command = self.command.as_ref().filter(|_| !ending);
         let command = command.map(Launched::pidfd);
-        let mut fds: Vec<PollFd<'_>> = [Some(self.wake.as_fd()), command, self.reader.ring_fd()]
-            .into_iter()
-            .flatten()
+        let fds = [
+            Some(self.wake.as_fd()),
+            command,
+            self.reader.ring_fd(),
+            self.selection.removals(),
+        ];
+        let mut fds: Vec<PollFd<'_>> = { fds.into_iter().flatten() }
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         let timeout = due.saturating_duration_since(Instant::now());
@@ -400,11 +372,14 @@ impl Worker {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        // Interrupted by a signal is as good as woken.
+        // A signal is as good as a wake-up.
         let _ = poll(&mut fds, Some(&timeout));
+        // Before the cgroups are checked: a later removal is another notification.
+        self.selection.clear_removals();
     }
 
-    /// Sends what is in the ring, and says whether anything was. Events are sent once: what has no name after `naming` never has one.
+    /// Sends the records in the ring, and returns whether there were any. Events are sent once, so names that are missing after `naming`
+    /// stay missing.
     fn drain(&mut self, naming: Duration) -> Result<Result<bool, Gone>, Error> {
         let Self {
             reader,
@@ -432,8 +407,8 @@ impl Worker {
         Ok(if gone { Err(Gone) } else { Ok(found) })
     }
 
-    fn tell_interval(&mut self, ending: bool) -> Result<Result<(), Gone>, Error> {
-        if self.tell_tables(ending)?.is_err() {
+    fn send_interval(&mut self, ending: bool) -> Result<Result<(), Gone>, Error> {
+        if self.send_tables(ending)?.is_err() {
             return Ok(Err(Gone));
         }
         let account = self.account()?;
@@ -444,7 +419,7 @@ impl Worker {
             .map_err(|_| Gone))
     }
 
-    /// Why the trace ends, and when.
+    /// Returns why and when the trace ends, if it does.
     fn ended(&mut self, now: Instant) -> Result<Option<(Ended, Instant)>, Error> {
         if self.stopped {
             return Ok(Some((Ended::Stopped, now)));
@@ -474,22 +449,22 @@ impl Worker {
         Ok(None)
     }
 
-    /// Whether any process is still selected.
+    /// Returns whether any process is still selected.
     fn any_process(&mut self) -> Result<bool, Error> {
         let map = self.reader.loaded.map("PROCESSES")?;
         let failed = |source| Error::Read {
             what: "the map of selected processes",
             source,
         };
-        // The one that was there is mostly there still: the kernel looks for the first of a map through all of it.
+        // In most cases the process of the last check is still there. To find the first key of a map, the kernel walks its buckets.
         if bpf::lookup(map, &self.alive, &mut [0; size_of::<Process>()]).map_err(failed)? {
             return Ok(true);
         }
         bpf::next_key(map, None, &mut self.alive).map_err(failed)
     }
 
-    /// Does what was asked for since it was last looked at.
-    fn obey(&mut self) {
+    /// Handles the commands since the last call.
+    fn handle_commands(&mut self) {
         let mut woken = false;
         while let Ok(command) = self.to_do.try_recv() {
             woken = true;
@@ -501,18 +476,18 @@ impl Worker {
                         Err(error) => vec![Err(error)],
                     };
                     self.reader.loaded.selection_changed();
-                    // Whoever asked may have gone.
+                    // The caller may have gone.
                     let _ = done.send(outcomes);
                 }
             }
         }
         if woken {
-            // Only to wait for it anew: a command that came meanwhile has written to it again, or is found by the next look.
+            // Resets the eventfd. A command that arrived since then has written to it again, or the next call finds it.
             let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
         }
     }
 
-    /// Keeps to the budget.
+    /// Adjusts sampling to the budget.
     fn govern(&mut self, account: &Account) -> Result<(), Error> {
         let spent = account.cost.reader + account.cost.bpf.map_or(Duration::ZERO, |bpf| bpf.time);
         match self.governor.judge(Instant::now(), spent, self.delivered) {
@@ -535,10 +510,10 @@ impl Worker {
         Ok(account)
     }
 
-    /// Detaches, reads what is left, and closes the books.
+    /// Detaches the programs, reads the remaining rows and sends the final account.
     fn finish(&mut self, ended: Ended) -> Result<(), Error> {
         self.reader.loaded.finish_following(&self.selection);
-        // Before they are detached: what they cost is a part of the time that they are attached.
+        // Before the programs are detached: their cost is a share of the time that they are attached.
         let before = self.account()?;
         let mut last = self.last_attached(is_gone(&ended))?;
         if let Some(command) = self
@@ -548,7 +523,7 @@ impl Worker {
         {
             command.terminate();
         }
-        // Detaching waits for the kernel, program by program; that is not the trace's time.
+        // Detaching waits for the kernel, program by program. This time does not belong to the trace.
         let elapsed = self.started.elapsed();
         self.reader.loaded.detach();
         if self.drain(LAST_NAMING)?.is_err() {
@@ -568,7 +543,7 @@ impl Worker {
             ..self.reader.account()?.0
         };
         if !account.balanced() {
-            tracing::error!(?account, "the books do not balance: a bug");
+            tracing::error!(?account, "the account does not balance: a bug");
         }
         // Nobody there to be told is fine.
         let _ = self.sender.send(Ok(Update::Done(account)));
@@ -576,7 +551,7 @@ impl Worker {
     }
 }
 
-/// Whether what was selected is gone.
+/// Returns whether the trace ended because its targets have.
 fn is_gone(ended: &Ended) -> bool {
     match ended {
         Ended::Command(_) | Ended::TargetGone => true,
@@ -584,7 +559,7 @@ fn is_gone(ended: &Ended) -> bool {
     }
 }
 
-/// CPU time of this thread.
+/// Returns the CPU time of this thread.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(

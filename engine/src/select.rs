@@ -1,10 +1,11 @@
-//! Targets become what the kernel side selects by: process numbers, cgroup ids, pod uids. They may come and go while the trace runs.
+//! Conversion of targets to the keys of the kernel side: PIDs, cgroup ids, pod uids. Targets may change while the trace runs.
 
 use crate::limits::{MAX_CGROUPS, MAX_DEPTH};
 use crate::{Bounds, Change, Denied, Error, Labels, Request, Target, Whom, bpf};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
+    os::fd::BorrowedFd,
 };
 use tracers::control::{DEPTHS, Member, NO_DEPTH, POD_UID, Process, by};
 
@@ -18,6 +19,7 @@ mod look;
 mod members;
 pub(crate) mod names;
 pub(crate) mod process;
+mod removal;
 mod walks;
 
 pub(crate) use entry::Maps;
@@ -28,6 +30,7 @@ use labelled::Labelled;
 pub(crate) use members::{CHOSEN, Counts, Members};
 use process::Life;
 pub(crate) use process::descendants;
+use removal::RemovalWatch;
 use walks::Walks;
 
 const _: () = assert!(
@@ -35,16 +38,16 @@ const _: () = assert!(
     "a list of depths has room for each"
 );
 
-/// By what a trace may select, which decides what is loaded; it is known before anything is looked for.
+/// The keys by which a trace may select. They determine the loaded programs, and are known before the targets are searched for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     /// The value of the global `SELECT`.
     pub(crate) by: u32,
-    /// Whether pods may be named that do not exist yet.
+    /// Whether pods may be selected that do not exist yet.
     pub(crate) pods: bool,
-    /// Whether events of several cgroups may have to share the ring.
+    /// Whether events of several cgroups may share the ring.
     pub(crate) shared: bool,
-    /// Whether targets may come and go.
+    /// Whether targets may change.
     changing: bool,
 }
 
@@ -83,7 +86,7 @@ impl Shape {
     }
 }
 
-/// What is selected.
+/// The selection of a trace.
 #[derive(Debug)]
 pub(crate) struct Selection {
     entries: HashMap<Whom, Entry>,
@@ -93,25 +96,27 @@ pub(crate) struct Selection {
     /// Which of [`tracers::LABELS`] the first targets have.
     columns: [bool; tracers::LABELS.len()],
     shape: Shape,
-    /// What may be selected.
+    /// Bounds of the selection.
     bounds: Bounds,
-    /// Where pods' cgroups are made.
+    /// Depths at which pods' cgroups are created.
     levels: Levels,
-    /// Whether it goes on when its last cgroup is gone.
+    /// Whether the trace continues after its last cgroup was removed.
     outlives_cgroups: bool,
-    /// In which its cgroups are; none while there are none.
+    /// The hierarchy of its cgroups; `None` without cgroups.
     hierarchy: Option<Hierarchy>,
-    /// Whether nothing is selected that may be gone.
+    /// Whether no selected process may have ended unnoticed.
     settled: bool,
-    /// Targets that are not there, by their places in the request, and why.
+    /// Missing targets, as indices in the request, with the reasons.
     missing: Vec<(usize, Error)>,
+    /// Wakes the reader when a cgroup may have been removed with which the trace ends.
+    removals: RemovalWatch,
 }
 
 impl Selection {
-    /// Finds all targets; nothing is written anywhere yet.
+    /// Resolves all targets, without writing to maps.
     ///
     /// # Errors
-    /// Where a target is not there and the request allows none to be missing, or nothing can be selected here at all.
+    /// If a target is missing and the request does not allow that, or selection is not possible on this machine.
     pub(crate) fn resolve(request: &Request) -> Result<Self, Error> {
         let (targets, changing) = (&request.targets, request.changing);
         if targets.is_empty() {
@@ -132,9 +137,10 @@ impl Selection {
             levels: Levels::default(),
             outlives_cgroups: request.outlives_cgroups,
             hierarchy: None,
+            removals: RemovalWatch::default(),
         };
         let mut cgroups = Walks::default();
-        // Of equal ones the last counts, and the others are not looked for.
+        // The last one of equal targets counts; the others are not searched for.
         let last: HashMap<&Whom, usize> = (targets.iter().enumerate())
             .map(|(at, target)| (&target.whom, at))
             .collect();
@@ -163,7 +169,7 @@ impl Selection {
                 selected => selected?,
             }
         }
-        // Where nothing is left, the denial is the answer.
+        // If no target remains, the denial is the error.
         let is_denial = |(_, error): &(usize, Error)| matches!(error, Error::Denied { .. });
         if selection.entries.is_empty()
             && let Some(at) = selection.missing.iter().position(is_denial)
@@ -173,16 +179,16 @@ impl Selection {
         if changing && !selection.shape.by_host() && selection.hierarchy.is_none() {
             selection.choose_hierarchy(&mut cgroups);
         }
+        selection.watch_removals();
         Ok(selection)
     }
 
-    /// Takes the targets that are not there.
+    /// Takes the missing targets.
     pub(crate) fn take_missing(&mut self) -> Vec<(usize, Error)> {
         std::mem::take(&mut self.missing)
     }
 
-    /// Chooses the hierarchy of the targets that come later: what is loaded selects by one. Without any there is nothing to choose;
-    /// each target that is added then says so.
+    /// Chooses the hierarchy of later targets: the loaded programs select by one. If none is mounted, each added target fails with an error.
     fn choose_hierarchy(&mut self, cgroups: &mut Walks) {
         let by_a_kubelet = |cgroups: &Cgroups| match cgroups.has_kubelet {
             false => Err(Error::NoContainer(String::new())),
@@ -215,22 +221,22 @@ impl Selection {
             .into_mut())
     }
 
-    /// Which label columns there are.
+    /// Returns the label columns of rows.
     pub(crate) fn label_columns(&self) -> [bool; tracers::LABELS.len()] {
         self.columns
     }
 
-    /// The labels of a row's target.
+    /// Returns the labels of a row's target.
     pub(crate) fn labels(&self, target: u32) -> &Labels {
         self.labels.set(target)
     }
 
-    /// What the kernel side is prepared for.
+    /// Returns the keys by which the kernel side may select.
     pub(crate) fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// Whether no target is left that may give rows, but for processes: those the kernel side knows.
+    /// Returns whether only processes remain, which the kernel side tracks.
     pub(crate) fn has_processes_at_most(&mut self) -> bool {
         let outlives_cgroups = self.outlives_cgroups;
         let ends = self.shape.by_process() || !(outlives_cgroups || self.entries.is_empty());
@@ -242,13 +248,24 @@ impl Selection {
         ends && !self.shape.by_host() && !others.any(goes_on)
     }
 
-    /// Whether it may end because a cgroup is removed.
-    pub(crate) fn ends_with_cgroups(&self) -> bool {
-        let cgroup = |entry: &Entry| matches!(entry.found, Found::Cgroup(_));
-        !self.outlives_cgroups && self.entries.values().any(cgroup)
+    /// Watches the cgroups with which the trace ends, if it ends with cgroups.
+    fn watch_removals(&mut self) {
+        let entries = self.entries.values().filter(|_| !self.outlives_cgroups);
+        self.removals
+            .watch(entries.filter_map(Entry::parent_cgroup));
     }
 
-    /// The command to start.
+    /// Returns the descriptor that is readable when a cgroup may have been removed with which the trace ends.
+    pub(crate) fn removals(&self) -> Option<BorrowedFd<'_>> {
+        self.removals.fd()
+    }
+
+    /// Makes the descriptor of [`Self::removals`] unreadable until the next removal.
+    pub(crate) fn clear_removals(&self) {
+        self.removals.clear();
+    }
+
+    /// Returns the command to start.
     pub(crate) fn command(&self) -> Option<&[OsString]> {
         self.entries.values().find_map(|entry| match &entry.found {
             Found::Command(argv) => Some(argv.as_slice()),
@@ -256,7 +273,7 @@ impl Selection {
         })
     }
 
-    /// Selects everything that was found, and a command's process from its exec.
+    /// Selects all targets, and the process of a command from its exec.
     pub(crate) fn write(&self, maps: &Maps<'_>, command: Option<u32>) -> Result<(), Error> {
         for entry in self.entries.values() {
             if let (Found::Command(_), Some(pid)) = (&entry.found, command) {
@@ -267,15 +284,15 @@ impl Selection {
         self.write_depths(maps)
     }
 
-    /// Selects what the named processes have started before the fork hook was in place, which sees every further child.
+    /// Selects the descendants that processes started before the fork hook was attached. The hook selects all later ones.
     pub(crate) fn write_descendants(&self, maps: &Maps<'_>) -> Result<(), Error> {
         self.entries
             .values()
             .try_for_each(|entry| entry.write_descendants(maps))
     }
 
-    /// What was selected when it had passed the exit hook, or before the hook was in place, would stay selected, and its number may
-    /// be given again. Done after every selection of processes, and again until none of them is on its way out.
+    /// Removes ended processes that the exit hook has missed: they were selected after the hook ran or before it was attached, and their PIDs may
+    /// be reused. Called after every selection of processes, and again until none of them is ending.
     pub(crate) fn forget_the_dead(&mut self, maps: &Maps<'_>) -> Result<(), Error> {
         let what = "the map of selected processes";
         let failed = |source| Error::Read { what, source };
@@ -293,12 +310,12 @@ impl Selection {
         Ok(())
     }
 
-    /// Whether nothing is selected that may be gone.
+    /// Returns whether no selected process may have ended unnoticed.
     pub(crate) fn is_settled(&self) -> bool {
         self.settled
     }
 
-    /// Changes what is selected while the trace runs, within these bounds: one after the other, each with its outcome.
+    /// Applies changes within these bounds while the trace runs: in order, each with its outcome.
     pub(crate) fn change(
         &mut self,
         changes: Vec<Change>,
@@ -331,13 +348,14 @@ impl Selection {
         if pods && let Err(error) = self.look_for_pods(maps) {
             outcomes.push(Err(error));
         }
+        self.watch_removals();
         outcomes
     }
 
     fn add(&mut self, target: Target, maps: &Maps<'_>, cgroups: &mut Walks) -> Result<(), Error> {
         self.check_addition(&target)?;
         let found = match self.find(&target, cgroups) {
-            // What must not be selected is not kept from before either.
+            // A denied target is also removed if it was selected before.
             Err(error @ Error::Denied { .. }) => {
                 self.remove(&target.whom, maps)?;
                 return Err(error);
@@ -390,7 +408,7 @@ impl Selection {
         Err(Error::Unchangeable(why))
     }
 
-    /// Looks for pods' cgroups after the kernel knows of the pods: those that came to be before that are not its to select.
+    /// Selects existing cgroups of pods, after the pods are in the map: the kernel side selects only cgroups that are created later.
     pub(crate) fn look_for_pods(&mut self, maps: &Maps<'_>) -> Result<(), Error> {
         let Some(hierarchy) = &self.hierarchy else {
             return Ok(());
@@ -405,7 +423,7 @@ impl Selection {
         self.write_depths(maps)
     }
 
-    /// In which its cgroups are, and will be.
+    /// Returns the hierarchy of its cgroups.
     pub(crate) fn hierarchy(&self) -> Option<&Hierarchy> {
         self.hierarchy.as_ref()
     }
@@ -414,7 +432,7 @@ impl Selection {
         let Some(entry) = self.entries.remove(whom) else {
             return Ok(());
         };
-        // First that by which the kernel adds to the others.
+        // First the map from which the kernel side adds to the others.
         let itself = |member: &Member| *member;
         remove_entry::<POD_UID, _>(maps.pods, entry.number, itself)?;
         remove_entry::<8, _>(maps.cgroups, entry.number, itself)?;
@@ -446,7 +464,7 @@ impl Selection {
             .entries
             .values()
             .any(|entry| matches!(entry.found, Found::Pod(..)));
-        // Deeper ones than a list has room for are not selected.
+        // Depths beyond the room of the list are not selected.
         let reached = |depth: &u32| *depth <= MAX_DEPTH;
         let ahead = self.levels.all().filter(|_| pods).filter(reached);
         let depths: BTreeSet<u32> = found.chain(ahead).collect();
@@ -468,20 +486,13 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Limits;
 
     fn resolve(targets: Vec<Target>) -> Result<Selection, Error> {
+        let spec = tracers::Spec::new(tracers::ALL[0].name()).unwrap();
         Selection::resolve(&Request {
-            spec: tracers::Spec::new(tracers::ALL[0].name()).unwrap(),
-            filters: Vec::new(),
-            targets,
-            changing: false,
-            allow_missing: false,
-            outlives_cgroups: false,
             bounds: Bounds::NONE,
-            denied: Vec::new(),
             label_columns: [true, false, false, false],
-            limits: Limits::default(),
+            ..Request::new(spec, targets)
         })
     }
 
@@ -491,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_began_at_another_time_is_not_meant() {
+    fn a_process_with_another_start_time_is_not_selected() {
         let me = std::process::id();
         let since = process::began(me).unwrap();
         let selects = |since| resolve(vec![Whom::ProcessSince(me, since).into()]);
@@ -519,7 +530,7 @@ mod tests {
         assert_eq!(number(&me), number(&again));
         assert_ne!(number(&me), number(&pod));
         assert_eq!(selection.labels(number(&pod)).0[2], "b");
-        // One that was asked for, and one that a target has.
+        // One of the request, and one of a target.
         assert_eq!(selection.label_columns(), [true, false, true, false]);
     }
 }

@@ -1,5 +1,5 @@
-//! One program at one point of any kind, and one with a slot, for tests on real kernels. No part of a trace; what never calls it does not
-//! link its object.
+//! Programs for tests on real kernels: one at a point of any kind, and one with a slot. They are not part of a trace, and are linked only into
+//! programs that use them.
 
 use crate::{
     Kernel,
@@ -20,10 +20,10 @@ use tracers::{At, Instruction, Point, Slot};
 
 static OBJECT: &[u8] = include!(concat!(env!("OUT_DIR"), "/selftest.rs"));
 
-/// How many functions of a point the program tells apart.
+/// Number of functions of a point that the program distinguishes.
 const FUNCTIONS: u32 = 4;
 
-/// A program at a point, which counts how often this process reached it.
+/// A program at a point, which counts the events of this process.
 pub struct Probe {
     maps: HashMap<String, Map>,
     program: OwnedFd,
@@ -70,7 +70,7 @@ impl Loading {
     }
 }
 
-/// A program whose slot is filled, to be asked about rows.
+/// A program with a filled slot, which tests rows.
 pub struct Filled {
     maps: HashMap<String, Map>,
     program: OwnedFd,
@@ -123,10 +123,10 @@ fn number(maps: &HashMap<String, Map>, name: &str, at: u32) -> Result<u64, Strin
     Ok(u64::from_ne_bytes(number))
 }
 
-/// Why a point is not possible on this kernel; `None` where it is.
+/// Returns why a point is not possible on this kernel; `None` if it is.
 ///
 /// # Errors
-/// Where the kernel tells nothing.
+/// If the kernel's types cannot be read.
 pub fn refuses(point: &Point) -> Result<Option<String>, String> {
     let kernel = Kernel::read().map_err(|error| error.to_string())?;
     Ok(point::refuses(point, &kernel))
@@ -160,7 +160,7 @@ impl Probe {
         })
     }
 
-    /// Attaches a user function's program at a place in a file.
+    /// Attaches a user function's program at an offset in a file.
     ///
     /// # Errors
     /// Where the kernel refuses, or the point is of another kind.
@@ -197,7 +197,7 @@ impl Probe {
         self.links.iter().map(info).collect()
     }
 
-    /// How often the point was reached.
+    /// Returns the number of events at the point.
     ///
     /// # Errors
     /// Where the map cannot be read.
@@ -205,7 +205,7 @@ impl Probe {
         (0..FUNCTIONS).map(|function| self.hits_of(function)).sum()
     }
 
-    /// How often one of the point's functions was reached, by its place among them.
+    /// Returns the number of events at one of the point's functions, by its index.
     ///
     /// # Errors
     /// Where the map cannot be read.
@@ -213,7 +213,7 @@ impl Probe {
         number(&self.maps, "HITS", function)
     }
 
-    /// What the program saw last.
+    /// Returns the value of the last event.
     ///
     /// # Errors
     /// Where the map cannot be read.
@@ -221,10 +221,10 @@ impl Probe {
         number(&self.maps, "LAST_NUMBER", 0)
     }
 
-    /// How many runs the kernel skipped, as an account counts them.
+    /// Returns the skipped runs, as in an account.
     ///
     /// # Errors
-    /// Where the kernel does not tell.
+    /// If the kernel does not return them.
     pub fn missed(&self) -> Result<u64, String> {
         let links = self.links.iter();
         let at_links = links.map(|link| bpf::missed_at_link(link.as_fd()));

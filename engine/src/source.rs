@@ -1,4 +1,4 @@
-//! Where a dataset's rows are read, one file for each source.
+//! Readers of a dataset's rows, one file for each source.
 
 use crate::{Error, load::Loaded};
 use tracers::{Batch, Dataset, Filter, Source};
@@ -14,7 +14,7 @@ use ring::Ring;
 use shared_table::Shared;
 use snapshot::Snapshot;
 
-/// What reads the rows of one dataset.
+/// The reader of one dataset.
 pub(crate) enum Rows {
     Ring(Ring),
     PerCpu(PerCpu),
@@ -22,34 +22,34 @@ pub(crate) enum Rows {
     Snapshot(Snapshot),
 }
 
-/// When the last table of a dataset is read.
+/// The time at which the last table of a dataset is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LastTable {
     /// Never: rows are events.
     None,
-    /// Before its programs are detached, which write the rows.
+    /// Before its programs are detached, because they write the rows.
     Attached,
-    /// Once its programs are detached: nothing is added any more.
+    /// After its programs are detached: the rows are final.
     Detached,
 }
 
-/// Events that rows were read for, over the whole trace.
+/// Events of the rows that were read, over the whole trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Read {
-    /// Events that were handed on.
+    /// Delivered events.
     pub(crate) delivered: u64,
-    /// Events whose rows did not match what is left of the filter after the kernel side.
+    /// Events whose rows did not match the part of the filter that the kernel side does not test.
     pub(crate) filtered: u64,
     /// Events beyond `max_events`.
     pub(crate) beyond_limit: u64,
     /// Records that did not decode.
     pub(crate) malformed: u64,
-    /// Rows for which a table had no room.
+    /// Rows that found a table full.
     pub(crate) no_room: u64,
 }
 
 impl Read {
-    /// Both together.
+    /// Returns the sum of both.
     pub(crate) fn and(self, other: Self) -> Self {
         let Self {
             delivered,
@@ -68,17 +68,17 @@ impl Read {
     }
 }
 
-/// What the counters of the kernel side say that matters to a source.
+/// The counters of the kernel side that a source needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counted {
-    /// What rows count for events that were left out.
+    /// Events in the counts of rows that were omitted by sampling.
     pub(crate) weighted: u64,
-    /// Events that are in a shared table.
+    /// Events in a shared table.
     pub(crate) folded: u64,
 }
 
 impl Rows {
-    /// Of a dataset of a loaded tracer.
+    /// Creates the reader of a dataset of a loaded tracer.
     pub(crate) fn of(
         loaded: &mut Loaded,
         dataset: Dataset,
@@ -93,7 +93,7 @@ impl Rows {
         })
     }
 
-    /// When its last table is read.
+    /// Returns when the last table is read.
     pub(crate) fn last_table(&self) -> LastTable {
         match self {
             Self::Ring(_) => LastTable::None,
@@ -102,7 +102,7 @@ impl Rows {
         }
     }
 
-    /// The table at this time; without rows where they are events.
+    /// Reads the table; a dataset of events has an empty one.
     pub(crate) fn table(&mut self, loaded: &mut Loaded) -> Result<Batch, Error> {
         match self {
             Self::Ring(_) => Ok(Batch::default()),
@@ -112,7 +112,7 @@ impl Rows {
         }
     }
 
-    /// Events of the last table, where each reading has events of its own.
+    /// Returns the events of the last table, if each reading has its own events.
     pub(crate) fn of_reading(&self) -> Option<u64> {
         match self {
             Self::Ring(_) | Self::PerCpu(_) | Self::Shared(_) => None,
@@ -120,11 +120,11 @@ impl Rows {
         }
     }
 
-    /// What became of the events so far, before rows of tables are removed.
+    /// Returns the account of the events until now, before rows of tables are filtered.
     pub(crate) fn so_far(&self, counted: Counted) -> Read {
         match self {
             Self::Ring(source) => source.read,
-            // A row that stands for others besides is one event.
+            // A row that also counts omitted events is one event.
             Self::PerCpu(source) => Read {
                 delivered: source.counted.saturating_sub(counted.weighted),
                 ..Read::default()
@@ -138,7 +138,7 @@ impl Rows {
     }
 }
 
-/// Decodes records; says too how many could not be.
+/// Decodes records. Returns the number of malformed ones too.
 fn decoded<'a>(dataset: &Dataset, records: impl Iterator<Item = &'a [u8]>) -> (Batch, u64) {
     let mut batch = Batch::new(&dataset.columns);
     let mut malformed = 0;
@@ -151,7 +151,7 @@ fn decoded<'a>(dataset: &Dataset, records: impl Iterator<Item = &'a [u8]>) -> (B
     (batch, malformed)
 }
 
-/// The same of rows that count events. One that does not decode stands for an unknown number of them, so it is an error.
+/// Decodes rows that count events. A malformed row is an error, because the number of its events is unknown.
 fn counts<'a>(dataset: &Dataset, records: impl Iterator<Item = &'a [u8]>) -> Result<Batch, Error> {
     match decoded(dataset, records) {
         (batch, 0) => Ok(batch),

@@ -1,4 +1,4 @@
-//! Work in user space after reading, before rows get their labels: chosen by the kinds of columns, for every source.
+//! Processing in user space after reading, before rows get their labels: chosen by the kinds of columns, for every source.
 
 use crate::{
     Error, Kernel,
@@ -14,7 +14,7 @@ mod kernel_address;
 mod kernel_enum;
 pub(crate) mod stacks;
 
-/// What is done with the columns of one tracer.
+/// The processing of one dataset's columns.
 pub(crate) struct Stages {
     form: Form,
     stacks: Stacks,
@@ -22,20 +22,20 @@ pub(crate) struct Stages {
     enums: Vec<(usize, KernelEnum)>,
 }
 
-/// What the values of a column become.
+/// Processing of the values of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    /// Nothing else: they are as they came.
+    /// Unchanged.
     None,
-    /// The frames of a stack of this kind.
+    /// Conversion of a stack of this kind to frames.
     Stack(Of),
-    /// The symbol of an address in the kernel.
+    /// Conversion of an address in the kernel to a symbol.
     Address,
-    /// The name that this kernel's enum of this name has for a number.
+    /// Conversion of a number to the name in this kernel's enum.
     Enum(&'static str),
 }
 
-/// Whose stack it is.
+/// The kind of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
     User,
@@ -54,7 +54,7 @@ impl Work {
     }
 }
 
-/// Whether stacks or addresses of these columns are named.
+/// Returns whether these columns have stacks or addresses to symbolize.
 pub(crate) fn names(columns: &[Column]) -> bool {
     columns.iter().any(|column| match Work::of(column.kind) {
         Work::Stack(_) | Work::Address => true,
@@ -62,7 +62,7 @@ pub(crate) fn names(columns: &[Column]) -> bool {
     })
 }
 
-/// Rows of a batch of events: fewer where they have stacks, whose frames take more than all else.
+/// Returns the rows of a batch of events: fewer for rows with stacks, because frames are larger than all other values.
 fn batch_rows(stacks: usize, depth: usize) -> usize {
     match stacks {
         0 => BATCH_ROWS,
@@ -71,7 +71,7 @@ fn batch_rows(stacks: usize, depth: usize) -> usize {
 }
 
 impl Stages {
-    /// Of a tracer's columns.
+    /// Creates the processing of these columns.
     pub(crate) fn new(columns: &[Column], form: Form, kernel: &Kernel) -> Self {
         let (mut stacks, mut addresses, mut enums) = (Vec::new(), Vec::new(), Vec::new());
         for (at, column) in columns.iter().enumerate() {
@@ -90,36 +90,41 @@ impl Stages {
         }
     }
 
-    /// A program that is about to run: its names are known even if it is gone before it was looked at.
+    /// Reads the symbols of a program that is about to start, in case it ends before it is observed.
     pub(crate) fn know_command(&mut self, argv: &[OsString]) {
         self.stacks.know_command(argv);
     }
 
-    /// Looks at the selected processes while they are there.
+    /// Observes the selected processes while they exist.
     pub(crate) fn observe(&mut self, loaded: &Loaded) {
         if self.stacks.columns() > 0 || !self.addresses.is_empty() {
             self.stacks.observe(loaded);
         }
     }
 
-    /// When it is to look again.
+    /// Returns the time of the next observation.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.stacks.due()
     }
 
-    /// Most rows of a batch of events.
+    /// Returns whether rows have all their names at once: names of stacks and addresses may follow in a later table.
+    pub(crate) fn is_immediate(&self) -> bool {
+        self.stacks.columns() == 0 && self.addresses.is_empty()
+    }
+
+    /// Returns the maximum rows of a batch of events.
     pub(crate) fn batch_rows(&self, loaded: &Loaded) -> usize {
         batch_rows(self.stacks.columns(), loaded.depth as usize)
     }
 
-    /// Does its work with some rows.
+    /// Processes rows.
     pub(crate) fn resolve(
         &mut self,
         mut batch: Batch,
         loaded: &Loaded,
         mut deadline: Instant,
     ) -> Result<Batch, Error> {
-        // Else the first events, and each after a pause, would have no names.
+        // Otherwise the first events, and those after a pause, would have no names.
         if self.form == Form::Events && self.stacks.symbolizer().worker().is_none() {
             deadline += SYMBOLS_STARTING;
         }

@@ -1,6 +1,4 @@
-//! The table of files that targets run: what they are called, where they are held, how well they can be read.
-//!
-//! Opens nothing.
+//! The table of targets' files: their names, held descriptors, and success of reading. It does not open files.
 
 use super::{
     open::{Held, Identity, Root},
@@ -13,21 +11,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Files that are held at once. A held file keeps its file system from being taken away for good, so they are few and not for long.
+/// Maximum held files. A held file keeps the file system of a removed container alive, so they are few and held for a short time.
 const HELD_MAX: usize = 256;
-/// Files that are known at once: with 5,000 pods of 20 files each on a node, the table is begun anew now and then.
+/// Maximum files of the table: with 5,000 pods of 20 files each on a node, the table is cleared from time to time.
 pub(super) const FILES_MAX: usize = 16_384;
 
 /// The number of a file in [`Files`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FileId(u32);
 
-/// A root and an owner of files in it: who can be blamed for a file.
+/// A root and an owner of files in it, to which failures are attributed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Origin {
     /// Device and inode of the root.
     pub(super) root: (u64, u64),
-    /// Whether that is our own.
+    /// Whether it is our own root.
     pub(super) ours: bool,
     /// The user.
     pub(super) owner: u32,
@@ -36,27 +34,27 @@ pub(super) struct Origin {
 /// A program file or library.
 #[derive(Debug)]
 pub(super) struct ProgramFile {
-    /// As the target names it, or `[vdso]`.
+    /// Path in the target, or `[vdso]`.
     pub(super) path: Arc<str>,
     /// Held as long as it may be needed.
     held: Option<OwnedFd>,
     /// The file with its debug information, held as well.
     held_debug: Option<OwnedFd>,
     pub(super) build_id: Option<[u8; 20]>,
-    /// How much is tried.
+    /// Level of detail that is still attempted.
     pub(super) detail: Detail,
-    /// What was found when its libraries were followed: they, and theirs.
+    /// Its libraries and their libraries, once they were followed.
     pub(super) libraries: Option<Box<[FileId]>>,
-    /// The time that the worker spent on it, and the addresses that came of it.
+    /// Time that the worker spent on it, and the number of resulting addresses.
     pub(super) spent: Duration,
     pub(super) answered: u32,
     /// A worker ended while it read this file.
     pub(super) ended_a_worker: bool,
-    /// Which worker has it: the count of those that were started.
+    /// The worker that has loaded it: the number of workers started by then.
     pub(super) loaded_by: u64,
-    /// Who put it where: files of one origin that fail count together.
+    /// Origin: failures of all files of an origin count together.
     pub(super) origin: Origin,
-    /// Never let go: it is in memory.
+    /// Never released: it is in memory.
     pinned: bool,
     used: u64,
     used_at: Instant,
@@ -69,7 +67,7 @@ pub(super) struct Files {
     by_identity: HashMap<Identity, FileId>,
     by_build_id: HashMap<[u8; 20], FileId>,
     clock: u64,
-    /// Numbers that were given before the table was begun anew: a key is never used twice.
+    /// Number of keys that were used before the table was cleared: a key is never used twice.
     before: u64,
 }
 
@@ -78,7 +76,7 @@ impl Files {
         self.files.len()
     }
 
-    /// Forgets all files. Their numbers mean nothing any more.
+    /// Clears the table. Earlier numbers are invalid.
     pub(super) fn clear(&mut self) {
         *self = Self {
             before: self.before + self.files.len() as u64,
@@ -86,7 +84,7 @@ impl Files {
         };
     }
 
-    /// Takes a file that was held, and says whether it is new.
+    /// Adds a held file. Returns its number and whether it is new.
     pub(super) fn add(&mut self, path: &str, held: Held, root: Root) -> (FileId, bool) {
         let known = self.by_identity.get(&held.identity).copied();
         let id = known.unwrap_or_else(|| {
@@ -120,7 +118,7 @@ impl Files {
         (id, known.is_none())
     }
 
-    /// Takes a file that is in memory only, and stays.
+    /// Adds a file that is only in memory, and stays.
     pub(super) fn add_memory(&mut self, name: &str, file: OwnedFd) -> FileId {
         let id = FileId(self.files.len() as u32);
         self.files.push(ProgramFile {
@@ -159,12 +157,12 @@ impl Files {
         &mut self.files[id.0 as usize]
     }
 
-    /// Under which key the worker has it.
+    /// Returns the key of the file in the worker.
     pub(super) fn key(&self, id: FileId) -> Key {
         self.before + u64::from(id.0)
     }
 
-    /// Notes that it is used now.
+    /// Records that the file is used now.
     pub(super) fn touch(&mut self, id: FileId) {
         self.clock += 1;
         let clock = self.clock;
@@ -173,11 +171,11 @@ impl Files {
         file.used_at = Instant::now();
     }
 
-    /// Notes its build id.
+    /// Records the build id of the file.
     pub(super) fn index(&mut self, id: FileId, build_id: [u8; 20]) {
         self.get_mut(id).build_id = Some(build_id);
         let index = self.by_build_id.entry(build_id).or_insert(id);
-        // A build id is what the file says of itself. A container's file does not take the place of one of ours.
+        // A file can claim any build id. A container's file does not replace one of ours.
         if self.files[id.0 as usize].origin.ours && !self.files[index.0 as usize].origin.ours {
             *index = id;
         }
@@ -187,9 +185,9 @@ impl Files {
         self.by_build_id.get(build_id).copied()
     }
 
-    /// Lets go of files that were not used for so long. Those that the worker has read are not missed, and those of running processes
-    /// can be held again.
-    pub(super) fn let_go(&mut self, unused: Duration) {
+    /// Releases files that were not used for this long. Files that the worker has read are no longer needed, and those of running processes can
+    /// be held again.
+    pub(super) fn release(&mut self, unused: Duration) {
         let old = |file: &&mut ProgramFile| !file.pinned && file.used_at.elapsed() >= unused;
         for file in self.files.iter_mut().filter(old) {
             file.held = None;

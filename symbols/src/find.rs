@@ -9,7 +9,7 @@ use super::{
     name::{ASK_LIMIT, OPEN_LIMIT},
     observe::{Known, ObserveError, observe},
     open::{Held, Root, hold_directory, hold_in, hold_link, open_held},
-    patience::{OutOfPatience, Patience},
+    time_limit::{TimeLimit, TimedOut},
     wire::{Inspected, Reply, Request},
 };
 use std::{
@@ -107,7 +107,7 @@ pub enum FindError {
 pub struct Finder {
     proc: PathBuf,
     link: Link,
-    patience: Patience,
+    time_limit: TimeLimit,
     blame: HashMap<(u64, u64), u32>,
 }
 
@@ -122,7 +122,7 @@ impl Finder {
         Self {
             proc: proc.into(),
             link: Link::new(program.into()),
-            patience: Patience::default(),
+            time_limit: TimeLimit::default(),
             blame: HashMap::new(),
         }
     }
@@ -133,7 +133,7 @@ impl Finder {
     /// Where the process is gone, may not be looked at, or hangs.
     pub fn look(&mut self, pid: u32, object: &Object) -> Result<Option<UserFile>, FindError> {
         let (proc, object) = (self.proc.clone(), object.clone());
-        let seen = (self.patience).run(LOOK_LIMIT, move || look(&proc, pid, &object));
+        let seen = (self.time_limit).run(LOOK_LIMIT, move || look(&proc, pid, &object));
         Ok(seen.map_err(|_| ObserveError::TookTooLong { pid })??)
     }
 
@@ -181,7 +181,7 @@ impl Finder {
     }
 
     fn hold_ours(&mut self, paths: Vec<OsString>) -> Result<Option<UserFile>, FindError> {
-        let held = self.patience.run(OPEN_LIMIT, move || {
+        let held = self.time_limit.run(OPEN_LIMIT, move || {
             let root = hold_directory("/".as_ref()).ok()?;
             let which = Root::of(&root)?;
             let mut paths = paths.into_iter();
@@ -227,18 +227,18 @@ impl Finder {
         }
         let held = file.fd.try_clone().map_err(|_| FindError::TooMuch)?;
         let opened = self
-            .patience
+            .time_limit
             .run(OPEN_LIMIT, move || open_held(held.as_fd()));
         let opened = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(FindError::Unusable(error.to_string())),
-            Err(OutOfPatience::TookTooLong | OutOfPatience::NotBegun) => {
+            Err(TimedOut::TookTooLong | TimedOut::NotBegun) => {
                 self.blame(file.root);
                 return Err(FindError::TooMuch);
             }
         };
         let reply = self.link.ask(request, &[opened.as_fd()], ASK_LIMIT);
-        self.patience.discard(opened);
+        self.time_limit.discard(opened);
         reply.map_err(|error| match error {
             AskError::TimedOut { .. } | AskError::Ended => {
                 self.blame(file.root);

@@ -1,6 +1,4 @@
-//! The table of frames: each distinct one once, by number.
-//!
-//! Knows nothing of where frames come from.
+//! The table of distinct frames, by number. It is independent of the source of frames.
 
 use crate::limits::{FRAME_TEXT_BYTES, FRAMES_MAX, WORDS_BYTES};
 use std::{
@@ -11,12 +9,12 @@ use std::{
 
 /// Bytes of a frame in the table of frames, without its texts: `Frame` and its counts (96), its place and its entry by value (56).
 const FRAME_BYTES: usize = 152;
-/// Bytes that a text takes besides itself: its counts, its entry, and what an allocation takes.
+/// Bytes of a text besides its characters: its counts, its entry, and the overhead of its allocation.
 const WORD_BYTES: usize = 64;
-/// Bytes that a table of frames takes at most.
+/// Maximum bytes of a table of frames.
 pub(super) const TABLE_BYTES: usize = FRAMES_MAX * FRAME_BYTES + WORDS_BYTES;
-/// Part of a table, one of this many, that tells places in functions apart. In the rest a function is one frame: a target decides where
-/// its stacks seem to point, and thousands of places in its libraries must not take the room of all other names.
+/// The first one of this many parts of a table distinguishes offsets in functions. In the rest a function is one frame: a target controls its
+/// stacks, and thousands of offsets in its libraries must not use the room of all other names.
 const FINE_PART: usize = 2;
 
 /// The number of a frame in [`Frames`]. It stays valid as long as its symbolizer.
@@ -26,16 +24,16 @@ pub struct FrameId(u32);
 impl FrameId {
     /// The frame of every address after the table was full.
     pub const TOO_MANY: Self = Self(0);
-    /// The frame of an address of which nothing is known, not even what it lies in.
+    /// The frame of an address in no known file.
     pub const UNKNOWN: Self = Self(1);
 
-    /// Its place in a dense table, from 0.
+    /// Returns the index in a dense table, from 0.
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// One place in a program, as a reader wants to see it.
+/// A location in a program, as shown to users.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// The function, demangled. Without a symbol, the module's last part and the offset in its file (`libc.so.6+0x2a1c`), or `[unknown]`.
@@ -43,13 +41,13 @@ pub struct Frame {
     /// The file as the target names it, a kernel module's name, `[kernel]`, `[vdso]`, or `[unknown]`.
     pub module: Arc<str>,
     /// Bytes from the start of the function; for a caller, of the last byte of its call. Without a symbol: from the start of the file.
-    /// Zero in inlined functions, and in all that are new once the table is half full.
+    /// Zero in inlined functions, and in all new frames once the table is half full.
     pub offset: u64,
-    /// The source file, where debug information tells.
+    /// The source file, if debug information has it.
     pub file: Option<Arc<str>>,
     /// The line in it, from 1.
     pub line: Option<u32>,
-    /// Whether the compiler put this function into the one of the following frame.
+    /// Whether this function is inlined into the function of the following frame.
     pub inlined: bool,
 }
 
@@ -59,11 +57,11 @@ pub struct Frames {
     frames: Vec<Arc<Frame>>,
     ids: HashMap<Arc<Frame>, FrameId>,
     words: HashSet<Arc<str>>,
-    /// Bytes of all of them, and how many there is room for.
+    /// Bytes of all names, and the maximum.
     word_bytes: usize,
     most_word_bytes: usize,
     refused: u64,
-    /// How many frames fit.
+    /// Maximum number of frames.
     most: usize,
 }
 
@@ -72,7 +70,7 @@ impl Frames {
         Self::of(FRAMES_MAX, WORDS_BYTES)
     }
 
-    /// A table for this many frames with this many bytes of names.
+    /// Creates a table for this many frames with this many bytes of names.
     fn of(most: usize, most_word_bytes: usize) -> Self {
         let mut frames = Self {
             most,
@@ -97,27 +95,27 @@ impl Frames {
         frames
     }
 
-    /// The frame of that number.
+    /// Returns the frame with a number.
     pub fn get(&self, id: FrameId) -> &Frame {
         &self.frames[id.index()]
     }
 
-    /// Every frame, in the order of their numbers.
+    /// Returns all frames, in the order of their numbers.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Frame> {
         self.frames.iter().map(Arc::as_ref)
     }
 
-    /// Whether places in functions are not told apart any more.
+    /// Returns whether offsets in functions are no longer distinguished.
     pub(super) fn are_coarse(&self) -> bool {
         self.frames.len() >= self.most / FINE_PART
     }
 
-    /// How many times a frame did not fit.
+    /// Returns the number of refused frames.
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// That text, cut where it is too long, and shared with all frames that have it.
+    /// Returns a text, shortened if it is too long, and shared by all frames with the same text.
     pub(super) fn word(&mut self, text: &str) -> Arc<str> {
         let text = cut(text);
         if let Some(word) = self.words.get(&*text) {
@@ -132,7 +130,7 @@ impl Frames {
         word
     }
 
-    /// Whether all of its texts had room.
+    /// Whether all its texts had room.
     fn has_words_of(&self, frame: &Frame) -> bool {
         let texts = [Some(&frame.name), Some(&frame.module), frame.file.as_ref()];
         let mut texts = texts.into_iter().flatten();

@@ -1,4 +1,4 @@
-//! What reads foreign bytes here, for fuzz targets alone (`fuzz/`): no interface for anybody else.
+//! Parsers of foreign bytes, for fuzz targets only (`fuzz/`).
 
 pub use crate::worker::fuzzing::{elf, kallsyms, perf_map, program};
 

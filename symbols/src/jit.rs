@@ -77,7 +77,7 @@ impl Symbolizer {
     fn load_perf_map(&mut self, pid: u32) -> Option<Result<Reply, AskError>> {
         let map = self.processes.get_mut(pid)?.perf_map.as_mut()?;
         let (key, held) = (map.key, map.fd.clone());
-        let opened = self.patience.run(OPEN_LIMIT, move || {
+        let opened = self.time_limit.run(OPEN_LIMIT, move || {
             let file = open_held(held.as_fd()).ok()?;
             Some((bytes_now(&held)?, file))
         });
@@ -87,7 +87,7 @@ impl Symbolizer {
             source: Source::PerfMap,
         };
         let reply = self.link.ask(&request, &[file.as_fd()], ASK_LIMIT);
-        self.patience.discard(file);
+        self.time_limit.discard(file);
         let map = self.processes.get_mut(pid)?.perf_map.as_mut()?;
         map.read_bytes = Some(bytes);
         map.looked = Some(Instant::now());
@@ -110,7 +110,7 @@ impl Symbolizer {
         }
         map.looked = Some(Instant::now());
         let (read, held) = (map.read_bytes, map.fd.clone());
-        let now = self.patience.run(OPEN_LIMIT, move || bytes_now(&held));
+        let now = self.time_limit.run(OPEN_LIMIT, move || bytes_now(&held));
         now.is_ok_and(|now| now != read)
     }
 }

@@ -6,7 +6,7 @@ use super::{
     link::AskError,
     name::{ASK_LIMIT, OPEN_LIMIT},
     open::{Held, OpenError, Root, hold_directory, hold_in, open_held},
-    patience::OutOfPatience,
+    time_limit::TimedOut,
     wire::{Inspected, Reply, Request},
 };
 use std::{
@@ -54,7 +54,7 @@ impl Symbolizer {
             return;
         };
         let root = self
-            .patience
+            .time_limit
             .run(OPEN_LIMIT, || hold_directory("/".as_ref()));
         if let Ok(Ok(root)) = root {
             self.know(root, path.as_os_str());
@@ -67,14 +67,16 @@ impl Symbolizer {
             return;
         }
         let root = self.proc.join(pid.to_string()).join("root");
-        let root = self.patience.run(OPEN_LIMIT, move || hold_directory(&root));
+        let root = self
+            .time_limit
+            .run(OPEN_LIMIT, move || hold_directory(&root));
         if let Ok(Ok(root)) = root {
             self.know(root, path.as_os_str());
         }
     }
 
     fn know(&mut self, root: OwnedFd, path: &OsStr) {
-        self.let_go();
+        self.release();
         if self.files.len() + FILES_PER_PROGRAM_MAX > super::files::FILES_MAX {
             self.forget();
         }
@@ -144,7 +146,7 @@ impl Symbolizer {
     ) -> Option<(FileId, OsString)> {
         let root = root.clone();
         let held = self
-            .patience
+            .time_limit
             .run(OPEN_LIMIT, move || hold_first(&root, paths));
         let (path, held) = held.ok()??;
         let (id, _) = self.files.add(&path.to_string_lossy(), held, which);
@@ -177,15 +179,15 @@ impl Symbolizer {
     fn inspect(&mut self, id: FileId) -> Option<Inspected> {
         let held = self.files.get(id).held()?.try_clone_to_owned().ok()?;
         let opened = self
-            .patience
+            .time_limit
             .run(OPEN_LIMIT, move || open_held(held.as_fd()));
-        if matches!(opened, Err(OutOfPatience::TookTooLong)) {
+        if matches!(opened, Err(TimedOut::TookTooLong)) {
             self.blame_for(id);
             self.give_up(id);
         }
         let file = opened.ok()?.ok()?;
         let reply = self.link.ask(&Request::Inspect, &[file.as_fd()], ASK_LIMIT);
-        self.patience.discard(file);
+        self.time_limit.discard(file);
         match reply {
             Ok(Reply::Inspected(inspected)) => Some(inspected),
             Ok(_) | Err(AskError::Start { .. } | AskError::NotStarted) => None,
@@ -211,7 +213,7 @@ impl Symbolizer {
         }
         // Distributions put debug information there, by build id. Links to other places are not followed.
         let below = root.clone();
-        let held = self.patience.run(OPEN_LIMIT, move || {
+        let held = self.time_limit.run(OPEN_LIMIT, move || {
             let hex: String = build_id.iter().map(|byte| format!("{byte:02x}")).collect();
             let path = format!("usr/lib/debug/.build-id/{}/{}.debug", &hex[..2], &hex[2..]);
             hold_in(below.as_fd(), path.as_ref())

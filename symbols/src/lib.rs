@@ -1,10 +1,10 @@
-//! Names the addresses of user and kernel stacks: function, module, file and line.
+//! Symbolization of user and kernel stacks: function, module, file and line.
 //!
-//! Targets are hostile. Their files are opened only inside their own root and only if regular (`open`), with a limit of time
-//! (`patience`), and read only by a confined process without any right, the worker (`worker`), which may fail at any file
-//! without harm to more than the frames of that file: these come out as `module+0xoffset`.
+//! Targets are hostile. Their files are opened only inside their own root and only if regular (`open`), with a time limit (`time_limit`).
+//! Only a confined process without privileges, the worker (`worker`), reads them. If it fails at a file, only the frames of that file have no
+//! names: they are `module+0xoffset`.
 //!
-//! This module knows no tracer, no stack map and no trace: addresses in, frames out.
+//! This crate is independent of tracers, stack maps and traces: it converts addresses to frames.
 
 #![forbid(unsafe_code)]
 
@@ -22,9 +22,9 @@ mod maps;
 mod name;
 mod observe;
 mod open;
-mod patience;
 mod processes;
 mod spots;
+mod time_limit;
 mod vdso;
 mod wire;
 mod worker;
@@ -40,94 +40,94 @@ use files::{FileId, Files, Origin};
 use kernel::Kernel;
 use link::Link;
 use observe::Known;
-use patience::{OutOfPatience, Patience};
 use processes::Processes;
 use std::{
     collections::HashMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
+use time_limit::{TimeLimit, TimedOut};
 use wire::{Detail, Key};
 
-/// How long opening the files of a process may take.
+/// Timeout of opening the files of a process.
 const OBSERVE_LIMIT: Duration = Duration::from_secs(1);
-/// Addresses whose frames are kept. All are forgotten when they are that many.
+/// Maximum addresses in the cache of frames. The cache is cleared at this number.
 const RESOLVED_MAX: usize = 64 << 10;
-/// Frames of all of them together: code may be a long chain of inlined functions at every address. Beyond it an address keeps the
-/// function itself only.
+/// Maximum frames of all cached addresses: every address may be a long chain of inlined functions. Beyond this number, only the function
+/// itself is cached.
 const RESOLVED_FRAMES_MAX: usize = 4 * RESOLVED_MAX;
-/// Bytes of such an address besides its frames: its entry (56) and its allocation (24).
+/// Bytes of a cached address besides its frames: its entry (56) and its allocation (24).
 const RESOLVED_BYTES: usize = 80;
-/// Bytes that frames, names, and what is remembered of addresses take at most in a [`Symbolizer`].
+/// Maximum bytes of frames, names and cached addresses in a [`Symbolizer`].
 pub const MEMORY_MAX: usize = frames::TABLE_BYTES
     + RESOLVED_MAX * RESOLVED_BYTES
     + RESOLVED_FRAMES_MAX * size_of::<FrameId>();
-/// A process with addresses that lie in nothing known is observed again after this, and if that does not help, after twice this, …
+/// First pause until a process with unknown addresses is observed again. The pause doubles while this does not help.
 const OBSERVE_AGAIN: Duration = Duration::from_millis(100);
-/// … and so on up to this.
+/// Maximum of this pause.
 const OBSERVE_AGAIN_MAX: Duration = Duration::from_secs(60);
-/// After so long without use, files are let go: a held file keeps its file system, a container's, from being taken away for good.
-const LET_GO_AFTER: Duration = Duration::from_secs(60);
-/// How often that is looked after.
-const LET_GO_EVERY: Duration = Duration::from_secs(10);
-/// Where file systems did not answer, nothing is opened for so long.
+/// Idle time after which held files are released: a held file keeps the file system of a removed container alive.
+const RELEASE_AFTER: Duration = Duration::from_secs(60);
+/// Interval of the check for idle files.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(10);
+/// Time without opening files after a file system did not answer.
 const HANGING_AGAIN: Duration = Duration::from_secs(600);
-/// Origins that are blamed at once. All are forgiven when they are that many.
+/// Maximum origins with failures. Their counts are cleared at this number.
 const BLAME_MAX: usize = 4096;
 
-/// An address of a user stack, as `bpf_get_stack` gives it.
+/// An address of a user stack, as returned by `bpf_get_stack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UserAddr {
     /// An address of the process.
     Ip(u64),
-    /// A place in the file with that build id.
+    /// An offset in the file with this build id.
     BuildId {
-        /// The id, shorter ones filled up with zeros.
+        /// Build id; shorter ones are padded with zeros.
         id: [u8; 20],
-        /// Bytes from the start of the file.
+        /// Offset in the file, bytes.
         offset: u64,
     },
 }
 
-/// What was done, and what was given up, since the start. Each only grows.
+/// Statistics since the start. The numbers only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Workers that were started.
+    /// Started workers.
     pub workers: u64,
     /// Workers that died or were killed while they read a file.
     pub failures: u64,
-    /// Files whose debug information was too much: they have names, but no lines.
+    /// Files with too much debug information: their frames have names, but no lines.
     pub without_lines: u64,
-    /// Files that were too much or cannot be read: they have `module+0xoffset`.
+    /// Files that are too large or cannot be read: their frames are `module+0xoffset`.
     pub without_names: u64,
-    /// Frames that did not fit into the table.
+    /// Frames that found the table full.
     pub frames_refused: u64,
 }
 
-/// Names addresses. One thread has it.
+/// A symbolizer of addresses, for one thread.
 ///
-/// It starts nothing until its first use: then a worker process and up to two threads, all of which end with it.
+/// The first use starts a worker process and up to two threads, which end with the symbolizer.
 #[derive(Debug)]
 pub struct Symbolizer {
     proc: PathBuf,
     frames: Frames,
     files: Files,
     processes: Processes,
-    /// The frames of a place, by what it lies in.
+    /// Frames of an offset, by the file that contains it.
     resolved: HashMap<(Key, u64), Box<[FrameId]>>,
-    /// Frames in it.
+    /// Number of frames in `resolved`.
     resolved_frames: usize,
-    /// Failures by who is to blame.
+    /// Failures by origin.
     blame: HashMap<Origin, u32>,
-    /// Mount namespaces with file systems that did not answer, and when.
+    /// Mount namespaces with file systems that did not answer, with the time.
     hanging: HashMap<PathBuf, Instant>,
     vdso: Option<Option<FileId>>,
     kernel: Kernel,
     link: Link,
-    patience: Patience,
+    time_limit: TimeLimit,
     counts: Counts,
-    let_go: Instant,
-    /// Until when names are asked for.
+    released: Instant,
+    /// Deadline of symbolization.
     deadline: Option<Instant>,
 }
 
@@ -138,12 +138,12 @@ impl Default for Symbolizer {
 }
 
 impl Symbolizer {
-    /// A symbolizer whose worker is this program, which must call [`worker_if_asked`] first.
+    /// Creates a symbolizer whose worker is this program, which must call [`worker_if_asked`] first.
     pub fn new() -> Self {
         Self::with_worker("/proc/self/exe")
     }
 
-    /// A symbolizer whose worker is that program, which must call [`worker_if_asked`] first.
+    /// Creates a symbolizer whose worker is the given program, which must call [`worker_if_asked`] first.
     pub fn with_worker(program: impl Into<PathBuf>) -> Self {
         Self {
             proc: "/proc".into(),
@@ -157,25 +157,25 @@ impl Symbolizer {
             vdso: None,
             kernel: Kernel::default(),
             link: Link::new(program.into()),
-            patience: Patience::default(),
+            time_limit: TimeLimit::default(),
             counts: Counts::default(),
-            let_go: Instant::now(),
+            released: Instant::now(),
             deadline: None,
         }
     }
 
-    /// Looks for processes below that directory instead of /proc: where another pid namespace's is mounted.
+    /// Searches for processes in this directory instead of /proc: the mounted procfs of another PID namespace.
     pub fn with_proc(mut self, proc: impl Into<PathBuf>) -> Self {
         self.proc = proc.into();
         self
     }
 
-    /// The frames, by the numbers that stacks have.
+    /// Returns the table of frames, by the numbers in stacks.
     pub fn frames(&self) -> &Frames {
         &self.frames
     }
 
-    /// What was done, and what was given up.
+    /// Returns the statistics.
     pub fn counts(&self) -> Counts {
         Counts {
             workers: self.link.started(),
@@ -184,34 +184,34 @@ impl Symbolizer {
         }
     }
 
-    /// Why kernel addresses have no names, once [`Symbolizer::kernel`] has found that they have none.
+    /// Returns why kernel addresses have no names, after [`Symbolizer::kernel`] has detected it.
     pub fn kernel_unnamed(&self) -> Option<KernelUnnamed> {
         self.kernel.unnamed()
     }
 
-    /// The process id of the worker, while one runs.
+    /// Returns the PID of the worker, while one runs.
     pub fn worker(&self) -> Option<u32> {
         self.link.pid()
     }
 
-    /// Takes a process's mappings and holds its files while they are there.
+    /// Reads the mappings of a process and holds its files, while the process exists.
     ///
-    /// To be called as soon as a process is seen, and again after it has run another program or mapped more. Stacks taken before
-    /// that should be named before. Takes 0.1 ms for a small process; at most seconds, for a hostile one.
+    /// Call it as soon as a process is detected, and again after it has executed another program or mapped more files. Symbolize earlier stacks
+    /// first. It takes 0.1 ms for a small process, and at most seconds for a hostile one.
     pub fn observe(&mut self, pid: u32) -> Result<(), ObserveError> {
-        self.let_go();
+        self.release();
         if self.hangs(pid) {
             return Err(ObserveError::TookTooLong { pid });
         }
         let known = self.known(pid);
         let proc = self.proc.clone();
         let seen = self
-            .patience
+            .time_limit
             .run(OBSERVE_LIMIT, move || observe::observe(&proc, pid, &known));
         let mut seen = match seen {
             Ok(seen) => seen?,
             Err(out) => {
-                if out == OutOfPatience::TookTooLong {
+                if out == TimedOut::TookTooLong {
                     self.note_hanging(pid);
                 }
                 return Err(ObserveError::TookTooLong { pid });
@@ -240,7 +240,7 @@ impl Symbolizer {
         Ok(())
     }
 
-    /// Whether a process sees file systems that did not answer. Each try may cost a thread.
+    /// Returns whether a process uses file systems that did not answer. Each attempt may cost a thread.
     fn hangs(&self, pid: u32) -> bool {
         !self.hanging.is_empty() && {
             let since = self
@@ -259,12 +259,12 @@ impl Symbolizer {
         }
     }
 
-    /// The mount namespace of a process. /proc answers for it, and no other file system.
+    /// Returns the mount namespace of a process. Only procfs is involved.
     fn mounts(&self, pid: u32) -> Option<PathBuf> {
         std::fs::read_link(self.proc.join(pid.to_string()).join("ns/mnt")).ok()
     }
 
-    /// The files of a process that need not be looked at again.
+    /// Returns the files of a process that need no further check.
     fn known(&self, pid: u32) -> Known {
         let Some(process) = self.processes.get(pid) else {
             return Known::default();
@@ -283,15 +283,15 @@ impl Symbolizer {
         loaded || file.held().is_some() || file.detail == Detail::Nothing
     }
 
-    /// Names a user stack: innermost frame first, each with the functions that are inlined there before it.
+    /// Symbolizes a user stack: innermost frame first, each preceded by the functions that are inlined there.
     ///
-    /// The first address is taken as it is; all others are where calls return to, and are named by the call.
-    /// Naming many stacks at once, [`Symbolizer::prepare`] before it saves time.
+    /// The first address is used as it is; all others are return addresses, and are symbolized at their call.
+    /// For many stacks, call [`Symbolizer::prepare`] first, which saves time.
     pub fn user(&mut self, pid: u32, stack: &[UserAddr]) -> Vec<FrameId> {
         self.user_once(pid, stack).0
     }
 
-    /// The same, and whether all of it is known: asked again, the answer is the same as long as the process runs the same program.
+    /// Returns the same, and whether the result is final: it does not change while the process runs the same program.
     pub fn user_once(&mut self, pid: u32, stack: &[UserAddr]) -> (Vec<FrameId>, bool) {
         let spots = self.spots(pid, &[stack]);
         self.name_spots(pid, &spots);
@@ -303,30 +303,30 @@ impl Symbolizer {
         (frames, whole)
     }
 
-    /// Names all addresses of several stacks of a process at once, so that [`Symbolizer::user`] finds their names.
+    /// Symbolizes all addresses of several stacks of a process at once, for later calls of [`Symbolizer::user`].
     pub fn prepare(&mut self, pid: u32, stacks: &[&[UserAddr]]) {
         let spots = self.spots(pid, stacks);
         self.name_spots(pid, &spots);
     }
 
-    /// Ends the worker if it had nothing to do for so long, and lets go of files that were not used for a minute.
+    /// Ends the worker if it was idle for this long, and releases files that were not used for a minute.
     ///
-    /// To be called now and then by who has nothing to name. The next question starts a worker again.
+    /// Call it regularly, also without stacks to symbolize. The next request starts a worker again.
     pub fn rest(&mut self, idle: Duration) {
         self.link.rest(idle);
-        self.let_go();
+        self.release();
     }
 
-    fn let_go(&mut self) {
-        if self.let_go.elapsed() >= LET_GO_EVERY {
-            self.let_go = Instant::now();
-            self.files.let_go(LET_GO_AFTER);
-            self.processes.let_go(LET_GO_AFTER);
+    fn release(&mut self) {
+        if self.released.elapsed() >= RELEASE_INTERVAL {
+            self.released = Instant::now();
+            self.files.release(RELEASE_AFTER);
+            self.processes.release(RELEASE_AFTER);
         }
     }
 
-    /// Asks for names until then, and not after: what has none by then is `[unknown]`, with its module, until it is asked for again. A question
-    /// that is under way is waited for, five seconds at most.
+    /// Sets the deadline of symbolization. Frames without names by then are `[unknown]`, with their module, until the next request. A request in
+    /// progress may take up to five seconds longer.
     pub fn name_until(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
@@ -336,7 +336,7 @@ impl Symbolizer {
             .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Remembers the frames of an address.
+    /// Adds the frames of an address to the cache.
     fn remember(&mut self, at: (Key, u64), frames: Box<[FrameId]>) {
         let frames = match frames.last() {
             Some(own) if self.resolved_frames + frames.len() > RESOLVED_FRAMES_MAX => [*own].into(),
@@ -346,13 +346,13 @@ impl Symbolizer {
         self.resolved.insert(at, frames);
     }
 
-    /// Forgets the frames of all addresses.
+    /// Clears the cache of frames.
     fn forget_resolved(&mut self) {
         self.resolved.clear();
         self.resolved_frames = 0;
     }
 
-    /// Forgets processes and files, because there are too many. Frames stay.
+    /// Clears the tables of processes and files, because there are too many. Frames stay.
     fn forget(&mut self) {
         self.files.clear();
         self.processes.clear();

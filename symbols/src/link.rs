@@ -1,6 +1,4 @@
-//! The parent's side of the worker: starts it, asks it, gives up on it, ends it.
-//!
-//! Knows nothing of what is asked.
+//! The parent's side of the worker: start, requests, timeouts, end. It is independent of the content of requests.
 
 use super::{
     wire::{FDS_MAX, MESSAGE_MAX, Reply, Request},
@@ -31,10 +29,10 @@ use std::{
 
 /// Starting a worker takes 3 ms; a machine that is out of memory takes longer.
 const START_LIMIT: Duration = Duration::from_secs(5);
-/// After that many workers in a row that could not be started, none is tried any more: the program was replaced, or may not run.
+/// Maximum successive failures to start a worker. No further worker is started then: the program was replaced, or must not run.
 const FAILED_STARTS_MAX: u32 = 3;
 
-/// Why a question has no answer.
+/// Reason of a failed request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
     #[error("the worker {} cannot be started", program.display())]
@@ -74,19 +72,19 @@ impl Link {
         }
     }
 
-    /// How many workers were started. What was loaded before the last of them is not loaded any more.
+    /// Returns the number of started workers. Files that an earlier worker has loaded are not loaded in the current one.
     pub(super) fn started(&self) -> u64 {
         self.started
     }
 
-    /// The worker that runs.
+    /// Returns the PID of the running worker.
     pub(super) fn pid(&self) -> Option<u32> {
         self.running.as_ref().map(|running| running.pid)
     }
 
-    /// Asks and waits for the answer. A worker that does not answer in time is killed.
+    /// Sends a request and waits for the reply. A worker that does not reply in time is killed.
     ///
-    /// A worker that ended between two questions, by its own idle time or by somebody's hand, is no failure: the next one is asked.
+    /// A worker that ended between two requests, by its idle time or by a signal, is no failure: another one is started.
     pub(super) fn ask(
         &mut self,
         request: &Request,
@@ -97,7 +95,7 @@ impl Link {
             self.end();
         }
         let running = self.running()?;
-        // The time to start is not the question's.
+        // The start of a worker does not count as time of the request.
         let deadline = Instant::now() + limit;
         match running.exchange(request, files, deadline) {
             Ok(reply) => {
@@ -108,14 +106,14 @@ impl Link {
                 self.end();
                 Err(match error.kind() {
                     io::ErrorKind::TimedOut => AskError::TimedOut { limit },
-                    // Nothing else is worth a word: the worker is gone, or talks nonsense and is gone now.
+                    // All other errors are the same: the worker has ended, or sent an invalid reply and is killed now.
                     _ => AskError::Ended,
                 })
             }
         }
     }
 
-    /// Ends the worker if it was not asked for so long.
+    /// Ends the worker if it was idle for this long.
     pub(super) fn rest(&mut self, idle: Duration) {
         if self
             .running
@@ -180,13 +178,13 @@ fn start(program: PathBuf) -> io::Result<Running> {
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // Control-C is for us: there may be stacks left to name.
+        // Control-C is for the parent only: there may be stacks left to symbolize.
         .process_group(0);
     thread::Builder::new()
         .name("symbol-worker".into())
         .spawn(move || {
             let child = command.spawn();
-            // Our copy of its end of the socket, so that we see when it closes the other one.
+            // Our copy of its end of the socket is closed, so that the end of the worker closes the connection.
             drop(command);
             let mut child = match child {
                 Ok(child) => child,
@@ -195,7 +193,7 @@ fn start(program: PathBuf) -> io::Result<Running> {
                     return;
                 }
             };
-            // Nobody else waits for it, so the number is still its own.
+            // Only this thread waits for the worker, so the PID is still its own.
             let process = Pid::from_raw(child.id() as i32)
                 .ok_or(Errno::SRCH)
                 .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
@@ -221,7 +219,7 @@ fn start(program: PathBuf) -> io::Result<Running> {
 }
 
 impl Running {
-    /// Between questions nothing comes from it but its end.
+    /// Between requests only the end of the worker makes the socket readable.
     fn has_ended(&self) -> bool {
         let now = Timespec {
             tv_sec: 0,

@@ -6,8 +6,8 @@ use super::{
     frames::{Frame, FrameId},
     link::AskError,
     open::open_held,
-    patience::OutOfPatience,
     spots::Spot,
+    time_limit::TimedOut,
     wire::{Detail, Found, Key, Reply, Request, Source},
 };
 use std::{
@@ -247,13 +247,13 @@ impl Symbolizer {
         let held = [file.held()?.try_clone_to_owned().ok()?];
         let debug = file.held_debug().filter(|_| detail == Detail::Lines);
         let debug = debug.and_then(|fd| fd.try_clone_to_owned().ok());
-        let opened = self.patience.run(OPEN_LIMIT, move || {
+        let opened = self.time_limit.run(OPEN_LIMIT, move || {
             let files = held.iter().chain(&debug);
             files
                 .map(|fd| open_held(fd.as_fd()).ok())
                 .collect::<Option<Vec<File>>>()
         });
-        if matches!(opened, Err(OutOfPatience::TookTooLong)) {
+        if matches!(opened, Err(TimedOut::TookTooLong)) {
             // Its file system does not answer, and opening it once more would wait once more.
             self.blame_for(id);
             self.give_up(id);
@@ -266,7 +266,7 @@ impl Symbolizer {
         };
         let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
         let reply = self.link.ask(&request, &fds, ASK_LIMIT);
-        self.patience.discard(files);
+        self.time_limit.discard(files);
         Some(reply)
     }
 

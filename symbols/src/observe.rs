@@ -1,6 +1,6 @@
 //! Takes what /proc shows of a process while it is there: its mappings, and its files, held.
 //!
-//! Every call here may hang on a hostile target: they run under [`super::patience`].
+//! Every call here may hang on a hostile target: they run under [`super::time_limit`].
 
 use super::{
     maps::{self, Backing, MappedFile, Mapping},

@@ -1,6 +1,6 @@
 //! Opens files of targets, without leaving their root and without touching anything but regular files.
 //!
-//! Every call here may hang on a hostile file system: they run under [`super::patience`].
+//! Every call here may hang on a hostile file system, and runs under [`super::time_limit`].
 
 use rustix::{
     fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, openat, openat2, statx},
@@ -24,19 +24,19 @@ const TRACEFS_MAGIC: u64 = 0x7472_6163;
 const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
 const BTRFS_SUPER_MAGIC: u64 = 0x9123_683e;
 
-/// Why a file is not opened.
+/// Reason for not opening a file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
-    /// It is not there, not ours to see, or leads out of the root.
+    /// It does not exist, is not accessible, or leads out of the root.
     #[error("it cannot be opened")]
     Open(#[source] io::Error),
     /// A directory, device, pipe or socket.
     #[error("it is no regular file")]
     NotRegular,
-    /// A file that the kernel makes up while it is read. Some of these never end, or take away what others wait for.
+    /// A file that the kernel generates. Some of these never end, or consume data that other readers wait for.
     #[error("it is no file of a disk")]
     MadeUp,
-    /// Nothing is in it.
+    /// It is empty.
     #[error("it is empty")]
     Empty,
     /// It is not the file that is mapped.
@@ -44,7 +44,7 @@ pub(super) enum OpenError {
     Replaced,
 }
 
-/// What tells a file, as it is now, from all others.
+/// Identity of a file in its current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     device: u64,
@@ -59,7 +59,7 @@ impl Identity {
         (self.device, self.inode)
     }
 
-    /// Whether it is the same file, whatever was written to it since.
+    /// Returns whether it is the same file, regardless of later writes.
     pub(super) fn is_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
@@ -73,7 +73,7 @@ pub(super) struct Held {
     pub(super) owner: u32,
 }
 
-/// Which root a file was found below.
+/// The root below which a file was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Root {
     /// Device and inode.
@@ -99,14 +99,14 @@ pub(super) fn hold_directory(path: &std::path::Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// Holds the regular file of that path below the root. No link leads out of it, and none of /proc's is followed.
+/// Holds the regular file at this path below the root. Links do not lead out of the root, and those of /proc are not followed.
 pub(super) fn hold_in(root: BorrowedFd<'_>, path: &OsStr) -> Result<Held, OpenError> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let open = |resolve| {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         openat2(root, path.as_bytes(), flags, Mode::empty(), resolve)
     };
-    // What is mapped is in the cache of names, so that no file system need be asked. Kernels before 5.12 do not know the flag.
+    // A mapped file is in the cache of names, so the lookup needs no file system. Kernels before 5.12 do not have the flag.
     let fd = match open(resolve | ResolveFlags::CACHED) {
         Err(Errno::AGAIN | Errno::INVAL) => open(resolve),
         other => other,
@@ -114,7 +114,7 @@ pub(super) fn hold_in(root: BorrowedFd<'_>, path: &OsStr) -> Result<Held, OpenEr
     hold(fd.map_err(|error| OpenError::Open(error.into()))?)
 }
 
-/// Holds what a link of /proc leads to, such as an entry of /proc/PID/map_files.
+/// Holds the target of a link of /proc, such as an entry of /proc/PID/map_files.
 pub(super) fn hold_link(directory: BorrowedFd<'_>, name: &str) -> Result<Held, OpenError> {
     let fd = openat(
         directory,
@@ -150,19 +150,19 @@ fn hold(fd: OwnedFd) -> Result<Held, OpenError> {
 }
 
 fn file_system(fd: impl AsFd) -> u64 {
-    // Unknown is as good as any that is not listed.
+    // An unknown file system is treated like one that is not listed.
     fstatfs(fd).map_or(0, |stat| stat.f_type as u64)
 }
 
 impl Held {
-    /// Whether it is the file that /proc/PID/maps names by these numbers.
+    /// Returns whether it is the file with these numbers in /proc/PID/maps.
     pub(super) fn is(&self, device: u64, inode: u64) -> bool {
         let found = &self.identity;
         if found.inode == inode && found.device == device {
             return true;
         }
         match file_system(&self.fd) {
-            // Before Linux 6.7 (def3ae83da02), maps tell of the file below the overlay, whose device is another.
+            // Before Linux 6.7 (def3ae83da02), maps have the file below the overlay, with another device.
             // Its number is the same, or, with xino, the same in the lower bits (Documentation/filesystems/overlayfs.rst).
             OVERLAYFS_SUPER_MAGIC => found.inode as u32 == inode as u32,
             // A subvolume has a device of its own in stat and the file system's in maps.
@@ -172,14 +172,14 @@ impl Held {
     }
 }
 
-/// What the file is now: it may have grown since it was held.
+/// Returns the current state of the file: it may have grown since it was held.
 pub(super) fn bytes_now(fd: &OwnedFd) -> Option<u64> {
     statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::SIZE)
         .ok()
         .map(|stat| stat.stx_size)
 }
 
-/// Opens a held file to be read. The caller hands it back to be closed by [`super::patience`].
+/// Opens a held file for reading. The caller returns it, and [`super::time_limit`] closes it.
 pub(super) fn open_held(fd: BorrowedFd<'_>) -> Result<File, OpenError> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -1,6 +1,4 @@
-//! Remembers what each process had mapped, beyond its end.
-//!
-//! Opens nothing.
+//! The mappings of each process, kept beyond its end. It does not open files.
 
 use super::{
     OBSERVE_AGAIN,
@@ -17,16 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Processes that are remembered, with some 40 mappings each: 10 MB.
+/// Maximum processes, with some 40 mappings each: 10 MB.
 const PROCESSES_MAX: usize = 4096;
-/// Old and new mappings of one process together. Beyond them, old ones are forgotten.
+/// Maximum mappings of a process, old and new. Beyond this number, old ones are removed.
 const MAPPINGS_MAX: usize = 16_384;
-/// Files of one process that could not be held and are remembered. All are forgotten when they are more.
+/// Maximum files of a process that could not be held. The list is cleared beyond this number.
 const LOST_MAX: usize = 1024;
 /// Keys of perf maps; files have those below.
 const FIRST_PERF_MAP_KEY: Key = 1 << 62;
 
-/// The processes, by the number that the kernel gives them now.
+/// The processes, by their current PIDs.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     processes: HashMap<u32, Process>,
@@ -34,7 +32,7 @@ pub(super) struct Processes {
     perf_maps: u64,
 }
 
-/// What is remembered of a process.
+/// Data of a process.
 #[derive(Debug)]
 pub(super) struct Process {
     start_time: u64,
@@ -45,9 +43,9 @@ pub(super) struct Process {
     /// Its files that could not be held, with the build ids that its memory shows.
     pub(super) lost: HashMap<MappedFile, Option<[u8; 20]>>,
     pub(super) perf_map: Option<HeldPerfMap>,
-    /// When somebody last looked at it, or tried.
+    /// Time of the last observation or attempt.
     pub(super) observed: Instant,
-    /// How long an unknown address waits for the next look. Grows while looking does not help.
+    /// Pause until an unknown address causes another observation. It grows while observations do not help.
     pub(super) look_again: Duration,
     used: u64,
 }
@@ -58,9 +56,9 @@ pub(super) struct HeldPerfMap {
     pub(super) fd: Arc<OwnedFd>,
     identity: Identity,
     pub(super) key: Key,
-    /// How long it was when it was read; none if it was not.
+    /// Its length when it was read; `None` if it was not read.
     pub(super) read_bytes: Option<u64>,
-    /// When somebody looked whether it has grown.
+    /// Time of the last check of its length.
     pub(super) looked: Option<Instant>,
     /// It made the worker fail.
     pub(super) bad: bool,
@@ -74,7 +72,7 @@ struct Area {
     what: What,
 }
 
-/// What lies at an address.
+/// The object that contains an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
     File(FileId),
@@ -97,8 +95,8 @@ impl Processes {
         self.processes.clear();
     }
 
-    /// Lets go of perf maps of processes that were not looked at for so long. Mappings stay.
-    pub(super) fn let_go(&mut self, unused: Duration) {
+    /// Releases perf maps of processes that were not observed for this long. Mappings stay.
+    pub(super) fn release(&mut self, unused: Duration) {
         for process in self.processes.values_mut() {
             if process.observed.elapsed() >= unused {
                 process.perf_map = None;
@@ -106,10 +104,10 @@ impl Processes {
         }
     }
 
-    /// Takes what was seen of a process: `held` are its new files that are held, and `found` those that could not be, with their build ids.
+    /// Adds an observation of a process: `held` are its new held files, and `found` those that could not be held, with their build ids.
     ///
-    /// Another start time means another process. Otherwise what was mapped before and is not any more is kept, where nothing new
-    /// lies: stacks from before are still to be named.
+    /// Another start time means another process. Otherwise earlier mappings are kept where there are no new ones, because earlier stacks may
+    /// still be symbolized.
     pub(super) fn update(
         &mut self,
         pid: u32,
@@ -205,7 +203,7 @@ impl What {
 }
 
 impl Process {
-    /// What lies at the address, and how far into its file.
+    /// Returns the object that contains the address, and the offset in its file.
     pub(super) fn at(&self, address: u64) -> Option<(&What, u64)> {
         let after = self.areas.partition_point(|area| area.start <= address);
         let area = &self.areas[after.checked_sub(1)?];

@@ -1,7 +1,7 @@
 //! Finds out where addresses lie: in which file, or in what else.
 
 use super::{
-    LET_GO_AFTER, OBSERVE_AGAIN, OBSERVE_AGAIN_MAX, Symbolizer, UserAddr, files::FileId,
+    OBSERVE_AGAIN, OBSERVE_AGAIN_MAX, RELEASE_AFTER, Symbolizer, UserAddr, files::FileId,
     processes::What, wire::Key,
 };
 use std::{
@@ -61,7 +61,7 @@ impl Symbolizer {
             Spot::Nowhere => true,
             Spot::File { id, .. } => !self.is_within_reach(*id),
             // It may have a perf map by now, or one that was let go.
-            Spot::Anonymous => since >= LET_GO_AFTER,
+            Spot::Anonymous => since >= RELEASE_AFTER,
             Spot::Jit { .. } | Spot::Lost { .. } | Spot::BuildId { .. } => false,
         }
     }

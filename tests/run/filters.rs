@@ -1,6 +1,6 @@
 //! Filters: rows that the kernel side removes, rows that are removed after reading, and the account of both.
 
-use engine::{Account, Bounds, Kernel, Limits, Request, Trace, Update, Whom, selftest::Filled};
+use engine::{Account, Bounds, Kernel, Request, Trace, Update, Whom, selftest::Filled};
 use std::{collections::BTreeMap, iter, time::Duration};
 use tests::{Workload, needs, runs_here, until};
 use tracers::{
@@ -226,16 +226,9 @@ fn the_kernel_side_keeps_exactly_the_rows_that_match() {
 
 pub(crate) fn request(tracer: &str, filters: Vec<Option<Filter>>, whom: Whom) -> Request {
     Request {
-        spec: Spec::new(tracer).unwrap(),
         filters,
-        targets: vec![whom.into()],
-        changing: false,
-        allow_missing: false,
-        outlives_cgroups: false,
         bounds: Bounds::NONE,
-        denied: Vec::new(),
-        label_columns: Default::default(),
-        limits: Limits::default(),
+        ..Request::new(Spec::new(tracer).unwrap(), vec![whom.into()])
     }
 }
 

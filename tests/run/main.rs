@@ -7,6 +7,7 @@ mod bounds;
 mod closed;
 mod conditions;
 mod filters;
+mod idle;
 mod killed;
 mod loading;
 mod names;

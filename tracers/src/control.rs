@@ -1,6 +1,6 @@
-//! The maps by which the loader and the kernel programs talk to each other, as types that both sides share.
+//! Types of the maps that the loader and the kernel programs exchange.
 //!
-//! A map's key or value is one of these structs; neither side knows an offset.
+//! Keys and values of these maps are the structs below, so neither side contains offsets.
 
 use crate::Target;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -32,7 +32,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Events that selection and options let through.
+    /// Events that passed the selection and the options.
     produced,
     /// Events that found the ring full.
     ring_full,
@@ -40,42 +40,42 @@ counters! {
     map_full,
     /// Events whose memory could not be read.
     unreadable,
-    /// Events that found the CPU's scratch memory taken.
+    /// Events that found the CPU's scratch memory in use.
     busy,
     /// Events of a cgroup beyond its quota, while the ring was filling up.
     over_quota,
-    /// Events that were left out so that the trace keeps to its budget.
+    /// Events that were omitted to keep the trace within its budget.
     sampled,
     /// Events whose rows did not match the filter.
     filtered,
-    /// What rows count for events that were left out: one less than the weight of each event.
+    /// Omitted events in the counts of rows: the weight of each event minus 1.
     weighted,
     /// Rows whose stack found no room.
     stacks_missing,
     /// Events that a second program took over.
     taken_over,
-    /// Events that were taken over, and for which the first program ran all the same and ignored them.
+    /// Events that were taken over although the first program ran. It ignored them.
     given_back,
-    /// Stacks of events that are as deep as they are recorded: the caller of their outermost frame is not known.
+    /// Stacks of events with the maximum depth: the caller of their outermost frame is unknown.
     stacks_truncated,
-    /// Events that are in a shared table.
+    /// Events in a shared table.
     folded,
 }
 
 control! {
-    /// What the programs took on a CPU while they were measured, the only value of the map `COST`.
+    /// Measured cost of the programs on a CPU, the only value of the map `COST`.
     Cost {
         /// Runs of programs.
         pub runs: u64,
-        /// Their time, ns.
+        /// Time of programs, ns.
         pub ns: u64,
-        /// When the program that is running began, CLOCK_MONOTONIC in ns; 0 while none is. It is kept here and not on the stack, where the
-        /// verifier would go through the program once for each value. A program that is interrupted by another loses its time to it.
+        /// Start time of the running program, CLOCK_MONOTONIC in ns; 0 without one. On the stack, the verifier would verify the program once for
+        /// each value. The time of an interrupted program is attributed to the interrupting one.
         pub since: u64,
     }
 }
 
-/// How a trace selects tasks, the global `SELECT`: a sum of these.
+/// Bits of the global `SELECT`: how a trace selects tasks.
 pub mod by {
     /// Processes in the map `PROCESSES`.
     pub const PROCESS: u32 = 1;
@@ -86,11 +86,11 @@ pub mod by {
 }
 
 control! {
-    /// Why something is selected: the value of the maps `CGROUPS` and `PODS`.
+    /// Origin of a selected object: the value of the maps `CGROUPS` and `PODS`.
     Member {
-        /// The target to which its events belong.
+        /// The target of its events.
         pub target: Target,
-        /// The entry of the selection by which it was selected, so that the loader finds everything that goes with it.
+        /// The entry of the selection, by which the loader finds all objects of the entry.
         pub entry: u32,
     }
 }
@@ -100,7 +100,7 @@ control! {
     Process {
         /// [`Process::NOW`] or [`Process::FROM_EXEC`].
         pub state: u32,
-        /// Why it is selected.
+        /// Origin of the process.
         pub member: Member,
     }
 }
@@ -114,29 +114,29 @@ impl Process {
 
 /// Number of depths at which a cgroup can be selected: 0, the root, to 24. Tasks may lie at any depth below a selected cgroup.
 pub const DEPTHS: usize = 25;
-/// At which depths below the hierarchy's root there are selected cgroups, the deepest first: the only value of the map `CGROUP_DEPTHS`.
+/// Depths of selected cgroups below the hierarchy's root, the deepest first: the only value of the map `CGROUP_DEPTHS`.
 /// [`NO_DEPTH`] ends the list.
 pub type Depths = [u8; DEPTHS];
 /// The end of a list of depths.
 pub const NO_DEPTH: u8 = 0xff;
 
-/// Counts by the low bits of a key, for each map in front of which counts stand: a power of two.
+/// Number of counts, by the low bits of a key, for each map with counts: a power of two.
 pub const CHOSEN_EACH: usize = 4096;
-/// Where the counts of `PROCESSES` begin in the only value of the map `CHOSEN`.
+/// Index of the counts of `PROCESSES` in the only value of the map `CHOSEN`.
 pub const CHOSEN_PROCESSES: usize = 0;
-/// Where those of `CGROUPS` begin.
+/// Index of the counts of `CGROUPS`.
 pub const CHOSEN_CGROUPS: usize = CHOSEN_EACH;
-/// How many keys of each low part are in each of these maps, or more: the only value of the map `CHOSEN`.
+/// Upper bounds of the numbers of keys with the same low bits in each of these maps: the only value of the map `CHOSEN`.
 pub type Chosen = [u32; 2 * CHOSEN_EACH];
 
-/// The only value of the map `SLEEP`: in which sleep the reader is, and from which it has been woken.
+/// The state of the reader's sleep: the only value of the map `SLEEP`.
 pub type Sleep = [u32; 2];
-/// Where the number of the reader's sleep is; 0 while it is awake. Only the reader writes it.
+/// Index of the number of the reader's sleep; 0 while the reader is awake. Only the reader writes it.
 pub const SLEEP_NOW: usize = 0;
-/// The bit that each of these numbers has, and no other of the two lowest: BPF_RB_FORCE_WAKEUP of include/uapi/linux/bpf.h, so that the
-/// flags of a record are made of the number without a branch.
+/// The only one of the two lowest bits that is set in each of these numbers: BPF_RB_FORCE_WAKEUP of include/uapi/linux/bpf.h. Programs compute
+/// the flags of a record from the number without a branch.
 pub const SLEEP_WAKES: u32 = 2;
-/// Where the number of the sleep is from which it was last woken. Only programs write it.
+/// Index of the number of the last sleep with a wake-up. Only programs write it.
 pub const SLEEP_WOKEN: usize = 1;
 
 /// Bytes of a pod's uid, RFC 9562: the key of the map `PODS`.
@@ -147,25 +147,25 @@ pub const STATIC_UID: usize = 32;
 pub type PodUid = [u8; POD_UID];
 
 control! {
-    /// What stands before the key and the value in the map `FIRST` of a table.
+    /// The head of an entry in the map `FIRST` of a table, before the key and the value.
     FirstHead {
-        /// 1 where a row follows.
+        /// 1 if a row follows.
         pub used: u64,
     }
 }
 
-/// Most frames of a stack that kernel programs have room for, whatever `kernel.perf_event_max_stack` says: a value of a per-CPU map has
-/// 32 KiB at most (PCPU_MIN_UNIT_SIZE, include/linux/percpu.h).
+/// Maximum frames of a stack in kernel programs, regardless of `kernel.perf_event_max_stack`: a value of a per-CPU map has at most 32 KiB
+/// (PCPU_MIN_UNIT_SIZE, include/linux/percpu.h).
 pub const FRAMES: usize = 511;
 
 control! {
-    /// A frame of a user stack as the kernel gives it: `struct bpf_stack_build_id`, include/uapi/linux/bpf.h.
+    /// A frame of a user stack in the kernel's format: `struct bpf_stack_build_id`, include/uapi/linux/bpf.h.
     UserFrame {
-        /// [`UserFrame::VALID`] where the file's build id was found.
+        /// [`UserFrame::VALID`] if the file's build id was found.
         pub status: u32,
         /// The build id of the file.
         pub build_id: [u8; 20],
-        /// The offset in the file where the build id was found, the address otherwise.
+        /// The offset in the file if the build id was found, otherwise the address.
         pub offset_or_ip: u64,
     }
 }
@@ -176,17 +176,17 @@ impl UserFrame {
 }
 
 control! {
-    /// What stands before the frames of a user stack in the map `USER_STACKS`; [`UserFrame`]s follow, as many as are recorded.
+    /// The head of a user stack in the map `USER_STACKS`, before the recorded [`UserFrame`]s.
     UserHead {
         /// Number of frames.
         pub len: u32,
-        /// How often they were read; a number that the kernel side gives once every frame has its build id.
+        /// Number of reads of the frames; the kernel side sets a final number when every frame has its build id.
         pub reads: u32,
     }
 }
 
 control! {
-    /// What stands before the frames of a kernel stack in the map `KERNEL_STACKS`; addresses of 8 bytes follow, as many as are recorded.
+    /// The head of a kernel stack in the map `KERNEL_STACKS`, before the recorded addresses of 8 bytes.
     KernelHead {
         /// Number of frames.
         pub len: u64,

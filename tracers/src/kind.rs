@@ -11,7 +11,9 @@ mod form;
 mod plain;
 
 #[cfg(feature = "user")]
-pub use form::{Basic, Beside, Compared, Cut, EachName, Look, Naming, Shown, Store, Tone, Trust};
+pub use form::{
+    Basic, Beside, BitNames, Compared, Cut, EachName, Look, Naming, Shown, Store, Tone, Trust,
+};
 
 #[cfg(feature = "user")]
 use form::Form;
@@ -143,7 +145,7 @@ kinds! {
     capability: Capability,
     device: Device,
     errors: Errors,
-    flags: Flags { names: fn(u64) -> String },
+    flags: Flags { names: BitNames },
     ip: Ip,
     kernel_address: KernelAddress,
     kernel_enum: KernelEnum { of: &'static str },

@@ -108,16 +108,10 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
                     .context("cannot redirect the command's output to standard error")?;
             }
             let request = Request {
-                spec: spec.clone(),
                 filters,
-                targets: targets.into_iter().map(Into::into).collect(),
-                changing: false,
-                allow_missing: false,
-                outlives_cgroups: false,
                 bounds: Bounds::NONE,
-                denied: Vec::new(),
-                label_columns: Default::default(),
                 limits,
+                ..Request::new(spec.clone(), targets.into_iter().map(Into::into).collect())
             };
             let trace = Trace::start(request, &Kernel::read()?)?;
             let stopper = trace.handle();

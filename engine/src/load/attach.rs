@@ -14,7 +14,7 @@ use std::{ffi::CStr, fs::File, io, os::fd::AsFd, time::Instant};
 use tracers::{At, Point};
 
 impl Loaded {
-    /// A function takes 38 programs at most (BPF_MAX_TRAMP_LINKS, include/linux/bpf.h), of everybody's: then the next set is loaded.
+    /// A function has at most 38 programs of all users (BPF_MAX_TRAMP_LINKS, include/linux/bpf.h); beyond that, the next set is loaded.
     fn attach_first_set(&mut self, kernel: &Kernel) -> Result<(), Error> {
         self.first_set(|this, set| {
             let programs = set.iter().flat_map(|point| this.programs_of(point));
@@ -26,7 +26,7 @@ impl Loaded {
         })
     }
 
-    /// Attaches everything; from here on events are produced.
+    /// Attaches all programs; events are produced from now on.
     pub(crate) fn attach(
         &mut self,
         selection: &mut Selection,
@@ -39,24 +39,24 @@ impl Loaded {
         }
         if selection.shape().pods {
             self.attach_program(&SELECT_POD)?;
-            // Those that were made since they were looked for.
+            // Pods that were created after the search.
             selection.look_for_pods(&self.selection_maps()?)?;
         }
         if command.is_some() {
-            // Before the tracer's own program at this hook, which is to see the command's first exec.
+            // Before the tracer's own program at this hook, which must see the command's first exec.
             self.attach_program(&SELECT_EXEC)?;
         }
         selection.write_descendants(&self.selection_maps()?)?;
         self.attach_first_set(kernel)?;
         self.faults.attach()?;
         if let Some(mut user) = self.user.take() {
-            // First, so that who comes while files are attached to is not missed.
+            // First, so that processes that start while files are attached to are not missed.
             self.attach_program(&NOTICE_EXEC)?;
             user.begin(self, self.tracer, selection)?;
             self.user = Some(user);
         }
         if selection.shape().by_process() {
-            // After the tracer's own program at this hook, which is to find the process selected still.
+            // After the tracer's own program at this hook, for which the process must still be selected.
             self.attach_program(&SELECT_EXIT)?;
             selection.forget_the_dead(&self.selection_maps()?)?;
         }
@@ -64,7 +64,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// Attaches to the files of user space that have come since.
+    /// Attaches to new files of user space.
     pub(crate) fn follow(&mut self, selection: &Selection) {
         if let Some(mut user) = self.user.take() {
             user.follow(self, selection);
@@ -85,12 +85,12 @@ impl Loaded {
         self.user.as_ref().map(UserProbes::due)
     }
 
-    /// Parts of the selection that are not traced.
+    /// Returns the parts of the selection that are not traced.
     pub(crate) fn untraced(&self) -> Untraced {
         { self.user.as_ref() }.map_or_else(Untraced::default, |user| user.untraced().clone())
     }
 
-    /// What is selected has changed.
+    /// Handles a change of the selection.
     pub(crate) fn selection_changed(&mut self) {
         if let Some(user) = &mut self.user {
             user.list_again();
@@ -109,10 +109,10 @@ impl Loaded {
         Ok(())
     }
 
-    /// Starts one pass of the iterator whose program this is: reading the file runs the program for each object.
+    /// Starts a pass of this iterator program: reading the file runs the program for each object.
     ///
     /// # Errors
-    /// Where it is not attached, or the kernel refuses.
+    /// If the program is not attached, or the kernel refuses.
     fn iterate(&self, program: &str) -> Result<File, Error> {
         let link = self.programs.get(program).and_then(|one| one.links.first());
         link.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
@@ -124,7 +124,7 @@ impl Loaded {
             })
     }
 
-    /// Attaches a program of user functions at places in a file, for as long as it is not detached: `point::uprobe_multi`.
+    /// Attaches a program of user functions at offsets in a file, until it is detached: `point::uprobe_multi`.
     pub(crate) fn attach_to_file(
         &mut self,
         point: &Point,
@@ -145,7 +145,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// Begins a reading of each iterator: the kernel runs its program for each object as that file is read.
+    /// Starts a pass of each iterator: the kernel runs its program for each object while the file is read.
     pub(crate) fn readings(&self) -> Result<Vec<File>, Error> {
         let iterators = self.sets.first().into_iter().flatten();
         let iterators = iterators.filter(|point| matches!(point.at, At::Iterator(_)));
@@ -157,14 +157,14 @@ impl Loaded {
         }
     }
 
-    /// How many runs the kernel skipped that no program's own count has.
+    /// Returns the skipped runs that are not in the counts of programs.
     pub(crate) fn missed_at_links(&self) -> u64 {
         let links = self.programs.values().flat_map(|program| &program.links);
         let missed = links.filter_map(|link| bpf::missed_at_link(link.as_fd()).ok());
         self.missed + missed.sum::<u64>()
     }
 
-    /// Detaches every program and waits until none runs any more. The maps stay.
+    /// Detaches all programs and waits until none is running. The maps stay.
     pub(crate) fn detach(&mut self) {
         self.missed = self.missed_at_links();
         self.programs.clear();

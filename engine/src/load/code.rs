@@ -1,7 +1,7 @@
-//! The programs of an object as the kernel takes them: relocated against the maps that aya has made.
+//! The programs of an object in the kernel's form: relocated against the maps that aya has created.
 //!
-//! aya-obj parses and relocates. What kind of program each one is is the point's to say (`engine/src/point`), not the section's name, so
-//! kinds of program work here that aya does not know.
+//! aya-obj parses and relocates. The point (`engine/src/point`) determines the type of a program, not the section's name, so types without
+//! support in aya work too.
 
 use super::slots;
 use crate::{
@@ -24,10 +24,10 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Relocates the programs of an object and fills their slots; `map` gives the descriptor of a map by its name.
+    /// Relocates the programs of an object and fills their slots; `map` returns the descriptor of a map by its name.
     ///
     /// # Errors
-    /// A sentence for the error of the load.
+    /// The reason, for the error of the load.
     pub(crate) fn of<'a>(
         elf: &[u8],
         kernel: &Kernel,
@@ -103,7 +103,7 @@ impl Programs {
     }
 }
 
-/// Fills a slot of all programs that have it. One that none has would be a filter that is left out.
+/// Fills a slot of all programs that have it. A slot that no program has is an error: a filter would be ignored.
 fn fill(object: &mut Object, slot: Slot, with: &[Instruction]) -> Result<(), String> {
     let programs: Vec<_> = { object.programs.values() }
         .map(|program| program.function_key())

@@ -1,4 +1,4 @@
-//! How deep stacks are recorded, and how large the maps of stacks are by that.
+//! The maximum depth of recorded stacks, and the resulting sizes of the maps of stacks.
 
 use object::{Object, ObjectSection, ObjectSymbol};
 use tracers::{
@@ -6,10 +6,10 @@ use tracers::{
     control::{FRAMES, KernelHead, UserFrame, UserHead},
 };
 
-/// What the kernel records where nobody has changed it: PERF_MAX_STACK_DEPTH, include/uapi/linux/perf_event.h.
+/// The kernel's default: PERF_MAX_STACK_DEPTH, include/uapi/linux/perf_event.h.
 pub(crate) const USUAL: u32 = 127;
 
-/// How many frames of a stack are recorded. The kernel refuses to change its limit while a program that takes stacks is loaded
+/// Returns the maximum frames of a recorded stack. The kernel refuses to change its limit while a program that takes stacks is loaded
 /// (perf_event_max_stack_handler, kernel/events/callchain.c).
 pub(crate) fn depth() -> u32 {
     let limit = std::fs::read_to_string("/proc/sys/kernel/perf_event_max_stack");
@@ -17,7 +17,7 @@ pub(crate) fn depth() -> u32 {
     limit.unwrap_or(USUAL).clamp(1, FRAMES as u32)
 }
 
-/// A map of stacks: how it is called, what a frame takes, and how many stacks of the usual depth it has room for.
+/// A map of stacks: its name, the bytes of a frame, and its entries for stacks of the usual depth.
 struct Stacks {
     name: &'static str,
     used_by: fn(&Kind) -> bool,
@@ -44,7 +44,7 @@ const MAPS: [Stacks; 2] = [
     },
 ];
 
-/// Entries of the maps of stacks: deeper stacks are fewer in the same memory, and a tracer without stacks has none.
+/// Returns the entries of the maps of stacks: fewer for deeper stacks, in the same memory, and none for a tracer without stacks.
 pub(super) fn entries(plan: &Plan, depth: u32) -> [(&'static str, u32); 2] {
     let has = |used_by: fn(&Kind) -> bool| plan.columns().any(|one| used_by(&one.kind));
     MAPS.map(|map| {
@@ -56,16 +56,16 @@ pub(super) fn entries(plan: &Plan, depth: u32) -> [(&'static str, u32); 2] {
     })
 }
 
-/// Bytes of a stack in each of these maps: a word, and its frames.
+/// Returns the bytes of a stack in each of these maps: a word and its frames.
 pub(crate) fn value_bytes(depth: u32) -> [(&'static str, u32); 2] {
     MAPS.map(|map| (map.name, HEAD + depth * map.frame_bytes))
 }
 
-/// An object whose maps of stacks have values for stacks of this depth.
+/// Returns the object with maps of stacks for this depth.
 pub(super) fn with_depth(elf: &[u8], depth: u32) -> Vec<u8> {
     let mut changed = elf.to_vec();
     let Ok(file) = object::File::parse(elf) else {
-        // The loader says what is wrong with it.
+        // The loader reports what is wrong with it.
         return changed;
     };
     let maps = file.section_by_name("maps");

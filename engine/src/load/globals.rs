@@ -1,4 +1,4 @@
-//! What an object is told before it is loaded: its globals, and the sizes of its maps.
+//! Parameters of an object before it is loaded: its globals, and the sizes of its maps.
 
 use crate::{
     Error, Kernel, Limits, bpf,
@@ -11,7 +11,7 @@ use tracers::{Plan, Point, Source};
 /// A global's name and value, and whether the object must have it.
 pub(super) type Global = (String, Vec<u8>, bool);
 
-/// Every kernel global.
+/// Returns all kernel globals.
 pub(super) fn globals(
     plan: &Plan,
     selection: &Selection,
@@ -36,7 +36,7 @@ pub(super) fn globals(
         word("SELECT", selection.shape().by),
         word("SELF", own_process()?),
         long("WAKE_BYTES", ring_bytes / 4),
-        // Where a single target has the ring for itself, all of it is its own.
+        // A single target may use the whole ring.
         long(
             "FREE_FOR_ALL",
             if selection.shape().shared {
@@ -57,12 +57,12 @@ pub(super) fn globals(
         (
             "TASK_HELPER".to_owned(),
             u32::from(kernel.has_task_helper()).to_ne_bytes().to_vec(),
-            // Not every tracer looks into the task.
+            // Not every tracer reads fields of the task.
             false,
         ),
     ]);
     globals.extend(hierarchy_globals(plan.tracer, selection, kernel)?);
-    // An optional field that is absent keeps the value that says so.
+    // An optional field that is absent keeps the value that marks it as absent.
     globals.extend(
         wanted(elf)
             .into_iter()
@@ -72,7 +72,7 @@ pub(super) fn globals(
     Ok(globals)
 }
 
-/// This process as the kernel knows it, which no trace selects.
+/// Returns the PID of this process in the kernel, which no trace selects.
 fn own_process() -> Result<u32, Error> {
     bpf::own_process().map_err(|source| Error::Read {
         what: "the number that this process has for the kernel",
@@ -80,7 +80,7 @@ fn own_process() -> Result<u32, Error> {
     })
 }
 
-/// In which hierarchy the kernel side looks for cgroups.
+/// Returns the hierarchy in which the kernel side searches for cgroups.
 fn hierarchy_globals(
     tracer: &'static str,
     selection: &Selection,
@@ -90,7 +90,7 @@ fn hierarchy_globals(
     let namespace = selection
         .hierarchy()
         .and_then(|hierarchy| hierarchy.namespace);
-    // It counts from the hierarchy's root, and nobody in a cgroup namespace can tell how deep the namespace's root lies.
+    // The helper counts from the hierarchy's root, and the depth of a cgroup namespace's root is unknown inside of it.
     helper &= namespace.is_none();
     if let Some(hierarchy) = selection.hierarchy()
         && let Some(subsystem) = hierarchy.subsystem
@@ -119,12 +119,12 @@ fn hierarchy_globals(
     ])
 }
 
-/// Whether every program has its second one.
+/// Returns whether every program has its second one.
 pub(super) fn again(plan: &Plan, kernel: &Kernel) -> bool {
     kernel.preempts_at_tracepoints() || plan.nests
 }
 
-/// What the kernel takes for a ring: a power of two, of a page at least.
+/// Returns a size that the kernel accepts for a ring: a power of two of at least a page.
 fn ring_bytes(limits: &Limits) -> u32 {
     limits
         .ring_bytes
@@ -133,7 +133,7 @@ fn ring_bytes(limits: &Limits) -> u32 {
         .unwrap_or(1 << 31)
 }
 
-/// Sizes of maps that every object has: those that this trace does not use are made as small as can be.
+/// Returns the sizes of maps that every object has. Unused maps have the minimum size.
 pub(crate) fn sizes(
     plan: &Plan,
     shape: Shape,

@@ -1,11 +1,11 @@
-//! Why the kernel refused an object or a program, said so that one can act on it.
+//! Errors with a remedy for objects and programs that the kernel refused.
 
 use crate::{Error, Kernel, bpf::Refused, capability::Held};
 use aya::{EbpfError, maps::MapError};
 use rows::text::error_chain;
 use tracers::{Capability, Point};
 
-/// Kernels before 5.11 count maps by RLIMIT_MEMLOCK. Raised to the hard limit always, beyond it where that is allowed.
+/// Raises RLIMIT_MEMLOCK, to which kernels before 5.11 charge maps: to the hard limit, and beyond it if permitted.
 pub(super) fn allow_locked_memory(kernel: &Kernel) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     if kernel.version() >= (5, 11) {
@@ -17,7 +17,7 @@ pub(super) fn allow_locked_memory(kernel: &Kernel) {
     };
     if setrlimit(Resource::Memlock, unlimited).is_err() {
         let Rlimit { maximum, .. } = getrlimit(Resource::Memlock);
-        // Refused means that a map will be, with a message that names the limit.
+        // If this fails, the creation of a map fails too, with a message that names the limit.
         let _ = setrlimit(
             Resource::Memlock,
             Rlimit {
@@ -57,7 +57,7 @@ pub(super) fn program_error(
     point: &Point,
     error: &Refused,
 ) -> Error {
-    // The end of the verifier's log says why.
+    // The reason is at the end of the verifier's log.
     let mut tail: Vec<&str> = (error.log.lines().rev())
         .filter(|line| !line.trim().is_empty())
         .take(12)

@@ -1,6 +1,6 @@
 //! Fills the slots of programs: the instructions of a plan take the place of each mark (`tracers::Slot`).
 //!
-//! It is done when maps and calls are relocated, because relocations go by the instructions' places in the file.
+//! Slots are filled after maps and calls are relocated, because relocations refer to the instructions' positions in the file.
 
 use aya_obj::{Function, generated::bpf_insn};
 use tracers::{Instruction, Slot};
@@ -19,10 +19,10 @@ const LOAD_64: u8 = 0x18;
 const PSEUDO_CALL: u8 = 1;
 const PSEUDO_FUNC: u8 = 4;
 
-/// Fills a slot wherever a function has it; the answer is at how many places.
+/// Fills a slot at all its places in a function, and returns the number of places.
 ///
 /// # Errors
-/// Where a jump of the function would become too long, or nothing is to be put there.
+/// If a jump of the function would become too long, or there are no instructions for the slot.
 pub(super) fn fill(
     function: &mut Function,
     slot: Slot,
@@ -34,7 +34,7 @@ pub(super) fn fill(
         ));
     }
     let old = std::mem::take(&mut function.instructions);
-    // Where each of the instructions before is now.
+    // New position of each of the original instructions.
     let mut place = Vec::with_capacity(old.len() + 1);
     let mut new = Vec::with_capacity(old.len());
     let mut rest = old.as_slice();
@@ -56,7 +56,7 @@ pub(super) fn fill(
     }
     place.push(new.len());
     if filled > 0 {
-        // What was a mark leads nowhere: it is passed over like all that is no jump.
+        // A former mark has no destination: it is skipped like every instruction that is not a jump.
         for (at, insn) in old.iter().enumerate() {
             moved(&mut new[place[at]], insn, at, &place).ok_or_else(|| {
                 let name = &function.name;
@@ -90,7 +90,7 @@ fn parsed(Instruction(word): Instruction) -> bpf_insn {
     }
 }
 
-/// Lets an instruction that leads elsewhere in its program lead there still; `None` where it cannot. `at` is where it was.
+/// Adjusts the destination of a jump or call; `None` if it does not fit. `at` is the original position.
 fn moved(now: &mut bpf_insn, old: &bpf_insn, at: usize, place: &[usize]) -> Option<()> {
     let by = |distance: i32| {
         let target = usize::try_from(at as i64 + 1 + i64::from(distance)).ok()?;
@@ -179,7 +179,7 @@ mod tests {
         lines.map(|line| (line.insn_off, line.line_col)).collect()
     }
 
-    /// A jump over `by` instructions.
+    /// Returns a jump over `by` instructions.
     const fn jump(by: i16) -> u64 {
         0x05 | (by as u16 as u64) << 16
     }

@@ -1,9 +1,9 @@
-//! Functions of programs and libraries of user space: found in each target's own root, attached by file, and followed as targets come.
+//! Functions of programs and libraries in user space: found in each target's own root, attached by file, and followed for new targets.
 //!
 //! A link of the kind `uprobe.multi` (`point::uprobe_multi`) is of a file and not of a process: the kernel runs the program in every process that has mapped the
-//! file, and the program itself asks whether the process is selected. So a file is attached once for all processes that have it, and
+//! file, and the program itself checks whether the process is selected. So a file is attached once for all processes that have it, and
 //! stays attached until the trace ends.
-//! Nothing of a target's file is read here: `symbols` finds the functions, in a process without rights.
+//! This module does not read a target's files: `symbols` finds the functions, in a process without privileges.
 
 use super::Loaded;
 use crate::{
@@ -28,31 +28,31 @@ use symbols::{FindError, Finder, Object, ObserveError, Place, UserFile};
 use tracers::{At, Point, Side, control::Process};
 use zerocopy::{FromZeros, IntoBytes};
 
-/// Files that one trace attaches to.
+/// Maximum files that a trace attaches to.
 const FILES_MAX: usize = 256;
-/// Files below one root, a container's: others keep their room, whatever it runs.
+/// Maximum files below one root, such as a container's: a container cannot use the room of others.
 const FILES_OF_A_ROOT_MAX: usize = 32;
-/// Files below one root that cannot be attached to, each of which the reader is asked about.
+/// Maximum files below one root that cannot be attached to. The file reader is started for each.
 const REFUSED_OF_A_ROOT_MAX: usize = 512;
-/// Files that are remembered, those among them that cannot be used.
+/// Maximum files that are remembered, including unusable ones.
 const SEEN_MAX: usize = 4096;
-/// A process that has mapped nothing of what is meant is looked at again after this and ever longer pauses: a loader maps a program's
+/// First pause until a process that has not mapped the wanted files is checked again; later pauses are longer. A loader maps a program's
 /// libraries in its first millisecond.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// After a pause as long as this it is not looked at any more, until it runs another program.
+/// The last pause: after it, the process is not checked until it executes another program.
 const LAST_PAUSE: Duration = Duration::from_secs(10);
-/// How often processes are listed, for those that came without running a program.
+/// Interval of listing processes, to find those that started without executing a program.
 const LISTED_EVERY: Duration = Duration::from_secs(2);
 /// Longest time that the check of waiting processes takes at the end of a trace.
 const LAST_CHECK: Duration = Duration::from_millis(200);
-/// Files and processes of which a trace's log says that they cannot be traced.
+/// Maximum log messages of a trace about files and processes that cannot be traced.
 const WARNINGS_MAX: usize = 64;
-/// Processes that are waited for at once.
+/// Maximum processes that are checked again at the same time.
 const WAITING_MAX: usize = 4096;
-/// After so long without a question the process that reads files is ended.
+/// Idle time after which the file reader's process is ended.
 const REST: Duration = Duration::from_secs(10);
 
-/// A function at which a program runs.
+/// A function that a program is attached to.
 struct UserPoint {
     object: Object,
     symbol: String,
@@ -60,33 +60,33 @@ struct UserPoint {
     point: Point,
 }
 
-/// The user functions of a trace, and the files that have been attached for them.
+/// The user functions of a trace, and the files in which they are attached.
 pub(crate) struct UserProbes {
     points: Vec<UserPoint>,
     finder: Finder,
     proc: PathBuf,
-    /// Whether processes have there the numbers by which the kernel side knows them.
+    /// Whether PIDs there are those of the kernel side.
     same_numbers: bool,
-    /// Files that were attached, or why they cannot be: each is tried once.
+    /// Attached files, and the reasons of the others: each is tried once.
     seen: HashMap<((u64, u64), Object), Option<Refusal>>,
     /// This program, which is not traced.
     own: Option<(u64, u64)>,
     of_root: HashMap<(u64, u64), OfRoot>,
     attached: usize,
-    /// Processes that may still map what is meant.
+    /// Processes that may still map wanted files.
     waiting: HashMap<u32, Waiting>,
     /// Processes that were listed before, selected or not.
     known: HashSet<u32>,
     listed: Option<Instant>,
-    /// Whether the trace has begun: a file that is attached to from then on is attached to late.
+    /// Whether the trace has started: a file that is attached to after that is attached to late.
     began: bool,
-    /// What is in no row.
+    /// Untraced parts of the selection.
     untraced: Untraced,
     /// Messages in the log.
     warnings: usize,
 }
 
-/// Why a file cannot be attached to, as it was then: another one may get its number.
+/// Why a file cannot be attached to, with its state at that time: another file may reuse its inode number.
 struct Refusal {
     why: String,
     version: Option<Version>,
@@ -107,19 +107,19 @@ struct Waiting {
     pause: Duration,
 }
 
-/// What came of looking at a process or file.
+/// Outcome of the check of a process or file.
 #[derive(Debug)]
 enum Outcome {
-    /// Everything that is meant is attached.
+    /// All wanted functions are attached.
     Attached,
-    /// It has nothing of it mapped.
+    /// No wanted file is mapped.
     NotYet,
-    /// It cannot be.
+    /// Not possible, for this reason.
     Refused(String),
 }
 
 impl UserProbes {
-    /// Of those among these points that are functions of user space; none where there are none.
+    /// Returns the user functions among these points; `None` if there are none.
     pub(crate) fn new(points: &[Point], proc: &Path) -> Option<Self> {
         let points: Vec<UserPoint> = points
             .iter()
@@ -165,10 +165,10 @@ impl UserProbes {
         })
     }
 
-    /// Attaches to the files of processes that are there, and of a command that is about to run.
+    /// Attaches to the files of existing processes, and of a command that is about to start.
     ///
     /// # Errors
-    /// Where a command or process that was named cannot be attached to, nor anything else.
+    /// If a named command or process cannot be attached to, and nothing else can.
     pub(crate) fn begin(
         &mut self,
         loaded: &mut Loaded,
@@ -202,7 +202,7 @@ impl UserProbes {
         }
     }
 
-    /// Attaches to the files of processes that have come since.
+    /// Attaches to the files of new processes.
     pub(crate) fn follow(&mut self, loaded: &mut Loaded, selection: &Selection) {
         let now = Instant::now();
         self.find(loaded, selection, now);
@@ -237,7 +237,7 @@ impl UserProbes {
             true => newcomers
                 .into_iter()
                 .for_each(|pid| self.wait_for(pid, now)),
-            // Nobody can tell who they are: all are looked at again.
+            // Their PIDs are those of another namespace: all processes are checked again.
             false if !newcomers.is_empty() => self.list_again(),
             false => {}
         }
@@ -255,12 +255,12 @@ impl UserProbes {
         waiting.fold(listed, Instant::min)
     }
 
-    /// Files that cannot be attached to, or that were attached to late.
+    /// Returns files that cannot be attached to, or that were attached to late.
     pub(crate) fn untraced(&self) -> &Untraced {
         &self.untraced
     }
 
-    /// What is selected has changed: processes are listed anew.
+    /// Lists processes again after a change of the selection.
     pub(crate) fn list_again(&mut self) {
         self.known.clear();
         self.listed = None;
@@ -286,7 +286,7 @@ impl UserProbes {
         }
     }
 
-    /// Finds selected processes that were not there when it was last done.
+    /// Finds selected processes that did not exist at the last call.
     fn list(&mut self, loaded: &Loaded, selection: &Selection) {
         let now = Instant::now();
         self.listed = Some(now);
@@ -315,13 +315,13 @@ impl UserProbes {
         }
     }
 
-    /// Looks at a process. What it has mapped is attached to; where something is still to come it is looked at again.
+    /// Attaches to the mapped files of a process. A process that may map more is checked again later.
     fn look(&mut self, loaded: &mut Loaded, pid: u32) -> Outcome {
         let mut last = Outcome::Attached;
         let mut not_yet = false;
         for object in self.objects() {
             let file = match self.finder.look(pid, &object) {
-                // One that has ended cannot be looked at, and has nothing more to trace.
+                // An ended process cannot be checked, and has nothing more to trace.
                 Err(_) if has_ended(&self.proc, pid) => continue,
                 file => file,
             };
@@ -350,7 +350,7 @@ impl UserProbes {
         }
     }
 
-    /// Attaches to a file that was found, unless that was done or tried before.
+    /// Attaches to a file, unless this was done or tried before.
     fn file(
         &mut self,
         loaded: &mut Loaded,
@@ -360,7 +360,7 @@ impl UserProbes {
         let file = match found {
             Ok(Some(file)) => file,
             Ok(None) => return Outcome::NotYet,
-            // One that is gone has nothing more to trace.
+            // An ended process has nothing more to trace.
             Err(FindError::Observe(ObserveError::Gone { .. })) => return Outcome::Attached,
             Err(error) => return self.refuse(error.to_string()),
         };
@@ -438,14 +438,14 @@ impl UserProbes {
         let places =
             { self.finder.functions(file, &symbols) }.map_err(|error| error.to_string())?;
         let places: HashMap<&str, Place> = symbols.iter().copied().zip(places).collect();
-        // What runs at returns comes first: no entry is seen whose return is not.
+        // Programs at returns come first: no entry is seen without its return.
         let mut programs: Vec<(bool, &'static str)> = { self.points.iter() }
             .filter(|point| point.object == *object)
             .map(|point| (point.side != Side::Return, point.point.program))
             .collect();
         programs.sort_unstable();
         programs.dedup();
-        // The kernel takes a path alone before 7.2; this one leads to the held file, whatever its name leads to now.
+        // Before 7.2 the kernel accepts only a path. This path leads to the open file, even if its name now leads to another.
         let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
         let path = CString::new(path).map_err(|error| error.to_string())?;
         let mut any = false;
@@ -480,15 +480,15 @@ impl UserProbes {
     }
 }
 
-/// Whether a process is gone, or a zombie.
+/// Returns whether a process has ended or is a zombie.
 fn has_ended(proc: &Path, pid: u32) -> bool {
     let stat = fs::read_to_string(proc.join(format!("{pid}/stat"))).unwrap_or_default();
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain any characters.
     let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     state.is_empty() || state.starts_with(['Z', 'X'])
 }
 
-/// Why nothing of a file could be attached to.
+/// Returns why no function of a file could be attached to.
 fn missing(places: &HashMap<&str, Place>) -> String {
     let mut names: Vec<&str> = places.keys().copied().collect();
     names.sort_unstable();
@@ -508,7 +508,7 @@ fn version(file: &UserFile) -> Option<Version> {
     Some((stat.st_size, modified_ns))
 }
 
-/// The processes that are traced already: a command that is about to be started is until then this program.
+/// Returns the processes that are traced already. A command that is about to start is this program until then.
 fn traced(map: BorrowedFd<'_>) -> HashSet<u32> {
     let is_traced = |pid: &[u8; 4]| {
         let mut process = Process::new_zeroed();
@@ -519,7 +519,7 @@ fn traced(map: BorrowedFd<'_>) -> HashSet<u32> {
     pids.map(u32::from_ne_bytes).collect()
 }
 
-/// Takes out the processes that have run another program. One that does so again meanwhile is there again.
+/// Removes the processes that have executed another program from the map. A process that does so again is added again.
 fn newcomers_of(map: BorrowedFd<'_>) -> Vec<u32> {
     let mut pids = Vec::new();
     for key in keys::<4>(map, WAITING_MAX).unwrap_or_default() {

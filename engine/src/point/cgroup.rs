@@ -1,5 +1,5 @@
-//! `cgroup_skb` and `cgroup/connect4` and the like: what the sockets of a cgroup send, receive and call. The program decides whether it
-//! goes on, so it has no second one: what the kernel did without it has been decided.
+//! `cgroup_skb`, `cgroup/connect4` and similar points: packets and calls of the sockets of a cgroup. The program returns a verdict, so there is
+//! no second one: a skipped verdict cannot be recovered.
 
 use super::{ALLOWS, Kind, Second, tried};
 use crate::{

@@ -1,4 +1,4 @@
-//! `fentry`, `fexit`, `fmod_ret`: a kernel function, by the trampoline that the kernel makes of its type.
+//! `fentry`, `fexit`, `fmod_ret`: a kernel function, by a trampoline for its type.
 
 use super::{Kind, LOOKS, Second, tried};
 use crate::{
@@ -13,14 +13,14 @@ pub(super) struct Function<'a> {
     pub(super) name: &'a str,
     pub(super) attach: bpf_attach_type,
     pub(super) word: &'static str,
-    /// Programs of a function run in the opposite of the order in which they came: bpf_trampoline_add_prog, kernel/bpf/trampoline.c.
-    /// One that decides has no second one: what the kernel skipped has been decided.
+    /// Programs of a function run in the reverse order of attaching: bpf_trampoline_add_prog, kernel/bpf/trampoline.c.
+    /// A program with a verdict has no second one: a skipped verdict cannot be recovered.
     pub(super) second: Second,
 }
 
 impl Kind for Function<'_> {
     fn refuses(&self, kernel: &Kernel) -> Option<String> {
-        // Not every function that is there can be hooked, so each is tried.
+        // Not every function can be hooked, so each is tried.
         let what = format!("{} {}", self.word, self.name);
         tried(&LOOKS, self.sort(&kernel.btf), &what)
     }
@@ -45,7 +45,7 @@ impl Kind for Function<'_> {
     }
 
     fn preempted(&self) -> bool {
-        // Wherever the kernel preempts itself, which nothing here can tell.
+        // On kernels with preemption, which is unknown here.
         true
     }
 }

@@ -1,10 +1,10 @@
-//! `kprobe.multi`, `kretprobe.multi`, `kprobe.session`: many kernel functions by one program, which the kernel finds by their names.
-//! No right to see the kernel's addresses is needed.
+//! `kprobe.multi`, `kretprobe.multi`, `kprobe.session`: one program at many kernel functions, which the kernel finds by name. Permission to
+//! read kernel addresses is not needed.
 //!
-//! The kernel skips a run where another program at a function, a probe or a perf event is at work on that CPU, or a map is being changed
-//! there by bpf(2); and at returns, before Linux 6.14, where more calls are under way than it has room for. It counts the first in the
-//! program and the second in the link (kernel/trace/bpf_trace.c, kernel/trace/fprobe.c): both are in the account. What it does not count is
-//! in docs/points.md. In a session a return may come whose entry was skipped: until 6.14 that does not hold it back.
+//! The kernel skips a run while another program at a function, a probe or a perf event is running on that CPU, or bpf(2) is changing a map
+//! there. Before Linux 6.14 it also skips runs at returns if there are more calls in progress than it has room for. It counts the former in
+//! the program and the latter in the link (kernel/trace/bpf_trace.c, kernel/trace/fprobe.c): both are in the account. docs/points.md lists
+//! the uncounted ones. In a session, before 6.14, a program may run at a return without its run at the entry.
 
 use super::{ALLOWS, Kind, Second};
 use crate::{
@@ -36,7 +36,7 @@ impl KernelFunctions<'_> {
         }
     }
 
-    /// Attaches a program to functions, each with its place among them as its number.
+    /// Attaches a program to functions, each with its index as its number.
     fn link<'a>(
         &self,
         program: BorrowedFd<'_>,
@@ -56,7 +56,7 @@ impl KernelFunctions<'_> {
         bpf::link(program, self.attach_type(), &to)
     }
 
-    /// Why the functions cannot be hooked, which are hooked for a moment by a program that does nothing.
+    /// Returns why the functions cannot be hooked, by attaching a program without effect for a moment.
     fn refused(&self, program: BorrowedFd<'_>) -> Option<String> {
         let refused = self.link(program, self.0.iter()).err()?;
         let alone = |function| self.link(program, std::iter::once(function));
@@ -72,7 +72,7 @@ impl KernelFunctions<'_> {
     }
 }
 
-/// What the kernel answers to a name that is no function's, or is one's that cannot be hooked.
+/// The kernel's error for a name without a function, or with a function that cannot be hooked.
 fn is_missing(refused: &Refused) -> bool {
     refused.source.raw_os_error() == Some(libc::ESRCH)
 }
@@ -96,13 +96,13 @@ impl Kind for KernelFunctions<'_> {
             Ok(program) => program,
             Err(refused) => return Some(lacking(refused.source)),
         };
-        // Kernels without it load the program, and do not know the link.
+        // Kernels without it load the program, and refuse the link.
         match self.link(program.as_fd(), std::iter::once(NO_FUNCTION)) {
             Err(refused) if is_missing(&refused) => {}
             Err(refused) => return Some(lacking(refused.source)),
             Ok(_) => {}
         }
-        // It came together with the count of skipped runs.
+        // It was introduced together with the count of skipped runs.
         let counted = ["kprobe_multi", "missed"];
         if kernel.btf.offset("bpf_link_info", &counted).is_none() {
             return Some(format!(
@@ -118,7 +118,7 @@ impl Kind for KernelFunctions<'_> {
             .iter()
             .map(|name| kernel.btf.function_arguments(name));
         let first = functions.next()??;
-        // Where they differ there is no type of all of them.
+        // Functions with different types have no common one.
         let same = functions.all(|other| other.as_ref() == Some(&first));
         same.then_some(first)
     }
@@ -136,7 +136,7 @@ impl Kind for KernelFunctions<'_> {
     }
 
     fn second(&self) -> Second {
-        // The kernel would skip it too: whether a program is at work is asked of the CPU and not of the program.
+        // The kernel would skip it too: its check is per CPU and not per program.
         Second::None
     }
 

@@ -20,7 +20,7 @@ impl Kind for RawTracepoint<'_> {
         if kernel.btf.tracepoint(name).is_some() {
             return None;
         }
-        // One of a module is in the types of the module, which not every kernel has: only the attempt tells.
+        // A tracepoint of a module is in the module's types, which not every kernel has: only an attempt shows whether it exists.
         let tried = bpf::try_load(&LOOKS, Sort::RAW_TRACEPOINT)
             .and_then(|program| self.attach(program.as_fd()))
             .err()?;
@@ -52,7 +52,7 @@ impl Kind for RawTracepoint<'_> {
     }
 
     fn second(&self) -> Second {
-        // Programs of a tracepoint run in the order in which they came: func_add, kernel/tracepoint.c.
+        // Programs of a tracepoint run in the order of attaching: func_add, kernel/tracepoint.c.
         Second::AttachedFirst
     }
 

@@ -1,4 +1,4 @@
-//! What points say of this machine's kernel.
+//! Tests of points on this machine's kernel.
 
 use super::*;
 use tracers::{fentry, iter, raw_tp, tp_btf, uprobe};

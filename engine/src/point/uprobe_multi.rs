@@ -1,6 +1,6 @@
-//! `uprobe.multi`, `uretprobe.multi`, `uprobe.session`: functions of user space, by the places in their files.
+//! `uprobe.multi`, `uretprobe.multi`, `uprobe.session`: functions of user space, by their offsets in files.
 //!
-//! The files are those that targets have mapped, so they are found when targets are, and not when the program is loaded:
+//! The files are those that targets have mapped, so they are found together with targets, and not when the program is loaded:
 //! [`super::Kind::attach`] attaches nothing, and [`attach_to_file`] attaches for each file.
 
 use super::{ALLOWS, Kind, Second, tried};
@@ -28,8 +28,8 @@ fn attach_type(side: Side) -> bpf_attach_type {
     }
 }
 
-/// Attaches a program at places in a file, by their offsets, for every process that maps it. `path` may be `/proc/self/fd/N`.
-/// `cookies` is empty or has a number for each place.
+/// Attaches a program at offsets in a file, for every process that maps it. `path` may be `/proc/self/fd/N`.
+/// `cookies` is empty or has a number for each offset.
 pub(crate) fn attach_to_file(
     program: BorrowedFd<'_>,
     side: Side,
@@ -58,7 +58,7 @@ impl Kind for UserFunction {
         if let Some(refused) = tried(&ALLOWS, self.sort(&kernel.btf), what) {
             return Some(format!("{refused}; that needs Linux {since}"));
         }
-        // Older kernels load the program, and do not know the link. One that does finds that / is no file.
+        // Older kernels load the program, and refuse the link. Others report that / is not a file.
         let program = bpf::try_load(&ALLOWS, self.sort(&kernel.btf).ok()?).ok()?;
         let linked = attach_to_file(program.as_fd(), self.0, c"/", &[0], &[]);
         match linked {

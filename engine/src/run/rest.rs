@@ -8,33 +8,33 @@ use crate::load::Loaded;
 use std::time::{Duration, Instant};
 use tracers::control::SLEEP_WAKES;
 
-/// How often the reader looks while something comes: the longest that a row waits then.
+/// Interval of polls while records arrive: the longest time that a row waits then.
 pub(super) const TICK: Duration = Duration::from_millis(10);
-/// When it looks again after it was woken: a program that has just begun has mapped its libraries by then. It is as long as something
-/// waits on average while it is awake.
+/// Time from a wake-up to the next poll: a program that has just started has mapped its libraries by then. It is the average time that a
+/// record waits while the reader is awake.
 const SOON: Duration = Duration::from_millis(5);
-/// How far the numbers of two sleeps are apart: both have the same lowest bits.
+/// Difference between the numbers of two sleeps: all have the same lowest bits.
 const NEXT: u32 = 2 * SLEEP_WAKES;
-/// Looks without anything new after which it sleeps.
+/// Polls without a record after which the reader sleeps.
 const QUIET: u32 = 3;
-/// By how much each pause of a sleep is longer than the one before.
+/// Factor between two successive pauses of a sleep.
 const LONGER: u32 = 4;
-/// The longest pause: whatever is not made known by a wake-up is found by then.
+/// The longest pause: a record without a wake-up waits no longer.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Whether the reader sleeps, and when it looks next.
+/// Whether the reader sleeps, and the time of its next poll.
 pub(super) struct Rest {
-    /// The number of its last sleep.
+    /// The number of the last sleep.
     sleep: u32,
-    /// Looks without anything new since it was last woken.
+    /// Polls without a record since the last wake-up.
     quiet: u32,
-    /// The pause that it is in, while it sleeps.
+    /// The current pause, while the reader sleeps.
     pause: Option<Duration>,
     next: Instant,
 }
 
 impl Rest {
-    /// Awake.
+    /// Creates the state of a reader that is awake.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             sleep: SLEEP_WAKES,
@@ -54,7 +54,7 @@ impl Rest {
     }
 
     /// Records a poll, which found something or not. Returns whether that ended a sleep.
-    pub(super) fn looked(&mut self, now: Instant, found: bool, loaded: &Loaded) -> bool {
+    pub(super) fn polled(&mut self, now: Instant, found: bool, loaded: &Loaded) -> bool {
         let woken = found && self.pause.take().is_some();
         match self.pause {
             _ if woken => {
@@ -66,11 +66,11 @@ impl Rest {
                 self.quiet = 0;
                 self.next = now + TICK;
             }
-            // It was about something else; of the longest pauses each look begins one.
+            // Another wake-up. Each one begins a further pause of the longest ones.
             pause if now < self.next && pause != Some(LONGEST) => {}
             Some(pause) => {
                 let pause = pause.saturating_mul(LONGER).min(LONGEST);
-                self.pauses(now, loaded.faults.pause(pause));
+                self.pause(now, loaded.faults.pause(pause));
             }
             None if self.quiet < QUIET => {
                 self.quiet += 1;
@@ -79,13 +79,13 @@ impl Rest {
             None => {
                 self.sleep = self.sleep.wrapping_add(NEXT);
                 loaded.set_sleep(self.sleep);
-                self.pauses(now, TICK);
+                self.pause(now, TICK);
             }
         }
         woken
     }
 
-    fn pauses(&mut self, now: Instant, pause: Duration) {
+    fn pause(&mut self, now: Instant, pause: Duration) {
         self.pause = Some(pause);
         self.next = now + pause;
     }

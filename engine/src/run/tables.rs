@@ -1,9 +1,12 @@
-//! The tables of a trace, one for each dataset that is one: when each is read, and that only one of it is on its way.
+//! The tables of a trace, one for each dataset of that form: the times of their readings, and their places in the queue.
+//!
+//! The queue holds at most one table of each dataset. A table whose events have not changed is sent again without another reading, so that
+//! an idle trace does not walk its maps at each interval.
 
 use super::{Gone, Update, Worker};
 use crate::{
     Error, labels,
-    limits::{LAST_NAMING, NAMING},
+    limits::{LAST_NAMING, NAMING, RESENT_ROWS},
     read::Reader,
     source::LastTable,
 };
@@ -13,41 +16,47 @@ use std::{
 };
 use tracers::Batch;
 
-/// Those of a trace, by the numbers of their datasets; one of events never has a table.
-pub(super) struct Tables(Vec<Told>);
+/// The tables of a trace, by the numbers of their datasets; a dataset of events never has a table.
+pub(super) struct Tables(Vec<State>);
 
-/// What was told of a dataset's table.
-struct Told {
+/// State of the table of one dataset.
+struct State {
     last: LastTable,
-    /// Whether one was sent.
+    /// Whether a table was sent.
     any: bool,
-    /// Whether the one that was read last had rows.
+    /// Whether the newest reading had rows.
     had_rows: bool,
-    /// Says that the last one has been taken.
-    may_send: Receiver<()>,
-    /// Whether it has said so.
-    may_send_now: bool,
+    /// Receives a message when the consumer has released the newest table.
+    released: Receiver<()>,
+    /// Whether the queue has room for a table.
+    may_send: bool,
+    /// Events of the trace before the newest reading.
+    produced: Option<u64>,
+    /// The newest table, if it can be sent again.
+    unchanged: Option<Batch>,
 }
 
 impl Tables {
-    /// Those of a reader, and what tells that the last one of each has been taken.
+    /// Returns the tables of a reader, and for each the sender by which the consumer releases it.
     pub(super) fn of(reader: &Reader) -> (Self, Vec<SyncSender<()>>) {
         let tables = reader.last_tables().map(|last| {
-            let (taken, may_send) = sync_channel(1);
-            let told = Told {
+            let (release, released) = sync_channel(1);
+            let state = State {
                 last,
                 any: false,
                 had_rows: false,
-                may_send,
-                may_send_now: true,
+                released,
+                may_send: true,
+                produced: None,
+                unchanged: None,
             };
-            (told, taken)
+            (state, release)
         });
-        let (tables, taken) = tables.unzip();
-        (Self(tables), taken)
+        let (tables, release) = tables.unzip();
+        (Self(tables), release)
     }
 
-    /// Whether one is last read before programs are detached.
+    /// Returns whether a table is last read before programs are detached.
     pub(super) fn any_attached(&self) -> bool {
         self.0.iter().any(|one| one.last == LastTable::Attached)
     }
@@ -61,40 +70,65 @@ impl Tables {
 }
 
 impl Worker {
-    /// Sends each table at this time whose last one has been taken.
-    pub(super) fn tell_tables(&mut self, ending: bool) -> Result<Result<(), Gone>, Error> {
+    /// Sends each table whose predecessor was released.
+    pub(super) fn send_tables(&mut self, ending: bool) -> Result<Result<(), Gone>, Error> {
+        // Read before the tables: programs change a row before they count its event.
+        let produced = match self.tables.numbers(LastTable::Detached).is_empty() {
+            true => None,
+            false => Some(self.reader.produced()?),
+        };
         for at in 0..self.tables.0.len() {
-            let told = &mut self.tables.0[at];
-            let is_due = match told.last {
-                LastTable::None => false,
-                LastTable::Attached => !ending,
-                LastTable::Detached => true,
+            let state = &mut self.tables.0[at];
+            let (is_due, produced) = match state.last {
+                LastTable::None => (false, None),
+                LastTable::Attached => (!ending, None),
+                LastTable::Detached => (true, produced),
             };
-            told.may_send_now |= is_due && told.may_send.try_recv().is_ok();
-            if is_due && told.may_send_now && self.tell_table(at)?.is_err() {
+            state.may_send |= is_due && state.released.try_recv().is_ok();
+            if is_due && state.may_send && self.send_table(at, produced)?.is_err() {
                 return Ok(Err(Gone));
             }
         }
         Ok(Ok(()))
     }
 
-    /// Sends a table at this time, unless everything that it had has just gone: then the trace may be about to end by that, and what
-    /// there was is its result.
-    fn tell_table(&mut self, at: usize) -> Result<Result<(), Gone>, Error> {
+    /// Sends a table. `produced` is the number of events until now, if the table changes only with this number.
+    ///
+    /// A table that has lost all its rows is not sent: the trace may be about to end for that reason, and then the table before is its result.
+    fn send_table(&mut self, at: usize, produced: Option<u64>) -> Result<Result<(), Gone>, Error> {
+        let state = &mut self.tables.0[at];
+        // The same number before two readings: the second one began an interval after the last event. The first one may not have seen that
+        // event, because another CPU may see the count of an event before its row.
+        let is_settled = produced.is_some() && state.produced == produced;
+        state.produced = produced;
+        if !is_settled {
+            state.unchanged = None;
+        }
+        if let Some(table) = state.unchanged.clone() {
+            return Ok(self.send(at, table));
+        }
         let table = self.reader.table(at)?;
-        let told = &mut self.tables.0[at];
-        let had = std::mem::replace(&mut told.had_rows, table.rows() > 0);
-        if told.last == LastTable::Attached && had && !told.had_rows {
+        let state = &mut self.tables.0[at];
+        let had = std::mem::replace(&mut state.had_rows, table.rows() > 0);
+        if state.last == LastTable::Attached && had && !state.had_rows {
             return Ok(Ok(()));
         }
-        told.any = true;
-        told.may_send_now = false;
         let table = self.named(at, table, NAMING)?;
-        let sent = self.sender.send(Ok(Update::Table(table)));
-        Ok(sent.map_err(|_| Gone))
+        if is_settled && self.stages[at].is_immediate() && table.rows() <= RESENT_ROWS {
+            self.tables.0[at].unchanged = Some(table.clone());
+        }
+        Ok(self.send(at, table))
     }
 
-    /// Names what is in a table, and whose its rows are.
+    fn send(&mut self, at: usize, table: Batch) -> Result<(), Gone> {
+        let state = &mut self.tables.0[at];
+        state.any = true;
+        state.may_send = false;
+        let sent = self.sender.send(Ok(Update::Table(table)));
+        sent.map_err(|_| Gone)
+    }
+
+    /// Adds names and labels to a table.
     fn named(&mut self, at: usize, table: Batch, naming: Duration) -> Result<Batch, Error> {
         let deadline = Instant::now() + naming;
         let table = self.stages[at].resolve(table, &self.reader.loaded, deadline)?;
@@ -103,12 +137,12 @@ impl Worker {
         Ok(self.reader.named_table(at, table))
     }
 
-    /// The last tables that are read before programs are detached; `is_gone` says whether what was selected is.
+    /// Returns the last tables that are read before programs are detached. `is_gone`: all targets have ended.
     pub(super) fn last_attached(&mut self, is_gone: bool) -> Result<Vec<(usize, Batch)>, Error> {
         let mut last = Vec::new();
         for at in self.tables.numbers(LastTable::Attached) {
             let table = self.reader.table(at)?;
-            // Where everything is gone, the table before says more than one without rows.
+            // If all targets have ended, an earlier table with rows is the result.
             if table.rows() > 0 || !self.tables.0[at].any || !is_gone {
                 last.push((at, table));
             }
@@ -116,7 +150,7 @@ impl Worker {
         Ok(last)
     }
 
-    /// Those that are read afterwards.
+    /// Returns the last tables that are read after programs are detached.
     pub(super) fn last_detached(&mut self) -> Result<Vec<(usize, Batch)>, Error> {
         let numbers = self.tables.numbers(LastTable::Detached);
         numbers
@@ -131,8 +165,8 @@ impl Worker {
         last: Vec<(usize, Batch)>,
     ) -> Result<Result<(), Gone>, Error> {
         for (at, table) in last {
-            let told = &self.tables.0[at];
-            if !told.may_send_now && told.may_send.recv().is_err() {
+            let state = &self.tables.0[at];
+            if !state.may_send && state.released.recv().is_err() {
                 return Ok(Err(Gone));
             }
             let table = self.named(at, table, LAST_NAMING)?;

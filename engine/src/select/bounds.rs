@@ -1,5 +1,5 @@
-//! What a target is here, and whether the bounds of a trace allow that: cgroups are told by their inodes and by the directories that
-//! they really lie in, processes by what the kernel says of them, and never by how a request spells them.
+//! Check of targets against the bounds of a trace. Cgroups are identified by their inodes and real directories, and processes by the kernel's
+//! data, never by the text of a request.
 
 use super::{entry::Found, find::Place, hierarchy::Hierarchy, names::Owner, process, walks::Walks};
 use crate::{Bounds, Error, Target, Whom};
@@ -8,7 +8,7 @@ use std::path::Path;
 /// The line of the configuration that allows everything on the node.
 const HOST: &str = "policy.host";
 
-/// Whether these bounds allow a target, now that it is known what it is.
+/// Checks whether these bounds allow a resolved target.
 ///
 /// # Errors
 /// [`Error::Denied`] with the line of the policy.
@@ -40,7 +40,7 @@ pub(super) fn check(
             if !bounds.host {
                 self::process(&owner, *pid, walks)?;
             }
-            // What was looked at is what is meant.
+            // The checked process is still the selected one.
             if process::began(*pid) != Some(*began) {
                 return Err(Error::NoProcess(*pid));
             }
@@ -57,7 +57,7 @@ pub(super) fn check(
     }
 }
 
-/// A cgroup that is no container and no part of a pod must not hold pods, nor this process.
+/// Checks that a cgroup outside of containers and pods contains neither pods nor this process.
 fn cgroup(
     owner: &Owner,
     place: &Place,
@@ -85,7 +85,7 @@ fn cgroup(
     }
 }
 
-/// A process is selected with everything that it ever starts, so one that may start pods is more than a tree of processes.
+/// Checks that a process cannot start pods: a process is selected with all its future descendants.
 fn process(owner: &Owner, pid: u32, walks: &mut Walks) -> Result<(), Error> {
     let what = if process::is_of_the_kernel(pid) {
         "is the first one, or one of the kernel's own threads"

@@ -1,28 +1,28 @@
-//! What goes into the maps by which the kernel side selects, and out of them.
+//! The entries of the selection, and their keys in the selection maps.
 
 use super::{Members, find::Place, process};
 use crate::limits::{MAX_CGROUPS, MAX_PROCESSES};
 use crate::{Error, bpf, select::descendants};
-use std::{ffi::OsString, io, os::fd::BorrowedFd};
+use std::{ffi::OsString, io, os::fd::BorrowedFd, path::Path};
 use tracers::{
     Target,
     control::{Member, PodUid, Process},
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-/// What a target is to the kernel.
+/// A target in terms of the kernel.
 #[derive(Clone, Debug)]
 pub(super) enum Found {
-    /// With when it began.
+    /// PID and start time.
     Process(u32, u64),
     Cgroup(Place),
-    /// By uid, with those of its cgroups that exist.
+    /// Uid, and the existing cgroups.
     Pod(PodUid, Vec<Place>),
     Command(Vec<OsString>),
     Host,
 }
 
-/// Something that is selected.
+/// A selected target.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) number: u32,
@@ -30,7 +30,7 @@ pub(super) struct Entry {
     pub(super) found: Found,
 }
 
-/// The maps by which the kernel side selects.
+/// The selection maps of the kernel side.
 pub(crate) struct Maps<'a> {
     pub(crate) processes: Members<'a>,
     pub(crate) cgroups: Members<'a>,
@@ -73,7 +73,7 @@ impl Entry {
         }
     }
 
-    /// Whether what it is now is not what it was: a process that has the number of the one that was meant, a cgroup of the same path.
+    /// Returns whether the target now resolves to another object: a process that has reused the PID, or a cgroup with the same path.
     pub(super) fn is_another(&self, now: &Found) -> bool {
         match (&self.found, now) {
             (Found::Process(_, then), Found::Process(_, now)) => then != now,
@@ -82,7 +82,7 @@ impl Entry {
         }
     }
 
-    /// Whether it may still give rows. Processes are the kernel side's to know.
+    /// Returns whether the entry may still produce rows. Processes are tracked by the kernel side.
     pub(super) fn may_go_on(&mut self) -> bool {
         match &mut self.found {
             Found::Process(..) | Found::Command(_) => false,
@@ -92,7 +92,15 @@ impl Entry {
         }
     }
 
-    /// Takes out a process that has the number of the one that was meant.
+    /// Returns the directory above the cgroup with whose removal the entry ends.
+    pub(super) fn parent_cgroup(&self) -> Option<&Path> {
+        match &self.found {
+            Found::Cgroup(place) => place.path().parent(),
+            Found::Process(..) | Found::Pod(..) | Found::Command(_) | Found::Host => None,
+        }
+    }
+
+    /// Removes a process that has reused the PID of the selected one.
     pub(super) fn forget_another(&self, maps: &Maps<'_>) -> Result<(), Error> {
         match self.found {
             Found::Process(pid, since) if process::began(pid) != Some(since) => written(
@@ -111,7 +119,7 @@ impl Entry {
     }
 
     pub(super) fn select(&self, maps: &Maps<'_>, pid: u32, state: u32) -> Result<(), Error> {
-        // Below a selected process this one itself is not traced: its own output would be traced again.
+        // This process is not traced even below a selected process: its output would be traced again.
         if pid == std::process::id() {
             return Ok(());
         }
@@ -147,7 +155,7 @@ pub(super) fn remove_entry<const KEY: usize, V: FromZeros + FromBytes + IntoByte
     };
     for key in bpf::keys::<KEY>(members.map, MAX_PROCESSES as usize).map_err(failed)? {
         let mut value = V::new_zeroed();
-        // Gone meanwhile is as good.
+        // A key that was removed in the meantime is no error.
         if bpf::lookup(members.map, &key, value.as_mut_bytes()).map_err(failed)?
             && member(&value).entry == number
         {

@@ -1,4 +1,4 @@
-//! Cgroups: where they are, and whose they are by their names.
+//! Search for cgroups, and the pods and containers that own them, by their names.
 
 use super::{
     hierarchy::Hierarchy,
@@ -19,23 +19,23 @@ use std::{
 pub(super) struct Place {
     path: PathBuf,
     pub(super) id: u64,
-    /// Its depth below the root that is mounted.
+    /// Depth below the mounted root.
     pub(super) depth: u32,
     gone: bool,
 }
 
 impl Place {
-    /// Its directory.
+    /// Returns the directory.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directories from this root down to it.
+    /// Returns the path from this root.
     pub(super) fn below(&self, root: &Path) -> &Path {
         self.path.strip_prefix(root).unwrap_or(&self.path)
     }
 
-    /// Whether the cgroup was removed, which is for good: another one may have its name, and none its id.
+    /// Returns whether the cgroup was removed. A later cgroup may have the same name, but never the same id.
     pub(super) fn is_gone(&mut self) -> bool {
         self.gone = self.gone || self.is_missing();
         self.gone
@@ -46,7 +46,7 @@ impl Place {
             Ok(data) if data.ino() == self.id => false,
             Ok(_) => !self.has_another_name(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => !self.has_another_name(),
-            // It cannot be said.
+            // Unknown.
             Err(_) => false,
         }
     }
@@ -59,7 +59,7 @@ impl Place {
     }
 }
 
-/// The place of a cgroup directory.
+/// Returns the place of a cgroup directory.
 pub(super) fn cgroup(root: &Path, path: &Path) -> Result<Place, Error> {
     let no_cgroup = |source| Error::NoCgroup {
         path: path.to_owned(),
@@ -93,43 +93,43 @@ pub(super) fn cgroup(root: &Path, path: &Path) -> Result<Place, Error> {
     })
 }
 
-/// The cgroups of pods and containers that are there, by one walk.
+/// The existing cgroups of pods and containers, by one walk.
 pub(super) struct Cgroups {
     hierarchy: Hierarchy,
     root: PathBuf,
-    /// Whether there are more directories than are looked at.
+    /// Whether there are more directories than the limit of the walk.
     is_cut: bool,
-    /// The kubelets' own, in which all pods are.
+    /// The kubelets' own cgroups, which contain all pods.
     kubelets: Vec<PathBuf>,
-    /// With their ids.
+    /// Containers, with their ids.
     containers: Vec<(String, PathBuf)>,
-    /// With their uids.
+    /// Pods, with their uids.
     pods: Vec<(String, PathBuf)>,
-    /// Containers that lie beside their pods, with the pods' uids.
+    /// Containers beside their pods, with the pods' uids.
     beside: Vec<(String, PathBuf)>,
     pub(super) levels: Levels,
     /// Whether there is a kubelet.
     pub(super) has_kubelet: bool,
-    /// Whether they are those below the root of a cgroup namespace.
+    /// Whether the walk started at the root of a cgroup namespace.
     pub(super) is_of_a_namespace: bool,
 }
 
-/// The depths at which cgroups of pods are made. What a container makes lies deeper, whatever its name.
+/// The depths at which cgroups of pods are created. Cgroups that a container creates are deeper, whatever their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Levels {
-    /// Bit n: the kubelet makes pods' cgroups at depth n.
+    /// Bit n: the kubelet creates pods' cgroups at depth n.
     pub(super) pods: u32,
-    /// Bit n: a runtime makes containers' cgroups at depth n that lie beside their pods'.
+    /// Bit n: a runtime creates containers' cgroups at depth n, beside those of their pods.
     pub(super) beside: u32,
 }
 
 impl Levels {
-    /// Where pods' cgroups may be while there is no kubelet that says it.
+    /// Possible depths of pods' cgroups if there is no kubelet.
     const ANY_POD: u32 = 0b111_1110;
-    /// Where containers beside their pods may be while there are none: below the root, or below the runtime's own cgroup.
+    /// Possible depths of containers beside their pods if there are none: below the root, or below the runtime's own cgroup.
     const ANY_BESIDE: u32 = 0b110;
 
-    /// All of both.
+    /// Returns the union of both.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             pods: self.pods | other.pods,
@@ -137,13 +137,13 @@ impl Levels {
         }
     }
 
-    /// As `POD_LEVELS` of `agent-ebpf/src/select.rs` has them.
+    /// Returns the value of `POD_LEVELS` of `agent-ebpf/src/select.rs`.
     pub(super) fn bytes(self) -> [u8; 8] {
         let Self { pods, beside } = self;
         (u64::from(beside) << 32 | u64::from(pods)).to_ne_bytes()
     }
 
-    /// Every depth of either.
+    /// Returns every depth of either.
     pub(super) fn all(self) -> impl Iterator<Item = u32> {
         let Self { pods, beside } = self;
         (0..u32::BITS).filter(move |level| (pods | beside) >> level & 1 == 1)
@@ -178,7 +178,7 @@ impl Cgroups {
                     pending.clear();
                     break;
                 }
-                // Deeper ones cannot be selected, and pods are not so deep.
+                // Deeper cgroups cannot be selected, and pods are not that deep.
                 if cgroups.see(&entry.file_name(), entry.path(), depth) && depth < MAX_DEPTH {
                     pending.push((entry.path(), depth + 1));
                 }
@@ -195,7 +195,7 @@ impl Cgroups {
         cgroups
     }
 
-    /// Whether a directory is to be looked into. A container's is not: what it makes there may have any name.
+    /// Returns whether a directory is walked. A container's is not, because cgroups that it creates may have any name.
     fn see(&mut self, name: &OsStr, path: PathBuf, depth: u32) -> bool {
         let Some(name) = name.to_str() else {
             return true;
@@ -219,7 +219,7 @@ impl Cgroups {
         true
     }
 
-    /// The cgroup of the container whose id begins so. Every runtime gives a container a directory with its whole id in the name:
+    /// Returns the cgroup of the container with this prefix of its id. Every runtime creates a directory with the full id in its name:
     /// `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`, `SLICE:cri-containerd:ID`, or just `ID`.
     pub(super) fn container(&self, id: &str) -> Result<Place, Error> {
         let fine = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
@@ -240,7 +240,7 @@ impl Cgroups {
         }
     }
 
-    /// The cgroup of a pod's container, by its whole id.
+    /// Returns the cgroup of a pod's container, by its full id.
     pub(super) fn container_of(&self, pod: &str, id: &str) -> Result<Place, Error> {
         let is_it = |(whole, path): &&(String, PathBuf)| {
             let below = path.strip_prefix(&self.root).unwrap_or(path);
@@ -252,12 +252,12 @@ impl Cgroups {
         }
     }
 
-    /// Whether pods may be here: there is a kubelet, or there are too many cgroups to tell.
+    /// Returns whether there may be pods: there is a kubelet, or the walk reached its limit.
     pub(super) fn may_have_pods(&self) -> bool {
         !self.kubelets.is_empty() || self.is_cut
     }
 
-    /// The cgroups that hold more than a service, by their ids, each with what it is; `None` where that cannot be told.
+    /// Returns the cgroups that contain more than a service, by their ids, each with a description; `None` if unknown.
     pub(super) fn holders(&self) -> Option<HashMap<u64, &'static str>> {
         if self.is_cut {
             return None;
@@ -282,14 +282,14 @@ impl Cgroups {
         Some(holders)
     }
 
-    /// The cgroup of this process, where it lies below the root; the outer `None` where that cannot be told.
+    /// Returns the cgroup of this process if it is below the root; the outer `None` if unknown.
     fn own(&self) -> Option<Option<PathBuf>> {
         let me = std::process::id().to_string();
         let has_me = |dir: &Path| {
             let processes = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
             processes.lines().any(|pid| pid == me)
         };
-        // As it is named from the root of our cgroup namespace, which may be another.
+        // The path starts at the root of our cgroup namespace, which may be another one.
         let named = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let named = named.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':');
@@ -317,7 +317,7 @@ impl Cgroups {
         Some(None)
     }
 
-    /// The cgroups of a pod that exist already: its own, and those of containers beside it.
+    /// Returns the existing cgroups of a pod: its own, and those of containers beside it.
     pub(super) fn pod(&self, uid: &str) -> Result<Vec<Place>, Error> {
         let mut places = Vec::new();
         let all = [
@@ -329,7 +329,7 @@ impl Cgroups {
                 match cgroup(&self.root, path) {
                     Ok(place) if levels >> place.depth & 1 == 1 => places.push(place),
                     Ok(_) => {}
-                    // Gone since the walk.
+                    // Removed since the walk.
                     Err(Error::NoCgroup { source, .. })
                         if source.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),

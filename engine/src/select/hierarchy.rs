@@ -1,4 +1,4 @@
-//! Hierarchies of cgroups: version 2, or one of version 1 where the targets are there. A trace selects by one.
+//! Hierarchies of cgroups: version 2, or one of version 1 if the targets are in it. A trace selects by one hierarchy.
 
 use crate::Error;
 use std::{
@@ -7,20 +7,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One that is mounted, whole or from the root of a cgroup namespace.
+/// A mounted hierarchy, from its root or from the root of a cgroup namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
-    /// Where.
+    /// Mount point.
     pub(crate) root: PathBuf,
-    /// The kernel's number of it; that of version 2 is 0.
+    /// Number of the hierarchy in the kernel; that of version 2 is 0.
     pub(crate) number: u32,
-    /// The constant of `enum cgroup_subsys_id` of a controller that is there; none in version 2, where all are together.
+    /// The constant of `enum cgroup_subsys_id` of one of its controllers; `None` for version 2, which has all of them.
     pub(crate) subsystem: Option<&'static str>,
-    /// Id of the cgroup at `root`, where that is the root of a cgroup namespace and not the hierarchy's: on a node that is a container.
+    /// Id of the cgroup at `root`, if this is the root of a cgroup namespace and not of the hierarchy: on a node that is a container.
     pub(crate) namespace: Option<u64>,
 }
 
-/// Controllers of version 1 that every runtime makes a container's cgroup with, in the order in which they are looked at.
+/// Controllers of version 1 that every runtime uses for a container's cgroup, in the order of the search.
 const CONTROLLERS: [(&str, &str); 5] = [
     ("memory", "memory_cgrp_id"),
     ("pids", "pids_cgrp_id"),
@@ -29,7 +29,7 @@ const CONTROLLERS: [(&str, &str); 5] = [
     ("cpu", "cpu_cgrp_id"),
 ];
 
-/// Those that there are, version 2 first. Of version 1 one is enough: a container's cgroups are alike in all.
+/// Returns the mounted hierarchies, version 2 first. One of version 1 is enough: a container has the same cgroups in all.
 pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, Error> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let numbers = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -40,10 +40,10 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, Error> {
     }
 }
 
-/// The inode of the root of every hierarchy: cgroup_setup_root in kernel/cgroup/cgroup.c warns where it is another (Linux 5.10 to 7).
+/// The inode of the root of every hierarchy: cgroup_setup_root in kernel/cgroup/cgroup.c warns about any other (Linux 5.10 to 7).
 const ROOT: u64 = 1;
 
-/// The id of the cgroup at a mount point; none where something else is mounted over it.
+/// Returns the id of the cgroup at a mount point; `None` if something else is mounted over it.
 fn root_id(point: &Path) -> Option<u64> {
     let data = fs::metadata(point).ok()?;
     point.join("cgroup.procs").exists().then(|| data.ino())
@@ -54,7 +54,7 @@ fn read(mounts: &str, numbers: &str, root_id: impl Fn(&Path) -> Option<u64>) -> 
     let find = |of: &dyn Fn(&str) -> Option<Mount>| {
         let mut points: Vec<(Mount, u64)> = Vec::new();
         for mount in mounts.lines().filter_map(of) {
-            // What is mounted later at the same place hides what was there.
+            // A later mount at the same point hides the earlier one.
             points.retain(|(other, _)| other.point != mount.point);
             if let Some(id) = root_id(&mount.point) {
                 points.push((mount, id));
@@ -90,17 +90,17 @@ fn read(mounts: &str, numbers: &str, root_id: impl Fn(&Path) -> Option<u64>) -> 
 #[derive(Debug)]
 pub(crate) struct Mount {
     point: PathBuf,
-    /// How far above the root of our own cgroup namespace its root is.
+    /// Levels of its root above the root of our own cgroup namespace.
     above: usize,
 }
 
-/// A line of mountinfo where it may be all that can be seen of cgroup v2; proc_pid_mountinfo(5).
+/// Returns the mount of a line of mountinfo, if it may be the visible hierarchy of cgroup v2; proc_pid_mountinfo(5).
 pub(crate) fn cgroup2_mount(line: &str) -> Option<Mount> {
     let (mount, rest) = whole(line)?;
     rest.starts_with("cgroup2 ").then_some(mount)
 }
 
-/// The same of version 1 with a controller, which is among the options of its file system.
+/// Returns the same for version 1 with a controller, which is among the options of its file system.
 fn cgroup1_mount(line: &str, controller: &str) -> Option<Mount> {
     let (mount, rest) = whole(line)?;
     let options = rest.strip_prefix("cgroup ")?.rsplit(' ').next()?;
@@ -110,9 +110,8 @@ fn cgroup1_mount(line: &str, controller: &str) -> Option<Mount> {
         .then_some(mount)
 }
 
-/// A mount and what follows the fields of it, where its root is not below the root of our cgroup namespace.
-/// Whoever is in a cgroup namespace sees what is above its own root as `/..`: the host's hierarchy in a container too;
-/// cgroup_namespaces(7).
+/// Returns a mount and the rest of its line, if its root is not below the root of our cgroup namespace.
+/// In a cgroup namespace, levels above its root are `/..`, also in the host's hierarchy in a container; cgroup_namespaces(7).
 fn whole(line: &str) -> Option<(Mount, &str)> {
     let (mount, rest) = line.split_once(" - ")?;
     let mut fields = mount.split(' ').skip(3);

@@ -1,13 +1,13 @@
-//! The sets of labels that a trace's targets have had: they are kept until its end, for its last row.
+//! The label sets of a trace's targets, kept until its end for its last row.
 
 use crate::limits::LABELS_BYTES;
 use crate::{Error, Labels};
 use std::{collections::HashMap, sync::Arc};
 
-/// Bytes of a set beside its text: itself and its counts, and its places in the list and in the map.
+/// Bytes of a set besides its text: the structure, its counts, and its entries in the list and in the map.
 const SET_BYTES: usize = size_of::<Labels>() + 16 + size_of::<Arc<Labels>>() + 32;
 
-/// Sets of labels by the number that the kernel side gives their events.
+/// Label sets by the number in the events of the kernel side.
 #[derive(Debug)]
 pub(super) struct Labelled {
     sets: Vec<Arc<Labels>>,
@@ -16,7 +16,7 @@ pub(super) struct Labelled {
 }
 
 impl Labelled {
-    /// One whose number 0 is this.
+    /// Creates the sets, with number 0.
     pub(super) fn new(first: Labels) -> Self {
         let first = Arc::new(first);
         Self {
@@ -26,15 +26,15 @@ impl Labelled {
         }
     }
 
-    /// The number of a set that is known.
+    /// Returns the number of an existing set.
     pub(super) fn known(&self, labels: &Labels) -> Option<u32> {
         self.numbers.get(labels).copied()
     }
 
-    /// The number of a set.
+    /// Returns the number of a set, which is added if needed.
     ///
     /// # Errors
-    /// Where there is no room for one more.
+    /// If there is no room for another set.
     pub(super) fn number(&mut self, labels: Labels) -> Result<u32, Error> {
         if let Some(number) = self.known(&labels) {
             return Ok(number);
@@ -50,9 +50,9 @@ impl Labelled {
         Ok(number)
     }
 
-    /// The set with a number.
+    /// Returns the set with a number.
     pub(super) fn set(&self, number: u32) -> &Labels {
-        // A number that is not there would be a bug of the kernel side; its row has no labels then.
+        // An unknown number would be a bug of the kernel side; its row has no labels.
         self.sets.get(number as usize).unwrap_or(&self.sets[0])
     }
 }

@@ -1,9 +1,9 @@
-//! Which of the processes that /proc lists may be selected: for whoever looks at their files. The kernel side decides for certain.
+//! Processes of /proc that may be selected, for the search of their files. The exact decision is made by the kernel side.
 
 use super::{Selection, entry::Found};
 
 impl Selection {
-    /// The processes that were named by their numbers.
+    /// Processes that were selected by PID.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let named = self.entries.values().filter_map(|entry| match entry.found {
             Found::Process(pid, _) => Some(pid),
@@ -12,10 +12,10 @@ impl Selection {
         named.collect()
     }
 
-    /// Whether a process with this `/proc/PID/cgroup` may lie in a selected cgroup.
+    /// Returns whether a process with this `/proc/PID/cgroup` may be in a selected cgroup.
     ///
-    /// In a cgroup namespace the kernel shows paths from the namespace's root, whose own place nobody tells. So a process counts where any
-    /// part of its path has a selected cgroup's name: the names of containers' cgroups are their ids.
+    /// In a cgroup namespace, paths start at the namespace's root, and the path of this root is unknown. So a process counts if any part of its
+    /// path is the name of a selected cgroup: the names of containers' cgroups are their ids.
     pub(crate) fn may_hold(&self, cgroup: impl FnOnce() -> String) -> bool {
         if self.shape.by_host() {
             return true;

@@ -1,4 +1,4 @@
-//! What the targets of a request are here.
+//! Resolution of the targets of a request.
 
 use super::{
     Selection, bounds, entry::Found, find, hierarchy::Hierarchy, names, process, walks::Walks,
@@ -7,10 +7,10 @@ use crate::limits::{MAX_CGROUPS, MAX_PROCESSES};
 use crate::{Error, Target, Whom};
 
 impl Selection {
-    /// What a target is here, where the bounds allow it. The cgroups are read once for several.
+    /// Resolves a target within the bounds. The cgroups are read once for several targets.
     ///
     /// # Errors
-    /// Where it is not there, is more than the bounds allow, or is one more than can be selected: then it is not looked for.
+    /// If the target does not exist, exceeds the bounds, or exceeds the maximum number of targets: it is not searched for then.
     pub(super) fn find(&mut self, target: &Target, walks: &mut Walks) -> Result<Found, Error> {
         let (seen, most) = match &target.whom {
             Whom::Cgroup(_) | Whom::Container(_) | Whom::PodContainer(..) | Whom::Pod(_) => {
@@ -79,7 +79,7 @@ impl Selection {
         })
     }
 
-    /// All cgroups of a trace are of one hierarchy.
+    /// Checks that all cgroups of a trace are in one hierarchy.
     fn lie_in(&mut self, hierarchy: &Hierarchy) -> Result<(), Error> {
         match &self.hierarchy {
             Some(known) if known != hierarchy => Err(Error::Unchangeable(

@@ -1,21 +1,21 @@
-//! A map of what is selected, and the counts in front of it.
+//! A selection map, and the counts in front of it.
 
 use crate::bpf::{self, Shared};
 use std::{io, os::fd::BorrowedFd, sync::atomic::Ordering};
 use tracers::control::{CHOSEN_CGROUPS, CHOSEN_EACH, CHOSEN_PROCESSES, Chosen};
 
-/// How many counts there are of all maps.
+/// Number of counts of all maps.
 pub(crate) const CHOSEN: usize = size_of::<Chosen>() / size_of::<u32>();
 
-/// One of the maps by which the kernel side selects.
+/// A map of the selection.
 #[derive(Clone, Copy)]
 pub(crate) struct Members<'a> {
     pub(crate) map: BorrowedFd<'a>,
-    /// Where its counts begin, of a map that has some.
+    /// The counts of the map and their kind, if the map has counts.
     pub(crate) counts: Option<(&'a Shared, Counts)>,
 }
 
-/// Whose counts.
+/// The map of some counts.
 #[derive(Clone, Copy)]
 pub(crate) enum Counts {
     Processes = CHOSEN_PROCESSES as isize,
@@ -23,8 +23,8 @@ pub(crate) enum Counts {
 }
 
 impl Members<'_> {
-    /// Before a key is there, so that a program that comes meanwhile looks for it. Where it was there already it is counted twice,
-    /// and programs look once too often.
+    /// Inserts a key. It is counted first, so that a program that runs at the same time looks it up. A key that existed already is counted
+    /// twice, which costs programs unnecessary lookups.
     pub(crate) fn insert(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         self.count(key, 1);
         let inserted = bpf::update(self.map, key, value);
@@ -34,7 +34,7 @@ impl Members<'_> {
         inserted
     }
 
-    /// Nothing happens where it is not there.
+    /// Removes a key. A missing key is no error.
     pub(crate) fn remove(&self, key: &[u8]) -> io::Result<()> {
         if bpf::delete(self.map, key)? {
             self.count(key, -1);

@@ -1,9 +1,9 @@
-//! Processes: whether they are there, since when, and whom they have started.
+//! Processes: their existence, start times and descendants.
 
 use crate::Error;
 use std::{collections::HashSet, fs, os::unix::fs::MetadataExt, path::Path};
 
-/// Whether a process is in the machine's own pid namespace; `None` where we may not know.
+/// Returns whether a process is in the machine's own PID namespace; `None` if this is not permitted to read.
 fn is_in_first_namespace(process: &Path) -> Option<bool> {
     /// PROC_PID_INIT_INO, include/linux/proc_ns.h.
     const FIRST: u64 = 0xefff_fffc;
@@ -11,7 +11,7 @@ fn is_in_first_namespace(process: &Path) -> Option<bool> {
     Some(namespace.ino() == FIRST)
 }
 
-/// The kernel side knows processes by their numbers in the machine's own pid namespace.
+/// Checks that PIDs here are those of the kernel side: the machine's own PID namespace.
 pub(crate) fn in_host_pid_namespace() -> Result<(), Error> {
     match is_in_first_namespace("/proc/self".as_ref()) {
         Some(false) => Err(Error::PidNamespace),
@@ -19,15 +19,15 @@ pub(crate) fn in_host_pid_namespace() -> Result<(), Error> {
     }
 }
 
-/// Whether processes have there the numbers by which the kernel side knows them: not in a container, nor on a node that is one.
+/// Returns whether PIDs in this /proc are those of the kernel side: not in a container, nor on a node that is a container.
 pub(crate) fn has_the_kernels_numbers(proc: &Path) -> bool {
-    // That of a container leads from `self` to nowhere for us; and its process 1 is its own.
+    // In a container's /proc, `self` has no target for us, and process 1 is the container's own.
     ["self", "1"]
         .iter()
         .any(|process| is_in_first_namespace(&proc.join(process)) == Some(true))
 }
 
-/// Every process below one in the tree, by the kernel's lists of children. A child that is born meanwhile is the fork hook's.
+/// Returns all descendants of a process, by the kernel's lists of children. The fork hook selects children that start at the same time.
 pub(crate) fn descendants(pid: u32) -> HashSet<u32> {
     let mut found = HashSet::new();
     let mut pending = vec![pid];
@@ -48,7 +48,7 @@ pub(crate) fn descendants(pid: u32) -> HashSet<u32> {
     found
 }
 
-/// The process of a thread, or of a process itself; `None` where there is neither.
+/// Returns the process of a thread or process; `None` if it does not exist.
 pub(super) fn process_of(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status
@@ -56,7 +56,7 @@ pub(super) fn process_of(pid: u32) -> Option<u32> {
         .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
 }
 
-/// The parent of a process and its flags, the fourth and the ninth field of its stat: proc_pid_stat(5).
+/// Returns the parent of a process and its flags, the fourth and the ninth field of its stat: proc_pid_stat(5).
 fn parent_and_flags(pid: u32) -> Option<(u32, u32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
@@ -65,27 +65,27 @@ fn parent_and_flags(pid: u32) -> Option<(u32, u32)> {
     Some((parent, fields.nth(9 - 5)?.parse().ok()?))
 }
 
-/// Whether a process is a thread of the kernel, or was started by the kernel itself as the first process was.
+/// Returns whether a process is a kernel thread, or was started by the kernel itself like the first process.
 pub(super) fn is_of_the_kernel(pid: u32) -> bool {
     /// PF_KTHREAD, include/linux/sched.h.
     const KERNEL_THREAD: u32 = 0x0020_0000;
     parent_and_flags(pid).is_some_and(|(parent, flags)| parent == 0 || flags & KERNEL_THREAD != 0)
 }
 
-/// Whether this process is that one, or one of its descendants.
+/// Returns whether this process is the given one or one of its descendants.
 pub(super) fn holds_this_one(pid: u32) -> bool {
     let parent = |pid: &u32| parent_and_flags(*pid).map(|(parent, _)| parent);
     let mut up = std::iter::successors(Some(std::process::id()), parent);
     up.any(|one| one == pid)
 }
 
-/// How far a process is.
+/// State of the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     Running,
-    /// In the kernel's `do_exit`, before or behind the hook at which its number is given up: nothing here tells which.
+    /// In the kernel's `do_exit`, before or after the exit hook: the order is unknown here.
     Ending,
-    /// Ended with all its threads, reaped or not.
+    /// All threads have ended; reaped or not.
     Gone,
 }
 
@@ -103,8 +103,8 @@ impl Life {
     }
 }
 
-/// How far a thread is, by its state and flags, the third and the ninth field of its stat. They follow the name, which may hold
-/// anything but ends with the last parenthesis: proc_pid_stat(5).
+/// Returns the state of a thread's life, by its state and flags, the third and the ninth field of its stat. They follow the name, which may
+/// contain any characters and ends with the last parenthesis: proc_pid_stat(5).
 pub(crate) fn life_in(stat: &str) -> Life {
     /// PF_EXITING, include/linux/sched.h: set before `sched_process_exit`.
     const EXITING: u32 = 4;
@@ -123,7 +123,7 @@ pub(crate) fn life_in(stat: &str) -> Life {
     }
 }
 
-/// When a process began, in clock ticks since boot: the 22nd field of its stat, proc_pid_stat(5).
+/// Returns the start time of a process in clock ticks since boot: the 22nd field of its stat, proc_pid_stat(5).
 pub(super) fn began(pid: u32) -> Option<u64> {
     began_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }

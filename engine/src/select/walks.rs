@@ -1,4 +1,4 @@
-//! Looks for targets in each hierarchy of cgroups.
+//! Search for targets in each hierarchy of cgroups.
 
 use super::{
     find::{Cgroups, Place},
@@ -10,14 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the targets of one request are looked for in, each read once and when it is needed.
+/// The hierarchies of one request, each read once, when it is needed.
 #[derive(Default)]
 pub(super) struct Walks {
     hierarchies: Option<Vec<Hierarchy>>,
     all: Vec<Walk>,
-    /// How many cgroups, containers and pods have been looked for.
+    /// Number of cgroups, containers and pods that were searched for.
     pub(super) cgroups_seen: u32,
-    /// The same of other targets.
+    /// Number of other targets that were searched for.
     pub(super) processes_seen: u32,
 }
 
@@ -52,12 +52,12 @@ impl Walks {
         &mut self.all[at]
     }
 
-    /// The cgroups of a hierarchy.
+    /// Returns the cgroups of a hierarchy.
     pub(super) fn cgroups(&mut self, hierarchy: &Hierarchy) -> &Cgroups {
         &self.walk(hierarchy).cgroups
     }
 
-    /// [`Cgroups::holders`] of a hierarchy.
+    /// Returns [`Cgroups::holders`] of a hierarchy.
     pub(super) fn holders(&mut self, hierarchy: &Hierarchy) -> Option<&HashMap<u64, &'static str>> {
         let walk = self.walk(hierarchy);
         let cgroups = &walk.cgroups;
@@ -66,27 +66,27 @@ impl Walks {
             .as_ref()
     }
 
-    /// Whether pods may be here, in any hierarchy.
+    /// Returns whether any hierarchy may have pods.
     pub(super) fn may_have_pods(&mut self) -> Result<bool, Error> {
         let all = match self.hierarchies() {
             Ok(all) => all.to_vec(),
-            // Nothing is mounted: a kubelet does not run so.
+            // No hierarchy is mounted: a kubelet needs one.
             Err(Error::NoCgroups) => return Ok(false),
             Err(error) => return Err(error),
         };
         Ok(all.iter().any(|one| self.cgroups(one).may_have_pods()))
     }
 
-    /// The hierarchy in which a path lies, and the path as a whole; a relative one starts at the first hierarchy.
+    /// Returns the hierarchy of a path, and the absolute path; a relative one starts at the first hierarchy.
     pub(super) fn of_path(&mut self, path: &Path) -> Result<(Hierarchy, PathBuf), Error> {
         let all = self.hierarchies()?;
         let inside = all.iter().find(|one| path.starts_with(&one.root));
-        // Where it is nowhere, the first says so.
+        // A path outside of all hierarchies gets the error of the first one.
         let one = inside.or(all.first()).ok_or(Error::NoCgroups)?;
         Ok((one.clone(), one.root.join(path)))
     }
 
-    /// What is found in the first hierarchy where it is; of all, or of the only one that may be.
+    /// Returns the result of the first hierarchy that has one; only that of `only`, if given.
     pub(super) fn first<T>(
         &mut self,
         only: Option<&Hierarchy>,
@@ -118,8 +118,7 @@ impl Walks {
         outcome
     }
 
-    /// A pod's cgroups: in the hierarchy where it is; else where a kubelet would make it; else in the
-    /// first one.
+    /// Returns a pod's cgroups: in its hierarchy; otherwise in the one where a kubelet would create it; otherwise in the first one.
     pub(super) fn pod(
         &mut self,
         fixed: Option<&Hierarchy>,
@@ -134,7 +133,7 @@ impl Walks {
             false => not_here(),
             true => Ok(Vec::new()),
         };
-        // Without a kubelet below it, the root of a cgroup namespace is that of a container, in which no pod will ever be.
+        // The root of a cgroup namespace without a kubelet is that of a container, which never contains pods.
         let anywhere = |cgroups: &Cgroups| match cgroups.is_of_a_namespace {
             true => not_here(),
             false => Ok(Vec::new()),

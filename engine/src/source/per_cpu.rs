@@ -1,16 +1,16 @@
-//! A table of which each CPU has its part: values only grow, and the parts of a row are merged as they are read.
+//! A table with a part for each CPU. Values only grow, and the parts of a row are merged when they are read.
 
 use super::counts;
 use crate::{Error, bpf, load::Loaded, read::possible_cpus};
 use tracers::{Batch, Data, Dataset, Role, Table, Value, control::FirstHead};
 use zerocopy::IntoBytes;
 
-/// Reads a table of each CPU.
+/// Reader of a per-CPU table.
 pub(crate) struct PerCpu {
     dataset: Dataset,
     count_column: Option<usize>,
     cpus: usize,
-    /// What the rows' counts add up to.
+    /// Sum of the rows' counts.
     pub(super) counted: u64,
 }
 
@@ -25,7 +25,7 @@ impl PerCpu {
         }
     }
 
-    /// The rows so far, merged over CPUs.
+    /// Reads the rows until now, merged over CPUs.
     pub(super) fn read(&mut self, loaded: &Loaded) -> Result<Batch, Error> {
         let failed = |source| Error::Read {
             what: "the map of rows",
@@ -58,7 +58,7 @@ impl PerCpu {
             if bpf::lookup(map, &next, &mut values).map_err(failed)? {
                 let records: Vec<Vec<u8>> = values
                     .chunks_exact(stride)
-                    // A CPU that never saw this key has no minimum to tell.
+                    // A CPU without this key has no minimum.
                     .filter(|value| value.iter().any(|&b| b != 0))
                     .map(|value| [&next, &value[..value_bytes]].concat())
                     .collect();

@@ -1,4 +1,4 @@
-//! Events as they come, through a ring buffer.
+//! Events through a ring buffer.
 
 use super::Read;
 use crate::{
@@ -10,12 +10,12 @@ use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd};
 use tracers::{Batch, Dataset, Filter};
 
-/// Reads a ring.
+/// Reader of a ring.
 pub(crate) struct Ring {
     dataset: Dataset,
     ring: RingBuf<MapData>,
     max_events: u64,
-    /// What the kernel side could not test.
+    /// The part of the filter that the kernel side does not test.
     filter: Option<Filter>,
     pub(super) read: Read,
 }
@@ -36,22 +36,23 @@ impl Ring {
         })
     }
 
-    /// Events that were handed on.
+    /// Returns the delivered events.
     pub(crate) fn delivered(&self) -> u64 {
         self.read.delivered
     }
 
-    /// Bytes of the ring, which is mapped here.
+    /// Returns the bytes of the ring, which is mapped here.
     pub(crate) fn bytes(&self) -> u64 {
         locked_bytes(self.fd())
     }
 
-    /// Readable when something is in the ring; who waits for that is woken at the watermark, or, asleep, by the first record.
+    /// Returns the descriptor of the ring, which is readable when there are records. A wait for it ends at the watermark, and in a sleep with
+    /// the first record.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
 
-    /// Takes everything out of the ring, a batch of at most so many rows at a time; says whether anything was there.
+    /// Empties the ring, in batches of at most `batch_rows` rows. Returns whether there were any records.
     pub(crate) fn drain(
         &mut self,
         loaded: &Loaded,
@@ -64,7 +65,7 @@ impl Ring {
         let mut bytes = 0;
         while let Some(record) = self.ring.next() {
             any = true;
-            // It only wakes: `agent-ebpf/src/wake.rs`.
+            // A wake-up without a row: `agent-ebpf/src/wake.rs`.
             if record.is_empty() {
                 continue;
             }
@@ -112,7 +113,7 @@ fn mapped(loaded: &mut Loaded) -> Result<RingBuf<MapData>, Error> {
     })
 }
 
-/// The ring of a tracer that has no events: by it programs wake the reader.
+/// The ring of a tracer without events, by which programs wake the reader.
 pub(crate) struct Bell(RingBuf<MapData>);
 
 impl Bell {
@@ -120,17 +121,17 @@ impl Bell {
         mapped(loaded).map(Self)
     }
 
-    /// Bytes of the ring, which is mapped here.
+    /// Returns the bytes of the ring, which is mapped here.
     pub(crate) fn bytes(&self) -> u64 {
         locked_bytes(self.fd())
     }
 
-    /// Readable when it has been rung.
+    /// Returns the descriptor that is readable after a wake-up.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    /// Whether it has been rung since it was last asked.
+    /// Returns whether there was a wake-up since the last call.
     pub(crate) fn rang(&mut self) -> bool {
         let mut rang = false;
         while self.0.next().is_some() {
@@ -140,7 +141,7 @@ impl Bell {
     }
 }
 
-/// Whether a filter removes the row that came last.
+/// Returns whether a filter removes the last row.
 fn removes_last(filter: Option<&Filter>, batch: &Batch) -> bool {
     let both = filter.zip(batch.rows().checked_sub(1));
     both.is_some_and(|(filter, last)| !filter.matches(batch, last))

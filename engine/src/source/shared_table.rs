@@ -1,7 +1,7 @@
-//! A table that all CPUs share: values go up and down. `agent-ebpf/src/shared_table.rs` is the other side.
+//! A table that all CPUs share, with values that grow and shrink. Kernel side: `agent-ebpf/src/shared_table.rs`.
 //!
-//! What the kernel side has added is taken away from it at each reading, and added to the table here. So rows that are zero again are
-//! dropped, and nothing is lost that is added meanwhile: programs add to one map while the other is emptied.
+//! Each reading moves the changes from a map of the kernel side to the table here, and drops rows that are zero again. Programs add to one
+//! map while the other is emptied, so no change is lost.
 
 use super::counts;
 use crate::{
@@ -12,18 +12,18 @@ use crate::{
 use std::os::fd::BorrowedFd;
 use tracers::{Batch, Dataset, Table};
 
-/// The maps that programs add to in turns.
+/// The maps that programs add to alternately.
 const SIDES: [&str; 2] = ["SHARED_A", "SHARED_B"];
 
-/// Reads a shared table.
+/// Reader of a shared table.
 pub(crate) struct Shared {
     dataset: Dataset,
     table: Table,
-    /// Most rows that are kept here; what is new beyond them stays in the kernel.
+    /// Maximum rows that are kept here; further rows stay in the kernel.
     most: usize,
-    /// Whether something had to stay there: then rows are shown from both.
+    /// Whether rows stayed in the kernel: the table then has the rows of both.
     was_full: bool,
-    /// Which map programs add to.
+    /// Index of the map that programs add to.
     side: usize,
 }
 
@@ -38,7 +38,7 @@ impl Shared {
         })
     }
 
-    /// The rows at this time.
+    /// Reads the rows.
     pub(super) fn read(&mut self, loaded: &Loaded) -> Result<Batch, Error> {
         let [a, b] = SIDES;
         self.read_sides([loaded.map(a)?, loaded.map(b)?], loaded.map("SIDE")?)
@@ -72,7 +72,7 @@ impl Shared {
         Ok(shown.batch())
     }
 
-    /// Adds a map's rows to the table and takes them out of the map, while there is room.
+    /// Moves the rows of a map to the table, while there is room.
     fn empty(&mut self, map: BorrowedFd<'_>) -> Result<(), Error> {
         let key_bytes = self.dataset.key_bytes;
         self.each(map, |this, records| {
@@ -89,7 +89,7 @@ impl Shared {
         })
     }
 
-    /// Calls `with` with some of a map's rows at a time.
+    /// Calls `with` with the rows of a map, some at a time.
     fn each(
         &mut self,
         map: BorrowedFd<'_>,
@@ -105,7 +105,7 @@ impl Shared {
             if bpf::lookup(map, &key, &mut value).map_err(failed)? {
                 records.push([&key[..], &value].concat());
             }
-            // Before this one may be taken out.
+            // Before this key may be deleted.
             more = bpf::next_key(map, Some(&key), &mut next).map_err(failed)?;
             if records.len() >= BATCH_ROWS || !more {
                 with(self, &records)?;
@@ -133,7 +133,7 @@ mod tests {
     };
     use tracers::{Column, Role, Value, control::Counters};
 
-    /// Whether this process may make maps, which most machines leave to root.
+    /// Returns whether this process may create maps, which needs root on most machines.
     fn may_make_maps() -> bool {
         let may = bpf::new_hash(8, 8, 1).is_ok();
         if !may {

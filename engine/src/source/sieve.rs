@@ -1,28 +1,28 @@
-//! What is left of a filter after the kernel side, and the account of the rows that it removes.
+//! The part of a filter that the kernel side does not test, and the account of the rows that it removes.
 //!
-//! Rows of a ring are tested as they are decoded, by the ring itself; those of tables once they are whole. What needs names or labels is
-//! tested when rows have these. Of a table each row stands for events, so a row that is removed filters its share of them.
+//! The ring tests its rows when they are decoded; rows of tables are tested when the table is complete. Conditions on names or labels are
+//! tested when rows have these. Each row of a table stands for events, so a removed row filters its share of them.
 
 use super::Read;
 use tracers::{Batch, Dataset, Filter, LABELS, Left, Role, Value};
 
-/// Removes rows of one dataset.
+/// The filter of one dataset after the kernel side.
 pub(crate) struct Sieve {
-    /// For tables, before rows have names.
+    /// The filter of tables before rows have names.
     early: Option<Filter>,
-    /// For rows with names and labels.
+    /// The filter of rows with names and labels.
     late: Option<Filter>,
-    /// Most rows of events to let through, where the ring cannot limit them: rows are removed later.
+    /// Limit of delivered events, if the ring cannot apply it because rows are removed later.
     most: u64,
     /// The column of a table that counts events.
     count: Option<usize>,
-    /// Columns of labels, which come before that.
+    /// Number of columns of labels, which precede the others.
     labels: usize,
     events: Events,
     table: Share,
 }
 
-/// Rows of events that have been tested late.
+/// Account of the rows of events that were tested with names and labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Events {
     kept: u64,
@@ -30,16 +30,16 @@ struct Events {
     beyond_limit: u64,
 }
 
-/// Shares of a table's rows.
+/// Account of the rows of the last table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Share {
-    /// Of rows that were kept of the last table.
+    /// Counts of the kept rows.
     kept: u64,
-    /// Of the others.
+    /// Counts of the removed rows.
     removed: u64,
-    /// Events of that table, where each reading has events of its own.
+    /// Events of the table, if each reading has its own events.
     reading: Option<u64>,
-    /// Filtered events of readings before.
+    /// Filtered events of earlier readings.
     before: u64,
 }
 
@@ -49,7 +49,7 @@ impl Share {
         let all = u128::from(self.kept) + u128::from(self.removed);
         let of_last = u128::from(self.reading.unwrap_or(events));
         let part = (of_last * u128::from(self.removed)).checked_div(all);
-        // A part of 64 bits has as many at most.
+        // The part is not greater than the whole, which has 64 bits.
         self.before + part.unwrap_or(0) as u64
     }
 }
@@ -76,7 +76,7 @@ impl Sieve {
         (sieve, early, limit)
     }
 
-    /// Removes rows of a table that has just been read. `reading` is the number of its events, where each reading has others.
+    /// Removes rows of a table that was just read. `reading` is the number of its events, if each reading has its own events.
     pub(crate) fn early(&mut self, table: Batch, reading: Option<u64>) -> Batch {
         self.table = Share {
             before: match self.table.reading {
@@ -97,7 +97,7 @@ impl Sieve {
         without(table, &kept, &removed)
     }
 
-    /// Removes rows of events that have their names and labels.
+    /// Removes rows of events with names and labels.
     pub(crate) fn late_events(&mut self, rows: Batch) -> Batch {
         let Some(filter) = &self.late else {
             return rows;
@@ -113,7 +113,7 @@ impl Sieve {
         without(rows, &kept, &removed)
     }
 
-    /// Removes rows of a table that have their names and labels.
+    /// Removes rows of a table with names and labels.
     pub(crate) fn late_table(&mut self, table: Batch) -> Batch {
         let Some(filter) = &self.late else {
             return table;
@@ -125,7 +125,7 @@ impl Sieve {
         without(table, &kept, &removed)
     }
 
-    /// What these rows count. Where no column does, each is as good as another.
+    /// Returns the sum of the rows' counts. Without a column of counts, each row counts as 1.
     fn weight(&self, table: &Batch, rows: &[u32], labels: usize) -> u64 {
         let Some(count) = self.count else {
             return rows.len() as u64;
@@ -139,7 +139,7 @@ impl Sieve {
         counts.fold(0, u64::saturating_add)
     }
 
-    /// Events that were kept of those of which the rest has come this far.
+    /// Returns the number of `read` events that were not removed.
     pub(crate) fn delivered(&self, read: u64) -> u64 {
         let Events {
             kept: _,
@@ -149,7 +149,7 @@ impl Sieve {
         read.saturating_sub(filtered + beyond_limit)
     }
 
-    /// The account with the rows that were removed here.
+    /// Returns the account, including the rows that were removed here.
     pub(crate) fn so_far(&self, read: Read) -> Read {
         let of_table = self.table.filtered(read.delivered).min(read.delivered);
         let filtered = self.events.filtered + of_table;
@@ -162,7 +162,7 @@ impl Sieve {
     }
 }
 
-/// The rows that are kept, in most cases all.
+/// Returns the kept rows, in most cases all.
 fn without(rows: Batch, kept: &[u32], removed: &[u32]) -> Batch {
     match removed {
         [] => rows,
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use tracers::{Data, find};
 
-    /// The sieve of a tracer's first dataset, whose rows have no labels.
+    /// Returns the sieve of a tracer's first dataset, whose rows have no labels.
     fn sieve(tracer: &str, condition: &str, most: Option<u64>) -> Sieve {
         let dataset = find(tracer).unwrap().datasets().remove(0);
         let filter = Filter::parse(condition, &dataset.labelled()).unwrap();
@@ -183,7 +183,7 @@ mod tests {
         Sieve::new(&dataset, Left { early, late }, [false; 4], most).0
     }
 
-    /// So many rows of zeros.
+    /// Returns `count` rows of zeros.
     fn rows(tracer: &str, count: usize) -> Batch {
         let dataset = find(tracer).unwrap().datasets().remove(0);
         let mut batch = Batch::new(&dataset.columns);

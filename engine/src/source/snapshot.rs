@@ -1,20 +1,20 @@
-//! Rows that an iterator program writes whenever its descriptor is read: each reading is the whole table at that time.
+//! Rows that an iterator program writes when its descriptor is read. Each reading is the whole table at that time.
 
 use super::{Read, decoded};
 use crate::{Error, limits::SNAPSHOT_ROWS, load::Loaded};
 use std::io::{self, ErrorKind};
 use tracers::{Batch, Dataset, Table};
 
-/// Bytes that are read at once: the kernel's own buffer has 8 pages (bpf_seq_read, kernel/bpf/bpf_iter.c).
+/// Bytes of one read: the kernel's own buffer has 8 pages (bpf_seq_read, kernel/bpf/bpf_iter.c).
 const PIECE: usize = 64 << 10;
-/// How often in a row a reading may give nothing. The kernel does so after a million objects without a row each time.
+/// Maximum number of successive reads without a row. The kernel returns from a read after a million objects without a row.
 const EMPTY_READS: usize = 1024;
 
-/// Reads snapshots.
+/// Reader of snapshots.
 pub(crate) struct Snapshot {
     dataset: Dataset,
     pub(super) read: Read,
-    /// Rows that the last reading has handed on.
+    /// Delivered rows of the last reading.
     pub(super) of_last: u64,
 }
 
@@ -27,7 +27,7 @@ impl Snapshot {
         }
     }
 
-    /// The rows at this time.
+    /// Reads the rows.
     pub(super) fn read(&mut self, loaded: &mut Loaded) -> Result<Batch, Error> {
         let mut table = Table::new(&self.dataset.columns);
         let before = self.read.delivered;
@@ -38,7 +38,7 @@ impl Snapshot {
         Ok(table.batch())
     }
 
-    /// Takes all rows of a reading.
+    /// Adds all rows of a reading to the table.
     fn take(&mut self, from: &mut impl io::Read, table: &mut Table) -> Result<(), Error> {
         let row_bytes = self.dataset.row_bytes;
         let mut bytes = vec![0; PIECE.next_multiple_of(row_bytes)];
@@ -66,12 +66,12 @@ impl Snapshot {
             bytes.copy_within(whole..have, 0);
             have -= whole;
         }
-        // Rows are written whole.
+        // The kernel writes whole rows.
         self.read.malformed += u64::from(have > 0);
         Ok(())
     }
 
-    /// Adds whole rows to the table, where it has room.
+    /// Adds whole rows to the table, while it has room.
     fn rows(&mut self, bytes: &[u8], table: &mut Table) {
         let records = bytes.chunks_exact(self.dataset.row_bytes);
         let (batch, malformed) = decoded(&self.dataset, records);
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// A descriptor that gives these pieces, one at a time.
+    /// A descriptor that returns these pieces, one at a time.
     struct Pieces(VecDeque<io::Result<Vec<u8>>>);
 
     impl io::Read for Pieces {
@@ -104,7 +104,7 @@ mod tests {
         }
     }
 
-    /// Rows as a tracer of the catalogue has them, whichever way they leave the kernel there: one per process.
+    /// Rows of a tracer of the catalogue, one per process. Its source does not matter here.
     fn rows(processes: std::ops::Range<u32>) -> (Snapshot, Vec<u8>) {
         let dataset = tracers::find("page_fault").unwrap().datasets().remove(0);
         let row = |pid: u32| {

@@ -1,4 +1,4 @@
-//! Addresses in the kernel become `function+0x1a`. One that the node hides is `[kernel]`, as in stacks.
+//! Conversion of kernel addresses to `function+0x1a`. An address that the node hides is `[kernel]`, as in stacks.
 
 use std::{collections::HashMap, time::Instant};
 use symbols::Symbolizer;
@@ -16,7 +16,7 @@ pub(super) fn resolve(
     let mut named = Data::of(Kind::Text);
     for row in 0..batch.rows() {
         let Value::Unsigned(address) = batch.value(column, row) else {
-            // It has been done already.
+            // The column is converted already.
             return;
         };
         let name = known
@@ -51,7 +51,7 @@ mod tests {
         let addresses = Data::Unsigned(vec![0, 0x1234]);
         let mut batch = Batch::from_columns(vec![addresses], Vec::new());
         let deadline = Instant::now();
-        // Without time nothing is asked: no worker is started here.
+        // With an expired deadline no worker is started.
         resolve(&mut batch, 0, &mut Symbolizer::new(), deadline);
         assert_eq!(batch.value(0, 0), Value::Bytes(b"", false));
         assert_eq!(batch.value(0, 1), Value::Bytes(b"[kernel]", false));

@@ -1,4 +1,4 @@
-//! Numbers of a kernel enum become the names that this kernel has for them: they differ between versions and vendors.
+//! Conversion of a kernel enum's numbers to this kernel's names: they differ between versions and vendors.
 
 use crate::btf::Btf;
 use std::collections::HashMap;
@@ -10,14 +10,14 @@ pub(super) struct KernelEnum {
 }
 
 impl KernelEnum {
-    /// Of the enum of this name; empty where the kernel has none.
+    /// Reads the enum of this name; empty if the kernel does not have it.
     pub(super) fn of(btf: &Btf, name: &str) -> Self {
         Self {
             names: btf.constants(name).into_iter().collect(),
         }
     }
 
-    /// Names the numbers of a column. One without a name stays a number.
+    /// Names the numbers of a column. A number without a name stays a number.
     pub(super) fn resolve(&self, batch: &mut Batch, column: usize) {
         let mut named = Data::of(Kind::Text);
         for row in 0..batch.rows() {

@@ -1,4 +1,4 @@
-//! Stacks: the hashes that the kernel side knows them by become frames with names.
+//! Symbolization of stacks: conversion of the kernel side's hashes to frames.
 
 use super::Of;
 use crate::limits::{BATCH_FRAMES, BATCH_TEXT_BYTES, STACK_FRAMES, STACKS_AT_ONCE, TABLE_FRAMES};
@@ -20,7 +20,7 @@ use tracers::{
 };
 use zerocopy::{FromBytes, KnownLayout};
 
-/// How deep in a kernel stack our own program's frames can lie.
+/// Maximum depth of our own program's frames in a kernel stack.
 const OWN_FRAMES: usize = 6;
 
 /// Bytes of a table's stacks: a number for each frame, and each distinct frame once.
@@ -32,42 +32,42 @@ pub(crate) const MESSAGES_BYTES: usize =
 /// Bytes of the stacks of a batch of events: a number for each frame, each distinct frame, and their texts in a message.
 pub(crate) const BATCH_BYTES: usize =
     BATCH_FRAMES * (size_of::<u32>() + size_of::<Frame>()) + BATCH_TEXT_BYTES;
-/// Bytes of the names of addresses, and of the stacks that are being named.
+/// Bytes of the names of addresses, and of the stacks during symbolization.
 pub(crate) const NAMES_BYTES: usize =
     symbols::MEMORY_MAX + 2 * (TABLE_FRAMES + STACK_FRAMES * STACKS_AT_ONCE) * size_of::<FrameId>();
 
-/// A process is looked at when it is first seen, and again after this and ever longer pauses: it maps most of its libraries early.
+/// First pause between two observations of a process. The pauses grow, because a process maps most of its libraries early.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// The longest of these pauses.
+/// Maximum of these pauses.
 const LAST_PAUSE: Duration = Duration::from_secs(2);
-/// After so long without a question the process that reads symbols is let go.
+/// Idle time after which the symbol worker is ended.
 const REST: Duration = Duration::from_secs(10);
-/// Most processes that are followed at once; others are named by build id alone.
+/// Maximum processes that are observed at once; others are symbolized by build id only.
 const FOLLOWED: usize = 4096;
-/// How often processes are listed where they have other numbers than the kernel's.
+/// Interval of listing processes if their PIDs are not those of the kernel.
 const LISTED_EVERY: Duration = Duration::from_millis(100);
 
-/// Resolves the stacks of one trace.
+/// Symbolization of the stacks of one trace.
 pub(crate) struct Stacks {
-    /// Which columns are stacks.
+    /// Columns with stacks.
     columns: Vec<(usize, Of)>,
-    /// Which column says whose user stack it is.
+    /// Column with the process of a user stack.
     process: Option<usize>,
     symbolizer: Symbolizer,
     followed: HashMap<u32, Followed>,
-    /// When one of those that are there is to be looked at again.
+    /// Time of the next observation.
     due: Option<Instant>,
     numbers: Numbers,
-    /// Stacks of which all is known: they are named once, and not for each table.
+    /// Stacks with final names: they are symbolized once, and not for each table.
     known: Named,
 }
 
-/// The numbers that processes have in the /proc where they are looked at.
+/// The kind of PIDs in the observed /proc.
 enum Numbers {
-    /// Those in the rows.
+    /// PIDs of the kernel, as in rows.
     Kernels,
-    /// Others, on a node that is a container: a row's process cannot be found there, and who has its number is somebody else.
-    /// So all that are there are looked at, and stacks are named by build id alone.
+    /// Other PIDs, on a node that is a container: a row's process cannot be found there, and its PID there belongs to another process.
+    /// So all processes are observed, and stacks are symbolized by build id only.
     Others {
         proc: PathBuf,
         listed: Option<Instant>,
@@ -80,12 +80,12 @@ struct Followed {
 }
 
 impl Stacks {
-    /// For addresses that are no stacks.
+    /// Returns the symbolizer, for addresses outside of stacks.
     pub(super) fn symbolizer(&mut self) -> &mut Symbolizer {
         &mut self.symbolizer
     }
 
-    /// Of these columns, of which some are stacks, for processes that are found at `proc`.
+    /// Creates the symbolization of these columns, for processes in the procfs at `proc`.
     pub(super) fn new(columns: &[Column], stacks: Vec<(usize, Of)>, proc: &Path) -> Self {
         let numbers = match has_the_kernels_numbers(proc) {
             true => Numbers::Kernels,
@@ -107,12 +107,12 @@ impl Stacks {
         }
     }
 
-    /// How many columns are stacks.
+    /// Returns the number of columns with stacks.
     pub(super) fn columns(&self) -> usize {
         self.columns.len()
     }
 
-    /// A program that is about to run: its names are known even if it is gone before it was looked at.
+    /// Reads the symbols of a program that is about to start, in case it ends before it is observed.
     pub(crate) fn know_command(&mut self, argv: &[OsString]) {
         if let Some(program) = argv.first().filter(|_| !self.columns.is_empty()) {
             for path in found_in_path(program) {
@@ -121,7 +121,7 @@ impl Stacks {
         }
     }
 
-    /// Looks at the selected processes while they are there.
+    /// Observes the selected processes while they exist.
     pub(crate) fn observe(&mut self, loaded: &Loaded) {
         if !self.columns.is_empty()
             && let Some(pids) = self.numbers.there(loaded)
@@ -133,7 +133,7 @@ impl Stacks {
         self.symbolizer.rest(REST);
     }
 
-    /// When processes are to be looked at again.
+    /// Returns the time of the next observation.
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.numbers {
             Numbers::Kernels => self.due,
@@ -152,7 +152,7 @@ impl Stacks {
                 pause: FIRST_PAUSE,
             });
             if now >= followed.next {
-                // It may just have ended; then what was seen before has to do.
+                // If it has just ended, earlier observations are used.
                 let _ = self.symbolizer.observe(pid);
                 followed.next = now + followed.pause;
                 followed.pause = (followed.pause * 2).min(LAST_PAUSE);
@@ -160,7 +160,7 @@ impl Stacks {
         }
     }
 
-    /// Replaces hashes by frames. What has no room is `[too many frames]`: rows of tables come largest first.
+    /// Replaces hashes by frames. Stacks without room are `[too many frames]`: rows of tables are in descending order.
     pub(super) fn resolve(
         &mut self,
         mut batch: Batch,
@@ -209,8 +209,8 @@ impl Stacks {
         Ok(batch)
     }
 
-    /// Names stacks, each once, some at a time: their addresses take more memory than their names.
-    /// Those that there is no time for are left out.
+    /// Symbolizes stacks, each once, some at a time: their addresses need more memory than their names.
+    /// Stacks after the deadline are omitted.
     fn name(
         &mut self,
         keys: &[Key],
@@ -219,7 +219,7 @@ impl Stacks {
         deadline: Instant,
     ) -> Result<Named, Error> {
         let mut named = Named::default();
-        // The first is the stack that there is no room for.
+        // The first one is the stack without room.
         named.ids.push(FrameId::TOO_MANY);
         let mut new: Vec<Key> = Vec::new();
         let mut seen: HashSet<Key> = HashSet::new();
@@ -230,7 +230,7 @@ impl Stacks {
             if Instant::now() >= deadline {
                 break;
             }
-            // What is known by then was named in this way too.
+            // The known stacks were symbolized in the same way.
             if named.ids.len() + self.known.ids.len() >= 2 * TABLE_FRAMES {
                 let too_many = some.iter().map(|key| (*key, 0..1));
                 named.places.extend(too_many);
@@ -252,7 +252,7 @@ impl Stacks {
     ) -> Result<(), Error> {
         for key in keys {
             let addresses = kernel_addresses(loaded, key.1)?;
-            // Few addresses: asking again costs little.
+            // Few addresses, so repeated requests cost little.
             let mut frames = self.symbolizer.kernel(&addresses);
             self.cut_own(&mut frames);
             self.mark_truncated(addresses.len(), loaded, &mut frames);
@@ -261,7 +261,7 @@ impl Stacks {
         Ok(())
     }
 
-    /// Takes the innermost frames away that are the program that took the stack, and what called it.
+    /// Removes the innermost frames: the program that recorded the stack, and its callers.
     fn cut_own(&self, frames: &mut Vec<FrameId>) {
         // kernel/trace/bpf_trace.c: bpf_trace_run1 to bpf_trace_run12, called by the tracepoint's __bpf_trace_NAME.
         let own = |id: &FrameId| {
@@ -273,8 +273,8 @@ impl Stacks {
         }
     }
 
-    /// Marks a stack that is as deep as they are recorded, or of which inlined functions make more frames than one may have:
-    /// what called its outermost frame is not known.
+    /// Marks a stack with the maximum recorded depth, or with too many frames due to inlined functions: the caller of its outermost frame is
+    /// unknown.
     fn mark_truncated(&mut self, depth: usize, loaded: &Loaded, frames: &mut Vec<FrameId>) {
         if depth >= loaded.depth as usize || frames.len() > STACK_FRAMES {
             frames.truncate(STACK_FRAMES);
@@ -282,7 +282,7 @@ impl Stacks {
         }
     }
 
-    /// Stacks of a process together: a file is read once for all of them.
+    /// Symbolizes the stacks of a process together, so that each file is read once.
     fn name_user(&mut self, keys: &[Key], loaded: &Loaded, named: &mut Named) -> Result<(), Error> {
         let mut by_process: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
         for (pid, hash) in keys {
@@ -298,7 +298,7 @@ impl Stacks {
             for (hash, stack) in hashes.iter().zip(&stacks) {
                 let (mut frames, whole) = self.symbolizer.user_once(pid, stack);
                 self.mark_truncated(stack.len(), loaded, &mut frames);
-                // One that is not there may come yet.
+                // A missing stack may follow.
                 let whole = whole && !stack.is_empty();
                 match whole && self.known.ids.len() < TABLE_FRAMES {
                     true => self.known.add((Some(pid), *hash), &frames),
@@ -309,7 +309,7 @@ impl Stacks {
         Ok(())
     }
 
-    /// The process of each row, as it can be looked at; 0 is none.
+    /// Returns the process of each row, if it can be observed; 0 is none.
     fn processes(&self, batch: &Batch) -> Vec<u32> {
         let column = match self.numbers {
             Numbers::Kernels => self.process,
@@ -325,7 +325,7 @@ impl Stacks {
 }
 
 impl Numbers {
-    /// Processes that are there, by their numbers there; `None` where they have just been listed.
+    /// Returns the existing processes by their PIDs there; `None` if they have just been listed.
     fn there(&mut self, loaded: &Loaded) -> Option<Vec<u32>> {
         match self {
             Self::Kernels => {
@@ -347,7 +347,7 @@ impl Numbers {
     }
 }
 
-/// What the stacks of one batch may take.
+/// Limits of the stacks of one batch.
 #[derive(Clone, Copy)]
 pub(super) struct Room {
     /// Frames of all stacks.
@@ -356,7 +356,7 @@ pub(super) struct Room {
     pub(super) text_bytes: usize,
 }
 
-/// The frames of one batch, each once.
+/// The distinct frames of one batch.
 #[derive(Default)]
 struct Dictionary {
     /// Bytes of their texts.
@@ -383,10 +383,10 @@ impl Dictionary {
     }
 }
 
-/// A stack: its process, where it is not the kernel's, and its hash.
+/// A stack: its process, if it is a user stack, and its hash.
 type Key = (Option<u32>, u64);
 
-/// Stacks that have names.
+/// Symbolized stacks.
 #[derive(Default)]
 struct Named {
     ids: Vec<FrameId>,
@@ -413,7 +413,7 @@ fn hashes(batch: &Batch, column: usize) -> impl Iterator<Item = u64> {
     })
 }
 
-/// The frames of a stack of a map whose values begin with `H`; none where the kernel side kept no such stack.
+/// Returns the frames of a stack, from a map whose values start with `H`; empty if the kernel side has no such stack.
 fn stack<H: FromBytes + KnownLayout, F: FromBytes>(
     loaded: &Loaded,
     map: &str,
@@ -449,8 +449,8 @@ fn user_addresses(loaded: &Loaded, hash: u64) -> Result<Vec<UserAddr>, Error> {
         head.len as usize
     })?;
     let address = |frame: UserFrame| match frame.status {
-        // An address below the first mapping is given that mapping's file, and an offset below zero: unwinding by frame
-        // pointers went astray in code that keeps none, and so does all that follows.
+        // An address below the first mapping has that mapping's file and a negative offset: unwinding by frame pointers has failed in code without
+        // them, and all following frames are wrong.
         UserFrame::VALID if frame.offset_or_ip > i64::MAX as u64 => None,
         UserFrame::VALID => Some(UserAddr::BuildId {
             id: frame.build_id,

@@ -35,12 +35,12 @@ pub use user::{access_flags, open_flags};
 mod user {
     use super::{super::{form::*, plain::*}, *};
     use crate::arch::machine;
-    use std::{format, string::ToString};
+    use std::{format, string::String};
 
     /// The kind.
     #[derive(Clone, Copy)]
     pub(in crate::kind) struct This {
-        pub(in crate::kind) names: fn(u64) -> String,
+        pub(in crate::kind) names: BitNames,
     }
 
     impl Form for This {
@@ -68,20 +68,20 @@ mod user {
         fn sent(_: Unit) -> Option<Self> {
             // They come by their names.
             Some(Self {
-                names: |bits| format!("{bits:#x}"),
+                names: |bits, each| each(&format!("{bits:#x}")),
             })
         }
-        by_name!(this, n => (this.names)(n));
+        by_name!(this, n => joined(this.names, n));
     }
 
     cell! { OpenFlags => Kind::Flags { names: open_flags }, |v, out| out.unsigned(v.0) }
     cell! { Access => Kind::Flags { names: access_flags }, |v, out| out.unsigned(v.0.into()) }
 
-    /// open(2) flags: the access mode and every bit that is set, joined by `|`.
+    /// Names open(2) flags: the access mode and every bit that is set.
     /// Values: include/uapi/asm-generic/fcntl.h; the same on all machines, but for four.
-    pub fn open_flags(bits: u64) -> String {
+    pub fn open_flags(bits: u64, each: &mut dyn FnMut(&str)) {
         if bits == OpenFlags::UNREAD.0 {
-            return "unreadable".to_string();
+            return each("unreadable");
         }
         let mode = match bits & 3 {
             0 => "O_RDONLY",
@@ -106,11 +106,12 @@ mod user {
         ];
         const PATH: [(u64, &str); 1] = [(0o10000000, "O_PATH")];
         let names = COMMON.iter().chain(&machine::OPEN_FLAGS).chain(&PATH);
-        joined(mode.to_string(), bits & !3, names)
+        each(mode);
+        name_bits(bits & !3, names, each);
     }
 
-    /// The bits of [`crate::Access`].
-    pub fn access_flags(bits: u64) -> String {
+    /// Names the bits of [`crate::Access`].
+    pub fn access_flags(bits: u64, each: &mut dyn FnMut(&str)) {
         let first = if bits & 2 != 0 {
             "exec"
         } else if bits & 1 != 0 {
@@ -118,30 +119,42 @@ mod user {
         } else {
             "read"
         };
-        let names = [(4, "user"), (8, "protection")];
-        joined(first.to_string(), bits & !3, names.iter())
+        each(first);
+        name_bits(bits & !3, [(4, "user"), (8, "protection")].iter(), each);
     }
 
-    fn joined<'a>(
-        mut out: String,
+    fn name_bits<'a>(
         mut bits: u64,
         names: impl Iterator<Item = &'a (u64, &'static str)>,
-    ) -> String {
+        each: &mut dyn FnMut(&str),
+    ) {
         for &(bit, name) in names {
             if bits & bit == bit {
                 bits &= !bit;
-                out.push('|');
-                out.push_str(name);
+                each(name);
             }
         }
         if bits != 0 {
-            out.push_str(&std::format!("|{bits:#x}"));
+            each(&format!("{bits:#x}"));
         }
-        out
+    }
+
+    /// Returns the names of a number's bits, joined by `|`.
+    fn joined(names: BitNames, bits: u64) -> String {
+        let mut joined = String::new();
+        names(bits, &mut |name| {
+            if !joined.is_empty() {
+                joined.push('|');
+            }
+            joined.push_str(name);
+        });
+        joined
     }
 
     #[test]
     fn flags_are_named_longest_first_and_unknown_bits_are_kept() {
+        let open_flags = |bits| joined(open_flags, bits);
+        let access_flags = |bits| joined(access_flags, bits);
         assert_eq!(open_flags(0), "O_RDONLY");
         assert_eq!(open_flags(0o2000101), "O_WRONLY|O_CREAT|O_CLOEXEC");
         assert_eq!(open_flags(0o4010002), "O_RDWR|O_SYNC");

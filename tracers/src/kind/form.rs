@@ -1,4 +1,4 @@
-//! What every kind must say of itself.
+//! The properties of every kind.
 
 pub(super) use super::plain;
 pub(super) use crate::{
@@ -156,6 +156,9 @@ impl Basic {
 /// A function that calls another one with every number that has a name, and with that name.
 pub type EachName = fn(&mut dyn FnMut(i64, &str));
 
+/// Calls a function with each name of a number's bits. It allocates only for bits without a name: filters call it for each row.
+pub type BitNames = fn(u64, &mut dyn FnMut(&str));
+
 /// How conditions write and compare the values of a kind.
 #[derive(Clone, Copy, Debug)]
 pub enum Compared {
@@ -173,8 +176,8 @@ pub enum Compared {
     Named(EachName),
     /// As numbers that are written in a way of their own: how, and what reads that.
     Written(&'static str, fn(&str) -> Option<u64>),
-    /// As names, of which a value has several; the function joins them by `|`.
-    Names(fn(u64) -> String),
+    /// As names of bits, of which a value has several.
+    Names(BitNames),
     /// As the names that come into the place of numbers after reading.
     Later,
     /// Not at all, for this reason.

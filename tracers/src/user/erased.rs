@@ -14,7 +14,7 @@ pub trait Erased: Sync {
     fn about(&self) -> &'static str;
     /// What it reveals or changes.
     fn class(&self) -> Class;
-    /// The part of the system that it looks at.
+    /// The observed part of the system.
     fn family(&self) -> Family;
     /// Sets of points, best first; each set alone is enough. Those of a trace are in its plan.
     fn points(&self) -> Vec<Vec<Point>>;
@@ -117,7 +117,7 @@ pub fn find(name: &str) -> Option<&'static dyn Erased> {
         .find(|tracer| tracer.name() == name || camel(tracer.name()) == name)
 }
 
-/// The name among `names` that `name` was most likely meant to be.
+/// Returns the name among `names` that is most similar to `name`, if any is similar enough.
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let most = |candidate: &str| candidate.len().div_ceil(3);
     names

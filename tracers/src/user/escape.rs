@@ -1,7 +1,7 @@
-//! Text from targets, made safe to print: one line, printable, of known width.
+//! Escapes of text from targets, for safe printing: one line, printable, of known width.
 //!
-//! A file name or a thread's name is whatever some program chose. What could move the cursor, colour the screen,
-//! reorder the line or hide is shown as an escape instead: a target must not write to the terminal of whoever traces it.
+//! Programs choose the names of files and threads. Characters that move the cursor, change colours, reorder the line or are invisible are
+//! escaped: a target must not control the user's terminal.
 
 use std::{fmt::Write, string::String, vec::Vec};
 use unicode_width::UnicodeWidthChar;

@@ -1,7 +1,7 @@
-//! Filters: which rows a reader wants, by the values of their columns.
+//! Filters of rows, by the values of their columns.
 //!
-//! A user writes them as conditions (`text`, `typed`). What the kernel side can test, it tests before a row is sent (`compile`). The rest is
-//! tested on decoded rows, with the same outcome; what needs names or labels, once rows have these.
+//! Users write conditions (`text`, `typed`). The kernel side tests as many as possible before a row is sent (`compile`). The others are tested
+//! on decoded rows, with the same result. Conditions on names or labels are tested when rows have these.
 
 mod compile;
 mod like;
@@ -20,7 +20,7 @@ use like::Names;
 use std::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use typed::Fault;
 
-/// Which rows to keep.
+/// A filter of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
     /// Rows that match all of these.
@@ -29,25 +29,25 @@ pub enum Filter {
     Any(Vec<Self>),
     /// Rows that do not match this one.
     Not(Box<Self>),
-    /// Rows with such a value.
+    /// Rows for which the comparison is true.
     Compare(Comparison),
 }
 
-/// A column's value, compared with a constant.
+/// A comparison of a column's value with a constant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
     column: usize,
     operator: Operator,
     with: Operand,
     read: Read,
-    /// Whether the column has its values only once stages have named them.
+    /// Whether the column gets its values only from stages.
     named_later: bool,
 }
 
-/// What of a value is compared.
+/// The compared form of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Read {
-    /// All of it, as it is stored.
+    /// The stored value.
     Stored,
     /// Its parts, with a space between them.
     Joined,
@@ -55,31 +55,31 @@ enum Read {
     Names(Names),
 }
 
-/// How to compare.
+/// The operator of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     /// Equal.
     Equal,
     /// Not equal.
     NotEqual,
-    /// Less; of texts, before it by bytes.
+    /// Less; texts are ordered by bytes.
     Less,
     /// Not greater.
     AtMost,
-    /// Greater; of texts, behind it by bytes.
+    /// Greater; texts are ordered by bytes.
     Greater,
     /// Not less.
     AtLeast,
 }
 
-/// What a value is compared with.
+/// The constant of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
-    /// A number, for every column of numbers: it may be one that the column cannot have.
+    /// A number, for every column of numbers. It may be outside of the column's range.
     Number(i128),
-    /// Bytes as they are stored: a text, a path, 16 bytes of an address. Arguments have a space between them.
+    /// Stored bytes: a text, a path, 16 bytes of an address. Arguments are separated by a space.
     Bytes(Vec<u8>),
-    /// Text that is as a pattern.
+    /// Text that matches a pattern.
     Pattern(Pattern),
     /// Addresses of a network.
     Network(Network),
@@ -87,18 +87,18 @@ pub enum Operand {
     Names(Vec<String>),
 }
 
-/// Why a comparison is not possible.
+/// Reason of an impossible comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotComparable {
-    /// There are not as many columns.
+    /// The index is not that of a column.
     NoColumn(usize),
     /// The column of this name has numbers.
     Numbers(Cow<'static, str>),
     /// The column of this name has texts.
     Texts(Cow<'static, str>),
-    /// The values of the column of this name are compared with such a thing by equality alone.
+    /// The values of the column of this name can be compared with this constant only for equality.
     NoOrder(Cow<'static, str>),
-    /// The values of the column of this name have no order and no single form: histograms, stacks, and what gets its name after reading.
+    /// The values of the column of this name have neither an order nor a single form: histograms, stacks, and values that are named after reading.
     Neither(Cow<'static, str>),
 }
 
@@ -116,20 +116,20 @@ impl core::fmt::Display for NotComparable {
 
 impl std::error::Error for NotComparable {}
 
-/// A filter in two parts: a row is kept where both match.
+/// A filter in two parts, which both must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// What the kernel side tests, for the slot [`crate::Slot::Row`]; `None` where it can test nothing of the filter.
+    /// The part for the kernel side, for the slot [`crate::Slot::Row`]; `None` if it cannot test any part.
     pub kernel: Option<Vec<Instruction>>,
-    /// What is tested after reading; `None` where nothing is left to test.
+    /// The part for user space; `None` if the kernel side tests everything.
     pub user: Option<Filter>,
 }
 
 impl Comparison {
-    /// Compares the column at this place.
+    /// Creates a comparison of the column with this index.
     ///
     /// # Errors
-    /// Where its values cannot be compared with that.
+    /// If its values cannot be compared with this constant.
     pub fn new(
         columns: &[Column],
         column: usize,
@@ -140,7 +140,7 @@ impl Comparison {
             return Err(NotComparable::NoColumn(column));
         };
         let name = || of.name.clone();
-        // Numbers before they have their names, of which some must not be told: where the kernel lies in memory.
+        // Numbers that are named later. Some must not be revealed: the location of the kernel in memory.
         let named_later = match of.kind.naming() {
             Naming::None => false,
             Naming::KernelSymbol | Naming::KernelEnum => true,
@@ -208,7 +208,7 @@ impl Comparison {
     fn matches_value(&self, value: Value<'_>) -> bool {
         let equal = |is_equal| match is_equal {
             true => Ordering::Equal,
-            // Such operands are compared by equality alone.
+            // These constants are compared only for equality.
             false => Ordering::Less,
         };
         let value = match (self.read, value) {
@@ -253,7 +253,7 @@ impl Comparison {
 }
 
 impl Operator {
-    /// Whether it holds where the value lies so to what it is compared with.
+    /// Returns whether the operator is true for this order of value and constant.
     const fn holds(self, order: Ordering) -> bool {
         match self {
             Self::Equal => order.is_eq(),
@@ -265,7 +265,7 @@ impl Operator {
         }
     }
 
-    /// Whether it compares by order, and not for equality alone.
+    /// Returns whether the operator compares by order, and not only for equality.
     const fn is_of_order(self) -> bool {
         match self {
             Self::Equal | Self::NotEqual => false,
@@ -273,7 +273,7 @@ impl Operator {
         }
     }
 
-    /// Holds exactly where this one does not.
+    /// Returns the negated operator.
     const fn negated(self) -> Self {
         match self {
             Self::Equal => Self::NotEqual,
@@ -287,19 +287,19 @@ impl Operator {
 }
 
 impl Filter {
-    /// Reads a condition for rows with these columns: those of labels first, then the dataset's ([`Dataset::labelled`]).
+    /// Parses a condition for rows with these columns: labels first, then the dataset's ([`Dataset::labelled`]).
     ///
     /// # Errors
-    /// What is wrong with it, and where.
+    /// The mistake and its position.
     pub fn parse(text: &str, columns: &[Column]) -> Result<Self, Mistake> {
         typed::filter(&text::read(text)?, columns).map_err(Fault::mistake)
     }
 
-    /// Reads a condition for the datasets of a trace: one filter for each, in order. A dataset without one of the columns has `None`: all its
+    /// Parses a condition for the datasets of a trace: one filter for each, in order. A dataset without one of the columns has `None`: all its
     /// rows are delivered. Labels are columns of every dataset.
     ///
     /// # Errors
-    /// Where it is wrong, or for none of the datasets.
+    /// If the condition is wrong, or does not fit any dataset.
     pub fn of_datasets(text: &str, datasets: &[Dataset]) -> Result<Vec<Option<Self>>, Mistake> {
         let node = text::read(text)?;
         let mut filters = Vec::new();
@@ -320,8 +320,8 @@ impl Filter {
         }
     }
 
-    /// In two parts, both of which a row has to match. The first is for rows as they are decoded: its columns are the dataset's own. The
-    /// second needs names or labels, of which so many are columns before the others: its columns are as they were.
+    /// Splits the filter into two parts, which both must match. The first one is for decoded rows: its columns are those of the dataset. The second
+    /// one needs names or labels: its columns are unchanged, with `labels` columns of labels before the others.
     pub fn by_time(self, labels: usize) -> (Option<Self>, Option<Self>) {
         let mut parts = Vec::new();
         self.flatten(&mut parts);
@@ -331,7 +331,7 @@ impl Filter {
         (all_of(early), all_of(late))
     }
 
-    /// The same for rows that have only some of the labels: the others are empty.
+    /// Returns the filter for rows that have only some of the labels: the others are empty.
     #[must_use]
     pub fn with_labels(self, has: [bool; LABELS.len()]) -> Self {
         match self {
@@ -365,7 +365,7 @@ impl Filter {
         }
     }
 
-    /// Whether it needs names or labels.
+    /// Returns whether it needs names or labels.
     fn is_late(&self, labels: usize) -> bool {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.is_late(labels)),
@@ -384,15 +384,15 @@ impl Filter {
         }
     }
 
-    /// The numbers of a batch's rows: of those that match, and of the others.
+    /// Returns the indices of a batch's rows: those that match, and the others.
     pub fn sorted(&self, batch: &Batch) -> (Vec<u32>, Vec<u32>) {
         (0..batch.rows() as u32).partition(|row| self.matches(batch, *row as usize))
     }
 
-    /// Whether a row matches. It is one of the columns that the filter was made with, before what has names gets them.
+    /// Returns whether a row matches. Its columns are those with which the filter was created, before they are named.
     ///
     /// # Panics
-    /// Where the batch has no such row or too few columns: a bug of the caller.
+    /// If the batch does not have the row or has too few columns: a bug of the caller.
     pub fn matches(&self, batch: &Batch, row: usize) -> bool {
         match self {
             Self::All(parts) => parts.iter().all(|part| part.matches(batch, row)),
@@ -402,20 +402,20 @@ impl Filter {
         }
     }
 
-    /// All of it as instructions for the slot [`crate::Slot::Row`]; `None` where the kernel side cannot test all of it.
+    /// Returns the filter as instructions for the slot [`crate::Slot::Row`]; `None` if the kernel side cannot test all of it.
     pub fn instructions(&self, columns: &[Column]) -> Option<Vec<Instruction>> {
         let Split { kernel, user } = self.clone().split(columns);
         kernel.filter(|_| user.is_none())
     }
 
-    /// Leaves to the kernel side what it can test.
+    /// Splits the filter into the part that the kernel side can test, and the rest.
     pub fn split(self, columns: &[Column]) -> Split {
         let mut parts = Vec::new();
         self.flatten(&mut parts);
         compile::split(parts, columns)
     }
 
-    /// Its parts, all of which have to match.
+    /// Collects the parts of the filter, which all must match.
     fn flatten(self, into: &mut Vec<Self>) {
         match self {
             Self::All(parts) => parts.into_iter().for_each(|part| part.flatten(into)),
@@ -424,7 +424,7 @@ impl Filter {
     }
 }
 
-/// All of these; `None` where there are none.
+/// Returns the conjunction of filters; `None` without filters.
 fn all_of(mut parts: Vec<Filter>) -> Option<Filter> {
     match parts.len() {
         0 | 1 => parts.pop(),

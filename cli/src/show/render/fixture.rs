@@ -28,8 +28,9 @@ fn column(name: &'static str, kind: Kind, role: Role, wide: bool) -> Column {
     }
 }
 
-fn flags(bits: u64) -> String {
-    format!("O_RDONLY|{bits:#x}")
+fn flags(bits: u64, each: &mut dyn FnMut(&str)) {
+    each("O_RDONLY");
+    each(&format!("{bits:#x}"));
 }
 
 fn filled(columns: &[Column], rows: &[Vec<Value<'_>>], frames: Vec<Frame>) -> Batch {

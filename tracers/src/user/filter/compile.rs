@@ -1,14 +1,14 @@
-//! Filters as instructions for the kernel side.
+//! Compilation of filters to instructions for the kernel side.
 
 use super::{Comparison, Filter, Network, Operand, Operator, Read, Split, all_of};
 use crate::{Assembler, Column, Held, Instruction, Jump, Label, Place, Register, Store, Width};
 use core::cmp::Ordering;
 use std::vec::Vec;
 
-/// Most numbers that the kernel side compares for one row: what goes beyond is tested after reading.
+/// Maximum numbers that the kernel side compares for one row: further comparisons are made after reading.
 const MOST: usize = 64;
 
-/// What the kernel side tests. Constants are at the top alone: code behind a jump that is always taken would be refused as unreachable.
+/// A test of the kernel side. Constants are only at the top: the verifier refuses unreachable code after a jump that is always taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Test {
     Constant(bool),
@@ -41,7 +41,7 @@ pub(super) fn split(parts: Vec<Filter>, columns: &[Column]) -> Split {
         }
     }
     let kernel = match all(below) {
-        // Nothing to test, or nothing that removes a row.
+        // No test, or a test that removes no row.
         Test::Constant(true) if !above.is_empty() => None,
         test => Some(assembled(&test).expect("so few comparisons need no long jump")),
     };
@@ -51,7 +51,7 @@ pub(super) fn split(parts: Vec<Filter>, columns: &[Column]) -> Split {
     }
 }
 
-/// Whether the filter's outcome is `wanted`, as a test.
+/// Returns a test that is true if the result of the filter is `wanted`.
 fn test(filter: &Filter, columns: &[Column], wanted: bool) -> Option<Test> {
     let each = |parts: &[Filter]| {
         let parts = parts.iter().map(|part| test(part, columns, wanted));
@@ -116,7 +116,7 @@ impl Comparison {
             }
             (Held::Text(most), Operand::Bytes(with)) => {
                 let mut with = with.clone();
-                // It ends there; whatever lies behind.
+                // The text ends there, regardless of the following bytes.
                 with.extend((with.len() < most).then_some(0));
                 bytes(offset, operator, &with)
             }
@@ -134,7 +134,7 @@ impl Comparison {
     }
 }
 
-/// A value that is never equal; `None` where the order of bytes is asked for.
+/// Returns the test for a value that is never equal; `None` for an ordering of bytes.
 fn unequal(operator: Operator) -> Option<Test> {
     match operator {
         Operator::Equal => Some(Test::Constant(false)),
@@ -143,7 +143,7 @@ fn unequal(operator: Operator) -> Option<Test> {
     }
 }
 
-/// Compares bytes, in numbers as large as their places allow: loads from the stack are aligned.
+/// Compares bytes, in the largest numbers that their alignment allows: loads from the stack are aligned.
 fn bytes(offset: usize, operator: Operator, with: &[u8]) -> Option<Test> {
     let mut tests = Vec::new();
     let (mut at, mut rest) = (offset, with);
@@ -153,7 +153,7 @@ fn bytes(offset: usize, operator: Operator, with: &[u8]) -> Option<Test> {
         let width =
             widths.find(|width| at.is_multiple_of(width.bytes()) && width.bytes() <= rest.len())?;
         let (these, others) = rest.split_at(width.bytes());
-        // As the machine loads it, the bytes above being 0.
+        // In the machine's byte order, padded with zeros.
         let mut word = [0; 8];
         match cfg!(target_endian = "little") {
             true => word[..these.len()].copy_from_slice(these),
@@ -171,7 +171,7 @@ fn bytes(offset: usize, operator: Operator, with: &[u8]) -> Option<Test> {
     }
 }
 
-/// Compares the bytes that all addresses of a network have, and the byte that is theirs in part.
+/// Compares the common bytes of a network's addresses, and the partly common byte.
 fn network(offset: usize, operator: Operator, with: &Network) -> Option<Test> {
     let (whole, range) = with.parts();
     let byte = |operator, with: u8| {
@@ -202,7 +202,7 @@ fn network(offset: usize, operator: Operator, with: &Network) -> Option<Test> {
     }
 }
 
-/// Compares a number; one that the column cannot have makes a constant.
+/// Compares a number; a number outside of the column's range results in a constant.
 fn number(
     offset: usize,
     width: Width,
@@ -242,7 +242,7 @@ fn number(
     }))
 }
 
-/// 1 in r0 where the test holds for the row at r1, 0 where not.
+/// Returns instructions that set r0 to 1 if the test is true for the row at r1, otherwise to 0.
 fn assembled(test: &Test) -> Option<Vec<Instruction>> {
     let mut code = Assembler::default();
     match test {
@@ -267,7 +267,7 @@ impl Test {
         }
     }
 
-    /// Jumps where its outcome is `on`, and goes on behind where it is not.
+    /// Appends a test that jumps if its result is `on`, and continues otherwise.
     fn jump(&self, code: &mut Assembler, on: bool, to: &mut Label) {
         match (self, on) {
             // `all` and `any` leave none of them within.

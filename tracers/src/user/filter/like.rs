@@ -1,6 +1,7 @@
-//! Operands that stand for many values: patterns of text, networks of addresses, sets of names.
+//! Constants for several values: patterns of text, networks of addresses, sets of names.
 
 use super::text::Piece;
+use crate::BitNames;
 use core::fmt;
 use ipnet::IpNet;
 use std::{
@@ -10,7 +11,7 @@ use std::{
 };
 use wildmatch::WildMatchPattern;
 
-/// Stand for `*` and `?` in compiled patterns, so that these two may be meant literally. They are in a private area of Unicode.
+/// Characters for `*` and `?` in compiled patterns, in which a literal `*` or `?` is itself. They are in a private area of Unicode.
 const MANY: char = '\u{f0000}';
 const ONE: char = '\u{f0001}';
 
@@ -21,7 +22,7 @@ pub struct Pattern(WildMatchPattern<MANY, ONE>);
 impl Eq for Pattern {}
 
 impl Pattern {
-    /// Compiles a pattern; `None` where it has one of the two characters that stand for `*` and `?` here.
+    /// Compiles a pattern; `None` if it contains one of these two characters.
     pub(super) fn new(pieces: &[Piece]) -> Option<Self> {
         let pattern: Option<String> = { pieces.iter() }
             .map(|piece| match piece {
@@ -34,13 +35,13 @@ impl Pattern {
         pattern.map(|pattern| Self(WildMatchPattern::new(&pattern)))
     }
 
-    /// Whether all of a text is as the pattern. Bytes that are no UTF-8 are characters that only `*` and `?` match.
+    /// Returns whether a whole text matches the pattern. Invalid UTF-8 is a character that only `*` and `?` match.
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         self.0.matches(&String::from_utf8_lossy(text))
     }
 }
 
-/// A network: the addresses that begin with the same bits. IPv4 addresses are mapped into IPv6.
+/// A network: addresses with the same first bits. IPv4 addresses are mapped into IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: [u8; 16],
@@ -66,12 +67,12 @@ impl Network {
         })
     }
 
-    /// Whether all IPv4 addresses are in it, because it is a large network of IPv6.
+    /// Returns whether it contains all IPv4 addresses, because it is a large network of IPv6.
     pub(super) fn is_around_ipv4(&self) -> bool {
         self.bits < Self::IPV4.bits && self.contains(&Self::IPV4.address)
     }
 
-    /// Bytes that all its addresses begin with, and the least and the greatest value of the byte behind them.
+    /// Returns the first bytes of all its addresses, and the range of the following byte.
     pub(super) fn parts(&self) -> (&[u8], Option<(u8, u8)>) {
         let (whole, rest) = (usize::from(self.bits / 8), self.bits % 8);
         let (whole, after) = self.address.split_at(whole.min(16));
@@ -79,7 +80,7 @@ impl Network {
         (whole, range.map(|first| (*first, first | (0xff >> rest))))
     }
 
-    /// Whether an address is in it, which comes as 16 bytes, or as the 4 of IPv4.
+    /// Returns whether it contains an address of 16 bytes, or of the 4 bytes of IPv4.
     pub(super) fn contains(&self, address: &[u8]) -> bool {
         let mut all = Self::IPV4.address;
         match address.len() {
@@ -96,7 +97,7 @@ impl Network {
     }
 }
 
-/// The 16 bytes of an address.
+/// Returns the 16 bytes of an address.
 pub(super) fn mapped(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(four) => four.to_ipv6_mapped().octets(),
@@ -104,33 +105,31 @@ pub(super) fn mapped(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The function that writes a number as names, joined by `|`.
+/// The names of the bits of a column's values.
 #[derive(Clone, Copy)]
-pub(super) struct Names(pub(super) fn(u64) -> String);
+pub(super) struct Names(pub(super) BitNames);
 
 impl Names {
-    /// Every name that it writes for one bit or two: what the bits of a longer name have of their own is written besides.
+    /// Returns every name of a number with at most two bits: a name such as O_SYNC stands for two.
     pub(super) fn all(self) -> Vec<String> {
         const PAIRED: u32 = 32;
         let one = (0..u64::BITS).map(|bit| 1 << bit);
         let two = (0..PAIRED).flat_map(|a| (0..a).map(move |b| 1 << a | 1 << b));
         let numbers = core::iter::once(0).chain(one).chain(two);
-        let mut all: Vec<String> = numbers
-            .flat_map(|bits| {
-                let names = (self.0)(bits);
-                names.split('|').map(String::from).collect::<Vec<_>>()
-            })
-            .collect();
+        let mut all: Vec<String> = Vec::new();
+        numbers.for_each(|bits| (self.0)(bits, &mut |name| all.push(name.into())));
         all.sort_unstable();
         all.dedup();
         all
     }
 
-    /// Whether all these names are among those of a number.
+    /// Returns whether a number has all these names. It is called for each row, and does not allocate.
     pub(super) fn has(self, number: u64, wanted: &[String]) -> bool {
-        let names = (self.0)(number);
-        let has = |wanted: &String| names.split('|').any(|name| name == wanted);
-        wanted.iter().all(has)
+        wanted.iter().all(|wanted| {
+            let mut has = false;
+            (self.0)(number, &mut |name| has |= name == wanted);
+            has
+        })
     }
 }
 

@@ -1,7 +1,7 @@
-//! Runs what may hang, on a thread that can be left behind.
+//! Time limit for calls that may hang, on a thread that can be abandoned.
 //!
-//! A target decides what its files are: opening one on a FUSE mount waits until the target's own server answers, if it ever does.
-//! Nothing can end such a wait from outside but the death of the whole process, so the thread that waits is given up, and counted.
+//! A target controls its file systems: an open(2) on a FUSE mount waits for the target's own server, possibly forever. Only the end of the
+//! whole process ends such a wait, so the waiting thread is abandoned and counted.
 
 use std::{
     sync::{
@@ -13,64 +13,64 @@ use std::{
     time::Duration,
 };
 
-/// How many threads may hang at once. With all of them lost, nothing of a target is opened until one comes back.
+/// Maximum threads that hang at once. With this many, no file of a target is opened until one of them returns.
 const LOST_MAX: usize = 16;
 
-/// Why there is no result.
+/// Reason of a missing result.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum OutOfPatience {
-    /// The work did not end in time.
+pub(super) enum TimedOut {
+    /// The call did not return in time.
     #[error("it took too long")]
     TookTooLong,
-    /// It was not begun: too much hangs already, or no thread can be had.
+    /// The call was not started: too many threads hang already, or no thread can be created.
     #[error("too much hangs already")]
     NotBegun,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A thread that works while somebody waits for it, up to a time.
+/// A thread that runs calls with a time limit.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct TimeLimit {
     work: Option<mpsc::Sender<Work>>,
     running: Arc<AtomicUsize>,
 }
 
-impl Patience {
-    /// Runs it, at most that long.
+impl TimeLimit {
+    /// Runs a call, and waits for its result until the time limit.
     pub(super) fn run<T: Send + 'static>(
         &mut self,
         limit: Duration,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, OutOfPatience> {
+    ) -> Result<T, TimedOut> {
         let (sender, result) = mpsc::sync_channel(1);
         let worker = self.worker()?;
         let work = move || {
-            // Nobody waits any more if this fails, and the result is dropped here, where dropping may hang.
+            // An error means that the caller no longer waits. The result is dropped here, where dropping may hang.
             let _ = sender.send(work());
         };
         worker
             .send(Box::new(work))
-            .map_err(|mpsc::SendError(_)| OutOfPatience::NotBegun)?;
+            .map_err(|mpsc::SendError(_)| TimedOut::NotBegun)?;
         result.recv_timeout(limit).map_err(|_| {
-            // The thread ends when it gets free, because nobody can give it work any more.
+            // The thread ends when its call returns, because its channel is closed.
             self.work = None;
-            OutOfPatience::TookTooLong
+            TimedOut::TookTooLong
         })
     }
 
-    /// Drops it, without waiting: closing a file may hang as well.
+    /// Drops a value without waiting: closing a file may hang as well.
     pub(super) fn discard(&mut self, thing: impl Send + 'static) {
         if let Some(worker) = &self.work {
-            // If the thread is gone, the channel hands the thing back and it is dropped here: nothing of it was slow so far.
+            // If the thread has ended, the channel returns the value, and it is dropped here: its calls were not slow so far.
             let _ = worker.send(Box::new(move || drop(thing)));
         }
     }
 
-    fn worker(&mut self) -> Result<&mpsc::Sender<Work>, OutOfPatience> {
+    fn worker(&mut self) -> Result<&mpsc::Sender<Work>, TimedOut> {
         if self.work.is_none() {
             if self.running.load(Ordering::Relaxed) > LOST_MAX {
-                return Err(OutOfPatience::NotBegun);
+                return Err(TimedOut::NotBegun);
             }
             let (sender, work) = mpsc::channel::<Work>();
             let running = Running::new(&self.running);
@@ -80,14 +80,14 @@ impl Patience {
                     let _running = running;
                     work.into_iter().for_each(|work| work());
                 })
-                .map_err(|_| OutOfPatience::NotBegun)?;
+                .map_err(|_| TimedOut::NotBegun)?;
             self.work = Some(sender);
         }
-        self.work.as_ref().ok_or(OutOfPatience::NotBegun)
+        self.work.as_ref().ok_or(TimedOut::NotBegun)
     }
 }
 
-/// Counts a thread as long as it is there, however it ends.
+/// Count of a running thread, until its end of any kind.
 struct Running(Arc<AtomicUsize>);
 
 impl Running {
@@ -113,46 +113,46 @@ mod tests {
 
     #[test]
     fn work_that_ends_gives_its_result() {
-        let mut patience = Patience::default();
-        assert_eq!(patience.run(LONG, || 7), Ok(7));
-        assert_eq!(patience.run(LONG, || 8), Ok(8));
+        let mut time_limit = TimeLimit::default();
+        assert_eq!(time_limit.run(LONG, || 7), Ok(7));
+        assert_eq!(time_limit.run(LONG, || 8), Ok(8));
     }
 
     #[test]
     fn work_that_hangs_is_left_behind_and_the_next_one_runs() {
-        let mut patience = Patience::default();
+        let mut time_limit = TimeLimit::default();
         let (release, hang) = mpsc::channel::<()>();
         assert_eq!(
-            patience.run(SOON, move || hang.recv().is_ok()),
-            Err(OutOfPatience::TookTooLong)
+            time_limit.run(SOON, move || hang.recv().is_ok()),
+            Err(TimedOut::TookTooLong)
         );
-        assert_eq!(patience.run(LONG, || 7), Ok(7));
+        assert_eq!(time_limit.run(LONG, || 7), Ok(7));
         drop(release);
     }
 
     #[test]
     fn work_that_panics_is_an_error_and_the_next_one_runs() {
-        let mut patience = Patience::default();
+        let mut time_limit = TimeLimit::default();
         assert_eq!(
-            patience.run(LONG, || panic!("as intended")),
-            Err::<(), _>(OutOfPatience::TookTooLong)
+            time_limit.run(LONG, || panic!("as intended")),
+            Err::<(), _>(TimedOut::TookTooLong)
         );
-        assert_eq!(patience.run(LONG, || 7), Ok(7));
+        assert_eq!(time_limit.run(LONG, || 7), Ok(7));
     }
 
     #[test]
     fn no_more_than_a_few_threads_hang_and_they_come_back() {
-        let mut patience = Patience::default();
+        let mut time_limit = TimeLimit::default();
         let mut held = Vec::new();
         while held.len() <= LOST_MAX {
             let (release, hang) = mpsc::channel::<()>();
-            assert!(patience.run(SOON, move || hang.recv().is_ok()).is_err());
+            assert!(time_limit.run(SOON, move || hang.recv().is_ok()).is_err());
             held.push(release);
         }
-        assert_eq!(patience.run(LONG, || 7), Err(OutOfPatience::NotBegun));
+        assert_eq!(time_limit.run(LONG, || 7), Err(TimedOut::NotBegun));
         drop(held);
         let deadline = Instant::now() + LONG;
-        while patience.run(LONG, || 7).is_err() {
+        while time_limit.run(LONG, || 7).is_err() {
             assert!(Instant::now() < deadline, "the threads come back");
             thread::yield_now();
         }
