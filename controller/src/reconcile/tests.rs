@@ -415,7 +415,7 @@ impl Run {
         let Some(job) = self.watched.clone().filter(|_| woken || due) else {
             return;
         };
-        let looked = look::<TraceJob>(Arc::new(object(job)), context).await;
+        let looked = reconcile_job::<TraceJob>(Arc::new(object(job)), context).await;
         // As `run` does where it did not work.
         let again = looked.unwrap_or(Some(Duration::from_secs(2)));
         self.again = again.map(|after| NOW.get() + after.as_millis() as i64);

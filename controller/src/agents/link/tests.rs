@@ -68,17 +68,17 @@ async fn a_trace_of_another_client_with_a_name_of_ours_is_left_alone() {
         }],
     };
     let strays = || steps(&fleet, &node).len();
-    observe::heard(&fleet, &node, &runs("tj-theirs"));
+    observe::record_statuses(&fleet, &node, &runs("tj-theirs"));
     assert_eq!(strays(), 1, "it looks like one of ours");
     // The agent has refused to stop it.
     lock(&node.state).running.remove("tj-theirs");
     lock(&node.state).foreign.insert("tj-theirs".to_owned());
-    observe::heard(&fleet, &node, &runs("tj-theirs"));
+    observe::record_statuses(&fleet, &node, &runs("tj-theirs"));
     assert_eq!(strays(), 0);
-    observe::heard(&fleet, &node, &runs("tj-gone"));
+    observe::record_statuses(&fleet, &node, &runs("tj-gone"));
     assert_eq!(strays(), 1);
     restarted(&node, &v1::WatchTracesResponse::default());
-    observe::heard(&fleet, &node, &runs("tj-theirs"));
+    observe::record_statuses(&fleet, &node, &runs("tj-theirs"));
     assert_eq!(strays(), 1, "another agent may have another one");
 }
 
@@ -105,7 +105,7 @@ async fn a_trace_whose_agent_ignores_its_condition_fails_and_is_stopped() {
                 ..v1::TraceStatus::default()
             }],
         };
-        observe::heard(&fleet, &node, &message);
+        observe::record_statuses(&fleet, &node, &message);
         let report = fleet.reports("tj-a")["node-0"].clone();
         let stops = steps(&fleet, &node)
             .iter()
@@ -347,7 +347,7 @@ async fn a_start_that_an_agent_has_no_room_for_is_not_sent_again_at_once() {
     }
     assert_eq!(*lock(&asked), ["start"]);
     let report = lock(&node.state).reports["tj-full"].clone();
-    assert!(matches!(report.progress, Progress::Troubled { .. }));
+    assert!(matches!(report.progress, Progress::Unavailable { .. }));
     // Another agent, or another connection, may have room.
     restarted(&node, &v1::WatchTracesResponse::default());
     assert_eq!(steps(&fleet, &node).len(), 1);
