@@ -22,7 +22,7 @@ pub(crate) const WATCH_OF_ALL: usize = 16;
 pub(crate) const KEEPALIVE: (Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(20));
 /// Timeout for clients to read the remaining messages when the agent ends.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(3);
+pub(crate) const FINAL_MESSAGES: Duration = Duration::from_secs(3);
 /// Timeout for traces to detach when the agent ends: a program takes milliseconds.
 pub(crate) const DETACH: Duration = Duration::from_secs(10);
 /// Timeout of the forwarding thread for the next update: a trace sends at least one per second.

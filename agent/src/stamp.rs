@@ -1,11 +1,11 @@
-//! What tells that a file was written or replaced.
+//! Stamps of files, which show that a file was written or replaced.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-/// Of each file: which one it is, how long, and when it was last written. Links are followed: what they lead to may be another.
+/// Identity, size and time of the last write of each file. Links are followed, because their targets may be replaced.
 pub(super) type Stamp = Vec<Option<(u64, u64, i64, i64)>>;
 
-/// How these files are now.
+/// Returns the current stamp of these files.
 pub(super) fn stamp<'a>(files: impl IntoIterator<Item = &'a Path>) -> Stamp {
     let one = |file: &Path| {
         let meta = fs::metadata(file).ok()?;

@@ -1,11 +1,11 @@
-//! Text that callers and targets chose: cut to a length, and made printable where it goes into a log.
+//! Text that callers and targets chose: truncated, and made printable for the log.
 
 use std::{
     borrow::Cow,
     io::{self, Write},
 };
 
-/// The text's beginning, where it is longer than this many bytes.
+/// Returns the text, or its beginning if it is longer than this number of bytes.
 pub(crate) fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
         let room = most.saturating_sub('…'.len_utf8());
