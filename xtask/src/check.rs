@@ -1,4 +1,4 @@
-//! Checks of a change that run no kernel program: format, dependencies, the kernel side's lints, unit tests.
+//! Checks of a change without kernel programs: format, dependencies, lints of the kernel side, unit tests.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{process, programs, screen::Step, suite, toolchain, workspace};
 
-/// Whether every file is as rustfmt writes it.
+/// Checks the format of every file.
 pub(crate) fn format() -> Result<String> {
     quiet(
         "format",
@@ -15,7 +15,7 @@ pub(crate) fn format() -> Result<String> {
     )
 }
 
-/// Licences, sources and bans of deny.toml, and known advisories where their database can be fetched.
+/// Checks licenses, sources and bans of deny.toml, and known advisories if their database can be fetched.
 pub(crate) fn dependencies() -> Result<String> {
     let deny = |what: &[&str]| {
         let mut command = toolchain::cargo();
@@ -60,7 +60,7 @@ pub(crate) fn kernel_side() -> Result<String> {
         "--locked",
     ]);
     command.args(["-Z", "build-std=core", "--target", "bpfel-unknown-none"]);
-    // The folder of engine/build.rs, whose dependencies are built already.
+    // Folder of engine/build.rs, whose dependencies are built already.
     command
         .arg("--target-dir")
         .arg(workspace::target().join("bpf"))

@@ -21,7 +21,7 @@ const TEST: &str = "foreign";
 
 const GRPCURL: &str = "1.9.4";
 const GRPCIO: &str = "1.85.1";
-/// What grpcio-tools' code needs to run.
+/// Dependency of the code that grpcio-tools generates.
 const PROTOBUF: &str = "7.36.2";
 
 /// A client, or why there is none.
@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<String> {
     )
 }
 
-/// The clients, set up where they are missing, as tests find them: each by its path, or with the reason why there is none.
+/// Sets up the clients, and returns the variables by which tests find them: a path, or the reason for its absence.
 pub(crate) fn clients() -> Result<Vec<(&'static str, OsString)>> {
     let named = |found: Client, path: &'static str, none: &'static str| match found {
         Ok(file) => (path, file.into_os_string()),

@@ -1,4 +1,4 @@
-//! `fuzz`: libFuzzer looks for bytes that break a reader, one target after the other.
+//! `fuzz`: runs libFuzzer on each parser of foreign bytes, one target after the other.
 //!
 //! With the pinned Rust: the instrumentation is LLVM's, and takes no nightly. libFuzzer itself is C++, which its crate compiles.
 
@@ -16,7 +16,7 @@ use crate::{
     setup, toolchain, workspace,
 };
 
-/// What `fuzz` is asked.
+/// Arguments of `fuzz`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The target, a folder of fuzz/corpus; without, all.
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     seconds: u64,
 }
 
-/// As cargo-fuzz builds, without its sanitizers: our crates have no unsafe code that they would watch.
+/// Flags of cargo-fuzz, without its sanitizers: this project's crates have no unsafe code for them to check.
 const FLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -36,7 +36,7 @@ const FLAGS: [&str; 6] = [
     "-Cdebug-assertions",
 ];
 
-/// Looks at the targets.
+/// Fuzzes the targets.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let corpus = workspace::root().join("fuzz/corpus");
     let mut targets = folders(&corpus)?;

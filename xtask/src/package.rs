@@ -1,4 +1,4 @@
-//! Stages of `test` for what is shipped: the unit of systemd, and the image of the agent, which is built, run, and asked.
+//! Stages of `test` for released files: the systemd unit, and the agent's image, which is built, run and queried.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 const UNIT: &str = "agent/package/tracejob-agent.service";
-/// What buildah gives a container that asks for nothing.
+/// Capabilities that buildah gives a container by default.
 const DEFAULT_CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
@@ -35,9 +35,9 @@ const DEFAULT_CAPABILITIES: [&str; 14] = [
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
 ];
-/// How long the agent in its container may take to answer; it takes less than a second.
+/// Timeout of the agent in its container, which takes less than a second.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What `systemd-analyze security` may find at most, of 10 (in tenths): an ordinary unit has 9.6.
+/// Maximum exposure by `systemd-analyze security`, of 10 (in tenths). An ordinary unit has 9.6.
 const EXPOSURE_MOST: u32 = 25;
 
 /// The unit, and the agent's image as it is shipped, for `cargo xtask package`.
@@ -48,14 +48,14 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Holds the unit to what systemd says of it.
+/// Checks the unit with systemd.
 pub(crate) fn unit() -> Result<String> {
     let Some(program) = workspace::find_program("systemd-analyze") else {
         return Ok("skipped: no systemd-analyze is here".to_owned());
     };
     let step = Step::start("unit of systemd", "systemd-analyze verify and security");
     let folder = images::folder()?;
-    // systemd wants the program to be where the unit says.
+    // systemd requires the program at the path of the unit.
     let agent = programs::built()?.file(AGENT.program())?;
     let text = fs::read_to_string(workspace::root().join(UNIT)).context("reading the unit")?;
     let text = text.replace("/usr/bin/tracejob-agent", &agent.display().to_string());
@@ -67,7 +67,7 @@ pub(crate) fn unit() -> Result<String> {
     if !status.success() {
         return Err(process::failure(&verify, status, &log));
     }
-    // What it does not know it ignores, tells, and takes for no failure.
+    // systemd ignores unknown settings with a message, and does not fail.
     let said = fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
     if let Some(line) = said
         .lines()
@@ -82,7 +82,7 @@ pub(crate) fn unit() -> Result<String> {
         .arg(&unit);
     let told = match process::captured(&step, "unit-security", &mut command) {
         Ok(told) => told,
-        // Before systemd 250 it looks at units that are loaded only.
+        // Before systemd 250, only loaded units are analyzed.
         Err(_) => {
             step.done("verified; this systemd judges no file");
             return Ok("verified".to_owned());
@@ -110,7 +110,7 @@ fn exposure(told: &str) -> Option<u32> {
     Some(whole.parse::<u32>().ok()? * 10 + tenths.parse::<u32>().ok()?)
 }
 
-/// Builds the agent's image from the program of the tests, runs it, and asks it over gRPC what it can trace.
+/// Builds the agent's image from the program of the tests, runs it, and requests its capabilities over gRPC.
 pub(crate) fn image() -> Result<String> {
     image_of(programs::built()?)
 }
@@ -158,7 +158,7 @@ impl Container<'_> {
         fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         let volume = format!("{}:/run/tracejob", run.display());
         let mut command = self.tool.command(&["run", "--isolation", "chroot"]);
-        // `--cap-drop all` would drop those that are added, too.
+        // `--cap-drop all` would drop the added capabilities, too.
         for dropped in DEFAULT_CAPABILITIES {
             command.args(["--cap-drop", dropped]);
         }
@@ -170,7 +170,7 @@ impl Container<'_> {
             "--volume",
             &volume,
         ]);
-        // buildah runs what it is told to: here, what the image says.
+        // buildah runs the given command: here, the command of the image.
         let entry = "{{range .OCIv1.Config.Entrypoint}}{{.}}{{end}}";
         let reference = AGENT.for_tests();
         let inspect = ["inspect", "--type", "image", "--format", entry, &reference];
@@ -229,7 +229,7 @@ impl Drop for Container<'_> {
     }
 }
 
-/// Asked to end when it is dropped, and waited for: the agent is its child and ends with the signal that buildah hands on.
+/// Ends the container when it is dropped: the agent is a child of buildah, which forwards the signal.
 struct Running(Child);
 
 impl Drop for Running {

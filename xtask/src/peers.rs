@@ -1,4 +1,4 @@
-//! The tools that TraceJob is measured beside: Debian sid's, whole with their C library, unpacked under `target/tools`.
+//! The tools that TraceJob is compared with: Debian sid's, with their C library, unpacked under `target/tools`.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
 
 /// Packages, the newest of each.
 const PACKAGES: [&str; 4] = ["bpftrace", "libbpf-tools", "linux-perf", "strace"];
-/// What the folder's name begins with; the versions follow.
+/// Prefix of the folder's name; the versions follow.
 const PREFIX: &str = "sid-";
 
 /// The folder that they are in, as if it were `/`; `versions` in it has a line for each package.

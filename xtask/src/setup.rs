@@ -1,4 +1,4 @@
-//! `setup`: what building and testing need, fetched once, pinned, and said aloud.
+//! `setup`: fetches the pinned files that builds and tests require, with a report.
 
 use std::{
     fs,
@@ -36,7 +36,7 @@ pub(crate) fn busybox() -> Result<PathBuf> {
     )
 }
 
-/// It builds and runs the agent's image.
+/// Builds and runs the agent's image.
 pub(crate) fn buildah() -> Result<PathBuf> {
     let name = "buildah";
     let program = debian_program(name, name, "it builds and runs the agent's image")?;
@@ -57,7 +57,7 @@ pub(crate) fn buildah() -> Result<PathBuf> {
     Ok(workspace::tools_bin().join(name))
 }
 
-/// It copies images from archives to registries.
+/// Copies images from archives to registries.
 pub(crate) fn skopeo() -> Result<PathBuf> {
     debian_program("skopeo", "skopeo", "it copies images to registries")?;
     Ok(workspace::tools_bin().join("skopeo"))
@@ -179,7 +179,7 @@ fn write_script(program: &str, folder: &Path, found: &Path) -> Result<()> {
         .with_context(|| format!("making {} executable", script.display()))
 }
 
-/// Where an unpacked package has its libraries, and those of what it depends on.
+/// Returns the library folders of an unpacked package and its dependencies.
 fn libraries(root: &Path) -> String {
     let arch = std::env::consts::ARCH;
     let folders = ["usr/lib", "lib"].map(|folder| {

@@ -1,4 +1,4 @@
-//! `tidy`: the rules of CONTRIBUTING.md that no compiler checks.
+//! `tidy`: checks the rules of CONTRIBUTING.md that no compiler checks.
 //!
 //! Each rule is a function over the files as text, so that its test is a small tree in memory.
 
@@ -20,7 +20,7 @@ use crate::{process, screen::say, workspace};
 /// A file of the repository.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceFile {
-    /// From the root, with `/`.
+    /// Path from the root, with `/`.
     pub(crate) path: String,
     /// Its text; a file that is none is left out.
     pub(crate) text: String,
@@ -33,7 +33,7 @@ pub(crate) struct Finding {
     pub(crate) path: String,
     /// The line, from 1; 0 is the file as a whole.
     pub(crate) line: usize,
-    /// What is wrong, and what to do.
+    /// The violation and its remedy.
     pub(crate) what: String,
 }
 
@@ -47,14 +47,14 @@ impl Finding {
     }
 }
 
-/// A rule: what it demands, why, and who breaks it.
+/// A rule: its demand, its reason, and its check.
 struct Rule {
     demands: &'static str,
     because: &'static str,
     check: fn(&[SourceFile]) -> Vec<Finding>,
 }
 
-/// All rules; each one's findings are printed under it.
+/// All rules. The findings of each rule are printed below it.
 const RULES: [Rule; 8] = [
     Rule {
         demands: "a tracer is named only in its own files",
@@ -98,7 +98,7 @@ const RULES: [Rule; 8] = [
     },
 ];
 
-/// From how many lines on a file is mentioned: it should be split by idea.
+/// Number of lines from which a file is mentioned, because it should be split.
 const LONG_FILE: usize = 600;
 
 /// Checks the repository.
@@ -142,7 +142,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// What git tracks or would track.
+/// Returns the files that git tracks or would track.
 fn files() -> Result<Vec<SourceFile>> {
     let root = workspace::root();
     let mut command = Command::new("git");
@@ -156,7 +156,7 @@ fn files() -> Result<Vec<SourceFile>> {
     let list = process::output(&mut command).context("listing the repository's files")?;
     let mut files = Vec::new();
     for path in list.split('\0').filter(|path| !path.is_empty()) {
-        // One that is deleted but still in the index is gone, and one that is no text has no rules.
+        // Skips deleted files that are still in the index, and binary files.
         if let Ok(text) = fs::read_to_string(root.join(path)) {
             files.push(SourceFile {
                 path: path.to_owned(),

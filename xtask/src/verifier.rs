@@ -1,4 +1,4 @@
-//! `verifier`: records what the verifier takes to load each program, here and on the test kernels. The tests compare with it.
+//! `verifier`: records the verifier's cost of each program, here and on the test kernels. The tests compare with the record.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -12,19 +12,19 @@ use crate::{
 
 /// The record, from the root.
 const RECORD: &str = "tests/run/verifier.txt";
-/// The test that tells, a line for each program.
+/// The test that prints a line for each program.
 const TEST: &str = "loading::";
-/// How such a line begins.
+/// Prefix of these lines.
 const LINE: &str = "VERIFIED ";
 
-/// Runs the test everywhere and keeps what it told.
+/// Runs the test everywhere and records its lines.
 pub(crate) fn run() -> Result<()> {
     test::require_root()?;
     setup::build()?;
     let path = workspace::root().join(RECORD);
     let old = fs::read_to_string(&path).with_context(|| format!("reading {RECORD}"))?;
     let heading = old.lines().next().unwrap_or_default();
-    // Of what is not recorded the test only tells.
+    // The test only prints costs that are not recorded.
     fs::write(&path, format!("{heading}\n")).with_context(|| format!("writing {RECORD}"))?;
     let mut lines = BTreeSet::new();
     let told = everywhere(&mut lines);
@@ -51,7 +51,7 @@ fn everywhere(lines: &mut BTreeSet<String>) -> Result<()> {
         .env_remove("TRACEJOB_TEST_CAPS");
     let told = take(&process::captured(&step, "verifier", &mut command)?, lines);
     step.done(if told { "told" } else { "told nothing" });
-    // A test that only told has not passed: what counts is whether every kernel told.
+    // A test that only printed lines has not passed: every kernel must have printed some.
     let outcome = vm::run(vm::Args::of_test(TEST));
     for log in vm::logs()? {
         let text = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
@@ -63,7 +63,7 @@ fn everywhere(lines: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// Whether anything was told, and the test did not fail.
+/// Returns whether lines were printed and the test did not fail.
 fn take(text: &str, lines: &mut BTreeSet<String>) -> bool {
     let before = lines.len();
     let told = text.lines().filter_map(|line| line.split_once(LINE));

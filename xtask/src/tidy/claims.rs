@@ -1,4 +1,4 @@
-//! What the page on security names: tests that hold its claims.
+//! Tests that the security page names for its claims.
 
 use super::{Finding, SourceFile};
 

@@ -1,8 +1,8 @@
-//! Where files are and what they are called; what the catalogue lists.
+//! Paths and names of files, and the contents of the catalogue.
 
 use super::{Finding, SourceFile};
 
-/// Where the catalogue is.
+/// Path of the catalogue.
 pub(super) const CATALOGUE: &str = "tracers/src/catalogue.rs";
 
 /// An entry of the catalogue: `tcp_connect::TcpConnect`.

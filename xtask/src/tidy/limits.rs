@@ -1,4 +1,4 @@
-//! What the page on limits says: each bound with its value and its reason, as the code has them.
+//! The page on limits: each bound with its value and its reason, as in the code.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ pub(super) fn limits_have_their_rows(files: &[SourceFile]) -> Vec<Finding> {
     findings
 }
 
-/// A bound: a constant, or a field of one that is a struct.
+/// A bound: a constant, or a field of a constant struct.
 struct Bound {
     line: usize,
     name: String,
@@ -62,7 +62,7 @@ impl Bound {
     }
 }
 
-/// Those of a file, in its order.
+/// Returns the bounds of a file, in its order.
 fn bounds(text: &str) -> Vec<Bound> {
     let (mut found, mut comment, mut within) = (Vec::new(), Vec::new(), None::<String>);
     let lines: Vec<&str> = text.lines().collect();
@@ -121,7 +121,7 @@ fn bounds(text: &str) -> Vec<Bound> {
     found
 }
 
-/// A value as people write it; one that is calculated from others as the code has it.
+/// Returns a value in readable form; an expression of other bounds as in the code.
 fn readable(name: &str, expression: &str) -> String {
     let duration = |unit: &str| {
         let rest = expression.strip_prefix(&format!("Duration::from_{unit}("))?;
@@ -187,10 +187,10 @@ use std::time::Duration;
 pub(crate) const REQUEST_BYTES: usize = 1 << 20;
 /// Names.
 const NAMES: u32 = 1 << 12;
-/// How long.
+/// A duration.
 pub const TIMES: (Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(20));
-/// Of connections.
+/// A number of connections.
 const PLACES: Limits = Limits {
     // Some of them.
     pending: 1024,

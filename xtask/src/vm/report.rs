@@ -1,4 +1,4 @@
-//! What came of one test kernel, in words.
+//! The result of a test kernel as text.
 
 use anyhow::{Result, bail};
 
@@ -12,7 +12,7 @@ use crate::{
     suite, times, workspace,
 };
 
-/// Boots a kernel, runs the tests on it but for those that are left out, and returns their number.
+/// Boots a kernel, runs the selected tests on it, and returns their number.
 ///
 /// # Errors
 /// Tests that failed, and a kernel that did not come to its end.
