@@ -55,8 +55,8 @@ fn close_memory() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-fn act(asked: CommandLine) -> Result<ExitCode> {
-    let CommandLine { action, agent } = asked;
+fn act(requested: CommandLine) -> Result<ExitCode> {
+    let CommandLine { action, agent } = requested;
     let agent = agent.as_ref();
     match action {
         Action::List { json } => list::list(json, agent)?,

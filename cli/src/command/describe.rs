@@ -348,12 +348,12 @@ mod tests {
                 data["columns"].as_array().map(Vec::len),
                 Some(tracer.columns().len())
             );
-            for (of, told) in tracer
+            for (of, received) in tracer
                 .datasets()
                 .iter()
                 .zip(data["datasets"].as_array().unwrap())
             {
-                let (name, columns) = (&told["name"], told["columns"].as_array().unwrap());
+                let (name, columns) = (&received["name"], received["columns"].as_array().unwrap());
                 assert_eq!(
                     (name.as_str(), columns.len()),
                     (Some(of.name), of.columns.len())

@@ -129,14 +129,14 @@ fn page(survey: &Survey, columns: usize, palette: Palette) -> String {
     let prose = columns.saturating_sub(name + verdict + 4).max(24);
     let mut out = String::new();
     for check in checks {
-        let mut said = wrap(&check.detail, prose);
-        said.extend(check.remedy.iter().flat_map(|remedy| wrap(remedy, prose)));
+        let mut message = wrap(&check.detail, prose);
+        message.extend(check.remedy.iter().flat_map(|remedy| wrap(remedy, prose)));
         let start = out.len();
         beside(
             &[
                 vec![check.name.clone()],
                 vec![word(check.verdict).to_owned()],
-                said,
+                message,
             ],
             &[name, verdict],
             &mut out,

@@ -206,7 +206,7 @@ pub(crate) fn open(wanted: &[OutputArg], scene: &Scene<'_>) -> Result<Outputs> {
     let main = scene.datasets[chosen];
     check(wanted, main)?;
     check_view(wanted, &scene.view)?;
-    let (views, said) = scene.views(chosen)?;
+    let (views, sentence) = scene.views(chosen)?;
     let mut outputs = Vec::new();
     for arg in wanted {
         let shows_all = scene.dataset.is_none() && !arg.format.is_of_one_dataset();
@@ -225,7 +225,7 @@ pub(crate) fn open(wanted: &[OutputArg], scene: &Scene<'_>) -> Result<Outputs> {
         datasets: { scene.datasets.iter() }
             .map(|one| one.name.to_owned())
             .collect(),
-        note: said.or_else(|| note(wanted, scene)),
+        note: sentence.or_else(|| note(wanted, scene)),
     })
 }
 
@@ -455,8 +455,8 @@ mod tests {
         assert_eq!(only(&["table"], None), (vec![None], 0, None));
         let (shown, main, note) = only(&["csv"], None);
         assert_eq!((shown, main), (vec![Some(0)], 0));
-        let said = "-o csv shows only the dataset first; --dataset more selects another";
-        assert_eq!(note.as_deref(), Some(said));
+        let sentence = "-o csv shows only the dataset first; --dataset more selects another";
+        assert_eq!(note.as_deref(), Some(sentence));
         for form in ["json", "csv", "wide"] {
             assert_eq!(only(&[form], Some("more")), (vec![Some(1)], 1, None));
         }
@@ -475,12 +475,17 @@ mod tests {
         };
         let refused = |format: &str| {
             let wanted = [OutputArg::parse(format).unwrap()];
-            check_view(&wanted, &view).err().map(|Usage(said)| said)
+            check_view(&wanted, &view)
+                .err()
+                .map(|Usage(sentence)| sentence)
         };
         for format in ["folded", "flamegraph=-", "pprof=-"] {
-            let said = refused(format).unwrap();
-            assert!(said.contains("--columns, --sort and --top"), "{said}");
-            assert!(said.contains("--where"), "{said}");
+            let sentence = refused(format).unwrap();
+            assert!(
+                sentence.contains("--columns, --sort and --top"),
+                "{sentence}"
+            );
+            assert!(sentence.contains("--where"), "{sentence}");
         }
         for format in ["table", "wide", "json", "csv"] {
             assert_eq!(refused(format), None);

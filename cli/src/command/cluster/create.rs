@@ -269,9 +269,9 @@ mod tests {
 
     #[test]
     fn what_no_cluster_takes_is_refused_before_it_is_asked() {
-        let said = |flags: &[&str]| format!("{:#}", made(flags).unwrap_err());
-        assert!(said(&["--host", "-l", "a=b"]).contains("host selects all processes"));
-        assert!(said(&["--duration", "2d"]).contains("activeDeadlineSeconds"));
+        let sentence = |flags: &[&str]| format!("{:#}", made(flags).unwrap_err());
+        assert!(sentence(&["--host", "-l", "a=b"]).contains("host selects all processes"));
+        assert!(sentence(&["--duration", "2d"]).contains("activeDeadlineSeconds"));
     }
 
     #[test]
@@ -285,10 +285,13 @@ mod tests {
         assert_eq!(job["metadata"]["namespace"], "shop");
         assert_eq!(job["spec"]["activeDeadlineSeconds"], 7);
         assert_eq!(job["spec"]["pods"][0], "a");
-        let said = made_of(&["run", "-f", path, "-n", "other"]).unwrap_err();
-        assert!(said.to_string().contains("namespace shop"), "{said}");
-        let said = made_of(&["run", "-f", path, "--name", "y"]).unwrap();
-        assert_eq!(said["metadata"]["name"], "y");
+        let sentence = made_of(&["run", "-f", path, "-n", "other"]).unwrap_err();
+        assert!(
+            sentence.to_string().contains("namespace shop"),
+            "{sentence}"
+        );
+        let sentence = made_of(&["run", "-f", path, "--name", "y"]).unwrap();
+        assert_eq!(sentence["metadata"]["name"], "y");
     }
 
     #[test]

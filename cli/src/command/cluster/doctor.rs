@@ -125,17 +125,17 @@ impl Cluster {
             job: None,
             namespace: None,
         };
-        let told = self.wait(self.client.apiserver_version())?;
-        let told = told.map_err(|error| Error::of(error, &self.url, doing))?;
-        Ok(format!("Kubernetes {}", words(&told.git_version)))
+        let received = self.wait(self.client.apiserver_version())?;
+        let received = received.map_err(|error| Error::of(error, &self.url, doing))?;
+        Ok(format!("Kubernetes {}", words(&received.git_version)))
     }
 
     /// Returns the user's name, if the API server supports that (Kubernetes 1.28 and later).
     fn user(&self) -> Option<String> {
         let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
         let review = SelfSubjectReview::default();
-        let told = self.wait(api.create(&PostParams::default(), &review));
-        told.ok()?.ok()?.status?.user_info?.username
+        let received = self.wait(api.create(&PostParams::default(), &review));
+        received.ok()?.ok()?.status?.user_info?.username
     }
 
     fn definitions(&self) -> Check {
@@ -246,9 +246,9 @@ impl Cluster {
             ..SelfSubjectRulesReview::default()
         };
         let api: Api<SelfSubjectRulesReview> = Api::all(self.client.clone());
-        let told = self.wait(api.create(&PostParams::default(), &review))?;
-        let told = told.map_err(|error| Error::of(error, &self.url, doing))?;
-        let rules = told.status.map(|status| status.resource_rules);
+        let received = self.wait(api.create(&PostParams::default(), &review))?;
+        let received = received.map_err(|error| Error::of(error, &self.url, doing))?;
+        let rules = received.status.map(|status| status.resource_rules);
         Ok(usable(
             &rules.unwrap_or_default(),
             &self.namespace,
@@ -290,9 +290,9 @@ impl Cluster {
             namespace: Some(&self.namespace),
         };
         let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
-        let told = self.wait(api.create(&PostParams::default(), &review))?;
-        let told = told.map_err(|error| Error::of(error, &self.url, doing))?;
-        let allowed = told.status.is_some_and(|status| status.allowed);
+        let received = self.wait(api.create(&PostParams::default(), &review))?;
+        let received = received.map_err(|error| Error::of(error, &self.url, doing))?;
+        let allowed = received.status.is_some_and(|status| status.allowed);
         Ok(match allowed {
             true => ok(name, format!("you may {}", doing.what())),
             false => Check {
@@ -376,10 +376,14 @@ fn page(checks: &[Check], palette: Palette) -> String {
     let mut out = String::new();
     for check in checks {
         let verdict = if check.ok { "ok" } else { "missing" };
-        let mut said = wrap(&check.detail, PROSE);
-        said.extend(wrap(&check.remedy, PROSE));
+        let mut sentence = wrap(&check.detail, PROSE);
+        sentence.extend(wrap(&check.remedy, PROSE));
         let start = out.len();
-        let cells = [vec![check.name.to_owned()], vec![verdict.to_owned()], said];
+        let cells = [
+            vec![check.name.to_owned()],
+            vec![verdict.to_owned()],
+            sentence,
+        ];
         beside(&cells, &[name, VERDICT], &mut out);
         if palette.on && !check.ok {
             let at = start + name + 2;
@@ -394,8 +398,8 @@ fn page(checks: &[Check], palette: Palette) -> String {
 type OnNodes<'a> = (String, usize, BTreeMap<String, Vec<&'a str>>);
 
 /// Returns each tracer with the number of nodes where it works, and the reasons for the other nodes.
-fn nodes(told: &Result<Tracers, String>, palette: Palette) -> String {
-    let all = match told {
+fn nodes(received: &Result<Tracers, String>, palette: Palette) -> String {
+    let all = match received {
         Ok(all) => all,
         Err(why) => return format!("{}\n", wrap(why, PROSE).join("\n")),
     };

@@ -217,6 +217,12 @@ impl Head {
     }
 
     /// Returns the column of a histogram as bars.
+    /// Returns the column's name, without the axis that the heading of a histogram shows.
+    pub(crate) fn name(&self) -> String {
+        let name = self.text.split_whitespace().next();
+        name.unwrap_or_default().to_lowercase()
+    }
+
     fn spark(view: View<'_>, at: usize, column: &Column) -> Self {
         let (name, unit) = (heading(column), column.unit());
         let axis = Axis::of(view.batch, at, unit, name.len());

@@ -150,7 +150,7 @@ impl Table {
     /// Returns a note with the hidden columns.
     fn hidden(&self) -> Option<String> {
         let hidden = self.widths.hidden(&self.heads);
-        let names: Vec<String> = hidden.map(|head| head.text.to_lowercase()).collect();
+        let names: Vec<String> = hidden.map(Head::name).collect();
         (!names.is_empty()).then(|| {
             format!(
                 "Hidden columns: {}; use `-o wide` for all columns, or `--columns`.",

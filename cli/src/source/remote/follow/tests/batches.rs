@@ -126,11 +126,11 @@ fn a_batch_that_is_none_is_refused_by_name() {
         ),
     ];
     assert_eq!(good_batch().columns.len(), columns);
-    for (said, batch) in cases {
+    for (sentence, batch) in cases {
         let mut out = VecDeque::new();
         let refused = follow(false).take(message(1, Item::Batch(batch)), Duration::ZERO, &mut out);
         let why = refused.unwrap_err();
-        assert!(why.contains(said), "{why:?} and not {said:?}");
+        assert!(why.contains(sentence), "{why:?} and not {sentence:?}");
         assert!(out.is_empty());
     }
 }
