@@ -20,11 +20,12 @@ use command::{
 };
 use engine::Reason;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use show::{screen, text::wrap_lines};
 use source::{cluster as cluster_source, remote};
 use std::{
     env,
     ffi::OsString,
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -70,6 +71,16 @@ fn act(requested: CommandLine) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Breaks the first line of an error between words if standard error is a terminal. Further lines are commands or marks to copy.
+fn wrapped(text: &str) -> String {
+    match text.split_once('\n') {
+        Some((first, rest)) if io::stderr().is_terminal() => {
+            wrap_lines(first, screen::size().columns) + rest
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// Prints an error. The exit status distinguishes usage errors from failures.
 fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<clap::Error>() {
@@ -94,7 +105,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
             .join(": "),
     };
     // Errors are ignored: a closed standard error has no reader.
-    let _ = io::stderr().write_all(format!("error: {text}\n").as_bytes());
+    let _ = io::stderr().write_all(wrapped(&format!("error: {text}\n")).as_bytes());
     let usage = error.is::<usage::Usage>()
         || error.is::<tracers::SpecError>()
         || error
