@@ -462,6 +462,21 @@ mod tests {
     }
 
     #[test]
+    fn a_hidden_histogram_is_named_without_its_axis() {
+        let (columns, batch) = (count_columns(), counts(false, 1));
+        let view = View {
+            columns: &columns,
+            batch: &batch,
+            rates: &[],
+            wall: WALL,
+        };
+        let heads = layout(view, Extent::Usual);
+        let histogram = heads.iter().find(|head| head.text.contains(' ')).unwrap();
+        assert!(histogram.text.starts_with("LATENCY  "));
+        assert_eq!(histogram.name(), "latency");
+    }
+
+    #[test]
     fn everything_is_there_when_asked_for() {
         let text = plain(&count_columns(), true, |table| {
             table.end(&[&counts(false, 1)], WALL, &account()).unwrap();
