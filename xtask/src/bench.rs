@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     peers, process, programs,
-    screen::{Step, say},
+    screen::{Step, print_line},
     setup, test, toolchain, workspace,
 };
 
@@ -43,13 +43,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     test::require_root()?;
     setup::build()?;
     println!("\n{}", report(args)?);
-    say(
+    print_line(
         "bench",
         &format!("the same is in {MARKDOWN}, and for programs in {JSON}"),
     );
     if args.keep {
         keep(&workspace::root().join(PAGE))?;
-        say("bench", &format!("kept in {PAGE}"));
+        print_line("bench", &format!("kept in {PAGE}"));
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let programs = programs::shipped(&["agent", "cli", "controller", "gateway"])?;
     let folder = workspace::root().join("dist");
     let made = make(&programs, &folder, &args.url)?;
-    println!("{made}; docs/install.md says how to install them");
+    println!("{made}; docs/install.md has the commands to install them");
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     process,
-    screen::{Step, say},
+    screen::{Step, print_line},
     setup, toolchain, workspace,
 };
 
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for target in &targets {
         look_at(&program, &corpus.join(target), target, args.seconds)?;
     }
-    say(
+    print_line(
         "fuzz",
         "nothing was found; what was interesting is in target/fuzz/corpus",
     );
@@ -76,11 +76,11 @@ fn folders(corpus: &Path) -> Result<Vec<String>> {
 fn build() -> Result<PathBuf> {
     let step = Step::start(
         "build the targets",
-        "with what tells libFuzzer where they have been; minutes when cold",
+        "with the instrumentation of libFuzzer; minutes when cold",
     );
     let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let folder = workspace::target().join("fuzz");
-    // A workspace of its own, with the versions of ours.
+    // A separate workspace, with the versions of this one.
     let root = workspace::root();
     let harness = root.join("fuzz/libfuzzer");
     fs::copy(root.join("Cargo.lock"), harness.join("Cargo.lock")).context("copying Cargo.lock")?;

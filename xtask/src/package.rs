@@ -68,8 +68,8 @@ pub(crate) fn unit() -> Result<String> {
         return Err(process::failure(&verify, status, &log));
     }
     // systemd ignores unknown settings with a message, and does not fail.
-    let said = fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
-    if let Some(line) = said
+    let text = fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
+    if let Some(line) = text
         .lines()
         .find(|line| line.contains("tracejob-agent.service:"))
     {
@@ -80,19 +80,19 @@ pub(crate) fn unit() -> Result<String> {
     command
         .args(["security", "--no-pager", "--offline=true"])
         .arg(&unit);
-    let told = match process::captured(&step, "unit-security", &mut command) {
-        Ok(told) => told,
+    let printed = match process::captured(&step, "unit-security", &mut command) {
+        Ok(printed) => printed,
         // Before systemd 250, only loaded units are analyzed.
         Err(_) => {
             step.done("verified; this systemd judges no file");
             return Ok("verified".to_owned());
         }
     };
-    let exposure = exposure(&told).context("systemd-analyze tells no level of exposure")?;
+    let exposure = exposure(&printed).context("systemd-analyze prints no level of exposure")?;
     if exposure > EXPOSURE_MOST {
         step.failed();
         bail!(
-            "the unit is exposed by {exposure} tenths, and {EXPOSURE_MOST} are the most:\n{told}"
+            "the unit is exposed by {exposure} tenths, and {EXPOSURE_MOST} are the most:\n{printed}"
         );
     }
     let result = format!("exposure {}.{} of 10", exposure / 10, exposure % 10);
@@ -101,8 +101,8 @@ pub(crate) fn unit() -> Result<String> {
 }
 
 /// `→ Overall exposure level for UNIT: 2.0 OK 🙂`, in tenths.
-fn exposure(told: &str) -> Option<u32> {
-    let line = told
+fn exposure(printed: &str) -> Option<u32> {
+    let line = printed
         .lines()
         .find(|line| line.contains("Overall exposure level"))?;
     let level = line.rsplit_once(": ")?.1.split(' ').next()?;
@@ -122,7 +122,7 @@ fn image_of(programs: &Programs) -> Result<String> {
     let reference = AGENT.for_tests();
     let program = images::stripped(programs, AGENT.program(), &folder.join(AGENT.component()))?;
     AGENT.build(&tool, &program, &reference)?;
-    let step = Step::start("image", "run and asked");
+    let step = Step::start("image", "run and queried");
     let container = process::captured(
         &step,
         "image-from",
@@ -132,7 +132,7 @@ fn image_of(programs: &Programs) -> Result<String> {
         tool: &tool,
         name: container.trim().to_owned(),
     };
-    let tracers = container.ask(&step, &folder, programs)?;
+    let tracers = container.query(&step, &folder, programs)?;
     drop(container);
     let result = format!(
         "{} KiB, {tracers} tracers work in it",
@@ -149,8 +149,8 @@ struct Container<'a> {
 }
 
 impl Container<'_> {
-    /// Runs the agent with its socket in a folder of ours, and counts the tracers that work there.
-    fn ask(&self, step: &Step, folder: &Path, programs: &Programs) -> Result<usize> {
+    /// Runs the agent with its socket in a temporary folder, and counts the tracers that work there.
+    fn query(&self, step: &Step, folder: &Path, programs: &Programs) -> Result<usize> {
         let socket = folder.join("run/agent.sock");
         let run = folder.join("run");
         let _ = fs::remove_dir_all(&run);
@@ -191,13 +191,13 @@ impl Container<'_> {
         while !socket.exists() {
             if let Some(status) = running.0.try_wait()? {
                 bail!(
-                    "the agent in its image ended at once ({status}); {} says why",
+                    "the agent in its image ended at once ({status}); {} has the reason",
                     workspace::short(&log)
                 );
             }
             if since.elapsed() > PATIENCE {
                 bail!(
-                    "the agent in its image does not listen; {} may say why",
+                    "the agent in its image does not listen; {} may have the reason",
                     workspace::short(&log)
                 );
             }
@@ -211,12 +211,12 @@ impl Container<'_> {
             "--agent",
             &format!("unix://{}", socket.display()),
         ]);
-        let told = process::captured(step, "image-asked", &mut command)?;
-        let told: serde_json::Value =
-            serde_json::from_str(&told).context("reading what it can trace")?;
-        let tracers = told["tracers"].as_array().into_iter().flatten();
+        let printed = process::captured(step, "image-queried", &mut command)?;
+        let printed: serde_json::Value =
+            serde_json::from_str(&printed).context("reading what it can trace")?;
+        let tracers = printed["tracers"].as_array().into_iter().flatten();
         match tracers.filter(|tracer| tracer["supported"] == true).count() {
-            0 => bail!("the agent in its image can trace nothing: {told}"),
+            0 => bail!("the agent in its image can trace nothing: {printed}"),
             count => Ok(count),
         }
     }
@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn the_level_of_exposure_is_read_in_tenths() {
-        let told = "✓ NAME\n\n→ Overall exposure level for a.service: 2.0 OK 🙂\n";
-        assert_eq!(exposure(told), Some(20));
+        let printed = "✓ NAME\n\n→ Overall exposure level for a.service: 2.0 OK 🙂\n";
+        assert_eq!(exposure(printed), Some(20));
         assert_eq!(
             exposure("→ Overall exposure level for a: 10.0 UNSAFE"),
             Some(100)

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     debian::{self, Archive, newest},
-    screen::{Step, say},
+    screen::{Step, print_line},
     workspace,
 };
 
@@ -21,7 +21,7 @@ const PREFIX: &str = "sid-";
 /// The folder that they are in, as if it were `/`; `versions` in it has a line for each package.
 pub(crate) fn ensure() -> Result<PathBuf> {
     if let Some(folder) = here() {
-        say("peers", "here");
+        print_line("peers", "here");
         return Ok(folder);
     }
     debian::require_apt("what TraceJob is measured beside")?;

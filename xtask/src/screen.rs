@@ -49,7 +49,7 @@ impl Step {
             spinner.set_message(doing.to_owned());
             spinner.enable_steady_tick(TICK);
         } else {
-            say(name, &format!("{doing} …"));
+            print_line(name, &format!("{doing} …"));
         }
         Self {
             name: name.to_owned(),
@@ -77,7 +77,7 @@ impl Step {
             true => String::new(),
             false => format!("  ({})", duration(took)),
         };
-        say(&self.name, &format!("{result}{time}"));
+        print_line(&self.name, &format!("{result}{time}"));
     }
 
     /// Ends the step as failed. The caller returns the error, which is printed once, by the stage.
@@ -93,7 +93,7 @@ impl Drop for Step {
 }
 
 /// Prints one line: a name and a text.
-pub(crate) fn say(name: &str, text: &str) {
+pub(crate) fn print_line(name: &str, text: &str) {
     line(&format!("{name:<NAME_COLUMNS$} {text}"));
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     debian::{self, Archive, Mirrors},
     process,
-    screen::{Step, say},
+    screen::{Step, print_line},
     toolchain::{self, BPF_LINKER},
     workspace,
 };
@@ -47,7 +47,7 @@ pub(crate) fn buildah() -> Result<PathBuf> {
         debian_program(
             "patchelf",
             "patchelf",
-            "it tells buildah where its libraries are",
+            "it configures the libraries of buildah",
         )?;
         let mut command = Command::new(workspace::tools_bin().join("patchelf"));
         command.args(["--force-rpath", "--set-rpath", &libraries]);
@@ -82,10 +82,10 @@ pub(crate) fn qemu() -> Result<PathBuf> {
         .find_map(|path| Some((qemu_version(&path)?, path)));
     if let Some((version, path)) = found {
         if version.0 >= OLDEST_QEMU {
-            say(&format!("qemu {}", version.1), "here");
+            print_line(&format!("qemu {}", version.1), "here");
             return Ok(path);
         }
-        say(
+        print_line(
             "qemu",
             &format!(
                 "{} is too old: before {OLDEST_QEMU} it corrupts guests; fetching a newer one beside it",
@@ -100,7 +100,7 @@ pub(crate) fn qemu() -> Result<PathBuf> {
             "QEMU {OLDEST_QEMU} or newer is needed and this machine's mirror has {version}: install a newer one and put it on PATH"
         ),
         None => bail!(
-            "{0} does not start; `{0} --version` says why",
+            "{0} does not start; `{0} --version` shows the reason",
             ours.display()
         ),
     }
@@ -121,10 +121,10 @@ fn debian_program(program: &str, package: &str, why: &str) -> Result<PathBuf> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = workspace::tools().join(package);
-    // What is on PATH may be another build of it: busybox must be the static one, which only we know ours to be.
+    // What is on PATH may be another build of it: busybox must be static, as the fetched one is.
     if let Some(path) = unpacked(program, &folder) {
         write_script(program, &folder, &path)?;
-        say(package, "here");
+        print_line(package, "here");
         return Ok(path);
     }
     debian::require_apt(package)?;

@@ -203,8 +203,10 @@ fn schedule(stages: Vec<Stage>, cpus: usize) -> Vec<Ended> {
                         scope.spawn(move || {
                             let (name, began) = (stage.name, started.elapsed());
                             let since = Instant::now();
-                            let result = catch_unwind(AssertUnwindSafe(stage.run))
-                                .unwrap_or_else(|panic| Err(anyhow!("panic: {}", said(&*panic))));
+                            let result =
+                                catch_unwind(AssertUnwindSafe(stage.run)).unwrap_or_else(|panic| {
+                                    Err(anyhow!("panic: {}", panic_text(&*panic)))
+                                });
                             // The receiver lives as long as this scope.
                             let _ =
                                 sender.send((wanted, report(name, began, since.elapsed(), result)));
@@ -243,7 +245,7 @@ fn report(name: &'static str, began: Duration, took: Duration, result: Result<St
     }
 }
 
-fn said(panic: &(dyn Any + Send)) -> &str {
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without a message")

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     process,
     programs::Program,
-    screen::{Step, say},
+    screen::{Step, print_line},
     times, toolchain,
     verdict::{self, Verdict},
     workspace,
@@ -63,7 +63,7 @@ pub(crate) fn run(
         false => step.failed(),
     }
     for note in verdict.notes() {
-        say("", &note);
+        print_line("", &note);
     }
     times::record(name, &verdict.times, began.elapsed());
     if verdict.is_good() {
@@ -94,7 +94,7 @@ pub(crate) struct LeftOut {
 
 impl LeftOut {
     /// Returns a description of the tests and the command that runs them; `None` if no test is left out.
-    pub(crate) fn told(&self, command: &str) -> Option<String> {
+    pub(crate) fn description(&self, command: &str) -> Option<String> {
         let names = [&self.programs[..], &self.tests].concat().join(" ");
         (!names.is_empty()).then(|| format!("left out {names}; `{command}` runs them"))
     }

@@ -191,7 +191,7 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
         .after(&["build and lint"]),
         Stage::new(
             "image",
-            "the agent's image, built and asked",
+            "the agent's image, built and queried",
             package::image,
         )
         .after(&["build and lint", "fetch buildah"])
@@ -321,10 +321,10 @@ fn on_this_kernel(stage: &OnThisKernel) -> Result<String> {
             names => command.env("TRACEJOB_TEST_CAPS", names),
         };
     })?;
-    let told = left_out.told("cargo xtask vm");
+    let description = left_out.description("cargo xtask vm");
     Ok([counts]
         .into_iter()
-        .chain(told)
+        .chain(description)
         .collect::<Vec<_>>()
         .join("; "))
 }

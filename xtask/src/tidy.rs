@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) use layout::camel;
 
-use crate::{process, screen::say, workspace};
+use crate::{process, screen::print_line, workspace};
 
 /// A file of the repository.
 #[derive(Clone, Debug)]
@@ -68,12 +68,12 @@ const RULES: [Rule; 8] = [
     },
     Rule {
         demands: "files are foo.rs and foo/bar.rs, and are named by an idea",
-        because: "mod.rs says nothing in an editor's tab; util, common, helper, manager and types say it of anything",
+        because: "mod.rs carries no information in an editor's tab, and neither do util, common, helper, manager and types",
         check: layout::file_names,
     },
     Rule {
         demands: "no package registry or mirror is named",
-        because: "machines are told theirs by their own configuration, and many can reach no other",
+        because: "machines have their own configuration of registries, and many cannot reach others",
         check: source::registries,
     },
     Rule {
@@ -83,7 +83,7 @@ const RULES: [Rule; 8] = [
     },
     Rule {
         demands: "every claim of docs/security.md names tests that are there",
-        because: "a claim whose test was renamed or taken away reads as if it were held",
+        because: "a claim whose test was renamed or removed looks tested and is not",
         check: claims::claims_have_their_tests,
     },
     Rule {
@@ -93,7 +93,7 @@ const RULES: [Rule; 8] = [
     },
     Rule {
         demands: "a match on a kind, point, source, role, class, type of option or map type names every variant",
-        because: "where one is forgotten the compiler says so, and nothing is taken for something else",
+        because: "the compiler reports each match that lacks a new variant",
         check: matches::variants_are_named,
     },
 ];
@@ -126,7 +126,7 @@ pub(crate) fn run() -> Result<()> {
     for SourceFile { path, text } in files.iter().filter(|file| file.path.ends_with(".rs")) {
         let lines = text.lines().count();
         if lines > LONG_FILE {
-            say(
+            print_line(
                 "note",
                 &format!("{path} has {lines} lines; above {LONG_FILE} it is split by idea"),
             );
@@ -135,7 +135,7 @@ pub(crate) fn run() -> Result<()> {
     if broken > 0 {
         bail!("{broken} of tidy's {} rules are broken", RULES.len());
     }
-    say(
+    print_line(
         "tidy",
         &format!("{} rules hold for {} files", RULES.len(), files.len()),
     );

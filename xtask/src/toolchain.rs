@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     process,
-    screen::{Step, say},
+    screen::{Step, print_line},
     workspace,
 };
 
@@ -95,12 +95,12 @@ pub(crate) fn pin(command: &mut Command) {
         }
     }
     let old = env::var_os("PATH").unwrap_or_default();
-    let ours = [
+    let pinned = [
         BPF_LINKER.folder().join("bin"),
         CARGO_DENY.folder().join("bin"),
         workspace::tools_bin(),
     ];
-    let path = env::join_paths(ours.into_iter().chain(env::split_paths(&old)));
+    let path = env::join_paths(pinned.into_iter().chain(env::split_paths(&old)));
     command
         .env("RUSTUP_TOOLCHAIN", RUST)
         .env("CARGO_TERM_COLOR", "never")
@@ -120,12 +120,12 @@ pub(crate) fn ensure_rust() -> Result<()> {
     let name = format!("rust {RUST}");
     let Some(rustup) = workspace::find_program("rustup") else {
         bail!(
-            "rustup is not here, and Rust {RUST} (with {}) comes through it: install it as https://rustup.rs says, then run this again",
+            "rustup is missing, and installs Rust {RUST} (with {}): see https://rustup.rs, then run this again",
             COMPONENTS.join(", ")
         );
     };
     if rust_is_complete(&rustup) {
-        say(&name, "here");
+        print_line(&name, "here");
         return Ok(());
     }
     let step = Step::start(
@@ -182,7 +182,7 @@ impl Tool {
         let step_name = format!("{name} {version}");
         let folder = self.folder();
         if folder.join("bin").join(name).is_file() {
-            say(&step_name, "here");
+            print_line(&step_name, "here");
             return Ok(());
         }
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;

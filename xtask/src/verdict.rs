@@ -23,7 +23,7 @@ const RAN_AGAIN: &str = "RAN AGAIN ";
 pub(crate) const RETRIES: usize = 3;
 /// Makes a test program print how long each test took.
 pub(crate) const REPORT_TIME: [&str; 3] = ["-Z", "unstable-options", "--report-time"];
-/// Allows that unstable option: libtest asks whether the variable is there, rustc whether it names the crate that is compiled.
+/// Allows that unstable option: libtest checks that the variable exists, rustc that it names the compiled crate.
 pub(crate) const UNSTABLE: (&str, &str) = ("RUSTC_BOOTSTRAP", "no_crate");
 
 /// A test that could not run here.

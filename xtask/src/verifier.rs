@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     process, programs,
-    screen::{Step, say},
+    screen::{Step, print_line},
     setup, test, vm, workspace,
 };
 
@@ -27,15 +27,15 @@ pub(crate) fn run() -> Result<()> {
     // The test only prints costs that are not recorded.
     fs::write(&path, format!("{heading}\n")).with_context(|| format!("writing {RECORD}"))?;
     let mut lines = BTreeSet::new();
-    let told = everywhere(&mut lines);
-    if told.is_err() || lines.is_empty() {
+    let result = everywhere(&mut lines);
+    if result.is_err() || lines.is_empty() {
         fs::write(&path, old).with_context(|| format!("writing {RECORD}"))?;
-        told?;
-        bail!("the test {TEST} told of no program");
+        result?;
+        bail!("the test {TEST} printed no program");
     }
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     fs::write(&path, format!("{heading}\n{text}")).with_context(|| format!("writing {RECORD}"))?;
-    say("verifier", &format!("{} programs in {RECORD}", lines.len()));
+    print_line("verifier", &format!("{} programs in {RECORD}", lines.len()));
     Ok(())
 }
 
@@ -49,15 +49,19 @@ fn everywhere(lines: &mut BTreeSet<String>) -> Result<()> {
         .current_dir(&run.folder)
         .env("TRACEJOB_BIN", programs.file("tracejob")?)
         .env_remove("TRACEJOB_TEST_CAPS");
-    let told = take(&process::captured(&step, "verifier", &mut command)?, lines);
-    step.done(if told { "told" } else { "told nothing" });
+    let printed = take(&process::captured(&step, "verifier", &mut command)?, lines);
+    step.done(if printed {
+        "recorded"
+    } else {
+        "printed nothing"
+    });
     // A test that only printed lines has not passed: every kernel must have printed some.
     let outcome = vm::run(vm::Args::of_test(TEST));
     for log in vm::logs()? {
         let text = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
         if !take(&String::from_utf8_lossy(&text), lines) {
             outcome?;
-            bail!("{} tells of no program, or not of all", log.display());
+            bail!("{} has no program, or not all", log.display());
         }
     }
     Ok(())
@@ -66,7 +70,7 @@ fn everywhere(lines: &mut BTreeSet<String>) -> Result<()> {
 /// Returns whether lines were printed and the test did not fail.
 fn take(text: &str, lines: &mut BTreeSet<String>) -> bool {
     let before = lines.len();
-    let told = text.lines().filter_map(|line| line.split_once(LINE));
-    lines.extend(told.map(|(_, line)| line.trim().to_owned()));
+    let printed = text.lines().filter_map(|line| line.split_once(LINE));
+    lines.extend(printed.map(|(_, line)| line.trim().to_owned()));
     lines.len() > before && !text.contains("FAILED")
 }

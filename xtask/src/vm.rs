@@ -14,7 +14,7 @@ pub(crate) use kernels::{Release, releases};
 use self::{boot::Machine, kernels::SERIES};
 use crate::{
     programs,
-    screen::{Step, say, table},
+    screen::{Step, print_line, table},
     setup,
     stage::Stage,
     suite::LeftOut,
@@ -196,7 +196,7 @@ fn pack(args: &[String]) -> Result<Machine> {
     let size = fs::metadata(&initramfs)?.len() >> 20;
     step.done(&format!("{size} MiB"));
     let accelerator = boot::accelerator(&qemu, &SERIES[0].ensure(false)?, &initramfs)?;
-    say("test kernels", accelerator.about());
+    print_line("test kernels", accelerator.about());
     Ok(Machine {
         qemu,
         accelerator,

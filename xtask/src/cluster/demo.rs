@@ -37,7 +37,7 @@ pub(crate) fn demo() -> Result<()> {
         if began.elapsed() > PATIENCE {
             step.failed();
             bail!(
-                "the jobs do not run on both nodes; `cargo xtask cluster kubectl describe tj -n {NAMESPACE}` says why"
+                "the jobs do not run on both nodes; `cargo xtask cluster kubectl describe tj -n {NAMESPACE}` shows the reason"
             );
         }
         std::thread::sleep(Duration::from_millis(200));
@@ -99,5 +99,5 @@ fn shown(arguments: &[&str]) -> Result<()> {
 
 fn json(arguments: &[&str]) -> Result<Value> {
     let text = process::output(&mut hand::command(arguments)?)?;
-    serde_json::from_str(&text).context("reading what kubectl says")
+    serde_json::from_str(&text).context("reading the output of kubectl")
 }

@@ -68,7 +68,7 @@ pub(super) fn up() -> Result<()> {
         if ended || since.elapsed() > PATIENCE {
             step.failed();
             bail!(
-                "the cluster did not start; {} says why",
+                "the cluster did not start; {} has the reason",
                 workspace::short(&log)
             );
         }

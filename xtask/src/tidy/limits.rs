@@ -22,7 +22,7 @@ pub(super) fn limits_have_their_rows(files: &[SourceFile]) -> Vec<Finding> {
     for file in files.iter().filter(of_bounds) {
         for bound in bounds(&file.text) {
             if bound.reason.is_empty() {
-                let what = format!("{} has no reason: say it above", bound.name);
+                let what = format!("{} has no reason: write a doc comment", bound.name);
                 findings.push(Finding::new(&file.path, bound.line, what));
             }
             wanted.insert(bound.row(&file.path));
@@ -218,7 +218,11 @@ const BARE: u64 = 7;
         assert_eq!(
             found,
             [
-                of("a/src/limits.rs", 20, "BARE has no reason: say it above"),
+                of(
+                    "a/src/limits.rs",
+                    20,
+                    "BARE has no reason: write a doc comment"
+                ),
                 of(PAGE, 5, "no bound is so any more"),
                 of(PAGE, 0, "lacks | `BARE` | 7 | a/src/limits.rs |  |"),
                 of(

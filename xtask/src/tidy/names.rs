@@ -41,7 +41,7 @@ pub(super) fn tracers_outside_their_files(files: &[SourceFile]) -> Vec<Finding> 
                     &file.path,
                     at + 1,
                     format!(
-                        "{} is named: let its columns or its source say it",
+                        "{} is named: decide by its columns or its source",
                         entry.name
                     ),
                 ));

@@ -274,7 +274,7 @@ fn qemu(
     output: &Path,
     console: &Path,
 ) -> Command {
-    // A guest must not outlive us, however we end; setpriv(1) asks the kernel for that, and then becomes QEMU.
+    // The guest is killed when xtask ends for any reason: setpriv(1) sets the parent-death signal, and executes QEMU.
     let mut command = match workspace::find_program("setpriv") {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
@@ -343,7 +343,7 @@ fn last_words(files: &[&Path]) -> String {
 }
 
 fn complaints(console: &str) -> Vec<String> {
-    let tells = [
+    let marks = [
         "WARNING: ",
         "BUG: ",
         "Oops",
@@ -354,7 +354,7 @@ fn complaints(console: &str) -> Vec<String> {
     let lines = console
         .lines()
         .map(str::trim)
-        .filter(|line| tells.iter().any(|tell| line.contains(tell)));
+        .filter(|line| marks.iter().any(|mark| line.contains(mark)));
     lines.map(str::to_owned).collect()
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     debian::{self, Archive, Package},
-    screen::{Step, say},
+    screen::{Step, print_line},
     workspace,
 };
 
@@ -129,7 +129,7 @@ impl Series {
     pub(crate) fn ensure(&'static self, refresh: bool) -> Result<Kernel> {
         let step_name = format!("kernel {}", self.name);
         if let (false, Some(kernel)) = (refresh, self.cached()?) {
-            say(&step_name, &format!("{} here", kernel.version));
+            print_line(&step_name, &format!("{} here", kernel.version));
             return Ok(kernel);
         }
         debian::require_apt("a test kernel")?;
