@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_says_too_much_is_refused_by_name() {
+    fn unknown_fields_are_refused_by_name() {
         let error = parse("policy: {maxTrace: 3}").unwrap_err();
         assert!(
             error.contains("maxTrace") && error.contains("maxTraces"),

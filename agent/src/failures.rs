@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_fails_again_is_one_failure_and_one_that_is_selected_is_none() {
+    fn a_target_that_fails_again_is_one_failure_and_a_selected_one_is_removed() {
         let mut failures = Failures::default();
         failures.failed(0, Some(container(1)), &gone());
         failures.failed(0, Some(container(2)), &gone());

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_asks_for_much_holds_up_nobody_else_and_what_nobody_waits_for_is_not_done() {
+    async fn a_busy_caller_delays_no_other_and_abandoned_work_is_skipped() {
         let loader = Loader::start().unwrap();
         let (open, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_too_slow_is_told_what_it_missed_and_goes_on() {
+    fn a_slow_reader_receives_a_gap_and_continues() {
         let log = Log::new(100 + 2 * MESSAGE_BYTES);
         let mut slow = log.cursor(0);
         log.push(batch(5), 40);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_of_what_was_release_is_told_so_and_gets_the_last_message() {
+    fn a_reader_of_a_released_log_receives_a_gap_and_the_last_message() {
         let log = Log::new(1000);
         let mut slow = log.cursor(0);
         for _ in 0..3 {

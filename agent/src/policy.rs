@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_class_is_refused_by_name_and_so_is_none_at_all() {
+    fn an_unknown_class_and_an_empty_list_are_refused_by_name() {
         let error = parse("policy: {classes: [observe, packets]}").unwrap_err();
         assert!(
             error.contains("\"packets\"") && error.contains("observe, payload, memory, act"),

@@ -17,7 +17,7 @@ pub(crate) fn cut(mut text: String, most: usize) -> String {
 }
 
 /// JSON whose strings have escapes instead of characters that a terminal may act on or that hide: DEL, C1 controls, bidirectional
-/// controls, separators of lines. It is the same JSON to whoever parses it.
+/// controls, separators of lines. Parsers read the same JSON.
 pub(crate) fn printable(json: &str) -> Cow<'_, str> {
     let plain = |c: char| c == '\n' || rows::escape::is_printable(c);
     if json.chars().all(plain) {

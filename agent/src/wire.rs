@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_lost_since_is_told() {
+    fn only_new_losses_are_sent() {
         let mut before = Account::default();
         before.lost.ring_full = 3;
         let mut now = before.clone();

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happened_is_told_by_names_of_ours_alone() {
+    fn metrics_have_no_names_of_users() {
         let counters = Counters::new();
         let before = metrics::encoded(&*counters).unwrap();
         assert!(

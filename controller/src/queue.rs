@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_has_none_is_before_one_that_has_some() {
+    fn a_namespace_without_running_jobs_is_first() {
         let queue = queue(
             9,
             2,

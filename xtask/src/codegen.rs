@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_different_and_superfluous_files_are_told_apart() {
+    fn missing_different_and_superfluous_files_have_different_findings() {
         let files = |list: &[(&str, &str)]| {
             list.iter()
                 .map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()))

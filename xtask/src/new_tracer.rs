@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_none_are_refused() {
+    fn invalid_names_are_refused() {
         for name in [
             "",
             "TcpAccept",

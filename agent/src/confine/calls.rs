@@ -466,8 +466,8 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_serves_starts_threads_but_no_program_and_ends_nobody() {
-        let name = "a_thread_that_serves_starts_threads_but_no_program_and_ends_nobody";
+    fn a_serving_thread_starts_threads_but_no_program_and_sends_no_signal() {
+        let name = "a_serving_thread_starts_threads_but_no_program_and_sends_no_signal";
         check(name, Some(Role::Serving), || {
             assert_eq!(thread::spawn(|| 7).join().unwrap(), 7);
             assert!(Command::new("/bin/true").status().is_err());

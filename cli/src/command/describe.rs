@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_says_every_option_and_column_and_fits() {
+    fn a_page_has_every_option_and_column_and_fits() {
         for tracer in tracers::ALL {
             let works = Works::Yes {
                 hooks: hooks(&tracer.points()[0]),

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_check_says_what_it_found_and_what_to_do() {
+    fn each_check_has_its_result_and_its_remedy() {
         let check = |name: &str, verdict, detail: &str, remedy: Option<&str>| Checked {
             name: name.to_owned(),
             verdict,

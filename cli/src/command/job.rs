@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_say_where_they_are_and_what_would_be_right() {
+    fn errors_have_their_position_and_a_correction() {
         let mistakes = [
             job("tcpConnect: {prot: 443}", ""),
             job("tcpConnect:\n      port: 443\n      failedOny: true", ""),

@@ -187,7 +187,7 @@ mod tests {
     use crate::command::describe::hooks;
 
     #[test]
-    fn what_does_not_work_here_says_why_and_no_line_is_too_long() {
+    fn unavailable_tracers_have_a_reason_and_no_line_is_too_long() {
         let entries: Vec<Entry> = tracers::ALL
             .iter()
             .enumerate()

@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_said_with_its_stage_and_its_remedy() {
+    fn losses_are_shown_with_stage_and_remedy() {
         let mut account = account();
         account.produced = 1_300_100;
         account.delivered = 1_204_511;

@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_shows_as_many_datasets_as_it_can_and_says_what_it_leaves_out() {
+    fn an_output_shows_as_many_datasets_as_it_can_and_names_the_others() {
         let only = |formats: &[&str], dataset| {
             let outputs = opened(formats, dataset).unwrap();
             let only: Vec<_> = outputs.all.iter().map(|(_, only)| *only).collect();
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_stacks_refuse_a_view_and_say_what_chooses_rows() {
+    fn pictures_of_stacks_refuse_a_view_and_name_where() {
         let view = ViewArgs {
             top: Some(3),
             ..ViewArgs::default()

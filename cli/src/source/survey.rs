@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agents_tracers_are_told_apart_by_who_knows_them() {
+    fn an_agents_tracers_are_merged_with_the_catalogue_by_name() {
         let known = tracers::ALL[0].name();
         let tracer = |name: &str, unsupported: &str| v1::Tracer {
             name: name.to_owned(),

@@ -94,7 +94,7 @@ fn a_follower_whose_clock_is_hours_off_waits_while_the_leader_renews_and_takes_o
 }
 
 #[test]
-fn a_lease_that_is_found_for_the_first_time_counts_from_then_on_however_old_it_says_it_is() {
+fn a_new_lease_counts_from_its_first_observation_regardless_of_its_times() {
     let (mut server, start) = (Server::default(), Instant::now());
     assert!(contender("a", -1000).attempt(&mut server, start, 0));
     let mut follower = contender("b", 0);

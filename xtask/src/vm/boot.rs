@@ -19,7 +19,7 @@ use crate::{
     workspace,
 };
 
-/// Asks for KVM where it works; here /dev/kvm exists and ordinary guests hang on it for ever, so nobody gets it unasked.
+/// Asks for KVM where it works; here /dev/kvm exists and ordinary guests hang on it for ever, so it requires a request.
 pub(crate) const KVM_VARIABLE: &str = "TRACEJOB_VM_KVM";
 /// Timeout of a probe boot under KVM, which takes 2 s if KVM works.
 const PROBE_DEADLINE: Duration = Duration::from_secs(15);

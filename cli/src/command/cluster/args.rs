@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_says_what_whom_where_and_how() {
+    fn a_run_has_tracer_selection_cluster_and_outputs() {
         let requested = read(&[
             "run",
             tracer(),
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_say_what_would_be_right() {
+    fn errors_have_a_correction() {
         let text = |line: &[&str]| format!("{:#}", read(line).unwrap_err());
         assert!(text(&["run"]).contains("run requires a tracer"));
         assert!(text(&["lst"]).contains("did you mean list?"));

@@ -268,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn what_no_cluster_takes_is_refused_before_it_is_asked() {
+    fn invalid_jobs_are_refused_without_a_request() {
         let sentence = |flags: &[&str]| format!("{:#}", made(flags).unwrap_err());
         assert!(sentence(&["--host", "-l", "a=b"]).contains("host selects all processes"));
         assert!(sentence(&["--duration", "2d"]).contains("activeDeadlineSeconds"));
     }
 
     #[test]
-    fn a_file_is_what_flags_do_not_say_otherwise() {
+    fn flags_override_the_file() {
         let path = std::env::temp_dir().join(format!("job-{}.yaml", std::process::id()));
         let text = "apiVersion: tracejob.dev/v1alpha1\nkind: TraceJob\nmetadata: {name: x, namespace: shop}\nspec:\n  tracer: {open: {}}\n  pods: [a]\n  activeDeadlineSeconds: 5\n";
         std::fs::write(&path, text).unwrap();

@@ -269,7 +269,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_job_is_told_in_short_with_what_came_of_it() {
+    fn a_job_is_described_with_its_result() {
         let condition = |type_: &str, status: &str, reason: &str, message: &str| {
             json!({
                 "type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z",

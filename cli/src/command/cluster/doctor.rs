@@ -492,7 +492,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tracer_that_does_not_work_somewhere_says_where_and_why() {
+    fn an_unavailable_tracer_has_its_nodes_and_reasons() {
         let tracer = |name: &str, reason: &str| Tracer {
             name: name.to_owned(),
             class: "observe".to_owned(),
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_says_what_it_found_and_what_to_do() {
+    fn each_line_has_its_result_and_its_remedy() {
         let checks = [
             ok(
                 "cluster",

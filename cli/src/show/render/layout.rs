@@ -124,7 +124,7 @@ pub(crate) fn layout(view: View<'_>, extent: Extent) -> Vec<Head> {
             _ if column.wide && !wide && !tells_apart(view.batch, at, column) => {}
             Role::Count => {
                 heads.push(Head {
-                    // The count itself says more.
+                    // The count is more important.
                     leaves: Leaves::Early,
                     ..Head::derived(format!("{}/S", heading(column)), Cells::Rate)
                 });

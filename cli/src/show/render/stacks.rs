@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flame_graph_of_nothing_says_so() {
+    fn an_empty_flame_graph_has_a_text() {
         let svg = svg(None);
         assert!(
             svg.contains("no samples") && svg.contains("&lt;prog> &amp; co"),

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_fits_whatever_there_is_to_say() {
+    fn the_status_fits_any_width() {
         let status = Status {
             what: "some_tracer".to_owned(),
             elapsed: Duration::from_secs(75),

@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_there_when_asked_for() {
+    fn the_wide_table_has_every_column() {
         let text = plain(&count_columns(), true, |table| {
             table.end(&[&counts(false, 1)], WALL, &account()).unwrap();
         });
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_usually_left_out_is_shown_where_it_tells_rows_apart() {
+    fn a_hidden_key_is_shown_if_it_distinguishes_rows() {
         let text = plain(&count_columns(), false, |table| {
             table.end(&[&counts(true, 1)], WALL, &account()).unwrap();
         });

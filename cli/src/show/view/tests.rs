@@ -202,7 +202,7 @@ fn each_dataset_shows_the_columns_that_it_has() {
 }
 
 #[test]
-fn flags_come_before_what_a_job_says() {
+fn flags_override_the_jobs_view() {
     let flags = args(&["comm"], &[], Some(1));
     let job = args(&["calls"], &["-calls"], Some(9));
     assert_eq!(flags.or(job), args(&["comm"], &["-calls"], Some(1)));

@@ -372,7 +372,7 @@ contexts:
     }
 
     #[test]
-    fn flags_say_which_cluster_and_as_whom() {
+    fn flags_select_the_cluster_and_the_user() {
         let (plain, _) = config(&[]).unwrap();
         assert_eq!(plain.cluster_url, "https://one:6443/");
         assert_eq!(plain.default_namespace, "shop");

@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_right_is_told_with_the_command_that_grants_it() {
+    fn a_missing_right_is_reported_with_the_command_that_grants_it() {
         let refusal = "User \"ann\" cannot watch resource \"tracejobs/events\" in API group \"subresources.tracejob.dev\" in the namespace \"shop\"";
         insta::assert_snapshot!(sentence(403, refusal, "watch", "tracejobs/events", "x"), @r"
         you may not watch tracejobs/events in namespace shop; an administrator can grant this with:
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tracer_that_may_not_be_used_is_told_with_the_role_of_its_class() {
+    fn a_denied_tracer_is_reported_with_the_role_of_its_class() {
         let payload = { tracers::ALL.iter() }.find(|one| one.class() == tracers::Class::Payload);
         let name = tracers::camel(payload.unwrap().name());
         let refusal = format!(
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_apart() {
+    fn missing_jobs_namespaces_and_definitions_have_different_errors() {
         let gone = "tracejobs.tracejob.dev \"shop/a\" not found";
         insta::assert_snapshot!(sentence(404, gone, "watch", "tracejobs/events", "a"), @r#"tracejob.tracejob.dev/a in namespace shop not found; `kubectl tracejob list -n shop` lists the existing jobs"#);
         let place = "namespaces \"shop\" not found";

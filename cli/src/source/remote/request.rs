@@ -86,7 +86,7 @@ mod tests {
     use tracers::{Draft, OptValue};
 
     #[test]
-    fn what_is_asked_for_is_all_that_the_command_line_says() {
+    fn the_request_contains_everything_of_the_command_line() {
         let mut requested = Draft::new(tracers::named("tcp_connect").unwrap());
         requested.set("port", OptValue::Number(443)).unwrap();
         let requested = requested.finish().unwrap();

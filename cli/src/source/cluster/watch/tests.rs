@@ -206,7 +206,7 @@ fn a_job_that_is_not_known_yet_is_waited_for() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_at_once() {
+fn an_unreadable_stream_is_reported_at_once() {
     let (cluster, _) = gateway(vec![(404, b"404 page not found\n".to_vec())]);
     let sentence = open(&cluster, How::Delete).err().unwrap().to_string();
     assert!(sentence.contains("not installed"), "{sentence}");
@@ -232,7 +232,7 @@ fn a_right_that_is_taken_away_ends_it_with_what_has_come() {
 }
 
 #[test]
-fn who_leaves_is_told_what_came_so_far() {
+fn a_detached_reader_receives_the_account_so_far() {
     let (cluster, _) = gateway(vec![body(&[schema(), rows(2)])]);
     let mut watch = open(&cluster, How::Detach).unwrap();
     while !matches!(

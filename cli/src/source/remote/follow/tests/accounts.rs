@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
+fn an_invalid_account_is_refused_and_one_of_a_newer_agent_is_shown() {
     let stage = |name: &str, events| v1::Stage {
         name: name.to_owned(),
         events,

@@ -22,7 +22,7 @@ pub(super) fn with_further() -> Follow {
 }
 
 #[test]
-fn rows_say_of_which_dataset_they_are_and_tables_between_events_lose_nothing() {
+fn rows_have_their_dataset_and_tables_between_events_lose_nothing() {
     let further = |dataset, part, more| {
         let batch = v1::Batch {
             part,

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_does_not_come_is_told_also_where_the_agent_says_nothing() {
+fn missing_messages_are_reported_also_without_a_gap_message() {
     let rows = |sequence| message(sequence, Item::Batch(good_batch()));
     let gap = |first, last, rows| {
         message(
@@ -61,7 +61,7 @@ fn what_does_not_come_is_told_also_where_the_agent_says_nothing() {
 }
 
 #[test]
-fn a_table_is_told_as_often_as_it_was_asked_for_and_the_last_always() {
+fn tables_arrive_at_the_requested_interval_and_the_last_one_always() {
     let mut follow = Follow::new(
         Schema::read(schema_message(true), tracer()).unwrap(),
         Duration::from_secs(3),
@@ -97,7 +97,7 @@ fn a_table_is_told_as_often_as_it_was_asked_for_and_the_last_always() {
 }
 
 #[test]
-fn where_the_agent_is_gone_what_came_is_told_as_partial() {
+fn rows_before_the_agents_end_are_shown_as_partial() {
     let mut follow = follow(false);
     let mut out = VecDeque::new();
     let lost = v1::Lost {
