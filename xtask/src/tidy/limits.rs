@@ -187,10 +187,10 @@ use std::time::Duration;
 pub(crate) const REQUEST_BYTES: usize = 1 << 20;
 /// Names.
 const NAMES: u32 = 1 << 12;
-/// A duration.
+/// How long.
 pub const TIMES: (Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(20));
-/// A number of connections.
+/// Of connections.
 const PLACES: Limits = Limits {
     // Some of them.
     pending: 1024,

@@ -472,7 +472,7 @@ mod tests {
         };
         let heads = layout(view, Extent::Usual);
         let histogram = heads.iter().find(|head| head.text.contains(' ')).unwrap();
-        assert!(histogram.text.starts_with("LATENCY  "));
+        assert!(histogram.text.starts_with("LATENCY "));
         assert_eq!(histogram.name(), "latency");
     }
 
