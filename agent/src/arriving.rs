@@ -1,4 +1,4 @@
-//! Requests while they arrive: whole messages only, in bounded memory and time.
+//! Requests that are being received: whole messages only, within limits of memory and time.
 
 use super::{
     caller::Share,
@@ -26,17 +26,17 @@ const HEAD: usize = 5;
 pub(crate) struct Arriving {
     body: Body,
     kind: Kind,
-    /// What has come of the next message.
+    /// The received part of the next message.
     begun: Vec<u8>,
     share: Share,
-    /// How long it may take.
+    /// Timeout of the request.
     patience: Duration,
     /// When it must be whole.
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl Arriving {
-    /// The body of a request of this path, whose bytes count in this share while they wait.
+    /// Wraps the body of a request with this path. Its received bytes count towards this share until they are decoded.
     pub(crate) fn new(body: Body, uri: &Uri, share: Share) -> Self {
         Self {
             body,
@@ -48,13 +48,13 @@ impl Arriving {
         }
     }
 
-    /// Takes the next message, where it is whole.
+    /// Returns the next message if it is complete.
     fn whole(&mut self) -> Option<Result<Bytes, Status>> {
         let (head, message) = self.begun.split_first_chunk::<HEAD>()?;
         let [_, length @ ..] = *head;
         let length = u32::from_be_bytes(length) as usize;
         if length > REQUEST_BYTES {
-            // Whoever decodes it refuses it by its head.
+            // The decoder rejects it by its header.
             return Some(Ok(self.take(HEAD)));
         }
         let message = message.get(..length)?;
@@ -119,7 +119,7 @@ impl http_body::Body for Arriving {
                     Err(other) => return Poll::Ready(Some(Ok(other))),
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                // A part of a message is an error to whoever decodes it.
+                // The decoder reports an incomplete message as an error.
                 None if !this.begun.is_empty() => {
                     let rest = this.take(this.begun.len());
                     return Poll::Ready(Some(Ok(Frame::data(rest))));

@@ -1,4 +1,4 @@
-//! Who traced whom: a line for each start, change, end and refusal.
+//! The audit: a line for each start, change, end and refusal, with the caller and the targets.
 
 use super::{
     caller::Caller,
@@ -26,7 +26,7 @@ use std::{
 use tonic::Status;
 use tonic_types::StatusExt;
 
-/// Where the lines go.
+/// The destination of the lines.
 pub(crate) struct Audit {
     file: Option<Open>,
     counters: Arc<Counters>,
@@ -39,7 +39,7 @@ struct Open {
     file: Mutex<File>,
 }
 
-/// A line. What was not asked for or is not known is left out.
+/// A line. Fields without a value are left out.
 #[derive(Default, Serialize)]
 struct Line<'a> {
     time: String,
@@ -68,15 +68,15 @@ struct Line<'a> {
     lost: Option<u64>,
 }
 
-/// What a spec asked for, as lines have it.
+/// The fields of a spec that lines contain.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct Requested {
     tracer: String,
     targets: Vec<String>,
     duration_seconds: Option<i64>,
 }
 
-impl Asked {
+impl Requested {
     pub(crate) fn of(spec: Option<&v1::TraceSpec>) -> Self {
         let Some(spec) = spec else {
             return Self::default();
@@ -93,7 +93,7 @@ impl Audit {
     /// Opens the file.
     ///
     /// # Errors
-    /// Where it cannot be opened, or is a link.
+    /// If the file cannot be opened, or is a link.
     pub(crate) fn open(path: Option<PathBuf>, counters: Arc<Counters>) -> Result<Self> {
         let file = path.map(|path| {
             let file =
@@ -110,21 +110,21 @@ impl Audit {
         })
     }
 
-    /// A trace runs.
-    pub(super) fn started(&self, trace: &Trace, asked: &Asked) {
+    /// Records that a trace has started.
+    pub(super) fn started(&self, trace: &Trace, requested: &Requested) {
         self.write(Line {
             event: "start",
-            ..line(&trace.caller, &trace.uid, trace.generation, asked)
+            ..line(&trace.caller, &trace.uid, trace.generation, requested)
         });
     }
 
-    /// A trace was not to be, or could not start.
+    /// Records that a trace was refused, or could not start.
     pub(super) fn refused(
         &self,
         caller: &Caller,
         uid: &str,
         generation: u64,
-        asked: &Asked,
+        requested: &Requested,
         status: &Status,
     ) {
         let uid = cut(uid.to_owned(), ID_BYTES);
@@ -132,11 +132,11 @@ impl Audit {
             event: "refused",
             reason: reason(status),
             message: Some(status.message()),
-            ..line(caller, &uid, generation, asked)
+            ..line(caller, &uid, generation, requested)
         });
     }
 
-    /// Somebody wanted something of a trace that is another's.
+    /// Records a request for a trace of another caller.
     pub(super) fn refused_to(
         &self,
         event: &'static str,
@@ -148,7 +148,7 @@ impl Audit {
             event,
             reason: reason(status),
             message: Some(status.message()),
-            ..line(caller, &trace.uid, trace.generation, &Asked::default())
+            ..line(caller, &trace.uid, trace.generation, &Requested::default())
         });
     }
 
@@ -165,19 +165,19 @@ impl Audit {
             targets: &targets,
             reason: failed.and_then(reason),
             message: failed.map(Status::message),
-            ..line(caller, &trace.uid, trace.generation, &Asked::default())
+            ..line(caller, &trace.uid, trace.generation, &Requested::default())
         });
     }
 
-    /// Somebody asked for its end.
+    /// Records that a caller requested the end.
     pub(super) fn stopped(&self, trace: &Trace, caller: &Caller) {
         self.write(Line {
             event: "stop",
-            ..line(caller, &trace.uid, trace.generation, &Asked::default())
+            ..line(caller, &trace.uid, trace.generation, &Requested::default())
         });
     }
 
-    /// It is over.
+    /// Records that a trace has ended.
     pub(super) fn ended(&self, trace: &Trace, failed: Option<Reason>) {
         let account = super::wire::account(&trace.account());
         self.write(Line {
@@ -192,12 +192,12 @@ impl Audit {
                 &trace.caller,
                 &trace.uid,
                 trace.generation,
-                &Asked::default(),
+                &Requested::default(),
             )
         });
     }
 
-    /// A line that cannot be written ends no trace: it is counted, and told of once until one can be again.
+    /// Writes a line. A failed write does not end the trace: it is counted, and logged once until a write succeeds.
     fn write(&self, line: Line<'_>) {
         let line = Line {
             time: jiff::Timestamp::now().to_string(),
@@ -231,7 +231,7 @@ impl Audit {
 }
 
 impl Open {
-    /// Whole lines only, from whatever thread. A file that was renamed or removed is left, and a new one made.
+    /// Appends a whole line, from any thread. If the file was renamed or removed, a new one is created.
     fn append(&self, line: &[u8]) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut here, there) = (file.metadata()?, fs::symlink_metadata(&self.path));
@@ -240,7 +240,7 @@ impl Open {
             here = file.metadata()?;
         }
         file.write_all(line).inspect_err(|_| {
-            // A disk that runs full takes a part of a line, which the next one would be glued to. What is no file has no length.
+            // When the disk is full, a part of the line may be written. It is removed, so that the next line is not appended to it.
             let _ = file.set_len(here.len());
         })
     }
@@ -255,12 +255,17 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn line<'a>(caller: &'a Caller, uid: &'a str, generation: u64, asked: &'a Asked) -> Line<'a> {
-    let Asked {
+fn line<'a>(
+    caller: &'a Caller,
+    uid: &'a str,
+    generation: u64,
+    requested: &'a Requested,
+) -> Line<'a> {
+    let Requested {
         tracer,
         targets,
         duration_seconds,
-    } = asked;
+    } = requested;
     Line {
         who: &caller.who,
         uid,
@@ -295,7 +300,7 @@ pub(super) fn changes(update: &v1::Update) -> Vec<String> {
     all
 }
 
-/// The first of these targets, as many as a line takes, and how many more there are. No room is left where there are more.
+/// Returns the first targets that fit a line, and the number of the others. No room is left if there are others.
 fn bounded(targets: &[v1::Target], room: &mut usize) -> Vec<String> {
     let mut all = Vec::new();
     for target in targets.iter().take(AUDIT_TARGETS) {

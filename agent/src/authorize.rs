@@ -1,4 +1,4 @@
-//! Who may call what, asked before a request is read; and how it is read then.
+//! Authorization of calls by their path, before a request is read, and the limits of its body.
 
 use super::{
     arriving::Arriving,
@@ -21,7 +21,7 @@ use tonic::{
 };
 use tower::Layer;
 
-/// What those who may only look and read may call. Everything else changes something.
+/// Calls of the role `read`. All other calls change something.
 const READING: [&str; 5] = [
     "/tracejob.v1.Agent/GetCapabilities",
     "/tracejob.v1.Agent/WatchTraces",
@@ -72,7 +72,7 @@ impl<S> Layer<S> for Authorize {
     }
 }
 
-/// All services, for those who may.
+/// All services, for callers with a role.
 #[derive(Clone)]
 pub(crate) struct Authorized<S> {
     inner: S,
@@ -104,7 +104,7 @@ where
                 let body = Body::new(Arriving::new(body, &parts.uri, share));
                 let answer = self.inner.call(http::Request::from_parts(parts, body));
                 Box::pin(async move {
-                    // The call is open until its answer has been sent, or nobody takes it any more.
+                    // The call is open until its response has been sent or the client is gone.
                     let answer = answer.await?;
                     Ok(answer.map(|body| {
                         Body::new(body.map_frame(move |frame| {

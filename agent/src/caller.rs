@@ -1,25 +1,25 @@
-//! Whose calls these are: a trace belongs to the identity that started it.
+//! Callers: a trace belongs to the identity that started it.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// An identity. Two connections with the same one are the same caller: a controller's replicas, and a client with a new certificate.
+/// An identity. Connections with the same identity are the same caller, such as a controller's replicas, or a client with a new certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Identity {
     /// A user of this host, over a unix socket.
     User(u32),
     /// The name that gives a certificate its role.
     Name(String),
-    /// Nobody can tell; it has no role.
+    /// Unidentified, without a role.
     Unknown,
 }
 
-/// Who makes a call.
+/// The origin of a call.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    /// As the audit has it.
+    /// Name in the audit.
     pub(crate) who: String,
     pub(crate) identity: Identity,
     /// Whether it may stop traces of others: root or the agent's own user, over a unix socket.

@@ -1,4 +1,4 @@
-//! What can be traced here, found out once for all who ask within some seconds: each hook is tried out, which takes milliseconds.
+//! The tracers that work here, cached for some seconds: each hook is probed, which takes milliseconds.
 
 use super::{limits::CAPABILITIES, policy::Policy, traces::Traces, wire};
 use engine::{Checked, Support};
@@ -8,14 +8,14 @@ use tokio::sync::Mutex;
 use tonic::Status;
 use tracers::{ALL, Needs, find};
 
-/// The answer, and who finds it out.
+/// The cached answer, and its source.
 pub(crate) struct Capabilities {
     traces: Arc<Traces>,
-    /// Held while it is found out: whoever asks meanwhile waits for the same answer.
+    /// Held during a probe: concurrent callers wait for the same answer.
     newest: Mutex<Option<(Instant, Found)>>,
 }
 
-/// What the kernel has to say; what the policy says comes on top when somebody asks.
+/// The result of the probe. The policy is applied to each answer.
 #[derive(Clone)]
 struct Found {
     tracers: Vec<v1::Tracer>,
@@ -28,13 +28,13 @@ impl Capabilities {
         Arc::new(Self { traces, newest })
     }
 
-    /// What can be traced here, and what the policy is against.
+    /// Returns the tracers that work here, and those that the policy denies.
     ///
     /// # Errors
-    /// Where finding it out panics.
+    /// If the probe panics.
     pub(crate) async fn answer(self: &Arc<Self>) -> Result<v1::GetCapabilitiesResponse, Status> {
         let finding = Arc::clone(self);
-        // It goes on where who asked first has gone: the others wait for it.
+        // Spawned, so that it continues for the other callers if the first one disconnects.
         let found = tokio::spawn(async move { finding.found().await }).await;
         let found = found.map_err(|cancelled| Status::unavailable(cancelled.to_string()))??;
         let Found {
@@ -78,7 +78,7 @@ impl Capabilities {
                 .map(wire::check)
                 .collect(),
         };
-        // In no caller's turn: it is found out once at a time, whoever asks.
+        // Runs as work of the agent and not of a caller: at most one probe runs at a time.
         let found = self.traces.loader().run(None, find).await;
         let found = found.map_err(|panicked| Status::internal(panicked.to_string()))?;
         *newest = Some((Instant::now(), found.clone()));

@@ -1,4 +1,4 @@
-//! The node's configuration: what this agent listens on, and what it allows. No request widens it.
+//! The node's configuration: the addresses of this agent, and its policy. No request extends the policy.
 
 use super::policy::Policy;
 use anyhow::{Context, Result, bail};
@@ -10,31 +10,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the agent listens when nothing is said.
+/// Default address.
 pub(crate) const SOCKET: &str = "/run/tracejob/agent.sock";
 
-/// The file as a whole. What it does not say keeps its default; what it says too much is refused.
+/// The configuration file. Missing fields have their defaults, unknown fields are errors.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// `unix:///run/tracejob/agent.sock`, `https://[::]:4040`, or a list of such.
     #[serde(deserialize_with = "one_or_many")]
     pub(crate) listen: Vec<Listen>,
-    /// For https alone.
+    /// Certificates; required for https.
     pub(crate) tls: Option<Tls>,
     pub(crate) roles: Roles,
-    /// Over https at once.
+    /// Maximum number of connections over https.
     pub(crate) max_connections: usize,
     pub(crate) policy: Policy,
     /// Metrics and health, on a listener of their own; absent is none.
     pub(crate) metrics: Option<Http>,
     /// Health alone, on a listener for probes; absent is none.
     pub(crate) health: Option<Http>,
-    /// Where who traced whom is written; absent is the log.
+    /// File for the audit; absent is the log.
     pub(crate) audit: Option<PathBuf>,
-    /// The host's /proc, where the agent's own is another: in a pod without hostPID.
+    /// The host's /proc, if it differs from the agent's own, as in a pod without hostPID.
     pub(crate) proc: PathBuf,
-    /// The lines that its text has, those of the policy with `policy.` before them.
+    /// The fields that the file contains, those of the policy with the prefix `policy.`.
     #[serde(skip)]
     pub(crate) stated: BTreeSet<String>,
 }
@@ -60,24 +60,24 @@ impl Default for Config {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Tls {
-    /// The agent's certificate, and those between it and its CA.
+    /// The agent's certificate, and intermediate certificates up to its CA.
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
-    /// Who signs the certificates of clients.
+    /// CA of the clients' certificates.
     pub(crate) client_ca: PathBuf,
 }
 
-/// What clients of https may do, by a name of their certificate: a URI or DNS name among its subject alternative names, compared whole.
+/// Roles of clients over https, by a name in their certificate: a URI or DNS name among the subject alternative names, compared as a whole.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Roles {
     /// They start and stop.
     pub(crate) control: Vec<String>,
-    /// They look and read.
+    /// Names that may list and read traces.
     pub(crate) read: Vec<String>,
 }
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub(crate) enum Listen {
@@ -124,17 +124,17 @@ fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Listen>, D::Err
 }
 
 impl Config {
-    /// What one line says by itself may be wrong beside another.
+    /// Fields that are valid on their own may be invalid together.
     ///
     /// # Errors
-    /// Where it is.
+    /// If fields contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
         let https = self
             .listen
             .iter()
             .any(|listen| matches!(listen, Listen::Https(_)));
         let Roles { control, read } = &self.roles;
-        let nobody = control.is_empty() && read.is_empty();
+        let no_names = control.is_empty() && read.is_empty();
         if self.policy.classes.is_empty() {
             bail!("policy.classes: no tracer could run; list a class, such as observe");
         }
@@ -148,13 +148,13 @@ impl Config {
             (true, Some(_)) if self.max_connections == 0 => {
                 bail!("maxConnections: must be at least 1")
             }
-            (true, Some(_)) if nobody => {
+            (true, Some(_)) if no_names => {
                 bail!("roles: https requires at least one certificate name under control or read")
             }
             (false, Some(_)) => {
                 bail!("tls: no https listener; add https://ADDRESS:PORT to listen, or remove tls")
             }
-            (false, None) if !nobody => {
+            (false, None) if !no_names => {
                 bail!("roles: no https listener; roles apply to certificates only")
             }
             _ => Ok(()),
@@ -193,10 +193,10 @@ impl TryFrom<String> for HttpListen {
     }
 }
 
-/// Where the configuration comes from, at the start and whenever it is read again.
+/// The source of the configuration, at the start and at each reload.
 pub(crate) struct Source {
     pub(crate) file: Option<PathBuf>,
-    /// What the command line says instead of the file; empty is nothing.
+    /// Addresses of the command line, which replace those of the file; empty is none.
     pub(crate) listen: Vec<Listen>,
 }
 
@@ -212,7 +212,7 @@ impl Source {
         }
     }
 
-    /// The same of a text of its file.
+    /// Parses a text of the file, with the addresses of the command line.
     ///
     /// # Errors
     /// As [`parse`] and [`Config::check`].
@@ -236,7 +236,7 @@ impl Source {
 /// Reads the file.
 ///
 /// # Errors
-/// Where it cannot be read, or says what is not known here.
+/// If the file cannot be read or parsed, or has unknown fields.
 pub(crate) fn read(path: &Path) -> Result<Config> {
     parse(&text(path)?).with_context(|| wrong(path))
 }
@@ -244,7 +244,7 @@ pub(crate) fn read(path: &Path) -> Result<Config> {
 /// The text of the file.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// If the file cannot be read.
 pub(crate) fn text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
@@ -256,7 +256,7 @@ fn wrong(path: &Path) -> String {
 /// Its text.
 ///
 /// # Errors
-/// Where it says nothing, as a file that is just being written does, or what is not known here.
+/// If the text is empty, as while the file is being written, or has unknown fields.
 pub(crate) fn parse(text: &str) -> Result<Config> {
     let mut config: Config = match serde_yaml::from_str::<Option<Config>>(text)? {
         Some(config) => config,
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_says_too_much_is_refused_by_name() {
+    fn unknown_fields_are_refused_by_name() {
         let error = parse("policy: {maxTrace: 3}").unwrap_err();
         assert!(
             error.contains("maxTrace") && error.contains("maxTraces"),

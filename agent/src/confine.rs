@@ -1,11 +1,11 @@
-//! Takes from the agent what it does not need, before it listens. Capabilities, Landlock and filters belong to threads in Linux,
-//! and a thread inherits what its maker has, so there are two kinds:
+//! Confinement of the agent before it listens. In Linux capabilities, Landlock and seccomp filters belong to threads, and a thread
+//! inherits those of its creator, so there are two kinds:
 //!
-//! - *loading* threads ask the kernel and look at targets: they keep a few capabilities, and can neither listen nor connect;
-//! - *serving* threads, which are all others, meet clients: they have no capability in any set, cannot ask bpf(2), start no program,
-//!   and see of the file system what they are configured with.
+//! - *loading* threads load programs and inspect targets: they keep a few capabilities, and can neither listen nor connect;
+//! - *serving* threads, which are all others, serve clients: they have no capability in any set, cannot call bpf(2), start no program,
+//!   and can only access the configured files.
 //!
-//! What this gives and what not: docs/security.md.
+//! docs/security.md describes the effect and its limits.
 
 mod calls;
 mod files;
@@ -26,7 +26,7 @@ use rustix::{
 use std::{fs, path::Path};
 use tracers::Capability;
 
-/// What loading threads keep, where they have it, for the capabilities that the enabled classes bring.
+/// Returns the capabilities that loading threads keep for those of the enabled classes, as far as the process has them.
 pub(crate) fn kept_for(wanted: &[Capability]) -> Vec<(CapabilitySet, &'static str)> {
     let kept = |capability: &Capability| {
         let set = match capability {
@@ -35,7 +35,7 @@ pub(crate) fn kept_for(wanted: &[Capability]) -> Vec<(CapabilitySet, &'static st
             Capability::SysPtrace => CapabilitySet::SYS_PTRACE,
             Capability::Syslog => CapabilitySet::SYSLOG,
             Capability::NetAdmin => CapabilitySet::NET_ADMIN,
-            // No class brings these.
+            // Not required by any class.
             Capability::SysAdmin | Capability::SysResource => return vec![],
         };
         let mut kept = vec![(set, capability.name())];
@@ -52,7 +52,7 @@ pub(crate) fn kept_for(wanted: &[Capability]) -> Vec<(CapabilitySet, &'static st
 /// second thread.
 ///
 /// # Errors
-/// Where the process would keep what it must not have.
+/// If the process would keep a capability that is not in use.
 pub(crate) fn process(capabilities: &[Capability]) -> Result<()> {
     if fs::read_dir("/proc/self/task").map_or(1, Iterator::count) != 1 {
         bail!("a bug: other threads exist already, and would not be confined");
@@ -110,10 +110,10 @@ fn writable_below<'a>(mounts: &'a str, folder: &Path) -> Vec<&'a str> {
     mounts.lines().filter_map(point).collect()
 }
 
-/// Makes this thread, and those that it starts from here on, a serving one.
+/// Makes this thread and its future children serving threads.
 ///
 /// # Errors
-/// Where it would keep a capability.
+/// If the thread would keep a capability.
 pub(crate) fn serve(paths: &Paths) -> Result<()> {
     drop_to(CapabilitySet::empty())?;
     let landlock = files::close_all_but(paths).unwrap_or_else(|error| error.to_string());
@@ -130,23 +130,23 @@ pub(crate) fn serve(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// Makes this thread, and those that it starts from here on, a loading one.
+/// Makes this thread and its future children loading threads.
 ///
 /// # Errors
-/// Where it has no seccomp: [`process`] has said so.
+/// If seccomp is missing, which [`process`] has reported.
 pub(crate) fn load() -> Result<(), calls::FilterError> {
     calls::refuse(Role::Loading)
 }
 
-/// The profile that whoever started us has put us under: apparmor(7).
+/// Returns the AppArmor profile of this process: apparmor(7).
 fn apparmor() -> Option<String> {
     let profile = fs::read_to_string("/proc/self/attr/apparmor/current").ok()?;
     let profile = profile.trim_end_matches(['\0', '\n']);
     (profile != "unconfined").then(|| profile.to_owned())
 }
 
-/// Threads share memory, and the kernel lets a process attach to a thread of the same user that has no capability: whoever did could use
-/// those of the others. An undumpable process is closed to all that lack CAP_SYS_PTRACE: ptrace(2).
+/// Threads share memory, and the kernel lets a process attach to a thread of the same user without capabilities. Such a process could use
+/// the capabilities of the other threads. An undumpable process is closed to processes without CAP_SYS_PTRACE: ptrace(2).
 fn close_memory() -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context("cannot make this process undumpable")?;
@@ -163,7 +163,7 @@ fn allow_locked_memory() {
         current: None,
         maximum: None,
     };
-    // Refused, it is as it was: the loader says what that means.
+    // On failure the limit stays as it is, and the loader reports the consequence.
     let _ = setrlimit(Resource::Memlock, unlimited);
 }
 
@@ -174,11 +174,11 @@ fn allow_descriptors() {
         current: maximum,
         maximum,
     };
-    // Refused, it is as it was: a trace for which there are none says so.
+    // On failure the limit stays as it is, and a trace without descriptors reports it.
     let _ = setrlimit(Resource::Nofile, all);
 }
 
-/// The names of those that are kept.
+/// Keeps the capabilities of loading threads, and returns their names.
 fn keep_for_loading(allowed: &[Capability]) -> Result<Vec<&'static str>> {
     let loading = kept_for(allowed);
     let wanted = loading
@@ -197,7 +197,7 @@ fn keep_for_loading(allowed: &[Capability]) -> Result<Vec<&'static str>> {
     Ok(kept.map(|(_, name)| name).collect())
 }
 
-/// This thread keeps these of what it has, in effect, and nothing to hand on by the inheritable and ambient sets.
+/// Reduces the capabilities of this thread to these, in the permitted and effective sets only.
 fn drop_to(wanted: CapabilitySet) -> Result<()> {
     let _ = clear_ambient_capability_set();
     let have = capabilities(None).context("cannot read this process's capabilities")?;

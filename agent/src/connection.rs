@@ -1,4 +1,4 @@
-//! Who connects, over a unix socket or TCP with mutual TLS, and what they may do.
+//! Connections over a unix socket, or over TCP with mutual TLS, and the roles of their callers.
 
 mod limits;
 
@@ -34,25 +34,25 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
-/// What every client of HTTP/2 begins with: RFC 9113, 3.4.
+/// First bytes of every HTTP/2 connection of a client: RFC 9113, 3.4.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Who is at the other end.
+/// The client of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     who: Who,
     pub(crate) role: Role,
-    /// Of its connection, where it is one over TCP.
+    /// Slot of its connection over TCP; `None` over a unix socket.
     place: Option<Place>,
 }
 
 #[derive(Clone, Debug)]
 enum Who {
-    /// By the kernel's word.
+    /// User ID, as reported by the kernel.
     User { uid: u32, pid: Option<i32> },
-    /// By its certificate: its name, and from where.
+    /// Name in its certificate, and its address.
     Named(String, SocketAddr),
-    /// Nobody can tell.
+    /// Unidentified.
     Unknown,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Peer {
                 pid: Some(pid),
             } => write!(f, "uid {uid} pid {pid}"),
             Who::User { uid, pid: None } => write!(f, "uid {uid}"),
-            // From a certificate: it may say anything.
+            // From a certificate, which may contain any text.
             Who::Named(name, address) => write!(f, "{} from {address}", name.escape_debug()),
             Who::Unknown => f.write_str("unknown"),
         }
@@ -72,7 +72,7 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
-    /// Whose calls come from here.
+    /// Returns the caller of this connection.
     pub(crate) fn caller(&self) -> Caller {
         let (identity, is_admin) = match &self.who {
             // It is root's or the agent's own user's, or has no role.
@@ -87,12 +87,12 @@ impl Peer {
         }
     }
 
-    /// Keeps the connection open, however little it says, until the returned value is dropped.
+    /// Keeps the connection open although it is silent, until the returned value is dropped.
     pub(crate) fn call(&self) -> Option<Call> {
         self.place.as_ref().map(Place::call)
     }
 
-    /// Only root and who runs the agent may call over its socket.
+    /// Only root and the agent's own user may call over its socket.
     fn of_unix(stream: &UnixStream) -> Self {
         let me = rustix::process::geteuid().as_raw();
         match stream.peer_cred() {
@@ -122,7 +122,7 @@ impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 /// A connection that is let in.
 pub(crate) struct Connection {
     stream: Pin<Box<dyn Stream>>,
-    /// What was read of it already.
+    /// Bytes that were read from it already.
     begun: &'static [u8],
     peer: Peer,
     _counted: OneOf,
@@ -161,7 +161,7 @@ impl Listeners {
     /// Begins to listen.
     ///
     /// # Errors
-    /// Where it cannot.
+    /// If it cannot.
     pub(crate) fn bind(listen: &[Listen]) -> Result<Self> {
         let mut listeners = Self {
             unix: Vec::new(),
@@ -246,7 +246,7 @@ async fn over_unix(
     }
 }
 
-/// What every connection over TCP goes through.
+/// Limits and counters of all TCP connections.
 struct Door {
     places: Places,
     roles: Roles,
@@ -268,7 +268,7 @@ async fn over_tcp(listener: Listener, acceptor: Arc<Acceptor>, door: Arc<Door>) 
             }
         };
         let (acceptor, door) = (Arc::clone(&acceptor), Arc::clone(&door));
-        // Before anything waits: the oldest connection makes room for this one.
+        // Before anything else waits: the oldest connection makes room for this one.
         if let Err(error) = configure(&stream) {
             tracing::debug!(%address, %error, "a connection is over already");
             continue;
@@ -296,7 +296,7 @@ async fn over_tcp(listener: Listener, acceptor: Arc<Acceptor>, door: Arc<Door>) 
                 begun: PREFACE,
                 _counted: door.counters.connection(),
             };
-            // Nobody serves any more: the agent ends.
+            // The server is gone: the agent is ending.
             let _ = door.sender.send(Ok(connection)).await;
         });
     }
@@ -305,7 +305,7 @@ async fn over_tcp(listener: Listener, acceptor: Arc<Acceptor>, door: Arc<Door>) 
 fn configure(stream: &TcpStream) -> io::Result<()> {
     // Answers are small, and wait for nothing.
     stream.set_nodelay(true)?;
-    // One that reads nothing gets no keepalive either, and what is not sent cannot be waited for.
+    // A client that reads nothing receives no keepalive either, and unsent keepalives have no timeout.
     rustix::net::sockopt::set_tcp_user_timeout(stream, keepalive(UNTAKEN).as_millis() as u32)?;
     Ok(())
 }

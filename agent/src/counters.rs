@@ -1,6 +1,6 @@
-//! What the agent counts since it started, for its metrics. Each counter only grows, and outlives the trace that it counts.
+//! The agent's metrics since its start. Each counter only grows, and outlives the traces that it counts.
 //!
-//! A label's value is a word of this program, by its type: nothing that a client or a target wrote can become a series.
+//! A label's value is a word of this program, ensured by its type: no text of a client or a target can become a series.
 
 use super::wire;
 use engine::{Account, Reason};
@@ -19,7 +19,7 @@ use tracers::ALL;
 type Label = (&'static str, &'static str);
 type Seconds = Counter<f64, AtomicU64>;
 
-/// All of them.
+/// All metrics.
 pub(crate) struct Counters {
     registry: Registry,
     /// Whether clients are served.
@@ -50,7 +50,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// All at zero, with the series of every tracer.
+    /// Creates the metrics at zero, with the series of every tracer.
     pub(crate) fn new() -> Arc<Self> {
         let mut registry = Registry::default();
         let all = &mut registry;
@@ -202,7 +202,7 @@ impl Counters {
         OneOf::new(self.running.get_or_create(&of).clone())
     }
 
-    /// A trace has closed its books.
+    /// Counts an ended trace.
     pub(crate) fn ended(&self, tracer: &str, account: &Account) {
         let reason = wire::ended(account);
         let of = [("tracer", known(tracer)), ("reason", reason)];
@@ -215,7 +215,7 @@ impl Counters {
         self.failed.get_or_create(&of).inc();
     }
 
-    /// What has come to a trace's books since they were as before.
+    /// Counts the difference between two accounts of a trace.
     pub(crate) fn booked(&self, tracer: &str, before: &Account, now: &Account) {
         let tracer = known(tracer);
         let of = [("tracer", tracer)];
@@ -259,12 +259,12 @@ impl Counters {
         self.reader.get_or_create(&of).inc_by(more.as_secs_f64());
     }
 
-    /// Somebody reads a stream, until this is dropped.
+    /// Counts a reader of a stream until the result is dropped.
     pub(crate) fn reader(&self) -> OneOf {
         OneOf::new(self.readers.clone())
     }
 
-    /// A reader was told of a gap.
+    /// Counts a gap that a reader received.
     pub(crate) fn gap(&self, rows: Option<u64>) {
         self.gaps.inc();
         self.gap_rows.inc_by(rows.unwrap_or(0));
@@ -314,7 +314,7 @@ fn known(tracer: &str) -> &'static str {
         .unwrap_or("unknown")
 }
 
-/// As gRPC spells it; those that this agent does not give have one name together.
+/// Returns the code's gRPC name; codes that this agent does not use share one name.
 fn word(code: Code) -> &'static str {
     match code {
         Code::InvalidArgument => "INVALID_ARGUMENT",

@@ -1,4 +1,4 @@
-//! Targets of a trace that could not be selected when they were last named. A client reads from it what it misses, and what to send again.
+//! Targets of a trace that could not be selected. A client reads here which targets are missing, and which to send again.
 
 use super::{
     limits::{FAILURES_KEPT, FAILURES_KEPT_BYTES, FAILURES_SHOWN, MESSAGE_BYTES},
@@ -9,11 +9,11 @@ use prost::Message;
 use proto::v1;
 use std::collections::VecDeque;
 
-/// The failures, oldest first, at most one of each target.
+/// The failures, oldest first, at most one for each target.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     kept: VecDeque<v1::TargetFailure>,
-    /// Bytes of those that are kept.
+    /// Bytes of the kept failures.
     bytes: usize,
     /// Failures that were dropped because there were more than are kept.
     dropped: u64,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_fails_again_is_one_failure_and_one_that_is_selected_is_none() {
+    fn a_target_that_fails_again_is_one_failure_and_a_selected_one_is_removed() {
         let mut failures = Failures::default();
         failures.failed(0, Some(container(1)), &gone());
         failures.failed(0, Some(container(2)), &gone());

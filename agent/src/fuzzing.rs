@@ -1,4 +1,4 @@
-//! The daemon's readers of foreign bytes, for fuzz targets alone (`fuzz/`): no interface for other crates.
+//! The daemon's parsers of foreign bytes, for fuzz targets (`fuzz/`) only. This is no interface for other crates.
 
 use crate::{config as configuration, limits::TARGETS, parts::Kind, wire};
 use prost::Message as _;
@@ -6,14 +6,14 @@ use proto::v1;
 
 /// Reads a node's configuration.
 pub fn config(text: &str) {
-    // Whoever may write the file may do everything else too: only a panic counts.
+    // A user who may write the file may do everything else too, so only a panic counts.
     let _ = configuration::parse(text);
 }
 
 /// Reads a client's request, from the bytes on its connection.
 ///
 /// # Panics
-/// Where a bound does not hold, or an error has no text.
+/// If a bound does not hold, or an error has no text.
 pub fn request(data: &[u8]) {
     // Targets are counted before a message is decoded: the count must be that of the decoded message.
     if Kind::Start.check(data).is_ok()

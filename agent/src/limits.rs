@@ -13,7 +13,7 @@ pub(crate) const ARRIVING: Duration = Duration::from_secs(20);
 pub(crate) const HEADER_BYTES: u32 = 16 << 10;
 /// Calls that one connection may have open: a gateway has two for each of the 256 jobs that it may read on the node.
 pub(crate) const CALLS: u32 = 600;
-/// Watches of one trace that one caller may have open: each may hold two statuses of 24 KiB that nobody reads.
+/// Watches of one trace that one caller may have open: each may hold two unread statuses of 24 KiB.
 /// A gateway has one for each job that it reads on the node.
 pub(crate) const WATCHES: usize = 1024;
 /// Number of single watches that a watch of all traces counts for: it may hold two messages of `WATCH_BYTES`. A controller has one.
@@ -22,7 +22,7 @@ pub(crate) const WATCH_OF_ALL: usize = 16;
 pub(crate) const KEEPALIVE: (Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(20));
 /// Timeout for clients to read the remaining messages when the agent ends.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(3);
+pub(crate) const FINAL_MESSAGES: Duration = Duration::from_secs(3);
 /// Timeout for traces to detach when the agent ends: a program takes milliseconds.
 pub(crate) const DETACH: Duration = Duration::from_secs(10);
 /// Timeout of the forwarding thread for the next update: a trace sends at least one per second.

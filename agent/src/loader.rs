@@ -1,7 +1,7 @@
-//! The threads that may ask the kernel for programs and look at targets. Everybody else asks them.
+//! The threads that load programs and inspect targets. No other thread has the capabilities for it.
 //!
-//! Each caller has a queue of its own, and they take turns: whoever asks for much waits for himself. Work whose caller has gone
-//! before it was begun is not done.
+//! Each caller has its own queue, and the queues take turns, so that a caller with many requests delays only its own. Work whose caller
+//! has disconnected before its start is skipped.
 
 use super::{
     caller::Identity,
@@ -19,12 +19,12 @@ use tokio::sync::oneshot;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// What was to be done panicked, which the log tells of.
+/// The work panicked; the log has the message.
 #[derive(Debug, thiserror::Error)]
 #[error("a bug: it panicked")]
 pub(crate) struct Panicked;
 
-/// A handle of them. They end with the last one.
+/// A handle to the loading threads, which end with the last handle.
 #[derive(Clone)]
 pub(crate) struct Loader(Arc<Open>);
 
@@ -39,9 +39,9 @@ struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    /// What waits, and how many threads work, by caller; none is the agent itself.
+    /// Waiting work and number of busy threads by caller; `None` is the agent itself.
     callers: HashMap<Option<Identity>, Turns>,
-    /// Those for whom something waits, the next one first.
+    /// Callers with waiting work, the next one first.
     order: VecDeque<Option<Identity>>,
     closed: bool,
 }
@@ -94,7 +94,7 @@ impl Queue {
     }
 
     fn serve(&self) {
-        // Where there is no seccomp, the log has said so already.
+        // The log reports a missing seccomp already.
         let _ = confine::load();
         let mut waiting = self.lock();
         loop {
@@ -129,7 +129,7 @@ impl Loader {
     /// Starts them with what this thread has.
     ///
     /// # Errors
-    /// Where there is no room for a thread.
+    /// If a thread cannot be created.
     pub(crate) fn start() -> Result<Self> {
         let queue = Arc::new(Queue::default());
         let open = Open(Arc::clone(&queue));
@@ -143,10 +143,10 @@ impl Loader {
         Ok(Self(Arc::new(open)))
     }
 
-    /// Does it there in its caller's turn, unless nobody waits for it any more when it is begun.
+    /// Runs work on a loading thread when it is its caller's turn. Work is skipped if the caller is gone by then.
     ///
     /// # Errors
-    /// Where it panics.
+    /// If the work panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         caller: Option<Identity>,
@@ -158,7 +158,7 @@ impl Loader {
                 return;
             }
             if let Ok(result) = catch_unwind(AssertUnwindSafe(work)) {
-                // Nobody waits any more: what was made is dropped here.
+                // The caller is gone: the result is dropped here.
                 let _ = sender.send(result);
             }
         };
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_asks_for_much_holds_up_nobody_else_and_what_nobody_waits_for_is_not_done() {
+    async fn a_busy_caller_delays_no_other_and_abandoned_work_is_skipped() {
         let loader = Loader::start().unwrap();
         let (open, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
@@ -208,7 +208,7 @@ mod tests {
             })
             .collect();
         drop(began);
-        // One worker of the test's runtime: let them all get into the queue.
+        // The test's runtime has one worker: yield until all are in the queue.
         while loader
             .0
             .0

@@ -1,6 +1,6 @@
-//! What a trace has said lately: one bounded log that any number of readers follow, each at its own pace.
+//! The recent messages of a trace: one bounded log that any number of readers follow, each at its own pace.
 //!
-//! There is no queue per reader: memory does not grow with readers, and a slow one holds up nobody. What it comes too late for is a gap.
+//! There is no queue per reader: memory does not grow with readers, and a slow reader delays no other. It receives a gap for what it missed.
 
 use proto::v1::{Further, Gap, StreamEventsResponse, stream_events_response::Item};
 use std::{
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 /// The log of one trace.
 pub(crate) struct Log {
     kept: Mutex<Kept>,
-    /// The next sequence number, for those who wait for it.
+    /// The next sequence number, for readers that wait.
     next: watch::Sender<u64>,
 }
 
@@ -20,7 +20,7 @@ struct Kept {
     entries: VecDeque<Entry>,
     bytes: usize,
     most_bytes: usize,
-    /// Of the first entry.
+    /// Sequence number of the first entry.
     first: u64,
     /// Rows of the first dataset in all that is no longer kept.
     forgotten_rows: u64,
@@ -36,7 +36,7 @@ struct Entry {
     message: Arc<StreamEventsResponse>,
     bytes: usize,
     rows: u64,
-    /// Whether it continues what is before it: both are forgotten together.
+    /// Whether it continues the previous entry. Both are removed together.
     continues: bool,
 }
 
@@ -47,11 +47,11 @@ const MESSAGE_BYTES: usize =
 /// A place in a log.
 pub(crate) struct Cursor {
     next: u64,
-    /// Rows before `next`; not known where a reader begins amid what is forgotten.
+    /// Rows before `next`; `None` if the reader starts in the removed part.
     rows: Option<u64>,
 }
 
-/// What is at a place.
+/// The message at a reader's position.
 pub(crate) enum Next {
     /// This.
     Message(Arc<StreamEventsResponse>),
@@ -91,7 +91,7 @@ impl Kept {
             newest.any(|(_, first)| *first == kept.first)
         };
         while self.bytes > self.most_bytes && !is_newest(self) {
-            // All of a table, or one message.
+            // A whole table, or one message.
             let more = self.entries.iter().skip(1);
             let oldest = 1 + more.take_while(|entry| entry.continues).count();
             if oldest == self.entries.len() {
@@ -111,7 +111,7 @@ impl Kept {
 }
 
 impl Log {
-    /// An empty log that keeps so many bytes, and always the last message and all of the newest table of each dataset.
+    /// Creates an empty log that keeps this number of bytes, and always the last message and the newest table of each dataset.
     pub(crate) fn new(most_bytes: usize) -> Self {
         Self {
             kept: Mutex::new(Kept {
@@ -175,7 +175,7 @@ impl Log {
         self.next.send_replace(next);
     }
 
-    /// Keeps no more than the last message from now on, whoever still reads: a reader that stands still holds nothing else.
+    /// Removes all but the last message, also if readers follow it: a stalled reader holds nothing else.
     pub(crate) fn release(&self) {
         let mut kept = self.kept();
         kept.most_bytes = 0;
@@ -189,7 +189,7 @@ impl Log {
         self.next.send_modify(|_| {});
     }
 
-    /// Tells of every change.
+    /// Returns a receiver of changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.next.subscribe()
     }
@@ -209,7 +209,7 @@ impl Log {
         }
     }
 
-    /// What is at a reader's place, which moves on.
+    /// Returns the message at a reader's position, and advances the position.
     pub(crate) fn read(&self, cursor: &mut Cursor) -> Next {
         let kept = self.kept();
         if cursor.next < kept.first {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_too_slow_is_told_what_it_missed_and_goes_on() {
+    fn a_slow_reader_receives_a_gap_and_continues() {
         let log = Log::new(100 + 2 * MESSAGE_BYTES);
         let mut slow = log.cursor(0);
         log.push(batch(5), 40);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_of_what_was_release_is_told_so_and_gets_the_last_message() {
+    fn a_reader_of_a_released_log_receives_a_gap_and_the_last_message() {
         let log = Log::new(1000);
         let mut slow = log.cursor(0);
         for _ in 0..3 {
@@ -324,7 +324,7 @@ mod tests {
         let mut slow = log.cursor(0);
         log.push_table(0, table(3));
         assert_eq!(sequence(&log, &mut slow), (1, None));
-        // Both together do not fit, nor does the newer one alone.
+        // Neither both fit, nor the newer one alone.
         log.push_table(0, table(7));
         let (_, gap) = sequence(&log, &mut slow);
         let gap = gap.unwrap();
@@ -335,7 +335,7 @@ mod tests {
         }
         log.close();
         assert!(matches!(log.read(&mut slow), Next::End));
-        // A smaller one takes its place, and what is between them goes with it.
+        // A smaller table replaces it, and the entries between them are removed.
         log.push_table(0, table(1));
         assert_eq!(log.kept().first, 11);
         log.release();

@@ -1,4 +1,4 @@
-//! `tracejob-agent`: see the library beside it.
+//! `tracejob-agent`: see the library of this package.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

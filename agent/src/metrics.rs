@@ -1,4 +1,4 @@
-//! Metrics and health on the listeners that the configuration names.
+//! Metrics and health on the configured listeners.
 
 use super::{
     config::{Http, HttpListen},
@@ -10,10 +10,10 @@ use listen::Listener;
 use metrics::Served;
 use std::sync::Arc;
 
-/// Serves one listener for as long as it is polled; without one nothing happens.
+/// Serves one listener. The future never completes; without a listener it does nothing.
 ///
 /// # Errors
-/// Where it cannot listen.
+/// If it cannot listen.
 pub(crate) async fn serve(
     listener: Option<&Http>,
     served: Served,

@@ -1,4 +1,4 @@
-//! The parts of a request, counted before it is decoded: an empty target takes two bytes of a message and a hundred in memory.
+//! Limits on the parts of a request, counted before it is decoded: an empty target takes two bytes of a message and a hundred in memory.
 
 use super::{
     limits::{LABEL_COLUMNS, OPTIONS_BYTES, TARGETS},
@@ -31,7 +31,7 @@ impl Kind {
     /// Counts what is in a message.
     ///
     /// # Errors
-    /// Where there is more than may be, or where it cannot be counted.
+    /// If a limit is exceeded, or the message cannot be parsed.
     pub(crate) fn check(self, message: &[u8]) -> Result<(), Violation> {
         if matches!(self, Self::Other) {
             return Ok(());
@@ -48,7 +48,7 @@ impl Kind {
     }
 }
 
-/// Numbers of what is in a message, of all its parts of that name together: the last of several specs is merged with those before it.
+/// Counts the parts of a message by name, over all its occurrences: the last of several specs is merged with the previous ones.
 #[derive(Default)]
 struct Parts {
     targets: usize,
@@ -89,7 +89,7 @@ impl Parts {
     }
 
     fn check(&self) -> Result<(), Violation> {
-        // Who says all that is wanted names each target twice: once in an `only`.
+        // An update with `only` contains each target twice.
         let bounds = [
             ("spec.targets", self.targets, TARGETS),
             ("spec.options", self.options_bytes, OPTIONS_BYTES),

@@ -1,44 +1,44 @@
-//! What the node allows: tracers, targets and limits of a trace. No request widens it.
+//! The node's policy: allowed tracers, targets and limits of a trace. No request extends it.
 
 use engine::{Bounds, Budget, Limits, Target, Whom};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::time::Duration;
 use tracers::{Capability, Class, Erased, UnknownClass};
 
-/// What requests may ask for.
+/// Limits of requests.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Policy {
     /// Classes whose tracers may run. The agent keeps the capabilities of these classes and no others.
     #[serde(deserialize_with = "classes")]
     pub(crate) classes: Vec<Class>,
-    /// The tracers of these classes that may run; absent is all of them.
+    /// Allowed tracers of these classes; absent is all of them.
     pub(crate) tracers: Option<Vec<String>>,
-    /// Kinds of targets that may be selected; absent is all of them. What selects everything is `host`'s alone.
+    /// Kinds of targets that may be selected; absent is all of them. Targets that select everything also require `host`.
     pub(crate) targets: Option<Vec<TargetKind>>,
-    /// Whether everything on the node may be selected at once: by that word, or by a cgroup or a process that holds pods or the agent.
+    /// Whether a trace may select everything on the node: with `host`, or by a cgroup or process that contains pods or the agent.
     pub(crate) host: bool,
-    /// Namespaces whose pods are not traced, by the labels of targets. Where there are any, a target in a pod must have that label.
+    /// Namespaces whose pods are not traced, by the labels of targets. If the list is not empty, a target in a pod requires that label.
     pub(crate) denied_namespaces: Vec<String>,
-    /// The longest that a trace runs, and how long one runs that does not say.
+    /// Maximum duration of a trace, and the duration of a trace without one, in seconds.
     pub(crate) max_duration_seconds: u64,
-    /// Traces that run at the same time.
+    /// Maximum number of running traces.
     pub(crate) max_traces: usize,
-    /// The largest ring of a trace, bytes.
+    /// Maximum ring size of a trace in bytes.
     pub(crate) max_ring_bytes: u32,
-    /// The most memory of a trace: its maps, its ring, its queue and what is kept of it, bytes.
+    /// Maximum memory of a trace in bytes: its maps, ring, queue and log.
     pub(crate) max_trace_bytes: u64,
-    /// The same of all traces together.
+    /// Maximum memory of all traces in bytes.
     pub(crate) max_node_bytes: u64,
-    /// The most that a trace may cost, per cent of one CPU; absent is no bound.
+    /// Maximum CPU time of a trace, in per cent of one CPU; absent is no limit.
     pub(crate) max_cpu_percent: Option<u32>,
-    /// The most events that a trace delivers each second; absent is no bound.
+    /// Maximum rate of delivered events of a trace; absent is no limit.
     pub(crate) max_events_per_second: Option<u64>,
-    /// Events per second that each cgroup gets through however many events others send.
+    /// Rate of events per second that each cgroup gets regardless of the events of others.
     pub(crate) fair_events_per_second: u32,
-    /// What is kept of a trace for readers that are slow or come later, bytes.
+    /// Size of a trace's log in bytes, for readers that are slow or start late.
     pub(crate) replay_bytes: usize,
-    /// How long an ended trace can still be read.
+    /// Time for which an ended trace can be read, in seconds.
     pub(crate) keep_seconds: u64,
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn words(classes: &[Class]) -> String {
     words.join(" and ")
 }
 
-/// Why the node's policy says no; it names its own line.
+/// A denial of the node's policy, with the field that causes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
     /// The line of the configuration: `policy.host`.
@@ -116,7 +116,7 @@ pub(crate) struct Denied {
 }
 
 impl Policy {
-    /// Whether a tracer may run.
+    /// Checks whether a tracer may run.
     pub(crate) fn tracer(&self, tracer: &dyn Erased) -> Result<(), Denied> {
         let (name, class) = (tracer.name(), tracer.class());
         if !self.classes.contains(&class) {
@@ -139,7 +139,7 @@ impl Policy {
         }
     }
 
-    /// What lets a tracer run that [`Self::tracer`] denies.
+    /// Returns the change of the policy that allows a tracer that [`Self::tracer`] denies.
     pub(crate) fn remedy(tracer: &dyn Erased, denied: &Denied) -> String {
         let class = tracer.class();
         match denied.line {
@@ -160,7 +160,7 @@ impl Policy {
         Class::capabilities_of(&self.classes)
     }
 
-    /// What targets may turn out to be.
+    /// Returns the bounds of targets that are checked when they are resolved.
     pub(crate) fn bounds(&self) -> Bounds {
         Bounds {
             host: self.host,
@@ -168,7 +168,7 @@ impl Policy {
         }
     }
 
-    /// Whether it may be selected, by what the request says of it; what it turns out to be is held to [`Self::bounds`].
+    /// Checks whether a target may be selected, as the request describes it. [`Self::bounds`] applies to the resolved target.
     pub(crate) fn target(&self, target: &Target) -> Result<(), Denied> {
         match (TargetKind::of(&target.whom), &self.targets) {
             (None, _) => self.host()?,
@@ -189,7 +189,7 @@ impl Policy {
         }
     }
 
-    /// Whether everything may be selected.
+    /// Returns whether a trace may select everything.
     fn host(&self) -> Result<(), Denied> {
         match self.host {
             true => Ok(()),
@@ -201,10 +201,13 @@ impl Policy {
         }
     }
 
-    /// The limits of a trace, where it may have them.
-    pub(crate) fn limits(&self, asked: &Limits) -> Result<Limits, Denied> {
+    /// Returns the limits of a trace.
+    ///
+    /// # Errors
+    /// If the request exceeds a limit.
+    pub(crate) fn limits(&self, requested: &Limits) -> Result<Limits, Denied> {
         let longest = Duration::from_secs(self.max_duration_seconds);
-        let duration = asked.duration.unwrap_or(longest);
+        let duration = requested.duration.unwrap_or(longest);
         if duration > longest {
             return Err(Denied {
                 line: "policy.maxDurationSeconds",
@@ -214,7 +217,7 @@ impl Policy {
                 ),
             });
         }
-        if asked.ring_bytes > self.max_ring_bytes {
+        if requested.ring_bytes > self.max_ring_bytes {
             return Err(Denied {
                 line: "policy.maxRingBytes",
                 why: format!(
@@ -227,8 +230,9 @@ impl Policy {
             cpu_percent,
             events_per_second,
             memory_bytes,
-        } = asked.budget;
-        let less = |asked: Option<u64>, most: Option<u64>| asked.into_iter().chain(most).min();
+        } = requested.budget;
+        let less =
+            |requested: Option<u64>, most: Option<u64>| requested.into_iter().chain(most).min();
         let cpu = less(
             cpu_percent.map(u64::from),
             self.max_cpu_percent.map(u64::from),
@@ -245,7 +249,7 @@ impl Policy {
                 memory_bytes: less(memory_bytes, Some(memory)),
             },
             quota: self.fair_events_per_second,
-            ..asked.clone()
+            ..requested.clone()
         })
     }
 }
@@ -278,14 +282,14 @@ mod tests {
             max_duration_seconds: 10,
             ..Policy::default()
         };
-        let asked = |seconds| Limits {
+        let requested = |seconds| Limits {
             duration: seconds,
             ..Limits::default()
         };
         let longest = Some(Duration::from_secs(10));
-        assert_eq!(policy.limits(&asked(None)).unwrap().duration, longest);
+        assert_eq!(policy.limits(&requested(None)).unwrap().duration, longest);
         let denied = policy
-            .limits(&asked(Some(Duration::from_secs(11))))
+            .limits(&requested(Some(Duration::from_secs(11))))
             .unwrap_err();
         assert_eq!(denied.line, "policy.maxDurationSeconds");
         let ring = Limits {
@@ -326,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_class_is_refused_by_name_and_so_is_none_at_all() {
+    fn an_unknown_class_and_an_empty_list_are_refused_by_name() {
         let error = parse("policy: {classes: [observe, packets]}").unwrap_err();
         assert!(
             error.contains("\"packets\"") && error.contains("observe, payload, memory, act"),

@@ -1,4 +1,4 @@
-//! The program: its arguments, and the order in which it gives up its rights and starts to serve.
+//! The program: its arguments, and the order in which it drops its rights and starts to serve.
 
 use crate::{config, confine, loader, policy, server, socket, text};
 
@@ -55,13 +55,13 @@ enum Command {
 
 /// Runs the daemon until a signal ends it.
 pub fn main() -> ExitCode {
-    // Stacks are symbolised by this program as another process without privileges; that one must not get as far as arguments.
+    // Stacks are symbolized by another process of this program without privileges, which must not parse arguments.
     engine::worker_if_asked();
     let args = Args::parse();
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is gone, nobody is left to be told.
+            // If standard error is closed, the error cannot be reported.
             let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
@@ -122,7 +122,7 @@ fn run(args: Args) -> Result<()> {
         })
 }
 
-/// What those who serve may reach: the sockets' folders, the configuration, and certificates.
+/// Returns the files of serving threads: the sockets' folders, the configuration, and certificates.
 fn paths(config: &config::Config, file: Option<&Path>) -> Result<confine::Paths> {
     let mut paths = confine::Paths::default();
     if let Some(audit) = &config.audit {

@@ -1,4 +1,4 @@
-//! Errors as gRPC has them: a status with an ErrorInfo, whose reason is a word of a list, and what more there is to say.
+//! Errors as gRPC statuses with an ErrorInfo, whose reason is a stable word, and with further details.
 
 use super::{
     limits::{ID_BYTES, MESSAGE_BYTES},
@@ -12,32 +12,32 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// Whose words the reasons are.
+/// Domain of the reasons.
 const DOMAIN: &str = "tracejob.dev";
 
-/// Why a call was refused that no kernel was asked about.
+/// A refusal that does not involve the kernel.
 pub(crate) enum Refusal {
     /// A field is wrong.
     Invalid(Violation),
     /// The node's policy.
     Denied(Denied),
-    /// Who calls may not.
+    /// The caller's role does not allow the call.
     NotAllowed { who: String, role: Role },
-    /// As many traces run as may.
+    /// The maximum number of traces is running.
     TooManyTraces(usize),
-    /// All traces together would take more memory than they may.
+    /// All traces together would exceed the memory limit.
     NodeMemory { needed: u64, left: u64 },
     /// A namespace's traces have more than they leave.
     NamespaceShare { namespace: String },
-    /// As many of something as a caller may have at once.
+    /// The caller has reached its limit of something.
     TooMuchAtOnce { what: &'static str, why: String },
     /// The trace belongs to another caller, or to a call.
     NotOwner { uid: String, who: String },
     /// An update is not newer than the last one.
     OldVersion { known: u64 },
-    /// A newer generation is known.
+    /// A newer generation exists.
     OldGeneration { known: u64 },
-    /// The same generation with another spec.
+    /// The same generation has another spec.
     OtherSpec,
     /// No trace has that uid, or its time is over.
     UnknownTrace(String),
@@ -133,7 +133,7 @@ impl From<Refusal> for Status {
     }
 }
 
-/// What the kernel or the targets said.
+/// Returns the status of an error of the kernel or the targets.
 pub(crate) fn status(error: &Error) -> Status {
     let message = cut(error.to_string(), MESSAGE_BYTES);
     let mut details = match error {

@@ -13,10 +13,10 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// Hears SIGHUP from here on, which ends a process that does not.
+/// Installs a handler of SIGHUP, which would end the process otherwise.
 ///
 /// # Errors
-/// Where it cannot be listened to.
+/// If the handler cannot be installed.
 pub(crate) fn hangup() -> Result<Signal> {
     signal(SignalKind::hangup()).context("cannot handle SIGHUP")
 }
@@ -42,7 +42,7 @@ pub(crate) async fn follow(
     loop {
         tokio::select! {
             _ = hangup.recv() => {
-                // The next look reads it, whether it has changed or not.
+                // The next check reads the file, even if it is unchanged.
                 seen = None;
                 continue;
             }
@@ -70,7 +70,7 @@ pub(crate) async fn follow(
 /// Takes the policy of a text, and returns the lines that it states.
 ///
 /// # Errors
-/// Where it is not as it should be, is not complete, or differs beside the policy.
+/// If the configuration is invalid or truncated, or differs outside the policy.
 fn take(
     text: &str,
     source: &Source,
@@ -97,7 +97,7 @@ fn take(
     Ok(stated)
 }
 
-/// What a file that is cut short lacks would widen the policy, line by line.
+/// Rejects a truncated file: its missing fields would widen the policy.
 fn check(new: &Config, began_with: &Config, stated: &BTreeSet<String>) -> Result<()> {
     if let Some(gone) = stated.difference(&new.stated).next() {
         bail!(

@@ -1,4 +1,4 @@
-//! The API over its socket.
+//! The gRPC API.
 
 use super::{
     audit::Audit,
@@ -9,7 +9,8 @@ use super::{
     connection::{self, Listeners, Peer},
     counters::Counters,
     limits::{
-        CALLS, HEADER_BYTES, ID_BYTES, KEEPALIVE, LAST_WORDS, REQUEST_BYTES, WATCH_OF_ALL, WATCHES,
+        CALLS, FINAL_MESSAGES, HEADER_BYTES, ID_BYTES, KEEPALIVE, REQUEST_BYTES, WATCH_OF_ALL,
+        WATCHES,
     },
     loader::Loader,
     log::Next,
@@ -35,10 +36,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use tower::util::MapResponseLayer;
 
-/// Serves until it is told to end; then every trace ends too.
+/// Serves the API until the end is requested; then it ends all traces.
 ///
 /// # Errors
-/// Where it cannot listen.
+/// If it cannot listen.
 pub(crate) async fn serve(
     config: Config,
     source: &Source,
@@ -95,16 +96,16 @@ pub(crate) async fn serve(
             end.await;
             tracing::info!("ending all traces");
             stopping.counters.set_ready(false);
-            tell_systemd(sd_notify::NotifyState::Stopping);
-            // Their readers' calls end with them, and with these the server.
+            notify_systemd(sd_notify::NotifyState::Stopping);
+            // The calls of readers end with the traces, and the server ends with these calls.
             stopping.stop_all().await;
-            // Nobody waits where serving has failed.
+            // Fails only if serving has failed.
             let _ = stopped.send(());
         });
-    let patience = async {
-        // Not sent: serving has failed, which is told by itself.
+    let timeout = async {
+        // Not sent if serving has failed, which is reported separately.
         let _ = all_stopped.await;
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(FINAL_MESSAGES).await;
     };
     let serve_http = |http, served| metrics::serve(http, served, Arc::clone(&counters));
     let measured = serve_http(config.metrics.as_ref(), Served::Metrics);
@@ -116,10 +117,10 @@ pub(crate) async fn serve(
         }
     };
     counters.set_ready(true);
-    tell_systemd(sd_notify::NotifyState::Ready);
+    notify_systemd(sd_notify::NotifyState::Ready);
     tokio::select! {
         served = served => served.context("serving failed"),
-        () = patience => {
+        () = timeout => {
             tracing::warn!("a client did not receive its last messages in time");
             Ok(())
         }
@@ -131,8 +132,8 @@ pub(crate) async fn serve(
     }
 }
 
-/// Where systemd started this, it waits for it: sd_notify(3).
-fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+/// Notifies systemd, if it started the agent and waits for it: sd_notify(3).
+fn notify_systemd(state: sd_notify::NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!("cannot notify systemd: {error}");
     }
@@ -143,7 +144,7 @@ struct Api {
     capabilities: Arc<Capabilities>,
 }
 
-/// Who calls.
+/// Returns the caller of a request.
 fn caller<T>(request: &Request<T>) -> Caller {
     let unknown = || Caller {
         who: "unknown".to_owned(),
@@ -235,7 +236,7 @@ impl Agent for Api {
         }
         let uid = request.into_inner().uid;
         if uid.len() > ID_BYTES {
-            // It would be kept for as long as somebody watches.
+            // The uid is kept while the watch is open.
             return Err(Refusal::UnknownTrace(uid).into());
         }
         let traces = Arc::clone(&self.traces);
@@ -249,9 +250,9 @@ impl Agent for Api {
                 changes.mark_unchanged();
                 let (traces, newest) = traces.changed_since(seen, &uid);
                 seen = newest;
-                let told = std::mem::take(&mut first) || !traces.is_empty();
+                let is_due = std::mem::take(&mut first) || !traces.is_empty();
                 let message = v1::WatchTracesResponse { traces };
-                if told && sender.send(Ok(message)).await.is_err() {
+                if is_due && sender.send(Ok(message)).await.is_err() {
                     return;
                 }
                 tokio::select! {
@@ -277,13 +278,13 @@ impl Agent for Api {
         let trace = self.traces.get(&uid)?;
         let from_sequence = match instance == 0 || instance == trace.schema.instance {
             true => from_sequence,
-            // A number of a trace that was there before: nothing of this one has been read.
+            // The sequence number belongs to a previous trace: nothing of this one has been read.
             false => 1,
         };
         let counters = Arc::clone(&self.traces.counters);
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
-            // A reader that has gone needs no last words.
+            // A reader that has disconnected needs no final message.
             let _ = follow(&trace, from_sequence, &sender, &counters).await;
         });
         Ok(Response::new(ReceiverStream::new(receiver)))

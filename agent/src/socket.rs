@@ -1,4 +1,4 @@
-//! The unix socket: for its owner alone.
+//! The unix socket, which only its owner can access.
 
 use anyhow::{Context, Result, bail};
 use std::{
@@ -20,7 +20,7 @@ const LINKS: usize = 40;
 /// A socket that is removed when it is dropped.
 pub(crate) struct Socket {
     path: PathBuf,
-    /// Device and inode: another agent may have made another one there. The number is its own as long as somebody listens.
+    /// Device and inode, because another agent may have created another socket at this path. The inode is not reused while the socket is open.
     file: (u64, u64),
 }
 
@@ -34,10 +34,10 @@ impl Drop for Socket {
     }
 }
 
-/// The folder of a socket, made where it is not there.
+/// Returns the folder of a socket, and creates it if it does not exist.
 ///
 /// # Errors
-/// Where it cannot be made, or others could put another one into its place.
+/// If it cannot be created, or other users could replace the socket.
 pub(crate) fn folder(socket: &Path) -> Result<&Path> {
     let folder = socket.parent().context("the socket's path has no folder")?;
     let me = rustix::process::geteuid().as_raw();
@@ -45,7 +45,7 @@ pub(crate) fn folder(socket: &Path) -> Result<&Path> {
     Ok(folder)
 }
 
-/// Walks a path as the kernel does, and makes what is missing of it. Only root and this user may be able to change where it leads.
+/// Resolves a path as the kernel does, and creates missing folders. Only root and this user may be able to change the path.
 fn make(folder: &Path, me: u32) -> Result<()> {
     let mut ahead: VecDeque<OsString> = parts(folder);
     let mut here = PathBuf::new();
@@ -107,7 +107,7 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 /// Makes the socket with mode 0600 in a folder of mode 0700.
 ///
 /// # Errors
-/// Where others could reach it, or another agent listens there.
+/// If other users could access it, or another agent listens there.
 pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Socket)> {
     let folder = folder(path)?;
     let meta = fs::metadata(folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    fn said(socket: &Path) -> String {
+    fn error(socket: &Path) -> String {
         let refused = folder(socket).map(drop).unwrap_err();
         format!("{refused:#}")
     }
@@ -176,16 +176,16 @@ mod tests {
         let own = test.0.join("own/deep");
         assert_eq!(folder(&own.join("a.sock")).unwrap(), own);
         assert_eq!(fs::metadata(&own).unwrap().mode() & 0o777, 0o700);
-        // A link of one's own is followed.
+        // A link of the same user is followed.
         let link = test.0.join("link");
         symlink("own/../own", &link).unwrap();
         folder(&link.join("deep/a.sock")).unwrap();
-        // A folder that others may write in, one with a folder in it that nobody made yet.
+        // A folder that others may write, and a missing folder in it.
         let open = test.0.join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
         for socket in [open.join("a.sock"), open.join("run/a.sock")] {
-            assert!(said(&socket).contains("is writable by others"));
+            assert!(error(&socket).contains("is writable by others"));
         }
         assert!(!open.join("run").exists(), "nothing was made there");
         fs::set_permissions(&open, Permissions::from_mode(0o1777)).unwrap();
@@ -193,20 +193,20 @@ mod tests {
         symlink(&link, test.0.join("round")).unwrap();
         fs::remove_file(&link).unwrap();
         symlink("round", &link).unwrap();
-        assert!(said(&link.join("a.sock")).contains("too many links"));
+        assert!(error(&link.join("a.sock")).contains("too many links"));
         if !rustix::process::geteuid().is_root() {
             println!("SKIPPED: folders of others take root");
             return;
         }
-        // Somebody's folder as a parent, and somebody's link in a folder where everybody may make some.
+        // A parent folder of another user, and a link of another user in a folder that everyone may write.
         let foreign = test.0.join("foreign");
         fs::create_dir_all(foreign.join("run")).unwrap();
         chown(&foreign, Some(65534), None).unwrap();
-        assert!(said(&foreign.join("run/a.sock")).contains("belongs to uid 65534"));
+        assert!(error(&foreign.join("run/a.sock")).contains("belongs to uid 65534"));
         let trap = open.join("trap");
         symlink(&own, &trap).unwrap();
         std::os::unix::fs::lchown(&trap, Some(65534), None).unwrap();
-        assert!(said(&trap.join("a.sock")).contains("belongs to uid 65534"));
+        assert!(error(&trap.join("a.sock")).contains("belongs to uid 65534"));
     }
 
     #[tokio::test]

@@ -1,11 +1,11 @@
-//! Text that callers and targets chose: cut to a length, and made printable where it goes into a log.
+//! Text that callers and targets chose: truncated, and made printable for the log.
 
 use std::{
     borrow::Cow,
     io::{self, Write},
 };
 
-/// The text's beginning, where it is longer than this many bytes.
+/// Returns the text, or its beginning if it is longer than this number of bytes.
 pub(crate) fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
         let room = most.saturating_sub('…'.len_utf8());
@@ -17,7 +17,7 @@ pub(crate) fn cut(mut text: String, most: usize) -> String {
 }
 
 /// JSON whose strings have escapes instead of characters that a terminal may act on or that hide: DEL, C1 controls, bidirectional
-/// controls, separators of lines. It is the same JSON to whoever parses it.
+/// controls, separators of lines. Parsers read the same JSON.
 pub(crate) fn printable(json: &str) -> Cow<'_, str> {
     let plain = |c: char| c == '\n' || rows::escape::is_printable(c);
     if json.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! Between the API's messages and what the rest of the agent works with; nobody else sees a message's fields.
+//! Conversion between the API's messages and the agent's types. No other module reads a message's fields.
 
 use super::limits::{ID_BYTES, LABEL_BYTES, LABEL_COLUMNS, OPTIONS_BYTES, PATH_BYTES, TARGETS};
 use engine::{Account, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Whom};
@@ -23,7 +23,7 @@ fn violation(field: &'static str, why: impl ToString) -> Violation {
     }
 }
 
-/// What a client asks for.
+/// Returns the request of a client's spec.
 pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation> {
     let spec = spec.ok_or_else(|| violation("spec", "it is missing"))?;
     if spec.targets.is_empty() {
@@ -68,7 +68,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
                 bytes => u32::try_from(bytes)
                     .map_err(|_| violation("spec.ring_bytes", "it is below 4 GiB"))?,
             },
-            // Losses are told within a second.
+            // Losses are reported within a second.
             interval: interval.min(Duration::from_secs(1)),
             budget: budget(spec.budget.unwrap_or_default()),
             quota: defaults.quota,
@@ -80,7 +80,7 @@ pub(crate) fn request(spec: Option<v1::TraceSpec>) -> Result<Request, Violation>
     })
 }
 
-/// The filters of a trace's datasets; none where it has no condition.
+/// Returns the filters of a trace's datasets; empty without a condition.
 fn filters(condition: &str, spec: &Spec) -> Result<Vec<Option<Filter>>, Violation> {
     match condition {
         "" => Ok(Vec::new()),
@@ -218,7 +218,7 @@ fn duration(
     }
 }
 
-/// One thing that was checked.
+/// Returns the message of a check.
 pub(crate) fn check(check: Check) -> v1::Check {
     let Check {
         name,
@@ -234,7 +234,7 @@ pub(crate) fn check(check: Check) -> v1::Check {
     }
 }
 
-/// Rows as they go over the wire, in one message of events or several of a table, each with the bytes that it points to.
+/// Returns rows as messages: one of events, or several of a table. Each has the bytes that it points to.
 pub(crate) fn batches(batch: &Batch, datasets: &[Dataset], clock: Clock) -> Vec<(Item, usize)> {
     let of = &datasets[batch.dataset];
     let table = of.source.form() == Form::Table;
@@ -306,7 +306,7 @@ fn values(column: &Column, data: Data, clock: Clock) -> v1::values::Values {
     }
 }
 
-/// Bytes that an allocation takes besides what it is asked for: glibc's word of size, and 8 on average for its steps of 16.
+/// Overhead of an allocation in bytes: glibc's size word, and 8 on average for rounding to 16.
 const ALLOCATION: usize = 16;
 
 /// Bytes that a batch points to: what its vectors have room for, and their allocations.
@@ -355,7 +355,7 @@ fn size(batch: &v1::Batch) -> usize {
         + frames_bytes
 }
 
-/// What ended a trace, in a word; empty while it runs.
+/// Returns the reason for the end of a trace as a word; empty while it runs.
 pub(crate) fn ended(account: &Account) -> &'static str {
     match &account.ended {
         None => "",
@@ -368,7 +368,7 @@ pub(crate) fn ended(account: &Account) -> &'static str {
     }
 }
 
-/// The books.
+/// Returns the account as a message.
 pub(crate) fn account(account: &Account) -> v1::Account {
     let stages = account.lost.stages();
     let cost = &account.cost;
@@ -404,7 +404,7 @@ pub(crate) fn account(account: &Account) -> v1::Account {
     }
 }
 
-/// What was lost since another account of the same trace; `None` where nothing was.
+/// Returns the losses between two accounts of the same trace; `None` without losses.
 pub(crate) fn lost_since(before: &Account, now: &Account) -> Option<v1::Lost> {
     let (before, now) = ((before.lost.stages(), before), (now.lost.stages(), now));
     let stages: Vec<v1::Stage> = before
@@ -554,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_lost_since_is_told() {
+    fn only_new_losses_are_sent() {
         let mut before = Account::default();
         before.lost.ring_full = 3;
         let mut now = before.clone();

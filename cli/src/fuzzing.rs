@@ -53,7 +53,12 @@ pub fn rows(batch: &Batch, columns: &[Column]) {
         let head = head.expect("every column has its head");
         for row in 0..batch.rows() {
             if let Value::Bytes(bytes, _) = batch.value(at, row) {
-                assert_eq!(said(&lines[row][&*column.name]), bytes, "{}", column.name);
+                assert_eq!(
+                    message(&lines[row][&*column.name]),
+                    bytes,
+                    "{}",
+                    column.name
+                );
                 assert_eq!(&records[row][head], bytes, "{}", column.name);
             }
         }
@@ -80,7 +85,7 @@ pub fn answers(mut data: &[u8]) {
     }));
 }
 
-fn said(value: &Parsed) -> Vec<u8> {
+fn message(value: &Parsed) -> Vec<u8> {
     match value {
         Parsed::String(text) => text.clone().into_bytes(),
         other => {

@@ -20,11 +20,12 @@ use command::{
 };
 use engine::Reason;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use show::{screen, text::wrap_lines};
 use source::{cluster as cluster_source, remote};
 use std::{
     env,
     ffi::OsString,
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -55,8 +56,8 @@ fn close_memory() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-fn act(asked: CommandLine) -> Result<ExitCode> {
-    let CommandLine { action, agent } = asked;
+fn act(requested: CommandLine) -> Result<ExitCode> {
+    let CommandLine { action, agent } = requested;
     let agent = agent.as_ref();
     match action {
         Action::List { json } => list::list(json, agent)?,
@@ -68,6 +69,16 @@ fn act(asked: CommandLine) -> Result<ExitCode> {
         Action::Codegen(dir) => codegen::codegen(&dir)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Breaks the first line of an error between words if standard error is a terminal. Further lines are commands or marks to copy.
+fn wrapped(text: &str) -> String {
+    match text.split_once('\n') {
+        Some((first, rest)) if io::stderr().is_terminal() => {
+            wrap_lines(first, screen::size().columns) + rest
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// Prints an error. The exit status distinguishes usage errors from failures.
@@ -94,7 +105,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
             .join(": "),
     };
     // Errors are ignored: a closed standard error has no reader.
-    let _ = io::stderr().write_all(format!("error: {text}\n").as_bytes());
+    let _ = io::stderr().write_all(wrapped(&format!("error: {text}\n")).as_bytes());
     let usage = error.is::<usage::Usage>()
         || error.is::<tracers::SpecError>()
         || error

@@ -16,10 +16,11 @@ use engine::{Account, Update};
 use output::Outputs;
 use render::{Output, Status, Wall};
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, IsTerminal, Write},
     process::ExitCode,
     time::{Duration, Instant},
 };
+use text::wrap_lines;
 use tracers::Batch;
 
 /// Minimum interval between two updates of the status line.
@@ -211,24 +212,28 @@ impl Running {
         let (mut tables, wall) = (std::mem::take(&mut self.tables), self.wall());
         tables.sort_by_key(|table| table.dataset);
         let beside = self.feed.beside(account);
-        let mut said = Vec::new();
+        let mut message = Vec::new();
         for (mut output, only) in std::mem::take(&mut self.outputs.all) {
             let shown = tables.iter().filter(|table| output::shows(only, table));
             match output.end(&shown.collect::<Vec<_>>(), wall, account) {
-                Ok(sentence) => said.extend(sentence),
+                Ok(sentence) => message.extend(sentence),
                 Err(error) => self.note(error),
             }
         }
         let text = match json {
             true => format!("{}\n", account_json(account, &beside)),
             false => {
-                let said = said
+                let message = message
                     .iter()
                     .map(|sentence| format!("{sentence}\n"))
                     .collect::<String>();
                 let datasets = datasets_text(&self.outputs.datasets);
                 let rows = Rows::of(self.rows, self.outputs.top);
-                said + &account_text(account, rows, &beside) + &datasets
+                let text = message + &account_text(account, rows, &beside) + &datasets;
+                match io::stderr().is_terminal() {
+                    true => wrap_lines(&text, screen::size().columns),
+                    false => text,
+                }
             }
         };
         // Errors are ignored: a closed standard error has no reader.

@@ -85,8 +85,8 @@ pub(crate) fn explain(error: Error, line: &[OsString], command: &Command) -> any
         }
         // The first line of clap's message, without its `error: `.
         _ => {
-            let said = error.render().to_string();
-            let first = said.lines().next().unwrap_or_default();
+            let sentence = error.render().to_string();
+            let first = sentence.lines().next().unwrap_or_default();
             first
                 .strip_prefix("error: ")
                 .unwrap_or(first)

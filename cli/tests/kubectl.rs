@@ -1,5 +1,5 @@
-//! The plugin against an API server that is a thread: what is asked of it, and what a person is told.
-#![expect(clippy::unwrap_used, reason = "a test that fails has said enough")]
+//! Tests of the plugin with a simulated API server: its requests and its output.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its place")]
 
 use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
@@ -15,21 +15,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a wait.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the cluster knows, and what it was asked.
+/// State of the simulated cluster, and the requests that it received.
 #[derive(Default)]
 struct State {
-    asked: Vec<String>,
+    requests: Vec<String>,
     job: Option<Value>,
     deleted: bool,
     suspended: bool,
-    /// Whether the job goes on until it is ended.
+    /// Whether the job runs until it is ended.
     endless: bool,
-    /// Of the first stream: whether it breaks off after the first row.
+    /// Whether the first stream breaks off after the first row.
     breaks: bool,
-    /// What may not be done.
+    /// Verb that is denied.
     forbidden: Option<&'static str>,
 }
 
@@ -42,7 +42,7 @@ impl Cluster {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves, and says where, in a kubeconfig.
+    /// Starts the server. Returns a kubeconfig with its address.
     fn serve(&self) -> PathBuf {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -66,7 +66,7 @@ impl Cluster {
         let (line, body) = request(&mut stream);
         let mut words = line.split(' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
-        self.state().asked.push(line.clone());
+        self.state().requests.push(line.clone());
         if path.contains("/events?") {
             return self.events(stream);
         }
@@ -138,7 +138,7 @@ impl Cluster {
         ))));
         let (breaks, last) = {
             let mut state = self.state();
-            let last = state.asked.last().unwrap().contains("follow=false");
+            let last = state.requests.last().unwrap().contains("follow=false");
             (std::mem::take(&mut state.breaks), last)
         };
         let running = nodes(v1::NodeState::Running);
@@ -155,12 +155,12 @@ impl Cluster {
         }
         let began = Instant::now();
         let ended = |state: &State| !state.endless || state.deleted;
-        while !last && !ended(&self.state()) && began.elapsed() < PATIENCE {
+        while !last && !ended(&self.state()) && began.elapsed() < TIMEOUT {
             if self.state().suspended {
                 let ended = nodes(v1::NodeState::Ended);
                 say(item(Item::Nodes(v1::Nodes { nodes: ended })));
                 // As the gateway does: a suspended job may go on.
-                thread::sleep(PATIENCE);
+                thread::sleep(TIMEOUT);
                 return;
             }
             thread::sleep(Duration::from_millis(20));
@@ -263,9 +263,9 @@ fn tracer() -> &'static str {
 /// Waits until the stream is read, and interrupts.
 fn interrupt(cluster: &Cluster, child: &Child) {
     let began = Instant::now();
-    let read = |state: &State| state.asked.iter().any(|line| line.contains("/events?"));
+    let read = |state: &State| state.requests.iter().any(|line| line.contains("/events?"));
     while !read(&cluster.state()) {
-        assert!(began.elapsed() < PATIENCE);
+        assert!(began.elapsed() < TIMEOUT);
         thread::sleep(Duration::from_millis(20));
     }
     let pid = rustix::process::Pid::from_child(child);
@@ -305,7 +305,7 @@ fn a_run_makes_a_job_shows_its_rows_and_deletes_it() {
 }
 
 #[test]
-fn a_name_that_is_a_path_to_something_else_is_refused_before_anything_is_asked() {
+fn a_name_with_a_path_is_refused_without_a_request() {
     let cluster = Cluster::default();
     for word in [
         "../../../../api/v1/namespaces/shop",
@@ -323,14 +323,14 @@ fn a_name_that_is_a_path_to_something_else_is_refused_before_anything_is_asked()
         }
     }
     assert!(
-        cluster.state().asked.is_empty(),
+        cluster.state().requests.is_empty(),
         "{:?}",
-        cluster.state().asked
+        cluster.state().requests
     );
 }
 
 #[test]
-fn a_stream_that_breaks_off_is_resumed_and_that_is_said() {
+fn a_broken_stream_is_resumed_with_a_note() {
     let cluster = Cluster::default();
     cluster.state().breaks = true;
     let (output, out, err) = run(&cluster, &["run", tracer(), "-o", "json", "--keep"]);
@@ -344,7 +344,7 @@ fn a_stream_that_breaks_off_is_resumed_and_that_is_said() {
     assert_eq!(created["created"]["namespace"], "shop");
     let state = cluster.state();
     let streams: Vec<&String> = state
-        .asked
+        .requests
         .iter()
         .filter(|line| line.contains("/events?"))
         .collect();

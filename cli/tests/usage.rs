@@ -1,4 +1,4 @@
-//! What the program says of command lines that can never work, and of those that only ask. Nothing here traces.
+//! Tests of help and of errors about the command line. No test here traces.
 
 use std::{
     os::unix::process::ExitStatusExt,
@@ -61,7 +61,7 @@ fn what_a_machine_refuses_has_status_1() {
 }
 
 #[test]
-fn a_job_that_selects_pods_says_what_one_host_needs() {
+fn a_job_that_selects_pods_names_the_flags_for_one_host() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/checkout.yaml");
     let Output { status, stderr, .. } = tracejob(&format!("run -f {file}"));
     assert_eq!(status.code(), Some(2));
@@ -73,7 +73,7 @@ fn a_job_that_selects_pods_says_what_one_host_needs() {
 }
 
 #[test]
-fn help_has_examples_and_goes_to_whoever_asked() {
+fn help_has_examples_and_is_printed_to_standard_output() {
     let tracers: Vec<String> = tracers::ALL
         .iter()
         .map(|tracer| format!("run {} --help", tracer.name()))
@@ -126,7 +126,7 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn completions_know_every_tracer() {
+fn completions_contain_every_tracer() {
     for shell in ["bash", "zsh", "fish"] {
         let script = text(tracejob(&format!("completions {shell}")).stdout);
         for tracer in tracers::ALL {

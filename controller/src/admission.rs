@@ -1,7 +1,7 @@
-//! Whether the API server has checked that whoever made a job may use its tracer.
+//! The check that the API server has verified each job's right to use its tracer.
 //!
-//! The controller cannot ask RBAC itself: an object does not say who made it. What it can see is whether the policy by which the API
-//! server asks is there, is ours, and is older than the job. A job of a class for which that matters does not run without it.
+//! The controller cannot ask RBAC itself, because an object does not name its creator. It can check that the admission policy exists, is the
+//! policy of this version, and is older than the job. A job of a class that requires the check does not run without it.
 
 use crate::plan::Denied;
 use crd::admission::{USE_POLICY, Unlike, like_ours};
@@ -14,16 +14,16 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use tracers::Erased;
 
-/// Why a job is not known to have been checked.
+/// Reason why a job counts as unchecked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Unchecked {
-    /// The policy or its binding is not there.
+    /// The policy or its binding does not exist.
     Missing(&'static str),
-    /// The controller may not see it.
+    /// The controller may not read the policy.
     Hidden(&'static str),
-    /// It is another than ours.
+    /// The policy differs from the policy of this version.
     Other(&'static str),
-    /// It was made after the job.
+    /// The policy is newer than the job.
     Newer(&'static str),
 }
 
@@ -51,10 +51,10 @@ impl Unchecked {
     }
 }
 
-/// Whether a job that was made then has been checked.
+/// Checks the policy for a job with this creation time.
 ///
 /// # Errors
-/// Where the API server does not answer.
+/// If the API server does not answer.
 pub(crate) async fn check(
     client: &Client,
     tracer: &dyn Erased,
@@ -92,7 +92,7 @@ fn compare(
             Unlike::Binding => BINDING,
         })
     })?;
-    // Whole seconds: of one second it is not known which was first.
+    // Times have whole seconds: within one second the order is unknown.
     let newer = |since: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
         since.is_none_or(|since| since.0 > made)
     };

@@ -1,10 +1,10 @@
-//! The agents: on each node what is wanted is made so, again and again, and what is heard of it is kept.
+//! The agents of all nodes: the traces that each one should run, the state that it reports, and the connections to them.
 //!
-//! A connection is there while something is wanted of its node. Everything that is sent may be sent again: a start names a uid and a
-//! generation, an update all targets.
+//! A node's agent is connected while traces are wanted there. Every request can be repeated: a start names a uid and a generation, and an
+//! update contains all targets.
 //!
-//! An agent that may run a trace of a job that is gone is asked, although nothing is wanted of it: each one when it is first known or
-//! has moved, and each one that a trace is taken from. So a job may be deleted while there is no controller.
+//! An agent that may still run a trace of a deleted job is queried although nothing is wanted there: each agent when it is first seen or
+//! has moved, and each agent that a trace is removed from. So a job may be deleted while no controller runs.
 
 mod link;
 mod refused;
@@ -27,95 +27,95 @@ use std::{
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tracers::Batch;
 
-/// After this time an agent was told late: what its targets did before is missing. It is more than clocks of a cluster differ.
+/// Delay after which a target counts as late: its earlier events are missing. Longer than the difference between clocks of a cluster.
 const LATE: Duration = Duration::from_secs(15);
-/// Nodes that are talked to at once while they are connected, and started.
+/// Maximum number of nodes in the phase of connecting and starting traces.
 const AT_ONCE: usize = 256;
-/// Nodes that are asked at once what they run although nothing is wanted of them: a job's nodes do not wait for these.
+/// Maximum number of nodes without wanted traces that are queried at once. Nodes of running jobs do not wait for these.
 const SURVEYED_AT_ONCE: usize = 32;
 
 /// A trace that a node's agent should run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wanted {
     pub(crate) generation: u64,
-    /// All but its targets and its duration.
+    /// Spec of the trace without targets and duration.
     pub(crate) spec: v1::TraceSpec,
     pub(crate) targets: Vec<v1::Target>,
-    /// When each target was there, or its job if that is later.
+    /// Time from which each target should be traced: its start, or the start of the job if that is later.
     pub(crate) since: Vec<SystemTime>,
-    /// When the agent ends it.
+    /// Time at which the agent ends the trace.
     pub(crate) deadline: SystemTime,
-    /// Whether its last table is wanted.
+    /// Whether the controller reads the last table.
     pub(crate) table: bool,
 }
 
-/// How far a trace is on a node.
+/// Progress of a trace on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// The agent has not answered yet.
     #[default]
     Waiting,
-    /// It does not answer, or says that it cannot now: it is asked again.
-    Troubled { reason: String, message: String },
-    /// The agent has it.
+    /// The agent does not answer, or cannot run the trace now. The request is repeated.
+    Unavailable { reason: String, message: String },
+    /// The agent runs the trace.
     Running,
-    /// As it should.
+    /// The trace has ended as planned.
     Ended,
-    /// It never will.
+    /// The trace failed and is not retried.
     Failed { reason: String, message: String },
 }
 
 /// The last table of a node's trace.
 #[derive(Clone, Debug)]
 pub(crate) struct LastTable {
-    /// What the agent says that its rows are.
+    /// Schema of the rows, as the agent describes them.
     pub(crate) schema: Schema,
     pub(crate) rows: Batch,
 }
 
-/// What is known of a trace on a node.
+/// The state of a trace on a node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) generation: u64,
     pub(crate) progress: Progress,
-    /// Its books, as they were last told.
+    /// Newest account of the trace.
     pub(crate) account: v1::Account,
-    /// Those of the same trace before its agent was started anew: what came between is not known.
+    /// Last accounts of the same trace from before restarts of the agent. Events between an account and the restart are unknown.
     pub(crate) before: Vec<v1::Account>,
-    /// How long a target had been there when the agent was told of it, where that was long.
+    /// Delay between a target's start and its request to the agent, if longer than `LATE`.
     pub(crate) late: Option<Duration>,
-    /// Its last table.
+    /// Last table of the trace.
     pub(crate) table: Option<LastTable>,
-    /// Targets that could not be selected: the newest, as the agent reports them.
+    /// Newest targets that could not be selected, as the agent reports them.
     pub(crate) target_failures: Vec<v1::TargetFailure>,
-    /// The number of these, with those that are not in the list.
+    /// Number of targets that could not be selected, including those outside the list.
     pub(crate) targets_failed: u64,
-    /// The targets that the agent was sent.
+    /// Targets that the agent has received.
     targets: Vec<v1::Target>,
-    /// Whether this controller has told its agent of targets: of what another one has told it nothing is known.
-    asked: bool,
-    /// Of the newest update.
+    /// Whether this controller has sent targets to the agent. Targets that another controller sent are unknown.
+    has_sent: bool,
+    /// Version of the newest update; 0 if the agent has never reported the trace.
     version: u64,
-    /// When targets that failed are sent again.
+    /// Time at which failed targets are sent again.
     retry: Retry,
-    /// What the agent refuses to do for it.
+    /// Refusals of the agent that concern this trace.
     pub(crate) refused: Refused,
 }
 
-/// Whether a target is one of these; their labels do not matter.
+/// Returns whether a target is among others, regardless of labels.
 pub(crate) fn is_among(target: &v1::Target, all: &[v1::Target]) -> bool {
     all.iter()
         .any(|other| other.target == target.target && other.pod_uid == target.pod_uid)
 }
 
-/// The time until something is sent again, which grows with each try.
+/// Time of the next retry, with a delay that doubles with each retry.
 #[derive(Clone, Copy, Debug)]
 struct Retry {
     at: Instant,
     wait: Duration,
 }
 
-/// The time until targets that failed are sent again: at first, and at most. An agent reads all cgroups of its node for them.
+/// First and longest delay before failed targets are sent again. Each time, an agent reads all cgroups of its node.
 const RETRY_TARGETS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 impl Default for Retry {
@@ -128,15 +128,15 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// The same targets have been sent once more.
-    fn again(&mut self) {
+    /// Doubles the delay after a retry.
+    fn back_off(&mut self) {
         self.wait = (self.wait * 2).min(RETRY_TARGETS.1);
         self.at = Instant::now() + self.wait;
     }
 }
 
 impl Report {
-    /// Whether a target that is wanted still could not be selected, and it is time to send it again.
+    /// Returns whether a wanted target could not be selected, and its retry is due.
     fn is_to_be_retried(&self) -> bool {
         let failed = self
             .target_failures
@@ -145,7 +145,7 @@ impl Report {
         { failed }.any(|target| is_among(target, &self.targets)) && Instant::now() >= self.retry.at
     }
 
-    /// Whether the agent has, or had, the trace.
+    /// Returns whether the agent runs or has run the trace.
     pub(crate) fn has_run(&self) -> bool {
         self.version > 0 || !self.before.is_empty()
     }
@@ -155,27 +155,27 @@ impl Report {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected {
     pub(crate) generation: u64,
-    /// Whether its traces' last tables are wanted.
+    /// Whether the controller reads the last tables of its traces.
     pub(crate) table: bool,
 }
 
-/// All nodes' agents.
+/// The agents of all nodes.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     nodes: Mutex<HashMap<Arc<str>, Arc<Node>>>,
-    /// Jobs that ran when this controller began, by uid.
+    /// Jobs that ran when this controller started, by uid.
     expected: Mutex<HashMap<String, Expected>>,
     connector: Connector,
-    /// Uids of traces of which something new is known.
-    heard: mpsc::UnboundedSender<String>,
+    /// Uids of traces with news.
+    changed: mpsc::UnboundedSender<String>,
     at_once: Arc<Semaphore>,
     surveyed_at_once: Arc<Semaphore>,
-    /// What time it is.
+    /// Clock, which tests replace.
     clock: fn() -> Timestamp,
     counters: Arc<Counters>,
 }
 
-/// One node's.
+/// A node and its agent.
 #[derive(Debug)]
 struct Node {
     name: Arc<str>,
@@ -188,35 +188,35 @@ struct State {
     address: Option<Addresses>,
     wanted: BTreeMap<String, Wanted>,
     reports: BTreeMap<String, Report>,
-    /// Traces of ours that the agent runs, wanted or not.
+    /// Traces of this controller that the agent runs, wanted or not.
     running: BTreeSet<String>,
-    /// Traces with names of ours that this controller may not stop: another client of the agent runs them.
+    /// Traces with this controller's uid prefix that belong to another client of the agent. This controller may not stop them.
     foreign: BTreeSet<String>,
-    /// When the first target was there that the agent has not been told of, by trace.
-    untold: BTreeMap<String, SystemTime>,
-    /// Whether its agent may run a trace of ours that nobody wants.
+    /// Time since which the oldest target that was not sent yet should be traced, by trace.
+    unsent: BTreeMap<String, SystemTime>,
+    /// Whether the agent may run a trace of a deleted job.
     suspect: bool,
-    /// Whether a task tends it.
+    /// Whether a task drives this node.
     tended: bool,
 }
 
 impl State {
-    /// Remembers since when the agent should know what it has not been told.
-    fn note_untold(&mut self, uid: &str) {
+    /// Records since when the unsent targets of a trace should be traced.
+    fn note_unsent(&mut self, uid: &str) {
         let Some(wanted) = self.wanted.get(uid) else {
             return;
         };
-        let told = self.reports.get(uid).map(|report| &report.targets);
+        let sent = self.reports.get(uid).map(|report| &report.targets);
         let targets = wanted.targets.iter().zip(&wanted.since);
-        let new = targets.filter(|(target, _)| told.is_none_or(|told| !told.contains(target)));
+        let new = targets.filter(|(target, _)| sent.is_none_or(|sent| !sent.contains(target)));
         if let Some(first) = new.map(|(_, since)| *since).min() {
-            let known = self.untold.entry(uid.to_owned()).or_insert(first);
+            let known = self.unsent.entry(uid.to_owned()).or_insert(first);
             *known = first.min(*known);
         }
     }
 
-    /// Whether there is anything to start: of nobody, a trace has ended, or never will have begun.
-    fn judge(&mut self, uid: &str, wanted: &Wanted) {
+    /// Ends a trace without targets that was never started.
+    fn end_without_targets(&mut self, uid: &str, wanted: &Wanted) {
         let report = self.reports.entry(uid.to_owned()).or_default();
         let gone = Progress::Failed {
             reason: "TargetGone".to_owned(),
@@ -224,7 +224,7 @@ impl State {
         };
         let waits = matches!(
             report.progress,
-            Progress::Waiting | Progress::Troubled { .. }
+            Progress::Waiting | Progress::Unavailable { .. }
         );
         if !wanted.targets.is_empty() {
             if report.progress == gone {
@@ -239,37 +239,37 @@ impl State {
         }
     }
 
-    /// An agent is told now, for the first time or again.
-    fn tells(&mut self, uid: &str, now: SystemTime) {
+    /// Records that targets are being sent, for the first time or again.
+    fn record_sending(&mut self, uid: &str, now: SystemTime) {
         let report = self.reports.entry(uid.to_owned()).or_default();
-        if !std::mem::replace(&mut report.asked, true) && report.version > 0 {
-            self.untold.remove(uid);
+        if !std::mem::replace(&mut report.has_sent, true) && report.version > 0 {
+            self.unsent.remove(uid);
         }
-        let untold = self.untold.get(uid);
-        let late = untold.and_then(|since| now.duration_since(*since).ok());
+        let unsent = self.unsent.get(uid);
+        let late = unsent.and_then(|since| now.duration_since(*since).ok());
         report.late = report.late.max(late.filter(|late| *late > LATE));
     }
 
-    /// An agent has these targets.
-    fn told(&mut self, uid: &str, targets: &[v1::Target]) {
-        self.untold.remove(uid);
+    /// Records that the agent has these targets.
+    fn record_sent(&mut self, uid: &str, targets: &[v1::Target]) {
+        self.unsent.remove(uid);
         if let Some(report) = self.reports.get_mut(uid) {
             report.refused.taken(targets);
             report.targets = targets.to_vec();
         }
-        self.note_untold(uid);
+        self.note_unsent(uid);
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked left a state that is whole.
+    // After a panic the value is still consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Fleet {
     pub(crate) fn new(
         connector: Connector,
-        heard: mpsc::UnboundedSender<String>,
+        changed: mpsc::UnboundedSender<String>,
         clock: fn() -> Timestamp,
         counters: Arc<Counters>,
     ) -> Arc<Self> {
@@ -277,7 +277,7 @@ impl Fleet {
             nodes: Mutex::default(),
             expected: Mutex::default(),
             connector,
-            heard,
+            changed,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             surveyed_at_once: Arc::new(Semaphore::new(SURVEYED_AT_ONCE)),
             clock,
@@ -285,13 +285,13 @@ impl Fleet {
         })
     }
 
-    /// A job that runs already, before any agent is asked: what agents have of it is taken in, and goes on. What agents run of jobs
-    /// that are gone is stopped.
+    /// Registers a job that ran under another controller, before any agent is queried. Its traces continue. Traces of deleted jobs are
+    /// stopped.
     pub(crate) fn expect(&self, uid: &str, job: Expected) {
         lock(&self.expected).insert(uid.to_owned(), job);
     }
 
-    /// Where the agents are now.
+    /// Replaces the addresses of the agents.
     pub(crate) fn addresses(self: &Arc<Self>, addresses: &BTreeMap<Arc<str>, Addresses>) {
         for node in self.all() {
             if !addresses.contains_key(&node.name) && lock(&node.state).address.take().is_some() {
@@ -308,13 +308,13 @@ impl Fleet {
         }
     }
 
-    /// Has a node's agent asked what it runs.
+    /// Schedules a query of the traces that a node's agent runs.
     fn suspect(self: &Arc<Self>, node: &Arc<Node>, state: &mut State) {
         state.suspect = true;
         self.tend(node, state);
     }
 
-    /// Wakes the task that tends a node; starts it where there is none.
+    /// Wakes the task that drives a node, or spawns it.
     fn tend(self: &Arc<Self>, node: &Arc<Node>, state: &mut State) {
         node.wake.notify_one();
         if !std::mem::replace(&mut state.tended, true) {
@@ -326,14 +326,14 @@ impl Fleet {
         lock(&self.nodes).values().cloned().collect()
     }
 
-    /// What a job should run, on these nodes and no others.
+    /// Sets the traces of a job: they run on these nodes and on no others.
     pub(crate) fn want(self: &Arc<Self>, uid: &str, wanted: BTreeMap<Arc<str>, Wanted>) {
         for node in self.all() {
             if wanted.contains_key(&node.name) {
                 continue;
             }
             let mut state = lock(&node.state);
-            state.untold.remove(uid);
+            state.unsent.remove(uid);
             if state.wanted.remove(uid).is_some() || state.running.contains(uid) {
                 self.suspect(&node, &mut state);
             }
@@ -341,16 +341,16 @@ impl Fleet {
         for (name, wanted) in wanted {
             let node = self.node(&name);
             let mut state = lock(&node.state);
-            state.judge(uid, &wanted);
+            state.end_without_targets(uid, &wanted);
             if state.wanted.get(uid) != Some(&wanted) {
                 state.wanted.insert(uid.to_owned(), wanted);
-                state.note_untold(uid);
+                state.note_unsent(uid);
                 self.tend(&node, &mut state);
             }
         }
     }
 
-    /// Ends a job's traces, and forgets what is known of them.
+    /// Ends a job's traces and removes their state.
     pub(crate) fn forget(self: &Arc<Self>, uid: &str) {
         lock(&self.expected).remove(uid);
         self.want(uid, BTreeMap::new());
@@ -359,7 +359,7 @@ impl Fleet {
         }
     }
 
-    /// What is known of a job on each node.
+    /// Returns the state of a job on each node.
     pub(crate) fn reports(&self, uid: &str) -> BTreeMap<Arc<str>, Report> {
         let nodes = lock(&self.nodes);
         let of = |node: &Arc<Node>| {
@@ -369,17 +369,17 @@ impl Fleet {
         nodes.values().filter_map(of).collect()
     }
 
-    /// The nodes on which a job is wanted or known.
+    /// Returns the nodes where a job is wanted or has a state.
     pub(crate) fn nodes_of(&self, uid: &str) -> BTreeSet<Arc<str>> {
         self.nodes_where(|state| state.wanted.contains_key(uid) || state.reports.contains_key(uid))
     }
 
-    /// The nodes on which a job has seen something, or should have.
-    pub(crate) fn nodes_that_owe(&self, uid: &str) -> BTreeSet<Arc<str>> {
+    /// Returns the nodes that have traced events of a job, or should have.
+    pub(crate) fn nodes_with_events(&self, uid: &str) -> BTreeSet<Arc<str>> {
         let now = self.now();
         self.nodes_where(|state| {
-            let untold = state.untold.get(uid);
-            let waits = untold.and_then(|since| now.duration_since(*since).ok());
+            let unsent = state.unsent.get(uid);
+            let waits = unsent.and_then(|since| now.duration_since(*since).ok());
             let has_run = state.reports.get(uid).is_some_and(Report::has_run);
             has_run || waits.is_some_and(|waits| waits > LATE)
         })
@@ -407,25 +407,25 @@ impl Fleet {
         Arc::clone(node)
     }
 
-    /// Makes a node that a test plays the agent of: nobody connects to it.
+    /// Adds a node whose agent is simulated by a test: no task connects to it.
     #[cfg(test)]
     pub(crate) fn play(self: &Arc<Self>, node: &Arc<str>) {
         lock(&self.node(node).state).tended = true;
     }
 
-    /// What an agent that a test plays is asked for next.
+    /// Returns the next request to a simulated agent.
     #[cfg(test)]
     pub(crate) fn next_step(&self, node: &Arc<str>, uid: &str) -> Option<Step> {
         let node = self.node(node);
         let mut steps = link::steps(self, &node).into_iter();
         let step = steps.find_map(|(of, step)| (of == uid).then_some(step))?;
         if matches!(step, Step::Start(_) | Step::Update(..)) {
-            lock(&node.state).tells(uid, self.now());
+            lock(&node.state).record_sending(uid, self.now());
         }
         Some(step)
     }
 
-    /// Takes in that an agent that a test plays has done it.
+    /// Records that a simulated agent has completed a request.
     #[cfg(test)]
     pub(crate) fn done(&self, node: &Arc<str>, uid: &str, step: &Step) {
         let node = self.node(node);
@@ -441,17 +441,17 @@ impl Fleet {
         }
     }
 
-    /// Takes in what an agent says that a test plays.
+    /// Records a status of a simulated agent.
     #[cfg(test)]
     pub(crate) fn hear(&self, node: &Arc<str>, trace: v1::TraceStatus) {
         let node = self.node(node);
         let traces = vec![trace];
         let message = v1::WatchTracesResponse { traces };
-        link::heard(self, &node, &message);
+        link::record_statuses(self, &node, &message);
     }
 
-    fn heard_of(&self, uid: &str) {
-        // At the end nobody listens.
-        let _ = self.heard.send(uid.to_owned());
+    fn notify(&self, uid: &str) {
+        // Fails only at shutdown, when the receiver is gone.
+        let _ = self.changed.send(uid.to_owned());
     }
 }

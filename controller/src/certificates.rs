@@ -1,5 +1,5 @@
-//! Certificates of the cluster's own: an authority, the agents' certificate and the gateway's, which they mount, and the controller's,
-//! which stays in memory. Whoever leads renews them.
+//! The cluster's own certificates: an authority, the certificates that the agents and the gateway mount, and the controller's certificate,
+//! which stays in memory. The leader renews them.
 
 use anyhow::{Context as _, Result};
 use fleet::Identity;
@@ -26,32 +26,32 @@ const CA: &str = "tracejob-ca";
 const AGENTS: &str = "tracejob-agent-tls";
 /// The Secret that the gateway mounts.
 const GATEWAY: &str = "tracejob-gateway-tls";
-/// By what the API server knows that it is to ask the gateway.
+/// Name of the APIService that routes requests to the gateway.
 const API: &str = "v1alpha1.subresources.tracejob.dev";
-/// The controller's own name. It, and the gateway, are known to agents by the URI of their account.
+/// Name of the controller. Agents identify controller and gateway by the URI of their service account.
 const CONTROLLER_NAME: &str = "tracejob-controller";
-/// When a certificate was signed, seconds since 1970.
+/// Time at which a certificate was signed, in seconds since 1970.
 const SIGNED: &str = "tracejob.dev/signed";
-/// What it is for: its names, as in [`Names`].
+/// Names of a certificate, as in [`Names`].
 const NAMES: &str = "tracejob.dev/names";
-/// How long certificates are good, and when they are renewed: agents have the rest of the time to see it.
+/// Lifetime of certificates, and the age at which they are renewed. Agents have the rest of the lifetime to load the new one.
 const VALID: Duration = Duration::days(90);
 const RENEW: Duration = Duration::days(60);
 const CA_VALID: Duration = Duration::days(3650);
-/// Clocks differ.
+/// Tolerance for clocks that differ.
 const BEFORE: Duration = Duration::hours(1);
 
-/// What a certificate is for.
+/// Names in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Names {
-    /// The first is its common name.
+    /// DNS names. The first one is the common name.
     dns: Vec<String>,
-    /// The account that calls agents by it, a SPIFFE ID; none for one that only answers.
+    /// SPIFFE ID of the account that calls agents; `None` for a server certificate.
     account: Option<String>,
 }
 
 impl Names {
-    /// Of a program of the release that calls agents.
+    /// Returns the names of a program of this release that calls agents.
     fn of_caller(namespace: &str, name: &str, dns: &[String]) -> Self {
         Self {
             dns: dns.to_vec(),
@@ -59,14 +59,14 @@ impl Names {
         }
     }
 
-    /// As one text.
+    /// Returns the names as one text.
     fn text(&self) -> String {
         let all = self.dns.iter().chain(&self.account);
         all.map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// Makes what is missing or old, and a new certificate for the controller. `gateway` is its service, where there is one.
+/// Creates or renews certificates that are missing or old, and issues one for the controller. `gateway` is the gateway's service, if any.
 pub(crate) async fn ensure(
     client: &Client,
     namespace: &str,
@@ -85,7 +85,7 @@ pub(crate) async fn ensure(
     };
     renew(&secrets, AGENTS, &ca, &issuer, &agents).await?;
     if let Some(gateway) = gateway {
-        // To agents it is its name, and to the API server its service.
+        // Agents identify it by its name, the API server by its service.
         let dns = [gateway.to_owned(), format!("{gateway}.{namespace}.svc")];
         let names = Names::of_caller(namespace, gateway, &dns);
         renew(&secrets, GATEWAY, &ca, &issuer, &names).await?;
@@ -101,7 +101,7 @@ pub(crate) async fn ensure(
     })
 }
 
-/// Makes the certificate in a Secret anew where it is old or there is none.
+/// Renews the certificate in a Secret if it is missing or old.
 async fn renew(
     secrets: &Api<Secret>,
     name: &'static str,
@@ -124,13 +124,13 @@ async fn renew(
     Ok(())
 }
 
-/// Tells the API server who has signed the gateway's certificate.
+/// Registers the CA of the gateway's certificate with the API server.
 async fn vouch(client: &Client, ca: &str) -> Result<()> {
     let services = Api::<APIService>::all(client.clone());
     let patch = json!({"spec": {"caBundle": ByteString(ca.as_bytes().to_vec())}});
     let params = PatchParams::apply(MANAGER);
     match services.patch(API, &params, &Patch::Merge(patch)).await {
-        // Somebody does without it.
+        // The gateway is not installed.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         patched => patched
             .map(drop)
@@ -149,7 +149,7 @@ async fn authority(secrets: &Api<Secret>) -> Result<(String, String)> {
                 None,
             );
             match secrets.create(&PostParams::default(), &new).await {
-                // Another one that led a moment ago was quicker.
+                // A previous leader was faster.
                 Err(kube::Error::Api(status)) if status.code == 409 => secrets.get(CA).await?,
                 created => created?,
             }
@@ -175,7 +175,7 @@ fn new_authority() -> Result<(String, String)> {
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// A certificate: to answer with, and to call with where it has an account.
+/// Issues a certificate for a server, which is also a client certificate if it has an account.
 fn sign(issuer: &Issuer<'_, KeyPair>, names: &Names) -> Result<(String, String)> {
     let mut params = CertificateParams::new(names.dns.as_slice())?;
     let first = names.dns.first().map_or("", String::as_str);
@@ -194,7 +194,7 @@ fn sign(issuer: &Issuer<'_, KeyPair>, names: &Names) -> Result<(String, String)>
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// Whether a certificate of this authority is for these names, and good for a while.
+/// Returns whether a certificate was issued by this authority for these names, and is valid for long enough.
 fn is_fresh(secret: &Secret, ca: &str, names: &Names) -> bool {
     let meant = secret.annotations().get(NAMES) == Some(&names.text());
     let signed = secret.annotations().get(SIGNED);
@@ -261,7 +261,7 @@ mod tests {
         assert!(is_fresh(&known, &ca, &agents()));
         aged(&mut known, 61);
         assert!(!is_fresh(&known, &ca, &agents()));
-        // From the future: somebody's clock was wrong.
+        // Issued in the future: a clock was wrong.
         aged(&mut known, -1);
         assert!(!is_fresh(&known, &ca, &agents()));
         let half = secret(

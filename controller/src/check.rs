@@ -1,4 +1,4 @@
-//! `check`: one job from its creation to its summary, on the pod that asks. `helm test` runs it.
+//! The command `check`: it creates a job for its own pod and compares the counts. `helm test` runs it.
 
 use crate::status::{is_over, is_true};
 use anyhow::{Context as _, Result, bail};
@@ -14,13 +14,13 @@ use std::{
 };
 use tracers::{Kind, Role};
 
-/// The system call that is counted, how often it is made, and so often it must have been seen.
+/// The counted system call, and the number of calls.
 const CALL: &str = "getppid";
 const CALLS: u32 = 10_000;
-/// How long the job runs at most.
+/// Deadline of the job.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// How long everything may take: an agent may just be starting.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Timeout of the check: an agent may just be starting.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Identity of this pod.
 #[derive(Clone, Debug, clap::Args)]
@@ -52,12 +52,12 @@ pub(crate) async fn check(pod: &Pod) -> Result<()> {
     created.with_context(|| format!("creating TraceJob {}/{name}", pod.namespace))?;
     println!("created TraceJob {}/{name}", pod.namespace);
     let outcome = follow(&jobs, &name, &column).await;
-    // It goes by its ttl where this does not succeed.
+    // If the deletion fails, the job's `ttlSecondsAfterFinished` deletes it.
     let _ = jobs.delete(&name, &DeleteParams::default()).await;
     outcome
 }
 
-/// The tracer that counts system calls, and its column of their names.
+/// Returns the tracer that counts system calls, and its column with their names.
 fn counter() -> Option<(&'static str, Cow<'static, str>)> {
     tracers::ALL.iter().find_map(|tracer| {
         let mut columns = tracer.columns().into_iter();
@@ -80,7 +80,7 @@ async fn follow(jobs: &Api<TraceJob>, name: &str, column: &str) -> Result<()> {
     }
     let over = until(jobs, name, "to be over", is_over).await?;
     if is_true(&over, condition::FAILED) {
-        bail!("the job failed: {}", said(&over));
+        bail!("the job failed: {}", status_text(&over));
     }
     let summary = over.summary.clone().unwrap_or_default();
     let counted = summary.rows.iter().find_map(|row| {
@@ -96,7 +96,7 @@ async fn follow(jobs: &Api<TraceJob>, name: &str, column: &str) -> Result<()> {
             } else {
                 &counted
             },
-            said(&over)
+            status_text(&over)
         );
     }
     println!(
@@ -121,26 +121,26 @@ async fn until(
         if is(&status) {
             return Ok(status);
         }
-        if is_over(&status) || since.elapsed() > PATIENCE {
+        if is_over(&status) || since.elapsed() > TIMEOUT {
             bail!(
                 "timeout while waiting for the job {what}: {}",
-                said(&status)
+                status_text(&status)
             );
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-/// What a job's conditions and nodes say.
-fn said(status: &TraceJobStatus) -> String {
+/// Returns a job's conditions and nodes as text.
+fn status_text(status: &TraceJobStatus) -> String {
     let conditions = status.conditions.iter();
-    let mut said: Vec<String> = conditions
+    let mut parts: Vec<String> = conditions
         .map(|condition| format!("{} ({})", condition.message, condition.reason))
         .collect();
     let failures = status.failures.iter();
-    said.extend(failures.map(|failure| format!("{}: {}", failure.node, failure.message)));
-    match said.is_empty() {
+    parts.extend(failures.map(|failure| format!("{}: {}", failure.node, failure.message)));
+    match parts.is_empty() {
         true => "no controller has reconciled it: is there a leader?".to_owned(),
-        false => said.join("; "),
+        false => parts.join("; "),
     }
 }

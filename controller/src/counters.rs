@@ -1,4 +1,4 @@
-//! What the controller counts of itself, for whoever watches over it.
+//! The controller's metrics.
 
 use crate::status::Phase;
 use metrics::{OneOf, Rejections, Source, add};
@@ -12,7 +12,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Series of the controller. Nothing in them is named by a user: their number does not grow with jobs.
+/// The controller's series. No label has a name that a user chose, so their number does not grow with jobs.
 #[derive(Debug)]
 pub(crate) struct Counters {
     registry: Registry,
@@ -64,15 +64,11 @@ impl Counters {
                 "tracejob_agents_connected",
                 "Agents that this controller is connected to",
             ),
-            reconciliations: add(
-                all,
-                "tracejob_reconciliations",
-                "How often a job was looked at",
-            ),
+            reconciliations: add(all, "tracejob_reconciliations", "Reconciliations of jobs"),
             errors: add(
                 all,
                 "tracejob_reconciliation_errors",
-                "How often that failed, and was tried again",
+                "Reconciliations that failed and were retried",
             ),
             writes: add(
                 all,
@@ -81,7 +77,7 @@ impl Counters {
             ),
             registry,
         };
-        // There before the first of each.
+        // Exists before the first event.
         counters.jobs(0, 0);
         for outcome in ["complete", "partial", "failed"] {
             drop(counters.ended.get_or_create(&Outcome { outcome }));
@@ -89,7 +85,7 @@ impl Counters {
         Arc::new(counters)
     }
 
-    /// It watches the lease, or works.
+    /// Marks the controller as ready: it leads, or waits for the lease.
     pub(crate) fn ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
     }
@@ -113,7 +109,7 @@ impl Counters {
         self.ended.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// An agent is connected, until this is dropped.
+    /// Counts a connected agent until the result is dropped.
     pub(crate) fn connected(&self) -> OneOf {
         OneOf::new(self.connected.clone())
     }
@@ -138,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happened_is_told_by_names_of_ours_alone() {
+    fn metrics_have_no_names_of_users() {
         let counters = Counters::new();
         let before = metrics::encoded(&*counters).unwrap();
         assert!(

@@ -1,16 +1,16 @@
-//! The condition of a job, held to its tracer's columns before any agent gets it.
+//! The check of a job's condition against its tracer's columns, before any agent receives it.
 
 use crate::{plan::Denied, text::words};
 use crd::TraceJobSpec;
 use tracers::Filter;
 
-/// Letters of a mistake in a status.
+/// Maximum length of an error in a status, in characters.
 const MESSAGE: usize = 500;
 
-/// Whether agents of this version can apply a job's condition.
+/// Checks whether agents of this version can apply a job's condition.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The error in the condition.
 pub(crate) fn check(spec: &TraceJobSpec) -> Result<(), Denied> {
     let Some(text) = &spec.output.filter else {
         return Ok(());

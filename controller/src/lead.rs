@@ -1,7 +1,7 @@
-//! Which controller leads: the holder of a Lease.
+//! Leader election: the holder of a Lease leads.
 //!
-//! No two clocks are compared, as in `leaderelection` of client-go. A contender measures by its own monotonic clock for how long it has
-//! seen the same lease; the times in the lease are for people. Each write names the version that was read, so only one of two succeeds.
+//! Clocks of different machines are not compared, as in `leaderelection` of client-go. A contender measures by its own monotonic clock how
+//! long the lease has been unchanged; the times in the lease are for people. Each write names the version that was read, so only one succeeds.
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -18,27 +18,27 @@ use std::{
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-/// The times of an election. Each is longer than the next.
+/// Durations of an election. Each is longer than the next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
-    /// How long a lease must be seen unchanged before another contender takes it.
+    /// Time for which a lease must be unchanged before another contender takes it.
     pub(crate) duration: Duration,
-    /// How long after its last renewal a leader stops leading.
+    /// Time after the last renewal at which a leader stops leading.
     pub(crate) deadline: Duration,
-    /// The time between two attempts; a contender adds up to 120 % by chance.
+    /// Interval of attempts; a contender adds a random delay of up to 120 %.
     pub(crate) retry: Duration,
 }
 
-/// The times of client-go's controllers.
+/// Durations of client-go's controllers.
 pub(crate) const TIMING: Timing = Timing {
     duration: Duration::from_secs(15),
     deadline: Duration::from_secs(10),
     retry: Duration::from_secs(2),
 };
-/// How long giving the lease back may take.
+/// Timeout of releasing the lease.
 const RELEASE: Duration = Duration::from_secs(2);
 
-/// Why a leader leads no longer.
+/// Reason why a leader stops leading.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Lost {
     #[error("{0} is the leader now")]
@@ -47,16 +47,16 @@ pub(crate) enum Lost {
     Deadline,
 }
 
-/// One of those who may lead.
+/// A candidate for leadership.
 #[derive(Debug)]
 pub(crate) struct Contender {
     api: Api<Lease>,
     view: View,
-    /// Before the request that renewed the lease last: nobody has seen that renewal earlier.
+    /// Time just before the last renewal was requested. No contender has seen the renewal earlier.
     renewed: Instant,
 }
 
-/// What a contender knows of the lease.
+/// A contender's view of the lease.
 #[derive(Debug)]
 struct View {
     name: String,
@@ -65,7 +65,7 @@ struct View {
     seen: Option<Seen>,
 }
 
-/// A lease, and since when it has been seen like this.
+/// A lease, and the time since which it is unchanged.
 #[derive(Debug)]
 struct Seen {
     lease: Lease,
@@ -112,7 +112,7 @@ impl Contender {
         }
     }
 
-    /// Renews the lease until this contender leads no longer.
+    /// Renews the lease until this contender stops leading.
     pub(crate) async fn keep(&mut self) -> Lost {
         let Timing {
             deadline, retry, ..
@@ -126,7 +126,7 @@ impl Contender {
             match timeout_at(end, attempt).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => {
-                    // A write of somebody else came between: the next attempt shows whose.
+                    // Another contender wrote the lease in between. The next attempt shows its holder.
                     if let Some(other) = self.view.other() {
                         return Lost::Other(other.to_owned());
                     }
@@ -137,7 +137,7 @@ impl Contender {
         }
     }
 
-    /// Gives the lease back, where this contender holds it: the next one need not wait. Without an answer the lease expires.
+    /// Releases the lease if this contender holds it, so that the next leader need not wait. Otherwise the lease expires.
     pub(crate) async fn release(&mut self) {
         let Some(lease) = self.view.released(Timestamp::now()) else {
             return;
@@ -152,7 +152,7 @@ impl Contender {
         }
     }
 
-    /// Takes or renews the lease, where that is this contender's to do. Returns whether it holds the lease now.
+    /// Takes or renews the lease if possible. Returns whether this contender holds it.
     async fn attempt(&mut self) -> kube::Result<bool> {
         let began = Instant::now();
         let found = self.api.get_opt(&self.view.name).await?;
@@ -165,7 +165,7 @@ impl Contender {
                 self.renewed = began;
                 Ok(true)
             }
-            // Another one was first.
+            // Another contender was first.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(error) => Err(error),
         }
@@ -182,7 +182,7 @@ impl Contender {
 }
 
 impl View {
-    /// Records a lease. Only a change of its spec is a sign of life.
+    /// Records a lease. Only a change of its spec shows that its holder is alive.
     fn observe(&mut self, lease: Lease, now: Instant) {
         match &mut self.seen {
             Some(seen) if seen.lease.spec == lease.spec => seen.lease = lease,
@@ -190,13 +190,13 @@ impl View {
         }
     }
 
-    /// The holder, where it is somebody else.
+    /// Returns the holder, if it is another contender.
     fn other(&self) -> Option<&str> {
         let holder = holder(&self.seen.as_ref()?.lease)?;
         (*holder != self.identity).then_some(holder.as_str())
     }
 
-    /// Returns the lease to write, from the one that was found; none where somebody else holds it.
+    /// Returns the lease to write, derived from the current one; `None` if another contender holds it.
     fn claim(&mut self, found: Option<Lease>, now: Instant, wall: Timestamp) -> Option<Lease> {
         let Some(found) = found else {
             self.seen = None;
@@ -214,7 +214,7 @@ impl View {
         }
     }
 
-    /// A lease as its holder writes it.
+    /// Returns a lease as its holder writes it.
     fn held(&self, lease: Lease, wall: Timestamp) -> Lease {
         let is_mine = holder(&lease) == Some(&self.identity);
         let is_new = lease.metadata.resource_version.is_none();
@@ -237,7 +237,7 @@ impl View {
         }
     }
 
-    /// Returns the lease to write when this contender gives it back; none where it does not hold it.
+    /// Returns the lease that releases the current one; `None` if this contender does not hold it.
     fn released(&self, wall: Timestamp) -> Option<Lease> {
         let lease = &self.seen.as_ref()?.lease;
         (*holder(lease)? == self.identity).then(|| Lease {
@@ -252,23 +252,23 @@ impl View {
     }
 }
 
-/// The holder; none where nobody is.
+/// Returns the holder, if any.
 fn holder(lease: &Lease) -> Option<&String> {
     let holder = lease.spec.as_ref()?.holder_identity.as_ref();
     holder.filter(|holder| !holder.is_empty())
 }
 
-/// Whole seconds, at least the one that the API asks for.
+/// Returns whole seconds, at least 1 as the API requires.
 fn seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_secs().max(1)).unwrap_or(i32::MAX)
 }
 
-/// Contenders that wait for the same lease do not ask at the same moments.
+/// Random delay, so that contenders do not send their requests at the same time.
 fn jittered(retry: Duration) -> Duration {
     retry + retry.mul_f64(1.2 * (chance() as f64 / u64::MAX as f64))
 }
 
-/// The name of a contender that has none: no other process draws the same.
+/// Returns a random name for a contender without one.
 pub(crate) fn nameless() -> String {
     format!("{}-{:016x}", std::process::id(), chance())
 }

@@ -1,4 +1,4 @@
-//! What a job has come to: its nodes' reports, folded into a status whose size does not depend on how many there are.
+//! The outcome of a job: the reports of its nodes, folded into a status whose size does not depend on the number of nodes.
 
 use crate::{
     agents::{LastTable, Progress, Report},
@@ -18,10 +18,10 @@ use std::{
 };
 use tracers::{Batch, Column, Data, Store, Table, Trust, Value, percentile};
 
-/// Why a node has failed of which nothing was heard.
+/// Reason of a failed node that has not reported anything.
 pub(crate) const NO_ACCOUNT: &str = "NoAccount";
 
-/// All nodes of a job together.
+/// The outcome of all nodes together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) nodes: Nodes,
@@ -30,17 +30,17 @@ pub(crate) struct Outcome {
     pub(crate) failures: Vec<Failure>,
     /// Pods and containers that could not be selected.
     pub(crate) untraced: Untraced,
-    /// Nodes that will say nothing more: ended, failed or gone.
+    /// Nodes that will report nothing more: ended, failed or gone.
     pub(crate) over: usize,
-    /// Nodes whose traces were started anew in the middle: what came between is missing.
+    /// Nodes whose agents restarted the trace. Events in between are missing.
     pub(crate) anew: usize,
-    /// Nodes whose traces began long after there was something to trace.
+    /// Nodes whose traces started long after their targets.
     pub(crate) late: usize,
-    /// Nothing is missing, for certain.
+    /// Whether all events are accounted for.
     pub(crate) complete: bool,
 }
 
-/// Folds what is known of the nodes that run a job or should. After its `deadline` who is silent has failed.
+/// Folds the reports of a job's nodes. After the deadline, nodes without a report have failed.
 pub(crate) fn fold(
     nodes: &BTreeSet<Arc<str>>,
     reports: &BTreeMap<Arc<str>, Report>,
@@ -67,7 +67,7 @@ pub(crate) fn fold(
                     "the agent received a target {} s late, because it did not respond earlier or refused the update",
                     late.as_secs()
                 );
-                outcome.tell(node, "BeganLate", &message);
+                outcome.add_failure(node, "BeganLate", &message);
             }
         }
         let gone = !there(node);
@@ -77,7 +77,7 @@ pub(crate) fn fold(
                 outcome.over += 1;
                 outcome.complete &= report.is_some_and(|report| report.account.complete);
                 for reason in report.iter().flat_map(|report| &report.account.untraced) {
-                    outcome.tell(node, "NotTraced", reason);
+                    outcome.add_failure(node, "NotTraced", reason);
                 }
                 continue;
             }
@@ -86,7 +86,7 @@ pub(crate) fn fold(
                 "NodeGone".to_owned(),
                 "the node is no longer in the cluster".to_owned(),
             ),
-            Some(Progress::Troubled { reason, message }) if too_late => {
+            Some(Progress::Unavailable { reason, message }) if too_late => {
                 (reason.clone(), message.clone())
             }
             _ if too_late => (
@@ -97,16 +97,16 @@ pub(crate) fn fold(
                 outcome.nodes.running += 1;
                 continue;
             }
-            Some(Progress::Troubled { reason, message }) => {
-                // It may get well: it is told, and not yet counted.
-                outcome.tell(node, reason, message);
+            Some(Progress::Unavailable { reason, message }) => {
+                // The node may recover, so it is reported and not counted as failed.
+                outcome.add_failure(node, reason, message);
                 continue;
             }
             Some(Progress::Waiting) | None => continue,
         };
         failed += 1;
         outcome.over += 1;
-        outcome.tell(node, &failure.0, &failure.1);
+        outcome.add_failure(node, &failure.0, &failure.1);
     }
     outcome.nodes.failed = failed;
     outcome.complete &= failed == 0 && outcome.anew == 0 && outcome.late == 0;
@@ -124,7 +124,7 @@ impl Outcome {
         status.target_failures.clone_from(&self.untraced.failures);
     }
 
-    /// Nodes of which nothing is known yet: who knew them does not lead any more, and their agents have not answered.
+    /// Counts nodes of a previous controller whose agents have not answered yet.
     pub(crate) fn unheard(&mut self, nodes: usize, too_late: bool) {
         self.nodes.desired += nodes as i64;
         self.complete &= nodes == 0;
@@ -134,7 +134,7 @@ impl Outcome {
         }
     }
 
-    fn tell(&mut self, node: &str, reason: &str, message: &str) {
+    fn add_failure(&mut self, node: &str, reason: &str, message: &str) {
         if self.failures.len() < MAX_FAILURES {
             self.failures.push(Failure {
                 node: node.to_owned(),
@@ -169,7 +169,7 @@ impl Outcome {
         }
         for stage in lost.iter().filter(|stage| stage.events > 0) {
             events.lost = events.lost.saturating_add_unsigned(stage.events);
-            // An agent's words; ours has a handful of them.
+            // The word comes from an agent. Agents of this version use a handful of words.
             if events.lost_by_stage.len() < 16 || events.lost_by_stage.contains_key(&stage.name) {
                 let sum = events
                     .lost_by_stage
@@ -189,13 +189,13 @@ impl Outcome {
     }
 }
 
-/// Whether a column may stand in a status: Kubernetes or the kernel fills it, not a traced program, and it is no stack, which is long.
+/// Returns whether a status may contain a column: its values come from Kubernetes or the kernel, and it is no stack.
 fn is_kept(column: &Column) -> bool {
     let kind = column.kind;
     column.is_label() || kind.trust() == Trust::Kernel && !kind.is_stack()
 }
 
-/// The last tables of all nodes as one, largest rows first, with the columns that all agents have; none where their rows have no count.
+/// Merges the last tables of all nodes, largest rows first, with the columns that all agents have. Returns `None` if the rows have no count.
 pub(crate) fn summary(tables: &[&LastTable], most: usize) -> Option<Summary> {
     let schemas: Vec<&Schema> = tables.iter().map(|table| &table.schema).collect();
     let columns = common(&schemas);
@@ -209,7 +209,7 @@ pub(crate) fn summary(tables: &[&LastTable], most: usize) -> Option<Summary> {
     let projected: Vec<Batch> = tables.iter().filter_map(project).collect();
     let tables: Vec<&Batch> = projected.iter().collect();
     let mut summary = merged(&columns, &tables, most);
-    // What some agents alone have is left out too.
+    // Columns that only some agents have are left out.
     for column in schemas.iter().flat_map(|schema| &schema.columns) {
         let is_common = columns.iter().any(|one| one.name == column.name);
         if !is_common && !summary.left_out.iter().any(|name| *name == column.name) {
@@ -228,11 +228,11 @@ fn merged(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
     let columns: Vec<Column> = kept.iter().map(|at| columns[*at].clone()).collect();
     let mut table = Table::new(&columns);
     let sorts = |batch: &Batch| -> Vec<_> { batch.columns.iter().map(discriminant).collect() };
-    // A table without rows says nothing, neither of what its columns are.
+    // A table without rows does not show the types of its columns.
     let tables = tables.iter().filter(|batch| batch.rows() > 0);
     let first = tables.clone().next().map(|batch| sorts(batch));
     for batch in tables {
-        // One agent's column of numbers is another's of text only where one of them is not what it says.
+        // The same column has numbers from one agent and text from another only if one of them is wrong.
         if Some(sorts(batch)) != first {
             continue;
         }
@@ -258,7 +258,7 @@ fn merged(columns: &[Column], tables: &[&Batch], most: usize) -> Summary {
     }
 }
 
-/// A value as text, as CSV has it; of a histogram its quantiles.
+/// Returns a value as text, in the format of CSV; a histogram as its quantiles.
 fn cell(column: &Column, value: Value<'_>) -> String {
     if let (Store::Buckets, Value::List(buckets)) = (column.kind.store(), value) {
         return quantiles(buckets);
@@ -266,7 +266,7 @@ fn cell(column: &Column, value: Value<'_>) -> String {
     words(&String::from_utf8_lossy(&rows::field(column, value)), 253)
 }
 
-/// What half, nine tenths and all but a hundredth of a histogram's values are below: where their buckets end.
+/// Returns the 50th, 90th and 99th percentile of a histogram: the upper bounds of their buckets.
 fn quantiles(buckets: &[u64]) -> String {
     let below = |per_cent| percentile(buckets, per_cent).map(|most| u128::from(most) + 1);
     let all = [50, 90, 99].into_iter();
@@ -274,7 +274,7 @@ fn quantiles(buckets: &[u64]) -> String {
     all.collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a tracer's rows have an order by size: without one there are no largest.
+/// Returns whether a tracer's rows can be ordered by size.
 fn has_largest(columns: &[Column]) -> bool {
     tracers::weight(columns).is_some()
 }
@@ -353,7 +353,7 @@ mod tests {
         };
         assert_eq!(reasons(fold(true, true)), ["NoAccount", "NoAccount"]);
         assert_eq!(reasons(fold(false, false)), ["NodeGone", "NodeGone"]);
-        // Its events have been seen all the same.
+        // Its events count nevertheless.
         assert_eq!(fold(false, false).events.produced, 1);
     }
 
@@ -385,7 +385,7 @@ mod tests {
         assert!(!message.contains(['\x1b', '\u{202e}']), "{message:?}");
     }
 
-    /// Columns: a label, text of the traced, a count, a histogram.
+    /// Columns: a label, text of the traced program, a count, a histogram.
     fn table(rows: &[(&str, &str, u64)]) -> (Vec<Column>, Batch) {
         let of = |name: &'static str, kind, role| Column {
             name: name.into(),
@@ -473,7 +473,7 @@ mod tests {
             let column = Column::of("x", "", Role::Last, false);
             cell(&Column { kind, ..column }, value)
         };
-        // Of addresses all nodes and outputs have one form, and what is not known is not yes.
+        // Addresses have one form in all outputs, and unknown values are empty.
         let mapped = std::net::Ipv4Addr::new(10, 0, 0, 9)
             .to_ipv6_mapped()
             .octets();
@@ -502,7 +502,7 @@ mod tests {
         let wrong = Batch::from_columns(wrong, Vec::new());
         let rows = |tables: &[&Batch]| merged(&columns, tables, 20).rows;
         assert_eq!(rows(&[&one, &wrong])[0]["count"], "3");
-        // Of a node where nothing happened.
+        // A node without events.
         let nothing = Batch::from_columns(vec![Data::Signed(Vec::new()); 4], Vec::new());
         assert_eq!(rows(&[&nothing, &one])[0]["count"], "3");
         assert!(rows(&[&nothing]).is_empty());

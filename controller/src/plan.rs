@@ -1,4 +1,4 @@
-//! Which nodes a job runs on, and whom it traces there: a function of the job and the cluster.
+//! The nodes that a job runs on, and its targets there: a function of the job and the cluster.
 
 use crate::{
     view::Scope,
@@ -14,37 +14,37 @@ use std::{
 };
 use tracers::{Class, Erased};
 
-/// What a job comes to.
+/// The targets of a job on all nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Plan {
-    /// What to trace on each node.
+    /// Targets of each node.
     pub(crate) nodes: BTreeMap<Arc<str>, Share>,
-    /// Pods among them.
+    /// Number of pods among the targets.
     pub(crate) pods: usize,
 }
 
-/// What a job traces on a node.
+/// The targets of a job on one node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Share {
     pub(crate) targets: Vec<v1::Target>,
-    /// When each of them was there.
+    /// Time at which each target started.
     pub(crate) since: Vec<Timestamp>,
 }
 
-/// What the controller allows.
+/// Rules of the controller that restrict jobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    /// Namespaces whose pods are nobody's to trace.
+    /// Namespaces whose pods are not traced.
     pub(crate) denied: BTreeSet<String>,
-    /// Whether whole nodes may be traced.
+    /// Whether jobs may trace whole nodes.
     pub(crate) host: bool,
-    /// Classes of tracers whose jobs run.
+    /// Classes of tracers that jobs may use.
     pub(crate) classes: BTreeSet<Class>,
-    /// Classes whose jobs run although the API server is not known to have checked who may use their tracer.
+    /// Classes whose jobs run although the controller cannot verify that the API server checked the user's right to the tracer.
     pub(crate) unchecked: BTreeSet<Class>,
 }
 
-/// Why a job can never run here.
+/// Reason why a job can never run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
     pub(crate) reason: &'static str,
@@ -52,7 +52,7 @@ pub(crate) struct Denied {
 }
 
 impl Rules {
-    /// Whether a job may run at all.
+    /// Returns whether a job may run at all.
     pub(crate) fn allow(&self, scope: Scope<'_>, tracer: &dyn Erased) -> Result<(), Denied> {
         let class = tracer.class();
         if !self.classes.contains(&class) {
@@ -82,7 +82,7 @@ impl Rules {
     }
 }
 
-/// What a job comes to now. Nodes that run it already stay where others could be chosen instead.
+/// Plans the targets of a job. If not all nodes are needed, nodes that run the job already are kept.
 pub(crate) fn plan(
     uid: &str,
     spec: &TraceJobSpec,
@@ -168,7 +168,7 @@ fn of_pods<'a>(
     plan
 }
 
-/// Whether a job means a pod, of a namespace that it may look in.
+/// Returns whether a job selects a pod, from a namespace in its scope.
 fn selects(spec: &TraceJobSpec, pod: &Pod) -> bool {
     match (&spec.selector, spec.pods.as_slice()) {
         (None, []) => true,
@@ -181,7 +181,7 @@ fn selects(spec: &TraceJobSpec, pod: &Pod) -> bool {
     }
 }
 
-/// A pod as a whole, from its first instruction, and its containers for their names; or just those containers that are meant.
+/// Returns the targets of a pod: the whole pod, with its containers for their names, or only the selected containers.
 fn targets(spec: &TraceJobSpec, namespace: &str, pod: &Pod) -> Vec<(v1::Target, Timestamp)> {
     let target = |container: &str, pod_uid: &str, target| v1::Target {
         target: Some(target),
@@ -200,7 +200,7 @@ fn targets(spec: &TraceJobSpec, namespace: &str, pod: &Pod) -> Vec<(v1::Target, 
         .filter(|one| spec.containers.is_empty() || spec.containers.contains(&one.name))
         .map(|one| {
             let id = v1::target::Target::Container(one.id.clone());
-            // The id is what the pod's status says, which others may write: the agent looks for it in this pod alone.
+            // The container's ID comes from the pod's status, which others may write. The agent looks for it in this pod only.
             (target(&one.name, &pod.uid, id), one.started)
         });
     let whole = target("", "", v1::target::Target::Pod(pod.uid.clone()));
@@ -220,14 +220,14 @@ fn host(node: &str) -> v1::Target {
     }
 }
 
-/// Some of the nodes, where a job asks for so few.
+/// Chooses the nodes of a job with `maxNodes`.
 fn choose<'a>(
     uid: &str,
     spec: &TraceJobSpec,
     nodes: impl Iterator<Item = &'a Arc<str>>,
     running: &BTreeSet<Arc<str>>,
 ) -> BTreeSet<Arc<str>> {
-    // By a hash of job and node: the same nodes whenever it is asked.
+    // Ordered by a hash of job and node, so that each reconciliation chooses the same nodes.
     let rank = |node: &Arc<str>| {
         let mut hasher = DefaultHasher::new();
         (uid, &**node).hash(&mut hasher);
@@ -245,7 +245,7 @@ fn choose<'a>(
         .collect()
 }
 
-/// As the API server compares labels.
+/// Compares labels as the API server does.
 fn matches(selector: &Selector, labels: &BTreeMap<String, String>) -> bool {
     let Selector {
         match_labels,

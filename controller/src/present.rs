@@ -1,4 +1,4 @@
-//! The jobs that there are. A deleted job is not looked at again: what was wanted for it ends by its absence here.
+//! The existing jobs. A deleted job is not reconciled again: its absence here ends its traces.
 
 use crate::view::Job;
 use kube::runtime::watcher::Event;
@@ -7,20 +7,20 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Uids of the jobs that the API server has, as far as the watches of both kinds have come.
+/// Uids of the jobs in the API server, as reported by the watches of both kinds.
 #[derive(Debug, Default)]
 pub(crate) struct Present(Mutex<BTreeSet<String>>);
 
-/// What one watch has seen, of one kind of job.
+/// The state of the watch of one kind of job.
 #[derive(Debug)]
 pub(crate) struct Watched {
     known: BTreeSet<String>,
-    /// Those of a list that is under way.
+    /// Jobs of a list that is not complete yet.
     listed: BTreeSet<String>,
 }
 
 impl Watched {
-    /// A watch that begins where these jobs are known.
+    /// Creates the state of a watch that starts with these jobs.
     pub(crate) fn new(known: BTreeSet<String>) -> Self {
         Self {
             known,
@@ -34,12 +34,12 @@ impl Present {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether a job is there.
+    /// Returns whether a job exists.
     pub(crate) fn has(&self, uid: &str) -> bool {
         self.lock().contains(uid)
     }
 
-    /// Takes in an event of a watch, and returns the uids of jobs that are gone: those that went while nobody watched among them.
+    /// Records an event of a watch. Returns the uids of deleted jobs, including those deleted while no watch was open.
     pub(crate) fn see<J: Job>(&self, watched: &mut Watched, event: &Event<J>) -> Vec<String> {
         let gone: Vec<String> = match event {
             Event::Init => {
@@ -91,13 +91,13 @@ mod tests {
     #[test]
     fn a_job_is_gone_by_its_deletion_and_where_a_new_list_lacks_it() {
         let present = Present::default();
-        // One that ran before this controller, and was deleted before it listed.
+        // Ran before this controller, and was deleted before the list.
         let mut watched = Watched::new(BTreeSet::from([fleet::trace_uid("before")]));
         let mut see = |event| present.see(&mut watched, &event);
         assert!(see(Event::Init).is_empty());
         assert!(see(Event::InitApply(job("a"))).is_empty());
         assert_eq!(see(Event::InitDone), ["tj-before"]);
-        // Another one of the same name, made while the deletion of the first was not seen.
+        // Another job of the same name, created while the deletion of the first was not seen.
         assert!(see(Event::Init).is_empty());
         assert!(see(Event::InitApply(job("b"))).is_empty());
         assert!(present.has("tj-a") && present.has("tj-b"));

@@ -1,5 +1,5 @@
-//! Who may start: so many jobs of a namespace at a time, and so many of all; the oldest of each first, and the namespace first that has
-//! least. A namespace takes no more of the last places than it leaves, so that a few of them cannot take all.
+//! The queue of jobs. The number of running jobs is limited, per namespace and in total. The oldest job of the namespace with the fewest
+//! running jobs starts first. The last places are reserved for other namespaces, so that a few namespaces cannot take all.
 
 use k8s_openapi::jiff::Timestamp;
 use std::{
@@ -8,33 +8,33 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// At most.
+/// Maximum numbers of running jobs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quota {
-    /// Of a namespace; ClusterTraceJobs together are one.
+    /// Jobs of one namespace. All ClusterTraceJobs together count as one namespace.
     pub(crate) each: usize,
-    /// Of all.
+    /// Jobs of all namespaces.
     pub(crate) all: usize,
 }
 
 impl Quota {
-    /// Whether a namespace in which so many run may start another, where so many places are free: as long as it has no more than those.
+    /// Returns whether a namespace may start another job: it may have at most as many running jobs as there are free places.
     fn lets(self, runs: usize, free: usize) -> bool {
         runs < self.each && runs <= free
     }
 }
 
-/// Jobs that run, and those that wait.
+/// Running and waiting jobs.
 #[derive(Debug)]
 pub(crate) struct Queue {
     quota: Quota,
     jobs: Mutex<HashMap<String, Place>>,
 }
 
-/// One job's.
+/// A job in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Empty of a ClusterTraceJob.
+    /// Namespace of the job; empty for a ClusterTraceJob.
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) created: Timestamp,
@@ -53,19 +53,19 @@ impl Queue {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A job that runs already, or waits from now on.
+    /// Adds a job that runs already or starts to wait.
     pub(crate) fn enter(&self, uid: &str, place: Place) {
         let mut jobs = self.jobs();
         let runs = place.runs;
         jobs.entry(uid.to_owned()).or_insert(place).runs |= runs;
     }
 
-    /// One that is over, suspended or gone; whether it was there.
+    /// Removes a job that has ended, is suspended or was deleted. Returns whether it was in the queue.
     pub(crate) fn leave(&self, uid: &str) -> bool {
         self.jobs().remove(uid).is_some()
     }
 
-    /// All that run or wait, of a namespace or of all.
+    /// Returns the running or waiting jobs of one namespace or of all.
     pub(crate) fn places(&self, namespace: Option<&str>) -> Vec<Place> {
         let jobs = self.jobs();
         let meant = |place: &&Place| {
@@ -74,19 +74,22 @@ impl Queue {
         jobs.values().filter(meant).cloned().collect()
     }
 
-    /// How many run, and how many wait.
+    /// Returns the numbers of running and waiting jobs.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let jobs = self.jobs();
         let running = jobs.values().filter(|place| place.runs).count();
         (running, jobs.len() - running)
     }
 
-    /// Where a job is.
+    /// Returns the place of a job.
     pub(crate) fn place(&self, uid: &str) -> Option<Place> {
         self.jobs().get(uid).cloned()
     }
 
-    /// Whether a job may start, which it has then; else why it waits, in words that do not change with each job before it.
+    /// Starts a job if it may run.
+    ///
+    /// # Errors
+    /// The reason why the job waits. The text does not change with each job before it.
     pub(crate) fn admit(&self, uid: &str) -> Result<(), String> {
         let mut jobs = self.jobs();
         let Some(own) = jobs.get(uid) else {
@@ -104,13 +107,13 @@ impl Queue {
         Ok(())
     }
 
-    /// The uids of those that wait and may start now.
+    /// Returns the uids of waiting jobs that may start now.
     pub(crate) fn next(&self) -> Vec<String> {
         next(&self.jobs(), self.quota)
     }
 }
 
-/// How many run, by namespace.
+/// Returns the number of running jobs by namespace.
 fn running(jobs: &HashMap<String, Place>) -> HashMap<&str, usize> {
     let mut running = HashMap::new();
     for place in jobs.values().filter(|place| place.runs) {
@@ -125,7 +128,7 @@ fn next(jobs: &HashMap<String, Place>, quota: Quota) -> Vec<String> {
     if free == 0 {
         return Vec::new();
     }
-    // Of each namespace the oldest, which come last.
+    // The oldest job of each namespace comes last.
     let mut waiting: HashMap<&str, Vec<(&String, &Place)>> = HashMap::new();
     for (uid, place) in jobs.iter().filter(|(_, place)| !place.runs) {
         let of = waiting.entry(&place.namespace).or_default();
@@ -215,12 +218,12 @@ mod tests {
         );
         queue.leave("a1");
         queue.admit("a3").unwrap();
-        // Again is no second start.
+        // A second admission changes nothing.
         queue.admit("a3").unwrap();
     }
 
     #[test]
-    fn a_namespace_that_has_none_is_before_one_that_has_some() {
+    fn a_namespace_without_running_jobs_is_first() {
         let queue = queue(
             9,
             2,
@@ -257,7 +260,7 @@ mod tests {
             .map(|(of, name)| (of.as_str(), name.as_str(), 1))
             .collect();
         let queue = queue(5, 20, &jobs);
-        // Each namespace after the other takes what it can.
+        // The namespaces take turns.
         for (_, name) in &greedy {
             let _ = queue.admit(name);
         }

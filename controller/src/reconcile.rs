@@ -1,5 +1,5 @@
-//! From a job to what its nodes should run, and from what they say to its status. Called again and again; nothing is remembered that
-//! the job's status and the agents do not say as well.
+//! Reconciliation of a job: it derives the traces of the nodes from the job, and the job's status from their reports. It runs repeatedly,
+//! and keeps no state that the job's status and the agents do not have as well.
 
 mod running;
 mod write;
@@ -34,42 +34,42 @@ use std::{
 use tokio::sync::mpsc;
 use tracers::Form;
 
-/// Who writes statuses, to the API server.
+/// Field manager of status writes.
 pub(crate) const MANAGER: &str = "tracejob-controller";
-/// Version 0.1 kept jobs by it until their traces had been stopped. Now it is only taken away.
+/// Finalizer of version 0.1, which kept jobs until their traces had been stopped. It is only removed now.
 const OLD_FINALIZER: &str = "tracejob.dev/stop";
-/// How long after its deadline a node has to tell its account.
+/// Timeout after the deadline for a node's account.
 const GRACE: Duration = Duration::from_secs(15);
-/// How often counts are written.
+/// Minimum interval of status writes that change counts only.
 const WRITE: Duration = Duration::from_secs(10);
-/// How often a job looks again that waits for what wakes it.
-const LOOK: Duration = Duration::from_secs(60);
+/// Interval of reconciliations without an event.
+const RESYNC: Duration = Duration::from_secs(60);
 
-/// What every reconciliation works with.
+/// State shared by all reconciliations.
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) world: Arc<World>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) queue: Queue,
     pub(crate) present: Present,
-    /// Uids of jobs that are to be looked at.
+    /// Uids of jobs to reconcile.
     pub(crate) wake: mpsc::UnboundedSender<String>,
     pub(crate) rules: Rules,
     pub(crate) recorder: Recorder,
-    /// The statuses of jobs as they were last written, by uid: what is watched may lag behind them.
+    /// Last written status of each job, by uid. The watched objects may be older.
     pub(crate) written: Mutex<HashMap<String, Written>>,
-    /// How jobs have gone, by uid, until that is written.
+    /// Final status of jobs until it has been written, by uid.
     pub(crate) closing: Mutex<HashMap<String, (TraceJobStatus, Phase)>>,
-    /// What time it is.
+    /// Clock, which tests replace.
     pub(crate) clock: fn() -> Timestamp,
-    /// When this controller began to lead.
+    /// Time at which this controller became the leader.
     pub(crate) began: Timestamp,
-    /// On how many nodes a job was to run, by uid, when this controller began to lead.
+    /// Desired number of nodes of each inherited job when this controller became the leader, by uid.
     pub(crate) inherited: Mutex<HashMap<String, usize>>,
     pub(crate) counters: Arc<Counters>,
 }
 
-/// Why it did not work; it is tried again.
+/// Error of a reconciliation, which is retried.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("reading {what}: {source}")]
@@ -92,22 +92,22 @@ fn write(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked left a state that is whole.
+    // After a panic the value is still consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Of a job's traces.
+/// Returns the generation of a job's traces.
 fn generation(status: Option<&TraceJobStatus>) -> u64 {
     let generation = status.and_then(|status| status.trace_generation);
     generation.unwrap_or(1).unsigned_abs()
 }
 
-/// Whether the last tables of a job's traces are wanted.
+/// Returns whether the controller reads the last tables of a job's traces.
 fn has_table(spec: &TraceJobSpec) -> bool {
     spec.tracer.tracer().source().form() == Form::Table
 }
 
-/// Where a job stands in the queue, by what its object says.
+/// Returns a job's place in the queue.
 fn place<J: Job>(job: &J) -> Place {
     let started = |status: &TraceJobStatus| {
         status.trace_generation.is_some()
@@ -124,15 +124,15 @@ fn place<J: Job>(job: &J) -> Place {
     }
 }
 
-/// Looks at a job once, and counts it.
+/// Reconciles a job, and counts the reconciliation.
 pub(crate) async fn reconcile<J: Job>(job: Arc<J>, context: Arc<Context>) -> Result<Action, Error> {
     context.counters.reconciliations.inc();
     let uid = job.trace_uid();
     let outcome = match context.present.has(&uid) {
-        true => look(job, &context).await,
+        true => reconcile_job(job, &context).await,
         false => Ok(None),
     };
-    // It may have gone meanwhile, and is not looked at again.
+    // The job may have been deleted meanwhile, and is not reconciled again.
     if !context.present.has(&uid) {
         context.forget(&uid);
     }
@@ -141,14 +141,14 @@ pub(crate) async fn reconcile<J: Job>(job: Arc<J>, context: Arc<Context>) -> Res
     Ok(outcome?.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// How long until a job is to be looked at again; none where it waits for a change.
-type Again = Option<Duration>;
+/// Delay until the next reconciliation; `None` if only a change triggers it.
+type Delay = Option<Duration>;
 
-async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Again, Error> {
+async fn reconcile_job<J: Job>(job: Arc<J>, context: &Context) -> Result<Delay, Error> {
     let uid = job.trace_uid();
     release(&*job, context).await?;
     if job.meta().deletion_timestamp.is_some() {
-        // Somebody else's finalizer keeps it.
+        // Another finalizer keeps the object.
         context.leave(&uid);
         return Ok(None);
     }
@@ -158,7 +158,7 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Again, Error> {
         lock(&context.written).remove(&uid);
         return expire(&*job, &watched, context).await;
     }
-    // Only the leader writes statuses. What it has written is newer than what it watches, or the same.
+    // Only the leader writes statuses, so the written status is at least as new as the watched one.
     let written = lock(&context.written).get(&uid).cloned();
     let old = written.map_or(watched, |written| written.status);
     if is_over(&old) {
@@ -172,12 +172,12 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Again, Error> {
     let mut new = old.clone();
     let generation = job.meta().generation.unwrap_or(1);
     new.tracer = Some(tracers::camel(job.spec().tracer.tracer().name()));
-    let (phase, again) = if let Err(denied) = context.allow(&*job, &new).await? {
+    let (phase, delay) = if let Err(denied) = context.allow(&*job, &new).await? {
         let phase = Phase::Failed {
             reason: denied.reason.to_owned(),
             message: denied.message,
         };
-        (phase, LOOK)
+        (phase, RESYNC)
     } else if job.spec().suspend == Some(true) {
         context.leave(&uid);
         new.start_time = None;
@@ -186,59 +186,59 @@ async fn look<J: Job>(job: Arc<J>, context: &Context) -> Result<Again, Error> {
     } else {
         context.queue.enter(&uid, place(&*job));
         match context.queue.admit(&uid) {
-            Err(why) => (Phase::Queued(why), LOOK),
+            Err(why) => (Phase::Queued(why), RESYNC),
             Ok(()) => {
                 if new.start_time.is_none() {
-                    // Before any agent hears of it: whoever goes on after us goes on with these.
+                    // Written before any agent receives a request, so that the next leader continues with these values.
                     new.start_time = Some(Time(now));
                     new.events = crd::Events::default();
                     new.trace_generation = Some(generation);
                     let phase = Phase::Running("it starts".to_owned());
-                    status::tell(&mut new, &phase, generation, now);
+                    status::set_conditions(&mut new, &phase, generation, now);
                     context.write(&*job, &old, &new, true).await?;
                 }
                 context.run(&*job, &uid, &mut new, now)
             }
         }
     };
-    status::tell(&mut new, &phase, generation, now);
+    status::set_conditions(&mut new, &phase, generation, now);
     if phase.is_over() {
-        // Said once, it stays: a write that seems to fail may have been read by somebody.
+        // A final status never changes: a write that seems to fail may have been read already.
         lock(&context.closing).insert(uid, (new.clone(), phase.clone()));
         return close(&*job, &old, new, phase, context).await;
     }
     if context.write(&*job, &old, &new, false).await? {
         context.publish(&*job, &phase).await;
     }
-    Ok(Some(again))
+    Ok(Some(delay))
 }
 
-/// Writes how a job has gone; again until it is written.
+/// Writes the final status of a job, and retries until it is written.
 async fn close<J: Job>(
     job: &J,
     old: &TraceJobStatus,
     new: TraceJobStatus,
     phase: Phase,
     context: &Context,
-) -> Result<Again, Error> {
-    let told = context.write(job, old, &new, true).await?;
-    // Not before its account is in the status: what its agents have said is known nowhere else.
+) -> Result<Delay, Error> {
+    let is_new = context.write(job, old, &new, true).await?;
+    // Released only after the account is in the status, because the agents' reports are kept nowhere else.
     context.leave(&job.trace_uid());
-    if told {
+    if is_new {
         context.counters.over(&phase);
         context.publish(job, &phase).await;
     }
-    Ok(Some(LOOK))
+    Ok(Some(RESYNC))
 }
 
-/// Takes the finalizer of version 0.1 away: a job waits for no controller, which may be uninstalled.
+/// Removes the finalizer of version 0.1, so that a job can be deleted after the controller is uninstalled.
 async fn release<J: Job>(job: &J, context: &Context) -> Result<(), Error> {
     let mut finalizers = job.finalizers().to_vec();
     finalizers.retain(|name| name != OLD_FINALIZER);
     if finalizers.len() == job.finalizers().len() {
         return Ok(());
     }
-    // With the version that was looked at: others' finalizers are not lost.
+    // The resource version protects the finalizers of others.
     let patch = json!({"metadata": {
         "finalizers": finalizers, "resourceVersion": job.resource_version(),
     }});
@@ -248,18 +248,18 @@ async fn release<J: Job>(job: &J, context: &Context) -> Result<(), Error> {
         .patch(&job.name_any(), &params, &Patch::Merge(patch))
         .await;
     match patched {
-        // Gone already.
+        // Deleted already.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         patched => patched.map(drop).map_err(write("a finalizer")),
     }
 }
 
-/// A job that is over goes when its time has come.
+/// Deletes an ended job after its `ttlSecondsAfterFinished`.
 async fn expire<J: Job>(
     job: &J,
     status: &TraceJobStatus,
     context: &Context,
-) -> Result<Again, Error> {
+) -> Result<Delay, Error> {
     let Some(ttl) = job.spec().ttl_seconds_after_finished else {
         return Ok(None);
     };
@@ -284,7 +284,7 @@ async fn expire<J: Job>(
 }
 
 impl Context {
-    /// Whether a job may run: by the rules and, before it starts, by what the API server has checked.
+    /// Returns whether a job may run: by the rules and, before its start, by the checks of the API server.
     async fn allow<J: Job>(
         &self,
         job: &J,
@@ -293,7 +293,7 @@ impl Context {
         let tracer = job.spec().tracer.tracer();
         let allowed = self.rules.allow(job.scope(), tracer);
         let starts = status.start_time.is_none() && job.spec().suspend != Some(true);
-        // Agents have the condition of one that runs, whatever this version makes of it.
+        // The condition of a running job is checked by its agents only.
         let allowed = match starts {
             true => allowed.and_then(|()| filter::check(job.spec())),
             false => allowed,
@@ -310,9 +310,9 @@ impl Context {
         })
     }
 
-    /// Keeps the place of a job that runs already, and its traces, until it is looked at.
+    /// Reserves the place and the traces of a running job until its first reconciliation.
     ///
-    /// Returns whether it runs.
+    /// Returns whether the job runs.
     pub(crate) fn occupy<J: Job>(&self, job: &J) -> bool {
         let (uid, place) = (job.trace_uid(), place(job));
         let runs = place.runs;
@@ -329,17 +329,17 @@ impl Context {
         runs
     }
 
-    /// A job is gone.
+    /// Removes the state of a deleted job.
     pub(crate) fn forget(&self, uid: &str) {
         self.leave(uid);
         lock(&self.written).remove(uid);
     }
 
-    /// A job's place is free, and those whose it is now are looked at.
+    /// Releases a job's place, and wakes the next jobs in the queue.
     fn leave(&self, uid: &str) {
         if self.queue.leave(uid) {
             self.queue.next().into_iter().for_each(|next| {
-                // At the end nobody listens.
+                // Fails only at shutdown, when the receiver is gone.
                 let _ = self.wake.send(next);
             });
         }

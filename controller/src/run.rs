@@ -1,4 +1,4 @@
-//! The whole of it: what is watched, what wakes whom, and who may lead.
+//! The controller's tasks: watches, leader election, reconciliation, certificates and metrics.
 
 use crate::{
     Args,
@@ -46,14 +46,14 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What changes within this time is looked at once.
+/// Delay in which changes of an object are collected into one reconciliation.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How often certificates are looked at.
+/// Interval at which certificates are checked.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn run(args: Args) -> Result<()> {
     fleet::allow_descriptors();
-    // What the folder lacks is said before anything else goes wrong.
+    // A missing file of the folder is reported before other errors.
     for name in ["ca.crt", "tls.crt", "tls.key"] {
         let Some(folder) = &args.tls else { break };
         let path = folder.join(name);
@@ -83,13 +83,13 @@ fn install_cryptography() -> Result<()> {
         .map_err(|_| anyhow!("another crypto provider is already installed: a bug"))
 }
 
-/// `check`, which ends by itself.
+/// Runs the command `check`.
 pub(crate) async fn check(pod: &check::Pod) -> Result<()> {
     install_cryptography()?;
     check::check(pod).await
 }
 
-/// Serves metrics or health, where they are wanted.
+/// Serves metrics or health, if configured.
 async fn serve(address: Option<SocketAddr>, served: Served, counters: Arc<Counters>) -> Result<()> {
     let Some(address) = address else {
         return Ok(());
@@ -99,7 +99,7 @@ async fn serve(address: Option<SocketAddr>, served: Served, counters: Arc<Counte
     match metrics::over_tcp(&listener, served, counters).await {}
 }
 
-/// Waits until this controller leads, and works until it leads no longer or is to end. The agents go on meanwhile.
+/// Waits for leadership, and reconciles jobs until leadership is lost or the controller ends. The agents' traces continue meanwhile.
 async fn lead(
     args: &Args,
     client: Client,
@@ -113,7 +113,7 @@ async fn lead(
             outcome = work(args, client, counters) => outcome,
         };
     }
-    // Who leads is to be found among the pods.
+    // The leader is a pod of this namespace.
     let identity = std::env::var("POD_NAME").unwrap_or_else(|_| lead::nameless());
     let mut contender = Contender::new(
         client.clone(),
@@ -124,14 +124,14 @@ async fn lead(
     );
     tokio::select! {
         outcome = &mut ended => return outcome,
-        // A controller that waits is ready.
+        // A waiting controller is ready.
         () = contender.acquire(|| counters.ready()) => {}
     }
     tracing::info!("elected as leader");
     let outcome = tokio::select! {
         outcome = ended => outcome,
         outcome = work(args, client, counters) => outcome,
-        // Started anew, it forgets what it wanted when it led.
+        // A restart discards the state of the previous leadership.
         lost = contender.keep() => Err(lost.into()),
     };
     contender.release().await;
@@ -145,14 +145,14 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         None => Tls::Issued(issue(args, &client, &mut tasks).await?),
     };
     let (changes, changed) = mpsc::unbounded_channel();
-    let (heard, hears) = mpsc::unbounded_channel();
+    let (wake, wakes) = mpsc::unbounded_channel();
     let world = Arc::new(World::new(changes));
     let fleet = Fleet::new(
         Connector {
             tls,
             name: args.agent_name.clone(),
         },
-        heard.clone(),
+        wake.clone(),
         Timestamp::now,
         Arc::clone(counters),
     );
@@ -172,7 +172,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
             all: args.max_jobs,
         }),
         present: Present::default(),
-        wake: heard,
+        wake,
         rules: Rules {
             denied,
             host: args.allow_host,
@@ -187,7 +187,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         inherited: Mutex::default(),
         counters: Arc::clone(counters),
     });
-    // Those that run already have their places before any other is looked at.
+    // Running jobs take their places before any job is reconciled.
     let jobs = occupy::<TraceJob>(&client, &context).await?;
     let cluster_jobs = occupy::<ClusterTraceJob>(&client, &context).await?;
     let mut ready = Vec::new();
@@ -241,7 +241,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
         Arc::clone(&context),
         changed,
         agents,
-        hears,
+        wakes,
         wake,
         wake_cluster,
     ));
@@ -255,7 +255,7 @@ async fn work(args: &Args, client: Client, counters: &Arc<Counters>) -> Result<(
     Err(anyhow!("a watch has ended"))
 }
 
-/// Certificates, and a task that renews them.
+/// Loads the certificates, and spawns a task that renews them.
 async fn issue(
     args: &Args,
     client: &Client,
@@ -295,7 +295,7 @@ async fn issue(
     Ok(newest)
 }
 
-/// Gives the jobs of a kind that run their places, and returns their uids.
+/// Reserves places for the running jobs of a kind, and returns their uids.
 async fn occupy<J: Job>(client: &Client, context: &Context) -> Result<BTreeSet<String>> {
     let all = Api::<J>::all(client.clone())
         .list(&Default::default())
@@ -326,7 +326,7 @@ fn follow<K: Known + serde::de::DeserializeOwned + Sync>(
     });
 }
 
-/// Looks at jobs of a kind whenever they change, or something wakes them.
+/// Reconciles jobs of a kind when they change or are woken.
 async fn control<J: Job>(
     client: &Client,
     context: &Arc<Context>,
@@ -353,7 +353,7 @@ async fn control<J: Job>(
         .reconcile_on(from(woken))
         .run(reconcile::<J>, trouble, Arc::clone(context))
         .for_each(|outcome| async move {
-            // What a reconciliation says is logged above; these are of watches and of objects that are gone.
+            // Errors of reconciliations are logged above. These errors concern watches and deleted objects.
             if let Err(error) = outcome {
                 tracing::debug!(%error, "controller");
             }
@@ -368,12 +368,12 @@ fn from<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<
     })
 }
 
-/// From what changed to the jobs that it concerns.
+/// Maps changes in the cluster to the jobs that they concern.
 async fn spread(
     context: Arc<Context>,
     mut changed: mpsc::UnboundedReceiver<Change>,
     mut agents: watch::Receiver<Agents>,
-    mut hears: mpsc::UnboundedReceiver<String>,
+    mut wakes: mpsc::UnboundedReceiver<String>,
     wake: mpsc::UnboundedSender<ObjectRef<TraceJob>>,
     wake_cluster: mpsc::UnboundedSender<ObjectRef<ClusterTraceJob>>,
 ) {
@@ -383,14 +383,14 @@ async fn spread(
         tokio::select! {
             Some(change) = changed.recv() => { changes.insert(change); }
             Ok(()) = agents.changed() => context.fleet.addresses(&agents.borrow_and_update()),
-            Some(uid) = hears.recv() => { uids.insert(uid); }
+            Some(uid) = wakes.recv() => { uids.insert(uid); }
             else => return,
         }
         tokio::time::sleep(TOGETHER).await;
         while let Ok(change) = changed.try_recv() {
             changes.insert(change);
         }
-        while let Ok(uid) = hears.try_recv() {
+        while let Ok(uid) = wakes.try_recv() {
             uids.insert(uid);
         }
         let mut woken = HashMap::new();
@@ -410,7 +410,7 @@ async fn spread(
             }
         }
         for place in places.into_iter().chain(woken.into_values()) {
-            // At the end nobody is woken.
+            // Fails only at shutdown, when the receiver is gone.
             let _ = match place.namespace.as_str() {
                 "" => wake_cluster.send(ObjectRef::new(&place.name)).is_ok(),
                 namespace => wake

@@ -1,4 +1,4 @@
-//! What a job's status says, from how far it is.
+//! The conditions of a job's status, derived from its phase.
 
 use crd::{TraceJobStatus, condition};
 use k8s_openapi::{
@@ -6,20 +6,20 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-/// How far a job is.
+/// The phase of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It waits for others.
+    /// Waits for other jobs.
     Queued(String),
-    /// It runs, or waits for pods.
+    /// Runs, or waits for pods.
     Running(String),
     Suspended,
-    /// It is over, and at least one node has sent an account.
+    /// Has ended, and at least one node has sent an account.
     Complete {
-        /// What is missing; none where nothing is.
+        /// What is missing; `None` if the result is complete.
         partial: Option<String>,
     },
-    /// It is over, and no node has sent an account.
+    /// Has ended, and no node has sent an account.
     Failed {
         reason: String,
         message: String,
@@ -27,7 +27,7 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    /// One word for it, which `kubectl get` shows.
+    /// Returns the word that `kubectl get` shows.
     pub(crate) fn word(&self) -> &str {
         match self {
             Self::Queued(_) => "Queued",
@@ -53,7 +53,7 @@ impl Phase {
         matches!(self, Self::Complete { .. } | Self::Failed { .. })
     }
 
-    /// Why a condition does not hold.
+    /// Returns reason and message of a condition that is false.
     fn why_not(&self, type_: &str) -> (&'static str, &'static str) {
         match (self, type_) {
             (_, condition::SUSPENDED) => ("NotSuspended", "the user has not suspended the job"),
@@ -67,19 +67,24 @@ impl Phase {
     }
 }
 
-/// Whether a status says that its job is over.
+/// Returns whether a status describes an ended job.
 pub(crate) fn is_over(status: &TraceJobStatus) -> bool {
     is_true(status, condition::COMPLETE) || is_true(status, condition::FAILED)
 }
 
-/// Whether a condition holds.
+/// Returns whether a condition is true.
 pub(crate) fn is_true(status: &TraceJobStatus, type_: &str) -> bool {
     let mut conditions = status.conditions.iter();
     conditions.any(|condition| condition.type_ == type_ && condition.status == "True")
 }
 
-/// Puts how far a job is into its status.
-pub(crate) fn tell(status: &mut TraceJobStatus, phase: &Phase, generation: i64, now: Timestamp) {
+/// Sets the conditions of a status.
+pub(crate) fn set_conditions(
+    status: &mut TraceJobStatus,
+    phase: &Phase,
+    generation: i64,
+    now: Timestamp,
+) {
     status.observed_generation = Some(generation);
     let before = std::mem::take(&mut status.conditions);
     let holds = |type_: &str| match type_ {
@@ -92,7 +97,7 @@ pub(crate) fn tell(status: &mut TraceJobStatus, phase: &Phase, generation: i64, 
     for type_ in condition::ALL {
         let state = if holds(type_) { "True" } else { "False" };
         let (reason, message) = match type_ {
-            // The one that says how far it is, whatever that is.
+            // Progressing always describes the phase.
             condition::PROGRESSING => (phase.word(), phase.message()),
             _ if holds(type_) => (phase.word(), phase.message()),
             _ => phase.why_not(type_),
@@ -124,7 +129,7 @@ mod tests {
     fn a_condition_that_does_not_hold_has_a_reason_of_its_own() {
         let reasons = |phase: &Phase| {
             let mut status = TraceJobStatus::default();
-            tell(&mut status, phase, 1, Timestamp::UNIX_EPOCH);
+            set_conditions(&mut status, phase, 1, Timestamp::UNIX_EPOCH);
             let conditions = status.conditions.into_iter();
             let told = conditions.map(|one| format!("{}={} {}", one.type_, one.status, one.reason));
             told.collect::<Vec<_>>()

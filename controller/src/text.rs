@@ -1,8 +1,8 @@
-//! Text of agents in objects of Kubernetes.
+//! Agents' text in Kubernetes objects.
 
 use rows::text::excerpt;
 
-/// Returns an agent's text as it may stand in an object: on one line, `most` characters at most, without characters that a terminal acts on.
+/// Returns an agent's text for an object: on one line, at most `most` characters, without control characters.
 pub(crate) fn words(text: &str, most: usize) -> String {
     excerpt(&text.replace('\n', " "), most)
 }

@@ -1,4 +1,4 @@
-//! The pods and containers of a job that agents could not select, in a form whose size does not depend on how many there are.
+//! The pods and containers of a job that agents could not select, in a form whose size does not depend on their number.
 
 use crate::{
     agents::{Report, is_among},
@@ -9,17 +9,17 @@ use crd::{MAX_TARGET_FAILURES, TargetFailure, TraceJobSpec};
 use proto::v1::{self, target::Target as Whom};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Those of all nodes together.
+/// Untraced targets of all nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Untraced {
-    /// Targets whose events are missing.
+    /// Number of targets whose events are missing.
     pub(crate) count: i64,
-    /// The first failures, those whose events are missing before the others.
+    /// The first failures. Failures with missing events come before the others.
     pub(crate) failures: Vec<TargetFailure>,
 }
 
-/// Collects what the agents report. A container of a pod that is traced as a whole lacks only its name in the rows: that is reported
-/// while it is wanted, and is no loss.
+/// Collects failed targets from the agents' reports. If a pod is traced as a whole, a failed container only lacks its name in the rows:
+/// it is reported while it is wanted, and no events are missing.
 pub(crate) fn untraced(
     spec: &TraceJobSpec,
     wanted: &BTreeMap<Arc<str>, Share>,
@@ -37,9 +37,9 @@ pub(crate) fn untraced(
             let target = failure.target.as_ref();
             if !(whole_pods && target.is_some_and(is_container)) {
                 count += 1;
-                missing.push(told(node, failure));
+                missing.push(failure_of(node, failure));
             } else if target.is_some_and(|target| is_among(target, wanted)) {
-                nameless.push(told(node, failure));
+                nameless.push(failure_of(node, failure));
             }
             missing.truncate(MAX_TARGET_FAILURES);
             nameless.truncate(MAX_TARGET_FAILURES);
@@ -58,7 +58,7 @@ pub(crate) fn untraced(
     }
 }
 
-fn told(node: &str, failure: &v1::TargetFailure) -> TargetFailure {
+fn failure_of(node: &str, failure: &v1::TargetFailure) -> TargetFailure {
     let target = failure.target.clone().unwrap_or_default();
     let labels = target.labels.unwrap_or_default();
     TargetFailure {
@@ -72,7 +72,7 @@ fn told(node: &str, failure: &v1::TargetFailure) -> TargetFailure {
 }
 
 impl Untraced {
-    /// What a person is told at the end of a job; none where nothing is missing.
+    /// Returns the sentence about untraced targets at the end of a job; `None` if all were traced.
     pub(crate) fn sentence(&self) -> Option<String> {
         let first = self.failures.first().filter(|_| self.count > 0)?;
         let parts = [&first.namespace, &first.pod, &first.container];

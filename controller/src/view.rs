@@ -1,10 +1,10 @@
-//! A job of either kind, as the rest of the controller sees it.
+//! The common interface of TraceJobs and ClusterTraceJobs in the controller.
 
 use crd::{ClusterTraceJob, Selector, TraceJob, TraceJobSpec, TraceJobStatus};
 use kube::{Api, Client, Resource, ResourceExt};
 use std::{fmt::Debug, hash::Hash};
 
-/// What TraceJob and ClusterTraceJob have in common.
+/// The common interface of TraceJob and ClusterTraceJob.
 pub(crate) trait Job:
     Resource<DynamicType = ()>
     + Clone
@@ -22,20 +22,20 @@ where
     fn scope(&self) -> Scope<'_>;
     fn api(&self, client: Client) -> Api<Self>;
 
-    /// Whose traces are whose: the agents know jobs by it.
+    /// Returns the uid of the job's traces, which agents identify them by.
     fn trace_uid(&self) -> String {
         fleet::trace_uid(&self.uid().unwrap_or_default())
     }
 }
 
-/// Where a job may look for pods.
+/// The pods that a job may select.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scope<'a> {
-    /// In its own namespace.
+    /// Pods of the job's own namespace.
     Namespace(&'a str),
-    /// In every namespace that the selector finds; in all of them without one.
+    /// Pods of all namespaces that match the selector, or of all namespaces without a selector.
     Namespaces(Option<&'a Selector>),
-    /// Everything on the nodes.
+    /// All processes of the nodes.
     Host,
 }
 
@@ -49,7 +49,7 @@ impl Job for TraceJob {
     }
 
     fn scope(&self) -> Scope<'_> {
-        // A namespaced object has one.
+        // A namespaced object always has a namespace.
         Scope::Namespace(self.metadata.namespace.as_deref().unwrap_or_default())
     }
 

@@ -1,4 +1,4 @@
-//! What the cluster has: pods, nodes and namespaces, as little of each as is needed. 150,000 pods fit 100 MB.
+//! The cached state of the cluster: pods, nodes and namespaces, reduced to the fields in use. 150,000 pods fit 100 MB.
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::{
@@ -22,13 +22,13 @@ pub(crate) struct Pod {
     pub(crate) uid: String,
     pub(crate) node: Arc<str>,
     pub(crate) labels: Labels,
-    /// When it came to its node.
+    /// Time at which the kubelet accepted the pod.
     pub(crate) started: Timestamp,
-    /// Those that run.
+    /// Running containers.
     pub(crate) containers: Vec<Container>,
 }
 
-/// A container that runs.
+/// A running container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Container {
     pub(crate) name: String,
@@ -40,20 +40,20 @@ pub(crate) struct Container {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) labels: Labels,
-    /// When it joined the cluster.
+    /// Time at which the node joined the cluster.
     pub(crate) created: Timestamp,
 }
 
-/// All of it at a moment.
+/// A snapshot of the cluster.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// By namespace and the object's name.
+    /// Pods by namespace and name.
     pub(crate) pods: HashMap<String, BTreeMap<String, Pod>>,
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) namespaces: BTreeMap<String, Labels>,
 }
 
-/// What has changed.
+/// A change in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Change {
     /// Pods of a namespace.
@@ -62,7 +62,7 @@ pub(crate) enum Change {
     Cluster,
 }
 
-/// Shared by everything that looks at the cluster.
+/// The shared state of the cluster, which watches keep up to date.
 #[derive(Debug)]
 pub(crate) struct World {
     state: RwLock<State>,
@@ -86,11 +86,11 @@ impl World {
     }
 
     fn changed(&self, change: Change) {
-        // At the end nobody listens.
+        // Fails only at shutdown, when the receiver is gone.
         let _ = self.changes.send(change);
     }
 
-    /// Keeps up with a kind of object for as long as it is polled.
+    /// Watches a kind of object. The future never completes.
     pub(crate) async fn follow<K: Known>(
         &self,
         events: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
@@ -106,7 +106,7 @@ impl World {
                 Ok(watcher::Event::InitDone) => {
                     K::replace(self, std::mem::take(&mut all));
                     if let Some(ready) = ready.take() {
-                        // Whoever waited may be gone.
+                        // The waiting task may be gone.
                         let _ = ready.send(());
                     }
                 }
@@ -120,14 +120,14 @@ impl World {
     }
 }
 
-/// A kind of object that the world is made of.
+/// A kind of object that is cached.
 pub(crate) trait Known: Resource<DynamicType = ()> + Clone + Debug + Send + 'static {
     fn replace(world: &World, all: Vec<Self>);
     fn apply(world: &World, object: &Self);
     fn delete(world: &World, object: &Self);
 }
 
-/// What is needed of a pod; none where it has no node, or is over.
+/// Returns the cached fields of a pod; `None` if it has no node or has ended.
 fn pod(pod: &core::Pod) -> Option<Pod> {
     let node = pod.spec.as_ref()?.node_name.as_deref()?;
     let status = pod.status.as_ref();
@@ -163,15 +163,15 @@ fn pod(pod: &core::Pod) -> Option<Pod> {
     })
 }
 
-/// The kubelet's uid of a static pod, in the pod that the kubelet made in the API server to mirror it.
+/// Annotation with the kubelet's uid of a static pod, in the mirror pod that the kubelet creates in the API server.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// The uid of a static pod's cgroup, which is not that of the pod in the API server.
+/// Returns the uid of a static pod's cgroup, which differs from the uid of the mirror pod in the API server.
 ///
-/// Anybody who may create pods may write the annotation, and would be shown another pod of that node. So it counts only where the
-/// kubelet has reported a container of the pod. Nobody else may write a status, and a kubelet runs no mirror pod that is not its own.
-/// Nobody can add the annotation to a pod that runs (`ValidatePodUpdate` in pkg/apis/core/validation); `config.hash`, which has the
-/// same value, may be changed.
+/// Every user who may create pods may write the annotation, and could so trace another pod of that node. The annotation counts only if the
+/// kubelet has reported a container of the pod. Only a kubelet may write a pod's status, and it runs no mirror pod of another one.
+/// The annotation cannot be added to a running pod (`ValidatePodUpdate` in pkg/apis/core/validation). `config.hash`, which has the same
+/// value, may be changed.
 fn static_uid<'a>(pod: &'a core::Pod, node: &str) -> Option<&'a str> {
     let uid = pod.annotations().get(MIRROR)?;
     let of_node = |owner: &OwnerReference| {
@@ -185,7 +185,7 @@ fn static_uid<'a>(pod: &'a core::Pod, node: &str) -> Option<&'a str> {
     (pod.owner_references().iter().any(of_node) && is_the_kubelets).then_some(uid)
 }
 
-/// When the kubelet took it; until it says so, when its object was made.
+/// Returns the time at which the kubelet accepted the pod, or until it reports one, the time of creation.
 fn started(pod: &core::Pod) -> Timestamp {
     let taken = pod
         .status
@@ -259,7 +259,7 @@ impl Known for core::Node {
 
     fn apply(world: &World, object: &Self) {
         let (name, new) = (object.name_any(), node(object));
-        // A node's status changes every few seconds, and nothing of it is looked at.
+        // A node's status changes every few seconds, and is not used here.
         let before = world.write().nodes.insert(name.into(), new.clone());
         if before != Some(new) {
             world.changed(Change::Cluster);
@@ -302,7 +302,7 @@ mod tests {
 
     const HASH: &str = "8ba00f37e5a7d26c3b4d5b9f3a6e1c02";
 
-    /// A mirror pod as its kubelet makes it and reports it, with changes.
+    /// A mirror pod as its kubelet creates and reports it, with changes.
     fn uid(change: impl Fn(&mut Value)) -> String {
         let mut mirror = json!({
             "metadata": {
@@ -329,13 +329,13 @@ mod tests {
     fn the_annotation_of_a_pod_that_is_not_its_kubelets_is_not_believed() {
         let own = "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
         let others: [fn(&mut Value); 6] = [
-            // As anybody may create it: no kubelet has run it.
+            // As every user may create it: no kubelet has run it.
             |pod| pod["status"] = json!({"phase": "Pending"}),
             |pod| pod["status"]["containerStatuses"][0]["containerID"] = Value::Null,
             |pod| pod["metadata"]["ownerReferences"] = json!([]),
             |pod| pod["metadata"]["ownerReferences"][0]["name"] = "b".into(),
             |pod| pod["metadata"]["ownerReferences"][0]["kind"] = "ReplicaSet".into(),
-            // Which may be written at any time.
+            // The annotation may be written at any time.
             |pod| pod["metadata"]["annotations"] = json!({"kubernetes.io/config.hash": HASH}),
         ];
         for (at, other) in others.into_iter().enumerate() {

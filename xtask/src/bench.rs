@@ -1,4 +1,4 @@
-//! `bench`: TraceJob beside its peers, on this machine, with optimised programs.
+//! `bench`: compares TraceJob with other tools on this machine, with optimized programs.
 //!
 //! What is measured, and how, is in `tests/bench`; here is what fetches, builds and runs it.
 
@@ -12,20 +12,20 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     peers, process, programs,
-    screen::{Step, say},
+    screen::{Step, print_line},
     setup, test, toolchain, workspace,
 };
 
-/// Where the report is, for programs, from the root.
+/// Path of the JSON report, from the root.
 const JSON: &str = "target/bench.json";
-/// Where it is for people.
+/// Path of the text report.
 const MARKDOWN: &str = "target/bench.md";
-/// The page that has the last report that was kept, between these lines.
+/// Page with the last published report, and the lines around it.
 const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- what cargo xtask bench --keep wrote -->\n";
 const END: &str = "<!-- so far -->\n";
 
-/// What `bench` is asked.
+/// Arguments of `bench`.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct Args {
     /// Only whether all of it runs and the counts agree: one round, programs that are not optimised, no times.
@@ -50,18 +50,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     test::require_root()?;
     setup::build()?;
     println!("\n{}", report(args)?);
-    say(
+    print_line(
         "bench",
         &format!("the same is in {MARKDOWN}, and for programs in {JSON}"),
     );
     if args.keep {
         keep(&workspace::root().join(PAGE))?;
-        say("bench", &format!("kept in {PAGE}"));
+        print_line("bench", &format!("kept in {PAGE}"));
     }
     Ok(())
 }
 
-/// The stage of `test`: one round of every row with the programs of the tests, for the counts alone.
+/// The stage of `test`: one round of every row with the programs of the tests, which checks the counts only.
 pub(crate) fn quick() -> Result<String> {
     test::require_root()?;
     let programs = programs::built()?;

@@ -1,4 +1,4 @@
-//! Checks of a change that run no kernel program: format, dependencies, the kernel side's lints, unit tests.
+//! Checks of a change without kernel programs: format, dependencies, lints of the kernel side, unit tests.
 
 #[path = "../../engine/build/flags.rs"]
 mod flags;
@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::{process, programs, screen::Step, suite, toolchain, workspace};
 
-/// Whether every file is as rustfmt writes it.
+/// Checks the format of every file.
 pub(crate) fn format() -> Result<String> {
     quiet(
         "format",
@@ -18,7 +18,7 @@ pub(crate) fn format() -> Result<String> {
     )
 }
 
-/// Licences, sources and bans of deny.toml, and known advisories where their database can be fetched.
+/// Checks licenses, sources and bans of deny.toml, and known advisories if their database can be fetched.
 pub(crate) fn dependencies() -> Result<String> {
     let deny = |what: &[&str]| {
         let mut command = toolchain::cargo();

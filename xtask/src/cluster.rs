@@ -1,4 +1,4 @@
-//! The test cluster: a control plane, and nodes for it.
+//! The test cluster: a control plane with its nodes.
 
 pub(crate) mod components;
 mod demo;
@@ -22,7 +22,7 @@ use crate::{
     setup, suite, test,
 };
 
-/// What `cluster` is asked.
+/// Arguments of `cluster`.
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Args {
     /// Builds its programs, its nodes' disk and the images, and does nothing with them
@@ -62,7 +62,7 @@ pub(crate) enum Args {
     },
 }
 
-/// For `cargo xtask cluster`.
+/// Runs a command of `cargo xtask cluster`.
 pub(crate) fn run(args: Args) -> Result<()> {
     match args {
         Args::Build => environment().map(drop),
@@ -121,7 +121,7 @@ fn kubernetes_environment(tracejob: &Path) -> Result<Vec<(&'static str, OsString
     Ok(environment)
 }
 
-/// The same tests of scale as in that stage, with the controller as it is shipped, one by one and at full size.
+/// Runs the tests of scale with the released controller, one by one and at full size.
 fn scale(nodes: usize, jobs: usize) -> Result<()> {
     setup::build()?;
     let shipped = programs::shipped(&["agent", "cli", "controller", "gateway"])?;
@@ -174,7 +174,7 @@ fn nodes_with(environment: &[(&'static str, PathBuf)], filter: Option<&str>) -> 
     )
 }
 
-/// Everything that a cluster with nodes takes, made where it is not there: as the tests read it.
+/// Prepares everything that a cluster with nodes requires, as the tests read it.
 fn environment() -> Result<Vec<(&'static str, PathBuf)>> {
     setup::build()?;
     Ok(vec![

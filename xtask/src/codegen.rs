@@ -1,4 +1,4 @@
-//! `codegen`: every file that a program writes, and whether the committed ones are what it would write now.
+//! `codegen`: writes every generated file, or checks that the committed files are up to date.
 //!
 //! Always generated into a folder of their own first, so that checking and writing cannot differ.
 
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{process, programs, screen::Step, setup, test, workspace};
 
-/// What `codegen` is asked.
+/// Arguments of `codegen`.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct Args {
     /// Writes nothing; fails and names the files that are not what would be written.
@@ -24,12 +24,12 @@ pub(crate) struct Args {
 /// A program that writes files into a folder that it is given.
 struct Generator {
     name: &'static str,
-    /// Its output, in words.
+    /// Description of the output.
     writes: &'static str,
     package: &'static str,
     /// The program or example, and its arguments; the folder follows.
     program: &'static [&'static str],
-    /// The folder of the repository that is as the one that it writes.
+    /// Folder of the repository with the generated files.
     folder: &'static str,
     /// Folders in it that hold nothing but what it writes: a file too many is stale.
     owns: &'static [&'static str],
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     setup::build()?;
     for generator in &GENERATORS {
-        // One after the other: code that the first one writes is compiled into the next.
+        // Sequential, because code of the first generator is compiled into the next.
         let program = programs::of_package(generator.package, generator.program[0])?;
         generator.run(&program, false)?;
     }
@@ -229,7 +229,7 @@ fn empty(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
 }
 
-/// All files below a folder.
+/// Returns all files below a folder.
 fn read(folder: &Path) -> Result<Files> {
     let mut files = Files::new();
     let mut folders = vec![folder.to_owned()];
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_different_and_superfluous_files_are_told_apart() {
+    fn missing_different_and_superfluous_files_have_different_findings() {
         let files = |list: &[(&str, &str)]| {
             list.iter()
                 .map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()))

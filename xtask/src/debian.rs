@@ -53,7 +53,7 @@ impl Archive {
         let mut known = Vec::new();
         let mut last_error = None;
         for suite in suites {
-            // One at a time: apt says only in prose which of several it could not have.
+            // One at a time: apt names a failed package only in prose.
             for line in mirrors.source_lines(suite) {
                 archive.write_sources(std::slice::from_ref(&line))?;
                 match process::quietly(

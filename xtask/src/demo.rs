@@ -1,6 +1,6 @@
-//! `demo`: what TraceJob shows, on programs that the demo starts itself, from a fresh clone.
+//! `demo`: runs traces of sample programs, from a fresh clone.
 //!
-//! It is a script of commands as a person would type them; nothing of the tracers is known here but their names.
+//! It is a script of commands as a user would type them. Only the names of tracers are known here.
 
 use std::{fs, process::Command, time::Instant};
 
@@ -12,32 +12,32 @@ use crate::{
     setup, toolchain, workspace,
 };
 
-/// One command and what it shows.
+/// A command with its explanation.
 struct Act {
     question: &'static str,
     about: &'static str,
     /// After `tracejob run`.
     args: &'static [&'static str],
-    /// What the program that is traced does, for it and for the audience.
+    /// Argument of the workload, and a description of what the workload does.
     workload: (&'static str, &'static str),
 }
 
-/// Where the flame graph goes, from the root.
+/// Path of the flame graph, from the root of the repository.
 const FLAME_GRAPH: &str = "target/demo/page_fault.svg";
 
 const ACTS: [Act; 3] = [
     Act {
         question: "Which system calls does a program make, and how long do they take?",
-        about: "Counted in the kernel, per call: rows leave it once a second, not once a call.",
+        about: "Calls are counted in the kernel. Counts are read once a second.",
         args: &["syscall_count"],
         workload: (
             "calls",
-            "3 s of reading, writing, and opening files of which some do not exist",
+            "3 s of reading, writing, and opening files, some of which do not exist",
         ),
     },
     Act {
-        question: "Whom does it talk to, and do the connections succeed?",
-        about: "One row per attempt, IPv4 and IPv6, when it is decided.",
+        question: "Which connections does a program open, and do they succeed?",
+        about: "One row per attempt over IPv4 or IPv6, when it succeeds or fails.",
         args: &["tcp_connect"],
         workload: (
             "connect",
@@ -45,8 +45,8 @@ const ACTS: [Act; 3] = [
         ),
     },
     Act {
-        question: "Where in the code does memory become real?",
-        about: "Page faults by stack; any tracer with stacks and a sum can be drawn as a flame graph.",
+        question: "Which code touches new memory?",
+        about: "Page faults by stack, as a flame graph.",
         args: &["page_fault", "-o", "flamegraph=target/demo/page_fault.svg"],
         workload: ("faults", "3 s of touching new memory in three functions"),
     },
@@ -55,12 +55,12 @@ const ACTS: [Act; 3] = [
 /// The program that is traced.
 const WORKLOAD: &str = "target/demo/workload";
 
-/// Sets up, builds, and plays all acts.
+/// Sets up, builds, and runs all acts.
 pub(crate) fn run() -> Result<()> {
     let started = Instant::now();
     if process::output(Command::new("id").arg("-u"))?.trim() != "0" {
         bail!(
-            "tracing takes CAP_BPF and CAP_PERFMON: run `sudo env PATH=\"$PATH\" cargo xtask demo`"
+            "tracing requires CAP_BPF and CAP_PERFMON: run `sudo env PATH=\"$PATH\" cargo xtask demo`"
         );
     }
     setup::build()?;
@@ -108,7 +108,7 @@ fn play(act: &Act) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("starting {}", process::shown(&command)))?;
-    // Three: complete but for events that were lost and counted, which its last line says.
+    // Status 3: the trace lost events, which its last line reports.
     if !matches!(status.code(), Some(0 | 3)) {
         bail!("{} failed ({status})", process::shown(&command));
     }

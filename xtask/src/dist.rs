@@ -1,6 +1,6 @@
-//! `dist`: everything that is installed, in one folder, for this machine's architecture.
+//! `dist`: all installable files in one folder, for this machine's architecture.
 //!
-//! Two runs on one commit make the same bytes: order, owners and times of files are fixed, and the compiler's output is stable.
+//! Two runs on one commit produce the same bytes: order, owners and times of files are fixed, and the compiler's output is stable.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
     setup, suite, workspace,
 };
 
-/// The version of every package of the workspace, this one's too.
+/// Version of every package of the workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The programs. kubectl's plugin is `tracejob` under another name.
 const PROGRAMS: [&str; 4] = [
@@ -27,7 +27,7 @@ const PROGRAMS: [&str; 4] = [
     "tracejob-controller",
     "tracejob-gateway",
 ];
-/// What is there already: from, and its folder.
+/// Existing files: source and folder.
 const COPIED: [(&str, &str); 4] = [
     ("LICENSE", ""),
     ("agent/package/tracejob-agent.service", "systemd"),
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let programs = programs::shipped(&["agent", "cli", "controller", "gateway"])?;
     let folder = workspace::root().join("dist");
     let made = make(&programs, &folder, &args.url)?;
-    println!("{made}; docs/install.md says how to install them");
+    println!("{made}; docs/install.md has the commands to install them");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Clients of the agent that are not ours: grpcurl, and Python's grpcio. They are set up at pinned versions by Go's and Python's own
+//! Clients of other projects for the agent: grpcurl, and Python's grpcio. They are set up at pinned versions by Go's and Python's own
 //! tools, everything under `target/tools`, and run by the commands that docs/grpc.md prints.
 
 use std::{
@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use crate::{
     go, process, programs,
-    screen::{Step, say},
+    screen::{Step, print_line},
     suite, test, workspace,
 };
 
@@ -21,7 +21,7 @@ const TEST: &str = "foreign";
 
 const GRPCURL: &str = "1.9.4";
 const GRPCIO: &str = "1.85.1";
-/// What grpcio-tools' code needs to run.
+/// Dependency of the code that grpcio-tools generates.
 const PROTOBUF: &str = "7.36.2";
 
 /// A client, or why there is none.
@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<String> {
     let clients = clients()?;
     suite::run(
         "foreign clients",
-        "the agent by grpcurl and Python, as docs/grpc.md says",
+        "the agent by grpcurl and Python, as in docs/grpc.md",
         &[programs.test(TEST)?],
         |command| {
             suite::harness(command, 2);
@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<String> {
     )
 }
 
-/// The clients, set up where they are missing, as tests find them: each by its path, or with the reason why there is none.
+/// Sets up the clients, and returns the variables by which tests find them: a path, or the reason for its absence.
 pub(crate) fn clients() -> Result<Vec<(&'static str, OsString)>> {
     let named = |found: Client, path: &'static str, none: &'static str| match found {
         Ok(file) => (path, file.into_os_string()),
@@ -63,7 +63,7 @@ fn grpcurl() -> Result<Client> {
     let build = go::Build {
         name: format!("grpcurl {GRPCURL}"),
         folder: workspace::tools().join(format!("grpcurl-{GRPCURL}")),
-        about: "building with Go: a client that is not ours; 2 min, once",
+        about: "building with Go: a client of another project; 2 min, once",
         from: workspace::root(),
         flags: &[],
         package: &format!("github.com/fullstorydev/grpcurl/cmd/grpcurl@v{GRPCURL}"),
@@ -76,7 +76,7 @@ fn python() -> Result<Client> {
     let folder = workspace::tools().join(format!("grpcio-{GRPCIO}"));
     let python = folder.join("bin/python");
     if works(&python) {
-        say(&name, "here");
+        print_line(&name, "here");
         return Ok(Ok(python));
     }
     let step = Step::start(&name, "installing with pip: clients in Python");

@@ -1,4 +1,4 @@
-//! `fuzz`: libFuzzer looks for bytes that break a reader, one target after the other.
+//! `fuzz`: runs libFuzzer on each parser of foreign bytes, one target after the other.
 //!
 //! With the pinned Rust: the instrumentation is LLVM's, and takes no nightly. libFuzzer itself is C++, which its crate compiles.
 
@@ -12,11 +12,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     process,
-    screen::{Step, say},
+    screen::{Step, print_line},
     setup, toolchain, workspace,
 };
 
-/// What `fuzz` is asked.
+/// Arguments of `fuzz`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The target, a folder of fuzz/corpus; without, all.
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     seconds: u64,
 }
 
-/// As cargo-fuzz builds, without its sanitizers: our crates have no unsafe code that they would watch.
+/// Flags of cargo-fuzz, without its sanitizers: this project's crates have no unsafe code for them to check.
 const FLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -36,7 +36,7 @@ const FLAGS: [&str; 6] = [
     "-Cdebug-assertions",
 ];
 
-/// Looks at the targets.
+/// Fuzzes the targets.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let corpus = workspace::root().join("fuzz/corpus");
     let mut targets = folders(&corpus)?;
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for target in &targets {
         look_at(&program, &corpus.join(target), target, args.seconds)?;
     }
-    say(
+    print_line(
         "fuzz",
         "nothing was found; what was interesting is in target/fuzz/corpus",
     );
@@ -76,11 +76,11 @@ fn folders(corpus: &Path) -> Result<Vec<String>> {
 fn build() -> Result<PathBuf> {
     let step = Step::start(
         "build the targets",
-        "with what tells libFuzzer where they have been; minutes when cold",
+        "with the instrumentation of libFuzzer; minutes when cold",
     );
     let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let folder = workspace::target().join("fuzz");
-    // A workspace of its own, with the versions of ours.
+    // A separate workspace, with the versions of this one.
     let root = workspace::root();
     let harness = root.join("fuzz/libfuzzer");
     fs::copy(root.join("Cargo.lock"), harness.join("Cargo.lock")).context("copying Cargo.lock")?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     process,
-    screen::{Step, say},
+    screen::{Step, print_line},
 };
 
 /// The first Go that fetches the version that a module asks for.
@@ -35,7 +35,7 @@ impl Build<'_> {
         // Written last.
         let done = self.folder.join("done");
         if done.is_file() {
-            say(&self.name, "here");
+            print_line(&self.name, "here");
             return Ok(Ok(bin));
         }
         let version = process::output(Command::new("go").args(["env", "GOVERSION"]));
@@ -74,7 +74,7 @@ impl Build<'_> {
             .current_dir(&self.from);
         let log = self.name.split(' ').next().unwrap_or("go");
         process::quietly(&step, log, &mut command)?;
-        // Gigabytes that nobody reads again; if they stay, they are only in the way.
+        // Gigabytes that are not read again. A failed removal does no harm.
         let _ = fs::remove_dir_all(&cache);
         fs::write(&done, &version).with_context(|| format!("writing {}", done.display()))?;
         step.done("built");

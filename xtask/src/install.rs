@@ -1,4 +1,4 @@
-//! The stage that runs the commands of docs/install.md on what `dist` makes, with the tools that they name.
+//! The stage that runs the commands of docs/install.md on the files of `dist`, with the tools that they use.
 
 use anyhow::Result;
 

@@ -1,6 +1,6 @@
-//! All automation of this repository, run as `cargo xtask`.
+//! The automation of this repository, run as `cargo xtask`.
 //!
-//! It builds with the Rust that a machine already has, and fetches the pinned one for everything else.
+//! xtask is built with the machine's own Rust, and fetches the pinned toolchain for everything else.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -52,9 +52,9 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Fetches what building and testing need; does nothing when it is there.
+    /// Fetches the files that builds and tests require, if they are missing.
     Setup,
-    /// Shows what TraceJob shows, on programs that it starts itself.
+    /// Runs traces of sample programs, and shows their output.
     Demo {
         /// On the cluster that `cluster up` started, as objects
         #[arg(long)]
@@ -62,28 +62,28 @@ enum Task {
     },
     /// Runs everything that CI runs: the checks, the tests on this kernel and on four others.
     Test(test::Args),
-    /// Runs the agent against clients that are not ours, as docs/grpc.md says; `test` does it too.
+    /// Tests the agent with clients of other projects (docs/grpc.md); included in `test`.
     Foreign,
     /// Checks a change without running a kernel program: format, lints, dependencies, tidy, generated files, unit tests.
     Check,
-    /// A Kubernetes cluster on this machine: its control plane, and two nodes with two kernels in QEMU.
+    /// Manages a Kubernetes cluster on this machine: a control plane, and two nodes with two kernels in QEMU.
     #[command(subcommand)]
     Cluster(cluster::Args),
-    /// Measures TraceJob beside its peers on this machine, on workloads of its own.
+    /// Compares TraceJob with other tools on this machine, with its own workloads.
     Bench(bench::Args),
-    /// Lets libFuzzer look for bytes that break a reader of foreign bytes.
+    /// Fuzzes the parsers of foreign bytes with libFuzzer.
     Fuzz(fuzz::Args),
     /// Checks the rules that no compiler checks.
     Tidy,
-    /// Writes every generated file, or checks that they are what would be written.
+    /// Writes every generated file, or checks that the committed files are up to date.
     Codegen(codegen::Args),
-    /// Checks what is shipped: systemd's judgement of the unit, and the agent's image, built, run and asked over gRPC.
+    /// Checks released files: the systemd unit, and the agent's image, which is built, run and queried over gRPC.
     Package,
-    /// Makes everything that is installed, for this machine's architecture, into dist/: docs/install.md.
+    /// Builds all installable files into dist/, for this machine's architecture (docs/install.md).
     Dist(dist::Args),
     /// Writes the three files of a tracer and its line in the catalogue.
     NewTracer(new_tracer::Args),
-    /// Records what the verifier takes to load each program, here and on the test kernels; the tests compare with it.
+    /// Records the verifier's cost of each program, here and on the test kernels; the tests compare with it.
     Verifier,
     /// Runs the tests on Debian's kernels 5.10, 6.1, 6.12 and 7, each in QEMU.
     Vm(vm::Args),

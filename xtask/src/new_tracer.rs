@@ -1,4 +1,4 @@
-//! `new-tracer NAME`: a tracer's three files and its line in the catalogue, building and passing from the first minute.
+//! `new-tracer NAME`: writes a tracer's three files and its line in the catalogue. The result compiles and passes its tests.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
     workspace::{self, short},
 };
 
-/// What `new-tracer` is asked.
+/// Arguments of `new-tracer`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// A noun or noun_verb of what it shows, in lower case: tcp_accept, page_fault.
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 const CATALOGUE: &str = "tracers/src/catalogue.rs";
 const TESTS: &str = "tests/tracers/main.rs";
 
-/// Where each file goes, and from what it is made; NAME and EVENT stand for the tracer's name and its event's.
+/// Path and template of each file. NAME and EVENT stand for the names of the tracer and its event.
 const TEMPLATES: [(&str, &str); 3] = [
     (
         "tracers/src/catalogue/NAME.rs",
@@ -41,7 +41,7 @@ const TEMPLATES: [(&str, &str); 3] = [
     ),
 ];
 
-/// Names that would not compile or not be told apart from what a module is called.
+/// Names that do not compile, or that collide with the name of a module.
 const KEYWORDS: [&str; 20] = [
     "as", "async", "await", "break", "const", "crate", "dyn", "else", "enum", "extern", "fn",
     "gen", "impl", "match", "mod", "move", "static", "type", "use", "where",
@@ -143,7 +143,7 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Puts `line` in its place among the lines between the one that `opens` the list and the `}` that ends it.
+/// Inserts `line` in order among the lines between the one that `opens` the list and the `}` that ends it.
 fn insert_sorted(text: &str, opens: impl Fn(&str) -> bool, line: &str) -> Result<String> {
     let mut lines: Vec<&str> = text.lines().collect();
     let Some(start) = lines.iter().position(|line| opens(line)) else {
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_none_are_refused() {
+    fn invalid_names_are_refused() {
         for name in [
             "",
             "TcpAccept",

@@ -1,4 +1,4 @@
-//! Stages of `test` for what is shipped: the unit of systemd, and the image of the agent, which is built, run, and asked.
+//! Stages of `test` for released files: the systemd unit, and the agent's image, which is built, run and queried.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 const UNIT: &str = "agent/package/tracejob-agent.service";
-/// What buildah gives a container that asks for nothing.
+/// Capabilities that buildah gives a container by default.
 const DEFAULT_CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
@@ -35,9 +35,9 @@ const DEFAULT_CAPABILITIES: [&str; 14] = [
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
 ];
-/// How long the agent in its container may take to answer; it takes less than a second.
+/// Timeout of the agent in its container, which takes less than a second.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What `systemd-analyze security` may find at most, of 10 (in tenths): an ordinary unit has 9.6.
+/// Maximum exposure by `systemd-analyze security`, of 10 (in tenths). An ordinary unit has 9.6.
 const EXPOSURE_MOST: u32 = 25;
 
 /// The unit, and the agent's image as it is shipped, for `cargo xtask package`.
@@ -48,14 +48,14 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Holds the unit to what systemd says of it.
+/// Checks the unit with systemd.
 pub(crate) fn unit() -> Result<String> {
     let Some(program) = workspace::find_program("systemd-analyze") else {
         return Ok("skipped: no systemd-analyze is here".to_owned());
     };
     let step = Step::start("unit of systemd", "systemd-analyze verify and security");
     let folder = images::folder()?;
-    // systemd wants the program to be where the unit says.
+    // systemd requires the program at the path of the unit.
     let agent = programs::built()?.file(AGENT.program())?;
     let text = fs::read_to_string(workspace::root().join(UNIT)).context("reading the unit")?;
     let text = text.replace("/usr/bin/tracejob-agent", &agent.display().to_string());
@@ -67,9 +67,9 @@ pub(crate) fn unit() -> Result<String> {
     if !status.success() {
         return Err(process::failure(&verify, status, &log));
     }
-    // What it does not know it ignores, tells, and takes for no failure.
-    let said = fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
-    if let Some(line) = said
+    // systemd ignores unknown settings with a message, and does not fail.
+    let text = fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
+    if let Some(line) = text
         .lines()
         .find(|line| line.contains("tracejob-agent.service:"))
     {
@@ -80,19 +80,19 @@ pub(crate) fn unit() -> Result<String> {
     command
         .args(["security", "--no-pager", "--offline=true"])
         .arg(&unit);
-    let told = match process::captured(&step, "unit-security", &mut command) {
-        Ok(told) => told,
-        // Before systemd 250 it looks at units that are loaded only.
+    let printed = match process::captured(&step, "unit-security", &mut command) {
+        Ok(printed) => printed,
+        // Before systemd 250, only loaded units are analyzed.
         Err(_) => {
             step.done("verified; this systemd judges no file");
             return Ok("verified".to_owned());
         }
     };
-    let exposure = exposure(&told).context("systemd-analyze tells no level of exposure")?;
+    let exposure = exposure(&printed).context("systemd-analyze prints no level of exposure")?;
     if exposure > EXPOSURE_MOST {
         step.failed();
         bail!(
-            "the unit is exposed by {exposure} tenths, and {EXPOSURE_MOST} are the most:\n{told}"
+            "the unit is exposed by {exposure} tenths, and {EXPOSURE_MOST} are the most:\n{printed}"
         );
     }
     let result = format!("exposure {}.{} of 10", exposure / 10, exposure % 10);
@@ -101,8 +101,8 @@ pub(crate) fn unit() -> Result<String> {
 }
 
 /// `→ Overall exposure level for UNIT: 2.0 OK 🙂`, in tenths.
-fn exposure(told: &str) -> Option<u32> {
-    let line = told
+fn exposure(printed: &str) -> Option<u32> {
+    let line = printed
         .lines()
         .find(|line| line.contains("Overall exposure level"))?;
     let level = line.rsplit_once(": ")?.1.split(' ').next()?;
@@ -110,7 +110,7 @@ fn exposure(told: &str) -> Option<u32> {
     Some(whole.parse::<u32>().ok()? * 10 + tenths.parse::<u32>().ok()?)
 }
 
-/// Builds the agent's image from the program of the tests, runs it, and asks it over gRPC what it can trace.
+/// Builds the agent's image from the program of the tests, runs it, and requests its capabilities over gRPC.
 pub(crate) fn image() -> Result<String> {
     image_of(programs::built()?)
 }
@@ -122,7 +122,7 @@ fn image_of(programs: &Programs) -> Result<String> {
     let reference = AGENT.for_tests();
     let program = images::stripped(programs, AGENT.program(), &folder.join(AGENT.component()))?;
     AGENT.build(&tool, &program, &reference)?;
-    let step = Step::start("image", "run and asked");
+    let step = Step::start("image", "run and queried");
     let container = process::captured(
         &step,
         "image-from",
@@ -132,7 +132,7 @@ fn image_of(programs: &Programs) -> Result<String> {
         tool: &tool,
         name: container.trim().to_owned(),
     };
-    let tracers = container.ask(&step, &folder, programs)?;
+    let tracers = container.query(&step, &folder, programs)?;
     drop(container);
     let result = format!(
         "{} KiB, {tracers} tracers work in it",
@@ -149,8 +149,8 @@ struct Container<'a> {
 }
 
 impl Container<'_> {
-    /// Runs the agent with its socket in a folder of ours, and counts the tracers that work there.
-    fn ask(&self, step: &Step, folder: &Path, programs: &Programs) -> Result<usize> {
+    /// Runs the agent with its socket in a temporary folder, and counts the tracers that work there.
+    fn query(&self, step: &Step, folder: &Path, programs: &Programs) -> Result<usize> {
         let socket = folder.join("run/agent.sock");
         let run = folder.join("run");
         let _ = fs::remove_dir_all(&run);
@@ -158,7 +158,7 @@ impl Container<'_> {
         fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         let volume = format!("{}:/run/tracejob", run.display());
         let mut command = self.tool.command(&["run", "--isolation", "chroot"]);
-        // `--cap-drop all` would drop those that are added, too.
+        // `--cap-drop all` would drop the added capabilities, too.
         for dropped in DEFAULT_CAPABILITIES {
             command.args(["--cap-drop", dropped]);
         }
@@ -170,7 +170,7 @@ impl Container<'_> {
             "--volume",
             &volume,
         ]);
-        // buildah runs what it is told to: here, what the image says.
+        // buildah runs the given command: here, the command of the image.
         let entry = "{{range .OCIv1.Config.Entrypoint}}{{.}}{{end}}";
         let reference = AGENT.for_tests();
         let inspect = ["inspect", "--type", "image", "--format", entry, &reference];
@@ -191,13 +191,13 @@ impl Container<'_> {
         while !socket.exists() {
             if let Some(status) = running.0.try_wait()? {
                 bail!(
-                    "the agent in its image ended at once ({status}); {} says why",
+                    "the agent in its image ended at once ({status}); {} has the reason",
                     workspace::short(&log)
                 );
             }
             if since.elapsed() > PATIENCE {
                 bail!(
-                    "the agent in its image does not listen; {} may say why",
+                    "the agent in its image does not listen; {} may have the reason",
                     workspace::short(&log)
                 );
             }
@@ -211,12 +211,12 @@ impl Container<'_> {
             "--agent",
             &format!("unix://{}", socket.display()),
         ]);
-        let told = process::captured(step, "image-asked", &mut command)?;
-        let told: serde_json::Value =
-            serde_json::from_str(&told).context("reading what it can trace")?;
-        let tracers = told["tracers"].as_array().into_iter().flatten();
+        let printed = process::captured(step, "image-queried", &mut command)?;
+        let printed: serde_json::Value =
+            serde_json::from_str(&printed).context("reading what it can trace")?;
+        let tracers = printed["tracers"].as_array().into_iter().flatten();
         match tracers.filter(|tracer| tracer["supported"] == true).count() {
-            0 => bail!("the agent in its image can trace nothing: {told}"),
+            0 => bail!("the agent in its image can trace nothing: {printed}"),
             count => Ok(count),
         }
     }
@@ -229,7 +229,7 @@ impl Drop for Container<'_> {
     }
 }
 
-/// Asked to end when it is dropped, and waited for: the agent is its child and ends with the signal that buildah hands on.
+/// Ends the container when it is dropped: the agent is a child of buildah, which forwards the signal.
 struct Running(Child);
 
 impl Drop for Running {
@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn the_level_of_exposure_is_read_in_tenths() {
-        let told = "✓ NAME\n\n→ Overall exposure level for a.service: 2.0 OK 🙂\n";
-        assert_eq!(exposure(told), Some(20));
+        let printed = "✓ NAME\n\n→ Overall exposure level for a.service: 2.0 OK 🙂\n";
+        assert_eq!(exposure(printed), Some(20));
         assert_eq!(
             exposure("→ Overall exposure level for a: 10.0 UNSAFE"),
             Some(100)

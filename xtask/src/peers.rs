@@ -1,4 +1,4 @@
-//! The tools that TraceJob is measured beside: Debian sid's, whole with their C library, unpacked under `target/tools`.
+//! The tools that TraceJob is compared with: Debian sid's, with their C library, unpacked under `target/tools`.
 
 use std::{
     fs,
@@ -9,19 +9,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     debian::{self, Archive, newest},
-    screen::{Step, say},
+    screen::{Step, print_line},
     workspace,
 };
 
 /// Packages, the newest of each.
 const PACKAGES: [&str; 4] = ["bpftrace", "libbpf-tools", "linux-perf", "strace"];
-/// What the folder's name begins with; the versions follow.
+/// Prefix of the folder's name; the versions follow.
 const PREFIX: &str = "sid-";
 
 /// The folder that they are in, as if it were `/`; `versions` in it has a line for each package.
 pub(crate) fn ensure() -> Result<PathBuf> {
     if let Some(folder) = here() {
-        say("peers", "here");
+        print_line("peers", "here");
         return Ok(folder);
     }
     debian::require_apt("what TraceJob is measured beside")?;

@@ -1,4 +1,4 @@
-//! Running programs: quietly into a log, or for their output; an error names the command and shows why.
+//! Runs programs, with their output in a log or as a result. An error names the command and shows its cause.
 
 use std::{
     fs::{self, File},
@@ -43,7 +43,7 @@ pub(crate) fn logged(
     Ok((status, log))
 }
 
-/// Runs a command for its standard output; what it says besides goes into the log.
+/// Runs a command for its standard output. Its standard error goes into the log.
 pub(crate) fn captured(step: &Step, log: &str, command: &mut Command) -> Result<String> {
     let log = log_file(log)?;
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
@@ -62,7 +62,7 @@ pub(crate) fn captured(step: &Step, log: &str, command: &mut Command) -> Result<
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What a command that failed is told as.
+/// Returns the error of a failed command.
 pub(crate) fn failure(command: &Command, status: ExitStatus, log: &Path) -> anyhow::Error {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -74,7 +74,7 @@ pub(crate) fn failure(command: &Command, status: ExitStatus, log: &Path) -> anyh
     )
 }
 
-/// Where a log goes; its folder is made.
+/// Returns the path of a log, and creates its folder.
 pub(crate) fn log_file(name: &str) -> Result<PathBuf> {
     let folder = workspace::logs();
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -99,7 +99,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The command as one would type it.
+/// Returns the command as a user would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let words = [command.get_program()]
         .into_iter()

@@ -1,6 +1,6 @@
-//! Every program and test program of the workspace, from one invocation of cargo.
+//! Builds every program and test program of the workspace in one invocation of cargo.
 //!
-//! One invocation, because each selection of packages gives the dependencies other features, and cargo builds those anew.
+//! One invocation, because each selection of packages gives the dependencies other features, and cargo would build them again.
 //! The same files run on this kernel, on the test kernels and in the images: they are linked without a shared library.
 //! Clippy is the compiler of the workspace's own crates, so that nothing is compiled for its lints alone.
 
@@ -22,14 +22,14 @@ pub(crate) struct Program {
     pub(crate) name: String,
     /// The package that it belongs to.
     pub(crate) package: String,
-    /// The package's folder, where cargo would run its tests.
+    /// The package's folder, in which cargo runs its tests.
     pub(crate) folder: PathBuf,
     /// The file.
     pub(crate) path: PathBuf,
     kind: Kind,
 }
 
-/// What a program is for.
+/// The purpose of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A program that is shipped or that tests start.
@@ -117,19 +117,19 @@ fn build() -> Result<Programs> {
     Ok(built)
 }
 
-/// Flags of programs as they are shipped: without shared libraries, and at an address that nobody knows.
+/// Flags of released programs: no shared libraries, and a random load address.
 const SHIPPED: &str = "-C target-feature=+crt-static";
 
 /// Flags of programs that are tested: at a fixed address. At any other, each start writes 120,000 addresses into `tracejob`,
 /// which takes longer than most tests do on an emulated processor.
 const TESTED: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
-/// The programs of these packages as they are shipped: optimised. One invocation, for the same reason.
+/// Builds released programs of these packages, optimized, in one invocation for the same reason.
 pub(crate) fn shipped(packages: &[&str]) -> Result<Programs> {
     of_packages(packages, &["--release"], SHIPPED)
 }
 
-/// A program or example of one package, without the lints and the tests: for code that is not finished.
+/// Builds a program or example of one package, without lints and tests: for unfinished code.
 pub(crate) fn of_package(package: &str, name: &str) -> Result<PathBuf> {
     Ok(of_packages(&[package], &[], TESTED)?.file(name)?.to_owned())
 }

@@ -1,6 +1,6 @@
-//! The screen: one spinner for each step under way, one line for each step that ended, and tables.
+//! The terminal: one spinner for each running step, one line for each completed step, and tables.
 //!
-//! Where standard output is not a terminal, each step prints a line at its start and a line at its end.
+//! If standard output is not a terminal, each step prints a line at its start and a line at its end.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 
 /// Columns kept for a step's name.
 const NAME_COLUMNS: usize = 22;
-/// How often a spinner is redrawn.
+/// Interval of redrawing a spinner.
 const TICK: Duration = Duration::from_millis(250);
 
 /// All spinners of this process.
@@ -31,7 +31,7 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// Starts a step; `doing` says what it does and why.
+    /// Starts a step; `doing` describes its work and its reason.
     pub(crate) fn start(name: &str, doing: &str) -> Self {
         let log = Arc::<Mutex<Option<PathBuf>>>::default();
         let spinner = SPINNERS.add(ProgressBar::new_spinner());
@@ -39,7 +39,7 @@ impl Step {
             let followed = Arc::clone(&log);
             let last = move |_: &ProgressState, out: &mut dyn fmt::Write| {
                 let log = followed.lock().unwrap_or_else(PoisonError::into_inner);
-                // The formatter of a spinner has nobody to report to.
+                // The formatter of a spinner cannot report errors.
                 let _ = out.write_str(&log.as_deref().and_then(last_line).unwrap_or_default());
             };
             let template = format!("{{prefix:{NAME_COLUMNS}}} {{msg}} … {{elapsed}}  {{last:40!}}");
@@ -49,7 +49,7 @@ impl Step {
             spinner.set_message(doing.to_owned());
             spinner.enable_steady_tick(TICK);
         } else {
-            say(name, &format!("{doing} …"));
+            print_line(name, &format!("{doing} …"));
         }
         Self {
             name: name.to_owned(),
@@ -77,7 +77,7 @@ impl Step {
             true => String::new(),
             false => format!("  ({})", duration(took)),
         };
-        say(&self.name, &format!("{result}{time}"));
+        print_line(&self.name, &format!("{result}{time}"));
     }
 
     /// Ends the step as failed. The caller returns the error, which is printed once, by the stage.
@@ -93,7 +93,7 @@ impl Drop for Step {
 }
 
 /// Prints one line: a name and a text.
-pub(crate) fn say(name: &str, text: &str) {
+pub(crate) fn print_line(name: &str, text: &str) {
     line(&format!("{name:<NAME_COLUMNS$} {text}"));
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn line(text: &str) {
     SPINNERS.suspend(|| println!("{text}"));
 }
 
-/// Whether standard output is a terminal.
+/// Returns whether standard output is a terminal.
 fn is_live() -> bool {
     io::stdout().is_terminal()
 }

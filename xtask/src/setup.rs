@@ -1,4 +1,4 @@
-//! `setup`: what building and testing need, fetched once, pinned, and said aloud.
+//! `setup`: fetches the pinned files that builds and tests require, with a report.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     debian::{self, Archive, Mirrors},
     process,
-    screen::{Step, say},
+    screen::{Step, print_line},
     toolchain::{self, BPF_LINKER},
     workspace,
 };
@@ -36,7 +36,7 @@ pub(crate) fn busybox() -> Result<PathBuf> {
     )
 }
 
-/// It builds and runs the agent's image.
+/// Builds and runs the agent's image.
 pub(crate) fn buildah() -> Result<PathBuf> {
     let name = "buildah";
     let program = debian_program(name, name, "it builds and runs the agent's image")?;
@@ -47,7 +47,7 @@ pub(crate) fn buildah() -> Result<PathBuf> {
         debian_program(
             "patchelf",
             "patchelf",
-            "it tells buildah where its libraries are",
+            "it configures the libraries of buildah",
         )?;
         let mut command = Command::new(workspace::tools_bin().join("patchelf"));
         command.args(["--force-rpath", "--set-rpath", &libraries]);
@@ -57,7 +57,7 @@ pub(crate) fn buildah() -> Result<PathBuf> {
     Ok(workspace::tools_bin().join(name))
 }
 
-/// It copies images from archives to registries.
+/// Copies images from archives to registries.
 pub(crate) fn skopeo() -> Result<PathBuf> {
     debian_program("skopeo", "skopeo", "it copies images to registries")?;
     Ok(workspace::tools_bin().join("skopeo"))
@@ -82,10 +82,10 @@ pub(crate) fn qemu() -> Result<PathBuf> {
         .find_map(|path| Some((qemu_version(&path)?, path)));
     if let Some((version, path)) = found {
         if version.0 >= OLDEST_QEMU {
-            say(&format!("qemu {}", version.1), "here");
+            print_line(&format!("qemu {}", version.1), "here");
             return Ok(path);
         }
-        say(
+        print_line(
             "qemu",
             &format!(
                 "{} is too old: before {OLDEST_QEMU} it corrupts guests; fetching a newer one beside it",
@@ -100,7 +100,7 @@ pub(crate) fn qemu() -> Result<PathBuf> {
             "QEMU {OLDEST_QEMU} or newer is needed and this machine's mirror has {version}: install a newer one and put it on PATH"
         ),
         None => bail!(
-            "{0} does not start; `{0} --version` says why",
+            "{0} does not start; `{0} --version` shows the reason",
             ours.display()
         ),
     }
@@ -121,10 +121,10 @@ fn debian_program(program: &str, package: &str, why: &str) -> Result<PathBuf> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = workspace::tools().join(package);
-    // What is on PATH may be another build of it: busybox must be the static one, which only we know ours to be.
+    // What is on PATH may be another build of it: busybox must be static, as the fetched one is.
     if let Some(path) = unpacked(program, &folder) {
         write_script(program, &folder, &path)?;
-        say(package, "here");
+        print_line(package, "here");
         return Ok(path);
     }
     debian::require_apt(package)?;
@@ -179,7 +179,7 @@ fn write_script(program: &str, folder: &Path, found: &Path) -> Result<()> {
         .with_context(|| format!("making {} executable", script.display()))
 }
 
-/// Where an unpacked package has its libraries, and those of what it depends on.
+/// Returns the library folders of an unpacked package and its dependencies.
 fn libraries(root: &Path) -> String {
     let arch = std::env::consts::ARCH;
     let folders = ["usr/lib", "lib"].map(|folder| {

@@ -1,4 +1,4 @@
-//! Stages of a longer task. Those that do not need each other run side by side, as far as the machine has processors for them.
+//! Stages of a longer task. Independent stages run in parallel, as far as processors are free.
 //!
 //! A failed stage is reported at once. Stages that need it are not run; all others still are.
 
@@ -15,7 +15,7 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::screen::{duration, line, table};
 
-/// One stage. It shows its own steps.
+/// A stage, which shows its own steps.
 pub(crate) struct Stage {
     name: &'static str,
     about: &'static str,
@@ -25,7 +25,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// A stage that mostly waits, for a network or for timers, and needs no other. `run` returns its result in a few words.
+    /// Creates a stage that mostly waits for a network or timers, and needs no other. `run` returns its result in a few words.
     pub(crate) fn new(
         name: &'static str,
         about: &'static str,
@@ -55,7 +55,7 @@ impl Stage {
     }
 }
 
-/// How much of this machine each stage takes, from 0 to 1.
+/// Share of this machine that each stage takes, from 0 to 1.
 pub(crate) fn shares(stages: &[Stage]) -> BTreeMap<&'static str, f64> {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let share = |stage: &Stage| stage.cpus.clamp(1, cpus) as f64 / cpus as f64;
@@ -78,7 +78,7 @@ pub(crate) fn list(stages: &[Stage]) -> String {
     table(&["STAGE", "DOES", "NEEDS"], &rows)
 }
 
-/// The stages of these names, with all that they need; every stage where no name is given.
+/// Returns the stages with these names and all that they need; every stage if no name is given.
 ///
 /// # Errors
 /// A name that no stage has.
@@ -105,7 +105,7 @@ pub(crate) fn chosen(stages: Vec<Stage>, names: &[impl AsRef<str>]) -> Result<Ve
     Ok(stages)
 }
 
-/// What came of a stage.
+/// Result of a stage.
 struct Ended {
     name: &'static str,
     began: Duration,
@@ -147,7 +147,7 @@ pub(crate) fn run_all(task: &str, stages: Vec<Stage>) -> Result<()> {
         println!("{task}: all stages passed, in {took}");
         return Ok(());
     }
-    // Each was printed when it failed; here again, for the reader who comes at the end.
+    // Printed at the time of the failure, and repeated here for readers of the end.
     for (name, error) in &failed {
         println!("{name}: {error:#}\n");
     }
@@ -190,7 +190,7 @@ fn schedule(stages: Vec<Stage>, cpus: usize) -> Vec<Ended> {
                     Ready::Now => {
                         let wanted = waiting[index].cpus.min(cpus);
                         if wanted > free {
-                            // Later stages do not overtake, or one that wants every processor would never run.
+                            // Later stages do not overtake, because a stage that needs every processor would never run.
                             free = 0;
                             index += 1;
                             continue;
@@ -203,8 +203,10 @@ fn schedule(stages: Vec<Stage>, cpus: usize) -> Vec<Ended> {
                         scope.spawn(move || {
                             let (name, began) = (stage.name, started.elapsed());
                             let since = Instant::now();
-                            let result = catch_unwind(AssertUnwindSafe(stage.run))
-                                .unwrap_or_else(|panic| Err(anyhow!("panic: {}", said(&*panic))));
+                            let result =
+                                catch_unwind(AssertUnwindSafe(stage.run)).unwrap_or_else(|panic| {
+                                    Err(anyhow!("panic: {}", panic_text(&*panic)))
+                                });
                             // The receiver lives as long as this scope.
                             let _ =
                                 sender.send((wanted, report(name, began, since.elapsed(), result)));
@@ -243,7 +245,7 @@ fn report(name: &'static str, began: Duration, took: Duration, result: Result<St
     }
 }
 
-fn said(panic: &(dyn Any + Send)) -> &str {
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without a message")

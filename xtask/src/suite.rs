@@ -1,6 +1,6 @@
 //! A suite: test programs that run one after the other on this kernel, with one verdict.
 //!
-//! A failed test runs once more by itself, so that a busy machine is told apart from a fault. Both are reported.
+//! A failed test is repeated once on its own, which distinguishes a busy machine from a fault. Both results are reported.
 
 use std::{
     fs::{self, File},
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     process,
     programs::Program,
-    screen::{Step, say},
+    screen::{Step, print_line},
     times, toolchain,
     verdict::{self, Verdict},
     workspace,
@@ -63,7 +63,7 @@ pub(crate) fn run(
         false => step.failed(),
     }
     for note in verdict.notes() {
-        say("", &note);
+        print_line("", &note);
     }
     times::record(name, &verdict.times, began.elapsed());
     if verdict.is_good() {
@@ -83,7 +83,7 @@ pub(crate) fn indented(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n    {line}")).collect()
 }
 
-/// What a stage leaves out of the tests.
+/// Tests that a stage leaves out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LeftOut {
     /// Test programs.
@@ -93,14 +93,14 @@ pub(crate) struct LeftOut {
 }
 
 impl LeftOut {
-    /// What it is, in words, and the command that runs it; `None` where nothing is left out.
-    pub(crate) fn told(&self, command: &str) -> Option<String> {
+    /// Returns a description of the tests and the command that runs them; `None` if no test is left out.
+    pub(crate) fn description(&self, command: &str) -> Option<String> {
         let names = [&self.programs[..], &self.tests].concat().join(" ");
         (!names.is_empty()).then(|| format!("left out {names}; `{command}` runs them"))
     }
 }
 
-/// Arguments of a test program that is Rust's own harness: so many tests side by side, the output of each, and its time.
+/// Returns arguments for Rust's test harness: the number of parallel tests, and output and time of each.
 pub(crate) fn harness(command: &mut Command, threads: usize) {
     command
         .arg(format!("--test-threads={threads}"))
@@ -114,7 +114,7 @@ fn read(log: &std::path::Path) -> Result<Verdict> {
     Ok(verdict::read(&String::from_utf8_lossy(&output)))
 }
 
-/// Runs one program as cargo would; returns its exit status, or the negative number of the signal that killed it.
+/// Runs a program as cargo would. Returns its exit status, or the negated number of the signal that killed it.
 fn start(
     program: &Program,
     args: &[&str],

@@ -1,4 +1,4 @@
-//! `test`, `check`, `vm` and `package`: the list of all stages, of which each command runs some.
+//! `test`, `check`, `vm` and `package`: the list of all stages. Each command runs some of them.
 
 use std::{fs, process::Command};
 
@@ -80,7 +80,7 @@ pub(crate) fn setup() -> Result<()> {
     only("setup", &SETUP)
 }
 
-/// Runs the stages of these names with what they need, as a task of its own.
+/// Runs the stages with these names and the stages that they need.
 pub(crate) fn only(task: &str, names: &[&str]) -> Result<()> {
     of(task, vm::Args::brief(), names)
 }
@@ -90,9 +90,9 @@ pub(crate) fn of(task: &str, args: vm::Args, names: &[&str]) -> Result<()> {
     stage::run_all(task, stage::chosen(stages(&args), names)?)
 }
 
-/// All stages, in the order in which they start where the machine has processors for them.
+/// Returns all stages, in the order in which they start when processors are free.
 ///
-/// What fetches, and what compiles in the background at the lowest priority, counts as no processor.
+/// Downloads, and background builds at the lowest priority, count as no processor.
 fn stages(args: &vm::Args) -> Vec<Stage> {
     let ok = |result: Result<()>| result.map(|()| "ok".to_owned());
     let mut stages = vec![
@@ -191,7 +191,7 @@ fn stages(args: &vm::Args) -> Vec<Stage> {
         .after(&["build and lint"]),
         Stage::new(
             "image",
-            "the agent's image, built and asked",
+            "the agent's image, built and queried",
             package::image,
         )
         .after(&["build and lint", "fetch buildah"])
@@ -270,7 +270,7 @@ pub(crate) const HERE: &str = "::here::";
 struct OnThisKernel {
     name: &'static str,
     about: &'static str,
-    /// The capabilities of `tracejob`; all of root's where empty.
+    /// Capabilities of `tracejob`; empty means all of root's.
     capabilities: &'static str,
     /// Test programs that it leaves out, and parts of the names of tests.
     left_out: (&'static [&'static str], &'static [&'static str]),
@@ -321,10 +321,10 @@ fn on_this_kernel(stage: &OnThisKernel) -> Result<String> {
             names => command.env("TRACEJOB_TEST_CAPS", names),
         };
     })?;
-    let told = left_out.told("cargo xtask vm");
+    let description = left_out.description("cargo xtask vm");
     Ok([counts]
         .into_iter()
-        .chain(told)
+        .chain(description)
         .collect::<Vec<_>>()
         .join("; "))
 }

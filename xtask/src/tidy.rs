@@ -1,4 +1,4 @@
-//! `tidy`: the rules of CONTRIBUTING.md that no compiler checks.
+//! `tidy`: checks the rules of CONTRIBUTING.md that no compiler checks.
 //!
 //! Each rule is a function over the files as text, so that its test is a small tree in memory.
 
@@ -15,12 +15,12 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) use layout::camel;
 
-use crate::{process, screen::say, workspace};
+use crate::{process, screen::print_line, workspace};
 
 /// A file of the repository.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceFile {
-    /// From the root, with `/`.
+    /// Path from the root, with `/`.
     pub(crate) path: String,
     /// Its text; a file that is none is left out.
     pub(crate) text: String,
@@ -33,7 +33,7 @@ pub(crate) struct Finding {
     pub(crate) path: String,
     /// The line, from 1; 0 is the file as a whole.
     pub(crate) line: usize,
-    /// What is wrong, and what to do.
+    /// The violation and its remedy.
     pub(crate) what: String,
 }
 
@@ -47,14 +47,14 @@ impl Finding {
     }
 }
 
-/// A rule: what it demands, why, and who breaks it.
+/// A rule: its demand, its reason, and its check.
 struct Rule {
     demands: &'static str,
     because: &'static str,
     check: fn(&[SourceFile]) -> Vec<Finding>,
 }
 
-/// All rules; each one's findings are printed under it.
+/// All rules. The findings of each rule are printed below it.
 const RULES: [Rule; 8] = [
     Rule {
         demands: "a tracer is named only in its own files",
@@ -68,12 +68,12 @@ const RULES: [Rule; 8] = [
     },
     Rule {
         demands: "files are foo.rs and foo/bar.rs, and are named by an idea",
-        because: "mod.rs says nothing in an editor's tab; util, common, helper, manager and types say it of anything",
+        because: "mod.rs carries no information in an editor's tab, and neither do util, common, helper, manager and types",
         check: layout::file_names,
     },
     Rule {
         demands: "no package registry or mirror is named",
-        because: "machines are told theirs by their own configuration, and many can reach no other",
+        because: "machines have their own configuration of registries, and many cannot reach others",
         check: source::registries,
     },
     Rule {
@@ -83,7 +83,7 @@ const RULES: [Rule; 8] = [
     },
     Rule {
         demands: "every claim of docs/security.md names tests that are there",
-        because: "a claim whose test was renamed or taken away reads as if it were held",
+        because: "a claim whose test was renamed or removed looks tested and is not",
         check: claims::claims_have_their_tests,
     },
     Rule {
@@ -93,12 +93,12 @@ const RULES: [Rule; 8] = [
     },
     Rule {
         demands: "a match on a kind, point, source, role, class, type of option or map type names every variant",
-        because: "where one is forgotten the compiler says so, and nothing is taken for something else",
+        because: "the compiler reports each match that lacks a new variant",
         check: matches::variants_are_named,
     },
 ];
 
-/// From how many lines on a file is mentioned: it should be split by idea.
+/// Number of lines from which a file is mentioned, because it should be split.
 const LONG_FILE: usize = 600;
 
 /// Checks the repository.
@@ -126,7 +126,7 @@ pub(crate) fn run() -> Result<()> {
     for SourceFile { path, text } in files.iter().filter(|file| file.path.ends_with(".rs")) {
         let lines = text.lines().count();
         if lines > LONG_FILE {
-            say(
+            print_line(
                 "note",
                 &format!("{path} has {lines} lines; above {LONG_FILE} it is split by idea"),
             );
@@ -135,14 +135,14 @@ pub(crate) fn run() -> Result<()> {
     if broken > 0 {
         bail!("{broken} of tidy's {} rules are broken", RULES.len());
     }
-    say(
+    print_line(
         "tidy",
         &format!("{} rules hold for {} files", RULES.len(), files.len()),
     );
     Ok(())
 }
 
-/// What git tracks or would track.
+/// Returns the files that git tracks or would track.
 fn files() -> Result<Vec<SourceFile>> {
     let root = workspace::root();
     let mut command = Command::new("git");
@@ -156,7 +156,7 @@ fn files() -> Result<Vec<SourceFile>> {
     let list = process::output(&mut command).context("listing the repository's files")?;
     let mut files = Vec::new();
     for path in list.split('\0').filter(|path| !path.is_empty()) {
-        // One that is deleted but still in the index is gone, and one that is no text has no rules.
+        // Skips deleted files that are still in the index, and binary files.
         if let Ok(text) = fs::read_to_string(root.join(path)) {
             files.push(SourceFile {
                 path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! How long tests took, over all stages of this run: the slowest, and what each tracer costs.
+//! Durations of tests over all stages of this run: the slowest tests, and the cost of each tracer.
 //!
 //! Tests of one stage run side by side, so a tracer's cost is its tests' share of the stage's time; and stages run side by side,
 //! so that a stage on one of two processors costs half of its time.
@@ -17,10 +17,10 @@ const SHOWN: usize = 10;
 /// Times of tests by stage and test.
 static TIMES: Mutex<BTreeMap<(String, String), Duration>> = Mutex::new(BTreeMap::new());
 
-/// How long each of those stages took.
+/// Durations of the stages.
 static STAGES: Mutex<BTreeMap<String, Duration>> = Mutex::new(BTreeMap::new());
 
-/// Keeps the times of one stage's tests, and the time of the stage.
+/// Records the durations of a stage's tests, and of the stage.
 pub(crate) fn record(stage: &str, times: &BTreeMap<String, Duration>, took: Duration) {
     let mut all = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
     let times = times.iter();
@@ -110,7 +110,7 @@ mod tests {
             entry("kernel 6.1", "loading::exec", 50),
             entry("kernel 6.1", "bounds::it_ends", 900),
         ]);
-        // Two tests at a time on this kernel, one on the other.
+        // This kernel runs two tests at a time, a test kernel one.
         let took = |stage: &str, millis| (stage.to_owned(), Duration::from_millis(millis));
         let stages = BTreeMap::from([took("this kernel", 50), took("kernel 6.1", 1250)]);
         let costs = costs(&all, &stages, &["exec".to_owned(), "open".to_owned()]);

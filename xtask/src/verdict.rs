@@ -1,4 +1,4 @@
-//! The verdict of a run of test programs: how many tests passed, which failed, which were skipped and why, and how long each took.
+//! The result of a run of test programs: passed, failed and skipped tests with reasons, and their durations.
 //!
 //! It is read from the output of Rust's test programs between markers, complete or as far as it has come.
 
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// Begins one program's output; `PROGRAM` follows.
+/// Marks the start of a program's output; `PROGRAM` follows.
 pub(crate) const BEGIN: &str = "@@tracejob-begin";
 /// Ends a program's output; `PROGRAM STATUS` follows.
 pub(crate) const END: &str = "@@tracejob-end";
@@ -19,11 +19,11 @@ pub(crate) const AGAIN_END: &str = "@@tracejob-again-end";
 pub(crate) const FINISHED: &str = "@@tracejob-finished";
 /// Printed by a program that runs failed tests again by itself; `TEST: first failure` follows.
 const RAN_AGAIN: &str = "RAN AGAIN ";
-/// Failed tests of one program that run again at most. Where more fail, the machine is not the reason.
+/// Maximum number of failed tests of one program that are repeated. If more fail, a busy machine is not the reason.
 pub(crate) const RETRIES: usize = 3;
 /// Makes a test program print how long each test took.
 pub(crate) const REPORT_TIME: [&str; 3] = ["-Z", "unstable-options", "--report-time"];
-/// Allows that unstable option: libtest asks whether the variable is there, rustc whether it names the crate that is compiled.
+/// Allows that unstable option: libtest checks that the variable exists, rustc that it names the compiled crate.
 pub(crate) const UNSTABLE: (&str, &str) = ("RUSTC_BOOTSTRAP", "no_crate");
 
 /// A test that could not run here.
@@ -42,7 +42,7 @@ pub(crate) struct Verdict {
     pub(crate) passed: usize,
     /// Tests that failed.
     pub(crate) failed: Vec<String>,
-    /// Programs that failed as a whole, and in which test, in words.
+    /// Descriptions of programs that failed as a whole, with the running test.
     died: Vec<String>,
     /// Tests that failed once and passed when they ran again by themselves.
     pub(crate) second: Vec<String>,
@@ -50,29 +50,29 @@ pub(crate) struct Verdict {
     pub(crate) ran_again: BTreeSet<String>,
     /// Tests that could not run.
     pub(crate) skipped: BTreeSet<Skip>,
-    /// How long each test took, where the program reports it.
+    /// Duration of each test, if the program reports it.
     pub(crate) times: BTreeMap<String, Duration>,
-    /// The test that runs now, if the output ends in one.
+    /// The running test, if the output ends within one.
     pub(crate) running: Option<String>,
     /// The status behind the end marker; without it the run was cut off.
     pub(crate) finished: Option<i32>,
-    /// First panic of each test: where, and its message.
+    /// Place and message of the first panic of each test.
     panics: BTreeMap<String, String>,
 }
 
 impl Verdict {
-    /// Whether tests passed and nothing failed.
+    /// Returns whether tests passed and none failed.
     pub(crate) fn is_good(&self) -> bool {
         self.passed > 0 && self.failures().is_empty()
     }
 
-    /// What failed, a line each: tests with their first panic, and programs that died.
+    /// Returns a line for each failure: tests with their first panic, and programs that died.
     pub(crate) fn failures(&self) -> Vec<String> {
         let tests = self.failed.iter().map(|test| self.failure(test));
         tests.chain(self.died.iter().cloned()).collect()
     }
 
-    /// A failed test with its first panic, in one line.
+    /// Returns a failed test with its first panic, in one line.
     fn failure(&self, test: &str) -> String {
         match self.panics.get(test) {
             Some(why) => format!("{test}: {why}"),
@@ -127,11 +127,11 @@ const MESSAGE_MAX: usize = 400;
 #[derive(Default)]
 struct Reader {
     verdict: Verdict,
-    /// Number of tests that ended with `ok`, those that were skipped included.
+    /// Number of tests that ended with `ok`, including skipped tests.
     ended: usize,
     /// Number of failures before the program that is being read.
     failed_before: usize,
-    /// The test whose panic's message is being read.
+    /// The test whose panic message is being read.
     panicking: Option<String>,
     /// Inside the second run of a test, of which only the status counts.
     again: bool,
@@ -209,7 +209,7 @@ impl Reader {
         if let Some((test, at)) =
             panicked.and_then(|(test, rest)| Some((test, rest.split_once("panicked at ")?.1)))
         {
-            // The first panic is the reason; later ones follow from it.
+            // The first panic is the cause of the later ones.
             self.panicking = (!self.verdict.panics.contains_key(test)).then(|| test.to_owned());
             self.verdict
                 .panics
@@ -250,7 +250,7 @@ impl Reader {
         // A program that dies without a summary fails as a whole, in the test that it was at.
         let (program, status) = rest.rsplit_once(' ').unwrap_or((rest, ""));
         let running = self.verdict.running.take();
-        // Those by which a program says that tests failed: libtest's, and that of a program of ours.
+        // Exit statuses that report failed tests: libtest's, and those of this project's programs.
         let failed = self.verdict.failed.len() > self.failed_before;
         let is_told = status == "0" || failed && matches!(status, "101" | "1");
         if !is_told {
@@ -371,7 +371,7 @@ mod tests {
         );
         assert_eq!(verdict.second, ["b"]);
         assert_eq!(verdict.failure("b"), "b: x.rs:1:1 no");
-        // One that hangs the second time is named.
+        // A test that hangs the second time is named.
         assert_eq!(
             read(&format!("{first}{AGAIN} a\n")).running.as_deref(),
             Some("a")

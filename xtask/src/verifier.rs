@@ -1,4 +1,4 @@
-//! `verifier`: records what the verifier takes to load each program, here and on the test kernels. The tests compare with it.
+//! `verifier`: records the verifier's cost of each program, here and on the test kernels. The tests compare with the record.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -6,36 +6,36 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     process, programs,
-    screen::{Step, say},
+    screen::{Step, print_line},
     setup, test, vm, workspace,
 };
 
 /// The record, from the root.
 const RECORD: &str = "tests/run/verifier.txt";
-/// The test that tells, a line for each program.
+/// The test that prints a line for each program.
 const TEST: &str = "loading::";
-/// How such a line begins.
+/// Prefix of these lines.
 const LINE: &str = "VERIFIED ";
 
-/// Runs the test everywhere and keeps what it told.
+/// Runs the test everywhere and records its lines.
 pub(crate) fn run() -> Result<()> {
     test::require_root()?;
     setup::build()?;
     let path = workspace::root().join(RECORD);
     let old = fs::read_to_string(&path).with_context(|| format!("reading {RECORD}"))?;
     let heading = old.lines().next().unwrap_or_default();
-    // Of what is not recorded the test only tells.
+    // The test only prints costs that are not recorded.
     fs::write(&path, format!("{heading}\n")).with_context(|| format!("writing {RECORD}"))?;
     let mut lines = BTreeSet::new();
-    let told = everywhere(&mut lines);
-    if told.is_err() || lines.is_empty() {
+    let result = everywhere(&mut lines);
+    if result.is_err() || lines.is_empty() {
         fs::write(&path, old).with_context(|| format!("writing {RECORD}"))?;
-        told?;
-        bail!("the test {TEST} told of no program");
+        result?;
+        bail!("the test {TEST} printed no program");
     }
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     fs::write(&path, format!("{heading}\n{text}")).with_context(|| format!("writing {RECORD}"))?;
-    say("verifier", &format!("{} programs in {RECORD}", lines.len()));
+    print_line("verifier", &format!("{} programs in {RECORD}", lines.len()));
     Ok(())
 }
 
@@ -49,24 +49,28 @@ fn everywhere(lines: &mut BTreeSet<String>) -> Result<()> {
         .current_dir(&run.folder)
         .env("TRACEJOB_BIN", programs.file("tracejob")?)
         .env_remove("TRACEJOB_TEST_CAPS");
-    let told = take(&process::captured(&step, "verifier", &mut command)?, lines);
-    step.done(if told { "told" } else { "told nothing" });
-    // A test that only told has not passed: what counts is whether every kernel told.
+    let printed = take(&process::captured(&step, "verifier", &mut command)?, lines);
+    step.done(if printed {
+        "recorded"
+    } else {
+        "printed nothing"
+    });
+    // A test that only printed lines has not passed: every kernel must have printed some.
     let outcome = vm::run(vm::Args::of_test(TEST));
     for log in vm::logs()? {
         let text = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
         if !take(&String::from_utf8_lossy(&text), lines) {
             outcome?;
-            bail!("{} tells of no program, or not of all", log.display());
+            bail!("{} has no program, or not all", log.display());
         }
     }
     Ok(())
 }
 
-/// Whether anything was told, and the test did not fail.
+/// Returns whether lines were printed and the test did not fail.
 fn take(text: &str, lines: &mut BTreeSet<String>) -> bool {
     let before = lines.len();
-    let told = text.lines().filter_map(|line| line.split_once(LINE));
-    lines.extend(told.map(|(_, line)| line.trim().to_owned()));
+    let printed = text.lines().filter_map(|line| line.split_once(LINE));
+    lines.extend(printed.map(|(_, line)| line.trim().to_owned()));
     lines.len() > before && !text.contains("FAILED")
 }

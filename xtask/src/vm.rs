@@ -1,4 +1,4 @@
-//! `vm`: the tests on real kernels, from the oldest supported to the newest, each in its own machine.
+//! `vm`: runs the tests on real kernels, from the oldest supported to the newest, each in its own machine.
 
 mod boot;
 mod initramfs;
@@ -14,7 +14,7 @@ pub(crate) use kernels::{Release, releases};
 use self::{boot::Machine, kernels::SERIES};
 use crate::{
     programs,
-    screen::{Step, say, table},
+    screen::{Step, print_line, table},
     setup,
     stage::Stage,
     suite::LeftOut,
@@ -56,7 +56,7 @@ impl Args {
         }
     }
 
-    /// All kernels, and the tests whose name contains this.
+    /// All kernels, with tests whose name contains this text.
     pub(crate) fn of_test(name: &str) -> Self {
         Self {
             args: vec![name.to_owned()],
@@ -89,7 +89,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     test::of("vm", args, &names)
 }
 
-/// One stage for each kernel, and the stages that fetch and pack.
+/// Returns one stage for each kernel, and the stages that fetch and pack.
 pub(crate) fn stages(args: &Args) -> Vec<Stage> {
     let refresh = args.refresh;
     let names = args.kernel.clone();
@@ -138,7 +138,7 @@ pub(crate) fn stages(args: &Args) -> Vec<Stage> {
     stages
 }
 
-/// What runs on a kernel, and on how many processors.
+/// Tests for a kernel, and its number of processors.
 #[derive(Clone, Debug)]
 struct Plan {
     cpus: usize,
@@ -154,7 +154,7 @@ impl Plan {
         }
     }
 
-    /// What `test` runs on the kernel at this place of the list.
+    /// Returns the tests that `test` runs on the kernel at this index.
     ///
     /// One processor: two that are emulated do a third more work for the same, in waiting for each other, and another kernel
     /// has the machine's other one meanwhile. What several do at once is this machine's kernel's to show. But the newest has two:
@@ -178,7 +178,7 @@ impl Plan {
     }
 }
 
-/// What the kernels are booted with; the first caller packs it.
+/// Prepares the initramfs of the kernels, once.
 fn machine(args: &[String]) -> Result<&'static Machine> {
     static MACHINE: OnceLock<Result<Machine, String>> = OnceLock::new();
     let machine = MACHINE.get_or_init(|| pack(args).map_err(|error| format!("{error:#}")));
@@ -196,7 +196,7 @@ fn pack(args: &[String]) -> Result<Machine> {
     let size = fs::metadata(&initramfs)?.len() >> 20;
     step.done(&format!("{size} MiB"));
     let accelerator = boot::accelerator(&qemu, &SERIES[0].ensure(false)?, &initramfs)?;
-    say("test kernels", accelerator.about());
+    print_line("test kernels", accelerator.about());
     Ok(Machine {
         qemu,
         accelerator,

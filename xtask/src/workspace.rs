@@ -1,4 +1,4 @@
-//! Where things are: the workspace and what it keeps under `target/`.
+//! Paths of the workspace, and of the files under `target/`.
 
 use std::{
     env,
@@ -7,23 +7,23 @@ use std::{
 
 /// The root of the workspace that `cargo xtask` was called in.
 pub(crate) fn root() -> PathBuf {
-    // Cargo sets it when it runs us, which is right after the folder was moved; the compiled-in one is for `target/debug/xtask` by hand.
+    // Cargo sets this variable, which is right after the folder was moved. The compiled-in path is for `target/debug/xtask` by hand.
     let here = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.parent().map_or(here.clone(), Path::to_path_buf)
 }
 
-/// Cargo's target folder: `target/`, or where CARGO_TARGET_DIR says.
+/// Returns cargo's target folder: `target/`, or CARGO_TARGET_DIR.
 pub(crate) fn target() -> PathBuf {
     root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-/// What is fetched once, wherever cargo builds: engine/build.rs looks for the linker here.
+/// Returns the folder of downloads, independent of cargo's target folder: engine/build.rs looks for the linker here.
 pub(crate) fn fetched() -> PathBuf {
     root().join("target")
 }
 
-/// Tools that `setup` fetched; one that is pinned has its version in its folder's name, so an upgrade never meets an old one.
+/// Returns the folder of tools that `setup` fetched. A pinned tool's folder has its version in its name, so versions do not mix.
 pub(crate) fn tools() -> PathBuf {
     fetched().join("tools")
 }
@@ -33,7 +33,7 @@ pub(crate) fn tools_bin() -> PathBuf {
     tools().join("bin")
 }
 
-/// What commands printed that succeeded or failed quietly.
+/// Returns the folder with the output of commands.
 pub(crate) fn logs() -> PathBuf {
     target().join("xtask")
 }

@@ -1,6 +1,6 @@
-//! System calls: a list of those that the agent needs at all, and for each kind of thread those of them that it has no business with.
+//! Seccomp filters: a list of the system calls that the agent needs, and for each kind of thread the calls that it must not use.
 //!
-//! What is refused fails with EPERM. The worker that reads symbols inherits the first two lists, and has a shorter one of its own.
+//! A refused call fails with EPERM. The worker that reads symbols inherits the first two lists, and has a shorter list of its own.
 
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
@@ -18,27 +18,27 @@ pub(crate) enum FilterError {
     Apply(#[from] seccompiler::Error),
 }
 
-/// What a thread is for.
+/// The kind of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Talks to clients.
     Serving,
-    /// Talks to the kernel and looks at targets.
+    /// Loads programs and inspects targets.
     Loading,
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// For this process: everything that is not needed by some thread.
+/// Applies the list of needed calls to this process.
 pub(super) fn refuse_all_but_needed() -> Result<(), FilterError> {
     let (eperm, enosys) = (libc::EPERM as u32, libc::ENOSYS as u32);
     apply(needed()?, SeccompAction::Errno(eperm), SeccompAction::Allow)?;
-    // Its flags lie in memory, where no filter sees them. The C library takes clone(2) where there is no clone3.
+    // Its flags are in memory, where filters cannot read them. Without clone3 the C library uses clone(2).
     let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
     apply(clone3, SeccompAction::Allow, SeccompAction::Errno(enosys))
 }
 
-/// For this thread and those that it starts: what its kind has no business with.
+/// Applies the list of a kind to this thread and its future children.
 pub(super) fn refuse(role: Role) -> Result<(), FilterError> {
     let rules = match role {
         Role::Serving => not_for_serving()?,
@@ -68,7 +68,7 @@ fn needed() -> Result<Rules, BackendError> {
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(i64::from);
     rules.insert(libc::SYS_socket, any_of(0, &families)?);
     rules.insert(libc::SYS_socketpair, any_of(0, &families[..1])?);
-    // Of a terminal, whether it is one; of a socket or pipe, whether it blocks.
+    // isatty(3) of a terminal, and the blocking mode of sockets and pipes.
     let requests = [
         libc::TCGETS,
         libc::TIOCGWINSZ,
@@ -87,7 +87,7 @@ fn needed() -> Result<Rules, BackendError> {
         condition(1, SeccompCmpOp::Eq, 0)?,
     ])?);
     rules.insert(libc::SYS_prctl, options);
-    // Limits and signals of this process; a worker's own process is another one, with the same filter.
+    // Limits and signals of this process. A worker is another process with the same filter.
     rules.insert(libc::SYS_prlimit64, any_of(0, &[0])?);
     let namespaces = libc::CLONE_NEWNS
         | libc::CLONE_NEWCGROUP
@@ -168,7 +168,7 @@ fn condition(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondit
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value)
 }
 
-/// Of prctl(2): names of threads, and what confines the worker further.
+/// Values of prctl(2): names of threads, and the confinement of the worker.
 const OPTIONS: [libc::c_int; 9] = [
     libc::PR_SET_NAME,
     libc::PR_GET_NAME,
@@ -178,7 +178,7 @@ const OPTIONS: [libc::c_int; 9] = [
     libc::PR_CAPBSET_READ,
     libc::PR_CAPBSET_DROP,
     libc::PR_CAP_AMBIENT,
-    // The C library names its memory, where kernels can.
+    // The C library names its mappings, if the kernel supports it.
     libc::PR_SET_VMA,
 ];
 
@@ -217,7 +217,7 @@ const NOT_FOR_LOADING: &[libc::c_long] = &[
     libc::SYS_unlinkat,
 ];
 
-/// What the agent, its libraries and its worker use, on every machine.
+/// Calls of the agent, its libraries and its worker, on every machine.
 const NEEDED: &[libc::c_long] = &[
     // Memory.
     libc::SYS_brk,
@@ -387,7 +387,7 @@ mod tests {
 
     const INSIDE: &str = "TRACEJOB_TEST_FILTERED";
 
-    /// A filter is for good, so each test runs again in a process of its own, where `inside` runs under it.
+    /// A filter cannot be removed, so each test runs again in its own process, where `inside` runs under the filter.
     fn check(test: &str, role: Option<Role>, inside: impl FnOnce() + Send + 'static) {
         if env::var_os(INSIDE).is_some() {
             refuse_all_but_needed().unwrap();
@@ -409,7 +409,7 @@ mod tests {
         );
     }
 
-    /// Root could do each of these: it is the filter that refuses them.
+    /// Root could do each of these without the filter.
     #[test]
     fn the_process_cannot_mount_make_namespaces_load_modules_see_packets_or_be_dumpable() {
         let name =
@@ -466,8 +466,8 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_serves_starts_threads_but_no_program_and_ends_nobody() {
-        let name = "a_thread_that_serves_starts_threads_but_no_program_and_ends_nobody";
+    fn a_serving_thread_starts_threads_but_no_program_and_sends_no_signal() {
+        let name = "a_serving_thread_starts_threads_but_no_program_and_sends_no_signal";
         check(name, Some(Role::Serving), || {
             assert_eq!(thread::spawn(|| 7).join().unwrap(), 7);
             assert!(Command::new("/bin/true").status().is_err());

@@ -1,7 +1,7 @@
-//! Landlock for serving threads: they read and write what they are configured with, and nothing else.
+//! Landlock for serving threads: they can only access the configured files.
 //!
-//! Threads that load have none: a thread under Landlock may not look at any process outside of it (`hook_ptrace_access_check`,
-//! security/landlock/task.c), and looking at targets is what they are for.
+//! Loading threads have no Landlock: it would block access to processes outside its domain (`hook_ptrace_access_check`,
+//! security/landlock/task.c), and loading threads inspect targets.
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, Ruleset,
@@ -12,17 +12,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What serving threads may reach. Folders stand for all that is below them.
+/// The files that serving threads may access. A folder includes everything below it.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
-    /// To be read again while the agent runs: configuration, certificates.
+    /// Files that are read again at run time: configuration, certificates.
     pub(crate) read: Vec<PathBuf>,
-    /// To make, change and remove files and sockets in.
+    /// Folders in which files and sockets are created, changed and removed.
     pub(crate) write: Vec<PathBuf>,
 }
 
 impl Paths {
-    /// A file that may be replaced: its folder, and where links lead now.
+    /// Adds a file that may be replaced: its folder, and the folders of its links.
     pub(crate) fn read_file(&mut self, file: &Path) {
         let real = fs::canonicalize(file).ok();
         let files = [Some(file.to_owned()), real];
@@ -36,7 +36,7 @@ impl Paths {
     }
 }
 
-/// Where a file is; a name alone is here.
+/// Returns the folder of a file; the current folder for a bare name.
 fn folder(file: &Path) -> Option<PathBuf> {
     let folder = file.parent()?;
     Some(match folder.as_os_str().is_empty() {
@@ -45,10 +45,10 @@ fn folder(file: &Path) -> Option<PathBuf> {
     })
 }
 
-/// The newest version whose every part is meant here; the kernel's may be older.
+/// The newest version whose rights are all covered here; the kernel's may be older.
 const VERSION: ABI = ABI::V6;
 
-/// Closes everything else to this thread and its children; tells how far the kernel could.
+/// Denies everything else to this thread and its children. Returns the degree of enforcement.
 pub(super) fn close_all_but(paths: &Paths) -> Result<String, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let write = read
@@ -61,13 +61,13 @@ pub(super) fn close_all_but(paths: &Paths) -> Result<String, RulesetError> {
     // is closed by the same Landlock.
     let own = [PathBuf::from("/proc")];
     let rules = |of: &[PathBuf], access: BitFlags<AccessFs>| {
-        // One that is not there is not opened later either.
+        // A missing path is not accessible later either.
         path_beneath_rules(of.to_vec(), access).collect::<Vec<_>>()
     };
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(VERSION))?
-        // Nobody connects anywhere.
+        // No connections to any address.
         .handle_access(AccessNet::ConnectTcp)?
         .scope(Scope::from_all(VERSION))?
         .create()?

@@ -1,4 +1,4 @@
-//! What a node can have to confine an agent in a container from outside, before its first instruction.
+//! Profiles that confine an agent in a container from the outside, before its first instruction.
 
 use super::{calls, kept_for};
 use anyhow::{Context, Result};
@@ -40,7 +40,7 @@ CAPABILITIES  ptrace (read),
 }
 ";
 
-/// The profile for AppArmor of an agent that allows these classes.
+/// Returns the AppArmor profile of an agent that allows these classes.
 fn rules(classes: &[Class]) -> String {
     let mut lines = format!(
         "  # Required by the classes of the policy: {}.\n",
@@ -57,10 +57,10 @@ fn rules(classes: &[Class]) -> String {
     RULES.replacen("CAPABILITIES", &lines, 1)
 }
 
-/// Writes both, for an agent that allows these classes.
+/// Writes both profiles, for an agent that allows these classes.
 ///
 /// # Errors
-/// Where a file cannot be written.
+/// If a file cannot be written.
 pub(crate) fn write(folder: &Path, classes: &[Class]) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let seccomp = format!("{:#}\n", calls::profile());

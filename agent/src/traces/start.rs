@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        audit::Asked,
+        audit::Requested,
         caller::Caller,
         limits::TRACE_BYTES,
         policy::Denied,
@@ -37,14 +37,15 @@ impl Traces {
         spec: Option<v1::TraceSpec>,
         caller: &Caller,
     ) -> Result<Arc<Trace>, Status> {
-        let asked = Asked::of(spec.as_ref());
+        let requested = Requested::of(spec.as_ref());
         let checked = check_uid(&uid).map_err(|violation| Refusal::Invalid(violation).into());
         let registered = checked.and_then(|()| self.register(Some(&uid), generation, spec, caller));
         let (trace, start) = registered.inspect_err(|status| {
-            self.audit.refused(caller, &uid, generation, &asked, status);
+            self.audit
+                .refused(caller, &uid, generation, &requested, status);
         })?;
         if let Some(start) = start {
-            self.load_detached(&trace, start, asked).await?;
+            self.load_detached(&trace, start, requested).await?;
         }
         Ok(trace)
     }
@@ -58,17 +59,17 @@ impl Traces {
         spec: v1::TraceSpec,
         caller: &Caller,
     ) -> Result<Owned, Status> {
-        let asked = Asked::of(Some(&spec));
+        let requested = Requested::of(Some(&spec));
         let (trace, start) = self
             .register(None, 1, Some(spec), caller)
-            .inspect_err(|status| self.audit.refused(caller, "", 1, &asked, status))?;
+            .inspect_err(|status| self.audit.refused(caller, "", 1, &requested, status))?;
         // Created before the programs are loaded: the client may disconnect meanwhile.
         let owned = Owned {
             traces: Arc::clone(self),
             trace,
         };
         if let Some(start) = start {
-            self.load_detached(&owned.trace, start, asked).await?;
+            self.load_detached(&owned.trace, start, requested).await?;
         }
         Ok(owned)
     }
@@ -166,12 +167,12 @@ impl Traces {
         self: &Arc<Self>,
         trace: &Arc<Trace>,
         start: Start,
-        asked: Asked,
+        requested: Requested,
     ) -> Result<(), Status> {
         let (traces, starting) = (Arc::clone(self), Arc::clone(trace));
         // A separate task continues after its caller is cancelled. Its thread has no capabilities, and neither has the trace's.
         let started = tokio::spawn(async move {
-            let started = traces.load(&starting, start, &asked).await;
+            let started = traces.load(&starting, start, &requested).await;
             if let Err(error) = &started {
                 // Recorded here, because the waiting caller may be gone.
                 traces
@@ -179,9 +180,13 @@ impl Traces {
                     .failed(&starting.schema.tracer, error.reason());
                 let status = refuse::status(error);
                 let trace = &starting;
-                traces
-                    .audit
-                    .refused(&trace.caller, &trace.uid, trace.generation, &asked, &status);
+                traces.audit.refused(
+                    &trace.caller,
+                    &trace.uid,
+                    trace.generation,
+                    &requested,
+                    &status,
+                );
                 starting.end(Some((error.reason(), error.to_string())));
                 traces.remove(&starting);
             }
@@ -201,7 +206,7 @@ impl Traces {
         self: &Arc<Self>,
         trace: &Arc<Trace>,
         start: Start,
-        asked: &Asked,
+        requested: &Requested,
     ) -> Result<(), engine::Error> {
         let Start { request, targets } = start;
         let (traces, starting) = (Arc::clone(self), Arc::clone(trace));
@@ -220,7 +225,7 @@ impl Traces {
         };
         let running = self.counters.started(&trace.schema.tracer);
         trace.runs(loaded.handle(), loaded.missing(), &targets);
-        self.audit.started(trace, asked);
+        self.audit.started(trace, requested);
         self.changed(trace);
         forward::spawn(self, Arc::clone(trace), loaded, running)
     }

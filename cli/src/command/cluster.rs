@@ -47,7 +47,7 @@ pub(crate) fn act(line: &[OsString]) -> Result<ExitCode> {
     }
     let CommandLine { action, access } = args::parse(line)?;
     match action {
-        Action::Run(asked) => return run::run(*asked, &access),
+        Action::Run(requested) => return run::run(*requested, &access),
         Action::Attach { job, view } => return run::attach(&job, view, &access),
         Action::List { json } => list::list(json, &access)?,
         Action::Describe { what, json } => describe::describe(&what, json, &access)?,
@@ -56,14 +56,14 @@ pub(crate) fn act(line: &[OsString]) -> Result<ExitCode> {
             for job in &jobs {
                 let job = cluster.named(job)?;
                 cluster.delete(&job)?;
-                let said = format!("{} deleted\n", job.shown());
-                io::stdout().write_all(said.as_bytes())?;
+                let message = format!("{} deleted\n", job.shown());
+                io::stdout().write_all(message.as_bytes())?;
             }
         }
         Action::Doctor => return doctor::doctor(&access),
         Action::Version => {
-            let said = format!("kubectl-tracejob {}\n", env!("CARGO_PKG_VERSION"));
-            io::stdout().write_all(said.as_bytes())?;
+            let message = format!("kubectl-tracejob {}\n", env!("CARGO_PKG_VERSION"));
+            io::stdout().write_all(message.as_bytes())?;
         }
         Action::Completion(shell) => io::stdout().write_all(&complete::script(shell))?,
         Action::Candidates(words) => complete::complete(&words)?,

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_input_gives_the_same_files_and_line_1_says_that_they_are_generated() {
+    fn the_same_input_gives_the_same_files_and_line_1_marks_them_as_generated() {
         let files = files();
         assert_eq!(files, super::files());
         for (path, bytes) in &files {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_is_json_whose_first_line_says_where_it_comes_from() {
+    fn the_schema_is_json_whose_first_line_names_its_generator() {
         let schema: Value = serde_json::from_str(&schema_file()).unwrap();
         assert_eq!(schema["$comment"], GENERATED);
         assert_eq!(

@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_says_every_option_and_column_and_fits() {
+    fn a_page_has_every_option_and_column_and_fits() {
         for tracer in tracers::ALL {
             let works = Works::Yes {
                 hooks: hooks(&tracer.points()[0]),
@@ -348,12 +348,12 @@ mod tests {
                 data["columns"].as_array().map(Vec::len),
                 Some(tracer.columns().len())
             );
-            for (of, told) in tracer
+            for (of, received) in tracer
                 .datasets()
                 .iter()
                 .zip(data["datasets"].as_array().unwrap())
             {
-                let (name, columns) = (&told["name"], told["columns"].as_array().unwrap());
+                let (name, columns) = (&received["name"], received["columns"].as_array().unwrap());
                 assert_eq!(
                     (name.as_str(), columns.len()),
                     (Some(of.name), of.columns.len())

@@ -121,14 +121,14 @@ pub(super) fn table(checks: &[Check], columns: usize, palette: Palette) -> Strin
     let prose = columns.saturating_sub(name + verdict + 4).max(24);
     let mut out = String::new();
     for check in checks {
-        let mut said = wrap(&check.detail, prose);
-        said.extend(check.remedy.iter().flat_map(|remedy| wrap(remedy, prose)));
+        let mut message = wrap(&check.detail, prose);
+        message.extend(check.remedy.iter().flat_map(|remedy| wrap(remedy, prose)));
         let start = out.len();
         beside(
             &[
                 vec![check.name.clone().into_owned()],
                 vec![check.verdict.word().to_owned()],
-                said,
+                message,
             ],
             &[name, verdict],
             &mut out,
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_check_says_what_it_found_and_what_to_do() {
+    fn each_check_has_its_result_and_its_remedy() {
         let check = |name: &str, verdict, detail: &str, remedy: Option<&str>| Check {
             name: name.to_owned().into(),
             verdict,

@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_say_where_they_are_and_what_would_be_right() {
+    fn errors_have_their_position_and_a_correction() {
         let mistakes = [
             job("tcpConnect: {prot: 443}", ""),
             job("tcpConnect:\n      port: 443\n      failedOny: true", ""),
@@ -449,8 +449,8 @@ mod tests {
             String::new(),
             "# nothing\n".to_owned(),
         ];
-        let said: Vec<String> = mistakes.iter().map(|text| error(text)).collect();
-        insta::assert_snapshot!(said.join("\n"));
+        let sentence: Vec<String> = mistakes.iter().map(|text| error(text)).collect();
+        insta::assert_snapshot!(sentence.join("\n"));
     }
 
     #[test]
@@ -469,21 +469,24 @@ mod tests {
         );
         for text in [bomb, tower, many, loops, status] {
             let started = Instant::now();
-            let said = parse(&text, "job.yaml")
+            let sentence = parse(&text, "job.yaml")
                 .err()
                 .map(|error| format!("{error:#}"));
-            assert!(started.elapsed() < Duration::from_secs(5), "{said:?}");
-            assert!(said.is_none_or(|said| said.len() < 300));
+            assert!(started.elapsed() < Duration::from_secs(5), "{sentence:?}");
+            assert!(sentence.is_none_or(|sentence| sentence.len() < 300));
         }
     }
 
     #[test]
     fn what_is_no_text_or_has_no_end_is_refused() {
-        let said = format!("{:#}", read(Path::new("/dev/zero")).unwrap_err());
-        assert!(said.contains("larger than 1 MiB"), "{said}");
-        let said = format!("{:#}", read(Path::new("/nonexistent")).unwrap_err());
-        assert!(said.starts_with("cannot read /nonexistent"), "{said}");
-        let said = format!("{:#}", read(&std::env::current_exe().unwrap()).unwrap_err());
-        assert!(said.contains("larger than 1 MiB"), "{said}");
+        let sentence = format!("{:#}", read(Path::new("/dev/zero")).unwrap_err());
+        assert!(sentence.contains("larger than 1 MiB"), "{sentence}");
+        let sentence = format!("{:#}", read(Path::new("/nonexistent")).unwrap_err());
+        assert!(
+            sentence.starts_with("cannot read /nonexistent"),
+            "{sentence}"
+        );
+        let sentence = format!("{:#}", read(&std::env::current_exe().unwrap()).unwrap_err());
+        assert!(sentence.contains("larger than 1 MiB"), "{sentence}");
     }
 }

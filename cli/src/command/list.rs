@@ -9,7 +9,7 @@ use crate::{
     },
     source::{
         remote::Address,
-        survey::{Needed, Survey, Works, family_word},
+        survey::{Entry, Needed, Survey, Works, family_word},
     },
 };
 use anyhow::Result;
@@ -67,6 +67,27 @@ fn data(survey: &Survey) -> serde_json::Value {
     data
 }
 
+/// Returns the kinds of hooks, each once.
+fn kinds(hooks: &[String]) -> Vec<&str> {
+    let kinds = hooks.iter().filter_map(|hook| hook.split(' ').next());
+    let mut kinds: Vec<&str> = kinds.collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
+}
+
+/// Returns the width that the last column needs for a tracer, so that its lines are readable.
+fn longest_word(entry: &Entry) -> usize {
+    match &entry.works {
+        Works::Yes { hooks } if entry.missing().next().is_none() => {
+            let widths = kinds(hooks).into_iter().map(|kind| kind.len() + 1);
+            widths.max().unwrap_or(0)
+        }
+        // Sentences.
+        Works::Yes { .. } | Works::No { .. } => 35,
+    }
+}
+
 fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
     let entries = &survey.tracers;
     let mut families: Vec<Option<Family>> = entries.iter().map(|entry| entry.family).collect();
@@ -85,8 +106,9 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
     let class = "CLASS".len();
     let classes = entries.iter().map(|entry| entry.class.chars().count());
     let class = classes.max().unwrap_or(0).max(class);
-    // The column about this machine needs some width as well.
-    let shows = shows.min(columns.saturating_sub(name + class + 6 + 40).max(18));
+    // The last column is as wide as its longest word, or wider if it contains sentences.
+    let least = 5 + entries.iter().map(longest_word).max().unwrap_or(0);
+    let shows = shows.min(columns.saturating_sub(name + class + 6 + least).max(18));
     let here = columns.saturating_sub(name + class + shows + 6).max(20);
     let widths = [name, class, shows];
     let mut out = String::new();
@@ -108,15 +130,12 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
         });
         out.push('\n');
         for entry in entries.iter().filter(|entry| entry.family == family) {
-            let said = match &entry.works {
+            let message = match &entry.works {
                 Works::Yes { hooks } => {
-                    let kind = |hook: &'_ String| hook.split(' ').next().map(str::to_owned);
-                    let mut kinds: Vec<String> = hooks.iter().filter_map(kind).collect();
-                    kinds.sort_unstable();
-                    kinds.dedup();
-                    let lines = wrap(&kinds.join(", "), here.saturating_sub(5));
+                    let kinds = kinds(hooks).join(", ");
+                    let lines = wrap(&kinds, here.saturating_sub(5));
                     let lines = lines.iter().enumerate();
-                    let mut said: Vec<String> = lines
+                    let mut message: Vec<String> = lines
                         .map(|(at, line)| {
                             format!("{}  {line}", if at == 0 { "yes" } else { "   " })
                         })
@@ -124,9 +143,9 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
                     for need in entry.missing() {
                         let lacks = format!("no {}, for {}", need.name, need.reason);
                         let lines = wrap(&lacks, here.saturating_sub(5));
-                        said.extend(lines.into_iter().map(|line| format!("     {line}")));
+                        message.extend(lines.into_iter().map(|line| format!("     {line}")));
                     }
-                    said
+                    message
                 }
                 Works::No { reason, remedy } => {
                     let why = remedy
@@ -145,7 +164,7 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
                 vec![format!("  {}", entry.name)],
                 vec![entry.class.clone()],
                 wrap(&entry.about, shows),
-                said,
+                message,
             ];
             beside(&cells, &widths, &mut out);
         }
@@ -165,10 +184,10 @@ fn table(survey: &Survey, columns: usize, palette: Palette) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{command::describe::hooks, source::survey::Entry};
+    use crate::command::describe::hooks;
 
     #[test]
-    fn what_does_not_work_here_says_why_and_no_line_is_too_long() {
+    fn unavailable_tracers_have_a_reason_and_no_line_is_too_long() {
         let entries: Vec<Entry> = tracers::ALL
             .iter()
             .enumerate()

@@ -82,7 +82,7 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
         incomplete: _,
         unsaid,
         cut_off,
-        said,
+        notes,
         nodes,
         desired,
         late_rows,
@@ -234,7 +234,7 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
         Some("deleted") => out.push_str("The job was deleted while it was running.\n"),
         Some(word) => out.push_str(&format!("End reason: {}.\n", word.replace('_', " "))),
     }
-    for sentence in said {
+    for sentence in notes {
         out.push_str(&format!("{sentence}\n"));
     }
     out
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_said_with_its_stage_and_its_remedy() {
+    fn losses_are_shown_with_stage_and_remedy() {
         let mut account = account();
         account.produced = 1_300_100;
         account.delivered = 1_204_511;

@@ -206,7 +206,7 @@ pub(crate) fn open(wanted: &[OutputArg], scene: &Scene<'_>) -> Result<Outputs> {
     let main = scene.datasets[chosen];
     check(wanted, main)?;
     check_view(wanted, &scene.view)?;
-    let (views, said) = scene.views(chosen)?;
+    let (views, sentence) = scene.views(chosen)?;
     let mut outputs = Vec::new();
     for arg in wanted {
         let shows_all = scene.dataset.is_none() && !arg.format.is_of_one_dataset();
@@ -225,7 +225,7 @@ pub(crate) fn open(wanted: &[OutputArg], scene: &Scene<'_>) -> Result<Outputs> {
         datasets: { scene.datasets.iter() }
             .map(|one| one.name.to_owned())
             .collect(),
-        note: said.or_else(|| note(wanted, scene)),
+        note: sentence.or_else(|| note(wanted, scene)),
     })
 }
 
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_shows_as_many_datasets_as_it_can_and_says_what_it_leaves_out() {
+    fn an_output_shows_as_many_datasets_as_it_can_and_names_the_others() {
         let only = |formats: &[&str], dataset| {
             let outputs = opened(formats, dataset).unwrap();
             let only: Vec<_> = outputs.all.iter().map(|(_, only)| *only).collect();
@@ -455,8 +455,8 @@ mod tests {
         assert_eq!(only(&["table"], None), (vec![None], 0, None));
         let (shown, main, note) = only(&["csv"], None);
         assert_eq!((shown, main), (vec![Some(0)], 0));
-        let said = "-o csv shows only the dataset first; --dataset more selects another";
-        assert_eq!(note.as_deref(), Some(said));
+        let sentence = "-o csv shows only the dataset first; --dataset more selects another";
+        assert_eq!(note.as_deref(), Some(sentence));
         for form in ["json", "csv", "wide"] {
             assert_eq!(only(&[form], Some("more")), (vec![Some(1)], 1, None));
         }
@@ -468,19 +468,24 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_stacks_refuse_a_view_and_say_what_chooses_rows() {
+    fn pictures_of_stacks_refuse_a_view_and_name_where() {
         let view = ViewArgs {
             top: Some(3),
             ..ViewArgs::default()
         };
         let refused = |format: &str| {
             let wanted = [OutputArg::parse(format).unwrap()];
-            check_view(&wanted, &view).err().map(|Usage(said)| said)
+            check_view(&wanted, &view)
+                .err()
+                .map(|Usage(sentence)| sentence)
         };
         for format in ["folded", "flamegraph=-", "pprof=-"] {
-            let said = refused(format).unwrap();
-            assert!(said.contains("--columns, --sort and --top"), "{said}");
-            assert!(said.contains("--where"), "{said}");
+            let sentence = refused(format).unwrap();
+            assert!(
+                sentence.contains("--columns, --sort and --top"),
+                "{sentence}"
+            );
+            assert!(sentence.contains("--where"), "{sentence}");
         }
         for format in ["table", "wide", "json", "csv"] {
             assert_eq!(refused(format), None);

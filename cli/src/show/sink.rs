@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_reads_is_refused_at_once_and_one_that_is_read_gets_all() {
+    fn a_pipe_without_a_reader_is_refused_at_once_and_one_with_a_reader_gets_all() {
         let folder = folder("pipe");
         let path = folder.join("pipe");
         pipe(&path);

@@ -15,6 +15,19 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Breaks the lines of a text that are longer than `width` characters between words; other lines stay as they are.
+pub(crate) fn wrap_lines(text: &str, width: usize) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for line in text.lines() {
+        match line.chars().count() <= width {
+            true => out.push_str(line),
+            false => out.push_str(&wrap(line, width).join("\n")),
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// Appends columns of prose beside each other; `widths` has the widths of all but the last.
 pub(crate) fn beside(cells: &[Vec<String>], widths: &[usize], out: &mut String) {
     let lines = cells.iter().map(Vec::len).max().unwrap_or(0);
@@ -38,6 +51,14 @@ pub(crate) fn beside(cells: &[Vec<String>], widths: &[usize], out: &mut String) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_long_lines_are_broken() {
+        let text = "a  b\nfour words of text\n";
+        assert_eq!(wrap_lines(text, 10), "a  b\nfour words\nof text\n");
+        assert_eq!(wrap_lines(text, 80), text);
+        assert_eq!(wrap_lines("", 80), "");
+    }
 
     #[test]
     fn prose_is_broken_between_words_and_aligned() {

@@ -131,7 +131,7 @@ impl ViewArgs {
             let having = exists("--sort", name, &tables)?;
             if let Some(why) = having.iter().find_map(|column| unordered(column)) {
                 return Err(format!(
-                    "--sort: {name} is {why}, which has no order; there are {}",
+                    "--sort: {name} is {why}, which has no order; columns with an order: {}",
                     names(&tables, |column| unordered(column).is_none())
                 ));
             }
@@ -165,7 +165,7 @@ impl ViewArgs {
         }
         if places.is_empty() {
             return Err(format!(
-                "--columns: no column of {} is left; there are {}",
+                "--columns: no column of {} is left; columns: {}",
                 dataset.name,
                 names(&[dataset], |_| true)
             ));
@@ -202,9 +202,12 @@ fn exists<'a>(flag: &str, name: &str, shown: &[&Shape<'a>]) -> Result<Vec<&'a Co
     let of: Vec<&str> = shown.iter().map(|one| one.name).collect();
     let columns = shown.iter().flat_map(|one| one.columns);
     let near = nearest(name, columns.map(|column| &*column.name));
-    let near = near.map_or(String::new(), |near| format!("did you mean {near}? "));
+    let columns = match near {
+        Some(near) => format!("did you mean {near}? Columns"),
+        None => "columns".to_owned(),
+    };
     Err(format!(
-        "{flag}: rows of {} have no column {name:?}; {near}there are {}",
+        "{flag}: rows of {} have no column {name:?}; {columns}: {}",
         of.join(" and "),
         names(shown, |_| true)
     ))

@@ -66,11 +66,11 @@ impl Agent {
     /// If the agent does not answer.
     pub(crate) fn capabilities(&self) -> Result<v1::GetCapabilitiesResponse, Error> {
         let mut client = self.client.clone();
-        let asked = async move {
+        let requested = async move {
             let answer = client.get_capabilities(v1::GetCapabilitiesRequest {});
             tokio::time::timeout(TIMEOUT, answer).await
         };
-        match self.runtime.block_on(asked) {
+        match self.runtime.block_on(requested) {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(self.refused_at_first(&status)),
             Err(_) => Err(Error::Timeout {

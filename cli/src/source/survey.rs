@@ -121,21 +121,27 @@ impl Survey {
         }
     }
 
-    fn there(told: v1::GetCapabilitiesResponse, url: &str) -> Self {
+    fn there(received: v1::GetCapabilitiesResponse, url: &str) -> Self {
         let v1::GetCapabilitiesResponse {
             kernel_release,
             agent_version,
-            tracers: told,
+            tracers: received,
             checks,
-        } = told;
+        } = received;
         let version = words(&agent_version);
-        let found = |name: &str| told.iter().find(|tracer| tracer.name == name);
+        let found = |name: &str| received.iter().find(|tracer| tracer.name == name);
         let mut tracers: Vec<Entry> = tracers::ALL
             .iter()
             .map(|tracer| {
-                let told = found(tracer.name());
-                let needs = told.map(|told| told.requirements.iter().map(Needed::told).collect());
-                let works = told.map(Works::told);
+                let received = found(tracer.name());
+                let needs = received.map(|received| {
+                    received
+                        .requirements
+                        .iter()
+                        .map(Needed::of_message)
+                        .collect()
+                });
+                let works = received.map(Works::of_message);
                 Entry::of(
                     *tracer,
                     needs.unwrap_or_default(),
@@ -146,7 +152,7 @@ impl Survey {
                 )
             })
             .collect();
-        let newer = told
+        let newer = received
             .iter()
             .filter(|tracer| tracers::find(&tracer.name).is_none());
         tracers.extend(newer.map(|tracer| Entry {
@@ -154,7 +160,7 @@ impl Survey {
             family: None,
             class: words(&tracer.class),
             about: words(first(&tracer.about)),
-            needs: tracer.requirements.iter().map(Needed::told).collect(),
+            needs: tracer.requirements.iter().map(Needed::of_message).collect(),
             works: Works::No {
                 reason: format!(
                     "this tracejob ({}) does not have this tracer",
@@ -226,14 +232,14 @@ impl Needed {
         }
     }
 
-    fn told(told: &v1::Requirement) -> Self {
+    fn of_message(received: &v1::Requirement) -> Self {
         let v1::Requirement {
             name,
             required,
             reason,
             met,
             remedy,
-        } = told;
+        } = received;
         Self {
             name: words(name),
             required: *required,
@@ -269,14 +275,14 @@ impl Works {
         }
     }
 
-    fn told(told: &v1::Tracer) -> Self {
-        match told.unsupported.as_str() {
+    fn of_message(received: &v1::Tracer) -> Self {
+        match received.unsupported.as_str() {
             "" => Self::Yes {
-                hooks: told.hooks.iter().map(|hook| words(hook)).collect(),
+                hooks: received.hooks.iter().map(|hook| words(hook)).collect(),
             },
             reason => Self::No {
                 reason: words(reason),
-                remedy: some(&told.remedy),
+                remedy: some(&received.remedy),
             },
         }
     }
@@ -331,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agents_tracers_are_told_apart_by_who_knows_them() {
+    fn an_agents_tracers_are_merged_with_the_catalogue_by_name() {
         let known = tracers::ALL[0].name();
         let tracer = |name: &str, unsupported: &str| v1::Tracer {
             name: name.to_owned(),
@@ -347,7 +353,7 @@ mod tests {
             }],
             ..v1::Tracer::default()
         };
-        let told = v1::GetCapabilitiesResponse {
+        let received = v1::GetCapabilitiesResponse {
             kernel_release: "6.18".to_owned(),
             agent_version: "9.0".to_owned(),
             tracers: vec![tracer(known, ""), tracer("newer_one", "")],
@@ -357,7 +363,7 @@ mod tests {
                 ..v1::Check::default()
             }],
         };
-        let survey = Survey::there(told, "unix:///a");
+        let survey = Survey::there(received, "unix:///a");
         assert_eq!(survey.able(), 1);
         let of = |name: &str| {
             survey

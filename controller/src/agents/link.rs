@@ -1,4 +1,4 @@
-//! One node's agent: connected while something is wanted of it, watched, and driven to what is wanted.
+//! The connection to one node's agent: it exists while traces are wanted there, and keeps them as wanted.
 
 mod drive;
 mod observe;
@@ -9,7 +9,7 @@ pub(crate) use drive::Step;
 #[cfg(test)]
 pub(super) use drive::{answered, steps, updated};
 #[cfg(test)]
-pub(super) use observe::heard;
+pub(super) use observe::record_statuses;
 
 use super::{Fleet, Node, Progress, lock};
 use drive::drive;
@@ -21,42 +21,42 @@ use tonic::{Streaming, transport::Channel};
 
 type Client = AgentClient<Channel>;
 
-/// How long after the last trace its agent is left connected.
+/// Time after the last trace for which an agent stays connected.
 const IDLE: Duration = Duration::from_secs(30);
-/// How long until an agent that does not answer is called again: at most ten seconds after it is back it has its traces.
+/// First and longest delay before an agent is called again. An agent that returns has its traces within ten seconds.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
-/// How long at most until an agent is called again of which nothing is wanted.
+/// Longest delay before an agent without wanted traces is called again.
 const RETRY_SURVEY: Duration = Duration::from_secs(60);
-/// How long it may take to do anything else.
+/// Timeout of all other calls.
 const CALL: Duration = Duration::from_secs(10);
-/// The agent's word for a trace that somebody ended before its time: the agent itself, where it ends; `wire::ended` of `agent`.
+/// The agent's reason for a trace that was ended early by the agent or a client: `wire::ended` in `agent`.
 const STOPPED: &str = "stopped";
-/// A reason that is no agent's: there is no connection.
+/// Reason of this controller for an agent without a connection.
 const UNREACHABLE: &str = "AgentUnreachable";
 
-/// Tends a node for as long as something is wanted of it, or its agent may run what nobody wants, and a little longer.
+/// Drives a node while traces are wanted there, or its agent may run traces of deleted jobs.
 pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
     let mut wait = RETRY.0;
     loop {
         {
             let mut state = lock(&node.state);
-            let asked = !state.suspect || state.address.is_none();
-            if state.wanted.is_empty() && asked {
-                // Under the same lock by which the next one who wants something looks.
+            let is_queried = !state.suspect || state.address.is_none();
+            if state.wanted.is_empty() && is_queried {
+                // Decided under the lock that also guards new wishes, so that none is missed.
                 state.tended = false;
                 return;
             }
         }
-        match attend(&fleet, &node).await {
+        match serve_connection(&fleet, &node).await {
             Ok(()) => wait = RETRY.0,
             Err(message) => {
                 tracing::debug!(node = %node.name, %message, "agent");
-                troubled(&fleet, &node, &message);
+                report_unreachable(&fleet, &node, &message);
                 let most = match lock(&node.state).wanted.is_empty() {
                     true => RETRY_SURVEY,
                     false => RETRY.1,
                 };
-                // Another address, or another wish, is a reason to try at once.
+                // A new address or a new wish cuts the delay short.
                 let _ = tokio::time::timeout(wait.min(most), node.wake.notified()).await;
                 wait = (wait * 2).min(most);
             }
@@ -64,9 +64,9 @@ pub(super) async fn tend(fleet: Arc<Fleet>, node: Arc<Node>) {
     }
 }
 
-/// Tells of all traces of a node that they are not known to be well.
-fn troubled(fleet: &Fleet, node: &Node, message: &str) {
-    let mut told = Vec::new();
+/// Reports all traces of a node as unreachable.
+fn report_unreachable(fleet: &Fleet, node: &Node, message: &str) {
+    let mut changed = Vec::new();
     {
         let mut state = lock(&node.state);
         let state = &mut *state;
@@ -76,47 +76,50 @@ fn troubled(fleet: &Fleet, node: &Node, message: &str) {
             if matches!(report.progress, Progress::Ended | Progress::Failed { .. }) {
                 continue;
             }
-            let progress = Progress::Troubled {
+            let progress = Progress::Unavailable {
                 reason: UNREACHABLE.to_owned(),
                 message: message.to_owned(),
             };
             if report.progress != progress {
                 report.progress = progress;
-                told.push(uid.clone());
+                changed.push(uid.clone());
             }
         }
     }
-    told.iter().for_each(|uid| fleet.heard_of(uid));
+    changed.iter().for_each(|uid| fleet.notify(uid));
 }
 
-/// One connection, from its beginning to its end; an error where it did not end because nothing was wanted any more.
-async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
+/// Handles one connection until nothing is wanted any more.
+///
+/// # Errors
+/// If the connection ends earlier.
+async fn serve_connection(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
     let (client, address, (mut watch, first)) = {
         let _one_of_many = place(fleet, node).await;
         let addresses = lock(&node.state).address.clone();
         let addresses = addresses.ok_or("there is no agent on this node")?;
         let connected = fleet.connector.connect(&addresses).await;
         let (mut client, address) = connected.map_err(|error: fleet::Error| error.to_string())?;
-        // What it runs already, by this controller or one before it, is not started again.
+        // Traces that run already, started by this controller or a previous one, are not started again.
         let watch = watch(&mut client).await?;
         (client, address, watch)
     };
     let mut served = false;
     let _connected = fleet.counters.connected();
     observe::restarted(node, &first);
-    observe::heard(fleet, node, &first);
+    observe::record_statuses(fleet, node, &first);
     loop {
         drive(fleet, node, &client).await?;
         let idle = lock(&node.state).wanted.is_empty();
         served |= !idle;
-        // An agent that was only asked is let go at once.
+        // An agent that was only queried is disconnected at once.
         if !served && is_settled(node) {
             return Ok(());
         }
         let wait = if idle && served { IDLE } else { RETRY.1 };
         tokio::select! {
             message = watch.message() => match message {
-                Ok(Some(message)) => observe::heard(fleet, node, &message),
+                Ok(Some(message)) => observe::record_statuses(fleet, node, &message),
                 Ok(None) => return Err("it ended the connection".to_owned()),
                 Err(status) => return Err(said(&status)),
             },
@@ -138,7 +141,7 @@ async fn attend(fleet: &Arc<Fleet>, node: &Arc<Node>) -> Result<(), String> {
     }
 }
 
-/// Waits until an agent may be called: one of which something is wanted soon, and any other when its turn comes.
+/// Waits until an agent may be called. Nodes with wanted traces have their own slots.
 async fn place<'a>(fleet: &'a Fleet, node: &Node) -> Result<SemaphorePermit<'a>, AcquireError> {
     loop {
         if !lock(&node.state).wanted.is_empty() {
@@ -151,7 +154,7 @@ async fn place<'a>(fleet: &'a Fleet, node: &Node) -> Result<SemaphorePermit<'a>,
     }
 }
 
-/// Whether nothing is wanted of a node, and its agent runs nothing of ours; it is suspect no more then.
+/// Returns whether nothing is wanted of a node and its agent runs no trace of this controller. The node is no longer suspect then.
 fn is_settled(node: &Node) -> bool {
     let mut state = lock(&node.state);
     let settled = state.wanted.is_empty() && state.running.is_empty();
@@ -161,7 +164,7 @@ fn is_settled(node: &Node) -> bool {
     settled
 }
 
-/// Watches all traces of an agent, and what it says first: which it has.
+/// Watches all traces of an agent. Returns the stream and its first message, which lists them.
 async fn watch(
     client: &mut Client,
 ) -> Result<(Streaming<v1::WatchTracesResponse>, v1::WatchTracesResponse), String> {

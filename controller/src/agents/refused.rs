@@ -1,4 +1,4 @@
-//! What an agent has refused to do for a trace: it concerns that trace on that node alone, and is asked for again later.
+//! Refusals of an agent that concern one trace on one node. The request is repeated later.
 
 use super::{Progress, Report, Retry, Wanted};
 use proto::v1;
@@ -6,16 +6,16 @@ use std::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// The agent's word for a generation that it has already: `Reason` of `agent`.
+/// The agent's reason for a generation that it has already: `Reason` in `agent`.
 const OTHER_SPEC: &str = "OtherSpec";
-/// The agent's word for what a caller may not do: of a trace, it was started by another one.
+/// The agent's reason for a caller without permission; with `trace` in its metadata, the trace belongs to another caller.
 const NOT_ALLOWED: &str = "NotAllowed";
-/// A reason that is no agent's: its version ignores the condition of a job.
+/// Reason of this controller for an agent whose version ignores a job's condition.
 const NOT_FILTERED: &str = "NotFiltered";
-/// Targets in the list of those that were missed: as many as an agent's own list has.
+/// Maximum length of the list of missed targets, as long as an agent's own list.
 const MISSED: usize = 32;
 
-/// An agent's words for a refusal.
+/// An agent's refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) reason: String,
@@ -23,11 +23,11 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// The refusal in an agent's answer; none where the answer is of the connection.
+    /// Returns the refusal in an agent's response; `None` for an error of the connection.
     pub(super) fn of(status: &Status) -> Option<Self> {
         let reason = match status.get_details_error_info() {
             Some(info) => info.reason,
-            // A request that is too large is refused before anybody can give it a reason.
+            // A request that is too large is rejected before the agent can add a reason.
             None if status.code() == Code::OutOfRange => "InvalidRequest".to_owned(),
             None => return None,
         };
@@ -36,7 +36,7 @@ impl Refusal {
     }
 }
 
-/// Whether an agent refuses to start a trace because it has it already, and of the same generation.
+/// Returns whether an agent refuses to start a trace because it has the same generation already.
 pub(super) fn is_known(status: &Status) -> bool {
     status.code() == Code::FailedPrecondition
         && status
@@ -44,14 +44,14 @@ pub(super) fn is_known(status: &Status) -> bool {
             .is_some_and(|info| info.reason == OTHER_SPEC)
 }
 
-/// Whether an agent refuses to change or stop a trace because another caller has started it.
+/// Returns whether an agent refuses to change or stop a trace because another caller has started it.
 pub(super) fn is_anothers(status: &Status) -> bool {
     status
         .get_details_error_info()
         .is_some_and(|info| info.reason == NOT_ALLOWED && info.metadata.contains_key("trace"))
 }
 
-/// The failure of a trace whose agent does not apply the condition that is wanted.
+/// Returns the failure of a trace whose agent does not apply the wanted condition.
 pub(super) fn not_filtered(wanted: &Wanted, trace: &v1::TraceStatus) -> Option<Progress> {
     (wanted.spec.filter != trace.filter).then(|| Progress::Failed {
         reason: NOT_FILTERED.to_owned(),
@@ -59,58 +59,58 @@ pub(super) fn not_filtered(wanted: &Wanted, trace: &v1::TraceStatus) -> Option<P
     })
 }
 
-/// Whether a trace failed because its agent does not apply the condition: the agent still runs it.
+/// Returns whether a trace failed because its agent does not apply the condition. The agent still runs it.
 pub(super) fn is_not_filtered(report: &Report) -> bool {
     matches!(&report.progress, Progress::Failed { reason, .. } if reason == NOT_FILTERED)
 }
 
-/// What an agent has refused of a trace.
+/// The refusals that concern a trace.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refused {
-    /// When it is sent again; none where nothing is refused now.
+    /// Time of the next attempt; `None` if nothing is refused now.
     retry: Option<Retry>,
-    /// The words for the last change that was refused, and the targets that were in it and that the agent does not have.
+    /// The last refused change, and its targets that the agent does not have.
     last: Option<(Refusal, Vec<v1::Target>)>,
-    /// Targets that were gone before a change with them was taken: the first of them.
+    /// The first targets that were gone before a change with them was accepted.
     missed: Vec<v1::TargetFailure>,
-    /// The number of these that are not in the list.
+    /// Number of further missed targets.
     beyond: u64,
 }
 
 impl Refused {
-    /// Whether it is too early to send anything again.
+    /// Returns whether it is too early for the next attempt.
     pub(super) fn is_to_wait(&self) -> bool {
         self.retry.is_some_and(|retry| Instant::now() < retry.at)
     }
 
-    /// Records that a start or a change was refused: it is sent again later, and ever more rarely.
-    pub(super) fn again(&mut self) {
+    /// Records that a start or a change was refused, and doubles the delay of the next attempt.
+    pub(super) fn back_off(&mut self) {
         match &mut self.retry {
-            Some(retry) => retry.again(),
+            Some(retry) => retry.back_off(),
             None => self.retry = Some(Retry::default()),
         }
     }
 
-    /// Forgets when something is sent again: another agent may be there.
+    /// Allows the next attempt at once, because another agent may be running.
     pub(super) fn at_once(&mut self) {
         self.retry = None;
     }
 
-    /// Records that a change to targets was refused, of which the agent has some.
+    /// Records that a change of targets was refused. The agent has some of the targets already.
     pub(super) fn change(&mut self, refusal: Refusal, wanted: &[v1::Target], has: &[v1::Target]) {
-        self.again();
+        self.back_off();
         self.leave(wanted);
         let lacks = wanted.iter().filter(|target| !has.contains(target));
         self.last = Some((refusal, lacks.cloned().collect()));
     }
 
-    /// Records that the agent has taken a start or a change with these targets.
+    /// Records that the agent has accepted a start or a change with these targets.
     pub(super) fn taken(&mut self, targets: &[v1::Target]) {
         self.retry = None;
         self.leave(targets);
     }
 
-    /// The last refusal is over; what it was about, and is not wanted any more, was missed.
+    /// Ends the last refusal. Its targets that are no longer wanted were missed.
     fn leave(&mut self, wanted: &[v1::Target]) {
         let Some((refusal, lacks)) = self.last.take() else {
             return;
@@ -123,7 +123,7 @@ impl Refused {
         }
     }
 
-    /// Targets that are not traced because of refusals.
+    /// Returns the targets that are not traced because of refusals.
     pub(crate) fn failures(&self) -> impl Iterator<Item = v1::TargetFailure> {
         let last = self.last.iter();
         let lacks = last.flat_map(|(refusal, lacks)| {
@@ -133,7 +133,7 @@ impl Refused {
         self.missed.iter().cloned().chain(lacks)
     }
 
-    /// The number of further ones.
+    /// Returns the number of missed targets outside the list.
     pub(crate) fn beyond(&self) -> u64 {
         self.beyond
     }

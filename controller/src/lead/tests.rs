@@ -1,4 +1,4 @@
-//! Contenders whose wall clocks are hours apart, and what a leader does when the API server does not answer.
+//! Tests of contenders whose wall clocks are hours apart, and of a leader without an answering API server.
 
 use super::*;
 use k8s_openapi::jiff::SignedDuration;
@@ -13,7 +13,7 @@ struct Server {
 }
 
 impl Server {
-    /// Takes a lease, unless another version of it is there: then nothing is changed.
+    /// Writes a lease, unless another version exists.
     fn write(&mut self, mut lease: Lease) -> Option<Lease> {
         let there = self
             .lease
@@ -30,7 +30,7 @@ impl Server {
     }
 }
 
-/// A contender whose wall clock is so many hours ahead.
+/// Returns a contender whose wall clock is ahead by this number of hours.
 struct Clocked {
     view: View,
     ahead: SignedDuration,
@@ -49,7 +49,7 @@ fn contender(identity: &str, hours_ahead: i64) -> Clocked {
 }
 
 impl Clocked {
-    /// One attempt, so many seconds after the start. Returns whether it leads.
+    /// Makes one attempt at this number of seconds after the start. Returns whether the contender leads.
     fn attempt(&mut self, server: &mut Server, start: Instant, seconds: u64) -> bool {
         let now = start + Duration::from_secs(seconds);
         let wall = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds as i64) + self.ahead;
@@ -78,7 +78,7 @@ fn a_follower_whose_clock_is_hours_off_waits_while_the_leader_renews_and_takes_o
                 "{seconds}"
             );
         }
-        // It was renewed last at 598, and seen so at 599.
+        // Renewed last at 598, and seen at 599.
         for seconds in [601, 605, 613] {
             assert!(!follower.attempt(&mut server, start, seconds), "{seconds}");
         }
@@ -94,14 +94,14 @@ fn a_follower_whose_clock_is_hours_off_waits_while_the_leader_renews_and_takes_o
 }
 
 #[test]
-fn a_lease_that_is_found_for_the_first_time_counts_from_then_on_however_old_it_says_it_is() {
+fn a_new_lease_counts_from_its_first_observation_regardless_of_its_times() {
     let (mut server, start) = (Server::default(), Instant::now());
     assert!(contender("a", -1000).attempt(&mut server, start, 0));
     let mut follower = contender("b", 0);
     for seconds in [1000, 1014] {
         assert!(!follower.attempt(&mut server, start, seconds));
     }
-    // What is no sign of life: somebody labels it.
+    // A changed label does not show that the holder is alive.
     let mut labelled = server.lease.clone().unwrap();
     labelled.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
     server.write(labelled).unwrap();
@@ -138,14 +138,14 @@ fn a_lease_that_is_given_back_is_taken_at_once() {
     assert!(follower.attempt(&mut server, start, 2));
 }
 
-/// Times that pass while a test waits.
+/// Simulated time that passes while a test waits.
 const SHORT: Timing = Timing {
     duration: Duration::from_secs(3),
     deadline: Duration::from_millis(300),
     retry: Duration::from_millis(10),
 };
 
-/// What the API server does.
+/// Behaviour of the simulated API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answers {
     Rightly,
@@ -200,7 +200,7 @@ fn server() -> Shared {
     Arc::new(Mutex::new((Server::default(), Answers::Rightly)))
 }
 
-/// Waits until a contender leads, and not for ever.
+/// Waits until a contender leads, with a limit.
 async fn leads(contender: &mut Contender) {
     let acquired = timeout(Duration::from_secs(60), contender.acquire(|| {})).await;
     acquired.expect("the lease is free");
@@ -229,7 +229,7 @@ async fn a_leader_stops_when_another_one_holds_the_lease() {
         server.write(taken).unwrap();
     }
     assert_eq!(leader.keep().await, Lost::Other("b".to_owned()));
-    // It is not its to give back.
+    // Another contender's lease is not released.
     leader.release().await;
     let lease = server.lock().unwrap().0.lease.clone().unwrap();
     assert_eq!(holder(&lease).map(String::as_str), Some("b"));

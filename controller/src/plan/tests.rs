@@ -1,4 +1,4 @@
-//! Which pods of which nodes a job comes to.
+//! Tests of the pods and nodes that a job selects.
 
 use super::*;
 use crate::world::{Container, Node};
@@ -67,7 +67,7 @@ fn rules() -> Rules {
     }
 }
 
-/// Node and what is traced there, as short text.
+/// Returns the targets of each node as short text.
 fn of(more: Value, scope: Scope<'_>) -> Vec<String> {
     let plan = plan(
         "uid",
@@ -214,7 +214,7 @@ fn expressions_compare_as_the_api_server_does() {
     };
     assert!(holds("a", Operator::In, &["1", "2"]) && !holds("a", Operator::In, &["2"]));
     assert!(!holds("b", Operator::In, &["1"]));
-    // A label that is not there is not among the values.
+    // A missing label is not among the values.
     assert!(holds("b", Operator::NotIn, &["1"]) && !holds("a", Operator::NotIn, &["1"]));
     assert!(holds("a", Operator::Exists, &[]) && !holds("b", Operator::Exists, &[]));
     assert!(holds("b", Operator::DoesNotExist, &[]) && !holds("a", Operator::DoesNotExist, &[]));

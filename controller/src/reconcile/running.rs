@@ -1,6 +1,6 @@
 //! A running job: the traces that its nodes should run, and the outcome that their reports add up to.
 
-use super::{Context, GRACE, LOOK, WRITE, generation, has_table, lock};
+use super::{Context, GRACE, RESYNC, WRITE, generation, has_table, lock};
 use crate::{
     agents::{Report, Wanted},
     outcome::{self, NO_ACCOUNT, Outcome, fold},
@@ -19,7 +19,7 @@ use std::{
 };
 
 impl Context {
-    /// One look at a job that runs.
+    /// Reconciles a running job. Returns its phase and the delay until the next reconciliation.
     pub(super) fn run<J: Job>(
         &self,
         job: &J,
@@ -50,17 +50,17 @@ impl Context {
                 .iter()
                 .map(|at| (*at).max(started).into())
                 .collect(),
-            // From the start and not from now: the same whenever it is asked.
+            // Derived from the start time, so that it is the same in each reconciliation.
             deadline: SystemTime::from(started) + length,
             table: has_table(spec),
         };
-        // A node whose pods have gone has seen something, or should have: its trace goes on, of nobody, until its account is there.
+        // A node whose pods are gone has traced events, or should have. Its trace continues without targets until its account arrives.
         let nobody = Share::default();
-        let owing = self.fleet.nodes_that_owe(uid);
+        let owing = self.fleet.nodes_with_events(uid);
         let owing = owing.iter().map(|node| (node, &nobody));
         let mut nodes: BTreeMap<&Arc<str>, &Share> = owing.collect();
         for (node, share) in &planned.nodes {
-            // None begins after the deadline.
+            // No trace starts after the deadline.
             if !left.is_zero() || known.contains(node) {
                 nodes.insert(node, share);
             }
@@ -71,11 +71,11 @@ impl Context {
         self.fleet.want(uid, wanted.collect());
         let reports = self.fleet.reports(uid);
         let nodes: BTreeSet<Arc<str>> = nodes.into_keys().cloned().collect();
-        // An agent has so long to tell its account: after the deadline, and after somebody is there to hear it.
+        // The timeout for accounts starts at the deadline, or when this controller became the leader if that is later.
         let last = (started + SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX))
             .max(self.began);
         let too_late = now.duration_since(last).unsigned_abs() > GRACE && now > last;
-        // Nodes that the controller before this one knew: their agents are asked, and those that do not answer in time are failed.
+        // Nodes that a previous controller used are queried. Nodes that do not answer in time count as failed.
         let inherited = lock(&self.inherited).get(uid).copied();
         let unheard = inherited.unwrap_or(0).saturating_sub(nodes.len());
         let mut outcome = {
@@ -94,7 +94,7 @@ impl Context {
             if spec.output.summary_rows != Some(0) {
                 new.summary = self.summary(spec, &reports);
             }
-            return (ended(&outcome, all == 0), LOOK);
+            return (ended(&outcome, all == 0), RESYNC);
         }
         let message = match all {
             0 => {
@@ -129,7 +129,7 @@ impl Context {
     }
 }
 
-/// How a job has gone whose nodes are all over.
+/// Returns the phase of a job whose nodes have all ended.
 fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
     if nowhere {
         return Phase::Failed {
@@ -187,7 +187,7 @@ fn ended(outcome: &Outcome, nowhere: bool) -> Phase {
     }
 }
 
-/// What agents are asked for, but for whom and how long.
+/// Returns the agents' spec of a job, without targets and duration.
 fn trace_spec(spec: &TraceJobSpec, scope: Scope<'_>) -> v1::TraceSpec {
     let crd::Limits {
         max_events,

@@ -1,6 +1,6 @@
-//! Jobs whose controller, API server and agents fail at random: each ends in time, and with the account that its agents gave.
+//! Tests of jobs whose controller, API server and agents fail at random: each ends in time, with the account that its agents sent.
 //!
-//! Time is played, so a day of it takes seconds. The API server is played as well: it answers what the reconciler calls, or does not.
+//! Time is simulated, so a day takes seconds. The API server is simulated as well, with and without answers.
 
 use super::*;
 use crate::{agents::Step, queue::Quota, world::Known};
@@ -17,7 +17,7 @@ use tracers::Class;
 
 const STEP_MS: i64 = 250;
 const DEADLINE: i64 = 60;
-/// How long after the last trouble, and after the deadline with its grace, a job may take to be over.
+/// Maximum time until a job has ended, after the last failure and after the deadline with its grace period.
 const SLACK: i64 = 30;
 const UID: &str = "5f0e";
 
@@ -31,7 +31,7 @@ fn now() -> Timestamp {
     EPOCH + SignedDuration::from_millis(NOW.get())
 }
 
-/// Numbers that are the same in each run; xorshift64*.
+/// Pseudo-random numbers, the same in each run; xorshift64*.
 struct Random(u64);
 
 impl Random {
@@ -51,7 +51,7 @@ impl Random {
     }
 }
 
-/// A time in which something fails, in ms.
+/// A period of a failure, in ms.
 #[derive(Clone, Copy, Debug)]
 struct Trouble {
     from: i64,
@@ -74,15 +74,15 @@ impl Trouble {
     }
 }
 
-/// The API server, which has one job.
+/// A simulated API server with one job.
 struct Server {
     random: Random,
     trouble: Trouble,
     job: Option<Value>,
     version: u64,
-    /// What the watch will show, and when: it lags behind.
+    /// Future events of the watch with their times, because a watch lags behind.
     shows: Vec<(i64, Option<Value>)>,
-    /// What must never be.
+    /// Violations that were seen.
     faults: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ impl Server {
         (StatusCode::OK, job)
     }
 
-    /// An answer, or what comes instead of one: before the call was heard, or after.
+    /// Answers a call, or fails before or after its execution.
     fn call(
         &mut self,
         method: &Method,
@@ -155,7 +155,7 @@ impl Server {
     }
 }
 
-/// What a job that is over has come to, without the times: a write whose answer is lost is done again.
+/// Returns the result of an ended job without times, because a write whose answer is lost is repeated.
 fn outcome(status: &Value) -> Option<Value> {
     let read: TraceJobStatus = serde_json::from_value(status.clone()).unwrap_or_default();
     let conditions = read.conditions.iter();
@@ -189,14 +189,14 @@ fn client(server: &Arc<Mutex<Server>>) -> Client {
     Client::new(service, "default")
 }
 
-/// A node's agent, and its one trace.
+/// A node's agent with its one trace.
 #[derive(Debug)]
 struct Agent {
     node: Arc<str>,
     trouble: Trouble,
     trace: Option<Trace>,
     starts: usize,
-    /// When it was first asked to start one, in ms.
+    /// Time of the first start request, in ms.
     asked: Option<i64>,
 }
 
@@ -209,7 +209,7 @@ struct Trace {
 }
 
 impl Agent {
-    /// Does what is wanted of it, and tells how far it is, unless nobody reaches it.
+    /// Executes the next request and reports the status, unless the agent is unreachable.
     fn step(&mut self, fleet: &Arc<Fleet>, uid: &str, most: u64, random: &mut Random) {
         if let Some(trace) = self.trace.as_mut().filter(|trace| trace.ended.is_empty()) {
             trace.produced = most.min(trace.produced + random.next() % 3);
@@ -276,7 +276,7 @@ fn object<K: serde::de::DeserializeOwned>(object: Value) -> K {
     serde_json::from_value(object).unwrap()
 }
 
-/// A controller that has just begun to lead, in a cluster of these nodes with a pod on each.
+/// Returns a new leader, in a cluster of these nodes with a pod on each.
 fn controller(server: &Arc<Mutex<Server>>, agents: &[Agent]) -> Context {
     let world = World::new(mpsc::unbounded_channel().0);
     for Agent { node, .. } in agents {
@@ -327,17 +327,17 @@ fn controller(server: &Arc<Mutex<Server>>, agents: &[Agent]) -> Context {
     context
 }
 
-/// A job, from its creation until nothing happens any more.
+/// A job, from its creation until nothing changes any more.
 struct Run {
     server: Arc<Mutex<Server>>,
     agents: Vec<Agent>,
     random: Random,
-    /// How many events each agent's trace ends with.
+    /// Number of events at the end of each agent's trace.
     most: u64,
     uid: String,
-    /// What the watch shows.
+    /// State that the watch shows.
     watched: Option<Value>,
-    /// When it is looked at again.
+    /// Time of the next reconciliation.
     again: Option<i64>,
 }
 
@@ -345,7 +345,7 @@ impl Run {
     fn new(seed: u64) -> Self {
         NOW.set(0);
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        // Those of version 0.1 have one.
+        // Jobs of version 0.1 have a finalizer.
         let finalizers = match random.percent(20) {
             true => json!([OLD_FINALIZER]),
             false => json!([]),
@@ -385,7 +385,7 @@ impl Run {
         }
     }
 
-    /// Until when it has to be over, in ms: its deadline, what late nodes are given, and the trouble.
+    /// Returns the time by which the job must have ended, in ms: its deadline, the grace of late nodes, and the failures.
     fn end(&self) -> i64 {
         let agents = self.agents.iter().map(|agent| agent.trouble.until);
         let trouble = agents.chain([self.server.lock().unwrap().trouble.until]);
@@ -393,7 +393,7 @@ impl Run {
         own.max(trouble.max().unwrap_or_default()) + SLACK * 1000
     }
 
-    /// One step of everything.
+    /// Advances everything by one step.
     async fn step(&mut self, context: &Context) {
         NOW.set(NOW.get() + STEP_MS);
         let mut woken = false;
@@ -415,13 +415,13 @@ impl Run {
         let Some(job) = self.watched.clone().filter(|_| woken || due) else {
             return;
         };
-        let looked = look::<TraceJob>(Arc::new(object(job)), context).await;
-        // As `run` does where it did not work.
+        let looked = reconcile_job::<TraceJob>(Arc::new(object(job)), context).await;
+        // As `run` does after an error.
         let again = looked.unwrap_or(Some(Duration::from_secs(2)));
         self.again = again.map(|after| NOW.get() + after.as_millis() as i64);
     }
 
-    /// What is wrong with how it has ended.
+    /// Returns the violations of an ended job.
     fn judge(&self, context: &Context) -> Vec<String> {
         let server = self.server.lock().unwrap();
         let mut faults = server.faults.clone();
@@ -442,7 +442,7 @@ impl Run {
         );
         let anew = self.agents.iter().any(|agent| agent.starts > 1);
         expect(!anew, "a trace was started twice");
-        // Agents that could be asked between their end and the job's have told their accounts.
+        // Agents that were reachable between their end and the job's have sent their accounts.
         let limit = DEADLINE * 1000;
         let silent = |agent: &Agent| agent.trouble.percent == 100 && agent.trouble.until > limit;
         if !self.agents.iter().any(silent) {
@@ -473,10 +473,10 @@ async fn a_job_ends_in_time_with_its_account_whatever_fails_meanwhile() {
         let mut context = controller(&run.server, &run.agents);
         let end = run.end();
         while NOW.get() < end {
-            // Another one leads now and then: it knows what the API server and the agents say.
+            // The leader changes now and then. The new one knows the state of the API server and the agents only.
             if run.random.percent(1) && run.random.percent(30) {
                 context = controller(&run.server, &run.agents);
-                // It begins with a list, which does not lag behind.
+                // It starts with a list, which does not lag behind.
                 let mut server = run.server.lock().unwrap();
                 run.watched = server.job.clone();
                 server.shows.clear();

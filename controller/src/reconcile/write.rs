@@ -12,7 +12,7 @@ use kube::{
 use serde_json::json;
 use std::time::Duration;
 
-/// A status, and when it was written.
+/// A status with the time at which it was written.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
     pub(super) status: TraceJobStatus,
@@ -20,7 +20,7 @@ pub(crate) struct Written {
 }
 
 impl Context {
-    /// Writes a status where it says something new: at once where it is about conditions, and counts now and then.
+    /// Writes a changed status: conditions at once, other fields with a delay, and counts at an interval. Returns whether conditions changed.
     pub(super) async fn write<J: Job>(
         &self,
         job: &J,
@@ -47,7 +47,7 @@ impl Context {
             let since = lock(&self.written)
                 .get(&uid)
                 .map(|written| now.duration_since(written.at));
-            // Nodes come one by one: what changes with each of them waits a little.
+            // Nodes start one by one, so their changes are collected for a second.
             let wait = if words(old) != words(new) {
                 Duration::ZERO
             } else if said {
@@ -83,7 +83,7 @@ impl Context {
         }
     }
 
-    /// Tells the job's user what happened to it.
+    /// Publishes a Kubernetes event about the job's phase.
     pub(super) async fn publish<J: Job>(&self, job: &J, phase: &Phase) {
         let (type_, note) = match phase {
             Phase::Failed { message, .. } => (EventType::Warning, message.clone()),

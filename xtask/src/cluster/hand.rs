@@ -1,4 +1,4 @@
-//! The cluster that a developer starts by hand: a program that stays, and a folder that says where it is.
+//! The cluster that a developer starts by hand: a daemon, and a folder with its address.
 
 use std::{
     fs,
@@ -12,16 +12,16 @@ use super::environment;
 use crate::{process, programs, screen::Step, test, workspace};
 use anyhow::{Context, Result, bail};
 
-/// How long it may take from its start to its last pod.
+/// Timeout of the start, until the last pod runs.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
-/// How long it may take to end.
+/// Timeout of the end.
 const END: Duration = Duration::from_secs(30);
 
 fn folder() -> PathBuf {
     workspace::target().join("cluster")
 }
 
-/// The program's process, if it still is one.
+/// Returns the daemon's process, if it runs.
 fn running() -> Option<u32> {
     let pid = fs::read_to_string(folder().join("pid")).ok()?;
     let pid: u32 = pid.trim().parse().ok()?;
@@ -68,7 +68,7 @@ pub(super) fn up() -> Result<()> {
         if ended || since.elapsed() > PATIENCE {
             step.failed();
             bail!(
-                "the cluster did not start; {} says why",
+                "the cluster did not start; {} has the reason",
                 workspace::short(&log)
             );
         }
@@ -98,7 +98,7 @@ pub(super) fn down() -> Result<()> {
     Ok(())
 }
 
-/// An error where none is.
+/// Returns the error of a missing cluster.
 pub(super) fn must_be_up() -> Result<()> {
     if running().is_none() {
         bail!("no cluster is up; `cargo xtask cluster up` starts one");

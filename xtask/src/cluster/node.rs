@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     debian::{self, Mirrors},
     process,
-    screen::{Step, say},
+    screen::{Step, print_line},
     setup,
     vm::{self, Release},
     workspace,
@@ -77,7 +77,7 @@ const MASKED: [&str; 12] = [
 pub(crate) fn ensure() -> Result<PathBuf> {
     let name = format!("node-{VERSION}-{RELEASE}-");
     if let Some(folder) = here(&name) {
-        say("node", "its disk is here");
+        print_line("node", "its disk is here");
         return Ok(folder);
     }
     debian::require_apt("a node")?;

@@ -1,4 +1,4 @@
-//! What the page on security names: tests that hold its claims.
+//! Tests that the security page names for its claims.
 
 use super::{Finding, SourceFile};
 
@@ -25,7 +25,7 @@ pub(super) fn claims_have_their_tests(files: &[SourceFile]) -> Vec<Finding> {
                 findings.push(Finding::new(
                     PAGE,
                     at + 1,
-                    format!("there is no test {path}::{name}: name the one that holds this now, or say that there is none"),
+                    format!("there is no test {path}::{name}: name the test that covers this claim, or state that none does"),
                 ));
             }
         }

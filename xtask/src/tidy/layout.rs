@@ -1,8 +1,8 @@
-//! Where files are and what they are called; what the catalogue lists.
+//! Paths and names of files, and the contents of the catalogue.
 
 use super::{Finding, SourceFile};
 
-/// Where the catalogue is.
+/// Path of the catalogue.
 pub(super) const CATALOGUE: &str = "tracers/src/catalogue.rs";
 
 /// An entry of the catalogue: `tcp_connect::TcpConnect`.
@@ -167,17 +167,17 @@ mod tests {
             ("tracers/src/catalogue/exec.rs", ""),
             ("agent-ebpf/src/bin/stray.rs", ""),
         ]));
-        let told: Vec<_> = findings
+        let texts: Vec<_> = findings
             .iter()
             .map(|finding| finding.what.as_str())
             .collect();
-        assert!(told.contains(&"open belongs before tcp_life"), "{told:?}");
-        assert!(told.contains(&"exec has no tests/tracers/exec.rs"));
+        assert!(texts.contains(&"open belongs before tcp_life"), "{texts:?}");
+        assert!(texts.contains(&"exec has no tests/tracers/exec.rs"));
         assert!(
-            told.contains(&"exec has no docs/tracers/exec.md; `cargo xtask codegen` writes it")
+            texts.contains(&"exec has no docs/tracers/exec.md; `cargo xtask codegen` writes it")
         );
-        assert!(!told.contains(&"exec has no tracers/src/catalogue/exec.rs"));
-        assert!(told.contains(&"the catalogue in tracers/src/catalogue.rs has no stray"));
+        assert!(!texts.contains(&"exec has no tracers/src/catalogue/exec.rs"));
+        assert!(texts.contains(&"the catalogue in tracers/src/catalogue.rs has no stray"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the page on limits says: each bound with its value and its reason, as the code has them.
+//! The page on limits: each bound with its value and its reason, as in the code.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ pub(super) fn limits_have_their_rows(files: &[SourceFile]) -> Vec<Finding> {
     for file in files.iter().filter(of_bounds) {
         for bound in bounds(&file.text) {
             if bound.reason.is_empty() {
-                let what = format!("{} has no reason: say it above", bound.name);
+                let what = format!("{} has no reason: write a doc comment", bound.name);
                 findings.push(Finding::new(&file.path, bound.line, what));
             }
             wanted.insert(bound.row(&file.path));
@@ -42,7 +42,7 @@ pub(super) fn limits_have_their_rows(files: &[SourceFile]) -> Vec<Finding> {
     findings
 }
 
-/// A bound: a constant, or a field of one that is a struct.
+/// A bound: a constant, or a field of a constant struct.
 struct Bound {
     line: usize,
     name: String,
@@ -62,7 +62,7 @@ impl Bound {
     }
 }
 
-/// Those of a file, in its order.
+/// Returns the bounds of a file, in its order.
 fn bounds(text: &str) -> Vec<Bound> {
     let (mut found, mut comment, mut within) = (Vec::new(), Vec::new(), None::<String>);
     let lines: Vec<&str> = text.lines().collect();
@@ -121,7 +121,7 @@ fn bounds(text: &str) -> Vec<Bound> {
     found
 }
 
-/// A value as people write it; one that is calculated from others as the code has it.
+/// Returns a value in readable form; an expression of other bounds as in the code.
 fn readable(name: &str, expression: &str) -> String {
     let duration = |unit: &str| {
         let rest = expression.strip_prefix(&format!("Duration::from_{unit}("))?;
@@ -218,7 +218,11 @@ const BARE: u64 = 7;
         assert_eq!(
             found,
             [
-                of("a/src/limits.rs", 20, "BARE has no reason: say it above"),
+                of(
+                    "a/src/limits.rs",
+                    20,
+                    "BARE has no reason: write a doc comment"
+                ),
                 of(PAGE, 5, "no bound is so any more"),
                 of(PAGE, 0, "lacks | `BARE` | 7 | a/src/limits.rs |  |"),
                 of(

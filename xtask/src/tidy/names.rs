@@ -41,7 +41,7 @@ pub(super) fn tracers_outside_their_files(files: &[SourceFile]) -> Vec<Finding> 
                     &file.path,
                     at + 1,
                     format!(
-                        "{} is named: let its columns or its source say it",
+                        "{} is named: decide by its columns or its source",
                         entry.name
                     ),
                 ));
@@ -51,7 +51,7 @@ pub(super) fn tracers_outside_their_files(files: &[SourceFile]) -> Vec<Finding> 
     findings
 }
 
-/// Whether a line names a tracer.
+/// Returns whether a line names a tracer.
 fn names(line: &str, entry: &Entry) -> bool {
     let Entry {
         name,
@@ -65,7 +65,7 @@ fn names(line: &str, entry: &Entry) -> bool {
             .into_iter()
             .any(|form| has_word(line, form));
     }
-    // `open` and `exec` are words of every program; these forms are a tracer's.
+    // `open` and `exec` are common words; these forms name a tracer.
     let forms = [
         format!("\"{name}\""),
         format!("tracers::{name}"),
@@ -76,7 +76,7 @@ fn names(line: &str, entry: &Entry) -> bool {
     forms.iter().any(|form| has_word(line, form))
 }
 
-/// Whether `word` is in the line, with nothing of an identifier before or after it.
+/// Returns whether the line contains `word` as a whole identifier.
 fn has_word(line: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {

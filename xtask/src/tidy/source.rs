@@ -36,7 +36,7 @@ pub(super) fn registries(files: &[SourceFile]) -> Vec<Finding> {
 
 pub(super) fn openings(files: &[SourceFile]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    // What a program wrote says that instead.
+    // Generated files have a note instead.
     let opens = |line: &str| {
         line.starts_with("//! ")
             || line.starts_with("// @generated")

@@ -1,4 +1,4 @@
-//! One test kernel under QEMU: started, watched until its deadline, ended.
+//! A test kernel under QEMU: its start, its deadline and its end.
 
 use std::{
     env, fs,
@@ -19,24 +19,24 @@ use crate::{
     workspace,
 };
 
-/// Asks for KVM where it works; here /dev/kvm exists and ordinary guests hang on it for ever, so nobody gets it unasked.
+/// Asks for KVM where it works; here /dev/kvm exists and ordinary guests hang on it for ever, so it requires a request.
 pub(crate) const KVM_VARIABLE: &str = "TRACEJOB_VM_KVM";
-/// How long a probe boot under KVM may take; it takes 2 s where KVM works.
+/// Timeout of a probe boot under KVM, which takes 2 s if KVM works.
 const PROBE_DEADLINE: Duration = Duration::from_secs(15);
 /// When a guest that has not reached init is given up; it takes 2 s, and 25 s on a machine with three times the work it can do.
 const BOOT_DEADLINE: Duration = Duration::from_secs(90);
-/// When a guest that says nothing new is given up: a storm test says nothing for 2 min on a machine with three times the work it can do.
+/// Timeout of a silent guest. A storm test is silent for 2 min on a machine with three times the work it can do.
 const SILENCE: Duration = Duration::from_secs(6 * 60);
-/// How often a guest that stands still before init is booted.
+/// Maximum number of boots of a guest that stops before init.
 /// Seen once, of 7.3.4 under QEMU 10.0.2's TCG on 2026-11-22, with nothing on its console, and not in 290 boots after that.
 const BOOTS: u32 = 3;
 /// The kernel's word for a breakpoint that nobody has set. Linux patches its own code behind a breakpoint, and takes that away when no
 /// processor can be in it (smp_text_poke_batch_finish, arch/x86/kernel/alternative.c). An emulated processor may still run it then.
 /// Seen once, of 7.3.4 with two processors under QEMU 10.0.2's TCG on 2026-11-29, at the call of sys_enter while a trace was detached.
 const STALE_BREAKPOINT: &str = "Oops: int3:";
-/// How long a guest that has printed its end may take to power off.
+/// Timeout of a guest's power-off after its end marker.
 const POWEROFF: Duration = Duration::from_secs(10);
-/// How often a guest's output is looked at.
+/// Interval of reading a guest's output.
 const POLL: Duration = Duration::from_millis(250);
 
 /// An emulated processor without what costs most to emulate and no test needs: page tables of five levels, SMAP and SMEP, and
@@ -45,7 +45,7 @@ const CPU: &str = "max,-la57,-smap,-smep,-erms,-fsrm";
 /// Parameters of every test kernel. Debian's kernels clear each page and object that they allocate, and test their ciphers at boot.
 const APPEND: &str = "console=ttyS0 quiet panic=-1 oops=panic mitigations=off init_on_alloc=0 tsc=reliable cryptomgr.notests";
 
-/// What runs a guest's instructions.
+/// The executor of a guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accelerator {
     /// QEMU itself: about three times slower than native, and works everywhere.
@@ -55,7 +55,7 @@ pub(crate) enum Accelerator {
 }
 
 impl Accelerator {
-    /// Its speed, in words.
+    /// Returns its speed as text.
     pub(crate) fn about(self) -> &'static str {
         match self {
             Self::Tcg => "emulated, about 3 times slower than native",
@@ -64,12 +64,12 @@ impl Accelerator {
     }
 }
 
-/// What a boot needs besides its kernel.
+/// Files and settings of a boot, except the kernel.
 #[derive(Debug)]
 pub(crate) struct Machine {
     /// QEMU's program.
     pub(crate) qemu: PathBuf,
-    /// What runs the instructions.
+    /// Executor of the instructions.
     pub(crate) accelerator: Accelerator,
     /// The guest's user space.
     pub(crate) initramfs: PathBuf,
@@ -77,44 +77,44 @@ pub(crate) struct Machine {
     pub(crate) deadline: Duration,
 }
 
-/// How a guest's life ended.
+/// The end of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// By its own power-off, after the end marker.
+    /// Powered off after the end marker.
     Finished,
     /// Before the end marker: the last lines of its console.
     Died(String),
-    /// By a breakpoint that the kernel had taken away: the same lines.
+    /// Stopped at a breakpoint that the kernel had removed; with the last lines.
     StaleBreakpoint(String),
-    /// By us, before init said a word, each time that it was booted.
+    /// Killed before init printed anything, in each boot.
     NeverBooted,
-    /// By us, at the deadline or after a long silence: the last lines of its output and its console.
+    /// Killed at the deadline or after a long silence; with the last lines of its output and console.
     Deadline(String),
 }
 
-/// What came of a guest.
+/// The result of a guest.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// What its tests said.
+    /// Output of the tests.
     pub(crate) verdict: Verdict,
-    /// How it ended.
+    /// The end of the guest.
     pub(crate) end: End,
-    /// From start to end.
+    /// Time from start to end.
     pub(crate) took: Duration,
-    /// Lines of the kernel's own log that tell of a bug in it, or of ours in it.
+    /// Lines of the kernel log that report a bug.
     pub(crate) complaints: Vec<String>,
-    /// How often it had to be booted.
+    /// Number of boots.
     pub(crate) boots: u32,
 }
 
-/// Where a guest's output goes: the tests' and, under `console`, the kernel's.
+/// Returns the path of a guest's output: the tests' and, under `console`, the kernel's.
 pub(crate) fn log(kernel: &str, kind: &str) -> PathBuf {
     workspace::target()
         .join("vm")
         .join(format!("{kernel}{kind}.log"))
 }
 
-/// KVM if it is asked for and a probe boot shows that it works.
+/// Returns KVM if it is requested and a probe boot shows that it works.
 pub(crate) fn accelerator(qemu: &Path, kernel: &Kernel, initramfs: &Path) -> Result<Accelerator> {
     if env::var_os(KVM_VARIABLE).is_none() || !Path::new("/dev/kvm").exists() {
         return Ok(Accelerator::Tcg);
@@ -173,7 +173,7 @@ fn attempt(
     );
     let mut files = Vec::new();
     for file in [&output, &console, &errors] {
-        // The ones of the run before must not be read as this one's.
+        // Output of a previous run must not be read as this run's.
         files.push(File::create(file).with_context(|| format!("creating {}", file.display()))?);
     }
     let mut command = qemu(machine, kernel, log_name, plan, &output, &console);
@@ -210,14 +210,14 @@ fn attempt(
     })
 }
 
-/// What made a guest stop.
+/// The reason why a guest was stopped.
 enum Stopped {
     ByItself,
     AtBoot,
     AtDeadline,
 }
 
-/// Looks at a guest until it ends or has to be ended.
+/// Watches a guest until it ends or is killed.
 fn watch(
     mut guest: Guest,
     started: Instant,
@@ -274,7 +274,7 @@ fn qemu(
     output: &Path,
     console: &Path,
 ) -> Command {
-    // A guest must not outlive us, however we end; setpriv(1) asks the kernel for that, and then becomes QEMU.
+    // The guest is killed when xtask ends for any reason: setpriv(1) sets the parent-death signal, and executes QEMU.
     let mut command = match workspace::find_program("setpriv") {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
@@ -343,7 +343,7 @@ fn last_words(files: &[&Path]) -> String {
 }
 
 fn complaints(console: &str) -> Vec<String> {
-    let tells = [
+    let marks = [
         "WARNING: ",
         "BUG: ",
         "Oops",
@@ -354,7 +354,7 @@ fn complaints(console: &str) -> Vec<String> {
     let lines = console
         .lines()
         .map(str::trim)
-        .filter(|line| tells.iter().any(|tell| line.contains(tell)));
+        .filter(|line| marks.iter().any(|mark| line.contains(mark)));
     lines.map(str::to_owned).collect()
 }
 

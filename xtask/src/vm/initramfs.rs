@@ -1,4 +1,4 @@
-//! The whole user space of a test kernel in one archive: busybox, our programs, and an init that runs the tests.
+//! The user space of a test kernel in one archive: busybox, the programs, and an init that runs the tests.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ use crate::{
 
 use super::CAPABILITIES;
 
-/// What init is made from.
+/// Template of init.
 const INIT: &str = include_str!("init.sh");
 
 /// Writes the archive.
@@ -87,7 +87,7 @@ impl Root {
         Ok(())
     }
 
-    /// Where a path of the test kernel is here; the folder that it is in is made.
+    /// Returns the path on this machine for a path of the test kernel, and creates its folder.
     fn place(&self, path: &Path) -> Result<PathBuf> {
         let place = self.0.join(path.strip_prefix("/").unwrap_or(path));
         if let Some(folder) = place.parent() {

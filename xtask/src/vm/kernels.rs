@@ -1,4 +1,4 @@
-//! The kernels that everything is tested on: Debian's, from the oldest supported to the newest there is.
+//! The test kernels: Debian's, from the oldest supported to the newest.
 
 use std::{
     fs,
@@ -9,18 +9,18 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     debian::{self, Archive, Package},
-    screen::{Step, say},
+    screen::{Step, print_line},
     workspace,
 };
 
-/// One line of kernels, of which the newest one is tested.
+/// A series of kernels. The newest one is tested.
 #[derive(Debug)]
 pub(crate) struct Series {
-    /// What `--kernel` takes, and how versions of the line begin.
+    /// Value of `--kernel`, and prefix of the series' versions.
     pub(crate) name: &'static str,
     /// The name of its stage.
     pub(crate) stage: &'static str,
-    /// Where its packages are; those that the mirror has no more are passed over.
+    /// Suites with its packages. Suites that the mirror has removed are skipped.
     suites: &'static [&'static str],
     /// Why it is tested.
     pub(crate) why: &'static str,
@@ -66,12 +66,12 @@ pub(crate) struct Kernel {
     pub(crate) image: PathBuf,
 }
 
-/// A kernel's package on the mirror, for who installs it.
+/// A kernel's package on the mirror.
 #[derive(Clone, Debug)]
 pub(crate) struct Release {
     /// The series' name.
     pub(crate) series: &'static str,
-    /// As uname says it: `6.1.0-56-cloud-amd64`.
+    /// Release as uname prints it: `6.1.0-56-cloud-amd64`.
     pub(crate) release: String,
     /// The package's version.
     pub(crate) version: String,
@@ -79,7 +79,7 @@ pub(crate) struct Release {
     pub(crate) suites: &'static [&'static str],
 }
 
-/// The newest kernels of these series on the mirror.
+/// Returns the newest kernels of these series on the mirror.
 pub(crate) fn releases(names: &[&str]) -> Result<Vec<Release>> {
     names.iter().map(|name| by_name(name)?.release()).collect()
 }
@@ -125,11 +125,11 @@ impl Series {
         }))
     }
 
-    /// The kernel to test: what was fetched before, or the newest that the mirror has; `refresh` asks it in any case.
+    /// Returns the kernel to test: the one that was fetched, or the mirror's newest if there is none or with `refresh`.
     pub(crate) fn ensure(&'static self, refresh: bool) -> Result<Kernel> {
         let step_name = format!("kernel {}", self.name);
         if let (false, Some(kernel)) = (refresh, self.cached()?) {
-            say(&step_name, &format!("{} here", kernel.version));
+            print_line(&step_name, &format!("{} here", kernel.version));
             return Ok(kernel);
         }
         debian::require_apt("a test kernel")?;
@@ -177,7 +177,7 @@ impl Series {
         })
     }
 
-    /// The newest package of the mirror that holds an image, and where it is from.
+    /// Returns the newest package with a kernel image, and its source.
     fn newest(&self, step: &Step) -> Result<(Package, Archive)> {
         let archive = Archive::open(step, &format!("kernel-{}", self.name), self.suites)?;
         match newest(self, archive.packages()?)? {
@@ -210,7 +210,7 @@ fn newest(series: &Series, packages: Vec<Package>) -> Result<Option<Package>> {
             && series.has(&package.version)
     };
     let mut kernels: Vec<Package> = packages.into_iter().filter(is_kernel).collect();
-    // Of the same version the first one counts: since 7 the image is in linux-binary, and linux-image only depends on it.
+    // The first one counts among equal versions: since 7 the image is in linux-binary, and linux-image only depends on it.
     kernels.sort_by(|one, other| one.name.cmp(&other.name));
     debian::newest(kernels, |package| &package.version)
 }

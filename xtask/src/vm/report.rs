@@ -1,4 +1,4 @@
-//! What came of one test kernel, in words.
+//! The result of a test kernel as text.
 
 use anyhow::{Result, bail};
 
@@ -8,11 +8,11 @@ use super::{
     kernels::Kernel,
 };
 use crate::{
-    screen::{Step, duration, say},
+    screen::{Step, duration, print_line},
     suite, times, workspace,
 };
 
-/// Boots a kernel, runs the tests on it but for those that are left out, and returns their number.
+/// Boots a kernel, runs the selected tests on it, and returns their number.
 ///
 /// # Errors
 /// Tests that failed, and a kernel that did not come to its end.
@@ -40,7 +40,7 @@ pub(super) fn boot(
     }
     let mut notes = verdict.notes();
     let command = format!("cargo xtask vm --kernel {name}");
-    notes.extend(plan.left_out.told(&command));
+    notes.extend(plan.left_out.description(&command));
     let complaints = complaints.iter();
     notes.extend(complaints.map(|line| format!("the kernel logged {line}")));
     if boots > 1 {
@@ -49,7 +49,7 @@ pub(super) fn boot(
         ));
     }
     for note in notes {
-        say(stage, &note);
+        print_line(stage, &note);
     }
     times::record(stage, &verdict.times, took);
     let log = workspace::short(&boot::log(name, ""));

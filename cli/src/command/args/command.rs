@@ -211,7 +211,7 @@ fn run_command() -> Command {
         .args_conflicts_with_subcommands(true)
         .help_template("{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}")
         .arg(file);
-    command = common(command).arg(dataset_arg());
+    command = common(command);
     let mut shown = Vec::new();
     for tracer in tracers::ALL {
         shown.extend(tracer.examples().first().map(|line| {
@@ -260,10 +260,13 @@ fn tracer_command(tracer: &'static dyn Erased) -> Command {
         command = command.arg(option_arg(option).help_heading(format!("Options of {name}")));
     }
     let names: Vec<&str> = tracer.datasets().iter().map(|one| one.name).collect();
-    let dataset = dataset_arg().hide(names.len() == 1).value_parser(names);
-    common(command).arg(dataset).mut_arg("ring", |arg| {
-        arg.hide(tracer.source().form() == Form::Table)
-    })
+    common(command)
+        .mut_arg("dataset", |arg| {
+            arg.hide(names.len() == 1).value_parser(names)
+        })
+        .mut_arg("ring", |arg| {
+            arg.hide(tracer.source().form() == Form::Table)
+        })
 }
 
 /// Returns the flag `--dataset`.
@@ -371,7 +374,7 @@ fn common(command: Command) -> Command {
         .args(bounds.map(|arg| arg.help_heading("Bounds")))
         .arg(where_arg())
         .args(view_args())
-        .args([output_arg(), help_arg()])
+        .args([dataset_arg(), output_arg(), help_arg()])
 }
 
 /// Returns the flag `--where`.
@@ -545,7 +548,7 @@ mod tests {
         ] {
             assert_eq!(given(&line), Ok(value), "{line:?}");
         }
-        for (line, said) in [
+        for (line, message) in [
             (
                 vec!["--port", "0"],
                 "expected a whole number from 1 to 65535",
@@ -563,7 +566,7 @@ mod tests {
             (vec!["--ports", "1,"], "a list of at most 2"),
         ] {
             let error = given(&line).unwrap_err();
-            assert!(error.contains(said), "{line:?}: {error}");
+            assert!(error.contains(message), "{line:?}: {error}");
         }
     }
 

@@ -206,11 +206,11 @@ fn nothing_before(tracer: &str, matches: &ArgMatches) -> Result<(), Usage> {
     let root = command();
     let run = root.find_subcommand("run");
     let mut own = run.into_iter().flat_map(|run| run.get_arguments());
-    let said = own.find(|arg| {
+    let text = own.find(|arg| {
         let id = arg.get_id().as_str();
         id != "help" && matches.value_source(id) == Some(ValueSource::CommandLine)
     });
-    let Some(flag) = said.and_then(|arg| arg.get_long()) else {
+    let Some(flag) = text.and_then(|arg| arg.get_long()) else {
         return Ok(());
     };
     Err(Usage(match flag {
@@ -252,8 +252,8 @@ mod tests {
     }
 
     #[test]
-    fn a_run_says_what_whom_where_and_how() {
-        let asked = read(&[
+    fn a_run_has_tracer_selection_cluster_and_outputs() {
+        let requested = read(&[
             "run",
             tracer(),
             "-n",
@@ -284,9 +284,9 @@ mod tests {
             "--keep",
         ])
         .unwrap();
-        assert_eq!(asked.access.namespace.as_deref(), Some("shop"));
-        let Action::Run(run) = asked.action else {
-            panic!("{asked:?}");
+        assert_eq!(requested.access.namespace.as_deref(), Some("shop"));
+        let Action::Run(run) = requested.action else {
+            panic!("{requested:?}");
         };
         assert_eq!(run.select.names, ["a", "b"]);
         assert_eq!(run.select.containers, ["main"]);
@@ -308,27 +308,27 @@ mod tests {
             &["run", tracer(), "-n", "shop"],
             &["run", "-n", "shop", tracer()],
         ] {
-            let asked = read(line);
-            let namespace = asked.map(|asked| asked.access.namespace);
+            let requested = read(line);
+            let namespace = requested.map(|requested| requested.access.namespace);
             assert_eq!(namespace.unwrap().as_deref(), Some("shop"), "{line:?}");
         }
     }
 
     #[test]
-    fn mistakes_say_what_would_be_right() {
-        let said = |line: &[&str]| format!("{:#}", read(line).unwrap_err());
-        assert!(said(&["run"]).contains("run requires a tracer"));
-        assert!(said(&["lst"]).contains("did you mean list?"));
-        assert!(said(&["run", tracer(), "--duration", "1500ms"]).contains("whole seconds"));
-        assert!(said(&["run", tracer(), "-l", "a in b"]).contains("invalid selector"));
-        assert!(said(&["attach"]).contains("`kubectl tracejob attach --help`"));
-        assert!(said(&["run", tracer(), "--pods", "x"]).contains("did you mean --pod?"));
-        let before = said(&["run", "-l", "a=b", tracer()]);
+    fn errors_have_a_correction() {
+        let text = |line: &[&str]| format!("{:#}", read(line).unwrap_err());
+        assert!(text(&["run"]).contains("run requires a tracer"));
+        assert!(text(&["lst"]).contains("did you mean list?"));
+        assert!(text(&["run", tracer(), "--duration", "1500ms"]).contains("whole seconds"));
+        assert!(text(&["run", tracer(), "-l", "a in b"]).contains("invalid selector"));
+        assert!(text(&["attach"]).contains("`kubectl tracejob attach --help`"));
+        assert!(text(&["run", tracer(), "--pods", "x"]).contains("did you mean --pod?"));
+        let before = text(&["run", "-l", "a=b", tracer()]);
         assert!(
             before.starts_with("--selector must follow the tracer"),
             "{before}"
         );
-        assert!(said(&["run", "-f", "x", tracer()]).contains("exclude each other"));
-        assert!(said(&["run", tracer(), "ls"]).contains("--pod or -l"));
+        assert!(text(&["run", "-f", "x", tracer()]).contains("exclude each other"));
+        assert!(text(&["run", tracer(), "ls"]).contains("--pod or -l"));
     }
 }

@@ -268,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn what_no_cluster_takes_is_refused_before_it_is_asked() {
-        let said = |flags: &[&str]| format!("{:#}", made(flags).unwrap_err());
-        assert!(said(&["--host", "-l", "a=b"]).contains("host selects all processes"));
-        assert!(said(&["--duration", "2d"]).contains("activeDeadlineSeconds"));
+    fn invalid_jobs_are_refused_without_a_request() {
+        let sentence = |flags: &[&str]| format!("{:#}", made(flags).unwrap_err());
+        assert!(sentence(&["--host", "-l", "a=b"]).contains("host selects all processes"));
+        assert!(sentence(&["--duration", "2d"]).contains("activeDeadlineSeconds"));
     }
 
     #[test]
-    fn a_file_is_what_flags_do_not_say_otherwise() {
+    fn flags_override_the_file() {
         let path = std::env::temp_dir().join(format!("job-{}.yaml", std::process::id()));
         let text = "apiVersion: tracejob.dev/v1alpha1\nkind: TraceJob\nmetadata: {name: x, namespace: shop}\nspec:\n  tracer: {open: {}}\n  pods: [a]\n  activeDeadlineSeconds: 5\n";
         std::fs::write(&path, text).unwrap();
@@ -285,10 +285,13 @@ mod tests {
         assert_eq!(job["metadata"]["namespace"], "shop");
         assert_eq!(job["spec"]["activeDeadlineSeconds"], 7);
         assert_eq!(job["spec"]["pods"][0], "a");
-        let said = made_of(&["run", "-f", path, "-n", "other"]).unwrap_err();
-        assert!(said.to_string().contains("namespace shop"), "{said}");
-        let said = made_of(&["run", "-f", path, "--name", "y"]).unwrap();
-        assert_eq!(said["metadata"]["name"], "y");
+        let sentence = made_of(&["run", "-f", path, "-n", "other"]).unwrap_err();
+        assert!(
+            sentence.to_string().contains("namespace shop"),
+            "{sentence}"
+        );
+        let sentence = made_of(&["run", "-f", path, "--name", "y"]).unwrap();
+        assert_eq!(sentence["metadata"]["name"], "y");
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("Job", job.name.shown()),
         ("Tracer", tracer_text(&spec.tracer)),
-        ("Of", whom(job)),
+        ("Of", targets_text(job)),
     ];
     let mut nodes: Vec<String> = spec
         .node_selector
@@ -158,7 +158,7 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
             "Nodes",
             format!("{desired} desired, {running} running, {ended} ended, {failed} failed; {pods}"),
         ));
-        let mut told = format!(
+        let mut received = format!(
             "{} produced, {} delivered, {} lost",
             number(events.produced),
             number(events.delivered),
@@ -168,7 +168,7 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
         let stages = stages.map(|(stage, n)| format!("{} {}", number(*n), stage.replace('_', " ")));
         let stages: Vec<String> = stages.collect();
         if !stages.is_empty() {
-            told.push_str(&format!(" ({})", stages.join(", ")));
+            received.push_str(&format!(" ({})", stages.join(", ")));
         }
         for (n, what) in [
             (events.filtered, "filtered"),
@@ -177,10 +177,10 @@ fn facts(job: &Job) -> Vec<(&'static str, String)> {
             (events.missed_runs, "runs skipped by the kernel"),
         ] {
             if n > 0 {
-                told.push_str(&format!(", {} {what}", number(n)));
+                received.push_str(&format!(", {} {what}", number(n)));
             }
         }
-        facts.push(("Events", words(&told)));
+        facts.push(("Events", words(&received)));
         let cpu = Duration::from_millis(u64::try_from(cost.cpu_milliseconds).unwrap_or(0));
         let memory = size(u64::try_from(cost.memory_bytes).unwrap_or(0));
         facts.push(("Cost", format!("{} of CPU time, {memory}", span(cpu))));
@@ -203,7 +203,7 @@ fn tracer_text(spec: &Spec) -> String {
 }
 
 /// Returns the targets of a job.
-fn whom(job: &Job) -> String {
+fn targets_text(job: &Job) -> String {
     let spec = &job.spec;
     if job.host {
         return "everything on the nodes".to_owned();
@@ -211,21 +211,21 @@ fn whom(job: &Job) -> String {
     let mut pods: Vec<String> = Vec::new();
     pods.extend(spec.selector.as_ref().map(selector_text));
     pods.extend(spec.pods.iter().cloned());
-    let mut said = match pods.is_empty() {
+    let mut sentence = match pods.is_empty() {
         true => "every pod".to_owned(),
         false => format!("pods {}", pods.join(", ")),
     };
     if !spec.containers.is_empty() {
-        said.push_str(&format!(", containers {}", spec.containers.join(", ")));
+        sentence.push_str(&format!(", containers {}", spec.containers.join(", ")));
     }
     match (&job.name.namespace, &job.namespaces) {
         (None, Some(selector)) => {
-            said.push_str(&format!(", of namespaces {}", selector_text(selector)));
+            sentence.push_str(&format!(", of namespaces {}", selector_text(selector)));
         }
-        (None, None) => said.push_str(", of all namespaces"),
+        (None, None) => sentence.push_str(", of all namespaces"),
         (Some(_), _) => {}
     }
-    words(&said)
+    words(&sentence)
 }
 
 fn summary_text(summary: &Summary) -> String {
@@ -269,7 +269,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_job_is_told_in_short_with_what_came_of_it() {
+    fn a_job_is_described_with_its_result() {
         let condition = |type_: &str, status: &str, reason: &str, message: &str| {
             json!({
                 "type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z",

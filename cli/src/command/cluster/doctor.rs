@@ -117,17 +117,17 @@ impl Cluster {
             job: None,
             namespace: None,
         };
-        let told = self.wait(self.client.apiserver_version())?;
-        let told = told.map_err(|error| Error::of(error, &self.url, doing))?;
-        Ok(format!("Kubernetes {}", words(&told.git_version)))
+        let received = self.wait(self.client.apiserver_version())?;
+        let received = received.map_err(|error| Error::of(error, &self.url, doing))?;
+        Ok(format!("Kubernetes {}", words(&received.git_version)))
     }
 
     /// Returns the user's name, if the API server supports that (Kubernetes 1.28 and later).
     fn user(&self) -> Option<String> {
         let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
         let review = SelfSubjectReview::default();
-        let told = self.wait(api.create(&PostParams::default(), &review));
-        told.ok()?.ok()?.status?.user_info?.username
+        let received = self.wait(api.create(&PostParams::default(), &review));
+        received.ok()?.ok()?.status?.user_info?.username
     }
 
     fn definitions(&self) -> Check {
@@ -238,9 +238,9 @@ impl Cluster {
             ..SelfSubjectRulesReview::default()
         };
         let api: Api<SelfSubjectRulesReview> = Api::all(self.client.clone());
-        let told = self.wait(api.create(&PostParams::default(), &review))?;
-        let told = told.map_err(|error| Error::of(error, &self.url, doing))?;
-        let rules = told.status.map(|status| status.resource_rules);
+        let received = self.wait(api.create(&PostParams::default(), &review))?;
+        let received = received.map_err(|error| Error::of(error, &self.url, doing))?;
+        let rules = received.status.map(|status| status.resource_rules);
         Ok(usable(
             &rules.unwrap_or_default(),
             &self.namespace,
@@ -282,9 +282,9 @@ impl Cluster {
             namespace: Some(&self.namespace),
         };
         let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
-        let told = self.wait(api.create(&PostParams::default(), &review))?;
-        let told = told.map_err(|error| Error::of(error, &self.url, doing))?;
-        let allowed = told.status.is_some_and(|status| status.allowed);
+        let received = self.wait(api.create(&PostParams::default(), &review))?;
+        let received = received.map_err(|error| Error::of(error, &self.url, doing))?;
+        let allowed = received.status.is_some_and(|status| status.allowed);
         Ok(match allowed {
             true => ok(name, format!("you may {}", doing.what())),
             false => Check {
@@ -368,8 +368,8 @@ fn failed(name: &'static str, detail: String) -> Check {
 type OnNodes<'a> = (String, usize, BTreeMap<String, Vec<&'a str>>);
 
 /// Returns each tracer with the number of nodes where it works, and the reasons for the other nodes.
-fn nodes(told: &Result<Tracers, String>, palette: Palette) -> String {
-    let all = match told {
+fn nodes(received: &Result<Tracers, String>, palette: Palette) -> String {
+    let all = match received {
         Ok(all) => all,
         Err(why) => return format!("{}\n", wrap(why, PROSE).join("\n")),
     };
@@ -462,7 +462,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tracer_that_does_not_work_somewhere_says_where_and_why() {
+    fn an_unavailable_tracer_has_its_nodes_and_reasons() {
         let tracer = |name: &str, reason: &str| Tracer {
             name: name.to_owned(),
             class: "observe".to_owned(),
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_says_what_it_found_and_what_to_do() {
+    fn each_line_has_its_result_and_its_remedy() {
         let checks = [
             ok(
                 "cluster",

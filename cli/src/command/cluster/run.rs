@@ -31,14 +31,14 @@ use std::{
 use tracers::{Column, Erased, Form, LABELS, Role, labels};
 
 /// Creates a job, shows its rows, and deletes it.
-pub(super) fn run(asked: Run, access: &Access) -> Result<ExitCode> {
+pub(super) fn run(requested: Run, access: &Access) -> Result<ExitCode> {
     let cluster = Arc::new(Cluster::connect(access)?);
-    let object = create::object(&asked, access, &cluster.namespace)?;
-    check(&asked.view, object.spec().tracer.tracer())?;
+    let object = create::object(&requested, access, &cluster.namespace)?;
+    check(&requested.view, object.spec().tracer.tracer())?;
     let signals = Signals::watch()?;
-    let json = output::is_json(&asked.view.outputs);
+    let json = output::is_json(&requested.view.outputs);
     let job = cluster.create(&object)?;
-    let how = match asked.keep {
+    let how = match requested.keep {
         true => How::Suspend,
         false => How::Delete,
     };
@@ -46,8 +46,8 @@ pub(super) fn run(asked: Run, access: &Access) -> Result<ExitCode> {
     let first = stopper.clone();
     signals.first(move || first.stop());
     print_created(&job, &object, json);
-    let shown = follow(&cluster, &job, asked.view, stopper);
-    if !asked.keep {
+    let shown = follow(&cluster, &job, requested.view, stopper);
+    if !requested.keep {
         match cluster.delete(&job.name) {
             Ok(()) | Err(Error::NotFound { .. }) => {}
             Err(error) => print_line(&format!(

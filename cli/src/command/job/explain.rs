@@ -17,11 +17,11 @@ pub(super) fn place(text: &str, key: &str) -> Option<(usize, usize)> {
 
 /// Formats an error with its place: `job.yaml:6:7: spec.tracer.TRACER has no option "prot"; …`
 pub(super) fn explain(error: &serde_yaml::Error, text: &str, file: &str) -> String {
-    let said = error.to_string();
-    let said = said.split(" at line ").next().unwrap_or(&said);
-    let (path, message) = match said.split_once(": ") {
+    let sentence = error.to_string();
+    let sentence = sentence.split(" at line ").next().unwrap_or(&sentence);
+    let (path, message) = match sentence.split_once(": ") {
         Some((path, message)) if is_path(path) => (path, message),
-        _ => ("", said),
+        _ => ("", sentence),
     };
     let unknown = unknown_name(message);
     let at = error.location().map(|at| {
@@ -75,12 +75,12 @@ fn reword(path: &str, message: &str) -> String {
         .then(|| unknown_name(message))
         .flatten()
     else {
-        let said = match path {
+        let sentence = match path {
             "" | "." => message.to_owned(),
             path => format!("{path}: {message}"),
         };
         // Rust's words are not the reader's.
-        return said
+        return sentence
             .replace("expected u64", "expected a whole number")
             .replace("expected u32", "expected a whole number");
     };

@@ -76,10 +76,10 @@ fn read_by(test: &str, bytes: &[u8], program: &str, args: &[&str]) -> Option<Sai
     let path = std::env::temp_dir().join(format!("tracejob-{test}-{}", std::process::id()));
     fs::write(&path, bytes).unwrap();
     let mut command = Command::new(program);
-    let said = command.args(args).arg(&path).stdin(Stdio::null()).output();
+    let message = command.args(args).arg(&path).stdin(Stdio::null()).output();
     fs::remove_file(&path).unwrap();
-    match said {
-        Ok(said) => Some(said),
+    match message {
+        Ok(message) => Some(message),
         Err(error) => {
             println!("SKIPPED render::hostile::{test}: {program}: {error}");
             None
@@ -105,15 +105,15 @@ fn hostile_names_are_a_frame_each_of_a_flame_graph_that_is_xml() {
     let title = "a<b>&c".to_owned();
     let bytes = rendered(|sink| Box::new(Flamegraph::new(&stack_columns(), title, sink)));
     let script = "import sys, xml.etree.ElementTree as tree\nfor title in tree.parse(sys.argv[1]).iter('{http://www.w3.org/2000/svg}title'): print(ascii(title.text))";
-    let Some(said) = read_by(test, &bytes, "python3", &["-c", script]) else {
+    let Some(message) = read_by(test, &bytes, "python3", &["-c", script]) else {
         return;
     };
     assert!(
-        said.status.success(),
+        message.status.success(),
         "{}",
-        String::from_utf8_lossy(&said.stderr)
+        String::from_utf8_lossy(&message.stderr)
     );
-    let titles = String::from_utf8(said.stdout).unwrap();
+    let titles = String::from_utf8(message.stdout).unwrap();
     for number in 0..NAMES {
         let name = format!("'n{number}_");
         let of = titles.lines().filter(|title| {
@@ -130,15 +130,15 @@ fn hostile_names_are_a_function_each_of_a_profile_that_pprof_reads() {
     let test = "hostile_names_are_a_function_each_of_a_profile_that_pprof_reads";
     let bytes = rendered(|sink| Box::new(Pprof::new(&stack_columns(), sink)));
     let args = ["tool", "pprof", "-symbolize=none", "-raw"];
-    let Some(said) = read_by(test, &bytes, "go", &args) else {
+    let Some(message) = read_by(test, &bytes, "go", &args) else {
         return;
     };
     assert!(
-        said.status.success(),
+        message.status.success(),
         "{}",
-        String::from_utf8_lossy(&said.stderr)
+        String::from_utf8_lossy(&message.stderr)
     );
-    let text = String::from_utf8_lossy(&said.stdout);
+    let text = String::from_utf8_lossy(&message.stdout);
     for number in 0..NAMES {
         let name = format!(" n{number}_");
         assert_eq!(text.matches(&name).count(), 1, "{name} in {text}");

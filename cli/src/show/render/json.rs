@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_further_dataset_say_so() {
+    fn rows_of_a_further_dataset_have_its_name() {
         let bytes = written(|sink| {
             let mut json =
                 Json::new(&event_columns(), false, sink).also("counts", &count_columns());
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_that_are_asked_for_are_marked_by_their_time() {
+    fn requested_intervals_are_marked_by_their_time() {
         let bytes = written(|sink| {
             let mut json = Json::new(&count_columns(), true, sink);
             json.table(&counts(false, 1), WALL, Duration::from_secs(1))

@@ -124,7 +124,7 @@ pub(crate) fn layout(view: View<'_>, extent: Extent) -> Vec<Head> {
             _ if column.wide && !wide && !tells_apart(view.batch, at, column) => {}
             Role::Count => {
                 heads.push(Head {
-                    // The count itself says more.
+                    // The count is more important.
                     leaves: Leaves::Early,
                     ..Head::derived(format!("{}/S", heading(column)), Cells::Rate)
                 });
@@ -217,6 +217,12 @@ impl Head {
     }
 
     /// Returns the column of a histogram as bars.
+    /// Returns the column's name, without the axis that the heading of a histogram shows.
+    pub(crate) fn name(&self) -> String {
+        let name = self.text.split_whitespace().next();
+        name.unwrap_or_default().to_lowercase()
+    }
+
     fn spark(view: View<'_>, at: usize, column: &Column) -> Self {
         let (name, unit) = (heading(column), column.unit());
         let axis = Axis::of(view.batch, at, unit, name.len());

@@ -334,8 +334,8 @@ mod tests {
     fn a_profile_has_every_stack_with_its_functions_and_labels() {
         let bytes = written(|sink| {
             let mut pprof = Pprof::new(&stack_columns(), sink);
-            let said = pprof.end(&[&stacks()], WALL, &account()).unwrap();
-            assert!(said.unwrap().ends_with(": 4 samples"));
+            let message = pprof.end(&[&stacks()], WALL, &account()).unwrap();
+            assert!(message.unwrap().ends_with(": 4 samples"));
         });
         let mut raw = Vec::new();
         GzDecoder::new(bytes.as_slice())

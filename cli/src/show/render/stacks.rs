@@ -414,10 +414,10 @@ mod tests {
     #[test]
     fn a_line_goes_from_the_root_to_the_kernel_and_no_name_breaks_it() {
         let bytes = written(|sink| {
-            let said = Folded::new(&stack_columns(), sink)
+            let message = Folded::new(&stack_columns(), sink)
                 .end(&[&stacks()], WALL, &account())
                 .unwrap();
-            assert!(said.unwrap().ends_with(": 1,204 faults in 4 stacks"));
+            assert!(message.unwrap().ends_with(": 1,204 faults in 4 stacks"));
         });
         insta::assert_snapshot!(String::from_utf8(bytes).unwrap(), @r"
         gone;[no stack] 1
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flame_graph_of_nothing_says_so() {
+    fn an_empty_flame_graph_has_a_text() {
         let svg = svg(None);
         assert!(
             svg.contains("no samples") && svg.contains("&lt;prog> &amp; co"),

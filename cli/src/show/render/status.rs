@@ -40,25 +40,25 @@ pub(super) fn status_line(
         Some(left) => format!("{} left", seconds(left.as_secs_f64().ceil() as u64)),
         None => format!("{}, stop with Ctrl-C", seconds(elapsed.as_secs())),
     };
-    let mut said = format!("{what}  {time}  {}", human::plural(*rows, "row"));
+    let mut message = format!("{what}  {time}  {}", human::plural(*rows, "row"));
     if hidden > 0 {
         let columns = human::plural(hidden as u64, "column");
-        said.push_str(&format!("  +{columns}: -o wide"));
+        message.push_str(&format!("  +{columns}: -o wide"));
     }
     let lost_said = format!("  {} lost", human::count(*lost));
     // Three columns stay free: the cursor must not sit on the next line, not even after a terminal has shown `^C`.
     let room = columns.saturating_sub(3);
-    let taken = width(&said) + width(&lost_said);
+    let taken = width(&message) + width(&lost_said);
     let mut line = Line::default();
     if taken > room {
         let mut text = String::new();
-        cut_right(&(said + &lost_said), room, &mut text);
+        cut_right(&(message + &lost_said), room, &mut text);
         line.width = width(&text);
         palette.paint(Palette::DIM, &mut line.text, |out| out.push_str(&text));
         return line;
     }
     line.text.extend(std::iter::repeat_n(' ', room - taken));
-    palette.paint(Palette::DIM, &mut line.text, |out| out.push_str(&said));
+    palette.paint(Palette::DIM, &mut line.text, |out| out.push_str(&message));
     let style = if *lost > 0 {
         Palette::RED
     } else {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_fits_whatever_there_is_to_say() {
+    fn the_status_fits_any_width() {
         let status = Status {
             what: "some_tracer".to_owned(),
             elapsed: Duration::from_secs(75),

@@ -150,7 +150,7 @@ impl Table {
     /// Returns a note with the hidden columns.
     fn hidden(&self) -> Option<String> {
         let hidden = self.widths.hidden(&self.heads);
-        let names: Vec<String> = hidden.map(|head| head.text.to_lowercase()).collect();
+        let names: Vec<String> = hidden.map(Head::name).collect();
         (!names.is_empty()).then(|| {
             format!(
                 "Hidden columns: {}; use `-o wide` for all columns, or `--columns`.",
@@ -462,7 +462,22 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_there_when_asked_for() {
+    fn a_hidden_histogram_is_named_without_its_axis() {
+        let (columns, batch) = (count_columns(), counts(false, 1));
+        let view = View {
+            columns: &columns,
+            batch: &batch,
+            rates: &[],
+            wall: WALL,
+        };
+        let heads = layout(view, Extent::Usual);
+        let histogram = heads.iter().find(|head| head.text.contains(' ')).unwrap();
+        assert!(histogram.text.starts_with("LATENCY "));
+        assert_eq!(histogram.name(), "latency");
+    }
+
+    #[test]
+    fn the_wide_table_has_every_column() {
         let text = plain(&count_columns(), true, |table| {
             table.end(&[&counts(false, 1)], WALL, &account()).unwrap();
         });
@@ -481,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_usually_left_out_is_shown_where_it_tells_rows_apart() {
+    fn a_hidden_key_is_shown_if_it_distinguishes_rows() {
         let text = plain(&count_columns(), false, |table| {
             table.end(&[&counts(true, 1)], WALL, &account()).unwrap();
         });

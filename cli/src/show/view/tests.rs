@@ -94,15 +94,15 @@ fn errors_name_the_column_the_nearest_and_what_there_is() {
         |columns: &[&str], sort: &[&str]| of_table(&args(columns, sort, None)).unwrap_err();
     assert_eq!(
         refused(&["+cgrop"], &[]),
-        "--columns: rows of calls have no column \"cgrop\"; did you mean cgroup? there are comm, cgroup, calls, total_ns, latency"
+        "--columns: rows of calls have no column \"cgrop\"; did you mean cgroup? Columns: comm, cgroup, calls, total_ns, latency"
     );
     assert_eq!(
         refused(&[], &["-x\x1b"]),
-        "--sort: rows of calls have no column \"x\\u{1b}\"; there are comm, cgroup, calls, total_ns, latency"
+        "--sort: rows of calls have no column \"x\\u{1b}\"; columns: comm, cgroup, calls, total_ns, latency"
     );
     assert_eq!(
         refused(&[], &["latency"]),
-        "--sort: latency is a histogram, which has no order; there are comm, cgroup, calls, total_ns"
+        "--sort: latency is a histogram, which has no order; columns with an order: comm, cgroup, calls, total_ns"
     );
     let all = ["-comm", "-cgroup", "-calls", "-total_ns", "-latency"];
     assert!(refused(&all, &[]).contains("no column of calls is left"));
@@ -202,7 +202,7 @@ fn each_dataset_shows_the_columns_that_it_has() {
 }
 
 #[test]
-fn flags_come_before_what_a_job_says() {
+fn flags_override_the_jobs_view() {
     let flags = args(&["comm"], &[], Some(1));
     let job = args(&["calls"], &["-calls"], Some(9));
     assert_eq!(flags.or(job), args(&["comm"], &["-calls"], Some(1)));

@@ -190,14 +190,14 @@ impl Access {
         if let Some(token) = &self.token {
             // A secret's type is not ours to make; what reads a file makes it.
             let token = serde_json::json!({ "token": token });
-            let told: AuthInfo = serde_json::from_value(token).map_err(|_| Error::Server {
+            let received: AuthInfo = serde_json::from_value(token).map_err(|_| Error::Server {
                 server: "an invalid token".to_owned(),
             })?;
             let AuthInfo {
                 impersonate,
                 impersonate_groups,
                 ..
-            } = std::mem::replace(&mut config.auth_info, told);
+            } = std::mem::replace(&mut config.auth_info, received);
             config.auth_info.impersonate = impersonate;
             config.auth_info.impersonate_groups = impersonate_groups;
         }
@@ -372,7 +372,7 @@ contexts:
     }
 
     #[test]
-    fn flags_say_which_cluster_and_as_whom() {
+    fn flags_select_the_cluster_and_the_user() {
         let (plain, _) = config(&[]).unwrap();
         assert_eq!(plain.cluster_url, "https://one:6443/");
         assert_eq!(plain.default_namespace, "shop");
@@ -402,10 +402,10 @@ contexts:
 
     #[test]
     fn a_context_that_is_not_there_is_named_with_what_to_do() {
-        let said = config(&["--context", "z"]).unwrap_err().to_string();
+        let message = config(&["--context", "z"]).unwrap_err().to_string();
         assert!(
-            said.contains("context: z") && said.contains("kubectl config"),
-            "{said}"
+            message.contains("context: z") && message.contains("kubectl config"),
+            "{message}"
         );
     }
 }

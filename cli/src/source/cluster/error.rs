@@ -266,13 +266,13 @@ impl Doing<'_> {
 
     /// Returns the command that binds a role to a user, in the namespace of the object.
     pub(crate) fn bind(&self, role: &str, user: &str) -> String {
-        let (whom, tail) = whom(user);
+        let (account_flag, tail) = subject(user);
         match self.namespace {
             Some(namespace) if !self.resource.starts_with("cluster") => format!(
-                "kubectl create rolebinding {role}-{tail} --clusterrole={role} {whom} -n {namespace}"
+                "kubectl create rolebinding {role}-{tail} --clusterrole={role} {account_flag} -n {namespace}"
             ),
             _ => format!(
-                "kubectl create clusterrolebinding {role}-{tail} --clusterrole={role} {whom}"
+                "kubectl create clusterrolebinding {role}-{tail} --clusterrole={role} {account_flag}"
             ),
         }
     }
@@ -282,11 +282,11 @@ impl Doing<'_> {
         let named = refusal.split_once("User \"").map(|(_, rest)| rest);
         let user = named.and_then(|rest| rest.split_once('"'));
         let user = user.map_or("USER", |(user, _)| user);
-        let (whom, tail) = whom(user);
+        let (account_flag, tail) = subject(user);
         if self.resource.starts_with("cluster") {
             // The chart has no role for ClusterTraceJobs: administrators decide about it.
             return format!(
-                "kubectl create clusterrole tracejob-cluster --verb=get,list,watch,create,patch,delete --resource=clustertracejobs.tracejob.dev,clustertracejobs.subresources.tracejob.dev/events{INDENT}kubectl create clusterrolebinding tracejob-cluster-{tail} --clusterrole=tracejob-cluster {whom}"
+                "kubectl create clusterrole tracejob-cluster --verb=get,list,watch,create,patch,delete --resource=clustertracejobs.tracejob.dev,clustertracejobs.subresources.tracejob.dev/events{INDENT}kubectl create clusterrolebinding tracejob-cluster-{tail} --clusterrole=tracejob-cluster {account_flag}"
             );
         }
         let role = match (self.verb, self.resource.ends_with("/events")) {
@@ -299,11 +299,11 @@ impl Doing<'_> {
 }
 
 /// Returns kubectl's flag for a user, and the suffix of a binding's name.
-fn whom(user: &str) -> (String, String) {
+fn subject(user: &str) -> (String, String) {
     let account = user
         .strip_prefix("system:serviceaccount:")
         .filter(|account| account.contains(':'));
-    let whom = match account {
+    let account_flag = match account {
         Some(account) => format!("--serviceaccount={}", quoted(account)),
         None => format!("--user={}", quoted(user)),
     };
@@ -312,7 +312,7 @@ fn whom(user: &str) -> (String, String) {
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .collect();
-    (whom, tail)
+    (account_flag, tail)
 }
 
 /// Quotes a word for a shell.
@@ -335,7 +335,13 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
 
-    fn said(code: u16, message: &str, verb: &'static str, resource: &str, name: &str) -> String {
+    fn sentence(
+        code: u16,
+        message: &str,
+        verb: &'static str,
+        resource: &str,
+        name: &str,
+    ) -> String {
         let namespace = (!resource.starts_with("cluster")).then_some("shop");
         let job = JobName {
             namespace: namespace.map(str::to_owned),
@@ -351,59 +357,62 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_right_is_told_with_the_command_that_grants_it() {
+    fn a_missing_right_is_reported_with_the_command_that_grants_it() {
         let refusal = "User \"ann\" cannot watch resource \"tracejobs/events\" in API group \"subresources.tracejob.dev\" in the namespace \"shop\"";
-        insta::assert_snapshot!(said(403, refusal, "watch", "tracejobs/events", "x"), @r"
+        insta::assert_snapshot!(sentence(403, refusal, "watch", "tracejobs/events", "x"), @r"
         you may not watch tracejobs/events in namespace shop; an administrator can grant this with:
                kubectl create rolebinding tracejob-reader-ann --clusterrole=tracejob-reader --user=ann -n shop
         ");
         let refusal = "tracejobs.tracejob.dev is forbidden: User \"system:serviceaccount:ci:bot\" cannot create resource";
-        insta::assert_snapshot!(said(403, refusal, "create", "tracejobs", ""), @r"
+        insta::assert_snapshot!(sentence(403, refusal, "create", "tracejobs", ""), @r"
         you may not create tracejobs in namespace shop; an administrator can grant this with:
                kubectl create rolebinding tracejob-editor-bot --clusterrole=tracejob-editor --serviceaccount=ci:bot -n shop
         ");
         let refusal = "User \"O'Hara $(x)\" cannot list";
-        let told = said(403, refusal, "list", "clustertracejobs", "");
-        assert!(told.contains(r"--user='O'\''Hara $(x)'"), "{told}");
-        assert!(told.contains("kubectl create clusterrole "), "{told}");
+        let received = sentence(403, refusal, "list", "clustertracejobs", "");
+        assert!(received.contains(r"--user='O'\''Hara $(x)'"), "{received}");
+        assert!(
+            received.contains("kubectl create clusterrole "),
+            "{received}"
+        );
     }
 
     #[test]
-    fn a_tracer_that_may_not_be_used_is_told_with_the_role_of_its_class() {
+    fn a_denied_tracer_is_reported_with_the_role_of_its_class() {
         let payload = { tracers::ALL.iter() }.find(|one| one.class() == tracers::Class::Payload);
         let name = tracers::camel(payload.unwrap().name());
         let refusal = format!(
             "tracejobs.tracejob.dev \"x\" is forbidden: ValidatingAdmissionPolicy 'tracejob-use-tracers' with binding 'tracejob-use-tracers' denied request: system:serviceaccount:ci:bot may not use the tracer {name} in namespace shop: it takes the verb use"
         );
-        let told = said(403, &refusal, "create", "tracejobs", "").replace(&name, "NAME");
-        insta::assert_snapshot!(told, @r"
+        let received = sentence(403, &refusal, "create", "tracejobs", "").replace(&name, "NAME");
+        insta::assert_snapshot!(received, @r"
         system:serviceaccount:ci:bot may not use the tracer NAME in namespace shop; an administrator can grant this with:
                kubectl create rolebinding tracejob-use-payload-bot --clusterrole=tracejob-use-payload --serviceaccount=ci:bot -n shop
                `kubectl auth can-i --list -n shop` lists the tracers that you may use
         ");
-        let told = said(403, &refusal, "create", "clustertracejobs", "");
-        assert!(told.contains("in the cluster;"), "{told}");
+        let received = sentence(403, &refusal, "create", "clustertracejobs", "");
+        assert!(received.contains("in the cluster;"), "{received}");
         assert!(
-            told.contains("kubectl create clusterrolebinding tracejob-use-payload-bot"),
-            "{told}"
+            received.contains("kubectl create clusterrolebinding tracejob-use-payload-bot"),
+            "{received}"
         );
     }
 
     #[test]
-    fn what_is_not_there_is_told_apart() {
+    fn missing_jobs_namespaces_and_definitions_have_different_errors() {
         let gone = "tracejobs.tracejob.dev \"shop/a\" not found";
-        insta::assert_snapshot!(said(404, gone, "watch", "tracejobs/events", "a"), @r#"tracejob.tracejob.dev/a in namespace shop not found; `kubectl tracejob list -n shop` lists the existing jobs"#);
+        insta::assert_snapshot!(sentence(404, gone, "watch", "tracejobs/events", "a"), @r#"tracejob.tracejob.dev/a in namespace shop not found; `kubectl tracejob list -n shop` lists the existing jobs"#);
         let place = "namespaces \"shop\" not found";
-        let place = said(404, place, "create", "tracejobs", "");
+        let place = sentence(404, place, "create", "tracejobs", "");
         assert!(place.ends_with("namespaces \"shop\" not found"), "{place}");
-        let none = said(404, "404 page not found", "watch", "tracejobs/events", "a");
+        let none = sentence(404, "404 page not found", "watch", "tracejobs/events", "a");
         assert!(none.contains("helm install tracejob"), "{none}");
         assert!(none.contains("subresources.tracejob.dev"), "{none}");
-        let away = said(503, "service unavailable", "watch", "tracejobs/events", "a");
+        let away = sentence(503, "service unavailable", "watch", "tracejobs/events", "a");
         assert!(away.starts_with("the gateway, which"), "{away}");
-        let known = said(401, "Unauthorized", "get", "tracejobs", "a");
+        let known = sentence(401, "Unauthorized", "get", "tracejobs", "a");
         assert!(known.contains("rejected your credentials"), "{known}");
-        let admission = said(403, "exceeded quota: tracejobs", "create", "tracejobs", "");
+        let admission = sentence(403, "exceeded quota: tracejobs", "create", "tracejobs", "");
         assert!(
             admission.ends_with("exceeded quota: tracejobs"),
             "{admission}"
@@ -412,7 +421,7 @@ mod tests {
 
     #[test]
     fn somebody_elses_words_reach_no_terminal_unescaped() {
-        let told = said(500, "a\x1b[2Jb", "get", "tracejobs", "a");
-        assert!(!told.contains('\x1b'), "{told}");
+        let received = sentence(500, "a\x1b[2Jb", "get", "tracejobs", "a");
+        assert!(!received.contains('\x1b'), "{received}");
     }
 }

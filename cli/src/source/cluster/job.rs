@@ -173,9 +173,9 @@ impl Cluster {
         let namespace = (!of_cluster.contains(&kind)).then(|| self.namespace.clone());
         // They become parts of a path, in which `..` and `/` lead elsewhere.
         let no_name = |word: &str| Error::NoName { word: words(word) };
-        let asked = namespace.clone();
+        let requested = namespace.clone();
         JobName::new(namespace, name.to_owned()).map_err(|invalid| match invalid.field {
-            "namespace" => no_name(asked.as_deref().unwrap_or_default()),
+            "namespace" => no_name(requested.as_deref().unwrap_or_default()),
             _ => no_name(word),
         })
     }

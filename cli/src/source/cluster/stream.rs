@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_says_all_that_is_asked() {
+    fn a_path_contains_the_whole_request() {
         let name = |namespace: Option<&str>, name: &str| JobName {
             namespace: namespace.map(str::to_owned),
             name: name.to_owned(),

@@ -97,14 +97,14 @@ impl Watch {
         let mut frames = Frames::default();
         let invalid_message = |what: String| Error::InvalidMessage { what };
         let first = cluster.wait(message(&mut body, &mut frames))?;
-        let told = match first.map_err(Cut::error)?.item {
-            Some(Item::Schema(told)) => told,
+        let reply = match first.map_err(Cut::error)?.item {
+            Some(Item::Schema(reply)) => reply,
             _ => {
                 let what = "the stream does not begin with a schema";
                 return Err(invalid_message(what.to_owned()));
             }
         };
-        let schema = Schema::read(told, tracer).map_err(invalid_message)?;
+        let schema = Schema::read(reply, tracer).map_err(invalid_message)?;
         let interval = query.interval.unwrap_or(Duration::from_secs(1));
         let deadline = job.spec.active_deadline_seconds;
         Ok(Self {
@@ -154,7 +154,9 @@ impl Watch {
         }
         match self.stopper.since() {
             Some((How::Detach, _)) => return Ok(Some(self.leave())),
-            Some((How::Suspend, asked)) if !self.last && self.is_still(asked) => self.read_last(),
+            Some((How::Suspend, request_args)) if !self.last && self.is_still(request_args) => {
+                self.read_last()
+            }
             _ => {}
         }
         if self.body.is_none() && !self.reopen(timeout)? {
@@ -185,11 +187,11 @@ impl Watch {
             self.resume.clone_from(&message.resume);
         }
         if self.bare {
-            let Some(Item::Schema(told)) = message.item else {
+            let Some(Item::Schema(reply)) = message.item else {
                 let what = "the resumed stream does not begin with a schema".to_owned();
                 return Err(invalid_message(what));
             };
-            let schema = Schema::read(told, self.tracer).map_err(invalid_message)?;
+            let schema = Schema::read(reply, self.tracer).map_err(invalid_message)?;
             self.bare = false;
             return self.follow.resume(schema).map_err(invalid_message);
         }
@@ -253,12 +255,12 @@ impl Watch {
     }
 
     /// Returns whether no node runs the job any more, or the timeout is over.
-    fn is_still(&self, asked: Instant) -> bool {
+    fn is_still(&self, request_args: Instant) -> bool {
         let nodes = &self.follow.beside.nodes;
         let running = nodes.iter().any(|node| node.state == State::Running);
-        let known = !nodes.is_empty() || asked.elapsed() > END_TIMEOUT / 4;
-        (known && !running && asked.elapsed() > Duration::from_secs(1))
-            || asked.elapsed() > END_TIMEOUT
+        let known = !nodes.is_empty() || request_args.elapsed() > END_TIMEOUT / 4;
+        (known && !running && request_args.elapsed() > Duration::from_secs(1))
+            || request_args.elapsed() > END_TIMEOUT
     }
 
     /// Requests only the existing rows of a suspended job.
@@ -288,7 +290,7 @@ impl Watch {
     pub(crate) fn progress(&self) -> Progress {
         let nodes = &self.follow.beside.nodes;
         let running = nodes.iter().filter(|node| node.state == State::Running);
-        let said = match nodes.len() {
+        let text = match nodes.len() {
             0 => self.poller.state().to_lowercase(),
             1..=NAMED => {
                 let each = nodes.iter();
@@ -301,12 +303,12 @@ impl Watch {
             Some(_) => "",
             None => "reconnecting  ",
         };
-        let asked = match self.stopper.since() {
+        let request_args = match self.stopper.since() {
             Some(_) => "ending  ",
             None => "",
         };
         Progress {
-            nodes: format!("{broken}{asked}{said}"),
+            nodes: format!("{broken}{request_args}{text}"),
             left: self
                 .begun
                 .map(|begun| self.deadline.saturating_sub(begun.elapsed())),
@@ -318,14 +320,14 @@ impl Watch {
         let mut beside = self.follow.beside.clone();
         beside.desired = self.poller.desired();
         beside.failed = self.poller.failed();
-        let asked = self.stopper.since().is_some();
-        if asked && beside.ended.is_some() && beside.failed.is_none() {
+        let request_args = self.stopper.since().is_some();
+        if request_args && beside.ended.is_some() && beside.failed.is_none() {
             // Deleted, or read without waiting for more: that is how we ended it.
             beside.ended = Some("stopped".to_owned());
         }
         if self.resumed {
             beside
-                .said
+                .notes
                 .push("The stream was interrupted and resumed without loss.");
         }
         beside

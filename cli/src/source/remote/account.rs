@@ -30,7 +30,7 @@ pub(crate) struct Beside {
     /// Whether the account is provisional, because the connection was lost.
     pub(crate) cut_off: bool,
     /// Further sentences for the user.
-    pub(crate) said: Vec<&'static str>,
+    pub(crate) notes: Vec<&'static str>,
     /// Known nodes of a job.
     pub(crate) nodes: Vec<Node>,
     /// Number of nodes that should run a job, if known.
@@ -124,8 +124,8 @@ impl Beside {
     }
 
     /// Records the state of nodes.
-    pub(super) fn record_nodes(&mut self, told: Vec<v1::NodeAccount>) -> Result<(), String> {
-        for node in told {
+    pub(super) fn record_nodes(&mut self, received: Vec<v1::NodeAccount>) -> Result<(), String> {
+        for node in received {
             let node = read_node(node);
             // They are sorted by name.
             let place = self
@@ -156,8 +156,8 @@ impl Beside {
     }
 }
 
-fn read_node(told: v1::NodeAccount) -> Node {
-    let state = match told.state() {
+fn read_node(received: v1::NodeAccount) -> Node {
+    let state = match received.state() {
         v1::NodeState::Running => State::Running,
         v1::NodeState::Ended => State::Ended,
         v1::NodeState::Left => State::Left,
@@ -170,7 +170,7 @@ fn read_node(told: v1::NodeAccount) -> Node {
         account,
         reason,
         message,
-    } = told;
+    } = received;
     let account = account.unwrap_or_default();
     let lost = account.lost.iter();
     Node {
@@ -186,14 +186,14 @@ fn read_node(told: v1::NodeAccount) -> Node {
 
 /// Adds losses to the account.
 pub(super) fn add_lost(
-    told: v1::Lost,
+    received: v1::Lost,
     account: &mut Account,
     beside: &mut Beside,
 ) -> Result<(), String> {
     let v1::Lost {
         stages,
         missed_runs,
-    } = told;
+    } = received;
     account.missed_runs = account.missed_runs.saturating_add(missed_runs);
     add_stages(stages, &mut account.lost, &mut beside.lost)
 }
@@ -233,7 +233,7 @@ fn add_stages(
 }
 
 /// Converts the final account.
-pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account, String> {
+pub(super) fn account(received: v1::Account, beside: &mut Beside) -> Result<Account, String> {
     let v1::Account {
         produced,
         delivered,
@@ -253,18 +253,18 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
         late_rows,
         untraced,
         untraced_count,
-    } = told;
+    } = received;
     beside.record_nodes(nodes)?;
     beside.late_rows = beside.late_rows.saturating_add(late_rows);
     if missed_rows > 0 {
         // Most of them, or all, were reported as gaps.
-        let told = beside.gaps.unwrap_or(Gaps {
+        let received = beside.gaps.unwrap_or(Gaps {
             count: 1,
             rows: Some(0),
         });
         beside.gaps = Some(Gaps {
-            rows: told.rows.map(|rows| rows.max(missed_rows)),
-            ..told
+            rows: received.rows.map(|rows| rows.max(missed_rows)),
+            ..received
         });
     }
     let mut lost = Lost::default();
@@ -343,8 +343,8 @@ pub(super) fn account(told: v1::Account, beside: &mut Beside) -> Result<Account,
     Ok(account)
 }
 
-fn time(told: Option<prost_types::Duration>) -> Result<Duration, String> {
-    let time = told.map_or(Ok(Duration::ZERO), Duration::try_from);
+fn time(received: Option<prost_types::Duration>) -> Result<Duration, String> {
+    let time = received.map_or(Ok(Duration::ZERO), Duration::try_from);
     match time {
         Ok(time) if time <= LONGEST => Ok(time),
         _ => Err("an invalid time".to_owned()),

@@ -253,8 +253,8 @@ mod tests {
             cert: Some("c".into()),
             ..Files::default()
         };
-        let Usage(said) = Address::new(place(), files.clone()).unwrap_err();
-        assert!(said.contains("--agent-ca, --agent-key") && !said.contains("--agent-cert"));
+        let Usage(sentence) = Address::new(place(), files.clone()).unwrap_err();
+        assert!(sentence.contains("--agent-ca, --agent-key") && !sentence.contains("--agent-cert"));
         let socket = Place::parse("unix:///a").unwrap();
         assert!(Address::new(socket, Files::default()).is_ok());
         let all = Files {

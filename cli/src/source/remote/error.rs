@@ -34,11 +34,11 @@ pub(crate) enum Error {
     #[error("timeout: the agent at {url} did not answer within {seconds} s")]
     Timeout { url: String, seconds: u64 },
     /// Error status of the agent.
-    #[error("{message}{INDENT}{said}: {next}")]
+    #[error("{message}{INDENT}{sentence}: {next}")]
     Refused {
         message: String,
         /// Reason word, and the agent's URL.
-        said: String,
+        sentence: String,
         next: String,
         /// Whether a retry cannot succeed.
         invalid: bool,
@@ -104,7 +104,7 @@ impl Error {
             }
             _ => "see the agent's log".to_owned(),
         };
-        let said = match reason.as_str() {
+        let sentence = match reason.as_str() {
             "" => format!("error from the agent at {url}"),
             reason => format!("{reason}, from the agent at {url}"),
         };
@@ -113,7 +113,7 @@ impl Error {
                 message if message.is_empty() => status.code().description().to_owned(),
                 message => message,
             },
-            said,
+            sentence,
             next,
             invalid: reason == Reason::InvalidRequest.word()
                 || status.code() == Code::InvalidArgument,
@@ -185,10 +185,11 @@ mod tests {
 
     #[test]
     fn an_agents_words_cannot_act_on_a_terminal_or_fill_it() {
-        let said = refused(Code::Internal, "a\x1b[2Jb\nc\u{202e}", "Ker\x07nel", &[]).to_string();
+        let sentence =
+            refused(Code::Internal, "a\x1b[2Jb\nc\u{202e}", "Ker\x07nel", &[]).to_string();
         assert!(
-            said.contains("a\\x1b[2Jb\nc\\u{202e}") && said.contains("Ker\\x07nel"),
-            "{said}"
+            sentence.contains("a\\x1b[2Jb\nc\\u{202e}") && sentence.contains("Ker\\x07nel"),
+            "{sentence}"
         );
         assert!(words(&"é".repeat(100_000)).len() < 2 * LONGEST + "…".len() + 1);
     }

@@ -21,7 +21,7 @@ pub(crate) struct Follow {
     /// Expected sequence number; `None` before the first message.
     next: Option<u64>,
     /// Account so far, and at the end the final account.
-    told: Account,
+    reply: Account,
     pub(crate) beside: Beside,
     /// Whether the account was received.
     pub(crate) over: bool,
@@ -53,7 +53,7 @@ impl Follow {
             schema,
             interval,
             next: None,
-            told: Account::default(),
+            reply: Account::default(),
             beside: Beside::default(),
             over: false,
         }
@@ -86,15 +86,15 @@ impl Follow {
         }
         match item {
             Some(Item::Schema(_)) => return Err("a second schema".to_owned()),
-            Some(Item::Batch(told)) => self.batch(0, told, elapsed, out)?,
-            Some(Item::Further(told)) => {
-                let dataset = usize::try_from(told.dataset).unwrap_or(usize::MAX);
-                let batch = told.batch.unwrap_or_default();
+            Some(Item::Batch(reply)) => self.batch(0, reply, elapsed, out)?,
+            Some(Item::Further(reply)) => {
+                let dataset = usize::try_from(reply.dataset).unwrap_or(usize::MAX);
+                let batch = reply.batch.unwrap_or_default();
                 self.batch(dataset.saturating_add(1), batch, elapsed, out)?;
             }
             Some(Item::Lost(lost)) => {
-                add_lost(lost, &mut self.told, &mut self.beside)?;
-                out.push_back(Update::Progress(self.told.clone()));
+                add_lost(lost, &mut self.reply, &mut self.beside)?;
+                out.push_back(Update::Progress(self.reply.clone()));
             }
             Some(Item::Gap(gap)) => {
                 self.places.iter_mut().for_each(|place| place.join.clear());
@@ -107,7 +107,7 @@ impl Follow {
                     self.beside.gap(gap.rows);
                 }
             }
-            Some(Item::Account(told)) => {
+            Some(Item::Account(reply)) => {
                 let missing = |(at, place): (usize, &Place)| {
                     let is_table = self.dataset(at).is_some_and(|schema| schema.table);
                     is_table && place.join.is_missing()
@@ -116,12 +116,12 @@ impl Follow {
                     // A last table: nothing replaces it.
                     self.beside.gap(None);
                 }
-                let account = account(told, &mut self.beside)?;
+                let account = account(reply, &mut self.beside)?;
                 out.extend(self.held().into_iter().map(Update::Table));
                 out.push_back(Update::Done(account));
                 self.over = true;
             }
-            Some(Item::Nodes(told)) => self.beside.record_nodes(told.nodes)?,
+            Some(Item::Nodes(reply)) => self.beside.record_nodes(reply.nodes)?,
             // A resume token, or an item of newer agents: neither contains rows.
             None => {}
         }
@@ -144,8 +144,8 @@ impl Follow {
         self.schema = schema;
         self.places.iter_mut().for_each(|place| place.join.clear());
         self.next = None;
-        self.told.lost = Lost::default();
-        self.told.missed_runs = 0;
+        self.reply.lost = Lost::default();
+        self.reply.missed_runs = 0;
         self.beside.lost.clear();
         Ok(())
     }
@@ -158,14 +158,14 @@ impl Follow {
     fn batch(
         &mut self,
         at: usize,
-        told: v1::Batch,
+        reply: v1::Batch,
         elapsed: Duration,
         out: &mut VecDeque<Update>,
     ) -> Result<(), String> {
         let unknown = || "rows of a dataset that is not in the schema".to_owned();
         let schema = self.schema.datasets().nth(at).ok_or_else(unknown)?;
         let place = self.places.get_mut(at).ok_or_else(unknown)?;
-        let Some(mut batch) = place.join.take(told, schema)? else {
+        let Some(mut batch) = place.join.take(reply, schema)? else {
             return Ok(());
         };
         batch.dataset = at;
@@ -179,7 +179,7 @@ impl Follow {
             false => out.push_back(Update::Rows(batch)),
         }
         let delivered = self.places.iter().map(|place| place.delivered);
-        self.told.delivered = delivered.fold(0, u64::saturating_add);
+        self.reply.delivered = delivered.fold(0, u64::saturating_add);
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl Follow {
     pub(crate) fn cut_off(&mut self, elapsed: Duration) -> (Account, Vec<Batch>) {
         self.over = true;
         self.beside.cut_off = true;
-        let mut account = self.told.clone();
+        let mut account = self.reply.clone();
         let lost = account.lost.stages();
         let all = lost.iter().fold(account.delivered, |sum, (_, events, _)| {
             sum.saturating_add(*events)

@@ -9,11 +9,11 @@ use std::{collections::VecDeque, time::Duration};
 
 /// Reads the messages of a stream, the schema first.
 pub(crate) fn stream(mut messages: impl Iterator<Item = StreamEventsResponse>) {
-    let Some(Item::Schema(told)) = messages.next().and_then(|first| first.item) else {
+    let Some(Item::Schema(received)) = messages.next().and_then(|first| first.item) else {
         return;
     };
-    let tracer = told.tracer.clone();
-    let Ok(schema) = Schema::read(told, &tracer) else {
+    let tracer = received.tracer.clone();
+    let Ok(schema) = Schema::read(received, &tracer) else {
         return;
     };
     let second = Duration::from_secs(1);

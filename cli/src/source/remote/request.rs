@@ -86,10 +86,10 @@ mod tests {
     use tracers::{Draft, OptValue};
 
     #[test]
-    fn what_is_asked_for_is_all_that_the_command_line_says() {
-        let mut asked = Draft::new(tracers::named("tcp_connect").unwrap());
-        asked.set("port", OptValue::Number(443)).unwrap();
-        let asked = asked.finish().unwrap();
+    fn the_request_contains_everything_of_the_command_line() {
+        let mut requested = Draft::new(tracers::named("tcp_connect").unwrap());
+        requested.set("port", OptValue::Number(443)).unwrap();
+        let requested = requested.finish().unwrap();
         let limits = Limits {
             duration: Some(Duration::from_millis(1500)),
             max_events: Some(7),
@@ -103,7 +103,7 @@ mod tests {
             Whom::Container("3f2a".to_owned()),
             Whom::Host,
         ];
-        let spec = spec(&asked, &targets, &limits, Some("pid > 1")).unwrap();
+        let spec = spec(&requested, &targets, &limits, Some("pid > 1")).unwrap();
         assert_eq!(spec.filter, "pid > 1");
         let options = spec.options.unwrap().fields;
         assert_eq!(options.len(), 1, "what is not set is not sent: {options:?}");
@@ -124,12 +124,12 @@ mod tests {
 
     #[test]
     fn a_command_is_refused_with_what_to_do() {
-        let asked = Spec::new("open").unwrap();
+        let requested = Spec::new("open").unwrap();
         let command = [Whom::Command(vec!["ls".into()])];
-        let Usage(said) = spec(&asked, &command, &Limits::default(), None).unwrap_err();
+        let Usage(text) = spec(&requested, &command, &Limits::default(), None).unwrap_err();
         assert!(
-            said.contains("does not start commands") && said.contains("--pid"),
-            "{said}"
+            text.contains("does not start commands") && text.contains("--pid"),
+            "{text}"
         );
     }
 }

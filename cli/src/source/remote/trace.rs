@@ -36,13 +36,13 @@ pub(crate) struct Trace {
 #[derive(Clone)]
 pub(crate) struct Stopper {
     requests: mpsc::Sender<v1::TraceRequest>,
-    asked: Arc<AtomicBool>,
+    requested: Arc<AtomicBool>,
 }
 
 impl Stopper {
     /// Requests the end of the trace; the remaining rows and the account follow.
     pub(crate) fn stop(&self) {
-        self.asked.store(true, Ordering::Relaxed);
+        self.requested.store(true, Ordering::Relaxed);
         let stop = v1::TraceRequest {
             request: Some(Request::Stop(v1::Stop {})),
         };
@@ -59,7 +59,9 @@ impl Trace {
     pub(crate) fn start(agent: Agent, spec: v1::TraceSpec) -> Result<Self, Error> {
         let (tracer, filter) = (spec.tracer.clone(), spec.filter.clone());
         let bounded = spec.duration.is_some();
-        let interval = spec.interval.and_then(|told| Duration::try_from(told).ok());
+        let interval = spec
+            .interval
+            .and_then(|reply| Duration::try_from(reply).ok());
         // The start and the stop.
         let (requests, receiver) = mpsc::channel(2);
         let start = v1::TraceRequest {
@@ -79,24 +81,24 @@ impl Trace {
             url: agent.url().to_owned(),
             what,
         };
-        let Some(Item::Schema(told)) = first.and_then(|first| first.item) else {
+        let Some(Item::Schema(reply)) = first.and_then(|first| first.item) else {
             return Err(invalid_message(
                 "the stream does not begin with a schema".to_owned(),
             ));
         };
-        if told.filter != filter {
+        if reply.filter != filter {
             // The call ends here, and the trace with it.
             let url = agent.url().to_owned();
             return Err(Error::NoFilter { url });
         }
-        let schema = Schema::read(told, &tracer).map_err(invalid_message)?;
+        let schema = Schema::read(reply, &tracer).map_err(invalid_message)?;
         Ok(Self {
             follow: Follow::new(schema, interval.unwrap_or_default()),
             agent,
             stream,
             stopper: Stopper {
                 requests,
-                asked: Arc::default(),
+                requested: Arc::default(),
             },
             ready: VecDeque::new(),
             started: Instant::now(),
@@ -151,16 +153,16 @@ impl Trace {
     /// Returns details beside an account.
     pub(crate) fn beside(&self, account: &Account) -> Beside {
         let mut beside = self.follow.beside.clone();
-        let asked = self.stopper.asked.load(Ordering::Relaxed);
+        let requested = self.stopper.requested.load(Ordering::Relaxed);
         match &account.ended {
-            Some(engine::Ended::Stopped) if !asked => {
+            Some(engine::Ended::Stopped) if !requested => {
                 beside
-                    .said
+                    .notes
                     .push("The agent ended the trace because the agent was shut down.");
             }
             Some(engine::Ended::Duration) if !self.bounded => {
                 beside
-                    .said
+                    .notes
                     .push("The node limits the duration of traces (policy.maxDurationSeconds).");
             }
             _ => {}

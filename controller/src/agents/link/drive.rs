@@ -6,7 +6,7 @@ use super::{
         refused::{Refusal, is_anothers, is_known, is_not_filtered, not_filtered},
     },
     CALL, Client, STOPPED,
-    observe::heard,
+    observe::record_statuses,
     table::fetch,
     watch,
 };
@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 /// Timeout of a start: the kernel verifies every path of the trace's programs.
 const START: Duration = Duration::from_secs(60);
 
-/// What is to be done on a node.
+/// A request to a node's agent.
 pub(crate) enum Step {
     Start(Wanted),
     Update(Wanted, u64),
@@ -26,7 +26,7 @@ pub(crate) enum Step {
     Stop,
 }
 
-/// What is not as it is wanted.
+/// Returns the requests that bring a node's traces into the wanted state.
 pub(in super::super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)> {
     let (expected, now) = (lock(&fleet.expected), fleet.now());
     let state = lock(&node.state);
@@ -54,7 +54,7 @@ pub(in super::super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)>
                     _ => continue,
                 }
             }
-            // An agent that does not have it by now has nothing to see any more.
+            // After the deadline a trace is not started any more.
             _ if wanted.deadline <= now => continue,
             Some(report) if report.refused.is_to_wait() => continue,
             _ => Step::Start(wanted.clone()),
@@ -68,7 +68,7 @@ pub(in super::super) fn steps(fleet: &Fleet, node: &Node) -> Vec<(String, Step)>
     steps
 }
 
-/// Starts, changes and stops what is not as it is wanted.
+/// Starts, changes and stops traces until they are as wanted.
 pub(super) async fn drive(
     fleet: &Arc<Fleet>,
     node: &Arc<Node>,
@@ -107,7 +107,7 @@ async fn start(
     };
     let mut client = client.clone();
     let _one_of_many = fleet.at_once.acquire().await;
-    lock(&node.state).tells(uid, fleet.now());
+    lock(&node.state).record_sending(uid, fleet.now());
     let answer = tokio::time::timeout(START, client.start_trace(request)).await;
     let (progress, broken) = match answer {
         Ok(Ok(started)) => {
@@ -115,10 +115,10 @@ async fn start(
             let refused = not_filtered(wanted, &status);
             (refused.unwrap_or(Progress::Running), None)
         }
-        // It has it, with other targets or another duration left. How far it is with it, it may have said before it was wanted.
+        // The agent has the trace, with other targets or another remaining duration. It may have reported its state before the trace was wanted.
         Ok(Err(status)) if is_known(&status) => {
             let (_, first) = watch(&mut client).await?;
-            heard(fleet, node, &first);
+            record_statuses(fleet, node, &first);
             return Ok(());
         }
         Ok(Err(status)) => refused(&status),
@@ -128,41 +128,41 @@ async fn start(
         ),
     };
     answered(node, uid, wanted, progress);
-    fleet.heard_of(uid);
+    fleet.notify(uid);
     broken.map_or(Ok(()), Err)
 }
 
-/// Takes in what an agent has answered that was asked to start a trace.
+/// Records an agent's response to a start.
 pub(in super::super) fn answered(node: &Node, uid: &str, wanted: &Wanted, progress: Progress) {
     let mut state = lock(&node.state);
     let report = state.reports.entry(uid.to_owned()).or_default();
     report.generation = wanted.generation;
     let runs = progress == Progress::Running;
     let failed = matches!(progress, Progress::Failed { .. });
-    if matches!(progress, Progress::Troubled { .. }) {
-        report.refused.again();
+    if matches!(progress, Progress::Unavailable { .. }) {
+        report.refused.back_off();
     }
     report.progress = progress;
     if runs {
         report.version = 1;
         report.retry = Retry::default();
         state.foreign.remove(uid);
-        state.told(uid, &wanted.targets);
+        state.record_sent(uid, &wanted.targets);
     }
     if failed {
         state.running.remove(uid);
     }
 }
 
-/// What an agent's refusal means: for this trace, and for the connection.
+/// Returns the meaning of an agent's refusal for the trace, and an error if it concerns the connection.
 pub(super) fn refused(status: &Status) -> (Progress, Option<String>) {
     let Some(Refusal { reason, message }) = Refusal::of(status) else {
         return (Progress::Waiting, Some(said(status)));
     };
     match status.code() {
-        // A place may become free.
+        // A slot may become free.
         Code::ResourceExhausted | Code::Unavailable => {
-            (Progress::Troubled { reason, message }, None)
+            (Progress::Unavailable { reason, message }, None)
         }
         _ => (Progress::Failed { reason, message }, None),
     }
@@ -180,7 +180,7 @@ pub(super) async fn update(
     let change = |change| v1::Change {
         change: Some(change),
     };
-    // Their labels come with the additions.
+    // Labels are sent with the additions.
     let bare = wanted.targets.iter().map(|target| v1::Target {
         labels: None,
         ..target.clone()
@@ -198,29 +198,29 @@ pub(super) async fn update(
         }),
     };
     let mut client = client.clone();
-    lock(&node.state).tells(uid, fleet.now());
+    lock(&node.state).record_sending(uid, fleet.now());
     let answer = client.update_targets(tokio_stream::once(request));
     let answer = tokio::time::timeout(CALL, answer).await;
     let answer = answer.map_err(|_| "timeout while changing targets".to_owned())?;
     match answer {
-        // Somebody else has a trace of this name there.
+        // Another client has started a trace with this uid.
         Err(status) if is_anothers(&status) => {
             let (progress, _) = refused(&status);
             answered(node, uid, wanted, progress);
-            fleet.heard_of(uid);
+            fleet.notify(uid);
         }
-        // It has ended meanwhile, and its agent has forgotten it.
+        // `NotFound` means that the trace has ended meanwhile and was removed by its agent.
         Err(status) if status.code() != Code::NotFound => {
             let refusal = Refusal::of(&status).ok_or_else(|| said(&status))?;
             not_updated(node, uid, wanted, refusal);
-            fleet.heard_of(uid);
+            fleet.notify(uid);
         }
         _ => updated(node, uid, wanted, version),
     }
     Ok(())
 }
 
-/// Takes in that an agent refuses to change the targets of a trace, which goes on with those that it has.
+/// Records that an agent refuses to change the targets of a trace. The trace continues with its previous targets.
 fn not_updated(node: &Node, uid: &str, wanted: &Wanted, refusal: Refusal) {
     tracing::warn!(node = %node.name, trace = %uid, reason = %refusal.reason, message = %refusal.message, "the agent refused a target update");
     if let Some(report) = lock(&node.state).reports.get_mut(uid) {
@@ -231,30 +231,30 @@ fn not_updated(node: &Node, uid: &str, wanted: &Wanted, refusal: Refusal) {
     }
 }
 
-/// Takes in that an agent has the targets that it was sent.
+/// Records that an agent has received the targets of an update.
 pub(in super::super) fn updated(node: &Node, uid: &str, wanted: &Wanted, version: u64) {
     let mut state = lock(&node.state);
     if let Some(report) = state.reports.get_mut(uid) {
         match report.targets == wanted.targets {
-            true => report.retry.again(),
+            true => report.retry.back_off(),
             false => report.retry = Retry::default(),
         }
         report.version = version;
     }
-    state.told(uid, &wanted.targets);
+    state.record_sent(uid, &wanted.targets);
 }
 
-/// Ends a trace of ours that nobody wants any more.
+/// Stops a trace that is not wanted any more.
 pub(super) async fn stop(node: &Node, client: &Client, uid: String) -> Result<(), String> {
     let mut client = client.clone();
-    let asked = client.stop_trace(v1::StopTraceRequest { uid: uid.clone() });
-    let asked = tokio::time::timeout(CALL, asked).await;
-    let answer = asked.map_err(|_| "timeout while stopping a trace".to_owned())?;
+    let answer = client.stop_trace(v1::StopTraceRequest { uid: uid.clone() });
+    let answer = tokio::time::timeout(CALL, answer).await;
+    let answer = answer.map_err(|_| "timeout while stopping a trace".to_owned())?;
     let mut foreign = false;
     if let Err(status) = answer {
         let Refusal { reason, message } = Refusal::of(&status).ok_or_else(|| said(&status))?;
         tracing::warn!(node = %node.name, trace = %uid, %reason, %message, "the agent refused to stop a trace with a uid of this controller");
-        // It is left alone for as long as this connection is there.
+        // Not retried while this connection exists.
         foreign = true;
     }
     let mut state = lock(&node.state);

@@ -9,11 +9,11 @@ use super::{
 };
 use proto::v1;
 
-/// Traces that an agent had, and has no more: it was started anew. They are started again, and their books kept.
+/// Prepares traces that the agent lost in a restart for a new start, and keeps their accounts.
 pub(super) fn restarted(node: &Node, first: &v1::WatchTracesResponse) {
     let mut state = lock(&node.state);
     state.running.clear();
-    // Whose they are it may have forgotten.
+    // The agent may have forgotten the owners.
     state.foreign.clear();
     for (uid, report) in &mut state.reports {
         report.refused.at_once();
@@ -33,8 +33,12 @@ pub(super) fn restarted(node: &Node, first: &v1::WatchTracesResponse) {
     }
 }
 
-/// Takes in what an agent says of its traces.
-pub(in super::super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTracesResponse) {
+/// Records the statuses that an agent reports.
+pub(in super::super) fn record_statuses(
+    fleet: &Fleet,
+    node: &Node,
+    message: &v1::WatchTracesResponse,
+) {
     for trace in &message.traces {
         {
             let expected = lock(&fleet.expected).get(&trace.uid).copied();
@@ -50,9 +54,9 @@ pub(in super::super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTra
                     state.running.remove(&trace.uid);
                 }
             }
-            let asked = state.wanted.get(&trace.uid);
-            let refused = asked.and_then(|wanted| not_filtered(wanted, trace));
-            let wanted = asked.map(|wanted| Expected {
+            let current = state.wanted.get(&trace.uid);
+            let refused = current.and_then(|wanted| not_filtered(wanted, trace));
+            let wanted = current.map(|wanted| Expected {
                 generation: wanted.generation,
                 table: wanted.table,
             });
@@ -64,14 +68,14 @@ pub(in super::super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTra
             }
             let report = state.reports.entry(trace.uid.clone()).or_default();
             if report.version == 0 {
-                // It has it, though the answer to its start may be lost.
-                state.untold.remove(&trace.uid);
+                // The agent has the trace, although the response to its start may be lost.
+                state.unsent.remove(&trace.uid);
             }
-            // What was said before its start was refused may be heard after it.
+            // A status from before the refusal of a start may arrive after the refusal.
             if report.generation == trace.generation
                 && matches!(report.progress, Progress::Failed { .. })
             {
-                // One without its condition runs there until it is stopped.
+                // A trace that runs without its condition is stopped.
                 if !is_not_filtered(report) {
                     state.running.remove(&trace.uid);
                 }
@@ -79,33 +83,33 @@ pub(in super::super) fn heard(fleet: &Fleet, node: &Node, message: &v1::WatchTra
             }
             report.generation = trace.generation;
             if let Some(refused) = refused {
-                // Its counts are those of another trace.
+                // The counts belong to a trace without the condition.
                 report.account = v1::Account::default();
                 report.progress = refused;
-                fleet.heard_of(&trace.uid);
+                fleet.notify(&trace.uid);
                 continue;
             }
             report.account = trace.account.clone().unwrap_or_default();
             report.target_failures.clone_from(&trace.target_failures);
             report.targets_failed = trace.targets_failed;
-            // From 1: this is how a trace that an agent has, or had, is known.
+            // At least 1, which marks a trace that the agent has or had.
             report.version = report.version.max(trace.targets_version).max(1);
             report.progress = match trace.state() {
                 v1::State::Failed => Progress::Failed {
                     reason: trace.reason.clone(),
                     message: trace.message.clone(),
                 },
-                // Not by us, since it is wanted. The node's next agent is given it anew.
-                v1::State::Ended if report.account.ended == STOPPED => Progress::Troubled {
+                // Stopped by the agent or another client, since it is still wanted. The node's next agent receives it again.
+                v1::State::Ended if report.account.ended == STOPPED => Progress::Unavailable {
                     reason: "Stopped".to_owned(),
                     message: "the trace was stopped early on its node: its agent stopped, or another client stopped it".to_owned(),
                 },
-                // Its table is fetched before it counts as ended.
+                // The trace counts as ended after its table has been read.
                 v1::State::Ended if wanted.table && report.table.is_none() => Progress::Running,
                 v1::State::Ended => Progress::Ended,
                 _ => Progress::Running,
             };
         }
-        fleet.heard_of(&trace.uid);
+        fleet.notify(&trace.uid);
     }
 }

@@ -14,7 +14,7 @@ use tonic_types::StatusExt as _;
 /// Timeout of receiving a last table.
 const TABLE: Duration = Duration::from_secs(60);
 
-/// The last table of a trace that has ended.
+/// Reads the last table of an ended trace.
 pub(super) async fn fetch(
     fleet: &Fleet,
     node: &Node,
@@ -22,9 +22,9 @@ pub(super) async fn fetch(
     uid: &str,
     wanted: &Wanted,
 ) -> Result<(), String> {
-    let asked = tokio::time::timeout(TABLE, last_table(client, uid, &wanted.spec.tracer)).await;
-    let table = match asked.map_err(|_| "timeout while receiving a table".to_owned())? {
-        // The connection's fault, and not the table's: it is fetched by the next one.
+    let answer = tokio::time::timeout(TABLE, last_table(client, uid, &wanted.spec.tracer)).await;
+    let table = match answer.map_err(|_| "timeout while receiving a table".to_owned())? {
+        // The connection failed. The table is read over the next connection.
         Err(Unread::Broken(message)) => return Err(message),
         Err(Unread::Refused(message)) => Err(message),
         Ok(table) => Ok(table),
@@ -43,21 +43,21 @@ pub(super) async fn fetch(
             },
         };
     }
-    fleet.heard_of(uid);
+    fleet.notify(uid);
     Ok(())
 }
 
-/// Why there is no table.
+/// Reason for a missing table.
 pub(super) enum Unread {
-    /// The connection ended before it was whole.
+    /// The connection ended before the table was complete.
     Broken(String),
-    /// The agent has none, or one that cannot be read.
+    /// The agent has no table, or sent an invalid one.
     Refused(String),
 }
 
 impl From<Status> for Unread {
     fn from(status: Status) -> Self {
-        // An agent's refusal has a reason; what has none is a connection's.
+        // A refusal of the agent has a reason; an error of the connection has none.
         match status.get_details_error_info() {
             Some(_) => Self::Refused(said(&status)),
             None => Self::Broken(said(&status)),
@@ -86,7 +86,7 @@ pub(super) async fn last_table(
     let (mut join, mut last) = (Join::default(), None);
     while let Some(message) = stream.message().await? {
         match message.item {
-            Some(Item::Schema(told)) => schema = Some(Schema::read(told, tracer)?),
+            Some(Item::Schema(received)) => schema = Some(Schema::read(received, tracer)?),
             Some(Item::Batch(batch)) => {
                 let schema = schema
                     .as_ref()
@@ -98,7 +98,7 @@ pub(super) async fn last_table(
         }
     }
     let schema = schema.ok_or_else(|| "it sends rows without a schema".to_owned())?;
-    // A table without rows is one too.
+    // A table may have no rows.
     let last = last.filter(|_| !join.is_missing());
     let rows =
         last.ok_or_else(|| "the agent forgot its last table before it was read".to_owned())?;

@@ -1,4 +1,4 @@
-//! What a link makes of an agent that a test plays.
+//! Tests of a connection to a simulated agent.
 
 use super::{
     super::{Expected, Wanted, refused::is_anothers},
@@ -23,7 +23,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 use tracers::Batch;
 
-/// Agents that nothing is known of yet, and the jobs that are heard of.
+/// Returns agents in an unknown state, and the channel of changed jobs.
 fn fleet() -> (Arc<Fleet>, UnboundedReceiver<String>) {
     let (heard, hears) = unbounded_channel();
     let connector = Connector {
@@ -37,7 +37,7 @@ fn fleet() -> (Arc<Fleet>, UnboundedReceiver<String>) {
 #[tokio::test]
 async fn only_traces_of_jobs_that_are_gone_or_need_them_no_more_are_strays() {
     let (fleet, _hears) = fleet();
-    // By the API server's list it is there, and nobody has looked at it yet.
+    // The job is in the API server's list and not reconciled yet.
     let job = Expected {
         generation: 1,
         table: false,
@@ -68,17 +68,17 @@ async fn a_trace_of_another_client_with_a_name_of_ours_is_left_alone() {
         }],
     };
     let strays = || steps(&fleet, &node).len();
-    observe::heard(&fleet, &node, &runs("tj-theirs"));
+    observe::record_statuses(&fleet, &node, &runs("tj-theirs"));
     assert_eq!(strays(), 1, "it looks like one of ours");
     // The agent has refused to stop it.
     lock(&node.state).running.remove("tj-theirs");
     lock(&node.state).foreign.insert("tj-theirs".to_owned());
-    observe::heard(&fleet, &node, &runs("tj-theirs"));
+    observe::record_statuses(&fleet, &node, &runs("tj-theirs"));
     assert_eq!(strays(), 0);
-    observe::heard(&fleet, &node, &runs("tj-gone"));
+    observe::record_statuses(&fleet, &node, &runs("tj-gone"));
     assert_eq!(strays(), 1);
     restarted(&node, &v1::WatchTracesResponse::default());
-    observe::heard(&fleet, &node, &runs("tj-theirs"));
+    observe::record_statuses(&fleet, &node, &runs("tj-theirs"));
     assert_eq!(strays(), 1, "another agent may have another one");
 }
 
@@ -105,7 +105,7 @@ async fn a_trace_whose_agent_ignores_its_condition_fails_and_is_stopped() {
                 ..v1::TraceStatus::default()
             }],
         };
-        observe::heard(&fleet, &node, &message);
+        observe::record_statuses(&fleet, &node, &message);
         let report = fleet.reports("tj-a")["node-0"].clone();
         let stops = steps(&fleet, &node)
             .iter()
@@ -138,7 +138,7 @@ fn what_an_agent_refuses_because_a_trace_is_anothers_concerns_that_trace_alone()
         Status::with_error_details(Code::PermissionDenied, "no", details)
     };
     assert!(is_anothers(&status(&[("who", "a"), ("trace", "tj-1")])));
-    // Without a role nothing works on that node.
+    // Without a role no call works on that node.
     assert!(!is_anothers(&status(&[("who", "a")])));
 }
 
@@ -149,7 +149,7 @@ fn table_tracer() -> &'static dyn tracers::Erased {
         .unwrap()
 }
 
-/// An agent that a test plays: it refuses updates of some traces, and has those of others.
+/// A simulated agent. It refuses updates of some traces, and belongs to another caller for others.
 struct Played {
     refusal: fn() -> Status,
     asked: Arc<Mutex<Vec<String>>>,
@@ -249,7 +249,7 @@ impl Agent for Played {
     }
 }
 
-/// Plays an agent that refuses so; returns a client of it, and the calls that it gets.
+/// Serves an agent with this refusal. Returns a client and the calls that the agent receives.
 async fn play(refusal: fn() -> Status) -> (Client, Arc<Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -297,7 +297,7 @@ async fn a_refused_update_concerns_its_own_job_and_the_nodes_other_jobs_go_on() 
         || with_reason(Code::FailedPrecondition, "OldVersion"),
         || with_reason(Code::InvalidArgument, "InvalidRequest"),
         || with_reason(Code::ResourceExhausted, "ResourceExhausted"),
-        // Larger than the agent takes: there is no reason.
+        // Larger than the agent's limit: the refusal has no reason.
         || Status::out_of_range("InvalidRequest, it says"),
     ];
     for refusal in refusals {
@@ -347,7 +347,7 @@ async fn a_start_that_an_agent_has_no_room_for_is_not_sent_again_at_once() {
     }
     assert_eq!(*lock(&asked), ["start"]);
     let report = lock(&node.state).reports["tj-full"].clone();
-    assert!(matches!(report.progress, Progress::Troubled { .. }));
+    assert!(matches!(report.progress, Progress::Unavailable { .. }));
     // Another agent, or another connection, may have room.
     restarted(&node, &v1::WatchTracesResponse::default());
     assert_eq!(steps(&fleet, &node).len(), 1);

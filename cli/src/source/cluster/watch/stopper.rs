@@ -29,7 +29,7 @@ pub(crate) enum How {
 #[derive(Clone)]
 pub(crate) struct Stopper {
     how: How,
-    asked: Arc<OnceLock<Instant>>,
+    request_args: Arc<OnceLock<Instant>>,
     runtime: Handle,
     client: Client,
     url: String,
@@ -40,7 +40,7 @@ impl Stopper {
     pub(crate) fn new(cluster: &Cluster, name: &JobName, how: How) -> Self {
         Self {
             how,
-            asked: Arc::default(),
+            request_args: Arc::default(),
             runtime: cluster.runtime.handle().clone(),
             client: cluster.client.clone(),
             url: cluster.url.clone(),
@@ -50,7 +50,7 @@ impl Stopper {
 
     /// Requests the end; the remaining rows and the account follow.
     pub(crate) fn stop(&self) {
-        if self.asked.set(Instant::now()).is_err() || self.how == How::Detach {
+        if self.request_args.set(Instant::now()).is_err() || self.how == How::Detach {
             return;
         }
         let Self {
@@ -80,6 +80,8 @@ impl Stopper {
 
     /// Returns the requested action and its time; `None` before a request.
     pub(super) fn since(&self) -> Option<(How, Instant)> {
-        self.asked.get().map(|asked| (self.how, *asked))
+        self.request_args
+            .get()
+            .map(|request_args| (self.how, *request_args))
     }
 }

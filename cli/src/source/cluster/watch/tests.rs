@@ -32,13 +32,13 @@ impl Requests {
 fn gateway(answers: Vec<Answer>) -> (Arc<Cluster>, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let asked = Requests::default();
-    let told = asked.clone();
+    let requested = Requests::default();
+    let reply = requested.clone();
     let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (told, answers) = (told.clone(), Arc::clone(&answers));
-            thread::spawn(move || answer(stream.unwrap(), &told, &answers));
+            let (reply, answers) = (reply.clone(), Arc::clone(&answers));
+            thread::spawn(move || answer(stream.unwrap(), &reply, &answers));
         }
     });
     let port = address.port();
@@ -56,10 +56,10 @@ fn gateway(answers: Vec<Answer>) -> (Arc<Cluster>, Requests) {
             .unwrap()
             .1,
     );
-    (Arc::new(Cluster::connect(&access).unwrap()), asked)
+    (Arc::new(Cluster::connect(&access).unwrap()), requested)
 }
 
-fn answer(mut stream: TcpStream, told: &Requests, answers: &Mutex<VecDeque<Answer>>) {
+fn answer(mut stream: TcpStream, reply: &Requests, answers: &Mutex<VecDeque<Answer>>) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
@@ -69,7 +69,7 @@ fn answer(mut stream: TcpStream, told: &Requests, answers: &Mutex<VecDeque<Answe
     let line = head.lines().next().unwrap_or_default().to_owned();
     let (code, body) = match line.contains("/events?") {
         true => {
-            told.0.lock().unwrap().push(line);
+            reply.0.lock().unwrap().push(line);
             answers
                 .lock()
                 .unwrap()
@@ -176,7 +176,7 @@ fn a_stream_that_breaks_off_goes_on_where_it_was() {
     let mut half = body(&[schema(), rows(2), place(&[0xfb, 0xff])]);
     // Half of a message that is sent again.
     half.1.extend([9, 1, 2]);
-    let (cluster, asked) = gateway(vec![
+    let (cluster, requested) = gateway(vec![
         half,
         (503, b"no endpoints".to_vec()),
         body(&[schema(), rows(3), account(5, &ended)]),
@@ -185,36 +185,36 @@ fn a_stream_that_breaks_off_goes_on_where_it_was() {
     let (rows, account) = read(&mut watch).unwrap();
     assert_eq!((rows, account.produced), (5, 5));
     let beside = watch.beside();
-    assert!(beside.complete() && !beside.said.is_empty());
+    assert!(beside.complete() && !beside.notes.is_empty());
     assert_eq!(beside.nodes.len(), 2);
-    let asked = asked.all();
-    assert!(!asked[0].contains("resume"), "{asked:?}");
-    assert!(asked[1].contains("&resume=-_8 "), "{asked:?}");
-    assert!(asked[2].contains("&resume=-_8 "), "{asked:?}");
+    let requested = requested.all();
+    assert!(!requested[0].contains("resume"), "{requested:?}");
+    assert!(requested[1].contains("&resume=-_8 "), "{requested:?}");
+    assert!(requested[2].contains("&resume=-_8 "), "{requested:?}");
 }
 
 #[test]
 fn a_job_that_is_not_known_yet_is_waited_for() {
     let unknown = br#"{"kind":"Status","message":"tracejobs.tracejob.dev \"shop/x\" not found","reason":"NotFound"}"#;
-    let (cluster, asked) = gateway(vec![
+    let (cluster, requested) = gateway(vec![
         (404, unknown.to_vec()),
         body(&[schema(), account(0, &[])]),
     ]);
     let mut watch = open(&cluster, How::Delete).unwrap();
     assert_eq!(read(&mut watch).unwrap().0, 0);
-    assert_eq!(asked.all().len(), 2);
+    assert_eq!(requested.all().len(), 2);
 }
 
 #[test]
-fn what_cannot_be_read_is_told_at_once() {
+fn an_unreadable_stream_is_reported_at_once() {
     let (cluster, _) = gateway(vec![(404, b"404 page not found\n".to_vec())]);
-    let said = open(&cluster, How::Delete).err().unwrap().to_string();
-    assert!(said.contains("not installed"), "{said}");
+    let sentence = open(&cluster, How::Delete).err().unwrap().to_string();
+    assert!(sentence.contains("not installed"), "{sentence}");
     let (cluster, _) = gateway(vec![(200, b"{\"lines\":1}".to_vec())]);
-    let said = open(&cluster, How::Delete).err().unwrap().to_string();
+    let sentence = open(&cluster, How::Delete).err().unwrap().to_string();
     assert!(
-        said.contains("cannot read") || said.contains("without an account"),
-        "{said}"
+        sentence.contains("cannot read") || sentence.contains("without an account"),
+        "{sentence}"
     );
 }
 
@@ -224,15 +224,15 @@ fn a_right_that_is_taken_away_ends_it_with_what_has_come() {
         br#"{"kind":"Status","message":"User \"ann\" cannot watch resource","reason":"Forbidden"}"#;
     let (cluster, _) = gateway(vec![body(&[schema(), rows(2)]), (403, refusal.to_vec())]);
     let mut watch = open(&cluster, How::Delete).unwrap();
-    let said = read(&mut watch).unwrap_err().to_string();
-    assert!(said.contains("tracejob-reader"), "{said}");
+    let sentence = read(&mut watch).unwrap_err().to_string();
+    assert!(sentence.contains("tracejob-reader"), "{sentence}");
     let (account, _) = watch.cut_off();
     assert_eq!(account.delivered, 2);
     assert!(!watch.beside().complete());
 }
 
 #[test]
-fn who_leaves_is_told_what_came_so_far() {
+fn a_detached_reader_receives_the_account_so_far() {
     let (cluster, _) = gateway(vec![body(&[schema(), rows(2)])]);
     let mut watch = open(&cluster, How::Detach).unwrap();
     while !matches!(
@@ -282,12 +282,12 @@ fn nodes_that_did_not_end_are_named() {
 fn a_node_that_could_not_trace_a_container_is_named_though_it_has_ended() {
     let nodes = [("n1", v1::NodeState::Ended), ("n2", v1::NodeState::Ended)];
     let mut last = account(1, &nodes);
-    let Some(Item::Account(told)) = &mut last.item else {
+    let Some(Item::Account(reply)) = &mut last.item else {
         unreachable!("it is one");
     };
-    told.complete = false;
-    told.nodes[1].reason = "TargetNotFound".to_owned();
-    told.nodes[1].message = "shop/web-0/app was not traced: it is gone".to_owned();
+    reply.complete = false;
+    reply.nodes[1].reason = "TargetNotFound".to_owned();
+    reply.nodes[1].message = "shop/web-0/app was not traced: it is gone".to_owned();
     let (cluster, _) = gateway(vec![body(&[schema(), last])]);
     let mut watch = open(&cluster, How::Delete).unwrap();
     let (_, account) = read(&mut watch).unwrap();

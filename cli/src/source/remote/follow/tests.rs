@@ -42,7 +42,7 @@ fn tracer() -> &'static str {
 }
 
 /// Returns a schema with a column of every kind, with and without a role that adds up.
-fn told(table: bool) -> v1::Schema {
+fn schema_message(table: bool) -> v1::Schema {
     let role = |at: usize| match (table, at % 8) {
         (false, _) => v1::Role::Unspecified,
         (true, 1) => v1::Role::Count,
@@ -152,7 +152,7 @@ fn message(sequence: u64, item: Item) -> StreamEventsResponse {
 
 fn follow(table: bool) -> Follow {
     Follow::new(
-        Schema::read(told(table), tracer()).unwrap(),
+        Schema::read(schema_message(table), tracer()).unwrap(),
         Duration::from_secs(1),
     )
 }
@@ -214,17 +214,17 @@ fn show(follow: &Follow, updates: &VecDeque<Update>) {
                     output.table(batch, wall, Duration::from_secs(1)).unwrap();
                     last = Some(batch);
                 }
-                Update::Progress(told) | Update::Done(told) => account = told.clone(),
+                Update::Progress(received) | Update::Done(received) => account = received.clone(),
             }
         }
         let last: Vec<&Batch> = last.into_iter().collect();
         output.end(&last, wall, &account).unwrap();
     }
-    let said = account_text(
+    let text = account_text(
         &account,
         crate::show::account::Rows::of(2, None),
         &follow.beside,
     );
-    assert!(!said.contains('\x1b'), "{said:?}");
+    assert!(!text.contains('\x1b'), "{text:?}");
     drop(account_json(&account, &follow.beside).to_string());
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
+fn an_invalid_account_is_refused_and_one_of_a_newer_agent_is_shown() {
     let stage = |name: &str, events| v1::Stage {
         name: name.to_owned(),
         events,
@@ -82,13 +82,13 @@ fn an_account_that_is_none_is_refused_and_one_of_a_newer_agent_is_told() {
     };
     let (account, beside) = take(newer).unwrap();
     assert_eq!(beside.lost, [("over\\x1bflow".to_owned(), 3)]);
-    let said = account_text(&account, crate::show::account::Rows::of(5, None), &beside);
+    let sentence = account_text(&account, crate::show::account::Rows::of(5, None), &beside);
     assert!(
-        said.contains("PARTIAL") && said.contains("4 lost"),
-        "{said}"
+        sentence.contains("PARTIAL") && sentence.contains("4 lost"),
+        "{sentence}"
     );
-    assert!(said.contains("End reason: sun set."), "{said}");
-    assert!(!said.contains("do not add up"), "{said}");
+    assert!(sentence.contains("End reason: sun set."), "{sentence}");
+    assert!(!sentence.contains("do not add up"), "{sentence}");
     let json = account_json(&account, &beside);
     assert_eq!(json["account"]["ended"], "sun_set");
     assert_eq!(json["account"]["complete"], false);

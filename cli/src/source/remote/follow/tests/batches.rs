@@ -17,7 +17,7 @@ fn what_an_agent_sends_of_every_kind_is_shown_in_every_form() {
 }
 
 #[test]
-fn a_batch_that_is_none_is_refused_by_name() {
+fn an_invalid_batch_is_refused_with_its_column() {
     let columns = KINDS.len() * 2;
     let with = |at: usize, values: Option<Values>| {
         let mut batch = good_batch();
@@ -126,11 +126,11 @@ fn a_batch_that_is_none_is_refused_by_name() {
         ),
     ];
     assert_eq!(good_batch().columns.len(), columns);
-    for (said, batch) in cases {
+    for (sentence, batch) in cases {
         let mut out = VecDeque::new();
         let refused = follow(false).take(message(1, Item::Batch(batch)), Duration::ZERO, &mut out);
         let why = refused.unwrap_err();
-        assert!(why.contains(said), "{why:?} and not {said:?}");
+        assert!(why.contains(sentence), "{why:?} and not {sentence:?}");
         assert!(out.is_empty());
     }
 }

@@ -3,26 +3,26 @@
 use super::*;
 
 /// Returns the schema of events with a further table.
-pub(super) fn told_further() -> v1::Schema {
+pub(super) fn further_schema_message() -> v1::Schema {
     let further = v1::Dataset {
         name: "more".to_owned(),
         table: true,
-        columns: told(true).columns,
+        columns: schema_message(true).columns,
         ..v1::Dataset::default()
     };
     v1::Schema {
         further: vec![further],
-        ..told(false)
+        ..schema_message(false)
     }
 }
 
 pub(super) fn with_further() -> Follow {
-    let schema = Schema::read(told_further(), tracer()).unwrap();
+    let schema = Schema::read(further_schema_message(), tracer()).unwrap();
     Follow::new(schema, Duration::from_secs(1))
 }
 
 #[test]
-fn rows_say_of_which_dataset_they_are_and_tables_between_events_lose_nothing() {
+fn rows_have_their_dataset_and_tables_between_events_lose_nothing() {
     let further = |dataset, part, more| {
         let batch = v1::Batch {
             part,
@@ -50,7 +50,7 @@ fn rows_say_of_which_dataset_they_are_and_tables_between_events_lose_nothing() {
             .unwrap();
     }
     show(&follow, &out);
-    let said = out.iter().map(|update| match update {
+    let text = out.iter().map(|update| match update {
         Update::Rows(batch) => ("rows", batch.dataset, batch.rows()),
         Update::Table(batch) => ("table", batch.dataset, batch.rows()),
         Update::Progress(_) => ("progress", 0, 0),
@@ -63,7 +63,7 @@ fn rows_say_of_which_dataset_they_are_and_tables_between_events_lose_nothing() {
         ("table", 1, 2),
         ("done", 0, 0),
     ];
-    assert_eq!(said.collect::<Vec<_>>(), wanted);
+    assert_eq!(text.collect::<Vec<_>>(), wanted);
     assert_eq!(follow.beside.gaps, None);
     let unknown = message(1, further(1, 0, false));
     let refused = with_further().take(unknown, Duration::ZERO, &mut VecDeque::new());

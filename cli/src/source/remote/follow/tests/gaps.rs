@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_does_not_come_is_told_also_where_the_agent_says_nothing() {
+fn missing_messages_are_reported_also_without_a_gap_message() {
     let rows = |sequence| message(sequence, Item::Batch(good_batch()));
     let gap = |first, last, rows| {
         message(
@@ -25,14 +25,14 @@ fn what_does_not_come_is_told_also_where_the_agent_says_nothing() {
         follow.beside.gaps.map(|gaps| (gaps.count, gaps.rows))
     };
     assert_eq!(beside(vec![rows(1), rows(2)], false), None);
-    let told = vec![
+    let reply = vec![
         rows(1),
         gap(2, 4, Some(70)),
         rows(5),
         gap(6, 6, Some(5)),
         rows(7),
     ];
-    assert_eq!(beside(told, false), Some((2, Some(75))));
+    assert_eq!(beside(reply, false), Some((2, Some(75))));
     assert_eq!(beside(vec![rows(1), rows(3)], false), Some((1, None)));
     let whole = vec![rows(1), gap(2, 4, Some(70)), rows(5)];
     assert_eq!(
@@ -61,12 +61,12 @@ fn what_does_not_come_is_told_also_where_the_agent_says_nothing() {
 }
 
 #[test]
-fn a_table_is_told_as_often_as_it_was_asked_for_and_the_last_always() {
+fn tables_arrive_at_the_requested_interval_and_the_last_one_always() {
     let mut follow = Follow::new(
-        Schema::read(told(true), tracer()).unwrap(),
+        Schema::read(schema_message(true), tracer()).unwrap(),
         Duration::from_secs(3),
     );
-    let mut told = Vec::new();
+    let mut reply = Vec::new();
     for second in 1..=7 {
         let mut out = VecDeque::new();
         // A little early, as an agent's clock may be.
@@ -79,10 +79,10 @@ fn a_table_is_told_as_often_as_it_was_asked_for_and_the_last_always() {
             )
             .unwrap();
         if matches!(out.pop_front(), Some(Update::Table(_))) {
-            told.push(second);
+            reply.push(second);
         }
     }
-    assert_eq!(told, [3, 6]);
+    assert_eq!(reply, [3, 6]);
     let mut out = VecDeque::new();
     let account = message(8, Item::Account(v1::Account::default()));
     follow
@@ -97,7 +97,7 @@ fn a_table_is_told_as_often_as_it_was_asked_for_and_the_last_always() {
 }
 
 #[test]
-fn where_the_agent_is_gone_what_came_is_told_as_partial() {
+fn rows_before_the_agents_end_are_shown_as_partial() {
     let mut follow = follow(false);
     let mut out = VecDeque::new();
     let lost = v1::Lost {

@@ -1,7 +1,7 @@
 //! Tests with hostile messages: every renderer ends, whatever they contain.
 
 use super::{
-    further::{told_further, with_further},
+    further::{further_schema_message, with_further},
     *,
 };
 
@@ -94,8 +94,8 @@ fn no_message_panics_whatever_became_of_its_bytes() {
         message(2, Item::Account(account)),
         message(3, Item::Gap(v1::Gap::default())),
     ];
-    seeds.push(message(0, Item::Schema(told(true))));
-    seeds.push(message(0, Item::Schema(told_further())));
+    seeds.push(message(0, Item::Schema(schema_message(true))));
+    seeds.push(message(0, Item::Schema(further_schema_message())));
     seeds.push(message(
         4,
         Item::Further(v1::Further {
@@ -113,9 +113,9 @@ fn no_message_panics_whatever_became_of_its_bytes() {
         let Ok(message) = StreamEventsResponse::decode(bytes.as_slice()) else {
             continue;
         };
-        if let Some(Item::Schema(told)) = message.item {
+        if let Some(Item::Schema(received)) = message.item {
             // What it leaks is bounded by the rounds.
-            drop(Schema::read(told, tracer()));
+            drop(Schema::read(received, tracer()));
             continue;
         }
         let mut follow = match round % 12 / 4 {
