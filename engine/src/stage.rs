@@ -8,7 +8,7 @@ use crate::{
 use kernel_enum::KernelEnum;
 use stacks::Stacks;
 use std::{ffi::OsString, time::Instant};
-use tracers::{Batch, Column, Form, Kind, Naming};
+use tracers::{Batch, Column, Form, Kind, Naming, Value};
 
 mod kernel_address;
 mod kernel_enum;
@@ -102,6 +102,21 @@ impl Stages {
         }
     }
 
+    /// Whether a row has an address or a stack of the kernel.
+    fn names_kernel(&self, batch: &Batch) -> bool {
+        let mut columns = self
+            .addresses
+            .iter()
+            .copied()
+            .chain(self.stacks.of_kernel());
+        columns.any(|column| {
+            (0..batch.rows()).any(|row| match batch.value(column, row) {
+                Value::Unsigned(address_or_hash) => address_or_hash != 0,
+                _ => false,
+            })
+        })
+    }
+
     /// When it is to look again.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.stacks.due()
@@ -121,7 +136,11 @@ impl Stages {
     ) -> Result<Batch, Error> {
         // Else the first events, and each after a pause, would have no names.
         if self.form == Form::Events && self.stacks.symbolizer().worker().is_none() {
-            deadline += SYMBOLS_STARTING;
+            let began = Instant::now();
+            if self.names_kernel(&batch) {
+                self.stacks.symbolizer().start_kernel();
+            }
+            deadline += began.elapsed().max(SYMBOLS_STARTING);
         }
         for (column, names) in &self.enums {
             names.resolve(&mut batch, *column);

@@ -70,6 +70,14 @@ impl Symbolizer {
         frames
     }
 
+    /// Starts the worker and has it read the kernel's symbols, if it has not read them yet: up to five seconds on a busy machine.
+    pub fn start_kernel(&mut self) {
+        // No address is asked for; what cannot be read is reported with the first address.
+        if self.kernel.unnamed.is_none() {
+            let _ = self.ask_of_kernel(&[]);
+        }
+    }
+
     fn unnamed_in_kernel(&mut self) -> FrameId {
         let name = self.frames.word("[kernel]");
         self.plain_frame(name, "[kernel]", 0)

@@ -112,6 +112,12 @@ impl Stacks {
         self.columns.len()
     }
 
+    /// The columns of kernel stacks.
+    pub(super) fn of_kernel(&self) -> impl Iterator<Item = usize> {
+        let of_kernel = self.columns.iter().filter(|(_, of)| *of == Of::Kernel);
+        of_kernel.map(|(column, _)| *column)
+    }
+
     /// A program that is about to run: its names are known even if it is gone before it was looked at.
     pub(crate) fn know_command(&mut self, argv: &[OsString]) {
         if let Some(program) = argv.first().filter(|_| !self.columns.is_empty()) {
