@@ -8,7 +8,7 @@ use crate::{
 use kernel_enum::KernelEnum;
 use stacks::Stacks;
 use std::{ffi::OsString, time::Instant};
-use tracers::{Batch, Column, Form, Kind, Naming, Value};
+use tracers::{Batch, Column, Form, Kind, Naming};
 
 mod kernel_address;
 mod kernel_enum;
@@ -102,21 +102,6 @@ impl Stages {
         }
     }
 
-    /// Whether a row has an address or a stack of the kernel.
-    fn names_kernel(&self, batch: &Batch) -> bool {
-        let mut columns = self
-            .addresses
-            .iter()
-            .copied()
-            .chain(self.stacks.of_kernel());
-        columns.any(|column| {
-            (0..batch.rows()).any(|row| match batch.value(column, row) {
-                Value::Unsigned(address_or_hash) => address_or_hash != 0,
-                _ => false,
-            })
-        })
-    }
-
     /// When it is to look again.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.stacks.due()
@@ -136,17 +121,15 @@ impl Stages {
     ) -> Result<Batch, Error> {
         // Else the first events, and each after a pause, would have no names.
         if self.form == Form::Events && self.stacks.symbolizer().worker().is_none() {
-            let began = Instant::now();
-            if self.names_kernel(&batch) {
-                self.stacks.symbolizer().start_kernel();
-            }
-            deadline += began.elapsed().max(SYMBOLS_STARTING);
+            deadline += SYMBOLS_STARTING;
         }
+        // The time in which the kernel's symbols are read is added: the worker may run without them, for the files of targets.
+        self.stacks.symbolizer().name_until(Some(deadline));
         for (column, names) in &self.enums {
             names.resolve(&mut batch, *column);
         }
         for column in &self.addresses {
-            kernel_address::resolve(&mut batch, *column, self.stacks.symbolizer(), deadline);
+            kernel_address::resolve(&mut batch, *column, self.stacks.symbolizer());
         }
         if self.stacks.columns() == 0 {
             return Ok(batch);
@@ -161,7 +144,7 @@ impl Stages {
                 text_bytes: BATCH_TEXT_BYTES,
             },
         };
-        self.stacks.resolve(batch, loaded, room, deadline)
+        self.stacks.resolve(batch, loaded, room)
     }
 }
 

@@ -70,14 +70,6 @@ impl Symbolizer {
         frames
     }
 
-    /// Starts the worker and has it read the kernel's symbols, if it has not read them yet: up to five seconds on a busy machine.
-    pub fn start_kernel(&mut self) {
-        // No address is asked for; what cannot be read is reported with the first address.
-        if self.kernel.unnamed.is_none() {
-            let _ = self.ask_of_kernel(&[]);
-        }
-    }
-
     fn unnamed_in_kernel(&mut self) -> FrameId {
         let name = self.frames.word("[kernel]");
         self.plain_frame(name, "[kernel]", 0)
@@ -129,7 +121,13 @@ impl Symbolizer {
             };
             let reply = match loaded {
                 true => self.link.ask(&request, &[], LIMIT).ok(),
-                false => self.load_kernel(),
+                false => {
+                    let began = Instant::now();
+                    let reply = self.load_kernel();
+                    // It depends on this machine alone, and everything after it would be late on a busy one.
+                    self.deadline = self.deadline.map(|deadline| deadline + began.elapsed());
+                    reply
+                }
             };
             match reply {
                 Some(Reply::Resolved(found)) if found.len() == addresses.len() => {

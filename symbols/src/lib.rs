@@ -326,12 +326,13 @@ impl Symbolizer {
     }
 
     /// Asks for names until then, and not after: what has none by then is `[unknown]`, with its module, until it is asked for again. A question
-    /// that is under way is waited for, five seconds at most.
+    /// that is under way is waited for, five seconds at most. The time in which the kernel's symbols are read is added to the deadline.
     pub fn name_until(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
 
-    fn is_late(&self) -> bool {
+    /// Returns whether the deadline of names has passed.
+    pub fn is_late(&self) -> bool {
         self.deadline
             .is_some_and(|deadline| Instant::now() >= deadline)
     }

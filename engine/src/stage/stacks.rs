@@ -112,12 +112,6 @@ impl Stacks {
         self.columns.len()
     }
 
-    /// The columns of kernel stacks.
-    pub(super) fn of_kernel(&self) -> impl Iterator<Item = usize> {
-        let of_kernel = self.columns.iter().filter(|(_, of)| *of == Of::Kernel);
-        of_kernel.map(|(column, _)| *column)
-    }
-
     /// A program that is about to run: its names are known even if it is gone before it was looked at.
     pub(crate) fn know_command(&mut self, argv: &[OsString]) {
         if let Some(program) = argv.first().filter(|_| !self.columns.is_empty()) {
@@ -175,9 +169,7 @@ impl Stacks {
             frames: mut room,
             text_bytes,
         }: Room,
-        deadline: Instant,
     ) -> Result<Batch, Error> {
-        self.symbolizer.name_until(Some(deadline));
         let processes = self.processes(&batch);
         let mut pids: Vec<u32> = processes.clone();
         pids.sort_unstable();
@@ -196,7 +188,7 @@ impl Stacks {
                     processes.zip(hashes).collect()
                 }
             };
-            let named = self.name(&keys, of, loaded, deadline)?;
+            let named = self.name(&keys, of, loaded)?;
             let (mut ends, mut ids) = (Vec::with_capacity(keys.len()), Vec::new());
             for key in &keys {
                 let frames = self.known.frames(key).or_else(|| named.frames(key));
@@ -217,13 +209,7 @@ impl Stacks {
 
     /// Names stacks, each once, some at a time: their addresses take more memory than their names.
     /// Those that there is no time for are left out.
-    fn name(
-        &mut self,
-        keys: &[Key],
-        of: Of,
-        loaded: &Loaded,
-        deadline: Instant,
-    ) -> Result<Named, Error> {
+    fn name(&mut self, keys: &[Key], of: Of, loaded: &Loaded) -> Result<Named, Error> {
         let mut named = Named::default();
         // The first is the stack that there is no room for.
         named.ids.push(FrameId::TOO_MANY);
@@ -233,7 +219,7 @@ impl Stacks {
         new.extend(keys.iter().filter(unknown));
         drop(seen);
         for some in new.chunks(STACKS_AT_ONCE) {
-            if Instant::now() >= deadline {
+            if self.symbolizer.is_late() {
                 break;
             }
             // What is known by then was named in this way too.
